@@ -1,0 +1,282 @@
+"""What is asked and what comes back, in one vocabulary for all wire protocols."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+MessageRole = Literal["system", "user", "assistant", "tool"]
+
+#: Why a model stopped, normalised. ``raw_finish_reason`` keeps the provider's own word.
+FinishReason = Literal[
+    "stop", "length", "tool_calls", "content_filter", "refusal", "pause", "error"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPart:
+    """An image, audio clip or document: inline ``data`` (base64 text) or a ``url``, not both.
+
+    ``media_type`` is a MIME type; for a URL it may be empty (unknown).
+    """
+
+    media_type: str
+    data: str | None = None
+    url: str | None = None
+    name: str | None = None
+
+    @property
+    def kind(self) -> Literal["image", "audio", "video", "document"]:
+        major = self.media_type.split("/", 1)[0]
+        if major in ("image", "audio", "video"):
+            return major  # type: ignore[return-value]  # narrowed by the test above
+        return "image" if not self.media_type and self.url else "document"
+
+
+Part = TextPart | MediaPart
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """``arguments`` is JSON text exactly as the model wrote it; it may not parse."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call. ``parameters`` is a JSON Schema object."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. ``tool_call_id`` is set on ``tool`` messages: the call that this answers.
+
+    ``reasoning`` holds opaque reasoning blocks (with signatures) that their provider wants
+    back unchanged in the next turn; other providers' adapters leave them out.
+    """
+
+    role: MessageRole
+    parts: tuple[Part, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    reasoning: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def text_of(cls, role: MessageRole, text: str) -> "Message":
+        return cls(role, (TextPart(text),))
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One logical call, before a model is chosen.
+
+    ``json_schema`` implies JSON mode. ``extra`` are provider-specific fields, merged into the
+    body unchanged. ``max_output_tokens`` None means the model's own default.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str | None = None  # "auto" | "none" | "required" | a tool's name
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    json_mode: bool = False
+    json_schema: Mapping[str, Any] | None = None
+    reasoning_effort: str | None = None  # "minimal" | "low" | "medium" | "high"
+    stream: bool = True
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_images(self) -> bool:
+        return any(
+            isinstance(part, MediaPart) and part.kind == "image"
+            for message in self.messages
+            for part in message.parts
+        )
+
+    @property
+    def last_user_text(self) -> str:
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return message.text
+        return ""
+
+    @property
+    def system_text(self) -> str:
+        return "\n\n".join(m.text for m in self.messages if m.role == "system")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts in omni's convention, whatever the provider's own is.
+
+    ``input_tokens`` includes cached, cache-write, image and audio input; ``output_tokens``
+    includes reasoning. ``cache_write_tokens`` is both lifetimes together,
+    ``cache_write_1h_tokens`` the part with the 1 h lifetime. ``reported_cost_nusd`` is what the
+    provider says it charged (nano-dollars), None when it says nothing. ``estimated`` marks
+    counts that omni worked out because the provider sent none.
+    """
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    input_image_tokens: int = 0
+    input_audio_tokens: int = 0
+    cached_audio_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    output_image_tokens: int = 0
+    output_audio_tokens: int = 0
+    reported_cost_nusd: int | None = None
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """Part of a tool call. ``index`` tells calls apart; ``arguments`` are appended."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatChunk:
+    """One step of an answer; every field is optional. ``usage`` replaces what came before."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    images: tuple[MediaPart, ...] = ()
+    reasoning_blocks: tuple[Mapping[str, Any], ...] = ()
+    usage: Usage | None = None
+    finish_reason: FinishReason | None = None
+    raw_finish_reason: str | None = None
+    model: str | None = None
+    response_id: str | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """True once something was received that cannot be taken back from the reader."""
+        return bool(self.text or self.reasoning or self.tool_calls or self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer, folded from its chunks."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    images: tuple[MediaPart, ...] = ()
+    reasoning_blocks: tuple[Mapping[str, Any], ...] = ()
+    usage: Usage | None = None
+    finish_reason: FinishReason | None = None
+    raw_finish_reason: str | None = None
+    model: str | None = None
+    response_id: str | None = None
+
+    @classmethod
+    def from_chunks(cls, chunks: Iterable[ChatChunk]) -> "Completion":
+        folder = CompletionFolder()
+        for chunk in chunks:
+            folder.add(chunk)
+        return folder.completion()
+
+    def as_message(self) -> Message:
+        parts: tuple[Part, ...] = (TextPart(self.text),) if self.text else ()
+        return Message(
+            "assistant",
+            parts + self.images,
+            tool_calls=self.tool_calls,
+            reasoning=self.reasoning_blocks,
+        )
+
+
+class CompletionFolder:
+    """Folds chunks as they arrive; ``completion()`` may be asked at any time."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: dict[int, list[str]] = {}
+        self._images: list[MediaPart] = []
+        self._blocks: list[Mapping[str, Any]] = []
+        self.usage: Usage | None = None
+        self.finish_reason: FinishReason | None = None
+        self.raw_finish_reason: str | None = None
+        self.model: str | None = None
+        self.response_id: str | None = None
+
+    def add(self, chunk: ChatChunk) -> None:
+        if chunk.text:
+            self._text.append(chunk.text)
+        if chunk.reasoning:
+            self._reasoning.append(chunk.reasoning)
+        for delta in chunk.tool_calls:
+            call = self._calls.setdefault(delta.index, ["", "", ""])
+            if delta.id:
+                call[0] = delta.id
+            if delta.name:
+                call[1] = delta.name
+            call[2] += delta.arguments
+        self._images.extend(chunk.images)
+        self._blocks.extend(chunk.reasoning_blocks)
+        self.usage = chunk.usage or self.usage
+        self.finish_reason = chunk.finish_reason or self.finish_reason
+        self.raw_finish_reason = chunk.raw_finish_reason or self.raw_finish_reason
+        self.model = chunk.model or self.model
+        self.response_id = chunk.response_id or self.response_id
+
+    @property
+    def received_chars(self) -> int:
+        """Characters of text, reasoning and tool arguments received so far."""
+        calls = sum(len(call[1]) + len(call[2]) for call in self._calls.values())
+        return sum(map(len, self._text)) + sum(map(len, self._reasoning)) + calls
+
+    def completion(self) -> Completion:
+        return Completion(
+            text="".join(self._text),
+            reasoning="".join(self._reasoning),
+            tool_calls=tuple(ToolCall(*self._calls[i]) for i in sorted(self._calls)),
+            images=tuple(self._images),
+            reasoning_blocks=tuple(self._blocks),
+            usage=self.usage,
+            finish_reason=self.finish_reason,
+            raw_finish_reason=self.raw_finish_reason,
+            model=self.model,
+            response_id=self.response_id,
+        )
+
+
+def conversation(
+    system: str | None, turns: Sequence[tuple[MessageRole, str]]
+) -> tuple[Message, ...]:
+    """Messages from plain texts; a system text, when given, comes first."""
+    head = (Message.text_of("system", system),) if system else ()
+    return head + tuple(Message.text_of(role, text) for role, text in turns)

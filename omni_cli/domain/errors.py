@@ -1,0 +1,204 @@
+"""The error tree. Every error says what happened, carries a stable ``code`` and a ``hint``.
+
+OmniError
+├── UsageError              the caller's input is wrong (exit 2)
+│   └── RuleSyntaxError     a routing rule does not parse; names the column
+├── ConfigError             configuration, key or store setting (exit 3)
+│   └── MissingKey          a provider needs a key that was not found
+├── NotFound                no such provider, model, role, chain, request
+├── StoreError              the SQLite store cannot be read or written
+├── NoRoute                 no model passes the filters
+├── BudgetExceeded          a budget or ``max_cost`` forbids the call (exit 4)
+├── UnknownPrice            a price is needed and not known (exit 6)
+├── AssertionFailed         a check the user asked for is false (exit 7)
+├── AllProvidersFailed      every attempt failed (exit 5)
+├── Cancelled               the user or the client went away
+└── ProviderError           one attempt at one provider failed
+    ├── AuthError           401/403: the key is wrong or lacks rights
+    ├── ModelNotFound       404: the provider does not serve this model
+    ├── RateLimited         429; ``retry_after_s`` when the provider said so
+    │   └── QuotaExceeded   429/402: credit is used up; waiting does not help
+    ├── Overloaded          500, 502, 503, 529: try again or elsewhere
+    ├── ContextTooLong      the input does not fit the model
+    ├── ContentFiltered     the provider refused the content
+    ├── BadRequest          other 4xx: the request itself is wrong
+    ├── TimedOut            no answer within the attempt's timeout
+    ├── ConnectionFailed    DNS, TCP, TLS, reset before an answer
+    └── Malformed           the answer does not follow the protocol, or was cut off
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class OmniError(Exception):
+    """Base of all errors shown to a user.
+
+    Args:
+        message: one line, what happened and why; never holds a secret.
+        hint: what to type or do next; may be empty.
+    """
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(OmniError):
+    code = "usage"
+
+
+class RuleSyntaxError(UsageError):
+    """A rule does not parse.
+
+    Args:
+        source: the rule's text.
+        column: 1-based column of the first character that does not fit.
+    """
+
+    code = "rule_syntax"
+
+    def __init__(self, message: str, *, source: str, column: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.source = source
+        self.column = column
+
+    def pointer(self) -> str:
+        """The rule and a caret below the column."""
+        return f"{self.source}\n{' ' * (self.column - 1)}^"
+
+
+class ConfigError(OmniError):
+    code = "config"
+
+
+class MissingKey(ConfigError):
+    code = "missing_key"
+
+
+class NotFound(OmniError):
+    code = "not_found"
+
+
+class StoreError(OmniError):
+    code = "store"
+
+
+class NoRoute(OmniError):
+    code = "no_route"
+
+
+class BudgetExceeded(OmniError):
+    code = "budget_exceeded"
+
+
+class UnknownPrice(OmniError):
+    code = "unknown_price"
+
+
+class AssertionFailed(OmniError):
+    code = "assertion_failed"
+
+
+class Cancelled(OmniError):
+    code = "cancelled"
+
+
+class ProviderError(OmniError):
+    """One attempt failed.
+
+    Args:
+        message: the provider's own words where it gave any.
+        status: HTTP status, or None when there was no answer.
+        retry_after_s: seconds the provider asked to wait, or None.
+        provider_code: the provider's own error code or type, or None.
+    """
+
+    code = "provider_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        provider_code: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.provider_code = provider_code
+
+
+class AuthError(ProviderError):
+    code = "auth"
+
+
+class ModelNotFound(ProviderError):
+    code = "model_not_found"
+
+
+class RateLimited(ProviderError):
+    code = "rate_limited"
+    retryable = True
+
+
+class QuotaExceeded(RateLimited):
+    code = "quota_exceeded"
+    retryable = False
+
+
+class Overloaded(ProviderError):
+    code = "overloaded"
+    retryable = True
+
+
+class ContextTooLong(ProviderError):
+    code = "context_too_long"
+
+
+class ContentFiltered(ProviderError):
+    code = "content_filtered"
+
+
+class BadRequest(ProviderError):
+    code = "bad_request"
+
+
+class TimedOut(ProviderError):
+    code = "timeout"
+    retryable = True
+
+
+class ConnectionFailed(ProviderError):
+    code = "connection"
+    retryable = True
+
+
+class Malformed(ProviderError):
+    code = "malformed"
+    retryable = True
+
+
+class AllProvidersFailed(OmniError):
+    """Every attempt failed.
+
+    Args:
+        causes: (model id, error) in the order of the attempts.
+    """
+
+    code = "all_providers_failed"
+
+    def __init__(
+        self, message: str, *, causes: Sequence[tuple[str, OmniError]] = (), hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.causes = tuple(causes)

@@ -1,0 +1,141 @@
+"""The fleet's nouns: providers, models, roles, rules, chains."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+ProtocolName = Literal[
+    "openai", "openai-responses", "anthropic", "gemini", "ollama", "clarifai", "google-vision"
+]
+PROTOCOLS: tuple[ProtocolName, ...] = (
+    "openai",
+    "openai-responses",
+    "anthropic",
+    "gemini",
+    "ollama",
+    "clarifai",
+    "google-vision",
+)
+AuthMethod = Literal["api_key", "none"]
+ProviderStatus = Literal["connected", "disconnected", "error", "maintenance"]
+ModelStatus = Literal["active", "standby", "disabled"]
+ModelType = Literal["text", "vision", "multimodal"]
+
+#: Badges a model may carry; a need names one of them.
+BADGES: tuple[str, ...] = ("vision", "function-calling", "json-mode", "streaming", "reasoning")
+#: Capability scores, each 0-100.
+CAPABILITIES: tuple[str, ...] = ("coding", "reasoning", "creativity", "speed")
+
+#: GPT-3's size in billions of parameters, the unit of the complexity factor (registry spec).
+COMPLEXITY_BASE_B = 175.0
+
+DEFAULT_MAX_RETRIES = 2
+DEFAULT_TIMEOUT_MS = 30_000
+MAX_RETRIES_RANGE = (0, 10)
+TIMEOUT_MS_RANGE = (1_000, 120_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An account at an API. ``key_env`` names the variable that holds its key, if any."""
+
+    slug: str
+    name: str
+    protocol: ProtocolName
+    base_url: str
+    auth_method: AuthMethod = "api_key"
+    key_env: str | None = None
+    enabled: bool = True
+    max_concurrency: int = 8
+    status: ProviderStatus = "disconnected"
+    simulated: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One callable model of a provider.
+
+    ``id`` is ``provider/wire_name``. Token limits are in tokens; None means unknown.
+    ``scores`` are 0-100 by capability, only those with a source. ``parameters_b`` is in
+    billions. ``token_weights`` scale omni's token estimate for this model's tokenizer.
+    """
+
+    id: str
+    provider: str
+    wire_name: str
+    name: str
+    aliases: tuple[str, ...] = ()
+    type: ModelType = "text"
+    context_window: int | None = None
+    max_output: int | None = None
+    input_types: tuple[str, ...] = ("text",)
+    output_types: tuple[str, ...] = ("text",)
+    badges: frozenset[str] = frozenset()
+    scores: Mapping[str, float] = field(default_factory=dict)
+    score_sources: Mapping[str, str] = field(default_factory=dict)
+    strengths: tuple[str, ...] = ()
+    recommended_for: tuple[str, ...] = ()
+    parameters_b: float | None = None
+    token_weights: Mapping[str, float] = field(default_factory=dict)
+    status: ModelStatus = "active"
+    is_system: bool = False
+    is_default: bool = False
+    hidden: bool = False
+    added_at: str | None = None
+    updated_at: str | None = None
+
+    @property
+    def complexity_factor(self) -> float | None:
+        """``parameters_b / 175`` (registry spec); None where the size is unknown."""
+        return None if self.parameters_b is None else self.parameters_b / COMPLEXITY_BASE_B
+
+
+@dataclass(frozen=True, slots=True)
+class RoleModel:
+    model: str
+    priority: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A job in the user's work: models in order of priority, 1 first."""
+
+    name: str
+    description: str = ""
+    models: tuple[RoleModel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``condition`` is in the specs' syntax; the lowest ``priority`` that holds wins."""
+
+    id: int
+    condition: str
+    model: str
+    priority: int = 1
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLink:
+    """One model of a chain: retries after the first try (0-10), timeout of each try."""
+
+    model: str
+    max_retries: int = DEFAULT_MAX_RETRIES
+    timeout_ms: int = DEFAULT_TIMEOUT_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A failover chain, at least one link.
+
+    ``max_cost_multiple``: a later link may cost at most this many times the first link's
+    expected cost without consent; None means any. ``allow_free_to_paid``: may a chain whose
+    first link is free go on to a paid one.
+    """
+
+    name: str
+    links: tuple[ChainLink, ...]
+    max_cost_multiple: float | None = 5.0
+    allow_free_to_paid: bool = False

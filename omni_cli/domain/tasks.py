@@ -1,0 +1,56 @@
+"""What kind of job a prompt is, and how hard."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+#: Task types (requirement B1), in a fixed order.
+TASK_TYPES: tuple[str, ...] = (
+    "chat",
+    "coding",
+    "debugging",
+    "reasoning",
+    "math",
+    "analysis",
+    "research",
+    "writing",
+    "summarization",
+    "translation",
+    "extraction",
+    "image",
+    "agent_step",
+)
+Complexity = Literal["low", "medium", "high"]
+COMPLEXITIES: tuple[Complexity, ...] = ("low", "medium", "high")
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the classifier reads of a request.
+
+    ``text``: the last user turn. ``system``: the system prompt. ``earlier``: the user's earlier
+    turns, newest first, joined. ``tools``: names of offered tools. ``attachments``: kinds
+    ("image", "audio", "document") or file suffixes (".py"). ``turns``: messages so far.
+    """
+
+    text: str
+    system: str = ""
+    earlier: str = ""
+    tools: tuple[str, ...] = ()
+    attachments: tuple[str, ...] = ()
+    turns: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEstimate:
+    """``probabilities`` by task type, summing to 1. ``difficulty`` in 0..1.
+
+    ``task_type`` is the likeliest type. ``sure`` is False where the two likeliest are too close
+    to tell: the caller then mixes by the probabilities.
+    """
+
+    task_type: str
+    probabilities: Mapping[str, float]
+    complexity: Complexity
+    difficulty: float
+    sure: bool = True

@@ -1,0 +1,116 @@
+"""What the services need from the outside: protocols that adapters fulfil."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from omni_cli.domain.chat import ChatChunk, ChatRequest
+from omni_cli.domain.errors import ProviderError
+
+Framing = Literal["sse", "ndjson", "json"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Endpoint:
+    """Where to send and with what. ``key`` is a secret: no repr, no log, no error holds it."""
+
+    base_url: str
+    key: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.base_url!r}, key={'set' if self.key else None})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class HttpCall:
+    """A request ready to send; ``framing`` tells how its answer's body is cut into events."""
+
+    method: Literal["GET", "POST"]
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    framing: Framing
+
+    def __repr__(self) -> str:
+        return f"HttpCall({self.method} {self.url})"
+
+
+@dataclass(frozen=True, slots=True)
+class WireEvent:
+    """One server-sent event, NDJSON line or whole JSON body. ``name`` is SSE's event field."""
+
+    data: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteModel:
+    """A model as its provider lists it; None where the listing is silent."""
+
+    wire_name: str
+    name: str | None = None
+    context_window: int | None = None
+    max_output: int | None = None
+    input_types: tuple[str, ...] = ()
+    output_types: tuple[str, ...] = ()
+    badges: frozenset[str] = frozenset()
+    #: US dollars per 1M tokens by kind ("input", "output", "cached", ...), as decimal strings.
+    prices: Mapping[str, str] = field(default_factory=dict)
+
+
+class AnswerParser(Protocol):
+    """Reads one answer's events in order. One instance reads one answer."""
+
+    def feed(self, event: WireEvent) -> Iterable[ChatChunk]:
+        """Raises a ProviderError: what the provider reports in-band, or Malformed."""
+        ...
+
+    def finish(self) -> Iterable[ChatChunk]:
+        """Called once at the end of the body. Raises Malformed when the answer is cut off."""
+        ...
+
+
+class ProviderAdapter(Protocol):
+    """A wire protocol: pure functions between omni's values and a provider's bytes."""
+
+    def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        """Raises BadRequest when the request needs what the protocol cannot say."""
+        ...
+
+    def parser(self, *, stream: bool) -> AnswerParser: ...
+
+    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError: ...
+
+    def list_models(self, endpoint: Endpoint) -> HttpCall | None:
+        """The unbilled call that lists models; None where the API has none."""
+        ...
+
+    def parse_models(self, body: str) -> Sequence[RemoteModel]: ...
+
+
+class AnswerStream(AbstractContextManager["AnswerStream"], Protocol):
+    """An answer being received: iterate for chunks; leaving the context closes the call."""
+
+    def __iter__(self) -> Iterator[ChatChunk]: ...
+
+    #: Response headers worth keeping (request ids, rate limits), lower-case names.
+    headers: Mapping[str, str]
+
+
+class Transport(Protocol):
+    """Sends calls. Raises ProviderError subclasses only."""
+
+    def open(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> AnswerStream:
+        """Send and wait for the answer's head. ``timeout_s`` bounds the silence before the
+        first event and between two events."""
+        ...
+
+    def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
+        """Send and return the whole body as text."""
+        ...
+
+
+#: Seconds since the epoch, UTC.
+Clock = Callable[[], float]

@@ -1,0 +1,1 @@
+"""Use cases: they own the sequence of things."""
