@@ -1,0 +1,161 @@
+"""Words by which people name a job, in some eighteen languages: intent -> what betrays it.
+
+Own work. An entry ending in ``*`` is a stem (matched on a word's beginning, four letters at
+least); entries in scripts without spaces between words are searched for as they stand.
+"""
+
+#: Intents are finer than task types: what a word asks for, not what the whole prompt is.
+INTENTS: dict[str, str] = {
+    "translate": """
+        translate translation translating translated translates übersetze übersetzen übersetzung
+        übersetz traduire traduis traduisez traduction traduce traducir traduzca traducción
+        traduzir traduz traduza tradução traduci tradurre traduzione vertaal vertaling
+        przetłumacz tłumaczenie переведи переведите перевод перевести çevir çevirin çeviri
+        tercüme ترجم ترجمة अनुवाद dịch přelož översätt 翻译 翻譯 译成 翻訳 訳して 번역""",
+    "summarize": """
+        summarize summarise summary summaries summarizing tldr tl;dr recap condense gist
+        synopsis abridge digest takeaways zusammenfass* fasse kurzfassung résume résumer résumez
+        résumé resume resumir resumen resúmeme resuma resumo riassumi riassumere riassunto
+        sintetizza samenvatting samenvatten streszcz* podsumuj* резюмируй* кратк* обобщи
+        суммируй* özetle* özet لخص لخّص ملخص تلخيص सारांश संक्षेप shrň sammanfatta* 总结 總結
+        概括 概述 摘要 归纳 要約 まとめて 요약 정리해""",
+    "extract": """
+        extract extracting extraction pull parse identify find classify categorize categorise
+        label tag tags keywords entities entity fields csv sentiment extrahier* klassifizier*
+        extrais extraire extrayez classe classez extrae extraer extraiga clasifica* extraia
+        extrair classifique estrai estrarre classifica extraheer wyodrębnij wypisz sklasyfikuj
+        извлеки* классифициру* выпиши çıkar ayıkla sınıflandır استخرج صنف صنّف निकालें निकालिए
+        वर्गीकृत trích extrahuj extrahera 提取 抽取 分类 识别 找出 列出所有 抽出 分類 取り出し
+        추출 분류 뽑아""",
+    "write": """
+        write draft compose craft rewrite rephrase reword paraphrase proofread polish poem story
+        essay email letter blog article speech lyrics song haiku sonnet screenplay tagline
+        slogan caption tweet toast biography novel chapter headline copywriting schreib*
+        verfass* entwirf gedicht geschichte aufsatz umformulier* écris écrire rédige rédigez
+        rédiger poème reformule* escribe escribir redacta* poema cuento ensayo reescrib* escreva
+        escrever redija reescreva conto scrivi scrivere poesia racconto riscrivi schrijf gedicht
+        verhaal napisz wiersz opowiadanie przepisz напиши* сочини* стих* рассказ* перепиши* yaz
+        yazın şiir öykü اكتب قصيدة قصة रचना लिखें लिखिए लिखो कविता कहानी viết thơ napiš básnič*
+        skriv dikt 写一 撰写 起草 改写 润色 作文 诗 文案 書いて 執筆 詩を 書き直 써줘 써 작성
+        시를""",
+    "code": """
+        function code script program implement refactor compile class method api endpoint regex
+        sql query python javascript typescript java rust golang kotlin swift c++ c# php ruby
+        bash html css react django flask docker kubernetes algorithm unit tests library
+        framework programm* funktion implementier* quellcode skript code fonction programme
+        implémente* algorithme función código programa implementa* função código implemente
+        funzione codice functie funkcj* kod zaimplementuj функци* код реализуй* программ* скрипт
+        алгоритм* fonksiyon betik دالة كود برنامج خوارزمية फ़ंक्शन कोड प्रोग्राम hàm mã funkci*
+        funktion 函数 代码 代碼 实现 編程 编写 脚本 接口 算法 関数 コード 実装 スクリプト
+        プログラム 함수 코드 구현 스크립트""",
+    "debug": """
+        debug debugging fix bug bugs error errors exception traceback stacktrace crash crashes
+        crashing segfault failing fails failed broken throws undefined nullpointerexception
+        typeerror keyerror valueerror hangs deadlock leak regression fehler behebe funktioniert
+        absturz erreur corrige bogue plante error corrige arregla falla erro corrija conserta
+        errore correggi fout werkt błąd napraw ошибк* исправь* почини* падает hata düzelt خطأ
+        أصلح त्रुटि ठीक lỗi sửa chyba oprav 报错 错误 修复 调试 崩溃 为什么不 エラー バグ 修正
+        動かない 오류 에러 고쳐 버그""",
+    "math": """
+        calculate compute solve equation equations integral integrate derivative differentiate
+        theorem prove proof lemma corollary polynomial triangle probability modulo divisible
+        factorial matrix eigenvalue determinant prime integer integers sum remainder percent
+        percentage fraction perimeter area volume radius angle arithmetic geometric algebra
+        berechne* löse gleichung beweis* integral ableitung wahrscheinlichkeit calcule* résous
+        équation prouve* démontre* dérivée probabilité calcula* resuelve ecuación demuestra*
+        derivada probabilidad resolva equação prove demonstre calcola* risolvi equazione
+        dimostra* bereken bewijs oblicz rozwiąż równanie udowodnij вычисли* реши* уравнени*
+        докажи* интеграл* вероятност* hesapla çöz denklem kanıtla* ispatla احسب حل معادلة أثبت
+        برهن गणना समीकरण सिद्ध tính giải chứng vypočítej dokaž beräkna bevisa 计算 求解 方程
+        证明 積分 积分 概率 导数 計算 方程式 証明 確率 微分 계산 방정식 증명 적분 확률""",
+    "reason": """
+        logic logical puzzle riddle deduce deduction infer inference premise premises conclude
+        conclusion syllogism paradox fallacy knights knaves houses clues constraints equilibrium
+        game-theory dilemma logisch* rätsel schlussfolger* logique énigme déduis lógica acertijo
+        deduce lógico enigma dedurre logica indovinello logiczn* zagadk* логич* загадк* выведи
+        mantık bulmaca منطق لغز तर्क पहेली logický hádank* 推理 逻辑 谜题 博弈 均衡 推論 論理
+        パズル 추론 논리 퍼즐 균형""",
+    "analyse": """
+        analyze analyse analysis analyzing evaluate evaluation assess assessment critique
+        compare comparison contrast tradeoffs trade-offs swot implications interpret trends
+        insights strengths weaknesses recommend recommendation analysier* bewert* vergleich*
+        beurteil* analyse* évalue* compare* analiza* evalúa* compara* avalie analise analizza*
+        valuta* confronta* analyseer vergelijk przeanalizuj oceń porównaj анализ* проанализ*
+        оцени* сравни* analiz değerlendir karşılaştır حلل قارن قيّم विश्लेषण तुलना मूल्यांकन
+        phân tích analyzuj porovnej analysera jämför 分析 评估 比较 对比 評価 比較 분석 평가
+        비교""",
+    "research": """
+        research literature sources citations cite survey studies study papers evidence
+        investigate report state-of-the-art meta-analysis findings peer-reviewed scholarly
+        recherchier* literatur* quellen studien recherche études sources littérature investiga*
+        fuentes estudios pesquise fontes estudos pesquisa ricerca fonti studi onderzoek bronnen
+        badani* źródł* исследова* источник* литератур* araştır* kaynak ابحث مصادر دراسات शोध
+        अध्ययन स्रोत nghiên výzkum zdroj* forskning 研究 文献 调研 资料 来源 調査 論文 出典 연구
+        조사 문헌 논문""",
+    "image": """
+        image picture photo photograph drawing draw paint painting illustration illustrate logo
+        icon render watercolor watercolour sketch poster wallpaper portrait screenshot
+        photorealistic cinematic 4k 8k anime pixel collage selfie background bild foto zeichne*
+        male illustration image photo dessine* peins illustration imagen foto dibuja*
+        ilustración imagem desenh* ilustração immagine disegna* illustrazione afbeelding teken
+        plaatje obraz zdjęcie narysuj картин* изображени* нарису* фото resim fotoğraf çiz görsel
+        صورة ارسم رسم चित्र तस्वीर बनाओ vẽ ảnh obrázek nakresli bild rita 图片 图像 照片 画一
+        绘制 插画 海报 画像 写真 描いて イラスト 그림 사진 그려 이미지""",
+    "agent": """
+        tool tools tool_call tool_calls function_call thought action observation arguments
+        invoke step deploy restart commit push branch pull merge ticket calendar schedule
+        booking book reminder browser click navigate terminal shell""",
+    "explain": """
+        what who when where why how which explain define meaning difference is are does was
+        erkläre erklär was wer wann wo warum wie welche bedeutet unterschied qu'est-ce quel
+        quelle quand où pourquoi comment explique différence qué quién cuándo dónde cómo cuál
+        explica diferencia porque quem quando onde como qual explique diferença cosa chi perché
+        spiega differenza wat wie waarom hoe leg uit co kto kiedy gdzie dlaczego jak wyjaśnij
+        różnica что кто когда где почему как объясни* разниц* nedir kim nasıl neden açıkla fark
+        ما من متى أين لماذا كيف اشرح الفرق क्या कौन कब कहाँ क्यों कैसे समझाएं अंतर là gì tại sao
+        giải thích co proč vysvětli vad varför förklara 什么 谁 哪里 为什么 怎么 如何 解释 区别
+        何 誰 なぜ とは 違い 説明 무엇 누가 왜 어떻게 설명 차이 뭐""",
+    "converse": """
+        hi hello hey thanks thank please feel feeling feelings sad happy lonely advice recommend
+        suggest suggestions ideas tips should help you your roleplay joke favorite hallo danke
+        bonjour merci salut conseil hola gracias consejo olá obrigado conselho ciao grazie
+        consiglio hoi bedankt cześć dzięki привет спасибо посоветуй* merhaba teşekkür مرحبا شكرا
+        नमस्ते धन्यवाद chào cảm ahoj hej tack 你好 谢谢 建议 推荐 こんにちは ありがとう おすすめ
+        안녕 감사 추천 조언""",
+}
+
+
+def _has_no_spaces(word: str) -> bool:
+    return any("\u3040" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff" for c in word) or any(
+        "\uac00" <= c <= "\ud7a3" for c in word
+    )
+
+
+def _build() -> tuple[
+    dict[str, tuple[str, ...]], dict[str, tuple[str, ...]], tuple[tuple[str, str], ...]
+]:
+    whole: dict[str, tuple[str, ...]] = {}
+    stems: dict[str, tuple[str, ...]] = {}
+    inside: list[tuple[str, str]] = []
+    for intent, words in INTENTS.items():
+        for word in dict.fromkeys(words.split()):
+            if _has_no_spaces(word):
+                inside.append((word, intent))
+            elif word.endswith("*"):
+                stems[word[:4]] = (*stems.get(word[:4], ()), word[:-1] + "\0" + intent)
+            else:
+                whole[word] = (*whole.get(word, ()), intent)
+    return whole, stems, tuple(inside)
+
+
+WHOLE, STEMS, INSIDE = _build()
+
+
+def intents_of(word: str) -> tuple[str, ...]:
+    """The intents that one lower-case word betrays; () for most words."""
+    found = WHOLE.get(word, ())
+    for entry in STEMS.get(word[:4], ()):
+        stem, _, intent = entry.partition("\0")
+        if word.startswith(stem) and intent not in found:
+            found = (*found, intent)
+    return found
