@@ -1,54 +1,385 @@
-"""Prices and the exact cost of a completion."""
+"""Prices and the exact cost of a completion.
 
+Money is integer nano-dollars (1e-9 US dollar); Decimal appears only where prices are written
+down or read by a person. Inside, a price is compiled once to integers over a common power of
+ten, so that a cost is a sum of integer products, rounded half to even once, at the end.
+"""
+
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Literal
+from decimal import Context, Decimal
+from typing import NamedTuple, cast
 
-PriceState = Literal["priced", "free", "unknown"]
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.errors import UnknownPrice
+from omni_cli.domain.money import (
+    NUSD_PER_USD,
+    format_usd,
+    nusd_to_usd,
+    usd_string,
+    usd_to_nusd,
+)
+from omni_cli.domain.prices import (
+    INPUT_KINDS,
+    KINDS,
+    OUTPUT_KINDS,
+    Price,
+    PriceState,
+    Rate,
+    Tier,
+    price_from_json,
+    price_on,
+    price_to_json,
+)
+
+__all__ = [
+    "INPUT_KINDS",
+    "KINDS",
+    "NUSD_PER_USD",
+    "OUTPUT_KINDS",
+    "Price",
+    "PriceLine",
+    "PriceState",
+    "Rate",
+    "Tier",
+    "blended",
+    "cost_nusd",
+    "format_usd",
+    "nusd_to_usd",
+    "price_from_json",
+    "price_lines",
+    "price_on",
+    "price_to_json",
+    "usd_string",
+    "usd_to_nusd",
+    "worst_case_nusd",
+]
+
+_N_INPUT = len(INPUT_KINDS)
+#: Kinds that lend their rate to a kind without one; of several, the dearest lends.
+_PARENTS: Mapping[str, tuple[str, ...]] = {
+    "cached": ("input",),
+    "cache_write": ("input",),
+    "cache_write_1h": ("cache_write",),
+    "input_image": ("input",),
+    "input_audio": ("input",),
+    "cached_audio": ("cached", "input_audio"),
+    "reasoning": ("output",),
+    "output_image": ("output",),
+    "output_audio": ("output",),
+}
+#: Wide enough for any product of a token count and a rate.
+_EXACT = Context(prec=100)
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """From more than ``above_tokens`` input tokens on, ``rate`` holds."""
+class _Plan(NamedTuple):
+    """A compiled price: integers in nano-dollars times ``scale`` (a power of ten).
 
-    above_tokens: int
-    rate: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """US dollars per 1,000,000 tokens of one kind, with optional context tiers."""
-
-    base: Decimal
-    tiers: tuple[Tier, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What a model costs from ``effective_from`` on (ISO date, UTC; None: always).
-
-    A kind without a rate of its own is charged as its parent kind: cached, cache write, audio
-    and image input as input; 1 h cache write as cache write; reasoning, audio and image output
-    as output. ``per_request_usd`` is a fee for each call, ``minimum_usd`` the least a call
-    costs, ``free_requests_per_month`` calls that cost nothing. ``source`` names where the price
-    was read (a page or data set, or "user"), ``source_date`` when.
+    ``brackets``: (above_tokens, rate per token by ``KINDS`` or None), ascending; the first
+    holds from 0 tokens on.
     """
 
-    state: PriceState
-    input: Rate | None = None
-    cached: Rate | None = None
-    cache_write: Rate | None = None
-    cache_write_1h: Rate | None = None
-    output: Rate | None = None
-    reasoning: Rate | None = None
-    input_audio: Rate | None = None
-    cached_audio: Rate | None = None
-    output_audio: Rate | None = None
-    input_image: Rate | None = None
-    output_image: Rate | None = None
-    per_request_usd: Decimal = Decimal(0)
-    minimum_usd: Decimal = Decimal(0)
-    free_requests_per_month: int = 0
-    source: str = ""
-    source_date: str = ""
-    effective_from: str | None = None
+    scale: int
+    brackets: tuple[tuple[int, tuple[int | None, ...]], ...]
+    fee: int
+    minimum: int
+
+
+@dataclass(frozen=True, slots=True)
+class PriceLine:
+    """One line of a receipt.
+
+    ``kind``: one of ``KINDS``, or "request" (fee), "minimum" (what lifts the sum to the minimum),
+    "free_allowance" (negative: what the allowance takes off). ``tokens`` is 0 for these three.
+    ``rate_usd``: US dollars per 1,000,000 tokens, per call for the others. ``cost_usd`` is exact.
+    """
+
+    kind: str
+    tokens: int
+    rate_usd: Decimal
+    cost_usd: Decimal
+
+
+def cost_nusd(usage: Usage, price: Price, *, free_requests_used: int | None = None) -> int:
+    """Price one completion.
+
+    Args:
+        usage: token counts as reported; cached, cache-write, audio and image tokens are part of
+            input; cached audio is part of cached and of audio; reasoning is part of output.
+        price: US dollars per 1,000,000 tokens, one rate per token kind.
+        free_requests_used: calls made this month before this one; None where that is not known:
+            the allowance is then not applied.
+
+    Returns:
+        Nano-dollars (1e-9 US dollar), rounded half to even once, at the end.
+
+    Raises:
+        UnknownPrice: the price is unknown, or a used token kind has no rate.
+
+    Source: the row's ``source``, as read at ``source_date``.
+    """
+    if price.state == "free" or (
+        free_requests_used is not None and free_requests_used < price.free_requests_per_month
+    ):
+        return 0
+    plan = price.plan or _compiled(price)
+    total = plan.fee
+    for tokens, rate in zip(_split(usage), _rates(plan, usage.input_tokens), strict=True):
+        if tokens:
+            if rate is None:
+                raise _no_rate(usage, price)
+            total += tokens * rate
+    if total < plan.minimum:
+        total = plan.minimum
+    return _round_half_even(total, plan.scale)
+
+
+def price_lines(
+    usage: Usage, price: Price, *, free_requests_used: int | None = None
+) -> tuple[PriceLine, ...]:
+    """The receipt of one completion: used kinds in the order of ``KINDS``, then fees.
+
+    The exact sum of ``cost_usd`` rounds to ``cost_nusd`` with the same arguments. A free model
+    has no lines. Raises UnknownPrice as ``cost_nusd`` does.
+    """
+    if price.state == "free":
+        return ()
+    plan = price.plan or _compiled(price)
+    unit = plan.scale * NUSD_PER_USD
+    lines: list[PriceLine] = []
+    total = plan.fee
+    counts = _split(usage)
+    for kind, tokens, rate in zip(KINDS, counts, _rates(plan, usage.input_tokens), strict=True):
+        if tokens:
+            if rate is None:
+                raise _no_rate(usage, price)
+            total += tokens * rate
+            rate_usd = _decimal(rate * 1_000_000, unit)
+            lines.append(PriceLine(kind, tokens, rate_usd, _decimal(tokens * rate, unit)))
+    if plan.fee:
+        lines.append(PriceLine("request", 0, price.per_request_usd, _decimal(plan.fee, unit)))
+    if total < plan.minimum:
+        lift = _decimal(plan.minimum - total, unit)
+        lines.append(PriceLine("minimum", 0, price.minimum_usd, lift))
+        total = plan.minimum
+    if free_requests_used is not None and free_requests_used < price.free_requests_per_month:
+        lines.append(PriceLine("free_allowance", 0, Decimal(0), _decimal(-total, unit)))
+    return tuple(lines)
+
+
+def worst_case_nusd(
+    input_tokens: int,
+    max_output_tokens: int,
+    price: Price,
+    *,
+    kinds: Collection[str] | None = None,
+) -> int:
+    """The most that a call within these bounds can cost, for a reservation.
+
+    Args:
+        input_tokens: at most this many are sent.
+        max_output_tokens: at most this many come back.
+        price: as for ``cost_nusd``; its free allowance is not counted on.
+        kinds: token kinds that can occur, of ``KINDS``; None for all. Leaving out kinds that the
+            request cannot use (audio, cache writes) keeps the reservation from blocking others.
+
+    Returns:
+        Nano-dollars, rounded up: each token at the dearest rate of its direction and of the
+        context tiers that can be reached, plus the fee, at least the minimum.
+
+    Raises:
+        UnknownPrice: the price is unknown, or a direction with tokens has no rate.
+    """
+    if price.state == "free":
+        return 0
+    plan = price.plan or _compiled(price)
+    reachable = [rates for above, rates in plan.brackets if above < input_tokens or above == 0]
+    total = plan.fee
+    for tokens, names, offset in (
+        (input_tokens, INPUT_KINDS, 0),
+        (max_output_tokens, OUTPUT_KINDS, _N_INPUT),
+    ):
+        if tokens <= 0:
+            continue
+        found = [
+            rate
+            for rates in reachable
+            for name, rate in zip(names, rates[offset : offset + len(names)], strict=True)
+            if rate is not None and (kinds is None or name in kinds)
+        ]
+        if not found:
+            raise UnknownPrice(f"no price is known for {names[0]} tokens of this model", hint=_HINT)
+        total += tokens * max(found)
+    return -(-max(total, plan.minimum) // plan.scale)
+
+
+def blended(price: Price, *, output_share: Decimal = Decimal("0.5")) -> Decimal | None:
+    """US dollars per 1,000,000 tokens of a mix, below all context tiers.
+
+    ``output_share`` is the share of output tokens, 0..1; one half gives the fleet spec's "avg".
+    None where either rate is unknown.
+    """
+    if price.state == "free":
+        return Decimal(0)
+    if price.state == "unknown" or price.input is None or price.output is None:
+        return None
+    return _EXACT.add(
+        _EXACT.multiply(price.input.base, 1 - output_share),
+        _EXACT.multiply(price.output.base, output_share),
+    )
+
+
+# --- the compiled price ---------------------------------------------------------------------
+
+_HINT = "set its price: omni models price MODEL --price-in USD --price-out USD"
+
+
+def _compiled(price: Price) -> _Plan:
+    if price.state == "unknown":
+        why = f": {price.note}" if price.note else ""
+        raise UnknownPrice(f"the price of this model is unknown{why}", hint=_HINT)
+    rates = {kind: cast("Rate | None", getattr(price, kind)) for kind in KINDS}
+    used = [r for r in rates.values() if r is not None]
+    amounts = [r.base for r in used] + [t.rate for r in used for t in r.tiers]
+    fees = (price.per_request_usd, price.minimum_usd)
+    for amount in (*amounts, *fees):
+        if not amount.is_finite() or amount < 0:
+            raise ValueError(f"a price must be finite and not negative, not {amount}")
+    # A rate of 10^-e dollars per million tokens is 10^(3-e) nano-dollars a token.
+    digits = max((0, *(_exponent(a) - 3 for a in amounts), *(_exponent(a) - 9 for a in fees)))
+    thresholds = sorted({0} | {t.above_tokens for r in used for t in r.tiers})
+    plan = _Plan(
+        scale=10**digits,
+        brackets=tuple((above, _resolve(rates, above, digits + 3)) for above in thresholds),
+        fee=_scaled(price.per_request_usd, digits + 9),
+        minimum=_scaled(price.minimum_usd, digits + 9),
+    )
+    object.__setattr__(price, "plan", plan)
+    return plan
+
+
+def _resolve(rates: Mapping[str, Rate | None], above: int, shift: int) -> tuple[int | None, ...]:
+    """Integer rate of each kind for requests of more than ``above`` input tokens."""
+    found: dict[str, int | None] = {}
+    for kind in KINDS:
+        rate = rates[kind]
+        if rate is None:
+            lent = [found[p] for p in _PARENTS.get(kind, ())]
+            # Of a cached audio token's two parents, one that only inherits says nothing.
+            own = [found[p] for p in _PARENTS.get(kind, ()) if rates[p] is not None]
+            found[kind] = max((r for r in own or lent if r is not None), default=None)
+            continue
+        dollars = rate.base
+        for tier in sorted(rate.tiers, key=lambda t: t.above_tokens):
+            if tier.above_tokens <= above:
+                dollars = tier.rate
+        found[kind] = _scaled(dollars, shift)
+    return tuple(found[kind] for kind in KINDS)
+
+
+def _rates(plan: _Plan, input_tokens: int) -> tuple[int | None, ...]:
+    chosen = plan.brackets[0][1]
+    for above, rates in plan.brackets[1:]:
+        if input_tokens <= above:
+            break
+        chosen = rates
+    return chosen
+
+
+def _split(usage: Usage) -> tuple[int, ...]:
+    """Tokens by ``KINDS``, each token in exactly one kind."""
+    cached_audio = usage.cached_audio_tokens
+    counts = (
+        usage.input_tokens
+        - usage.cached_tokens
+        - usage.cache_write_tokens
+        - usage.input_image_tokens
+        - usage.input_audio_tokens
+        + cached_audio,
+        usage.cached_tokens - cached_audio,
+        usage.cache_write_tokens - usage.cache_write_1h_tokens,
+        usage.cache_write_1h_tokens,
+        usage.input_image_tokens,
+        usage.input_audio_tokens - cached_audio,
+        cached_audio,
+        usage.output_tokens
+        - usage.reasoning_tokens
+        - usage.output_image_tokens
+        - usage.output_audio_tokens,
+        usage.reasoning_tokens,
+        usage.output_image_tokens,
+        usage.output_audio_tokens,
+    )
+    return counts if min(counts) >= 0 else _untangled(usage)
+
+
+def _untangled(usage: Usage) -> tuple[int, ...]:
+    """The same for counts that overlap or contradict each other.
+
+    Providers report cached images both as cached and as image tokens, without the overlap. The
+    smallest overlap that fits is taken as cached media; what still exceeds the direction's
+    total is cut, so that no token is charged twice and none below zero.
+    """
+    total_in, total_out = max(0, usage.input_tokens), max(0, usage.output_tokens)
+    cached = min(max(0, usage.cached_tokens), total_in)
+    write = min(max(0, usage.cache_write_tokens), total_in - cached)
+    write_1h = min(max(0, usage.cache_write_1h_tokens), write)
+    audio = min(max(0, usage.input_audio_tokens), total_in)
+    image = min(max(0, usage.input_image_tokens), total_in - audio)
+    cached_audio = min(max(0, usage.cached_audio_tokens), cached, audio)
+    over = cached + write + audio - cached_audio + image - total_in
+    if over > 0:
+        shared = min(over, image, cached - cached_audio)
+        image -= shared
+        over -= shared
+    if over > 0:
+        shared = min(over, audio - cached_audio, cached - cached_audio)
+        cached_audio += shared
+        over -= shared
+    if over > 0:
+        shared = min(over, image)
+        image -= shared
+        audio -= over - shared
+    text = total_in - cached - write - (audio - cached_audio) - image
+    reasoning = min(max(0, usage.reasoning_tokens), total_out)
+    image_out = min(max(0, usage.output_image_tokens), total_out - reasoning)
+    audio_out = min(max(0, usage.output_audio_tokens), total_out - reasoning - image_out)
+    return (
+        text,
+        cached - cached_audio,
+        write - write_1h,
+        write_1h,
+        image,
+        audio - cached_audio,
+        cached_audio,
+        total_out - reasoning - image_out - audio_out,
+        reasoning,
+        image_out,
+        audio_out,
+    )
+
+
+def _no_rate(usage: Usage, price: Price) -> UnknownPrice:
+    plan = price.plan or _compiled(price)
+    rates = _rates(plan, usage.input_tokens)
+    missing = [k for k, n, r in zip(KINDS, _split(usage), rates, strict=True) if n and r is None]
+    return UnknownPrice(f"no price is known for {', '.join(missing)} tokens", hint=_HINT)
+
+
+def _exponent(amount: Decimal) -> int:
+    return -cast(int, amount.as_tuple().exponent)
+
+
+def _scaled(amount: Decimal, shift: int) -> int:
+    """``amount * 10**shift``, which the caller has made whole."""
+    return int(_EXACT.scaleb(amount, shift))
+
+
+def _decimal(numerator: int, power_of_ten: int) -> Decimal:
+    return _EXACT.divide(Decimal(numerator), Decimal(power_of_ten))
+
+
+def _round_half_even(numerator: int, denominator: int) -> int:
+    whole, rest = divmod(numerator, denominator)
+    twice = 2 * rest
+    return whole + (twice > denominator or (twice == denominator and whole & 1))
