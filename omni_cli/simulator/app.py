@@ -1,0 +1,287 @@
+"""Answers one request: find its route and faults, then speak its protocol."""
+
+import asyncio
+import json
+import secrets
+import time
+from dataclasses import dataclass, field
+from random import Random
+
+from omni_cli.simulator import admin, engine, fleet, listing, routes
+from omni_cli.simulator.ask import Ask, Problem
+from omni_cli.simulator.faults import KINDS, Fault, FaultBook, marks, parse_faults
+from omni_cli.simulator.http import Out, Request
+from omni_cli.simulator.record import Entry, Recorder
+from omni_cli.simulator.routes import Route
+from omni_cli.simulator.sending import Pace, send_plain, send_stream
+from omni_cli.simulator.tokens import PromptCache, prompt_hash
+from omni_cli.simulator.wire import WIRES
+from omni_cli.simulator.wire.common import BadAsk, Json, Wire, dumps
+
+MARK = {"x-omni-simulator": "1"}
+JSON = MARK | {"content-type": "application/json"}
+HTML = b"<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway</body></html>\n"
+#: The context window that a "400-context" fault names for models that are not in the fleet.
+UNKNOWN_CONTEXT = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``tokens_per_second`` None: at once. ``latency``: how much of each model's own demo
+    latency to wait (0 none, 1 all). ``key``: the only key accepted; None accepts any or none.
+    """
+
+    seed: int = 0
+    tokens_per_second: float | None = None
+    latency: float = 0.0
+    key: str | None = None
+
+
+class Refused(Exception):
+    """The request is answered by an error; ``message`` replaces the protocol's own words."""
+
+    def __init__(self, kind: str, message: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way. ``shape``: its faults by kind, with their values."""
+
+    request: Request
+    route: Route
+    wire: Wire
+    out: Out
+    ident: str
+    received_at: float
+    headers: dict[str, str]
+    body: Json = field(default_factory=dict)
+    ask: Ask | None = None
+    shape: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        if self.ask is not None:
+            return self.ask.model
+        named = self.body.get("model")
+        return named if isinstance(named, str) else self.route.target
+
+    @property
+    def prompt_hash(self) -> str:
+        return prompt_hash(self.ask) if self.ask is not None else ""
+
+
+def _key_of(request: Request) -> str | None:
+    """The key that a client sent, wherever its protocol puts it; it is never kept."""
+    headers = request.headers
+    bearer = headers.get("authorization", "").partition(" ")[2]
+    query = dict(pair.split("=", 1) for pair in request.query.split("&") if "=" in pair)
+    sent = (bearer, headers.get("x-api-key"), headers.get("x-goog-api-key"), query.get("key"))
+    return next((key for key in sent if key), None)
+
+
+class App:
+    def __init__(self, options: Options, faults: FaultBook) -> None:
+        self.options = options
+        self.faults = faults
+        self.recorder = Recorder()
+        self.cache = PromptCache()
+        self._answers = 0
+        # Ids differ between servers, or two runs would look like the same requests.
+        self._run = secrets.token_hex(4)
+
+    def reset(self) -> None:
+        """Forget rules, counters and cached prompts."""
+        self.faults.clear()
+        self.recorder.reset()
+        self.cache.clear()
+
+    async def handle(self, request: Request, out: Out) -> None:
+        route = routes.find(request.path, request.query, request.headers)
+        if route is None:
+            body = dumps({"error": {"message": f"no such path: {request.path}"}})
+            await out.send(404, JSON, body.encode())
+        elif route.operation == "admin":
+            status, value = admin.answer(self, request)
+            await out.send(status, JSON, dumps(value).encode())
+        else:
+            self.recorder.arrived(route.path)
+            try:
+                await self._serve(request, route, out)
+            finally:
+                self.recorder.left()
+
+    async def _serve(self, request: Request, route: Route, out: Out) -> None:
+        wire = WIRES[route.protocol]
+        self._answers += 1
+        ident = f"{self._run}{self._answers:08x}"
+        headers = JSON | {wire.request_id: wire.id_prefix + ident}
+        call = Call(request, route, wire, out, ident, time.time(), headers)
+        try:
+            self._read(call)
+            self._take_faults(call)
+            if await self._held(call):
+                return
+            self._check(call)
+        except Refused as refusal:
+            await self._refuse(call, refusal)
+            return
+        if route.operation == "chat" and call.ask is not None:
+            await self._chat(call, call.ask)
+        else:
+            value = listing.answer(call.route, call.ask, call.body, self.options.seed)
+            self.recorder.status(200)
+            await send_plain(out, headers, value, call.shape, self._problem(call, "500"))
+
+    def _read(self, call: Call) -> None:
+        """Raises Refused when the body is not what the protocol asks for."""
+        if call.request.method == "POST":
+            try:
+                body = json.loads(call.request.body or b"{}")
+            except ValueError as exc:
+                raise Refused("400", "We could not parse the JSON body of your request.") from exc
+            if not isinstance(body, dict):
+                raise Refused("400", "The body must be a JSON object.")
+            call.body = body
+        if call.route.operation in ("chat", "count"):
+            try:
+                target = f"{call.route.target}:{call.route.verb}"
+                call.ask = call.wire.parse(call.body, target)
+                if call.route.operation == "chat":
+                    call.wire.check(call.body)
+            except BadAsk as exc:
+                raise Refused("400", str(exc)) from exc
+            except (AttributeError, TypeError, KeyError, ValueError) as exc:
+                raise Refused("400", f"Invalid type in the request: {exc}") from exc
+
+    def _take_faults(self, call: Call) -> None:
+        """Raises Refused when a fault is asked for that there is not."""
+        try:
+            found: list[Fault] = parse_faults(call.request.headers.get("x-sim-fault", ""))
+            found += marks(call.ask.last_user) if call.ask is not None else []
+        except ValueError as exc:
+            raise Refused("400", str(exc)) from exc
+        found += self.faults.by_rule(call.route.provider, call.model)
+        if call.ask is not None:
+            self.recorder.asked(f"{call.route.provider}/{call.model}", call.prompt_hash)
+        for fault in found:
+            if self.faults.still(fault, call.model, call.prompt_hash):
+                call.shape[fault.kind] = fault.value
+                self.recorder.faulted(fault.kind)
+
+    async def _held(self, call: Call) -> bool:
+        """Waits or breaks off before the head; True when there is nothing left to answer."""
+        if "slow-first" in call.shape:
+            await asyncio.sleep(call.shape["slow-first"] or 0)
+        if "hang" in call.shape:
+            await asyncio.Event().wait()  # ends when the client leaves or the server stops
+        if "reset-before" in call.shape:
+            call.out.reset()
+            return True
+        return False
+
+    def _check(self, call: Call) -> None:
+        """Raises Refused for error faults, a wrong key, and a prompt that is too long."""
+        for kind in call.shape:
+            if KINDS[kind].status:
+                raise Refused(kind)
+        if self.options.key is not None and _key_of(call.request) != self.options.key:
+            raise Refused("400-key")
+        if call.ask is not None and call.route.operation == "chat":
+            known = fleet.find(call.model)
+            if known and engine.input_tokens(call.ask, call.wire.name) > known.context:
+                raise Refused("400-context")
+
+    def _problem(self, call: Call, kind: str, message: str = "") -> Problem:
+        known = fleet.find(call.model)
+        limit = known.context if known else UNKNOWN_CONTEXT
+        tokens = engine.input_tokens(call.ask, call.wire.name) if call.ask else 0
+        return Problem(
+            kind=kind,
+            status=KINDS[kind].status or 500,
+            model=call.model,
+            ident=call.ident,
+            retry_after_s=call.shape.get(kind) or KINDS[kind].default or 1.0,
+            tokens=tokens if tokens > limit else limit + max(tokens, 1),
+            limit=limit,
+            message=message,
+        )
+
+    async def _refuse(self, call: Call, refusal: Refused) -> None:
+        problem = self._problem(call, refusal.kind, refusal.message)
+        status, value = call.wire.problem(problem)
+        headers = dict(call.headers)
+        if refusal.kind == "429" or call.shape.get(refusal.kind):
+            headers["retry-after"] = f"{problem.retry_after_s:g}"
+        body = dumps(value).encode()
+        if refusal.kind == "502":
+            headers["content-type"] = "text/html"
+            body = HTML
+        self.recorder.status(status)
+        await call.out.send(status, headers, body)
+
+    async def _chat(self, call: Call, ask: Ask) -> None:
+        reply = engine.reply(
+            ask,
+            protocol=call.wire.name,
+            provider=call.route.provider,
+            seed=self.options.seed,
+            ident=call.ident,
+            cache=self.cache,
+            shape=call.shape,
+        )
+        entry = Entry(
+            id=call.wire.id_prefix + call.ident,
+            provider=call.route.provider,
+            model=ask.model,
+            path=call.route.path,
+            prompt_hash=call.prompt_hash,
+            stream=ask.stream,
+            request_id=call.request.headers.get("x-request-id"),
+            attempt=call.request.headers.get("x-omni-attempt"),
+            user=ask.user,
+            received_at=call.received_at,
+            fault=",".join(call.shape) or None,
+            input_tokens=reply.usage.input if reply.usage else 0,
+            output_tokens=reply.usage.output if reply.usage else 0,
+        )
+        pace = self._pace(call, ask)
+        await pace.first()
+        self.recorder.status(200)
+        problem = self._problem(call, "529")
+        if ask.stream:
+            headers = call.headers | {
+                "content-type": call.wire.stream_type,
+                "cache-control": "no-cache",
+            }
+            await call.out.start(200, headers)
+            self.recorder.started(entry)
+            events = call.wire.events(ask, reply)
+            done = await send_stream(call.out, call.wire, events, call.shape, pace, problem, entry)
+        else:
+            await pace.all(reply)
+            value = call.wire.plain(ask, reply)
+            done = await send_plain(
+                call.out,
+                call.headers,
+                value,
+                call.shape,
+                problem,
+                call.wire,
+                lambda: self.recorder.started(entry),
+            )
+        if done:
+            self.recorder.completed(entry)
+
+    def _pace(self, call: Call, ask: Ask) -> Pace:
+        options = self.options
+        ttft, tps = 0.0, options.tokens_per_second
+        profile = fleet.find(ask.model)
+        if options.latency > 0 and profile is not None:
+            # The same prompt always waits equally long, other prompts up to 20 % more or less.
+            spread = Random(f"{options.seed}/{call.prompt_hash}").uniform(0.8, 1.2)
+            ttft = profile.ttft_s * options.latency * spread
+            tps = tps or profile.tokens_per_s / options.latency
+        return Pace(ttft, call.shape.get("slow-tokens") or tps)

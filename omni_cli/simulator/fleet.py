@@ -1,0 +1,174 @@
+"""The demo fleet: which providers one simulator plays, and their models.
+
+The models are those of the fleet spec (nine) and of the provider plan's chains, under the wire
+names that the genai-prices catalogue knows. Context windows and output limits are those of the
+vendors' model pages. ``ttft_s`` and ``tokens_per_s`` are invented for the demo and used only
+when the simulator is asked for latency.
+"""
+
+from dataclasses import dataclass
+
+from omni_cli.domain.models import Chain, ChainLink, ProtocolName, Provider
+
+
+@dataclass(frozen=True, slots=True)
+class SimModel:
+    """``context`` and ``max_output`` in tokens, ``kinds`` of input besides text."""
+
+    wire_name: str
+    name: str
+    context: int
+    max_output: int
+    ttft_s: float
+    tokens_per_s: float
+    vision: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SimProvider:
+    """``path`` follows the server's address in this provider's base URL."""
+
+    slug: str
+    name: str
+    protocol: ProtocolName
+    path: str
+    models: tuple[SimModel, ...]
+    needs_key: bool = True
+
+
+PROVIDERS: tuple[SimProvider, ...] = (
+    SimProvider(
+        "anthropic",
+        "Anthropic",
+        "anthropic",
+        "/anthropic",
+        (
+            SimModel("claude-opus-4-20250514", "Claude Opus 4", 200_000, 32_000, 1.6, 45),
+            SimModel("claude-sonnet-4-20250514", "Claude Sonnet 4", 200_000, 64_000, 1.0, 70),
+            SimModel("claude-3-haiku-20240307", "Claude 3 Haiku", 200_000, 4_096, 0.4, 130),
+            SimModel("claude-3-5-haiku-20241022", "Claude Haiku 3.5", 200_000, 8_192, 0.5, 110),
+            SimModel("claude-3-5-sonnet-20241022", "Claude Sonnet 3.5", 200_000, 8_192, 0.9, 75),
+            SimModel("claude-3-opus-20240229", "Claude 3 Opus", 200_000, 4_096, 1.8, 30),
+        ),
+    ),
+    SimProvider(
+        "openai",
+        "OpenAI",
+        "openai",
+        "/openai/v1",
+        (
+            SimModel("gpt-4", "GPT-4", 8_192, 8_192, 1.2, 30, vision=False),
+            SimModel("gpt-4-turbo", "GPT-4 Turbo", 128_000, 4_096, 0.9, 45),
+            SimModel("gpt-4o", "GPT-4o", 128_000, 16_384, 0.5, 90),
+            SimModel("gpt-4o-mini", "GPT-4o mini", 128_000, 16_384, 0.4, 120),
+            SimModel("o1", "o1", 200_000, 100_000, 4.0, 80),
+            SimModel("o3", "o3", 200_000, 100_000, 3.0, 90),
+        ),
+    ),
+    SimProvider(
+        "google",
+        "Google",
+        "gemini",
+        "/google",
+        (
+            SimModel("gemini-1.5-pro", "Gemini Pro", 2_097_152, 8_192, 0.9, 65),
+            SimModel("gemini-1.5-flash", "Gemini Flash", 1_048_576, 8_192, 0.4, 160),
+            SimModel("gemini-2.0-flash", "Gemini 2.0 Flash", 1_048_576, 8_192, 0.4, 170),
+        ),
+    ),
+    SimProvider(
+        "deepseek",
+        "DeepSeek",
+        "openai",
+        "/deepseek/v1",
+        (
+            SimModel("deepseek-chat", "DeepSeek V3", 128_000, 8_192, 1.1, 40, vision=False),
+            SimModel("deepseek-reasoner", "DeepSeek R1", 128_000, 64_000, 2.0, 35, vision=False),
+        ),
+    ),
+    SimProvider(
+        "moonshot",
+        "Moonshot (Kimi)",
+        "openai",
+        "/moonshot/v1",
+        (SimModel("kimi-k2.5", "Kimi K2.5", 262_144, 262_144, 0.8, 60),),
+    ),
+    SimProvider(
+        "ollama",
+        "Ollama",
+        "ollama",
+        "/ollama",
+        (
+            SimModel("llama3.1:70b", "Llama 3.1 70B", 131_072, 131_072, 0.6, 18, vision=False),
+            SimModel("mistral:7b", "Mistral 7B", 32_768, 32_768, 0.2, 60, vision=False),
+        ),
+        needs_key=False,
+    ),
+)
+
+#: The fleet spec's nine models, in its order.
+NINE: tuple[str, ...] = (
+    "anthropic/claude-opus-4-20250514",
+    "anthropic/claude-sonnet-4-20250514",
+    "anthropic/claude-3-haiku-20240307",
+    "openai/gpt-4",
+    "openai/gpt-4-turbo",
+    "deepseek/deepseek-chat",
+    "google/gemini-1.5-pro",
+    "google/gemini-1.5-flash",
+    "moonshot/kimi-k2.5",
+)
+
+#: The provider plan's two chains.
+CHAINS: tuple[Chain, ...] = (
+    Chain(
+        "Production Chain",
+        (
+            ChainLink("anthropic/claude-sonnet-4-20250514", 3, 30_000),
+            ChainLink("openai/gpt-4o", 2, 30_000),
+            ChainLink("google/gemini-2.0-flash", 1, 60_000),
+        ),
+    ),
+    Chain(
+        "Fast Chain",
+        (
+            ChainLink("anthropic/claude-3-5-haiku-20241022", 2, 15_000),
+            ChainLink("openai/gpt-4o-mini", 2, 15_000),
+        ),
+    ),
+)
+
+_BY_SLUG = {provider.slug: provider for provider in PROVIDERS}
+_BY_WIRE_NAME = {model.wire_name: model for p in PROVIDERS for model in p.models}
+
+
+def base_url(url: str, slug: str) -> str:
+    """The base URL of a provider on the server at ``url``. Raises KeyError."""
+    return url.rstrip("/") + _BY_SLUG[slug].path
+
+
+def providers(url: str) -> tuple[Provider, ...]:
+    """The fleet's providers, all marked as simulated, on the server at ``url``."""
+    return tuple(
+        Provider(
+            slug=p.slug,
+            name=f"{p.name} (simulator)",
+            protocol=p.protocol,
+            base_url=base_url(url, p.slug),
+            auth_method="api_key" if p.needs_key else "none",
+            simulated=True,
+        )
+        for p in PROVIDERS
+    )
+
+
+def find(wire_name: str) -> SimModel | None:
+    return _BY_WIRE_NAME.get(wire_name)
+
+
+def served(provider: str, protocol: str) -> tuple[SimModel, ...]:
+    """What a provider lists; a name that is not in the fleet lists all of its protocol's."""
+    known = _BY_SLUG.get(provider)
+    if known is not None:
+        return known.models
+    return tuple(m for p in PROVIDERS if p.protocol == protocol for m in p.models)

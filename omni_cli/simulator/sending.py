@@ -1,0 +1,142 @@
+"""Puts an answer on the wire: at its pace, whole, or broken as asked."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+
+from omni_cli.simulator.ask import Event, Problem, Reply
+from omni_cli.simulator.http import Out
+from omni_cli.simulator.record import Entry
+from omni_cli.simulator.wire.common import Json, Wire, dumps
+
+Shape = Mapping[str, float | None]
+#: Faults that end a stream after so many content chunks.
+_ENDINGS = ("reset-mid", "truncate", "cut", "error-in-stream", "hang-mid")
+WRONG = {"object": "unexpected", "simulated": True, "data": [1, 2, 3]}
+BROKEN = '{"id": "simulated", "choices": [{"index": 0, "mess'
+#: Without a pace, events leave together up to this size.
+BATCH_BYTES = 16 * 1024
+#: Sleeps shorter than this cost more than they pace.
+MIN_SLEEP_S = 0.001
+#: The peer reads what was sent before the reset arrives.
+RESET_DELAY_S = 0.02
+
+
+class Pace:
+    """When the next token is due: ``ttft_s`` for the first, then ``tps`` a second."""
+
+    def __init__(self, ttft_s: float = 0.0, tps: float | None = None) -> None:
+        self._ttft_s = ttft_s
+        self.tps = tps
+        self._since: float | None = None
+        self._sent = 0
+
+    async def first(self) -> None:
+        if self._ttft_s > 0:
+            await asyncio.sleep(self._ttft_s)
+
+    async def all(self, reply: Reply) -> None:
+        """Wait as long as the whole answer would take."""
+        if self.tps:
+            chunks = (*reply.reasoning, *reply.text)
+            await asyncio.sleep(sum(chunk.tokens for chunk in chunks) / self.tps)
+
+    def wait_s(self, tokens: int) -> float:
+        """Seconds from now until ``tokens`` more are due; 0 when late."""
+        if not self.tps:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        if self._since is None:
+            self._since = now
+        self._sent += tokens
+        wait = self._since + self._sent / self.tps - now
+        return wait if wait >= MIN_SLEEP_S else 0.0
+
+
+async def send_stream(
+    out: Out,
+    wire: Wire,
+    events: Iterator[Event],
+    shape: Shape,
+    pace: Pace,
+    problem: Problem,
+    entry: Entry,
+) -> bool:
+    """Send the events of an answer whose head was sent; True when it went out whole."""
+    ending = next((kind for kind in _ENDINGS if kind in shape), None)
+    limit = int(shape[ending] or 0) if ending else None
+    batch = bytearray()
+    for data, tokens in events:
+        if limit is not None and tokens and entry.chunks >= limit:
+            break
+        wait = pace.wait_s(tokens) if tokens else 0.0
+        if wait:
+            if batch:
+                await out.write(bytes(batch))
+                batch.clear()
+            await asyncio.sleep(wait)
+        batch += data
+        entry.chunks += 1 if tokens else 0
+        if tokens and entry.chunks == 1:
+            if "malformed" in shape:
+                batch += wire.frame(BROKEN)
+            if "wrong-json" in shape:
+                batch += wire.frame(dumps(WRONG))
+        if len(batch) >= BATCH_BYTES:
+            await out.write(bytes(batch))
+            batch.clear()
+            await asyncio.sleep(0)  # others' turn
+    if batch:
+        await out.write(bytes(batch))
+    if ending is None:
+        await out.end()
+        return True
+    await _break_off(out, wire, ending, problem)
+    return False
+
+
+async def _break_off(out: Out, wire: Wire, ending: str, problem: Problem) -> None:
+    if ending == "reset-mid":
+        await asyncio.sleep(RESET_DELAY_S)
+        out.reset()
+    elif ending == "cut":
+        out.close()
+    elif ending == "hang-mid":
+        await asyncio.Event().wait()
+    else:
+        if ending == "error-in-stream":
+            await out.write(wire.error_event(problem))
+        await out.end()
+
+
+async def send_plain(
+    out: Out,
+    headers: Mapping[str, str],
+    value: Json,
+    shape: Shape,
+    problem: Problem,
+    wire: Wire | None = None,
+    started: Callable[[], None] = lambda: None,
+) -> bool:
+    """Send a whole JSON answer, or what the faults make of it; True when it went out whole."""
+    body = dumps(value).encode()
+    ending = next((kind for kind in _ENDINGS if kind in shape), None)
+    if ending in ("reset-mid", "cut", "hang-mid"):
+        await out.send_part(200, headers, body)
+        started()
+        if wire is not None:
+            await _break_off(out, wire, ending, problem)
+        return False
+    whole = False
+    if ending == "truncate":
+        body = body[: len(body) // 2]
+    elif ending == "error-in-stream" and wire is not None:
+        body = dumps(wire.problem(problem)[1]).encode()
+    elif "malformed" in shape:
+        body = BROKEN.encode()
+    elif "wrong-json" in shape:
+        body = dumps(WRONG).encode()
+    else:
+        whole = True
+    await out.send(200, headers, body)
+    started()
+    return whole
