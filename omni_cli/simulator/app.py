@@ -59,6 +59,8 @@ class Call:
     headers: dict[str, str]
     body: Json = field(default_factory=dict)
     ask: Ask | None = None
+    prompt_hash: str = ""
+    input_tokens: int = 0
     shape: dict[str, float | None] = field(default_factory=dict)
 
     @property
@@ -67,10 +69,6 @@ class Call:
             return self.ask.model
         named = self.body.get("model")
         return named if isinstance(named, str) else self.route.target
-
-    @property
-    def prompt_hash(self) -> str:
-        return prompt_hash(self.ask) if self.ask is not None else ""
 
 
 def _key_of(request: Request) -> str | None:
@@ -131,9 +129,9 @@ class App:
         if route.operation == "chat" and call.ask is not None:
             await self._chat(call, call.ask)
         else:
-            value = listing.answer(call.route, call.ask, call.body, self.options.seed)
+            value = listing.answer(route, call.body, call.input_tokens, self.options.seed)
             self.recorder.status(200)
-            await send_plain(out, headers, value, call.shape, self._problem(call, "500"))
+            await send_plain(out, headers, value, call.shape, self._problem(call, "500"), wire)
 
     def _read(self, call: Call) -> None:
         """Raises Refused when the body is not what the protocol asks for."""
@@ -155,6 +153,8 @@ class App:
                 raise Refused("400", str(exc)) from exc
             except (AttributeError, TypeError, KeyError, ValueError) as exc:
                 raise Refused("400", f"Invalid type in the request: {exc}") from exc
+            call.prompt_hash = prompt_hash(call.ask)
+            call.input_tokens = engine.input_tokens(call.ask, call.wire.name)
 
     def _take_faults(self, call: Call) -> None:
         """Raises Refused when a fault is asked for that there is not."""
@@ -189,22 +189,24 @@ class App:
                 raise Refused(kind)
         if self.options.key is not None and _key_of(call.request) != self.options.key:
             raise Refused("400-key")
-        if call.ask is not None and call.route.operation == "chat":
+        if call.route.operation == "chat":
             known = fleet.find(call.model)
-            if known and engine.input_tokens(call.ask, call.wire.name) > known.context:
+            if known and call.input_tokens > known.context:
                 raise Refused("400-context")
 
     def _problem(self, call: Call, kind: str, message: str = "") -> Problem:
         known = fleet.find(call.model)
         limit = known.context if known else UNKNOWN_CONTEXT
-        tokens = engine.input_tokens(call.ask, call.wire.name) if call.ask else 0
+        tokens = call.input_tokens
+        if kind == "400-context" and tokens <= limit:
+            tokens += limit  # asked for by a fault: the numbers must still say why
         return Problem(
             kind=kind,
             status=KINDS[kind].status or 500,
             model=call.model,
             ident=call.ident,
             retry_after_s=call.shape.get(kind) or KINDS[kind].default or 1.0,
-            tokens=tokens if tokens > limit else limit + max(tokens, 1),
+            tokens=tokens,
             limit=limit,
             message=message,
         )
@@ -219,6 +221,9 @@ class App:
         if refusal.kind == "502":
             headers["content-type"] = "text/html"
             body = HTML
+        if status == 200 and call.ask is not None and call.ask.stream:
+            headers["content-type"] = call.wire.stream_type
+            body = call.wire.frame(dumps(value))
         self.recorder.status(status)
         await call.out.send(status, headers, body)
 
@@ -231,6 +236,8 @@ class App:
             ident=call.ident,
             cache=self.cache,
             shape=call.shape,
+            input_tokens=call.input_tokens,
+            prompt_hash=call.prompt_hash,
         )
         entry = Entry(
             id=call.wire.id_prefix + call.ident,
@@ -247,6 +254,7 @@ class App:
             input_tokens=reply.usage.input if reply.usage else 0,
             output_tokens=reply.usage.output if reply.usage else 0,
         )
+        call.out.on_first_byte = lambda: self.recorder.started(entry)
         pace = self._pace(call, ask)
         await pace.first()
         self.recorder.status(200)
@@ -257,21 +265,12 @@ class App:
                 "cache-control": "no-cache",
             }
             await call.out.start(200, headers)
-            self.recorder.started(entry)
             events = call.wire.events(ask, reply)
             done = await send_stream(call.out, call.wire, events, call.shape, pace, problem, entry)
         else:
             await pace.all(reply)
             value = call.wire.plain(ask, reply)
-            done = await send_plain(
-                call.out,
-                call.headers,
-                value,
-                call.shape,
-                problem,
-                call.wire,
-                lambda: self.recorder.started(entry),
-            )
+            done = await send_plain(call.out, call.headers, value, call.shape, problem, call.wire)
         if done:
             self.recorder.completed(entry)
 

@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from random import Random
 
 from omni_cli.simulator import text, tokens
@@ -43,7 +44,10 @@ def chosen_tool(ask: Ask) -> ToolSpec | None:
     return ask.tools[0] if ask.tool_choice == "required" else None
 
 
-def _usage(ask: Ask, protocol: str, scope: str, cache: tokens.PromptCache) -> Tally:
+def _prompt(
+    ask: Ask, protocol: str, scope: str, cache: tokens.PromptCache, input_tokens: int
+) -> Tally:
+    """The prompt's side of the usage."""
     per_image = IMAGE_TOKENS.get(protocol, 0)
     cached, write_5m, write_1h = 0, 0, 0
     if protocol == "anthropic":
@@ -51,7 +55,7 @@ def _usage(ask: Ask, protocol: str, scope: str, cache: tokens.PromptCache) -> Ta
     elif protocol != "ollama":
         cached = cache.automatic(scope, ask)
     return Tally(
-        input=input_tokens(ask, protocol),
+        input=input_tokens,
         cached=cached,
         write_5m=write_5m,
         write_1h=write_1h,
@@ -68,10 +72,12 @@ def reply(
     ident: str,
     cache: tokens.PromptCache,
     shape: Mapping[str, float | None],
+    input_tokens: int,
+    prompt_hash: str,
 ) -> Reply:
     """Answer. ``shape`` holds the faults that change content: empty, huge, no-usage."""
-    rng = Random(f"{seed}/{ask.model}/{tokens.prompt_hash(ask)}")
-    counted = _usage(ask, protocol, f"{provider}/{ask.model}", cache)
+    rng = Random(f"{seed}/{ask.model}/{prompt_hash}")
+    counted = _prompt(ask, protocol, f"{provider}/{ask.model}", cache, input_tokens)
     thoughts: list[str] = []
     calls: tuple[Call, ...] = ()
     said: list[str] = []
@@ -95,15 +101,7 @@ def reply(
     spoken = len(said) + sum(tokens.count(call.name + call.arguments) for call in calls)
     usage = None
     if "no-usage" not in shape:
-        usage = Tally(
-            input=counted.input,
-            cached=counted.cached,
-            write_5m=counted.write_5m,
-            write_1h=counted.write_1h,
-            image=counted.image,
-            output=len(thoughts) + spoken,
-            reasoning=len(thoughts),
-        )
+        usage = replace(counted, output=len(thoughts) + spoken, reasoning=len(thoughts))
     return Reply(
         text=tokens.deltas(said),
         reasoning=tokens.deltas(thoughts),

@@ -13,15 +13,14 @@ from omni_cli.domain.models import Chain, ChainLink, ProtocolName, Provider
 
 @dataclass(frozen=True, slots=True)
 class SimModel:
-    """``context`` and ``max_output`` in tokens, ``kinds`` of input besides text."""
+    """``context`` and ``max_output`` in tokens; the latter only where the protocol lists it."""
 
     wire_name: str
     name: str
     context: int
-    max_output: int
     ttft_s: float
     tokens_per_s: float
-    vision: bool = True
+    max_output: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +42,12 @@ PROVIDERS: tuple[SimProvider, ...] = (
         "anthropic",
         "/anthropic",
         (
-            SimModel("claude-opus-4-20250514", "Claude Opus 4", 200_000, 32_000, 1.6, 45),
-            SimModel("claude-sonnet-4-20250514", "Claude Sonnet 4", 200_000, 64_000, 1.0, 70),
-            SimModel("claude-3-haiku-20240307", "Claude 3 Haiku", 200_000, 4_096, 0.4, 130),
-            SimModel("claude-3-5-haiku-20241022", "Claude Haiku 3.5", 200_000, 8_192, 0.5, 110),
-            SimModel("claude-3-5-sonnet-20241022", "Claude Sonnet 3.5", 200_000, 8_192, 0.9, 75),
-            SimModel("claude-3-opus-20240229", "Claude 3 Opus", 200_000, 4_096, 1.8, 30),
+            SimModel("claude-opus-4-20250514", "Claude Opus 4", 200_000, 1.6, 45),
+            SimModel("claude-sonnet-4-20250514", "Claude Sonnet 4", 200_000, 1.0, 70),
+            SimModel("claude-3-haiku-20240307", "Claude 3 Haiku", 200_000, 0.4, 130),
+            SimModel("claude-3-5-haiku-20241022", "Claude Haiku 3.5", 200_000, 0.5, 110),
+            SimModel("claude-3-5-sonnet-20241022", "Claude Sonnet 3.5", 200_000, 0.9, 75),
+            SimModel("claude-3-opus-20240229", "Claude 3 Opus", 200_000, 1.8, 30),
         ),
     ),
     SimProvider(
@@ -57,12 +56,12 @@ PROVIDERS: tuple[SimProvider, ...] = (
         "openai",
         "/openai/v1",
         (
-            SimModel("gpt-4", "GPT-4", 8_192, 8_192, 1.2, 30, vision=False),
-            SimModel("gpt-4-turbo", "GPT-4 Turbo", 128_000, 4_096, 0.9, 45),
-            SimModel("gpt-4o", "GPT-4o", 128_000, 16_384, 0.5, 90),
-            SimModel("gpt-4o-mini", "GPT-4o mini", 128_000, 16_384, 0.4, 120),
-            SimModel("o1", "o1", 200_000, 100_000, 4.0, 80),
-            SimModel("o3", "o3", 200_000, 100_000, 3.0, 90),
+            SimModel("gpt-4", "GPT-4", 8_192, 1.2, 30),
+            SimModel("gpt-4-turbo", "GPT-4 Turbo", 128_000, 0.9, 45),
+            SimModel("gpt-4o", "GPT-4o", 128_000, 0.5, 90),
+            SimModel("gpt-4o-mini", "GPT-4o mini", 128_000, 0.4, 120),
+            SimModel("o1", "o1", 200_000, 4.0, 80),
+            SimModel("o3", "o3", 200_000, 3.0, 90),
         ),
     ),
     SimProvider(
@@ -71,9 +70,9 @@ PROVIDERS: tuple[SimProvider, ...] = (
         "gemini",
         "/google",
         (
-            SimModel("gemini-1.5-pro", "Gemini Pro", 2_097_152, 8_192, 0.9, 65),
-            SimModel("gemini-1.5-flash", "Gemini Flash", 1_048_576, 8_192, 0.4, 160),
-            SimModel("gemini-2.0-flash", "Gemini 2.0 Flash", 1_048_576, 8_192, 0.4, 170),
+            SimModel("gemini-1.5-pro", "Gemini Pro", 2_097_152, 0.9, 65, 8_192),
+            SimModel("gemini-1.5-flash", "Gemini Flash", 1_048_576, 0.4, 160, 8_192),
+            SimModel("gemini-2.0-flash", "Gemini 2.0 Flash", 1_048_576, 0.4, 170, 8_192),
         ),
     ),
     SimProvider(
@@ -82,8 +81,8 @@ PROVIDERS: tuple[SimProvider, ...] = (
         "openai",
         "/deepseek/v1",
         (
-            SimModel("deepseek-chat", "DeepSeek V3", 128_000, 8_192, 1.1, 40, vision=False),
-            SimModel("deepseek-reasoner", "DeepSeek R1", 128_000, 64_000, 2.0, 35, vision=False),
+            SimModel("deepseek-chat", "DeepSeek V3", 128_000, 1.1, 40),
+            SimModel("deepseek-reasoner", "DeepSeek R1", 128_000, 2.0, 35),
         ),
     ),
     SimProvider(
@@ -91,7 +90,7 @@ PROVIDERS: tuple[SimProvider, ...] = (
         "Moonshot (Kimi)",
         "openai",
         "/moonshot/v1",
-        (SimModel("kimi-k2.5", "Kimi K2.5", 262_144, 262_144, 0.8, 60),),
+        (SimModel("kimi-k2.5", "Kimi K2.5", 262_144, 0.8, 60),),
     ),
     SimProvider(
         "ollama",
@@ -99,8 +98,8 @@ PROVIDERS: tuple[SimProvider, ...] = (
         "ollama",
         "/ollama",
         (
-            SimModel("llama3.1:70b", "Llama 3.1 70B", 131_072, 131_072, 0.6, 18, vision=False),
-            SimModel("mistral:7b", "Mistral 7B", 32_768, 32_768, 0.2, 60, vision=False),
+            SimModel("llama3.1:70b", "Llama 3.1 70B", 131_072, 0.6, 18),
+            SimModel("mistral:7b", "Mistral 7B", 32_768, 0.2, 60),
         ),
         needs_key=False,
     ),

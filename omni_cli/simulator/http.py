@@ -92,6 +92,12 @@ class Out:
         self._connection = connection
         self.keep_alive = keep_alive
         self.started = False
+        #: Called once, when the answer's first byte was written.
+        self.on_first_byte: Callable[[], None] | None = None
+
+    async def _first(self, data: bytes) -> None:
+        hook, self.on_first_byte = self.on_first_byte, None
+        await self._connection.write(data, hook)
 
     def _head(self, status: int, headers: Mapping[str, str], framing: str) -> bytes:
         self.started = True
@@ -102,15 +108,15 @@ class Out:
 
     async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         head = self._head(status, headers, f"content-length: {len(body)}")
-        await self._connection.write(head + body)
+        await self._first(head + body)
 
     async def send_part(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Announce ``body`` whole, send half of it."""
         head = self._head(status, headers, f"content-length: {len(body)}")
-        await self._connection.write(head + body[: len(body) // 2])
+        await self._first(head + body[: len(body) // 2])
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
-        await self._connection.write(self._head(status, headers, "transfer-encoding: chunked"))
+        await self._first(self._head(status, headers, "transfer-encoding: chunked"))
 
     async def write(self, data: bytes) -> None:
         await self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
@@ -177,11 +183,13 @@ class Connection(asyncio.Protocol):
         if room is not None and not room.done():
             room.set_result(None)
 
-    async def write(self, data: bytes) -> None:
-        """Raises ConnectionError when the peer is gone."""
+    async def write(self, data: bytes, wrote: Callable[[], None] | None = None) -> None:
+        """``wrote`` is called before waiting for a slow peer. Raises ConnectionError."""
         if self.lost or self.transport.is_closing():
             raise ConnectionResetError("peer is gone")
         self.transport.write(data)
+        if wrote is not None:
+            wrote()
         if self._room is not None:
             await self._room
 

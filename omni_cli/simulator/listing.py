@@ -6,8 +6,7 @@ import math
 import re
 import struct
 
-from omni_cli.simulator import engine, fleet, vision
-from omni_cli.simulator.ask import Ask
+from omni_cli.simulator import fleet, vision
 from omni_cli.simulator.fleet import SimModel
 from omni_cli.simulator.routes import Route
 from omni_cli.simulator.tokens import count
@@ -18,15 +17,14 @@ CREATED, CREATED_AT = 1_735_689_600, "2025-01-01T00:00:00Z"
 DIMENSIONS = 1536
 
 
-def answer(route: Route, ask: Ask | None, body: Json, seed: int) -> Json:
+def answer(route: Route, body: Json, input_tokens: int, seed: int) -> Json:
     """The JSON of any call that is not a chat."""
     match route.operation:
-        case "count" if ask is not None:
-            tokens = engine.input_tokens(ask, route.protocol)
+        case "count":
             if route.protocol == "gemini":
-                details = [{"modality": "TEXT", "tokenCount": tokens}]
-                return {"totalTokens": tokens, "promptTokensDetails": details}
-            return {"input_tokens": tokens}
+                details = [{"modality": "TEXT", "tokenCount": input_tokens}]
+                return {"totalTokens": input_tokens, "promptTokensDetails": details}
+            return {"input_tokens": input_tokens}
         case "embeddings":
             return _embeddings(body)
         case "labels":
@@ -53,7 +51,7 @@ def _one(route: Route, model: SimModel | None, name: str) -> Json:
             "displayName": model.name if model else name,
             "supportedGenerationMethods": ["generateContent", "countTokens"],
         }
-        if model:
+        if model and model.max_output:
             entry |= {"inputTokenLimit": model.context, "outputTokenLimit": model.max_output}
         return entry
     if route.protocol == "ollama":

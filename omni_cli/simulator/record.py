@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 #: The newest so many answers are kept; counters keep counting.
-MAX_ENTRIES = 200_000
+MAX_ENTRIES = 50_000
 
 
 @dataclass(slots=True)

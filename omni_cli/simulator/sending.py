@@ -1,7 +1,7 @@
 """Puts an answer on the wire: at its pace, whole, or broken as asked."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from omni_cli.simulator.ask import Event, Problem, Reply
 from omni_cli.simulator.http import Out
@@ -114,22 +114,19 @@ async def send_plain(
     value: Json,
     shape: Shape,
     problem: Problem,
-    wire: Wire | None = None,
-    started: Callable[[], None] = lambda: None,
+    wire: Wire,
 ) -> bool:
     """Send a whole JSON answer, or what the faults make of it; True when it went out whole."""
     body = dumps(value).encode()
     ending = next((kind for kind in _ENDINGS if kind in shape), None)
     if ending in ("reset-mid", "cut", "hang-mid"):
         await out.send_part(200, headers, body)
-        started()
-        if wire is not None:
-            await _break_off(out, wire, ending, problem)
+        await _break_off(out, wire, ending, problem)
         return False
     whole = False
     if ending == "truncate":
         body = body[: len(body) // 2]
-    elif ending == "error-in-stream" and wire is not None:
+    elif ending == "error-in-stream":
         body = dumps(wire.problem(problem)[1]).encode()
     elif "malformed" in shape:
         body = BROKEN.encode()
@@ -138,5 +135,4 @@ async def send_plain(
     else:
         whole = True
     await out.send(200, headers, body)
-    started()
     return whole

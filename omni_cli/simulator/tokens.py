@@ -56,7 +56,7 @@ class PromptCache:
         self._seen: dict[bytes, None] = {}
 
     def clear(self) -> None:
-        self._seen.clear()
+        self._seen = {}  # a new one: another thread may be asking
 
     def _remember(self, key: bytes) -> None:
         self._seen[key] = None

@@ -1,4 +1,4 @@
-"""Gemini: generateContent and streamGenerateContent, the latter as SSE or as a JSON array."""
+"""Gemini: generateContent and streamGenerateContent, the latter always as SSE."""
 
 import json
 from collections.abc import Iterator, Mapping

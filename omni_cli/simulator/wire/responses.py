@@ -201,7 +201,8 @@ def _text_events(event: Any, where: Json, reply: Reply) -> Iterator[Event]:
 def error_event(problem: Problem) -> bytes:
     error = error_object(problem)
     fields = {"code": error["code"], "message": error["message"], "param": None}
-    return sse({"type": "error", "sequence_number": 99} | fields, "error")
+    # The number does not continue the stream's: it is made without knowing how far that got.
+    return sse({"type": "error", "sequence_number": 0} | fields, "error")
 
 
 WIRE = Wire("openai-responses", parse, plain, events, describe, error_event, sse_raw)
