@@ -17,7 +17,7 @@ class Variable:
     """``name`` is the specs' spelling; the fact's key is its snake_case form.
 
     Kinds: ``choice`` one of ``values``; ``ordered`` the same, rising; ``text`` free text;
-    ``count`` a whole number; ``share`` 0..1; ``money`` US dollars (facts: Decimal); ``flag`` bool.
+    ``count`` a whole number; ``share`` 0..1; ``money`` US dollars, Decimal or float; ``flag`` bool.
     """
 
     name: str
@@ -99,6 +99,8 @@ class Compare:
             return False
         if self.variable == "complexity":
             return COMPARE[self.op](_RANK[str(fact)], _RANK[str(self.value)])
+        if self.variable == "max_cost":
+            fact = Decimal(str(fact))  # a float 0.05 is not the 0.05 of the rule
         return COMPARE[self.op](fact, self.value)
 
 
@@ -110,7 +112,11 @@ class Member:
 
     def holds(self, facts: Mapping[str, object]) -> bool:
         fact = facts.get(self.variable)
-        return fact is not None and (fact in self.values) is not self.negated
+        if fact is None:
+            return False
+        if self.variable == "max_cost":
+            fact = Decimal(str(fact))  # as in Compare
+        return (fact in self.values) is not self.negated
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,13 @@ def test_evaluates(source: str, expected: bool) -> None:
     assert rules.evaluate(rules.parse(source), FACTS) is expected
 
 
+@pytest.mark.parametrize("amount", [Decimal("0.10"), 0.1])
+def test_money_is_compared_as_it_is_written(amount: object) -> None:
+    facts = {"max_cost": amount}
+    for source in ("maxCost == 0.1", "maxCost >= 0.10", "maxCost <= 0.1", "maxCost in [0.1]"):
+        assert rules.evaluate(rules.parse(source), facts)
+
+
 @pytest.mark.parametrize("op", ["==", "!="])
 def test_a_missing_fact_makes_a_comparison_false(op: str) -> None:
     assert not rules.evaluate(rules.parse(f"agent {op} 'x'"), FACTS)
