@@ -1,1 +1,1 @@
-"""Vendor APIs behind one port."""
+"""Wire protocols: pure modules, one each, and the one module that does their I/O."""

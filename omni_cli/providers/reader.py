@@ -1,0 +1,108 @@
+"""Reads an answer from bytes that somebody else receives: no I/O, sync and async share it."""
+
+from collections.abc import Iterator, Mapping
+
+from omni_cli.domain.chat import ChatChunk
+from omni_cli.domain.errors import BadRequest, Malformed, ProviderError
+from omni_cli.ports import Framing, HttpCall, ProviderAdapter
+from omni_cli.providers._wire import host_of
+from omni_cli.providers.framing import MAX_EVENT_BYTES, splitter
+from omni_cli.providers.scrub import scrub, secrets_in
+
+_KEPT_EXACTLY = frozenset(
+    {"retry-after", "retry-after-ms", "cf-ray", "x-generation-id", "openai-processing-ms"}
+)
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Response headers worth keeping: request ids, rate limits, waits; lower-case names."""
+    kept: dict[str, str] = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in _KEPT_EXACTLY or "request-id" in lower or "ratelimit" in lower:
+            kept[lower] = value
+    return kept
+
+
+class AnswerReader:
+    """Cuts one answer's bytes into events and feeds them to the adapter's parser.
+
+    Args:
+        content_type: the response's; a server that ignores ``stream`` answers with plain JSON.
+        max_bytes: most bytes of one event.
+    """
+
+    def __init__(
+        self,
+        adapter: ProviderAdapter,
+        call: HttpCall,
+        content_type: str = "",
+        *,
+        max_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
+        framing: Framing = call.framing
+        if framing == "sse" and content_type.lower().startswith("application/json"):
+            framing = "json"
+        self._splitter = splitter(framing, max_bytes)
+        self._parser = adapter.parser(stream=framing != "json")
+        #: Events read so far: what a watchdog on silence looks at.
+        self.events = 0
+
+    def feed(self, piece: bytes) -> Iterator[ChatChunk]:
+        """The chunks that ``piece`` completes. Raises a ProviderError."""
+        for event in self._splitter.feed(piece):
+            self.events += 1
+            yield from self._parser.feed(event)
+
+    def end(self) -> Iterator[ChatChunk]:
+        """The chunks that the end of the body completes. Raises Malformed when cut off."""
+        for event in self._splitter.finish():
+            self.events += 1
+            yield from self._parser.feed(event)
+        yield from self._parser.finish()
+
+    def end_after(self, fault: ProviderError) -> Iterator[ChatChunk]:
+        """The same after the connection failed with ``fault``.
+
+        An answer that was whole before that is a whole answer; else ``fault`` says why it is
+        not, and how much had come.
+        """
+        try:
+            rest = list(self.end())
+        except ProviderError as cut:
+            if self.events and isinstance(cut, Malformed):
+                fault.message = f"{fault.message} ({_lowered(cut.message)})"
+            raise fault from None
+        yield from rest
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def cleaned(fault: ProviderError, call: HttpCall) -> ProviderError:
+    """``fault`` without the call's secrets in its words."""
+    secrets = secrets_in(call.headers)
+    fault.message = scrub(fault.message, secrets)
+    if fault.provider_code:
+        fault.provider_code = scrub(fault.provider_code, secrets)
+    fault.args = (fault.message,)
+    return fault
+
+
+def refused(
+    adapter: ProviderAdapter, call: HttpCall, status: int, headers: Mapping[str, str], body: str
+) -> ProviderError:
+    """The error of an answer whose status is not 2xx. ``headers``: lower-case names."""
+    if 300 <= status < 400:
+        target = headers.get("location", "").partition("?")[0]
+        where = host_of(target) or target or "nowhere"
+        # Following would hand the key to another host, or turn a POST into a GET.
+        fault: ProviderError = BadRequest(
+            f"HTTP {status}: {host_of(call.url)} redirects to {where}; omni does not follow",
+            hint="Set the provider's base URL to the address it redirects to.",
+            status=status,
+        )
+    else:
+        fault = adapter.explain(status, headers, body)
+    return cleaned(fault, call)

@@ -1,0 +1,33 @@
+"""Which module speaks a protocol. Imports none of them until one is asked for."""
+
+from functools import cache
+from importlib import import_module
+from typing import cast
+
+from omni_cli.domain.errors import ConfigError
+from omni_cli.domain.models import ProtocolName
+from omni_cli.ports import ProviderAdapter
+
+_PACKAGE = "omni_cli.providers."
+
+ADAPTERS: dict[ProtocolName, str] = {
+    "openai": "openai_compatible:OpenAiCompatible",
+    "openai-responses": "openai_responses:OpenAiResponses",
+    "anthropic": "anthropic:Anthropic",
+    "gemini": "gemini:Gemini",
+    "ollama": "ollama:Ollama",
+    "clarifai": "clarifai:Clarifai",
+    "google-vision": "google_vision:GoogleVision",
+}
+
+
+@cache
+def adapter(protocol: ProtocolName) -> ProviderAdapter:
+    """The adapter that speaks ``protocol``. Raises ConfigError for an unknown one."""
+    try:
+        module, name = ADAPTERS[protocol].split(":")
+    except KeyError:
+        raise ConfigError(
+            f"Unknown protocol {protocol!r}", hint=f"One of: {', '.join(ADAPTERS)}"
+        ) from None
+    return cast("ProviderAdapter", getattr(import_module(_PACKAGE + module), name)())
