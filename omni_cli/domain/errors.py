@@ -13,6 +13,8 @@ OmniError
 ├── AssertionFailed         a check the user asked for is false (exit 7)
 ├── AllProvidersFailed      every attempt failed (exit 5)
 ├── Cancelled               the user or the client went away
+├── Busy                    all of a provider's slots are taken by other calls
+├── StreamInterrupted       an answer broke off after part of it was shown
 └── ProviderError           one attempt at one provider failed
     ├── AuthError           401/403: the key is wrong or lacks rights
     ├── ModelNotFound       404: the provider does not serve this model
@@ -109,6 +111,27 @@ class AssertionFailed(OmniError):
 
 class Cancelled(OmniError):
     code = "cancelled"
+
+
+class Busy(OmniError):
+    code = "busy"
+    retryable = True
+
+
+class StreamInterrupted(OmniError):
+    """An answer broke off after its first token: no other model can go on with it unseen.
+
+    Args:
+        received_chars: characters of text, reasoning and tool arguments that arrived.
+        cause: what ended it.
+    """
+
+    code = "stream_interrupted"
+
+    def __init__(self, message: str, *, received_chars: int, cause: OmniError, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.received_chars = received_chars
+        self.cause = cause
 
 
 class ProviderError(OmniError):

@@ -59,6 +59,7 @@ class ModelInfo:
     ``id`` is ``provider/wire_name``. Token limits are in tokens; None means unknown.
     ``scores`` are 0-100 by capability, only those with a source. ``parameters_b`` is in
     billions. ``token_weights`` scale omni's token estimate for this model's tokenizer.
+    Times are ms since the epoch, UTC.
     """
 
     id: str
@@ -82,8 +83,8 @@ class ModelInfo:
     is_system: bool = False
     is_default: bool = False
     hidden: bool = False
-    added_at: str | None = None
-    updated_at: str | None = None
+    added_at: int | None = None
+    updated_at: int | None = None
 
     @property
     def complexity_factor(self) -> float | None:

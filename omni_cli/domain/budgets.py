@@ -1,0 +1,111 @@
+"""Budgets: a limit for a scope and a calendar period, kept by reserving before each call."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from omni_cli.domain.errors import BudgetExceeded
+from omni_cli.domain.periods import PeriodKind, PeriodRule
+from omni_cli.domain.pricing import format_usd
+
+BudgetScope = Literal["all", "provider", "model", "role", "agent", "org", "key"]
+SCOPES: tuple[BudgetScope, ...] = ("all", "provider", "model", "role", "agent", "org", "key")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """``limit_nusd`` per ``period`` for ``scope``/``value`` (value is "" for scope "all").
+
+    ``alerts_percent``: shares of the limit at which to warn. ``stop_percent``: the share at
+    which calls are refused (100: at the limit). ``rollover``: what is left of a period is added
+    to the next. ``raise_nusd`` is added to the limit until ``raise_until`` (ms UTC).
+    ``allow_unknown``: let calls of unknown price pass (they cannot be counted).
+    """
+
+    id: int
+    scope: BudgetScope
+    value: str
+    period: PeriodKind
+    limit_nusd: int
+    alerts_percent: tuple[float, ...] = (50.0, 80.0, 100.0)
+    stop_percent: float = 100.0
+    rollover: bool = False
+    raise_nusd: int = 0
+    raise_until: int | None = None
+    allow_unknown: bool = False
+    zone: str = "UTC"
+    week_start: int = 0
+    month_day: int = 1
+    enabled: bool = True
+
+    @property
+    def label(self) -> str:
+        """As a person says it: "day budget of model openai/gpt-4o"."""
+        whose = "everything" if self.scope == "all" else f"{self.scope} {self.value}"
+        return f"{self.period} budget of {whose}"
+
+    @property
+    def rule(self) -> PeriodRule:
+        return PeriodRule(
+            kind=self.period,
+            zone=self.zone,
+            week_start=self.week_start,
+            month_day=self.month_day,
+        )
+
+    def stop_at_nusd(self, carried_nusd: int, at_ms: int) -> int:
+        """The sum of spent and reserved money that no call may pass."""
+        raised = self.raise_until is not None and at_ms < self.raise_until
+        whole = self.limit_nusd + carried_nusd + (self.raise_nusd if raised else 0)
+        # Percentages are kept to thousandths, so the product stays an integer division.
+        return whole * round(self.stop_percent * 1000) // 100_000
+
+    def covers(self, **scopes: str) -> bool:
+        """Whether a call with these scope values (provider=..., model=...) falls under it."""
+        return self.scope == "all" or scopes.get(self.scope, "") == self.value
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatus:
+    """A budget in one period: [start_at, end_at) in ms UTC."""
+
+    budget: Budget
+    start_at: int
+    end_at: int
+    carried_nusd: int
+    spent_nusd: int
+    reserved_nusd: int
+    stop_at_nusd: int
+    estimated_nusd: int = 0
+    alerts_due: tuple[float, ...] = field(default=())
+
+    @property
+    def left_nusd(self) -> int:
+        return self.stop_at_nusd - self.spent_nusd - self.reserved_nusd
+
+    @property
+    def used_percent(self) -> float | None:
+        """Spent share of the limit (with what was carried over), None for a limit of zero."""
+        whole = self.budget.limit_nusd + self.carried_nusd
+        return None if whole <= 0 else 100.0 * self.spent_nusd / whole
+
+
+def refusal(status: BudgetStatus, need_nusd: int, resets: str) -> BudgetExceeded:
+    """The error for a call that does not fit.
+
+    Args:
+        need_nusd: the call's worst case.
+        resets: when the period ends, as the user reads time.
+    """
+    budget = status.budget
+    reserved = (
+        f", {format_usd(status.reserved_nusd)} reserved by calls under way"
+        if status.reserved_nusd
+        else ""
+    )
+    return BudgetExceeded(
+        f"the {budget.label} has {format_usd(max(status.left_nusd, 0))} left of "
+        f"{format_usd(status.stop_at_nusd)} ({format_usd(status.spent_nusd)} spent{reserved}); "
+        f"this call may cost up to {format_usd(need_nusd)}; it resets {resets}",
+        hint=f"a smaller --max-tokens or a cheaper model may fit; "
+        f"omni budgets raise {budget.id} --by USD --for 1d lifts it for a day",
+    )

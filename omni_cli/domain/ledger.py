@@ -1,0 +1,162 @@
+"""Rows of the ledger: one request, its attempts, and how they ended.
+
+Times are ms since the epoch, UTC; money is integer nano-dollars, None where unknown.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from omni_cli.domain.chat import Usage
+
+RequestState = Literal["pending", "ok", "failed", "cancelled", "lost", "refused"]
+#: planned: written, nothing sent. sent: bytes may have left. lost: its process died after that.
+#: unsent: its process died, or the call was refused, before anything left.
+AttemptState = Literal["planned", "sent", "ok", "failed", "cancelled", "lost", "unsent"]
+#: Where a request came from. Probes, judges and imports are told apart in every report.
+Source = Literal["chat", "demo", "gateway", "compare", "judge", "probe", "import", "cache", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """What is known of a request before its first call."""
+
+    id: int
+    created_at: int
+    source: Source
+    owner: str
+    org: str = ""
+    key: str = ""
+    role: str = ""
+    agent: str = ""
+    task: str = ""
+    complexity: str = ""
+    difficulty: float | None = None
+    conversation: int | None = None
+    chain: str | None = None
+    external_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttempt:
+    """``price`` is the id of the price row that this attempt will be charged by.
+
+    ``reserve_nusd`` is the most it can cost, None where its price is unknown.
+    """
+
+    request: int
+    n: int
+    model: str
+    provider: str
+    started_at: int
+    input_estimate: int
+    price: int | None = None
+    reserve_nusd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """How an attempt ended. ``cost_nusd`` None: its price is unknown (never: zero)."""
+
+    state: AttemptState
+    ended_at: int
+    usage: Usage = field(default_factory=Usage)
+    first_at: int | None = None
+    received_chars: int = 0
+    cost_nusd: int | None = None
+    #: The part of cost_nusd that is for input, for charts of input against output.
+    input_cost_nusd: int | None = None
+    http_status: int | None = None
+    provider_request_id: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnd:
+    """How a request ended. ``model`` is who answered, or who was tried last."""
+
+    state: RequestState
+    settled_at: int
+    model: str = ""
+    provider: str = ""
+    premium_model: str | None = None
+    premium_cost_nusd: int | None = None
+    latency_ms: int | None = None
+    ttft_ms: int | None = None
+    finish_reason: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    request: int
+    n: int
+    model: str
+    provider: str
+    state: AttemptState
+    started_at: int
+    first_at: int | None
+    ended_at: int | None
+    usage: Usage
+    input_estimate: int
+    received_chars: int
+    price: int | None
+    cost_nusd: int | None
+    http_status: int | None
+    provider_request_id: str | None
+    error_code: str | None
+    error_message: str | None
+
+    @property
+    def latency_ms(self) -> int | None:
+        return None if self.ended_at is None else self.ended_at - self.started_at
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """A request as stored. ``cost_nusd`` is the sum of its attempts with a known price plus
+    later corrections (``adjusted_nusd``); ``price_state`` tells whether any was unknown."""
+
+    id: int
+    created_at: int
+    settled_at: int | None
+    state: RequestState
+    source: Source
+    owner: str | None
+    org: str
+    key: str
+    role: str
+    agent: str
+    task: str
+    complexity: str
+    difficulty: float | None
+    conversation: int | None
+    chain: str | None
+    model: str
+    provider: str
+    attempts: int
+    usage: Usage
+    price_state: str | None
+    cost_nusd: int | None
+    adjusted_nusd: int
+    estimated: bool
+    premium_model: str | None
+    premium_cost_nusd: int | None
+    latency_ms: int | None
+    ttft_ms: int | None
+    finish_reason: str | None
+    error_code: str | None
+    error_message: str | None
+
+    @property
+    def total_nusd(self) -> int | None:
+        """Cost with corrections; None where unknown."""
+        return None if self.cost_nusd is None else self.cost_nusd + self.adjusted_nusd
+
+    @property
+    def savings_nusd(self) -> int | None:
+        """Cost at the premium model minus actual cost; negative when it cost more."""
+        if self.premium_cost_nusd is None or self.total_nusd is None:
+            return None
+        return self.premium_cost_nusd - self.total_nusd

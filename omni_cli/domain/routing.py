@@ -1,0 +1,350 @@
+"""Which model answers: filters, rules, role, then score; every step leaves its reason.
+
+Pure and deterministic: the same query over the same fleet gives the same decision. Ties go to
+the cheaper model, then to the alphabetically first id.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from omni_cli.domain import rules as rule_language
+from omni_cli.domain.models import ModelInfo, Role, Rule
+from omni_cli.domain.pricing import PriceState, format_usd
+from omni_cli.domain.tasks import TaskEstimate
+
+Priority = Literal["cheap", "balanced", "best"]
+PRIORITIES: tuple[Priority, ...] = ("cheap", "balanced", "best")
+LatencyPref = Literal["fast", "normal"]
+LATENCY_PREFS: tuple[LatencyPref, ...] = ("fast", "normal")
+
+#: An adequate model's quality is at least this share of the best eligible model's.
+ADEQUATE_SHARE: Mapping[Priority, float] = {"cheap": 0.80, "balanced": 0.88, "best": 0.97}
+#: Added to the share for hard work, taken from it for easy work.
+COMPLEXITY_SHIFT: Mapping[str, float] = {"low": -0.05, "medium": 0.0, "high": 0.05}
+#: Quality of a model nobody has measured: it may be good, nothing says so.
+NO_EVIDENCE = 0.5
+#: Latency assumed where none was measured, ms.
+UNMEASURED_LATENCY_MS = 3_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The formula's weights (requirement B3)."""
+
+    cost: float = 0.4
+    latency: float = 0.3
+    task_match: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """A price reduced to what an estimate needs, in pico-dollars (1e-12 USD) per token.
+
+    ``floor`` is per request: fee and minimum.
+    """
+
+    input_pusd: int
+    cached_pusd: int
+    output_pusd: int
+    floor_pusd: int = 0
+
+    def cost_nusd(self, input_tokens: int, cached_tokens: int, output_tokens: int) -> int:
+        """Expected cost, rounded up to a whole nano-dollar."""
+        total = (
+            (input_tokens - cached_tokens) * self.input_pusd
+            + cached_tokens * self.cached_pusd
+            + output_tokens * self.output_pusd
+            + self.floor_pusd
+        )
+        return -(-total // 1_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A model as the router sees it.
+
+    ``blocked`` says why it cannot be called at all (disabled, no key, breaker open), or is "".
+    ``quality``: chance 0..1 that it answers this kind of prompt well; None: no evidence.
+    ``quality_basis`` says what that rests on. ``output_tokens``: expected length of its answer.
+    ``latency_ms`` None where never measured.
+    """
+
+    model: ModelInfo
+    price_state: PriceState = "unknown"
+    rates: Rates | None = None
+    blocked: str = ""
+    quality: float | None = None
+    quality_basis: str = ""
+    output_tokens: int = 500
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked of the router. Token counts are estimates; money is nano-dollars.
+
+    ``needs`` are badges the model must carry. ``conversation_model`` answered the turns before;
+    with it, ``cached_tokens`` of the input are likely in its prompt cache. ``facts`` are the
+    variables of the rule language.
+    """
+
+    task: TaskEstimate
+    input_tokens: int
+    max_output_tokens: int | None = None
+    priority: Priority = "balanced"
+    latency_pref: LatencyPref = "normal"
+    max_cost_nusd: int | None = None
+    min_quality: float | None = None
+    needs: frozenset[str] = frozenset()
+    image_input: bool = False
+    role: Role | None = None
+    conversation_model: str | None = None
+    cached_tokens: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    weights: Weights = Weights()
+    allow_unknown_price: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model's fate in a decision. ``score`` None: not scored.
+
+    ``dropped`` says why a model is not eligible. Reasons of eligible ones are put into words
+    only when somebody reads them (``Decision.reason_of``): words cost more than the choice.
+    """
+
+    model: str
+    eligible: bool
+    dropped: str = ""
+    adequate: bool = False
+    quality: float | None = None
+    quality_basis: str = ""
+    expected_cost_nusd: int | None = None
+    expected_latency_ms: float | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``model`` None: nobody is eligible. ``candidates``: best first, dropped ones last.
+
+    ``by`` tells which step decided: "rule", "role", "score", "cheapest", "fastest", "quality";
+    ``manner`` which of the last four ranked the rest. ``bar``: the least adequate quality.
+    """
+
+    model: str | None
+    reason: str
+    by: str
+    task: TaskEstimate
+    candidates: tuple[Candidate, ...]
+    rule: int | None = None
+    manner: str = "score"
+    bar: float = 0.0
+
+    def reason_of(self, candidate: Candidate) -> str:
+        """In words, why a candidate stands where it stands."""
+        return candidate.dropped or _reason(self.manner, self.bar, candidate)
+
+    def ranked(self) -> list[str]:
+        """Eligible models, the chosen one first."""
+        rest = [c.model for c in self.candidates if c.eligible and c.model != self.model]
+        return rest if self.model is None else [self.model, *rest]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    rule: Rule
+    tree: rule_language.Node
+
+
+def decide(
+    query: Query, contenders: Sequence[Contender], rules: Iterable[CompiledRule] = ()
+) -> Decision:
+    """Choose among ``contenders``. Raises nothing: no eligible model gives ``model=None``."""
+    eligible: list[tuple[Contender, int | None]] = []
+    dropped: list[Candidate] = []
+    for contender in contenders:
+        cost = _expected_cost(query, contender)
+        why = _barrier(query, contender, cost)
+        if why:
+            dropped.append(
+                Candidate(
+                    contender.model.id,
+                    eligible=False,
+                    dropped=why,
+                    quality=contender.quality,
+                    quality_basis=contender.quality_basis,
+                    expected_cost_nusd=cost,
+                    expected_latency_ms=contender.latency_ms,
+                )
+            )
+        else:
+            eligible.append((contender, cost))
+    dropped.sort(key=lambda c: c.model)
+    if not eligible:
+        reason = "no model is eligible" if contenders else "the fleet has no active model"
+        return Decision(None, reason, "filters", query.task, tuple(dropped))
+
+    ranked, by, bar = _rank(query, eligible)
+    names = {candidate.model for candidate in ranked}
+    notes: list[str] = []
+
+    def choose(model: str, reason: str, step: str, rule: int | None = None) -> Decision:
+        ranked.sort(key=lambda c: c.model != model)  # stable: only the chosen one moves up
+        return Decision(
+            model,
+            "; ".join([reason, *notes]),
+            step,
+            query.task,
+            (*ranked, *dropped),
+            rule,
+            manner=by,
+            bar=bar,
+        )
+
+    for compiled in rules:
+        if not rule_language.evaluate(compiled.tree, query.facts):
+            continue
+        if compiled.rule.model in names:
+            reason = f"rule {compiled.rule.id} holds: {compiled.rule.condition}"
+            return choose(compiled.rule.model, reason, "rule", compiled.rule.id)
+        notes.append(f"rule {compiled.rule.id} prefers {compiled.rule.model}, not eligible")
+    if query.role is not None:
+        for item in query.role.models:
+            if item.model in names:
+                reason = f"role {query.role.name}, priority {item.priority}"
+                return choose(item.model, reason, "role")
+            notes.append(f"role {query.role.name} prefers {item.model}, not eligible")
+    return choose(ranked[0].model, _reason(by, bar, ranked[0]), by)
+
+
+def _expected_cost(query: Query, contender: Contender) -> int | None:
+    if contender.price_state == "free":
+        return 0
+    if contender.rates is None:
+        return None
+    cached = query.cached_tokens if contender.model.id == query.conversation_model else 0
+    output = contender.output_tokens
+    if query.max_output_tokens is not None:
+        output = min(output, query.max_output_tokens)
+    return contender.rates.cost_nusd(query.input_tokens, min(cached, query.input_tokens), output)
+
+
+def _barrier(query: Query, contender: Contender, cost: int | None) -> str:
+    """Why the model cannot take this request, or ""."""
+    if contender.blocked:
+        return contender.blocked
+    model = contender.model
+    if query.needs and not query.needs <= model.badges:
+        return f"lacks {', '.join(sorted(query.needs - model.badges))}"
+    if query.image_input and "image" not in model.input_types:
+        return "takes no images"
+    if model.type == "vision" and not query.image_input:
+        return "answers images only"
+    if "text" not in model.output_types:
+        return f"writes {' and '.join(model.output_types) or 'nothing'}, not text"
+    if model.context_window is not None:
+        room = model.context_window - query.input_tokens
+        if room < min(query.max_output_tokens or 1, model.max_output or model.context_window):
+            return f"context of {model.context_window:,} tokens is too small"
+    if query.max_cost_nusd is not None:
+        if cost is None:
+            return "price unknown, so the maximum cost cannot be promised"
+        if cost > query.max_cost_nusd:
+            return (
+                f"expected {format_usd(cost)} is above the maximum {format_usd(query.max_cost_nusd)}"
+            )
+    elif cost is None and not query.allow_unknown_price:
+        return "price unknown (prices.allow_unknown is off)"
+    if query.min_quality is not None and (contender.quality or NO_EVIDENCE) < query.min_quality:
+        return f"quality {_percent(contender.quality)} is below {query.min_quality:.0%}"
+    return ""
+
+
+def _rank(
+    query: Query, eligible: list[tuple[Contender, int | None]]
+) -> tuple[list[Candidate], str, float]:
+    """Candidates best first, adequate ones before the others; the word for how; the bar."""
+    qualities = [NO_EVIDENCE if c.quality is None else c.quality for c, _ in eligible]
+    share = ADEQUATE_SHARE[query.priority] + COMPLEXITY_SHIFT[query.task.complexity]
+    bar = max(qualities) * min(share, 1.0)
+    costs = [cost for _, cost in eligible if cost is not None]
+    low_cost, high_cost = (min(costs), max(costs)) if costs else (0, 0)
+    latencies = [
+        UNMEASURED_LATENCY_MS if c.latency_ms is None else c.latency_ms for c, _ in eligible
+    ]
+    low_latency, high_latency = min(latencies), max(latencies)
+    weights = query.weights
+    by = _manner(query)
+    rows: list[tuple[tuple[float, ...], str, Candidate]] = []
+    for (contender, cost), quality, latency in zip(eligible, qualities, latencies, strict=True):
+        cost_norm = 1.0 if cost is None else _normal(cost, low_cost, high_cost)
+        latency_norm = _normal(latency, low_latency, high_latency)
+        score = (
+            weights.cost * (1.0 - cost_norm)
+            + weights.latency * (1.0 - latency_norm)
+            + weights.task_match * quality
+        )
+        adequate = quality >= bar
+        money = float("inf") if cost is None else float(cost)
+        key: tuple[float, ...]
+        if by == "cheapest":
+            key = (not adequate, money, -quality)
+        elif by == "fastest":
+            key = (not adequate, latency, money)
+        elif by == "quality":
+            key = (-round(quality, 6), money)
+        else:
+            key = (not adequate, -round(score, 9), money)
+        rows.append(
+            (
+                key,
+                contender.model.id,
+                Candidate(
+                    contender.model.id,
+                    eligible=True,
+                    adequate=adequate,
+                    quality=contender.quality,
+                    quality_basis=contender.quality_basis,
+                    expected_cost_nusd=cost,
+                    expected_latency_ms=contender.latency_ms,
+                    score=round(score, 6),
+                ),
+            )
+        )
+    rows.sort(key=lambda row: (row[0], row[1]))
+    return [candidate for _, _, candidate in rows], by, bar
+
+
+def _manner(query: Query) -> str:
+    if query.latency_pref == "fast":
+        return "fastest"
+    if query.priority == "cheap":
+        return "cheapest"
+    return "quality" if query.priority == "best" else "score"
+
+
+def _reason(by: str, bar: float, candidate: Candidate) -> str:
+    quality = _percent(candidate.quality)
+    cost = candidate.expected_cost_nusd
+    price = "price unknown" if cost is None else f"{format_usd(cost)} expected"
+    if not candidate.adequate:
+        return f"quality {quality} is below the bar of {bar:.0%} for this task"
+    if by == "cheapest":
+        return f"{price}, quality {quality} is adequate"
+    if by == "fastest":
+        latency = candidate.expected_latency_ms
+        speed = "speed not measured" if latency is None else f"{latency / 1000:.1f} s expected"
+        return f"{speed}, quality {quality} is adequate"
+    if by == "quality":
+        return f"quality {quality}, {price}"
+    return f"score {candidate.score:.3f}: {price}, quality {quality}"
+
+
+def _percent(quality: float | None) -> str:
+    return "not measured" if quality is None else f"{quality:.0%}"
+
+
+def _normal(value: float, low: float, high: float) -> float:
+    return 0.0 if high <= low else (value - low) / (high - low)

@@ -1,0 +1,394 @@
+"""One chat: decide, open the ledger row, dispatch, settle, report."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, Message, Usage
+from omni_cli.domain.errors import (
+    BudgetExceeded,
+    Cancelled,
+    NoRoute,
+    NotFound,
+    OmniError,
+    UnknownPrice,
+)
+from omni_cli.domain.ids import id_text, make_id
+from omni_cli.domain.ledger import NewRequest, RequestEnd, RequestRow, RequestState, Source
+from omni_cli.domain.models import Chain
+from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.routing import PRIORITIES, Decision
+from omni_cli.ports import Clock
+from omni_cli.repositories import Assignments, Conversations, Ledger, Models, Providers
+from omni_cli.services.dispatch import Consent, Dispatcher, Progress, Target
+from omni_cli.services.names import Names, Selector
+from omni_cli.services.prices import PriceBook, cost_or_none
+from omni_cli.services.recovery import Recovery
+from omni_cli.services.routing import RouteOptions, RoutingService, decision_document
+
+_TITLE_CHARS = 60
+#: How many models stand in after the chosen one when nobody named a chain.
+_AUTO_FALLBACKS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ChatJob:
+    """What the caller wants: messages, who should answer, and what to note in the ledger.
+
+    ``fallback``: may other models stand in for a model that was named. ``conversation``: id of
+    the one this goes on with, or None. ``keep``: store messages for later turns.
+    """
+
+    request: ChatRequest
+    selector: Selector
+    options: RouteOptions = field(default_factory=RouteOptions)
+    source: Source = "chat"
+    conversation: int | None = None
+    keep: bool = True
+    fallback: bool = False
+    org: str = ""
+    key: str = ""
+    external_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPlan:
+    """A decision made and not yet carried out."""
+
+    job: ChatJob
+    decision: Decision
+    targets: tuple[Target, ...]
+    consent: Consent
+    chain: str | None = None
+
+
+@dataclass(slots=True)
+class ChatRun:
+    """A chat under way. Iterate ``chunks()`` once; then ``row`` and ``completion`` are final."""
+
+    id: int
+    plan: ChatPlan
+    progress: Progress
+    row: RequestRow | None = None
+
+    @property
+    def completion(self) -> Completion:
+        return self.progress.completion or Completion()
+
+
+class ChatService:
+    """Args:
+    room: nano-dollars that the budgets leave for a request at a model, None without budget.
+    random_bits: 20 random bits for a new id.
+    """
+
+    def __init__(
+        self,
+        *,
+        providers: Providers,
+        models: Models,
+        assignments: Assignments,
+        conversations: Conversations,
+        ledger: Ledger,
+        routing: RoutingService,
+        dispatcher: Dispatcher,
+        recovery: Recovery,
+        names: Names,
+        clock: Clock,
+        random_bits: Callable[[], int],
+        premium_model: str,
+        default_retries: int,
+        default_timeout_ms: int,
+    ) -> None:
+        self._providers = providers
+        self._models = models
+        self._assignments = assignments
+        self._conversations = conversations
+        self._ledger = ledger
+        self._routing = routing
+        self._dispatcher = dispatcher
+        self._recovery = recovery
+        self._names = names
+        self._clock = clock
+        self._random_bits = random_bits
+        self._premium_model = premium_model
+        self._retries = default_retries
+        self._timeout_ms = default_timeout_ms
+
+    def plan(self, job: ChatJob) -> ChatPlan:
+        """Decide, without writing or sending anything.
+
+        Raises:
+            NoRoute: no model is eligible; the message says why for each.
+            UnknownPrice: the named model's price is unknown and that is forbidden.
+        """
+        kind = job.selector.kind
+        chain = self._assignments.chain(job.selector.name) if kind == "chain" else None
+        options = job.options
+        if kind == "role":
+            options = replace(options, role=job.selector.name)
+        if kind == "auto" and job.selector.name:
+            options = _auto_options(options, job.selector.name)
+        among: list[str] | None = None
+        if kind == "model":
+            among = [job.selector.name]
+        elif chain is not None:
+            among = [link.model for link in chain.links]
+        decision = self._routing.decide(job.request, options, among=among)
+        job = replace(job, options=options)
+        if decision.model is None:
+            raise self._no_route(decision, options)
+        prices = PriceBook(self._models, now_ms=self._now())
+        if chain is not None:
+            return self._chain_plan(job, chain, decision, prices)
+        ranked = decision.ranked() if kind != "model" or job.fallback else [decision.model]
+        if kind == "model" and job.fallback:
+            ranked += self._routing.decide(job.request, options).ranked()
+        names = list(dict.fromkeys(ranked))[: 1 + _AUTO_FALLBACKS]
+        targets = [
+            self._target(name, decision, prices, self._retries, self._timeout_ms) for name in names
+        ]
+        return ChatPlan(job, decision, tuple(targets), Consent())
+
+    def _chain_plan(
+        self, job: ChatJob, chain: Chain, decision: Decision, prices: PriceBook
+    ) -> ChatPlan:
+        """The chain's own order counts; links that cannot be called are passed over."""
+        eligible = {c.model for c in decision.candidates if c.eligible}
+        targets = [
+            self._target(link.model, decision, prices, link.max_retries, link.timeout_ms)
+            for link in chain.links
+            if link.model in eligible
+        ]
+        first = targets[0].model.id
+        decision = replace(
+            decision,
+            model=first,
+            by="chain",
+            reason=f"chain {chain.name}, first callable link",
+            candidates=tuple(
+                sorted(
+                    decision.candidates,
+                    key=lambda c: (
+                        not c.eligible,
+                        [link.model for link in chain.links].index(c.model),
+                    ),
+                )
+            ),
+        )
+        spare = self._routing.decide(job.request, replace(job.options, priority="cheap"))
+        extra = [name for name in spare.ranked() if name not in {t.model.id for t in targets}]
+        for name in extra[:1]:
+            targets.append(self._target(name, spare, prices, self._retries, self._timeout_ms))
+        consent = Consent(chain.max_cost_multiple, chain.allow_free_to_paid)
+        return ChatPlan(job, decision, tuple(targets), consent, chain.name)
+
+    def start(self, plan: ChatPlan) -> ChatRun:
+        """Write the request's row; the returned run's chunks must then be read."""
+        self._recovery.run()
+        job = plan.job
+        now = self._now()
+        request_id = make_id(now, self._random_bits())
+        conversation = job.conversation
+        document = decision_document(plan.decision)
+        task = plan.decision.task
+        with self._ledger.unit():
+            if job.keep and conversation is None:
+                conversation = request_id
+                title = job.request.last_user_text.strip().split("\n")[0][:_TITLE_CHARS]
+                self._conversations.create(conversation, at_ms=now, title=title)
+            self._ledger.open(
+                NewRequest(
+                    id=request_id,
+                    created_at=now,
+                    source=job.source,
+                    owner=self._ledger.owner,
+                    org=job.org,
+                    key=job.key,
+                    role=job.options.role or "",
+                    agent=job.options.agent or "",
+                    task=task.task_type,
+                    complexity=task.complexity,
+                    difficulty=task.difficulty,
+                    conversation=conversation,
+                    chain=plan.chain,
+                    external_id=job.external_id,
+                ),
+                json.dumps(document, separators=(",", ":")),
+            )
+        job = replace(job, conversation=conversation)
+        return ChatRun(request_id, replace(plan, job=job), Progress())
+
+    def chunks(self, run: ChatRun, *, new_turns: Sequence[Message] = ()) -> Iterator[ChatChunk]:
+        """The answer as it arrives; the request is settled when this ends, however it ends.
+
+        Args:
+            new_turns: the messages that are new in this conversation, stored with the answer.
+
+        Raises: as Dispatcher.stream.
+        """
+        plan, started = run.plan, self._now()
+        try:
+            yield from self._dispatcher.stream(
+                run.id, plan.job.request, plan.targets, plan.consent, run.progress
+            )
+        except OmniError as exc:
+            refused = isinstance(exc, BudgetExceeded | UnknownPrice) and not run.progress.tries
+            self._end(run, started, "refused" if refused else "failed", exc)
+            raise
+        except BaseException:
+            self._end(run, started, "cancelled", Cancelled("interrupted by the user"))
+            raise
+        self._end(run, started, "ok", None, new_turns)
+
+    def _end(
+        self,
+        run: ChatRun,
+        started: int,
+        state: RequestState,
+        error: OmniError | None,
+        new_turns: Sequence[Message] = (),
+    ) -> None:
+        now = self._now()
+        progress, job = run.progress, run.plan.job
+        last = progress.target or run.plan.targets[0]
+        usage = progress.usage
+        premium, premium_cost = (
+            self.premium(usage) if state == "ok" else (self._premium_model or None, None)
+        )
+        first = progress.first_token_at
+        with self._ledger.unit():
+            self._ledger.end_request(
+                run.id,
+                RequestEnd(
+                    state=state,
+                    settled_at=now,
+                    model=last.model.id,
+                    provider=last.provider.slug,
+                    premium_model=premium,
+                    premium_cost_nusd=premium_cost,
+                    latency_ms=now - started,
+                    ttft_ms=None if first is None else first - started,
+                    finish_reason=run.completion.finish_reason,
+                    error_code=None if error is None else error.code,
+                    error_message=None if error is None else error.message[:500],
+                ),
+            )
+            if state == "ok" and job.keep and job.conversation is not None:
+                self._conversations.append(
+                    job.conversation,
+                    [*new_turns, run.completion.as_message()],
+                    request=run.id,
+                    at_ms=now,
+                )
+        run.row = self._ledger.get(run.id)
+
+    def premium(self, usage: Usage) -> tuple[str | None, int | None]:
+        """The premium model and what this usage costs there; None where unknown or unset."""
+        if not self._premium_model:
+            return None, None
+        try:
+            model_id = self._names.model(self._premium_model)
+        except OmniError:
+            return self._premium_model, None
+        row = PriceBook(self._models, now_ms=self._now()).of(model_id)
+        return model_id, cost_or_none(usage, None if row is None else row.price)
+
+    def _target(
+        self,
+        model_id: str,
+        decision: Decision,
+        prices: PriceBook,
+        max_retries: int,
+        timeout_ms: int,
+    ) -> Target:
+        model = self._models.get(model_id)
+        provider = None if model is None else self._providers.get(model.provider)
+        if model is None or provider is None:
+            raise NotFound(f"{model_id} is not in the fleet", hint="omni models list shows it")
+        expected = {c.model: c.expected_cost_nusd for c in decision.candidates}
+        return Target(
+            model, provider, prices.of(model_id), max_retries, timeout_ms, expected.get(model_id)
+        )
+
+    def _no_route(self, decision: Decision, options: RouteOptions) -> OmniError:
+        reasons = [f"{c.model}: {decision.reason_of(c)}" for c in decision.candidates]
+        if not reasons:
+            return NoRoute(
+                "the fleet has no active model",
+                hint="omni init finds keys and local servers and proposes a fleet; "
+                "omni demo shows omni at work without any",
+            )
+        shown = "; ".join(reasons[:6]) + (f"; and {len(reasons) - 6} more" if reasons[6:] else "")
+        if all("price unknown" in reason for reason in reasons):
+            return UnknownPrice(
+                f"no price is known: {shown}",
+                hint="omni models price MODEL --price-in USD --price-out USD sets one",
+            )
+        if options.max_cost_nusd is not None and any("above the maximum" in r for r in reasons):
+            return BudgetExceeded(f"no model fits --max-cost: {shown}", hint="raise --max-cost")
+        return NoRoute(f"no model can take this: {shown}", hint="omni doctor looks for the cause")
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _auto_options(options: RouteOptions, word: str) -> RouteOptions:
+    """``auto:fast`` is a latency preference, ``auto:cheap`` and the like are priorities."""
+    if word == "fast":
+        return replace(options, latency_pref="fast")
+    return replace(options, priority=next(p for p in PRIORITIES if p == word))
+
+
+def result_document(run: ChatRun) -> dict[str, Any]:
+    """What ``omni chat --json`` prints: stable keys, decimal strings, null where unknown."""
+    row, completion = run.row, run.completion
+    usage = row.usage if row is not None else run.progress.usage
+    task = run.plan.decision.task
+
+    def usd(nusd: int | None) -> str | None:
+        return None if nusd is None else usd_string(nusd)
+
+    return {
+        "id": id_text(run.id),
+        "output": completion.text,
+        "model_used": None if row is None else row.model,
+        "task_type": task.task_type,
+        "complexity": task.complexity,
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+            "output_tokens": usage.output_tokens,
+        },
+        "cost_usd": None if row is None or row.price_state == "unknown" else usd(row.total_nusd),
+        "premium_cost_usd": None if row is None else usd(row.premium_cost_nusd),
+        "savings_usd": None
+        if row is None or row.price_state == "unknown"
+        else usd(row.savings_nusd),
+        "price_state": None if row is None else row.price_state,
+        "latency_ms": None if row is None else row.latency_ms,
+        "ttft_ms": None if row is None else row.ttft_ms,
+        "finish_reason": completion.finish_reason,
+        "tool_calls": [
+            {"id": call.id, "name": call.name, "arguments": call.arguments}
+            for call in completion.tool_calls
+        ],
+        "attempts": [
+            {
+                "model": attempt.model,
+                "outcome": attempt.outcome,
+                "error": attempt.error,
+                "latency_ms": attempt.latency_ms,
+                "cost_usd": usd(attempt.cost_nusd),
+            }
+            for attempt in run.progress.attempts
+        ],
+        "conversation": None
+        if run.plan.job.conversation is None
+        else id_text(run.plan.job.conversation),
+        "estimated": bool(row and row.estimated),
+    }
+

@@ -1,0 +1,88 @@
+"""What a name on the command line or in a request's ``model`` field stands for."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.repositories import Assignments, Models, Providers
+
+SelectorKind = Literal["auto", "model", "role", "chain"]
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """``name`` is a model id, a role's or a chain's name; for auto the priority after a colon
+    ("cheap", "balanced", "best", "fast") or ""."""
+
+    kind: SelectorKind
+    name: str
+
+
+class Names:
+    def __init__(self, providers: Providers, models: Models, assignments: Assignments) -> None:
+        self._providers = providers
+        self._models = models
+        self._assignments = assignments
+
+    def select(self, text: str | None) -> Selector:
+        """``auto``, ``auto:cheap``, ``provider/model``, ``provider:model``, an alias,
+        ``role:NAME``, ``chain:NAME``, or the bare name of a role or chain.
+
+        Raises:
+            NotFound: nothing has that name; the hint offers near ones.
+            UsageError: more than one model has it.
+        """
+        if text is None or text == AUTO:
+            return Selector("auto", "")
+        head, _, rest = text.partition(":")
+        if head == AUTO and rest in ("cheap", "balanced", "best", "fast"):
+            return Selector("auto", rest)
+        if head == "role":
+            return Selector("role", self._known(rest, [r.name for r in self._assignments.roles()]))
+        if head == "chain":
+            names = [c.name for c in self._assignments.chains()]
+            return Selector("chain", self._known(rest, names))
+        if self._models.find(text):
+            return Selector("model", self.model(text))
+        if self._assignments.role(text) is not None:
+            return Selector("role", text)
+        if self._assignments.chain(text) is not None:
+            return Selector("chain", text)
+        return Selector("model", self.model(text))
+
+    def model(self, text: str) -> str:
+        """The id of the model that ``text`` names."""
+        found = self._models.find(text)
+        if not found and ":" in text and "/" not in text:
+            found = self._models.find(text.replace(":", "/", 1))
+        connected = {provider.slug for provider in self._providers.all()}
+        usable = [model_id for model_id in found if model_id.partition("/")[0] in connected]
+        choice = usable or found
+        if len(choice) == 1:
+            return choice[0]
+        if choice:
+            raise UsageError(
+                f"{text!r} may mean {', '.join(choice)}", hint="write it as provider/model"
+            )
+        raise NotFound(f"no model, role or chain is called {text!r}", hint=self._nearest(text))
+
+    def _nearest(self, text: str) -> str:
+        known = [model.id for model in self._models.all()]
+        known += [alias for model in self._models.all() for alias in model.aliases]
+        known += [role.name for role in self._assignments.roles()]
+        known += [chain.name for chain in self._assignments.chains()]
+        near = difflib.get_close_matches(text.lower(), known, 3, 0.6)
+        if near:
+            return f"did you mean {' or '.join(dict.fromkeys(near))}?"
+        return "omni models list shows the fleet; omni models add PROVIDER/NAME adds one"
+
+    def _known(self, name: str, names: list[str]) -> str:
+        if name in names:
+            return name
+        near = difflib.get_close_matches(name, names, 1, 0.5)
+        raise NotFound(
+            f"no such name: {name!r}",
+            hint=f"did you mean {near[0]}?" if near else f"there are: {', '.join(names) or 'none'}",
+        )

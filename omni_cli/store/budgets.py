@@ -1,0 +1,247 @@
+"""Budgets and leases: reserve, settle and release inside the ledger's own transactions."""
+
+import json
+from datetime import UTC, datetime
+from sqlite3 import Connection, Row
+from zoneinfo import ZoneInfo
+
+from omni_cli.domain.budgets import Budget, BudgetStatus, refusal
+from omni_cli.domain.errors import UnknownPrice
+from omni_cli.domain.ledger import NewAttempt, RequestRow
+from omni_cli.domain.periods import previous, window
+from omni_cli.store.connection import Store
+
+_SETTINGS = (
+    "alerts_percent",
+    "stop_percent",
+    "rollover",
+    "raise_nusd",
+    "raise_until",
+    "allow_unknown",
+    "zone",
+    "week_start",
+    "month_day",
+)
+_UPSERT = """
+INSERT INTO budgets (id, scope, value, period, limit_nusd, settings, enabled)
+VALUES (:id, :scope, :value, :period, :limit_nusd, :settings, :enabled)
+ON CONFLICT (scope, value, period) DO UPDATE SET
+    limit_nusd = excluded.limit_nusd, settings = excluded.settings, enabled = excluded.enabled
+"""
+#: What was spent in a window before its period row existed: straight from the ledger.
+_SPENT = """
+SELECT coalesce(sum(cost), 0) FROM (
+    SELECT coalesce(a.cost_nusd, 0) + coalesce(
+        (SELECT sum(delta_nusd) FROM adjustments j WHERE j.request = a.request AND j.n = a.n), 0
+    ) AS cost
+    FROM requests r JOIN attempts a ON a.request = r.id
+    WHERE r.created_at >= :start AND r.created_at < :end AND {scope}
+)
+"""
+_SCOPE_SQL = {
+    "all": ":value = ''",
+    "provider": "a.provider = :value",
+    "model": "a.model = :value",
+    "role": "r.role = :value",
+    "agent": "r.agent = :value",
+    "org": "r.org = :value",
+    "key": "r.key = :value",
+}
+
+
+class BudgetStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def all(self) -> list[Budget]:
+        rows = self._store.db.execute("SELECT * FROM budgets ORDER BY id")
+        return [_budget(row) for row in rows]
+
+    def get(self, budget_id: int) -> Budget | None:
+        row = self._store.db.execute("SELECT * FROM budgets WHERE id = ?", (budget_id,)).fetchone()
+        return None if row is None else _budget(row)
+
+    def put(self, budget: Budget) -> int:
+        """``budget.id`` 0 adds one, or replaces that of the same scope, value and period."""
+        settings = {name: getattr(budget, name) for name in _SETTINGS}
+        with self._store.transaction() as db:
+            db.execute(
+                _UPSERT,
+                {
+                    "id": budget.id or None,
+                    "scope": budget.scope,
+                    "value": budget.value,
+                    "period": budget.period,
+                    "limit_nusd": budget.limit_nusd,
+                    "settings": json.dumps(settings, sort_keys=True),
+                    "enabled": int(budget.enabled),
+                },
+            )
+            row = db.execute(
+                "SELECT id FROM budgets WHERE scope = ? AND value = ? AND period = ?",
+                (budget.scope, budget.value, budget.period),
+            ).fetchone()
+            # Other period rules give other windows: open ones are worked out anew when free.
+            db.execute(
+                "DELETE FROM budget_periods WHERE budget = ? AND reserved_nusd = 0", (row[0],)
+            )
+            return int(row[0])
+
+    def delete(self, budget_id: int) -> None:
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM budgets WHERE id = ?", (budget_id,))
+
+    def reserve(self, attempt: NewAttempt, request: RequestRow) -> None:
+        """Lease ``attempt.reserve_nusd`` from every budget that covers the attempt.
+
+        Raises:
+            BudgetExceeded, UnknownPrice: see LedgerStore.plan; the caller's transaction must
+                then roll back.
+        """
+        db = self._store.db
+        for budget in self._covering(attempt.provider, attempt.model, request):
+            if attempt.reserve_nusd is None and not budget.allow_unknown:
+                raise UnknownPrice(
+                    f"the price of {attempt.model} is unknown, so the {budget.label} "
+                    f"cannot hold it",
+                    hint=f"omni models price {attempt.model} --in USD --out USD sets it; "
+                    f"omni budgets set ... --allow-unknown lets such calls pass uncounted",
+                )
+            need = attempt.reserve_nusd or 0
+            status = self._status(db, budget, request.created_at)
+            if need > status.left_nusd and (need or status.left_nusd < 0):
+                raise refusal(status, need, _when(status.end_at, budget.zone))
+            db.execute(
+                "INSERT INTO leases (request, n, budget, start_at, amount_nusd)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (attempt.request, attempt.n, budget.id, status.start_at, need),
+            )
+            db.execute(
+                "UPDATE budget_periods SET reserved_nusd = reserved_nusd + ?"
+                " WHERE budget = ? AND start_at = ?",
+                (need, budget.id, status.start_at),
+            )
+
+    def room_nusd(self, provider: str, model: str, request: RequestRow) -> int | None:
+        """The least money left in the budgets that cover a call; None when none does."""
+        left = [
+            self._status(self._store.db, budget, request.created_at).left_nusd
+            for budget in self._covering(provider, model, request)
+        ]
+        return min(left) if left else None
+
+    def settle(self, request: RequestRow, provider: str, model: str, n: int, cost: int) -> None:
+        """Turn an attempt's leases into what it really cost (0 releases them)."""
+        db = self._store.db
+        leases = db.execute(
+            "SELECT budget, start_at, amount_nusd FROM leases WHERE request = ? AND n = ?",
+            (request.id, n),
+        ).fetchall()
+        for lease in leases:
+            db.execute(
+                "UPDATE budget_periods SET reserved_nusd = reserved_nusd - ?"
+                " WHERE budget = ? AND start_at = ?",
+                (lease["amount_nusd"], lease["budget"], lease["start_at"]),
+            )
+        if leases:
+            db.execute("DELETE FROM leases WHERE request = ? AND n = ?", (request.id, n))
+        self.charge(request, provider, model, cost)
+
+    def charge(self, request: RequestRow, provider: str, model: str, cost: int) -> None:
+        """Add to what was spent. A period without a row yet will read it from the ledger."""
+        if not cost:
+            return
+        for budget in self._covering(provider, model, request):
+            self._store.db.execute(
+                "UPDATE budget_periods SET spent_nusd = spent_nusd + :cost WHERE budget = :budget"
+                " AND start_at <= :at AND end_at > :at",
+                {"cost": cost, "budget": budget.id, "at": request.created_at},
+            )
+
+    def status(self, budget: Budget, at_ms: int) -> BudgetStatus:
+        with self._store.transaction() as db:
+            return self._status(db, budget, at_ms)
+
+    def mark_alerted(self, budget_id: int, start_at: int, percent: float) -> None:
+        with self._store.transaction() as db:
+            db.execute(
+                "UPDATE budget_periods SET alerted = max(alerted, ?)"
+                " WHERE budget = ? AND start_at = ?",
+                (percent, budget_id, start_at),
+            )
+
+    def _covering(self, provider: str, model: str, request: RequestRow) -> list[Budget]:
+        rows = self._store.db.execute("SELECT * FROM budgets WHERE enabled = 1").fetchall()
+        return [
+            budget
+            for budget in map(_budget, rows)
+            if budget.covers(
+                provider=provider,
+                model=model,
+                role=request.role,
+                agent=request.agent,
+                org=request.org,
+                key=request.key,
+            )
+        ]
+
+    def _status(self, db: Connection, budget: Budget, at_ms: int) -> BudgetStatus:
+        row = db.execute(
+            "SELECT * FROM budget_periods WHERE budget = ? AND start_at <= ? AND end_at > ?",
+            (budget.id, at_ms, at_ms),
+        ).fetchone() or self._start_period(db, budget, at_ms)
+        used = 100.0 * row["spent_nusd"] / max(budget.limit_nusd + row["carried_nusd"], 1)
+        return BudgetStatus(
+            budget=budget,
+            start_at=row["start_at"],
+            end_at=row["end_at"],
+            carried_nusd=row["carried_nusd"],
+            spent_nusd=row["spent_nusd"],
+            reserved_nusd=row["reserved_nusd"],
+            stop_at_nusd=budget.stop_at_nusd(row["carried_nusd"], at_ms),
+            alerts_due=tuple(p for p in budget.alerts_percent if row["alerted"] < p <= used),
+        )
+
+    def _start_period(self, db: Connection, budget: Budget, at_ms: int) -> Row:
+        start, end = window(budget.rule, at_ms)
+        carried = 0
+        if budget.rollover:
+            before_start, before_end = previous(budget.rule, at_ms)
+            spent = self._spent(db, budget, before_start, before_end)
+            carried = max(budget.limit_nusd - spent, 0)
+        db.execute(
+            "INSERT INTO budget_periods (budget, start_at, end_at, carried_nusd, spent_nusd)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (budget.id, start, end, carried, self._spent(db, budget, start, end)),
+        )
+        row: Row = db.execute(
+            "SELECT * FROM budget_periods WHERE budget = ? AND start_at = ?", (budget.id, start)
+        ).fetchone()
+        return row
+
+    def _spent(self, db: Connection, budget: Budget, start: int, end: int) -> int:
+        row = db.execute(
+            _SPENT.format(scope=_SCOPE_SQL[budget.scope]),
+            {"start": start, "end": end, "value": budget.value},
+        ).fetchone()
+        return int(row[0])
+
+
+def _when(at_ms: int, zone: str) -> str:
+    local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(zone))
+    return local.strftime("on %Y-%m-%d at %H:%M %Z")
+
+
+def _budget(row: Row) -> Budget:
+    settings = json.loads(row["settings"])
+    if "alerts_percent" in settings:
+        settings["alerts_percent"] = tuple(settings["alerts_percent"])
+    return Budget(
+        id=row["id"],
+        scope=row["scope"],
+        value=row["value"],
+        period=row["period"],
+        limit_nusd=row["limit_nusd"],
+        enabled=bool(row["enabled"]),
+        **settings,
+    )

@@ -1,0 +1,183 @@
+"""Opening the store: pragmas, the schema gate, transactions, and who is alive.
+
+WAL lets readers and one writer work at once. ``synchronous=FULL`` where a person waits (the
+CLI: some 0.3 ms a commit, beside a network call), NORMAL for the gateway's batches: both
+survive a killed process, FULL also a power cut.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from omni_cli.domain.errors import StoreError
+
+BUSY_TIMEOUT_MS = 15_000
+#: Highest schema of a newer omni whose file this one may still use: steps only add.
+_SCHEMA_TABLE_CHECK = "SELECT 1 FROM sqlite_master WHERE name = 'requests'"
+
+
+class Store:
+    """One connection and this process's life sign.
+
+    The life sign is a locked file below ``run/``: the kernel frees the lock when the process
+    ends however it ends, so another process can tell the dead from the slow without a clock.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        """Raises StoreError: the file cannot be opened, is no store, or is corrupt."""
+        self.path = path
+        self._run_dir = path.parent / "run"
+        self._life: int | None = None
+        self._owner: str | None = None
+        self._depth = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.db = sqlite3.connect(
+                path,
+                timeout=BUSY_TIMEOUT_MS / 1000,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self.db.row_factory = sqlite3.Row
+            self._pragmas(durable)
+            self._gate()
+        except (sqlite3.Error, OSError) as exc:
+            raise StoreError(
+                f"cannot open the store {path}: {exc}",
+                hint="omni doctor checks it; omni db restore brings back a backup",
+            ) from exc
+
+    def _pragmas(self, durable: bool) -> None:
+        execute = self.db.execute
+        execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            execute("PRAGMA journal_mode = WAL")
+        execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        execute("PRAGMA foreign_keys = ON")
+        execute("PRAGMA temp_store = MEMORY")
+
+    def _gate(self) -> None:
+        from omni_cli.store import migrations
+
+        version = self.db.execute("PRAGMA user_version").fetchone()[0]
+        if version >= migrations.SCHEMA_VERSION:
+            return
+        from sqlite_utils import Database
+
+        # One process migrates, the others wait for it and find the work done.
+        with _locked(self.path.parent / "migrate.lock"):
+            version = self.db.execute("PRAGMA user_version").fetchone()[0]
+            if version < migrations.SCHEMA_VERSION:
+                migrations.migrate(Database(self.db))
+        os.chmod(self.path, 0o600)
+
+    def close(self) -> None:
+        self.db.close()
+        if self._life is not None:
+            with contextlib.suppress(OSError):
+                (self._run_dir / f"{self._owner}.lock").unlink()
+            os.close(self._life)
+            self._life = None
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction; nested use joins the outer one.
+
+        ``BEGIN IMMEDIATE`` takes the write lock at once: a plain BEGIN that reads first and
+        writes later fails with "locked" under concurrency however long it waits.
+
+        Raises:
+            StoreError: the store stayed locked, is full or is corrupt.
+        """
+        if self._depth:
+            yield self.db
+            return
+        try:
+            self.db.execute("BEGIN IMMEDIATE")
+            self._depth = 1
+            try:
+                yield self.db
+            except BaseException:
+                self.db.execute("ROLLBACK")
+                raise
+            else:
+                self.db.execute("COMMIT")
+            finally:
+                self._depth = 0
+        except sqlite3.OperationalError as exc:
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            raise StoreError(
+                f"cannot write to the store {self.path}: {exc}",
+                hint="is the disk full, or another omni stuck? try again, then omni doctor",
+            ) from exc
+
+    @property
+    def owner(self) -> str:
+        """This process's name in the ledger; the first use takes its life sign."""
+        if self._owner is None:
+            self._run_dir.mkdir(exist_ok=True, mode=0o700)
+            name = f"{os.getpid()}-{secrets.token_hex(4)}"
+            self._life = os.open(self._run_dir / f"{name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._life, fcntl.LOCK_EX)
+            self._owner = name
+        return self._owner
+
+    def is_alive(self, owner: str) -> bool:
+        """Whether the process that wrote ``owner`` still runs."""
+        if owner == self._owner:
+            return True
+        path = self._run_dir / f"{owner}.lock"
+        try:
+            handle = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return False
+        finally:
+            os.close(handle)
+
+    def get_meta(self, key: str) -> str | None:
+        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        with self.transaction() as db:
+            db.execute(
+                "INSERT INTO meta VALUES (?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (key, value),
+            )
+
+    def data_version(self) -> int:
+        """Changes whenever another connection has written."""
+        return int(self.db.execute("PRAGMA data_version").fetchone()[0])
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(handle)

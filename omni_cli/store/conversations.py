@@ -1,0 +1,98 @@
+"""Conversations, so that ``omni chat -c`` can go on with one."""
+
+import json
+from collections.abc import Sequence
+
+from omni_cli.domain.chat import MediaPart, Message, TextPart, ToolCall
+from omni_cli.store.connection import Store
+
+
+class ConversationStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def create(self, conversation: int, *, at_ms: int, title: str) -> None:
+        with self._store.transaction() as db:
+            db.execute(
+                "INSERT INTO conversations VALUES (?, ?, ?, ?)", (conversation, at_ms, at_ms, title)
+            )
+
+    def last(self) -> int | None:
+        row = self._store.db.execute(
+            "SELECT id FROM conversations ORDER BY updated_at DESC, id DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def messages(self, conversation: int) -> list[Message]:
+        rows = self._store.db.execute(
+            "SELECT message FROM turns WHERE conversation = ? ORDER BY n", (conversation,)
+        )
+        return [message_from_json(text) for (text,) in rows]
+
+    def exists(self, conversation: int) -> bool:
+        return bool(
+            self._store.db.execute(
+                "SELECT 1 FROM conversations WHERE id = ?", (conversation,)
+            ).fetchone()
+        )
+
+    def append(
+        self, conversation: int, messages: Sequence[Message], *, request: int, at_ms: int
+    ) -> None:
+        with self._store.transaction() as db:
+            (count,) = db.execute(
+                "SELECT coalesce(max(n) + 1, 0) FROM turns WHERE conversation = ?", (conversation,)
+            ).fetchone()
+            db.executemany(
+                "INSERT INTO turns (conversation, n, request, message) VALUES (?, ?, ?, ?)",
+                [
+                    (conversation, count + offset, request, message_to_json(message))
+                    for offset, message in enumerate(messages)
+                ],
+            )
+            db.execute(
+                "UPDATE conversations SET updated_at = ? WHERE id = ?", (at_ms, conversation)
+            )
+
+    def last_model(self, conversation: int) -> str | None:
+        """Who answered the conversation's newest turn."""
+        row = self._store.db.execute(
+            "SELECT model FROM requests WHERE conversation = ? AND state = 'ok'"
+            " ORDER BY created_at DESC, id DESC LIMIT 1",
+            (conversation,),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+
+def message_to_json(message: Message) -> str:
+    parts: list[dict[str, object]] = []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            parts.append({"text": part.text})
+        else:
+            fields = {"media_type": part.media_type, "data": part.data, "url": part.url}
+            parts.append({key: value for key, value in fields.items() if value is not None})
+    body: dict[str, object] = {"role": message.role, "parts": parts}
+    if message.tool_calls:
+        body["tool_calls"] = [[call.id, call.name, call.arguments] for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        body["tool_call_id"] = message.tool_call_id
+    if message.reasoning:
+        body["reasoning"] = [dict(block) for block in message.reasoning]
+    return json.dumps(body, ensure_ascii=False)
+
+
+def message_from_json(text: str) -> Message:
+    body = json.loads(text)
+    return Message(
+        role=body["role"],
+        parts=tuple(
+            TextPart(part["text"])
+            if "text" in part
+            else MediaPart(part["media_type"], part.get("data"), part.get("url"))
+            for part in body["parts"]
+        ),
+        tool_calls=tuple(ToolCall(*call) for call in body.get("tool_calls", ())),
+        tool_call_id=body.get("tool_call_id"),
+        reasoning=tuple(body.get("reasoning", ())),
+    )

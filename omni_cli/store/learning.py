@@ -1,0 +1,85 @@
+"""What was learned: outcomes of answers, quality counts, and measured speed."""
+
+from collections.abc import Mapping
+
+from omni_cli.repositories import ModelStats
+from omni_cli.store.connection import Store
+
+
+class LearningStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def stats(self) -> dict[tuple[str, str], ModelStats]:
+        """By (model, task)."""
+        return {
+            (row["model"], row["task"]): ModelStats(
+                calls=row["calls"],
+                ok=row["ok"],
+                mean_output_tokens=row["output_tokens"] / row["ok"] if row["ok"] else None,
+                latency_ms=row["latency_ewma_ms"],
+                ttft_ms=row["ttft_ewma_ms"],
+            )
+            for row in self._store.db.execute("SELECT * FROM model_stats")
+        }
+
+    def add_outcome(
+        self,
+        *,
+        request: int | None,
+        at_ms: int,
+        model: str,
+        task: str,
+        kind: str,
+        value: float,
+        weight: float = 1.0,
+        note: str = "",
+    ) -> None:
+        """Record how good an answer was: ``value`` 0..1, counted ``weight`` times.
+
+        A new outcome of the same kind for the same request replaces the old one.
+        """
+        with self._store.transaction() as db:
+            old = db.execute(
+                "SELECT id, model, task, value, weight FROM outcomes"
+                " WHERE request = ? AND kind = ?",
+                (request, kind),
+            ).fetchone()
+            if old:
+                self._count(old["task"], old["model"], old["value"], -old["weight"])
+                db.execute("DELETE FROM outcomes WHERE id = ?", (old["id"],))
+            db.execute(
+                "INSERT INTO outcomes (request, at, model, task, kind, value, weight, note)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (request, at_ms, model, task, kind, value, weight, note),
+            )
+            self._count(task, model, value, weight)
+
+    def _count(self, task: str, model: str, value: float, weight: float) -> None:
+        self._store.db.execute(
+            "INSERT INTO quality (task, model, wins, losses) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (task, model) DO UPDATE SET"
+            " wins = wins + excluded.wins, losses = losses + excluded.losses",
+            (task, model, value * weight, (1 - value) * weight),
+        )
+
+    def outcomes_of(self, request: int) -> list[tuple[str, float, str]]:
+        """(kind, value 0..1, note), oldest first."""
+        rows = self._store.db.execute(
+            "SELECT kind, value, note FROM outcomes WHERE request = ? ORDER BY id", (request,)
+        )
+        return [(row["kind"], row["value"], row["note"]) for row in rows]
+
+    def quality(self) -> Mapping[tuple[str, str], tuple[float, float]]:
+        """(wins, losses) by (task, model)."""
+        return {
+            (row["task"], row["model"]): (max(row["wins"], 0.0), max(row["losses"], 0.0))
+            for row in self._store.db.execute("SELECT * FROM quality")
+        }
+
+    def reset_quality(self) -> int:
+        """Forget all outcomes; returns how many there were."""
+        with self._store.transaction() as db:
+            count = db.execute("DELETE FROM outcomes").rowcount
+            db.execute("DELETE FROM quality")
+            return int(count)

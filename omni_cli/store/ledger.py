@@ -1,0 +1,319 @@
+"""The ledger: a request's row is written before its call and settled after it."""
+
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import fields
+from sqlite3 import Connection, Row
+
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.errors import NotFound
+from omni_cli.domain.ids import id_text, parse_id
+from omni_cli.domain.ledger import (
+    AttemptEnd,
+    AttemptRow,
+    NewAttempt,
+    NewRequest,
+    RequestEnd,
+    RequestRow,
+)
+from omni_cli.store.budgets import BudgetStore
+from omni_cli.store.connection import Store
+from omni_cli.store.rollups import RollupStore
+
+TOKEN_COLUMNS: tuple[str, ...] = tuple(
+    item.name for item in fields(Usage) if item.name.endswith("_tokens")
+)
+_SET_TOKENS = ", ".join(f"{name} = :{name}" for name in TOKEN_COLUMNS)
+_SUM_TOKENS = ", ".join(f"{name} = {name} + :{name}" for name in TOKEN_COLUMNS)
+
+_OPEN = """
+INSERT INTO requests (id, created_at, state, source, owner, org, key, role, agent, task,
+                      complexity, difficulty, conversation, chain, external_id)
+VALUES (:id, :created_at, 'pending', :source, :owner, :org, :key, :role, :agent, :task,
+        :complexity, :difficulty, :conversation, :chain, :external_id)
+"""
+_PLAN = """
+INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate, price)
+VALUES (:request, :n, :model, :provider, 'planned', :started_at, :input_estimate, :price)
+"""
+_END_ATTEMPT = f"""
+UPDATE attempts SET state = :state, ended_at = :ended_at,
+    first_at = coalesce(:first_at, first_at), {_SET_TOKENS},
+    received_chars = :received_chars, cost_nusd = :cost_nusd,
+    reported_cost_nusd = :reported_cost_nusd, estimated = :estimated,
+    http_status = :http_status, provider_request_id = :provider_request_id,
+    error_code = :error_code, error_message = :error_message
+WHERE request = :request AND n = :n AND state IN ('planned', 'sent')
+"""  # noqa: S608  # column names only
+_ADD_TO_REQUEST = f"""
+UPDATE requests SET attempts = attempts + :tried, {_SUM_TOKENS},
+    cost_nusd = CASE WHEN :cost_nusd IS NULL THEN cost_nusd
+                     ELSE coalesce(cost_nusd, 0) + :cost_nusd END,
+    price_state = CASE WHEN :price_state IS NULL THEN price_state
+                       WHEN price_state IS NULL OR price_state = 'free' THEN :price_state
+                       WHEN :price_state = 'unknown' THEN 'unknown'
+                       ELSE price_state END,
+    estimated = max(estimated, :estimated)
+WHERE id = :request
+"""  # noqa: S608  # column names only
+_END_REQUEST = """
+UPDATE requests SET state = :state, settled_at = :settled_at, model = :model,
+    provider = :provider, premium_model = :premium_model,
+    premium_cost_nusd = :premium_cost_nusd, latency_ms = :latency_ms, ttft_ms = :ttft_ms,
+    finish_reason = :finish_reason, error_code = :error_code, error_message = :error_message,
+    owner = NULL
+WHERE id = :id AND state = 'pending'
+"""
+
+
+class LedgerStore:
+    """Writes join the caller's transaction when there is one (``unit()``)."""
+
+    def __init__(self, store: Store, rollups: RollupStore, budgets: BudgetStore) -> None:
+        self._store = store
+        self._rollups = rollups
+        self._budgets = budgets
+
+    def unit(self) -> AbstractContextManager[Connection]:
+        """All writes inside happen together or not at all."""
+        return self._store.transaction()
+
+    @property
+    def owner(self) -> str:
+        """The name of this process in the rows that it has open."""
+        return self._store.owner
+
+    def open(self, request: NewRequest, decision: str | None) -> None:
+        """``decision`` is the whole routing decision as JSON text."""
+        with self._store.transaction() as db:
+            db.execute(_OPEN, {item.name: getattr(request, item.name) for item in fields(request)})
+            if decision is not None:
+                db.execute(
+                    "INSERT INTO decisions VALUES (?, ?)",
+                    (request.id, zlib.compress(decision.encode(), 1)),
+                )
+
+    def plan(self, attempt: NewAttempt) -> None:
+        """Write an attempt before its call and reserve its worst case in every budget.
+
+        Raises:
+            BudgetExceeded: a budget has no room; nothing is written.
+            UnknownPrice: a budget applies and the price is unknown; nothing is written.
+        """
+        with self._store.transaction() as db:
+            row = self._request(db, attempt.request)
+            self._budgets.reserve(attempt, row)
+            db.execute(_PLAN, {item.name: getattr(attempt, item.name) for item in fields(attempt)})
+
+    def mark_sent(self, request: int, n: int) -> None:
+        """From now on the provider may charge for this attempt."""
+        with self._store.transaction() as db:
+            db.execute(
+                "UPDATE attempts SET state = 'sent' WHERE request = ? AND n = ?", (request, n)
+            )
+
+    def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None:
+        """How much of a stream has arrived: what a killed process will be charged for."""
+        with self._store.transaction() as db:
+            db.execute(
+                "UPDATE attempts SET first_at = ?, received_chars = ? WHERE request = ? AND n = ?",
+                (first_at, received_chars, request, n),
+            )
+
+    def end_attempt(self, request: int, n: int, end: AttemptEnd, *, priced: str | None) -> bool:
+        """Settle one attempt: its row, the request's sums, budgets and rollups together.
+
+        Args:
+            priced: the price's state, or None for an attempt that cannot have cost anything.
+
+        Returns:
+            False when it was settled already (by another process); nothing changes then.
+        """
+        tokens = {name: getattr(end.usage, name) for name in TOKEN_COLUMNS}
+        with self._store.transaction() as db:
+            changed = db.execute(
+                _END_ATTEMPT,
+                {
+                    **tokens,
+                    "request": request,
+                    "n": n,
+                    "state": end.state,
+                    "ended_at": end.ended_at,
+                    "first_at": end.first_at,
+                    "received_chars": end.received_chars,
+                    "cost_nusd": end.cost_nusd,
+                    "reported_cost_nusd": end.usage.reported_cost_nusd,
+                    "estimated": int(end.usage.estimated),
+                    "http_status": end.http_status,
+                    "provider_request_id": end.provider_request_id,
+                    "error_code": end.error_code,
+                    "error_message": end.error_message,
+                },
+            ).rowcount
+            if not changed:
+                return False
+            db.execute(
+                _ADD_TO_REQUEST,
+                {
+                    **tokens,
+                    "request": request,
+                    "tried": int(end.state != "unsent"),
+                    "cost_nusd": end.cost_nusd,
+                    "price_state": priced,
+                    "estimated": int(end.usage.estimated),
+                },
+            )
+            row = self._request(db, request)
+            attempt = self._attempt(db, request, n)
+            self._budgets.settle(row, attempt.provider, attempt.model, n, end.cost_nusd or 0)
+            if end.state != "unsent":
+                self._rollups.add_attempt(row, attempt, end)
+        return True
+
+    def end_request(self, request: int, end: RequestEnd) -> bool:
+        """Returns False when it was settled already."""
+        with self._store.transaction() as db:
+            values = {item.name: getattr(end, item.name) for item in fields(end)}
+            if not db.execute(_END_REQUEST, {**values, "id": request}).rowcount:
+                return False
+            self._rollups.add_request(self._request(db, request))
+        return True
+
+    def abandoned(self) -> list[RequestRow]:
+        """Pending requests whose process no longer runs."""
+        db = self._store.db
+        owners = [
+            owner
+            for (owner,) in db.execute(
+                "SELECT DISTINCT owner FROM requests WHERE state = 'pending' AND owner IS NOT NULL"
+            )
+            if not self._store.is_alive(owner)
+        ]
+        return [
+            _request(row)
+            for owner in owners
+            for row in db.execute(
+                "SELECT * FROM requests WHERE state = 'pending' AND owner = ?", (owner,)
+            )
+        ]
+
+    def open_attempts(self, provider: str) -> int:
+        """How many attempts at this provider are under way, in all processes."""
+        row = self._store.db.execute(
+            "SELECT count(*) FROM attempts WHERE provider = ? AND state IN ('planned', 'sent')",
+            (provider,),
+        ).fetchone()
+        return int(row[0])
+
+    def get(self, request: int) -> RequestRow | None:
+        row = self._store.db.execute("SELECT * FROM requests WHERE id = ?", (request,)).fetchone()
+        return None if row is None else _request(row)
+
+    def find(self, text: str) -> RequestRow:
+        """The request whose id is or begins with ``text``; "last" is the newest.
+
+        Raises:
+            NotFound: none, or more than one.
+        """
+        if text == "last":
+            rows = self._store.db.execute(
+                "SELECT * FROM requests ORDER BY created_at DESC, id DESC LIMIT 1"
+            ).fetchall()
+        else:
+            span = parse_id(text)
+            rows = (
+                []
+                if span is None
+                else self._store.db.execute(
+                    "SELECT * FROM requests WHERE id BETWEEN ? AND ? LIMIT 2", span
+                ).fetchall()
+            )
+        if len(rows) == 1:
+            return _request(rows[0])
+        if rows:
+            raise NotFound(f"more than one request begins with {text!r}", hint="give more of it")
+        raise NotFound(f"no request {text!r} in the ledger", hint="omni logs lists the latest")
+
+    def recent(
+        self,
+        *,
+        limit: int,
+        model: str | None = None,
+        state: str | None = None,
+        since_ms: int | None = None,
+        source: str | None = None,
+        role: str | None = None,
+    ) -> Iterator[RequestRow]:
+        """Newest first."""
+        sql = (
+            "SELECT * FROM requests WHERE (:model IS NULL OR model = :model)"
+            " AND (:state IS NULL OR state = :state) AND (:source IS NULL OR source = :source)"
+            " AND (:role IS NULL OR role = :role) AND created_at >= :since"
+            " ORDER BY created_at DESC, id DESC LIMIT :limit"
+        )
+        values = {
+            "model": model,
+            "state": state,
+            "source": source,
+            "role": role,
+            "since": since_ms or 0,
+            "limit": limit,
+        }
+        for row in self._store.db.execute(sql, values):
+            yield _request(row)
+
+    def attempts(self, request: int) -> list[AttemptRow]:
+        """In the order they were made."""
+        rows = self._store.db.execute(
+            "SELECT * FROM attempts WHERE request = ? ORDER BY n", (request,)
+        )
+        return [_attempt(row) for row in rows]
+
+    def decision(self, request: int) -> str | None:
+        """The routing decision as JSON text."""
+        row = self._store.db.execute(
+            "SELECT decision FROM decisions WHERE request = ?", (request,)
+        ).fetchone()
+        return None if row is None else zlib.decompress(row[0]).decode()
+
+    def _request(self, db: Connection, request: int) -> RequestRow:
+        row = db.execute("SELECT * FROM requests WHERE id = ?", (request,)).fetchone()
+        if row is None:
+            raise NotFound(f"no request {id_text(request)} in the ledger")
+        return _request(row)
+
+    def _attempt(self, db: Connection, request: int, n: int) -> AttemptRow:
+        return _attempt(
+            db.execute(
+                "SELECT * FROM attempts WHERE request = ? AND n = ?", (request, n)
+            ).fetchone()
+        )
+
+
+def _usage(row: Row, reported: int | None = None) -> Usage:
+    return Usage(
+        **{name: row[name] for name in TOKEN_COLUMNS},
+        reported_cost_nusd=reported,
+        estimated=bool(row["estimated"]),
+    )
+
+
+def _pick(row: Row, names: Iterable[str]) -> dict[str, object]:
+    return {name: row[name] for name in names}
+
+
+_REQUEST_FIELDS = [
+    item.name for item in fields(RequestRow) if item.name not in ("usage", "estimated")
+]
+_ATTEMPT_FIELDS = [item.name for item in fields(AttemptRow) if item.name != "usage"]
+
+
+def _request(row: Row) -> RequestRow:
+    values: dict[str, object] = _pick(row, _REQUEST_FIELDS)
+    return RequestRow(**values, usage=_usage(row), estimated=bool(row["estimated"]))  # type: ignore[arg-type]  # columns are typed by STRICT
+
+
+def _attempt(row: Row) -> AttemptRow:
+    values: dict[str, object] = _pick(row, _ATTEMPT_FIELDS)
+    return AttemptRow(**values, usage=_usage(row, row["reported_cost_nusd"]))  # type: ignore[arg-type]  # columns are typed by STRICT

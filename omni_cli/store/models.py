@@ -1,0 +1,235 @@
+"""Models, their aliases and their prices."""
+
+import json
+from collections.abc import Iterable, Mapping
+from sqlite3 import Row
+
+from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.pricing import Price, PriceState, price_from_json, price_to_json
+from omni_cli.repositories import StoredPrice
+from omni_cli.store.connection import Store
+
+_UPSERT = """
+INSERT INTO models (id, provider, wire_name, name, type, context_window, max_output,
+                    parameters_b, status, is_system, is_default, hidden, details, user_fields,
+                    added_at, updated_at)
+VALUES (:id, :provider, :wire_name, :name, :type, :context_window, :max_output,
+        :parameters_b, :status, :is_system, :is_default, :hidden, :details, :user_fields,
+        :now, :now)
+ON CONFLICT (id) DO UPDATE SET
+    name = excluded.name, type = excluded.type, context_window = excluded.context_window,
+    max_output = excluded.max_output, parameters_b = excluded.parameters_b,
+    status = excluded.status, is_default = excluded.is_default, hidden = excluded.hidden,
+    details = excluded.details, user_fields = excluded.user_fields,
+    updated_at = excluded.updated_at
+"""
+_CURRENT_PRICES = """
+SELECT id, model, origin, state, price, effective_from FROM prices
+WHERE superseded_at IS NULL {where}
+ORDER BY model, origin = 'user', origin = 'provider', effective_from
+"""
+_DETAILS = (
+    "input_types",
+    "output_types",
+    "badges",
+    "scores",
+    "score_sources",
+    "strengths",
+    "recommended_for",
+    "token_weights",
+)
+
+
+class ModelStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def all(self, *, provider: str | None = None, hidden: bool = False) -> list[ModelInfo]:
+        """Sorted by id; hidden models only when asked for."""
+        sql = "SELECT * FROM models WHERE (:provider IS NULL OR provider = :provider)"
+        if not hidden:
+            sql += " AND hidden = 0"
+        rows = self._store.db.execute(f"{sql} ORDER BY id", {"provider": provider}).fetchall()
+        aliases = self._aliases()
+        return [_model(row, aliases.get(row["id"], ())) for row in rows]
+
+    def of_providers(self, slugs: Iterable[str]) -> list[ModelInfo]:
+        """The models of these providers, sorted by id, hidden ones left out."""
+        wanted = list(slugs)
+        marks = ",".join("?" * len(wanted))
+        rows = self._store.db.execute(
+            f"SELECT * FROM models WHERE provider IN ({marks}) AND hidden = 0 ORDER BY id",  # noqa: S608  # only marks
+            wanted,
+        ).fetchall()
+        aliases = self._aliases()
+        return [_model(row, aliases.get(row["id"], ())) for row in rows]
+
+    def get(self, model_id: str) -> ModelInfo | None:
+        row = self._store.db.execute("SELECT * FROM models WHERE id = ?", (model_id,)).fetchone()
+        if row is None:
+            return None
+        aliases = self._store.db.execute(
+            "SELECT alias FROM aliases WHERE model = ? ORDER BY alias", (model_id,)
+        )
+        return _model(row, tuple(alias for (alias,) in aliases))
+
+    def find(self, name: str) -> list[str]:
+        """Ids that ``name`` may mean: an id, an alias, or a wire name at any provider."""
+        name = name.strip()
+        db = self._store.db
+        exact = db.execute("SELECT id FROM models WHERE id = ?", (name,)).fetchone()
+        if exact:
+            return [exact[0]]
+        folded = fold_alias(name)
+        row = db.execute("SELECT model FROM aliases WHERE alias = ?", (folded,)).fetchone()
+        if row:
+            return [row[0]]
+        rows = db.execute("SELECT id FROM models WHERE wire_name = ? ORDER BY id", (name,))
+        return [model_id for (model_id,) in rows]
+
+    def put(self, model: ModelInfo, *, now_ms: int, user_fields: Iterable[str] = ()) -> None:
+        with self._store.transaction() as db:
+            db.execute(_UPSERT, _row(model, now_ms, user_fields))
+            db.execute("DELETE FROM aliases WHERE model = ?", (model.id,))
+            db.executemany(
+                "INSERT OR REPLACE INTO aliases (alias, model, is_system) VALUES (?, ?, ?)",
+                [(fold_alias(alias), model.id, int(model.is_system)) for alias in model.aliases],
+            )
+
+    def user_fields(self, model_id: str) -> frozenset[str]:
+        """Fields the user set by hand: catalogue updates leave them alone."""
+        row = self._store.db.execute(
+            "SELECT user_fields FROM models WHERE id = ?", (model_id,)
+        ).fetchone()
+        return frozenset(json.loads(row[0])) if row else frozenset()
+
+    def delete(self, model_id: str) -> None:
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM models WHERE id = ?", (model_id,))
+            db.execute("DELETE FROM prices WHERE model = ? AND id NOT IN"
+                       " (SELECT price FROM attempts WHERE price IS NOT NULL)", (model_id,))
+
+    def prices(self, model_id: str | None = None) -> dict[str, list[StoredPrice]]:
+        """Current prices by model: catalogue rows by date first, the user's own last."""
+        where = "" if model_id is None else "AND model = :model"
+        found: dict[str, list[StoredPrice]] = {}
+        for row in self._store.db.execute(
+            _CURRENT_PRICES.format(where=where), {"model": model_id}
+        ):
+            price = price_from_json(json.loads(row["price"]))
+            found.setdefault(row["model"], []).append(StoredPrice(row["id"], row["origin"], price))
+        return found
+
+    def price_by_id(self, price_id: int) -> Price | None:
+        row = self._store.db.execute(
+            "SELECT price FROM prices WHERE id = ?", (price_id,)
+        ).fetchone()
+        return None if row is None else price_from_json(json.loads(row[0]))
+
+    def set_price(self, model_id: str, price: Price, *, origin: str, now_ms: int) -> int:
+        """Record a price; older ones of the same origin and start date are superseded, not
+        removed. Returns the row's id; an unchanged price keeps its row."""
+        text = json.dumps(price_to_json(price), sort_keys=True)
+        with self._store.transaction() as db:
+            current = db.execute(
+                "SELECT id, price FROM prices WHERE model = ? AND origin = ?"
+                " AND effective_from IS ? AND superseded_at IS NULL",
+                (model_id, origin, price.effective_from),
+            ).fetchone()
+            if current and current["price"] == text:
+                return int(current["id"])
+            if current:
+                db.execute(
+                    "UPDATE prices SET superseded_at = ? WHERE id = ?", (now_ms, current["id"])
+                )
+            cursor = db.execute(
+                "INSERT INTO prices (model, origin, state, price, effective_from, recorded_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (model_id, origin, price.state, text, price.effective_from, now_ms),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def drop_prices(self, model_id: str, *, origin: str, now_ms: int) -> None:
+        """Supersede every current price of this origin."""
+        with self._store.transaction() as db:
+            db.execute(
+                "UPDATE prices SET superseded_at = ? WHERE model = ? AND origin = ?"
+                " AND superseded_at IS NULL",
+                (now_ms, model_id, origin),
+            )
+
+    def price_states(self) -> Mapping[PriceState, int]:
+        """How many models are priced, free, unknown (no row counts as unknown)."""
+        counts: dict[PriceState, int] = {"priced": 0, "free": 0, "unknown": 0}
+        prices = self.prices()
+        for (model_id,) in self._store.db.execute("SELECT id FROM models"):
+            rows = prices.get(model_id)
+            counts[rows[-1].price.state if rows else "unknown"] += 1
+        return counts
+
+    def _aliases(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for alias, model in self._store.db.execute(
+            "SELECT alias, model FROM aliases ORDER BY alias"
+        ):
+            found[model] = (*found.get(model, ()), alias)
+        return found
+
+
+def fold_alias(name: str) -> str:
+    """Aliases ignore case and treat spaces as dashes: "Claude Sonnet 4" is claude-sonnet-4."""
+    return "-".join(name.lower().split())
+
+
+def _row(model: ModelInfo, now_ms: int, user_fields: Iterable[str]) -> dict[str, object]:
+    details = {
+        name: sorted(value) if isinstance(value := getattr(model, name), frozenset) else value
+        for name in _DETAILS
+        if getattr(model, name)
+    }
+    return {
+        "id": model.id,
+        "provider": model.provider,
+        "wire_name": model.wire_name,
+        "name": model.name,
+        "type": model.type,
+        "context_window": model.context_window,
+        "max_output": model.max_output,
+        "parameters_b": model.parameters_b,
+        "status": model.status,
+        "is_system": int(model.is_system),
+        "is_default": int(model.is_default),
+        "hidden": int(model.hidden),
+        "details": json.dumps(details, sort_keys=True, default=dict),
+        "user_fields": json.dumps(sorted(user_fields)),
+        "now": now_ms,
+    }
+
+
+def _model(row: Row, aliases: tuple[str, ...]) -> ModelInfo:
+    details = json.loads(row["details"])
+    return ModelInfo(
+        id=row["id"],
+        provider=row["provider"],
+        wire_name=row["wire_name"],
+        name=row["name"],
+        aliases=aliases,
+        type=row["type"],
+        context_window=row["context_window"],
+        max_output=row["max_output"],
+        input_types=tuple(details.get("input_types", ("text",))),
+        output_types=tuple(details.get("output_types", ("text",))),
+        badges=frozenset(details.get("badges", ())),
+        scores=details.get("scores", {}),
+        score_sources=details.get("score_sources", {}),
+        strengths=tuple(details.get("strengths", ())),
+        recommended_for=tuple(details.get("recommended_for", ())),
+        parameters_b=row["parameters_b"],
+        token_weights=details.get("token_weights", {}),
+        status=row["status"],
+        is_system=bool(row["is_system"]),
+        is_default=bool(row["is_default"]),
+        hidden=bool(row["hidden"]),
+        added_at=row["added_at"],
+        updated_at=row["updated_at"],
+    )
