@@ -1,0 +1,213 @@
+"""Usage that users already have: values read from other tools, and telling copies apart."""
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from omni_cli.domain.chat import Usage
+
+#: Exclusive kinds: for one call they add up to all its tokens. ``total`` is unsplit money.
+TokenKind = Literal[
+    "input", "cached", "cache_write", "cache_write_1h", "output", "web_search", "other", "total"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedCall:
+    """One call, or one row of a usage report that sums ``requests`` calls.
+
+    Attributes:
+        source: the importer's name, e.g. ``claude-code``.
+        external_id: identity of the real call within ``source``; the same however often and
+            from whichever copy it is read.
+        at_ms: milliseconds since the epoch, UTC; of a report row, the start of its period.
+        provider: slug in omni's words where the source names one it knows, the source's own
+            lower-case word where it names another, None where it names none.
+        model: wire name exactly as recorded; None where the source does not say.
+        usage: omni's convention; None when the source states neither input nor output.
+        unstated: names of ``Usage`` fields that the source leaves open; their 0 means unknown.
+        recorded_cost_nusd: what the tool says the call cost (nano-dollars), None when silent.
+        byok_cost_nusd: charged by the upstream to the user's own key, beside the above.
+        message_id, provider_request_id: the provider's ids of answer and request, which omni's
+            own ledger rows carry too: the same call may have passed through the gateway.
+        served_model: the model that the answer itself named, where it differs.
+        session_id: conversation or session in the tool.
+        agent: the tool, or ``tool:subagent``.
+        project: last path component only, never a whole path.
+        file, line: origin; base name, and 1-based line (row of a table) or None.
+        requests: number of calls in this row; None when a report does not say.
+        span_ms: length of a report row's period, 0 for a single call.
+        tier: service tier that changes the price (``fast``, ``batch``, ``priority``), if said.
+        outcome: ``success``, ``failure``, ``cancelled``, or None when not said.
+        cache_hit: answered by the tool's own response cache; no provider was called.
+        web_searches: billed searches beside the tokens.
+        replay: may be a copy under another id; dropped when its ``message_id`` is known.
+        revision: a later state of the same call has a higher number and wins.
+    """
+
+    source: str
+    external_id: str
+    at_ms: int
+    provider: str | None
+    model: str | None
+    usage: Usage | None
+    unstated: frozenset[str] = frozenset()
+    recorded_cost_nusd: int | None = None
+    byok_cost_nusd: int = 0
+    message_id: str | None = None
+    provider_request_id: str | None = None
+    served_model: str | None = None
+    latency_ms: int | None = None
+    session_id: str | None = None
+    agent: str | None = None
+    project: str | None = None
+    file: str = ""
+    line: int | None = None
+    requests: int | None = 1
+    span_ms: int = 0
+    tier: str | None = None
+    outcome: str | None = None
+    cache_hit: bool = False
+    web_searches: int = 0
+    replay: bool = False
+    revision: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.usage.total_tokens if self.usage else 0
+
+    @property
+    def ledger_ids(self) -> tuple[str, ...]:
+        """Ids under which omni's own ledger would know this call."""
+        return tuple(i for i in (self.message_id, self.provider_request_id) if i)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProblem:
+    """Something that could not be read and was left out. ``line`` None: the whole file."""
+
+    file: str
+    line: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """A day's tokens or money of one kind, on an invoice or in the ledger.
+
+    ``day`` is an ISO date (UTC). ``model`` None: the line names none. ``rounding_nusd`` is the
+    most that rounding on paper can have moved ``cost_nusd`` (half its last printed digit).
+    """
+
+    day: str
+    model: str | None
+    kind: TokenKind
+    tokens: int | None = None
+    cost_nusd: int | None = None
+    provider: str | None = None
+    rounding_nusd: int = 0
+    file: str = ""
+    line: int | None = None
+
+
+def _preference(call: ImportedCall) -> tuple[object, ...]:
+    """Orders the copies of one call: the smallest is kept."""
+    cost = call.recorded_cost_nusd
+    return (
+        call.replay,
+        -call.revision,
+        -call.total_tokens,
+        cost is None,
+        -(cost or 0),
+        call.tier is None,
+        call.at_ms,
+        call.session_id or "",
+        call.file,
+        call.line or 0,
+    )
+
+
+def better(one: ImportedCall, other: ImportedCall) -> ImportedCall:
+    """The copy of a call that is kept; the same whichever comes first.
+
+    A later revision wins, then more tokens (a streamed answer's lines grow), then a stated
+    cost; among equals the earliest, which is the original of a history copied by a fork.
+    """
+    left, right = _preference(one), _preference(other)
+    if left == right:
+        return min(one, other, key=repr)
+    return one if left < right else other
+
+
+def collapse(calls: Iterable[ImportedCall]) -> list[ImportedCall]:
+    """One call per real call, ordered by time; input order and repetition change nothing.
+
+    Lines with the same ``(source, external_id)`` are copies. A ``replay`` goes when another
+    call of its source has the same ``message_id``; of several replays alone, one stays.
+    Memory: one value per real call, whatever the number of lines.
+    """
+    kept: dict[tuple[str, str], ImportedCall] = {}
+    for call in calls:
+        key = (call.source, call.external_id)
+        known = kept.get(key)
+        kept[key] = call if known is None else better(known, call)
+    replays: dict[tuple[str, str], ImportedCall] = {}
+    originals: set[tuple[str, str]] = set()
+    result: list[ImportedCall] = []
+    for call in kept.values():
+        if call.message_id is None:
+            result.append(call)
+            continue
+        key = (call.source, call.message_id)
+        if call.replay:
+            known = replays.get(key)
+            replays[key] = call if known is None else better(known, call)
+        else:
+            originals.add(key)
+            result.append(call)
+    result.extend(call for key, call in replays.items() if key not in originals)
+    result.sort(key=lambda call: (call.at_ms, call.source, call.external_id))
+    return result
+
+
+def unknown_only(
+    calls: Iterable[ImportedCall],
+    *,
+    external_ids: Container[tuple[str, str]],
+    ledger_ids: Container[str] = frozenset(),
+    imported_message_ids: Container[tuple[str, str]] = frozenset(),
+) -> list[ImportedCall]:
+    """The calls that the ledger does not hold yet.
+
+    Args:
+        calls: collapsed calls.
+        external_ids: ``(source, external_id)`` of what was imported before.
+        ledger_ids: response and request ids of omni's own calls; matches were made through
+            the gateway and are in the ledger already.
+        imported_message_ids: ``(source, message_id)`` of what was imported before; a replay
+            of one of them is left out.
+    """
+    return [
+        call
+        for call in calls
+        if (call.source, call.external_id) not in external_ids
+        and not any(i in ledger_ids for i in call.ledger_ids)
+        and not (call.replay and (call.source, call.message_id) in imported_message_ids)
+    ]
+
+
+def split_usage(usage: Usage) -> Mapping[TokenKind, int]:
+    """Tokens by exclusive kind; the values add up to ``usage.total_tokens``."""
+    writes = usage.cache_write_tokens
+    long_writes = min(usage.cache_write_1h_tokens, writes)
+    return {
+        "input": usage.input_tokens - usage.cached_tokens - writes,
+        "cached": usage.cached_tokens,
+        "cache_write": writes - long_writes,
+        "cache_write_1h": long_writes,
+        "output": usage.output_tokens,
+    }

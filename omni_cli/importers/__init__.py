@@ -1,0 +1,156 @@
+"""Readers of usage that users already have, one module per format, loaded when first used."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, collapse
+
+#: Called before each file is read: (file, its index from 0, number of files).
+Progress = Callable[[Path, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Importer:
+    """One tool's format. ``module`` is imported on first use.
+
+    ``reports`` marks sources whose files are also invoices (``read_invoice``).
+    """
+
+    name: str
+    title: str
+    module: str
+    reports: bool = False
+
+    def _load(self) -> ModuleType:
+        return import_module(self.module)
+
+    def find_default(self, home: Path, env: Mapping[str, str]) -> list[Path]:
+        """Places where the tool keeps its data and something is there; none for exports."""
+        found: list[Path] = self._load().find_default(home, env)
+        return found
+
+    def files(self, path: Path) -> list[Path]:
+        """The files that ``read`` would read, in order."""
+        found: list[Path] = self._load().files(path)
+        return found
+
+    def read(
+        self,
+        path: Path,
+        *,
+        skips: Counter[str] | None = None,
+        mapping: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[ImportedCall | ImportProblem]:
+        """Calls and problems of a file or folder, as they are read; copies are not collapsed.
+
+        Args:
+            path: a file, or a folder as ``find_default`` finds it.
+            skips: filled with what was passed over on purpose, by reason.
+            mapping: field -> column; for ``csv`` only.
+            progress: called before each file.
+
+        Raises:
+            UsageError: a mapping that this format does not take or that does not fit.
+        """
+        if mapping and self.name != "csv":
+            raise UsageError(
+                f"{self.name} has a fixed format: --map is for csv", hint="omni import csv"
+            )
+        counted: Counter[str] = Counter() if skips is None else skips
+        module = self._load()
+        files = self.files(path)
+        for index, file in enumerate(files):
+            if progress is not None:
+                progress(file, index, len(files))
+            if mapping:
+                yield from module.read_file(file, counted, mapping)
+            else:
+                yield from module.read_file(file, counted)
+
+    def read_invoice(
+        self, path: Path, *, skips: Counter[str] | None = None
+    ) -> Iterator[InvoiceLine | ImportProblem]:
+        """Days' tokens and money of a report's files.
+
+        Raises:
+            UsageError: this source has no invoices.
+        """
+        module = self._load()
+        if not self.reports:
+            raise UsageError(f"{self.name} writes no invoice or usage report")
+        counted: Counter[str] = Counter() if skips is None else skips
+        for file in self.files(path):
+            yield from module.invoice_file(file, counted)
+
+
+def _importer(name: str, title: str, module: str, *, reports: bool = False) -> Importer:
+    return Importer(name, title, f"{__name__}.{module}", reports)
+
+
+importers: Mapping[str, Importer] = {
+    importer.name: importer
+    for importer in (
+        _importer("claude-code", "Claude Code", "claude_code"),
+        _importer("codex", "Codex CLI", "codex"),
+        _importer("gemini-cli", "Gemini CLI", "gemini_cli"),
+        _importer("opencode", "opencode", "opencode"),
+        _importer("llm", "llm", "llm"),
+        _importer("litellm", "LiteLLM spend logs", "litellm"),
+        _importer("aider", "aider analytics log", "aider"),
+        _importer("openrouter", "OpenRouter activity", "openrouter"),
+        _importer("openai", "OpenAI usage and costs", "openai", reports=True),
+        _importer("anthropic", "Anthropic usage and cost", "anthropic", reports=True),
+        _importer("csv", "Any CSV", "generic_csv"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImportBatch:
+    """All that some paths hold: one call per real call, by time; what could not be read; and
+    how often what was passed over on purpose. ``rows`` counts the lines before collapsing."""
+
+    calls: list[ImportedCall]
+    problems: list[ImportProblem]
+    skips: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+
+
+def load(
+    name: str,
+    paths: Iterable[Path],
+    *,
+    mapping: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> ImportBatch:
+    """Read and collapse everything under ``paths`` with the importer ``name``.
+
+    Memory grows with the number of real calls, not with the size of the files.
+
+    Raises:
+        UsageError: no such importer, or a mapping that does not fit.
+    """
+    importer = importers.get(name)
+    if importer is None:
+        raise UsageError(f"no such importer: {name}", hint=f"one of: {', '.join(importers)}")
+    skips: Counter[str] = Counter()
+    problems: list[ImportProblem] = []
+    read = 0
+
+    def calls() -> Iterator[ImportedCall]:
+        nonlocal read
+        for path in paths:
+            for item in importer.read(path, skips=skips, mapping=mapping, progress=progress):
+                if isinstance(item, ImportProblem):
+                    problems.append(item)
+                else:
+                    read += 1
+                    yield item
+
+    return ImportBatch(collapse(calls()), problems, skips, read)

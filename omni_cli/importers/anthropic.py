@@ -1,0 +1,187 @@
+"""Anthropic's organisation reports: usage (``/v1/organizations/usage_report/messages`` pages,
+``claude_api_tokens_*.csv``) and cost (``cost_report`` pages, ``claude_api_cost_*.csv``).
+
+Usage rows sum a bucket's calls and do not say how many. The API's ``amount`` is a decimal
+string in cents, the console's ``cost_usd`` is in dollars. Cost rows are invoice lines, never
+calls; the console writes display names there (``Claude Opus 4.5``).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine
+from omni_cli.importers.openrouter import DAY_MS
+from omni_cli.importers.reports import lines_of, money, report_files, results, token_kind
+from omni_cli.importers.tables import header_of, rows
+from omni_cli.importers.values import (
+    Skips,
+    Unreadable,
+    at_ms,
+    count,
+    day_of,
+    digest,
+    make_usage,
+    obj,
+    text,
+)
+
+SOURCE = "anthropic"
+_DIMENSIONS = (
+    "model",
+    "workspace_id",
+    "workspace",
+    "api_key_id",
+    "api_key",
+    "service_tier",
+    "usage_type",
+    "context_window",
+    "inference_geo",
+    "speed",
+)
+_IS_COST = "a cost report holds no calls: give it to `omni reconcile`"
+Record = Mapping[str, Any]
+
+
+def find_default(home: Path, env: Mapping[str, str]) -> list[Path]:  # noqa: ARG001 - no default
+    return []
+
+
+files = report_files
+
+
+def read_file(path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem]:
+    repeats: Counter[str] = Counter()
+    for item in _rows(path, skips):
+        if isinstance(item, ImportProblem):
+            yield item
+            continue
+        line, bucket, row = item
+        try:
+            if _is_cost(row):
+                yield ImportProblem(str(path), line, _IS_COST)
+                return
+            yield _usage_row(bucket, row, path.name, line, repeats)
+        except Unreadable as exc:
+            yield ImportProblem(str(path), line, str(exc))
+
+
+def invoice_file(path: Path, skips: Skips) -> Iterator[InvoiceLine | ImportProblem]:
+    repeats: Counter[str] = Counter()
+    for item in _rows(path, skips):
+        if isinstance(item, ImportProblem):
+            yield item
+            continue
+        line, bucket, row = item
+        try:
+            if _is_cost(row):
+                yield _cost_row(bucket, row, path.name, line)
+            else:
+                yield from lines_of(_usage_row(bucket, row, path.name, line, repeats))
+        except Unreadable as exc:
+            yield ImportProblem(str(path), line, str(exc))
+
+
+def _rows(path: Path, skips: Skips) -> Iterator[tuple[int | None, Record, Record] | ImportProblem]:
+    """(line, bucket, row); of a CSV file the row is its own bucket, a day."""
+    if path.suffix != ".csv":
+        for item in results(path, skips):
+            yield item if isinstance(item, ImportProblem) else (None, *item)
+        return
+    columns, _ = header_of(path)
+    if columns and "usage_date_utc" not in columns:
+        yield ImportProblem(str(path), 1, "not one of Anthropic's exports: no usage_date_utc")
+        return
+    for record in rows(path):
+        if isinstance(record, ImportProblem):
+            yield record
+        else:
+            yield record[0], record[1], record[1]
+
+
+def _is_cost(row: Record) -> bool:
+    return "amount" in row or "cost_usd" in row
+
+
+def _period(bucket: Record) -> tuple[int, int]:
+    if "usage_date_utc" in bucket:
+        return at_ms(bucket["usage_date_utc"], "usage_date_utc"), DAY_MS
+    start = at_ms(bucket.get("starting_at"), "starting_at")
+    return start, max(at_ms(bucket.get("ending_at"), "ending_at") - start, 0)
+
+
+def _usage_row(
+    bucket: Record, row: Record, file: str, line: int | None, repeats: Counter[str]
+) -> ImportedCall:
+    start, span = _period(bucket)
+    if "usage_date_utc" in row:
+        prefix = "usage_input_tokens_"
+        names = ("no_cache", "cache_write_5m", "cache_write_1h", "cache_read")
+        fresh, short, long, reads = (count(row.get(prefix + n), prefix + n) for n in names)
+        output = count(row.get("usage_output_tokens"), "usage_output_tokens")
+        searches = count(row.get("web_search_count"), "web_search_count")
+    else:
+        fresh = count(row.get("uncached_input_tokens"), "uncached_input_tokens")
+        split = obj(row.get("cache_creation"))
+        short = count(split.get("ephemeral_5m_input_tokens"), "ephemeral_5m_input_tokens")
+        long = count(split.get("ephemeral_1h_input_tokens"), "ephemeral_1h_input_tokens")
+        reads = count(row.get("cache_read_input_tokens"), "cache_read_input_tokens")
+        output = count(row.get("output_tokens"), "output_tokens")
+        tools = obj(row.get("server_tool_use"))
+        searches = count(tools.get("web_search_requests"), "web_search_requests")
+    if fresh is None and output is None:
+        raise Unreadable("no token counts: not a usage report's row")
+    writes = None if short is None and long is None else (short or 0) + (long or 0)
+    usage, unstated = make_usage(
+        None if fresh is None else fresh + (reads or 0) + (writes or 0),
+        output,
+        cached=reads,
+        cache_write=writes,
+        cache_write_1h=long,
+    )
+    model = text(row.get("model")) or text(row.get("model_version"))
+    tier = text(row.get("speed")) or text(row.get("service_tier")) or text(row.get("usage_type"))
+    identity = digest(start, span, model, *(text(row.get(d)) for d in _DIMENSIONS))
+    repeats[identity] += 1
+    return ImportedCall(
+        source=SOURCE,
+        external_id=f"{identity}:{repeats[identity]}",
+        at_ms=start,
+        provider="anthropic",
+        model=model,
+        usage=usage,
+        unstated=unstated,
+        agent=SOURCE,
+        project=text(row.get("workspace")) or text(row.get("workspace_id")),
+        file=file,
+        line=line,
+        requests=None,
+        span_ms=span,
+        tier=None if tier in ("standard", "message") else tier,
+        web_searches=searches or 0,
+    )
+
+
+def _cost_row(bucket: Record, row: Record, file: str, line: int | None) -> InvoiceLine:
+    start, _ = _period(bucket)
+    if "amount" in row:
+        cost, rounding = money(row["amount"], "amount", per_usd=100)
+        currency = text(row.get("currency"))
+        if (currency or "USD").upper() != "USD":
+            raise Unreadable(f"amounts in {currency} cannot be compared: not US dollars")
+    else:
+        cost, rounding = money(row["cost_usd"], "cost_usd")
+    if cost is None:
+        raise Unreadable("no amount")
+    return InvoiceLine(
+        day_of(start),
+        text(row.get("model")),
+        token_kind(text(row.get("token_type")) or text(row.get("cost_type"))),
+        None,
+        cost,
+        "anthropic",
+        rounding,
+        file,
+        line,
+    )

@@ -1,0 +1,187 @@
+"""Reads other tools' files a line or an element at a time, never a whole log at once."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from omni_cli.domain.imports import ImportProblem
+from omni_cli.importers.values import Skips, Unreadable
+
+#: A longer line is reported and skipped: it would be held in memory whole.
+MAX_LINE_BYTES = 64 << 20
+#: A longer JSON document that cannot be streamed is reported and skipped.
+MAX_DOCUMENT_BYTES = 256 << 20
+_BUFFER_BYTES = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+
+
+def io_reason(exc: OSError) -> str:
+    """Why a file could not be read, without its path (the problem names it)."""
+    if isinstance(exc, FileNotFoundError):
+        return "the file disappeared"
+    return f"cannot be read: {exc.strerror or type(exc).__name__}"
+
+
+def walk(root: Path, accept: Callable[[str], bool]) -> list[Path]:
+    """Files below ``root`` whose name passes, sorted; symbolic links to folders not followed."""
+    found: list[Path] = []
+    for folder, names, files in os.walk(root):
+        names.sort()
+        found.extend(Path(folder, name) for name in sorted(files) if accept(name))
+    return found
+
+
+def lines(path: Path, *, strip: bool = True) -> Iterator[tuple[int, bytes] | ImportProblem]:
+    """Lines with their 1-based numbers, without a leading BOM.
+
+    ``strip`` takes white space off both ends and leaves blank lines out.
+    """
+    number = 0
+    try:
+        with path.open("rb", buffering=_BUFFER_BYTES) as file:
+            while raw := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(raw) > MAX_LINE_BYTES and not raw.endswith(b"\n"):
+                    while raw and not raw.endswith(b"\n"):
+                        raw = file.readline(_BUFFER_BYTES)
+                    limit = MAX_LINE_BYTES >> 20
+                    yield ImportProblem(str(path), number, f"line longer than {limit} MiB")
+                    continue
+                if number == 1:
+                    raw = raw.removeprefix(_BOM)
+                if strip:
+                    raw = raw.strip()
+                if raw:
+                    yield number, raw
+    except OSError as exc:
+        yield ImportProblem(str(path), number or None, io_reason(exc))
+
+
+def parse_object(raw: bytes | str) -> dict[str, Any]:
+    """One JSON object.
+
+    Raises:
+        Unreadable: not JSON, not UTF-8, nested too deeply, or not an object.
+    """
+    try:
+        value = json.loads(raw)
+    except UnicodeDecodeError:
+        raise Unreadable("not valid UTF-8") from None
+    except json.JSONDecodeError as exc:
+        raise Unreadable(f"not valid JSON (cut off or damaged): {exc.msg}") from None
+    except (ValueError, RecursionError):
+        raise Unreadable("not usable JSON: nested too deeply or a number too long") from None
+    if not isinstance(value, dict):
+        raise Unreadable("not a JSON object")
+    return value
+
+
+def json_lines(
+    path: Path, markers: Iterable[bytes], skips: Skips
+) -> Iterator[tuple[int, dict[str, Any]] | ImportProblem]:
+    """Objects of a JSONL file that contain one of ``markers``.
+
+    Lines without a marker are not parsed, which is most of a transcript; they are counted in
+    ``skips``, or reported when they are visibly cut off.
+    """
+    wanted = tuple(markers)
+    for item in lines(path):
+        if isinstance(item, ImportProblem):
+            yield item
+            continue
+        number, raw = item
+        is_wanted = any(marker in raw for marker in wanted)
+        if not is_wanted and raw[0] == 0x7B and raw[-1] == 0x7D:  # { ... }
+            skips["lines without usage"] += 1
+            continue
+        try:
+            record = parse_object(raw)
+        except Unreadable as exc:
+            yield ImportProblem(str(path), number, str(exc))
+            continue
+        if is_wanted:
+            yield number, record
+
+
+def document(path: Path) -> Any:
+    """A whole JSON document.
+
+    Raises:
+        Unreadable: too large, missing, not UTF-8 or not JSON.
+    """
+    try:
+        if path.stat().st_size > MAX_DOCUMENT_BYTES:
+            raise Unreadable(f"larger than {MAX_DOCUMENT_BYTES >> 20} MiB")
+        raw = path.read_bytes()
+    except OSError as exc:
+        raise Unreadable(io_reason(exc)) from exc
+    try:
+        return json.loads(raw.removeprefix(_BOM))
+    except UnicodeDecodeError:
+        raise Unreadable("not valid UTF-8") from None
+    except json.JSONDecodeError as exc:
+        raise Unreadable(f"not valid JSON, line {exc.lineno}: {exc.msg}") from None
+    except (ValueError, RecursionError):
+        raise Unreadable("not usable JSON: nested too deeply or a number too long") from None
+
+
+def json_array(path: Path) -> Iterator[tuple[int, Any] | ImportProblem]:
+    """Elements of a file that is one JSON array, with the line each begins on.
+
+    An element is parsed once it is whole, so memory holds one of them. Text after a damaged
+    element cannot be told apart any more: it is reported and reading stops.
+    """
+    decoder = json.JSONDecoder()
+    buffer, line, started = "", 1, False
+    try:
+        with path.open(encoding="utf-8-sig", errors="strict", newline="\n") as file:
+            wanted = _BUFFER_BYTES
+            at_end = False
+            while True:
+                if not at_end:
+                    piece = file.read(wanted)
+                    at_end = not piece
+                    buffer += piece
+                position = 0
+                while True:
+                    start = position
+                    while start < len(buffer) and buffer[start] in " \t\r\n,":
+                        start += 1
+                    if not started and start < len(buffer):
+                        if buffer[start] != "[":
+                            yield ImportProblem(str(path), line, "not a JSON array")
+                            return
+                        started, start = True, start + 1
+                        line += buffer.count("\n", position, start)
+                        position = start
+                        continue
+                    line += buffer.count("\n", position, start)
+                    position = start
+                    if position < len(buffer) and buffer[position] == "]":
+                        return
+                    if position >= len(buffer):
+                        break
+                    try:
+                        value, end = decoder.raw_decode(buffer, position)
+                    except (ValueError, RecursionError):
+                        break  # not whole yet, or damaged: decided at the end of the file
+                    if end >= len(buffer) and not at_end:
+                        break  # a number may go on in the next piece
+                    yield line, value
+                    line += buffer.count("\n", position, end)
+                    position = end
+                buffer = buffer[position:]
+                if at_end:
+                    yield ImportProblem(str(path), line, "not valid JSON (cut off or damaged)")
+                    return
+                if len(buffer) > MAX_DOCUMENT_BYTES:
+                    yield ImportProblem(str(path), line, "an element is too large or damaged")
+                    return
+                # Doubling keeps re-parsing a large element linear over all.
+                wanted = max(_BUFFER_BYTES, len(buffer))
+    except UnicodeDecodeError:
+        yield ImportProblem(str(path), line, "not valid UTF-8 from about here on")
+    except OSError as exc:
+        yield ImportProblem(str(path), None, io_reason(exc))

@@ -1,0 +1,111 @@
+"""Provider and model names as other tools write them, in omni's words. Never a guess."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+#: Other tools' words for providers that omni knows.
+_PROVIDERS: Mapping[str, str] = {
+    "anthropic": "anthropic",
+    "claude": "anthropic",
+    "openai": "openai",
+    "google": "google",
+    "google ai studio": "google",
+    "gemini": "google",
+    "openrouter": "openrouter",
+    "groq": "groq",
+    "deepseek": "deepseek",
+    "moonshot": "moonshot",
+    "moonshotai": "moonshot",
+    "mistral": "mistral",
+    "mistralai": "mistral",
+    "perplexity": "perplexity",
+    "xai": "xai",
+    "x-ai": "xai",
+    "ollama": "ollama",
+}
+#: Clouds that serve another vendor's model under a prefixed name.
+_CLOUDS = frozenset({"bedrock", "bedrock_converse", "amazon-bedrock", "vertex", "vertex_ai"})
+
+_DATE = re.compile(r"(?:-20\d{2}-?[01]\d-?[0-3]\d|@20\d{6})$")
+_LATEST = re.compile(r"-latest$")
+_BEDROCK_VERSION = re.compile(r"-v\d+(?::\d+)?$")
+_BEDROCK_REGION = re.compile(r"^(?:us|eu|apac|au|jp|global|us-gov)\.(?=[a-z0-9-]+\.)")
+_BEDROCK_VENDOR = re.compile(r"^(anthropic|openai|deepseek|mistral|moonshot)\.")
+
+
+def provider_slug(name: str | None) -> str | None:
+    """omni's slug for another tool's word; an unknown word stays, in lower case."""
+    if name is None:
+        return None
+    word = name.strip().lower()
+    return _PROVIDERS.get(word, word) or None
+
+
+def split_prefix(name: str | None) -> tuple[str | None, str | None]:
+    """``provider/model`` in its parts; the provider None where the prefix names none."""
+    if name is None or "/" not in name:
+        return None, name
+    prefix, rest = name.split("/", 1)
+    slug = prefix.lower()
+    if slug in _CLOUDS:
+        return slug, rest
+    return (_PROVIDERS[slug], rest) if slug in _PROVIDERS else (None, name)
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """The name, then without its version, its date and its "latest", most exact first."""
+    yield name
+    plain = _BEDROCK_VERSION.sub("", name)
+    if plain != name:
+        yield plain
+    for suffix in (_DATE, _LATEST):
+        shorter = suffix.sub("", plain)
+        if shorter != plain:
+            yield shorter
+
+
+def resolve_model(provider: str | None, wire_name: str, known: Mapping[str, str]) -> str | None:
+    """The catalogue's id of a recorded model name, or None where it is not certain.
+
+    Args:
+        provider: slug, another tool's word, or None when the source names none.
+        wire_name: as recorded; may carry ``provider/`` or a cloud's prefix.
+        known: names that the catalogue answers to (``provider/model`` ids, and bare names that
+            are unambiguous) -> model id.
+
+    Tried in order, first exactly, then without ``-v1:0``, a date (``-20250929``,
+    ``-2025-09-29``, ``@20250929``) or ``-latest``:
+
+    1. ``provider/name`` with the provider as given;
+    2. the name as written, when it begins with its provider;
+    3. a Bedrock or Vertex name as its vendor's (``us.anthropic.claude-…-v1:0``);
+    4. the bare name, only when no provider is known.
+    """
+    slug, name = provider_slug(provider), wire_name.strip()
+    prefix, bare = split_prefix(name)
+    # A router's own naming keeps its prefix: openrouter serves ``anthropic/claude-…`` itself.
+    readings: list[tuple[str | None, str]] = [(slug, name)] if slug or not prefix else []
+    if prefix and bare and slug in (None, prefix):
+        readings.append((prefix, bare))
+    readings.extend(_vendor_readings(readings))
+    for owner, reading in readings:
+        for spelling in _spellings(reading.removeprefix("models/")):
+            candidate = f"{owner}/{spelling}" if owner else spelling
+            if candidate in known:
+                return known[candidate]
+    return None
+
+
+def _vendor_readings(readings: list[tuple[str | None, str]]) -> Iterator[tuple[str, str]]:
+    """Vendor and model of clouds' names: ``eu.anthropic.claude-x`` or ``claude-x@20250929``."""
+    for owner, name in readings:
+        if owner is not None and owner not in _CLOUDS:
+            continue
+        inner = _BEDROCK_REGION.sub("", name.split("/", 1)[1] if "/" in name else name)
+        match = _BEDROCK_VENDOR.match(inner)
+        if match:
+            yield match.group(1), inner[match.end() :]
+        elif owner and inner.startswith("claude"):
+            yield "anthropic", inner
+        elif owner and inner.startswith("gemini"):
+            yield "google", inner

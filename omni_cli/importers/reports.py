@@ -1,0 +1,110 @@
+"""What OpenAI's and Anthropic's organisation reports share: pages of buckets of results."""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, TokenKind, split_usage
+from omni_cli.importers.files import document
+from omni_cli.importers.values import (
+    NUSD_PER_USD,
+    Skips,
+    Unreadable,
+    day_of,
+    decimal,
+    nusd,
+    obj,
+)
+
+Record = Mapping[str, Any]
+#: Half a cent: what rounding to whole cents can hide.
+_HALF_CENT = Decimal("0.005")
+
+
+def report_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(p for p in path.iterdir() if p.suffix in (".json", ".csv"))
+
+
+def results(path: Path, skips: Skips) -> Iterator[tuple[Record, Record] | ImportProblem]:
+    """(bucket, result) of a report's page, or of several pages in one array.
+
+    Empty buckets are normal. That a page names a next one is counted, for the pages of a report
+    are often saved as separate files.
+    """
+    try:
+        whole = document(path)
+    except Unreadable as exc:
+        yield ImportProblem(str(path), None, str(exc))
+        return
+    for page in whole if isinstance(whole, list) else [whole]:
+        buckets = obj(page).get("data")
+        if not isinstance(buckets, list):
+            yield ImportProblem(str(path), None, "not a page of a report: no list in 'data'")
+            continue
+        if obj(page).get("has_more") is True:
+            skips["pages that say another page follows"] += 1
+        for bucket in buckets:
+            found = obj(bucket).get("results")
+            if not isinstance(found, list):
+                yield ImportProblem(str(path), None, "a bucket has no list of results")
+                continue
+            if not found:
+                skips["empty buckets"] += 1
+            yield from ((obj(bucket), obj(result)) for result in found)
+
+
+def token_kind(words: str | None) -> TokenKind:
+    """The kind behind a report's words: ``cache_creation.ephemeral_1h_input_tokens``,
+    ``cached input``, ``input_no_cache``, ``web_search``."""
+    said = (words or "").lower().replace(" ", "_")
+    if "web_search" in said:
+        return "web_search"
+    if "cache_read" in said or "cached" in said:
+        return "cached"
+    if "cache_write" in said or "cache_creation" in said:
+        return "cache_write_1h" if "1h" in said else "cache_write"
+    if "output" in said:
+        return "output"
+    return "input" if "input" in said else "other"
+
+
+def money(value: object, name: str, *, per_usd: int = 1) -> tuple[int | None, int]:
+    """(nano-dollars, most that rounding on paper can have moved them).
+
+    ``per_usd``: units per dollar, 100 for cents. Text with two decimals or fewer is taken as
+    rounded to its last digit; longer text and JSON numbers as exact.
+    """
+    amount = decimal(value, name)
+    if amount is None:
+        return None, 0
+    dollars = nusd(str(amount / per_usd), name, signed=True)
+    exponent = amount.as_tuple().exponent
+    if not isinstance(value, str) or not isinstance(exponent, int) or exponent < -2:
+        return dollars, 0
+    return dollars, int(_HALF_CENT * NUSD_PER_USD) // per_usd if exponent == -2 else 0
+
+
+def lines_of(call: ImportedCall) -> Iterator[InvoiceLine]:
+    """A call or report row as invoice lines: tokens by kind, and its recorded cost unsplit."""
+    day = day_of(call.at_ms)
+    if call.usage is not None:
+        for kind, tokens in split_usage(call.usage).items():
+            if tokens:
+                yield InvoiceLine(
+                    day, call.model, kind, tokens, None, call.provider, 0, call.file, call.line
+                )
+    if call.recorded_cost_nusd is not None:
+        yield InvoiceLine(
+            day,
+            call.model,
+            "total",
+            None,
+            call.recorded_cost_nusd,
+            call.provider,
+            0,
+            call.file,
+            call.line,
+        )
