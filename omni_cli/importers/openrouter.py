@@ -69,7 +69,7 @@ def read_file(path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem
         line, row = item
         if first:
             first = False
-            for column in row.keys() - _USED:
+            for column in sorted(row.keys() - _USED):
                 skips[f"column {column}"] += 1
         try:
             yield _generation(row, path.name, line)

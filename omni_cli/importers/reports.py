@@ -62,6 +62,8 @@ def token_kind(words: str | None) -> TokenKind:
     said = (words or "").lower().replace(" ", "_")
     if "web_search" in said:
         return "web_search"
+    if "uncached" in said or "no_cache" in said:
+        return "input"
     if "cache_read" in said or "cached" in said:
         return "cached"
     if "cache_write" in said or "cache_creation" in said:
