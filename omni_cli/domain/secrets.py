@@ -1,6 +1,5 @@
 """Secrets that do not show themselves, and the removal of secrets from text (A2)."""
 
-import hmac
 import re
 from collections.abc import Iterable
 from typing import NoReturn
@@ -68,7 +67,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
+        return self._value == other._value
 
     def __hash__(self) -> int:
         return hash(("Secret", self._value))

@@ -1,0 +1,16 @@
+"""Where API keys come from: the environment, the OS keyring, or an encrypted file (A2).
+
+``cryptography`` and ``keyring`` are imported only by the calls that touch their store.
+"""
+
+from omni_cli.keys.sources import (
+    FoundKey,
+    Where,
+    delete_key,
+    has_key,
+    list_keys,
+    resolve,
+    store_key,
+)
+
+__all__ = ["FoundKey", "Where", "delete_key", "has_key", "list_keys", "resolve", "store_key"]

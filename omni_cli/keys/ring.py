@@ -1,0 +1,101 @@
+"""The OS keyring, through ``keyring``, and a list of what omni put there.
+
+Keyrings cannot be listed, and asking one costs 90 ms and perhaps a question to the user. So
+``keyring.json`` names the providers whose keys are there (no secret), under an identity of its
+own: two omni homes never overwrite each other's keys.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omni_cli.domain.errors import ConfigError
+from omni_cli.domain.secrets import Secret
+from omni_cli.keys.files import lock, read_private, write_private
+
+INDEX, LOCK = "keyring.json", "keys.lock"
+
+T = TypeVar("T")
+
+
+class KeyringUnavailable(ConfigError):
+    """There is no keyring, it is locked, or it failed."""
+
+    code = "keyring_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    home: Path
+
+    def slugs(self) -> tuple[str, ...]:
+        """Whose keys omni has put into the keyring. Does not touch the keyring."""
+        return tuple(self._index()[1])
+
+    def get(self, slug: str) -> Secret | None:
+        """Raises KeyringUnavailable."""
+        identity, slugs = self._index()
+        if slug not in slugs:
+            return None
+        value = _ask(lambda ring: ring.get_password(identity, slug))
+        return Secret(value) if value else None
+
+    def put(self, slug: str, secret: Secret) -> None:
+        """Raises KeyringUnavailable, also when the keyring does not keep what it is given."""
+        with lock(self.home / LOCK):
+            identity, slugs = self._index()
+            _ask(lambda ring: ring.set_password(identity, slug, secret.reveal()))
+            if _ask(lambda ring: ring.get_password(identity, slug)) != secret.reveal():
+                raise KeyringUnavailable("the OS keyring does not keep keys")
+            self._write(identity, {*slugs, slug})
+
+    def remove(self, slug: str) -> bool:
+        """Was there one? Raises KeyringUnavailable."""
+        with lock(self.home / LOCK):
+            identity, slugs = self._index()
+            if slug not in slugs:
+                return False
+            if _ask(lambda ring: ring.get_password(identity, slug)) is not None:
+                _ask(lambda ring: ring.delete_password(identity, slug))
+            self._write(identity, {*slugs} - {slug})
+            return True
+
+    def _index(self) -> tuple[str, list[str]]:
+        path = self.home / INDEX
+        raw = read_private(path)
+        if raw is None:
+            return f"omni-cli/{os.urandom(6).hex()}", []
+        try:
+            document = json.loads(raw)
+            return str(document["service"]), sorted(map(str, document["providers"]))
+        except (ValueError, KeyError, TypeError) as exc:
+            raise ConfigError(
+                f"{path} is damaged", hint="delete it and add the keys again: omni keys set"
+            ) from exc
+
+    def _write(self, identity: str, slugs: set[str]) -> None:
+        document = {"service": identity, "providers": sorted(slugs)}
+        write_private(self.home / INDEX, json.dumps(document, indent=1).encode() + b"\n")
+
+
+def _ask(call: Callable[[Any], T]) -> T:
+    """Call a keyring that is worth trusting with a key."""
+    try:
+        import keyring
+
+        backend = keyring.get_keyring()
+        # keyring's own bar for a backend to recommend: below are "fail" and "null".
+        if backend.priority < 1:
+            raise KeyringUnavailable("this machine has no OS keyring")
+        return call(backend)
+    except ConfigError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - backends raise whatever their system does
+        # Its words are not repeated: some backends quote what they were given.
+        locked = type(exc).__name__ == "KeyringLocked"
+        message = "is locked" if locked else f"failed ({type(exc).__name__})"
+        hint = "unlock it, or use the environment or the encrypted file"
+        raise KeyringUnavailable(f"the OS keyring {message}", hint=hint) from None

@@ -1,0 +1,48 @@
+"""A keyring made of a dict, and none at all; no test meets the machine's own."""
+
+from collections.abc import Iterator
+
+import keyring
+import pytest
+from keyring.backend import KeyringBackend
+from keyring.backends import fail
+from keyring.errors import PasswordDeleteError
+
+
+class DictRing(KeyringBackend):
+    priority = 5
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kept: dict[tuple[str, str], str] = {}
+        self.raises: Exception | None = None
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.raises:
+            raise self.raises
+        return self.kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        if self.raises:
+            raise self.raises
+        self.kept[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        if (service, username) not in self.kept:
+            raise PasswordDeleteError(username)
+        del self.kept[service, username]
+
+
+@pytest.fixture(autouse=True)
+def no_ring() -> Iterator[None]:
+    before = keyring.get_keyring()
+    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
+    yield
+    keyring.set_keyring(before)
+
+
+@pytest.fixture
+def ring(no_ring: None) -> DictRing:
+    backend = DictRing()
+    keyring.set_keyring(backend)
+    return backend
