@@ -1,0 +1,259 @@
+"""From the source's provider list, our overrides and facts to the catalogue's JSON form.
+
+The form: ``{"version", "source", "checked", "models": [...]}``; a model holds the fields of
+``ModelInfo`` that are not at their default, ``deprecated``, and ``prices`` as
+``price_to_json`` writes them, oldest first.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omni_cli.catalog.names import is_snapshot, wire_names
+from omni_cli.catalog.timeline import price_rows
+
+#: The source's provider ids, and omni's slugs for those that differ.
+PROVIDERS: Mapping[str, str] = {
+    "anthropic": "anthropic",
+    "openai": "openai",
+    "google": "google",
+    "openrouter": "openrouter",
+    "groq": "groq",
+    "deepseek": "deepseek",
+    "moonshotai": "moonshot",
+    "mistral": "mistral",
+    "perplexity": "perplexity",
+    "x-ai": "xai",
+    "cerebras": "cerebras",
+    "zai": "zai",
+}
+_FACT_FIELDS = (
+    "type",
+    "context_window",
+    "max_output",
+    "input_types",
+    "output_types",
+    "badges",
+    "scores",
+    "strengths",
+    "recommended_for",
+    "parameters_b",
+    "token_weights",
+)
+
+_CANONICAL_SLUG = re.compile(r"-\d{8}$")
+
+Model = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Work:
+    """``strict``: an override or fact about a model that is not there is an error."""
+
+    overrides: Mapping[str, Any]
+    strict: bool
+    models: dict[str, Model] = field(default_factory=dict)
+    #: Other spellings of wire names: taken as aliases only where nothing else has the name.
+    spellings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def build_catalog(
+    providers: Sequence[Mapping[str, Any]],
+    overrides: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    *,
+    source: str,
+    checked: str,
+    strict: bool = True,
+) -> dict[str, Any]:
+    """The catalogue's JSON form; the same input gives the same bytes.
+
+    Args:
+        providers: the source's provider objects (its JSON form, version 2).
+        overrides: the parsed ``overrides.toml``.
+        facts: the parsed ``facts.toml``; may be empty.
+        source: name and version of the source, for the prices' ``source``.
+        checked: ISO date on which the source was read.
+        strict: False passes over overrides and facts whose model the source no longer has.
+
+    Raises:
+        ValueError: the source is not of the expected form, or names are not unique.
+    """
+    work = _Work(overrides, strict)
+    for provider in providers:
+        if slug := PROVIDERS.get(provider["id"]):
+            _add_provider(work, provider, slug, source, checked)
+    for model in overrides.get("model", ()):
+        work.models[model["id"]] = dict(model)
+    _apply_prices(work)
+    _apply_retirements(work)
+    _apply_kinds(work)
+    _apply_facts(work, facts)
+    _apply_aliases(work)
+    models = [work.models[key] for key in sorted(work.models)]
+    return {
+        "version": f"{checked}-{_digest(models)}",
+        "source": source,
+        "checked": checked,
+        "models": models,
+    }
+
+
+def _digest(models: Sequence[Model]) -> str:
+    return hashlib.sha256(json.dumps(models, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def merge(base: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
+    """``newer`` over ``base``: a model that ``newer`` lacks stays, so that no name is lost."""
+    by_id = {model["id"]: model for model in (*base["models"], *newer["models"])}
+    models = [by_id[key] for key in sorted(by_id)]
+    taken = {key.casefold(): key for key in by_id}
+    for model in models:
+        for alias in model.get("aliases", ()):
+            if taken.setdefault(alias.casefold(), model["id"]) != model["id"]:
+                raise ValueError(f"two models are called {alias!r}")
+    version = f"{newer['checked']}-{_digest(models)}"
+    return {**newer, "version": version, "models": models}
+
+
+def _add_provider(
+    work: _Work, provider: Mapping[str, Any], slug: str, source: str, checked: str
+) -> None:
+    models = provider["models"]
+    urls = provider.get("pricing_urls") or ()
+    origin = f"{source}: {urls[0]}" if urls else source
+    for model in models:
+        names, main = wire_names(model, models)
+        rows = [{**row, "source": origin, "source_date": checked} for row in price_rows(model)]
+        for named in work.overrides.get("name", ()):
+            if named["of"] == f"{provider['id']}/{model['id']}":
+                # The source knows the model by pattern only; its real names are ours to give.
+                main = named["wire"]
+                aliases = tuple(named.get("aliases", ()))
+                rest = {n: o for n, o in names.items() if n != main and n not in aliases}
+                names = {main: aliases, **rest}
+        if slug == "openrouter":
+            names = _without_canonical_slugs(names, main)
+        for name, others in names.items():
+            key = f"{slug}/{name}"
+            if key in work.models or _dropped(work, slug, name):
+                continue
+            own = main is not None and is_snapshot(name, main)
+            title = model.get("name") if name == main else None
+            entry: Model = {"id": key, "name": title or name}
+            if own and model.get("context_window"):
+                entry["context_window"] = model["context_window"]
+            if model.get("deprecated"):
+                entry["deprecated"] = True
+            entry["prices"] = rows
+            work.models[key] = entry
+            work.spellings[key] = others
+
+
+def _without_canonical_slugs(
+    names: Mapping[str, tuple[str, ...]], main: str | None
+) -> dict[str, tuple[str, ...]]:
+    """OpenRouter's dated slug ("openai/gpt-5.2-20251211") is the same endpoint as its short one."""
+    dated = tuple(n for n in names if n != main and _CANONICAL_SLUG.search(n))
+    return {n: (*o, *(dated if n == main else ())) for n, o in names.items() if n not in dated}
+
+
+def _dropped(work: _Work, slug: str, name: str) -> bool:
+    return any(
+        rule["provider"] in (slug, "*") and re.search(rule["pattern"], name)
+        for rule in work.overrides.get("drop", ())
+    )
+
+
+def _found(work: _Work, key: str, what: str) -> Model | None:
+    model = work.models.get(key)
+    if model is None and work.strict:
+        raise ValueError(f"{what} is about {key!r}, which is not in the catalogue")
+    return model
+
+
+def _apply_prices(work: _Work) -> None:
+    for entry in work.overrides.get("price", ()):
+        if model := _found(work, entry["id"], "a price override"):
+            common = {k: entry[k] for k in ("source", "source_date")}
+            model["prices"] = [{**common, **row} for row in entry["rows"]]
+
+
+def _apply_retirements(work: _Work) -> None:
+    for entry in work.overrides.get("retired", ()):
+        for key in entry["ids"]:
+            if model := _found(work, key, "a retirement"):
+                model["deprecated"] = True
+                model["retired_on"] = entry["on"]
+                model["note"] = f"shut down on {entry['on']} ({entry['source']})"
+    for key, title in work.overrides.get("titles", {}).items():
+        if model := _found(work, key, "a title"):
+            model["name"] = title
+
+
+def _apply_kinds(work: _Work) -> None:
+    """What a model takes and gives, by the words of its name ("embed", "tts", ...)."""
+    for model in work.models.values():
+        for rule in work.overrides.get("kind", ()):
+            if re.search(rule["pattern"], model["id"].split("/", 1)[1].lower()):
+                for name in ("input_types", "output_types"):
+                    if name in rule:
+                        model.setdefault(name, rule[name])
+                break
+
+
+def _apply_facts(work: _Work, facts: Mapping[str, Any]) -> None:
+    for key, table in facts.items():
+        if model := _found(work, _canonical(work, key), "a fact"):
+            model.update({name: table[name] for name in _FACT_FIELDS if name in table})
+            origin = ", ".join(str(table[k]) for k in ("source", "date") if k in table)
+            if "scores" in table:
+                said = table.get("score_sources", {})
+                model["score_sources"] = {name: said.get(name, origin) for name in table["scores"]}
+
+
+def _canonical(work: _Work, key: str) -> str:
+    """The id that ``key`` stands for, where it is another spelling of a model's own name."""
+    slug = key.split("/", 1)[0]
+    for model, others in work.spellings.items():
+        if model.startswith(f"{slug}/") and key in {f"{slug}/{o}" for o in others}:
+            return model
+    return key
+
+
+def _apply_aliases(work: _Work) -> None:
+    owners: dict[str, str] = {}
+    for alias, key in work.overrides.get("aliases", {}).items():
+        if model := _found(work, key, f"the alias {alias!r}"):
+            if owners.setdefault(alias.casefold(), key) != key:
+                raise ValueError(f"the alias {alias!r} is given to two models")
+            model.setdefault("aliases", []).append(alias)
+    # A wire name is nobody else's alias, unless the overrides say so.
+    wire_names_in_use = {k.casefold() for k in work.models} | {
+        k.split("/", 1)[1].casefold() for k in work.models
+    }
+    free = _only_once(
+        (alias, key)
+        for key, others in work.spellings.items()
+        for alias in others
+        if alias.casefold() not in wire_names_in_use and alias.casefold() not in owners
+    )
+    for alias, key in free:
+        work.models[key].setdefault("aliases", []).append(alias)
+    for model in work.models.values():
+        if "aliases" in model:
+            model["aliases"] = sorted(model["aliases"], key=str.casefold)
+    ids = {key.casefold(): key for key in work.models}
+    for alias, key in owners.items():
+        if ids.get(alias, key) != key:
+            raise ValueError(f"the alias {alias!r} is the id of another model")
+
+
+def _only_once(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for alias, key in pairs:
+        found.setdefault(alias.casefold(), []).append((alias, key))
+    return (same[0] for same in found.values() if len(same) == 1)
