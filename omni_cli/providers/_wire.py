@@ -65,14 +65,20 @@ def usd_to_nusd(value: object) -> int | None:
 
 def load_json(text: str, what: str = "answer") -> Any:
     """Parse ``text``. Raises Malformed naming ``what`` when it is not JSON."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+    value, parsed = _parse(text)
+    if not parsed:  # raised here, not chained: the library's error holds the whole text
         shown = " ".join(text[:60].split())
-        raise Malformed(f"The {what} is not JSON: {shown!r}") from None
+        raise Malformed(f"The {what} is not JSON: {shown!r}")
     if "\\u" in text and _SURROGATE.search(text):
         return _whole_characters(value)
     return value
+
+
+def _parse(text: str) -> tuple[Any, bool]:
+    try:
+        return json.loads(text), True
+    except (ValueError, RecursionError):
+        return None, False
 
 
 def load_object(text: str, what: str = "answer") -> JsonObject:

@@ -67,13 +67,18 @@ class AnswerReader:
         An answer that was whole before that is a whole answer; else ``fault`` says why it is
         not, and how much had come.
         """
+        rest: list[ChatChunk] = []
+        cut: ProviderError | None = None
         try:
-            rest = list(self.end())
-        except ProviderError as cut:
-            if self.events and isinstance(cut, Malformed):
-                fault.message = f"{fault.message} ({_lowered(cut.message)})"
-            raise fault from None
-        yield from rest
+            rest.extend(self.end())
+        except ProviderError as error:
+            cut = error
+        if cut is None:
+            yield from rest
+            return
+        if self.events and isinstance(cut, Malformed):
+            fault.message = f"{fault.message} ({_lowered(cut.message)})"
+        raise fault
 
 
 def _lowered(sentence: str) -> str:

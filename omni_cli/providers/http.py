@@ -1,0 +1,390 @@
+"""The only module that imports httpx: sends any adapter's calls, sync or async.
+
+Errors are raised outside the ``except`` that caught the library's: an httpx error carries the
+request, whose headers hold the key, and a chained exception would take it along.
+"""
+
+import ssl
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Self
+
+from omni_cli.domain.chat import ChatChunk
+from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.ports import HttpCall, ProviderAdapter
+from omni_cli.providers import trouble
+from omni_cli.providers._wire import host_of
+from omni_cli.providers.framing import MAX_EVENT_BYTES
+from omni_cli.providers.reader import AnswerReader, cleaned, kept_headers, refused
+
+_BLOCKED = "httpx" not in sys.modules
+if _BLOCKED:
+    # httpx's own command line imports click and rich (132 -> 79 ms); httpx works without it.
+    sys.modules["httpx._main"] = None  # type: ignore[assignment]  # None: "not importable"
+import httpx  # noqa: E402
+
+if _BLOCKED:
+    del sys.modules["httpx._main"]
+
+#: What httpx raises, and what it lets through: a header that is not ASCII (ValueError), a proxy
+#: setting that it cannot use (ValueError, ImportError), a certificate file that is not there.
+_CAUGHT = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError, ImportError)
+
+#: Longest wait for a connection, in seconds; a call's own timeout may be shorter.
+CONNECT_S = 10.0
+#: Most bytes of an error's body that are read.
+_MAX_ERROR_BYTES = 1024 * 1024
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+#: No proxy between this machine and itself, whatever the environment says.
+_DIRECT: dict[str, None] = {
+    "all://127.0.0.1": None,
+    "all://localhost": None,
+    "all://[::1]": None,
+}
+_LIMITS = httpx.Limits(max_connections=512, max_keepalive_connections=32, keepalive_expiry=30.0)
+_HEADERS = {"user-agent": "omni-cli"}
+
+
+def _timeout(timeout_s: float) -> httpx.Timeout:
+    return httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))
+
+
+def _stays_here(url: str) -> bool:
+    """True for plain HTTP to this machine, which needs neither proxy nor certificates."""
+    return url.startswith("http://") and host_of(url) in _LOOPBACK
+
+
+def _trust_nobody() -> ssl.SSLContext:
+    """For clients that speak plain HTTP: loading the certificates would cost 20 ms."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _build(
+    client: httpx.Client | httpx.AsyncClient, call: HttpCall, timeout_s: float
+) -> httpx.Request:
+    return client.build_request(
+        call.method,
+        call.url,
+        headers=dict(call.headers),
+        content=call.body,
+        timeout=_timeout(timeout_s),
+    )
+
+
+def _reader(
+    adapter: ProviderAdapter, call: HttpCall, response: httpx.Response, max_bytes: int
+) -> AnswerReader:
+    content_type = response.headers.get("content-type", "")
+    return AnswerReader(adapter, call, content_type, max_bytes=max_bytes)
+
+
+def _refusal(
+    adapter: ProviderAdapter, call: HttpCall, response: httpx.Response, body: str
+) -> ProviderError:
+    return refused(adapter, call, response.status_code, dict(response.headers), body)
+
+
+class _Silence:
+    """Adds up the waiting since the last event: keep-alive bytes without one do not count."""
+
+    def __init__(self, reader: AnswerReader, limit_s: float) -> None:
+        self._reader = reader
+        self._limit_s = limit_s
+        self._events = 0
+        self._waited_s = 0.0
+        self._since = 0.0
+
+    def begins(self) -> None:
+        self._since = time.monotonic()
+
+    def ends(self) -> None:
+        self._waited_s += time.monotonic() - self._since
+
+    @property
+    def too_long(self) -> bool:
+        if self._reader.events != self._events:
+            self._events = self._reader.events
+            self._waited_s = 0.0
+        return self._waited_s > self._limit_s
+
+
+class HttpAnswer:
+    """An answer being received over httpx; see ports.AnswerStream."""
+
+    def __init__(
+        self, response: httpx.Response, reader: AnswerReader, call: HttpCall, timeout_s: float
+    ) -> None:
+        self._response = response
+        self._reader = reader
+        self._call = call
+        self._timeout_s = timeout_s
+        self.headers: Mapping[str, str] = kept_headers(response.headers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._response.close()
+
+    def __iter__(self) -> Iterator[ChatChunk]:
+        fault: ProviderError | None = None
+        try:
+            yield from self._chunks()
+        except ProviderError as error:
+            # The frames below hold what the server sent, which may echo the key.
+            fault = cleaned(error.with_traceback(None), self._call)
+        if fault is not None:
+            raise fault
+
+    def _chunks(self) -> Iterator[ChatChunk]:
+        pieces = self._response.iter_bytes()
+        silence = _Silence(self._reader, self._timeout_s)
+        fault: ProviderError | None = None
+        while fault is None:
+            silence.begins()
+            try:
+                piece = next(pieces, None)
+            except _CAUGHT as exc:
+                fault = trouble.fault(exc, self._call, self._timeout_s)
+                break
+            silence.ends()
+            if piece is None:
+                yield from self._reader.end()
+                return
+            yield from self._reader.feed(piece)
+            if silence.too_long:
+                fault = trouble.silent(self._call, self._timeout_s)
+        yield from self._reader.end_after(fault)
+
+
+class HttpTransport:
+    """Sends calls over pooled connections; safe to share between threads. See ports.Transport.
+
+    Args:
+        max_event_bytes: most bytes of one event or plain body; more raises Malformed.
+    """
+
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_event_bytes
+        self._lock = threading.Lock()
+        self._here: httpx.Client | None = None
+        self._away: httpx.Client | None = None
+
+    def open(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> HttpAnswer:
+        response = self._send(adapter, call, timeout_s)
+        reader = _reader(adapter, call, response, self._max_bytes)
+        return HttpAnswer(response, reader, call, timeout_s)
+
+    def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
+        response = self._send(adapter, call, timeout_s)
+        body = bytearray()
+        fault: ProviderError | None = None
+        try:
+            for piece in response.iter_bytes():
+                body += piece
+                if len(body) > self._max_bytes:
+                    fault = Malformed(f"The answer exceeds {self._max_bytes} bytes")
+                    break
+        except _CAUGHT as exc:
+            fault = trouble.fault(exc, call, timeout_s)
+        finally:
+            response.close()
+        if fault is not None:
+            raise cleaned(fault, call)
+        return body.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Close the pooled connections; the transport may be used again."""
+        with self._lock:
+            clients, self._here, self._away = (self._here, self._away), None, None
+        for client in clients:
+            if client is not None:
+                client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _client(self, url: str) -> httpx.Client:
+        with self._lock:
+            if _stays_here(url):
+                if self._here is None:
+                    self._here = httpx.Client(
+                        trust_env=False, verify=_trust_nobody(), limits=_LIMITS, headers=_HEADERS
+                    )
+                return self._here
+            if self._away is None:
+                self._away = httpx.Client(mounts=_DIRECT, limits=_LIMITS, headers=_HEADERS)
+            return self._away
+
+    def _send(self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float) -> httpx.Response:
+        """The response's head, 2xx. Raises what every other status and failure mean."""
+        fault: ProviderError
+        try:
+            client = self._client(call.url)
+            response = client.send(_build(client, call, timeout_s), stream=True)
+        except _CAUGHT as exc:
+            fault = trouble.fault(exc, call, timeout_s)
+        else:
+            if response.is_success:
+                return response
+            fault = _refusal(adapter, call, response, _error_body(response))
+        raise cleaned(fault, call)
+
+
+def _error_body(response: httpx.Response) -> str:
+    """As much of an error's body as comes; a failure on the way leaves what came before."""
+    body = bytearray()
+    try:
+        for piece in response.iter_bytes():
+            body += piece
+            if len(body) > _MAX_ERROR_BYTES:
+                break
+    except _CAUGHT:
+        return body.decode("utf-8", "replace")
+    finally:
+        response.close()
+    return body.decode("utf-8", "replace")
+
+
+class AsyncHttpAnswer:
+    """HttpAnswer's twin: an async context manager and iterator."""
+
+    def __init__(
+        self, response: httpx.Response, reader: AnswerReader, call: HttpCall, timeout_s: float
+    ) -> None:
+        self._response = response
+        self._reader = reader
+        self._call = call
+        self._timeout_s = timeout_s
+        self.headers: Mapping[str, str] = kept_headers(response.headers)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._response.aclose()
+
+    async def __aiter__(self) -> AsyncIterator[ChatChunk]:
+        fault: ProviderError | None = None
+        try:
+            async for chunk in self._chunks():
+                yield chunk
+        except ProviderError as error:
+            fault = cleaned(error.with_traceback(None), self._call)
+        if fault is not None:
+            raise fault
+
+    async def _chunks(self) -> AsyncIterator[ChatChunk]:
+        pieces = self._response.aiter_bytes()
+        silence = _Silence(self._reader, self._timeout_s)
+        fault: ProviderError | None = None
+        while fault is None:
+            silence.begins()
+            try:
+                piece = await anext(pieces, None)
+            except _CAUGHT as exc:
+                fault = trouble.fault(exc, self._call, self._timeout_s)
+                break
+            silence.ends()
+            if piece is None:
+                for chunk in self._reader.end():
+                    yield chunk
+                return
+            for chunk in self._reader.feed(piece):
+                yield chunk
+            if silence.too_long:
+                fault = trouble.silent(self._call, self._timeout_s)
+        for chunk in self._reader.end_after(fault):
+            yield chunk
+
+
+class AsyncHttpTransport:
+    """HttpTransport's twin, for one event loop."""
+
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_event_bytes
+        self._here: httpx.AsyncClient | None = None
+        self._away: httpx.AsyncClient | None = None
+
+    async def open(
+        self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float
+    ) -> AsyncHttpAnswer:
+        response = await self._send(adapter, call, timeout_s)
+        reader = _reader(adapter, call, response, self._max_bytes)
+        return AsyncHttpAnswer(response, reader, call, timeout_s)
+
+    async def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
+        response = await self._send(adapter, call, timeout_s)
+        body = bytearray()
+        fault: ProviderError | None = None
+        try:
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > self._max_bytes:
+                    fault = Malformed(f"The answer exceeds {self._max_bytes} bytes")
+                    break
+        except _CAUGHT as exc:
+            fault = trouble.fault(exc, call, timeout_s)
+        finally:
+            await response.aclose()
+        if fault is not None:
+            raise cleaned(fault, call)
+        return body.decode("utf-8", "replace")
+
+    async def close(self) -> None:
+        clients, self._here, self._away = (self._here, self._away), None, None
+        for client in clients:
+            if client is not None:
+                await client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _client(self, url: str) -> httpx.AsyncClient:
+        if _stays_here(url):
+            if self._here is None:
+                self._here = httpx.AsyncClient(
+                    trust_env=False, verify=_trust_nobody(), limits=_LIMITS, headers=_HEADERS
+                )
+            return self._here
+        if self._away is None:
+            self._away = httpx.AsyncClient(mounts=_DIRECT, limits=_LIMITS, headers=_HEADERS)
+        return self._away
+
+    async def _send(
+        self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float
+    ) -> httpx.Response:
+        fault: ProviderError
+        try:
+            client = self._client(call.url)
+            response = await client.send(_build(client, call, timeout_s), stream=True)
+        except _CAUGHT as exc:
+            fault = trouble.fault(exc, call, timeout_s)
+        else:
+            if response.is_success:
+                return response
+            fault = _refusal(adapter, call, response, await _async_error_body(response))
+        raise cleaned(fault, call)
+
+
+async def _async_error_body(response: httpx.Response) -> str:
+    body = bytearray()
+    try:
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > _MAX_ERROR_BYTES:
+                break
+    except _CAUGHT:
+        return body.decode("utf-8", "replace")
+    finally:
+        await response.aclose()
+    return body.decode("utf-8", "replace")
