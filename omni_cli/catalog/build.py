@@ -72,25 +72,26 @@ def current() -> bytes:
     )
 
 
+def counts(data: bytes) -> str:
+    """How many models there are, by the state of their newest price."""
+    models = json.loads(data)["models"]
+    states = [model["prices"][-1]["state"] for model in models]
+    parts = ", ".join(f"{states.count(s)} {s}" for s in ("priced", "free", "unknown"))
+    return f"{len(models)} models: {parts}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m omni_cli.catalog.build")
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
     check = parser.parse_args(argv).check
     path = Path(__file__).with_name(FILE)
     data = current()
-    if check:
-        same = path.is_file() and path.read_bytes() == data
-        sys.stdout.write(f"{path.name}: {'up to date' if same else 'out of date'}\n")
-        return 0 if same else 1
-    path.write_bytes(data)
-    states: dict[str, int] = {}
-    models = json.loads(data)["models"]
-    for model in models:
-        state = model["prices"][-1]["state"]
-        states[state] = states.get(state, 0) + 1
-    counts = ", ".join(f"{states.get(s, 0)} {s}" for s in ("priced", "free", "unknown"))
-    sys.stdout.write(f"{path.name}: {len(models)} models: {counts}; {len(data):,} bytes\n")
-    return 0
+    same = path.is_file() and path.read_bytes() == data
+    if not check:
+        path.write_bytes(data)
+    outcome = "up to date" if same else "out of date" if check else "written"
+    sys.stdout.write(f"{counts(data)}\n{path.name}: {outcome}\n")
+    return 1 if check and not same else 0
 
 
 if __name__ == "__main__":

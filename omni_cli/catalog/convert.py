@@ -1,8 +1,9 @@
 """From the source's provider list, our overrides and facts to the catalogue's JSON form.
 
-The form: ``{"version", "source", "checked", "models": [...]}``; a model holds the fields of
-``ModelInfo`` that are not at their default, ``deprecated``, and ``prices`` as
-``price_to_json`` writes them, oldest first.
+The form: ``{"version", "source", "checked", "score_sources": [...], "models": [...]}``; a model
+holds the fields of ``ModelInfo`` that are not at their default, ``deprecated``, ``retired_on``,
+``note``, and ``prices`` as ``price_to_json`` writes them, oldest first. Its own
+``score_sources`` are by capability, as positions in the list at the top, which few texts fill.
 """
 
 import hashlib
@@ -98,8 +99,18 @@ def build_catalog(
         "version": f"{checked}-{_digest(models)}",
         "source": source,
         "checked": checked,
+        "score_sources": _share_score_sources(models),
         "models": models,
     }
+
+
+def _share_score_sources(models: Sequence[Model]) -> list[str]:
+    texts = sorted({text for m in models for text in m.get("score_sources", {}).values()})
+    place = {text: i for i, text in enumerate(texts)}
+    for model in models:
+        if said := model.get("score_sources"):
+            model["score_sources"] = {name: place[text] for name, text in said.items()}
+    return texts
 
 
 def _digest(models: Sequence[Model]) -> str:
@@ -108,7 +119,12 @@ def _digest(models: Sequence[Model]) -> str:
 
 def merge(base: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
     """``newer`` over ``base``: a model that ``newer`` lacks stays, so that no name is lost."""
-    by_id = {model["id"]: model for model in (*base["models"], *newer["models"])}
+    texts = [*base["score_sources"], *newer["score_sources"]]
+    shift = len(base["score_sources"])
+    by_id = {model["id"]: model for model in base["models"]}
+    for model in newer["models"]:
+        said = {k: place + shift for k, place in model.get("score_sources", {}).items()}
+        by_id[model["id"]] = model | ({"score_sources": said} if said else {})
     models = [by_id[key] for key in sorted(by_id)]
     taken = {key.casefold(): key for key in by_id}
     for model in models:
@@ -116,7 +132,7 @@ def merge(base: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
             if taken.setdefault(alias.casefold(), model["id"]) != model["id"]:
                 raise ValueError(f"two models are called {alias!r}")
     version = f"{newer['checked']}-{_digest(models)}"
-    return {**newer, "version": version, "models": models}
+    return {**newer, "version": version, "score_sources": texts, "models": models}
 
 
 def _add_provider(

@@ -1,7 +1,7 @@
 """Read the bundled catalogue; turn freshly downloaded price data into the same form."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -43,30 +43,34 @@ class Catalog:
     models: tuple[CatalogModel, ...]
 
     @cached_property
-    def _by_name(self) -> Mapping[str, CatalogModel]:
-        """Names in lower case: ids, then aliases, then wire names that only one model has."""
-        names: dict[str, CatalogModel] = {}
-        wires: dict[str, list[CatalogModel]] = {}
+    def _named(self) -> Mapping[str, CatalogModel]:
+        """Ids and aliases, in lower case."""
+        names = {alias.casefold(): m for m in self.models for alias in m.info.aliases}
+        return names | {model.info.id.casefold(): model for model in self.models}
+
+    @cached_property
+    def _wires(self) -> Mapping[str, CatalogModel | None]:
+        """Wire names in lower case; None where several providers serve the name."""
+        wires: dict[str, CatalogModel | None] = {}
         for model in self.models:
-            wires.setdefault(model.info.wire_name.casefold(), []).append(model)
-        names.update((wire, found[0]) for wire, found in wires.items() if len(found) == 1)
-        for model in self.models:
-            names.update((alias.casefold(), model) for alias in model.info.aliases)
-        names.update((model.info.id.casefold(), model) for model in self.models)
-        return names
+            wire = model.info.wire_name.casefold()
+            wires[wire] = None if wire in wires else model
+        return wires
 
     def find(self, name: str) -> CatalogModel | None:
         """The one model with this id, alias, or wire name; None where none or several have it.
 
-        ``provider/alias`` is understood where the alias is a model of that provider.
+        ``provider/alias`` is a model of that provider: "anthropic/claude-sonnet-4" is
+        Anthropic's, though OpenRouter has a model of that wire name.
         """
-        found = self._by_name.get(name.casefold())
-        if found is None and "/" in name:
-            provider, rest = name.split("/", 1)
-            found = self._by_name.get(rest.casefold())
-            if found is not None and found.info.provider != provider:
-                return None
-        return found
+        name = name.casefold()
+        if found := self._named.get(name):
+            return found
+        provider, _, rest = name.partition("/")
+        found = self._named.get(rest)
+        if found is not None and found.info.provider == provider:
+            return found
+        return self._wires.get(name)
 
 
 def load_catalog() -> Catalog:
@@ -142,12 +146,14 @@ def _refuse(constant: str) -> float:
 
 def _catalog(data: Mapping[str, Any]) -> Catalog:
     seen: dict[str, tuple[Price, ...]] = {}
-    models = tuple(_model(entry, seen) for entry in data["models"])
+    models = tuple(_model(entry, seen, data["score_sources"]) for entry in data["models"])
     return Catalog(data["version"], data["source"], data["checked"], models)
 
 
-def _model(entry: Mapping[str, Any], seen: dict[str, tuple[Price, ...]]) -> CatalogModel:
-    """``seen``: models with the same prices share them; there are half as many."""
+def _model(
+    entry: Mapping[str, Any], seen: dict[str, tuple[Price, ...]], texts: Sequence[str]
+) -> CatalogModel:
+    """``seen``: models with the same prices share them; ``texts``: the sources of scores."""
     rows = entry["prices"]
     key = repr(rows)
     prices = seen.get(key)
@@ -167,7 +173,7 @@ def _model(entry: Mapping[str, Any], seen: dict[str, tuple[Price, ...]]) -> Cata
         output_types=tuple(entry.get("output_types", ("text",))),
         badges=frozenset(entry.get("badges", ())),
         scores=entry.get("scores", {}),
-        score_sources=entry.get("score_sources", {}),
+        score_sources={k: texts[i] for k, i in entry.get("score_sources", {}).items()},
         strengths=tuple(entry.get("strengths", ())),
         recommended_for=tuple(entry.get("recommended_for", ())),
         parameters_b=entry.get("parameters_b"),

@@ -13,6 +13,7 @@ from functools import cache
 
 import pytest
 from genai_prices import types
+from genai_prices._usage import UsageValue
 from genai_prices.data import providers
 from genai_prices.decompose import compute_leaf_values
 from genai_prices.types import calc_unit_price
@@ -99,7 +100,7 @@ THEIRS = {output: [theirs(u) for u in usages] for output, usages in OURS.items()
 
 
 @cache
-def leaves(usage_keys: frozenset[str], output: bool) -> list[dict[str, int]]:
+def leaves(usage_keys: frozenset[str], output: bool) -> list[dict[str, UsageValue]]:
     units = {key: _UNITS[key] for key in usage_keys}
     return [compute_leaf_values(set(units), usage, units) for usage in THEIRS[output]]
 
@@ -114,7 +115,7 @@ def genai_costs(price: types.ModelPrice, output: bool) -> list[int]:
         (_PER_UNIT[key], value) for key, value in vars(price).items() if value is not None
     ]
     fee = sum(
-        (Decimal(value) / unit.per for unit, value in priced if unit.usage_key == "requests"),
+        (base(value) / unit.per for unit, value in priced if unit.usage_key == "requests"),
         Decimal(0),
     )
     priced = [(unit, value) for unit, value in priced if unit.usage_key != "requests"]
