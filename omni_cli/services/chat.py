@@ -1,7 +1,7 @@
 """One chat: decide, open the ledger row, dispatch, settle, report."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -220,7 +220,7 @@ class ChatService:
         job = replace(job, conversation=conversation)
         return ChatRun(request_id, replace(plan, job=job), Progress())
 
-    def chunks(self, run: ChatRun, *, new_turns: Sequence[Message] = ()) -> Iterator[ChatChunk]:
+    def chunks(self, run: ChatRun, *, new_turns: Sequence[Message] = ()) -> Generator[ChatChunk]:
         """The answer as it arrives; the request is settled when this ends, however it ends.
 
         Args:

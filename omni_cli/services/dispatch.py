@@ -6,7 +6,7 @@ request with a typed error that says how much arrived, and what arrived is charg
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -164,7 +164,7 @@ class Dispatcher:
         targets: Sequence[Target],
         consent: Consent,
         progress: Progress,
-    ) -> Iterator[ChatChunk]:
+    ) -> Generator[ChatChunk]:
         """Yield the answer's chunks; ``progress`` tells who gave it and at what cost.
 
         Closing the iterator, or an exception thrown into it, settles what was received.
@@ -200,7 +200,7 @@ class Dispatcher:
 
     def _try_target(
         self, request_id: int, request: ChatRequest, target: Target, progress: Progress
-    ) -> Iterator[ChatChunk]:
+    ) -> Generator[ChatChunk]:
         """One model with its retries. Raises the last error."""
         for attempt in range(1, target.max_retries + 2):
             try:
@@ -222,7 +222,7 @@ class Dispatcher:
 
     def _attempt(
         self, request_id: int, request: ChatRequest, target: Target, progress: Progress
-    ) -> Iterator[ChatChunk]:
+    ) -> Generator[ChatChunk]:
         """One call: planned, sent, read, settled."""
         adapter = self._adapters(target.provider.protocol)
         endpoint = Endpoint(

@@ -1,0 +1,122 @@
+"""The root command: the table of commands, and how errors leave the process."""
+
+import os
+import sys
+from typing import Annotated, ClassVar, NoReturn
+
+import typer
+
+from omni_cli.cli.lazy import Entry, LazyGroup
+
+_COMMANDS = "omni_cli.cli.commands."
+
+
+def _entry(module: str, help_line: str, section: str) -> Entry:
+    return Entry(f"{_COMMANDS}{module}:app", help_line, section)
+
+
+class Root(LazyGroup):
+    table: ClassVar[dict[str, Entry]] = {
+        "init": _entry("init", "Find keys and local servers, propose a fleet.", "Start"),
+        "demo": _entry("demo", "See omni at work on a simulated fleet; no key needed.", "Start"),
+        "doctor": _entry("doctor", "Check the installation, and say what to mend.", "Start"),
+        "chat": _entry("chat", "Ask the fleet; the right model answers.", "Use"),
+        "route": _entry("route", "Which model would answer, and why. Sends nothing.", "Use"),
+        "why": _entry("why", "The receipt of a request: decision, attempts, costs.", "Use"),
+        "rate": _entry("rate", "Say how good an answer was; routing learns from it.", "Use"),
+        "logs": _entry("logs", "List requests in the ledger.", "Use"),
+        "providers": _entry("providers", "Accounts at APIs: add, test, keys.", "Fleet"),
+        "models": _entry("models", "Models, prices, aliases; the catalogue.", "Fleet"),
+        "roles": _entry("roles", "Who does which job.", "Fleet"),
+        "rules": _entry("rules", "Conditions that prefer a model.", "Fleet"),
+        "chains": _entry("chains", "Failover chains.", "Fleet"),
+        "config": _entry("config", "Settings of this user and project.", "Fleet"),
+        "completion": _entry("completion", "Shell completion for bash, zsh, fish.", "Fleet"),
+    }
+
+
+app = typer.Typer(
+    cls=Root,
+    help="Fleet management for AI models: see, route, budget, survive, account.",
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from omni_cli import __version__
+
+        sys.stdout.write(f"omni {__version__}\n")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        sys.stdout.write(ctx.get_help() + "\n")
+
+
+def main() -> NoReturn:
+    """Run one command and leave with its exit code (cli/exits.py)."""
+    from omni_cli.domain.errors import OmniError
+
+    try:
+        code = typer.main.get_command(app)(prog_name="omni", standalone_mode=False) or 0
+    except OmniError as exc:
+        from omni_cli.cli.exits import exit_code
+
+        code = exit_code(exc)
+        _report(exc.code, exc.message, exc.hint, getattr(exc, "pointer", lambda: "")())
+    except KeyboardInterrupt:
+        code = 130
+        sys.stderr.write("\ninterrupted\n")
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted. Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as exc:
+        code = _usage_error(exc)
+        if code is None:
+            raise
+    _leave(code)
+
+
+def _usage_error(exc: Exception) -> int | None:
+    """Click's own errors: wrong options, missing arguments, an abort. None for any other."""
+    show = getattr(exc, "format_message", None)
+    if show is None:
+        if type(exc).__name__ == "Abort":
+            sys.stderr.write("aborted\n")
+            return 130
+        return None
+    context = getattr(exc, "ctx", None)
+    path = context.command_path if context is not None else "omni"
+    _report("usage", show(), f"{path} --help shows how it is used")
+    return 2
+
+
+def _report(code: str, message: str, hint: str, pointer: str = "") -> None:
+    """One line, then what to do; as JSON on stdout where JSON was asked for."""
+    if "--json" in sys.argv:
+        import json
+
+        error = {"code": code, "message": message, "hint": hint}
+        sys.stdout.write(json.dumps({"error": error}, ensure_ascii=False) + "\n")
+        return
+    from omni_cli.cli.render import paint
+
+    sys.stderr.write(f"{paint('error:', 'red', sys.stderr)} {message}\n")
+    if pointer:
+        sys.stderr.write(f"{pointer}\n")
+    if hint:
+        sys.stderr.write(f"{paint('hint:', 'cyan', sys.stderr)} {hint}\n")
+
+
+def _leave(code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

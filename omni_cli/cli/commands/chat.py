@@ -1,0 +1,229 @@
+"""``omni chat``: one question, a pipe, or a conversation on a terminal."""
+
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, complete_roles, complete_selectors, omni
+from omni_cli.cli.prompts import chat_request, read_prompt, route_options
+from omni_cli.cli.render import emit_json, note, out, paint
+from omni_cli.domain.chat import Message
+from omni_cli.domain.errors import NotFound
+from omni_cli.domain.ids import id_text, parse_id
+from omni_cli.domain.pricing import format_usd
+from omni_cli.services.chat import ChatJob, ChatPlan, ChatRun, result_document
+from omni_cli.services.routing import decision_document
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def chat(
+    prompt: Annotated[
+        list[str] | None, typer.Argument(help="The question; piped text comes before it.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            autocompletion=complete_selectors,
+            help="Model, alias, role, chain or auto (auto:cheap, auto:best, auto:fast).",
+        ),
+    ] = None,
+    system: Annotated[str | None, typer.Option("-s", "--system", help="System prompt.")] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option("-f", "--file", help="Add a file; repeatable.")
+    ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option("-i", "--image", help="Path or URL of an image.")
+    ] = None,
+    go_on: Annotated[
+        bool, typer.Option("-c", "--continue", help="Go on with the last conversation.")
+    ] = False,
+    conversation: Annotated[
+        str | None, typer.Option("--conversation", help="Go on with this one (its id).")
+    ] = None,
+    role: Annotated[str | None, typer.Option(autocompletion=complete_roles)] = None,
+    agent: Annotated[str | None, typer.Option(help="Name of the calling agent.")] = None,
+    priority: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
+    latency: Annotated[str | None, typer.Option(help="fast or normal.")] = None,
+    max_cost: Annotated[str | None, typer.Option(help="US dollars for this request.")] = None,
+    min_quality: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
+    task: Annotated[str | None, typer.Option(help="Skip detection: the task type.")] = None,
+    complexity: Annotated[str | None, typer.Option(help="low, medium or high.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens to answer.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0)] = None,
+    json_mode: Annotated[bool, typer.Option("--json-mode", help="Ask for a JSON answer.")] = False,
+    schema: Annotated[
+        Path | None, typer.Option(help="Ask for JSON of this JSON Schema.")
+    ] = None,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Let others stand in for a named model.")
+    ] = False,
+    no_stream: Annotated[bool, typer.Option("--no-stream", help="Whole answers only.")] = False,
+    no_log: Annotated[
+        bool, typer.Option("-n", "--no-log", help="Keep no text; the ledger row stays.")
+    ] = False,
+    usage: Annotated[
+        bool, typer.Option("-u", "--usage", help="Say tokens, cost and saving on stderr.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No talk on stderr.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Decide and estimate; send nothing.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask the fleet; the right model answers."""
+    with omni(quiet=quiet or as_json) as omni_app:
+        if model is None and omni_app.config.chat.default_model:
+            model = omni_app.config.chat.default_model
+        selector = omni_app.names.select(model)
+        options = route_options(
+            omni_app,
+            priority=priority,
+            latency=latency,
+            max_cost=max_cost,
+            min_quality=min_quality,
+            task=task,
+            complexity=complexity,
+            role=role,
+            agent=agent,
+        )
+        earlier_id = _conversation(omni_app, go_on, conversation)
+        earlier = [] if earlier_id is None else omni_app.conversations.messages(earlier_id)
+        if earlier_id is not None:
+            last = omni_app.conversations.last_model(earlier_id)
+            options = replace(options, conversation_model=last)
+        if _wants_repl(prompt, file, image, as_json):
+            from omni_cli.cli.repl import converse
+
+            converse(
+                omni_app,
+                selector,
+                options,
+                system=system,
+                earlier=earlier,
+                conversation=earlier_id,
+                keep=not no_log and omni_app.config.chat.keep_conversations,
+            )
+            return
+        parts = read_prompt(prompt or (), file or (), image or ())
+        request = chat_request(
+            parts,
+            system=system,
+            earlier=earlier,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            json_mode=json_mode,
+            schema=schema,
+            stream=not (no_stream or as_json),
+        )
+        job = ChatJob(
+            request=request,
+            selector=selector,
+            options=options,
+            conversation=earlier_id,
+            keep=not no_log and omni_app.config.chat.keep_conversations,
+            fallback=fallback,
+        )
+        plan = omni_app.chat.plan(job)
+        if dry_run:
+            _dry(plan, as_json=as_json)
+            return
+        new = [m for m in request.messages if m not in earlier]
+        run = ask(omni_app, plan, new, show=not as_json)
+        if as_json:
+            emit_json(result_document(run))
+        elif usage and not quiet:
+            note(paint(summary(run), "dim", sys.stderr))
+
+
+def ask(omni_app: App, plan: ChatPlan, new: list[Message], *, show: bool) -> ChatRun:
+    """Carry a plan out, printing the answer as it arrives.
+
+    Raises: as ChatService.chunks; what was printed so far ends with a line break.
+    """
+    run = omni_app.chat.start(plan)
+    wrote = False
+    try:
+        with closing(omni_app.chat.chunks(run, new_turns=new)) as chunks:
+            for chunk in chunks:
+                if show and chunk.text:
+                    wrote = True
+                    sys.stdout.write(chunk.text)
+                    sys.stdout.flush()
+    finally:
+        if wrote:
+            out()
+    if show:
+        for call in run.completion.tool_calls:
+            out(f"[tool call] {call.name} {call.arguments}")
+    return run
+
+
+def summary(run: ChatRun) -> str:
+    """One line: who answered, tokens, cost, saving, time, and how to see more."""
+    row = run.row
+    if row is None:
+        return ""
+    usage = row.usage
+    cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
+    parts = [
+        row.model,
+        f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out",
+        format_usd(None if row.price_state == "unknown" else row.total_nusd),
+    ]
+    if row.savings_nusd is not None and row.price_state != "unknown":
+        parts.append(f"saved {format_usd(row.savings_nusd)} against {row.premium_model}")
+    if row.latency_ms is not None:
+        parts.append(f"{row.latency_ms / 1000:.1f} s")
+    parts.append(f"omni why {id_text(run.id)}")
+    return " · ".join(parts)
+
+
+def _conversation(omni_app: App, go_on: bool, name: str | None) -> int | None:
+    if name is not None:
+        span = parse_id(name)
+        if span is None or span[0] != span[1] or not omni_app.conversations.exists(span[0]):
+            raise NotFound(f"no conversation {name!r}", hint="omni logs lists requests with theirs")
+        return span[0]
+    if not go_on:
+        return None
+    last = omni_app.conversations.last()
+    if last is None:
+        raise NotFound("there is no conversation to go on with", hint="leave -c out to start one")
+    return last
+
+
+def _wants_repl(
+    prompt: list[str] | None, file: list[Path] | None, image: list[str] | None, as_json: bool
+) -> bool:
+    return (
+        not prompt
+        and not file
+        and not image
+        and not as_json
+        and sys.stdin.isatty()
+        and sys.stdout.isatty()
+    )
+
+
+def _dry(plan: ChatPlan, *, as_json: bool) -> None:
+    if as_json:
+        document = decision_document(plan.decision)
+        document["would_try"] = [target.model.id for target in plan.targets]
+        emit_json(document)
+        return
+    out(f"{paint(plan.targets[0].model.id, 'bold')}  {plan.decision.reason}")
+    expected = plan.targets[0].expected_nusd
+    out(f"expected cost {format_usd(expected)}; nothing was sent")
+    if len(plan.targets) > 1:
+        out("then " + ", ".join(target.model.id for target in plan.targets[1:]))
+
+

@@ -1,0 +1,173 @@
+"""``omni demo``: the main job on a simulated fleet, with no key and no network."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.commands.chat import ask, summary
+from omni_cli.cli.commands.why import why_document
+from omni_cli.cli.common import JsonFlag
+from omni_cli.cli.prompts import chat_request
+from omni_cli.cli.render import emit_json, note, out, paint, table, tokens
+from omni_cli.domain.chat import TextPart
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.pricing import format_usd
+from omni_cli.services.chat import ChatJob, ChatRun, result_document
+from omni_cli.services.routing import RouteOptions
+
+app = typer.Typer(rich_markup_mode=None)
+
+_ASKS: tuple[tuple[str, str, str], ...] = (
+    ("heartbeat", "Is the build server up? Answer yes or no.", "a cheap role"),
+    (
+        "auto",
+        "My Python function raises KeyError: 'user_id' when the session has expired. "
+        "Find the bug and fix it:\n\n```python\ndef current(session):\n"
+        "    return load(session['user_id'])\n```",
+        "a rule decides",
+    ),
+    ("auto", "Summarise in one sentence why teams keep more than one model.", "the score decides"),
+    (
+        "chain:Production Chain",
+        "Draft a two-line status update about tonight's deployment.",
+        "its first provider is down: watch the failover",
+    ),
+)
+
+
+@app.command()
+def demo(
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the demo's home in this folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Other seeds give other answers.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """See omni at work on a simulated fleet; no key and no network needed."""
+    from omni_cli.simulator.server import Simulator
+
+    with tempfile.TemporaryDirectory(prefix="omni-demo-") as scratch:
+        home = (keep or Path(scratch)).resolve()
+        with Simulator(seed=seed, latency=0.15) as simulator, _open(home, as_json) as omni_app:
+            runs = _play(omni_app, simulator, show=not as_json)
+            if as_json:
+                emit_json(
+                    {
+                        "simulated": True,
+                        "fleet": [m.id for m in omni_app.routing.active_models()],
+                        "requests": [result_document(run) for run in runs],
+                        "receipt": why_document(omni_app, runs[-1].id),
+                    }
+                )
+                return
+            _totals(omni_app, runs)
+    if keep is not None:
+        note(f"the demo's store is in {keep}: OMNI_HOME={keep} omni logs")
+
+
+def _open(home: Path, quiet: bool) -> App:
+    def tell(line: str) -> None:
+        if not quiet:
+            out(paint(f"  · {line}", "yellow"))
+
+    omni_app = App({"OMNI_HOME": str(home), "USER": "demo"}, note=tell)
+    from omni_cli.config import set_value
+    from omni_cli.services.demo import PREMIUM
+
+    set_value(omni_app.paths, "general.premium_model", PREMIUM)
+    return omni_app
+
+
+def _play(omni_app: App, simulator: Any, *, show: bool) -> list[ChatRun]:
+    from omni_cli.services.demo import build
+    from omni_cli.simulator import fleet as scene
+
+    active = dict.fromkeys(
+        [*scene.NINE, *(link.model for chain in scene.CHAINS for link in chain.links)]
+    )
+    build(
+        omni_app.fleet,
+        omni_app.providers,
+        simulated=scene.providers(simulator.url),
+        active=list(active),
+        chains=scene.CHAINS,
+    )
+    if show:
+        out(paint("SIMULATED", "yellow") + " providers on this machine; prices are the real ones")
+        out()
+        _fleet_table(omni_app)
+    simulator.fault("503", "anthropic/*", after=2)
+    runs = []
+    for target, prompt, why in _ASKS:
+        if show:
+            out()
+            head = prompt.split("\n")[0]
+            out(paint(f"$ omni chat -m {target!r} {head!r}", "bold") + paint(f"   # {why}", "dim"))
+        request = chat_request((TextPart(prompt),), max_tokens=400)
+        plan = omni_app.chat.plan(
+            ChatJob(
+                request=request,
+                selector=omni_app.names.select(target),
+                options=RouteOptions(agent="demo"),
+                source="demo",
+                keep=False,
+            )
+        )
+        if show:
+            out(f"→ {plan.decision.model}: {plan.decision.reason}")
+        run = ask(omni_app, plan, [], show=show)
+        if show:
+            out(paint(summary(run), "dim"))
+        runs.append(run)
+    if show:
+        out()
+        out(paint(f"$ omni why {id_text(runs[-1].id)}", "bold"))
+        from omni_cli.cli.commands.why import print_receipt
+
+        print_receipt(omni_app, runs[-1].id)
+    return runs
+
+
+def _fleet_table(omni_app: App) -> None:
+    prices = omni_app.models.prices()
+    roles = {
+        item.model: role.name
+        for role in reversed(omni_app.assignments.roles())
+        for item in role.models
+        if item.priority == 1
+    }
+    rows = []
+    for model in omni_app.routing.active_models():
+        price = prices[model.id][-1].price if model.id in prices else None
+        rates = [
+            "unknown" if rate is None else f"${rate.base.normalize():f}"
+            for rate in ((price.input, price.output) if price else (None, None))
+        ]
+        rows.append((model.id, roles.get(model.id, ""), tokens(model.context_window), *rates))
+    table(
+        ("model", "role", "context", "in /1M", "out /1M"),
+        rows,
+        align=("left", "left", "right", "right", "right"),
+    )
+
+
+def _totals(omni_app: App, runs: list[ChatRun]) -> None:
+    rows = [run.row for run in runs if run.row is not None]
+    cost = sum(row.total_nusd or 0 for row in rows)
+    saved = sum(row.savings_nusd or 0 for row in rows)
+    out()
+    out(
+        f"{len(rows)} requests cost {paint(format_usd(cost), 'bold')}; the same at "
+        f"{rows[0].premium_model}: {format_usd(cost + saved)}; saved "
+        f"{paint(format_usd(saved), 'green')}"
+    )
+    out()
+    out("Next:")
+    out("  omni init                    find your keys and local servers, set up a fleet")
+    out('  omni chat "your question"    ask it')
+    out("  omni demo --keep DIR         keep this demo's store and look around in it")
+
+

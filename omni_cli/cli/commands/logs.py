@@ -1,0 +1,105 @@
+"""``omni logs``: requests in the ledger, newest first."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from omni_cli.cli.commands.why import usage_document, usd_or_none
+from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, omni
+from omni_cli.cli.render import emit_json, iso, milliseconds, moment, note, table
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.ledger import RequestRow
+from omni_cli.domain.pricing import format_usd
+
+app = typer.Typer(rich_markup_mode=None)
+
+_STATES = ("pending", "ok", "failed", "cancelled", "lost", "refused")
+_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+
+
+@app.command()
+def logs(
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many.")] = 20,
+    model: Annotated[str | None, typer.Option("-m", "--model", autocompletion=complete_models)] = None,
+    role: Annotated[str | None, typer.Option(autocompletion=complete_roles)] = None,
+    state: Annotated[str | None, typer.Option(help=", ".join(_STATES))] = None,
+    source: Annotated[str | None, typer.Option(help="chat, demo, gateway, import, ...")] = None,
+    since: Annotated[str | None, typer.Option(help="Such as 30m, 6h, 2d, 1w.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List requests in the ledger, newest first."""
+    if state is not None and state not in _STATES:
+        raise UsageError(f"--state is one of {', '.join(_STATES)}, not {state!r}")
+    with omni() as omni_app:
+        omni_app.recovery.run()
+        rows = list(
+            omni_app.ledger.recent(
+                limit=limit,
+                model=None if model is None else omni_app.names.model(model),
+                state=state,
+                source=source,
+                role=role,
+                since_ms=None if since is None else omni_app.now_ms() - duration_ms(since),
+            )
+        )
+        zone = omni_app.zone
+    if as_json:
+        emit_json([_document(row) for row in rows])
+        return
+    if not rows:
+        note('no requests yet; omni chat "hello" makes one')
+        return
+    table(
+        ("id", "when", "state", "model", "task", "in", "out", "cost", "time"),
+        [
+            (
+                id_text(row.id),
+                moment(row.created_at, zone),
+                row.state,
+                row.model,
+                row.task,
+                f"{row.usage.input_tokens:,}",
+                f"{row.usage.output_tokens:,}",
+                format_usd(None if row.price_state == "unknown" else row.total_nusd),
+                milliseconds(row.latency_ms),
+            )
+            for row in rows
+        ],
+        align=("left", "left", "left", "left", "left", "right", "right", "right", "right"),
+        styles=[None if row.state == "ok" else "yellow" for row in rows],
+    )
+
+
+def _document(row: RequestRow) -> dict[str, object]:
+    unknown = row.price_state == "unknown"
+    return {
+        "id": id_text(row.id),
+        "created_at": iso(row.created_at),
+        "state": row.state,
+        "source": row.source,
+        "model_used": row.model or None,
+        "task_type": row.task or None,
+        "complexity": row.complexity or None,
+        "role": row.role or None,
+        "agent": row.agent or None,
+        "conversation": None if row.conversation is None else id_text(row.conversation),
+        "attempts": row.attempts,
+        "usage": usage_document(row),
+        "cost_usd": None if unknown else usd_or_none(row.total_nusd),
+        "price_state": row.price_state,
+        "estimated": row.estimated,
+        "savings_usd": None if unknown else usd_or_none(row.savings_nusd),
+        "latency_ms": row.latency_ms,
+        "ttft_ms": row.ttft_ms,
+        "error_code": row.error_code,
+    }
+
+
+def duration_ms(text: str) -> int:
+    """``30m``, ``6h``, ``2d``, ``1w`` in milliseconds. Raises UsageError."""
+    match = re.fullmatch(r"(\d+)([mhdw])", text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is no span of time", hint="write it as 30m, 6h, 2d or 1w")
+    return int(match[1]) * _UNITS[match[2]]

@@ -1,0 +1,146 @@
+"""``omni route``: decide without sending anything."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.cli.common import JsonFlag, complete_roles, complete_selectors, omni
+from omni_cli.cli.prompts import chat_request, read_prompt, route_options
+from omni_cli.cli.render import bar, emit_json, milliseconds, out, paint, table
+from omni_cli.domain.chat import TextPart
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.routing import Decision
+from omni_cli.services.routing import RouteOptions, RoutingService, decision_document
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def route(
+    prompt: Annotated[list[str] | None, typer.Argument(help="The prompt; - reads stdin.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", autocompletion=complete_selectors, help="Role or chain."),
+    ] = None,
+    role: Annotated[str | None, typer.Option(autocompletion=complete_roles)] = None,
+    agent: Annotated[str | None, typer.Option(help="Name of the calling agent.")] = None,
+    priority: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
+    latency: Annotated[str | None, typer.Option(help="fast or normal.")] = None,
+    max_cost: Annotated[str | None, typer.Option(help="US dollars for this request.")] = None,
+    min_quality: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
+    task: Annotated[str | None, typer.Option(help="Skip detection: the task type.")] = None,
+    complexity: Annotated[str | None, typer.Option(help="low, medium or high.")] = None,
+    need: Annotated[list[str] | None, typer.Option(help="A badge the model must have.")] = None,
+    system: Annotated[str | None, typer.Option("-s", "--system")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help='JSON Lines of {"id", "prompt"}: decide them all.')
+    ] = None,
+    image: Annotated[list[str] | None, typer.Option(help="Path or URL of an image.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show every candidate.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Which model would answer, and why. Sends nothing, costs nothing."""
+    with omni() as omni_app:
+        options = route_options(
+            omni_app,
+            priority=priority,
+            latency=latency,
+            max_cost=max_cost,
+            min_quality=min_quality,
+            task=task,
+            complexity=complexity,
+            role=role,
+            agent=agent,
+            needs=need or (),
+        )
+        among: list[str] | None = None
+        if model is not None:
+            selector = omni_app.names.select(model)
+            if selector.kind == "model":
+                among = [selector.name]
+            elif selector.kind == "chain":
+                among = [link.model for link in omni_app.fleet.chain(selector.name).links]
+            elif selector.kind == "role":
+                options = replace(options, role=selector.name)
+        if file is not None:
+            _bulk(omni_app.routing, options, file, as_json=as_json)
+            return
+        request = chat_request(read_prompt(prompt or (), (), image or ()), system=system)
+        decision = omni_app.routing.decide(request, options, among=among)
+    if as_json:
+        emit_json(decision_document(decision))
+    else:
+        _show(decision, explain=explain)
+    if decision.model is None:
+        raise typer.Exit(1)
+
+
+def _bulk(routing: RoutingService, options: RouteOptions, path: Path, *, as_json: bool) -> None:
+    """One decision a line. A line that does not fit stops with its number: nothing is guessed."""
+    try:
+        handle = sys.stdin if str(path) == "-" else path.open(encoding="utf-8")
+    except OSError as exc:
+        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+    with handle:
+        for number, line in enumerate(handle, 1):
+            if not line.strip():
+                continue
+            row = _row(line, path, number)
+            decision = routing.decide(chat_request((TextPart(row["prompt"]),)), options)
+            if as_json:
+                document = {"id": row["id"], **decision_document(decision)}
+                out(json.dumps(document, ensure_ascii=False))
+            else:
+                out(f"{row['id']}\t{decision.model or '-'}\t{decision.task.task_type}")
+
+
+def _row(line: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as exc:
+        raise UsageError(f"{path}, line {number}: no JSON: {exc}") from exc
+    if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or "id" not in row:
+        raise UsageError(f'{path}, line {number}: needs "id" and "prompt"')
+    return row
+
+
+def _show(decision: Decision, *, explain: bool) -> None:
+    task = decision.task
+    if decision.model is None:
+        out(paint(f"no model: {decision.reason}", "red"))
+    else:
+        out(f"{paint(decision.model, 'bold')}  {decision.reason}")
+    unsure = "" if task.sure else ", unsure"
+    out(
+        f"task {task.task_type} ({task.probabilities.get(task.task_type, 0):.0%}{unsure}), "
+        f"complexity {task.complexity}, difficulty {task.difficulty:.2f}"
+    )
+    if not explain and decision.model is not None:
+        return
+    out()
+    for name, share in sorted(task.probabilities.items(), key=lambda item: -item[1])[:5]:
+        if share >= 0.01:
+            out(f"  {name:<14} {bar(share)} {share:.0%}")
+    out()
+    table(
+        ("model", "quality", "cost", "latency", "score", "why"),
+        [
+            (
+                candidate.model,
+                "-" if candidate.quality is None else f"{candidate.quality:.0%}",
+                format_usd(candidate.expected_cost_nusd),
+                milliseconds(candidate.expected_latency_ms),
+                "-" if candidate.score is None else f"{candidate.score:.3f}",
+                decision.reason_of(candidate),
+            )
+            for candidate in decision.candidates
+        ],
+        align=("left", "right", "right", "right", "right"),
+        styles=[None if c.eligible else "dim" for c in decision.candidates],
+    )
+

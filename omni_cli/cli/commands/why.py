@@ -1,0 +1,251 @@
+"""``omni why``: one request's receipt."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.render import emit_json, iso, milliseconds, moment, out, paint, table
+from omni_cli.domain.errors import OmniError
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.ledger import AttemptRow, RequestRow
+from omni_cli.domain.pricing import PriceLine, format_usd, price_lines, usd_string, usd_to_nusd
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def why(
+    request: Annotated[str, typer.Argument(help="Its id, the first part of it, or last.")] = "last",
+    as_json: JsonFlag = False,
+) -> None:
+    """The receipt of a request: decision, attempts, costs."""
+    with omni() as omni_app:
+        row = omni_app.ledger.find(request)
+        if as_json:
+            emit_json(why_document(omni_app, row.id))
+        else:
+            print_receipt(omni_app, row.id)
+
+
+def why_document(omni_app: App, request_id: int) -> dict[str, Any]:
+    """The receipt as JSON values. Raises NotFound."""
+    return _document(*_receipt(omni_app, request_id))
+
+
+def print_receipt(omni_app: App, request_id: int) -> None:
+    """The receipt for a person, on stdout. Raises NotFound."""
+    _print(*_receipt(omni_app, request_id), omni_app.zone)
+
+
+_Receipt = tuple[
+    RequestRow,
+    list[AttemptRow],
+    Any,
+    dict[int, "tuple[PriceLine, ...] | None"],
+    list[tuple[str, float, str]],
+]
+
+
+def _receipt(omni_app: App, request_id: int) -> _Receipt:
+    row = omni_app.ledger.find(id_text(request_id))
+    attempts = omni_app.ledger.attempts(row.id)
+    text = omni_app.ledger.decision(row.id)
+    return (
+        row,
+        attempts,
+        None if text is None else json.loads(text),
+        {attempt.n: _lines(omni_app, attempt) for attempt in attempts},
+        omni_app.learning.outcomes_of(row.id),
+    )
+
+
+def _lines(omni_app: App, attempt: AttemptRow) -> tuple[PriceLine, ...] | None:
+    """What the attempt was charged, line by line; None where the price is unknown."""
+    price = None if attempt.price is None else omni_app.models.price_by_id(attempt.price)
+    if price is None or not attempt.cost_nusd:
+        return () if attempt.cost_nusd == 0 else None
+    try:
+        return price_lines(attempt.usage, price)
+    except OmniError:
+        return None
+
+
+def _document(
+    row: RequestRow,
+    attempts: list[AttemptRow],
+    decision: Any,
+    lines: dict[int, tuple[PriceLine, ...] | None],
+    outcomes: list[tuple[str, float, str]],
+) -> dict[str, Any]:
+    unknown = row.price_state == "unknown"
+    return {
+        "id": id_text(row.id),
+        "created_at": iso(row.created_at),
+        "settled_at": iso(row.settled_at),
+        "state": row.state,
+        "source": row.source,
+        "model_used": row.model or None,
+        "role": row.role or None,
+        "agent": row.agent or None,
+        "chain": row.chain,
+        "task_type": row.task or None,
+        "complexity": row.complexity or None,
+        "usage": usage_document(row),
+        "cost_usd": None if unknown else usd_or_none(row.total_nusd),
+        "known_cost_usd": usd_or_none(row.total_nusd),
+        "price_state": row.price_state,
+        "estimated": row.estimated,
+        "premium_model": row.premium_model,
+        "premium_cost_usd": usd_or_none(row.premium_cost_nusd),
+        "savings_usd": None if unknown else usd_or_none(row.savings_nusd),
+        "latency_ms": row.latency_ms,
+        "ttft_ms": row.ttft_ms,
+        "finish_reason": row.finish_reason,
+        "error": None
+        if row.error_code is None
+        else {"code": row.error_code, "message": row.error_message},
+        "decision": decision,
+        "attempts": [
+            {
+                "n": attempt.n,
+                "model": attempt.model,
+                "outcome": attempt.state,
+                "error": attempt.error_code,
+                "error_message": attempt.error_message,
+                "http_status": attempt.http_status,
+                "latency_ms": attempt.latency_ms,
+                "cost_usd": usd_or_none(attempt.cost_nusd),
+                "reported_cost_usd": usd_or_none(attempt.usage.reported_cost_nusd),
+                "estimated": attempt.usage.estimated,
+                "provider_request_id": attempt.provider_request_id,
+                "price_lines": [
+                    {
+                        "kind": line.kind,
+                        "tokens": line.tokens,
+                        "usd_per_1m": str(line.rate_usd),
+                        "cost_usd": f"{line.cost_usd:f}",
+                    }
+                    for line in lines[attempt.n] or ()
+                ],
+            }
+            for attempt in attempts
+        ],
+        "outcomes": [
+            {"kind": kind, "value": value, "note": text} for kind, value, text in outcomes
+        ],
+    }
+
+
+def usage_document(row: RequestRow) -> dict[str, int]:
+    """Token counts under the stable keys."""
+    usage = row.usage
+    return {
+        "input_tokens": usage.input_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "output_tokens": usage.output_tokens,
+    }
+
+
+def usd_or_none(nusd: int | None) -> str | None:
+    return None if nusd is None else usd_string(nusd)
+
+
+def _print(
+    row: RequestRow,
+    attempts: list[AttemptRow],
+    decision: Any,
+    lines: dict[int, tuple[PriceLine, ...] | None],
+    outcomes: list[tuple[str, float, str]],
+    zone: str,
+) -> None:
+    simulated = " (simulated)" if row.source == "demo" else ""
+    out(f"{paint(id_text(row.id), 'bold')}  {moment(row.created_at, zone)}  {row.state}{simulated}")
+    if row.error_message:
+        out(paint(f"{row.error_code}: {row.error_message}", "red"))
+    out(f"model      {row.model or '-'}")
+    for label, value in (("role", row.role), ("agent", row.agent), ("chain", row.chain)):
+        if value:
+            out(f"{label:<10} {value}")
+    out(f"task       {row.task}, complexity {row.complexity}")
+    usage = row.usage
+    extra = [
+        f"{count:,} {word}"
+        for count, word in (
+            (usage.cached_tokens, "cached"),
+            (usage.cache_write_tokens, "cache write"),
+            (usage.reasoning_tokens, "reasoning"),
+        )
+        if count
+    ]
+    out(
+        f"tokens     {usage.input_tokens:,} in, {usage.output_tokens:,} out"
+        + (f" (of these {', '.join(extra)})" if extra else "")
+    )
+    out(f"time       {milliseconds(row.latency_ms)}, first token {milliseconds(row.ttft_ms)}")
+    if decision:
+        out()
+        out(paint("decision", "bold") + f"   {decision['reason']}")
+        table(
+            ("candidate", "quality", "expected", "score", "why"),
+            [
+                (
+                    candidate["model"],
+                    "-" if candidate["quality"] is None else f"{candidate['quality']:.0%}",
+                    _usd_text(candidate["expected_cost_usd"]),
+                    "-" if candidate["score"] is None else f"{candidate['score']:.3f}",
+                    candidate["reason"],
+                )
+                for candidate in decision["candidates"]
+            ],
+            align=("left", "right", "right", "right"),
+            styles=[None if c["eligible"] else "dim" for c in decision["candidates"]],
+        )
+    out()
+    out(paint("attempts", "bold"))
+    table(
+        ("#", "model", "outcome", "time", "cost", ""),
+        [
+            (
+                str(attempt.n),
+                attempt.model,
+                attempt.state if attempt.error_code is None else attempt.error_code,
+                milliseconds(attempt.latency_ms),
+                _cost(attempt.cost_nusd, estimated=attempt.usage.estimated),
+                attempt.error_message or "",
+            )
+            for attempt in attempts
+        ],
+        align=("right", "left", "left", "right", "right"),
+    )
+    for attempt in attempts:
+        for line in lines[attempt.n] or ():
+            out(
+                f"   #{attempt.n} {line.kind:<16} {line.tokens:>10,} × "
+                f"${line.rate_usd.normalize():f}/1M = ${line.cost_usd.normalize():f}"
+            )
+    out()
+    out(f"cost       {_cost(_known(row), estimated=row.estimated)}")
+    if row.premium_model:
+        out(f"premium    {format_usd(row.premium_cost_nusd)} at {row.premium_model}")
+    if row.savings_nusd is not None and row.price_state != "unknown":
+        word = "saved" if row.savings_nusd >= 0 else "paid more"
+        out(f"{word:<10} {paint(format_usd(abs(row.savings_nusd)), 'green')}")
+    for kind, share, remark in outcomes:
+        out(f"{kind:<10} {share:.0%}{' · ' + remark if remark else ''}")
+
+
+def _known(row: RequestRow) -> int | None:
+    return None if row.price_state == "unknown" else row.total_nusd
+
+
+def _cost(nusd: int | None, *, estimated: bool) -> str:
+    return format_usd(nusd) + (" (estimated)" if estimated and nusd else "")
+
+
+def _usd_text(text: str | None) -> str:
+    return format_usd(None if text is None else usd_to_nusd(text))

@@ -1,0 +1,180 @@
+"""Data to stdout as tables or JSON, talk to stderr; colour only on a terminal."""
+
+import json
+import os
+import shutil
+import sys
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+Align = Literal["left", "right"]
+Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
+
+_CODES: dict[Style, str] = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "cyan": "36",
+}
+_MIN_COLUMN = 8
+
+
+def emit_json(value: Any, *, compact: bool = False) -> None:
+    """One JSON value on stdout."""
+    text = json.dumps(value, ensure_ascii=False, indent=None if compact else 2)
+    sys.stdout.write(text + "\n")
+
+
+def out(text: str = "") -> None:
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Talk: to stderr, so that a pipe gets data only."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def colour_on(stream: TextIO) -> bool:
+    """NO_COLOR and TERM=dumb switch it off, FORCE_COLOR on, else a terminal decides."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, style: Style, stream: TextIO | None = None) -> str:
+    """``text`` in a style where the stream shows it, else as it is."""
+    if not colour_on(stream or sys.stdout):
+        return text
+    return f"\x1b[{_CODES[style]}m{text}\x1b[0m"
+
+
+def width_of(text: str) -> int:
+    """Terminal cells: wide East Asian characters take two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.combining(char)
+        else 2
+        if unicodedata.east_asian_width(char) in "WF"
+        else 1
+        for char in text
+    )
+
+
+def clip(text: str, width: int) -> str:
+    """``text`` in at most ``width`` cells, the last one an ellipsis where it is cut."""
+    if width_of(text) <= width:
+        return text
+    kept, used = [], 0
+    for char in text:
+        cells = width_of(char)
+        if used + cells > width - 1:
+            break
+        kept.append(char)
+        used += cells
+    return "".join(kept) + "…"
+
+
+def table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    align: Sequence[Align] = (),
+    styles: Sequence[Style | None] = (),
+    total: bool = False,
+    width: int | None = None,
+) -> None:
+    """Print columns, two spaces apart. On a terminal the widest columns shrink to fit.
+
+    Args:
+        align: per column, missing ones left.
+        styles: per row, missing ones plain.
+        total: set the last row apart by a rule.
+        width: cells to fit into; None asks the terminal, and a pipe gets everything.
+    """
+    if width is None and sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+    sizes = [
+        max([width_of(head), *(width_of(row[i]) for row in rows)]) for i, head in enumerate(heads)
+    ]
+    if width is not None:
+        _shrink(sizes, width)
+    sides = [align[i] if i < len(align) else "left" for i in range(len(heads))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = []
+        for cell, size, side in zip(cells, sizes, sides, strict=True):
+            shown = clip(cell, size)
+            gap = " " * (size - width_of(shown))
+            padded.append(gap + shown if side == "right" else shown + gap)
+        return "  ".join(padded).rstrip()
+
+    out(paint(line(heads), "bold"))
+    for number, row in enumerate(rows):
+        if total and number == len(rows) - 1:
+            out(paint("  ".join("─" * size for size in sizes), "dim"))
+        style = styles[number] if number < len(styles) else None
+        text = line(row)
+        out(paint(text, style) if style else text)
+
+
+def _shrink(sizes: list[int], width: int) -> None:
+    excess = sum(sizes) + 2 * (len(sizes) - 1) - width
+    while excess > 0 and max(sizes) > _MIN_COLUMN:
+        widest = sizes.index(max(sizes))
+        sizes[widest] -= 1
+        excess -= 1
+
+
+def number(value: int | None) -> str:
+    """With thousands separators; "unknown" for None."""
+    return "unknown" if value is None else f"{value:,}"
+
+
+def tokens(value: int | None) -> str:
+    """A token count as people write it: 200K, 1M; "unknown" for None."""
+    if value is None:
+        return "unknown"
+    for size, unit in ((1_000_000, "M"), (1_000, "K")):
+        if value >= size:
+            short = f"{value / size:.1f}".removesuffix(".0")
+            return f"{short}{unit}"
+    return str(value)
+
+
+def milliseconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.0f} ms"
+
+
+def moment(at_ms: int | None, zone: str) -> str:
+    """A time as the user reads it, in the user's zone."""
+    if at_ms is None:
+        return "-"
+    from zoneinfo import ZoneInfo
+
+    local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(zone))
+    return local.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def iso(at_ms: int | None) -> str | None:
+    """ISO 8601 in UTC, for JSON."""
+    if at_ms is None:
+        return None
+    whole = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def bar(share: float, width: int = 20) -> str:
+    """A bar of ``width`` cells for a share of 0..1."""
+    filled = round(min(max(share, 0.0), 1.0) * width)
+    return "█" * filled + "░" * (width - filled)

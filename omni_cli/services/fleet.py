@@ -1,0 +1,439 @@
+"""Changes to the fleet: checked, audited, and each one a revision."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, replace
+from decimal import Decimal
+from typing import Any, Protocol
+
+from omni_cli.domain import rules as rule_language
+from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.models import (
+    BADGES,
+    CAPABILITIES,
+    MAX_RETRIES_RANGE,
+    PROTOCOLS,
+    TIMEOUT_MS_RANGE,
+    Chain,
+    ChainLink,
+    ModelInfo,
+    Provider,
+    Role,
+    RoleModel,
+    Rule,
+)
+from omni_cli.domain.pricing import Price, Rate
+from omni_cli.ports import Clock
+from omni_cli.repositories import Assignments, Audit, Models, Providers
+from omni_cli.services.fleet_document import fleet_document
+from omni_cli.services.names import Names
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_CHAIN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{0,61}[A-Za-z0-9])?")
+
+
+class Unit(Protocol):
+    """One write transaction of the store."""
+
+    def __call__(self) -> AbstractContextManager[Any]: ...
+
+
+class FleetService:
+    """Args:
+    who: the person named in the audit log.
+    to_toml: writes a document as TOML text.
+    """
+
+    def __init__(
+        self,
+        *,
+        providers: Providers,
+        models: Models,
+        assignments: Assignments,
+        audit: Audit,
+        names: Names,
+        clock: Clock,
+        who: str,
+        unit: Unit,
+        to_toml: Callable[[dict[str, Any]], str],
+    ) -> None:
+        self._providers = providers
+        self._models = models
+        self._assignments = assignments
+        self._audit = audit
+        self._names = names
+        self._clock = clock
+        self._who = who
+        self._unit = unit
+        self._to_toml = to_toml
+        self._depth = 0
+
+    @contextmanager
+    def change(self, action: str, target: str, before: object, after: object) -> Iterator[None]:
+        """What happens inside is one transaction with its audit entry and its revision.
+
+        Nested changes are audited one by one and make one revision together.
+        """
+        with self._unit():
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            now = self.now_ms()
+            if before != after:
+                self._audit.record(
+                    at_ms=now,
+                    who=self._who,
+                    action=action,
+                    target=target,
+                    before=before,
+                    after=after,
+                )
+            if not self._depth:
+                self._audit.add_revision(
+                    at_ms=now, who=self._who, reason=f"{action} {target}", fleet=self.document()
+                )
+
+    def document(self) -> str:
+        """The fleet as TOML text, the same text for the same fleet."""
+        return self._to_toml(fleet_document(self._providers, self._models, self._assignments))
+
+    def now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    # --- providers ---------------------------------------------------------------------------
+
+    def put_provider(self, provider: Provider) -> None:
+        """Add or replace. Raises UsageError on a bad slug, protocol, URL or number."""
+        check_slug("provider", provider.slug)
+        if provider.protocol not in PROTOCOLS:
+            raise UsageError(
+                f"unknown protocol {provider.protocol!r}", hint=f"one of {', '.join(PROTOCOLS)}"
+            )
+        if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", provider.base_url):
+            raise UsageError(
+                f"{provider.base_url!r} is no base URL",
+                hint="write it as https://host/path, without a key, a query or a user name",
+            )
+        if provider.max_concurrency < 1:
+            raise UsageError("max concurrency is at least 1")
+        old = self._providers.get(provider.slug)
+        with self.change(
+            "provider.put", provider.slug, _plain(old), _plain(provider)
+        ):
+            self._providers.put(provider)
+
+    def remove_provider(self, slug: str) -> None:
+        """Raises NotFound; UsageError while roles, rules or chains use its models."""
+        provider = self.provider(slug)
+        users = [use for m in self._models.all(provider=slug) for use in self.uses(m.id)]
+        if users:
+            raise UsageError(
+                f"models of {slug} are in use: {', '.join(users)}",
+                hint="take them out first, or omni providers edit SLUG --disable",
+            )
+        with self.change("provider.remove", slug, _plain(provider), None):
+            for model in self._models.all(provider=slug, hidden=True):
+                if not model.is_system:
+                    self._models.delete(model.id)
+            self._providers.delete(slug)
+
+    def provider(self, slug: str) -> Provider:
+        provider = self._providers.get(slug)
+        if provider is None:
+            raise NotFound(
+                f"no provider {slug!r} in the fleet",
+                hint="omni providers list shows them; omni providers add SLUG adds one",
+            )
+        return provider
+
+    # --- models ------------------------------------------------------------------------------
+
+    def put_model(self, model: ModelInfo, *, set_fields: Iterable[str]) -> None:
+        """Add or change. ``set_fields`` are those that the user set: updates leave them."""
+        self.provider(model.provider)
+        for badge in model.badges:
+            if badge not in BADGES:
+                raise UsageError(f"unknown badge {badge!r}", hint=f"one of {', '.join(BADGES)}")
+        for name, score in model.scores.items():
+            if name not in CAPABILITIES or not 0 <= score <= 100:
+                raise UsageError(
+                    f"capability {name}={score:g} does not fit",
+                    hint=f"one of {', '.join(CAPABILITIES)}, from 0 to 100",
+                )
+        for name, value in (("context", model.context_window), ("max output", model.max_output)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is at least 1 token")
+        for alias in model.aliases:
+            taken = [found for found in self._models.find(alias) if found != model.id]
+            if taken:
+                raise UsageError(f"{alias!r} already names {taken[0]}", hint="choose another alias")
+        old = self._models.get(model.id)
+        fields = self._models.user_fields(model.id) | set(set_fields)
+        with self.change("model.put", model.id, _plain(old), _plain(model)):
+            self._models.put(model, now_ms=self.now_ms(), user_fields=fields)
+
+    def model(self, name: str) -> ModelInfo:
+        """By id or alias."""
+        found = self._models.get(self._names.model(name))
+        if found is None:
+            raise NotFound(f"no model {name!r}")
+        return found
+
+    def set_status(self, name: str, status: str) -> ModelInfo:
+        """``active``, ``standby`` or ``disabled``."""
+        model = self.model(name)
+        fresh = replace(model, status=_one_of("status", status, ("active", "standby", "disabled")))
+        self.put_model(fresh, set_fields=("status",))
+        return fresh
+
+    def remove_model(self, name: str) -> ModelInfo:
+        """Delete the user's own model; hide one that came with omni (A5)."""
+        model = self.model(name)
+        users = self.uses(model.id)
+        if users:
+            raise UsageError(f"{model.id} is in use: {', '.join(users)}", hint="take it out first")
+        if model.is_system:
+            self.put_model(
+                replace(model, hidden=True, status="standby"), set_fields=("hidden", "status")
+            )
+        else:
+            with self.change("model.remove", model.id, _plain(model), None):
+                self._models.delete(model.id)
+        return model
+
+    def set_price(self, name: str, rates: dict[str, Decimal], *, free: bool = False) -> ModelInfo:
+        """The user's own price, US dollars per 1M tokens by kind; it wins over any other."""
+        model = self.model(name)
+        for kind, amount in rates.items():
+            if amount < 0 or not amount.is_finite():
+                raise UsageError(f"the {kind} price is a number of 0 or more")
+        now = self.now_ms()
+        price = Price(
+            state="free" if free else "priced",
+            **{kind: Rate(amount) for kind, amount in rates.items()},  # type: ignore[arg-type]  # kinds are Price's rate fields
+            source="user",
+            source_date=_iso_day(now),
+        )
+        shown = {kind: str(amount) for kind, amount in rates.items()} or ("free" if free else None)
+        with self.change("model.price", model.id, None, shown):
+            self._models.set_price(model.id, price, origin="user", now_ms=now)
+        return model
+
+    def reset_price(self, name: str) -> ModelInfo:
+        """Back to the catalogue's price."""
+        model = self.model(name)
+        with self.change("model.price", model.id, "user", "catalogue"):
+            self._models.drop_prices(model.id, origin="user", now_ms=self.now_ms())
+        return model
+
+    def uses(self, model_id: str) -> list[str]:
+        """Roles, rules and chains that name a model."""
+        found = [
+            f"role {role.name}"
+            for role in self._assignments.roles()
+            if any(item.model == model_id for item in role.models)
+        ]
+        found += [f"rule {r.id}" for r in self._assignments.rules() if r.model == model_id]
+        found += [
+            f"chain {chain.name}"
+            for chain in self._assignments.chains()
+            if any(link.model == model_id for link in chain.links)
+        ]
+        return found
+
+    # --- roles, rules, chains ----------------------------------------------------------------
+
+    def assign_role(
+        self, role_name: str, model_name: str, priority: int, description: str | None = None
+    ) -> Role:
+        """Put a model into a role; one that is there already moves to the new priority."""
+        check_slug("role", role_name)
+        if priority < 1:
+            raise UsageError("priority is 1 (first) or more")
+        model = self.model(model_name)
+        old = self._assignments.role(role_name)
+        kept = [item for item in (old.models if old else ()) if item.model != model.id]
+        fresh = Role(
+            role_name,
+            (old.description if old else "") if description is None else description,
+            tuple(sorted([*kept, RoleModel(model.id, priority)], key=lambda i: i.priority)),
+        )
+        with self.change("role.assign", role_name, _plain(old), _plain(fresh)):
+            self._assignments.put_role(fresh)
+            if model.status == "standby":
+                self.set_status(model.id, "active")
+        return fresh
+
+    def unassign_role(self, role_name: str, model_name: str) -> Role:
+        role = self.role(role_name)
+        model_id = self._names.model(model_name)
+        fresh = replace(role, models=tuple(i for i in role.models if i.model != model_id))
+        if fresh == role:
+            raise NotFound(f"{model_id} has no part in role {role_name}")
+        with self.change("role.unassign", role_name, _plain(role), _plain(fresh)):
+            self._assignments.put_role(fresh)
+        return fresh
+
+    def remove_role(self, role_name: str) -> None:
+        role = self.role(role_name)
+        with self.change("role.remove", role_name, _plain(role), None):
+            self._assignments.delete_role(role_name)
+
+    def role(self, name: str) -> Role:
+        role = self._assignments.role(name)
+        if role is None:
+            raise NotFound(f"no role {name!r}", hint="omni roles list shows them")
+        return role
+
+    def add_rule(self, condition: str, model_name: str, priority: int) -> Rule:
+        """Raises RuleSyntaxError with the column of what does not fit."""
+        rule_language.parse(condition)
+        if priority < 1:
+            raise UsageError("priority is 1 (first) or more")
+        model = self.model(model_name)
+        rule = Rule(0, condition.strip(), model.id, priority)
+        with self.change("rule.add", condition, None, _plain(rule)):
+            rule = replace(rule, id=self._assignments.put_rule(rule))
+            if model.status == "standby":
+                self.set_status(model.id, "active")
+        return rule
+
+    def edit_rule(self, rule_id: int, **fields: Any) -> Rule:
+        rule = self.rule(rule_id)
+        fresh = replace(rule, **fields)
+        rule_language.parse(fresh.condition)
+        with self.change("rule.edit", str(rule_id), _plain(rule), _plain(fresh)):
+            self._assignments.put_rule(fresh)
+        return fresh
+
+    def remove_rule(self, rule_id: int) -> None:
+        rule = self.rule(rule_id)
+        with self.change("rule.remove", str(rule_id), _plain(rule), None):
+            self._assignments.delete_rule(rule_id)
+
+    def rule(self, rule_id: int) -> Rule:
+        for rule in self._assignments.rules():
+            if rule.id == rule_id:
+                return rule
+        raise NotFound(f"no rule {rule_id}", hint="omni rules list shows them")
+
+    def put_chain(self, chain: Chain) -> None:
+        """Create or replace. A chain has at least one link and no model twice."""
+        check_chain_name(chain.name)
+        if not chain.links:
+            raise UsageError(f"chain {chain.name} needs at least one model")
+        seen: set[str] = set()
+        for link in chain.links:
+            check_link(link)
+            if link.model in seen:
+                raise UsageError(f"{link.model} stands twice in chain {chain.name}")
+            seen.add(link.model)
+        if chain.max_cost_multiple is not None and chain.max_cost_multiple < 1:
+            raise UsageError("the cost multiple is 1 or more")
+        old = self._assignments.chain(chain.name)
+        with self.change("chain.put", chain.name, _plain(old), _plain(chain)):
+            self._assignments.put_chain(chain)
+
+    def rename_chain(self, name: str, new_name: str) -> None:
+        check_chain_name(new_name)
+        self.chain(name)
+        if self._assignments.chain(new_name) is not None:
+            raise UsageError(f"there is a chain {new_name!r} already")
+        with self.change("chain.rename", name, name, new_name):
+            self._assignments.rename_chain(name, new_name)
+
+    def remove_chain(self, name: str) -> None:
+        chain = self.chain(name)
+        with self.change("chain.remove", name, _plain(chain), None):
+            self._assignments.delete_chain(name)
+
+    def chain(self, name: str) -> Chain:
+        chain = self._assignments.chain(name)
+        if chain is None:
+            raise NotFound(f"no chain {name!r}", hint="omni chains list shows them")
+        return chain
+
+    def link(self, text: str) -> ChainLink:
+        """``PROVIDER/MODEL[:retries=3,timeout_ms=30000]``."""
+        head, settings = _split_link(text)
+        try:
+            values = {key.strip(): int(value) for key, value in settings.items()}
+        except ValueError as exc:
+            raise UsageError(f"{text!r}: retries and timeout_ms are whole numbers") from exc
+        unknown = values.keys() - {"retries", "timeout_ms"}
+        if unknown:
+            raise UsageError(
+                f"{text!r}: unknown setting {sorted(unknown)[0]!r}",
+                hint="write it as PROVIDER/MODEL:retries=3,timeout_ms=30000",
+            )
+        link = ChainLink(self._names.model(head))
+        link = replace(
+            link,
+            max_retries=values.get("retries", link.max_retries),
+            timeout_ms=values.get("timeout_ms", link.timeout_ms),
+        )
+        check_link(link)
+        return link
+
+
+def check_link(link: ChainLink) -> None:
+    """Raises UsageError when retries or timeout are out of range."""
+    low, high = MAX_RETRIES_RANGE
+    if not low <= link.max_retries <= high:
+        raise UsageError(f"{link.model}: retries run from {low} to {high}")
+    low, high = TIMEOUT_MS_RANGE
+    if not low <= link.timeout_ms <= high:
+        raise UsageError(f"{link.model}: timeout_ms runs from {low} to {high}")
+
+
+def check_slug(what: str, text: str) -> None:
+    """Names are lower-case words that need no quoting in a shell or a URL."""
+    if not _SLUG.fullmatch(text):
+        raise UsageError(
+            f"{text!r} cannot name a {what}",
+            hint="use a-z, 0-9, dash, underscore and dot, 63 characters at most",
+        )
+
+
+def check_chain_name(text: str) -> None:
+    """Chains may be called as people speak: "Production Chain"."""
+    if not _CHAIN_NAME.fullmatch(text):
+        raise UsageError(
+            f"{text!r} cannot name a chain",
+            hint="use letters, digits, spaces, dash, underscore and dot, 63 characters at most",
+        )
+
+
+def _split_link(text: str) -> tuple[str, dict[str, str]]:
+    """Model names may hold colons (``llama3.1:8b``): settings follow the last one with "="."""
+    head, colon, tail = text.rpartition(":")
+    if not colon or "=" not in tail:
+        return text, {}
+    pairs = [pair.partition("=") for pair in tail.split(",")]
+    return head, {key: value for key, _, value in pairs}
+
+
+def _one_of(what: str, text: str, values: tuple[str, ...]) -> Any:
+    if text not in values:
+        raise UsageError(f"{what} is one of {', '.join(values)}, not {text!r}")
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """A dataclass as JSON values, without fields at their empty default."""
+    if value is None:
+        return None
+    return {
+        key: sorted(item) if isinstance(item, frozenset) else item
+        for key, item in asdict(value).items()
+        if item not in (None, "", (), {}, frozenset()) and key not in ("added_at", "updated_at")
+    }
+
+
+def _iso_day(now_ms: int) -> str:
+    from omni_cli.services.prices import utc_day
+
+    return utc_day(now_ms)

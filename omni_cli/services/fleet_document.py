@@ -1,0 +1,115 @@
+"""The fleet as one document: what a revision keeps and TOML shows. Never a secret.
+
+System models appear only where the user touched them: the catalogue supplies the rest.
+"""
+
+from typing import Any
+
+from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.pricing import price_to_json
+from omni_cli.repositories import Assignments, Models, Providers, StoredPrice
+
+#: Fields of a model that a document holds, in this order.
+_MODEL_FIELDS = (
+    "name",
+    "type",
+    "context_window",
+    "max_output",
+    "input_types",
+    "output_types",
+    "badges",
+    "scores",
+    "strengths",
+    "recommended_for",
+    "parameters_b",
+    "token_weights",
+    "status",
+    "is_default",
+    "hidden",
+)
+
+
+def fleet_document(
+    providers: Providers, models: Models, assignments: Assignments
+) -> dict[str, Any]:
+    """TOML-ready: only strings, numbers, booleans, lists and tables; sorted by name."""
+    prices = models.prices()
+    connected = {provider.slug for provider in providers.all()}
+    described = {
+        model.id: _model(model, models.user_fields(model.id), prices.get(model.id, []))
+        for model in models.all(hidden=True)
+        if model.provider in connected
+    }
+    document: dict[str, Any] = {
+        "providers": {
+            provider.slug: {
+                "name": provider.name,
+                "protocol": provider.protocol,
+                "base_url": provider.base_url,
+                "auth_method": provider.auth_method,
+                **({"key_env": provider.key_env} if provider.key_env else {}),
+                "enabled": provider.enabled,
+                "max_concurrency": provider.max_concurrency,
+                **({"simulated": True} if provider.simulated else {}),
+                **({"headers": dict(provider.headers)} if provider.headers else {}),
+            }
+            for provider in providers.all()
+        },
+        "models": {model_id: fields for model_id, fields in described.items() if fields},
+        "roles": {
+            role.name: {
+                **({"description": role.description} if role.description else {}),
+                "models": [
+                    {"model": item.model, "priority": item.priority} for item in role.models
+                ],
+            }
+            for role in assignments.roles()
+        },
+        "chains": {
+            chain.name: {
+                **(
+                    {}
+                    if chain.max_cost_multiple is None
+                    else {"max_cost_multiple": chain.max_cost_multiple}
+                ),
+                "allow_free_to_paid": chain.allow_free_to_paid,
+                "links": [
+                    {
+                        "model": link.model,
+                        "max_retries": link.max_retries,
+                        "timeout_ms": link.timeout_ms,
+                    }
+                    for link in chain.links
+                ],
+            }
+            for chain in assignments.chains()
+        },
+        "rules": [
+            {
+                "condition": rule.condition,
+                "model": rule.model,
+                "priority": rule.priority,
+                "enabled": rule.enabled,
+            }
+            for rule in assignments.rules()
+        ],
+    }
+    return {key: value for key, value in document.items() if value}
+
+
+def _model(
+    model: ModelInfo, touched: frozenset[str], prices: list[StoredPrice]
+) -> dict[str, Any]:
+    wanted = touched if model.is_system else frozenset(_MODEL_FIELDS) | {"aliases"}
+    fields: dict[str, Any] = {}
+    for name in (*_MODEL_FIELDS, "aliases"):
+        value = getattr(model, name)
+        if name not in wanted or value is None or (not value and name not in touched):
+            continue
+        if isinstance(value, frozenset | tuple):
+            value = sorted(value)
+        fields[name] = value if isinstance(value, str | int | float | list) else dict(value)
+    own = [price_to_json(row.price) for row in prices if row.origin == "user"]
+    if own:
+        fields["price"] = own[-1]
+    return fields
