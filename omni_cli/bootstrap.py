@@ -14,7 +14,9 @@ from omni_cli.ports import Clock
 
 if TYPE_CHECKING:
     from omni_cli.ports import Transport
+    from omni_cli.providers.presets import Preset
     from omni_cli.services.chat import ChatService
+    from omni_cli.services.connection_test import ConnectionTester
     from omni_cli.services.fleet import FleetService
     from omni_cli.services.health import HealthRecorder
     from omni_cli.services.names import Names
@@ -218,6 +220,38 @@ class App:
             )
         return found.secret.reveal()
 
+    def key_place(self, provider: Provider) -> str | None:
+        """Where the key is, ``env:NAME``, ``keyring`` or ``file``; None: nowhere. Opens nothing."""
+        from omni_cli.keys.sources import usual_variable
+
+        name = usual_variable(provider.slug, provider.key_env, self.env)
+        return f"env:{name}" if name else self._stored_keys.get(provider.slug)
+
+    def key_masked(self, provider: Provider) -> str | None:
+        """The key as it may be shown; None where there is none. Raises ConfigError."""
+        from omni_cli.domain.secrets import mask
+        from omni_cli.keys import resolve
+
+        found = resolve(provider.slug, provider.key_env, self.env, self.paths.data)
+        return None if found is None else mask(found.secret)
+
+    def keep_key(self, slug: str, key: str) -> str:
+        """Store a provider's key; returns where: ``keyring`` or ``file``."""
+        from omni_cli.keys import store_key
+
+        where = store_key(slug, key, env=self.env, home=self.paths.data)
+        self.__dict__.pop("_stored_keys", None)
+        self.health.forgive(slug)
+        return where
+
+    def forget_key(self, slug: str) -> tuple[str, ...]:
+        """Delete a stored key; returns where it was. The environment is the user's own."""
+        from omni_cli.keys import delete_key
+
+        gone = delete_key(slug, env=self.env, home=self.paths.data)
+        self.__dict__.pop("_stored_keys", None)
+        return gone
+
     @cached_property
     def names(self) -> "Names":
         from omni_cli.services.names import Names
@@ -275,6 +309,29 @@ class App:
         from omni_cli.providers.http import HttpTransport
 
         return HttpTransport()
+
+    @cached_property
+    def presets(self) -> "Mapping[str, Preset]":
+        """Well-known providers by slug."""
+        from omni_cli.providers.presets import PRESETS
+
+        return PRESETS
+
+    @cached_property
+    def tester(self) -> "ConnectionTester":
+        from omni_cli.providers.registry import adapter
+        from omni_cli.services.connection_test import ConnectionTester
+
+        return ConnectionTester(
+            providers=self.providers,
+            claims=self.store,
+            adapters=adapter,
+            transport=lambda: self.transport,
+            key=self.key,
+            forgive=self.health.forgive,
+            clock=self.clock,
+            timer=time.perf_counter,
+        )
 
     @cached_property
     def chat(self) -> "ChatService":

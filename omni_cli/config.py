@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from omni_cli.domain.errors import ConfigError
-from omni_cli.domain.routing import LATENCY_PREFS, PRIORITIES, LatencyPref, Priority, Weights
+from omni_cli.domain.preferences import (
+    LATENCY_PREFS,
+    PRIORITIES,
+    LatencyPref,
+    Priority,
+    Weights,
+)
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 PROJECT_FILE = ".omni.toml"

@@ -1,12 +1,15 @@
 """What the services need from the outside: protocols that adapters fulfil."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from omni_cli.domain.chat import ChatChunk, ChatRequest
-from omni_cli.domain.errors import ProviderError
+if TYPE_CHECKING:
+    from omni_cli.domain.chat import ChatChunk, ChatRequest
+    from omni_cli.domain.errors import ProviderError
 
 Framing = Literal["sse", "ndjson", "json"]
 

@@ -13,8 +13,8 @@ from omni_cli.cli.common import money
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import BADGES
+from omni_cli.domain.preferences import LATENCY_PREFS, PRIORITIES
 from omni_cli.domain.pricing import usd_to_nusd
-from omni_cli.domain.routing import LATENCY_PREFS, PRIORITIES
 from omni_cli.domain.tasks import COMPLEXITIES, TASK_TYPES
 from omni_cli.services.routing import RouteOptions
 
@@ -24,7 +24,9 @@ _T = TypeVar("_T", bound=str)
 _MEDIA = ("image/", "audio/", "application/pdf")
 
 
-def read_prompt(words: Sequence[str], files: Sequence[Path], images: Sequence[str]) -> tuple[Part, ...]:
+def read_prompt(
+    words: Sequence[str], files: Sequence[Path], images: Sequence[str]
+) -> tuple[Part, ...]:
     """Parts of the user's turn: piped text first, then files, then the arguments, then images.
 
     ``-`` among the words names stdin explicitly.
@@ -49,9 +51,7 @@ def read_prompt(words: Sequence[str], files: Sequence[Path], images: Sequence[st
         texts.append(" ".join(asked))
     media += [_image(source) for source in images]
     if not texts and not media:
-        raise UsageError(
-            "nothing to ask", hint='omni chat "your question", or pipe text into it'
-        )
+        raise UsageError("nothing to ask", hint='omni chat "your question", or pipe text into it')
     head: tuple[Part, ...] = (TextPart("\n\n".join(texts)),) if texts else ()
     return head + tuple(media)
 

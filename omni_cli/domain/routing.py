@@ -6,17 +6,14 @@ the cheaper model, then to the alphabetically first id.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from omni_cli.domain import rules as rule_language
 from omni_cli.domain.models import ModelInfo, Role, Rule
-from omni_cli.domain.pricing import PriceState, format_usd
+from omni_cli.domain.money import format_usd
+from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, Weights
+from omni_cli.domain.prices import PriceState
 from omni_cli.domain.tasks import TaskEstimate
-
-Priority = Literal["cheap", "balanced", "best"]
-PRIORITIES: tuple[Priority, ...] = ("cheap", "balanced", "best")
-LatencyPref = Literal["fast", "normal"]
-LATENCY_PREFS: tuple[LatencyPref, ...] = ("fast", "normal")
 
 #: An adequate model's quality is at least this share of the best eligible model's.
 ADEQUATE_SHARE: Mapping[Priority, float] = {"cheap": 0.80, "balanced": 0.88, "best": 0.97}
@@ -26,15 +23,6 @@ COMPLEXITY_SHIFT: Mapping[str, float] = {"low": -0.05, "medium": 0.0, "high": 0.
 NO_EVIDENCE = 0.5
 #: Latency assumed where none was measured, ms.
 UNMEASURED_LATENCY_MS = 3_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """The formula's weights (requirement B3)."""
-
-    cost: float = 0.4
-    latency: float = 0.3
-    task_match: float = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +90,7 @@ class Query:
     conversation_model: str | None = None
     cached_tokens: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
-    weights: Weights = Weights()
+    weights: Weights = DEFAULT_WEIGHTS
     allow_unknown_price: bool = True
 
 
@@ -252,9 +240,8 @@ def _barrier(query: Query, contender: Contender, cost: int | None) -> str:
         if cost is None:
             return "price unknown, so the maximum cost cannot be promised"
         if cost > query.max_cost_nusd:
-            return (
-                f"expected {format_usd(cost)} is above the maximum {format_usd(query.max_cost_nusd)}"
-            )
+            most = format_usd(query.max_cost_nusd)
+            return f"expected {format_usd(cost)} is above the maximum {most}"
     elif cost is None and not query.allow_unknown_price:
         return "price unknown (prices.allow_unknown is off)"
     if query.min_quality is not None and (contender.quality or NO_EVIDENCE) < query.min_quality:

@@ -56,7 +56,7 @@ def resolve(
         ConfigError: a key is there but cannot be had: the keyring is locked, the file was
             changed or others may read it, the variable holds what no header can carry.
     """
-    if name := _variable(provider_slug, key_env, env):
+    if name := usual_variable(provider_slug, key_env, env):
         return FoundKey(Secret(_usable(env[name], f"the key in {name}")), "env", name)
     unavailable: KeyringUnavailable | None = None
     try:
@@ -80,7 +80,7 @@ def has_key(provider_slug: str, key_env: str | None, env: Mapping[str, str], hom
     Raises:
         ConfigError: a key file is damaged or others may read it.
     """
-    return _variable(provider_slug, key_env, env) is not None or provider_slug in list_keys(home)
+    return usual_variable(provider_slug, key_env, env) is not None or provider_slug in list_keys(home)
 
 
 def store_key(
@@ -142,7 +142,8 @@ def list_keys(home: Path) -> dict[str, Literal["keyring", "file"]]:
     return dict(sorted(listed.items()))
 
 
-def _variable(slug: str, key_env: str | None, env: Mapping[str, str]) -> str | None:
+def usual_variable(slug: str, key_env: str | None, env: Mapping[str, str]) -> str | None:
+    """The environment variable that holds a provider's key now, or None. Opens nothing."""
     usual = USUAL_ENV.get(slug, ())
     names = (key_env,) if key_env and key_env not in usual else (key_env or "", *usual)
     return next((name for name in names if env.get(name, "").strip()), None)

@@ -32,18 +32,19 @@ def seed(models: Models, catalogue: Catalogue, *, now_ms: int) -> int:
     known = {model.id: model for model in models.all(hidden=True)}
     taken = {alias: model.id for model in known.values() for alias in model.aliases}
     current = models.prices()
+    user_fields = models.touched()
     changed = 0
     for entry in catalogue.models:
         old = known.get(entry.info.id)
-        aliases = tuple(a for a in entry.info.aliases if taken.get(a, entry.info.id) == entry.info.id)
+        aliases = tuple(
+            a for a in entry.info.aliases if taken.get(a, entry.info.id) == entry.info.id
+        )
         fresh = replace(entry.info, is_system=True, status="standby", aliases=aliases)
         touched: frozenset[str] = frozenset()
         if old is not None:
-            touched = models.user_fields(old.id) if _is_touched(old) else frozenset()
+            touched = user_fields.get(old.id, frozenset())
             kept = {name: getattr(old, name) for name in touched | {"status", "is_default"}}
-            fresh = replace(
-                fresh, **kept, added_at=old.added_at, updated_at=old.updated_at
-            )
+            fresh = replace(fresh, **kept, added_at=old.added_at, updated_at=old.updated_at)
         if old is None or old != fresh:
             models.put(fresh, now_ms=now_ms, user_fields=touched)
             changed += 1
@@ -52,9 +53,3 @@ def seed(models: Models, catalogue: Catalogue, *, now_ms: int) -> int:
             if price not in rows:
                 models.set_price(fresh.id, price, origin="catalogue", now_ms=now_ms)
     return changed
-
-
-def _is_touched(model: ModelInfo) -> bool:
-    # Reading user_fields costs a query a model; only touched ones have an update time that
-    # differs, or a hidden flag.
-    return model.hidden or model.updated_at != model.added_at

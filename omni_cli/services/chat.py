@@ -17,8 +17,9 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ids import id_text, make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd, RequestRow, RequestState, Source
 from omni_cli.domain.models import Chain
+from omni_cli.domain.preferences import PRIORITIES
 from omni_cli.domain.pricing import usd_string
-from omni_cli.domain.routing import PRIORITIES, Decision
+from omni_cli.domain.routing import Decision
 from omni_cli.ports import Clock
 from omni_cli.repositories import Assignments, Conversations, Ledger, Models, Providers
 from omni_cli.services.dispatch import Consent, Dispatcher, Progress, Target
@@ -179,8 +180,9 @@ class ChatService:
         )
         spare = self._routing.decide(job.request, replace(job.options, priority="cheap"))
         extra = [name for name in spare.ranked() if name not in {t.model.id for t in targets}]
-        for name in extra[:1]:
-            targets.append(self._target(name, spare, prices, self._retries, self._timeout_ms))
+        targets += [
+            self._target(name, spare, prices, self._retries, self._timeout_ms) for name in extra[:1]
+        ]
         consent = Consent(chain.max_cost_multiple, chain.allow_free_to_paid)
         return ChatPlan(job, decision, tuple(targets), consent, chain.name)
 
@@ -292,7 +294,7 @@ class ChatService:
             model_id = self._names.model(self._premium_model)
         except OmniError:
             return self._premium_model, None
-        row = PriceBook(self._models, now_ms=self._now()).of(model_id)
+        row = PriceBook(self._models, now_ms=self._now()).current(model_id)
         return model_id, cost_or_none(usage, None if row is None else row.price)
 
     def _target(
@@ -309,7 +311,12 @@ class ChatService:
             raise NotFound(f"{model_id} is not in the fleet", hint="omni models list shows it")
         expected = {c.model: c.expected_cost_nusd for c in decision.candidates}
         return Target(
-            model, provider, prices.of(model_id), max_retries, timeout_ms, expected.get(model_id)
+            model,
+            provider,
+            prices.current(model_id),
+            max_retries,
+            timeout_ms,
+            expected.get(model_id),
         )
 
     def _no_route(self, decision: Decision, options: RouteOptions) -> OmniError:
@@ -391,4 +398,3 @@ def result_document(run: ChatRun) -> dict[str, Any]:
         else id_text(run.plan.job.conversation),
         "estimated": bool(row and row.estimated),
     }
-

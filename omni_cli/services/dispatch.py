@@ -249,9 +249,7 @@ class Dispatcher:
         reading = _Reading(self, request_id, n, target, input_bound.estimate, started, progress)
         self._ledger.mark_sent(request_id, n)
         try:
-            with self._transport.open(
-                adapter, call, timeout_s=target.timeout_ms / 1000
-            ) as answer:
+            with self._transport.open(adapter, call, timeout_s=target.timeout_ms / 1000) as answer:
                 reading.response_id = answer.headers.get("x-request-id") or answer.headers.get(
                     "request-id"
                 )

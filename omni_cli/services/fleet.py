@@ -24,12 +24,14 @@ from omni_cli.domain.models import (
     Rule,
 )
 from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.secrets import scrub
 from omni_cli.ports import Clock
 from omni_cli.repositories import Assignments, Audit, Models, Providers
 from omni_cli.services.fleet_document import fleet_document
 from omni_cli.services.names import Names
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_SECRET_HEADER = re.compile(r"auth|cookie|secret|token|api[-_]?key", re.IGNORECASE)
 _CHAIN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{0,61}[A-Za-z0-9])?")
 
 
@@ -114,15 +116,14 @@ class FleetService:
             )
         if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", provider.base_url):
             raise UsageError(
-                f"{provider.base_url!r} is no base URL",
+                f"{scrub(provider.base_url)!r} is no base URL",
                 hint="write it as https://host/path, without a key, a query or a user name",
             )
+        _check_no_secret(provider)
         if provider.max_concurrency < 1:
             raise UsageError("max concurrency is at least 1")
         old = self._providers.get(provider.slug)
-        with self.change(
-            "provider.put", provider.slug, _plain(old), _plain(provider)
-        ):
+        with self.change("provider.put", provider.slug, _plain(old), _plain(provider)):
             self._providers.put(provider)
 
     def remove_provider(self, slug: str) -> None:
@@ -132,7 +133,7 @@ class FleetService:
         if users:
             raise UsageError(
                 f"models of {slug} are in use: {', '.join(users)}",
-                hint="take them out first, or omni providers edit SLUG --disable",
+                hint=f"take them out first, or: omni providers disable {slug}",
             )
         with self.change("provider.remove", slug, _plain(provider), None):
             for model in self._models.all(provider=slug, hidden=True):
@@ -204,8 +205,19 @@ class FleetService:
                 self._models.delete(model.id)
         return model
 
-    def set_price(self, name: str, rates: dict[str, Decimal], *, free: bool = False) -> ModelInfo:
-        """The user's own price, US dollars per 1M tokens by kind; it wins over any other."""
+    def set_price(
+        self,
+        name: str,
+        rates: dict[str, Decimal],
+        *,
+        free: bool = False,
+        source: str = "user",
+        **terms: Any,
+    ) -> ModelInfo:
+        """The user's own price, US dollars per 1M tokens by kind; it wins over any other.
+
+        ``terms`` are Price's ``per_request_usd``, ``minimum_usd``, ``free_requests_per_month``.
+        """
         model = self.model(name)
         for kind, amount in rates.items():
             if amount < 0 or not amount.is_finite():
@@ -214,10 +226,13 @@ class FleetService:
         price = Price(
             state="free" if free else "priced",
             **{kind: Rate(amount) for kind, amount in rates.items()},  # type: ignore[arg-type]  # kinds are Price's rate fields
-            source="user",
+            source=source,
             source_date=_iso_day(now),
+            **terms,
         )
-        shown = {kind: str(amount) for kind, amount in rates.items()} or ("free" if free else None)
+        shown: object = "free"
+        if not free:
+            shown = {kind: str(amount) for kind, amount in (rates | terms).items()}
         with self.change("model.price", model.id, None, shown):
             self._models.set_price(model.id, price, origin="user", now_ms=now)
         return model
@@ -387,6 +402,20 @@ def check_link(link: ChainLink) -> None:
     low, high = TIMEOUT_MS_RANGE
     if not low <= link.timeout_ms <= high:
         raise UsageError(f"{link.model}: timeout_ms runs from {low} to {high}")
+
+
+def _check_no_secret(provider: Provider) -> None:
+    """The fleet is written to revisions and TOML in plain text: no key may get into it."""
+    hint = f"keep the key apart: omni providers key {provider.slug} --stdin"
+    for name, value in provider.headers.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not value.isprintable():
+            raise UsageError(
+                f"{name!r} is no header that can be sent", hint="write it as NAME=VALUE"
+            )
+        if _SECRET_HEADER.search(name) or scrub(value) != value:
+            raise UsageError(f"header {name} looks like a secret", hint=hint)
+    if provider.key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", provider.key_env):
+        raise UsageError("--key-env takes the name of a variable, not a key", hint=hint)
 
 
 def check_slug(what: str, text: str) -> None:

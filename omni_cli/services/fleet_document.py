@@ -33,12 +33,16 @@ def fleet_document(
     providers: Providers, models: Models, assignments: Assignments
 ) -> dict[str, Any]:
     """TOML-ready: only strings, numbers, booleans, lists and tables; sorted by name."""
-    prices = models.prices()
-    connected = {provider.slug for provider in providers.all()}
+    prices = models.user_prices()
+    touched = models.touched()
+    found = {model.id: model for model in models.own()}
+    for model_id in prices.keys() - found.keys():
+        priced = models.get(model_id)
+        if priced is not None:
+            found[model_id] = priced
     described = {
-        model.id: _model(model, models.user_fields(model.id), prices.get(model.id, []))
-        for model in models.all(hidden=True)
-        if model.provider in connected
+        model_id: _model(found[model_id], touched.get(model_id, frozenset()), prices.get(model_id))
+        for model_id in sorted(found)
     }
     document: dict[str, Any] = {
         "providers": {
@@ -97,9 +101,7 @@ def fleet_document(
     return {key: value for key, value in document.items() if value}
 
 
-def _model(
-    model: ModelInfo, touched: frozenset[str], prices: list[StoredPrice]
-) -> dict[str, Any]:
+def _model(model: ModelInfo, touched: frozenset[str], price: StoredPrice | None) -> dict[str, Any]:
     wanted = touched if model.is_system else frozenset(_MODEL_FIELDS) | {"aliases"}
     fields: dict[str, Any] = {}
     for name in (*_MODEL_FIELDS, "aliases"):
@@ -109,7 +111,6 @@ def _model(
         if isinstance(value, frozenset | tuple):
             value = sorted(value)
         fields[name] = value if isinstance(value, str | int | float | list) else dict(value)
-    own = [price_to_json(row.price) for row in prices if row.origin == "user"]
-    if own:
-        fields["price"] = own[-1]
+    if price is not None:
+        fields["price"] = price_to_json(price.price)
     return fields

@@ -1,6 +1,6 @@
 """Which price holds for a model now, and what calls cost by it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from omni_cli.domain.chat import Usage
@@ -19,19 +19,20 @@ class PriceBook:
     def __init__(self, models: Models, *, now_ms: int) -> None:
         self._models = models
         self._day = utc_day(now_ms)
-        self._rows: dict[str, list[StoredPrice]] | None = None
+        self._rows: dict[str, StoredPrice | None] = {}
+
+    def load(self, model_ids: Iterable[str]) -> None:
+        """Read the prices of these models in one go."""
+        missing = [model_id for model_id in model_ids if model_id not in self._rows]
+        rows = self._models.prices(missing) if missing else {}
+        for model_id in missing:
+            self._rows[model_id] = self._in_force(rows.get(model_id, ()))
 
     def current(self, model_id: str) -> StoredPrice | None:
         """The price row that a call made now is charged by; None when there is none."""
-        if self._rows is None:
-            self._rows = self._models.prices()
-        return self._in_force(self._rows.get(model_id, ()))
-
-    def of(self, model_id: str) -> StoredPrice | None:
-        """The same for one model alone, without reading all prices."""
-        if self._rows is not None:
-            return self.current(model_id)
-        return self._in_force(self._models.prices(model_id).get(model_id, ()))
+        if model_id not in self._rows:
+            self.load([model_id])
+        return self._rows[model_id]
 
     def _in_force(self, rows: Sequence[StoredPrice]) -> StoredPrice | None:
         for origin in sorted({row.origin for row in rows}, key=lambda o: _ORIGIN_RANK.get(o, 9)):

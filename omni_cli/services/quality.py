@@ -14,9 +14,7 @@ class TableQuality:
         self._table = table
 
     @classmethod
-    def load(
-        cls, learning: Learning, priors: PriorLookup, type_means: Mapping[str, float]
-    ) -> Self:
+    def load(cls, learning: Learning, priors: PriorLookup, type_means: Mapping[str, float]) -> Self:
         return cls(QualityTable(priors, learning.quality(), type_means))
 
     @property

@@ -10,16 +10,14 @@ from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.chat import ChatRequest, MediaPart
 from omni_cli.domain.classify import classify
 from omni_cli.domain.models import ModelInfo, Provider, Role
+from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, Weights
 from omni_cli.domain.pricing import nusd_to_usd, usd_string
 from omni_cli.domain.routing import (
     CompiledRule,
     Contender,
     Decision,
-    LatencyPref,
-    Priority,
     Query,
     Rates,
-    Weights,
     decide,
 )
 from omni_cli.domain.tasks import COMPLEXITIES, Complexity, Signals, TaskEstimate
@@ -64,7 +62,7 @@ class RouteOptions:
     org: str | None = None
     needs: frozenset[str] = frozenset()
     conversation_model: str | None = None
-    weights: Weights = Weights()
+    weights: Weights = DEFAULT_WEIGHTS
     allow_unknown_price: bool = True
 
 
@@ -118,10 +116,15 @@ class RoutingService:
         estimate = self.estimate(request, options)
         wanted = None if among is None else set(among)
         fleet = self._load()
-        contenders = [
-            self._contender(model, fleet, estimate, named=wanted is not None and len(wanted) == 1)
+        chosen = [
+            model
             for model in fleet.models
             if (model.status == "active" if wanted is None else model.id in wanted)
+        ]
+        fleet.prices.load(model.id for model in chosen)
+        contenders = [
+            self._contender(model, fleet, estimate, named=wanted is not None and len(wanted) == 1)
+            for model in chosen
         ]
         return decide(self._query(request, options, estimate), contenders, fleet.rules)
 
@@ -166,8 +169,7 @@ class RoutingService:
                 roles={role.name: role for role in self._assignments.roles()},
                 stats=self._learning.stats(),
                 breakers={
-                    target: Breaker.from_json(text)
-                    for target, text in self._breakers.all().items()
+                    target: Breaker.from_json(text) for target, text in self._breakers.all().items()
                 },
                 keys={slug: self._has_key(provider) for slug, provider in providers.items()},
                 now_ms=now_ms,
@@ -210,9 +212,7 @@ class RoutingService:
                 return f"circuit breaker of {target} is open: {breaker.last_error or 'failing'}"
         return ""
 
-    def _query(
-        self, request: ChatRequest, options: RouteOptions, estimate: TaskEstimate
-    ) -> Query:
+    def _query(self, request: ChatRequest, options: RouteOptions, estimate: TaskEstimate) -> Query:
         input_tokens = input_estimate(request)
         needs = set(options.needs)
         if request.tools:
@@ -319,9 +319,7 @@ def rule_facts(
         "prompt": request.last_user_text,
         "input_tokens": input_tokens,
         "turns": len(request.messages),
-        "max_cost": None
-        if options.max_cost_nusd is None
-        else nusd_to_usd(options.max_cost_nusd),
+        "max_cost": None if options.max_cost_nusd is None else nusd_to_usd(options.max_cost_nusd),
         "has_images": request.has_images,
         "has_tools": bool(request.tools),
         "needs_json": request.json_mode or request.json_schema is not None,

@@ -17,8 +17,6 @@ from pathlib import Path
 from omni_cli.domain.errors import StoreError
 
 BUSY_TIMEOUT_MS = 15_000
-#: Highest schema of a newer omni whose file this one may still use: steps only add.
-_SCHEMA_TABLE_CHECK = "SELECT 1 FROM sqlite_master WHERE name = 'requests'"
 
 
 class Store:
@@ -74,7 +72,7 @@ class Store:
             version = self.db.execute("PRAGMA user_version").fetchone()[0]
             if version < migrations.SCHEMA_VERSION:
                 migrations.migrate(Database(self.db))
-        os.chmod(self.path, 0o600)
+        self.path.chmod(0o600)
 
     def close(self) -> None:
         self.db.close()

@@ -96,26 +96,58 @@ class ModelStore:
                 [(fold_alias(alias), model.id, int(model.is_system)) for alias in model.aliases],
             )
 
+    def touched(self) -> dict[str, frozenset[str]]:
+        """Fields the user set by hand, by model: catalogue updates leave them alone."""
+        return {
+            row["id"]: frozenset(json.loads(row["user_fields"]))
+            for row in self._store.db.execute(
+                "SELECT id, user_fields FROM models WHERE user_fields != '[]'"
+            )
+        }
+
     def user_fields(self, model_id: str) -> frozenset[str]:
-        """Fields the user set by hand: catalogue updates leave them alone."""
+        """The same of one model."""
         row = self._store.db.execute(
             "SELECT user_fields FROM models WHERE id = ?", (model_id,)
         ).fetchone()
         return frozenset(json.loads(row[0])) if row else frozenset()
 
+    def own(self) -> list[ModelInfo]:
+        """Models that the user added or changed, hidden ones included, sorted by id."""
+        rows = self._store.db.execute(
+            "SELECT * FROM models WHERE is_system = 0 OR user_fields != '[]' ORDER BY id"
+        ).fetchall()
+        aliases = self._aliases()
+        return [_model(row, aliases.get(row["id"], ())) for row in rows]
+
+    def user_prices(self) -> dict[str, StoredPrice]:
+        """The user's own current prices by model."""
+        rows = self._store.db.execute(
+            _CURRENT_PRICES.format(where="AND origin = 'user'")
+        ).fetchall()
+        return {
+            row["model"]: StoredPrice(
+                row["id"], row["origin"], price_from_json(json.loads(row["price"]))
+            )
+            for row in rows
+        }
+
     def delete(self, model_id: str) -> None:
         with self._store.transaction() as db:
             db.execute("DELETE FROM models WHERE id = ?", (model_id,))
-            db.execute("DELETE FROM prices WHERE model = ? AND id NOT IN"
-                       " (SELECT price FROM attempts WHERE price IS NOT NULL)", (model_id,))
+            db.execute(
+                "DELETE FROM prices WHERE model = ? AND id NOT IN"
+                " (SELECT price FROM attempts WHERE price IS NOT NULL)",
+                (model_id,),
+            )
 
-    def prices(self, model_id: str | None = None) -> dict[str, list[StoredPrice]]:
-        """Current prices by model: catalogue rows by date first, the user's own last."""
-        where = "" if model_id is None else "AND model = :model"
+    def prices(self, wanted: Iterable[str] | None = None) -> dict[str, list[StoredPrice]]:
+        """Current prices by model, of all or of those ``wanted``: catalogue rows by date first,
+        the user's own last."""
+        ids = None if wanted is None else list(wanted)
+        where = "" if ids is None else f"AND model IN ({','.join('?' * len(ids))})"
         found: dict[str, list[StoredPrice]] = {}
-        for row in self._store.db.execute(
-            _CURRENT_PRICES.format(where=where), {"model": model_id}
-        ):
+        for row in self._store.db.execute(_CURRENT_PRICES.format(where=where), ids or ()):
             price = price_from_json(json.loads(row["price"]))
             found.setdefault(row["model"], []).append(StoredPrice(row["id"], row["origin"], price))
         return found

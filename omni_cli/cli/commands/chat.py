@@ -60,9 +60,7 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens to answer.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0)] = None,
     json_mode: Annotated[bool, typer.Option("--json-mode", help="Ask for a JSON answer.")] = False,
-    schema: Annotated[
-        Path | None, typer.Option(help="Ask for JSON of this JSON Schema.")
-    ] = None,
+    schema: Annotated[Path | None, typer.Option(help="Ask for JSON of this JSON Schema.")] = None,
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Let others stand in for a named model.")
     ] = False,
@@ -225,5 +223,3 @@ def _dry(plan: ChatPlan, *, as_json: bool) -> None:
     out(f"expected cost {format_usd(expected)}; nothing was sent")
     if len(plan.targets) > 1:
         out("then " + ", ".join(target.model.id for target in plan.targets[1:]))
-
-

@@ -24,9 +24,11 @@ _ASKS: tuple[tuple[str, str, str], ...] = (
     ("heartbeat", "Is the build server up? Answer yes or no.", "a cheap role"),
     (
         "auto",
-        "My Python function raises KeyError: 'user_id' when the session has expired. "
-        "Find the bug and fix it:\n\n```python\ndef current(session):\n"
-        "    return load(session['user_id'])\n```",
+        (
+            "My Python function raises KeyError: 'user_id' when the session has expired. "
+            "Find the bug and fix it:\n\n```python\ndef current(session):\n"
+            "    return load(session['user_id'])\n```"
+        ),
         "a rule decides",
     ),
     ("auto", "Summarise in one sentence why teams keep more than one model.", "the score decides"),
@@ -40,9 +42,7 @@ _ASKS: tuple[tuple[str, str, str], ...] = (
 
 @app.command()
 def demo(
-    keep: Annotated[
-        Path | None, typer.Option(help="Keep the demo's home in this folder.")
-    ] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep the demo's home in this folder.")] = None,
     seed: Annotated[int, typer.Option(help="Other seeds give other answers.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -63,7 +63,7 @@ def demo(
                     }
                 )
                 return
-            _totals(omni_app, runs)
+            _totals(runs)
     if keep is not None:
         note(f"the demo's store is in {keep}: OMNI_HOME={keep} omni logs")
 
@@ -154,7 +154,7 @@ def _fleet_table(omni_app: App) -> None:
     )
 
 
-def _totals(omni_app: App, runs: list[ChatRun]) -> None:
+def _totals(runs: list[ChatRun]) -> None:
     rows = [run.row for run in runs if run.row is not None]
     cost = sum(row.total_nusd or 0 for row in rows)
     saved = sum(row.savings_nusd or 0 for row in rows)
@@ -169,5 +169,3 @@ def _totals(omni_app: App, runs: list[ChatRun]) -> None:
     out("  omni init                    find your keys and local servers, set up a fleet")
     out('  omni chat "your question"    ask it')
     out("  omni demo --keep DIR         keep this demo's store and look around in it")
-
-

@@ -22,7 +22,9 @@ _UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 @app.command()
 def logs(
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many.")] = 20,
-    model: Annotated[str | None, typer.Option("-m", "--model", autocompletion=complete_models)] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", autocompletion=complete_models)
+    ] = None,
     role: Annotated[str | None, typer.Option(autocompletion=complete_roles)] = None,
     state: Annotated[str | None, typer.Option(help=", ".join(_STATES))] = None,
     source: Annotated[str | None, typer.Option(help="chat, demo, gateway, import, ...")] = None,

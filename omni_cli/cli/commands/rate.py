@@ -64,9 +64,7 @@ def rate(
             }
         )
         return
-    out(
-        f"{row.model} at {row.task}: {counts[0]:g} good, {counts[1]:g} bad by your outcomes so far"
-    )
+    out(f"{row.model} at {row.task}: {counts[0]:g} good, {counts[1]:g} bad by your outcomes so far")
 
 
 def _verdict(stars: int | None, up: bool, outcome: str | None) -> tuple[OutcomeKind, float]:

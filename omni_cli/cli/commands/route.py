@@ -143,4 +143,3 @@ def _show(decision: Decision, *, explain: bool) -> None:
         align=("left", "right", "right", "right", "right"),
         styles=[None if c.eligible else "dim" for c in decision.candidates],
     )
-
