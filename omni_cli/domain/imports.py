@@ -186,8 +186,8 @@ def unknown_only(
     Args:
         calls: collapsed calls.
         external_ids: ``(source, external_id)`` of what was imported before.
-        ledger_ids: response and request ids of omni's own calls; matches were made through
-            the gateway and are in the ledger already.
+        ledger_ids: response and request ids of calls that the ledger holds from elsewhere: its
+            own (made through the gateway), and those imported from another source.
         imported_message_ids: ``(source, message_id)`` of what was imported before; a replay
             of one of them is left out.
     """
@@ -197,6 +197,24 @@ def unknown_only(
         if (call.source, call.external_id) not in external_ids
         and not any(i in ledger_ids for i in call.ledger_ids)
         and not (call.replay and (call.source, call.message_id) in imported_message_ids)
+    ]
+
+
+def grown(
+    calls: Iterable[ImportedCall], recorded: Mapping[tuple[str, str], int]
+) -> list[ImportedCall]:
+    """The calls that were imported while they were not finished, and have more tokens now.
+
+    That is a streamed answer whose last line came later, or a report of a day that went on.
+
+    Args:
+        calls: collapsed calls.
+        recorded: ``(source, external_id)`` of imported calls -> total tokens as recorded.
+    """
+    return [
+        call
+        for call in calls
+        if call.total_tokens > recorded.get((call.source, call.external_id), call.total_tokens)
     ]
 
 

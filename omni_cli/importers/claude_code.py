@@ -21,6 +21,7 @@ from omni_cli.importers.values import (
     make_usage,
     nusd,
     obj,
+    shared_text,
     text,
 )
 
@@ -72,7 +73,7 @@ def _call(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Impo
             return None
         record = {**record, **inner, "isSidechain": True}
     message = obj(record["message"])
-    model = text(message.get("model"))
+    model = shared_text(message.get("model"))
     if model == SYNTHETIC:
         skips["synthetic answers"] += 1
         return None
@@ -80,7 +81,7 @@ def _call(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Impo
     usage, unstated, tier = _usage(counts)
     at = at_ms(record.get("timestamp"))
     message_id, request_id = text(message.get("id")), text(record.get("requestId"))
-    session = text(record.get("sessionId"))
+    session = shared_text(record.get("sessionId"))
     sidechain = record.get("isSidechain") is True
     if message_id and request_id:
         external_id = f"{message_id}:{request_id}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ MAX_LINE_BYTES = 64 << 20
 #: A longer JSON document that cannot be streamed is reported and skipped.
 MAX_DOCUMENT_BYTES = 256 << 20
 _BUFFER_BYTES = 1 << 20
+_ELEMENT_END = re.compile(r"[ \t\r\n]*[,\]]")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -167,8 +169,8 @@ def json_array(path: Path) -> Iterator[tuple[int, Any] | ImportProblem]:
                         value, end = decoder.raw_decode(buffer, position)
                     except (ValueError, RecursionError):
                         break  # not whole yet, or damaged: decided at the end of the file
-                    if end >= len(buffer) and not at_end:
-                        break  # a number may go on in the next piece
+                    if not _ELEMENT_END.match(buffer, end):
+                        break  # a number that goes on in the next piece, or damage
                     yield line, value
                     line += buffer.count("\n", position, end)
                     position = end

@@ -43,7 +43,7 @@ def find_default(home: Path, env: Mapping[str, str]) -> list[Path]:
     else:
         data = Path(env["XDG_DATA_HOME"]) if env.get("XDG_DATA_HOME") else home / ".local/share"
         root = data / "opencode"
-    return [root] if files(root) else []
+    return [root] if root.is_dir() and files(root) else []
 
 
 def files(path: Path) -> list[Path]:

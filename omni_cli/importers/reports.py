@@ -39,7 +39,7 @@ def results(path: Path, skips: Skips) -> Iterator[tuple[Record, Record] | Import
     except Unreadable as exc:
         yield ImportProblem(str(path), None, str(exc))
         return
-    for page in whole if isinstance(whole, list) else [whole]:
+    for page in whole if isinstance(whole, list) and whole else [whole]:
         buckets = obj(page).get("data")
         if not isinstance(buckets, list):
             yield ImportProblem(str(path), None, "not a page of a report: no list in 'data'")

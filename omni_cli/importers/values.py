@@ -6,10 +6,12 @@ Whatever does not fit raises ``Unreadable`` with a reason; readers turn that int
 
 import hashlib
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from omni_cli.domain.chat import Usage
@@ -36,6 +38,12 @@ class Unreadable(ValueError):
 def obj(value: object) -> Mapping[str, Any]:
     """A JSON object, or an empty one for anything else."""
     return value if isinstance(value, dict) else {}
+
+
+def shared_text(value: object) -> str | None:
+    """``text`` for what many records share (models, sessions, folders): one copy in memory."""
+    found = text(value)
+    return None if found is None else sys.intern(found)
 
 
 def text(value: object) -> str | None:
@@ -151,13 +159,19 @@ def base_name(path: object) -> str | None:
     whole = text(path)
     if whole is None:
         return None
-    return whole.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or None
+    return shared_text(whole.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])
 
 
 def digest(*parts: object) -> str:
     """A short stable id from values, for records that carry none."""
     joined = "\x1f".join("" if part is None else str(part) for part in parts)
     return hashlib.blake2b(joined.encode("utf-8", "replace"), digest_size=12).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _shared(names: frozenset[str]) -> frozenset[str]:
+    """One set for all calls that leave the same fields open: there are few, and many calls."""
+    return names
 
 
 def make_usage(
@@ -183,7 +197,7 @@ def make_usage(
         "cache_write_tokens": cache_write,
         "reasoning_tokens": reasoning,
     }
-    unstated = frozenset(name for name, value in given.items() if value is None)
+    unstated = _shared(frozenset(name for name, value in given.items() if value is None))
     if input_tokens is None and output_tokens is None:
         return None, unstated
     whole_in, whole_out = input_tokens or 0, output_tokens or 0
