@@ -73,7 +73,8 @@ class Ring:
             return str(document["service"]), sorted(map(str, document["providers"]))
         except (ValueError, KeyError, TypeError) as exc:
             raise ConfigError(
-                f"{path} is damaged", hint="delete it and add the keys again: omni keys set"
+                f"{path} is damaged",
+                hint="delete it and add the keys again: omni providers key PROVIDER --stdin",
             ) from exc
 
     def _write(self, identity: str, slugs: set[str]) -> None:

@@ -80,7 +80,9 @@ def has_key(provider_slug: str, key_env: str | None, env: Mapping[str, str], hom
     Raises:
         ConfigError: a key file is damaged or others may read it.
     """
-    return usual_variable(provider_slug, key_env, env) is not None or provider_slug in list_keys(home)
+    return usual_variable(provider_slug, key_env, env) is not None or provider_slug in list_keys(
+        home
+    )
 
 
 def store_key(

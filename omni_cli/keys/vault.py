@@ -32,7 +32,10 @@ VERSION = 1
 #: choice of parameters for scrypt.
 _LOG_N = 17
 _NONCE_BYTES, _KEY_BYTES, _SALT_BYTES = 12, 32, 16
-_RESTORE = "restore it from a backup, or delete it and add the keys again: omni keys set PROVIDER"
+_RESTORE = (
+    "restore it from a backup, or delete it and add the keys again: "
+    "omni providers key PROVIDER --stdin"
+)
 
 
 @dataclass(frozen=True, slots=True)
