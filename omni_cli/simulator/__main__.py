@@ -43,6 +43,8 @@ async def _serve(simulator: Simulator) -> None:
     ready = threading.Event()
     loop = asyncio.get_running_loop()
     serving = loop.create_task(simulator.serve(sock, ready))
+    while not (ready.is_set() or serving.done()):
+        await asyncio.sleep(0)  # a signal that comes before would find nothing to stop
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, simulator.stop)
     sys.stdout.write(f"simulator listening on {simulator.url}\n")

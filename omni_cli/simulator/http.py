@@ -175,6 +175,13 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
 
+    def abort(self) -> asyncio.Task[None] | None:
+        """Drop the client; the task that was answering it, if any, ends soon after."""
+        self.transport.abort()
+        if self._task is not None:
+            self._task.cancel()
+        return self._task
+
     def pause_writing(self) -> None:
         self._room = asyncio.get_running_loop().create_future()
 

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from omni_cli.simulator import fleet
 from omni_cli.simulator.app import App, Options
@@ -15,6 +16,7 @@ from omni_cli.simulator.http import Connection
 
 HOST = "127.0.0.1"
 BACKLOG = 2048
+Value = TypeVar("Value")
 
 
 class Simulator:
@@ -83,15 +85,23 @@ class Simulator:
 
     def stats(self) -> dict[str, Any]:
         """The same as ``GET /__sim/stats``."""
-        return self._app.recorder.stats()
+        return self._in_turn(self._app.recorder.stats)
 
     def answered(self) -> list[dict[str, Any]]:
         """The same as the list of ``GET /__sim/answered``, oldest first."""
-        return self._app.recorder.answered()
+        return self._in_turn(self._app.recorder.answered)
 
     def reset(self) -> None:
         """Forget rules, counters and cached prompts."""
-        self._app.reset()
+        self._in_turn(self._app.reset)
+
+    def _in_turn(self, what: Callable[[], Value]) -> Value:
+        """Run in the server's loop: whatever a client has received is then recorded."""
+        if self._loop is None or self._thread is None:
+            return what()
+        done: Future[Value] = Future()
+        self._loop.call_soon_threadsafe(lambda: done.set_result(what()))
+        return done.result()
 
     async def serve(self, sock: socket.socket, ready: threading.Event) -> None:
         """Serve until ``stop``; ends with no connection and no task left."""
@@ -105,13 +115,9 @@ class Simulator:
             await self._stop.wait()
         finally:
             server.close()
-            for connection in tuple(self._connections):
-                connection.transport.abort()
+            tasks = [connection.abort() for connection in tuple(self._connections)]
+            await asyncio.gather(*filter(None, tasks), return_exceptions=True)
             await server.wait_closed()
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     def bind(self) -> socket.socket:
         """A listening socket; ``port`` is known from here on. Raises OSError."""
