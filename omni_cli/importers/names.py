@@ -1,7 +1,9 @@
 """Provider and model names as other tools write them, in omni's words. Never a guess."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+
+from omni_cli.domain.imports import ImportedCall
 
 #: Other tools' words for providers that omni knows.
 _PROVIDERS: Mapping[str, str] = {
@@ -22,9 +24,23 @@ _PROVIDERS: Mapping[str, str] = {
     "xai": "xai",
     "x-ai": "xai",
     "ollama": "ollama",
+    "cerebras": "cerebras",
+    "zai": "zai",
+    "z-ai": "zai",
+    "zhipuai": "zai",
 }
 #: Clouds that serve another vendor's model under a prefixed name.
-_CLOUDS = frozenset({"bedrock", "bedrock_converse", "amazon-bedrock", "vertex", "vertex_ai"})
+_CLOUDS = frozenset(
+    {
+        "amazon-bedrock",
+        "bedrock",
+        "bedrock_converse",
+        "google-vertex",
+        "google-vertex-anthropic",
+        "vertex",
+        "vertex_ai",
+    }
+)
 
 _DATE = re.compile(r"(?:-20\d{2}-?[01]\d-?[0-3]\d|@20\d{6})$")
 _LATEST = re.compile(r"-latest$")
@@ -109,3 +125,32 @@ def _vendor_readings(readings: list[tuple[str | None, str]]) -> Iterator[tuple[s
             yield "anthropic", inner
         elif owner and inner.startswith("gemini"):
             yield "google", inner
+
+
+def known_names(models: Iterable[tuple[str, Iterable[str]]]) -> dict[str, str]:
+    """What ``resolve_model`` looks names up in.
+
+    Args:
+        models: (``provider/wire_name`` id, aliases) of every catalogue model.
+
+    Returns:
+        Each id -> itself, and each bare wire name and alias -> its id where only one model of
+        the catalogue has it (``gpt-oss-120b``, which several providers serve, is left out).
+    """
+    ids: dict[str, str] = {}
+    bare: dict[str, set[str]] = {}
+    for model_id, aliases in models:
+        ids[model_id] = model_id
+        for alias in (model_id.partition("/")[2], *aliases):
+            bare.setdefault(alias, set()).add(model_id)
+    return {name: min(owners) for name, owners in bare.items() if len(owners) == 1} | ids
+
+
+def resolve_call(call: ImportedCall, known: Mapping[str, str]) -> str | None:
+    """The catalogue's id of a call's model: by its recorded name, else by the name that the
+    answer itself gave (the recorded one may be a user's alias)."""
+    for name in (call.model, call.served_model):
+        found = resolve_model(call.provider, name, known) if name else None
+        if found is not None:
+            return found
+    return None

@@ -2,7 +2,8 @@
 
 import pytest
 
-from omni_cli.importers.names import provider_slug, resolve_model
+from omni_cli.importers.names import known_names, provider_slug, resolve_call, resolve_model
+from tests.unit.importers.support import sample
 
 KNOWN = {
     name: name
@@ -65,3 +66,26 @@ def test_provider_words() -> None:
         None,
         None,
     ]
+
+
+def test_bare_names_are_known_where_one_model_has_them() -> None:
+    known = known_names(
+        [
+            ("groq/gpt-oss-120b", ("oss",)),
+            ("cerebras/gpt-oss-120b", ()),
+            ("openai/gpt-4o", ("4o", "gpt-4o")),
+            ("openrouter/openai/gpt-4o", ()),
+        ]
+    )
+    assert known["gpt-4o"] == known["4o"] == "openai/gpt-4o"
+    assert known["oss"] == "groq/gpt-oss-120b"
+    assert "gpt-oss-120b" not in known
+    # The router's bare name is the vendor's id, which stays the vendor's.
+    assert known["openai/gpt-4o"] == "openai/gpt-4o"
+
+
+def test_an_alias_is_resolved_by_the_model_that_answered() -> None:
+    known = known_names([("openai/gpt-4o", ()), ("deepseek/deepseek-chat", ())])
+    found = [resolve_call(call, known) for call in sample("llm", "responses-era").calls]
+    assert found == ["openai/gpt-4o", "openai/gpt-4o", "deepseek/deepseek-chat"]
+    assert resolve_call(sample("opencode", "generated-sqlite").calls[0], known) is None
