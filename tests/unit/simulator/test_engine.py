@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -14,7 +15,7 @@ def _ask(text: str, model: str = "gpt-4o", **fields: Any) -> Ask:
     return Ask(model=model, turns=(Turn("user", text),), **fields)
 
 
-def _reply(ask: Ask, seed: int = 0, **shape: float | None) -> Reply:
+def _reply(ask: Ask, seed: int = 0, shape: Mapping[str, float | None] | None = None) -> Reply:
     return engine.reply(
         ask,
         protocol="openai",
@@ -22,7 +23,7 @@ def _reply(ask: Ask, seed: int = 0, **shape: float | None) -> Reply:
         seed=seed,
         ident="0",
         cache=PromptCache(),
-        shape=shape,
+        shape=shape or {},
         input_tokens=engine.input_tokens(ask, "openai"),
         prompt_hash=prompt_hash(ask),
     )
@@ -175,10 +176,10 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
 
 def test_faults_shape_the_answer() -> None:
     ask = _ask("Explain caching", max_tokens=50)
-    assert _reply(ask, **{"no-usage": None}).usage is None
-    empty = _reply(ask, empty=None)
+    assert _reply(ask, shape={"no-usage": None}).usage is None
+    empty = _reply(ask, shape={"empty": None})
     assert (empty.whole_text, empty.finish) == ("", "stop")
-    huge = _reply(ask, huge=5000.0)
+    huge = _reply(ask, shape={"huge": 5000.0})
     assert huge.usage is not None
     assert huge.usage.output == 5000
     assert len(huge.whole_text) > 20_000
