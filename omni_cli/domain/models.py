@@ -59,7 +59,8 @@ class ModelInfo:
     ``id`` is ``provider/wire_name``. Token limits are in tokens; None means unknown.
     ``scores`` are 0-100 by capability, only those with a source. ``parameters_b`` is in
     billions. ``token_weights`` scale omni's token estimate for this model's tokenizer.
-    Times are ms since the epoch, UTC.
+    Times are ms since the epoch, UTC. ``retired_on`` is the ISO date on which its provider stops
+    (or stopped) serving it, None where none is known.
     """
 
     id: str
@@ -83,6 +84,7 @@ class ModelInfo:
     is_system: bool = False
     is_default: bool = False
     hidden: bool = False
+    retired_on: str | None = None
     added_at: int | None = None
     updated_at: int | None = None
 

@@ -16,6 +16,8 @@ class CatalogueEntry(Protocol):
     def info(self) -> ModelInfo: ...
     @property
     def prices(self) -> tuple[Price, ...]: ...
+    @property
+    def retired_on(self) -> str | None: ...
 
 
 class Catalogue(Protocol):
@@ -39,7 +41,13 @@ def seed(models: Models, catalogue: Catalogue, *, now_ms: int) -> int:
         aliases = tuple(
             a for a in entry.info.aliases if taken.get(a, entry.info.id) == entry.info.id
         )
-        fresh = replace(entry.info, is_system=True, status="standby", aliases=aliases)
+        fresh = replace(
+            entry.info,
+            is_system=True,
+            status="standby",
+            aliases=aliases,
+            retired_on=entry.retired_on,
+        )
         touched: frozenset[str] = frozenset()
         if old is not None:
             touched = user_fields.get(old.id, frozenset())

@@ -37,6 +37,7 @@ _DETAILS = (
     "strengths",
     "recommended_for",
     "token_weights",
+    "retired_on",
 )
 
 
@@ -258,6 +259,7 @@ def _model(row: Row, aliases: tuple[str, ...]) -> ModelInfo:
         recommended_for=tuple(details.get("recommended_for", ())),
         parameters_b=row["parameters_b"],
         token_weights=details.get("token_weights", {}),
+        retired_on=details.get("retired_on"),
         status=row["status"],
         is_system=bool(row["is_system"]),
         is_default=bool(row["is_default"]),
