@@ -145,17 +145,14 @@ _MODEL = re.compile(
 def explain(status: int, headers: Mapping[str, str], body: str) -> ProviderError:
     """The typed error of an answer whose status is not 2xx."""
     detail = read_detail(body)
-    if not detail.message:
+    if not detail.message.strip():
         detail = Detail(_status_words(status, body), detail.codes, detail.code)
     return fault(status, detail, headers)
 
 
 def in_band(payload: object) -> ProviderError:
     """The typed error of an error object inside an answer of status 200."""
-    detail = detail_of(payload)
-    if not detail.message:
-        detail = Detail("The provider reported an error without a message", detail.codes)
-    return fault(None, detail, {})
+    return fault(None, detail_of(payload), {})
 
 
 def fault(status: int | None, detail: Detail, headers: Mapping[str, str]) -> ProviderError:
@@ -171,10 +168,12 @@ def fault(status: int | None, detail: Detail, headers: Mapping[str, str]) -> Pro
         meant = next((_STATUS_OF[code] for code in detail.codes if code in _STATUS_OF), None)
     kind = _class_of(meant, detail)
     wait_s = detail.wait_s
-    if wait_s is None:
+    if kind is QuotaExceeded:
+        wait_s = None  # waiting does not help, whatever a daily limit's RetryInfo says
+    elif wait_s is None:
         wait_s = retry_after_s(meant, headers, detail.message)
     return kind(
-        scrub(detail.message),
+        scrub(detail.message) or "The provider reported an error without a message",
         hint=_HINTS.get(kind, ""),
         status=meant,
         retry_after_s=wait_s,
@@ -267,8 +266,8 @@ def _codes(error: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
 def _status(error: Mapping[str, Any]) -> int | None:
     for key in ("status_code", "code", "status"):
         value = error.get(key)
-        if isinstance(value, str) and value.isdigit():
-            value = int(value[:4])
+        if isinstance(value, str) and value.isdecimal() and len(value) == 3:
+            value = int(value)
         if isinstance(value, int) and 400 <= value < 600:
             return value
     return None

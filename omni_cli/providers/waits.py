@@ -90,7 +90,7 @@ def _epoch_s(moment: str) -> float | None:
     from email.utils import parsedate_to_datetime
 
     text = moment.strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= 14:
         number = int(text)
         return number / 1000 if number > 10**11 else float(number)  # else seconds
     try:
@@ -98,7 +98,7 @@ def _epoch_s(moment: str) -> float | None:
     except ValueError:
         try:
             at = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             return None
     try:
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
