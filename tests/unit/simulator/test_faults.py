@@ -9,6 +9,7 @@ from omni_cli.simulator.faults import (
     parse_fault,
     parse_faults,
 )
+from tests.paths import REPO
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,10 @@ def test_every_kind_says_what_it_does() -> None:
     assert {about.status for about in KINDS.values() if about.status} == {
         400, 401, 402, 403, 404, 429, 500, 502, 503, 529,
     }  # fmt: skip
+
+
+def test_the_documented_table_is_the_real_one() -> None:
+    text = (REPO / "docs" / "simulator.md").read_text()
+    for kind, about in KINDS.items():
+        default = "" if about.default is None else f"{about.default:g}"
+        assert f"| `{kind}` | {about.text} | {default} |" in text
