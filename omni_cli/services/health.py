@@ -21,19 +21,38 @@ class HealthRecorder:
         self._clock = clock
 
     def admit(self, target: "Target") -> str:
-        """Why a call must not go now, or "". Claims the probe of a breaker that waits for one."""
+        """Why a call must not go now, or "". Claims the probe of breakers that wait for one.
+
+        Nothing is claimed unless all breakers let the call go: a claim without a call would
+        keep a model out until it runs out.
+        """
+        now_ms = self._now()
+        waiting = []
         for name in _names(target):
             stored = self._breakers.get(name)
             if stored is None:
                 continue
-            now_ms = self._now()
             breaker = Breaker.from_json(stored)
             verdict = breaker.allows(now_ms)
-            if verdict == "probe":
-                verdict = self._claim(name, now_ms)
             if not verdict:
                 return f"circuit breaker of {name} is open after {breaker.last_error}"
+            if verdict == "probe":
+                waiting.append(name)
+        claimed: list[str] = []
+        for name in waiting:
+            if not self._claim(name, now_ms):
+                for mine in claimed:
+                    self._give_back(mine, now_ms)
+                return f"another call is probing {name}"
+            claimed.append(name)
         return ""
+
+    def _give_back(self, name: str, now_ms: int) -> None:
+        self._breakers.update(
+            name,
+            lambda stored: Breaker.from_json(stored).on_failure(now_ms, "cancelled").to_json(),
+            now_ms=now_ms,
+        )
 
     def _claim(self, name: str, now_ms: int) -> bool:
         won = False
@@ -75,6 +94,15 @@ class HealthRecorder:
             ).to_json(),
             now_ms=now_ms,
         )
+        if wide and self._breakers.get(target.model.id) is not None:
+            # The model itself was not reached: a probe that it was given proves nothing.
+            self._breakers.update(
+                target.model.id,
+                lambda stored: (
+                    Breaker.from_json(stored).on_failure(now_ms, "cancelled", started_ms=started_ms)
+                ).to_json(),
+                now_ms=now_ms,
+            )
 
     def cancelled(self, target: "Target", *, started_ms: int) -> None:
         """The caller went away: a probe that was claimed is given back."""

@@ -24,7 +24,7 @@ from omni_cli.domain.tasks import COMPLEXITIES, Complexity, Signals, TaskEstimat
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.ports import Clock
 from omni_cli.repositories import Assignments, Breakers, Learning, Models, ModelStats, Providers
-from omni_cli.services.prices import PriceBook, rates_of, state_of
+from omni_cli.services.prices import PriceBook, rates_of, state_of, utc_day
 
 #: Expected answer length where nothing was measured, tokens; the ledger replaces it.
 DEFAULT_OUTPUT_TOKENS: Mapping[str, int] = {
@@ -206,11 +206,17 @@ class RoutingService:
             return "disabled"
         if not fleet.keys[provider.slug]:
             return f"no key for {provider.slug}"
+        if not named and not provider.simulated and self._is_retired(model, fleet):
+            return f"retired by its provider on {model.retired_on}"
         for target in () if named else (model.id, provider.slug):
             breaker = fleet.breakers.get(target)
             if breaker is not None and not breaker.allows(fleet.now_ms):
                 return f"circuit breaker of {target} is open: {breaker.last_error or 'failing'}"
         return ""
+
+    @staticmethod
+    def _is_retired(model: ModelInfo, fleet: "_Fleet") -> bool:
+        return model.retired_on is not None and model.retired_on <= utc_day(fleet.now_ms)
 
     def _query(self, request: ChatRequest, options: RouteOptions, estimate: TaskEstimate) -> Query:
         input_tokens = input_estimate(request)
