@@ -1,6 +1,5 @@
 """Which module speaks a protocol. Imports none of them until one is asked for."""
 
-from functools import cache
 from importlib import import_module
 from typing import cast
 
@@ -21,13 +20,17 @@ ADAPTERS: dict[ProtocolName, str] = {
 }
 
 
-@cache
+_MADE: dict[ProtocolName, ProviderAdapter] = {}
+
+
 def adapter(protocol: ProtocolName) -> ProviderAdapter:
     """The adapter that speaks ``protocol``. Raises ConfigError for an unknown one."""
-    try:
+    made = _MADE.get(protocol)
+    if made is None:
+        if protocol not in ADAPTERS:
+            known = ", ".join(ADAPTERS)
+            raise ConfigError(f"Unknown protocol {protocol!r}", hint=f"One of: {known}")
         module, name = ADAPTERS[protocol].split(":")
-    except KeyError:
-        raise ConfigError(
-            f"Unknown protocol {protocol!r}", hint=f"One of: {', '.join(ADAPTERS)}"
-        ) from None
-    return cast("ProviderAdapter", getattr(import_module(_PACKAGE + module), name)())
+        made = cast("ProviderAdapter", getattr(import_module(_PACKAGE + module), name)())
+        _MADE[protocol] = made
+    return made

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from omni_cli.domain.chat import ChatChunk, Completion
+from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import HttpCall, ProviderAdapter
 from omni_cli.providers.reader import AnswerReader
 from tests.paths import SHARED
@@ -14,7 +15,7 @@ from tests.paths import SHARED
 WIRE = SHARED / "data" / "wire"
 
 #: Folder of recordings -> protocol that reads them.
-PROTOCOL_OF = {
+PROTOCOL_OF: dict[str, ProtocolName] = {
     "anthropic": "anthropic",
     "cerebras": "openai",
     "deepseek": "openai",
@@ -42,7 +43,7 @@ class Exchange:
     expected: dict[str, Any] | None
 
     @property
-    def protocol(self) -> str:
+    def protocol(self) -> ProtocolName:
         return PROTOCOL_OF[self.folder]
 
     @property
