@@ -46,7 +46,8 @@ class TaskEstimate:
     """``probabilities`` by task type, summing to 1. ``difficulty`` in 0..1.
 
     ``task_type`` is the likeliest type. ``sure`` is False where the two likeliest are too close
-    to tell: the caller then mixes by the probabilities.
+    to tell: the caller then mixes by the probabilities. ``form`` is the prompt's outward shape
+    (see ``features.form_of``): with the type it names a finer cell of a quality table.
     """
 
     task_type: str
@@ -54,3 +55,4 @@ class TaskEstimate:
     complexity: Complexity
     difficulty: float
     sure: bool = True
+    form: str = "open short"

@@ -1,0 +1,115 @@
+"""The type model's training: softmax regression over hashed features, by plain SGD.
+
+Rows are visited in an order that depends on their ids alone, and every row is one gather, one
+13-vector and one scatter in float64, so that the same rows give the same weights to the byte.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omni_cli.domain.features import BUCKETS, extract
+from omni_cli.domain.tasks import TASK_TYPES, Signals
+from omni_cli.domain.weights import OFFSET, TypeModel
+
+FACTS_SCALE = 0.25
+EPOCHS = 12
+RATE = 0.5
+SEED = 0
+#: Our own prompts count three times, benchmark questions labelled by their source little: they
+#: are many and alike.
+WEIGHT = {"seed": 3.0, "benchmark": 0.15, "labelled": 1.0}
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One row: ``buckets`` and ``values`` of equal length."""
+
+    buckets: Ints
+    values: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """``weights``: BUCKETS x types; ``bias``: types."""
+
+    weights: Floats
+    bias: Floats
+
+
+def signals_of(row: dict[str, Any]) -> Signals:
+    return Signals(
+        text=row["prompt"],
+        system=row.get("system", ""),
+        earlier=row.get("earlier", ""),
+        tools=tuple(row.get("tools", ())),
+        attachments=tuple(row.get("attachments", ())),
+    )
+
+
+def encode(row: dict[str, Any]) -> Encoded:
+    found = extract(signals_of(row))
+    spoken = 1 / math.sqrt(len(found.spoken))
+    values = [FACTS_SCALE] * len(found.facts) + [spoken] * len(found.spoken)
+    return Encoded(np.array(found.facts + found.spoken), np.array(values))
+
+
+def softmax(scores: Floats) -> Floats:
+    raised = np.exp(scores - scores.max())
+    return np.asarray(raised / raised.sum())
+
+
+def fit(rows: Sequence[Encoded], labels: Sequence[str], weights: Sequence[float]) -> Fitted:
+    """Weighted softmax regression; ``rows``, ``labels``, ``weights`` of equal length."""
+    table = np.zeros((BUCKETS, len(TASK_TYPES)))
+    bias = np.zeros(len(TASK_TYPES))
+    number = {task: i for i, task in enumerate(TASK_TYPES)}
+    order = list(range(len(rows)))
+    shuffler = random.Random(SEED)
+    for epoch in range(EPOCHS):
+        shuffler.shuffle(order)
+        rate = RATE * (1 - epoch / EPOCHS) + 0.02
+        for i in order:
+            row = rows[i]
+            gradient = softmax(bias + row.values @ table[row.buckets])
+            gradient[number[labels[i]]] -= 1
+            gradient *= weights[i]
+            np.subtract.at(table, row.buckets, rate * row.values[:, None] * gradient)
+            bias -= 0.02 * rate * gradient
+    return Fitted(table, bias)
+
+
+def scores(model: Fitted, row: Encoded) -> Floats:
+    return np.asarray(model.bias + row.values @ model.weights[row.buckets])
+
+
+def log_loss(all_scores: Sequence[Floats], labels: Sequence[int], temperature: float) -> float:
+    losses = [
+        -math.log(max(softmax(s / temperature)[y], 1e-12))
+        for s, y in zip(all_scores, labels, strict=True)
+    ]
+    return sum(losses) / len(losses)
+
+
+def best_temperature(all_scores: Sequence[Floats], labels: Sequence[int]) -> float:
+    """The temperature of least log loss, to 0.05."""
+    grid = [0.5 + 0.05 * i for i in range(71)]
+    return min(grid, key=lambda t: log_loss(all_scores, labels, t))
+
+
+def quantised(model: Fitted, temperature: float) -> TypeModel:
+    """int8 columns of one step for all; the temperature goes into step and bias."""
+    top = float(np.abs(model.weights).max())
+    step = top / 127
+    whole = np.rint(model.weights / step).astype(np.int64) + OFFSET
+    columns = tuple(whole[:, i].astype(np.uint8).tobytes() for i in range(len(TASK_TYPES)))
+    bias = tuple(round(float(b) / temperature, 6) for b in model.bias)
+    return TypeModel(round(step / temperature, 9), FACTS_SCALE, bias, columns)
