@@ -9,6 +9,7 @@ RANDOM_BITS = 20
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
 _VALUES = {char: value for value, char in enumerate(_ALPHABET)}
 TEXT_LENGTH = 13
+_LARGEST = (1 << 63) - 1
 
 
 def make_id(now_ms: int, random_bits: int) -> int:
@@ -34,4 +35,5 @@ def parse_id(text: str) -> tuple[int, int] | None:
         value = value << 5 | _VALUES[char]
     missing = 5 * (TEXT_LENGTH - len(clean))
     low = value << missing
-    return low, low + (1 << missing) - 1
+    # 13 characters hold 65 bits, an id has 63.
+    return None if low > _LARGEST else (low, min(low + (1 << missing) - 1, _LARGEST))

@@ -40,7 +40,8 @@ class NewRequest:
 class NewAttempt:
     """``price`` is the id of the price row that this attempt will be charged by.
 
-    ``reserve_nusd`` is the most it can cost, None where its price is unknown.
+    ``reserve_nusd`` is the most it can cost, None where its price is unknown; ``output_bound``
+    the most tokens that it may answer, None where nothing bounds it.
     """
 
     request: int
@@ -51,6 +52,7 @@ class NewAttempt:
     input_estimate: int
     price: int | None = None
     reserve_nusd: int | None = None
+    output_bound: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class AttemptRow:
     ended_at: int | None
     usage: Usage
     input_estimate: int
+    output_bound: int | None
     received_chars: int
     price: int | None
     cost_nusd: int | None

@@ -42,17 +42,10 @@ class HealthRecorder:
         for name in waiting:
             if not self._claim(name, now_ms):
                 for mine in claimed:
-                    self._give_back(mine, now_ms)
+                    self._give_back(mine, now_ms, started_ms=now_ms)
                 return f"another call is probing {name}"
             claimed.append(name)
         return ""
-
-    def _give_back(self, name: str, now_ms: int) -> None:
-        self._breakers.update(
-            name,
-            lambda stored: Breaker.from_json(stored).on_failure(now_ms, "cancelled").to_json(),
-            now_ms=now_ms,
-        )
 
     def _claim(self, name: str, now_ms: int) -> bool:
         won = False
@@ -80,10 +73,15 @@ class HealthRecorder:
                 )
 
     def failed(self, target: "Target", error: ProviderError, *, started_ms: int) -> None:
+        """Counts against the model or its provider. For the other one the call proves nothing:
+        if it was that one's probe, the probe is given back."""
         now_ms = self._now()
-        wide = isinstance(error, _PROVIDER_WIDE)
+        names = [target.model.id, target.provider.slug]
+        if isinstance(error, _PROVIDER_WIDE):
+            names.reverse()
+        guilty, other = names
         self._breakers.update(
-            target.provider.slug if wide else target.model.id,
+            guilty,
             lambda stored: (
                 Breaker.from_json(stored).on_failure(
                     now_ms,
@@ -94,30 +92,23 @@ class HealthRecorder:
             ).to_json(),
             now_ms=now_ms,
         )
-        if wide and self._breakers.get(target.model.id) is not None:
-            # The model itself was not reached: a probe that it was given proves nothing.
-            self._breakers.update(
-                target.model.id,
-                lambda stored: (
-                    Breaker.from_json(stored).on_failure(now_ms, "cancelled", started_ms=started_ms)
-                ).to_json(),
-                now_ms=now_ms,
-            )
+        self._give_back(other, now_ms, started_ms=started_ms)
 
     def cancelled(self, target: "Target", *, started_ms: int) -> None:
-        """The caller went away: a probe that was claimed is given back."""
-        now_ms = self._now()
+        """The caller went away, or the call was never made: a claimed probe is given back."""
         for name in _names(target):
-            if self._breakers.get(name) is not None:
-                self._breakers.update(
-                    name,
-                    lambda stored: (
-                        Breaker.from_json(stored).on_failure(
-                            now_ms, "cancelled", started_ms=started_ms
-                        )
-                    ).to_json(),
-                    now_ms=now_ms,
-                )
+            self._give_back(name, self._now(), started_ms=started_ms)
+
+    def _give_back(self, name: str, now_ms: int, *, started_ms: int) -> None:
+        if self._breakers.get(name) is None:
+            return
+        self._breakers.update(
+            name,
+            lambda stored: (
+                Breaker.from_json(stored).on_failure(now_ms, "cancelled", started_ms=started_ms)
+            ).to_json(),
+            now_ms=now_ms,
+        )
 
     def forgive(self, name: str) -> None:
         """A person mended it (a new key, a passed test): start afresh."""

@@ -22,9 +22,14 @@ _SETTINGS = (
     "week_start",
     "month_day",
 )
+_CHANGE = """
+UPDATE budgets SET scope = :scope, value = :value, period = :period, limit_nusd = :limit_nusd,
+    settings = :settings, enabled = :enabled
+WHERE id = :id
+"""
 _UPSERT = """
-INSERT INTO budgets (id, scope, value, period, limit_nusd, settings, enabled)
-VALUES (:id, :scope, :value, :period, :limit_nusd, :settings, :enabled)
+INSERT INTO budgets (scope, value, period, limit_nusd, settings, enabled)
+VALUES (:scope, :value, :period, :limit_nusd, :settings, :enabled)
 ON CONFLICT (scope, value, period) DO UPDATE SET
     limit_nusd = excluded.limit_nusd, settings = excluded.settings, enabled = excluded.enabled
 """
@@ -38,6 +43,7 @@ SELECT coalesce(sum(cost), 0) FROM (
     WHERE r.created_at >= :start AND r.created_at < :end AND {scope}
 )
 """
+_ESTIMATED = _SPENT.replace("WHERE", "WHERE a.estimated = 1 AND")
 _SCOPE_SQL = {
     "all": ":value = ''",
     "provider": "a.provider = :value",
@@ -66,9 +72,9 @@ class BudgetStore:
         settings = {name: getattr(budget, name) for name in _SETTINGS}
         with self._store.transaction() as db:
             db.execute(
-                _UPSERT,
+                _CHANGE if budget.id else _UPSERT,
                 {
-                    "id": budget.id or None,
+                    "id": budget.id,
                     "scope": budget.scope,
                     "value": budget.value,
                     "period": budget.period,
@@ -104,12 +110,14 @@ class BudgetStore:
                 raise UnknownPrice(
                     f"the price of {attempt.model} is unknown, so the {budget.label} "
                     f"cannot hold it",
-                    hint=f"omni models price {attempt.model} --in USD --out USD sets it; "
-                    f"omni budgets set ... --allow-unknown lets such calls pass uncounted",
+                    hint=f"omni models price {attempt.model} --price-in USD --price-out USD "
+                    "sets it; "
+                    "omni budgets set ... --allow-unknown lets such calls pass uncounted",
                 )
             need = attempt.reserve_nusd or 0
             status = self._status(db, budget, request.created_at)
-            if need > status.left_nusd and (need or status.left_nusd < 0):
+            # What costs nothing passes an overspent budget; what costs nobody knows what does not.
+            if need > status.left_nusd and attempt.reserve_nusd != 0:
                 raise refusal(status, need, _when(status.end_at, budget.zone))
             db.execute(
                 "INSERT INTO leases (request, n, budget, start_at, amount_nusd)"
@@ -124,11 +132,15 @@ class BudgetStore:
 
     def room_nusd(self, provider: str, model: str, request: RequestRow) -> int | None:
         """The least money left in the budgets that cover a call; None when none does."""
-        left = [
-            self._status(self._store.db, budget, request.created_at).left_nusd
-            for budget in self._covering(provider, model, request)
-        ]
-        return min(left) if left else None
+        covering = self._covering(provider, model, request)
+        if not covering:
+            return None
+        # A period's first use writes its row: between reading what was spent and writing it, no
+        # other process may settle a call.
+        with self._store.transaction() as db:
+            return min(
+                self._status(db, budget, request.created_at).left_nusd for budget in covering
+            )
 
     def settle(self, request: RequestRow, provider: str, model: str, n: int, cost: int) -> None:
         """Turn an attempt's leases into what it really cost (0 releases them)."""
@@ -162,13 +174,23 @@ class BudgetStore:
         with self._store.transaction() as db:
             return self._status(db, budget, at_ms)
 
-    def mark_alerted(self, budget_id: int, start_at: int, percent: float) -> None:
+    def mark_alerted(self, budget_id: int, start_at: int, percent: float) -> bool:
+        """Returns False when another process has told of this threshold already."""
         with self._store.transaction() as db:
-            db.execute(
-                "UPDATE budget_periods SET alerted = max(alerted, ?)"
-                " WHERE budget = ? AND start_at = ?",
-                (percent, budget_id, start_at),
+            cursor = db.execute(
+                "UPDATE budget_periods SET alerted = :percent"
+                " WHERE budget = :budget AND start_at = :start AND alerted < :percent",
+                {"percent": percent, "budget": budget_id, "start": start_at},
             )
+            return cursor.rowcount > 0
+
+    def estimated_nusd(self, budget: Budget, start: int, end: int) -> int:
+        """What of the money spent in a window rests on estimated token counts."""
+        row = self._store.db.execute(
+            _ESTIMATED.format(scope=_SCOPE_SQL[budget.scope]),
+            {"start": start, "end": end, "value": budget.value},
+        ).fetchone()
+        return int(row[0])
 
     def _covering(self, provider: str, model: str, request: RequestRow) -> list[Budget]:
         rows = self._store.db.execute("SELECT * FROM budgets WHERE enabled = 1").fetchall()
@@ -208,7 +230,13 @@ class BudgetStore:
         if budget.rollover:
             before_start, before_end = previous(budget.rule, at_ms)
             spent = self._spent(db, budget, before_start, before_end)
-            carried = max(budget.limit_nusd - spent, 0)
+            # Calls that began before the turn of the period are still charged to the one before.
+            (held,) = db.execute(
+                "SELECT coalesce(sum(reserved_nusd), 0) FROM budget_periods"
+                " WHERE budget = ? AND start_at = ?",
+                (budget.id, before_start),
+            ).fetchone()
+            carried = max(budget.limit_nusd - spent - held, 0)
         db.execute(
             "INSERT INTO budget_periods (budget, start_at, end_at, carried_nusd, spent_nusd)"
             " VALUES (?, ?, ?, ?, ?)",

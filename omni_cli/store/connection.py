@@ -35,6 +35,8 @@ class Store:
         self._depth = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # SQLite gives the -wal and -shm files the mode that this one has when it opens it.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self.db = sqlite3.connect(
                 path,
                 timeout=BUSY_TIMEOUT_MS / 1000,
@@ -72,7 +74,6 @@ class Store:
             version = self.db.execute("PRAGMA user_version").fetchone()[0]
             if version < migrations.SCHEMA_VERSION:
                 migrations.migrate(Database(self.db))
-        self.path.chmod(0o600)
 
     def close(self) -> None:
         self.db.close()
@@ -96,24 +97,22 @@ class Store:
             yield self.db
             return
         try:
+            # BEGIN stands inside: an interrupt right after it must not leave it open.
             self.db.execute("BEGIN IMMEDIATE")
             self._depth = 1
-            try:
-                yield self.db
-            except BaseException:
-                self.db.execute("ROLLBACK")
-                raise
-            else:
-                self.db.execute("COMMIT")
-            finally:
-                self._depth = 0
-        except sqlite3.OperationalError as exc:
+            yield self.db
+            self.db.execute("COMMIT")
+        except BaseException as exc:
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
-            raise StoreError(
-                f"cannot write to the store {self.path}: {exc}",
-                hint="is the disk full, or another omni stuck? try again, then omni doctor",
-            ) from exc
+            if isinstance(exc, sqlite3.OperationalError) or type(exc) is sqlite3.DatabaseError:
+                raise StoreError(
+                    f"cannot write to the store {self.path}: {exc}",
+                    hint="is the disk full, or another omni stuck? try again, then omni doctor",
+                ) from exc
+            raise
+        finally:
+            self._depth = 0
 
     @property
     def owner(self) -> str:

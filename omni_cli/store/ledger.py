@@ -34,8 +34,10 @@ VALUES (:id, :created_at, 'pending', :source, :owner, :org, :key, :role, :agent,
         :complexity, :difficulty, :conversation, :chain, :external_id)
 """
 _PLAN = """
-INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate, price)
-VALUES (:request, :n, :model, :provider, 'planned', :started_at, :input_estimate, :price)
+INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate,
+                      output_bound, price)
+VALUES (:request, :n, :model, :provider, 'planned', :started_at, :input_estimate,
+        :output_bound, :price)
 """
 _END_ATTEMPT = f"""
 UPDATE attempts SET state = :state, ended_at = :ended_at,
@@ -65,6 +67,11 @@ UPDATE requests SET state = :state, settled_at = :settled_at, model = :model,
     owner = NULL
 WHERE id = :id AND state = 'pending'
 """
+# The partial index keeps this as small as the number of calls under way.
+_LEFT_OPEN = """
+SELECT * FROM requests WHERE state != 'pending' AND id IN
+    (SELECT request FROM attempts WHERE state IN ('planned', 'sent'))
+"""
 
 
 class LedgerStore:
@@ -84,27 +91,42 @@ class LedgerStore:
         """The name of this process in the rows that it has open."""
         return self._store.owner
 
-    def open(self, request: NewRequest, decision: str | None) -> None:
-        """``decision`` is the whole routing decision as JSON text."""
+    def open(self, request: NewRequest, decision: str | None) -> bool:
+        """``decision`` is the whole routing decision as JSON text.
+
+        Returns False, with nothing written, when another request has this id.
+        """
         with self._store.transaction() as db:
+            if db.execute("SELECT 1 FROM requests WHERE id = ?", (request.id,)).fetchone():
+                return False
             db.execute(_OPEN, {item.name: getattr(request, item.name) for item in fields(request)})
             if decision is not None:
                 db.execute(
                     "INSERT INTO decisions VALUES (?, ?)",
                     (request.id, zlib.compress(decision.encode(), 1)),
                 )
+        return True
 
-    def plan(self, attempt: NewAttempt) -> None:
+    def plan(self, attempt: NewAttempt, *, slots: int | None = None) -> bool:
         """Write an attempt before its call and reserve its worst case in every budget.
+
+        Args:
+            slots: most attempts that may be under way at its provider, over all processes.
+
+        Returns:
+            False, with nothing written, when all slots are taken.
 
         Raises:
             BudgetExceeded: a budget has no room; nothing is written.
             UnknownPrice: a budget applies and the price is unknown; nothing is written.
         """
         with self._store.transaction() as db:
+            if slots is not None and self.open_attempts(attempt.provider) >= slots:
+                return False
             row = self._request(db, attempt.request)
             self._budgets.reserve(attempt, row)
             db.execute(_PLAN, {item.name: getattr(attempt, item.name) for item in fields(attempt)})
+        return True
 
     def mark_sent(self, request: int, n: int) -> None:
         """From now on the provider may charge for this attempt."""
@@ -181,7 +203,8 @@ class LedgerStore:
         return True
 
     def abandoned(self) -> list[RequestRow]:
-        """Pending requests whose process no longer runs."""
+        """Pending requests whose process no longer runs, and ended ones with an attempt that was
+        left open (an interrupt can fall between an attempt's first row and its settlement)."""
         db = self._store.db
         owners = [
             owner
@@ -190,13 +213,14 @@ class LedgerStore:
             )
             if not self._store.is_alive(owner)
         ]
-        return [
+        found = [
             _request(row)
             for owner in owners
             for row in db.execute(
                 "SELECT * FROM requests WHERE state = 'pending' AND owner = ?", (owner,)
             )
         ]
+        return found + [_request(row) for row in db.execute(_LEFT_OPEN)]
 
     def open_attempts(self, provider: str) -> int:
         """How many attempts at this provider are under way, in all processes."""

@@ -192,6 +192,7 @@ CREATE TABLE attempts (
     ended_at INTEGER,
     {_TOKENS},
     input_estimate INTEGER NOT NULL DEFAULT 0,
+    output_bound INTEGER,
     received_chars INTEGER NOT NULL DEFAULT 0,
     price INTEGER REFERENCES prices (id),
     cost_nusd INTEGER,
@@ -204,6 +205,8 @@ CREATE TABLE attempts (
     PRIMARY KEY (request, n)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attempts_open ON attempts (provider) WHERE state IN ('planned', 'sent');
+CREATE INDEX attempts_estimated ON attempts (request) WHERE estimated = 1;
+CREATE INDEX attempts_unknown ON attempts (request) WHERE cost_nusd IS NULL;
 
 CREATE TABLE decisions (
     request INTEGER PRIMARY KEY REFERENCES requests (id) ON DELETE CASCADE,
@@ -221,6 +224,22 @@ CREATE TABLE adjustments (
     delta_nusd INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX adjustments_by_request ON adjustments (request);
+
+-- What imports know of their calls, to tell copies from new ones. No foreign key: a request that
+-- retention removed must not come back with the next import.
+CREATE TABLE imports (
+    source TEXT NOT NULL,
+    external_id TEXT NOT NULL,
+    request INTEGER NOT NULL,
+    message_id TEXT,
+    provider_request_id TEXT,
+    recorded_model TEXT,
+    calls INTEGER,
+    PRIMARY KEY (source, external_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX imports_by_message ON imports (message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX imports_by_provider_request ON imports (provider_request_id)
+    WHERE provider_request_id IS NOT NULL;
 
 CREATE TABLE outcomes (
     id INTEGER PRIMARY KEY,

@@ -163,10 +163,11 @@ class RollupStore:
             )
 
     def add_adjustment(
-        self, request: RequestRow, provider: str, model: str, delta_nusd: int
+        self, request: RequestRow, provider: str, model: str, delta_nusd: int, **others: int
     ) -> None:
-        """Count a correction on the day of the request that it corrects."""
-        self._add(request, provider, model, cost_nusd=delta_nusd)
+        """Count a correction on the day of the request that it corrects; ``others`` are changes
+        of the rollup's other columns that come with it."""
+        self._add(request, provider, model, cost_nusd=delta_nusd, **others)
 
     def _add(self, request: RequestRow, provider: str, model: str, **values: int) -> None:
         db = self._store.db
