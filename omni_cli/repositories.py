@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 # Only names in signatures: a command that reads one table must not load every domain module.
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from omni_cli.domain.budgets import Budget, BudgetStatus
@@ -72,6 +72,15 @@ class Revision:
     who: str
     reason: str
     fleet: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCalls:
+    """What the ledger holds already: arguments of ``domain.imports.unknown_only``."""
+
+    external_ids: Container[tuple[str, str]]
+    message_ids: Container[tuple[str, str]]
+    ledger_ids: Container[str]
 
 
 class Providers(Protocol):

@@ -83,6 +83,29 @@ class ImportedCall:
 
 
 @dataclass(frozen=True, slots=True)
+class PricedCall:
+    """A call as it enters the ledger.
+
+    Attributes:
+        model: the catalogue's id where the name is known, else the name as recorded.
+        provider: that model's provider, else the recorded one, else "".
+        price: id of the price row that it is charged by, None where there is none.
+        price_state: ``priced``, ``free`` or ``unknown``.
+        cost_nusd, input_cost_nusd: nano-dollars, None where unknown.
+        estimated: tokens or terms that the price depends on are not stated.
+    """
+
+    call: ImportedCall
+    model: str
+    provider: str
+    price: int | None = None
+    price_state: str = "unknown"
+    cost_nusd: int | None = None
+    input_cost_nusd: int | None = None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ImportProblem:
     """Something that could not be read and was left out. ``line`` None: the whole file."""
 

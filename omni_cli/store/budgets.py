@@ -43,7 +43,7 @@ SELECT coalesce(sum(cost), 0) FROM (
     WHERE r.created_at >= :start AND r.created_at < :end AND {scope}
 )
 """
-_ESTIMATED = _SPENT.replace("WHERE", "WHERE a.estimated = 1 AND")
+_ESTIMATED = _SPENT.replace("{scope}", "{scope} AND a.estimated = 1")
 _SCOPE_SQL = {
     "all": ":value = ''",
     "provider": "a.provider = :value",

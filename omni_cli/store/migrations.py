@@ -206,7 +206,8 @@ CREATE TABLE attempts (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attempts_open ON attempts (provider) WHERE state IN ('planned', 'sent');
 CREATE INDEX attempts_estimated ON attempts (request) WHERE estimated = 1;
-CREATE INDEX attempts_unknown ON attempts (request) WHERE cost_nusd IS NULL;
+CREATE INDEX attempts_unknown ON attempts (request)
+    WHERE cost_nusd IS NULL AND state NOT IN ('planned', 'sent');
 
 CREATE TABLE decisions (
     request INTEGER PRIMARY KEY REFERENCES requests (id) ON DELETE CASCADE,
@@ -394,7 +395,44 @@ def _run_script(db: "Database", script: str) -> None:
             db.conn.execute(statement)
 
 
-STEPS = (_step_1,)
+#: Latencies by everything that a report can be cut by; rollup_latency alone is small enough to
+#: be read for every report by model.
+_LATENCY_SCOPE = """
+CREATE TABLE rollup_latency_scope (
+    day INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    org TEXT NOT NULL,
+    key TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    role TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    task TEXT NOT NULL,
+    bucket INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    PRIMARY KEY (day, source, org, key, provider, model, role, agent, task, bucket)
+) STRICT, WITHOUT ROWID
+"""
+_ROLLUP_COLUMNS = """
+ALTER TABLE attempts ADD COLUMN input_cost_nusd INTEGER;
+ALTER TABLE rollup_day ADD COLUMN compared_calls INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollup_day ADD COLUMN unanswered_nusd INTEGER NOT NULL DEFAULT 0
+"""
+
+
+def _step_2(db: "Database") -> None:
+    """Rollups that can be rebuilt: each gets a table to be built in (``_next``) and one for what
+    retention has removed from the ledger (``_archive``)."""
+    _run_script(db, _ROLLUP_COLUMNS + ";" + _LATENCY_SCOPE)
+    for table in ("rollup_day", "rollup_hour", "rollup_latency", "rollup_latency_scope"):
+        (sql,) = db.conn.execute(
+            "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+        ).fetchone()
+        for suffix in ("_next", "_archive"):
+            db.conn.execute(sql.replace(table, table + suffix, 1))
+
+
+STEPS = (_step_1, _step_2)
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)
 

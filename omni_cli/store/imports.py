@@ -1,0 +1,257 @@
+"""Imported calls: which are known already, and their rows in the ledger."""
+
+import hashlib
+import sqlite3
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.ids import RANDOM_BITS, make_id
+from omni_cli.domain.imports import ImportedCall, PricedCall
+from omni_cli.domain.ledger import AttemptEnd, AttemptRow, AttemptState, RequestRow
+from omni_cli.repositories import KnownCalls
+from omni_cli.store.budgets import BudgetStore
+from omni_cli.store.connection import Store
+from omni_cli.store.ledger import TOKEN_COLUMNS, LedgerStore
+from omni_cli.store.rollups import RollupStore
+
+_DAY_MS = 86_400_000
+_STATES: dict[str | None, AttemptState] = {"failure": "failed", "cancelled": "cancelled"}
+_NAMES = ", ".join(TOKEN_COLUMNS)
+_MARKS = ", ".join(f":{name}" for name in TOKEN_COLUMNS)
+_SET_TOKENS = ", ".join(f"{name} = :{name}" for name in TOKEN_COLUMNS)
+
+_ADD_REQUEST = f"""
+INSERT INTO requests (id, created_at, settled_at, state, source, agent, model, provider, attempts,
+    {_NAMES}, price_state, cost_nusd, estimated, latency_ms)
+VALUES (:id, :created_at, :created_at, :state, 'import', :agent, :model, :provider, 1,
+    {_MARKS}, :price_state, :cost_nusd, :estimated, :latency_ms)
+"""  # noqa: S608  # column names only
+_ADD_ATTEMPT = f"""
+INSERT INTO attempts (request, n, model, provider, state, started_at, ended_at, {_NAMES}, price,
+    cost_nusd, reported_cost_nusd, estimated, provider_request_id)
+VALUES (:id, 1, :model, :provider, :state, :created_at, :ended_at, {_MARKS}, :price,
+    :cost_nusd, :reported_cost_nusd, :estimated, :provider_request_id)
+"""  # noqa: S608  # column names only
+_ADD_IMPORT = """
+INSERT INTO imports (source, external_id, request, message_id, provider_request_id,
+    recorded_model, calls)
+VALUES (:source, :external_id, :id, :message_id, :request_id, :recorded_model, :calls)
+"""
+_GROW_ATTEMPT = f"""
+UPDATE attempts SET {_SET_TOKENS}, price = :price, cost_nusd = :cost_nusd,
+    reported_cost_nusd = :reported_cost_nusd, estimated = :estimated
+WHERE request = :id AND n = 1
+"""  # noqa: S608  # column names only
+_GROW_REQUEST = f"""
+UPDATE requests SET {_SET_TOKENS}, price_state = :price_state, cost_nusd = :cost_nusd,
+    adjusted_nusd = 0, estimated = :estimated
+WHERE id = :id
+"""  # noqa: S608  # column names only
+_UNDO_ADJUSTMENTS = """
+INSERT INTO adjustments (request, n, at, who, reason, delta_nusd)
+SELECT request, n, :at, :who, 'replaced by a later state of the imported call', -sum(delta_nusd)
+FROM adjustments WHERE request = :id GROUP BY request, n HAVING sum(delta_nusd) <> 0
+"""
+#: Token columns that the day rollup has.
+_ROLLED = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup(Container[Any]):
+    """Asks the store about one key at a time, so that memory does not grow with the ledger."""
+
+    db: sqlite3.Connection
+    sql: str
+    fixed: tuple[str, ...] = ()
+    copies: int = 1
+
+    def __contains__(self, key: object) -> bool:
+        values = key if isinstance(key, tuple) else (key,)
+        found = self.db.execute(self.sql, (*values * self.copies, *self.fixed)).fetchone()
+        return found is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Either(Container[str]):
+    own: frozenset[str]
+    others: _Lookup
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.own or key in self.others
+
+
+class ImportStore:
+    def __init__(
+        self, store: Store, ledger: LedgerStore, rollups: RollupStore, budgets: BudgetStore
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._rollups = rollups
+        self._budgets = budgets
+
+    def known(self, source: str, calls: Sequence[ImportedCall]) -> KnownCalls:
+        """What the ledger holds of these calls' kind; ``calls`` is ordered by time."""
+        db = self._store.db
+        return KnownCalls(
+            external_ids=_Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND external_id = ?"),
+            message_ids=_Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND message_id = ?"),
+            ledger_ids=_Either(
+                self._own_ids(calls),
+                _Lookup(
+                    db,
+                    "SELECT 1 FROM imports WHERE (message_id = ? OR provider_request_id = ?)"
+                    " AND source <> ?",
+                    (source,),
+                    copies=2,
+                ),
+            ),
+        )
+
+    def _own_ids(self, calls: Sequence[ImportedCall]) -> frozenset[str]:
+        """The providers' ids of calls that omni itself made in the same days."""
+        if not any(call.ledger_ids for call in calls):
+            return frozenset()
+        last = max(call.at_ms + call.span_ms for call in calls)
+        rows = self._store.db.execute(
+            "SELECT a.provider_request_id FROM requests r JOIN attempts a ON a.request = r.id"
+            " WHERE r.created_at BETWEEN ? AND ? AND r.source <> 'import'"
+            " AND a.provider_request_id IS NOT NULL",
+            (calls[0].at_ms - _DAY_MS, last + _DAY_MS),
+        )
+        return frozenset(name for (name,) in rows)
+
+    def recorded_tokens(self, calls: Iterable[ImportedCall]) -> dict[tuple[str, str], int]:
+        """(source, external_id) -> all tokens as imported before; calls not imported are left
+        out, and those that retention has removed since."""
+        found: dict[tuple[str, str], int] = {}
+        for call in calls:
+            row = self._store.db.execute(
+                "SELECT r.input_tokens + r.output_tokens FROM imports i"
+                " JOIN requests r ON r.id = i.request WHERE i.source = ? AND i.external_id = ?",
+                (call.source, call.external_id),
+            ).fetchone()
+            if row is not None:
+                found[call.source, call.external_id] = row[0]
+        return found
+
+    def add(self, rows: Iterable[PricedCall]) -> int:
+        """Write new calls with their rollups and budgets in one transaction.
+
+        Returns how many were written: one that another process imported meanwhile is left out.
+        """
+        added = 0
+        with self._store.transaction() as db:
+            known = _Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND external_id = ?")
+            for row in rows:
+                if (row.call.source, row.call.external_id) not in known:
+                    self._add(db, row)
+                    added += 1
+        return added
+
+    def _add(self, db: sqlite3.Connection, row: PricedCall) -> None:
+        call = row.call
+        values = _values(row)
+        state = _STATES.get(call.outcome, "ok")
+        # The middle of a report's day is the same date in nearly every zone, its start is not.
+        created = call.at_ms + call.span_ms // 2
+        values |= {
+            "id": self._free_id(db, call, created),
+            "created_at": created,
+            "ended_at": created + (call.latency_ms or 0),
+            "state": state,
+            "agent": call.agent or call.source,
+            "model": row.model,
+            "provider": row.provider,
+            "latency_ms": call.latency_ms,
+            "provider_request_id": call.message_id or call.provider_request_id,
+            "source": call.source,
+            "external_id": call.external_id,
+            "message_id": call.message_id,
+            "request_id": call.provider_request_id,
+            "recorded_model": call.model,
+            "calls": call.requests,
+        }
+        for sql in (_ADD_REQUEST, _ADD_ATTEMPT, _ADD_IMPORT):
+            db.execute(sql, values)
+        request, attempt = self._row(values["id"])
+        end = AttemptEnd(
+            state=state,
+            ended_at=created,
+            usage=attempt.usage,
+            cost_nusd=row.cost_nusd,
+            input_cost_nusd=row.input_cost_nusd,
+        )
+        self._rollups.add_attempt(request, attempt, end)
+        self._rollups.add_request(request)
+        self._budgets.charge(request, row.provider, row.model, row.cost_nusd or 0)
+
+    def grow(self, rows: Iterable[PricedCall], *, now_ms: int, who: str) -> int:
+        """Bring calls that were imported unfinished to their later state; returns how many."""
+        grown = 0
+        with self._store.transaction() as db:
+            for row in rows:
+                found = db.execute(
+                    "SELECT request FROM imports WHERE source = ? AND external_id = ?",
+                    (row.call.source, row.call.external_id),
+                ).fetchone()
+                if found is not None:
+                    self._grow(db, found[0], row, now_ms, who)
+                    grown += 1
+        return grown
+
+    def _grow(
+        self, db: sqlite3.Connection, request_id: int, row: PricedCall, now_ms: int, who: str
+    ) -> None:
+        before, attempt = self._row(request_id)
+        values = _values(row) | {"id": request_id, "at": now_ms, "who": who}
+        for sql in (_UNDO_ADJUSTMENTS, _GROW_ATTEMPT, _GROW_REQUEST):
+            db.execute(sql, values)
+        old_cost, new_cost = before.total_nusd or 0, row.cost_nusd or 0
+        usage = row.call.usage or Usage()
+        tokens = {
+            name: getattr(usage, name) - getattr(attempt.usage, name)
+            for name in (*_ROLLED, "reasoning_tokens")
+        }
+        failed = attempt.state != "ok"
+        self._rollups.add_adjustment(
+            before,
+            attempt.provider,
+            attempt.model,
+            new_cost - old_cost,
+            **tokens,
+            unknown_attempts=int(row.cost_nusd is None) - int(before.price_state == "unknown"),
+            estimated_attempts=int(row.estimated) - int(before.estimated),
+            estimated_nusd=new_cost * row.estimated - old_cost * before.estimated,
+            failed_nusd=(new_cost - old_cost) * failed,
+        )
+        self._budgets.charge(before, attempt.provider, attempt.model, new_cost - old_cost)
+
+    def _row(self, request_id: int) -> tuple[RequestRow, AttemptRow]:
+        request = self._ledger.get(request_id)
+        if request is None:
+            raise LookupError(request_id)
+        return request, self._ledger.attempts(request_id)[0]
+
+    def _free_id(self, db: sqlite3.Connection, call: ImportedCall, created: int) -> int:
+        """An id at the call's own time; the rows of one report share theirs."""
+        digest = hashlib.blake2b(f"{call.source}\n{call.external_id}".encode(), digest_size=4)
+        bits = int.from_bytes(digest.digest(), "big")
+        while True:
+            candidate = make_id(created, bits % (1 << RANDOM_BITS))
+            if not db.execute("SELECT 1 FROM requests WHERE id = ?", (candidate,)).fetchone():
+                return candidate
+            bits += 1
+
+
+def _values(row: PricedCall) -> dict[str, Any]:
+    usage = replace(row.call.usage or Usage(), estimated=row.estimated)
+    return {
+        **{name: getattr(usage, name) for name in TOKEN_COLUMNS},
+        "price": row.price,
+        "price_state": row.price_state,
+        "cost_nusd": row.cost_nusd,
+        "reported_cost_nusd": row.call.recorded_cost_nusd,
+        "estimated": int(row.estimated),
+    }
