@@ -43,6 +43,7 @@ _END_ATTEMPT = f"""
 UPDATE attempts SET state = :state, ended_at = :ended_at,
     first_at = coalesce(:first_at, first_at), {_SET_TOKENS},
     received_chars = :received_chars, cost_nusd = :cost_nusd,
+    input_cost_nusd = :input_cost_nusd,
     reported_cost_nusd = :reported_cost_nusd, estimated = :estimated,
     http_status = :http_status, provider_request_id = :provider_request_id,
     error_code = :error_code, error_message = :error_message
@@ -165,6 +166,7 @@ class LedgerStore:
                     "first_at": end.first_at,
                     "received_chars": end.received_chars,
                     "cost_nusd": end.cost_nusd,
+                    "input_cost_nusd": end.input_cost_nusd,
                     "reported_cost_nusd": end.usage.reported_cost_nusd,
                     "estimated": int(end.usage.estimated),
                     "http_status": end.http_status,

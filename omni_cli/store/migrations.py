@@ -238,6 +238,7 @@ CREATE TABLE imports (
     calls INTEGER,
     PRIMARY KEY (source, external_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX imports_by_request ON imports (request);
 CREATE INDEX imports_by_message ON imports (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX imports_by_provider_request ON imports (provider_request_id)
     WHERE provider_request_id IS NOT NULL;
