@@ -339,8 +339,9 @@ class App:
         import secrets
 
         from omni_cli.providers.registry import adapter
+        from omni_cli.services.attempts import Target
         from omni_cli.services.chat import ChatService
-        from omni_cli.services.dispatch import Dispatcher, Target
+        from omni_cli.services.dispatch import Dispatcher
 
         def room(request_id: int, target: Target) -> int | None:
             row = self.ledger.get(request_id)
@@ -366,6 +367,7 @@ class App:
                 sleep=time.sleep,
                 rng=random.Random(),
                 room=room,
+                reclaim=self.recovery.run,
                 note=self.note,
             ),
             recovery=self.recovery,

@@ -142,9 +142,12 @@ class ProviderError(OmniError):
         status: HTTP status, or None when there was no answer.
         retry_after_s: seconds the provider asked to wait, or None.
         provider_code: the provider's own error code or type, or None.
+
+    ``reached`` is False where the request cannot have arrived: it cost nothing.
     """
 
     code = "provider_error"
+    reached: bool = True
 
     def __init__(
         self,

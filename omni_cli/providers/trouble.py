@@ -25,10 +25,30 @@ _HINT_PROXY = "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."
 _HINT_TIMEOUT = "Try again, or raise the link's timeout_ms."
 
 
+#: Exceptions raised before the first byte of a request has left.
+_UNSENT = frozenset(
+    {
+        "ConnectError",
+        "ConnectTimeout",
+        "InvalidURL",
+        "LocalProtocolError",
+        "PoolTimeout",
+        "ProxyError",
+        "UnsupportedProtocol",
+    }
+)
+
+
 def fault(exc: BaseException, call: HttpCall, timeout_s: float) -> ProviderError:
     """The typed error of what went wrong between here and the call's host."""
-    host = host_of(call.url) or call.url
     names = {cls.__name__ for cls in type(exc).__mro__}
+    error = _fault(exc, names, call, timeout_s)
+    error.reached = names.isdisjoint(_UNSENT)
+    return error
+
+
+def _fault(exc: BaseException, names: set[str], call: HttpCall, timeout_s: float) -> ProviderError:
+    host = host_of(call.url) or call.url
     if "ConnectTimeout" in names:
         return TimedOut(f"{host} did not accept a connection in time", hint=_HINT_NETWORK)
     if "PoolTimeout" in names:

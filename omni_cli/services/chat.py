@@ -1,9 +1,8 @@
 """One chat: decide, open the ledger row, dispatch, settle, report."""
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, Message, Usage
 from omni_cli.domain.errors import (
@@ -14,15 +13,15 @@ from omni_cli.domain.errors import (
     OmniError,
     UnknownPrice,
 )
-from omni_cli.domain.ids import id_text, make_id
+from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd, RequestRow, RequestState, Source
 from omni_cli.domain.models import Chain
 from omni_cli.domain.preferences import PRIORITIES
-from omni_cli.domain.pricing import usd_string
 from omni_cli.domain.routing import Decision
 from omni_cli.ports import Clock
 from omni_cli.repositories import Assignments, Conversations, Ledger, Models, Providers
-from omni_cli.services.dispatch import Consent, Dispatcher, Progress, Target
+from omni_cli.services.attempts import Consent, Progress, Target
+from omni_cli.services.dispatch import Dispatcher
 from omni_cli.services.names import Names, Selector
 from omni_cli.services.prices import PriceBook, cost_or_none
 from omni_cli.services.recovery import Recovery
@@ -80,7 +79,6 @@ class ChatRun:
 
 class ChatService:
     """Args:
-    room: nano-dollars that the budgets leave for a request at a model, None without budget.
     random_bits: 20 random bits for a new id.
     """
 
@@ -144,11 +142,14 @@ class ChatService:
         if chain is not None:
             return self._chain_plan(job, chain, decision, prices)
         ranked = decision.ranked() if kind != "model" or job.fallback else [decision.model]
+        expected = _expected(decision)
         if kind == "model" and job.fallback:
-            ranked += self._routing.decide(job.request, options).ranked()
+            others = self._routing.decide(job.request, options)
+            ranked += others.ranked()
+            expected = _expected(others) | expected
         names = list(dict.fromkeys(ranked))[: 1 + _AUTO_FALLBACKS]
         targets = [
-            self._target(name, decision, prices, self._retries, self._timeout_ms) for name in names
+            self._target(name, expected, prices, self._retries, self._timeout_ms) for name in names
         ]
         return ChatPlan(job, decision, tuple(targets), Consent())
 
@@ -157,32 +158,31 @@ class ChatService:
     ) -> ChatPlan:
         """The chain's own order counts; links that cannot be called are passed over."""
         eligible = {c.model for c in decision.candidates if c.eligible}
+        expected = _expected(decision)
         targets = [
-            self._target(link.model, decision, prices, link.max_retries, link.timeout_ms)
+            self._target(link.model, expected, prices, link.max_retries, link.timeout_ms)
             for link in chain.links
             if link.model in eligible
         ]
-        first = targets[0].model.id
+        place = {link.model: position for position, link in enumerate(chain.links)}
         decision = replace(
             decision,
-            model=first,
+            model=targets[0].model.id,
             by="chain",
             reason=f"chain {chain.name}, first callable link",
             candidates=tuple(
-                sorted(
-                    decision.candidates,
-                    key=lambda c: (
-                        not c.eligible,
-                        [link.model for link in chain.links].index(c.model),
-                    ),
-                )
+                sorted(decision.candidates, key=lambda c: (not c.eligible, place[c.model]))
             ),
         )
-        spare = self._routing.decide(job.request, replace(job.options, priority="cheap"))
-        extra = [name for name in spare.ranked() if name not in {t.model.id for t in targets}]
-        targets += [
-            self._target(name, spare, prices, self._retries, self._timeout_ms) for name in extra[:1]
-        ]
+        # Named one by one, so that no rule or role comes before the price.
+        others = [m.id for m in self._routing.active_models() if m.id not in place]
+        spare = self._routing.decide(
+            job.request, replace(job.options, priority="cheap", latency_pref="normal"), among=others
+        )
+        if spare.model is not None:
+            targets.append(
+                self._target(spare.model, _expected(spare), prices, self._retries, self._timeout_ms)
+            )
         consent = Consent(chain.max_cost_multiple, chain.allow_free_to_paid)
         return ChatPlan(job, decision, tuple(targets), consent, chain.name)
 
@@ -191,36 +191,37 @@ class ChatService:
         self._recovery.run()
         job = plan.job
         now = self._now()
-        request_id = make_id(now, self._random_bits())
-        conversation = job.conversation
-        document = decision_document(plan.decision)
-        task = plan.decision.task
+        text = json.dumps(decision_document(plan.decision), separators=(",", ":"))
         with self._ledger.unit():
-            if job.keep and conversation is None:
-                conversation = request_id
+            # Two processes may draw the same id in the same millisecond.
+            while not self._ledger.open(request := self._new_request(plan, now), text):
+                pass
+            if job.keep and job.conversation is None:
                 title = job.request.last_user_text.strip().split("\n")[0][:_TITLE_CHARS]
-                self._conversations.create(conversation, at_ms=now, title=title)
-            self._ledger.open(
-                NewRequest(
-                    id=request_id,
-                    created_at=now,
-                    source=job.source,
-                    owner=self._ledger.owner,
-                    org=job.org,
-                    key=job.key,
-                    role=job.options.role or "",
-                    agent=job.options.agent or "",
-                    task=task.task_type,
-                    complexity=task.complexity,
-                    difficulty=task.difficulty,
-                    conversation=conversation,
-                    chain=plan.chain,
-                    external_id=job.external_id,
-                ),
-                json.dumps(document, separators=(",", ":")),
-            )
-        job = replace(job, conversation=conversation)
-        return ChatRun(request_id, replace(plan, job=job), Progress())
+                self._conversations.create(request.id, at_ms=now, title=title)
+        job = replace(job, conversation=request.conversation)
+        return ChatRun(request.id, replace(plan, job=job), Progress())
+
+    def _new_request(self, plan: ChatPlan, now: int) -> NewRequest:
+        job, task = plan.job, plan.decision.task
+        request_id = make_id(now, self._random_bits())
+        starts_conversation = job.keep and job.conversation is None
+        return NewRequest(
+            id=request_id,
+            created_at=now,
+            source=job.source,
+            owner=self._ledger.owner,
+            org=job.org,
+            key=job.key,
+            role=job.options.role or "",
+            agent=job.options.agent or "",
+            task=task.task_type,
+            complexity=task.complexity,
+            difficulty=task.difficulty,
+            conversation=request_id if starts_conversation else job.conversation,
+            chain=plan.chain,
+            external_id=job.external_id,
+        )
 
     def chunks(self, run: ChatRun, *, new_turns: Sequence[Message] = ()) -> Generator[ChatChunk]:
         """The answer as it arrives; the request is settled when this ends, however it ends.
@@ -238,6 +239,9 @@ class ChatService:
         except OmniError as exc:
             refused = isinstance(exc, BudgetExceeded | UnknownPrice) and not run.progress.tries
             self._end(run, started, "refused" if refused else "failed", exc)
+            raise
+        except Exception as exc:
+            self._end(run, started, "failed", OmniError(f"unexpected {type(exc).__name__}"))
             raise
         except BaseException:
             self._end(run, started, "cancelled", Cancelled("interrupted by the user"))
@@ -300,7 +304,7 @@ class ChatService:
     def _target(
         self,
         model_id: str,
-        decision: Decision,
+        expected: Mapping[str, int | None],
         prices: PriceBook,
         max_retries: int,
         timeout_ms: int,
@@ -309,7 +313,6 @@ class ChatService:
         provider = None if model is None else self._providers.get(model.provider)
         if model is None or provider is None:
             raise NotFound(f"{model_id} is not in the fleet", hint="omni models list shows it")
-        expected = {c.model: c.expected_cost_nusd for c in decision.candidates}
         return Target(
             model,
             provider,
@@ -341,60 +344,12 @@ class ChatService:
         return int(self._clock() * 1000)
 
 
+def _expected(decision: Decision) -> dict[str, int | None]:
+    return {c.model: c.expected_cost_nusd for c in decision.candidates}
+
+
 def _auto_options(options: RouteOptions, word: str) -> RouteOptions:
     """``auto:fast`` is a latency preference, ``auto:cheap`` and the like are priorities."""
     if word == "fast":
         return replace(options, latency_pref="fast")
     return replace(options, priority=next(p for p in PRIORITIES if p == word))
-
-
-def result_document(run: ChatRun) -> dict[str, Any]:
-    """What ``omni chat --json`` prints: stable keys, decimal strings, null where unknown."""
-    row, completion = run.row, run.completion
-    usage = row.usage if row is not None else run.progress.usage
-    task = run.plan.decision.task
-
-    def usd(nusd: int | None) -> str | None:
-        return None if nusd is None else usd_string(nusd)
-
-    return {
-        "id": id_text(run.id),
-        "output": completion.text,
-        "model_used": None if row is None else row.model,
-        "task_type": task.task_type,
-        "complexity": task.complexity,
-        "usage": {
-            "input_tokens": usage.input_tokens,
-            "cached_tokens": usage.cached_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-            "reasoning_tokens": usage.reasoning_tokens,
-            "output_tokens": usage.output_tokens,
-        },
-        "cost_usd": None if row is None or row.price_state == "unknown" else usd(row.total_nusd),
-        "premium_cost_usd": None if row is None else usd(row.premium_cost_nusd),
-        "savings_usd": None
-        if row is None or row.price_state == "unknown"
-        else usd(row.savings_nusd),
-        "price_state": None if row is None else row.price_state,
-        "latency_ms": None if row is None else row.latency_ms,
-        "ttft_ms": None if row is None else row.ttft_ms,
-        "finish_reason": completion.finish_reason,
-        "tool_calls": [
-            {"id": call.id, "name": call.name, "arguments": call.arguments}
-            for call in completion.tool_calls
-        ],
-        "attempts": [
-            {
-                "model": attempt.model,
-                "outcome": attempt.outcome,
-                "error": attempt.error,
-                "latency_ms": attempt.latency_ms,
-                "cost_usd": usd(attempt.cost_nusd),
-            }
-            for attempt in run.progress.attempts
-        ],
-        "conversation": None
-        if run.plan.job.conversation is None
-        else id_text(run.plan.job.conversation),
-        "estimated": bool(row and row.estimated),
-    }

@@ -8,7 +8,7 @@ from omni_cli.ports import Clock
 from omni_cli.repositories import Breakers
 
 if TYPE_CHECKING:
-    from omni_cli.services.dispatch import Target
+    from omni_cli.services.attempts import Target
 
 #: A wrong key, spent credit or a dead connection is the whole provider's trouble; anything else
 #: is held against the one model.

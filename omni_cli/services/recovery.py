@@ -4,12 +4,13 @@ What was never sent is released. What was sent is charged: for as much of the an
 written down, else for the input alone. Such figures are marked as estimated.
 """
 
-from omni_cli.domain.chat import Usage
+from dataclasses import replace
+
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow, RequestEnd, RequestRow
 from omni_cli.ports import Clock
 from omni_cli.repositories import Ledger, Models
-from omni_cli.services.dispatch import CHARS_PER_TOKEN, input_cost
 from omni_cli.services.prices import cost_or_none
+from omni_cli.services.settlement import estimated_usage, input_cost, price_state
 
 _LOST = "its process ended before the answer was settled"
 
@@ -21,7 +22,7 @@ class Recovery:
         self._clock = clock
 
     def run(self) -> int:
-        """Close every abandoned request; returns how many there were."""
+        """Close every abandoned request; returns how many this call closed."""
         closed = 0
         for request in self._ledger.abandoned():
             with self._ledger.unit():
@@ -42,25 +43,32 @@ class Recovery:
             elif attempt.state == "sent":
                 self._charge(attempt, now)
         last = attempts[-1] if attempts else None
-        return self._ledger.end_request(
-            request.id,
-            RequestEnd(
-                state="lost",
-                settled_at=now,
-                model=last.model if last else "",
-                provider=last.provider if last else "",
-                error_code="lost",
-                error_message=_LOST,
-            ),
+        end = RequestEnd(
+            state="lost",
+            settled_at=now,
+            model=last.model if last else "",
+            provider=last.provider if last else "",
+            error_code="lost",
+            error_message=_LOST,
         )
+        if last is not None and last.state == "ok" and last.ended_at is not None:
+            # Answered and charged; only the request's own end was not written any more.
+            end = replace(
+                end,
+                state="ok",
+                latency_ms=last.ended_at - request.created_at,
+                ttft_ms=None if last.first_at is None else last.first_at - request.created_at,
+                error_code=None,
+                error_message=None,
+            )
+        return self._ledger.end_request(request.id, end)
 
     def _charge(self, attempt: AttemptRow, now: int) -> None:
         price = None if attempt.price is None else self._models.price_by_id(attempt.price)
-        usage = Usage(
-            input_tokens=attempt.input_estimate,
-            output_tokens=-(-attempt.received_chars // CHARS_PER_TOKEN),
-            estimated=True,
+        usage = estimated_usage(
+            attempt.input_estimate, attempt.received_chars, attempt.output_bound
         )
+        cost = cost_or_none(usage, price)
         self._ledger.end_attempt(
             attempt.request,
             attempt.n,
@@ -70,10 +78,10 @@ class Recovery:
                 usage=usage,
                 first_at=attempt.first_at,
                 received_chars=attempt.received_chars,
-                cost_nusd=cost_or_none(usage, price),
-                input_cost_nusd=input_cost(usage, price),
+                cost_nusd=cost,
+                input_cost_nusd=input_cost(usage, price) if cost else cost,
                 error_code="lost",
                 error_message=_LOST,
             ),
-            priced="unknown" if price is None else price.state,
+            priced=price_state(cost, price),
         )

@@ -16,7 +16,8 @@ from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.pricing import format_usd
-from omni_cli.services.chat import ChatJob, ChatPlan, ChatRun, result_document
+from omni_cli.services.answer import result_document
+from omni_cli.services.chat import ChatJob, ChatPlan, ChatRun
 from omni_cli.services.routing import decision_document
 
 app = typer.Typer(rich_markup_mode=None)

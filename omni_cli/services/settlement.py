@@ -1,0 +1,199 @@
+"""One attempt's answer being received, and its settlement in the ledger."""
+
+from dataclasses import replace
+
+from omni_cli.domain.chat import ChatChunk, CompletionFolder, Usage
+from omni_cli.domain.errors import (
+    Cancelled,
+    ConnectionFailed,
+    Malformed,
+    OmniError,
+    ProviderError,
+    TimedOut,
+)
+from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt
+from omni_cli.domain.pricing import Price, price_lines
+from omni_cli.ports import Clock
+from omni_cli.repositories import Ledger
+from omni_cli.services.attempts import AttemptSummary, Progress, Target
+from omni_cli.services.health import HealthRecorder
+from omni_cli.services.prices import cost_or_none
+
+#: How often a running stream's progress is written down, seconds.
+CHECKPOINT_S = 0.25
+#: Characters a token stands for when a provider sent no counts.
+CHARS_PER_TOKEN = 4
+_MESSAGE_CHARS = 500
+
+
+class Reading:
+    """Takes an attempt's chunks, and settles it by exactly one of ``finish``, ``fail`` and
+    ``stop``; a second one changes nothing in the ledger."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        health: HealthRecorder,
+        clock: Clock,
+        attempt: NewAttempt,
+        target: Target,
+        progress: Progress,
+    ) -> None:
+        self._ledger = ledger
+        self._health = health
+        self._clock = clock
+        self._attempt = attempt
+        self._target = target
+        self._progress = progress
+        self._first_at: int | None = None
+        self._saved_at = 0.0
+        self.folder = CompletionFolder()
+        self.response_id: str | None = None
+        #: Bytes may have left this machine.
+        self.sent = False
+        #: Something was handed out that cannot be taken back.
+        self.shown = False
+
+    def take(self, chunk: ChatChunk) -> None:
+        self.folder.add(chunk)
+        if not chunk.has_content:
+            return
+        now = self._clock()
+        if self._first_at is None:
+            self._first_at = self._progress.first_token_at = int(now * 1000)
+        self.shown = True
+        # The clock may be put back meanwhile: the distance counts, not the direction.
+        if abs(now - self._saved_at) >= CHECKPOINT_S:
+            self._saved_at = now
+            self._ledger.checkpoint(
+                self._attempt.request,
+                self._attempt.n,
+                first_at=self._first_at,
+                received_chars=self.folder.received_chars,
+            )
+
+    def finish(self) -> None:
+        usage = self.folder.usage or self._estimated()
+        self._settle("ok", usage)
+        self._keep(usage)
+        self._health.succeeded(self._target, started_ms=self._attempt.started_at)
+
+    def fail(self, error: ProviderError) -> None:
+        """A refusal in words costs nothing; silence after sending may have cost the input."""
+        silent = isinstance(error, TimedOut | ConnectionFailed | Malformed)
+        usage: Usage | None = None
+        if self.folder.received_chars or self.folder.usage is not None:
+            usage = self._partial()
+        elif silent and error.status is None and error.reached:
+            usage = Usage(input_tokens=self._attempt.input_estimate, estimated=True)
+        self._settle("failed", usage, error)
+        if self.shown:
+            self._keep(usage or Usage())
+        self._health.failed(self._target, error, started_ms=self._attempt.started_at)
+
+    def stop(self, reason: BaseException) -> None:
+        """The caller went away, or something broke that is not the provider's doing."""
+        if isinstance(reason, OmniError):
+            error = reason
+        elif isinstance(reason, Exception):
+            error = OmniError(f"unexpected {type(reason).__name__}")
+        else:
+            error = Cancelled("interrupted by the user")
+        if not self.sent:
+            self._settle("unsent", None, error)
+            return
+        usage = self._partial()
+        self._settle("cancelled" if isinstance(error, Cancelled) else "failed", usage, error)
+        self._keep(usage)
+        self._health.cancelled(self._target, started_ms=self._attempt.started_at)
+
+    def _keep(self, usage: Usage) -> None:
+        self._progress.completion = replace(self.folder.completion(), usage=usage)
+        self._progress.target = self._target
+
+    def _partial(self) -> Usage:
+        """Counts of an answer cut off: the provider's where it sent some, else estimates."""
+        estimate = self._estimated()
+        seen = self.folder.usage
+        if seen is None:
+            return estimate
+        if self.folder.finish_reason is not None:
+            return seen
+        return replace(
+            seen, output_tokens=max(seen.output_tokens, estimate.output_tokens), estimated=True
+        )
+
+    def _estimated(self) -> Usage:
+        return estimated_usage(
+            self._attempt.input_estimate, self.folder.received_chars, self._attempt.output_bound
+        )
+
+    def _settle(
+        self, state: AttemptState, usage: Usage | None, error: OmniError | None = None
+    ) -> None:
+        """``usage`` None: the attempt cannot have cost anything."""
+        price = None if self._target.price is None else self._target.price.price
+        cost = 0 if usage is None else cost_or_none(usage, price)
+        ended = int(self._clock() * 1000)
+        settled = self._ledger.end_attempt(
+            self._attempt.request,
+            self._attempt.n,
+            AttemptEnd(
+                state=state,
+                ended_at=ended,
+                usage=usage or Usage(),
+                first_at=self._first_at,
+                received_chars=self.folder.received_chars,
+                cost_nusd=cost,
+                input_cost_nusd=input_cost(usage, price) if usage and cost else cost,
+                http_status=error.status if isinstance(error, ProviderError) else None,
+                provider_request_id=self.folder.response_id or self.response_id,
+                error_code=None if error is None else error.code,
+                error_message=None if error is None else error.message[:_MESSAGE_CHARS],
+            ),
+            priced=None if usage is None else price_state(cost, price),
+        )
+        if not settled or state == "unsent":
+            return
+        self._progress.attempts.append(
+            AttemptSummary(
+                model=self._target.model.id,
+                outcome=state,
+                error=None if error is None else error.code,
+                latency_ms=ended - self._attempt.started_at,
+                cost_nusd=cost,
+                message="" if error is None else error.message,
+            )
+        )
+
+
+def estimated_usage(input_estimate: int, received_chars: int, output_bound: int | None) -> Usage:
+    """Counts worked out from what was sent and received.
+
+    Never more output than was asked for: a reservation was made for no more.
+    """
+    output = -(-received_chars // CHARS_PER_TOKEN)
+    return Usage(
+        input_tokens=input_estimate,
+        output_tokens=output if output_bound is None else min(output, output_bound),
+        estimated=True,
+    )
+
+
+def price_state(cost: int | None, price: Price | None) -> str:
+    """How a charge is to be read; a price that lacks a rate that was needed is unknown."""
+    return "unknown" if price is None or cost is None else price.state
+
+
+def input_cost(usage: Usage, price: Price | None) -> int | None:
+    """The part of a known cost that is for input, nano-dollars; None where unknown."""
+    if price is None or price.state == "unknown":
+        return None
+    lines = price_lines(usage, price)
+    total = sum(
+        line.cost_usd
+        for line in lines
+        if line.kind.startswith(("input", "cache")) or line.kind == "request"
+    )
+    return int(total * 10**9)
