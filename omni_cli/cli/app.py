@@ -19,6 +19,7 @@ class Root(LazyGroup):
     table: ClassVar[dict[str, Entry]] = {
         "init": _entry("init", "Find keys and local servers, propose a fleet.", "Start"),
         "demo": _entry("demo", "See omni at work on a simulated fleet; no key needed.", "Start"),
+        "dash": _entry("dash", "The fleet alive on one screen; --web in a browser.", "Start"),
         "doctor": _entry("doctor", "Check the installation, and say what to mend.", "Start"),
         "chat": _entry("chat", "Ask the fleet; the right model answers.", "Use"),
         "route": _entry("route", "Which model would answer, and why. Sends nothing.", "Use"),
@@ -30,8 +31,15 @@ class Root(LazyGroup):
         "roles": _entry("roles", "Who does which job.", "Fleet"),
         "rules": _entry("rules", "Conditions that prefer a model.", "Fleet"),
         "chains": _entry("chains", "Failover chains.", "Fleet"),
+        "fleet": Entry(f"{_COMMANDS}deploy:fleet_app", "The fleet as one document.", "Fleet"),
+        "diff": Entry(f"{_COMMANDS}deploy:diff_app", "What changed between two fleets.", "Fleet"),
+        "apply": Entry(f"{_COMMANDS}deploy:apply_app", "Make the fleet equal to a file.", "Fleet"),
+        "rollback": Entry(f"{_COMMANDS}deploy:rollback_app", "Bring a revision back.", "Fleet"),
         "config": _entry("config", "Settings of this user and project.", "Fleet"),
+        "history": _entry("history", "Every change of the fleet, as numbered revisions.", "Fleet"),
+        "audit": _entry("audit", "Who changed what, when, from what to what.", "Fleet"),
         "completion": _entry("completion", "Shell completion for bash, zsh, fish.", "Fleet"),
+        "__complete": Entry(f"{_COMMANDS}completion:words_app", "", "", hidden=True),
     }
 
 
@@ -54,7 +62,13 @@ def root(
 
         sys.stdout.write(f"omni {__version__}\n")
         raise typer.Exit
-    if ctx.invoked_subcommand is None:
+    if ctx.invoked_subcommand is not None:
+        return
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        from omni_cli.cli.commands.dash import run
+
+        run()
+    else:
         sys.stdout.write(ctx.get_help() + "\n")
 
 

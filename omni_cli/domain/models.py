@@ -142,3 +142,8 @@ class Chain:
     links: tuple[ChainLink, ...]
     max_cost_multiple: float | None = 5.0
     allow_free_to_paid: bool = False
+
+
+def fold_alias(name: str) -> str:
+    """Aliases ignore case and treat spaces as dashes: "Claude Sonnet 4" is claude-sonnet-4."""
+    return "-".join(name.lower().split())

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.pricing import Price
 from omni_cli.repositories import Models
 
@@ -41,13 +41,7 @@ def seed(models: Models, catalogue: Catalogue, *, now_ms: int) -> int:
         aliases = tuple(
             a for a in entry.info.aliases if taken.get(a, entry.info.id) == entry.info.id
         )
-        fresh = replace(
-            entry.info,
-            is_system=True,
-            status="standby",
-            aliases=aliases,
-            retired_on=entry.retired_on,
-        )
+        fresh = replace(_system(entry), aliases=aliases)
         touched: frozenset[str] = frozenset()
         if old is not None:
             touched = user_fields.get(old.id, frozenset())
@@ -61,3 +55,17 @@ def seed(models: Models, catalogue: Catalogue, *, now_ms: int) -> int:
             if price not in rows:
                 models.set_price(fresh.id, price, origin="catalogue", now_ms=now_ms)
     return changed
+
+
+def system_models(catalogue: Catalogue) -> dict[str, ModelInfo]:
+    """Every system model by id, as a store has it that nobody touched."""
+    return {
+        entry.info.id: replace(
+            _system(entry), aliases=tuple(sorted(fold_alias(a) for a in entry.info.aliases))
+        )
+        for entry in catalogue.models
+    }
+
+
+def _system(entry: CatalogueEntry) -> ModelInfo:
+    return replace(entry.info, is_system=True, status="standby", retired_on=entry.retired_on)

@@ -10,7 +10,7 @@ from omni_cli.domain.pricing import price_to_json
 from omni_cli.repositories import Assignments, Models, Providers, StoredPrice
 
 #: Fields of a model that a document holds, in this order.
-_MODEL_FIELDS = (
+MODEL_FIELDS = (
     "name",
     "type",
     "context_window",
@@ -102,14 +102,16 @@ def fleet_document(
 
 
 def _model(model: ModelInfo, touched: frozenset[str], price: StoredPrice | None) -> dict[str, Any]:
-    wanted = touched if model.is_system else frozenset(_MODEL_FIELDS) | {"aliases"}
+    wanted = touched if model.is_system else frozenset(MODEL_FIELDS) | {"aliases"}
     fields: dict[str, Any] = {}
-    for name in (*_MODEL_FIELDS, "aliases"):
+    for name in (*MODEL_FIELDS, "aliases"):
         value = getattr(model, name)
         if name not in wanted or value is None or (not value and name not in touched):
             continue
-        if isinstance(value, frozenset | tuple):
+        if isinstance(value, frozenset):
             value = sorted(value)
+        elif isinstance(value, tuple):
+            value = list(value)
         fields[name] = value if isinstance(value, str | int | float | list) else dict(value)
     if price is not None:
         fields["price"] = price_to_json(price.price)

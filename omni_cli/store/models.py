@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from sqlite3 import Row
 
-from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.pricing import Price, PriceState, price_from_json, price_to_json
 from omni_cli.repositories import StoredPrice
 from omni_cli.store.connection import Store
@@ -207,11 +207,6 @@ class ModelStore:
         ):
             found[model] = (*found.get(model, ()), alias)
         return found
-
-
-def fold_alias(name: str) -> str:
-    """Aliases ignore case and treat spaces as dashes: "Claude Sonnet 4" is claude-sonnet-4."""
-    return "-".join(name.lower().split())
 
 
 def _row(model: ModelInfo, now_ms: int, user_fields: Iterable[str]) -> dict[str, object]:

@@ -1,0 +1,161 @@
+"""``omni fleet``, ``omni diff``, ``omni apply``, ``omni rollback``: the fleet as a document."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.render import emit_json, note, out, paint
+from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.services.deploy import Change
+
+fleet_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+diff_app = typer.Typer(rich_markup_mode=None)
+apply_app = typer.Typer(rich_markup_mode=None)
+rollback_app = typer.Typer(rich_markup_mode=None)
+
+
+@fleet_app.callback()
+def fleet() -> None:
+    """The whole fleet as one TOML document, without secrets."""
+
+
+@fleet_app.command("export")
+def export(
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: stdout.")] = None,
+    revision: Annotated[int | None, typer.Option(help="That of a revision, not today's.")] = None,
+) -> None:
+    """Write the fleet as TOML."""
+    with omni() as omni_app:
+        text = omni_app.fleet.document() if revision is None else _revision(omni_app, revision)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    fresh = output.with_name(output.name + ".new")
+    try:
+        fresh.write_text(text, "utf-8")
+        fresh.replace(output)
+    except OSError as exc:
+        raise UsageError(f"cannot write {output}: {exc.strerror}") from exc
+    note(f"written to {output}")
+
+
+@diff_app.command()
+def diff(
+    old: Annotated[str, typer.Argument(help="A revision's number or a TOML file.")],
+    new: Annotated[
+        str | None, typer.Argument(help="The same; left out: the fleet as it is.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What changed between two fleets."""
+    from omni_cli.services.deploy import compare
+
+    with omni() as omni_app:
+        before = _document(omni_app, old)
+        after = omni_app.deploy.current() if new is None else _document(omni_app, new)
+    _show(compare(before, after), as_json=as_json)
+
+
+@apply_app.command("apply")
+def apply(
+    file: Annotated[Path, typer.Argument(help="A TOML document; - reads stdin.")],
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would change.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make the fleet equal to a document."""
+    with omni() as omni_app:
+        document = _document(omni_app, str(file))
+        changes = omni_app.deploy.plan(document)
+        if plan or not changes:
+            _show(changes, as_json=as_json)
+            return
+        if not as_json:
+            _show(changes, as_json=False)
+        if not yes and not _agreed(f"apply {len(changes)} changes?"):
+            raise typer.Exit(1)
+        omni_app.deploy.apply(document, action="fleet.apply", target=str(file))
+        _done(omni_app, changes, as_json=as_json)
+
+
+@rollback_app.command("rollback")
+def rollback(
+    number: Annotated[int, typer.Argument(help="omni history lists revisions.")],
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would change.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Bring back the fleet of a revision; itself a new revision, so it can be undone."""
+    with omni() as omni_app:
+        document = _document(omni_app, str(number))
+        changes = omni_app.deploy.plan(document)
+        if plan or not changes:
+            _show(changes, as_json=as_json)
+            return
+        omni_app.deploy.apply(document, action="fleet.rollback", target=f"revision {number}")
+        _done(omni_app, changes, as_json=as_json)
+
+
+def _done(omni_app: App, changes: list[Change], *, as_json: bool) -> None:
+    newest = omni_app.audit.revisions(limit=1)[0]
+    if as_json:
+        emit_json({"revision": newest.number, "changes": [_plain(change) for change in changes]})
+        return
+    note(
+        f"{len(changes)} changes applied as revision {newest.number}; "
+        f"omni rollback {newest.number - 1} undoes them"
+    )
+
+
+def _document(omni_app: App, source: str) -> dict[str, Any]:
+    import tomllib
+
+    if source.isdigit():
+        text = _revision(omni_app, int(source))
+    else:
+        try:
+            text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise UsageError(f"cannot read {source}: {exc}") from exc
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise UsageError(f"{source} is no TOML: {exc}") from exc
+
+
+def _revision(omni_app: App, number: int) -> str:
+    revision = omni_app.audit.revision(number)
+    if revision is None:
+        raise NotFound(f"no revision {number}", hint="omni history lists them")
+    return revision.fleet
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to ask", hint="--yes applies without asking")
+    return typer.confirm(question, err=True)
+
+
+def _show(changes: list[Change], *, as_json: bool) -> None:
+    if as_json:
+        emit_json({"changes": [_plain(change) for change in changes]})
+        return
+    if not changes:
+        note("no difference")
+    for change in changes:
+        for line in change.lines():
+            style = {"+": "green", "-": "red", "~": "yellow"}.get(line[0])
+            out(paint(line, style) if style else line)  # type: ignore[arg-type]  # one of Style
+
+
+def _plain(change: Change) -> dict[str, Any]:
+    return {
+        "kind": change.kind,
+        "section": change.section,
+        "name": change.name,
+        "before": change.before,
+        "after": change.after,
+    }

@@ -1,0 +1,280 @@
+"""A whole fleet as a document: plan what would change, apply it, go back to a revision.
+
+A document is checked whole before anything is written; applying it is one transaction, one
+audit entry and one revision.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from omni_cli.domain import rules as rule_language
+from omni_cli.domain.errors import OmniError, UsageError
+from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, Role, RoleModel, Rule
+from omni_cli.domain.prices import Price, price_from_json
+from omni_cli.repositories import Assignments, Models, Providers
+from omni_cli.services.fleet import FleetService, check_chain_name, check_link, check_slug
+from omni_cli.services.fleet_document import MODEL_FIELDS, fleet_document
+
+_SECTIONS = ("providers", "models", "roles", "chains", "rules")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a plan. ``kind``: add, change or remove; ``before``/``after`` as documents."""
+
+    kind: str
+    section: str
+    name: str
+    before: Any = None
+    after: Any = None
+
+    def lines(self) -> list[str]:
+        """For a person: the head line, then each field that differs."""
+        mark = {"add": "+", "change": "~", "remove": "-"}[self.kind]
+        head = f"{mark} {self.section.rstrip('s')} {self.name}"
+        if self.kind != "change" or not isinstance(self.before, dict):
+            return [head]
+        keys = sorted({*self.before, *self.after})
+        return [
+            head,
+            *(
+                f"    {key}: {_short(self.before.get(key))} → {_short(self.after.get(key))}"
+                for key in keys
+                if self.before.get(key) != self.after.get(key)
+            ),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A document as values. ``touched``: the fields of each model that the document sets."""
+
+    providers: tuple[Provider, ...]
+    models: tuple[ModelInfo, ...]
+    touched: Mapping[str, frozenset[str]]
+    prices: Mapping[str, Price]
+    roles: tuple[Role, ...]
+    chains: tuple[Chain, ...]
+    rules: tuple[Rule, ...]
+
+
+class DeployService:
+    """Args:
+    catalogue: a system model as the catalogue has it, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: FleetService,
+        providers: Providers,
+        models: Models,
+        assignments: Assignments,
+        catalogue: Callable[[str], ModelInfo | None],
+    ) -> None:
+        self._fleet = fleet
+        self._providers = providers
+        self._models = models
+        self._assignments = assignments
+        self._catalogue = catalogue
+
+    def current(self) -> dict[str, Any]:
+        """The fleet as it is, as a document."""
+        return fleet_document(self._providers, self._models, self._assignments)
+
+    def plan(self, document: Mapping[str, Any]) -> list[Change]:
+        """What applying ``document`` would change. Raises UsageError where it does not fit."""
+        self.parse(document)
+        return compare(self.current(), document)
+
+    def apply(self, document: Mapping[str, Any], *, action: str, target: str) -> list[Change]:
+        """Make the fleet equal to ``document``. Raises UsageError; nothing is written then."""
+        parsed = self.parse(document)
+        before = self.current()
+        changes = compare(before, document)
+        if not changes:
+            return []
+        shown = [line for change in changes for line in change.lines()]
+        with self._fleet.change(action, target, None, shown):
+            self._write(parsed)
+        return changes
+
+    def _write(self, parsed: Parsed) -> None:
+        now = self._fleet.now_ms()
+        kept = {provider.slug for provider in parsed.providers}
+        for provider in self._providers.all():
+            if provider.slug not in kept:
+                self._providers.delete(provider.slug)
+        for provider in parsed.providers:
+            old = self._providers.get(provider.slug)
+            status = provider.status if old is None else old.status
+            self._providers.put(replace(provider, status=status))
+        wanted = {model.id for model in parsed.models}
+        for model in self._models.own():
+            if model.id in wanted:
+                continue
+            original = self._catalogue(model.id) if model.is_system else None
+            if original is None and not model.is_system:
+                self._models.delete(model.id)
+            elif original is not None:
+                self._models.put(original, now_ms=now)
+        for model in parsed.models:
+            self._models.put(model, now_ms=now, user_fields=parsed.touched[model.id])
+        for model_id in self._models.user_prices().keys() - parsed.prices.keys():
+            self._models.drop_prices(model_id, origin="user", now_ms=now)
+        for model_id, price in parsed.prices.items():
+            self._models.set_price(model_id, price, origin="user", now_ms=now)
+        for role in self._assignments.roles():
+            self._assignments.delete_role(role.name)
+        for role in parsed.roles:
+            self._assignments.put_role(role)
+        for chain in self._assignments.chains():
+            self._assignments.delete_chain(chain.name)
+        for chain in parsed.chains:
+            self._assignments.put_chain(chain)
+        for rule in self._assignments.rules():
+            self._assignments.delete_rule(rule.id)
+        for rule in parsed.rules:
+            self._assignments.put_rule(rule)
+
+    def parse(self, document: Mapping[str, Any]) -> Parsed:
+        """Read and check a document.
+
+        Raises:
+            UsageError: an unknown section or field, a value out of range, a model that no
+                provider of the document has; the message names the place.
+        """
+        for section in document:
+            if section not in _SECTIONS:
+                raise UsageError(
+                    f"unknown section [{section}]", hint=f"sections are {', '.join(_SECTIONS)}"
+                )
+        try:
+            providers = tuple(
+                _provider(slug, table) for slug, table in _tables(document, "providers")
+            )
+            slugs = {provider.slug for provider in providers}
+            models, touched, prices = [], {}, {}
+            for model_id, table in _tables(document, "models"):
+                values = dict(table)
+                price = values.pop("price", None)
+                if price is not None:
+                    prices[model_id] = price_from_json(price)
+                models.append(self._model(model_id, values, slugs))
+                touched[model_id] = frozenset(values)
+            known = {model.id for model in models}
+            roles = tuple(_role(name, table) for name, table in _tables(document, "roles"))
+            chains = tuple(_chain(name, table) for name, table in _tables(document, "chains"))
+            rules = tuple(_rule(table) for table in document.get("rules", ()))
+        except (TypeError, ValueError, KeyError, AttributeError) as exc:
+            raise UsageError(
+                f"the document does not fit: {exc}", hint="compare it with: omni fleet export"
+            ) from exc
+        used = {item.model for role in roles for item in role.models}
+        used |= {link.model for chain in chains for link in chain.links}
+        used |= {rule.model for rule in rules}
+        for model_id in sorted(used - known):
+            if self._models.get(model_id) is None:
+                raise UsageError(
+                    f"{model_id} is used by a role, chain or rule and is no known model",
+                    hint=f'add a [models."{model_id}"] table',
+                )
+        return Parsed(providers, tuple(models), touched, prices, roles, chains, rules)
+
+    def _model(self, model_id: str, values: dict[str, Any], slugs: set[str]) -> ModelInfo:
+        base = self._catalogue(model_id)
+        if base is None:
+            provider, _, wire_name = model_id.partition("/")
+            if provider not in slugs:
+                raise UsageError(
+                    f"model {model_id}: no provider {provider!r} in the document",
+                    hint="a model's id is provider/wire-name",
+                )
+            base = ModelInfo(model_id, provider, wire_name, values.get("name", wire_name))
+        unknown = values.keys() - set(MODEL_FIELDS) - {"aliases"}
+        if unknown:
+            raise UsageError(f"model {model_id}: unknown field {sorted(unknown)[0]!r}")
+        shaped: dict[str, Any] = {
+            key: frozenset(value)
+            if key == "badges"
+            else tuple(value)
+            if isinstance(value, list)
+            else value
+            for key, value in values.items()
+        }
+        return replace(base, **shaped)
+
+
+def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """The differences of two documents, section by section, sorted by name."""
+    changes: list[Change] = []
+    for section in _SECTIONS:
+        if section == "rules":
+            old = {_rule_name(rule): rule for rule in before.get("rules", ())}
+            new = {_rule_name(rule): rule for rule in after.get("rules", ())}
+        else:
+            old, new = dict(before.get(section, {})), dict(after.get(section, {}))
+        for name in sorted({*old, *new}):
+            if name not in old:
+                changes.append(Change("add", section, name, None, new[name]))
+            elif name not in new:
+                changes.append(Change("remove", section, name, old[name], None))
+            elif old[name] != new[name]:
+                changes.append(Change("change", section, name, old[name], new[name]))
+    same_rules = not any(change.section == "rules" for change in changes)
+    if same_rules and list(before.get("rules", ())) != list(after.get("rules", ())):
+        changes.append(Change("change", "rules", "order"))
+    return changes
+
+
+def _rule_name(rule: Mapping[str, Any]) -> str:
+    return f"{rule['condition']} → {rule['model']}"
+
+
+def _tables(document: Mapping[str, Any], section: str) -> list[tuple[str, Mapping[str, Any]]]:
+    tables = document.get(section, {})
+    for name, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise UsageError(f"[{section}] {name} is no table")
+    return list(tables.items())
+
+
+def _provider(slug: str, table: Mapping[str, Any]) -> Provider:
+    check_slug("provider", slug)
+    known = {item.name for item in fields(Provider)} - {"slug", "status"}
+    unknown = table.keys() - known
+    if unknown:
+        raise UsageError(f"provider {slug}: unknown field {sorted(unknown)[0]!r}")
+    return Provider(slug=slug, **table)
+
+
+def _role(name: str, table: Mapping[str, Any]) -> Role:
+    check_slug("role", name)
+    models = tuple(RoleModel(item["model"], item["priority"]) for item in table.get("models", ()))
+    return Role(name, table.get("description", ""), models)
+
+
+def _chain(name: str, table: Mapping[str, Any]) -> Chain:
+    check_chain_name(name)
+    links = tuple(ChainLink(**link) for link in table["links"])
+    if not links:
+        raise UsageError(f"chain {name} needs at least one model")
+    for link in links:
+        check_link(link)
+    return Chain(
+        name, links, table.get("max_cost_multiple"), bool(table.get("allow_free_to_paid", False))
+    )
+
+
+def _rule(table: Mapping[str, Any]) -> Rule:
+    try:
+        rule_language.parse(table["condition"])
+    except OmniError as exc:
+        raise UsageError(f"rule {table['condition']!r}: {exc.message}", hint=exc.hint) from exc
+    return Rule(0, table["condition"], table["model"], table["priority"], table["enabled"])
+
+
+def _short(value: Any) -> str:
+    text = "unset" if value is None else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"
