@@ -1,0 +1,62 @@
+"""``omni dash``: the terminal interface, or the same in a browser."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omni_cli.domain.errors import UsageError
+
+app = typer.Typer(rich_markup_mode=None)
+
+_HOST = "127.0.0.1"
+
+
+@app.command()
+def dash(
+    web: Annotated[bool, typer.Option("--web", help="Serve it in a browser instead.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of --web.")] = 8421,
+    theme: Annotated[str | None, typer.Option(help="A theme's name.")] = None,
+    tab: Annotated[str | None, typer.Option(help="Open this tab: fleet, providers...")] = None,
+) -> None:
+    """The fleet alive on one screen."""
+    if web:
+        serve(port, theme, tab)
+        return
+    # A web server's child talks to the browser through Textual's own driver.
+    if "TEXTUAL_DRIVER" not in os.environ and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "omni dash needs a terminal", hint="omni dash --web serves it in a browser"
+        )
+    run(theme, tab)
+
+
+def run(theme: str | None = None, tab: str | None = None) -> None:
+    """Open it on this terminal.
+
+    Raises UsageError: no such theme or tab.
+    """
+    from omni_cli.tui.app import OmniApp
+    from omni_cli.tui.registry import available
+
+    ids = [entry.id for entry in available()]
+    if tab is not None and tab not in ids:
+        raise UsageError(f"no tab {tab!r}", hint=f"one of {', '.join(ids)}")
+    omni_app = OmniApp(cwd=Path.cwd(), theme=theme, tab=tab)
+    if theme is not None and theme not in omni_app.themes:
+        raise UsageError(f"no theme {theme!r}", hint=f"one of {', '.join(sorted(omni_app.themes))}")
+    omni_app.run()
+
+
+def serve(port: int, theme: str | None, tab: str | None) -> None:
+    """Serve it on loopback until interrupted; every browser tab is an omni of its own."""
+    import shlex
+
+    from textual_serve.server import Server
+
+    words = [sys.executable, "-m", "omni_cli", "dash"]
+    words += ["--theme", theme] * (theme is not None)  # type: ignore[list-item]  # None times 0
+    words += ["--tab", tab] * (tab is not None)  # type: ignore[list-item]
+    Server(shlex.join(words), host=_HOST, port=port, title="omni").serve()

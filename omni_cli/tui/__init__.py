@@ -1,0 +1,1 @@
+"""The terminal interface. Nothing here is imported before someone opens it."""

@@ -1,0 +1,244 @@
+"""The application: tabs, jump keys, command palette, themes, and the watch on the store."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher, Footer
+
+from omni_cli import config as settings
+from omni_cli.domain.errors import OmniError
+from omni_cli.ports import Clock
+from omni_cli.tui.data import Loader
+from omni_cli.tui.messages import StoreChanged
+from omni_cli.tui.pane import Pane
+from omni_cli.tui.registry import Tab, available
+from omni_cli.tui.state import UiState
+from omni_cli.tui.theme import DEFAULT, load_themes, shipped_folder
+from omni_cli.tui.widgets.status import StatusLine
+from omni_cli.tui.widgets.tabbar import TabBar
+
+
+class OmniApp(App[None]):
+    """The fleet on one screen.
+
+    Args:
+        env: the environment; decides where files are and which keys there are.
+        clock: seconds since the epoch, UTC.
+        cwd: where to look for a project's settings.
+        theme: a theme's name, instead of the remembered one.
+        tab: the id of the tab to open, instead of the remembered one.
+    """
+
+    TITLE = "omni"
+    CSS_PATH = "omni.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012  # as the base class declares it
+        (0, "-narrow"),
+        (100, "-normal"),
+        (150, "-wide"),
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "help", "Help", key_display="?"),
+        Binding("ctrl+t", "next_theme", "Theme", show=False),
+        Binding("f5", "reload", "Reload", show=False),
+        Binding("right_square_bracket", "step(1)", "Next tab", show=False, key_display="]"),
+        Binding("left_square_bracket", "step(-1)", "Previous tab", show=False, key_display="["),
+        Binding("q", "quit", "Quit", show=True),
+    ]
+
+    def __init__(
+        self,
+        env: Mapping[str, str] | None = None,
+        *,
+        clock: Clock = time.time,
+        cwd: Path | None = None,
+        theme: str | None = None,
+        tab: str | None = None,
+    ) -> None:
+        super().__init__()
+        env = os.environ if env is None else env
+        self.loader = Loader(env, clock=clock, cwd=cwd)
+        self._paths = settings.paths(env)
+        self.ui = UiState(self._paths.data)
+        self.tabs: tuple[Tab, ...] = available()
+        kept = self.ui.of("app")
+        self.themes, self._theme_trouble = load_themes([shipped_folder(), self._paths.themes])
+        for name in list(self.available_themes):
+            self.unregister_theme(name)
+        for found in self.themes.values():
+            self.register_theme(found.theme)
+        wanted = theme or kept.get("theme")
+        self.theme = wanted if wanted in self.themes else _usual_theme(env)
+        self._first = tab or kept.get("tab")
+
+    # --- layout ------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        yield StatusLine(self.loader)
+        yield TabBar(self.tabs)
+        yield ContentSwitcher()
+        yield Footer(compact=True)
+
+    async def on_mount(self) -> None:
+        ids = [tab.id for tab in self.tabs]
+        first = self._first
+        await self.open_tab(first if first in ids else ids[0])
+        for line in self._theme_trouble:
+            self.notify(line, title="Theme left out", severity="warning")
+        self.theme_changed_signal.subscribe(self, self._theme_changed)
+        self.loader.watch(self._tell_changed)
+
+    async def open_tab(self, name: str) -> None:
+        """Show a tab, made on first use."""
+        switcher = self.query_one(ContentSwitcher)
+        pane = self._pane(name)
+        if pane is None:
+            tab = next(tab for tab in self.tabs if tab.id == name)
+            pane = tab.load()(self.loader, id=name)
+            await switcher.mount(pane)
+            pane.recall(self.ui.of(name))
+        switcher.current = name
+        self.query_one(TabBar).active = name
+        pane.opened()
+        entry = pane.entry()
+        self.screen.set_focus(entry)
+
+    def _tell_changed(self) -> None:
+        self.post_message(StoreChanged())
+
+    def _pane(self, name: str) -> Pane[Any] | None:
+        for pane in self.query(Pane):
+            if pane.id == name:
+                return pane
+        return None
+
+    @property
+    def pane(self) -> Pane[Any] | None:
+        """The one to be seen."""
+        current = self.query_one(ContentSwitcher).current
+        return None if current is None else self._pane(current)
+
+    def is_pane_active(self, pane: Pane[Any]) -> bool:
+        return self.query_one(ContentSwitcher).current == pane.id
+
+    # --- news --------------------------------------------------------------------------------
+
+    @on(StoreChanged)
+    def store_changed(self) -> None:
+        """Let everything that is shown be read again."""
+        base = self.screen_stack[0]
+        base.query_one(StatusLine).refresh_data()
+        for pane in base.query(Pane):
+            pane.changed()
+        for screen in self.screen_stack[1:]:
+            again = getattr(screen, "refresh_data", None)
+            if again is not None:
+                again()
+
+    def complain(self, error: OmniError) -> None:
+        """Show an error and what to do about it."""
+        text = error.message + (f"\n{error.hint}" if error.hint else "")
+        self.notify(text, title=error.code.replace("_", " "), severity="error", markup=False)
+
+    # --- actions -----------------------------------------------------------------------------
+
+    @on(TabBar.Chosen)
+    async def _chosen(self, event: TabBar.Chosen) -> None:
+        await self.action_tab(event.tab)
+
+    async def action_tab(self, name: str) -> None:
+        if len(self.screen_stack) == 1 and any(tab.id == name for tab in self.tabs):
+            await self.open_tab(name)
+
+    async def action_step(self, by: int) -> None:
+        """To the tab after or before this one, round and round."""
+        ids = [tab.id for tab in self.tabs]
+        at = ids.index(self.query_one(TabBar).active)
+        await self.action_tab(ids[(at + by) % len(ids)])
+
+    def action_reload(self) -> None:
+        self.loader.touch()
+        self.store_changed()
+
+    def action_next_theme(self) -> None:
+        names = sorted(self.themes)
+        self.theme = names[(names.index(self.theme) + 1) % len(names)]
+        self.notify(self.themes[self.theme].title, title="Theme", timeout=2)
+
+    def action_help(self) -> None:
+        from omni_cli.tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.tabs, self.pane))
+
+    async def on_key(self, event: Any) -> None:
+        """Jump keys: only what no focused widget wanted arrives here."""
+        if len(self.screen_stack) > 1:
+            return
+        for tab in self.tabs:
+            if event.character == tab.key:
+                event.stop()
+                await self.open_tab(tab.id)
+                return
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:  # noqa: ARG002  # Textual's signature
+        """Every action by name: this tab's, then the app's."""
+        pane = self.pane
+        if pane is not None:
+            for action, title, key in pane.palette():
+                said = f"{pane.id}: {key}" if key else f"{pane.id}"
+                yield SystemCommand(title, said, _runner(pane, action))
+        for tab in self.tabs:
+            yield SystemCommand(f"Go to {tab.title}", f"{tab.about} ({tab.key})", self._goer(tab))
+        for name, found in sorted(self.themes.items()):
+            yield SystemCommand(f"Theme: {found.title}", found.source, self._dresser(name))
+        yield SystemCommand("Reload", "read everything again (F5)", self.action_reload)
+        yield SystemCommand("Help", "all keys (?)", self.action_help)
+        yield SystemCommand("Quit", "leave omni (q)", self.action_quit)
+
+    def _goer(self, tab: Tab) -> Any:
+        return lambda: self.run_worker(self.open_tab(tab.id), group="go")
+
+    def _dresser(self, name: str) -> Any:
+        def dress() -> None:
+            self.theme = name
+
+        return dress
+
+    def _theme_changed(self, _: object) -> None:
+        self._save()
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        self.ui.keep("app", {"theme": self.theme, "tab": self.query_one(TabBar).active})
+        for pane in self.query(Pane):
+            if pane.id is not None:
+                self.ui.keep(pane.id, pane.remember())
+        # Comforts only: a full disk must not keep anyone from leaving.
+        with contextlib.suppress(OSError):
+            self.ui.save()
+
+    async def on_unmount(self) -> None:
+        self.loader.close()
+
+    async def action_quit(self) -> None:
+        self._save()
+        self.exit()
+
+
+def _runner(pane: Pane[Any], action: str) -> Any:
+    return lambda: pane.run_worker(pane.run_action(action), group="palette")
+
+
+def _usual_theme(env: Mapping[str, str]) -> str:
+    """The terminal's own colours where it has only 16 of them."""
+    few = env.get("TERM") in ("linux", "xterm", "vt100", "screen", "ansi")
+    return "terminal" if few and not env.get("COLORTERM") else DEFAULT

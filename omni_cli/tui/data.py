@@ -1,0 +1,136 @@
+"""What screens read and write through: sessions for worker threads, and a watch on the store.
+
+A session is one ``bootstrap.App`` with its own connection, used by one thread at a time. It is
+kept for the next worker; when the store has changed meanwhile, what it remembers of the fleet is
+forgotten first.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.errors import OmniError
+from omni_cli.domain.periods import local_day
+from omni_cli.ports import Clock
+
+#: How often the store is asked whether anything changed, seconds. The question costs some 20 µs.
+POLL_S = 1.0
+#: Whatever happens, look again after so many polls: breakers reopen and health fades with time.
+_POLLS_A_REFRESH = 60
+#: What an App caches that another process may have changed.
+_STALE = ("routing", "chat", "names", "fleet", "tester", "browser", "_stored_keys", "config")
+
+Value = TypeVar("Value")
+
+
+class Loader:
+    """
+    Args:
+        env: the environment, as of ``bootstrap.App``.
+        clock: seconds since the epoch, UTC.
+        cwd: where to look for a project's settings.
+    """
+
+    def __init__(self, env: Mapping[str, str], *, clock: Clock, cwd: Path | None = None) -> None:
+        self._env = env
+        self._clock = clock
+        self._cwd = cwd
+        self._lock = threading.Lock()
+        self._idle: list[tuple[int, App]] = []
+        self._generation = 0
+        self._closed = False
+        self._memo: dict[str, tuple[tuple[int, int], object]] = {}
+        self._watch: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return self._env
+
+    def now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    def new_session(self) -> App:
+        """A session of one's own, to be closed by the caller: for work that lasts."""
+        return App(self._env, clock=self._clock, cwd=self._cwd)
+
+    @contextmanager
+    def session(self) -> Iterator[App]:
+        """Borrow a session; call from worker threads only: it reads and writes files."""
+        with self._lock:
+            generation, app = self._idle.pop() if self._idle else (self._generation, None)
+            current = self._generation
+        if app is None:
+            app = self.new_session()
+        elif generation != current:
+            for name in _STALE:
+                app.__dict__.pop(name, None)
+        try:
+            yield app
+        finally:
+            with self._lock:
+                keep = not self._closed
+                if keep:
+                    self._idle.append((current, app))
+            if not keep:
+                app.close()
+
+    def memo(self, name: str, omni: App, read: Callable[[App], Value]) -> Value:
+        """``read(omni)``, or what it gave last time if nothing has changed in this minute.
+
+        Several panes show the same overview: one of them pays for it.
+        """
+        stamp = (self._generation, self.now_ms() // 60_000)
+        with self._lock:
+            found = self._memo.get(name)
+        if found is not None and found[0] == stamp:
+            return found[1]  # type: ignore[return-value]  # one name, one type of value
+        value = read(omni)
+        with self._lock:
+            self._memo[name] = (stamp, value)
+        return value
+
+    def touch(self) -> None:
+        """Something was written: sessions forget what they remember of the fleet."""
+        with self._lock:
+            self._generation += 1
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Start a thread that calls ``changed`` whenever anyone has written to the store."""
+        self._watch = threading.Thread(
+            target=self._look, args=(changed,), name="store watch", daemon=True
+        )
+        self._watch.start()
+
+    def _look(self, changed: Callable[[], None]) -> None:
+        # Never writes, so that every commit of any other connection counts as news.
+        try:
+            eye = self.new_session()
+            seen, zone = eye.store.data_version(), eye.zone
+        except OmniError:
+            return  # the panes show why the store does not open
+        day = local_day(self.now_ms(), zone)
+        quiet = 0
+        with eye:
+            while not self._stop.wait(POLL_S):
+                quiet += 1
+                version, today = eye.store.data_version(), local_day(self.now_ms(), zone)
+                if version == seen and today == day and quiet < _POLLS_A_REFRESH:
+                    continue
+                seen, day, quiet = version, today, 0
+                self.touch()
+                changed()
+
+    def close(self) -> None:
+        """End the watch and close idle sessions; borrowed ones close when they come back."""
+        self._stop.set()
+        if self._watch is not None:
+            self._watch.join(timeout=5)
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for _, app in idle:
+            app.close()

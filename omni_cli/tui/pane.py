@@ -1,0 +1,183 @@
+"""The base of every tab.
+
+A pane says what to read (``wanted``, ``load``) and how to show it (``show``). Reading happens in
+a worker thread, showing in the event loop; the base class sees to it that a pane is read when it
+is first shown and again when the store has changed, never twice at once, and never while hidden.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from textual.containers import Container
+from textual.widget import Widget
+from textual.worker import get_current_worker
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.errors import OmniError
+from omni_cli.tui.data import Loader
+
+if TYPE_CHECKING:
+    from omni_cli.tui.app import OmniApp
+
+Shown = TypeVar("Shown")
+Done = TypeVar("Done")
+
+
+class Pane(Container, Generic[Shown]):
+    """Subclass it with the type of what ``load`` returns.
+
+    Attributes:
+        ACTIONS: (action name, title) pairs for the command palette, besides the bindings.
+    """
+
+    DEFAULT_CSS = """
+    Pane { height: 1fr; width: 1fr; }
+    """
+    ACTIONS: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def __init__(self, loader: Loader, *, id: str) -> None:  # noqa: A002  # Textual's own name
+        super().__init__(id=id)
+        self.loader = loader
+        self._reading = False
+        self._again = False
+        self._fresh = False
+
+    @property
+    def omni(self) -> "OmniApp":
+        from omni_cli.tui.app import OmniApp
+
+        assert isinstance(self.app, OmniApp)
+        return self.app
+
+    # --- what a subclass gives ---------------------------------------------------------------
+
+    def wanted(self) -> Any:
+        """What ``load`` needs to know of the widgets: read in the event loop, given to it."""
+        return None
+
+    def load(self, omni: App, wanted: Any) -> Shown:
+        """Read through services; in a worker thread, so touch no widget here.
+
+        Raises OmniError: it is shown in the pane's place, with its hint.
+        """
+        raise NotImplementedError
+
+    def show(self, value: Shown) -> None:
+        """Put into the widgets what was read."""
+        raise NotImplementedError
+
+    def entry(self) -> Widget | None:
+        """The widget that gets the focus when the pane is opened."""
+        return next((w for w in self.query("*") if w.focusable and w.display), None)
+
+    def remember(self) -> dict[str, Any]:
+        """What should survive a restart, as JSON values."""
+        return {}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        """Before the first ``load``, when the widgets are there: take up what was kept."""
+
+    # --- what a subclass calls ---------------------------------------------------------------
+
+    def refresh_data(self) -> None:
+        """Read and show again; while reading is under way, once more after it."""
+        if not self.is_attached:
+            return
+        if self._reading:
+            self._again = True
+            return
+        self._reading = True
+        self._fresh = True
+        wanted = self.wanted()
+        self.run_worker(lambda: self._read(wanted), thread=True, group="read", exit_on_error=False)
+
+    def act(
+        self,
+        work: Callable[[App], Done],
+        done: Callable[[Done], None] | None = None,
+        *,
+        failed: Callable[[OmniError], None] | None = None,
+    ) -> None:
+        """Do ``work`` in a worker thread, then ``done`` with its result here, then read again.
+
+        An OmniError goes to ``failed``, or is shown as a notification with its hint.
+        """
+        self.run_worker(
+            lambda: self._work(work, done, failed), thread=True, group="act", exit_on_error=False
+        )
+
+    def changed(self) -> None:
+        """The app's word that the store has changed."""
+        self._fresh = False
+        if self.display and self.omni.is_pane_active(self):
+            self.refresh_data()
+
+    def opened(self) -> None:
+        """The app's word that this pane is the one to be seen."""
+        if not self._fresh:
+            self.refresh_data()
+
+    def palette(self) -> Iterator[tuple[str, str, str]]:
+        """(action, title, key) of what can be done here."""
+        for binding in self._bindings.key_to_bindings.values():
+            for item in binding:
+                if item.description:
+                    yield item.action, item.tooltip or item.description, item.key
+        for action, title in self.ACTIONS:
+            yield action, title, ""
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _read(self, wanted: Any) -> None:
+        value: Any
+        try:
+            with self.loader.session() as omni:
+                value = self.load(omni, wanted)
+        except OmniError as exc:
+            self._tell(self._failed, exc)
+        else:
+            self._tell(self._loaded, value)
+
+    def _work(
+        self,
+        work: Callable[[App], Done],
+        done: Callable[[Done], None] | None,
+        failed: Callable[[OmniError], None] | None,
+    ) -> None:
+        try:
+            with self.loader.session() as omni:
+                result = work(omni)
+        except OmniError as exc:
+            self._tell(failed or self.omni.complain, exc)
+            return
+        self.loader.touch()
+        if done is not None:
+            self._tell(done, result)
+        self._tell(self.omni.store_changed)
+
+    def _tell(self, what: Callable[..., None], *args: Any) -> None:
+        """Call in the event loop, unless the app is going down meanwhile."""
+        if self.app.is_running and not get_current_worker().is_cancelled:
+            self.app.call_from_thread(what, *args)
+
+    def _loaded(self, value: Shown) -> None:
+        self._reading = False
+        if self.is_attached:
+            self.set_class(False, "-failed")
+            self.show(value)
+        self._next()
+
+    def _failed(self, error: OmniError) -> None:
+        self._reading = False
+        if self.is_attached:
+            self.failed(error)
+        self._next()
+
+    def failed(self, error: OmniError) -> None:
+        """Reading failed. The default tells it as a notification and keeps what was shown."""
+        self.omni.complain(error)
+
+    def _next(self) -> None:
+        if self._again:
+            self._again = False
+            self.refresh_data()

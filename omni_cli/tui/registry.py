@@ -1,0 +1,62 @@
+"""The tabs. A tab whose module does not exist yet is not listed."""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omni_cli.tui.pane import Pane
+
+_SCREENS = "omni_cli.tui.screens."
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """``key`` jumps to it; ``short`` is its title where room is scarce; ``target`` is
+    ``module:Class`` below tui/screens/, a ``Pane``; ``about`` says what it is for."""
+
+    id: str
+    key: str
+    title: str
+    short: str
+    target: str
+    about: str
+
+    def exists(self) -> bool:
+        """Looks for the module's file without importing it."""
+        return importlib.util.find_spec(_SCREENS + self.target.partition(":")[0]) is not None
+
+    def load(self) -> "type[Pane[Any]]":
+        module, _, name = self.target.partition(":")
+        found: type[Pane[Any]] = getattr(import_module(_SCREENS + module), name)
+        return found
+
+
+#: Keys stay the same whichever tabs exist.
+TABS: tuple[Tab, ...] = (
+    Tab("fleet", "1", "Fleet", "Fleet", "fleet:FleetPane", "models at work, ranked"),
+    Tab("providers", "2", "Providers", "Prov", "providers:ProvidersPane", "accounts and health"),
+    Tab("catalogue", "3", "Catalogue", "Catal", "catalogue:CataloguePane", "find and add models"),
+    Tab("failover", "4", "Failover", "Fail", "failover:FailoverPane", "failover chains"),
+    Tab("usage", "5", "Usage", "Usage", "usage:UsagePane", "calls and tokens over time"),
+    Tab("costs", "6", "Costs", "Costs", "costs:CostsPane", "spending and projection"),
+    Tab("budgets", "7", "Budgets", "Budg", "budgets:BudgetsPane", "limits and alerts"),
+    Tab("activity", "8", "Activity", "Activ", "activity:ActivityPane", "requests as they happen"),
+    Tab("chat", "9", "Chat", "Chat", "chat:ChatPane", "try the fleet"),
+    Tab("compare", "0", "Compare", "Comp", "compare:ComparePane", "models side by side"),
+    Tab(
+        "recommendations",
+        "-",
+        "Recommendations",
+        "Recs",
+        "recommendations:RecommendationsPane",
+        "what would save or mend",
+    ),
+)
+
+
+def available(tabs: Sequence[Tab] = TABS) -> tuple[Tab, ...]:
+    """Those whose module exists, in order."""
+    return tuple(tab for tab in tabs if tab.exists())

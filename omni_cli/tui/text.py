@@ -1,0 +1,141 @@
+"""How values read on a screen: signs, bars, money, times. No sign stands without a word."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from omni_cli.domain.pricing import Price, Rate, format_usd
+from omni_cli.tui.overview import Totals
+
+#: Sign and colour variable of a state; the state's word always stands beside it.
+SIGNS: dict[str, tuple[str, str]] = {
+    "healthy": ("●", "$success"),
+    "active": ("●", "$success"),
+    "ok": ("●", "$success"),
+    "warning": ("▲", "$warning"),
+    "degraded": ("▲", "$warning"),
+    "out": ("▲", "$warning"),
+    "pending": ("◌", "$primary"),
+    "error": ("✗", "$error"),
+    "critical": ("✗", "$error"),
+    "failed": ("✗", "$error"),
+    "lost": ("✗", "$error"),
+    "refused": ("✗", "$warning"),
+    "cancelled": ("○", "$warning"),
+    "maintenance": ("◐", "$primary"),
+    "standby": ("○", "$text-muted"),
+    "unknown": ("○", "$text-muted"),
+    "disabled": ("–", "$text-muted"),
+    "off": ("–", "$text-muted"),
+}
+TRENDS: dict[str, tuple[str, str]] = {
+    "improving": ("↗", "$success"),
+    "stable": ("→", "$text-muted"),
+    "declining": ("↘", "$warning"),
+}
+#: First, second, third: sign, words, colour.
+MEDALS: dict[int, tuple[str, str, str]] = {
+    1: ("★1", "first", "bold #d4af37"),
+    2: ("★2", "second", "bold #b4b8bf"),
+    3: ("★3", "third", "bold #c98a5a"),
+}
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """ "94%"; "-" for None."""
+    return "-" if share is None else f"{100 * share:.{digits}f}%"
+
+
+def seconds(ms: float | None) -> str:
+    """A response time: "8.5s", "234ms"; "-" for None."""
+    if ms is None:
+        return "-"
+    return f"{ms / 1000:.1f}s" if ms >= 1000 else f"{ms:.0f}ms"
+
+
+def count(value: int) -> str:
+    """Short: 1,018; 2.4M; 530K."""
+    for size, unit in ((1_000_000_000, "G"), (1_000_000, "M")):
+        if value >= size:
+            return f"{value / size:.1f}{unit}"
+    return f"{value / 1000:.0f}K" if value >= 100_000 else f"{value:,}"
+
+
+def tokens(value: int | None) -> str:
+    """A size in tokens: 200K, 1M; "unknown" for None."""
+    if value is None:
+        return "unknown"
+    for size, unit in ((1_000_000, "M"), (1_000, "K")):
+        if value >= size:
+            return f"{value / size:.1f}".removesuffix(".0") + unit
+    return str(value)
+
+
+def cost(sums: Totals) -> str:
+    """What it cost; "unknown" or "$1.20 + unknown" where some price is unknown."""
+    if not sums.unknown_attempts:
+        return format_usd(sums.cost_nusd)
+    return f"{format_usd(sums.cost_nusd)} + unknown" if sums.cost_nusd else "unknown"
+
+
+def rate(price: Price | None, kind: str) -> str:
+    """US dollars per 1M tokens: "$3.00", "free", "unknown"; "+" where more context costs more."""
+    if price is None or price.state == "unknown":
+        return "unknown"
+    if price.state == "free":
+        return "free"
+    found: Rate | None = getattr(price, kind)
+    return "-" if found is None else dollars(found.base) + ("+" if found.tiers else "")
+
+
+def dollars(amount: Decimal) -> str:
+    """As written down, with two decimals at least: "$0.50", "$0.028"."""
+    whole, _, cents = f"{amount:f}".partition(".")
+    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
+
+
+def bar(share: float, width: int) -> tuple[str, str]:
+    """The filled and the empty part of a bar of ``width`` cells for a share of 0..1."""
+    filled = round(min(max(share, 0.0), 1.0) * width)
+    return "█" * filled, "░" * (width - filled)
+
+
+def spark(values: Sequence[float]) -> str:
+    """A sparkline, one cell a value; nothing is a dot, so that little differs from none."""
+    top = max(values, default=0)
+    return "".join(
+        "·" if not value else _BLOCKS[min(int(value / top * len(_BLOCKS)), len(_BLOCKS) - 1)]
+        for value in values
+    )
+
+
+def change(now: float, before: float) -> tuple[str, str]:
+    """(arrow and percentage, "up" / "down" / ""): against the value before; ("", "") if that is
+    zero."""
+    if not before:
+        return "", ""
+    share = now / before - 1
+    if abs(share) < 0.005:
+        return "= 0%", ""
+    return (f"▲ {share:.0%}", "up") if share > 0 else (f"▼ {-share:.0%}", "down")
+
+
+def clock(at_ms: int, zone: str, *, today_ms: int | None = None) -> str:
+    """The user's time of day; with the date where ``today_ms`` is another day."""
+    local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(zone))
+    if today_ms is None:
+        return local.strftime("%Y-%m-%d %H:%M:%S")
+    today = datetime.fromtimestamp(today_ms / 1000, UTC).astimezone(ZoneInfo(zone))
+    same = local.date() == today.date()
+    return local.strftime("%H:%M:%S" if same else "%m-%d %H:%M")
+
+
+def ago(at_ms: int, now_ms: int) -> str:
+    """ "12 s ago", "3 min ago", "5 h ago", "2 d ago"."""
+    passed = max(now_ms - at_ms, 0) // 1000
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if passed >= size:
+            return f"{passed // size} {unit} ago"
+    return f"{passed} s ago"

@@ -1,0 +1,86 @@
+"""The top line: health of the providers, and today's money."""
+
+from rich.cells import cell_len
+from textual.content import Content
+from textual.widget import Widget
+from textual.worker import get_current_worker
+
+from omni_cli.domain.errors import OmniError
+from omni_cli.tui import text
+from omni_cli.tui.data import Loader
+from omni_cli.tui.overview import Overview, read_overview
+
+#: Above so many providers the bar would fill the line: it counts instead.
+_MOST_SIGNS = 12
+
+
+class StatusLine(Widget):
+    """``omni  [●●●○] 3/4 healthy      today $12.47 ▼ 15% · 1,018 calls · budget 62%``"""
+
+    DEFAULT_CSS = """
+    StatusLine { height: 1; background: $panel; padding: 0 1; }
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        super().__init__()
+        self._loader = loader
+        self._overview: Overview | None = None
+        self._reading = False
+
+    def refresh_data(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self.run_worker(self._read, thread=True, group="status", exit_on_error=False)
+
+    def on_mount(self) -> None:
+        self.refresh_data()
+
+    def _read(self) -> None:
+        found: Overview | None = None
+        try:
+            with self._loader.session() as omni:
+                found = self._loader.memo("overview", omni, read_overview)
+        except OmniError:
+            pass  # the pane below says what is wrong, and what to do
+        if self.app.is_running and not get_current_worker().is_cancelled:
+            self.app.call_from_thread(self._take, found)
+
+    def _take(self, overview: Overview | None) -> None:
+        self._reading = False
+        self._overview = overview
+        self.refresh()
+
+    def render(self) -> Content:
+        view = self._overview
+        left = Content.assemble(("omni", "bold $primary"), "  ")
+        if view is None or not view.providers:
+            return left
+        left += health_bar(view)
+        right = self._today(view)
+        if cell_len((left + right).plain) + 2 > self.size.width:
+            right = self._today(view, short=True)
+        gap = self.size.width - cell_len((left + right).plain)
+        return left + Content(" " * max(gap, 2)) + right
+
+    def _today(self, view: Overview, *, short: bool = False) -> Content:
+        shown = Content.assemble(("today ", "$text-muted"), (text.cost(view.today), "bold"))
+        step, way = text.change(view.today.cost_nusd, view.yesterday.cost_nusd)
+        if step and not short:
+            shown += Content.styled(f" {step}", "$warning" if way == "up" else "$success")
+        shown += Content.styled(f" · {text.count(view.today.calls)} calls", "$text-muted")
+        used = None if view.budget is None else view.budget.used_percent
+        if used is not None and not short:
+            style = "$error" if used >= 100 else "$warning" if used >= 80 else "$text-muted"
+            shown += Content.styled(f" · budget {used:.0f}%", style)
+        return shown
+
+
+def health_bar(view: Overview) -> Content:
+    """``[●●▲○] 2/4 healthy``: one sign a provider in use, then how many are healthy."""
+    states = [card.health.state for card in view.providers if card.health.state != "off"]
+    well = sum(state == "healthy" for state in states)
+    signs = [text.SIGNS[state] for state in states]
+    bar: list[str | tuple[str, str]] = [("[", "$text-muted"), *signs, ("]", "$text-muted"), " "]
+    words = f"{well}/{len(states)} healthy"
+    style = text.SIGNS[view.overall][1]
+    return Content.assemble(*(bar if len(states) <= _MOST_SIGNS else []), (words, style))
