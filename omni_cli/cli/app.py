@@ -27,6 +27,7 @@ class Root(LazyGroup):
         "rate": _entry("rate", "Say how good an answer was; routing learns from it.", "Use"),
         "logs": _entry("logs", "List requests in the ledger.", "Use"),
         "providers": _entry("providers", "Accounts at APIs: add, test, keys.", "Fleet"),
+        "keys": _entry("keys", "API keys: kept in the keyring or an encrypted file.", "Fleet"),
         "models": _entry("models", "Models, prices, aliases; the catalogue.", "Fleet"),
         "roles": _entry("roles", "Who does which job.", "Fleet"),
         "rules": _entry("rules", "Conditions that prefer a model.", "Fleet"),
