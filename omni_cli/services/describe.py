@@ -94,6 +94,7 @@ def model_document(model: ModelInfo, price: StoredPrice | None) -> dict[str, Any
         "is_system": model.is_system,
         "is_default": model.is_default,
         "hidden": model.hidden,
+        "retired_on": model.retired_on,
         "added_at": iso(model.added_at),
         "updated_at": iso(model.updated_at),
     }

@@ -167,8 +167,11 @@ class FleetService:
         for name, value in (("context", model.context_window), ("max output", model.max_output)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} is at least 1 token")
+        connected = {provider.slug for provider in self._providers.all()}
         for alias in model.aliases:
-            taken = [found for found in self._models.find(alias) if found != model.id]
+            # A name of the catalogue is free while its provider is not in the fleet.
+            found = [name for name in self._models.find(alias) if name != model.id]
+            taken = [name for name in found if name.partition("/")[0] in connected]
             if taken:
                 raise UsageError(f"{alias!r} already names {taken[0]}", hint="choose another alias")
         old = self._models.get(model.id)

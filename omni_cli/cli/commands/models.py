@@ -1,0 +1,483 @@
+"""``omni models``: what there is, what it costs, what is at work."""
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import (
+    JsonFlag,
+    complete_catalogue,
+    complete_models,
+    complete_providers,
+    money,
+    numbers,
+    omni,
+    words,
+)
+from omni_cli.cli.render import emit_json, note, out, paint
+from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.services.browse import Filters, Listed
+from omni_cli.services.describe import model_document, price_document, uses_document
+from omni_cli.services.model_changes import (
+    ModelChange,
+    PriceChange,
+    add_model,
+    edit_model,
+    set_price,
+    split_id,
+)
+
+app = typer.Typer(rich_markup_mode=None, help="Models, prices, aliases; the catalogue.")
+
+Model = Annotated[str, typer.Argument(autocompletion=complete_models, help="Id or alias.")]
+Known = Annotated[str, typer.Argument(autocompletion=complete_catalogue, help="Id or alias.")]
+PriceIn = Annotated[str | None, typer.Option("--price-in", help="USD per 1M input tokens.")]
+PriceOut = Annotated[str | None, typer.Option("--price-out", help="USD per 1M output tokens.")]
+PriceCached = Annotated[
+    str | None, typer.Option("--price-cached", help="USD per 1M cached input tokens.")
+]
+PriceWrite = Annotated[
+    str | None, typer.Option("--price-cache-write", help="USD per 1M tokens written to cache.")
+]
+Free = Annotated[bool, typer.Option("--free", help="It costs nothing.")]
+Alias = Annotated[list[str] | None, typer.Option("--alias", help="A short name; repeatable.")]
+Context = Annotated[int | None, typer.Option("--context", help="Context window, tokens.")]
+MaxOutput = Annotated[int | None, typer.Option("--max-output", help="Longest answer, tokens.")]
+Capability = Annotated[
+    list[str] | None,
+    typer.Option("--capability", help="coding, reasoning, creativity, speed: coding=95."),
+]
+Badge = Annotated[
+    list[str] | None,
+    typer.Option("--badge", help="vision, function-calling, json-mode, streaming, reasoning."),
+]
+Parameters = Annotated[float | None, typer.Option("--parameters-b", help="Billions.")]
+Type = Annotated[str | None, typer.Option("--type", help="text, vision or multimodal.")]
+Name = Annotated[str | None, typer.Option("--name", help="The name to show.")]
+Strength = Annotated[list[str] | None, typer.Option("--strength", help="Repeatable.")]
+Recommended = Annotated[
+    list[str] | None, typer.Option("--recommended-for", help="What it is good for; repeatable.")
+]
+Weight = Annotated[
+    list[str] | None, typer.Option("--token-weight", help="Scale of omni's estimate: input=1.1.")
+]
+
+
+@app.command("list")
+def list_(
+    search: Annotated[str | None, typer.Argument(help="Words in id, name or alias.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
+    provider: Annotated[
+        list[str] | None, typer.Option(autocompletion=complete_providers, help="Repeatable.")
+    ] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(help="active, standby or disabled; repeatable.")
+    ] = None,
+    capability: Annotated[
+        list[str] | None, typer.Option(help="A badge or a scored capability; repeatable.")
+    ] = None,
+    kind: Type = None,
+    max_price_in: Annotated[
+        str | None, typer.Option("--max-price-in", help="USD per 1M input tokens.")
+    ] = None,
+    free: Annotated[bool, typer.Option("--free", help="Only what costs nothing.")] = False,
+    quality: Annotated[str | None, typer.Option(help="high, medium or basic.")] = None,
+    speed: Annotated[str | None, typer.Option(help="fast, medium or slow.")] = None,
+    min_context: Annotated[int | None, typer.Option(help="Tokens.")] = None,
+    sort: Annotated[
+        str, typer.Option(help="name, provider, cost, context, quality, speed, popularity.")
+    ] = "provider",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    grid: Annotated[bool, typer.Option("--grid", help="Cards instead of a table.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Models at work; with --all or filters by --status also those that could be.
+
+    Without --all: of your providers, all but those on standby.
+    """
+    for value in status or ():
+        if value not in ("active", "standby", "disabled"):
+            raise UsageError(f"--status is active, standby or disabled, not {value!r}")
+    filters = Filters(
+        providers=provider or (),
+        statuses=status or (() if every else ("active", "disabled")),
+        capabilities=capability or (),
+        type=kind,
+        search=search,
+        max_price_in=money(max_price_in, "--max-price-in"),
+        free=free,
+        quality=quality,
+        speed=speed,
+        min_context=min_context,
+    )
+    with omni() as omni_app:
+        connected = {item.slug for item in omni_app.providers.all()}
+        models = omni_app.models.all() if every else omni_app.models.of_providers(connected)
+        rows = omni_app.browser.find(models, filters, sort)
+        idle = sum(model.status == "standby" for model in models if model.provider in connected)
+    shown = rows[:limit]
+    if as_json:
+        emit_json([_document(row) for row in shown])
+        return
+    if shown:
+        if grid:
+            from omni_cli.cli.model_view import print_grid
+
+            print_grid(shown)
+        else:
+            from omni_cli.cli.model_view import print_table
+
+            print_table(shown, popularity=sort == "popularity")
+    else:
+        note("no model fits")
+    if len(shown) < len(rows):
+        note(f"{len(rows) - len(shown):,} more: without --limit")
+    if not every and not status:
+        if idle:
+            note(f"{idle:,} more of your providers stand by: omni models list --status standby")
+        elif not connected:
+            note("no providers yet: omni init; omni models list --all shows the catalogue")
+
+
+@app.command()
+def show(model: Known, as_json: JsonFlag = False) -> None:
+    """Everything about one model: prices with source and date, scores, who uses it."""
+    with omni() as omni_app:
+        row = omni_app.browser.listed(omni_app.fleet.model(model))
+        uses = omni_app.fleet.uses(row.model.id)
+    if as_json:
+        emit_json(_document(row) | uses_document(uses))
+    else:
+        from omni_cli.cli.model_view import print_model
+
+        print_model(row, uses)
+
+
+@app.command()
+def add(
+    model: Annotated[
+        str, typer.Argument(autocompletion=complete_catalogue, help="PROVIDER/WIRE_NAME")
+    ],
+    alias: Alias = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    price_cached: PriceCached = None,
+    price_cache_write: PriceWrite = None,
+    free: Free = False,
+    context: Context = None,
+    max_output: MaxOutput = None,
+    capability: Capability = None,
+    badge: Badge = None,
+    parameters_b: Parameters = None,
+    kind: Type = None,
+    name: Name = None,
+    strength: Strength = None,
+    recommended_for: Recommended = None,
+    token_weight: Weight = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put a model to work: one from the catalogue, or any other its provider serves.
+
+    Prices are US dollars per 1,000,000 tokens. Without one the cost stays unknown, never zero.
+    """
+    change = _change(
+        name=name,
+        alias=alias,
+        context=context,
+        max_output=max_output,
+        capability=capability,
+        badge=badge,
+        parameters_b=parameters_b,
+        kind=kind,
+        strength=strength,
+        recommended_for=recommended_for,
+        token_weight=token_weight,
+    )
+    price = PriceChange(_rates(price_in, price_out, price_cached, price_cache_write), {}, free)
+    with omni() as omni_app:
+        slugs = [provider.slug for provider in omni_app.providers.all()]
+        if "/" not in model and ":" not in model:
+            found = omni_app.fleet.model(model)  # an alias of the catalogue
+            slug, wire_name = found.provider, found.wire_name
+        else:
+            slug, wire_name = split_id(model, slugs)
+        fresh, new = add_model(omni_app.fleet, omni_app.models, slug, wire_name, change, price)
+        row = omni_app.browser.listed(fresh)
+    if as_json:
+        emit_json(_document(row))
+        return
+    out(f"{'added' if new else 'activated'} {fresh.id}{_price_words(row)}")
+    if row.price is None or row.price.price.state == "unknown":
+        note(
+            "price unknown: its calls are recorded without a cost; "
+            f"omni models price {fresh.id} --price-in USD --price-out USD sets it"
+        )
+
+
+@app.command()
+def edit(
+    model: Known,
+    name: Name = None,
+    alias: Alias = None,
+    context: Context = None,
+    max_output: MaxOutput = None,
+    capability: Capability = None,
+    badge: Badge = None,
+    parameters_b: Parameters = None,
+    kind: Type = None,
+    strength: Strength = None,
+    recommended_for: Recommended = None,
+    token_weight: Weight = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change what is named; updates of the catalogue leave it so."""
+    change = _change(
+        name=name,
+        alias=alias,
+        context=context,
+        max_output=max_output,
+        capability=capability,
+        badge=badge,
+        parameters_b=parameters_b,
+        kind=kind,
+        strength=strength,
+        recommended_for=recommended_for,
+        token_weight=token_weight,
+    )
+    with omni() as omni_app:
+        row = omni_app.browser.listed(edit_model(omni_app.fleet, model, change))
+    if as_json:
+        emit_json(_document(row))
+    else:
+        out(f"changed {row.model.id}")
+
+
+@app.command()
+def activate(model: Known) -> None:
+    """Let the router choose it."""
+    _set_status(model, "active")
+
+
+@app.command()
+def standby(model: Model) -> None:
+    """Keep it ready, but let the router pass it by."""
+    _set_status(model, "standby")
+
+
+@app.command()
+def disable(model: Model) -> None:
+    """Never call it."""
+    _set_status(model, "disabled")
+
+
+@app.command()
+def remove(model: Model) -> None:
+    """Delete a model that you added; hide one of the catalogue (models add brings it back)."""
+    with omni() as omni_app:
+        gone = omni_app.fleet.remove_model(model)
+    out(f"{'hid' if gone.is_system else 'removed'} {gone.id}")
+
+
+@app.command()
+def alias(
+    model: Known,
+    names: Annotated[list[str], typer.Argument(help="Short names.")],
+    drop: Annotated[bool, typer.Option("--remove", help="Take them away.")] = False,
+) -> None:
+    """Give a model short names, or take them away."""
+    with omni() as omni_app:
+        found = omni_app.fleet.model(model)
+        folded = [fold(name) for name in names]
+        if drop:
+            missing = [name for name in folded if name not in found.aliases]
+            if missing:
+                raise NotFound(f"{missing[0]!r} is no alias of {found.id}")
+            aliases = tuple(name for name in found.aliases if name not in folded)
+        else:
+            aliases = tuple(dict.fromkeys((*found.aliases, *folded)))
+        omni_app.fleet.put_model(replace(found, aliases=aliases), set_fields=("aliases",))
+    out(f"{found.id}: {', '.join(aliases) or 'no aliases'}")
+
+
+def fold(name: str) -> str:
+    """As the store keeps aliases: lower case, dashes for spaces."""
+    return "-".join(name.lower().split())
+
+
+@app.command()
+def price(
+    model: Known,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    price_cached: PriceCached = None,
+    price_cache_write: PriceWrite = None,
+    price_reasoning: Annotated[
+        str | None, typer.Option("--price-reasoning", help="USD per 1M reasoning tokens.")
+    ] = None,
+    per_request: Annotated[str | None, typer.Option(help="USD for each request.")] = None,
+    minimum: Annotated[str | None, typer.Option(help="USD that a request costs at least.")] = None,
+    free_requests: Annotated[int | None, typer.Option(min=0, help="Free ones a month.")] = None,
+    free: Free = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Back to the catalogue's price.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show or set what a model costs. Yours wins over the catalogue's, and updates keep it.
+
+    What was charged already stays as it was.
+    """
+    rates = _rates(price_in, price_out, price_cached, price_cache_write, price_reasoning)
+    terms: dict[str, Any] = {}
+    if (fee := money(per_request, "--per-request")) is not None:
+        terms["per_request_usd"] = fee
+    if (least := money(minimum, "--minimum")) is not None:
+        terms["minimum_usd"] = least
+    if free_requests is not None:
+        terms["free_requests_per_month"] = free_requests
+    change = PriceChange(rates, terms, free)
+    if reset and change:
+        raise UsageError("--reset takes no price beside it")
+    with omni() as omni_app:
+        found = omni_app.fleet.model(model)
+        if reset:
+            omni_app.fleet.reset_price(found.id)
+        elif change:
+            set_price(omni_app.fleet, found.id, change)
+        row = omni_app.browser.listed(found)
+    if as_json:
+        emit_json({"model": found.id, **price_document(row.price)})
+    else:
+        out(f"{found.id}{_price_words(row)}")
+
+
+@app.command()
+def update(
+    file: Annotated[
+        Path | None, typer.Option("--file", help="A downloaded data file instead of the network.")
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="A mirror of the data file.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Refresh the catalogue's models and prices. Your own prices and edits stay."""
+    if file is not None and url is not None:
+        raise UsageError("--file and --url exclude each other")
+    with omni() as omni_app:
+        report = omni_app.update_catalogue(file, url)
+    if as_json:
+        emit_json(report)
+        return
+    out(
+        f"catalogue of {report['checked']}: {report['models']:,} models, "
+        f"{len(report['added'])} new, {len(report['repriced'])} with another price"
+    )
+    for model_id in report["added"]:
+        out(f"  new      {model_id}")
+    for model_id in report["repriced"]:
+        out(f"  price    {model_id}")
+
+
+@app.command()
+def compare(
+    models: Annotated[list[str], typer.Argument(autocompletion=complete_catalogue)],
+    as_json: JsonFlag = False,
+) -> None:
+    """Facts and prices side by side. Calls nothing; omni compare asks them."""
+    with omni() as omni_app:
+        rows = [omni_app.browser.listed(omni_app.fleet.model(name)) for name in models]
+    if len({row.model.id for row in rows}) < 2:
+        raise UsageError("name two models or more")
+    if as_json:
+        emit_json([_document(row) for row in rows])
+    else:
+        from omni_cli.cli.model_view import print_comparison
+
+        print_comparison(rows)
+
+
+def _document(row: Listed) -> dict[str, Any]:
+    return model_document(row.model, row.price) | {
+        "quality": None if row.quality is None else round(row.quality, 4),
+        "quality_class": row.quality_class,
+        "speed_class": row.speed_class,
+        "latency_ms": None if row.latency_ms is None else round(row.latency_ms),
+        "calls": row.calls,
+    }
+
+
+def _price_words(row: Listed) -> str:
+    from omni_cli.cli.model_view import rate_text
+
+    stored = row.price
+    if stored is None or stored.price.state == "unknown":
+        return ""
+    text = "free"
+    if stored.price.state == "priced":
+        rates = [rate_text(stored.price, kind) for kind in ("input", "output")]
+        text = f"{rates[0]} in, {rates[1]} out per 1M"
+    return paint(f"  {text} ({stored.origin})", "dim")
+
+
+def _set_status(name: str, status: str) -> None:
+    with omni() as omni_app:
+        model = omni_app.fleet.model(name)
+        omni_app.fleet.provider(model.provider)
+        if model.hidden:
+            omni_app.fleet.put_model(replace(model, hidden=False), set_fields=("hidden",))
+        omni_app.fleet.set_status(model.id, status)
+        _warn_retired(omni_app, model.id, status)
+    out(f"{model.id} is {status}")
+
+
+def _warn_retired(omni_app: App, model_id: str, status: str) -> None:
+    model = omni_app.fleet.model(model_id)
+    if model.retired_on and status == "active":
+        note(f"its provider stops serving it on {model.retired_on}; the router leaves it out then")
+
+
+def _rates(
+    price_in: str | None,
+    price_out: str | None,
+    cached: str | None,
+    cache_write: str | None,
+    reasoning: str | None = None,
+) -> dict[str, Decimal]:
+    options = {
+        "input": money(price_in, "--price-in"),
+        "output": money(price_out, "--price-out"),
+        "cached": money(cached, "--price-cached"),
+        "cache_write": money(cache_write, "--price-cache-write"),
+        "reasoning": money(reasoning, "--price-reasoning"),
+    }
+    return {kind: amount for kind, amount in options.items() if amount is not None}
+
+
+def _change(
+    *,
+    name: str | None,
+    alias: list[str] | None,
+    context: int | None,
+    max_output: int | None,
+    capability: list[str] | None,
+    badge: list[str] | None,
+    parameters_b: float | None,
+    kind: str | None,
+    strength: list[str] | None,
+    recommended_for: list[str] | None,
+    token_weight: list[str] | None,
+) -> ModelChange:
+    return ModelChange(
+        name=name,
+        aliases=[fold(text) for text in words(alias)],
+        context_window=context,
+        max_output=max_output,
+        type=kind,
+        badges=words(badge),
+        scores=numbers(capability, "--capability"),
+        parameters_b=parameters_b,
+        strengths=words(strength),
+        recommended_for=words(recommended_for),
+        token_weights=numbers(token_weight, "--token-weight"),
+    )
