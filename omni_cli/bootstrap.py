@@ -201,6 +201,10 @@ class App:
 
         return list_keys(self.paths.data)
 
+    def kept_keys(self) -> Mapping[str, str]:
+        """Whose keys omni keeps, and where: keyring or file. Opens neither."""
+        return self._stored_keys
+
     def has_key(self, provider: Provider) -> bool:
         """Whether a call can be made, without unlocking anything."""
         from omni_cli.keys.sources import usual_variable

@@ -1,17 +1,20 @@
 """What several commands share: opening the app, parsing options, completing names."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.render import note, paint
-from omni_cli.domain.errors import UsageError
+from omni_cli.domain.errors import OmniError, UsageError
+
+if TYPE_CHECKING:
+    from omni_cli.domain.models import ModelInfo
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -40,37 +43,103 @@ def money(text: str | None, option: str) -> Decimal | None:
     return amount
 
 
+def read_key(slug: str) -> str:
+    """An API key from stdin; a terminal is asked without showing it.
+
+    Raises UsageError when there is none.
+    """
+    if sys.stdin.isatty():
+        import getpass
+
+        key = getpass.getpass(f"key of {slug}: ")
+    else:
+        key = sys.stdin.read()
+    if not key.strip():
+        raise UsageError("no key on stdin", hint=f"omni providers key {slug} --stdin < FILE")
+    return key.strip()
+
+
+def words(values: Iterable[str] | None) -> list[str]:
+    """Repeated options, each of which may hold several values with commas between."""
+    return [word.strip() for value in values or () for word in value.split(",") if word.strip()]
+
+
+def numbers(values: Iterable[str] | None, option: str) -> dict[str, float]:
+    """``NAME=NUMBER`` pairs. Raises UsageError on anything else."""
+    found: dict[str, float] = {}
+    for word in words(values):
+        name, equals, text = word.partition("=")
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not equals or not name or number != number or number in (float("inf"), -float("inf")):
+            raise UsageError(f"{option} is written NAME=NUMBER, not {word!r}")
+        found[name.strip()] = number
+    return found
+
+
+def _offer(names: Callable[[App], Iterable[str]], incomplete: str) -> list[str]:
+    """Names for the shell. Pressing Tab makes no store where there is none, and no noise."""
+    try:
+        with App() as app:
+            found = list(names(app)) if app.paths.store.exists() else []
+    except OmniError:
+        return []
+    return [name for name in dict.fromkeys(found) if name.startswith(incomplete)]
+
+
+def _model_names(models: "Iterable[ModelInfo]") -> list[str]:
+    return [name for model in models for name in (model.id, *model.aliases)]
+
+
 def complete_models(incomplete: str) -> list[str]:
-    """Model ids and aliases for the shell."""
-    with App() as app:
-        connected = {provider.slug for provider in app.providers.all()}
-        names = [
-            name
-            for model in app.models.of_providers(connected)
-            for name in (model.id, *model.aliases)
-        ]
-    return [name for name in names if name.startswith(incomplete)]
+    """Ids and aliases of the providers' models: those at work, else all that could be."""
+
+    def names(app: App) -> list[str]:
+        models = app.models.of_providers(provider.slug for provider in app.providers.all())
+        active = _model_names(model for model in models if model.status != "standby")
+        if any(name.startswith(incomplete) for name in active):
+            return active
+        return _model_names(models)
+
+    return _offer(names, incomplete)
+
+
+def complete_catalogue(incomplete: str) -> list[str]:
+    """Ids and aliases of all models that omni knows."""
+    return _offer(lambda app: _model_names(app.models.all(hidden=True)), incomplete)
 
 
 def complete_selectors(incomplete: str) -> list[str]:
-    """What ``-m`` takes: auto, models, roles and chains."""
-    with App() as app:
-        names = ["auto", "auto:cheap", "auto:balanced", "auto:best", "auto:fast"]
-        names += [role.name for role in app.assignments.roles()]
-        names += [chain.name for chain in app.assignments.chains()]
-    return [n for n in names if n.startswith(incomplete)] + complete_models(incomplete)
+    """What ``-m`` takes: auto, roles, chains and models."""
+    kind, colon, name = incomplete.partition(":")
+    if colon and kind in ("role", "chain"):
+        found = complete_roles(name) if kind == "role" else complete_chains(name)
+        return [f"{kind}:{item}" for item in found]
+    autos = ["auto", "auto:cheap", "auto:balanced", "auto:best", "auto:fast"]
+    return [
+        *(text for text in autos if text.startswith(incomplete)),
+        *complete_roles(incomplete),
+        *complete_chains(incomplete),
+        *complete_models(incomplete),
+    ]
 
 
 def complete_roles(incomplete: str) -> list[str]:
-    with App() as app:
-        return [r.name for r in app.assignments.roles() if r.name.startswith(incomplete)]
+    return _offer(lambda app: (role.name for role in app.assignments.roles()), incomplete)
 
 
 def complete_chains(incomplete: str) -> list[str]:
-    with App() as app:
-        return [c.name for c in app.assignments.chains() if c.name.startswith(incomplete)]
+    return _offer(lambda app: (chain.name for chain in app.assignments.chains()), incomplete)
 
 
 def complete_providers(incomplete: str) -> list[str]:
-    with App() as app:
-        return [p.slug for p in app.providers.all() if p.slug.startswith(incomplete)]
+    return _offer(lambda app: (provider.slug for provider in app.providers.all()), incomplete)
+
+
+def complete_settings(incomplete: str) -> list[str]:
+    """``section.name`` of every setting."""
+    from omni_cli.config import known_keys
+
+    return [key for key in known_keys() if key.startswith(incomplete)]

@@ -1,0 +1,101 @@
+"""``omni keys``: API keys by provider, whether or not the provider is in the fleet yet."""
+
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
+from omni_cli.cli.render import emit_json, note, out, table
+from omni_cli.domain.errors import NotFound
+from omni_cli.domain.models import Provider
+
+app = typer.Typer(rich_markup_mode=None, help="API keys: kept in the keyring or an encrypted file.")
+
+
+def complete_slugs(incomplete: str) -> list[str]:
+    presets = [slug for slug in App().presets if slug.startswith(incomplete)]
+    return list(dict.fromkeys([*complete_providers(incomplete), *presets]))
+
+
+Slug = Annotated[str, typer.Argument(autocompletion=complete_slugs, help="The provider.")]
+
+
+@app.command("list")
+def list_(as_json: JsonFlag = False) -> None:
+    """Whose keys there are, and where; masked."""
+    with omni() as omni_app:
+        rows = [row for provider in _all(omni_app) if (row := _row(omni_app, provider))]
+    if as_json:
+        emit_json(rows)
+        return
+    if not rows:
+        note("no keys yet: export OPENAI_API_KEY=..., or omni keys set openai < FILE")
+        return
+    table(
+        ("provider", "where", "key", "in the fleet"),
+        [
+            (
+                row["provider"],
+                row["key"].removeprefix("env:"),
+                row["key_masked"],
+                "yes" if row["in_fleet"] else "no",
+            )
+            for row in rows
+        ],
+    )
+
+
+@app.command("set")
+def set_(slug: Slug) -> None:
+    """Keep a key: read from stdin, or asked for without showing it. Never an argument."""
+    with omni() as omni_app:
+        where = omni_app.keep_key(slug, read_key(slug))
+        there = omni_app.providers.get(slug) is not None
+    out(f"key of {slug} kept in the {'OS keyring' if where == 'keyring' else 'encrypted file'}")
+    if not there:
+        note(f"next: omni providers add {slug}, or omni init")
+
+
+@app.command()
+def delete(slug: Slug) -> None:
+    """Forget a stored key; variables of the environment are yours to unset."""
+    with omni() as omni_app:
+        gone = omni_app.forget_key(slug)
+    if not gone:
+        raise NotFound(f"no key of {slug} is stored", hint="omni keys list shows where keys are")
+    out(f"key of {slug} deleted")
+
+
+@app.command()
+def path() -> None:
+    """The folder of the encrypted file."""
+    with omni() as omni_app:
+        out(str(omni_app.paths.data))
+
+
+def _all(omni_app: App) -> list[Provider]:
+    """The fleet's providers, then known and stored ones that are not in it."""
+    fleet = {provider.slug: provider for provider in omni_app.providers.all()}
+    others = [
+        Provider(preset.slug, preset.name, preset.protocol, preset.base_url)
+        for slug, preset in omni_app.presets.items()
+        if slug not in fleet and preset.auth_method == "api_key"
+    ]
+    known = {*fleet, *(provider.slug for provider in others)}
+    strangers = [
+        Provider(slug, slug, "openai", "") for slug in omni_app.kept_keys() if slug not in known
+    ]
+    return [*fleet.values(), *others, *strangers]
+
+
+def _row(omni_app: App, provider: Provider) -> dict[str, Any] | None:
+    place = omni_app.key_place(provider)
+    if place is None:
+        return None
+    return {
+        "provider": provider.slug,
+        "key": place,
+        "key_masked": omni_app.key_masked(provider),
+        "in_fleet": omni_app.providers.get(provider.slug) is not None,
+    }

@@ -1,0 +1,509 @@
+"""``omni providers``: accounts at APIs, their keys, and whether they answer."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
+from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint, table
+from omni_cli.domain.errors import NotFound, OmniError, UsageError
+from omni_cli.domain.models import AuthMethod, Provider
+from omni_cli.services.describe import provider_document
+
+DEFAULT_SLOTS = 8
+
+app = typer.Typer(rich_markup_mode=None, help="Accounts at APIs: add, test, keys.")
+
+Slug = Annotated[str, typer.Argument(autocompletion=complete_providers, help="The provider.")]
+
+
+def complete_presets(incomplete: str) -> list[str]:
+    return [slug for slug in App().presets if slug.startswith(incomplete)]
+
+
+def complete_protocols(incomplete: str) -> list[str]:
+    from omni_cli.domain.models import PROTOCOLS
+
+    return [name for name in PROTOCOLS if name.startswith(incomplete)]
+
+
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        autocompletion=complete_protocols,
+        help="openai, openai-responses, anthropic, gemini, ollama, clarifai or google-vision.",
+    ),
+]
+BaseUrl = Annotated[str | None, typer.Option("--base-url", help="Where the API is.")]
+Name = Annotated[str | None, typer.Option("--name", help="The name to show.")]
+KeyEnv = Annotated[str | None, typer.Option("--key-env", help="Variable that holds the key.")]
+NoAuth = Annotated[bool, typer.Option("--no-auth", help="It takes no key.")]
+Slots = Annotated[
+    int | None, typer.Option("--max-concurrency", min=1, help="Most calls at a time.")
+]
+Headers = Annotated[
+    list[str] | None, typer.Option("--header", help="NAME=VALUE to send along; repeatable.")
+]
+
+
+@app.command("list")
+def list_(as_json: JsonFlag = False) -> None:
+    """The providers of the fleet."""
+    with omni() as omni_app:
+        rows = [_document(omni_app, provider) for provider in omni_app.providers.all()]
+    if as_json:
+        emit_json(rows)
+        return
+    if not rows:
+        note("no providers yet; omni init finds keys and local servers")
+        note("or: omni providers add openai   (omni providers add --help lists the known ones)")
+        return
+    table(
+        ("provider", "name", "protocol", "status", "key", "models", "base URL"),
+        [
+            (
+                row["slug"],
+                row["name"],
+                row["protocol"],
+                _status(row),
+                key_text(row),
+                f"{row['models_active']}/{row['models_total']}",
+                row["base_url"],
+            )
+            for row in rows
+        ],
+        align=("left", "left", "left", "left", "left", "right"),
+        styles=[None if row["enabled"] else "dim" for row in rows],
+    )
+
+
+@app.command()
+def show(slug: Slug, as_json: JsonFlag = False) -> None:
+    """Everything about one provider."""
+    with omni() as omni_app:
+        provider = omni_app.fleet.provider(slug)
+        row = _document(omni_app, provider, masked=True)
+        row["models"] = [
+            {"id": model.id, "name": model.name, "status": model.status}
+            for model in omni_app.models.all(provider=slug)
+            if model.status != "standby"
+        ]
+        tested = omni_app.providers.last_test(slug)
+        zone = omni_app.zone
+    if as_json:
+        emit_json(row)
+        return
+    simulated = ", simulator" if row["simulated"] else ""
+    out(f"{paint(slug, 'bold')}  {row['name']} ({_status(row)}{simulated})")
+    out(f"  protocol         {row['protocol']}")
+    out(f"  base URL         {row['base_url']}")
+    out(f"  key              {key_text(row)}")
+    out(f"  max concurrency  {row['max_concurrency']}")
+    for name in row["headers"]:
+        out(f"  header           {name}: {provider.headers[name]}")
+    if tested is not None:
+        verdict = row["last_error"] or f"answered in {milliseconds(row['latency_ms'])}"
+        out(f"  last test        {moment(tested[0], zone)}: {verdict}")
+    out(f"  models           {row['models_active']} active of {row['models_total']}")
+    for model in row["models"]:
+        out(f"    {model['id']}  {model['status']}")
+
+
+@app.command()
+def add(
+    slug: Annotated[
+        str,
+        typer.Argument(autocompletion=complete_presets, help="A known one, or a name of yours."),
+    ],
+    protocol: Protocol = None,
+    base_url: BaseUrl = None,
+    key_env: KeyEnv = None,
+    key_stdin: Annotated[
+        bool, typer.Option("--key-stdin", help="Read the key from stdin and store it.")
+    ] = False,
+    no_auth: NoAuth = False,
+    name: Name = None,
+    max_concurrency: Slots = None,
+    header: Headers = None,
+    simulated: Annotated[bool, typer.Option("--simulated", hidden=True)] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Add a provider. Known ones need no more than their name:
+
+    anthropic, openai, google, openrouter, groq, deepseek, moonshot, mistral, perplexity, xai,
+    cerebras, together, zai, clarifai, google-vision, ollama, lmstudio, vllm, llamacpp.
+    """
+    if (key_env is not None) + key_stdin + no_auth > 1:
+        raise UsageError("--key-env, --key-stdin and --no-auth exclude each other")
+    with omni() as omni_app:
+        preset = omni_app.presets.get(slug)
+        if preset is None and (protocol is None or base_url is None):
+            raise UsageError(
+                f"{slug!r} is no provider that omni knows",
+                hint=f"omni providers add {slug} --protocol openai --base-url https://HOST/v1, "
+                f"or one of {', '.join(omni_app.presets)}",
+            )
+        old = omni_app.providers.get(slug)
+        provider = Provider(
+            slug=slug,
+            name=name or (preset.name if preset else slug),
+            protocol=protocol or preset.protocol,  # type: ignore[arg-type,union-attr]  # put_provider checks the one, the guard above the other
+            base_url=base_url or preset.base_url,  # type: ignore[union-attr]
+            auth_method="none" if no_auth else "api_key",
+            key_env=key_env,
+            max_concurrency=max_concurrency or DEFAULT_SLOTS,
+            headers=_headers(header),
+            simulated=simulated,
+        )
+        if not (no_auth or key_env or key_stdin):
+            provider = replace(provider, auth_method=_auth(omni_app, provider))
+        if preset and provider.auth_method == "api_key" and not (key_env or key_stdin):
+            provider = replace(provider, key_env=_variable(omni_app, provider, preset.key_envs))
+        said = {"named": bool(name), "slots": bool(max_concurrency), "key_env": bool(key_env)}
+        if old is not None and not _same(old, provider, **said):
+            raise UsageError(
+                f"{slug} is in the fleet already, with other settings",
+                hint=f"omni providers edit {slug} changes them",
+            )
+        key = read_key(slug) if key_stdin else None
+        if old is None:
+            omni_app.fleet.put_provider(provider)
+        if key is not None:
+            note(f"key kept in the {_place(omni_app.keep_key(slug, key))}")
+        row = _document(omni_app, omni_app.fleet.provider(slug))
+    if as_json:
+        emit_json(row)
+        return
+    out(f"{'kept' if old else 'added'} {slug}: {provider.protocol} at {provider.base_url}")
+    if row["key"] is None and provider.auth_method == "api_key":
+        variable = f"set {provider.key_env}, or: " if provider.key_env else ""
+        note(f"no key yet: {variable}omni providers key {slug} --stdin")
+    elif provider.auth_method == "none" and not no_auth:
+        note("a server on this machine, taken to need no key; else: --key-env or --key-stdin")
+    if provider.auth_method == "api_key" and not provider.base_url.startswith("https://"):
+        _warn_plain(provider)
+    note(f"next: omni providers test {slug}, then omni models list --provider {slug} --all")
+
+
+@app.command()
+def edit(
+    slug: Slug,
+    protocol: Protocol = None,
+    base_url: BaseUrl = None,
+    key_env: KeyEnv = None,
+    no_auth: NoAuth = False,
+    name: Name = None,
+    max_concurrency: Slots = None,
+    header: Headers = None,
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="Drop all headers.")] = False,
+    maintenance: Annotated[
+        bool | None,
+        typer.Option("--maintenance/--no-maintenance", help="Keep requests away for a while."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change what is named; the rest stays."""
+    if key_env is not None and no_auth:
+        raise UsageError("--key-env and --no-auth exclude each other")
+    given: dict[str, Any] = {
+        "protocol": protocol,
+        "base_url": base_url,
+        "key_env": key_env,
+        "name": name,
+        "max_concurrency": max_concurrency,
+    }
+    changes = {field: value for field, value in given.items() if value is not None}
+    if no_auth:
+        changes |= {"auth_method": "none", "key_env": None}
+    elif key_env is not None:
+        changes["auth_method"] = "api_key"
+    with omni() as omni_app:
+        old = omni_app.fleet.provider(slug)
+        if header or no_headers:
+            changes["headers"] = {**({} if no_headers else old.headers), **_headers(header)}
+        if maintenance is not None:
+            changes["status"] = "maintenance" if maintenance else "disconnected"
+        if not changes:
+            raise UsageError("nothing to change", hint="omni providers edit --help lists it")
+        fresh = replace(old, **changes)
+        omni_app.fleet.put_provider(fresh)
+        row = _document(omni_app, fresh)
+    if as_json:
+        emit_json(row)
+    else:
+        out(f"changed {slug}: {', '.join(sorted(changes))}")
+
+
+@app.command()
+def remove(slug: Slug) -> None:
+    """Take a provider out of the fleet, with the models you added to it and its stored key."""
+    with omni() as omni_app:
+        omni_app.fleet.remove_provider(slug)
+        gone = omni_app.forget_key(slug)
+    out(f"removed {slug}" + (f" and its key from the {_place(gone[0])}" if gone else ""))
+
+
+@app.command()
+def enable(slug: Slug) -> None:
+    """Let requests go to a provider again."""
+    _switch(slug, enabled=True)
+
+
+@app.command()
+def disable(slug: Slug) -> None:
+    """Send a provider nothing, without removing it."""
+    _switch(slug, enabled=False)
+
+
+@app.command()
+def key(
+    slug: Slug,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read a new key from stdin.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Forget the stored key.")] = False,
+    show_it: Annotated[bool, typer.Option("--show", help="Show it, masked.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Where a provider's key is; store or forget one. A key is never an argument."""
+    if stdin + delete + show_it > 1:
+        raise UsageError("--stdin, --delete and --show exclude each other")
+    with omni() as omni_app:
+        provider = omni_app.fleet.provider(slug)
+        if stdin:
+            note(f"key kept in the {_place(omni_app.keep_key(slug, read_key(slug)))}")
+            if provider.auth_method == "none":
+                omni_app.fleet.put_provider(replace(provider, auth_method="api_key"))
+        elif delete:
+            gone = omni_app.forget_key(slug)
+            if not gone:
+                raise NotFound(f"no key of {slug} is stored", hint=_unset_hint(omni_app, provider))
+            note(f"deleted from the {_place(gone[0])}")
+        row = _document(omni_app, omni_app.fleet.provider(slug), masked=True)
+    document = {name: row[name] for name in ("slug", "key", "key_masked", "key_env")}
+    if as_json:
+        emit_json(document)
+    else:
+        out(f"{slug}: {key_text(row)}")
+
+
+@app.command("test")
+def ask(
+    slug: Annotated[
+        str | None, typer.Argument(autocompletion=complete_providers, help="The provider.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All enabled ones, at once.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask a provider to list its models: a real call, never billed. Once in 5 s each."""
+    if (slug is None) == (not every):
+        raise UsageError("name a provider, or --all", hint="omni providers list shows them")
+    with omni() as omni_app:
+        if slug is not None:
+            results = [omni_app.tester.test(omni_app.fleet.provider(slug))]
+        else:
+            enabled = [provider for provider in omni_app.providers.all() if provider.enabled]
+            if not enabled:
+                raise NotFound("no provider to test", hint="omni init, or omni providers add SLUG")
+            results = omni_app.tester.test_all(enabled)
+    documents = [
+        {
+            "provider": result.slug,
+            "ok": result.ok,
+            "status": result.status,
+            "latency_ms": result.latency_ms,
+            "models": result.models,
+            "skipped": result.wait_s > 0,
+            "wait_s": round(result.wait_s, 1) or None,
+            "error": None
+            if result.error is None
+            else {
+                "code": result.error.code,
+                "message": result.error.message,
+                "hint": result.error.hint,
+            },
+        }
+        for result in results
+    ]
+    if as_json:
+        emit_json(documents[0] if slug is not None else documents)
+    else:
+        for document in documents:
+            _show_test(document)
+    errors = [r.error for r in results if r.error is not None]
+    if errors:
+        raise typer.Exit(_worst(errors))
+
+
+@app.command()
+def models(
+    slug: Slug,
+    add_them: Annotated[
+        bool, typer.Option("--add", help="Add those that omni does not know, on standby.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """What a provider serves now."""
+    with omni() as omni_app:
+        provider = omni_app.fleet.provider(slug)
+        served = omni_app.tester.listing(provider)
+        known = {model.id: model for model in omni_app.models.all(provider=slug, hidden=True)}
+        rows: list[dict[str, Any]] = [
+            {
+                "id": f"{slug}/{remote.wire_name}",
+                "wire_name": remote.wire_name,
+                "name": remote.name,
+                "known": f"{slug}/{remote.wire_name}" in known,
+                "status": known[f"{slug}/{remote.wire_name}"].status
+                if f"{slug}/{remote.wire_name}" in known
+                else None,
+                "context_window": remote.context_window,
+                "max_output": remote.max_output,
+                "badges": sorted(remote.badges),
+                "prices": dict(remote.prices),
+            }
+            for remote in served
+        ]
+        fresh = [remote for remote in served if f"{slug}/{remote.wire_name}" not in known]
+        if add_them and fresh:
+            from omni_cli.services.setup import add_listed
+
+            add_listed(omni_app.fleet, omni_app.models, provider, fresh, status="standby")
+    if as_json:
+        emit_json(rows)
+        return
+    table(
+        ("model", "name", "context", "status"),
+        [
+            (
+                row["wire_name"],
+                row["name"] or "",
+                "" if row["context_window"] is None else f"{row['context_window']:,}",
+                row["status"] or ("added" if add_them else "new"),
+            )
+            for row in rows
+        ],
+        align=("left", "left", "right"),
+    )
+    if fresh and not add_them:
+        note(
+            f"{len(fresh)} new: omni providers models {slug} --add, or omni models add {slug}/NAME"
+        )
+
+
+def key_text(row: dict[str, Any]) -> str:
+    """Where the key is and how it looks, for a person."""
+    if row["auth_method"] == "none":
+        return "none needed"
+    if row["key"] is None:
+        return "missing"
+    place = str(row["key"]).removeprefix("env:")
+    return f"{place} {row['key_masked']}" if row["key_masked"] else place
+
+
+def _status(row: dict[str, Any]) -> str:
+    """For a person, "disconnected" before any test would be a claim."""
+    if not row["enabled"]:
+        return "disabled"
+    if row["status"] == "disconnected" and row["tested_at"] is None:
+        return "untested"
+    return str(row["status"])
+
+
+def _document(omni_app: App, provider: Provider, *, masked: bool = False) -> dict[str, Any]:
+    """``masked``: also unlock a stored key to show its mask; the environment's is free."""
+    place = omni_app.key_place(provider) if provider.auth_method == "api_key" else None
+    look = place is not None and (masked or place.startswith("env:"))
+    mine = omni_app.models.all(provider=provider.slug)
+    return provider_document(
+        provider,
+        key=place,
+        masked=omni_app.key_masked(provider) if look else None,
+        active=sum(model.status == "active" for model in mine),
+        total=len(mine),
+        tested=omni_app.providers.last_test(provider.slug),
+    )
+
+
+def _auth(omni_app: App, provider: Provider) -> AuthMethod:
+    """Without a word about keys: local servers need none, unless there is one."""
+    preset = omni_app.presets.get(provider.slug)
+    if omni_app.key_place(provider) is not None:
+        return "api_key"
+    if (preset is not None and preset.local) or _is_loopback(provider.base_url):
+        return "none"
+    return "api_key"
+
+
+def _variable(omni_app: App, provider: Provider, names: Sequence[str]) -> str | None:
+    """The preset's variable that is set, else its first."""
+    place = omni_app.key_place(provider) or ""
+    return place.removeprefix("env:") if place.startswith("env:") else next(iter(names), None)
+
+
+def _is_loopback(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _headers(pairs: list[str] | None) -> dict[str, str]:
+    found = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise UsageError("--header is written NAME=VALUE")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _same(old: Provider, new: Provider, *, named: bool, slots: bool, key_env: bool) -> bool:
+    """Adding the same again is no error; changing by accident is. Only what was said counts."""
+    fields = ["protocol", "base_url", "auth_method", "headers"]
+    fields += ["name"] * named + ["max_concurrency"] * slots + ["key_env"] * key_env
+    return all(getattr(old, field) == getattr(new, field) for field in fields)
+
+
+def _switch(slug: str, *, enabled: bool) -> None:
+    with omni() as omni_app:
+        provider = omni_app.fleet.provider(slug)
+        omni_app.fleet.put_provider(replace(provider, enabled=enabled))
+    out(f"{slug} is {'enabled' if enabled else 'disabled'}")
+
+
+def _show_test(row: dict[str, Any]) -> None:
+    slug = str(row["provider"])
+    if row["skipped"]:
+        out(f"{slug:<14} skipped: tested just now, wait {row['wait_s']:g} s ({row['status']})")
+    elif row["ok"]:
+        verdict = paint("ok", "green")
+        out(f"{slug:<14} {verdict} in {milliseconds(row['latency_ms'])}, {row['models']} models")
+    else:
+        out(f"{slug:<14} {paint('failed', 'red')} {row['error']['message']}")
+        if row["error"]["hint"]:
+            note(f"{paint('hint:', 'cyan', sys.stderr)} {row['error']['hint']}")
+
+
+def _worst(errors: Sequence[OmniError]) -> int:
+    """One failure's own code; of several, "providers" unless all are the same."""
+    from omni_cli.cli.exits import PROVIDERS, exit_code
+
+    codes = {exit_code(error) for error in errors}
+    return codes.pop() if len(codes) == 1 else PROVIDERS
+
+
+def _place(where: str) -> str:
+    return "OS keyring" if where == "keyring" else "encrypted file"
+
+
+def _unset_hint(omni_app: App, provider: Provider) -> str:
+    place = omni_app.key_place(provider) or ""
+    return f"unset {place.removeprefix('env:')}" if place.startswith("env:") else ""
+
+
+def _warn_plain(provider: Provider) -> None:
+    if not _is_loopback(provider.base_url):
+        note(f"warning: {provider.base_url} is not encrypted: anyone on the way reads the key")
