@@ -146,6 +146,16 @@ def read_user_file(where: Paths) -> dict[str, dict[str, Any]]:
     return _read(where.config_file)
 
 
+def project_file(cwd: Path) -> Path | None:
+    """The project's settings that hold in this folder, if any."""
+    return next(iter(_project_files(cwd)), None)
+
+
+def read_file(path: Path) -> dict[str, dict[str, Any]]:
+    """One file's settings as written, checked; none where there is no file."""
+    return _read(path)
+
+
 def set_value(where: Paths, key: str, text: str) -> None:
     """Set ``section.name`` in the user's file from text; the write replaces the file whole.
 

@@ -1,0 +1,76 @@
+"""``omni audit``: who changed what, when, from what to what."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.render import emit_json, moment, note, out, paint, table
+from omni_cli.repositories import AuditEntry
+from omni_cli.services.describe import audit_document
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def audit(
+    target: Annotated[
+        str | None, typer.Argument(help="Only of this provider, model, role, chain, rule.")
+    ] = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="At most so many.")] = 20,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check that no entry was changed or taken out.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """The audit log, newest first. Its entries are chained by their hashes."""
+    with omni() as omni_app:
+        if verify:
+            broken = omni_app.audit.first_broken()
+        else:
+            entries = omni_app.audit.entries(limit=limit, target=target)
+        zone = omni_app.zone
+    if verify:
+        if as_json:
+            emit_json({"ok": broken is None, "first_broken": broken})
+        elif broken is None:
+            out(f"{paint('ok', 'green')}  every entry is as it was written")
+        else:
+            out(f"{paint('broken', 'red')}  entry {broken} or the one before it was changed")
+        if broken is not None:
+            raise typer.Exit(1)
+        return
+    if as_json:
+        emit_json([audit_document(entry) for entry in entries])
+        return
+    if not entries:
+        note("nothing was changed yet")
+        return
+    table(
+        ("no", "when", "who", "action", "target", "change"),
+        [
+            (str(e.id), moment(e.at_ms, zone), e.who, e.action, e.target, _difference(e))
+            for e in entries
+        ],
+        align=("right",),
+    )
+
+
+def _difference(entry: AuditEntry) -> str:
+    """What changed, in one line; an object's fields that stayed are left out."""
+    before = None if entry.before is None else json.loads(entry.before)
+    after = None if entry.after is None else json.loads(entry.after)
+    if isinstance(before, dict) and isinstance(after, dict):
+        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        return ", ".join(f"{n}: {_short(before.get(n))} > {_short(after.get(n))}" for n in names)
+    if before is None:
+        return f"new: {_short(after)}"
+    return "gone" if after is None else f"{_short(before)} > {_short(after)}"
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return "nothing"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,0 +1,243 @@
+"""``omni chains``: ordered models that stand in for each other."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from omni_cli.cli.common import JsonFlag, complete_chains, complete_models, omni
+from omni_cli.cli.render import emit_json, note, out, paint, table
+from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.models import Chain, ChainLink
+from omni_cli.services.describe import chain_document
+
+app = typer.Typer(rich_markup_mode=None, help="Failover chains.")
+
+Name = Annotated[str, typer.Argument(autocompletion=complete_chains, help="The chain.")]
+Link = Annotated[
+    str, typer.Argument(autocompletion=complete_models, help="MODEL[:retries=3,timeout_ms=30000]")
+]
+Links = Annotated[
+    list[str],
+    typer.Argument(autocompletion=complete_models, help="MODEL[:retries=3,timeout_ms=30000]"),
+]
+Model = Annotated[str, typer.Argument(autocompletion=complete_models, help="Id or alias.")]
+Multiple = Annotated[
+    float | None,
+    typer.Option(help="A stand-in may cost so many times the first choice; else it is skipped."),
+]
+AnyCost = Annotated[bool, typer.Option("--any-cost", help="A stand-in may cost anything.")]
+
+
+@app.command("list")
+def list_(as_json: JsonFlag = False) -> None:
+    """All chains."""
+    with omni() as omni_app:
+        chains = omni_app.assignments.chains()
+    if as_json:
+        emit_json([chain_document(chain) for chain in chains])
+        return
+    if not chains:
+        note("no chains yet: omni chains create NAME MODEL MODEL ...")
+        return
+    table(
+        ("chain", "models, in order", "consent"),
+        [(c.name, " > ".join(link.model for link in c.links), _consent(c)) for c in chains],
+    )
+
+
+@app.command()
+def show(name: Name, as_json: JsonFlag = False) -> None:
+    """One chain."""
+    with omni() as omni_app:
+        chain = omni_app.fleet.chain(name)
+    if as_json:
+        emit_json(chain_document(chain))
+    else:
+        _show(chain)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="The new chain.")],
+    links: Links,
+    max_cost_multiple: Multiple = None,
+    any_cost: AnyCost = False,
+    free_to_paid: Annotated[
+        bool, typer.Option("--free-to-paid", help="May go from a free model to a paid one.")
+    ] = False,
+    replace_it: Annotated[
+        bool, typer.Option("--replace", help="Instead of the one of this name.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a chain: the first model is asked, the next stands in when it fails."""
+    with omni() as omni_app:
+        if omni_app.assignments.chain(name) is not None and not replace_it:
+            raise UsageError(
+                f"there is a chain {name!r} already",
+                hint="--replace makes it anew; omni chains add, move and remove-link change it",
+            )
+        chain = Chain(
+            name,
+            tuple(omni_app.fleet.link(text) for text in links),
+            _multiple(Chain(name, ()).max_cost_multiple, max_cost_multiple, any_cost),
+            free_to_paid,
+        )
+        omni_app.fleet.put_chain(chain)
+    _report(chain, as_json)
+
+
+@app.command()
+def edit(
+    name: Name,
+    max_cost_multiple: Multiple = None,
+    any_cost: AnyCost = False,
+    free_to_paid: Annotated[
+        bool | None,
+        typer.Option("--free-to-paid/--no-free-to-paid", help="From a free model to a paid one."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change what a stand-in may cost."""
+    if max_cost_multiple is None and not any_cost and free_to_paid is None:
+        raise UsageError(
+            "nothing to change", hint="--max-cost-multiple, --any-cost or --free-to-paid"
+        )
+    with omni() as omni_app:
+        chain = omni_app.fleet.chain(name)
+        chain = replace(
+            chain,
+            max_cost_multiple=_multiple(chain.max_cost_multiple, max_cost_multiple, any_cost),
+            allow_free_to_paid=chain.allow_free_to_paid if free_to_paid is None else free_to_paid,
+        )
+        omni_app.fleet.put_chain(chain)
+    _report(chain, as_json)
+
+
+@app.command()
+def add(
+    name: Name,
+    link: Link,
+    at: Annotated[int | None, typer.Option(min=1, help="Place from 1; last otherwise.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Add a model to a chain."""
+    with omni() as omni_app:
+        chain = omni_app.fleet.chain(name)
+        links = list(chain.links)
+        links.insert(len(links) if at is None else at - 1, omni_app.fleet.link(link))
+        chain = replace(chain, links=tuple(links))
+        omni_app.fleet.put_chain(chain)
+    _report(chain, as_json)
+
+
+@app.command()
+def move(
+    name: Name,
+    model: Model,
+    to: Annotated[int, typer.Argument(min=1, help="Place from 1.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Put a model of a chain at another place."""
+    with omni() as omni_app:
+        chain = omni_app.fleet.chain(name)
+        link = _find(chain, omni_app.names.model(model))
+        rest = [item for item in chain.links if item != link]
+        rest.insert(to - 1, link)
+        chain = replace(chain, links=tuple(rest))
+        omni_app.fleet.put_chain(chain)
+    _report(chain, as_json)
+
+
+@app.command("edit-link")
+def edit_link(
+    name: Name,
+    model: Model,
+    retries: Annotated[int | None, typer.Option(help="0 to 10, after the first try.")] = None,
+    timeout_ms: Annotated[int | None, typer.Option(help="1000 to 120000, each try.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change how hard a model of a chain is tried."""
+    if retries is None and timeout_ms is None:
+        raise UsageError("nothing to change", hint="--retries or --timeout-ms")
+    with omni() as omni_app:
+        chain = omni_app.fleet.chain(name)
+        old = _find(chain, omni_app.names.model(model))
+        new = ChainLink(
+            old.model,
+            old.max_retries if retries is None else retries,
+            old.timeout_ms if timeout_ms is None else timeout_ms,
+        )
+        chain = replace(chain, links=tuple(new if i == old else i for i in chain.links))
+        omni_app.fleet.put_chain(chain)
+    _report(chain, as_json)
+
+
+@app.command("remove-link")
+def remove_link(name: Name, model: Model, as_json: JsonFlag = False) -> None:
+    """Take a model out of a chain; one must stay."""
+    with omni() as omni_app:
+        chain = omni_app.fleet.chain(name)
+        link = _find(chain, omni_app.names.model(model))
+        if len(chain.links) == 1:
+            raise UsageError(
+                f"{link.model} is the chain's only model", hint=f"omni chains delete '{name}'"
+            )
+        chain = replace(chain, links=tuple(item for item in chain.links if item != link))
+        omni_app.fleet.put_chain(chain)
+    _report(chain, as_json)
+
+
+@app.command()
+def rename(name: Name, new_name: Annotated[str, typer.Argument(help="The new name.")]) -> None:
+    """Give a chain another name."""
+    with omni() as omni_app:
+        omni_app.fleet.rename_chain(name, new_name)
+    out(f"{name} is now {new_name}")
+
+
+@app.command()
+def delete(name: Name) -> None:
+    """Delete a chain; its models stay."""
+    with omni() as omni_app:
+        omni_app.fleet.remove_chain(name)
+    out(f"deleted chain {name}")
+
+
+def _find(chain: Chain, model_id: str) -> ChainLink:
+    for link in chain.links:
+        if link.model == model_id:
+            return link
+    raise NotFound(
+        f"{model_id} is not in chain {chain.name}",
+        hint="it holds " + ", ".join(link.model for link in chain.links),
+    )
+
+
+def _multiple(old: float | None, multiple: float | None, any_cost: bool) -> float | None:
+    if any_cost and multiple is not None:
+        raise UsageError("--any-cost and --max-cost-multiple exclude each other")
+    return None if any_cost else old if multiple is None else multiple
+
+
+def _consent(chain: Chain) -> str:
+    limit = chain.max_cost_multiple
+    dearer = "any cost" if limit is None else f"up to {limit:g} times the cost"
+    return dearer + (", free to paid" if chain.allow_free_to_paid else "")
+
+
+def _report(chain: Chain, as_json: bool) -> None:
+    if as_json:
+        emit_json(chain_document(chain))
+    else:
+        _show(chain)
+
+
+def _show(chain: Chain) -> None:
+    out(f"{paint(chain.name, 'bold')}  ({_consent(chain)})")
+    for place, link in enumerate(chain.links, 1):
+        out(
+            f"  {place}. {link.model}  {link.max_retries} retries, "
+            f"{link.timeout_ms / 1000:g} s each try"
+        )

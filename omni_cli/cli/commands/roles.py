@@ -1,0 +1,84 @@
+"""``omni roles``: jobs, and the models that do them in order of priority."""
+
+from typing import Annotated
+
+import typer
+
+from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, omni
+from omni_cli.cli.render import emit_json, note, out, paint, table
+from omni_cli.services.describe import role_document
+
+app = typer.Typer(rich_markup_mode=None, help="Who does which job.")
+
+RoleName = Annotated[str, typer.Argument(autocompletion=complete_roles, help="The role.")]
+Model = Annotated[str, typer.Argument(autocompletion=complete_models, help="Id or alias.")]
+
+
+@app.command("list")
+def list_(as_json: JsonFlag = False) -> None:
+    """All roles."""
+    with omni() as omni_app:
+        roles = omni_app.assignments.roles()
+    if as_json:
+        emit_json([role_document(role) for role in roles])
+        return
+    if not roles:
+        note("no roles yet: omni roles assign primary_coder MODEL")
+        return
+    table(
+        ("role", "models, first choice first", "description"),
+        [(r.name, ", ".join(i.model for i in r.models) or "none", r.description) for r in roles],
+    )
+
+
+@app.command()
+def show(role: RoleName, as_json: JsonFlag = False) -> None:
+    """One role."""
+    with omni() as omni_app:
+        found = omni_app.fleet.role(role)
+    if as_json:
+        emit_json(role_document(found))
+        return
+    out(f"{paint(found.name, 'bold')}  {found.description}".rstrip())
+    for item in found.models:
+        out(f"  {item.priority:>3}  {item.model}")
+
+
+@app.command()
+def assign(
+    role: RoleName,
+    model: Model,
+    priority: Annotated[int, typer.Option(min=1, help="1 is asked first.")] = 1,
+    description: Annotated[str | None, typer.Option(help="What the job is.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Give a role a model; the role is made where there is none."""
+    with omni() as omni_app:
+        found = omni_app.fleet.assign_role(role, model, priority, description)
+        model_id = omni_app.names.model(model)
+    if as_json:
+        emit_json(role_document(found))
+        return
+    out(f"{role}: {model_id} has priority {priority}")
+    others = [i.model for i in found.models if i.priority == priority and i.model != model_id]
+    if others:
+        note(f"the same priority: {', '.join(others)}; they are asked in order of their names")
+
+
+@app.command()
+def unassign(role: RoleName, model: Model, as_json: JsonFlag = False) -> None:
+    """Take a model out of a role."""
+    with omni() as omni_app:
+        found = omni_app.fleet.unassign_role(role, model)
+    if as_json:
+        emit_json(role_document(found))
+    else:
+        out(f"{role}: {', '.join(item.model for item in found.models) or 'no model left'}")
+
+
+@app.command()
+def remove(role: RoleName) -> None:
+    """Delete a role; its models stay."""
+    with omni() as omni_app:
+        omni_app.fleet.remove_role(role)
+    out(f"removed role {role}")

@@ -1,0 +1,162 @@
+"""``omni rules``: conditions on a request that prefer a model."""
+
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.cli.common import JsonFlag, complete_models, omni
+from omni_cli.cli.prompts import chat_request, read_prompt, route_options
+from omni_cli.cli.render import emit_json, note, out, paint, table
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.rules import VARIABLES, evaluate, parse, unparse, variables
+from omni_cli.services.describe import rule_document
+from omni_cli.services.routing import input_estimate, rule_facts
+
+app = typer.Typer(rich_markup_mode=None, help="Conditions that prefer a model.")
+
+Model = Annotated[str, typer.Argument(autocompletion=complete_models, help="Id or alias.")]
+Number = Annotated[int, typer.Argument(help="The rule's number, as omni rules list shows it.")]
+
+
+@app.command("list")
+def list_(as_json: JsonFlag = False) -> None:
+    """All rules, in the order they are tried."""
+    with omni() as omni_app:
+        rules = omni_app.assignments.rules()
+    if as_json:
+        emit_json([rule_document(rule) for rule in rules])
+        return
+    if not rules:
+        note("no rules yet; for example:")
+        note("""  omni rules add "taskType == 'coding' && complexity == 'medium'" MODEL""")
+        return
+    table(
+        ("no", "priority", "condition", "model", "state"),
+        [
+            (str(r.id), str(r.priority), r.condition, r.model, "on" if r.enabled else "off")
+            for r in rules
+        ],
+        align=("right", "right"),
+        styles=[None if rule.enabled else "dim" for rule in rules],
+    )
+
+
+@app.command()
+def add(
+    condition: Annotated[str, typer.Argument(help="taskType == 'coding' && complexity == 'low'")],
+    model: Model,
+    priority: Annotated[int, typer.Option(min=1, help="1 is tried first.")] = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """Prefer a model for the requests that a condition describes.
+
+    Conditions know taskType, complexity, difficulty, priority, latencyPref, role, agent, org,
+    prompt, inputTokens, turns, maxCost, hasImages, hasTools and needsJson; == != < <= > >=,
+    in [...], contains, && || ! and parentheses.
+    """
+    with omni() as omni_app:
+        rule = omni_app.fleet.add_rule(condition, model, priority)
+    if as_json:
+        emit_json(rule_document(rule))
+    else:
+        out(f"rule {rule.id}: {rule.condition} -> {rule.model} (priority {rule.priority})")
+
+
+@app.command()
+def edit(
+    number: Number,
+    condition: Annotated[str | None, typer.Option(help="Another condition.")] = None,
+    model: Annotated[str | None, typer.Option(autocompletion=complete_models)] = None,
+    priority: Annotated[int | None, typer.Option(min=1)] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change what is named; the rest stays."""
+    with omni() as omni_app:
+        fields: dict[str, Any] = {}
+        if condition is not None:
+            fields["condition"] = condition.strip()
+        if model is not None:
+            fields["model"] = omni_app.fleet.model(model).id
+        if priority is not None:
+            fields["priority"] = priority
+        if not fields:
+            raise UsageError("nothing to change", hint="--condition, --model or --priority")
+        rule = omni_app.fleet.edit_rule(number, **fields)
+    if as_json:
+        emit_json(rule_document(rule))
+    else:
+        out(f"rule {rule.id}: {rule.condition} -> {rule.model} (priority {rule.priority})")
+
+
+@app.command()
+def remove(number: Number) -> None:
+    """Delete a rule."""
+    with omni() as omni_app:
+        omni_app.fleet.remove_rule(number)
+    out(f"removed rule {number}")
+
+
+@app.command()
+def enable(number: Number) -> None:
+    """Let a rule count again."""
+    _switch(number, enabled=True)
+
+
+@app.command()
+def disable(number: Number) -> None:
+    """Leave a rule out, without deleting it."""
+    _switch(number, enabled=False)
+
+
+@app.command("test")
+def try_(
+    condition: Annotated[str, typer.Argument(help="A condition, or the number of a rule.")],
+    prompt: Annotated[list[str] | None, typer.Argument(help="The prompt; - reads stdin.")] = None,
+    role: Annotated[str | None, typer.Option()] = None,
+    agent: Annotated[str | None, typer.Option()] = None,
+    priority: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
+    latency: Annotated[str | None, typer.Option(help="fast or normal.")] = None,
+    max_cost: Annotated[str | None, typer.Option(help="US dollars.")] = None,
+    task: Annotated[str | None, typer.Option(help="Skip detection: the task type.")] = None,
+    complexity: Annotated[str | None, typer.Option(help="low, medium or high.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Does a condition hold for a prompt, and on what facts? Sends nothing."""
+    with omni() as omni_app:
+        if condition.isdigit():
+            condition = omni_app.fleet.rule(int(condition)).condition
+        node = parse(condition)
+        request = chat_request(read_prompt(prompt or (), (), ()))
+        options = route_options(
+            omni_app,
+            priority=priority,
+            latency=latency,
+            max_cost=max_cost,
+            task=task,
+            complexity=complexity,
+            role=role,
+            agent=agent,
+        )
+        estimate = omni_app.routing.estimate(request, options)
+        facts = rule_facts(request, options, estimate, input_estimate(request))
+    holds = evaluate(node, facts)
+    asked = variables(node)
+    if as_json:
+        shown = {VARIABLES[key].name: _plain(value) for key, value in facts.items()}
+        emit_json({"condition": unparse(node), "holds": holds, "facts": shown})
+        return
+    out(paint("holds", "green") if holds else paint("does not hold", "yellow"))
+    for key, value in facts.items():
+        if key in asked or VARIABLES[key].name in asked:
+            out(f"  {VARIABLES[key].name} = {_plain(value)!r}")
+
+
+def _switch(number: int, *, enabled: bool) -> None:
+    with omni() as omni_app:
+        rule = omni_app.fleet.edit_rule(number, enabled=enabled)
+    out(f"rule {rule.id} is {'on' if enabled else 'off'}: {rule.condition}")
+
+
+def _plain(value: object) -> Any:
+    """A fact as JSON shows it; money as text."""
+    return value if isinstance(value, str | int | float | None) else str(value)
