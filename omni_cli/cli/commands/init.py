@@ -1,0 +1,210 @@
+"""``omni init``: from what this machine has to a fleet that answers."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli import config as settings
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, complete_catalogue, omni
+from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
+from omni_cli.domain.errors import ConfigError, UsageError
+from omni_cli.services.describe import chain_document
+from omni_cli.services.setup import Found, Proposal, apply
+
+app = typer.Typer(rich_markup_mode=None)
+
+_PREMIUM_KEY = "general.premium_model"
+#: Shown to a person who has nothing yet; omni knows more (omni providers add --help).
+_COMMON = ("anthropic", "openai", "google", "openrouter", "groq", "deepseek", "mistral", "xai")
+
+
+@app.command()
+def init(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Set it up without asking.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the proposal.")] = False,
+    premium: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=complete_catalogue,
+            help="The model that savings are counted against; none for no such model.",
+        ),
+    ] = None,
+    no_local: Annotated[
+        bool, typer.Option("--no-local", help="Do not look for servers on this machine.")
+    ] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="Then ask each provider whether it answers.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find keys and local servers, propose a fleet.
+
+    Looks at the environment's keys and at this machine's own ports; sends nothing elsewhere.
+    What is set up already stays as it is, so it may be run again after adding a key.
+    """
+    with omni() as omni_app:
+        found = omni_app.find_providers(local=not no_local)
+        if not found and not omni_app.providers.all():
+            if not as_json:
+                _nothing(omni_app)
+            raise ConfigError(
+                "found neither a key nor a local server",
+                hint="export a key, or start a server, and run omni init again; "
+                "omni demo shows omni without either",
+            )
+        proposal = omni_app.propose_fleet(found)
+        baseline = _baseline(omni_app, proposal, premium)
+        apply_it = yes and not dry_run
+        if not as_json:
+            _show(omni_app, found, proposal, baseline)
+            if not (yes or dry_run) and not (proposal.empty and baseline is None):
+                apply_it, baseline = _ask(omni_app, baseline)
+        if apply_it:
+            apply(omni_app.fleet, omni_app.models, proposal)
+            if baseline is not None:
+                settings.set_value(omni_app.paths, _PREMIUM_KEY, baseline)
+        if as_json:
+            emit_json(_document(found, proposal, baseline, applied=apply_it))
+            return
+        if apply_it and test:
+            _test(omni_app)
+        _next(proposal, applied=apply_it, changes=not proposal.empty or baseline is not None)
+
+
+def _baseline(omni_app: App, proposal: Proposal, asked: str | None) -> str | None:
+    """The premium model to set, or None to leave the setting as it is."""
+    if asked is not None:
+        return "" if asked == "none" else omni_app.names.model(asked)
+    return None if omni_app.config.general.premium_model else proposal.premium
+
+
+def _show(omni_app: App, found: Sequence[Found], proposal: Proposal, baseline: str | None) -> None:
+    out(paint("found", "bold"))
+    for item in found:
+        served = f", {len(item.served)} models" if item.served else ""
+        out(f"  {item.provider.name}: {item.how.removeprefix('env:')}{served}")
+    if not found:
+        out("  nothing new")
+    if proposal.picks:
+        out(paint("\nmodels to activate", "bold"))
+        table(
+            ("  model", "as", "USD / 1M", "quality"),
+            [
+                (
+                    f"  {pick.model.id}",
+                    pick.tier,
+                    "free" if pick.local else _dollars(pick.average_usd),
+                    "unknown" if pick.quality is None else f"{pick.quality:.0%}",
+                )
+                for pick in proposal.picks
+            ],
+            align=("left", "left", "right", "right"),
+        )
+        note("  quality: the router's estimate from published results; price: half in, half out")
+    if proposal.roles:
+        out(paint("\nroles", "bold"))
+        for role, models in proposal.roles.items():
+            out(f"  {role:<18} {', then '.join(models)}")
+    if proposal.chain is not None:
+        out(paint("\nfailover chain", "bold"))
+        links = " > ".join(link.model for link in proposal.chain.links)
+        out(f"  {proposal.chain.name:<18} {links}")
+    if baseline:
+        out(paint("\npremium model", "bold"))
+        out(f"  {baseline}  savings are counted against it")
+    elif omni_app.config.general.premium_model:
+        out(f"\npremium model stays {omni_app.config.general.premium_model}")
+
+
+def _ask(omni_app: App, baseline: str | None) -> tuple[bool, str | None]:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "nothing was changed: there is no terminal to ask at",
+            hint="omni init --yes sets it up as shown; --dry-run only shows it",
+        )
+    out()
+    if not typer.confirm("Set it up?", default=True):
+        return False, None
+    if baseline:
+        answer = typer.prompt("Premium model (none for no savings)", default=baseline)
+        baseline = None if answer.strip() == "none" else omni_app.names.model(answer.strip())
+    return True, baseline
+
+
+def _test(omni_app: App) -> None:
+    enabled = [provider for provider in omni_app.providers.all() if provider.enabled]
+    for result in omni_app.tester.test_all(enabled):
+        if result.error is not None:
+            out(f"  {result.slug:<14} {paint('failed', 'red')} {result.error.message}")
+        else:
+            out(f"  {result.slug:<14} {paint('ok', 'green')} {milliseconds(result.latency_ms)}")
+
+
+def _next(proposal: Proposal, *, applied: bool, changes: bool) -> None:
+    if not changes:
+        out("\nnothing to change: the fleet is set up")
+    elif not applied:
+        note("nothing was changed")
+        return
+    note('next: omni chat "your question", omni models list, omni providers test --all')
+    if proposal.chain is not None and applied:
+        note(f"the chain: omni chat -m chain:{proposal.chain.name} ...")
+
+
+def _nothing(omni_app: App) -> None:
+    out("No key and no local server was found. For example:")
+    for slug in _COMMON:
+        preset = omni_app.presets[slug]
+        out(f"  export {preset.key_envs[0]}=...   {paint(f'# {preset.docs_url}', 'dim')}")
+    out("or keep a key encrypted:")
+    out("  omni providers add anthropic --key-stdin")
+    out("or start a server on this machine:")
+    for slug, preset in omni_app.presets.items():
+        if preset.local:
+            out(f"  {preset.name} at {preset.base_url}   {paint(f'# {preset.docs_url}', 'dim')}")
+            if slug == "ollama":
+                out("    ollama serve, then ollama pull MODEL")
+    out("or any other API:")
+    out("  omni providers add NAME --protocol openai --base-url https://HOST/v1 --key-env VAR")
+    out("without any of it:")
+    out("  omni demo")
+    out()
+
+
+def _document(
+    found: Sequence[Found], proposal: Proposal, baseline: str | None, *, applied: bool
+) -> dict[str, Any]:
+    return {
+        "applied": applied,
+        "found": [
+            {
+                "provider": item.provider.slug,
+                "name": item.provider.name,
+                "how": item.how,
+                "served": [remote.wire_name for remote in item.served],
+            }
+            for item in found
+        ],
+        "providers": [provider.slug for provider in proposal.providers],
+        "models": [
+            {
+                "model": pick.model.id,
+                "tier": pick.tier,
+                "quality": None if pick.quality is None else round(pick.quality, 4),
+                "average_usd_per_1m": None if pick.average_usd is None else str(pick.average_usd),
+            }
+            for pick in proposal.picks
+        ],
+        "roles": {role: list(models) for role, models in proposal.roles.items()},
+        "chain": None if proposal.chain is None else chain_document(proposal.chain),
+        "premium_model": baseline,
+    }
+
+
+def _dollars(amount: Any) -> str:
+    from omni_cli.cli.model_view import usd
+
+    return "unknown" if amount is None else usd(amount)

@@ -1,0 +1,345 @@
+"""From what a machine has (keys, local servers) to a fleet worth starting with.
+
+Nothing here goes by a model's name: the choice rests on the catalogue's prices and on the
+shipped estimates of quality, and it says so.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, Literal
+
+from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider
+from omni_cli.domain.pricing import Price, Rate, blended
+from omni_cli.domain.quality import Prior, family_key
+from omni_cli.ports import RemoteModel
+from omni_cli.repositories import Models
+from omni_cli.services.fleet import FleetService
+
+Tier = Literal["best", "balanced", "cheap", "local"]
+#: A cheaper model stands in for the best while its estimated quality (0..1) is this much lower.
+BALANCED_SLACK, CHEAP_SLACK = 0.02, 0.10
+#: Priors of this strength rest on published results of the model itself, weaker ones on kin.
+_EVIDENCE = 10.0
+_MOST_LOCAL = 8
+_CHAIN_LINKS = 3
+DEFAULT_CHAIN = "default"
+LOCAL_SOURCE = "runs on this machine"
+
+PriorOf = Callable[[str, str], Prior | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleWish:
+    """The cheapest model within ``slack`` of the best at ``task`` gets the role."""
+
+    name: str
+    description: str
+    task: str
+    slack: float
+    needs: frozenset[str] = frozenset()
+
+
+#: Roles of the fleet spec and of the provider spec's feature assignments.
+ROLES: tuple[RoleWish, ...] = (
+    RoleWish("primary_coder", "writes and mends code", "coding", 0.02),
+    RoleWish("general_assistant", "everyday questions", "chat", 0.03),
+    RoleWish("strategy", "hard problems, planning", "reasoning", 0.0),
+    RoleWish("heartbeat", "frequent status checks", "chat", 1.0),
+    RoleWish("photo_analysis", "looks at images", "image", 0.05, frozenset({"vision"})),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A provider that could be used. ``how``: the variable or place of its key, or that a local
+    server answered; ``served``: what a local server lists."""
+
+    provider: Provider
+    how: str
+    served: tuple[RemoteModel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A model to activate. ``average_usd`` per 1M tokens, half input and half output."""
+
+    model: ModelInfo
+    tier: Tier
+    quality: float | None
+    average_usd: Decimal | None
+    local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    providers: tuple[Provider, ...] = ()
+    picks: tuple[Pick, ...] = ()
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    chain: Chain | None = None
+    premium: str | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to change; a premium model alone is a setting, not the fleet."""
+        return not (self.providers or self.picks or self.roles or self.chain)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What is there already: it stays as it is."""
+
+    providers: frozenset[str]
+    active: tuple[ModelInfo, ...]
+    roles: frozenset[str]
+    chains: frozenset[str]
+
+
+def propose(
+    found: Sequence[Found],
+    known: Iterable[ModelInfo],
+    *,
+    retired: frozenset[str],
+    price: Callable[[str], Price | None],
+    prior: PriorOf,
+    tasks: Sequence[str],
+    there: Fleet,
+) -> Proposal:
+    """
+    Args:
+        known: the catalogue's models.
+        retired: ids of models that their provider has shut down or means to.
+        price: the price in force of a model id.
+        prior: (task type, model id) to the estimated quality.
+        tasks: the task types.
+        there: the fleet so far; a second run proposes only what is missing.
+    """
+    chooser = _Chooser(price, prior, tasks)
+    by_provider: dict[str, list[ModelInfo]] = {}
+    for model in known:
+        if model.id not in retired and _chats(model):
+            by_provider.setdefault(model.provider, []).append(model)
+    active = {model.provider for model in there.active}
+    picks: list[Pick] = []
+    for item in found:
+        slug = item.provider.slug
+        if slug in active:
+            continue  # the user has chosen
+        picks += chooser.local(item) if item.served else chooser.tiers(by_provider.get(slug, []))
+    every = [*picks, *(chooser.pick(model, "balanced") for model in there.active)]
+    chain = None if there.chains else chooser.chain(every)
+    return Proposal(
+        providers=tuple(f.provider for f in found if f.provider.slug not in there.providers),
+        picks=tuple(picks),
+        roles={
+            wish.name: models
+            for wish in ROLES
+            if wish.name not in there.roles and (models := chooser.role(wish, every))
+        },
+        chain=chain,
+        premium=chooser.premium(every),
+    )
+
+
+def _chats(model: ModelInfo) -> bool:
+    """Text comes out, and something says it is no bare embedding or speech model."""
+    return "text" in model.output_types and "text" in model.input_types and not model.hidden
+
+
+@dataclass(frozen=True, slots=True)
+class _Chooser:
+    price: Callable[[str], Price | None]
+    prior: PriorOf
+    tasks: Sequence[str]
+
+    def pick(self, model: ModelInfo, tier: Tier) -> Pick:
+        price = self.price(model.id)
+        average = None if price is None else blended(price)
+        return Pick(model, tier, self.quality(model.id), average)
+
+    def quality(self, model_id: str) -> float | None:
+        """Mean over the task types with an estimate."""
+        means = [p.mean for task in self.tasks if (p := self.prior(task, model_id))]
+        return sum(means) / len(means) if means else None
+
+    def local(self, item: Found) -> list[Pick]:
+        """All that a server on this machine serves for chat: it is there because it is used."""
+        slug = item.provider.slug
+        models = [_from_listing(slug, remote) for remote in item.served]
+        chat = [model for model in models if not _is_embedder(model.wire_name)]
+        return [
+            Pick(model, "local", self.quality(model.id), Decimal(0), local=True)
+            for model in chat[:_MOST_LOCAL]
+        ]
+
+    def tiers(self, models: Sequence[ModelInfo]) -> list[Pick]:
+        """One best, one balanced, one cheap; fewer where one model is all of it."""
+        rows = [pick for model in models if (pick := self.pick(model, "best")).average_usd]
+        for wanted in (_documented, self._evident, _rated):
+            rows = [row for row in rows if wanted(row)] or rows
+        if not rows:
+            return [self.pick(model, "balanced") for model in models[:1]]
+        best = min(rows, key=lambda r: (-round(r.quality or 0, 2), r.average_usd, _plainness(r)))
+        picks = {best.model.id: best}
+        for tier, slack in (("balanced", BALANCED_SLACK), ("cheap", CHEAP_SLACK)):
+            near = _within(rows, best.quality, slack)
+            choice = min(near, key=lambda r: (r.average_usd, -(r.quality or 0), _plainness(r)))
+            picks.setdefault(choice.model.id, replace(choice, tier=tier))  # type: ignore[arg-type]  # the two literals above
+        return list(picks.values())
+
+    def _evident(self, row: Pick) -> bool:
+        return any(
+            (found := self.prior(task, row.model.id)) and found.strength >= _EVIDENCE
+            for task in self.tasks
+        )
+
+    def role(self, wish: RoleWish, picks: Sequence[Pick]) -> tuple[str, ...]:
+        """The model for a role, and a second from another provider where there is one."""
+        able = [
+            replace(p, quality=None if found is None else found.mean)
+            for p in picks
+            if wish.needs <= p.model.badges
+            for found in (self.prior(wish.task, p.model.id),)
+        ]
+        if not able:
+            return ()
+        top = max((p.quality for p in able if p.quality is not None), default=None)
+        first = min(_within(able, top, wish.slack), key=_cheapest)
+        others = [p for p in able if p.model.provider != first.model.provider]
+        if not others:
+            others = [p for p in able if p.model.id != first.model.id]
+        top = max((p.quality for p in others if p.quality is not None), default=None)
+        second = min(_within(others, top, wish.slack), key=_cheapest, default=None)
+        return (first.model.id,) if second is None else (first.model.id, second.model.id)
+
+    def chain(self, picks: Sequence[Pick]) -> Chain | None:
+        """The good and cheap model of each provider, best first; within one where it is alone."""
+        rank = {"balanced": 0, "best": 1, "local": 1, "cheap": 2}
+        ordered = sorted(picks, key=lambda p: (rank[p.tier], -(p.quality or 0), p.model.id))
+        firsts = {p.model.provider: p for p in reversed(ordered)}
+        links = sorted(firsts.values(), key=lambda p: -(p.quality or 0))
+        if len(links) == 1:
+            links = ordered
+        if len(links) < 2:
+            return None
+        return Chain(DEFAULT_CHAIN, tuple(ChainLink(p.model.id) for p in links[:_CHAIN_LINKS]))
+
+    def premium(self, picks: Sequence[Pick]) -> str | None:
+        """The dearest of those that lead in quality: what one would use if money were no matter."""
+        paid = [p for p in picks if p.average_usd]
+        top = max((p.quality for p in paid if p.quality is not None), default=None)
+        near = _within(paid, top, BALANCED_SLACK)
+        return max(near, key=lambda p: (p.average_usd or 0, p.model.id)).model.id if near else None
+
+
+def _within(picks: Sequence[Pick], top: float | None, slack: float) -> list[Pick]:
+    """Those at most ``slack`` below ``top``; all where no quality is known."""
+    near = [p for p in picks if p.quality is not None and top is not None]
+    near = [p for p in near if (p.quality or 0) >= (top or 0) - slack]
+    return near or list(picks)
+
+
+def _cheapest(pick: Pick) -> tuple[Any, ...]:
+    """Unknown prices last, then quality, then name, so that the choice is always the same."""
+    unknown = pick.average_usd is None
+    return unknown, pick.average_usd or 0, -(pick.quality or 0), pick.model.id
+
+
+def _documented(pick: Pick) -> bool:
+    """The catalogue knows its abilities, so it is known to speak the usual protocol."""
+    return {"streaming", "function-calling"} <= pick.model.badges
+
+
+def _rated(pick: Pick) -> bool:
+    return pick.quality is not None
+
+
+def _plainness(pick: Pick) -> tuple[bool, int, str]:
+    """Of a model's several names: the family's own, without dates, previews and variants."""
+    name = pick.model.wire_name
+    return "preview" in name, len(name) - len(family_key(name)), name
+
+
+def _is_embedder(wire_name: str) -> bool:
+    """Local servers list embedding models beside the others and do not tell them apart."""
+    return any(word in wire_name.lower() for word in ("embed", "rerank", "bge-", "minilm"))
+
+
+# --- carrying it out ------------------------------------------------------------------------
+
+
+def apply(fleet: FleetService, models: Models, proposal: Proposal) -> None:
+    """The whole proposal as one revision."""
+    with fleet.change("fleet.init", "fleet", None, None):
+        for provider in proposal.providers:
+            fleet.put_provider(provider)
+        for pick in proposal.picks:
+            if pick.local and models.get(pick.model.id) is None:
+                fleet.put_model(pick.model, set_fields=("status",))
+                fleet.set_price(pick.model.id, {}, free=True, source=LOCAL_SOURCE)
+            else:
+                fleet.set_status(pick.model.id, "active")
+        for role, ids in proposal.roles.items():
+            wish = next(wish for wish in ROLES if wish.name == role)
+            for priority, model_id in enumerate(ids, 1):
+                fleet.assign_role(role, model_id, priority, wish.description)
+        if proposal.chain is not None:
+            fleet.put_chain(proposal.chain)
+
+
+def add_listed(
+    fleet: FleetService,
+    models: Models,
+    provider: Provider,
+    served: Iterable[RemoteModel],
+    *,
+    status: Literal["active", "standby"],
+) -> list[str]:
+    """Add models that a provider lists, with what the listing says of them. One revision.
+
+    Returns their ids. Prices are the listing's where it has any (origin "provider").
+    """
+    added = []
+    with fleet.change("models.add_listed", provider.slug, None, None):
+        for remote in served:
+            model = replace(_from_listing(provider.slug, remote), status=status)
+            fleet.put_model(model, set_fields=())
+            if {"input", "output"} <= remote.prices.keys():
+                models.set_price(
+                    model.id,
+                    _listed_price(provider, remote),
+                    origin="provider",
+                    now_ms=fleet.now_ms(),
+                )
+            added.append(model.id)
+    return added
+
+
+def _from_listing(slug: str, remote: RemoteModel) -> ModelInfo:
+    inputs = remote.input_types or ("text",)
+    return ModelInfo(
+        id=f"{slug}/{remote.wire_name}",
+        provider=slug,
+        wire_name=remote.wire_name,
+        name=remote.name or remote.wire_name,
+        type="multimodal" if "image" in inputs else "text",
+        context_window=remote.context_window,
+        max_output=remote.max_output,
+        input_types=inputs,
+        output_types=remote.output_types or ("text",),
+        badges=remote.badges,
+    )
+
+
+def _listed_price(provider: Provider, remote: RemoteModel) -> Price:
+    rates = {
+        kind: Rate(Decimal(text))
+        for kind, text in remote.prices.items()
+        if kind in ("input", "output", "cached", "cache_write", "reasoning")
+    }
+    free = not any(rate.base for rate in rates.values())
+    return Price(
+        state="free" if free else "priced",
+        **({} if free else rates),  # type: ignore[arg-type]  # kinds are Price's rate fields
+        source=f"{provider.name}'s model list",
+    )
