@@ -226,6 +226,20 @@ class Mixture:
         return max(self.parts, key=lambda part: part[0])[2].basis
 
 
+def shares(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:
+    """(task type, share) of the types that count in a mixture; the shares sum to 1.
+
+    Raises ValueError when no probability is above zero.
+    """
+    kept = [(t, p) for t, p in probabilities.items() if p >= NEGLIGIBLE_PROBABILITY] or [
+        (t, p) for t, p in probabilities.items() if p > 0.0
+    ]
+    total = sum(p for _, p in kept)
+    if total <= 0.0:
+        raise ValueError("a mixture needs a task type with a probability above zero")
+    return [(t, p / total) for t, p in kept]
+
+
 #: A prior for (task type, model id), or None where nothing is published.
 PriorLookup = Callable[[str, str], Prior | None]
 
@@ -283,13 +297,7 @@ class QualityTable:
 
         Raises ValueError when no probability is above zero.
         """
-        kept = [(t, p) for t, p in probabilities.items() if p >= NEGLIGIBLE_PROBABILITY] or [
-            (t, p) for t, p in probabilities.items() if p > 0.0
-        ]
-        total = sum(p for _, p in kept)
-        if total <= 0.0:
-            raise ValueError("a mixture needs a task type with a probability above zero")
-        return Mixture(tuple((p / total, t, self.cell(t, model_id)) for t, p in kept))
+        return Mixture(tuple((p, t, self.cell(t, model_id)) for t, p in shares(probabilities)))
 
     def with_outcome(
         self, task_type: str, model_id: str, wins: float, losses: float

@@ -6,7 +6,7 @@ the cheaper model, then to the alphabetically first id.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from omni_cli.domain import rules as rule_language
 from omni_cli.domain.models import ModelInfo, Role, Rule
@@ -48,9 +48,8 @@ class Rates:
         return -(-total // 1_000)
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A model as the router sees it.
+class Contender(NamedTuple):
+    """A model as the router sees it. (A tuple: 200 are made for each decision.)
 
     ``blocked`` says why it cannot be called at all (disabled, no key, breaker open), or is "".
     ``quality``: chance 0..1 that it answers this kind of prompt well; None: no evidence.
@@ -72,7 +71,7 @@ class Contender:
 class Query:
     """What is asked of the router. Token counts are estimates; money is nano-dollars.
 
-    ``needs`` are badges the model must carry. ``conversation_model`` answered the turns before;
+    ``needs`` are badges the model should carry. ``conversation_model`` answered the turns before;
     with it, ``cached_tokens`` of the input are likely in its prompt cache. ``facts`` are the
     variables of the rule language.
     """
@@ -94,8 +93,7 @@ class Query:
     allow_unknown_price: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One model's fate in a decision. ``score`` None: not scored.
 
     ``dropped`` says why a model is not eligible. Reasons of eligible ones are put into words
@@ -151,24 +149,26 @@ def decide(
 ) -> Decision:
     """Choose among ``contenders``. Raises nothing: no eligible model gives ``model=None``."""
     eligible: list[tuple[Contender, int | None]] = []
+    unsure: list[tuple[Contender, int | None]] = []
     dropped: list[Candidate] = []
     for contender in contenders:
         cost = _expected_cost(query, contender)
         why = _barrier(query, contender, cost)
         if why:
-            dropped.append(
-                Candidate(
-                    contender.model.id,
-                    eligible=False,
-                    dropped=why,
-                    quality=contender.quality,
-                    quality_basis=contender.quality_basis,
-                    expected_cost_nusd=cost,
-                    expected_latency_ms=contender.latency_ms,
-                )
-            )
+            dropped.append(_dropped(contender, cost, why))
+        elif query.needs and not query.needs <= contender.model.badges:
+            unsure.append((contender, cost))
         else:
             eligible.append((contender, cost))
+    notes: list[str] = []
+    if unsure:
+        # A missing badge means unknown: models known to have it come first, the others only
+        # where there is none.
+        if eligible:
+            dropped += [_dropped(c, cost, _not_known(query, c.model)) for c, cost in unsure]
+        else:
+            eligible = unsure
+            notes.append("no model is known to have all that is needed, this one not to lack it")
     dropped.sort(key=lambda c: c.model)
     if not eligible:
         reason = "no model is eligible" if contenders else "the fleet has no active model"
@@ -176,7 +176,6 @@ def decide(
 
     ranked, by, bar = _rank(query, eligible)
     names = {candidate.model for candidate in ranked}
-    notes: list[str] = []
 
     def choose(model: str, reason: str, step: str, rule: int | None = None) -> Decision:
         ranked.sort(key=lambda c: c.model != model)  # stable: only the chosen one moves up
@@ -224,9 +223,8 @@ def _barrier(query: Query, contender: Contender, cost: int | None) -> str:
     if contender.blocked:
         return contender.blocked
     model = contender.model
-    if query.needs and not query.needs <= model.badges:
-        return f"lacks {', '.join(sorted(query.needs - model.badges))}"
-    if query.image_input and "image" not in model.input_types:
+    sees = "image" in model.input_types or "vision" in model.badges
+    if not sees and (query.image_input or "vision" in query.needs):
         return "takes no images"
     if model.type == "vision" and not query.image_input:
         return "answers images only"
@@ -244,9 +242,27 @@ def _barrier(query: Query, contender: Contender, cost: int | None) -> str:
             return f"expected {format_usd(cost)} is above the maximum {most}"
     elif cost is None and not query.allow_unknown_price:
         return "price unknown (prices.allow_unknown is off)"
-    if query.min_quality is not None and (contender.quality or NO_EVIDENCE) < query.min_quality:
-        return f"quality {_percent(contender.quality)} is below {query.min_quality:.0%}"
+    if query.min_quality is not None:
+        quality = NO_EVIDENCE if contender.quality is None else contender.quality
+        if quality < query.min_quality:
+            return f"quality {_percent(contender.quality)} is below {query.min_quality:.0%}"
     return ""
+
+
+def _not_known(query: Query, model: ModelInfo) -> str:
+    return f"not known to have {', '.join(sorted(query.needs - model.badges))}; others are"
+
+
+def _dropped(contender: Contender, cost: int | None, why: str) -> Candidate:
+    return Candidate(
+        contender.model.id,
+        eligible=False,
+        dropped=why,
+        quality=contender.quality,
+        quality_basis=contender.quality_basis,
+        expected_cost_nusd=cost,
+        expected_latency_ms=contender.latency_ms,
+    )
 
 
 def _rank(
@@ -262,16 +278,21 @@ def _rank(
         UNMEASURED_LATENCY_MS if c.latency_ms is None else c.latency_ms for c, _ in eligible
     ]
     low_latency, high_latency = min(latencies), max(latencies)
+    cost_span = max(high_cost - low_cost, 0)
+    latency_span = high_latency - low_latency
     weights = query.weights
     by = _manner(query)
     rows: list[tuple[tuple[float, ...], str, Candidate]] = []
     for (contender, cost), quality, latency in zip(eligible, qualities, latencies, strict=True):
-        cost_norm = 1.0 if cost is None else _normal(cost, low_cost, high_cost)
-        latency_norm = _normal(latency, low_latency, high_latency)
-        score = (
+        cost_norm = 1.0
+        if cost is not None:
+            cost_norm = (cost - low_cost) / cost_span if cost_span else 0.0
+        latency_norm = (latency - low_latency) / latency_span if latency_span else 0.0
+        score = round(
             weights.cost * (1.0 - cost_norm)
             + weights.latency * (1.0 - latency_norm)
-            + weights.task_match * quality
+            + weights.task_match * quality,
+            6,
         )
         adequate = quality >= bar
         money = float("inf") if cost is None else float(cost)
@@ -283,24 +304,21 @@ def _rank(
         elif by == "quality":
             key = (-round(quality, 6), money)
         else:
-            key = (not adequate, -round(score, 9), money)
-        rows.append(
-            (
-                key,
-                contender.model.id,
-                Candidate(
-                    contender.model.id,
-                    eligible=True,
-                    adequate=adequate,
-                    quality=contender.quality,
-                    quality_basis=contender.quality_basis,
-                    expected_cost_nusd=cost,
-                    expected_latency_ms=contender.latency_ms,
-                    score=round(score, 6),
-                ),
-            )
+            key = (not adequate, -score, money)
+        model_id = contender.model.id
+        candidate = Candidate(
+            model_id,
+            True,
+            "",
+            adequate,
+            contender.quality,
+            contender.quality_basis,
+            cost,
+            contender.latency_ms,
+            score,
         )
-    rows.sort(key=lambda row: (row[0], row[1]))
+        rows.append((key, model_id, candidate))
+    rows.sort()  # ids differ, so candidates are never compared
     return [candidate for _, _, candidate in rows], by, bar
 
 
@@ -331,7 +349,3 @@ def _reason(by: str, bar: float, candidate: Candidate) -> str:
 
 def _percent(quality: float | None) -> str:
     return "not measured" if quality is None else f"{quality:.0%}"
-
-
-def _normal(value: float, low: float, high: float) -> float:
-    return 0.0 if high <= low else (value - low) / (high - low)

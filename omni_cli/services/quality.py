@@ -1,17 +1,35 @@
 """How likely a model answers a kind of prompt well: shipped priors and the user's outcomes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
-from omni_cli.domain.quality import NO_EVIDENCE, PriorLookup, QualityTable
+from omni_cli.domain.quality import NO_EVIDENCE, PriorLookup, QualityTable, shares
 from omni_cli.repositories import Learning
+
+#: A model's quality at a kind of prompt: chance 0..1 or None without evidence; its basis.
+Judgement = tuple[float | None, str]
+
+
+class _Column(dict[str, tuple[float, float, str]]):
+    """One task type's mean, observations and basis by model, worked out once."""
+
+    def __init__(self, table: QualityTable, task: str) -> None:
+        super().__init__()
+        self._table = table
+        self._task = task
+
+    def __missing__(self, model_id: str) -> tuple[float, float, str]:
+        cell = self._table.cell(self._task, model_id)
+        value = self[model_id] = (cell.mean, cell.observations, cell.basis)
+        return value
 
 
 class TableQuality:
-    """The quality table behind the router's seam (``services.routing.Quality``)."""
+    """The quality table behind the router's seam (``services.fleet_view.Quality``)."""
 
     def __init__(self, table: QualityTable) -> None:
         self._table = table
+        self._columns: dict[str, _Column] = {}
 
     @classmethod
     def load(cls, learning: Learning, priors: PriorLookup, type_means: Mapping[str, float]) -> Self:
@@ -22,11 +40,28 @@ class TableQuality:
         return self._table
 
     def __call__(
-        self, probabilities: Mapping[str, float], model_id: str
-    ) -> tuple[float | None, str]:
-        mixture = self._table.mixed(probabilities, model_id)
-        basis = mixture.basis
-        if basis == NO_EVIDENCE and not mixture.observations:
-            return None, basis
-        seen = mixture.observations
-        return mixture.mean, f"{basis}; {seen:.3g} of your outcomes" if seen else basis
+        self, probabilities: Mapping[str, float], model_ids: Sequence[str]
+    ) -> list[Judgement]:
+        """What ``QualityTable.mixed`` says of each model, for all of them at once."""
+        parts = sorted(shares(probabilities), key=lambda part: -part[1])
+        weighted = [(share, self._column(task)) for task, share in parts]
+        judged: list[Judgement] = []
+        for model_id in model_ids:
+            mean = seen = 0.0
+            basis = ""
+            for share, column in weighted:
+                cell_mean, cell_seen, cell_basis = column[model_id]
+                mean += share * cell_mean
+                seen += share * cell_seen
+                basis = basis or cell_basis
+            if seen:
+                judged.append((mean, f"{basis}; {seen:.3g} of your outcomes"))
+            else:
+                judged.append((None if basis == NO_EVIDENCE else mean, basis))
+        return judged
+
+    def _column(self, task: str) -> _Column:
+        column = self._columns.get(task)
+        if column is None:
+            column = self._columns[task] = _Column(self._table, task)
+        return column

@@ -1,49 +1,27 @@
 """From a request to a decision: classify, look at the fleet, decide."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from omni_cli.domain import rules as rule_language
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.chat import ChatRequest, MediaPart
 from omni_cli.domain.classify import classify
-from omni_cli.domain.models import ModelInfo, Provider, Role
+from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, Weights
 from omni_cli.domain.pricing import nusd_to_usd, usd_string
-from omni_cli.domain.routing import (
-    CompiledRule,
-    Contender,
-    Decision,
-    Query,
-    Rates,
-    decide,
-)
+from omni_cli.domain.routing import CompiledRule, Decision, Query, decide
 from omni_cli.domain.tasks import COMPLEXITIES, Complexity, Signals, TaskEstimate
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.ports import Clock
-from omni_cli.repositories import Assignments, Breakers, Learning, Models, ModelStats, Providers
-from omni_cli.services.prices import PriceBook, rates_of, state_of, utc_day
+from omni_cli.repositories import Assignments, Breakers, Learning, Models, Providers
+from omni_cli.services.fleet_view import FleetView, Quality
+from omni_cli.services.prices import PriceBook
 
-#: Expected answer length where nothing was measured, tokens; the ledger replaces it.
-DEFAULT_OUTPUT_TOKENS: Mapping[str, int] = {
-    "chat": 200,
-    "coding": 700,
-    "debugging": 600,
-    "reasoning": 600,
-    "math": 500,
-    "analysis": 700,
-    "research": 900,
-    "writing": 800,
-    "summarization": 250,
-    "translation": 300,
-    "extraction": 200,
-    "image": 250,
-    "agent_step": 300,
-}
-#: Observations after which the measured length outweighs the default half and half.
-_LENGTH_PRIOR = 5
+#: A long-lived process sees what others changed (D1: within 5 s) after at most this long, ms.
+FRESH_MS = 4_000
 _IMAGE_TOKENS = 1_000
 
 
@@ -66,18 +44,8 @@ class RouteOptions:
     allow_unknown_price: bool = True
 
 
-class Quality(Protocol):
-    """The seam of requirement B4: how likely a model answers a kind of prompt well."""
-
-    def __call__(
-        self, probabilities: Mapping[str, float], model_id: str
-    ) -> tuple[float | None, str]:
-        """(chance 0..1 or None without evidence, what it rests on)."""
-        ...
-
-
 class RoutingService:
-    """Reads the fleet once, on first use; a long-lived process makes a new one on a change."""
+    """Reads the fleet on first use, and again when what it read is older than FRESH_MS."""
 
     def __init__(
         self,
@@ -99,7 +67,7 @@ class RoutingService:
         self._has_key = has_key
         self._quality = quality
         self._clock = clock
-        self._fleet: _Fleet | None = None
+        self._fleet: FleetView | None = None
 
     def decide(
         self,
@@ -114,19 +82,21 @@ class RoutingService:
             among: only these model ids, whatever their status; None: all active ones.
         """
         estimate = self.estimate(request, options)
-        wanted = None if among is None else set(among)
         fleet = self._load()
-        chosen = [
-            model
-            for model in fleet.models
-            if (model.status == "active" if wanted is None else model.id in wanted)
-        ]
-        fleet.prices.load(model.id for model in chosen)
-        contenders = [
-            self._contender(model, fleet, estimate, named=wanted is not None and len(wanted) == 1)
-            for model in chosen
-        ]
-        return decide(self._query(request, options, estimate), contenders, fleet.rules)
+        if among is None:
+            query = self._query(request, options, estimate, fleet)
+            contenders = fleet.contenders(fleet.active, estimate, self._quality)
+            return decide(query, contenders, fleet.rules)
+        # Who names models has set rules and roles aside.
+        wanted = set(among)
+        named = len(wanted) == 1
+        query = self._query(request, replace(options, role=None), estimate, fleet)
+        chosen = [model for model in fleet.models if model.id in wanted]
+        contenders = fleet.contenders(chosen, estimate, self._quality, named=named)
+        decision = decide(query, contenders)
+        if named and decision.model is not None:
+            return replace(decision, by="named", reason=f"named; {decision.reason}")
+        return decision
 
     def estimate(self, request: ChatRequest, options: RouteOptions) -> TaskEstimate:
         """The classifier's view, with the caller's overrides on top."""
@@ -143,21 +113,21 @@ class RoutingService:
         return estimate
 
     def active_models(self) -> list[ModelInfo]:
-        return [model for model in self._load().models if model.status == "active"]
+        return list(self._load().active)
 
     def block(self, model_id: str) -> str:
         """Why a model cannot be called now, or ""."""
         fleet = self._load()
         for model in fleet.models:
             if model.id == model_id:
-                return self._blocked(model, fleet)
+                return fleet.block(model)
         return "not in the fleet"
 
-    def _load(self) -> "_Fleet":
-        if self._fleet is None:
+    def _load(self) -> FleetView:
+        now_ms = int(self._clock() * 1000)
+        if self._fleet is None or not 0 <= now_ms - self._fleet.now_ms < FRESH_MS:
             providers = {p.slug: p for p in self._providers.all()}
-            now_ms = int(self._clock() * 1000)
-            self._fleet = _Fleet(
+            self._fleet = FleetView(
                 providers=providers,
                 models=self._models.of_providers(providers),
                 prices=PriceBook(self._models, now_ms=now_ms),
@@ -176,56 +146,20 @@ class RoutingService:
             )
         return self._fleet
 
-    def _contender(
-        self, model: ModelInfo, fleet: "_Fleet", estimate: TaskEstimate, *, named: bool
-    ) -> Contender:
-        row = fleet.prices.current(model.id)
-        quality, basis = self._quality(estimate.probabilities, model.id)
-        stats = fleet.stats.get((model.id, estimate.task_type))
-        return Contender(
-            model=model,
-            price_state=state_of(row),
-            rates=fleet.rates(model.id),
-            blocked=self._blocked(model, fleet, named=named),
-            quality=quality,
-            quality_basis=basis,
-            output_tokens=expected_output(estimate.task_type, stats, model.max_output),
-            latency_ms=None if stats is None else stats.latency_ms,
-        )
-
-    def _blocked(self, model: ModelInfo, fleet: "_Fleet", *, named: bool = False) -> str:
-        """``named``: the user asked for this model and no other: a breaker is no obstacle."""
-        provider = fleet.providers.get(model.provider)
-        if provider is None:
-            return f"provider {model.provider} is not in the fleet"
-        if not provider.enabled:
-            return f"provider {provider.slug} is disabled"
-        if provider.status == "maintenance":
-            return f"provider {provider.slug} is in maintenance"
-        if model.status == "disabled":
-            return "disabled"
-        if not fleet.keys[provider.slug]:
-            return f"no key for {provider.slug}"
-        if not named and not provider.simulated and self._is_retired(model, fleet):
-            return f"retired by its provider on {model.retired_on}"
-        for target in () if named else (model.id, provider.slug):
-            breaker = fleet.breakers.get(target)
-            if breaker is not None and not breaker.allows(fleet.now_ms):
-                return f"circuit breaker of {target} is open: {breaker.last_error or 'failing'}"
-        return ""
-
-    @staticmethod
-    def _is_retired(model: ModelInfo, fleet: "_Fleet") -> bool:
-        return model.retired_on is not None and model.retired_on <= utc_day(fleet.now_ms)
-
-    def _query(self, request: ChatRequest, options: RouteOptions, estimate: TaskEstimate) -> Query:
+    def _query(
+        self,
+        request: ChatRequest,
+        options: RouteOptions,
+        estimate: TaskEstimate,
+        fleet: FleetView,
+    ) -> Query:
         input_tokens = input_estimate(request)
         needs = set(options.needs)
         if request.tools:
             needs.add("function-calling")
         if request.json_mode or request.json_schema is not None:
             needs.add("json-mode")
-        role: Role | None = self._load().roles.get(options.role) if options.role else None
+        role = fleet.roles.get(options.role) if options.role else None
         cached = input_tokens if options.conversation_model else 0
         return Query(
             task=estimate,
@@ -244,37 +178,6 @@ class RoutingService:
             weights=options.weights,
             allow_unknown_price=options.allow_unknown_price,
         )
-
-
-@dataclass(slots=True)
-class _Fleet:
-    """What one decision after another reads: loaded once."""
-
-    providers: Mapping[str, Provider]
-    models: Sequence[ModelInfo]
-    prices: PriceBook
-    rules: Sequence[CompiledRule]
-    roles: Mapping[str, Role]
-    stats: Mapping[tuple[str, str], ModelStats]
-    breakers: Mapping[str, Breaker]
-    keys: Mapping[str, bool]
-    now_ms: int
-    _rates: dict[str, Rates | None] = field(default_factory=dict)
-
-    def rates(self, model_id: str) -> Rates | None:
-        if model_id not in self._rates:
-            row = self.prices.current(model_id)
-            self._rates[model_id] = rates_of(None if row is None else row.price)
-        return self._rates[model_id]
-
-
-def expected_output(task: str, stats: ModelStats | None, max_output: int | None) -> int:
-    """Tokens: the measured mean, pulled towards the task's default while data is thin."""
-    expected = float(DEFAULT_OUTPUT_TOKENS.get(task, 400))
-    if stats is not None and stats.mean_output_tokens is not None:
-        weight = stats.ok / (stats.ok + _LENGTH_PRIOR)
-        expected += (stats.mean_output_tokens - expected) * weight
-    return round(expected if max_output is None else min(expected, max_output))
 
 
 def input_estimate(request: ChatRequest) -> int:
@@ -342,7 +245,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
         "type_probabilities": {
             name: round(value, 4)
             for name, value in sorted(task.probabilities.items(), key=lambda item: -item[1])
-            if value >= 0.005
+            if value >= 0.00005
         },
         "sure": task.sure,
         "complexity": task.complexity,

@@ -1,0 +1,138 @@
+"""The fleet as the router sees it: read once, for one decision after another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from omni_cli.domain.breaker import Breaker
+from omni_cli.domain.models import ModelInfo, Provider, Role
+from omni_cli.domain.prices import PriceState
+from omni_cli.domain.routing import CompiledRule, Contender, Rates
+from omni_cli.domain.tasks import TaskEstimate
+from omni_cli.repositories import ModelStats
+from omni_cli.services.prices import PriceBook, rates_of, state_of, utc_day
+
+#: Expected answer length where nothing was measured, tokens; the ledger replaces it.
+DEFAULT_OUTPUT_TOKENS: Mapping[str, int] = {
+    "chat": 200,
+    "coding": 700,
+    "debugging": 600,
+    "reasoning": 600,
+    "math": 500,
+    "analysis": 700,
+    "research": 900,
+    "writing": 800,
+    "summarization": 250,
+    "translation": 300,
+    "extraction": 200,
+    "image": 250,
+    "agent_step": 300,
+}
+#: Observations after which the measured length outweighs the default half and half.
+_LENGTH_PRIOR = 5
+
+
+class Quality(Protocol):
+    """The seam of requirement B4: how likely models answer a kind of prompt well."""
+
+    def __call__(
+        self, probabilities: Mapping[str, float], model_ids: Sequence[str]
+    ) -> Sequence[tuple[float | None, str]]:
+        """By model: (chance 0..1 or None without evidence, what it rests on)."""
+        ...
+
+
+@dataclass(slots=True)
+class FleetView:
+    """A snapshot taken at ``now_ms``. ``keys``: whether a provider can be called."""
+
+    providers: Mapping[str, Provider]
+    models: Sequence[ModelInfo]
+    prices: PriceBook
+    rules: Sequence[CompiledRule]
+    roles: Mapping[str, Role]
+    stats: Mapping[tuple[str, str], ModelStats]
+    breakers: Mapping[str, Breaker]
+    keys: Mapping[str, bool]
+    now_ms: int
+    active: Sequence[ModelInfo] = field(init=False)
+    _fixed: dict[str, tuple[PriceState, Rates | None, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.active = [model for model in self.models if model.status == "active"]
+
+    def contenders(
+        self,
+        models: Sequence[ModelInfo],
+        estimate: TaskEstimate,
+        quality: Quality,
+        *,
+        named: bool = False,
+    ) -> list[Contender]:
+        """``models`` for a prompt so classified; ``named`` as for ``block``."""
+        self._fix(models)
+        task = estimate.task_type
+        judged = quality(estimate.probabilities, [model.id for model in models])
+        found = []
+        for model, (chance, basis) in zip(models, judged, strict=True):
+            state, rates, blocked = self._fixed[model.id]
+            stats = self.stats.get((model.id, task))
+            found.append(
+                Contender(
+                    model,
+                    state,
+                    rates,
+                    self.block(model, named=True) if named else blocked,
+                    chance,
+                    basis,
+                    expected_output(task, stats, model.max_output),
+                    None if stats is None else stats.latency_ms,
+                )
+            )
+        return found
+
+    def _fix(self, models: Sequence[ModelInfo]) -> None:
+        """What does not depend on the prompt, for models that it was not yet worked out for."""
+        missing = [model for model in models if model.id not in self._fixed]
+        self.prices.load(model.id for model in missing)
+        for model in missing:
+            row = self.prices.current(model.id)
+            rates = rates_of(None if row is None else row.price)
+            self._fixed[model.id] = (state_of(row), rates, self.block(model))
+
+    def block(self, model: ModelInfo, *, named: bool = False) -> str:
+        """Why a model cannot be called now, or "".
+
+        ``named``: the user asked for this model and no other: neither a breaker nor its
+        retirement is an obstacle.
+        """
+        provider = self.providers.get(model.provider)
+        if provider is None:
+            return f"provider {model.provider} is not in the fleet"
+        if not provider.enabled:
+            return f"provider {provider.slug} is disabled"
+        if provider.status == "maintenance":
+            return f"provider {provider.slug} is in maintenance"
+        if model.status == "disabled":
+            return "disabled"
+        if not self.keys[provider.slug]:
+            return f"no key for {provider.slug}"
+        if named:
+            return ""
+        retired = model.retired_on is not None and model.retired_on <= utc_day(self.now_ms)
+        if retired and not provider.simulated:
+            return f"retired by its provider on {model.retired_on}"
+        for target in (model.id, provider.slug):
+            breaker = self.breakers.get(target)
+            if breaker is not None and not breaker.allows(self.now_ms):
+                return f"circuit breaker of {target} is open: {breaker.last_error or 'failing'}"
+        return ""
+
+
+def expected_output(task: str, stats: ModelStats | None, max_output: int | None) -> int:
+    """Tokens: the measured mean, pulled towards the task's default while data is thin."""
+    expected = DEFAULT_OUTPUT_TOKENS.get(task, 400)
+    if stats is not None and stats.mean_output_tokens is not None:
+        weight = stats.ok / (stats.ok + _LENGTH_PRIOR)
+        expected += round((stats.mean_output_tokens - expected) * weight)
+    return expected if max_output is None or expected <= max_output else max_output
