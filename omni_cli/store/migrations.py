@@ -433,7 +433,23 @@ def _step_2(db: "Database") -> None:
             db.conn.execute(sql.replace(table, table + suffix, 1))
 
 
-STEPS = (_step_1, _step_2)
+def _step_3(db: "Database") -> None:
+    from omni_cli.store.knowing_schema import KNOWING
+
+    _run_script(db, KNOWING)
+
+
+def _step_4(db: "Database") -> None:
+    """What was compared with which premium model: the user may change it."""
+    for suffix in ("", "_next", "_archive"):
+        db.conn.execute(
+            f"CREATE TABLE rollup_baseline{suffix} (day INTEGER NOT NULL, premium_model TEXT NOT"
+            " NULL, compared_calls INTEGER NOT NULL, premium_nusd INTEGER NOT NULL,"
+            " PRIMARY KEY (day, premium_model)) STRICT, WITHOUT ROWID"
+        )
+
+
+STEPS = (_step_1, _step_2, _step_3, _step_4)
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)
 

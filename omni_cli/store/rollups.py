@@ -1,66 +1,38 @@
 """Day, hour and latency rollups, written in the ledger's own transactions.
 
 Reports read these tables only: their size follows days and models, not requests. Days are days
-in the user's zone, kept in ``meta`` and rebuilt by ``rebuild`` when it changes.
+in the user's zone, kept in ``meta``; ``store/rebuild.py`` makes them anew when it changes, in
+tables of their own (``_next``), which calls that it has already counted are then added to too.
 """
 
-import math
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+from omni_cli.domain.analytics import latency_bucket
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow, RequestRow
 from omni_cli.domain.periods import local_day
 from omni_cli.store.connection import Store
+from omni_cli.store.rollup_sql import (
+    BASELINE,
+    DAY,
+    HOUR,
+    HOUR_MS,
+    LATENCY,
+    LATENCY_SCOPE,
+    ROLLUPS,
+    pour,
+    register,
+)
 
 ZONE_KEY = "zone"
-#: Latency buckets grow by 2**(1/4), some 19 %: percentiles are off by at most 9 %.
-BUCKETS_PER_DOUBLING = 4
+REBUILD_KEY = "rollup_rebuild"
 
-_KEY = "day, source, org, key, provider, model, role, agent, task"
-_VALUES = (
-    "calls",
-    "ok",
-    "attempts",
-    "failed_attempts",
-    "unknown_attempts",
-    "estimated_attempts",
-    "input_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "cost_nusd",
-    "input_cost_nusd",
-    "estimated_nusd",
-    "failed_nusd",
-    "premium_nusd",
-    "compared_nusd",
-    "latency_ms",
-    "latency_calls",
-)
-_HOUR_VALUES = (
-    "calls",
-    "attempts",
-    "failed_attempts",
-    "input_tokens",
-    "output_tokens",
-    "cost_nusd",
-    "latency_ms",
-    "latency_calls",
-)
-
-
-def _upsert(table: str, key: str, values: tuple[str, ...]) -> str:
-    names = [*key.split(", "), *values]
-    sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in values)
-    marks = ", ".join(f":{name}" for name in names)
-    return (
-        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608  # our names
-        f" ON CONFLICT ({key}) DO UPDATE SET {sums}"
-    )
-
-
-_ADD_DAY = _upsert("rollup_day", _KEY, _VALUES)
-_ADD_HOUR = _upsert("rollup_hour", "hour, provider, model", _HOUR_VALUES)
-_ADD_LATENCY = _upsert("rollup_latency", "day, provider, model, bucket", ("calls",))
+_SUFFIXES = ("", "_next")
+_ADD = {(rollup, suffix): rollup.upsert(suffix) for rollup in ROLLUPS for suffix in _SUFFIXES}
+_NOTHING = {rollup: dict.fromkeys(rollup.values, 0) for rollup in (DAY, HOUR)}
+_STATE = "SELECT key, value FROM meta WHERE key IN (:zone, :rebuild)"
 _ADD_STATS = """
 INSERT INTO model_stats (model, task, calls, ok, output_tokens, latency_ewma_ms, ttft_ewma_ms)
 VALUES (:model, :task, 1, :ok, :output_tokens, :latency_ms, :ttft_ms)
@@ -76,14 +48,15 @@ ON CONFLICT (model, task) DO UPDATE SET
 """
 
 
-def latency_bucket(latency_ms: int) -> int:
-    """Index of the bucket that holds a latency; 0 ms shares the bucket of 1 ms."""
-    return math.floor(math.log2(max(latency_ms, 1)) * BUCKETS_PER_DOUBLING)
+@dataclass(frozen=True, slots=True)
+class Building:
+    """A rebuild under way: requests up to id ``done`` are counted in the ``_next`` tables."""
 
+    zone: str
+    done: int
 
-def bucket_latency_ms(bucket: int) -> float:
-    """The bucket's geometric middle."""
-    return float(2 ** ((bucket + 0.5) / BUCKETS_PER_DOUBLING))
+    def text(self) -> str:
+        return json.dumps({"zone": self.zone, "done": self.done})
 
 
 class RollupStore:
@@ -93,7 +66,50 @@ class RollupStore:
     @property
     def zone(self) -> str:
         """The zone whose days the rollups hold."""
-        return self._store.get_meta(ZONE_KEY) or "UTC"
+        return self._state()[0]
+
+    @property
+    def building(self) -> Building | None:
+        """The rebuild that is under way, in this process or another."""
+        return self._state()[1]
+
+    def _state(self) -> tuple[str, Building | None]:
+        # Read anew each time: another process may be rebuilding, and this is its transaction's
+        # view of how far it is.
+        rows = self._store.db.execute(_STATE, {"zone": ZONE_KEY, "rebuild": REBUILD_KEY})
+        found: dict[str, str] = dict(rows)
+        text = found.get(REBUILD_KEY)
+        return found.get(ZONE_KEY, "UTC"), None if text is None else Building(**json.loads(text))
+
+    def _targets(self, request: int) -> list[tuple[str, str]]:
+        """(suffix, zone) of the tables that count this request."""
+        zone, building = self._state()
+        if building is None or request > building.done:
+            return [("", zone)]
+        return [("", zone), ("_next", building.zone)]
+
+    @contextlib.contextmanager
+    def recounting(self, request: int) -> Iterator[None]:
+        """Count a request anew after any change to its rows, made inside in one transaction.
+
+        For all that happens to a settled request: prices corrected or filled in, estimates
+        replaced, an attempt settled late. Exact whatever changes.
+        """
+        with self._store.transaction() as db:
+            register(db)
+            targets = self._targets(request)
+            for sign in (-1, 1):
+                for suffix, zone in targets:
+                    pour(
+                        db,
+                        where="r.id = :id",
+                        values={"id": request},
+                        zone=zone,
+                        suffix=suffix,
+                        sign=sign,
+                    )
+                if sign < 0:
+                    yield
 
     def add_attempt(self, request: RequestRow, attempt: AttemptRow, end: AttemptEnd) -> None:
         """Count one settled attempt: its tokens, money and failure."""
@@ -124,7 +140,8 @@ class RollupStore:
         if request.state == "refused":
             return
         ok = int(request.state == "ok")
-        compared = request.premium_cost_nusd is not None and request.total_nusd is not None
+        spent = (request.cost_nusd or 0) + request.adjusted_nusd
+        compared = int(is_compared(request))
         timed = ok and request.latency_ms is not None
         self._add(
             request,
@@ -132,25 +149,19 @@ class RollupStore:
             request.model,
             calls=1,
             ok=ok,
-            premium_nusd=(request.premium_cost_nusd or 0) if compared else 0,
-            compared_nusd=(request.total_nusd or 0) if compared else 0,
+            premium_nusd=(request.premium_cost_nusd or 0) * compared,
+            compared_nusd=spent * compared,
+            compared_calls=compared,
+            unanswered_nusd=spent * (1 - ok) * (1 - compared),
             latency_ms=(request.latency_ms or 0) if timed else 0,
             latency_calls=int(timed),
         )
-        db = self._store.db
         if timed and request.latency_ms is not None:
-            db.execute(
-                _ADD_LATENCY,
-                {
-                    "day": local_day(request.created_at, self.zone),
-                    "provider": request.provider,
-                    "model": request.model,
-                    "bucket": latency_bucket(request.latency_ms),
-                    "calls": 1,
-                },
-            )
+            self._add_latency(request, latency_bucket(request.latency_ms))
+        if compared:
+            self._add_baseline(request)
         if request.model and request.source != "import":
-            db.execute(
+            self._store.db.execute(
                 _ADD_STATS,
                 {
                     "model": request.model,
@@ -162,37 +173,51 @@ class RollupStore:
                 },
             )
 
-    def add_adjustment(
-        self, request: RequestRow, provider: str, model: str, delta_nusd: int, **others: int
-    ) -> None:
-        """Count a correction on the day of the request that it corrects; ``others`` are changes
-        of the rollup's other columns that come with it."""
-        self._add(request, provider, model, cost_nusd=delta_nusd, **others)
-
     def _add(self, request: RequestRow, provider: str, model: str, **values: int) -> None:
-        db = self._store.db
-        shared = {"provider": provider, "model": model}
-        db.execute(
-            _ADD_DAY,
-            {
-                **dict.fromkeys(_VALUES, 0),
-                **values,
-                **shared,
-                "day": local_day(request.created_at, self.zone),
-                "source": request.source,
-                "org": request.org,
-                "key": request.key,
-                "role": request.role,
-                "agent": request.agent,
-                "task": request.task,
-            },
-        )
-        db.execute(
-            _ADD_HOUR,
-            {
-                **dict.fromkeys(_HOUR_VALUES, 0),
-                **{name: value for name, value in values.items() if name in _HOUR_VALUES},
-                **shared,
-                "hour": request.created_at // 3_600_000,
-            },
-        )
+        execute = self._store.db.execute
+        shared = {
+            **values,
+            "provider": provider,
+            "model": model,
+            "hour": request.created_at // HOUR_MS,
+            "source": request.source,
+            "org": request.org,
+            "key": request.key,
+            "role": request.role,
+            "agent": request.agent,
+            "task": request.task,
+        }
+        for suffix, zone in self._targets(request.id):
+            shared["day"] = local_day(request.created_at, zone)
+            for rollup in (DAY, HOUR):
+                execute(_ADD[rollup, suffix], {**_NOTHING[rollup], **shared})
+
+    def _add_latency(self, request: RequestRow, bucket: int) -> None:
+        for suffix, zone in self._targets(request.id):
+            values: dict[str, str | int] = {
+                "day": local_day(request.created_at, zone),
+                "bucket": bucket,
+                "calls": 1,
+                **{name: getattr(request, name) for name in LATENCY_SCOPE.key[1:-1]},
+            }
+            self._store.db.execute(_ADD[LATENCY, suffix], values)
+            self._store.db.execute(_ADD[LATENCY_SCOPE, suffix], values)
+
+    def _add_baseline(self, request: RequestRow) -> None:
+        for suffix, zone in self._targets(request.id):
+            values = {
+                "day": local_day(request.created_at, zone),
+                "premium_model": request.premium_model or "",
+                "compared_calls": 1,
+                "premium_nusd": request.premium_cost_nusd,
+            }
+            self._store.db.execute(_ADD[BASELINE, suffix], values)
+
+
+def is_compared(request: RequestRow) -> bool:
+    """Whether what the request cost and what the premium model would have cost are both known."""
+    return (
+        request.premium_cost_nusd is not None
+        and request.cost_nusd is not None
+        and request.price_state != "unknown"
+    )

@@ -1,0 +1,213 @@
+"""Rollups made anew from the ledger, and compared with it.
+
+A rebuild fills tables of its own, some thousand requests at a time, each time in one transaction
+that also notes how far it is. Other processes go on meanwhile: reports read the old tables, and
+calls are counted in the old ones and, where the rebuild has passed them, in the new (see
+``RollupStore``). Whoever finds no request left swaps the tables. A rebuild that was cut off goes
+on where it stopped.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from sqlite3 import Connection
+
+from omni_cli.domain.errors import StoreError
+from omni_cli.store.connection import Store
+from omni_cli.store.rollup_sql import ROLLUPS, Rollup, pour, register
+from omni_cli.store.rollups import REBUILD_KEY, ZONE_KEY, Building, RollupStore
+
+#: Requests per transaction: some 100 ms, so that other processes' calls hardly wait.
+CHUNK = 10_000
+Progress = Callable[[int, int], None]
+
+_LAST_OF_CHUNK = """
+SELECT max(id), count(*) FROM (SELECT id FROM requests WHERE id > ? ORDER BY id LIMIT ?)
+"""
+_MONEY = """
+SELECT
+    (SELECT coalesce(sum(cost_nusd), 0) FROM attempts)
+        + (SELECT coalesce(sum(delta_nusd), 0) FROM adjustments),
+    (SELECT coalesce(sum(coalesce(cost_nusd, 0) + adjusted_nusd), 0) FROM requests),
+    (SELECT coalesce(sum(cost_nusd), 0) FROM rollup_day),
+    (SELECT coalesce(sum(cost_nusd), 0) FROM rollup_hour),
+    (SELECT coalesce(sum(cost_nusd), 0) FROM rollup_day_archive)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RollupCheck:
+    """Sums of money in nano-dollars, and rows that differ.
+
+    ``ledger_nusd``: attempts and corrections; ``receipts_nusd``: what requests say of themselves;
+    ``archive_nusd``: what retention removed from the ledger and rollups still hold.
+    ``different_rows``: rollup rows that the ledger would have otherwise; ``examples`` some.
+    """
+
+    ledger_nusd: int
+    receipts_nusd: int
+    day_nusd: int
+    hour_nusd: int
+    archive_nusd: int
+    different_rows: int
+    examples: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        whole = self.ledger_nusd + self.archive_nusd
+        return (
+            not self.different_rows
+            and self.ledger_nusd == self.receipts_nusd
+            and self.day_nusd == self.hour_nusd == whole
+        )
+
+
+class RollupRebuild:
+    def __init__(self, store: Store, rollups: RollupStore) -> None:
+        self._store = store
+        self._rollups = rollups
+
+    def rebuild(self, zone: str, progress: Progress = lambda _done, _total: None) -> int:
+        """Make the rollups anew with days of ``zone``; goes on with one that was cut off.
+
+        Args:
+            progress: called with the requests counted so far and all there are.
+
+        Returns:
+            How many requests this call has counted.
+
+        Raises:
+            StoreError: another process began one for another zone meanwhile.
+        """
+        db = self._store.db
+        register(db)
+        self._begin(zone)
+        building = self._rollups.building
+        passed = building.done if building else 0
+        (total,) = db.execute("SELECT count(*) FROM requests").fetchone()
+        (before,) = db.execute("SELECT count(*) FROM requests WHERE id <= ?", (passed,)).fetchone()
+        counted = 0
+        while True:
+            step = self._step(zone)
+            if step is None:
+                progress(total, total)
+                return counted
+            counted += step
+            progress(min(before + counted, total), total)
+
+    def _begin(self, zone: str) -> None:
+        with self._store.transaction() as db:
+            building = self._rollups.building
+            if building is not None and building.zone == zone:
+                return
+            for rollup in ROLLUPS:
+                db.execute(f"DELETE FROM {rollup.table}_next")  # noqa: S608  # our names
+                _copy(db, rollup, "_archive", "_next")
+            self._store.set_meta(REBUILD_KEY, Building(zone, -1).text())
+
+    def _step(self, zone: str) -> int | None:
+        """Count one chunk; None when all is done and the tables are swapped."""
+        with self._store.transaction() as db:
+            building = self._rollups.building
+            if building is None:  # another process did the last step
+                return None
+            if building.zone != zone:
+                raise StoreError(
+                    f"another process is making the reports anew for {building.zone}",
+                    hint="two omnis with different zones share this store: "
+                    "omni config set general.zone settles it",
+                )
+            last, count = db.execute(_LAST_OF_CHUNK, (building.done, CHUNK)).fetchone()
+            if not count:
+                self._swap(db, zone)
+                return None
+            pour(
+                db,
+                where="r.id > :after AND r.id <= :last",
+                values={"after": building.done, "last": last},
+                zone=zone,
+                suffix="_next",
+            )
+            self._store.set_meta(REBUILD_KEY, Building(zone, last).text())
+            return int(count)
+
+    def _swap(self, db: Connection, zone: str) -> None:
+        for rollup in ROLLUPS:
+            db.execute(f"DELETE FROM {rollup.table}")  # noqa: S608  # our names
+            _copy(db, rollup, "_next", "")
+            db.execute(f"DELETE FROM {rollup.table}_next")  # noqa: S608  # our names
+        self._store.set_meta(ZONE_KEY, zone)
+        db.execute("DELETE FROM meta WHERE key = ?", (REBUILD_KEY,))
+
+    def archive(self, requests: str) -> None:
+        """Keep what some settled requests sum up to, in the transaction that deletes them.
+
+        Args:
+            requests: name of a table whose column ``id`` names them.
+
+        Raises:
+            StoreError: a rebuild is under way, which would miss them.
+        """
+        if self._rollups.building is not None:
+            raise StoreError(
+                "the reports are being made anew: nothing can be removed meanwhile",
+                hint="omni db rebuild finishes it",
+            )
+        db = self._store.db
+        register(db)
+        pour(
+            db,
+            where=f"r.id IN (SELECT id FROM {requests})",  # noqa: S608  # our names
+            values={},
+            zone=self._rollups.zone,
+            suffix="_archive",
+        )
+
+    def check(self) -> RollupCheck:
+        """Compare the rollups with the ledger, both as they are at one moment; writes nothing."""
+        db = self._store.db
+        register(db)
+        db.execute("BEGIN")  # a snapshot to read: writers need not wait
+        try:
+            for rollup in ROLLUPS:
+                _make_check_table(db, rollup)
+                _copy(db, rollup, "_archive", "_check")
+            pour(db, where="true", values={}, zone=self._rollups.zone, suffix="_check")
+            different = 0
+            examples: list[str] = []
+            for rollup in ROLLUPS:
+                for left, right in (("", "_check"), ("_check", "")):
+                    rows = db.execute(_difference(rollup, left, right)).fetchall()
+                    different += len(rows)
+                    word = "rollup" if left == "" else "ledger"
+                    examples += [f"{rollup.table} {word}: {tuple(row)}" for row in rows[:3]]
+            ledger, receipts, day, hour, archive = db.execute(_MONEY).fetchone()
+        finally:
+            db.execute("ROLLBACK")
+        return RollupCheck(ledger, receipts, day, hour, archive, different, tuple(examples))
+
+
+def _copy(db: Connection, rollup: Rollup, source: str, target: str) -> None:
+    names = ", ".join((*rollup.key, *rollup.values))
+    db.execute(
+        f"INSERT INTO {rollup.table}{target} ({names})"  # noqa: S608  # our names
+        f" SELECT {names} FROM {rollup.table}{source}"
+    )
+
+
+def _make_check_table(db: Connection, rollup: Rollup) -> None:
+    # No types: a temporary table of sums needs a key to add to, and no more.
+    names = ", ".join((*rollup.key, *rollup.values))
+    db.execute(
+        f"CREATE TEMP TABLE {rollup.table}_check"
+        f" ({names}, PRIMARY KEY ({', '.join(rollup.key)})) WITHOUT ROWID"
+    )
+
+
+def _difference(rollup: Rollup, left: str, right: str) -> str:
+    """Rows of ``left`` that ``right`` has otherwise or not at all. Sums of nothing are nothing."""
+    names = ", ".join((*rollup.key, *rollup.values))
+    some = " OR ".join(f"{name} != 0" for name in rollup.values)
+    return (
+        f"SELECT {names} FROM {rollup.table}{left} WHERE {some}"  # noqa: S608  # our names
+        f" EXCEPT SELECT {names} FROM {rollup.table}{right}"
+    )
