@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, ClassVar, NoReturn
 
 import typer
@@ -9,6 +10,8 @@ import typer
 from omni_cli.cli.lazy import Entry, LazyGroup
 
 _COMMANDS = "omni_cli.cli.commands."
+#: Values of the environment from this length on are kept out of crash reports.
+_SECRET_CHARS = 16
 
 
 def _entry(module: str, help_line: str, section: str) -> Entry:
@@ -26,6 +29,11 @@ class Root(LazyGroup):
         "why": _entry("why", "The receipt of a request: decision, attempts, costs.", "Use"),
         "rate": _entry("rate", "Say how good an answer was; routing learns from it.", "Use"),
         "logs": _entry("logs", "List requests in the ledger.", "Use"),
+        "budgets": _entry("budgets", "Limits that no call passes, and alerts before.", "Money"),
+        "calc": _entry("calc", "What a text or N requests would cost on each model.", "Money"),
+        "import": _entry("import_", "Bring in usage that other tools recorded.", "Money"),
+        "reconcile": _entry("reconcile", "Compare an invoice with the ledger.", "Money"),
+        "reprice": _entry("reprice", "Correct what past calls cost; shown first.", "Money"),
         "providers": _entry("providers", "Accounts at APIs: add, test, keys.", "Fleet"),
         "keys": _entry("keys", "API keys: kept in the keyring or an encrypted file.", "Fleet"),
         "models": _entry("models", "Models, prices, aliases; the catalogue.", "Fleet"),
@@ -77,6 +85,7 @@ def main() -> NoReturn:
     """Run one command and leave with its exit code (cli/exits.py)."""
     from omni_cli.domain.errors import OmniError
 
+    _open_closed()
     try:
         code = typer.main.get_command(app)(prog_name="omni", standalone_mode=False) or 0
     except OmniError as exc:
@@ -94,8 +103,34 @@ def main() -> NoReturn:
     except Exception as exc:
         code = _usage_error(exc)
         if code is None:
-            raise
+            code = _crash(exc)
     _leave(code)
+
+
+def _open_closed() -> None:
+    """Descriptors that the caller closed (``<&-``) read and write nothing, instead of crashing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+
+
+def _crash(exc: Exception) -> int:
+    """A fault of omni's own: where it happened, without anything that looks like a secret."""
+    if type(exc).__module__ == "sqlite3":
+        _report("store", f"the store cannot be used: {exc}", "omni doctor checks it")
+        return 1
+    import traceback
+
+    from omni_cli.domain.secrets import scrub
+
+    known = [value for value in os.environ.values() if len(value) >= _SECRET_CHARS]
+    sys.stderr.write(scrub("".join(traceback.format_exception(exc)), known))
+    _report(
+        "internal",
+        f"unexpected {type(exc).__name__}: a fault of omni's own",
+        "the lines on stderr say where; they belong into a bug report",
+    )
+    return 1
 
 
 def _usage_error(exc: Exception) -> int | None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import money
+from omni_cli.cli.render import note
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import BADGES
@@ -20,6 +21,8 @@ from omni_cli.services.routing import RouteOptions
 
 #: Larger files are refused: a slip of the shell, and no model takes them.
 MAX_FILE_BYTES = 20 * 1024 * 1024
+#: After so long without an end of stdin, omni says that it waits for it, seconds.
+_PATIENCE_S = 3.0
 _T = TypeVar("_T", bound=str)
 _MEDIA = ("image/", "audio/", "application/pdf")
 
@@ -35,9 +38,9 @@ def read_prompt(
         UsageError: a file cannot be read, or there is nothing to ask.
     """
     texts: list[str] = []
-    asked = [word for word in words if word != "-"]
-    if "-" in words or (not sys.stdin.isatty() and _has_input()):
-        piped = sys.stdin.read()
+    asked = [_encodable(word) for word in words if word != "-"]
+    if "-" in words or (not sys.stdin.isatty() and _is_piped()):
+        piped = _stdin()
         if piped.strip():
             texts.append(piped)
     media: list[Part] = []
@@ -56,22 +59,50 @@ def read_prompt(
     return head + tuple(media)
 
 
-def _has_input() -> bool:
-    """Whether stdin is a pipe or a file; a CI's closed stdin must not be waited for."""
-    import select
+def _is_piped() -> bool:
+    """Whether stdin is a pipe or a file; what a scheduler hands over (/dev/null) is neither."""
     import stat
 
     try:
-        handle = sys.stdin.fileno()
-        mode = os.fstat(handle).st_mode
+        mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError):
         return True  # replaced by a test or a caller: read it
-    if stat.S_ISREG(mode):
-        return True
-    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        # A pipe whose writer never writes nor closes (some CI runners) would hang for ever.
-        return bool(select.select([handle], [], [], 0.25)[0])
-    return False
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _stdin() -> str:
+    """All of stdin. Whoever forgot to close a pipe is told what omni waits for.
+
+    Raises UsageError when it is not UTF-8.
+    """
+    import threading
+
+    told = threading.Timer(
+        _PATIENCE_S, note, ["omni waits for the end of stdin; < /dev/null: none"]
+    )
+    told.daemon = True
+    told.start()
+    try:
+        data = getattr(sys.stdin, "buffer", sys.stdin).read()
+    finally:
+        told.cancel()
+    if isinstance(data, str):
+        return data
+    try:
+        return bytes(data).decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise UsageError(
+            f"stdin is not UTF-8 text (byte {exc.start + 1})", hint="give other files with -f"
+        ) from exc
+
+
+def _encodable(text: str) -> str:
+    """An argument that is not UTF-8 reaches Python as lone surrogates, which nobody can send."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as exc:
+        raise UsageError("the prompt is not UTF-8 text") from exc
+    return text
 
 
 def _file(path: Path) -> Part:
@@ -132,17 +163,25 @@ def chat_request(
     stream: bool = True,
 ) -> ChatRequest:
     """Raises UsageError when the schema file is no JSON object."""
-    head = [Message.text_of("system", system)] if system else []
-    if head:
-        earlier = [message for message in earlier if message.role != "system"]
+    # Of a conversation's system prompts the newest holds.
+    head = [m for m in earlier if m.role == "system"][-1:]
+    if system:
+        head = [Message.text_of("system", system)]
+    turns = [message for message in earlier if message.role != "system"]
     return ChatRequest(
-        messages=(*head, *earlier, Message("user", parts)),
+        messages=(*head, *turns, Message("user", parts)),
         max_output_tokens=max_tokens,
         temperature=temperature,
         json_mode=json_mode or schema is not None,
         json_schema=None if schema is None else _schema(schema),
         stream=stream,
     )
+
+
+def new_turns(request: ChatRequest, earlier: Sequence[Message]) -> list[Message]:
+    """What a request adds to its conversation: its last turn, and a system prompt not yet in it."""
+    head = [m for m in request.messages if m.role == "system" and m not in earlier]
+    return [*head, request.messages[-1]]
 
 
 def _schema(path: Path) -> dict[str, object]:

@@ -4,7 +4,7 @@ import contextlib
 import sys
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.prompts import chat_request
+from omni_cli.cli.prompts import chat_request, new_turns
 from omni_cli.cli.render import note, out, paint
 from omni_cli.domain.chat import Message, TextPart
 from omni_cli.domain.errors import OmniError
@@ -81,7 +81,8 @@ def converse(
                     keep=keep,
                 )
             )
-            run = ask(app, plan, [request.messages[-1]], show=True)
+            new = new_turns(request, messages)
+            run = ask(app, plan, new, show=True)
         except OmniError as exc:
             _complain(exc)
             continue
@@ -93,7 +94,7 @@ def converse(
 
         last_request = id_text(run.id)
         conversation = run.plan.job.conversation
-        messages = [*messages, request.messages[-1], run.completion.as_message()]
+        messages = [*messages, *new, run.completion.as_message()]
         if run.row is not None:
             options = replace(options, conversation_model=run.row.model)
 

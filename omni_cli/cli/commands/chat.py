@@ -10,7 +10,7 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_roles, complete_selectors, omni
-from omni_cli.cli.prompts import chat_request, read_prompt, route_options
+from omni_cli.cli.prompts import chat_request, new_turns, read_prompt, route_options
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound
@@ -135,8 +135,7 @@ def chat(
         if dry_run:
             _dry(plan, as_json=as_json)
             return
-        new = [m for m in request.messages if m not in earlier]
-        run = ask(omni_app, plan, new, show=not as_json)
+        run = ask(omni_app, plan, new_turns(request, earlier), show=not as_json)
         if as_json:
             emit_json(result_document(run))
         elif usage and not quiet:

@@ -68,7 +68,7 @@ def route(
             elif selector.kind == "role":
                 options = replace(options, role=selector.name)
         if file is not None:
-            _bulk(omni_app.routing, options, file, as_json=as_json)
+            _bulk(omni_app.routing, options, file, among, as_json=as_json)
             return
         request = chat_request(read_prompt(prompt or (), (), image or ()), system=system)
         decision = omni_app.routing.decide(request, options, among=among)
@@ -80,10 +80,17 @@ def route(
         raise typer.Exit(1)
 
 
-def _bulk(routing: RoutingService, options: RouteOptions, path: Path, *, as_json: bool) -> None:
+def _bulk(
+    routing: RoutingService,
+    options: RouteOptions,
+    path: Path,
+    among: list[str] | None,
+    *,
+    as_json: bool,
+) -> None:
     """One decision a line. A line that does not fit stops with its number: nothing is guessed."""
     try:
-        handle = sys.stdin if str(path) == "-" else path.open(encoding="utf-8")
+        handle = sys.stdin.buffer if str(path) == "-" else path.open("rb")
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
     with handle:
@@ -91,7 +98,8 @@ def _bulk(routing: RoutingService, options: RouteOptions, path: Path, *, as_json
             if not line.strip():
                 continue
             row = _row(line, path, number)
-            decision = routing.decide(chat_request((TextPart(row["prompt"]),)), options)
+            request = chat_request((TextPart(row["prompt"]),))
+            decision = routing.decide(request, options, among=among)
             if as_json:
                 document = {"id": row["id"], **decision_document(decision)}
                 out(json.dumps(document, ensure_ascii=False))
@@ -99,7 +107,7 @@ def _bulk(routing: RoutingService, options: RouteOptions, path: Path, *, as_json
                 out(f"{row['id']}\t{decision.model or '-'}\t{decision.task.task_type}")
 
 
-def _row(line: str, path: Path, number: int) -> dict[str, Any]:
+def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as exc:
