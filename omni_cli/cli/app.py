@@ -100,7 +100,7 @@ def main() -> NoReturn:
         # The reader (head, less) has what it wanted. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001  # the last resort: told without secrets
         code = _usage_error(exc)
         if code is None:
             code = _crash(exc)
@@ -111,7 +111,7 @@ def _open_closed() -> None:
     """Descriptors that the caller closed (``<&-``) read and write nothing, instead of crashing."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _crash(exc: Exception) -> int:

@@ -61,13 +61,17 @@ def read_prompt(
 
 def _is_piped() -> bool:
     """Whether stdin is a pipe or a file; what a scheduler hands over (/dev/null) is neither."""
+    import select
     import stat
 
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError):
         return True  # replaced by a test or a caller: read it
-    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    if stat.S_ISSOCK(mode):
+        # ssh and CI runners hand one over and keep it open; no shell builds a pipeline of them.
+        return bool(select.select([sys.stdin], [], [], 0.25)[0])
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
 
 
 def _stdin() -> str:
@@ -77,9 +81,7 @@ def _stdin() -> str:
     """
     import threading
 
-    told = threading.Timer(
-        _PATIENCE_S, note, ["omni waits for the end of stdin; < /dev/null: none"]
-    )
+    told = threading.Timer(_PATIENCE_S, note, ["waiting for the end of stdin (none: < /dev/null)"])
     told.daemon = True
     told.start()
     try:
