@@ -16,22 +16,31 @@ if TYPE_CHECKING:
     from omni_cli.domain.prices import Price
     from omni_cli.ports import Transport
     from omni_cli.providers.presets import Preset
+    from omni_cli.services.alerts import Alert, Alerter
     from omni_cli.services.browse import Browser
     from omni_cli.services.chat import ChatService
     from omni_cli.services.connection_test import ConnectionTester
     from omni_cli.services.deploy import DeployService
     from omni_cli.services.fleet import FleetService
     from omni_cli.services.health import HealthRecorder
+    from omni_cli.services.health_report import HealthReporter
+    from omni_cli.services.listing import Lister
+    from omni_cli.services.importing import Importing
     from omni_cli.services.names import Names
+    from omni_cli.services.probes import Prober
     from omni_cli.services.recovery import Recovery
+    from omni_cli.services.reprice import Repricing
     from omni_cli.services.routing import RoutingService
     from omni_cli.services.setup import Found, Proposal
+    from omni_cli.store.adjustments import AdjustmentStore
     from omni_cli.store.assignments import AssignmentStore
     from omni_cli.store.audit import AuditStore
     from omni_cli.store.breakers import BreakerStore
     from omni_cli.store.budgets import BudgetStore
     from omni_cli.store.connection import Store
     from omni_cli.store.conversations import ConversationStore
+    from omni_cli.store.imports import ImportStore
+    from omni_cli.store.health_windows import HealthWindowStore
     from omni_cli.store.learning import LearningStore
     from omni_cli.store.ledger import LedgerStore
     from omni_cli.store.models import ModelStore
@@ -174,6 +183,18 @@ class App:
         from omni_cli.store.ledger import LedgerStore
 
         return LedgerStore(self.store, self.rollups, self.budgets)
+
+    @cached_property
+    def imports(self) -> "ImportStore":
+        from omni_cli.store.imports import ImportStore
+
+        return ImportStore(self.store, self.ledger, self.rollups, self.budgets)
+
+    @cached_property
+    def adjustments(self) -> "AdjustmentStore":
+        from omni_cli.store.adjustments import AdjustmentStore
+
+        return AdjustmentStore(self.store, self.ledger, self.rollups, self.budgets)
 
     @cached_property
     def learning(self) -> "LearningStore":
@@ -471,6 +492,119 @@ class App:
             exc.hint = f"nothing was changed; download {call.url}, then omni models update --file"
             raise
 
+    # --- money -------------------------------------------------------------------------------
+
+    @cached_property
+    def _known_names(self) -> Mapping[str, str]:
+        """Names that other tools use for the catalogue's models."""
+        from omni_cli.importers.names import known_names
+
+        return known_names((model.id, model.aliases) for model in self.models.all(hidden=True))
+
+    def resolve_model(self, provider: str | None, name: str) -> str | None:
+        """The catalogue's id of a model as another tool wrote it; None where it is not certain."""
+        from omni_cli.importers.names import resolve_model
+
+        return resolve_model(provider, name, self._known_names)
+
+    @cached_property
+    def importing(self) -> "Importing":
+        from omni_cli.importers.names import resolve_call
+        from omni_cli.services.importing import Importing
+
+        return Importing(
+            imports=self.imports,
+            models=self.models,
+            ledger=self.ledger,
+            audit=self.audit,
+            clock=self.clock,
+            who=self.who,
+            resolve=lambda call: resolve_call(call, self._known_names),
+        )
+
+    @cached_property
+    def repricing(self) -> "Repricing":
+        from omni_cli.services.reprice import Repricing
+
+        return Repricing(
+            adjustments=self.adjustments,
+            models=self.models,
+            ledger=self.ledger,
+            audit=self.audit,
+            names=self.names,
+            clock=self.clock,
+            who=self.who,
+            resolve=self.resolve_model,
+        )
+
+    # --- knowing what is better ----------------------------------------------------------------
+
+    @cached_property
+    def lister(self) -> "Lister":
+        """Providers' lists of models, for checks and discovery."""
+        from omni_cli.providers.registry import adapter
+        from omni_cli.services.listing import Lister
+
+        return Lister(adapter, lambda: self.transport, self.key)
+
+    @cached_property
+    def windows(self) -> "HealthWindowStore":
+        from omni_cli.store.health_windows import HealthWindowStore
+
+        return HealthWindowStore(self.store)
+
+    @cached_property
+    def reporter(self) -> "HealthReporter":
+        """The fleet's health."""
+        from omni_cli.services.health_report import HealthReporter
+
+        return HealthReporter(
+            providers=self.providers,
+            models=self.models,
+            breakers=self.breakers,
+            windows=self.windows,
+            lister=self.lister,
+            has_key=self.has_key,
+            clock=self.clock,
+        )
+
+    def prober(self, cap_nusd: int) -> "Prober":
+        """Paid probes, ``cap_nusd`` nano-dollars a day at most."""
+        from omni_cli.services.probes import Prober
+
+        return Prober(
+            chat=self.chat,
+            names=self.names,
+            spent=lambda: self.windows.spent_today("probe", self.now_ms()),
+            cap_nusd=cap_nusd,
+        )
+
+    def alerter(self, tell: "Callable[[Alert], None]") -> "Alerter":
+        """Alerts to ``tell`` and to every place that the settings name."""
+        from omni_cli.keys import resolve
+        from omni_cli.services.alerts import Alerter, Command, Desktop, Sink, Terminal, Webhook
+        from omni_cli.store.alerts import AlertStore
+
+        wanted = self.config.alerts
+        sinks: list[Sink] = [Terminal(tell)]
+        desktop = Desktop.find() if wanted.desktop else None
+        if desktop is not None:
+            sinks.append(desktop)
+        url = self.env.get("OMNI_WEBHOOK") or wanted.webhook
+        if url:
+            found = resolve("webhook", "OMNI_WEBHOOK_SECRET", self.env, self.paths.data)
+            secret = None if found is None else found.secret.reveal()
+            sinks.append(Webhook(url, secret, clock=self.clock))
+        if wanted.command:
+            sinks.append(Command(wanted.command))
+        return Alerter(
+            AlertStore(self.store),
+            sinks,
+            clock=self.clock,
+            quiet_s=wanted.quiet_minutes * 60,
+            note=self.note,
+        )
+
     @cached_property
     def recovery(self) -> "Recovery":
         from omni_cli.services.recovery import Recovery
@@ -527,6 +661,7 @@ class App:
             providers=self.providers,
             models=self.models,
             assignments=self.assignments,
+            learning=self.learning,
             conversations=self.conversations,
             ledger=self.ledger,
             routing=self.routing,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from omni_cli.domain.budgets import Budget, BudgetStatus
     from omni_cli.domain.chat import Message
+    from omni_cli.domain.imports import ImportedCall, PricedCall
     from omni_cli.domain.ledger import (
         AttemptEnd,
         AttemptRow,
@@ -81,6 +82,32 @@ class KnownCalls:
     external_ids: Container[tuple[str, str]]
     message_ids: Container[tuple[str, str]]
     ledger_ids: Container[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """An attempt and what it is charged at now.
+
+    ``current_nusd``: its cost with corrections, None where unknown. ``input_nusd``: the part for
+    input. ``calls``: how many calls an imported report's row adds up (1: a single call).
+    """
+
+    request: RequestRow
+    attempt: AttemptRow
+    current_nusd: int | None
+    input_nusd: int | None
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What one attempt should have cost. ``price``: id of the price row that says so."""
+
+    request: int
+    n: int
+    cost_nusd: int
+    input_nusd: int | None
+    price: int | None
 
 
 class Providers(Protocol):
@@ -172,6 +199,7 @@ class Ledger(Protocol):
     def plan(self, attempt: NewAttempt, *, slots: int | None = None) -> bool: ...
     def mark_sent(self, request: int, n: int) -> None: ...
     def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None: ...
+    def annotate(self, request: int, n: int, code: str, message: str) -> None: ...
     def end_attempt(self, request: int, n: int, end: AttemptEnd, *, priced: str | None) -> bool: ...
     def end_request(self, request: int, end: RequestEnd) -> bool: ...
     def abandoned(self) -> list[RequestRow]: ...
@@ -190,6 +218,39 @@ class Ledger(Protocol):
     ) -> Iterator[RequestRow]: ...
     def attempts(self, request: int) -> list[AttemptRow]: ...
     def decision(self, request: int) -> str | None: ...
+    def calls_between(self, model: str, start_ms: int, end_ms: int) -> int: ...
+
+
+class Imports(Protocol):
+    """See store/imports.py for what each promises."""
+
+    def known(self, source: str, calls: Sequence[ImportedCall]) -> KnownCalls: ...
+    def recorded_tokens(self, calls: Iterable[ImportedCall]) -> dict[tuple[str, str], int]: ...
+    def add(self, rows: Iterable[PricedCall]) -> int: ...
+    def grow(self, rows: Iterable[PricedCall], *, now_ms: int, who: str) -> int: ...
+
+
+class Adjustments(Protocol):
+    """See store/adjustments.py for what each promises."""
+
+    def charges(
+        self,
+        *,
+        after: tuple[int, int],
+        limit: int,
+        start_ms: int,
+        end_ms: int,
+        models: Sequence[str] = (),
+        only_unknown: bool = False,
+        only_estimated: bool = False,
+        only_reported: bool = False,
+    ) -> list[Charge]: ...
+    def unpriced_names(self) -> list[tuple[str, str]]: ...
+    def charge(self, request: int, n: int) -> Charge | None: ...
+    def apply(
+        self, corrections: Iterable[Correction], *, at_ms: int, who: str, reason: str
+    ) -> int: ...
+    def add_price(self, model: str, price: Price, *, at_ms: int) -> int: ...
 
 
 class Learning(Protocol):

@@ -49,7 +49,8 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class AttemptSummary:
-    """One attempt, for the answer's own report. ``outcome``: ok, failed, cancelled, skipped."""
+    """One attempt, for the answer's own report. ``outcome``: ok, failed, cancelled, skipped, or
+    rejected: it answered, and the answer failed its check."""
 
     model: str
     outcome: str

@@ -19,8 +19,17 @@ from omni_cli.domain.models import Chain
 from omni_cli.domain.preferences import PRIORITIES
 from omni_cli.domain.routing import Decision
 from omni_cli.ports import Clock
-from omni_cli.repositories import Assignments, Conversations, Ledger, Models, Providers
+from omni_cli.repositories import (
+    Assignments,
+    Conversations,
+    Learning,
+    Ledger,
+    Models,
+    Providers,
+)
 from omni_cli.services.attempts import Consent, Progress, Target
+from omni_cli.services.cascade import ladder
+from omni_cli.services.checks import Check, checks_for
 from omni_cli.services.dispatch import Dispatcher
 from omni_cli.services.names import Names, Selector
 from omni_cli.services.prices import PriceBook, cost_or_none
@@ -37,7 +46,9 @@ class ChatJob:
     """What the caller wants: messages, who should answer, and what to note in the ledger.
 
     ``fallback``: may other models stand in for a model that was named. ``conversation``: id of
-    the one this goes on with, or None. ``keep``: store messages for later turns.
+    the one this goes on with, or None. ``keep``: store messages for later turns. ``checks``: try
+    a cheaper model first and go up where an answer fails these, or those that fit the request;
+    None: no cascade.
     """
 
     request: ChatRequest
@@ -47,6 +58,7 @@ class ChatJob:
     conversation: int | None = None
     keep: bool = True
     fallback: bool = False
+    checks: tuple[Check, ...] | None = None
     org: str = ""
     key: str = ""
     external_id: str | None = None
@@ -90,6 +102,7 @@ class ChatService:
         assignments: Assignments,
         conversations: Conversations,
         ledger: Ledger,
+        learning: Learning,
         routing: RoutingService,
         dispatcher: Dispatcher,
         recovery: Recovery,
@@ -105,6 +118,7 @@ class ChatService:
         self._assignments = assignments
         self._conversations = conversations
         self._ledger = ledger
+        self._learning = learning
         self._routing = routing
         self._dispatcher = dispatcher
         self._recovery = recovery
@@ -147,11 +161,15 @@ class ChatService:
             others = self._routing.decide(job.request, options)
             ranked += others.ranked()
             expected = _expected(others) | expected
+        if job.checks is not None and kind != "model":
+            ranked = ladder(decision)
         names = list(dict.fromkeys(ranked))[: 1 + _AUTO_FALLBACKS]
         targets = [
             self._target(name, expected, prices, self._retries, self._timeout_ms) for name in names
         ]
-        return ChatPlan(job, decision, tuple(targets), Consent())
+        # Whoever asks for a cascade asks for the dearer models in it too.
+        consent = Consent() if job.checks is None else Consent(None, allow_free_to_paid=True)
+        return ChatPlan(job, decision, tuple(targets), consent)
 
     def _chain_plan(
         self, job: ChatJob, chain: Chain, decision: Decision, prices: PriceBook
@@ -232,9 +250,11 @@ class ChatService:
         Raises: as Dispatcher.stream.
         """
         plan, started = run.plan, self._now()
+        job = plan.job
+        accept = None if job.checks is None else checks_for(job.request, job.checks)
         try:
             yield from self._dispatcher.stream(
-                run.id, plan.job.request, plan.targets, plan.consent, run.progress
+                run.id, job.request, plan.targets, plan.consent, run.progress, accept=accept
             )
         except OmniError as exc:
             refused = isinstance(exc, BudgetExceeded | UnknownPrice) and not run.progress.tries
@@ -264,6 +284,8 @@ class ChatService:
             self.premium(usage) if state == "ok" else (self._premium_model or None, None)
         )
         first = progress.first_token_at
+        if job.checks is not None:
+            self._learn(run, now)
         with self._ledger.unit():
             self._ledger.end_request(
                 run.id,
@@ -289,6 +311,20 @@ class ChatService:
                     at_ms=now,
                 )
         run.row = self._ledger.get(run.id)
+
+    def _learn(self, run: ChatRun, now: int) -> None:
+        """A check's verdict is an outcome that routing learns from."""
+        for attempt in run.progress.attempts:
+            if attempt.outcome in ("ok", "rejected"):
+                self._learning.add_outcome(
+                    request=run.id,
+                    at_ms=now,
+                    model=attempt.model,
+                    task=run.plan.decision.task.task_type,
+                    kind="test",
+                    value=1.0 if attempt.outcome == "ok" else 0.0,
+                    note=attempt.message,
+                )
 
     def premium(self, usage: Usage) -> tuple[str | None, int | None]:
         """The premium model and what this usage costs there; None where unknown or unset."""

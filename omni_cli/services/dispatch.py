@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from omni_cli.domain import retry
-from omni_cli.domain.chat import ChatChunk, ChatRequest
+from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion
 from omni_cli.domain.errors import (
     AllProvidersFailed,
+    AssertionFailed,
     AuthError,
     BadRequest,
     BudgetExceeded,
@@ -33,6 +34,7 @@ from omni_cli.ports import Clock, Endpoint, HttpCall, ProviderAdapter, Transport
 from omni_cli.repositories import Ledger
 from omni_cli.services.attempts import AttemptSummary, Consent, Progress, Target
 from omni_cli.services.bounds import Bounds, bounds
+from omni_cli.services.checks import Check
 from omni_cli.services.health import HealthRecorder
 from omni_cli.services.routing import input_estimate
 from omni_cli.services.settlement import Reading
@@ -101,17 +103,26 @@ class Dispatcher:
         targets: Sequence[Target],
         consent: Consent,
         progress: Progress,
+        *,
+        accept: Check | None = None,
     ) -> Generator[ChatChunk]:
         """Yield the answer's chunks; ``progress`` tells who gave it and at what cost.
 
         Closing the iterator, or an exception thrown into it, settles what was received.
 
+        Args:
+            accept: looks at each whole answer; one that fails is kept back and charged, and the
+                next target is tried. Nothing is handed out before it passed.
+
         Raises:
             StreamInterrupted: broken off after the first token.
             AllProvidersFailed: no target answered.
             BudgetExceeded, UnknownPrice: nothing was tried because of money.
+            AssertionFailed: no answer passed ``accept``; the last one was handed out.
         """
         causes: list[tuple[str, OmniError]] = []
+        rejected: list[ChatChunk] = []
+        verdict = ""
         for index, target in enumerate(targets):
             if index:
                 refused = consent.refusal(targets[0], target)
@@ -129,17 +140,39 @@ class Dispatcher:
                 self._tell(progress, f"falling back to {target.model.id}")
             tries = progress.tries
             try:
-                yield from self._try_target(request_id, request, target, progress)
+                if accept is None:
+                    yield from self._try_target(request_id, request, target, progress)
+                    return
+                held = list(self._try_target(request_id, request, target, progress))
+                verdict = accept(progress.completion or Completion())
+                if not verdict:
+                    yield from held
+                    return
+                rejected = held
+                self._reject(request_id, progress, verdict)
             except _PASSED_ON as exc:
                 causes.append((target.model.id, exc))
                 if isinstance(exc, _FINAL) and progress.tries > tries:
                     break
-            else:
-                return
             finally:
                 if guarded and progress.tries == tries:
                     self._health.cancelled(target, started_ms=admitted_at)
+        if rejected:
+            yield from rejected
+            raise AssertionFailed(
+                f"no answer passed the check: {verdict}",
+                hint="the last answer is shown; a better model may do: --priority best",
+            )
         raise self._verdict(causes, progress)
+
+    def _reject(self, request_id: int, progress: Progress, verdict: str) -> None:
+        """An answer came and was charged, and failed its check."""
+        self._ledger.annotate(request_id, progress.tries, "check_failed", verdict)
+        last = progress.attempts[-1]
+        progress.attempts[-1] = replace(
+            last, outcome="rejected", error="check_failed", message=verdict
+        )
+        self._tell(progress, f"{last.model}: check failed: {verdict}")
 
     def _try_target(
         self, request_id: int, request: ChatRequest, target: Target, progress: Progress

@@ -37,13 +37,13 @@ class LearningStore:
     ) -> None:
         """Record how good an answer was: ``value`` 0..1, counted ``weight`` times.
 
-        A new outcome of the same kind for the same request replaces the old one.
+        A new outcome of the same kind for the same request and model replaces the old one.
         """
         with self._store.transaction() as db:
             old = db.execute(
                 "SELECT id, model, task, value, weight FROM outcomes"
-                " WHERE request = ? AND kind = ?",
-                (request, kind),
+                " WHERE request = ? AND kind = ? AND model = ?",
+                (request, kind, model),
             ).fetchone()
             if old:
                 self._count(old["task"], old["model"], old["value"], -old["weight"])

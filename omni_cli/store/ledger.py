@@ -19,6 +19,7 @@ from omni_cli.domain.ledger import (
 )
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
+from omni_cli.store.health_windows import HealthWindowStore
 from omni_cli.store.rollups import RollupStore
 
 TOKEN_COLUMNS: tuple[str, ...] = tuple(
@@ -82,6 +83,7 @@ class LedgerStore:
         self._store = store
         self._rollups = rollups
         self._budgets = budgets
+        self._health = HealthWindowStore(store)
 
     def unit(self) -> AbstractContextManager[Connection]:
         """All writes inside happen together or not at all."""
@@ -153,47 +155,76 @@ class LedgerStore:
         Returns:
             False when it was settled already (by another process); nothing changes then.
         """
-        tokens = {name: getattr(end.usage, name) for name in TOKEN_COLUMNS}
         with self._store.transaction() as db:
-            changed = db.execute(
-                _END_ATTEMPT,
-                {
-                    **tokens,
-                    "request": request,
-                    "n": n,
-                    "state": end.state,
-                    "ended_at": end.ended_at,
-                    "first_at": end.first_at,
-                    "received_chars": end.received_chars,
-                    "cost_nusd": end.cost_nusd,
-                    "input_cost_nusd": end.input_cost_nusd,
-                    "reported_cost_nusd": end.usage.reported_cost_nusd,
-                    "estimated": int(end.usage.estimated),
-                    "http_status": end.http_status,
-                    "provider_request_id": end.provider_request_id,
-                    "error_code": end.error_code,
-                    "error_message": end.error_message,
-                },
-            ).rowcount
-            if not changed:
-                return False
-            db.execute(
-                _ADD_TO_REQUEST,
-                {
-                    **tokens,
-                    "request": request,
-                    "tried": int(end.state != "unsent"),
-                    "cost_nusd": end.cost_nusd,
-                    "price_state": priced,
-                    "estimated": int(end.usage.estimated),
-                },
-            )
-            row = self._request(db, request)
-            attempt = self._attempt(db, request, n)
-            self._budgets.settle(row, attempt.provider, attempt.model, n, end.cost_nusd or 0)
-            if end.state != "unsent":
+            pending = db.execute(
+                "SELECT 1 FROM requests WHERE id = ? AND state = 'pending'", (request,)
+            ).fetchone()
+            if pending:
+                return self._end_attempt(db, request, n, end, priced, count=True)
+            # An interrupt left it open: its request is counted already, and changes with it.
+            with self._rollups.recounting(request):
+                return self._end_attempt(db, request, n, end, priced, count=False)
+
+    def _end_attempt(
+        self,
+        db: Connection,
+        request: int,
+        n: int,
+        end: AttemptEnd,
+        priced: str | None,
+        *,
+        count: bool,
+    ) -> bool:
+        tokens = {name: getattr(end.usage, name) for name in TOKEN_COLUMNS}
+        changed = db.execute(
+            _END_ATTEMPT,
+            {
+                **tokens,
+                "request": request,
+                "n": n,
+                "state": end.state,
+                "ended_at": end.ended_at,
+                "first_at": end.first_at,
+                "received_chars": end.received_chars,
+                "cost_nusd": end.cost_nusd,
+                "input_cost_nusd": end.input_cost_nusd,
+                "reported_cost_nusd": end.usage.reported_cost_nusd,
+                "estimated": int(end.usage.estimated),
+                "http_status": end.http_status,
+                "provider_request_id": end.provider_request_id,
+                "error_code": end.error_code,
+                "error_message": end.error_message,
+            },
+        ).rowcount
+        if not changed:
+            return False
+        db.execute(
+            _ADD_TO_REQUEST,
+            {
+                **tokens,
+                "request": request,
+                "tried": int(end.state != "unsent"),
+                "cost_nusd": end.cost_nusd,
+                "price_state": priced,
+                "estimated": int(end.usage.estimated),
+            },
+        )
+        row = self._request(db, request)
+        attempt = self._attempt(db, request, n)
+        self._budgets.settle(row, attempt.provider, attempt.model, n, end.cost_nusd or 0)
+        if end.state != "unsent":
+            if count:
                 self._rollups.add_attempt(row, attempt, end)
+            self._health.add_attempt(attempt, end)
         return True
+
+    def annotate(self, request: int, n: int, code: str, message: str) -> None:
+        """Say what was wrong with an attempt's answer; its state and cost stay."""
+        with self._store.transaction() as db:
+            db.execute(
+                "UPDATE attempts SET error_code = ?, error_message = ? WHERE request = ? AND n = ?",
+                (code, message, request, n),
+            )
 
     def end_request(self, request: int, end: RequestEnd) -> bool:
         """Returns False when it was settled already."""
@@ -302,6 +333,15 @@ class LedgerStore:
             "SELECT decision FROM decisions WHERE request = ?", (request,)
         ).fetchone()
         return None if row is None else zlib.decompress(row[0]).decode()
+
+    def calls_between(self, model: str, start_ms: int, end_ms: int) -> int:
+        """How many calls of a model were answered that were asked for in ``[start, end)``."""
+        row = self._store.db.execute(
+            "SELECT count(*) FROM requests r JOIN attempts a ON a.request = r.id"
+            " WHERE r.created_at >= ? AND r.created_at < ? AND a.model = ? AND a.state = 'ok'",
+            (start_ms, end_ms, model),
+        ).fetchone()
+        return int(row[0])
 
     def _request(self, db: Connection, request: int) -> RequestRow:
         row = db.execute("SELECT * FROM requests WHERE id = ?", (request,)).fetchone()

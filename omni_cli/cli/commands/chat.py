@@ -18,6 +18,7 @@ from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.pricing import format_usd
 from omni_cli.services.answer import result_document
 from omni_cli.services.chat import ChatJob, ChatPlan, ChatRun
+from omni_cli.services.checks import command
 from omni_cli.services.routing import decision_document
 
 app = typer.Typer(rich_markup_mode=None)
@@ -64,6 +65,13 @@ def chat(
     schema: Annotated[Path | None, typer.Option(help="Ask for JSON of this JSON Schema.")] = None,
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Let others stand in for a named model.")
+    ] = False,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(help="A command that reads the answer on stdin; exit 0 passes."),
+    ] = None,
+    escalate: Annotated[
+        bool, typer.Option("--escalate", help="Cheaper model first; dearer where checks fail.")
     ] = False,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Whole answers only.")] = False,
     no_log: Annotated[
@@ -130,6 +138,7 @@ def chat(
             conversation=earlier_id,
             keep=not no_log and omni_app.config.chat.keep_conversations,
             fallback=fallback,
+            checks=tuple(command(text) for text in check or ()) if check or escalate else None,
         )
         plan = omni_app.chat.plan(job)
         if dry_run:
