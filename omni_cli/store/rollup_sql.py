@@ -87,7 +87,7 @@ _REQUEST_VALUES = {
     "premium_nusd": f"sum(CASE WHEN {_COMPARED} THEN r.premium_cost_nusd ELSE 0 END)",
     "compared_nusd": f"sum({_COMPARED} * {_SPENT})",
     "compared_calls": f"sum({_COMPARED})",
-    "unanswered_nusd": f"sum((r.state != 'ok') * NOT {_COMPARED} * {_SPENT})",
+    "unanswered_nusd": f"sum((r.state != 'ok') * (NOT {_COMPARED}) * {_SPENT})",
     "latency_ms": f"sum(CASE WHEN {_TIMED} THEN r.latency_ms ELSE 0 END)",
     "latency_calls": f"sum({_TIMED})",
 }
