@@ -1,11 +1,14 @@
 """Which price holds for a model now, and what calls cost by it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Protocol
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import UnknownPrice
-from omni_cli.domain.pricing import Price, PriceState, Rate, cost_nusd, price_on
+from omni_cli.domain.pricing import KINDS, Price, PriceState, Rate, cost_nusd, price_on, usd_to_nusd
 from omni_cli.domain.routing import Rates
 from omni_cli.repositories import Models, StoredPrice
 
@@ -26,7 +29,7 @@ class PriceBook:
         missing = [model_id for model_id in model_ids if model_id not in self._rows]
         rows = self._models.prices(missing) if missing else {}
         for model_id in missing:
-            self._rows[model_id] = self._in_force(rows.get(model_id, ()))
+            self._rows[model_id] = in_force(rows.get(model_id, ()), self._day)
 
     def current(self, model_id: str) -> StoredPrice | None:
         """The price row that a call made now is charged by; None when there is none."""
@@ -34,28 +37,98 @@ class PriceBook:
             self.load([model_id])
         return self._rows[model_id]
 
-    def _in_force(self, rows: Sequence[StoredPrice]) -> StoredPrice | None:
-        for origin in sorted({row.origin for row in rows}, key=lambda o: _ORIGIN_RANK.get(o, 9)):
-            same = [row for row in rows if row.origin == origin]
-            price = price_on([row.price for row in same], self._day)
-            for row in same:
-                if row.price is price:
-                    return row
-        return None
+
+class PriceHistory:
+    """The price list as it stands now, asked for any day."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._rows: dict[str, Sequence[StoredPrice]] = {}
+        self._found: dict[tuple[str, str], StoredPrice | None] = {}
+
+    def on(self, model_id: str, at_ms: int) -> StoredPrice | None:
+        """The row for a call made at ``at_ms``; None when no price was in force."""
+        key = model_id, utc_day(at_ms)
+        if key not in self._found:
+            if model_id not in self._rows:
+                self._rows[model_id] = self._models.prices([model_id]).get(model_id, ())
+            self._found[key] = in_force(self._rows[model_id], key[1])
+        return self._found[key]
+
+
+def in_force(rows: Sequence[StoredPrice], day: str) -> StoredPrice | None:
+    """Of one model's price rows the one that counts on ``day`` (ISO date, UTC)."""
+    for origin in sorted({row.origin for row in rows}, key=lambda o: _ORIGIN_RANK.get(o, 9)):
+        same = [row for row in rows if row.origin == origin]
+        price = price_on([row.price for row in same], day)
+        for row in same:
+            if row.price is price:
+                return row
+    return None
 
 
 def state_of(row: StoredPrice | None) -> PriceState:
     return "unknown" if row is None else row.price.state
 
 
-def cost_or_none(usage: Usage, price: Price | None) -> int | None:
-    """Nano-dollars, or None where the price is not known."""
+def cost_or_none(
+    usage: Usage, price: Price | None, *, free_requests_used: int | None = None
+) -> int | None:
+    """Nano-dollars, or None where the price is not known. Arguments as of ``cost_nusd``."""
     if price is None:
         return None
     try:
-        return cost_nusd(usage, price)
+        return cost_nusd(usage, price, free_requests_used=free_requests_used)
     except UnknownPrice:
         return None
+
+
+def sum_cost_or_none(usage: Usage, price: Price, requests: int) -> int | None:
+    """What a usage report's row costs that adds up ``requests`` calls.
+
+    Context tiers and minimum costs go by single calls, which a sum does not show: it is priced
+    by the base rates (``by_sums`` tells where that may be too little).
+    """
+    flat = replace(
+        price,
+        per_request_usd=Decimal(0),
+        minimum_usd=Decimal(0),
+        **{  # type: ignore[arg-type]  # kinds are Price's rate fields
+            kind: Rate(rate.base)
+            for kind in KINDS
+            if (rate := getattr(price, kind)) is not None and rate.tiers
+        },
+    )
+    cost = cost_or_none(usage, flat)
+    fee = 0 if price.state == "free" else requests * usd_to_nusd(price.per_request_usd)
+    return None if cost is None else cost + fee
+
+
+def by_sums(price: Price) -> bool:
+    """Whether the price of a sum of calls can differ from the sum of their prices."""
+    rates = (getattr(price, kind) for kind in KINDS)
+    return bool(price.minimum_usd) or any(rate is not None and rate.tiers for rate in rates)
+
+
+class CallCounter(Protocol):
+    """The part of the ledger that knows how many calls were made."""
+
+    def calls_between(self, model: str, start_ms: int, end_ms: int) -> int: ...
+
+
+def allowance_used(price: Price | None, model: str, at_ms: int, ledger: CallCounter) -> int | None:
+    """Calls of the model in this calendar month (UTC) before ``at_ms``; None where its price has
+    no free allowance, which costs no query."""
+    if price is None or not price.free_requests_per_month:
+        return None
+    return ledger.calls_between(model, month_start(at_ms), at_ms)
+
+
+def month_start(at_ms: int) -> int:
+    """The first instant of the calendar month, UTC."""
+    day = datetime.fromtimestamp(at_ms / 1000, UTC)
+    first = day.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return int(first.timestamp()) * 1000
 
 
 def rates_of(price: Price | None) -> Rates | None:

@@ -30,9 +30,9 @@ VALUES (:id, :created_at, :created_at, :state, 'import', :agent, :model, :provid
 """  # noqa: S608  # column names only
 _ADD_ATTEMPT = f"""
 INSERT INTO attempts (request, n, model, provider, state, started_at, ended_at, {_NAMES}, price,
-    cost_nusd, reported_cost_nusd, estimated, provider_request_id)
+    cost_nusd, input_cost_nusd, reported_cost_nusd, estimated, provider_request_id)
 VALUES (:id, 1, :model, :provider, :state, :created_at, :ended_at, {_MARKS}, :price,
-    :cost_nusd, :reported_cost_nusd, :estimated, :provider_request_id)
+    :cost_nusd, :input_cost_nusd, :reported_cost_nusd, :estimated, :provider_request_id)
 """  # noqa: S608  # column names only
 _ADD_IMPORT = """
 INSERT INTO imports (source, external_id, request, message_id, provider_request_id,
@@ -41,7 +41,8 @@ VALUES (:source, :external_id, :id, :message_id, :request_id, :recorded_model, :
 """
 _GROW_ATTEMPT = f"""
 UPDATE attempts SET {_SET_TOKENS}, price = :price, cost_nusd = :cost_nusd,
-    reported_cost_nusd = :reported_cost_nusd, estimated = :estimated
+    input_cost_nusd = :input_cost_nusd, reported_cost_nusd = :reported_cost_nusd,
+    estimated = :estimated
 WHERE request = :id AND n = 1
 """  # noqa: S608  # column names only
 _GROW_REQUEST = f"""
@@ -54,8 +55,6 @@ INSERT INTO adjustments (request, n, at, who, reason, delta_nusd)
 SELECT request, n, :at, :who, 'replaced by a later state of the imported call', -sum(delta_nusd)
 FROM adjustments WHERE request = :id GROUP BY request, n HAVING sum(delta_nusd) <> 0
 """
-#: Token columns that the day rollup has.
-_ROLLED = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,27 +205,11 @@ class ImportStore:
     ) -> None:
         before, attempt = self._row(request_id)
         values = _values(row) | {"id": request_id, "at": now_ms, "who": who}
-        for sql in (_UNDO_ADJUSTMENTS, _GROW_ATTEMPT, _GROW_REQUEST):
-            db.execute(sql, values)
-        old_cost, new_cost = before.total_nusd or 0, row.cost_nusd or 0
-        usage = row.call.usage or Usage()
-        tokens = {
-            name: getattr(usage, name) - getattr(attempt.usage, name)
-            for name in (*_ROLLED, "reasoning_tokens")
-        }
-        failed = attempt.state != "ok"
-        self._rollups.add_adjustment(
-            before,
-            attempt.provider,
-            attempt.model,
-            new_cost - old_cost,
-            **tokens,
-            unknown_attempts=int(row.cost_nusd is None) - int(before.price_state == "unknown"),
-            estimated_attempts=int(row.estimated) - int(before.estimated),
-            estimated_nusd=new_cost * row.estimated - old_cost * before.estimated,
-            failed_nusd=(new_cost - old_cost) * failed,
-        )
-        self._budgets.charge(before, attempt.provider, attempt.model, new_cost - old_cost)
+        with self._rollups.recounting(request_id):
+            for sql in (_UNDO_ADJUSTMENTS, _GROW_ATTEMPT, _GROW_REQUEST):
+                db.execute(sql, values)
+        more = (row.cost_nusd or 0) - (before.total_nusd or 0)
+        self._budgets.charge(before, attempt.provider, attempt.model, more)
 
     def _row(self, request_id: int) -> tuple[RequestRow, AttemptRow]:
         request = self._ledger.get(request_id)
@@ -252,6 +235,7 @@ def _values(row: PricedCall) -> dict[str, Any]:
         "price": row.price,
         "price_state": row.price_state,
         "cost_nusd": row.cost_nusd,
+        "input_cost_nusd": row.input_cost_nusd,
         "reported_cost_nusd": row.call.recorded_cost_nusd,
         "estimated": int(row.estimated),
     }

@@ -1,0 +1,232 @@
+"""``omni import``: usage that other tools have recorded, into the ledger."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.render import emit_json, moment, note, number, out, paint, table
+from omni_cli.domain.errors import NotFound, OmniError, UsageError
+from omni_cli.domain.pricing import format_usd
+from omni_cli.importers import ImportBatch, importers, load
+from omni_cli.services.importing import ImportPlan, Totals
+
+app = typer.Typer(rich_markup_mode=None)
+
+_PROBLEMS_SHOWN = 20
+_HELP = f"Which tool: {', '.join(importers)}."
+
+
+def _complete(incomplete: str) -> list[str]:
+    return [name for name in importers if name.startswith(incomplete)]
+
+
+@app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(help=_HELP, autocompletion=_complete)],
+    path: Annotated[
+        list[Path] | None, typer.Argument(help="Files or folders; the tool's own place without.")
+    ] = None,
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="FIELD=COLUMN, for csv; repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show; write nothing.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", "--apply", help="Write without asking.")
+    ] = False,
+    recorded: Annotated[
+        bool,
+        typer.Option("--recorded", help="Where no price is known, the tool's own cost counts."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Bring in usage that other tools recorded. Importing again adds nothing twice."""
+    if dry_run and yes:
+        raise UsageError("--dry-run and --yes exclude each other")
+    with omni() as omni_app:
+        places = _places(omni_app, source, path or [])
+        batch = load(source, places, mapping=_mapping(mapping or []), progress=_reading)
+        _clear()
+        plan = omni_app.importing.plan(source, batch.calls, trust_recorded=recorded)
+        if not as_json:
+            _show(plan, batch, omni_app.zone)
+        _problems(batch)
+        if batch.problems and not batch.calls:
+            raise OmniError(
+                f"nothing could be read from {', '.join(map(str, places))}",
+                hint=f"is it really a {source} export? omni import --help lists the formats",
+            )
+        added = changed = 0
+        wanted = bool(plan.new or plan.grown) and not dry_run
+        applied = wanted and (yes or (not as_json and _asked(plan)))
+        if applied:
+            added, changed = omni_app.importing.apply(plan, _writing)
+            _clear()
+        if as_json:
+            emit_json(_document(plan, batch, places, applied, added, changed))
+        elif applied:
+            note(f"added {added:,} {_calls(added)}" + (f", updated {changed:,}" if changed else ""))
+            if plan.added.unknown:
+                note(
+                    "give a price where it says unknown (omni models price), "
+                    "then: omni reprice --current --unknown --apply"
+                )
+        elif plan.new or plan.grown:
+            note("nothing was written; --yes writes it")
+
+
+def _places(omni_app: App, source: str, paths: list[Path]) -> list[Path]:
+    importer = importers.get(source)
+    if importer is None:
+        raise UsageError(f"no such source: {source}", hint=f"one of: {', '.join(importers)}")
+    for path in paths:
+        if not path.exists():
+            raise NotFound(f"there is no {path}")
+    if paths:
+        return paths
+    home = Path(omni_app.env.get("HOME") or Path.home())
+    found = importer.find_default(home, omni_app.env)
+    if not found:
+        raise NotFound(
+            f"found nothing of {importer.title} in its usual place",
+            hint=f"name the file or folder: omni import {source} PATH",
+        )
+    return found
+
+
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        field, equals, column = pair.partition("=")
+        if not equals or not field or not column:
+            raise UsageError(f"--map takes FIELD=COLUMN, not {pair!r}")
+        found[field.strip()] = column
+    return found
+
+
+def _asked(plan: ImportPlan) -> bool:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    count = len(plan.new) + len(plan.grown)
+    return typer.confirm(f"write {count:,} {_calls(count)} to the ledger?", err=True)
+
+
+def _reading(file: Path, index: int, files: int) -> None:
+    _progress(f"reading {index + 1}/{files} {file.name}")
+
+
+def _writing(done: int, whole: int) -> None:
+    _progress(f"writing {done:,}/{whole:,}")
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text[:76]}")
+        sys.stderr.flush()
+
+
+def _clear() -> None:
+    _progress("")
+
+
+def _calls(count: int) -> str:
+    return "call" if count == 1 else "calls"
+
+
+def _problems(batch: ImportBatch) -> None:
+    for problem in batch.problems[:_PROBLEMS_SHOWN]:
+        note(f"{paint('left out:', 'yellow', sys.stderr)} {problem}")
+    if len(batch.problems) > _PROBLEMS_SHOWN:
+        note(f"and {len(batch.problems) - _PROBLEMS_SHOWN:,} more; --json lists all")
+
+
+def _show(plan: ImportPlan, batch: ImportBatch, zone: str) -> None:
+    if not batch.calls:
+        out("no calls found")
+        return
+    rows = sorted(plan.by_model.items(), key=lambda item: (-item[1].cost_nusd, str(item[0])))
+    table(
+        ("recorded as", "model", "calls", "input", "cached", "output", "cost", "recorded cost"),
+        [
+            (_recorded(key[1], key[2]), "?" if key[3] == key[1] else key[3], *_cells(sums))
+            for key, sums in rows
+        ]
+        + [("all", "", *_cells(plan.all))],
+        align=("left", "left", "right", "right", "right", "right", "right", "right"),
+        total=True,
+    )
+    first, last = (moment(batch.calls[i].at_ms, zone)[:10] for i in (0, -1))
+    out(f"{first} to {last}, {batch.rows:,} rows read")
+    parts = [f"{len(plan.new):,} new"]
+    if plan.grown:
+        parts.append(f"{len(plan.grown):,} with more tokens than before")
+    parts.append(f"{plan.known:,} in the ledger already")
+    out(", ".join(parts))
+    if plan.all.estimated:
+        out(
+            f"{plan.all.estimated:,} at standard rates though the source names other terms "
+            "(batch, fast, sums of tiered calls, searches) or leaves tokens open: marked estimated"
+        )
+    if batch.skips:
+        passed = ", ".join(f"{count:,} {reason}" for reason, count in batch.skips.most_common(6))
+        out(paint(f"passed over: {passed}", "dim"))
+
+
+def _recorded(model: str | None, tier: str | None) -> str:
+    return (model or "(none)") + (f" ({tier})" if tier else "")
+
+
+def _cells(sums: Totals) -> tuple[str, ...]:
+    cost = format_usd(sums.cost_nusd) if sums.unknown < sums.rows else "unknown"
+    if 0 < sums.unknown < sums.rows:
+        cost += f" + {sums.unknown:,} unknown"
+    return (
+        number(sums.calls),
+        number(sums.tokens["input_tokens"]),
+        number(sums.tokens["cached_tokens"]),
+        number(sums.tokens["output_tokens"]),
+        cost,
+        format_usd(sums.recorded_nusd) if sums.recorded else "-",
+    )
+
+
+def _document(
+    plan: ImportPlan,
+    batch: ImportBatch,
+    places: list[Path],
+    applied: bool,
+    added: int,
+    changed: int,
+) -> dict[str, Any]:
+    return {
+        "source": plan.source,
+        "paths": [str(path) for path in places],
+        "applied": applied,
+        "added": added,
+        "updated": changed,
+        "new": len(plan.new),
+        "grown": len(plan.grown),
+        "known": plan.known,
+        "rows_read": batch.rows,
+        "sessions": len({call.session_id for call in batch.calls if call.session_id}),
+        "totals": plan.all.document(),
+        "new_totals": plan.added.document(),
+        "models": [
+            {
+                "recorded": name,
+                "provider": provider,
+                "tier": tier,
+                "model": None if model == (name or "") else model,
+                **sums.document(),
+            }
+            for (provider, name, tier, model), sums in plan.by_model.items()
+        ],
+        "problems": [
+            {"file": problem.file, "line": problem.line, "reason": problem.reason}
+            for problem in batch.problems
+        ],
+        "passed_over": dict(batch.skips),
+    }

@@ -1,0 +1,220 @@
+"""``omni reprice``: what past calls should have cost; shown first, applied beside the ledger."""
+
+import sys
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, complete_models, money, omni
+from omni_cli.cli.render import emit_json, note, number, out, paint, table
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.periods import parse_span
+from omni_cli.domain.pricing import Price, Rate, format_usd, usd_string, usd_to_nusd
+from omni_cli.services.reprice import Report, Selection
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def reprice(
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", autocompletion=complete_models, help="Only this model's."),
+    ] = None,
+    from_date: Annotated[
+        str | None, typer.Option("--from", help="YYYY-MM-DD, included; without: all.")
+    ] = None,
+    to_date: Annotated[
+        str | None, typer.Option("--to", help="YYYY-MM-DD, not included; without: to now.")
+    ] = None,
+    price_in: Annotated[
+        str | None, typer.Option("--price-in", help="US dollars per 1M input tokens.")
+    ] = None,
+    price_out: Annotated[
+        str | None, typer.Option("--price-out", help="US dollars per 1M output tokens.")
+    ] = None,
+    price_cached: Annotated[
+        str | None, typer.Option("--price-cached", help="Cached input; without: as input.")
+    ] = None,
+    price_cache_write: Annotated[
+        str | None, typer.Option("--price-cache-write", help="Cache write; without: as input.")
+    ] = None,
+    current: Annotated[
+        bool, typer.Option("--current", help="By what the price list says for each call's day.")
+    ] = False,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="Only calls of unknown price.")
+    ] = False,
+    request: Annotated[
+        str | None, typer.Option("--request", help="One request's id, with --cost.")
+    ] = None,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, help="Which attempt of --request.")
+    ] = None,
+    cost: Annotated[
+        str | None, typer.Option("--cost", help="What --request really cost, US dollars.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Kept with each correction.")] = "",
+    apply: Annotated[bool, typer.Option("--apply", help="Write it; without: only show.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Correct what past calls cost. Shows what would change; --apply writes it."""
+    rates = {
+        "input": money(price_in, "--price-in"),
+        "output": money(price_out, "--price-out"),
+        "cached": money(price_cached, "--price-cached"),
+        "cache_write": money(price_cache_write, "--price-cache-write"),
+    }
+    given = {kind: rate for kind, rate in rates.items() if rate is not None}
+    if sum((bool(given), current, request is not None)) != 1:
+        raise UsageError(
+            "say what the right price is",
+            hint="one of --current, --price-in USD --price-out USD, or --request ID --cost USD",
+        )
+    with omni() as omni_app:
+        if request is not None:
+            _one(omni_app, request, attempt, money(cost, "--cost"), reason, apply, as_json)
+            return
+        if given and model is None:
+            raise UsageError("a price needs --model", hint="--current goes for all models")
+        if given and not {"input", "output"} <= given.keys():
+            raise UsageError("give both --price-in and --price-out")
+        selection = _selection(omni_app, model, from_date, to_date, unknown)
+        report = omni_app.repricing.run(
+            selection,
+            _price(given) if given else None,
+            apply=apply,
+            reason=reason or ("price list" if current else "price given by hand"),
+            progress=_progress,
+        )
+        _clear()
+    if as_json:
+        emit_json(_document(report))
+    else:
+        _show(report)
+
+
+def _one(
+    omni_app: App,
+    request: str,
+    attempt: int | None,
+    cost: Decimal | None,
+    reason: str,
+    apply: bool,
+    as_json: bool,
+) -> None:
+    if cost is None:
+        raise UsageError("--request needs --cost USD")
+    row = omni_app.ledger.find(request)
+    charge = omni_app.repricing.charge_of(row.id, attempt)
+    wanted = usd_to_nusd(cost)
+    if apply:
+        omni_app.repricing.set_cost(charge, wanted, reason=reason or "cost given by hand")
+    if as_json:
+        before = charge.current_nusd
+        emit_json(
+            {
+                "request": id_text(row.id),
+                "attempt": charge.attempt.n,
+                "before_usd": None if before is None else usd_string(before),
+                "after_usd": usd_string(wanted),
+                "applied": apply,
+            }
+        )
+        return
+    out(
+        f"{id_text(row.id)}, attempt {charge.attempt.n} at {charge.attempt.model}: "
+        f"{format_usd(charge.current_nusd)} → {format_usd(wanted)}"
+    )
+    _ending(applied=apply, changed=int(charge.current_nusd != wanted))
+
+
+def _selection(
+    omni_app: App, model: str | None, from_date: str | None, to_date: str | None, unknown: bool
+) -> Selection:
+    selection = Selection(model=model, only_unknown=unknown)
+    if from_date is None and to_date is None:
+        return selection
+    span = parse_span(
+        now_ms=omni_app.now_ms(),
+        zone=omni_app.zone,
+        from_date=from_date or "1970-01-02",
+        to_date=to_date,
+    )
+    return Selection(model, span.start_ms, span.end_ms, unknown)
+
+
+def _price(rates: dict[str, Decimal]) -> Price:
+    return Price(
+        state="priced",
+        source="user",
+        note="a correction of past calls",
+        **{kind: Rate(rate) for kind, rate in rates.items()},  # type: ignore[arg-type]  # kinds are Price's rate fields
+    )
+
+
+def _progress(seen: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{seen:,} charges looked at")
+        sys.stderr.flush()
+
+
+def _clear() -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+
+
+def _document(report: Report) -> dict[str, Any]:
+    return {
+        "applied": report.applied,
+        "looked_at": report.seen,
+        "changed": report.changed,
+        "filled": sum(change.filled for change in report.by_model.values()),
+        "delta_usd": usd_string(report.delta_nusd),
+        "models": [
+            {
+                "model": model,
+                "changed": change.changed,
+                "filled": change.filled,
+                "before_usd": usd_string(change.before_nusd),
+                "after_usd": usd_string(change.after_nusd),
+                "unknown": change.unknown,
+            }
+            for model, change in sorted(report.by_model.items())
+        ],
+    }
+
+
+def _show(report: Report) -> None:
+    if not report.by_model:
+        out(f"{report.seen:,} charges looked at; none differs")
+        return
+    rows = sorted(report.by_model.items(), key=lambda item: -abs(item[1].after_nusd))
+    table(
+        ("model", "changed", "were unknown", "before", "after", "difference", "still unknown"),
+        [
+            (
+                model or "(none)",
+                number(change.changed),
+                number(change.filled),
+                format_usd(change.before_nusd),
+                format_usd(change.after_nusd),
+                format_usd(change.after_nusd - change.before_nusd),
+                number(change.unknown),
+            )
+            for model, change in rows
+        ],
+        align=("left", *("right",) * 6),
+    )
+    out(f"{report.seen:,} charges looked at, {report.changed:,} changed")
+    _ending(applied=report.applied, changed=report.changed)
+
+
+def _ending(*, applied: bool, changed: int) -> None:
+    if applied:
+        note(f"{changed:,} corrections written")
+    elif changed:
+        note(paint("nothing was written; --apply writes it", "dim", sys.stderr))

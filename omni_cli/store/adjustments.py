@@ -1,0 +1,183 @@
+"""Corrections of what attempts cost: new rows beside the ledger's own, which stay as written."""
+
+import json
+from collections.abc import Iterable, Sequence
+from sqlite3 import Connection, Row
+
+from omni_cli.domain.pricing import Price, price_to_json
+from omni_cli.repositories import Charge, Correction
+from omni_cli.store.budgets import BudgetStore
+from omni_cli.store.connection import Store
+from omni_cli.store.ledger import LedgerStore
+from omni_cli.store.rollups import RollupStore
+
+_SUM = """
+SELECT a.request, a.n, a.cost_nusd, a.input_cost_nusd,
+    coalesce(i.calls, i.request IS NULL) AS calls,
+    (SELECT sum(delta_nusd) FROM adjustments j WHERE j.request = a.request AND j.n = a.n) AS delta
+FROM requests r JOIN attempts a ON a.request = r.id
+LEFT JOIN imports i ON i.request = r.id
+"""
+_CHARGES = (
+    _SUM
+    + """
+WHERE (a.request, a.n) > (:request, :n) AND r.created_at >= :start AND r.created_at < :end
+    AND a.state IN ('ok', 'failed', 'cancelled', 'lost') {where}
+ORDER BY a.request, a.n LIMIT :limit
+"""
+)
+_CHARGE = _SUM + "WHERE a.request = :request AND a.n = :n"
+_ADD = """
+INSERT INTO adjustments (request, n, at, who, reason, price, delta_nusd)
+VALUES (:request, :n, :at, :who, :reason, :price, :delta)
+"""
+_SET_INPUT = "UPDATE attempts SET input_cost_nusd = :input WHERE request = :request AND n = :n"
+#: A request is of unknown price while any of its attempts is.
+_UPDATE = """
+UPDATE requests SET adjusted_nusd = adjusted_nusd + :delta, cost_nusd = coalesce(cost_nusd, 0),
+    price_state = CASE
+        WHEN EXISTS (
+            SELECT 1 FROM attempts a WHERE a.request = :request AND a.cost_nusd IS NULL
+                AND a.state NOT IN ('planned', 'sent') AND NOT EXISTS (
+                    SELECT 1 FROM adjustments j WHERE j.request = a.request AND j.n = a.n)
+        ) THEN 'unknown'
+        WHEN price_state = 'unknown' OR :cost <> 0 THEN 'priced'
+        ELSE price_state END
+WHERE id = :request
+"""
+
+
+class AdjustmentStore:
+    def __init__(
+        self, store: Store, ledger: LedgerStore, rollups: RollupStore, budgets: BudgetStore
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._rollups = rollups
+        self._budgets = budgets
+
+    def charges(
+        self,
+        *,
+        after: tuple[int, int],
+        limit: int,
+        start_ms: int,
+        end_ms: int,
+        models: Sequence[str] = (),
+        only_unknown: bool = False,
+        only_estimated: bool = False,
+        only_reported: bool = False,
+    ) -> list[Charge]:
+        """Settled attempts in the order of their ids, at most ``limit`` behind ``after``.
+
+        Args:
+            after: (request, n) of the last one seen, (0, 0) to begin.
+            models: ids or recorded names; none for all.
+            only_unknown: those without a cost, corrections included.
+            only_estimated: those whose tokens were estimated.
+            only_reported: those for which the provider reported a cost.
+        """
+        where = ""
+        values: dict[str, object] = {
+            "request": after[0],
+            "n": after[1],
+            "start": start_ms,
+            "end": end_ms,
+            "limit": limit,
+        }
+        if models:
+            values |= {f"model{i}": name for i, name in enumerate(models)}
+            where += f" AND a.model IN ({', '.join(f':model{i}' for i in range(len(models)))})"
+        if only_unknown:
+            where += (
+                " AND a.cost_nusd IS NULL AND NOT EXISTS"
+                " (SELECT 1 FROM adjustments j WHERE j.request = a.request AND j.n = a.n)"
+            )
+        if only_estimated:
+            where += " AND a.estimated = 1"
+        if only_reported:
+            where += " AND a.reported_cost_nusd IS NOT NULL"
+        rows = self._store.db.execute(_CHARGES.format(where=where), values).fetchall()
+        return [charge for charge in map(self._charge, rows) if charge is not None]
+
+    def unpriced_names(self) -> list[tuple[str, str]]:
+        """(provider, model) of attempts without a cost of their own, as the ledger has them."""
+        rows = self._store.db.execute(
+            "SELECT DISTINCT provider, model FROM attempts"
+            " WHERE cost_nusd IS NULL AND state NOT IN ('planned', 'sent') ORDER BY 1, 2"
+        )
+        return [(provider, model) for provider, model in rows]
+
+    def charge(self, request: int, n: int) -> Charge | None:
+        row = self._store.db.execute(_CHARGE, {"request": request, "n": n}).fetchone()
+        return None if row is None else self._charge(row)
+
+    def _charge(self, row: Row) -> Charge | None:
+        request = self._ledger.get(row["request"])
+        attempts = self._ledger.attempts(row["request"])
+        if request is None:
+            return None
+        cost, delta = row["cost_nusd"], row["delta"]
+        return Charge(
+            request=request,
+            attempt=next(attempt for attempt in attempts if attempt.n == row["n"]),
+            current_nusd=None if cost is None and delta is None else (cost or 0) + (delta or 0),
+            input_nusd=row["input_cost_nusd"],
+            calls=row["calls"],
+        )
+
+    def apply(self, corrections: Iterable[Correction], *, at_ms: int, who: str, reason: str) -> int:
+        """Write corrections with all sums that they change, in one transaction.
+
+        Each is compared with the charge as it is by now, so that a second run writes nothing.
+
+        Returns:
+            How many attempts changed.
+        """
+        changed = 0
+        with self._store.transaction() as db:
+            for correction in corrections:
+                charge = self.charge(correction.request, correction.n)
+                if charge is not None and charge.current_nusd != correction.cost_nusd:
+                    self._apply(db, charge, correction, (at_ms, who, reason))
+                    changed += 1
+        return changed
+
+    def _apply(
+        self,
+        db: Connection,
+        charge: Charge,
+        correction: Correction,
+        signed: tuple[int, str, str],
+    ) -> None:
+        delta = correction.cost_nusd - (charge.current_nusd or 0)
+        values = {
+            "request": correction.request,
+            "n": correction.n,
+            "at": signed[0],
+            "who": signed[1],
+            "reason": signed[2],
+            "price": correction.price,
+            "delta": delta,
+            "cost": correction.cost_nusd,
+            "input": correction.input_nusd,
+        }
+        with self._rollups.recounting(correction.request):
+            db.execute(_ADD, values)
+            db.execute(_UPDATE, values)
+            if correction.input_nusd is not None:
+                # Not a charge, but the share of it that charts show as input.
+                db.execute(_SET_INPUT, values)
+        attempt = charge.attempt
+        self._budgets.charge(charge.request, attempt.provider, attempt.model, delta)
+
+    def add_price(self, model: str, price: Price, *, at_ms: int) -> int:
+        """Keep the price of a correction for the record; no later call is charged by it."""
+        text = json.dumps(price_to_json(price), sort_keys=True)
+        with self._store.transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO prices (model, origin, state, price, effective_from, recorded_at,"
+                " superseded_at) VALUES (?, 'user', ?, ?, ?, ?, ?)",
+                (model, price.state, text, price.effective_from, at_ms, at_ms),
+            )
+            return int(cursor.lastrowid or 0)
