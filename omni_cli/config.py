@@ -89,11 +89,23 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
+class Alerts:
+    """Where ``omni watch`` tells besides the terminal. ``webhook``: an address; ``command``: a
+    shell line; ``quiet_minutes``: in which at most two alerts of one subject are told."""
+
+    webhook: str = ""
+    command: str = ""
+    desktop: bool = True
+    quiet_minutes: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     general: General = field(default_factory=General)
     routing: Routing = field(default_factory=Routing)
     chat: Chat = field(default_factory=Chat)
     prices: Prices = field(default_factory=Prices)
+    alerts: Alerts = field(default_factory=Alerts)
 
 
 _SECTIONS: Mapping[str, type] = {
@@ -101,6 +113,7 @@ _SECTIONS: Mapping[str, type] = {
     "routing": Routing,
     "chat": Chat,
     "prices": Prices,
+    "alerts": Alerts,
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "general.week_start": WEEKDAYS,
@@ -205,7 +218,7 @@ def _is_zone(name: str) -> bool:
 
     try:
         ZoneInfo(name)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return False
     return True
 

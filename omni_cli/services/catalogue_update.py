@@ -1,8 +1,9 @@
 """Bring a newer catalogue into the store, and say what changed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from omni_cli.repositories import Models
+from omni_cli.domain.prices import Price
+from omni_cli.repositories import Models, StoredPrice
 from omni_cli.services.catalogue import Catalogue, seed
 from omni_cli.services.prices import PriceBook
 
@@ -20,7 +21,7 @@ class UpdateReport:
 def refresh(models: Models, catalogue: Catalogue, *, now_ms: int) -> UpdateReport:
     """To be called within one transaction."""
     before = PriceBook(models, now_ms=now_ms)
-    known = {model.id: before.current(model.id) for model in models.all(hidden=True)}
+    known = {model.id: _amounts(before.current(model.id)) for model in models.all(hidden=True)}
     seed(models, catalogue, now_ms=now_ms)
     after = PriceBook(models, now_ms=now_ms)
     ids = [model.id for model in models.all(hidden=True)]
@@ -28,6 +29,11 @@ def refresh(models: Models, catalogue: Catalogue, *, now_ms: int) -> UpdateRepor
         models=len(ids),
         added=tuple(name for name in ids if name not in known),
         repriced=tuple(
-            name for name in ids if name in known and after.current(name) != known[name]
+            name for name in ids if name in known and _amounts(after.current(name)) != known[name]
         ),
     )
+
+
+def _amounts(row: StoredPrice | None) -> Price | None:
+    """A price without where and when it was read."""
+    return None if row is None else replace(row.price, source="", source_date="", note="")
