@@ -13,7 +13,7 @@ licence, are measured, never trained on; nor is fixtures/routing/adversarial*.js
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from benchmarks.linear import (
@@ -71,8 +71,14 @@ class Corpus:
             self._encoded[id(row)] = encode(row)
         return self._encoded[id(row)]
 
-    def fit(self, keep: Callable[[Row], bool] = lambda _: True) -> Fitted:
-        rows = [row for row in self.rows if keep(row)]
+    def fit(self, *, fold: int | None = None, without: Collection[str | None] = ()) -> Fitted:
+        """Train on all rows but those of one fold, or of some sources."""
+        rows = [
+            row
+            for row in self.rows
+            if row["source"] not in without
+            and (fold is None or fold_of(row["prompt"], FOLDS) != fold)
+        ]
         return fit(
             [self.encoded(row) for row in rows],
             [row["type"] for row in rows],
@@ -84,7 +90,7 @@ def cross_validated(corpus: Corpus, rows: Sequence[Row]) -> dict[int, Any]:
     """Scores of each row by a model that saw neither it nor a row of the same words."""
     out = {}
     for fold in range(FOLDS):
-        model = corpus.fit(lambda row, fold=fold: fold_of(row["prompt"], FOLDS) != fold)  # type: ignore[misc]
+        model = corpus.fit(fold=fold)
         for row in rows:
             if fold_of(row["prompt"], FOLDS) == fold:
                 out[id(row)] = scores(model, corpus.encoded(row))
@@ -96,7 +102,7 @@ def source_left_out(corpus: Corpus, rows: Sequence[Row]) -> dict[int, Any]:
     out = {}
     for source in sorted({row["source"] for row in rows}):
         without = {source, SAME_ORIGIN.get(source)}
-        model = corpus.fit(lambda row, without=without: row["source"] not in without)  # type: ignore[misc]
+        model = corpus.fit(without=without)
         for row in rows:
             if row["source"] == source:
                 out[id(row)] = scores(model, corpus.encoded(row))
@@ -168,7 +174,8 @@ def measure(corpus: Corpus) -> None:
             left,
             temperature,
         )
-    seed_only = corpus.fit(lambda row: row["source"] == "seed")
+    others = {row["source"] for row in corpus.rows} - {"seed"}
+    seed_only = corpus.fit(without=others)
     show(
         "tasktype, seed set alone",
         every,

@@ -224,6 +224,9 @@ def extract(signals: Signals) -> Features:
     facts = _hashes("fact", _of_shape(shape, part)) + 2 * _hashes("near", _of_surroundings(signals))
     facts += _hashes("intent", _of_intents(part, lead, close))
     facts += 2 * _hashes("rule", fired(part, lead))
+    if len(text) > START and "\n" in part:
+        last = part.rstrip().rpartition("\n")[2][-END:]
+        facts += 3 * _hashes("last", fired(last, words(last)[:LEAD]))
     ones = [*_hashes("word", lead), 0, *_hashes("word", close)]
     pairs = [(one * 31337 + two * 7 + 11) & (BUCKETS - 1) for one, two in pairwise(ones)]
     first = [*lead[:2], " ".join(lead[:2]), " ".join(lead[:3])]

@@ -179,8 +179,12 @@ class LadderReport:
     def saving_at(self, share: float) -> float | None:
         """Cost saved against always the best model where the hull reaches ``share`` of its
         quality; None if it never does."""
-        reached = _reach(hull(self.points), share * self.best_quality)
-        return None if reached is None else 1 - reached / self.best_cost
+        return self.saving_against(share * self.best_quality, self.best_cost)
+
+    def saving_against(self, quality: float, cost: float) -> float | None:
+        """Share of ``cost`` saved where the hull reaches ``quality``; None if it never does."""
+        reached = _reach(hull(self.points), quality)
+        return None if reached is None else 1 - reached / cost
 
 
 #: Prices of a unit of cost in units of quality, swept from free to dear.
