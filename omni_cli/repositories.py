@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from omni_cli.domain.analytics import Totals
     from omni_cli.domain.budgets import Budget, BudgetStatus
     from omni_cli.domain.chat import Message
     from omni_cli.domain.imports import ImportedCall, PricedCall
@@ -108,6 +109,53 @@ class Correction:
     cost_nusd: int
     input_nusd: int | None
     price: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLine:
+    """One rollup row: ``day`` yyyymmdd; ``keys`` by source, org, key, provider, model, role,
+    agent and task."""
+
+    day: int
+    keys: Mapping[str, str]
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A premium model, how many requests were compared with it, and their cost there."""
+
+    model: str
+    calls: int
+    premium_nusd: int
+
+
+class Reports(Protocol):
+    """Sums over days (yyyymmdd, both included); see store/reports.py."""
+
+    def first_day(self) -> int | None: ...
+    def totals(
+        self,
+        first: int,
+        last: int,
+        by: Sequence[str] = (),
+        filters: Mapping[str, str] | None = None,
+    ) -> dict[tuple[str, ...], Totals]: ...
+    def daily(
+        self, first: int, last: int, filters: Mapping[str, str] | None = None
+    ) -> dict[int, Totals]: ...
+    def daily_by(
+        self, first: int, last: int, by: Sequence[str]
+    ) -> dict[tuple[int, tuple[str, ...]], Totals]: ...
+    def latencies(
+        self,
+        first: int,
+        last: int,
+        by: Sequence[str] = (),
+        filters: Mapping[str, str] | None = None,
+    ) -> dict[tuple[str, ...], dict[int, int]]: ...
+    def baselines(self, first: int, last: int) -> list[Baseline]: ...
+    def lines(self, first: int, last: int) -> Iterator[UsageLine]: ...
 
 
 class Providers(Protocol):
@@ -280,6 +328,7 @@ class Conversations(Protocol):
     def append(
         self, conversation: int, messages: Sequence[Message], *, request: int, at_ms: int
     ) -> None: ...
+    def last_request(self, conversation: int) -> int | None: ...
     def last_model(self, conversation: int) -> str | None: ...
 
 

@@ -15,10 +15,16 @@ from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, 
 from omni_cli.domain.prices import PriceState
 from omni_cli.domain.tasks import TaskEstimate
 
-#: An adequate model's quality is at least this share of the best eligible model's.
+#: An adequate model's quality is at least this share of the best eligible model's, both taken
+#: with caution: how likely it must be to be that good is SURENESS.
 ADEQUATE_SHARE: Mapping[Priority, float] = {"cheap": 0.80, "balanced": 0.88, "best": 0.97}
 #: Added to the share for hard work, taken from it for easy work.
 COMPLEXITY_SHIFT: Mapping[str, float] = {"low": -0.05, "medium": 0.0, "high": 0.05}
+#: Standard deviations below the mean at which quality is judged: with them, a model is 50, 60 or
+#: 70 % likely to be at least that good. A model that little is known of must seem better.
+SURENESS: Mapping[Priority, float] = {"cheap": 0.0, "balanced": 0.2533, "best": 0.5244}
+#: A conversation leaves its model only for one that is expected to cost less than this share.
+LEAVE_SHARE = 0.8
 #: Quality of a model nobody has measured: it may be good, nothing says so.
 NO_EVIDENCE = 0.5
 #: Latency assumed where none was measured, ms.
@@ -54,7 +60,7 @@ class Contender(NamedTuple):
     ``blocked`` says why it cannot be called at all (disabled, no key, breaker open), or is "".
     ``quality``: chance 0..1 that it answers this kind of prompt well; None: no evidence.
     ``quality_basis`` says what that rests on. ``output_tokens``: expected length of its answer.
-    ``latency_ms`` None where never measured.
+    ``latency_ms`` None where never measured. ``spread``: standard deviation of ``quality``.
     """
 
     model: ModelInfo
@@ -65,6 +71,7 @@ class Contender(NamedTuple):
     quality_basis: str = ""
     output_tokens: int = 500
     latency_ms: float | None = None
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,7 @@ class Candidate(NamedTuple):
     expected_cost_nusd: int | None = None
     expected_latency_ms: float | None = None
     score: float | None = None
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +211,26 @@ def decide(
                 reason = f"role {query.role.name}, priority {item.priority}"
                 return choose(item.model, reason, "role")
             notes.append(f"role {query.role.name} prefers {item.model}, not eligible")
-    return choose(ranked[0].model, _reason(by, bar, ranked[0]), by)
+    first = _stay(query, ranked, by) or ranked[0]
+    if first is not ranked[0]:
+        notes.append(f"the conversation stays; {ranked[0].model} would not pay for a cold cache")
+    return choose(first.model, _reason(by, bar, first), by)
+
+
+def _stay(query: Query, ranked: list[Candidate], by: str) -> Candidate | None:
+    """The model that a conversation stays with, where leaving it does not pay.
+
+    Its prompt cache is in its expected cost, and lost to any other model.
+    """
+    if query.conversation_model is None or by in ("fastest", "quality"):
+        return None
+    for candidate in ranked:
+        if candidate.model == query.conversation_model and candidate.adequate:
+            stay, leave = candidate.expected_cost_nusd, ranked[0].expected_cost_nusd
+            if stay is not None and leave is not None and leave < stay * LEAVE_SHARE:
+                return None
+            return candidate
+    return None
 
 
 def _expected_cost(query: Query, contender: Contender) -> int | None:
@@ -271,7 +298,11 @@ def _rank(
     """Candidates best first, adequate ones before the others; the word for how; the bar."""
     qualities = [NO_EVIDENCE if c.quality is None else c.quality for c, _ in eligible]
     share = ADEQUATE_SHARE[query.priority] + COMPLEXITY_SHIFT[query.task.complexity]
-    bar = max(qualities) * min(share, 1.0)
+    caution = SURENESS[query.priority]
+    cautious = [
+        quality - caution * c.spread for quality, (c, _) in zip(qualities, eligible, strict=True)
+    ]
+    bar = max(cautious) * min(share, 1.0)
     costs = [cost for _, cost in eligible if cost is not None]
     low_cost, high_cost = (min(costs), max(costs)) if costs else (0, 0)
     latencies = [
@@ -283,7 +314,9 @@ def _rank(
     weights = query.weights
     by = _manner(query)
     rows: list[tuple[tuple[float, ...], str, Candidate]] = []
-    for (contender, cost), quality, latency in zip(eligible, qualities, latencies, strict=True):
+    for (contender, cost), quality, surely, latency in zip(
+        eligible, qualities, cautious, latencies, strict=True
+    ):
         cost_norm = 1.0
         if cost is not None:
             cost_norm = (cost - low_cost) / cost_span if cost_span else 0.0
@@ -294,7 +327,7 @@ def _rank(
             + weights.task_match * quality,
             6,
         )
-        adequate = quality >= bar
+        adequate = surely >= bar
         money = float("inf") if cost is None else float(cost)
         key: tuple[float, ...]
         if by == "cheapest":
@@ -316,6 +349,7 @@ def _rank(
             cost,
             contender.latency_ms,
             score,
+            contender.spread,
         )
         rows.append((key, model_id, candidate))
     rows.sort()  # ids differ, so candidates are never compared
@@ -335,7 +369,8 @@ def _reason(by: str, bar: float, candidate: Candidate) -> str:
     cost = candidate.expected_cost_nusd
     price = "price unknown" if cost is None else f"{format_usd(cost)} expected"
     if not candidate.adequate:
-        return f"quality {quality} is below the bar of {bar:.0%} for this task"
+        off = f" ± {candidate.spread:.0%}" if candidate.spread else ""
+        return f"quality {quality}{off} does not clear the bar of {bar:.0%} for this task"
     if by == "cheapest":
         return f"{price}, quality {quality} is adequate"
     if by == "fastest":

@@ -37,8 +37,8 @@ class Quality(Protocol):
 
     def __call__(
         self, probabilities: Mapping[str, float], model_ids: Sequence[str]
-    ) -> Sequence[tuple[float | None, str]]:
-        """By model: (chance 0..1 or None without evidence, what it rests on)."""
+    ) -> Sequence[tuple[float | None, float, str]]:
+        """By model: mean 0..1 or None without evidence, its standard deviation, its basis."""
         ...
 
 
@@ -74,7 +74,7 @@ class FleetView:
         task = estimate.task_type
         judged = quality(estimate.probabilities, [model.id for model in models])
         found = []
-        for model, (chance, basis) in zip(models, judged, strict=True):
+        for model, (mean, spread, basis) in zip(models, judged, strict=True):
             state, rates, blocked = self._fixed[model.id]
             stats = self.stats.get((model.id, task))
             found.append(
@@ -83,10 +83,11 @@ class FleetView:
                     state,
                     rates,
                     self.block(model, named=True) if named else blocked,
-                    chance,
+                    mean,
                     basis,
                     expected_output(task, stats, model.max_output),
                     None if stats is None else stats.latency_ms,
+                    spread,
                 )
             )
         return found

@@ -1,26 +1,30 @@
 """How likely a model answers a kind of prompt well: shipped priors and the user's outcomes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Self
 
 from omni_cli.domain.quality import NO_EVIDENCE, PriorLookup, QualityTable, shares
 from omni_cli.repositories import Learning
 
-#: A model's quality at a kind of prompt: chance 0..1 or None without evidence; its basis.
-Judgement = tuple[float | None, str]
+#: A model's quality at a kind of prompt: its mean 0..1 or None without evidence; how far the
+#: true one may be off (standard deviation); what it rests on.
+Judgement = tuple[float | None, float, str]
 
 
-class _Column(dict[str, tuple[float, float, str]]):
-    """One task type's mean, observations and basis by model, worked out once."""
+class _Column(dict[str, tuple[float, float, float, str]]):
+    """One task type's mean, variance, observations and basis by model, worked out once."""
 
     def __init__(self, table: QualityTable, task: str) -> None:
         super().__init__()
         self._table = table
         self._task = task
 
-    def __missing__(self, model_id: str) -> tuple[float, float, str]:
+    def __missing__(self, model_id: str) -> tuple[float, float, float, str]:
         cell = self._table.cell(self._task, model_id)
-        value = self[model_id] = (cell.mean, cell.observations, cell.basis)
+        mean = cell.mean
+        variance = mean * (1.0 - mean) / (cell.alpha + cell.beta + 1.0)
+        value = self[model_id] = (mean, variance, cell.observations, cell.basis)
         return value
 
 
@@ -47,17 +51,19 @@ class TableQuality:
         weighted = [(share, self._column(task)) for task, share in parts]
         judged: list[Judgement] = []
         for model_id in model_ids:
-            mean = seen = 0.0
+            mean = variance = seen = 0.0
             basis = ""
             for share, column in weighted:
-                cell_mean, cell_seen, cell_basis = column[model_id]
+                cell_mean, cell_variance, cell_seen, cell_basis = column[model_id]
                 mean += share * cell_mean
+                variance += share * cell_variance
                 seen += share * cell_seen
                 basis = basis or cell_basis
+            spread = math.sqrt(variance)
             if seen:
-                judged.append((mean, f"{basis}; {seen:.3g} of your outcomes"))
+                judged.append((mean, spread, f"{basis}; {seen:.3g} of your outcomes"))
             else:
-                judged.append((None if basis == NO_EVIDENCE else mean, basis))
+                judged.append((None if basis == NO_EVIDENCE else mean, spread, basis))
         return judged
 
     def _column(self, task: str) -> _Column:

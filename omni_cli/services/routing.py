@@ -160,7 +160,7 @@ class RoutingService:
         if request.json_mode or request.json_schema is not None:
             needs.add("json-mode")
         role = fleet.roles.get(options.role) if options.role else None
-        cached = input_tokens if options.conversation_model else 0
+        cached = _cached_prefix(request) if options.conversation_model else 0
         return Query(
             task=estimate,
             input_tokens=input_tokens,
@@ -191,6 +191,16 @@ def input_estimate(request: ChatRequest) -> int:
         text = tool.name + tool.description + json.dumps(tool.parameters, ensure_ascii=False)
         total += estimate_tokens(text)
     return total
+
+
+#: Providers cache prompts from about this length on, tokens.
+_LEAST_CACHED = 1_024
+
+
+def _cached_prefix(request: ChatRequest) -> int:
+    """Tokens that the last answer's model likely has in its cache: all but the new turn."""
+    before = input_estimate(replace(request, messages=request.messages[:-1]))
+    return before if before >= _LEAST_CACHED else 0
 
 
 def signals_of(request: ChatRequest) -> Signals:
@@ -257,6 +267,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
                 "eligible": candidate.eligible,
                 "reason": decision.reason_of(candidate),
                 "quality": None if candidate.quality is None else round(candidate.quality, 4),
+                "quality_spread": round(candidate.spread, 4),
                 "quality_basis": candidate.quality_basis,
                 "expected_cost_usd": None
                 if candidate.expected_cost_nusd is None

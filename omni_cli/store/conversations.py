@@ -54,6 +54,13 @@ class ConversationStore:
                 "UPDATE conversations SET updated_at = ? WHERE id = ?", (at_ms, conversation)
             )
 
+    def last_request(self, conversation: int) -> int | None:
+        """The newest request that was answered in it."""
+        row = self._store.db.execute(
+            "SELECT max(id) FROM requests WHERE conversation = ? AND state = 'ok'", (conversation,)
+        ).fetchone()
+        return None if row[0] is None else int(row[0])
+
     def last_model(self, conversation: int) -> str | None:
         """Who answered the conversation's newest turn."""
         row = self._store.db.execute(

@@ -1,5 +1,6 @@
 """``omni chat``: one question, a pipe, or a conversation on a terminal."""
 
+import json
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -107,6 +108,8 @@ def chat(
         if earlier_id is not None:
             last = omni_app.conversations.last_model(earlier_id)
             options = replace(options, conversation_model=last)
+            if model is None and last is not None and _was_named(omni_app, earlier_id):
+                selector = omni_app.names.select(last)
         if _wants_repl(prompt, file, image, as_json):
             from omni_cli.cli.repl import converse
 
@@ -206,6 +209,13 @@ def _conversation(omni_app: App, go_on: bool, name: str | None) -> int | None:
     if last is None:
         raise NotFound("there is no conversation to go on with", hint="leave -c out to start one")
     return last
+
+
+def _was_named(omni_app: App, conversation: int) -> bool:
+    """Whether the user had named the model of the conversation's last answer: it goes on."""
+    request = omni_app.conversations.last_request(conversation)
+    text = None if request is None else omni_app.ledger.decision(request)
+    return text is not None and json.loads(text)["by"] == "named"
 
 
 def _wants_repl(
