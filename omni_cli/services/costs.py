@@ -1,0 +1,162 @@
+"""Cost analytics: the trend, periods, the projected month, budgets and shares (C5)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from omni_cli.domain.analytics import (
+    LOOKBACK_DAYS,
+    Projection,
+    Share,
+    Totals,
+    calendar,
+    day_key,
+    key_date,
+    project,
+    shares,
+    sum_totals,
+)
+from omni_cli.domain.budgets import BudgetStatus
+from omni_cli.domain.periods import PeriodKind, PeriodRule, local_date, window
+from omni_cli.ports import Clock
+from omni_cli.repositories import Budgets, Reports
+
+TREND_DAYS = 30
+#: Models shown by name, as in the fleet spec's chart; the others are summed.
+TOP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLine:
+    """``under_percent``: how far spending is below the limit, negative above it; None for a
+    limit of zero. ``projection`` and ``projected_under_percent``: the same at the period's end,
+    None where the budget's days are not the report's."""
+
+    status: BudgetStatus
+    limit_nusd: int
+    under_percent: float | None
+    projection: Projection | None
+    projected_under_percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CostOverview:
+    """``trend``: the last 30 dates with what they cost, today the last. ``by_model`` and
+    ``by_task`` are of this month. Calls of unknown price are in no amount: ``month`` counts
+    them."""
+
+    zone: str
+    today: Totals
+    yesterday: Totals
+    week: Totals
+    month: Totals
+    month_label: str
+    trend: tuple[tuple[date, int], ...]
+    projection: Projection
+    budgets: tuple[BudgetLine, ...]
+    by_model: tuple[Share, ...]
+    by_task: tuple[Share, ...]
+
+
+def under_percent(amount_nusd: int, limit_nusd: int) -> float | None:
+    """How far an amount is below a limit, in per cent of the limit; negative above it.
+
+    The fleet spec calls $312.40 of $500 "62 % under budget": 62.48 % is the part that is used,
+    37.52 % the part that is left, and its projected $420 is 16 % under. omni says what is under.
+    """
+    return None if limit_nusd <= 0 else 100 * (limit_nusd - amount_nusd) / limit_nusd
+
+
+class CostService:
+    """Args:
+    zone: gives the zone whose days the rollups hold, after making them so if need be.
+    """
+
+    def __init__(
+        self,
+        *,
+        reports: Reports,
+        budgets: Budgets,
+        zone: Callable[[], str],
+        clock: Clock,
+        week_start: int = 0,
+        month_day: int = 1,
+    ) -> None:
+        self._reports = reports
+        self._budgets = budgets
+        self._zone = zone
+        self._clock = clock
+        self._week_start = week_start
+        self._month_day = month_day
+
+    def overview(self) -> CostOverview:
+        """Everything as of now."""
+        zone, now = self._zone(), int(self._clock() * 1000)
+        today = local_date(now, zone)
+        week, _ = self._window("week", now, zone)
+        month, after = self._window("month", now, zone)
+        back = today - timedelta(days=max(TREND_DAYS, LOOKBACK_DAYS + 1))
+        daily = self._reports.daily(day_key(min(week, month, back)), day_key(today))
+        history = {day: totals.cost_nusd for day, totals in daily.items()}
+        first_key = self._reports.first_day()
+        first = None if first_key is None else key_date(first_key)
+        span = day_key(month), day_key(today)
+
+        def since(start: date) -> Totals:
+            return sum_totals(t for day, t in daily.items() if day >= day_key(start))
+
+        spent = since(month)
+        yesterday = today - timedelta(days=1)
+        trend_start = today - timedelta(days=TREND_DAYS - 1)
+        return CostOverview(
+            zone=zone,
+            today=daily.get(day_key(today), Totals()),
+            yesterday=daily.get(day_key(yesterday), Totals()),
+            week=since(week),
+            month=spent,
+            month_label=f"{month.isoformat()} to {(after - timedelta(days=1)).isoformat()}",
+            trend=tuple(
+                (key_date(key), history.get(key, 0))
+                for key in calendar(trend_start, today + timedelta(days=1))
+            ),
+            projection=project(spent.cost_nusd, today, after, history, first),
+            budgets=tuple(self._budget_lines(now, zone, today, history, first)),
+            by_model=self._shares(span, "model"),
+            by_task=self._shares(span, "task"),
+        )
+
+    def _window(self, kind: PeriodKind, now: int, zone: str) -> tuple[date, date]:
+        start, end = window(PeriodRule(kind, zone, self._week_start, self._month_day), now)
+        return local_date(start, zone), local_date(end, zone)
+
+    def _shares(self, span: tuple[int, int], by: str) -> tuple[Share, ...]:
+        found = self._reports.totals(*span, (by,))
+        costs = {key or f"(no {by})": totals.cost_nusd for (key,), totals in found.items()}
+        return shares({name: cost for name, cost in costs.items() if cost}, top=TOP)
+
+    def _budget_lines(
+        self, now: int, zone: str, today: date, history: Mapping[int, int], first: date | None
+    ) -> list[BudgetLine]:
+        """The budgets of everything; those of one model or role are in ``omni budgets``."""
+        lines = []
+        for budget in self._budgets.all():
+            if budget.scope != "all" or not budget.enabled:
+                continue
+            status = self._budgets.status(budget, now)
+            limit = budget.limit_nusd + status.carried_nusd
+            projection = None
+            if budget.zone == zone:
+                after = local_date(status.end_at, zone)
+                projection = project(status.spent_nusd, today, after, history, first)
+            lines.append(
+                BudgetLine(
+                    status=status,
+                    limit_nusd=limit,
+                    under_percent=under_percent(status.spent_nusd, limit),
+                    projection=projection,
+                    projected_under_percent=None
+                    if projection is None
+                    else under_percent(projection.nusd, limit),
+                )
+            )
+        return lines
