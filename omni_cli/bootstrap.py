@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from omni_cli.providers.presets import Preset
     from omni_cli.services.alerts import Alert, Alerter
     from omni_cli.services.browse import Browser
+    from omni_cli.services.budget_admin import BudgetAdmin
     from omni_cli.services.chat import ChatService
     from omni_cli.services.connection_test import ConnectionTester
     from omni_cli.services.deploy import DeployService
     from omni_cli.services.fleet import FleetService
     from omni_cli.services.health import HealthRecorder
     from omni_cli.services.health_report import HealthReporter
-    from omni_cli.services.listing import Lister
     from omni_cli.services.importing import Importing
+    from omni_cli.services.listing import Lister
     from omni_cli.services.names import Names
     from omni_cli.services.probes import Prober
     from omni_cli.services.recovery import Recovery
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from omni_cli.store.budgets import BudgetStore
     from omni_cli.store.connection import Store
     from omni_cli.store.conversations import ConversationStore
-    from omni_cli.store.imports import ImportStore
     from omni_cli.store.health_windows import HealthWindowStore
+    from omni_cli.store.imports import ImportStore
     from omni_cli.store.learning import LearningStore
     from omni_cli.store.ledger import LedgerStore
     from omni_cli.store.models import ModelStore
@@ -299,6 +300,7 @@ class App:
             providers=self.providers,
             models=self.models,
             assignments=self.assignments,
+            budgets=self.budgets,
             audit=self.audit,
             names=self.names,
             clock=self.clock,
@@ -324,6 +326,7 @@ class App:
             providers=self.providers,
             models=self.models,
             assignments=self.assignments,
+            budgets=self.budgets,
             catalogue=catalogue,
         )
 
@@ -493,6 +496,20 @@ class App:
             raise
 
     # --- money -------------------------------------------------------------------------------
+
+    @cached_property
+    def budget_admin(self) -> "BudgetAdmin":
+        from omni_cli.services.budget_admin import BudgetAdmin, PeriodDefaults
+
+        general = self.config.general
+        return BudgetAdmin(
+            fleet=self.fleet,
+            budgets=self.budgets,
+            names=self.names,
+            defaults=PeriodDefaults(
+                self.zone, settings.WEEKDAYS.index(general.week_start), general.month_day
+            ),
+        )
 
     @cached_property
     def _known_names(self) -> Mapping[str, str]:

@@ -34,6 +34,8 @@ class Root(LazyGroup):
         "import": _entry("import_", "Bring in usage that other tools recorded.", "Money"),
         "reconcile": _entry("reconcile", "Compare an invoice with the ledger.", "Money"),
         "reprice": _entry("reprice", "Correct what past calls cost; shown first.", "Money"),
+        "health": _entry("health", "How every provider and model is doing.", "Know"),
+        "watch": _entry("watch", "Keep checking, and alert; in the foreground.", "Know"),
         "providers": _entry("providers", "Accounts at APIs: add, test, keys.", "Fleet"),
         "keys": _entry("keys", "API keys: kept in the keyring or an encrypted file.", "Fleet"),
         "models": _entry("models", "Models, prices, aliases; the catalogue.", "Fleet"),

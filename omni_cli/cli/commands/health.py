@@ -1,0 +1,146 @@
+"""``omni health``: how every provider and model is doing."""
+
+from typing import Annotated
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, complete_models, money, omni
+from omni_cli.cli.render import (
+    Style,
+    emit_json,
+    milliseconds,
+    moment,
+    note,
+    out,
+    paint,
+    table,
+)
+from omni_cli.domain.errors import AssertionFailed
+from omni_cli.domain.health import Health, HealthStatus
+from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.services.health_report import CHECK_S, FleetHealth, health_document
+
+app = typer.Typer(rich_markup_mode=None)
+
+_STYLES: dict[str, Style] = {
+    "healthy": "green",
+    "warning": "yellow",
+    "degraded": "yellow",
+    "error": "red",
+    "critical": "red",
+    "maintenance": "cyan",
+    "unknown": "dim",
+}
+
+
+@app.command()
+def health(
+    check: Annotated[
+        bool, typer.Option("--check", help="Ask every provider now; never billed.")
+    ] = False,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=complete_models, help="Call a model for real; billed."),
+    ] = None,
+    probe_cap: Annotated[
+        str, typer.Option(help="US dollars that probes may cost in a day.")
+    ] = "0.05",
+    models: Annotated[bool, typer.Option("--models", help="Show every model.")] = False,
+    fail: Annotated[
+        bool, typer.Option("--fail", help="Exit with 7 unless all is healthy.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that a provider has for --check.")
+    ] = CHECK_S,
+    as_json: JsonFlag = False,
+) -> None:
+    """How every provider and model is doing, from your own calls; --check asks them now."""
+    with omni(quiet=as_json) as omni_app:
+        if check:
+            for _ in omni_app.reporter.check(limit_s=timeout):
+                pass
+        if probe:
+            _probe(omni_app, probe, probe_cap, quiet=as_json)
+        report = omni_app.reporter.report()
+        if as_json:
+            emit_json(health_document(report))
+        else:
+            show(report, omni_app.zone, models=models)
+    if fail and report.overall != "healthy":
+        if as_json:
+            raise typer.Exit(7)
+        raise AssertionFailed(
+            f"the fleet is {report.overall}", hint="omni health --check --models says why"
+        )
+
+
+def _probe(omni_app: App, names: list[str], cap: str, *, quiet: bool) -> None:
+    amount = money(cap, "--probe-cap")
+    prober = omni_app.prober(usd_to_nusd(amount) if amount is not None else 0)
+    for name in names:
+        result = prober.probe(name)
+        if not quiet:
+            said = "answered" if result.error is None else f"failed: {result.error.message}"
+            cost = format_usd(result.cost_nusd)
+            note(f"probe {result.model}: {said} in {milliseconds(result.latency_ms)}, {cost}")
+
+
+def show(report: FleetHealth, zone: str, *, models: bool) -> None:
+    """The report for a person, on stdout."""
+    if not report.providers:
+        out("no provider in the fleet; omni init finds what this machine can use")
+        return
+    word = paint(report.overall, _STYLES[report.overall])
+    trend = "" if report.trend == "unknown" else f", {report.trend}"
+    out(f"{report.bar} · fleet {word}{trend}")
+    out()
+    rows: list[tuple[str, ...]] = []
+    styles: list[Style | None] = []
+    for item in report.providers:
+        cost = format_usd(item.daily_nusd)
+        rows.append(
+            (
+                item.provider.slug,
+                *_cells(item.health),
+                f"{item.daily_requests:,}",
+                cost,
+                item.health.reason,
+            )
+        )
+        styles.append(_row_style(item.health.status))
+        if models:
+            for model in item.models:
+                rows.append(("  " + model.target, *_cells(model), "", "", model.reason))
+                styles.append(_row_style(model.status))
+    table(
+        ("provider", "status", "response", "p95", "success", "uptime", "today", "cost", "why"),
+        rows,
+        align=("left", "left", "right", "right", "right", "right", "right", "right", "left"),
+        styles=styles,
+    )
+    if report.disabled:
+        out(f"disabled: {', '.join(report.disabled)}")
+    if report.last_check_ms is None:
+        note("no provider was ever checked: omni health --check asks them, never billed")
+    else:
+        out(f"last check {moment(report.last_check_ms, zone)}")
+
+
+def _cells(health: Health) -> tuple[str, ...]:
+    window = health.window
+    return (
+        health.status,
+        milliseconds(window.latency_p50_ms),
+        milliseconds(window.latency_p95_ms),
+        _percent(window.success_rate),
+        _percent(health.uptime),
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _row_style(status: HealthStatus) -> Style | None:
+    return None if status == "healthy" else _STYLES[status]

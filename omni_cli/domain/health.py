@@ -1,0 +1,379 @@
+"""How well providers and models are doing, judged from what was seen of them (D1).
+
+Evidence, strongest first: circuit breakers, the calls of the last quarter of an hour, the last
+unbilled check of the provider, the hours before. A target without any evidence is unknown,
+never healthy.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from omni_cli.domain import breaker as breakers
+from omni_cli.domain.breaker import Breaker
+from omni_cli.domain.statistics import percentile, rate_difference
+
+HealthStatus = Literal["healthy", "warning", "error", "maintenance", "unknown"]
+Overall = Literal["healthy", "degraded", "critical", "unknown"]
+Trend = Literal["improving", "stable", "declining", "unknown"]
+
+WINDOW_MS = 15 * 60_000
+HOUR_MS = 3_600_000
+#: Failures in a row, newest last, that make a model an error.
+ERROR_STREAK = 3
+#: Of at least so many calls, a success rate below the first is an error, below the second a
+#: warning.
+ENOUGH_CALLS = 4
+ERROR_RATE, WARNING_RATE = 0.5, 0.95
+#: Slow: so many times the usual; without a usual, fewer tokens a second than this.
+SLOW_FACTOR = 3.0
+SLOW_TOKENS_PER_S = 10.0
+_ENOUGH_TIMED = 3
+_LEAST_TOKENS = 10
+_ENOUGH_USUAL = 20
+#: A call that has shown nothing for so long is a sign of its own, ms.
+STUCK_MS = 20_000
+#: Trend: the last hours against those before, with enough of both.
+_TREND_RECENT_H, _TREND_LEAST = 1, 5
+
+#: Error codes that speak of the provider; all others blame the request or ourselves.
+AT_FAULT: frozenset[str] = breakers.TRANSIENT | breakers.FATAL
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One attempt. ``good`` None: it tells nothing (a wrong request, a cancelled call).
+
+    Times in ms since the epoch, UTC; durations in ms, None where not measured.
+    """
+
+    provider: str
+    model: str
+    at_ms: int
+    good: bool | None
+    latency_ms: int | None = None
+    ttft_ms: int | None = None
+    output_tokens: int = 0
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The last unbilled call to a provider: its list of models."""
+
+    at_ms: int
+    ok: bool
+    latency_ms: int | None = None
+    models: int | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """Calls that tell something, by hour; sums over the good ones. ``gen_ms``: time from first
+    to last token, for ``gen_tokens`` tokens."""
+
+    hour: int
+    good: int
+    bad: int
+    latency_ms: int = 0
+    gen_ms: int = 0
+    gen_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The recent calls of one target. Rates 0..1, durations ms; None where nothing was seen."""
+
+    calls: int = 0
+    good: int = 0
+    bad: int = 0
+    streak: int = 0
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    ttft_p50_ms: float | None = None
+    tokens_per_s: float | None = None
+    timed: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    last_error: str | None = None
+    last_error_at_ms: int | None = None
+    last_good_at_ms: int | None = None
+
+    @property
+    def success_rate(self) -> float | None:
+        told = self.good + self.bad
+        return self.good / told if told else None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One target's verdict, with the reason in words."""
+
+    target: str
+    status: HealthStatus
+    reason: str
+    window: Window = field(default_factory=Window)
+    uptime: float | None = None
+    trend: Trend = "unknown"
+    retires_on: str | None = None
+
+
+def window_of(samples: Iterable[Sample]) -> Window:
+    """Summarise the calls of one target, in any order."""
+    ordered = sorted(samples, key=lambda sample: sample.at_ms)
+    good = [sample for sample in ordered if sample.good]
+    bad = [sample for sample in ordered if sample.good is False]
+    streak = 0
+    for sample in reversed(ordered):
+        if sample.good:
+            break
+        streak += sample.good is False
+    latencies = [sample.latency_ms for sample in good if sample.latency_ms is not None]
+    ttfts = [sample.ttft_ms for sample in good if sample.ttft_ms is not None]
+    timed = [
+        (sample.output_tokens, sample.latency_ms - sample.ttft_ms)
+        for sample in good
+        if sample.latency_ms is not None
+        and sample.ttft_ms is not None
+        and sample.output_tokens >= _LEAST_TOKENS
+        and sample.latency_ms > sample.ttft_ms
+    ]
+    generating = sum(ms for _, ms in timed)
+    return Window(
+        calls=len(ordered),
+        good=len(good),
+        bad=len(bad),
+        streak=streak,
+        latency_p50_ms=percentile(latencies, 0.5) if latencies else None,
+        latency_p95_ms=percentile(latencies, 0.95) if latencies else None,
+        ttft_p50_ms=percentile(ttfts, 0.5) if ttfts else None,
+        tokens_per_s=sum(n for n, _ in timed) * 1000 / generating if generating else None,
+        timed=len(timed),
+        errors=dict(Counter(sample.error_code or "error" for sample in bad)),
+        last_error=(bad[-1].error_message or bad[-1].error_code) if bad else None,
+        last_error_at_ms=bad[-1].at_ms if bad else None,
+        last_good_at_ms=good[-1].at_ms if good else None,
+    )
+
+
+def model_health(
+    target: str,
+    window: Window,
+    hours: Sequence[Hour],
+    *,
+    now_ms: int,
+    breaker: Breaker | None = None,
+    provider: "Health | None" = None,
+    retired_on: str | None = None,
+    today: str = "",
+    stuck: int = 0,
+) -> Health:
+    """
+    Args:
+        hours: up to a day or more, any order, this hour included.
+        provider: the verdict on the provider itself; its errors and maintenance pass down.
+        today: ISO date, to compare ``retired_on`` with.
+        stuck: calls under way that have shown nothing for STUCK_MS or longer.
+    """
+    status, reason = _model_verdict(
+        window, hours, now_ms, breaker, provider, stuck, retired_on, today
+    )
+    uptime = _uptime(hours)
+    return Health(target, status, reason, window, uptime, trend_of(hours, now_ms), retired_on)
+
+
+def _model_verdict(
+    window: Window,
+    hours: Sequence[Hour],
+    now_ms: int,
+    breaker: Breaker | None,
+    provider: Health | None,
+    stuck: int,
+    retired_on: str | None,
+    today: str,
+) -> tuple[HealthStatus, str]:
+    if provider is not None and provider.status in ("maintenance", "error"):
+        return provider.status, provider.reason
+    by_breaker = _breaker_verdict(breaker, now_ms)
+    if by_breaker is not None and by_breaker[0] == "error":
+        return by_breaker
+    if window.streak >= ERROR_STREAK:
+        return "error", f"{window.streak} failures in a row: {window.last_error}"
+    rate = window.success_rate
+    told = window.good + window.bad
+    if rate is not None and told >= ENOUGH_CALLS and rate < ERROR_RATE:
+        return "error", f"{window.bad} of {told} calls failed: {window.last_error}"
+    if by_breaker is not None:
+        return by_breaker
+    if window.bad and (window.streak or (rate is not None and rate < WARNING_RATE)):
+        return "warning", f"{window.bad} of {told} calls failed: {window.last_error}"
+    if stuck:
+        return "warning", f"{stuck} under way without a token for over {STUCK_MS // 1000} s"
+    slow = _slowness(window, hours, now_ms)
+    if slow:
+        return "warning", slow
+    if retired_on is not None and today and retired_on <= today:
+        return "warning", f"retired by its provider on {retired_on}"
+    if window.good:
+        return "healthy", f"{window.good} of {told} recent calls answered"
+    if provider is not None and provider.status == "healthy":
+        return "healthy", "its provider answers; no recent call"
+    return "unknown", "nothing was seen of it lately"
+
+
+def provider_health(
+    slug: str,
+    *,
+    samples: Window,
+    hours: Sequence[Hour],
+    now_ms: int,
+    breaker: Breaker | None = None,
+    check: Check | None = None,
+    maintenance: bool = False,
+    has_key: bool = True,
+    serves: bool = False,
+) -> Health:
+    """The provider itself, without its models' own troubles (``with_models`` adds those).
+
+    Args:
+        samples: the recent calls of all its models together.
+        serves: it has models at work, so that an empty list of models is odd.
+    """
+    uptime, trend = _uptime(hours), trend_of(hours, now_ms)
+
+    def verdict(status: HealthStatus, reason: str) -> Health:
+        return Health(slug, status, reason, samples, uptime, trend)
+
+    if maintenance:
+        return verdict("maintenance", "set to maintenance")
+    if not has_key:
+        return verdict("error", "no key")
+    fresh = check is not None and now_ms - check.at_ms <= HOUR_MS
+    proven = samples.last_good_at_ms or 0
+    if check is not None and fresh and not check.ok and check.at_ms > proven:
+        said = check.error_message or check.error_code or "no answer"
+        if check.error_code in AT_FAULT and check.error_code != "rate_limited":
+            return verdict("error", said)
+        return verdict("warning", said)
+    by_breaker = _breaker_verdict(breaker, now_ms)
+    if by_breaker is not None and by_breaker[0] == "error":
+        return verdict(*by_breaker)
+    if by_breaker is not None and not (check is not None and check.ok and fresh):
+        return verdict(*by_breaker)
+    if check is not None and check.ok and fresh:
+        if serves and check.models == 0 and check.at_ms > proven:
+            return verdict("warning", "it answers, but lists no models")
+        return verdict("healthy", f"answered a check in {check.latency_ms} ms")
+    if samples.good:
+        return verdict("healthy", f"{samples.good} recent calls answered")
+    return verdict("unknown", "nothing was seen of it lately")
+
+
+def with_models(provider: Health, models: Sequence[Health]) -> Health:
+    """The provider's status with its models in view: any trouble is a warning, and an error
+    where every model that was seen is one."""
+    if provider.status not in ("healthy", "unknown"):
+        return provider
+    seen = [model for model in models if model.status != "unknown"]
+    bad = [model for model in seen if model.status in ("warning", "error")]
+    if not bad:
+        return provider
+    worst = min(bad, key=lambda model: (model.status != "error", model.target))
+    status: HealthStatus = "warning"
+    if all(model.status == "error" for model in seen):
+        status = "error"
+    reason = f"{worst.target}: {worst.reason}"
+    return Health(provider.target, status, reason, provider.window, provider.uptime, provider.trend)
+
+
+def overall(statuses: Iterable[HealthStatus]) -> Overall:
+    """Of the enabled providers. Critical: half or more of those known are errors, maintenance
+    counting as absent; degraded: any trouble; unknown: nothing was seen of any."""
+    counted = Counter(statuses)
+    known = counted["healthy"] + counted["warning"] + counted["error"]
+    if not known:
+        return "unknown"
+    if counted["error"] * 2 >= known:
+        return "critical"
+    return "degraded" if counted["error"] or counted["warning"] else "healthy"
+
+
+def overall_trend(trends: Iterable[Trend]) -> Trend:
+    """Declining where any is, else improving where any is."""
+    seen = set(trends)
+    order: tuple[Trend, ...] = ("declining", "improving", "stable")
+    return next((trend for trend in order if trend in seen), "unknown")
+
+
+def bar(statuses: Sequence[HealthStatus]) -> str:
+    """``[●●●○] 3/4 healthy``; ◐ a warning, ○ an error, ◌ maintenance, · unknown."""
+    marks = {"healthy": "●", "warning": "◐", "error": "○", "maintenance": "◌", "unknown": "·"}
+    order = list(marks)
+    ranked = sorted(statuses, key=order.index)
+    healthy = sum(status == "healthy" for status in statuses)
+    return f"[{''.join(marks[s] for s in ranked)}] {healthy}/{len(statuses)} healthy"
+
+
+def trend_of(hours: Sequence[Hour], now_ms: int) -> Trend:
+    """The last two clock hours against the day before: a shown difference of the success rate
+    (95 %), else a mean latency half as long again or a third shorter."""
+    this = now_ms // HOUR_MS
+    recent = [h for h in hours if 0 <= this - h.hour <= _TREND_RECENT_H]
+    before = [h for h in hours if _TREND_RECENT_H < this - h.hour <= 24 + _TREND_RECENT_H]
+    good_a, bad_a = sum(h.good for h in recent), sum(h.bad for h in recent)
+    good_b, bad_b = sum(h.good for h in before), sum(h.bad for h in before)
+    if good_a + bad_a < _TREND_LEAST or good_b + bad_b < _TREND_LEAST:
+        return "unknown"
+    gap = rate_difference(good_a, good_a + bad_a, good_b, good_b + bad_b)
+    if gap is not None and gap.excludes(0.0):
+        return "improving" if gap.value > 0 else "declining"
+    if good_a >= _TREND_LEAST and good_b >= _TREND_LEAST:
+        now = sum(h.latency_ms for h in recent) / good_a
+        then = sum(h.latency_ms for h in before) / good_b
+        if then > 0 and now > 1.5 * then:
+            return "declining"
+        if then > 0 and now * 1.5 < then:
+            return "improving"
+    return "stable"
+
+
+def _uptime(hours: Sequence[Hour]) -> float | None:
+    """Mean over the hours with evidence, so that a busy hour weighs no more than a quiet one."""
+    shares = [h.good / (h.good + h.bad) for h in hours if h.good + h.bad]
+    return sum(shares) / len(shares) if shares else None
+
+
+def _breaker_verdict(breaker: Breaker | None, now_ms: int) -> tuple[HealthStatus, str] | None:
+    if breaker is None or breaker.state == "closed":
+        return None
+    said = breaker.last_error or "failures"
+    allowed = breaker.allows(now_ms)
+    if breaker.state == "half_open" or allowed:
+        return "warning", f"circuit breaker waits for a call to prove it after {said}"
+    seconds = -(-(breaker.until_ms - now_ms) // 1000)
+    return "error", f"circuit breaker open after {said}; next try in {seconds} s"
+
+
+def _slowness(window: Window, hours: Sequence[Hour], now_ms: int) -> str:
+    this = now_ms // HOUR_MS
+    usual = [h for h in hours if h.hour < this]
+    good = sum(h.good for h in usual)
+    if good >= _ENOUGH_USUAL:
+        latency = sum(h.latency_ms for h in usual) / good
+        gen_ms = sum(h.gen_ms for h in usual)
+        speed = sum(h.gen_tokens for h in usual) * 1000 / gen_ms if gen_ms else None
+        now = window.latency_p50_ms
+        if window.good >= _ENOUGH_TIMED and now is not None and now > SLOW_FACTOR * latency > 0:
+            return f"slow: {now / 1000:.1f} s, usually {latency / 1000:.1f} s"
+        if speed is None:
+            return ""
+        floor = speed / SLOW_FACTOR
+        word = f"usually {speed:.0f}"
+    else:
+        floor, word = SLOW_TOKENS_PER_S, f"below {SLOW_TOKENS_PER_S:.0f}"
+    if window.timed >= _ENOUGH_TIMED and (window.tokens_per_s or 0.0) < floor:
+        return f"slow: {window.tokens_per_s or 0:.1f} tokens a second, {word}"
+    return ""

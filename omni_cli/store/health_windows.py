@@ -1,0 +1,207 @@
+"""What health is judged by: hourly counts, the last unbilled checks, and the recent attempts.
+
+Hourly rows are written in the ledger's own transactions, one upsert an attempt; the recent
+calls are read from the attempts themselves, by a range of their primary key.
+"""
+
+from collections.abc import Mapping
+from sqlite3 import Row
+
+from omni_cli.domain.health import AT_FAULT, HOUR_MS, STUCK_MS, Check, Hour, Sample
+from omni_cli.domain.ids import make_id
+from omni_cli.domain.ledger import AttemptEnd, AttemptRow
+from omni_cli.domain.periods import local_day
+from omni_cli.store.connection import Store
+from omni_cli.store.rollups import ZONE_KEY
+
+#: Most attempts that one look reads; a busy gateway's window is then shorter.
+MOST_SAMPLES = 20_000
+#: A call may have begun so long before it ended within the window, ms.
+_LONGEST_MS = 10 * 60_000
+#: A row dated later than now by more than this was written before the clock was set back.
+_SKEW_MS = 60_000
+KEEP_HOURS = 8 * 24
+
+_ADD = """
+INSERT INTO health_hours (provider, model, hour, good, bad, latency_ms, gen_ms, gen_tokens)
+VALUES (:provider, :model, :hour, :good, :bad, :latency_ms, :gen_ms, :gen_tokens)
+ON CONFLICT (provider, model, hour) DO UPDATE SET good = good + excluded.good,
+    bad = bad + excluded.bad, latency_ms = latency_ms + excluded.latency_ms,
+    gen_ms = gen_ms + excluded.gen_ms, gen_tokens = gen_tokens + excluded.gen_tokens
+"""
+_RECENT = """
+SELECT a.provider, a.model, a.state, a.started_at, a.first_at, a.ended_at, a.output_tokens,
+    a.error_code, a.error_message
+FROM attempts AS a
+WHERE a.request BETWEEN :first AND :last AND a.ended_at BETWEEN :since AND :until
+    AND a.state IN ('ok', 'failed', 'cancelled')
+ORDER BY a.request DESC LIMIT :most
+"""
+_CHECKED = """
+INSERT INTO health_checks VALUES (:provider, :at, :ok, :latency_ms, :models, :code, :message)
+ON CONFLICT (provider) DO UPDATE SET at = excluded.at, ok = excluded.ok,
+    latency_ms = excluded.latency_ms, models = excluded.models,
+    error_code = excluded.error_code, error_message = excluded.error_message
+"""
+
+
+class HealthWindowStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add_attempt(self, attempt: AttemptRow, end: AttemptEnd) -> None:
+        """Count one settled attempt, where it tells something of its provider."""
+        good = end.state == "ok"
+        if not good and (end.state != "failed" or end.error_code not in AT_FAULT):
+            return
+        first = attempt.first_at
+        writing = 0 if first is None or not good else max(end.ended_at - first, 0)
+        self._store.db.execute(
+            _ADD,
+            {
+                "provider": attempt.provider,
+                "model": attempt.model,
+                "hour": end.ended_at // HOUR_MS,
+                "good": int(good),
+                "bad": int(not good),
+                "latency_ms": max(end.ended_at - attempt.started_at, 0) if good else 0,
+                "gen_ms": writing,
+                "gen_tokens": end.usage.output_tokens if writing else 0,
+            },
+        )
+
+    def add_check(self, provider: str, check: Check) -> None:
+        """Keep a check as the provider's last, and count it."""
+        with self._store.transaction() as db:
+            db.execute(
+                _CHECKED,
+                {
+                    "provider": provider,
+                    "at": check.at_ms,
+                    "ok": int(check.ok),
+                    "latency_ms": check.latency_ms,
+                    "models": check.models,
+                    "code": check.error_code,
+                    "message": check.error_message,
+                },
+            )
+            if check.ok or check.error_code in AT_FAULT:
+                db.execute(
+                    _ADD,
+                    {
+                        "provider": provider,
+                        "model": "",
+                        "hour": check.at_ms // HOUR_MS,
+                        "good": int(check.ok),
+                        "bad": int(not check.ok),
+                        "latency_ms": check.latency_ms or 0 if check.ok else 0,
+                        "gen_ms": 0,
+                        "gen_tokens": 0,
+                    },
+                )
+
+    def checks(self) -> dict[str, Check]:
+        """The last check of each provider."""
+        return {
+            row["provider"]: Check(
+                row["at"],
+                bool(row["ok"]),
+                row["latency_ms"],
+                row["models"],
+                row["error_code"],
+                row["error_message"],
+            )
+            for row in self._store.db.execute("SELECT * FROM health_checks")
+        }
+
+    def recent(self, since_ms: int, now_ms: int) -> list[Sample]:
+        """Attempts that ended within the window, newest first, at most MOST_SAMPLES."""
+        rows = self._store.db.execute(
+            _RECENT,
+            {
+                "first": make_id(since_ms - _LONGEST_MS, 0),
+                "last": make_id(now_ms + _SKEW_MS, -1),
+                "since": since_ms,
+                "until": now_ms + _SKEW_MS,
+                "most": MOST_SAMPLES,
+            },
+        )
+        return [_sample(row) for row in rows]
+
+    def stuck(self, now_ms: int) -> Mapping[str, int]:
+        """Calls under way without a token for STUCK_MS, by model; those of dead processes
+        drop out when the next request settles them."""
+        rows = self._store.db.execute(
+            "SELECT model, count(*) FROM attempts WHERE state IN ('planned', 'sent')"
+            " AND first_at IS NULL AND started_at BETWEEN ? AND ? GROUP BY model",
+            (now_ms - _LONGEST_MS, now_ms - STUCK_MS),
+        )
+        return {str(model): int(count) for model, count in rows}
+
+    def hours(self, now_ms: int, hours: int = 26) -> dict[tuple[str, str], list[Hour]]:
+        """By (provider, model), "" for the provider's checks; oldest first."""
+        found: dict[tuple[str, str], list[Hour]] = {}
+        this = now_ms // HOUR_MS
+        for row in self._store.db.execute(
+            "SELECT * FROM health_hours WHERE hour BETWEEN ? AND ? ORDER BY hour",
+            (this - hours + 1, this),
+        ):
+            found.setdefault((row["provider"], row["model"]), []).append(
+                Hour(
+                    row["hour"],
+                    row["good"],
+                    row["bad"],
+                    row["latency_ms"],
+                    row["gen_ms"],
+                    row["gen_tokens"],
+                )
+            )
+        return found
+
+    def today(self, now_ms: int) -> dict[str, tuple[int, int, bool]]:
+        """By provider: requests, nano-dollars and whether some cost is unknown, since midnight
+        in the user's zone."""
+        zone = self._store.get_meta(ZONE_KEY) or "UTC"
+        rows = self._store.db.execute(
+            "SELECT provider, sum(calls), sum(cost_nusd), sum(unknown_attempts) FROM rollup_day"
+            " WHERE day = ? AND source != 'import' GROUP BY provider",
+            (local_day(now_ms, zone),),
+        )
+        return {
+            str(slug): (int(calls), int(cost), bool(unknown)) for slug, calls, cost, unknown in rows
+        }
+
+    def spent_today(self, source: str, now_ms: int) -> int:
+        """Nano-dollars of one source's requests since midnight in the user's zone."""
+        zone = self._store.get_meta(ZONE_KEY) or "UTC"
+        row = self._store.db.execute(
+            "SELECT sum(cost_nusd) FROM rollup_day WHERE day = ? AND source = ?",
+            (local_day(now_ms, zone), source),
+        ).fetchone()
+        return int(row[0] or 0)
+
+    def prune(self, now_ms: int) -> int:
+        """Forget hours that no figure uses any more."""
+        with self._store.transaction() as db:
+            return db.execute(
+                "DELETE FROM health_hours WHERE hour < ?", (now_ms // HOUR_MS - KEEP_HOURS,)
+            ).rowcount
+
+
+def _sample(row: Row) -> Sample:
+    good: bool | None = row["state"] == "ok"
+    if not good and (row["state"] != "failed" or row["error_code"] not in AT_FAULT):
+        good = None
+    started, first, ended = row["started_at"], row["first_at"], row["ended_at"]
+    return Sample(
+        provider=row["provider"],
+        model=row["model"],
+        at_ms=ended,
+        good=good,
+        # A clock that jumped between start and end measures nothing.
+        latency_ms=ended - started if ended >= started else None,
+        ttft_ms=first - started if first is not None and first >= started else None,
+        output_tokens=row["output_tokens"],
+        error_code=row["error_code"],
+        error_message=row["error_message"],
+    )
