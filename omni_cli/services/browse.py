@@ -7,14 +7,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.pricing import blended
-from omni_cli.services.prices import PriceBook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from omni_cli.domain.models import ModelInfo
     from omni_cli.repositories import ModelStats, StoredPrice
+    from omni_cli.services.prices import PriceBook
 
 SORTS = ("name", "provider", "cost", "context", "quality", "speed", "popularity")
 QUALITIES = ("high", "medium", "basic")
@@ -59,6 +58,8 @@ class Listed:
     @property
     def average_usd(self) -> Decimal | None:
         """US dollars per 1M tokens, half input and half output; None where unknown."""
+        from omni_cli.domain.pricing import blended  # only sorts by cost need it
+
         return None if self.price is None else blended(self.price.price)
 
     @property

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,14 +22,9 @@ from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.services.browse import Filters, Listed
 from omni_cli.services.describe import model_document, price_document, uses_document
-from omni_cli.services.model_changes import (
-    ModelChange,
-    PriceChange,
-    add_model,
-    edit_model,
-    set_price,
-    split_id,
-)
+
+if TYPE_CHECKING:  # lists, the common case, change nothing
+    from omni_cli.services.model_changes import ModelChange
 
 app = typer.Typer(rich_markup_mode=None, help="Models, prices, aliases; the catalogue.")
 
@@ -184,6 +179,8 @@ def add(
 
     Prices are US dollars per 1,000,000 tokens. Without one the cost stays unknown, never zero.
     """
+    from omni_cli.services.model_changes import PriceChange, add_model, split_id
+
     change = _change(
         name=name,
         alias=alias,
@@ -235,6 +232,8 @@ def edit(
     as_json: JsonFlag = False,
 ) -> None:
     """Change what is named; updates of the catalogue leave it so."""
+    from omni_cli.services.model_changes import edit_model
+
     change = _change(
         name=name,
         alias=alias,
@@ -329,6 +328,8 @@ def price(
 
     What was charged already stays as it was.
     """
+    from omni_cli.services.model_changes import PriceChange, set_price
+
     rates = _rates(price_in, price_out, price_cached, price_cache_write, price_reasoning)
     terms: dict[str, Any] = {}
     if (fee := money(per_request, "--per-request")) is not None:
@@ -467,7 +468,9 @@ def _change(
     strength: list[str] | None,
     recommended_for: list[str] | None,
     token_weight: list[str] | None,
-) -> ModelChange:
+) -> "ModelChange":
+    from omni_cli.services.model_changes import ModelChange
+
     return ModelChange(
         name=name,
         aliases=[fold(text) for text in words(alias)],
