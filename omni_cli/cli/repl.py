@@ -33,7 +33,7 @@ def converse(
     """Read and answer until end of input. An error ends a turn, not the conversation."""
     from dataclasses import replace
 
-    from omni_cli.cli.commands.chat import ask, summary
+    from omni_cli.cli.commands.chat import ask, summary, tell_alerts
 
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  # arrow keys and history in input()
@@ -90,6 +90,7 @@ def converse(
             note(paint("interrupted; what arrived is in the ledger", "yellow", sys.stderr))
             continue
         note(paint(summary(run), "dim", sys.stderr))
+        tell_alerts(app)
         from omni_cli.domain.ids import id_text
 
         last_request = id_text(run.id)

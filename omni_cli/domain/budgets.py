@@ -8,6 +8,9 @@ from omni_cli.domain.periods import PeriodKind, PeriodRule
 from omni_cli.domain.pricing import format_usd
 
 BudgetScope = Literal["all", "provider", "model", "role", "agent", "org", "key"]
+_CENT_NUSD = 10_000_000
+#: Later than any raise ends, ms UTC.
+_NEVER = 1 << 62
 SCOPES: tuple[BudgetScope, ...] = ("all", "provider", "model", "role", "agent", "org", "key")
 
 
@@ -107,5 +110,18 @@ def refusal(status: BudgetStatus, need_nusd: int, resets: str) -> BudgetExceeded
         f"{format_usd(status.stop_at_nusd)} ({format_usd(status.spent_nusd)} spent{reserved}); "
         f"this call may cost up to {format_usd(need_nusd)}; it resets {resets}",
         hint=f"a smaller --max-tokens or a cheaper model may fit; "
-        f"omni budgets raise {budget.id} --by USD --for 1d lifts it for a day",
+        f"omni budgets raise {budget.id} --by {_lift(status, need_nusd)} --for 1d makes room "
+        "for a day",
     )
+
+
+def _lift(status: BudgetStatus, need_nusd: int) -> str:
+    """US dollars, in whole cents, that a raise must be for the call to fit."""
+    budget = status.budget
+    short = (need_nusd - status.left_nusd) * 100_000
+    # A raise that still holds is replaced by the new one.
+    raised = status.stop_at_nusd - budget.stop_at_nusd(status.carried_nusd, _NEVER)
+    short += raised * 100_000
+    share = max(round(budget.stop_percent * 1000), 1)
+    cents = -(-short // (share * _CENT_NUSD)) + 1
+    return f"{cents // 100}.{cents % 100:02d}"

@@ -9,14 +9,16 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from omni_cli.domain import rules as rule_language
+from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, Role, RoleModel, Rule
 from omni_cli.domain.prices import Price, price_from_json
-from omni_cli.repositories import Assignments, Models, Providers
+from omni_cli.repositories import Assignments, Budgets, Models, Providers
+from omni_cli.services.budget_document import budget_from, budget_name
 from omni_cli.services.fleet import FleetService, check_chain_name, check_link, check_slug
 from omni_cli.services.fleet_document import MODEL_FIELDS, fleet_document
 
-_SECTIONS = ("providers", "models", "roles", "chains", "rules")
+_SECTIONS = ("providers", "models", "roles", "chains", "rules", "budgets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Parsed:
     roles: tuple[Role, ...]
     chains: tuple[Chain, ...]
     rules: tuple[Rule, ...]
+    budgets: tuple[Budget, ...]
 
 
 class DeployService:
@@ -71,17 +74,19 @@ class DeployService:
         providers: Providers,
         models: Models,
         assignments: Assignments,
+        budgets: Budgets,
         catalogue: Callable[[str], ModelInfo | None],
     ) -> None:
         self._fleet = fleet
         self._providers = providers
         self._models = models
         self._assignments = assignments
+        self._budgets = budgets
         self._catalogue = catalogue
 
     def current(self) -> dict[str, Any]:
         """The fleet as it is, as a document."""
-        return fleet_document(self._providers, self._models, self._assignments)
+        return fleet_document(self._providers, self._models, self._assignments, self._budgets)
 
     def plan(self, document: Mapping[str, Any]) -> list[Change]:
         """What applying ``document`` would change. Raises UsageError where it does not fit."""
@@ -137,6 +142,12 @@ class DeployService:
             self._assignments.delete_rule(rule.id)
         for rule in parsed.rules:
             self._assignments.put_rule(rule)
+        wanted_budgets = {budget_name(budget) for budget in parsed.budgets}
+        for budget in self._budgets.all():
+            if budget_name(budget) not in wanted_budgets:
+                self._budgets.delete(budget.id)
+        for budget in parsed.budgets:
+            self._budgets.put(budget)
 
     def parse(self, document: Mapping[str, Any]) -> Parsed:
         """Read and check a document.
@@ -167,6 +178,9 @@ class DeployService:
             roles = tuple(_role(name, table) for name, table in _tables(document, "roles"))
             chains = tuple(_chain(name, table) for name, table in _tables(document, "chains"))
             rules = tuple(_rule(table) for table in document.get("rules", ()))
+            budgets = tuple(
+                budget_from(name, table) for name, table in _tables(document, "budgets")
+            )
         except (TypeError, ValueError, KeyError, AttributeError) as exc:
             raise UsageError(
                 f"the document does not fit: {exc}", hint="compare it with: omni fleet export"
@@ -180,7 +194,7 @@ class DeployService:
                     f"{model_id} is used by a role, chain or rule and is no known model",
                     hint=f'add a [models."{model_id}"] table',
                 )
-        return Parsed(providers, tuple(models), touched, prices, roles, chains, rules)
+        return Parsed(providers, tuple(models), touched, prices, roles, chains, rules, budgets)
 
     def _model(self, model_id: str, values: dict[str, Any], slugs: set[str]) -> ModelInfo:
         base = self._catalogue(model_id)

@@ -26,7 +26,7 @@ from omni_cli.domain.models import (
 from omni_cli.domain.pricing import Price, Rate
 from omni_cli.domain.secrets import scrub
 from omni_cli.ports import Clock
-from omni_cli.repositories import Assignments, Audit, Models, Providers
+from omni_cli.repositories import Assignments, Audit, Budgets, Models, Providers
 from omni_cli.services.fleet_document import fleet_document
 from omni_cli.services.names import Names
 
@@ -53,6 +53,7 @@ class FleetService:
         providers: Providers,
         models: Models,
         assignments: Assignments,
+        budgets: Budgets,
         audit: Audit,
         names: Names,
         clock: Clock,
@@ -63,6 +64,7 @@ class FleetService:
         self._providers = providers
         self._models = models
         self._assignments = assignments
+        self._budgets = budgets
         self._audit = audit
         self._names = names
         self._clock = clock
@@ -100,7 +102,9 @@ class FleetService:
 
     def document(self) -> str:
         """The fleet as TOML text, the same text for the same fleet."""
-        return self._to_toml(fleet_document(self._providers, self._models, self._assignments))
+        return self._to_toml(
+            fleet_document(self._providers, self._models, self._assignments, self._budgets)
+        )
 
     def now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -7,7 +7,8 @@ from typing import Any
 
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import price_to_json
-from omni_cli.repositories import Assignments, Models, Providers, StoredPrice
+from omni_cli.repositories import Assignments, Budgets, Models, Providers, StoredPrice
+from omni_cli.services.budget_document import budget_name, budget_table
 
 #: Fields of a model that a document holds, in this order.
 MODEL_FIELDS = (
@@ -30,7 +31,7 @@ MODEL_FIELDS = (
 
 
 def fleet_document(
-    providers: Providers, models: Models, assignments: Assignments
+    providers: Providers, models: Models, assignments: Assignments, budgets: Budgets
 ) -> dict[str, Any]:
     """TOML-ready: only strings, numbers, booleans, lists and tables; sorted by name."""
     prices = models.user_prices()
@@ -97,6 +98,10 @@ def fleet_document(
             }
             for rule in assignments.rules()
         ],
+        "budgets": {
+            budget_name(budget): budget_table(budget)
+            for budget in sorted(budgets.all(), key=budget_name)
+        },
     }
     return {key: value for key, value in document.items() if value}
 

@@ -71,6 +71,16 @@ class BudgetStore:
         """``budget.id`` 0 adds one, or replaces that of the same scope, value and period."""
         settings = {name: getattr(budget, name) for name in _SETTINGS}
         with self._store.transaction() as db:
+            old = db.execute(
+                "SELECT * FROM budgets WHERE id = :id OR (:id = 0 AND scope = :scope"
+                " AND value = :value AND period = :period)",
+                {
+                    "id": budget.id,
+                    "scope": budget.scope,
+                    "value": budget.value,
+                    "period": budget.period,
+                },
+            ).fetchone()
             db.execute(
                 _CHANGE if budget.id else _UPSERT,
                 {
@@ -87,10 +97,12 @@ class BudgetStore:
                 "SELECT id FROM budgets WHERE scope = ? AND value = ? AND period = ?",
                 (budget.scope, budget.value, budget.period),
             ).fetchone()
-            # Other period rules give other windows: open ones are worked out anew when free.
-            db.execute(
-                "DELETE FROM budget_periods WHERE budget = ? AND reserved_nusd = 0", (row[0],)
-            )
+            # Another rule gives other windows and another rest to carry over: open ones are worked
+            # out anew when free. Else they stay, for they know which alerts were told.
+            if old is None or _counted_as(_budget(old)) != _counted_as(budget):
+                db.execute(
+                    "DELETE FROM budget_periods WHERE budget = ? AND reserved_nusd = 0", (row[0],)
+                )
             return int(row[0])
 
     def delete(self, budget_id: int) -> None:
@@ -118,7 +130,7 @@ class BudgetStore:
             status = self._status(db, budget, request.created_at)
             # What costs nothing passes an overspent budget; what costs nobody knows what does not.
             if need > status.left_nusd and attempt.reserve_nusd != 0:
-                raise refusal(status, need, _when(status.end_at, budget.zone))
+                raise refusal(status, need, resets_at(status))
             db.execute(
                 "INSERT INTO leases (request, n, budget, start_at, amount_nusd)"
                 " VALUES (?, ?, ?, ?, ?)",
@@ -255,8 +267,22 @@ class BudgetStore:
         return int(row[0])
 
 
-def _when(at_ms: int, zone: str) -> str:
-    local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(zone))
+def _counted_as(budget: Budget) -> tuple[object, ...]:
+    """What the rows of its periods depend on."""
+    return (
+        budget.scope,
+        budget.value,
+        budget.rule,
+        budget.limit_nusd,
+        budget.rollover,
+        budget.enabled,
+    )
+
+
+def resets_at(status: BudgetStatus) -> str:
+    """When the period ends, as a refusal says it."""
+    local = datetime.fromtimestamp(status.end_at / 1000, UTC)
+    local = local.astimezone(ZoneInfo(status.budget.zone))
     return local.strftime("on %Y-%m-%d at %H:%M %Z")
 
 

@@ -147,7 +147,11 @@ def chat(
         if dry_run:
             _dry(plan, as_json=as_json)
             return
-        run = ask(omni_app, plan, new_turns(request, earlier), show=not as_json)
+        try:
+            run = ask(omni_app, plan, new_turns(request, earlier), show=not as_json)
+        finally:
+            if not quiet:
+                tell_alerts(omni_app)
         if as_json:
             emit_json(result_document(run))
         elif usage and not quiet:
@@ -195,6 +199,14 @@ def summary(run: ChatRun) -> str:
         parts.append(f"{row.latency_ms / 1000:.1f} s")
     parts.append(f"omni why {id_text(run.id)}")
     return " · ".join(parts)
+
+
+def tell_alerts(omni_app: App) -> None:
+    """Warn on stderr of budget thresholds that were passed; the module loads with a budget only."""
+    if omni_app.budgets.all():
+        from omni_cli.cli.commands import budgets
+
+        budgets.tell_alerts(omni_app)
 
 
 def _conversation(omni_app: App, go_on: bool, name: str | None) -> int | None:

@@ -1,0 +1,354 @@
+"""``omni budgets``: limits, alerts before them, and how far along each is."""
+
+import sys
+from datetime import date
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.commands.logs import duration_ms
+from omni_cli.cli.common import JsonFlag, complete_models, complete_providers, complete_roles, omni
+from omni_cli.cli.common import money as usd
+from omni_cli.cli.render import emit_json, iso, moment, note, out, paint, table
+from omni_cli.config import WEEKDAYS
+from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
+from omni_cli.domain.errors import AssertionFailed, UsageError
+from omni_cli.domain.periods import day_start
+from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+
+_BAR = 30
+Id = Annotated[int, typer.Argument(help="Its number: omni budgets list.")]
+
+
+def _targets(incomplete: str) -> list[str]:
+    scope, colon, rest = incomplete.partition(":")
+    if not colon:
+        names = ["all", *(f"{name}:" for name in SCOPES if name != "all")]
+        return [name for name in names if name.startswith(incomplete)]
+    known = {"model": complete_models, "provider": complete_providers, "role": complete_roles}
+    found = known[scope](rest) if scope in known else []
+    return [f"{scope}:{name}" for name in found]
+
+
+@app.command("set")
+def set_(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="all, or provider:, model:, role:, agent:, org:, key: with a name.",
+            autocompletion=_targets,
+        ),
+    ],
+    amount: Annotated[str, typer.Argument(help="US dollars per period.")],
+    per: Annotated[str, typer.Option("--per", help="day, week or month.")] = "month",
+    alert: Annotated[
+        list[str] | None,
+        typer.Option("--alert", help="Warn at this share of the limit; repeatable. 50, 80, 100."),
+    ] = None,
+    stop: Annotated[
+        str | None, typer.Option("--stop", help="Refuse calls at this share. 100.")
+    ] = None,
+    rollover: Annotated[
+        bool | None,
+        typer.Option("--rollover/--no-rollover", help="Add what a period leaves to the next."),
+    ] = None,
+    allow_unknown: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-unknown/--no-allow-unknown", help="Let calls of unknown price pass uncounted."
+        ),
+    ] = None,
+    zone: Annotated[str | None, typer.Option(help="IANA time zone of its periods.")] = None,
+    week_start: Annotated[str | None, typer.Option(help="Day a week begins on.")] = None,
+    month_day: Annotated[
+        int | None, typer.Option(min=1, max=31, help="Day a month begins on.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a budget, or change the one of the same target and period."""
+    changes: dict[str, Any] = {
+        "alerts_percent": None if alert is None else tuple(_percent(a, "--alert") for a in alert),
+        "stop_percent": None if stop is None else _percent(stop, "--stop"),
+        "rollover": rollover,
+        "allow_unknown": allow_unknown,
+        "zone": zone,
+        "week_start": None if week_start is None else _weekday(week_start),
+        "month_day": month_day,
+    }
+    limit = usd(amount, "AMOUNT")
+    with omni() as omni_app:
+        budget = omni_app.budget_admin.set(
+            target,
+            usd_to_nusd(limit or "0"),
+            per,
+            {name: value for name, value in changes.items() if value is not None},
+        )
+        if as_json:
+            emit_json(_budget_document(budget))
+        else:
+            _print_status(omni_app, [omni_app.budgets.status(budget, omni_app.now_ms())])
+
+
+@app.command("list")
+def list_(as_json: JsonFlag = False) -> None:
+    """Every budget and its settings."""
+    with omni() as omni_app:
+        budgets = omni_app.budget_admin.all()
+        zone = omni_app.zone
+    if as_json:
+        emit_json([_budget_document(budget) for budget in budgets])
+    elif not budgets:
+        note("no budgets; omni budgets set all 5 --per day makes one")
+    else:
+        table(
+            ("#", "for", "per", "limit", "stops at", "alerts", "periods", ""),
+            [
+                (
+                    str(budget.id),
+                    _whose(budget),
+                    budget.period,
+                    format_usd(budget.limit_nusd),
+                    f"{budget.stop_percent:g}%",
+                    ", ".join(f"{p:g}%" for p in budget.alerts_percent) or "none",
+                    _periods(budget),
+                    _notes(budget, zone),
+                )
+                for budget in budgets
+            ],
+            align=("right", "left", "left", "right", "right"),
+            styles=[None if budget.enabled else "dim" for budget in budgets],
+        )
+
+
+@app.command()
+def status(
+    fail_over: Annotated[
+        str | None,
+        typer.Option("--fail-over", help="Exit with 7 when a budget is used above this share."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """How far along each budget is: spent, reserved, left, and when it resets."""
+    limit = None if fail_over is None else _percent(fail_over, "--fail-over")
+    with omni() as omni_app:
+        omni_app.recovery.run()
+        statuses = omni_app.budget_admin.statuses()
+        if as_json:
+            emit_json([_status_document(status) for status in statuses])
+        elif not statuses:
+            note("no budgets; omni budgets set all 5 --per day makes one")
+        else:
+            _print_status(omni_app, statuses)
+    above = [s for s in statuses if limit is not None and _used(s) > limit]
+    if above and limit is not None:
+        names = ", ".join(f"{s.budget.label} ({_used(s):.1f}%)" for s in above)
+        message = f"used above {limit:g}%: {names}"
+        if as_json:
+            # Standard output holds the statuses already.
+            note(f"error: {message}")
+            raise typer.Exit(7)
+        raise AssertionFailed(message)
+
+
+@app.command("raise")
+def raise_(
+    budget_id: Id,
+    by: Annotated[str, typer.Option("--by", help="US dollars to add to the limit.")],
+    lasting: Annotated[str | None, typer.Option("--for", help="How long: 6h, 1d, 2w.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="YYYY-MM-DD, when that day begins.")
+    ] = None,
+) -> None:
+    """Lift a limit for a while."""
+    amount = usd(by, "--by")
+    if (lasting is None) == (until is None):
+        raise UsageError("say how long: --for 1d or --until YYYY-MM-DD")
+    with omni() as omni_app:
+        budget = omni_app.budget_admin.get(budget_id)
+        end = (
+            omni_app.now_ms() + duration_ms(lasting)
+            if lasting is not None
+            else _day(until or "", budget.zone)
+        )
+        fresh = omni_app.budget_admin.raise_by(budget_id, usd_to_nusd(amount or "0"), end)
+        note(
+            f"the {fresh.label} is {format_usd(fresh.raise_nusd)} higher until "
+            f"{moment(end, omni_app.zone)}"
+        )
+
+
+@app.command()
+def remove(budget_id: Id) -> None:
+    """Take a budget away."""
+    with omni() as omni_app:
+        note(f"removed the {omni_app.budget_admin.remove(budget_id).label}")
+
+
+@app.command()
+def enable(budget_id: Id) -> None:
+    """Keep a budget again; what was spent meanwhile counts."""
+    with omni() as omni_app:
+        note(f"the {omni_app.budget_admin.enable(budget_id, on=True).label} is kept")
+
+
+@app.command()
+def disable(budget_id: Id) -> None:
+    """Stop keeping a budget, without forgetting its settings."""
+    with omni() as omni_app:
+        note(f"the {omni_app.budget_admin.enable(budget_id, on=False).label} is not kept")
+
+
+def tell_alerts(omni_app: App) -> None:
+    """Warn on stderr of thresholds that were passed; each is told once per period."""
+    for alert in omni_app.budget_admin.due_alerts():
+        status = alert.status
+        whole = status.budget.limit_nusd + status.carried_nusd
+        text = (
+            f"the {status.budget.label} is {_used(status):.0f}% used: "
+            f"{format_usd(status.spent_nusd)} of {format_usd(whole)}; "
+            f"resets {moment(status.end_at, omni_app.zone)}"
+        )
+        note(f"{paint(f'alert at {alert.percent:g}%:', 'yellow', sys.stderr)} {text}")
+
+
+def _percent(text: str, option: str) -> float:
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1000:
+        raise UsageError(f"{option} takes a percentage such as 80, not {text!r}")
+    return value
+
+
+def _weekday(text: str) -> int:
+    names = [name for name in WEEKDAYS if name.startswith(text.lower())]
+    if len(names) != 1:
+        raise UsageError(f"--week-start is one of {', '.join(WEEKDAYS)}, not {text!r}")
+    return WEEKDAYS.index(names[0])
+
+
+def _day(text: str, zone: str) -> int:
+    try:
+        return day_start(date.fromisoformat(text), zone)
+    except ValueError as exc:
+        raise UsageError(f"--until {text!r} is no date", hint="write YYYY-MM-DD") from exc
+
+
+def _used(status: BudgetStatus) -> float:
+    """Percent; a limit of nothing is used up by anything."""
+    used = status.used_percent
+    return used if used is not None else 100.0 * bool(status.spent_nusd)
+
+
+def _whose(budget: Budget) -> str:
+    return "all" if budget.scope == "all" else f"{budget.scope}:{budget.value}"
+
+
+def _periods(budget: Budget) -> str:
+    start = {
+        "day": "",
+        "week": f", from {WEEKDAYS[budget.week_start]}",
+        "month": f", from day {budget.month_day}",
+    }[budget.period]
+    return f"{budget.zone}{start}"
+
+
+def _notes(budget: Budget, zone: str) -> str:
+    words = [] if budget.enabled else ["disabled"]
+    if budget.rollover:
+        words.append("rolls over")
+    if budget.allow_unknown:
+        words.append("allows unknown prices")
+    if budget.raise_until is not None:
+        words.append(f"+{format_usd(budget.raise_nusd)} until {moment(budget.raise_until, zone)}")
+    return ", ".join(words)
+
+
+def _print_status(omni_app: App, statuses: list[BudgetStatus]) -> None:
+    for status in statuses:
+        budget = status.budget
+        style = {"ok": "green", "alert": "yellow", "stopped": "red"}[_state(status)]
+        whole = budget.limit_nusd + status.carried_nusd
+        out(
+            f"{paint(f'#{budget.id} {budget.label}', 'bold')}  "
+            f"{paint(_bar(status), style)} {_used(status):.1f}%"  # type: ignore[arg-type]  # one of three styles
+        )
+        held = [f"{format_usd(status.spent_nusd)} of {format_usd(whole)} spent"]
+        if status.estimated_nusd:
+            held.append(f"{format_usd(status.estimated_nusd)} of it estimated")
+        held.append(f"{format_usd(status.reserved_nusd)} reserved")
+        held.append(f"{format_usd(max(status.left_nusd, 0))} left")
+        out(f"   {', '.join(held)}; resets {moment(status.end_at, omni_app.zone)}")
+        notes = _notes(budget, omni_app.zone)
+        if status.carried_nusd:
+            carried = f"{format_usd(status.carried_nusd)} carried over"
+            notes = f"{carried}, {notes}" if notes else carried
+        if notes:
+            out(f"   {notes}")
+
+
+def _state(status: BudgetStatus) -> str:
+    if status.left_nusd <= 0:
+        return "stopped"
+    reached = any(_used(status) >= percent for percent in status.budget.alerts_percent)
+    return "alert" if reached else "ok"
+
+
+def _bar(status: BudgetStatus) -> str:
+    """Spent, then reserved, then free; ┊ stands at each alert and ┃ where calls stop."""
+    whole = status.budget.limit_nusd + status.carried_nusd
+    top = max(whole, status.stop_at_nusd, 1)
+
+    def cell(nusd: float) -> int:
+        return min(int(_BAR * nusd / top), _BAR)
+
+    spent = cell(status.spent_nusd)
+    held = max(cell(status.spent_nusd + status.reserved_nusd) - spent, 0)
+    cells = list("█" * spent + "▒" * held + "░" * (_BAR - spent - held))
+    for percent in status.budget.alerts_percent:
+        at = cell(whole * percent / 100)
+        if at < _BAR:
+            cells[at] = "┊"
+    stop = min(cell(status.stop_at_nusd), _BAR)
+    cells.insert(stop, "┃")
+    return "".join(cells)
+
+
+def _budget_document(budget: Budget) -> dict[str, Any]:
+    return {
+        "id": budget.id,
+        "scope": budget.scope,
+        "value": budget.value or None,
+        "period": budget.period,
+        "limit_usd": usd_string(budget.limit_nusd),
+        "alerts_percent": list(budget.alerts_percent),
+        "stop_percent": budget.stop_percent,
+        "rollover": budget.rollover,
+        "allow_unknown": budget.allow_unknown,
+        "raise_usd": usd_string(budget.raise_nusd),
+        "raise_until": iso(budget.raise_until),
+        "zone": budget.zone,
+        "week_start": WEEKDAYS[budget.week_start],
+        "month_day": budget.month_day,
+        "enabled": budget.enabled,
+    }
+
+
+def _status_document(status: BudgetStatus) -> dict[str, Any]:
+    return {
+        **_budget_document(status.budget),
+        "state": _state(status),
+        "start_at": iso(status.start_at),
+        "resets_at": iso(status.end_at),
+        "carried_usd": usd_string(status.carried_nusd),
+        "stop_at_usd": usd_string(status.stop_at_nusd),
+        "spent_usd": usd_string(status.spent_nusd),
+        "estimated_usd": usd_string(status.estimated_nusd),
+        "reserved_usd": usd_string(status.reserved_nusd),
+        "left_usd": usd_string(status.left_nusd),
+        "used_percent": None if status.used_percent is None else round(status.used_percent, 3),
+    }
