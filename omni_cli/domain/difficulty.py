@@ -29,7 +29,7 @@ BY_TYPE: Mapping[str, float] = {
 #: Weight of the natural logarithm of the length in characters, and the length that counts zero.
 BY_LENGTH, TYPICAL = 0.75, math.exp(5.2)
 #: Complexity is low below the first, high from the second on.
-LOW, HIGH = 0.33, 0.62
+LOW, HIGH = 0.24, 0.5
 
 
 def difficulty_of(probabilities: Mapping[str, float], shape: Form) -> float:
