@@ -150,6 +150,10 @@ class Dispatcher:
                     return
                 rejected = held
                 self._reject(request_id, progress, verdict)
+            except StreamInterrupted as exc:
+                if accept is None:
+                    raise
+                causes.append((target.model.id, exc))  # kept back, so nobody has seen it
             except _PASSED_ON as exc:
                 causes.append((target.model.id, exc))
                 if isinstance(exc, _FINAL) and progress.tries > tries:

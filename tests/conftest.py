@@ -1,0 +1,133 @@
+"""For every test: an omni home of its own, no key in the environment, no way to the network."""
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omni_cli.bootstrap import App
+from omni_cli.simulator import Simulator
+from omni_cli.simulator import fleet as scene
+
+#: What would let the machine's own set-up into a test.
+_CLEARED = ("OMNI_", "XDG_", "NO_COLOR", "FORCE_COLOR", "TZ", "HTTP_PROXY", "HTTPS_PROXY")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+#: The small fleet: one cheap, one good, one free model, and one whose price nobody knows.
+CHEAP = "openai/gpt-4o-mini"
+GOOD = "anthropic/claude-sonnet-4-20250514"
+FREE = "ollama/mistral:7b"
+PREMIUM = "anthropic/claude-opus-4-20250514"
+
+
+class NetworkClosed(RuntimeError):
+    """A test tried to leave this machine."""
+
+
+def _is_here(address: Any) -> bool:
+    return not isinstance(address, tuple) or address[0] in _LOOPBACK
+
+
+@pytest.fixture(autouse=True, scope="session")
+def closed_network() -> Iterator[None]:
+    """Sockets reach this machine only; anything else fails loudly, in no library's own words."""
+    connect, connect_ex, lookup = (
+        socket.socket.connect,
+        socket.socket.connect_ex,
+        socket.getaddrinfo,
+    )
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if not _is_here(address):
+            raise NetworkClosed(f"a test connects to {address}")
+        connect(self, address)
+
+    def guarded_ex(self: socket.socket, address: Any) -> int:
+        if not _is_here(address):
+            raise NetworkClosed(f"a test connects to {address}")
+        return connect_ex(self, address)
+
+    def guarded_lookup(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host not in (*_LOOPBACK, None, "", b"localhost"):
+            raise socket.gaierror(socket.EAI_NONAME, "the network is closed in tests")
+        return lookup(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded)
+        patch.setattr(socket.socket, "connect_ex", guarded_ex)
+        patch.setattr(socket, "getaddrinfo", guarded_lookup)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No setting, key or home of whoever runs the tests."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(_CLEARED) or name.endswith(("_API_KEY", "_TOKEN", "_PAT")):
+                patch.delenv(name)
+        patch.setenv("HOME", str(home))
+        patch.setenv("OMNI_HOME", str(home / "omni"))
+        # subprocesses find this checkout wherever they are started
+        patch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+        yield
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for configuration, store and keys that this test alone has."""
+    folder = tmp_path / "omni"
+    monkeypatch.setenv("OMNI_HOME", str(folder))
+    return folder
+
+
+@dataclass
+class Fleet:
+    """A small fleet on a simulator. ``env`` is what a subprocess needs to find it."""
+
+    app: App
+    sim: Simulator
+    home: Path
+    env: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def fleet_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the small fleet in it; its providers point nowhere yet."""
+    folder = tmp_path_factory.mktemp("template") / "omni"
+    with App({"OMNI_HOME": str(folder), "USER": "tester"}) as app:
+        with app.store.transaction():
+            for provider in scene.providers("http://127.0.0.1:9"):
+                app.providers.put(replace(provider, auth_method="none", key_env=None))
+        for model in (CHEAP, GOOD, FREE):
+            app.fleet.set_status(model, "active")
+        app.fleet.set_price(FREE, {}, free=True)
+        app.fleet.assign_role("reviewer", GOOD, 1, "reads code")
+        chain = app.fleet.link(GOOD), app.fleet.link(CHEAP)
+        from omni_cli.domain.models import Chain
+
+        app.fleet.put_chain(
+            Chain("safe", tuple(replace(link, max_retries=1, timeout_ms=2_000) for link in chain))
+        )
+        app.store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (folder / "config.toml").write_text(f'[general]\npremium_model = "{PREMIUM}"\n')
+    return folder
+
+
+@pytest.fixture
+def fleet(fleet_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """The small fleet, live: models CHEAP, GOOD and FREE, role ``reviewer``, chain ``safe``."""
+    folder = tmp_path / "omni"
+    shutil.copytree(fleet_template, folder)
+    monkeypatch.setenv("OMNI_HOME", str(folder))
+    env = {"OMNI_HOME": str(folder), "USER": "tester"}
+    with Simulator(seed=7) as sim, App(env) as app:
+        with app.store.transaction():
+            for provider in scene.providers(sim.url):
+                app.providers.put(replace(provider, auth_method="none", key_env=None))
+        yield Fleet(app, sim, folder, {**os.environ, **env})
