@@ -117,6 +117,7 @@ class Browser:
         _check("--quality", filters.quality, QUALITIES)
         _check("--speed", filters.speed, SPEEDS)
         kept = [model for model in models if _fits(model, filters)]
+        self.prices.load(model.id for model in kept)
         rows = [row for row in map(self.listed, kept) if _row_fits(row, filters)]
         return sorted(rows, key=_KEYS[sort])
 

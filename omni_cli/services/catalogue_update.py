@@ -20,18 +20,22 @@ class UpdateReport:
 
 def refresh(models: Models, catalogue: Catalogue, *, now_ms: int) -> UpdateReport:
     """To be called within one transaction."""
-    before = PriceBook(models, now_ms=now_ms)
-    known = {model.id: _amounts(before.current(model.id)) for model in models.all(hidden=True)}
+    known = _prices(models, now_ms)
     seed(models, catalogue, now_ms=now_ms)
-    after = PriceBook(models, now_ms=now_ms)
-    ids = [model.id for model in models.all(hidden=True)]
+    now = _prices(models, now_ms)
     return UpdateReport(
-        models=len(ids),
-        added=tuple(name for name in ids if name not in known),
-        repriced=tuple(
-            name for name in ids if name in known and _amounts(after.current(name)) != known[name]
-        ),
+        models=len(now),
+        added=tuple(name for name in now if name not in known),
+        repriced=tuple(name for name in now if name in known and now[name] != known[name]),
     )
+
+
+def _prices(models: Models, now_ms: int) -> dict[str, Price | None]:
+    """The price in force of every model."""
+    book = PriceBook(models, now_ms=now_ms)
+    ids = [model.id for model in models.all(hidden=True)]
+    book.load(ids)
+    return {model_id: _amounts(book.current(model_id)) for model_id in ids}
 
 
 def _amounts(row: StoredPrice | None) -> Price | None:

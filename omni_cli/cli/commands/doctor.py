@@ -90,6 +90,7 @@ def _fleet(omni_app: App) -> Iterable[Check]:
             if model.status == "active"
         ]
         prices = PriceBook(omni_app.models, now_ms=omni_app.now_ms())
+        prices.load(model.id for model in models)
         unpriced = [m.id for m in models if state_of(prices.current(m.id)) == "unknown"]
         abandoned = len(omni_app.ledger.abandoned())
         broken = omni_app.audit.first_broken()
