@@ -5,6 +5,7 @@ own places are used (XDG on Linux). A project's ``.omni.toml`` (this folder or o
 overrides the user's ``config.toml`` key by key.
 """
 
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -282,8 +283,12 @@ def _check(key: str, value: Any, kind: str, source: str) -> None:
         raise ConfigError(f"{source}: {key} takes a {kind}, not {value!r}")
     if key in _CHOICES and value not in _CHOICES[key]:
         raise ConfigError(f"{source}: {key} is one of {', '.join(_CHOICES[key])}, not {value!r}")
+    if kind == "float" and not math.isfinite(value):
+        raise ConfigError(f"{source}: {key} must be finite, not {value}")
     if kind in ("int", "float") and value < 0:
         raise ConfigError(f"{source}: {key} cannot be negative")
+    if key == "chat.timeout_s" and value == 0:
+        raise ConfigError(f"{source}: {key} must be above 0")
     if key == "general.month_day" and not 1 <= value <= 31:
         raise ConfigError(f"{source}: {key} is a day of the month, 1 to 31, not {value}")
     if key == "general.zone" and value and not _is_zone(value):
