@@ -16,6 +16,7 @@ from textual.widgets import ContentSwitcher, Footer
 from omni_cli import config as settings
 from omni_cli.domain.errors import OmniError
 from omni_cli.ports import Clock
+from omni_cli.services.connection_test import TestResult
 from omni_cli.tui.data import Loader
 from omni_cli.tui.messages import StoreChanged
 from omni_cli.tui.pane import Pane
@@ -147,6 +148,34 @@ class OmniApp(App[None]):
         """Show an error and what to do about it."""
         text = error.message + (f"\n{error.hint}" if error.hint else "")
         self.notify(text, title=error.code.replace("_", " "), severity="error", markup=False)
+
+    def colour(self, variable: str) -> str:
+        """A theme variable ("$success") as rich writes colours; "" where rich knows none."""
+        found = self.theme_variables.get(variable.removeprefix("$"), "")
+        if self.current_theme.ansi or not found.startswith("#"):
+            return found.removeprefix("ansi_").split(" ")[0].replace("default", "")
+        return found[:7]
+
+    def report_test(self, result: TestResult) -> None:
+        """Say how a connection test went, with the provider's own words on failure."""
+        took = "" if result.latency_ms is None else f" in {result.latency_ms} ms"
+        if result.ok:
+            self.notify(f"answers{took}, lists {result.models} models", title=result.slug)
+        elif result.error is not None:
+            words = result.error.message + (f"\n{result.error.hint}" if result.error.hint else "")
+            self.notify(words, title=f"{result.slug} failed{took}", severity="error", markup=False)
+
+    def show_logs(self, model: str) -> None:
+        """The activity of one model."""
+        self.run_worker(self._show_logs(model), group="go")
+
+    async def _show_logs(self, model: str) -> None:
+        from omni_cli.tui.screens.activity import ActivityPane
+
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        await self.open_tab("activity")
+        self.query_one(ActivityPane).only(model)
 
     # --- actions -----------------------------------------------------------------------------
 

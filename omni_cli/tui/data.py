@@ -53,9 +53,13 @@ class Loader:
     def now_ms(self) -> int:
         return int(self._clock() * 1000)
 
-    def new_session(self) -> App:
-        """A session of one's own, to be closed by the caller: for work that lasts."""
-        return App(self._env, clock=self._clock, cwd=self._cwd)
+    def new_session(self, note: Callable[[str], None] = lambda _: None) -> App:
+        """A session of one's own, to be closed by the caller: for work that lasts.
+
+        Args:
+            note: told of retries and failovers, in the thread that works.
+        """
+        return App(self._env, clock=self._clock, cwd=self._cwd, note=note)
 
     @contextmanager
     def session(self) -> Iterator[App]:

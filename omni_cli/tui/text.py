@@ -24,14 +24,14 @@ SIGNS: dict[str, tuple[str, str]] = {
     "refused": ("✗", "$warning"),
     "cancelled": ("○", "$warning"),
     "maintenance": ("◐", "$primary"),
-    "standby": ("○", "$text-muted"),
-    "unknown": ("○", "$text-muted"),
-    "disabled": ("–", "$text-muted"),
-    "off": ("–", "$text-muted"),
+    "standby": ("○", "$foreground-muted"),
+    "unknown": ("○", "$foreground-muted"),
+    "disabled": ("–", "$foreground-muted"),
+    "off": ("–", "$foreground-muted"),
 }
 TRENDS: dict[str, tuple[str, str]] = {
     "improving": ("↗", "$success"),
-    "stable": ("→", "$text-muted"),
+    "stable": ("→", "$foreground-muted"),
     "declining": ("↘", "$warning"),
 }
 #: First, second, third: sign, words, colour.

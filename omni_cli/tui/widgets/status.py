@@ -63,14 +63,14 @@ class StatusLine(Widget):
         return left + Content(" " * max(gap, 2)) + right
 
     def _today(self, view: Overview, *, short: bool = False) -> Content:
-        shown = Content.assemble(("today ", "$text-muted"), (text.cost(view.today), "bold"))
+        shown = Content.assemble(("today ", "$foreground-muted"), (text.cost(view.today), "bold"))
         step, way = text.change(view.today.cost_nusd, view.yesterday.cost_nusd)
         if step and not short:
             shown += Content.styled(f" {step}", "$warning" if way == "up" else "$success")
-        shown += Content.styled(f" · {text.count(view.today.calls)} calls", "$text-muted")
+        shown += Content.styled(f" · {text.count(view.today.calls)} calls", "$foreground-muted")
         used = None if view.budget is None else view.budget.used_percent
         if used is not None and not short:
-            style = "$error" if used >= 100 else "$warning" if used >= 80 else "$text-muted"
+            style = "$error" if used >= 100 else "$warning" if used >= 80 else "$foreground-muted"
             shown += Content.styled(f" · budget {used:.0f}%", style)
         return shown
 
@@ -80,7 +80,12 @@ def health_bar(view: Overview) -> Content:
     states = [card.health.state for card in view.providers if card.health.state != "off"]
     well = sum(state == "healthy" for state in states)
     signs = [text.SIGNS[state] for state in states]
-    bar: list[str | tuple[str, str]] = [("[", "$text-muted"), *signs, ("]", "$text-muted"), " "]
+    bar: list[str | tuple[str, str]] = [
+        ("[", "$foreground-muted"),
+        *signs,
+        ("]", "$foreground-muted"),
+        " ",
+    ]
     words = f"{well}/{len(states)} healthy"
     style = text.SIGNS[view.overall][1]
     return Content.assemble(*(bar if len(states) <= _MOST_SIGNS else []), (words, style))

@@ -1,0 +1,144 @@
+"""What several screens do: each takes a session, in a worker thread, and raises OmniError."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.chat import ChatRequest, Message, TextPart
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.models import Provider
+from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.quality import outcome_counts
+from omni_cli.services.chat import ChatJob
+from omni_cli.services.connection_test import TestResult
+from omni_cli.services.names import Selector
+
+#: A real call's question, and the most tokens it may answer.
+_PING, _PING_TOKENS = "Answer with the one word: ready", 16
+
+#: A form's word for "as this provider usually speaks".
+AUTOMATIC = "automatic"
+
+
+def switch_model(omni: App, model_id: str) -> str:
+    """Disable a model, or bring a disabled or standby one to work; returns what was done."""
+    model = omni.fleet.model(model_id)
+    fresh = "disabled" if model.status == "active" else "active"
+    omni.fleet.set_status(model_id, fresh)
+    return f"{model.name} is {fresh}"
+
+
+def switch_provider(omni: App, slug: str) -> str:
+    """Enable or disable a provider; returns what was done."""
+    provider = omni.fleet.provider(slug)
+    omni.fleet.put_provider(replace(provider, enabled=not provider.enabled))
+    return f"{slug} is {'disabled' if provider.enabled else 'enabled'}"
+
+
+def check_connection(omni: App, slug: str) -> TestResult:
+    """The free connection test; its failure is in the result. Raises Busy, NotFound."""
+    return omni.tester.test(omni.fleet.provider(slug))
+
+
+def check_all(omni: App) -> list[TestResult]:
+    """All enabled providers at once; those tested a moment ago are skipped and say so."""
+    enabled = [provider for provider in omni.providers.all() if provider.enabled]
+    return omni.tester.test_all(enabled) if enabled else []
+
+
+def call_model(omni: App, model_id: str) -> str:
+    """One real call with a tiny answer, in the ledger as a test; returns time and cost.
+
+    Raises: as ChatService.chunks.
+    """
+    request = ChatRequest(
+        messages=(Message("user", (TextPart(_PING),)),), max_output_tokens=_PING_TOKENS
+    )
+    job = ChatJob(request=request, selector=Selector("model", model_id), source="test", keep=False)
+    run = omni.chat.start(omni.chat.plan(job))
+    for _ in omni.chat.chunks(run):
+        pass
+    row = run.row
+    took = "" if row is None or row.latency_ms is None else f" in {row.latency_ms} ms"
+    cost = format_usd(None if row is None else row.total_nusd)
+    return f"answered {run.completion.text.strip()[:40]!r}{took}, cost {cost}"
+
+
+def rate_request(omni: App, request: int, stars: int) -> str:
+    """Say how good an answer was, 1 to 5; returns what was done. Raises UsageError, NotFound."""
+    row = omni.ledger.find(id_text(request))
+    if not row.model or row.state in ("pending", "refused"):
+        raise UsageError("this request has no answer to rate")
+    wins, losses = outcome_counts("rating", float(stars))
+    omni.learning.add_outcome(
+        request=row.id,
+        at_ms=omni.now_ms(),
+        model=row.model,
+        task=row.task,
+        kind="rating",
+        value=wins / (wins + losses),
+        weight=wins + losses,
+    )
+    return f"rated {stars} of 5"
+
+
+def put_provider(omni: App, values: Mapping[str, str]) -> str:
+    """Add or change a provider from a form's texts; returns its slug.
+
+    Empty protocol and base URL are a known provider's own. A key is stored, never kept in the
+    fleet; an empty one leaves what there is. Raises UsageError, ConfigError.
+    """
+    slug = values["slug"]
+    preset, old = omni.presets.get(slug), omni.providers.get(slug)
+    base_url = values["base_url"] or (preset.base_url if preset else "")
+    protocol = values["protocol"]
+    if protocol == AUTOMATIC:
+        protocol = preset.protocol if preset else "openai"
+    if not base_url:
+        raise UsageError(f"{slug!r} is no provider that omni knows", hint="give its base URL")
+    variable = values["key_env"] or (preset.key_envs[0] if preset and preset.key_envs else "")
+    key = values["key"]
+    local = (preset is not None and preset.local) or _is_loopback(base_url)
+    base = old or Provider(slug, slug, "openai", base_url)
+    fresh = replace(
+        base,
+        name=values["name"] or (old.name if old else preset.name if preset else slug),
+        protocol=protocol,  # type: ignore[arg-type]  # put_provider checks it
+        base_url=base_url,
+        key_env=variable or None,
+        max_concurrency=int(values["max_concurrency"] or base.max_concurrency),
+        auth_method=base.auth_method if old else "api_key",
+    )
+    if key:
+        fresh = replace(fresh, auth_method="api_key")
+    elif old is None and local and not omni.has_key(fresh):
+        fresh = replace(fresh, auth_method="none", key_env=None)
+    omni.fleet.put_provider(fresh)
+    if key:
+        omni.keep_key(slug, key)
+    return slug
+
+
+def remove_provider(omni: App, slug: str) -> str:
+    """Take it out of the fleet with its stored key; returns what was done.
+
+    Raises UsageError while roles, rules or chains use its models.
+    """
+    omni.fleet.remove_provider(slug)
+    gone = omni.forget_key(slug)
+    return f"removed {slug}" + (" and its stored key" if gone else "")
+
+
+def switch_maintenance(omni: App, slug: str) -> str:
+    """Keep requests away from a provider, or let them go there again; returns what was done."""
+    provider = omni.fleet.provider(slug)
+    on = provider.status != "maintenance"
+    omni.fleet.put_provider(replace(provider, status="maintenance" if on else "disconnected"))
+    return f"{slug} is in maintenance" if on else f"{slug} is back; x tests it"
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,96 @@
+"""Why a model does or does not answer: one check after another, each with what to do."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.breaker import Breaker
+from omni_cli.domain.errors import OmniError
+
+Verdict = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    verdict: Verdict
+    words: str
+    hint: str = ""
+
+
+def diagnose(omni: App, name: str) -> list[Check]:
+    """All checks of a model; the last one asks its provider (unbilled). Raises NotFound."""
+    model = omni.fleet.model(name)
+    provider = omni.fleet.provider(model.provider)
+    slug = provider.slug
+    checks = [_status(model.status)]
+    if not provider.enabled:
+        checks.append(Check("error", f"{slug} is disabled", f"omni providers enable {slug}"))
+    elif provider.status == "maintenance":
+        checks.append(
+            Check(
+                "warning",
+                f"{slug} is in maintenance",
+                f"omni providers edit {slug} --no-maintenance",
+            )
+        )
+    else:
+        checks.append(Check("ok", f"{slug} is enabled, {provider.protocol} at {provider.base_url}"))
+    if omni.has_key(provider):
+        place = omni.key_place(provider)
+        checks.append(Check("ok", f"key: {place}" if place else "needs no key"))
+    else:
+        checks.append(Check("error", f"no key for {slug}", f"omni providers key {slug} --stdin"))
+    checks += _breakers(omni, model.id, slug)
+    listed = omni.browser.listed(model)
+    if listed.price is None or listed.price.price.state == "unknown":
+        hint = f"omni models price {model.id} --price-in USD --price-out USD"
+        checks.append(Check("warning", "its price is unknown: budgets refuse it", hint))
+    else:
+        checks.append(Check("ok", f"price {listed.price.price.state}, from {listed.price.origin}"))
+    if model.retired_on and not provider.simulated:
+        checks.append(Check("warning", f"retired by its provider on {model.retired_on}"))
+    if not omni.fleet.uses(model.id):
+        checks.append(Check("ok", "no role, rule or chain: chosen by score alone"))
+    return [*checks, _served(omni, slug, model.wire_name)]
+
+
+def _status(status: str) -> Check:
+    if status == "disabled":
+        return Check("error", "the model is disabled", "d enables it")
+    if status == "standby":
+        return Check(
+            "warning", "on standby: used when named, not chosen by itself", "d activates it"
+        )
+    return Check("ok", "the model is active")
+
+
+def _breakers(omni: App, *names: str) -> Iterator[Check]:
+    now_ms = omni.now_ms()
+    for name in names:
+        stored = omni.breakers.get(name)
+        breaker = None if stored is None else Breaker.from_json(stored)
+        if breaker is None or breaker.state == "closed":
+            continue
+        wait = max(breaker.until_ms - now_ms, 0) / 1000
+        yield Check(
+            "error" if not breaker.allows(now_ms) else "warning",
+            f"circuit breaker of {name} is {breaker.state.replace('_', ' ')} after "
+            f"{breaker.last_error or 'failures'}",
+            f"tries again in {wait:.0f} s; a passed connection test closes it",
+        )
+
+
+def _served(omni: App, slug: str, wire_name: str) -> Check:
+    provider = omni.fleet.provider(slug)
+    try:
+        served = omni.tester.listing(provider)
+    except OmniError as exc:
+        return Check("error", f"{slug}: {exc.message}", exc.hint)
+    if any(remote.wire_name == wire_name for remote in served):
+        return Check("ok", f"{slug} answers and lists it among {len(served)} models")
+    return Check(
+        "warning",
+        f"{slug} answers, but does not list {wire_name}",
+        f"omni providers models {slug} shows what it serves",
+    )

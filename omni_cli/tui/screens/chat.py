@@ -1,0 +1,256 @@
+"""Chat: try the fleet; the decision stands beside the answer, and Esc gives up."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message as TextualMessage
+from textual.suggester import SuggestFromList
+from textual.widget import Widget
+from textual.widgets import Input, Label, Static
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.chat import Message, TextPart
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.pricing import format_usd
+from omni_cli.tui import text
+from omni_cli.tui.ask import Asking, News, Question
+from omni_cli.tui.pane import Pane
+from omni_cli.tui.receipts import decision_text
+
+_MUTED = "$foreground-muted"
+_AUTO = ("auto", "auto:cheap", "auto:balanced", "auto:best", "auto:fast")
+_HELLO = Content.assemble(
+    ("Ask the fleet.\n\n", "bold"),
+    ("  Enter", "bold $primary"),
+    "   sends; the right model answers, and its reasons stand beside it\n",
+    ("  Esc", "bold $primary"),
+    "     gives up an answer; once more leaves the input, so that jump keys work\n",
+    ("  Ctrl+O", "bold $primary"),
+    "  names who shall answer: a model, a role, a chain, auto:cheap …\n",
+    ("  Ctrl+R", "bold $primary"),
+    "  shows the last answer's receipt\n",
+    ("  Ctrl+N", "bold $primary"),
+    "  begins a new conversation",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What ``to`` may be, and which providers are simulated."""
+
+    selectors: tuple[str, ...]
+    simulated: frozenset[str]
+
+
+class ChatPane(Pane[Names]):
+    DEFAULT_CSS = """
+    ChatPane #to-line { height: 1; padding: 0 1; }
+    ChatPane #to-line Label { color: $foreground-muted; }
+    ChatPane #to { width: 1fr; background: $surface; }
+    ChatPane #log { padding: 0 1; }
+    ChatPane #side {
+        width: 44%; border-left: solid $panel-lighten-2; padding: 0 1; display: none;
+    }
+    ChatPane .said { margin-top: 1; color: $primary; }
+    ChatPane .sum { color: $foreground-muted; }
+    ChatPane #prompt { dock: bottom; border: round $primary; background: $background; }
+    ChatPane #prompt:blur { border: round $panel-lighten-2; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop", "Stop/leave input"),
+        Binding("ctrl+o", "to", "Who answers", priority=True),
+        Binding("ctrl+r", "receipt", "Receipt", priority=True),
+        Binding("ctrl+n", "new", "New", priority=True),
+        Binding("i,enter", "write", "Write", show=False),
+    ]
+
+    class Progress(TextualMessage):
+        """News of the question under way; only the newest of several counts."""
+
+        def __init__(self, news: News) -> None:
+            super().__init__()
+            self.news = news
+
+        def can_replace(self, message: TextualMessage) -> bool:
+            return isinstance(message, ChatPane.Progress)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._asking: Asking | None = None
+        self._messages: list[Message] = []
+        self._conversation: int | None = None
+        self._last: News | None = None
+        self._answer: Static | None = None
+        self._simulated: frozenset[str] = frozenset()
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="to-line"):
+            yield Label("to ")
+            yield Input("auto", id="to", compact=True)
+        with Horizontal():
+            with VerticalScroll(id="log"):
+                yield Static(_HELLO, id="hello")
+            with VerticalScroll(id="side", can_focus=False), Vertical():
+                yield Static(id="decision", markup=False)
+        yield Input(placeholder="ask something", id="prompt")
+
+    def entry(self) -> Widget | None:
+        return self.query_one("#prompt")
+
+    def remember(self) -> dict[str, Any]:
+        return {"to": self.query_one("#to", Input).value}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        self.query_one("#to", Input).value = str(kept.get("to") or "auto")
+
+    def load(self, omni: App, _wanted: Any) -> Names:
+        providers = omni.providers.all()
+        models = omni.models.of_providers([p.slug for p in providers])
+        names = [m.id for m in models if m.status == "active"]
+        names += [r.name for r in omni.assignments.roles()]
+        names += [c.name for c in omni.assignments.chains()]
+        return Names((*_AUTO, *names), frozenset(p.slug for p in providers if p.simulated))
+
+    def show(self, value: Names) -> None:
+        self._simulated = value.simulated
+        self.query_one("#to", Input).suggester = SuggestFromList(
+            value.selectors, case_sensitive=False
+        )
+
+    def on_unmount(self) -> None:
+        if self._asking is not None:
+            self._asking.stop()
+
+    # --- asking ------------------------------------------------------------------------------
+
+    @on(Input.Submitted, "#to")
+    def action_write(self) -> None:
+        self.query_one("#prompt").focus()
+
+    @on(Input.Submitted, "#prompt")
+    async def _send(self, event: Input.Submitted) -> None:
+        prompt = event.value.strip()
+        if not prompt or self._asking is not None:
+            return
+        event.input.value = ""
+        log = self.query_one("#log")
+        for hello in self.query("#hello"):
+            await hello.remove()
+        answer = Static("…", markup=False)
+        self._answer = answer
+        await log.mount(Static(f"▸ {prompt}", classes="said", markup=False), answer)
+        log.anchor()
+        question = Question(
+            to=self.query_one("#to", Input).value.strip() or "auto",
+            prompt=prompt,
+            earlier=tuple(self._messages),
+            conversation=self._conversation,
+            last_model=None
+            if self._last is None or self._last.row is None
+            else self._last.row.model,
+        )
+        self._asking = Asking(question, self._heard)
+        self.run_worker(self._ask, thread=True, group="ask", exit_on_error=False)
+
+    def _ask(self) -> None:
+        asking = self._asking
+        assert asking is not None
+        with self.loader.new_session(note=asking.note) as omni:
+            asking.run(omni)
+
+    def _heard(self, news: News) -> None:
+        """In the worker's thread; posting is safe from any."""
+        if self.is_attached:
+            self.post_message(self.Progress(news))
+
+    @on(Progress)
+    async def _show_progress(self, event: Progress) -> None:
+        news = event.news
+        self._last = news
+        answer = self._answer
+        if answer is None:
+            return
+        answer.update(news.text or ("" if news.done else self._waiting(news)))
+        if news.decision is not None:
+            shown = decision_text(news.decision)
+            for note in news.notes:
+                shown += Content.styled(f"\n▲ {note}", "$warning")
+            self.query_one("#decision", Static).update(shown)
+        if news.done:
+            self._asking = None
+            await self._finish(news)
+
+    def _waiting(self, news: News) -> Content:
+        if news.decision is None:
+            return Content.styled("deciding…", _MUTED)
+        notes = "".join(f"\n▲ {note}" for note in news.notes[-2:])
+        return Content.styled(
+            f"→ {news.decision['model']}: {news.decision['reason']}{notes}", _MUTED
+        )
+
+    async def _finish(self, news: News) -> None:
+        log = self.query_one("#log")
+        await log.mount(Static(self._summary(news), classes="sum", markup=False))
+        if news.error is None and not news.stopped:
+            self._messages += [
+                Message("user", (TextPart(news.question.prompt),)),
+                Message("assistant", (TextPart(news.text),)),
+            ]
+            self._conversation = news.conversation
+
+    def _summary(self, news: News) -> Content:
+        """One line: who answered, tokens, cost, saving, time; or what went wrong."""
+        row = news.row
+        if news.error is not None:
+            hint = f"\n{news.error.hint}" if news.error.hint else ""
+            return Content.styled(f"✗ {news.error.message}", "$error") + Content(hint)
+        if row is None:
+            return Content.styled("given up before anything was sent", "$warning")
+        parts = [row.model]
+        if row.provider in self._simulated:
+            parts[0] += " (simulated)"
+        parts.append(f"{row.usage.input_tokens:,} in, {row.usage.output_tokens:,} out")
+        parts.append(format_usd(None if row.price_state == "unknown" else row.total_nusd))
+        if row.savings_nusd is not None and row.price_state != "unknown":
+            parts.append(f"saved {format_usd(row.savings_nusd)}")
+        parts.append(text.seconds(row.latency_ms))
+        parts.append(id_text(row.id))
+        line = Content(" · ".join(parts))
+        if news.stopped:
+            line = Content.styled("○ stopped; what arrived is settled · ", "$warning") + line
+        return line
+
+    # --- actions -----------------------------------------------------------------------------
+
+    def action_stop(self) -> None:
+        """Give up the answer under way; else leave the input."""
+        if self._asking is not None:
+            self._asking.stop()
+        elif self.query_one("#log").has_focus:
+            self.query_one("#prompt").focus()
+        else:
+            self.query_one("#log").focus()
+
+    def action_to(self) -> None:
+        self.query_one("#to").focus()
+
+    def action_receipt(self) -> None:
+        if self._last is not None and self._last.request is not None:
+            from omni_cli.tui.screens.receipt import ReceiptScreen
+
+            self.app.push_screen(ReceiptScreen(self.loader, self._last.request))
+
+    async def action_new(self) -> None:
+        if self._asking is not None:
+            return
+        self._messages, self._conversation, self._last = [], None, None
+        log = self.query_one("#log")
+        await log.remove_children()
+        await log.mount(Static(_HELLO, id="hello"))
+        self.query_one("#decision", Static).update("")
+        self.query_one("#prompt").focus()

@@ -1,0 +1,288 @@
+"""One model: capabilities, prices, today's use, roles, performance, errors (fleet spec)."""
+
+from decimal import Decimal, InvalidOperation
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Static
+from textual.worker import get_current_worker
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.errors import OmniError
+from omni_cli.services.connection_test import TestResult
+from omni_cli.services.model_changes import ModelChange, PriceChange, edit_model, set_price
+from omni_cli.tui import model_view, text
+from omni_cli.tui.actions import call_model, check_connection, switch_model
+from omni_cli.tui.data import Loader
+from omni_cli.tui.diagnose import Check, diagnose
+from omni_cli.tui.model_view import ModelView, read_model
+from omni_cli.tui.overview import read_overview
+from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
+from omni_cli.tui.work import Works
+
+_SECTIONS = (
+    ("capabilities", "Capabilities", model_view.capabilities_text),
+    ("costs", "Costs", model_view.costs_text),
+    ("performance", "Performance", model_view.performance_text),
+    ("usage", "Today's usage", model_view.usage_text),
+    ("roles", "Assigned roles", model_view.roles_text),
+    ("errors", "Last errors", model_view.errors_text),
+)
+
+
+class ModelScreen(Works):
+    DEFAULT_CSS = """
+    ModelScreen #title { height: auto; padding: 0 1; background: $panel; }
+    ModelScreen #parts { height: 1fr; }
+    ModelScreen .column { height: auto; width: 1fr; }
+    ModelScreen .part {
+        height: auto; border: round $panel-lighten-2; border-title-color: $primary;
+        border-title-style: bold; padding: 0 1;
+    }
+    ModelScreen #columns { height: auto; layout: vertical; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "close", "Back"),
+        Binding("e", "edit", "Edit"),
+        Binding("x", "test", "Test"),
+        Binding("c", "call", "Real call"),
+        Binding("l", "logs", "Logs"),
+        Binding("i", "diagnose", "Diagnostics"),
+        Binding("d", "switch", "Disable/enable"),
+        Binding("j", "scroll(2)", "Down", show=False),
+        Binding("k", "scroll(-2)", "Up", show=False),
+    ]
+
+    def __init__(self, loader: Loader, model: str) -> None:
+        super().__init__()
+        self.loader = loader
+        self._model = model
+        self.view: ModelView | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(self._model, id="title", markup=False)
+        with VerticalScroll(id="parts"), Horizontal(id="columns"):
+            for column in (_SECTIONS[:3], _SECTIONS[3:]):
+                with Vertical(classes="column"):
+                    for name, title, _ in column:
+                        part = Static(id=f"part-{name}", classes="part", markup=False)
+                        part.border_title = title
+                        yield part
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        self.refresh_data()
+
+    def refresh_data(self) -> None:
+        self.run_worker(self._read, thread=True, exclusive=True, group="read", exit_on_error=False)
+
+    def _read(self) -> None:
+        try:
+            with self.loader.session() as omni:
+                overview = self.loader.memo("overview", omni, read_overview)
+                found: ModelView | OmniError = read_model(omni, self._model, overview)
+        except OmniError as exc:
+            found = exc
+        if self.app.is_running and not get_current_worker().is_cancelled:
+            self.app.call_from_thread(self._take, found)
+
+    def _take(self, found: ModelView | OmniError) -> None:
+        title = self.query_one("#title", Static)
+        if isinstance(found, OmniError):
+            title.update(f"{found.message}\n{found.hint}")
+            return
+        self.view = found
+        title.update(model_view.title_text(found))
+        for name, _, render in _SECTIONS:
+            self.query_one(f"#part-{name}", Static).update(render(found))
+
+    # --- actions -----------------------------------------------------------------------------
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#parts", VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def action_switch(self) -> None:
+        self.work(lambda omni: switch_model(omni, self._model), self.notify)
+
+    def action_test(self) -> None:
+        slug = self._model.partition("/")[0]
+        self.work(lambda omni: check_connection(omni, slug), self._tested)
+
+    def _tested(self, result: TestResult) -> None:
+        self.omni.report_test(result)
+
+    def action_call(self) -> None:
+        detail = (
+            f"{self._model} gets one short question, at most 16 tokens of answer. "
+            "It is billed as any call, and in the ledger as a test."
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.notify("calling…", timeout=2)
+                self.work(lambda omni: call_model(omni, self._model), self._said)
+
+        self.app.push_screen(ConfirmScreen("Make a real call?", detail, yes="Call"), answered)
+
+    def _said(self, words: str) -> None:
+        self.notify(words, title=self._model, markup=False)
+
+    def action_logs(self) -> None:
+        self.omni.show_logs(self._model)
+
+    def action_diagnose(self) -> None:
+        self.notify("checking…", timeout=1)
+        self.work(lambda omni: diagnose(omni, self._model), self._show_checks)
+
+    def _show_checks(self, checks: list[Check]) -> None:
+        self.app.push_screen(ChecksScreen(self._model, checks))
+
+    def action_edit(self) -> None:
+        if self.view is not None:
+            self.app.push_screen(edit_form(self.loader, self.view))
+
+
+class ChecksScreen(ModalScreen[None]):
+    """What diagnostics found."""
+
+    DEFAULT_CSS = """
+    ChecksScreen { align: center middle; background: $background 60%; }
+    ChecksScreen > VerticalScroll {
+        width: 84; max-width: 98%; height: auto; max-height: 90%;
+        background: $surface; border: round $primary; padding: 0 1;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [("escape,q,enter,i", "dismiss(None)", "Close")]
+
+    def __init__(self, model: str, checks: list[Check]) -> None:
+        super().__init__()
+        self._model = model
+        self._checks = checks
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll() as box:
+            box.border_title = f"Diagnostics of {self._model}"
+            box.border_subtitle = "Esc closes"
+            yield Static(checks_text(self._checks), markup=False)
+
+
+def checks_text(checks: list[Check]) -> Content:
+    shown = []
+    for check in checks:
+        sign, style = text.SIGNS[check.verdict]
+        line = Content.assemble((f"{sign} {check.verdict:<8}", style), check.words)
+        if check.hint:
+            line += Content.styled(f"\n          {check.hint}", "$foreground-muted")
+        shown.append(line)
+    return Content("\n").join(shown)
+
+
+def edit_form(loader: Loader, view: ModelView) -> FormScreen:
+    """Name, aliases, limits, size, scores and prices of a model."""
+    model = view.model
+    price = None if view.listed.price is None else view.listed.price.price
+    priced = price is not None and price.state == "priced"
+    rates = {
+        kind: f"{found.base.normalize():f}"
+        if priced and (found := getattr(price, kind)) is not None
+        else ""
+        for kind in ("input", "cached", "output")
+    }
+    before = {
+        "name": model.name,
+        "context_window": _number_text(model.context_window),
+        "max_output": _number_text(model.max_output),
+        "parameters_b": "" if model.parameters_b is None else f"{model.parameters_b:g}",
+        **{f"score_{n}": _score_text(model.scores.get(n)) for n in ("coding", "reasoning")},
+        **rates,
+    }
+    fields = [
+        Field("name", "Name", before["name"], check=lambda v: "" if v else "give it a name"),
+        Field("alias", "Add alias", hint="another name to call it by"),
+        Field("context_window", "Context", before["context_window"], "tokens", check=_whole),
+        Field("max_output", "Max output", before["max_output"], "tokens", check=_whole),
+        Field("parameters_b", "Parameters", before["parameters_b"], "billions", check=_amount),
+        Field("score_coding", "Coding", before["score_coding"], "0 to 100", check=_score),
+        Field("score_reasoning", "Reasoning", before["score_reasoning"], "0 to 100", check=_score),
+        Field("input", "Price in", rates["input"], "US dollars per 1M tokens", check=_amount),
+        Field("cached", "Price cached", rates["cached"], "US dollars per 1M tokens", check=_amount),
+        Field("output", "Price out", rates["output"], "US dollars per 1M tokens", check=_amount),
+    ]
+
+    def save(omni: App, values: Values) -> None:
+        changed = {name: v for name, v in values.items() if v and v != before.get(name, "")}
+        _save(omni, model.id, changed, values)
+
+    return FormScreen(loader, f"Edit {model.id}", fields, save, note=_factor_note)
+
+
+def _save(omni: App, model_id: str, changed: Values, values: Values) -> None:
+    """One revision for all of it; nothing is written where nothing was changed."""
+    rates = {k: Decimal(values[k]) for k in ("input", "cached", "output") if values[k]}
+    new_price = any(kind in changed for kind in rates)
+    scores = {
+        name.removeprefix("score_"): float(value)
+        for name, value in changed.items()
+        if name.startswith("score_")
+    }
+    change = ModelChange(
+        name=changed.get("name"),
+        aliases=[changed["alias"]] if "alias" in changed else [],
+        context_window=_int(changed.get("context_window")),
+        max_output=_int(changed.get("max_output")),
+        parameters_b=float(changed["parameters_b"]) if "parameters_b" in changed else None,
+        scores=scores,
+    )
+    fields = [name for name in changed if name not in rates]
+    if not fields and not new_price:
+        return
+    with omni.fleet.change("model.edit", model_id, None, None):
+        if fields:
+            edit_model(omni.fleet, model_id, change)
+        if new_price:
+            set_price(omni.fleet, model_id, PriceChange(rates))
+
+
+def _factor_note(values: Values) -> str:
+    size = values.get("parameters_b", "")
+    if not size or _amount(size):
+        return ""
+    return f"complexity factor {float(size) / 175:.2f} (parameters / 175 B)"
+
+
+def _number_text(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _score_text(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _int(value: str | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _whole(value: str) -> str:
+    return "" if not value or (value.isdigit() and int(value) > 0) else "a whole number above 0"
+
+
+def _amount(value: str) -> str:
+    if not value:
+        return ""
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        return "a number, such as 0.25"
+    return "" if amount.is_finite() and amount >= 0 else "0 or more"
+
+
+def _score(value: str) -> str:
+    said = _amount(value)
+    return said or ("" if not value or Decimal(value) <= 100 else "0 to 100")

@@ -1,0 +1,193 @@
+"""A fleet with a past, the same on every run: for snapshots, pilots and screenshots.
+
+The simulator's fleet, a week of requests written through the ledger itself, one provider in
+trouble, a budget and some ratings. Time stands still at ``NOW``.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from omni_cli.bootstrap import App
+from omni_cli.config import set_value
+from omni_cli.domain.budgets import Budget
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.ids import make_id
+from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
+from omni_cli.domain.models import ModelInfo
+from omni_cli.services.demo import PREMIUM, build
+from omni_cli.services.prices import cost_or_none
+from omni_cli.simulator import fleet as simulated
+
+NOW = datetime(2026, 2, 5, 18, 0, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
+_DAY_MS = 86_400_000
+
+#: Model, calls today (the fleet spec's figures, a quarter of them), tasks, mean answer in ms.
+_WORK: tuple[tuple[str, int, tuple[str, ...], int], ...] = (
+    ("anthropic/claude-sonnet-4-20250514", 39, ("coding", "coding", "analysis", "writing"), 8_500),
+    ("deepseek/deepseek-chat", 58, ("coding", "coding", "research"), 6_200),
+    ("openai/gpt-4-turbo", 11, ("research",), 7_800),
+    ("anthropic/claude-opus-4-20250514", 2, ("reasoning",), 14_000),
+    ("moonshot/kimi-k2.5", 22, ("chat", "writing"), 4_100),
+    ("google/gemini-1.5-flash", 3, ("image",), 1_300),
+    ("anthropic/claude-3-haiku-20240307", 114, ("chat",), 700),
+    ("google/gemini-1.5-pro", 6, ("analysis", "image"), 5_200),
+)
+_ROLES: Mapping[str, str] = {
+    "coding": "primary_coder",
+    "chat": "heartbeat",
+    "reasoning": "strategy",
+    "research": "research_lead",
+    "image": "photo_analysis",
+}
+
+
+def clock() -> float:
+    return NOW.timestamp()
+
+
+def env_of(home: Path) -> dict[str, str]:
+    """The environment of an omni that lives in ``home``: no key but these, no user files."""
+    return {"OMNI_HOME": str(home), "USER": "tester", "TZ": "UTC", "HOME": str(home)}
+
+
+def open_app(home: Path) -> App:
+    return App(env_of(home), clock=clock, durable=False)
+
+
+def make_home(home: Path, *, url: str = "http://127.0.0.1:9", past: bool = True) -> None:
+    """Fill ``home`` with the fleet; ``past``: also with a week of requests.
+
+    Args:
+        url: where the simulator listens; by default nobody does.
+    """
+    with open_app(home) as omni:
+        set_value(omni.paths, "general.premium_model", PREMIUM)
+        set_value(omni.paths, "general.zone", "UTC")
+        build(
+            omni.fleet,
+            omni.providers,
+            simulated=simulated.providers(url),
+            active=simulated.NINE,
+            chains=simulated.CHAINS,
+        )
+        for provider, latency_ms in (("anthropic", 312), ("deepseek", 540), ("google", 87)):
+            omni.providers.record_test(
+                provider,
+                "connected",
+                at_ms=NOW_MS - 240_000,
+                latency_ms=latency_ms,
+                error=None,
+            )
+        omni.providers.record_test(
+            "openai",
+            "error",
+            at_ms=NOW_MS - 90_000,
+            latency_ms=2_140,
+            error="503: The server is currently overloaded",
+        )
+        ollama = omni.fleet.provider("ollama")
+        omni.fleet.put_provider(replace(ollama, status="maintenance"))
+        omni.fleet.set_status("anthropic/claude-opus-4-20250514", "standby")
+        if past:
+            _write_past(omni)
+            omni.budgets.put(Budget(0, "all", "", "month", 20_000_000_000))
+
+
+def _write_past(omni: App) -> None:
+    dice = random.Random(7)
+    names = [name for name, *_ in _WORK]
+    models = {model.id: model for model in map(omni.fleet.model, names)}
+    with omni.store.transaction():
+        for days_ago in range(6, -1, -1):
+            for name, calls, tasks, mean_ms in _WORK:
+                for _ in range(round(calls * (1.0 if not days_ago else dice.uniform(0.4, 1.2)))):
+                    at = NOW_MS - days_ago * _DAY_MS - dice.randrange(60_000, 17 * 3_600_000)
+                    _one(omni, dice, models[name], dice.choice(tasks), at, mean_ms)
+
+
+def _one(
+    omni: App, dice: random.Random, model: ModelInfo, task: str, at: int, mean_ms: int
+) -> None:
+    """One request: answered, or failed in one case of fifty (of three at openai)."""
+    request = make_id(at, dice.getrandbits(20))
+    opened = NewRequest(
+        id=request,
+        created_at=at,
+        source="chat",
+        owner="scene",
+        role=_ROLES.get(task, ""),
+        agent=dice.choice(("", "Dev Agent", "Research Agent", "Writer Agent")),
+        task=task,
+        complexity=dice.choice(("low", "medium", "high")),
+        difficulty=0.4,
+    )
+    omni.ledger.open(opened, None)
+    price = omni.browser.listed(model).price
+    omni.ledger.plan(
+        NewAttempt(
+            request=request,
+            n=1,
+            model=model.id,
+            provider=model.provider,
+            started_at=at,
+            input_estimate=1_500,
+            price=None if price is None else price.id,
+            reserve_nusd=0,
+        )
+    )
+    failed = dice.random() < (0.3 if model.provider == "openai" else 0.02)
+    latency = round(mean_ms * dice.uniform(0.6, 1.5))
+    usage = Usage() if failed else Usage(dice.randrange(400, 3_000), 0, 0)
+    if not failed:
+        usage = replace(usage, output_tokens=dice.randrange(100, 2_000))
+    code = "overloaded" if failed else None
+    message = "503: The server is currently overloaded" if failed else None
+    cost = cost_or_none(usage, None if price is None else price.price)
+    omni.ledger.end_attempt(
+        request,
+        1,
+        AttemptEnd(
+            state="failed" if failed else "ok",
+            ended_at=at + latency,
+            usage=usage,
+            first_at=None if failed else at + latency // 5,
+            cost_nusd=cost,
+            input_cost_nusd=cost_or_none(
+                replace(usage, output_tokens=0), None if price is None else price.price
+            ),
+            http_status=503 if failed else 200,
+            error_code=code,
+            error_message=message,
+        ),
+        priced=None if price is None else price.price.state,
+    )
+    premium = omni.chat.premium(usage)
+    omni.ledger.end_request(
+        request,
+        RequestEnd(
+            state="failed" if failed else "ok",
+            settled_at=at + latency,
+            model=model.id,
+            provider=model.provider,
+            premium_model=premium[0],
+            premium_cost_nusd=None if failed else premium[1],
+            latency_ms=latency,
+            ttft_ms=latency // 5,
+            finish_reason=None if failed else "stop",
+            error_code=code,
+            error_message=message,
+        ),
+    )
+    if not failed and dice.random() < 0.05:
+        omni.learning.add_outcome(
+            request=request,
+            at_ms=at + latency,
+            model=model.id,
+            task=task,
+            kind="rating",
+            value=dice.choice((0.75, 1.0, 1.0)),
+        )
