@@ -34,7 +34,10 @@ class LazyGroup(TyperGroup):
         if entry is None:
             return None
         module, _, attribute = entry.target.partition(":")
-        command = typer.main.get_command(getattr(importlib.import_module(module), attribute))
+        app: typer.Typer = getattr(importlib.import_module(module), attribute)
+        # Typer would give every command its own --install-completion; omni completion is it.
+        app._add_completion = False
+        command = typer.main.get_command(app)
         command.name = cmd_name
         command.help = command.help or entry.help
         return command

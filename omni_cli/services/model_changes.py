@@ -75,6 +75,9 @@ class ModelChange:
             fields["aliases"] = tuple(dict.fromkeys((*model.aliases, *self.aliases)))
         if self.badges:
             fields["badges"] = model.badges | frozenset(self.badges)
+        if "vision" in self.badges and self.type is None and "image" not in model.input_types:
+            fields["type"] = "multimodal"
+            fields["input_types"] = (*model.input_types, "image")
         if self.scores:
             fields["scores"] = {**model.scores, **self.scores}
             fields["score_sources"] = {**model.score_sources, **dict.fromkeys(self.scores, "user")}

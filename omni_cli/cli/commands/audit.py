@@ -1,12 +1,14 @@
 """``omni audit``: who changed what, when, from what to what."""
 
 import json
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, moment, note, out, paint, table
+from omni_cli.domain.errors import OmniError
 from omni_cli.repositories import AuditEntry
 from omni_cli.services.describe import audit_document
 
@@ -30,6 +32,10 @@ def audit(
             broken = omni_app.audit.first_broken()
         else:
             entries = omni_app.audit.entries(limit=limit, target=target)
+            if target is not None and not entries:
+                with suppress(OmniError):  # entries name models by id, people by alias
+                    model_id = omni_app.names.model(target)
+                    entries = omni_app.audit.entries(limit=limit, target=model_id)
         zone = omni_app.zone
     if verify:
         if as_json:

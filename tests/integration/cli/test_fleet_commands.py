@@ -171,6 +171,12 @@ def test_a_name_of_the_catalogue_is_free_until_its_provider_is_there(fleet: Omni
     assert fleet("models", "show", "gpt-4", "--json").data["id"] == "mine/big"
 
 
+def test_a_vision_badge_means_that_images_go_in(fleet: Omni) -> None:
+    row = fleet("models", "edit", "tiny", "--badge", "vision,streaming", "--json").data
+    assert (row["type"], row["input_types"]) == ("multimodal", ["text", "image"])
+    assert row["badges"] == ["streaming", "vision"]
+
+
 def test_status_commands(fleet: Omni) -> None:
     for command, status in (
         ("disable", "disabled"),
@@ -458,6 +464,9 @@ def test_every_change_is_audited_and_makes_a_revision(fleet: Omni) -> None:
     assert (entry["action"], entry["target"], entry["before"]) == ("role.assign", "heartbeat", None)
     assert entry["after"]["models"] == [{"model": "mine/small", "priority": 1}]
     assert fleet("history", "99").code == 1
+    by_alias = fleet("audit", "tiny", "--json").data
+    assert by_alias
+    assert {entry["target"] for entry in by_alias} == {"mine/small"}
 
 
 def test_a_changed_audit_entry_is_found(fleet: Omni, home: Path) -> None:
