@@ -14,6 +14,7 @@ from omni_cli.ports import Clock
 
 if TYPE_CHECKING:
     from omni_cli.domain.prices import Price
+    from omni_cli.domain.quality import QualityTable
     from omni_cli.ports import Transport
     from omni_cli.providers.presets import Preset
     from omni_cli.services.alerts import Alert, Alerter
@@ -21,18 +22,25 @@ if TYPE_CHECKING:
     from omni_cli.services.budget_admin import BudgetAdmin
     from omni_cli.services.chat import ChatService
     from omni_cli.services.connection_test import ConnectionTester
+    from omni_cli.services.costs import CostService
     from omni_cli.services.deploy import DeployService
+    from omni_cli.services.discovery import DiscoveryService
+    from omni_cli.services.export import ExportService
     from omni_cli.services.fleet import FleetService
     from omni_cli.services.health import HealthRecorder
     from omni_cli.services.health_report import HealthReporter
     from omni_cli.services.importing import Importing
     from omni_cli.services.listing import Lister
+    from omni_cli.services.maintenance import MaintenanceService, ReportZone
+    from omni_cli.services.metrics import MetricsService
     from omni_cli.services.names import Names
     from omni_cli.services.probes import Prober
     from omni_cli.services.recovery import Recovery
     from omni_cli.services.reprice import Repricing
     from omni_cli.services.routing import RoutingService
+    from omni_cli.services.savings import SavingsService
     from omni_cli.services.setup import Found, Proposal
+    from omni_cli.services.usage import UsageService
     from omni_cli.store.adjustments import AdjustmentStore
     from omni_cli.store.assignments import AssignmentStore
     from omni_cli.store.audit import AuditStore
@@ -40,12 +48,15 @@ if TYPE_CHECKING:
     from omni_cli.store.budgets import BudgetStore
     from omni_cli.store.connection import Store
     from omni_cli.store.conversations import ConversationStore
+    from omni_cli.store.discoveries import DiscoveryStore
     from omni_cli.store.health_windows import HealthWindowStore
     from omni_cli.store.imports import ImportStore
     from omni_cli.store.learning import LearningStore
     from omni_cli.store.ledger import LedgerStore
     from omni_cli.store.models import ModelStore
     from omni_cli.store.providers import ProviderStore
+    from omni_cli.store.rebuild import RollupRebuild
+    from omni_cli.store.reports import ReportStore
     from omni_cli.store.rollups import RollupStore
 
 _CATALOGUE_KEY = "catalogue"
@@ -174,6 +185,18 @@ class App:
         return RollupStore(self.store)
 
     @cached_property
+    def reports(self) -> "ReportStore":
+        from omni_cli.store.reports import ReportStore
+
+        return ReportStore(self.store)
+
+    @cached_property
+    def rebuild(self) -> "RollupRebuild":
+        from omni_cli.store.rebuild import RollupRebuild
+
+        return RollupRebuild(self.store, self.rollups)
+
+    @cached_property
     def budgets(self) -> "BudgetStore":
         from omni_cli.store.budgets import BudgetStore
 
@@ -214,6 +237,99 @@ class App:
         from omni_cli.store.breakers import BreakerStore
 
         return BreakerStore(self.store)
+
+    # --- reports -----------------------------------------------------------------------------
+
+    @cached_property
+    def report_zone(self) -> "ReportZone":
+        from omni_cli.services.maintenance import ReportZone
+
+        told = -1
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            tenths = 10 * done // total if total else told
+            if tenths > told:
+                told = tenths
+                self.note(f"days are now {self.zone}'s: counted {done:,} of {total:,} requests")
+
+        return ReportZone(
+            rollups=self.rollups, rebuild=lambda: self.rebuild, zone=self.zone, progress=progress
+        )
+
+    @cached_property
+    def usage(self) -> "UsageService":
+        from omni_cli.services.usage import UsageService
+
+        return UsageService(
+            reports=self.reports,
+            zone=self.report_zone,
+            clock=self.clock,
+            week_start=settings.WEEKDAYS.index(self.config.general.week_start),
+            month_day=self.config.general.month_day,
+        )
+
+    @cached_property
+    def costs(self) -> "CostService":
+        from omni_cli.services.costs import CostService
+
+        return CostService(
+            reports=self.reports,
+            budgets=self.budgets,
+            zone=self.report_zone,
+            clock=self.clock,
+            week_start=settings.WEEKDAYS.index(self.config.general.week_start),
+            month_day=self.config.general.month_day,
+        )
+
+    @cached_property
+    def savings(self) -> "SavingsService":
+        from omni_cli.services.savings import SavingsService
+
+        return SavingsService(reports=self.reports, usage=self.usage, quality=self._quality_table)
+
+    def _quality_table(self) -> "QualityTable":
+        from omni_cli.catalog.priors import load_priors
+        from omni_cli.services.quality import TableQuality
+
+        priors = load_priors()
+        return TableQuality.load(self.learning, priors.lookup, priors.type_means).table
+
+    @cached_property
+    def exporting(self) -> "ExportService":
+        from omni_cli.services.export import ExportService
+        from omni_cli.store.ledger_export import LedgerExport
+
+        return ExportService(
+            ledger=LedgerExport(self.store),
+            reports=self.reports,
+            report_zone=self.report_zone,
+            zone=self.zone,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def metrics(self) -> "MetricsService":
+        from omni_cli.services.metrics import MetricsService
+
+        return MetricsService(
+            reports=self.reports, budgets=self.budgets, zone=self.report_zone, clock=self.clock
+        )
+
+    @cached_property
+    def maintenance(self) -> "MaintenanceService":
+        from omni_cli.services.maintenance import MaintenanceService
+        from omni_cli.store.maintenance import MaintenanceStore
+
+        return MaintenanceService(
+            files=MaintenanceStore(self.store, self.rebuild),
+            rebuild=self.rebuild,
+            audit=self.audit,
+            recover=self.recovery.run,
+            zone=self.zone,
+            clock=self.clock,
+            who=self.who,
+        )
 
     # --- services ----------------------------------------------------------------------------
 
@@ -425,6 +541,8 @@ class App:
         priors = load_priors()
         prices = PriceBook(self.models, now_ms=self.now_ms())
         slugs = [provider.slug for provider in self.providers.all()]
+        models = self.models.all()
+        prices.load(model.id for model in models)
 
         def price(model_id: str) -> "Price | None":
             row = prices.current(model_id)
@@ -432,7 +550,7 @@ class App:
 
         return propose(
             found,
-            self.models.all(),
+            models,
             retired=frozenset(m.info.id for m in load_catalog().models if m.deprecated),
             price=price,
             prior=priors.lookup,
@@ -582,6 +700,26 @@ class App:
             windows=self.windows,
             lister=self.lister,
             has_key=self.has_key,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def discoveries(self) -> "DiscoveryStore":
+        from omni_cli.store.discoveries import DiscoveryStore
+
+        return DiscoveryStore(self.store)
+
+    @cached_property
+    def discovery(self) -> "DiscoveryService":
+        """What providers serve now, and what changed."""
+        from omni_cli.services.discovery import DiscoveryService
+
+        return DiscoveryService(
+            providers=self.providers,
+            models=self.models,
+            fleet=self.fleet,
+            history=self.discoveries,
+            lister=self.lister,
             clock=self.clock,
         )
 

@@ -307,7 +307,7 @@ def add_listed(
             if {"input", "output"} <= remote.prices.keys():
                 models.set_price(
                     model.id,
-                    _listed_price(provider, remote),
+                    listed_price(provider, remote),
                     origin="provider",
                     now_ms=fleet.now_ms(),
                 )
@@ -331,7 +331,7 @@ def _from_listing(slug: str, remote: RemoteModel) -> ModelInfo:
     )
 
 
-def _listed_price(provider: Provider, remote: RemoteModel) -> Price:
+def listed_price(provider: Provider, remote: RemoteModel) -> Price:
     rates = {
         kind: Rate(Decimal(text))
         for kind, text in remote.prices.items()

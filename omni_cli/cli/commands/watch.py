@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +14,13 @@ from omni_cli.cli.render import Style, emit_json, moment, note, out, paint
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.services.alerts import Alert, document
-from omni_cli.services.health_report import FleetHealth, health_document
+from omni_cli.services.health_report import CHECK_S, FleetHealth, health_document
 from omni_cli.services.watch import Chore, Watch
 
 app = typer.Typer(rich_markup_mode=None)
+
+#: Least time between two tries of a discovery, seconds.
+_AGAIN_S = 600.0
 
 _STYLES: dict[str, Style | None] = {
     "ok": "green",
@@ -31,6 +35,9 @@ def watch(
     interval: Annotated[
         float, typer.Option(min=1.0, help="Seconds between two checks of all providers.")
     ] = 30.0,
+    discover_every: Annotated[
+        float, typer.Option(min=0.0, help="Hours between two looks for new models; 0: never.")
+    ] = 24.0,
     once: Annotated[bool, typer.Option("--once", help="One round, then end.")] = False,
     probe: Annotated[
         list[str] | None, typer.Option(help="A model to call for real now and then; billed.")
@@ -52,7 +59,7 @@ def watch(
         raise UsageError("--install and --uninstall exclude each other")
     with omni(quiet=as_json) as omni_app:
         if install or uninstall:
-            options = ["--interval", f"{interval:g}"]
+            options = ["--interval", f"{interval:g}", "--discover-every", f"{discover_every:g}"]
             for name in probe or ():
                 options += ["--probe", name]
             if probe:
@@ -61,6 +68,8 @@ def watch(
             return
         cap = money(probe_cap, "--probe-cap")
         chores = _chores(omni_app, probe or [], probe_every, 0 if cap is None else usd_to_nusd(cap))
+        if discover_every:
+            chores += (_discovery(omni_app, discover_every * 3600),)
         _watch(omni_app, interval, chores, once=once, as_json=as_json)
 
 
@@ -118,6 +127,22 @@ def _chores(omni_app: App, probes: list[str], every_s: float, cap_nusd: int) -> 
 
         chores.append(probe_chore(omni_app.prober(cap_nusd), probes, every_s))
     return tuple(chores)
+
+
+def _discovery(omni_app: App, every_s: float) -> Chore:
+    tried_at = time.monotonic() - _AGAIN_S
+
+    def due_s() -> float:
+        # Where nobody answers nothing is recorded as looked at: do not ask all the time.
+        waited = tried_at + _AGAIN_S - time.monotonic()
+        return max(waited, omni_app.discovery.due_s(every_s))
+
+    def run() -> list[Alert]:
+        nonlocal tried_at
+        tried_at = time.monotonic()
+        return omni_app.discovery.alerts(omni_app.discovery.discover(limit_s=CHECK_S))
+
+    return Chore("discovery", due_s, run)
 
 
 def _service(omni_app: App, options: list[str], *, remove: bool) -> None:
