@@ -565,3 +565,24 @@ def test_lists_import_nothing_heavy(fleet: Omni, home: Path) -> None:
             timeout=60,
         )
         assert done.stderr.endswith("loaded:"), (args, done.stderr)
+
+
+# --- the reference --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "group", ["providers", "keys", "models", "roles", "rules", "chains", "config"]
+)
+def test_the_reference_names_every_command(group: str) -> None:
+    import typer
+
+    from omni_cli.cli.app import Root
+
+    text = (REPO / "docs" / "cli.md").read_text("utf-8")
+    section = text.split(f"### `omni {group}`")[1].split("\n### ")[0]
+    command = Root(name="omni", commands={}).get_command(None, group)
+    with typer.Context(command) as context:
+        names = command.list_commands(context)
+    assert names
+    for name in names:
+        assert f"`{name}" in section or f"omni {group} {name}" in section, name
