@@ -31,6 +31,11 @@ class PriceBook:
         for model_id in missing:
             self._rows[model_id] = in_force(rows.get(model_id, ()), self._day)
 
+    def load_all(self) -> None:
+        """Read every model's prices in one go."""
+        for model_id, rows in self._models.prices().items():
+            self._rows[model_id] = in_force(rows, self._day)
+
     def current(self, model_id: str) -> StoredPrice | None:
         """The price row that a call made now is charged by; None when there is none."""
         if model_id not in self._rows:

@@ -1,0 +1,257 @@
+"""``omni calc``: what a text or N requests would cost on each model."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, complete_catalogue, omni
+from omni_cli.cli.render import Align, emit_json, note, number, out, paint, table
+from omni_cli.domain.errors import UnknownPrice, UsageError
+from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.pricing import Price, format_usd, usd_string
+from omni_cli.domain.tokens import estimate_tokens
+from omni_cli.services.calculator import (
+    MEDIAN_ERROR_PERCENT,
+    MOST_ERROR_PERCENT,
+    Line,
+    Workload,
+    calculate,
+    custom_price,
+)
+from omni_cli.services.prices import PriceBook, utc_day
+from omni_cli.tokenizer import ENCODING, exact_counter, is_exact_for
+
+app = typer.Typer(rich_markup_mode=None)
+
+_SHOWN = 25
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """``method``: ``given``, ``estimate`` or the encoding's name."""
+
+    tokens: int
+    method: str
+
+
+@app.command()
+def calc(
+    text: Annotated[list[str] | None, typer.Argument(help="The text; - reads stdin.")] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option("-f", "--file", help="Count this file; repeatable.")
+    ] = None,
+    input_tokens: Annotated[
+        int | None, typer.Option("--in", min=0, help="Input tokens of a request.")
+    ] = None,
+    output_tokens: Annotated[
+        int, typer.Option("--out", min=0, help="Output tokens of a request.")
+    ] = 0,
+    cached_tokens: Annotated[
+        int, typer.Option("--cached", min=0, help="Input tokens that a cache would serve.")
+    ] = 0,
+    requests: Annotated[int, typer.Option("--requests", min=1, help="How many requests.")] = 1,
+    per_month: Annotated[
+        int | None, typer.Option("--per-month", min=0, help="Requests a month, to project.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m", "--model", autocompletion=complete_catalogue, help="Only these; repeatable."
+        ),
+    ] = None,
+    provider: Annotated[
+        list[str] | None, typer.Option("--provider", help="Only models of these; repeatable.")
+    ] = None,
+    custom: Annotated[
+        list[str] | None,
+        typer.Option("--custom", help="Your own price: in=1.2,out=4.8[,cached=0.1]; repeatable."),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", min=0, help="Lines to show; 0 shows all.")
+    ] = _SHOWN,
+    as_json: JsonFlag = False,
+) -> None:
+    """What a text or N requests would cost on each priced model. Sends nothing."""
+    prices = [custom_price(words) for words in custom or ()]
+    counted = _count(text or [], file or [], input_tokens)
+    workload = Workload(
+        counted.tokens,
+        output_tokens,
+        cached_tokens,
+        requests,
+        per_month,
+        counted=counted.method != "given",
+    )
+    with omni() as omni_app:
+        models = _models(omni_app, model or [], provider or [])
+    own = [
+        (ModelInfo(name, "custom", name, name), price)
+        for price, name in zip(prices, _names(len(prices)), strict=True)
+    ]
+    lines = calculate(workload, [*own, *models])
+    if as_json:
+        emit_json(_document(workload, counted, lines))
+        return
+    shown = lines[:limit] if limit and not model else lines
+    missing = [line for line in lines if line.model.startswith("custom") and line not in shown]
+    _show(workload, counted, [*shown, *missing])
+    if len(lines) > len(shown) + len(missing):
+        note(f"and {len(lines) - len(shown) - len(missing):,} dearer ones; --limit 0 shows all")
+
+
+def _count(text: list[str], files: list[Path], given: int | None) -> _Counted:
+    piped = not text and not files and given is None and not sys.stdin.isatty()
+    if given is not None:
+        if text or files:
+            raise UsageError("give a text or --in, not both")
+        return _Counted(given, "given")
+    parts = [sys.stdin.read()] if piped or text == ["-"] else [" ".join(text)] if text else []
+    for path in files:
+        try:
+            parts.append(path.read_text("utf-8", "replace"))
+        except OSError as exc:
+            raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+    whole = "\n".join(parts)
+    if not whole:
+        raise UsageError(
+            "nothing to count",
+            hint='omni calc "a text", omni calc -f FILE, or --in 1000 --out 500',
+        )
+    exact = exact_counter(os.environ, os.environ.__setitem__)
+    if exact is not None:
+        return _Counted(exact(whole), ENCODING)
+    return _Counted(estimate_tokens(whole), "estimate")
+
+
+def _models(omni_app: App, names: list[str], slugs: list[str]) -> list[tuple[ModelInfo, Price]]:
+    """Named models as they are, else all that are not retired, each with its price of today."""
+    now = omni_app.now_ms()
+    if names:
+        found = [omni_app.fleet.model(name) for name in names]
+    else:
+        today = utc_day(now)
+        found = [
+            model
+            for model in omni_app.models.all()
+            if model.retired_on is None or model.retired_on > today
+        ]
+    if slugs:
+        found = [model for model in found if model.provider in slugs]
+    book = PriceBook(omni_app.models, now_ms=now)
+    if names:
+        book.load(model.id for model in found)
+    else:
+        book.load_all()
+    priced = []
+    for model in found:
+        row = book.current(model.id)
+        if row is not None and row.price.state == "priced":
+            priced.append((model, row.price))
+        elif names:
+            _refuse(model, "unknown" if row is None else row.price.state)
+    return priced
+
+
+def _refuse(model: ModelInfo, state: str) -> None:
+    if state == "free":
+        note(f"{model.id} is free")
+        return
+    raise UnknownPrice(
+        f"the price of {model.id} is unknown",
+        hint=f"omni models price {model.id} --price-in USD --price-out USD sets it, "
+        "or --custom in=USD,out=USD",
+    )
+
+
+def _names(count: int) -> list[str]:
+    return ["custom"] if count == 1 else [f"custom {i + 1}" for i in range(count)]
+
+
+def _show(workload: Workload, counted: _Counted, lines: list[Line]) -> None:
+    cached = f" ({workload.cached_tokens:,} cached)" if workload.cached_tokens else ""
+    out(f"{counted.tokens:,} tokens in{cached}, {workload.output_tokens:,} out")
+    if counted.method == "estimate":
+        note(
+            paint(
+                f"input tokens are estimated: on recorded answers half of the estimates were "
+                f"within {MEDIAN_ERROR_PERCENT}% and all within {MOST_ERROR_PERCENT}%",
+                "dim",
+                sys.stderr,
+            )
+        )
+    elif counted.method == ENCODING:
+        note(
+            paint(
+                f"counted with {ENCODING}: exact for OpenAI's models since GPT-4o; other "
+                "vendors' tokenizers give other counts",
+                "dim",
+                sys.stderr,
+            )
+        )
+    if not workload.output_tokens:
+        note(paint("input only: --out N adds an answer of N tokens", "dim", sys.stderr))
+    heads = ["model", "a request"]
+    if workload.cached_tokens:
+        heads.append("without cache")
+    if workload.requests > 1:
+        heads.append(f"{number(workload.requests)} requests")
+    if workload.per_month is not None:
+        heads.append("a month")
+    rows = []
+    for line in lines:
+        row = [line.model, format_usd(line.request_nusd)]
+        if workload.cached_tokens:
+            row.append(format_usd(line.uncached_nusd))
+        if workload.requests > 1:
+            row.append(format_usd(line.total_nusd))
+        if workload.per_month is not None:
+            row.append(format_usd(line.month_nusd))
+        rows.append((*row, _remark(workload, line)))
+    sides: list[Align] = ["right"] * len(heads)
+    sides[0] = "left"
+    table(
+        [*heads, ""],
+        rows,
+        align=sides,
+        styles=[None if line.fits else "dim" for line in lines],
+    )
+
+
+def _remark(workload: Workload, line: Line) -> str:
+    if not line.fits:
+        return "does not fit its context window"
+    if workload.cached_tokens and not line.own_cached_rate:
+        return "no rate for cached input"
+    return ""
+
+
+def _document(workload: Workload, counted: _Counted, lines: list[Line]) -> dict[str, Any]:
+    return {
+        "input_tokens": counted.tokens,
+        "output_tokens": workload.output_tokens,
+        "cached_tokens": workload.cached_tokens,
+        "requests": workload.requests,
+        "per_month": workload.per_month,
+        "counted_by": counted.method,
+        "margin_percent": MOST_ERROR_PERCENT if counted.method == "estimate" else None,
+        "models": [
+            {
+                "model": line.model,
+                "name": line.name,
+                "input_tokens": line.input_tokens,
+                "exact_tokens": counted.method == "given"
+                or (counted.method == ENCODING and is_exact_for(line.model)),
+                "request_usd": usd_string(line.request_nusd),
+                "request_without_cache_usd": usd_string(line.uncached_nusd),
+                "total_usd": usd_string(line.total_nusd),
+                "month_usd": None if line.month_nusd is None else usd_string(line.month_nusd),
+                "fits_context": line.fits,
+            }
+            for line in lines
+        ],
+    }
