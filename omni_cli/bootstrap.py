@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from omni_cli.services.alerts import Alert, Alerter
     from omni_cli.services.browse import Browser
     from omni_cli.services.budget_admin import BudgetAdmin
+    from omni_cli.services.advice import AdviceService
     from omni_cli.services.chat import ChatService
     from omni_cli.services.connection_test import ConnectionTester
     from omni_cli.services.costs import CostService
@@ -280,6 +281,24 @@ class App:
             clock=self.clock,
             week_start=settings.WEEKDAYS.index(self.config.general.week_start),
             month_day=self.config.general.month_day,
+        )
+
+    @cached_property
+    def advice(self) -> "AdviceService":
+        from omni_cli.services.advice import AdviceService
+        from omni_cli.store.advice import AdviceStore
+
+        return AdviceService(
+            advice=AdviceStore(self.store),
+            reports=self.reports,
+            providers=self.providers,
+            models=self.models,
+            assignments=self.assignments,
+            fleet=self.fleet,
+            table=self._quality_table,
+            budgets=lambda: self.costs.overview().budgets,
+            zone=self.rollups.zone,
+            clock=self.clock,
         )
 
     @cached_property

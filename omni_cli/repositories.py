@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from omni_cli.domain.models import Chain, ModelInfo, Provider, ProviderStatus, Role, Rule
     from omni_cli.domain.prices import Price, PriceState
+    from omni_cli.domain.recommend import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,31 @@ class Baseline:
     premium_nusd: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """The store's file. ``rows`` by table; times of requests in ms UTC, None without any."""
+
+    path: str
+    schema: int
+    size_bytes: int
+    free_bytes: int
+    wal_bytes: int
+    rows: Mapping[str, int]
+    oldest_ms: int | None
+    newest_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFacts:
+    """A file that holds a whole store."""
+
+    path: str
+    schema: int
+    size_bytes: int
+    requests: int
+    newest_ms: int | None
+
+
 class Reports(Protocol):
     """Sums over days (yyyymmdd, both included); see store/reports.py."""
 
@@ -156,6 +182,28 @@ class Reports(Protocol):
     ) -> dict[tuple[str, ...], dict[int, int]]: ...
     def baselines(self, first: int, last: int) -> list[Baseline]: ...
     def lines(self, first: int, last: int) -> Iterator[UsageLine]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAdvice:
+    """A recommendation and what became of it: pending, applied, dismissed or undone.
+
+    ``undo`` are JSON values that say how to take it back. Times in ms UTC.
+    """
+
+    id: int
+    status: str
+    finding: Finding
+    seen_at_ms: int
+    decided_at_ms: int | None
+    undo: Any
+
+
+class Advice(Protocol):
+    def refresh(self, findings: list[Finding], *, now_ms: int) -> None: ...
+    def all(self) -> list[StoredAdvice]: ...
+    def get(self, advice_id: int) -> StoredAdvice | None: ...
+    def decide(self, advice_id: int, status: str, *, now_ms: int, undo: object = None) -> None: ...
 
 
 class Providers(Protocol):

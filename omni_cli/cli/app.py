@@ -30,9 +30,13 @@ class Root(LazyGroup):
         "rate": _entry("rate", "Say how good an answer was; routing learns from it.", "Use"),
         "logs": _entry("logs", "List requests in the ledger.", "Use"),
         "budgets": _entry("budgets", "Limits that no call passes, and alerts before.", "Money"),
+        "usage": _entry("usage", "Calls, tokens and cost, by anything.", "Money"),
+        "costs": _entry("costs", "Trend, projection, budgets, shares.", "Money"),
+        "savings": _entry("savings", "What routing saved, signed, and how sure.", "Money"),
         "calc": _entry("calc", "What a text or N requests would cost on each model.", "Money"),
         "import": _entry("import_", "Bring in usage that other tools recorded.", "Money"),
         "reconcile": _entry("reconcile", "Compare an invoice with the ledger.", "Money"),
+        "export": _entry("export", "Ledger, usage and metrics for other tools.", "Money"),
         "reprice": _entry("reprice", "Correct what past calls cost; shown first.", "Money"),
         "health": _entry("health", "How every provider and model is doing.", "Know"),
         "discover": _entry("discover", "What providers serve now; add what is new.", "Know"),
@@ -47,10 +51,15 @@ class Root(LazyGroup):
         "diff": Entry(f"{_COMMANDS}deploy:diff_app", "What changed between two fleets.", "Fleet"),
         "apply": Entry(f"{_COMMANDS}deploy:apply_app", "Make the fleet equal to a file.", "Fleet"),
         "rollback": Entry(f"{_COMMANDS}deploy:rollback_app", "Bring a revision back.", "Fleet"),
+        "recommend": _entry("recommend", "What to change, what it saves, how sure.", "Know"),
+        "db": _entry("db", "The store: back up, restore, check, shrink.", "Fleet"),
         "config": _entry("config", "Settings of this user and project.", "Fleet"),
         "history": _entry("history", "Every change of the fleet, as numbered revisions.", "Fleet"),
         "audit": _entry("audit", "Who changed what, when, from what to what.", "Fleet"),
         "completion": _entry("completion", "Shell completion for bash, zsh, fish.", "Fleet"),
+        "serve": _entry(
+            "serve", "The gateway: one base URL for OpenAI, Anthropic, Ollama clients.", "Serve"
+        ),
         "__complete": Entry(f"{_COMMANDS}completion:words_app", "", "", hidden=True),
     }
 

@@ -289,6 +289,13 @@ class FleetService:
                 self.set_status(model.id, "active")
         return fresh
 
+    def put_role(self, role: Role) -> None:
+        """Replace a role's models and description as a whole."""
+        check_slug("role", role.name)
+        old = self._assignments.role(role.name)
+        with self.change("role.assign", role.name, _plain(old), _plain(role)):
+            self._assignments.put_role(role)
+
     def unassign_role(self, role_name: str, model_name: str) -> Role:
         role = self.role(role_name)
         model_id = self._names.model(model_name)

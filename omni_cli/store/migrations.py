@@ -449,7 +449,13 @@ def _step_4(db: "Database") -> None:
         )
 
 
-STEPS = (_step_1, _step_2, _step_3, _step_4)
+def _step_5(db: "Database") -> None:
+    from omni_cli.store.advice import SCHEMA
+
+    _run_script(db, SCHEMA)
+
+
+STEPS = (_step_1, _step_2, _step_3, _step_4, _step_5)
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)
 

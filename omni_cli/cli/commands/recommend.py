@@ -1,0 +1,175 @@
+"""``omni recommend``: advice from the ledger's evidence, and what became of it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.render import emit_json, iso, note, out, paint
+from omni_cli.domain.pricing import format_usd, usd_string
+from omni_cli.domain.recommend import Finding
+from omni_cli.repositories import StoredAdvice
+from omni_cli.services.advice import Verified
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def recommend(
+    ctx: typer.Context,
+    every: Annotated[bool, typer.Option("--all", help="Decided ones too.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """What to change, what it would save, and how sure that is."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with omni() as omni_app:
+        found = [
+            a for a in omni_app.advice.refresh() if every or a.status in ("pending", "applied")
+        ]
+        verified = {a.id: omni_app.advice.verify(a) for a in found}
+    if as_json:
+        emit_json([_document(a, verified[a.id]) for a in found])
+        return
+    if not found:
+        note("nothing to recommend: the ledger shows no better choice, or too little so far")
+        return
+    for advice in found:
+        _show(advice, verified[advice.id])
+    monthly = sum(a.finding.saving_monthly_nusd or 0 for a in found if a.status == "pending")
+    if monthly:
+        out(f"potential savings: {paint(format_usd(monthly), 'green')} a month")
+
+
+@app.command()
+def show(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) -> None:
+    """One recommendation."""
+    with omni() as omni_app:
+        advice = omni_app.advice.get(number)
+        verified = omni_app.advice.verify(advice)
+    if as_json:
+        emit_json(_document(advice, verified))
+    else:
+        _show(advice, verified)
+
+
+@app.command()
+def apply(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) -> None:
+    """Do what a recommendation says; a new revision."""
+    with omni() as omni_app:
+        _done(omni_app, omni_app.advice.apply(number), as_json=as_json)
+
+
+@app.command()
+def dismiss(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) -> None:
+    """Do not show it again."""
+    with omni() as omni_app:
+        _done(omni_app, omni_app.advice.dismiss(number), as_json=as_json)
+
+
+@app.command()
+def undo(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) -> None:
+    """Take an applied recommendation back, or a dismissed one up again."""
+    with omni() as omni_app:
+        _done(omni_app, omni_app.advice.undo(number), as_json=as_json)
+
+
+def _done(omni_app: App, advice: StoredAdvice, *, as_json: bool) -> None:
+    if as_json:
+        emit_json(_document(advice, omni_app.advice.verify(advice)))
+        return
+    note(f"{advice.finding.title}: {advice.status}")
+    if advice.status == "applied":
+        note(f"omni recommend undo {advice.id} takes it back")
+
+
+def _document(advice: StoredAdvice, verified: Verified | None) -> dict[str, Any]:
+    finding = advice.finding
+
+    def usd(nusd: int | None) -> str | None:
+        return None if nusd is None else usd_string(nusd)
+
+    return {
+        "id": advice.id,
+        "type": finding.type,
+        "priority": finding.priority,
+        "title": finding.title,
+        "current": {
+            "model": finding.current or None,
+            "calls_per_day": round(finding.calls_per_day, 1),
+            "daily_cost_usd": usd(finding.daily_nusd),
+        },
+        "recommended": {
+            "model": finding.recommended or None,
+            "calls_per_day": round(finding.calls_per_day, 1),
+            "daily_cost_usd": usd(finding.recommended_daily_nusd),
+        },
+        "savings": {
+            "daily_usd": usd(finding.saving_daily_nusd),
+            "monthly_usd": usd(finding.saving_monthly_nusd),
+            "yearly_usd": usd(finding.saving_yearly_nusd),
+        },
+        "impact": finding.impact,
+        "reasoning": finding.reasoning,
+        "implementation": _implementation(finding, advice.id),
+        "effort": finding.effort,
+        "confidence": round(finding.confidence, 3),
+        "sample_size": finding.sample,
+        "days": finding.days,
+        "status": advice.status,
+        "decided_at": iso(advice.decided_at_ms),
+        "undo": f"omni recommend undo {advice.id}" if advice.status == "applied" else None,
+        "verified": None
+        if verified is None
+        else {
+            "calls": verified.calls,
+            "before_per_call_usd": usd(verified.before_per_call_nusd),
+            "after_per_call_usd": usd(verified.after_per_call_nusd),
+            "saved_usd": usd(verified.saved_nusd),
+        },
+    }
+
+
+def _implementation(finding: Finding, number: int) -> str:
+    if finding.action.kind == "none":
+        return finding.action.command
+    return f"omni recommend apply {number}"
+
+
+def _show(advice: StoredAdvice, verified: Verified | None) -> None:
+    finding = advice.finding
+    monthly = finding.saving_monthly_nusd
+    head = f"{advice.id:>3}  {finding.title}"
+    if monthly:
+        head += f" → save {format_usd(monthly)}/month"
+    mark = {"high": "▲", "medium": "●", "low": "○"}[finding.priority]
+    shown = paint(head, "bold") if advice.status == "pending" else paint(head, "dim")
+    out(f"{mark} {shown}  [{finding.priority}]")
+    out(f"       {finding.reasoning}")
+    if finding.daily_nusd is not None:
+        out(
+            f"       {format_usd(finding.daily_nusd)}/day → "
+            f"{format_usd(finding.recommended_daily_nusd)}/day; impact {finding.impact}, "
+            f"confidence {finding.confidence:.0%}, {finding.sample:,} calls"
+        )
+    if advice.status == "applied":
+        out(f"       {_verified(verified)}")
+        out(f"       omni recommend undo {advice.id}")
+    elif advice.status == "pending":
+        out(f"       {_implementation(finding, advice.id)}")
+    else:
+        out(f"       {advice.status}")
+    out()
+
+
+def _verified(verified: Verified | None) -> str:
+    if verified is None:
+        return "applied; what it saves shows after a whole day of calls"
+    word = "saved" if verified.saved_nusd >= 0 else "cost more by"
+    text = (
+        f"applied; {word} {format_usd(abs(verified.saved_nusd))} over {verified.calls:,} calls "
+        f"({format_usd(verified.before_per_call_nusd)} → "
+        f"{format_usd(verified.after_per_call_nusd)} per call)"
+    )
+    return text if verified.saved_nusd >= 0 else f"{text}: consider taking it back"

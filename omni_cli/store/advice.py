@@ -1,0 +1,70 @@
+"""Recommendations and what became of them."""
+
+import json
+from sqlite3 import Row
+
+from omni_cli.domain.recommend import Finding, finding_from_json, finding_to_json
+from omni_cli.repositories import StoredAdvice
+from omni_cli.store.connection import Store
+
+SCHEMA = """
+CREATE TABLE advice (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    status TEXT NOT NULL DEFAULT 'pending'
+        CHECK (status IN ('pending', 'applied', 'dismissed', 'undone')),
+    finding TEXT NOT NULL,
+    seen_at INTEGER NOT NULL,
+    decided_at INTEGER,
+    undo TEXT
+) STRICT
+"""
+
+
+class AdviceStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def refresh(self, findings: list[Finding], *, now_ms: int) -> None:
+        """Keep today's findings; pending ones that no longer hold go. What the user decided
+        about a finding stays decided."""
+        with self._store.transaction() as db:
+            keys = [finding.key for finding in findings]
+            marks = ",".join("?" * len(keys))
+            db.execute(
+                f"DELETE FROM advice WHERE status = 'pending' AND key NOT IN ({marks})",  # noqa: S608
+                keys,
+            )
+            db.executemany(
+                "INSERT INTO advice (key, finding, seen_at) VALUES (?, ?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET finding = excluded.finding,"
+                " seen_at = excluded.seen_at WHERE status = 'pending'",
+                [(f.key, json.dumps(finding_to_json(f), sort_keys=True), now_ms) for f in findings],
+            )
+
+    def all(self) -> list[StoredAdvice]:
+        rows = self._store.db.execute("SELECT * FROM advice ORDER BY id")
+        return [_advice(row) for row in rows]
+
+    def get(self, advice_id: int) -> StoredAdvice | None:
+        row = self._store.db.execute("SELECT * FROM advice WHERE id = ?", (advice_id,)).fetchone()
+        return None if row is None else _advice(row)
+
+    def decide(self, advice_id: int, status: str, *, now_ms: int, undo: object = None) -> None:
+        with self._store.transaction() as db:
+            db.execute(
+                "UPDATE advice SET status = ?, decided_at = ?, undo = coalesce(?, undo)"
+                " WHERE id = ?",
+                (status, now_ms, None if undo is None else json.dumps(undo), advice_id),
+            )
+
+
+def _advice(row: Row) -> StoredAdvice:
+    return StoredAdvice(
+        id=row["id"],
+        status=row["status"],
+        finding=finding_from_json(json.loads(row["finding"])),
+        seen_at_ms=row["seen_at"],
+        decided_at_ms=row["decided_at"],
+        undo=None if row["undo"] is None else json.loads(row["undo"]),
+    )
