@@ -68,7 +68,7 @@ class Totals:
     @property
     def attempt_success(self) -> float | None:
         """Share of tries that went well, 0..1: what says how reliable a model is."""
-        return 1 - self.failed_attempts / self.attempts if self.attempts else None
+        return (self.attempts - self.failed_attempts) / self.attempts if self.attempts else None
 
     @property
     def mean_latency_ms(self) -> float | None:

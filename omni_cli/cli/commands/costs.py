@@ -1,0 +1,170 @@
+"""``omni costs``: the trend, this month's end, budgets, and where the money goes."""
+
+import shutil
+import sys
+from datetime import date
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.cli.commands.usage import totals_document
+from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.render import bar, colour_on, emit_json, note, out, paint, table
+from omni_cli.domain.analytics import Projection, Share, Totals, change
+from omni_cli.domain.money import format_usd, nusd_to_usd, usd_string
+from omni_cli.services.costs import BudgetLine, CostOverview
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def costs(
+    chart: Annotated[bool, typer.Option(help="Show the trend of 30 days.")] = True,
+    as_json: JsonFlag = False,
+) -> None:
+    """Trend, today, week, month and its projection, budgets, and shares."""
+    with omni() as omni_app:
+        overview = omni_app.costs.overview()
+    if as_json:
+        emit_json(costs_document(overview))
+    else:
+        _print(overview, chart=chart)
+
+
+def costs_document(overview: CostOverview) -> dict[str, Any]:
+    """The overview as JSON values: money as decimal text, null where unknown."""
+    return {
+        "zone": overview.zone,
+        "today": totals_document(overview.today),
+        "yesterday": totals_document(overview.yesterday),
+        "week": totals_document(overview.week),
+        "month": {"days": overview.month_label, **totals_document(overview.month)},
+        "projected_month": _projection_document(overview.projection),
+        "trend": [
+            {"date": day.isoformat(), "cost_usd": usd_string(cost)} for day, cost in overview.trend
+        ],
+        "budgets": [_budget_document(line) for line in overview.budgets],
+        "by_model": [_share_document("model", item) for item in overview.by_model],
+        "by_task": [_share_document("task_type", item) for item in overview.by_task],
+    }
+
+
+def _projection_document(projection: Projection | None) -> dict[str, Any] | None:
+    if projection is None:
+        return None
+    low, high = projection.low_nusd, projection.high_nusd
+    return {
+        "usd": usd_string(projection.nusd),
+        "low_usd": None if low is None else usd_string(low),
+        "high_usd": None if high is None else usd_string(high),
+        "method": projection.method,
+    }
+
+
+def _budget_document(line: BudgetLine) -> dict[str, Any]:
+    status = line.status
+    return {
+        "id": status.budget.id,
+        "period": status.budget.period,
+        "limit_usd": usd_string(line.limit_nusd),
+        "spent_usd": usd_string(status.spent_nusd),
+        "reserved_usd": usd_string(status.reserved_nusd),
+        "left_usd": usd_string(status.left_nusd),
+        "used_percent": status.used_percent,
+        "under_percent": line.under_percent,
+        "projection": _projection_document(line.projection),
+        "projected_under_percent": line.projected_under_percent,
+    }
+
+
+def _share_document(what: str, item: Share) -> dict[str, Any]:
+    return {what: item.name, "cost_usd": usd_string(item.nusd), "share": item.share}
+
+
+def _print(overview: CostOverview, *, chart: bool) -> None:
+    if chart:
+        out(paint("Spending, last 30 days", "bold") + f"  {overview.zone}")
+        out(_trend(overview.trend))
+        out()
+    moved = change(overview.today.cost_nusd, overview.yesterday.cost_nusd)
+    against = "" if moved is None else f"  ({moved:+.0%} against all of yesterday)"
+    out(f"Today       {_money(overview.today)}{against}")
+    out(f"This week   {_money(overview.week)}")
+    out(f"This month  {_money(overview.month)}  {overview.month_label}")
+    projection = overview.projection
+    between = ""
+    if projection.low_nusd is not None and projection.high_nusd is not None:
+        low, high = format_usd(projection.low_nusd), format_usd(projection.high_nusd)
+        between = f"  (four times in five {low} to {high})"
+    out(f"Projected   {format_usd(projection.nusd)}{between}")
+    out(paint(f"            {projection.method}", "dim"))
+    for line in overview.budgets:
+        out(f"Budget      {_budget(line)}")
+    if not overview.budgets:
+        out("Budget      none; omni budgets set all USD --per month keeps one")
+    _print_shares("Cost by model, this month", overview.by_model)
+    _print_shares("Cost by task, this month", overview.by_task)
+    if overview.month.unknown_attempts:
+        note(
+            f"{overview.month.unknown_attempts:,} calls this month have no known price and are "
+            "in no amount; omni models price sets one"
+        )
+
+
+def _money(totals: Totals) -> str:
+    text = format_usd(totals.known_nusd)
+    if totals.estimated_nusd:
+        text += f", {format_usd(totals.estimated_nusd)} of it estimated"
+    return text
+
+
+def _budget(line: BudgetLine) -> str:
+    budget = line.status.budget
+    text = f"{format_usd(line.limit_nusd)}/{budget.period}"
+    text += f" | {_under(line.under_percent)}"
+    if line.projection is not None and line.projected_under_percent is not None:
+        word = f"projected {format_usd(line.projection.nusd)}: "
+        text += f" | {word}{_under(line.projected_under_percent)}"
+    over = min(line.under_percent or 0, line.projected_under_percent or 0) < 0
+    return paint(text, "red" if over else "green")
+
+
+def _under(percent: float | None) -> str:
+    if percent is None:
+        return "no money allowed"
+    return f"{abs(percent):.0f}% {'under' if percent >= 0 else 'over'} budget"
+
+
+def _print_shares(title: str, items: tuple[Share, ...]) -> None:
+    if not items:
+        return
+    out()
+    out(paint(title, "bold"))
+    table(
+        ("", "", "cost", "share"),
+        [
+            (
+                item.name,
+                bar(item.share or 0.0),
+                format_usd(item.nusd),
+                "-" if item.share is None else f"{item.share:.0%}",
+            )
+            for item in items
+        ],
+        align=("left", "left", "right", "right"),
+    )
+
+
+def _trend(trend: tuple[tuple[date, int], ...]) -> str:
+    from omni_cli.cli.charts import day_bars, days_chart
+
+    days, values = [day for day, _ in trend], [cost for _, cost in trend]
+    if not sys.stdout.isatty():
+        return "\n".join(day_bars(days, values, [format_usd(cost) for cost in values]))
+    return days_chart(
+        days,
+        [float(nusd_to_usd(cost)) for cost in values],
+        title="US dollars a day",
+        size=(min(shutil.get_terminal_size().columns, 100), 14),
+        colour=colour_on(sys.stdout),
+    )

@@ -1,0 +1,229 @@
+"""The ledger and usage as plain rows for files (C8). Money is exact decimal text in US dollars,
+times are ISO 8601 in UTC, None is unknown or absent."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from omni_cli.domain.analytics import Totals, day_key, key_date
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.money import usd_string
+from omni_cli.domain.periods import PeriodRule, Span, local_date, parse_span
+from omni_cli.ports import Clock
+from omni_cli.repositories import Reports
+
+_TOKENS = (
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+_COUNTS = ("calls", "ok", "attempts", "failed_attempts", "unknown_attempts", "estimated_attempts")
+LEDGER_COLUMNS = (
+    "id",
+    "created_at",
+    "settled_at",
+    "state",
+    "source",
+    "org",
+    "key",
+    "role",
+    "agent",
+    "task_type",
+    "complexity",
+    "difficulty",
+    "chain",
+    "provider",
+    "model",
+    "attempts",
+    *_TOKENS,
+    "price_state",
+    "cost_usd",
+    "known_cost_usd",
+    "estimated",
+    "premium_model",
+    "premium_cost_usd",
+    "savings_usd",
+    "latency_ms",
+    "ttft_ms",
+    "finish_reason",
+    "error_code",
+    "error_message",
+)
+USAGE_COLUMNS = (
+    "day",
+    "source",
+    "org",
+    "key",
+    "provider",
+    "model",
+    "role",
+    "agent",
+    "task_type",
+    *_COUNTS,
+    *_TOKENS,
+    "cost_usd",
+    "input_cost_usd",
+    "estimated_usd",
+    "failed_usd",
+    "premium_usd",
+    "compared_usd",
+    "latency_ms",
+    "latency_calls",
+)
+
+
+class LedgerRows(Protocol):
+    """See store/ledger_export.py."""
+
+    def requests(self, start_ms: int, end_ms: int) -> Iterator[dict[str, Any]]: ...
+    def attempts(self, request: int) -> list[dict[str, Any]]: ...
+
+
+class ExportService:
+    """Args:
+    report_zone: gives the zone whose days the rollups hold.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: LedgerRows,
+        reports: Reports,
+        report_zone: Callable[[], str],
+        zone: str,
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._reports = reports
+        self._report_zone = report_zone
+        self._zone = zone
+        self._clock = clock
+
+    def ledger(
+        self, from_date: str | None, to_date: str | None, *, attempts: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Requests, oldest first, under LEDGER_COLUMNS; with ``attempts``, these are objects in
+        place of their number. Raises UsageError: no such range."""
+        span = self._span(from_date, to_date, self._zone)
+        for row in self._ledger.requests(span.start_ms, span.end_ms):
+            document = _request(row)
+            if attempts:
+                document["attempts"] = [_attempt(a) for a in self._ledger.attempts(row["id"])]
+            yield document
+
+    def usage(self, from_date: str | None, to_date: str | None) -> Iterator[dict[str, Any]]:
+        """Sums by day and all dimensions, under USAGE_COLUMNS. Raises UsageError."""
+        zone = self._report_zone()
+        span = self._span(from_date, to_date, zone)
+        first, last = local_date(span.start_ms, zone), local_date(span.end_ms - 1, zone)
+        for line in self._reports.lines(day_key(first), day_key(last)):
+            yield _line(line.day, line.keys, line.totals)
+
+    def _span(self, from_date: str | None, to_date: str | None, zone: str) -> Span:
+        """Everything, unless dates are given."""
+        now = int(self._clock() * 1000)
+        if from_date is None:
+            # Requests may lie some way in the future where a clock was wrong.
+            tomorrow = local_date(now, PeriodRule("day", zone).zone) + timedelta(days=366)
+            to_date = to_date or tomorrow.isoformat()
+        return parse_span(
+            now_ms=now, zone=zone, from_date=from_date or "1970-01-02", to_date=to_date
+        )
+
+
+def csv_lines(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """RFC 4180 lines with a head, one at a time; None is an empty field."""
+    import csv
+    from io import StringIO
+
+    names = list(columns)
+    buffer = StringIO()
+    writer = csv.writer(buffer)
+
+    def line(values: Iterable[Any]) -> str:
+        writer.writerow(values)
+        text = buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        return text
+
+    yield line(names)
+    for row in rows:
+        yield line(row[name] for name in names)
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """One JSON object a line."""
+    import json
+
+    for row in rows:
+        yield json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _usd(nusd: int | None) -> str | None:
+    return None if nusd is None else usd_string(nusd)
+
+
+def _iso(at_ms: int | None) -> str | None:
+    if at_ms is None:
+        return None
+    text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _request(row: Mapping[str, Any]) -> dict[str, Any]:
+    known = None if row["cost_nusd"] is None else row["cost_nusd"] + row["adjusted_nusd"]
+    cost = None if row["price_state"] == "unknown" else known
+    premium = row["premium_cost_nusd"]
+    document = {
+        **row,
+        "id": id_text(row["id"]),
+        "created_at": _iso(row["created_at"]),
+        "settled_at": _iso(row["settled_at"]),
+        "task_type": row["task"],
+        "cost_usd": _usd(cost),
+        "known_cost_usd": _usd(known),
+        "estimated": bool(row["estimated"]),
+        "premium_cost_usd": _usd(premium),
+        "savings_usd": None if premium is None or cost is None else usd_string(premium - cost),
+    }
+    return {name: document[name] for name in LEDGER_COLUMNS}
+
+
+def _attempt(row: Mapping[str, Any]) -> dict[str, Any]:
+    cost, moved = row["cost_nusd"], row["adjusted_nusd"]
+    return {
+        "n": row["n"],
+        "provider": row["provider"],
+        "model": row["model"],
+        "outcome": row["state"],
+        "started_at": _iso(row["started_at"]),
+        "ended_at": _iso(row["ended_at"]),
+        **{name: row[name] for name in _TOKENS},
+        "cost_usd": _usd(None if cost is None and moved is None else (cost or 0) + (moved or 0)),
+        "charged_usd": _usd(cost),
+        "reported_cost_usd": _usd(row["reported_cost_nusd"]),
+        "estimated": bool(row["estimated"]),
+        "http_status": row["http_status"],
+        "provider_request_id": row["provider_request_id"],
+        "error_code": row["error_code"],
+        "error_message": row["error_message"],
+    }
+
+
+def _line(day: int, keys: Mapping[str, str], totals: Totals) -> dict[str, Any]:
+    return {
+        "day": key_date(day).isoformat(),
+        **{name: keys["task" if name == "task_type" else name] for name in USAGE_COLUMNS[1:9]},
+        **{name: getattr(totals, name) for name in (*_COUNTS, *_TOKENS)},
+        "cost_usd": _usd(totals.known_nusd),
+        "input_cost_usd": usd_string(totals.input_cost_nusd),
+        "estimated_usd": usd_string(totals.estimated_nusd),
+        "failed_usd": usd_string(totals.failed_nusd),
+        "premium_usd": usd_string(totals.premium_nusd),
+        "compared_usd": usd_string(totals.compared_nusd),
+        "latency_ms": totals.latency_ms,
+        "latency_calls": totals.latency_calls,
+    }
