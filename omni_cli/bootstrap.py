@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from omni_cli.domain.quality import QualityTable
     from omni_cli.ports import Transport
     from omni_cli.providers.presets import Preset
+    from omni_cli.services.advice import AdviceService
     from omni_cli.services.alerts import Alert, Alerter
     from omni_cli.services.browse import Browser
     from omni_cli.services.budget_admin import BudgetAdmin
-    from omni_cli.services.advice import AdviceService
     from omni_cli.services.chat import ChatService
     from omni_cli.services.connection_test import ConnectionTester
     from omni_cli.services.costs import CostService
@@ -338,13 +338,15 @@ class App:
     @cached_property
     def maintenance(self) -> "MaintenanceService":
         from omni_cli.services.maintenance import MaintenanceService
-        from omni_cli.store.maintenance import MaintenanceStore
+        from omni_cli.store import maintenance
 
         return MaintenanceService(
-            files=MaintenanceStore(self.store, self.rebuild),
-            rebuild=self.rebuild,
-            audit=self.audit,
-            recover=self.recovery.run,
+            path=self.paths.store,
+            copier=maintenance,
+            files=lambda: maintenance.MaintenanceStore(self.store, self.rebuild),
+            rebuild=lambda: self.rebuild,
+            audit=lambda: self.audit,
+            recover=lambda: self.recovery.run(),
             zone=self.zone,
             clock=self.clock,
             who=self.who,

@@ -1,0 +1,188 @@
+"""``omni db``: the store's file, its backups, its health and its size."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.render import emit_json, iso, moment, note, out, paint, table
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.money import format_usd, usd_string
+from omni_cli.repositories import BackupFacts
+
+app = typer.Typer(rich_markup_mode=None, help="The store: back up, restore, check, shrink.")
+
+
+@app.command()
+def stats(as_json: JsonFlag = False) -> None:
+    """Size, rows, and bytes per request."""
+    with omni() as omni_app:
+        found = omni_app.maintenance.stats()
+        zone, report_zone = omni_app.zone, omni_app.rollups.zone
+    requests = found.rows["requests"]
+    each = round((found.size_bytes - found.free_bytes) / requests) if requests else None
+    if as_json:
+        emit_json(
+            {
+                "path": found.path,
+                "schema": found.schema,
+                "size_bytes": found.size_bytes,
+                "free_bytes": found.free_bytes,
+                "wal_bytes": found.wal_bytes,
+                "bytes_per_request": each,
+                "oldest": iso(found.oldest_ms),
+                "newest": iso(found.newest_ms),
+                "report_zone": report_zone,
+                "rows": dict(found.rows),
+            }
+        )
+        return
+    out(f"store     {found.path}, schema {found.schema}")
+    free = f", {_bytes(found.free_bytes)} free inside" if found.free_bytes else ""
+    out(f"size      {_bytes(found.size_bytes)}{free}, log {_bytes(found.wal_bytes)}")
+    if each is not None:
+        out(f"requests  {requests:,}, {each:,} bytes each with all that belongs to them")
+        out(f"from      {moment(found.oldest_ms, zone)} to {moment(found.newest_ms, zone)} {zone}")
+    out(f"reports   days of {report_zone}")
+    out()
+    table(
+        ("table", "rows"), [(k, f"{n:,}") for k, n in found.rows.items()], align=("left", "right")
+    )
+
+
+@app.command()
+def check(as_json: JsonFlag = False) -> None:
+    """Is the file sound, and do reports, receipts and ledger agree to the nano-dollar?"""
+    with omni() as omni_app:
+        problems, found = omni_app.maintenance.check()
+    sound = found.sound and not problems
+    if as_json:
+        emit_json(
+            {
+                "sound": sound,
+                "file_problems": problems,
+                "ledger_usd": usd_string(found.ledger_nusd),
+                "receipts_usd": usd_string(found.receipts_nusd),
+                "reports_usd": usd_string(found.day_nusd),
+                "archived_usd": usd_string(found.archive_nusd),
+                "different_rows": found.different_rows,
+                "examples": list(found.examples),
+            }
+        )
+    else:
+        out(f"file      {'sound' if not problems else paint('damaged', 'red')}")
+        for line in problems:
+            out(f"          {line}")
+        out(f"ledger    {format_usd(found.ledger_nusd)}")
+        out(f"receipts  {format_usd(found.receipts_nusd)}")
+        removed = f", {format_usd(found.archive_nusd)} of it of removed requests"
+        out(f"reports   {format_usd(found.day_nusd)}{removed if found.archive_nusd else ''}")
+        for line in found.examples:
+            out(f"          {line}")
+        out(paint("all agree", "green") if sound else paint("they differ", "red"))
+    if not sound:
+        note("omni db rebuild makes the reports anew; omni db restore brings back a backup")
+        raise typer.Exit(1)
+
+
+@app.command()
+def rebuild() -> None:
+    """Make the reports' sums anew from the ledger; goes on where one was cut off."""
+    with omni() as omni_app:
+        counted = omni_app.maintenance.rebuild(_progress)
+    out(f"counted {counted:,} requests anew")
+
+
+@app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(help="The file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Copy the store while it is in use; API keys are not in it."""
+    with omni() as omni_app:
+        facts = omni_app.maintenance.backup(path, overwrite=overwrite)
+        _show(facts, omni_app.zone, "wrote", path, as_json=as_json)
+
+
+@app.command()
+def restore(
+    path: Annotated[Path, typer.Argument(help="What omni db backup wrote.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Even while other omnis have the store open.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put a backup in the store's place; the store of now is kept beside it."""
+    with omni() as omni_app:
+        facts, kept = omni_app.maintenance.restore(path, force=force)
+        _show(facts, omni_app.zone, "restored", path, as_json=as_json)
+    if kept is not None:
+        note(f"the store as it was is {kept}")
+
+
+@app.command()
+def vacuum() -> None:
+    """Give free pages back to the disk."""
+    with omni() as omni_app:
+        before, after = omni_app.maintenance.vacuum()
+    out(f"{_bytes(before)} before, {_bytes(after)} after")
+
+
+@app.command()
+def prune(
+    keep: Annotated[str, typer.Option(help="Days to keep, such as 365d.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Remove old requests and conversations; reports keep their sums."""
+    match = re.fullmatch(r"([1-9]\d{0,4})d", keep.strip())
+    if match is None:
+        raise UsageError(f"--keep takes days such as 365d, not {keep!r}")
+    with omni() as omni_app:
+        result = omni_app.maintenance.prune(
+            int(match[1]), dry_run=dry_run, progress=lambda n: _progress(n, None)
+        )
+        before = moment(result.before_ms, omni_app.zone)
+    if as_json:
+        emit_json({"before": iso(result.before_ms), "requests": result.removed, "dry_run": dry_run})
+        return
+    out(f"{'would remove' if dry_run else 'removed'} {result.removed:,} requests before {before}")
+    if result.removed and not dry_run:
+        note("omni db vacuum gives the space back to the disk")
+
+
+def _show(facts: BackupFacts, zone: str, word: str, path: Path, *, as_json: bool) -> None:
+    if as_json:
+        emit_json(
+            {
+                "path": str(path),
+                "schema": facts.schema,
+                "size_bytes": facts.size_bytes,
+                "requests": facts.requests,
+                "newest": iso(facts.newest_ms),
+            }
+        )
+        return
+    newest = f", the newest of {moment(facts.newest_ms, zone)}" if facts.newest_ms else ""
+    out(f"{word} {path}: {_bytes(facts.size_bytes)}, {facts.requests:,} requests{newest}")
+
+
+def _progress(done: int, total: int | None) -> None:
+    """One line that is written over, on a terminal only."""
+    if sys.stderr.isatty():
+        of = "" if total is None else f" of {total:,}"
+        sys.stderr.write(f"\r{done:,}{of} requests\x1b[K" + ("\n" if done == total else ""))
+        sys.stderr.flush()
+
+
+def _bytes(size: int) -> str:
+    amount = float(size)
+    for unit in ("B", "KB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return str(size)

@@ -1,0 +1,220 @@
+"""Keeping the store: backups, retention, and making reports anew."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.periods import days
+from omni_cli.ports import Clock
+from omni_cli.repositories import Audit, BackupFacts, StoreStats
+
+#: Budgets with rollover look at the whole period before: two months, and a day for zones.
+MIN_KEEP_DAYS = 63
+_DAY_MS = 86_400_000
+
+
+class RollupCheck(Protocol):
+    """See store/rebuild.py."""
+
+    @property
+    def ledger_nusd(self) -> int: ...
+    @property
+    def receipts_nusd(self) -> int: ...
+    @property
+    def day_nusd(self) -> int: ...
+    @property
+    def archive_nusd(self) -> int: ...
+    @property
+    def different_rows(self) -> int: ...
+    @property
+    def examples(self) -> tuple[str, ...]: ...
+    @property
+    def sound(self) -> bool: ...
+
+
+class Rebuild(Protocol):
+    """See store/rebuild.py."""
+
+    def rebuild(self, zone: str, progress: Callable[[int, int], None] = ...) -> int: ...
+    def check(self) -> RollupCheck: ...
+
+
+class Copier(Protocol):
+    """The functions of store/maintenance.py, which work on files."""
+
+    def backup(self, path: Path, target: Path, *, overwrite: bool) -> BackupFacts: ...
+    def restore(self, path: Path, source: Path, aside: Path, *, force: bool) -> BackupFacts: ...
+
+
+class Zoned(Protocol):
+    @property
+    def zone(self) -> str: ...
+
+
+class Files(Protocol):
+    """See store/maintenance.py."""
+
+    def old_requests(self, before_ms: int) -> int: ...
+    def prune(self, before_ms: int) -> Iterator[int]: ...
+    def vacuum(self) -> tuple[int, int]: ...
+    def problems(self) -> list[str]: ...
+    def stats(self) -> StoreStats: ...
+
+
+class ReportZone:
+    """The zone of the reports: the user's, for which rollups are made anew when it changed.
+
+    Call it before reading rollups; a screen does so in a worker. It takes some seconds per
+    million requests once after a change, no time else.
+    """
+
+    def __init__(
+        self,
+        *,
+        rollups: Zoned,
+        rebuild: Callable[[], Rebuild],
+        zone: str,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._rollups = rollups
+        self._rebuild = rebuild
+        self._wanted = zone
+        self._progress = progress
+
+    def __call__(self) -> str:
+        """Raises StoreError: another process makes them for another zone."""
+        if self._rollups.zone != self._wanted:
+            self._rebuild().rebuild(self._wanted, self._progress)
+        return self._rollups.zone
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """``before_ms``: requests older than this; ``removed``: how many went (or would)."""
+
+    before_ms: int
+    removed: int
+
+
+class MaintenanceService:
+    """Everything that opens the store is made on first use: a backup can be restored over a
+    store that does not open.
+
+    Args:
+        path: the store's file.
+        recover: closes what dead processes left open.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        copier: Copier,
+        files: Callable[[], Files],
+        rebuild: Callable[[], Rebuild],
+        audit: Callable[[], Audit],
+        recover: Callable[[], int],
+        zone: str,
+        clock: Clock,
+        who: str,
+    ) -> None:
+        self._path = path
+        self._copier = copier
+        self._files = files
+        self._rebuild = rebuild
+        self._audit = audit
+        self._recover = recover
+        self._zone = zone
+        self._clock = clock
+        self._who = who
+
+    def stats(self) -> StoreStats:
+        return self._files().stats()
+
+    def check(self) -> tuple[list[str], RollupCheck]:
+        """What is wrong with the file, and whether reports, receipts and ledger agree."""
+        self._recover()
+        return self._files().problems(), self._rebuild().check()
+
+    def vacuum(self) -> tuple[int, int]:
+        """Bytes before and after. Raises StoreError."""
+        return self._files().vacuum()
+
+    def prune(
+        self,
+        keep_days: int,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[int], None] = lambda _removed: None,
+    ) -> PruneResult:
+        """Remove raw rows of requests older than ``keep_days`` local days; reports keep them.
+
+        Raises:
+            UsageError: fewer days than budgets look back on.
+            StoreError: reports are being made anew.
+        """
+        if keep_days < MIN_KEEP_DAYS:
+            raise UsageError(
+                f"--keep must be {MIN_KEEP_DAYS}d or more",
+                hint="budgets with rollover look back on the ledger of two months",
+            )
+        self._recover()
+        now = int(self._clock() * 1000)
+        # From the start of a local day, so that no day is half raw and half removed.
+        about = now - keep_days * _DAY_MS
+        before = next(days(about - _DAY_MS, about + 1, self._zone))[2]
+        if dry_run:
+            return PruneResult(before, self._files().old_requests(before))
+        removed = 0
+        for count in self._files().prune(before):
+            removed += count
+            progress(removed)
+        if removed:
+            self._audit().record(
+                at_ms=now,
+                who=self._who,
+                action="prune",
+                target="ledger",
+                after={"before": _iso(before), "requests": removed},
+            )
+        return PruneResult(before, removed)
+
+    def rebuild(self, progress: Callable[[int, int], None]) -> int:
+        """Make the reports' sums anew from the ledger; returns how many requests were counted."""
+        self._recover()
+        return self._rebuild().rebuild(self._zone, progress)
+
+    def backup(self, target: Path, *, overwrite: bool) -> BackupFacts:
+        """Copy the store as it is now. Raises StoreError."""
+        return self._copier.backup(self._path, target, overwrite=overwrite)
+
+    def restore(self, source: Path, *, force: bool) -> tuple[BackupFacts, Path | None]:
+        """Put a backup in the store's place; returns also where the store of before is kept.
+
+        Raises:
+            StoreError: the backup is not sound, or the store is in use and not ``force``.
+        """
+        now = int(self._clock() * 1000)
+        stamp = datetime.fromtimestamp(now / 1000, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        aside = self._path.with_name(f"{self._path.name}.before-{stamp}")
+        kept = aside if self._path.exists() else None
+        facts = self._copier.restore(self._path, source, aside, force=force)
+        self._audit().record(
+            at_ms=now,
+            who=self._who,
+            action="restore",
+            target="store",
+            after={
+                "from": source.name,
+                "requests": facts.requests,
+                "kept": None if kept is None else kept.name,
+            },
+        )
+        return facts, kept
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,263 @@
+"""The store's file: backup, restore, vacuum, statistics, and removing old raw rows."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from omni_cli.domain.errors import StoreError
+from omni_cli.repositories import BackupFacts, StoreStats
+from omni_cli.store.connection import Store
+from omni_cli.store.migrations import SCHEMA_VERSION
+from omni_cli.store.rebuild import RollupRebuild
+from omni_cli.store.rollup_sql import ROLLUPS
+
+#: How long a restore waits for other processes' transactions.
+_PATIENCE_S = 30.0
+_PRUNE_CHUNK = 2_000
+_OLD = """
+INSERT INTO pruned SELECT id FROM requests
+WHERE created_at < :before AND state <> 'pending' ORDER BY created_at LIMIT :limit
+"""
+_TABLES = ("requests", "attempts", "decisions", "adjustments", "outcomes", "turns")
+
+
+class MaintenanceStore:
+    """Work on an open store; see the functions below for work on files."""
+
+    def __init__(self, store: Store, rebuild: RollupRebuild) -> None:
+        self._store = store
+        self._rebuild = rebuild
+
+    def old_requests(self, before_ms: int) -> int:
+        """How many settled requests are older."""
+        (count,) = self._store.db.execute(
+            "SELECT count(*) FROM requests WHERE created_at < ? AND state <> 'pending'",
+            (before_ms,),
+        ).fetchone()
+        return int(count)
+
+    def prune(self, before_ms: int) -> Iterator[int]:
+        """Remove older settled requests with all that hangs on them, and conversations that were
+        last used before; yields how many requests each transaction removed. Rollups stay.
+
+        Raises:
+            StoreError: reports are being made anew.
+        """
+        db = self._store.db
+        db.execute("CREATE TEMP TABLE IF NOT EXISTS pruned (id INTEGER PRIMARY KEY)")
+        while True:
+            with self._store.transaction():
+                db.execute("DELETE FROM pruned")
+                db.execute(_OLD, {"before": before_ms, "limit": _PRUNE_CHUNK})
+                (count,) = db.execute("SELECT count(*) FROM pruned").fetchone()
+                if count:
+                    self._rebuild.archive("pruned")
+                    db.execute("DELETE FROM requests WHERE id IN (SELECT id FROM pruned)")
+                else:
+                    db.execute("DELETE FROM conversations WHERE updated_at < ?", (before_ms,))
+            if not count:
+                return
+            yield int(count)
+
+    def vacuum(self) -> tuple[int, int]:
+        """Give free pages back to the disk; returns the file's size in bytes before and after.
+
+        Raises:
+            StoreError: another process is writing, or the disk has no room for a second copy.
+        """
+        before = _size(self._store.path)
+        try:
+            self._store.db.execute("VACUUM")
+            self._store.db.execute("PRAGMA optimize")
+            self._store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError as exc:
+            raise StoreError(
+                f"cannot vacuum the store: {exc}",
+                hint="it needs as much free disk space again as the store is large, "
+                "and no other omni writing meanwhile",
+            ) from exc
+        return before, _size(self._store.path)
+
+    def problems(self) -> list[str]:
+        """What SQLite's own full check says; empty where all is well."""
+        db = self._store.db
+        found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(20)")]
+        found = [] if found == ["ok"] else found
+        found += [
+            f"{row[0]} row {row[1]} points at a missing row of {row[2]}"
+            for row in db.execute("PRAGMA foreign_key_check").fetchmany(20)
+        ]
+        (held,) = db.execute(
+            "SELECT coalesce(sum(reserved_nusd), 0) - (SELECT coalesce(sum(amount_nusd), 0)"
+            " FROM leases) FROM budget_periods"
+        ).fetchone()
+        if held:
+            found.append(f"budgets hold {held} nano-dollars that no lease accounts for")
+        return found
+
+    def stats(self) -> StoreStats:
+        """Counts every row: seconds at tens of millions."""
+        db = self._store.db
+        rows = {name: _count(db, name) for name in _TABLES}
+        rows |= {rollup.table: _count(db, rollup.table) for rollup in ROLLUPS}
+        oldest, newest = db.execute(
+            "SELECT (SELECT min(created_at) FROM requests), (SELECT max(created_at) FROM requests)"
+        ).fetchone()
+        (pages,), (free,), (size,) = (
+            db.execute(f"PRAGMA {name}").fetchone()
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return StoreStats(
+            path=str(self._store.path),
+            schema=int(db.execute("PRAGMA user_version").fetchone()[0]),
+            size_bytes=pages * size,
+            free_bytes=free * size,
+            wal_bytes=_size(self._store.path.with_name(self._store.path.name + "-wal")),
+            rows=rows,
+            oldest_ms=oldest,
+            newest_ms=newest,
+        )
+
+
+def backup(path: Path, target: Path, *, overwrite: bool) -> BackupFacts:
+    """Copy a store that others may be using, as it is at one moment; ``target`` appears whole.
+
+    Raises:
+        StoreError: ``target`` exists, or the store cannot be read.
+    """
+    if target.exists() and not overwrite:
+        raise StoreError(f"{target} exists already", hint="another name, or --overwrite")
+    if not path.exists():
+        raise StoreError(f"there is no store at {path}")
+    with _fresh(target) as part:
+        _copy(path, part)
+        inspect_backup(part)
+    return inspect_backup(target)
+
+
+def inspect_backup(path: Path) -> BackupFacts:
+    """Read a backup whole. Raises StoreError: it is no store, damaged, or of a newer omni."""
+    if not path.is_file():
+        raise StoreError(f"there is no file {path}")
+    try:
+        with closing(_connect(path)) as db:
+            sound = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            schema = int(db.execute("PRAGMA user_version").fetchone()[0])
+            if sound != "ok":
+                raise StoreError(f"{path} is damaged: {sound}")
+            if not schema:
+                raise StoreError(f"{path} is no store of omni")
+            requests, newest = db.execute(
+                "SELECT count(*), max(created_at) FROM requests"
+            ).fetchone()
+    except sqlite3.Error as exc:
+        raise StoreError(f"{path} is no store of omni: {exc}") from exc
+    if schema > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} was written by a newer omni (schema {schema}, this one knows "
+            f"{SCHEMA_VERSION})",
+            hint="upgrade omni, then restore",
+        )
+    return BackupFacts(str(path), schema, path.stat().st_size, requests, newest)
+
+
+def restore(path: Path, source: Path, aside: Path, *, force: bool) -> BackupFacts:
+    """Put a backup in the store's place, in one transaction; the old store is kept as ``aside``.
+
+    Args:
+        force: also while other processes have the store open. Their calls under way are then not
+            in the restored store.
+
+    Raises:
+        StoreError: the backup is not sound, or the store is in use.
+    """
+    facts = inspect_backup(source)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        with _fresh(path) as part:
+            _copy(source, part)
+        return facts
+    try:
+        _alone(path, force=force)
+        with _fresh(aside) as part:
+            _copy(path, part)
+        _overwrite(source, path)
+    except sqlite3.DatabaseError as exc:
+        if isinstance(exc, sqlite3.OperationalError):
+            raise StoreError(f"cannot restore into {path}: {exc}") from exc
+        # The store itself is damaged: SQLite cannot write into it, so its files make way.
+        with _fresh(path.with_name(path.name + ".restored"), keep=False) as part:
+            _copy(source, part)
+            path.replace(aside)
+            for ending in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
+            part.replace(path)
+    return facts
+
+
+def _alone(path: Path, *, force: bool) -> None:
+    """Make sure that no other process has the store open, which leaving WAL mode needs."""
+    with closing(_connect(path, timeout=0.5)) as db:
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        try:
+            db.execute("PRAGMA journal_mode = DELETE").fetchone()
+        except sqlite3.OperationalError as exc:
+            if "locked" not in str(exc):
+                raise
+            if not force:
+                raise StoreError(
+                    "another omni has the store open",
+                    hint="end it (a dashboard, a gateway, a watch), or --force",
+                ) from exc
+
+
+def _overwrite(source: Path, path: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+
+    def patience(_status: int, _remaining: int, _total: int) -> None:
+        if time.monotonic() > deadline:
+            raise StoreError("the store stayed locked", hint="try again when other omnis rest")
+
+    with closing(_connect(source)) as taken, closing(_connect(path)) as live:
+        taken.backup(live, pages=-1, progress=patience)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with closing(_connect(source)) as taken, closing(sqlite3.connect(target)) as copy:
+        taken.backup(copy, pages=-1)
+        # One file, whatever becomes of it: no -wal that could be left behind.
+        copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def _connect(path: Path, timeout: float = 15.0) -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
+
+
+@contextmanager
+def _fresh(target: Path, *, keep: bool = True) -> Iterator[Path]:
+    """A new file beside ``target``, on disk before it takes its name; gone if anything fails."""
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        yield part
+        if keep:
+            with part.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            part.replace(target)
+    except OSError as exc:
+        raise StoreError(f"cannot write {target}: {exc}") from exc
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _count(db: sqlite3.Connection, table: str) -> int:
+    return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608  # our names
