@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from omni_cli.domain.analytics import Totals
     from omni_cli.domain.budgets import Budget, BudgetStatus
-    from omni_cli.domain.chat import Message
+    from omni_cli.domain.chat import Message, Usage
     from omni_cli.domain.imports import ImportedCall, PricedCall
     from omni_cli.domain.ledger import (
         AttemptEnd,
@@ -99,6 +99,19 @@ class Charge:
     current_nusd: int | None
     input_nusd: int | None
     calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class DaySum:
+    """A model's day (ISO date, UTC) in the ledger. ``cost_nusd`` None: nothing is known;
+    ``unknown``: attempts of unknown price, which are not in it."""
+
+    day: str
+    provider: str
+    model: str
+    usage: Usage
+    cost_nusd: int | None
+    unknown: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +360,9 @@ class Adjustments(Protocol):
         self, corrections: Iterable[Correction], *, at_ms: int, who: str, reason: str
     ) -> int: ...
     def add_price(self, model: str, price: Price, *, at_ms: int) -> int: ...
+    def daily(
+        self, first_day: str, last_day: str, *, with_imports: bool = True
+    ) -> list[DaySum]: ...
 
 
 class Learning(Protocol):
@@ -364,6 +380,7 @@ class Learning(Protocol):
         note: str = "",
     ) -> None: ...
     def outcomes_of(self, request: int) -> list[tuple[str, float, str]]: ...
+    def rated(self) -> list[tuple[int, str, float]]: ...
     def quality(self) -> Mapping[tuple[str, str], tuple[float, float]]: ...
     def reset_quality(self) -> int: ...
 

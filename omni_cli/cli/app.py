@@ -51,6 +51,7 @@ class Root(LazyGroup):
         "diff": Entry(f"{_COMMANDS}deploy:diff_app", "What changed between two fleets.", "Fleet"),
         "apply": Entry(f"{_COMMANDS}deploy:apply_app", "Make the fleet equal to a file.", "Fleet"),
         "rollback": Entry(f"{_COMMANDS}deploy:rollback_app", "Bring a revision back.", "Fleet"),
+        "eval-router": _entry("eval_router", "Measure routing on labelled outcomes.", "Know"),
         "recommend": _entry("recommend", "What to change, what it saves, how sure.", "Know"),
         "db": _entry("db", "The store: back up, restore, check, shrink.", "Fleet"),
         "config": _entry("config", "Settings of this user and project.", "Fleet"),

@@ -70,6 +70,13 @@ class LearningStore:
         )
         return [(row["kind"], row["value"], row["note"]) for row in rows]
 
+    def rated(self) -> list[tuple[int, str, float]]:
+        """(request, model, value 0..1) of every outcome that belongs to a request."""
+        rows = self._store.db.execute(
+            "SELECT request, model, value FROM outcomes WHERE request IS NOT NULL ORDER BY id"
+        )
+        return [(row["request"], row["model"], row["value"]) for row in rows]
+
     def quality(self) -> Mapping[tuple[str, str], tuple[float, float]]:
         """(wins, losses) by (task, model)."""
         return {

@@ -15,6 +15,7 @@ from omni_cli.domain.chat import TextPart
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.routing import Decision
+from omni_cli.services.eval_router import score_line
 from omni_cli.services.routing import RouteOptions, RoutingService, decision_document
 
 app = typer.Typer(rich_markup_mode=None)
@@ -41,6 +42,9 @@ def route(
         Path | None, typer.Option(help='JSON Lines of {"id", "prompt"}: decide them all.')
     ] = None,
     image: Annotated[list[str] | None, typer.Option(help="Path or URL of an image.")] = None,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="With --file: id, type, p_weak_ok and q by model.")
+    ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show every candidate.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -68,7 +72,7 @@ def route(
             elif selector.kind == "role":
                 options = replace(options, role=selector.name)
         if file is not None:
-            _bulk(omni_app.routing, options, file, among, as_json=as_json)
+            _bulk(omni_app.routing, options, file, among, as_json=as_json, scores=scores)
             return
         request = chat_request(read_prompt(prompt or (), (), image or ()), system=system)
         decision = omni_app.routing.decide(request, options, among=among)
@@ -87,6 +91,7 @@ def _bulk(
     among: list[str] | None,
     *,
     as_json: bool,
+    scores: bool,
 ) -> None:
     """One decision a line. A line that does not fit stops with its number: nothing is guessed."""
     try:
@@ -100,8 +105,11 @@ def _bulk(
             row = _row(line, path, number)
             request = chat_request((TextPart(row["prompt"]),))
             decision = routing.decide(request, options, among=among)
-            if as_json:
-                document = {"id": row["id"], **decision_document(decision)}
+            document = {"id": row["id"], **decision_document(decision)}
+            if scores:
+                line_of = score_line(row["id"], document["candidates"], document)
+                out(json.dumps(line_of, ensure_ascii=False))
+            elif as_json:
                 out(json.dumps(document, ensure_ascii=False))
             else:
                 out(f"{row['id']}\t{decision.model or '-'}\t{decision.task.task_type}")

@@ -1,0 +1,229 @@
+"""Measure routing on labelled outcomes: the user's own file, a public benchmark, the ledger.
+
+A table of quality by (task type, form) and model is filled from four fifths of the rows and asked
+about the last fifth, five times over: in domain for the models' outcomes, and said so. The
+classifier is the shipped one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from omni_cli.domain.classify import classify
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.routing_eval import (
+    LadderReport,
+    TypeReport,
+    cross_fitted,
+    label_for,
+    ladder_report,
+    pair_curve,
+    type_report,
+)
+from omni_cli.domain.tasks import Signals, TaskEstimate
+
+FOLDS = 5
+#: Weight of difficulty against the table's expected gap: it breaks ties between like cells.
+TIE_BREAK = 0.1
+SHARES = (1.0, 0.99, 0.98, 0.95, 0.90)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One prompt with what is known of it. ``quality``: 0..1 by model; ``cost``: by model, in
+    any one unit, None where unknown; ``task``: its true type, None where unlabelled."""
+
+    id: str
+    prompt: str
+    quality: Mapping[str, float]
+    cost: Mapping[str, float] | None
+    task: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouterReport:
+    """``ladder``: the table by type and form; ``by_type``: by type alone; ``length`` and
+    ``apgr``: area under the recovered gap between ``weak`` and ``strong`` when ordered by prompt
+    length and by the table. Parts that the rows cannot tell are None."""
+
+    name: str
+    rows: int
+    models: tuple[str, ...]
+    types: TypeReport | None
+    ladder: LadderReport | None
+    by_type: LadderReport | None
+    weak: str | None
+    strong: str | None
+    apgr: float | None
+    apgr_by_type: float | None
+    apgr_length: float | None
+
+
+def read_row(data: Mapping[str, Any], models: Sequence[str], place: str) -> Labelled:
+    """A line in either form: ``scores``/``costs`` by model name, or ``s``/``c`` in the order of
+    ``models``. Raises UsageError naming ``place``."""
+    prompt = data.get("prompt")
+    if not isinstance(prompt, str):
+        raise UsageError(f'{place}: needs a "prompt"')
+    scores, costs = data.get("scores", data.get("s")), data.get("costs", data.get("c"))
+    try:
+        quality = _by_model(scores, models)
+        cost = None if costs is None else _by_model(costs, models)
+    except (TypeError, ValueError) as exc:
+        raise UsageError(
+            f"{place}: scores and costs are numbers by model",
+            hint='{"prompt": "...", "scores": {"gpt-4o": 1.0}, "costs": {"gpt-4o": 0.002}}',
+        ) from exc
+    task = data.get("type")
+    return Labelled(str(data.get("id", place)), prompt, quality, cost, task)
+
+
+def _by_model(values: Any, models: Sequence[str]) -> dict[str, float]:
+    if values is None:
+        return {}
+    if isinstance(values, Mapping):
+        return {str(name): float(value) for name, value in values.items()}
+    return {name: float(value) for name, value in zip(models, values, strict=True)}
+
+
+def evaluate(
+    name: str,
+    rows: Sequence[Labelled],
+    *,
+    pair: tuple[str, str] | None = None,
+    prices: Mapping[str, float] | None = None,
+) -> RouterReport:
+    """Args:
+    pair: (weak, strong) models for APGR; None takes the worst and the best on average.
+    prices: cost of a call by model where the rows have none.
+
+    Raises:
+        UsageError: no rows, or models that are not in every row.
+    """
+    if not rows:
+        raise UsageError(f"{name} holds no rows")
+    estimates = [classify(Signals(row.prompt)) for row in rows]
+    models = tuple(rows[0].quality)
+    if any(tuple(row.quality) != models for row in rows):
+        raise UsageError(f"{name}: every row needs scores of the same models, in one order")
+    types = _types(rows, estimates)
+    if len(models) < 2:
+        return RouterReport(name, len(rows), models, types, *([None] * 7))
+    quality = [[row.quality[model] for model in models] for row in rows]
+    folds = [int(sha256(row.prompt.encode()).hexdigest()[:8], 16) % FOLDS for row in rows]
+    chances = [estimate.probabilities for estimate in estimates]
+    by_form = cross_fitted(chances, [estimate.form for estimate in estimates], quality, folds)
+    by_type = cross_fitted(chances, ["any"] * len(rows), quality, folds)
+    cost = _costs(rows, models, prices)
+    means = [sum(row[k] for row in quality) / len(rows) for k in range(len(models))]
+    weak, strong = pair or (models[means.index(min(means))], models[means.index(max(means))])
+    for model in (weak, strong):
+        if model not in models:
+            raise UsageError(f"{name} has no scores of {model!r}", hint=", ".join(models))
+    w, s = models.index(weak), models.index(strong)
+
+    def apgr(hardness: Sequence[float]) -> float | None:
+        nothing = [0.0] * len(rows)
+        return pair_curve(
+            [-h for h in hardness],
+            [row[w] for row in quality],
+            [row[s] for row in quality],
+            nothing,
+            nothing,
+        ).apgr
+
+    def gaps(predicted: Sequence[Sequence[float]]) -> list[float]:
+        return [
+            p[s] - p[w] + TIE_BREAK * e.difficulty
+            for p, e in zip(predicted, estimates, strict=True)
+        ]
+
+    def ladder(predicted: Sequence[Sequence[float]]) -> LadderReport | None:
+        if cost is None:
+            return None
+        named = [dict(zip(models, p, strict=True)) for p in predicted]
+        return ladder_report(models, named, quality, cost)
+
+    return RouterReport(
+        name=name,
+        rows=len(rows),
+        models=models,
+        types=types,
+        ladder=ladder(by_form),
+        by_type=ladder(by_type),
+        weak=weak,
+        strong=strong,
+        apgr=apgr(gaps(by_form)),
+        apgr_by_type=apgr(gaps(by_type)),
+        apgr_length=apgr([float(len(row.prompt)) for row in rows]),
+    )
+
+
+def _types(rows: Sequence[Labelled], estimates: Sequence[TaskEstimate]) -> TypeReport | None:
+    labelled = [
+        (row.task, estimate.task_type)
+        for row, estimate in zip(rows, estimates, strict=True)
+        if row.task
+    ]
+    if not labelled:
+        return None
+    gold = [task for task, _ in labelled]
+    return type_report(gold, [label_for(found, task) for task, found in labelled])
+
+
+def _costs(
+    rows: Sequence[Labelled], models: Sequence[str], prices: Mapping[str, float] | None
+) -> list[list[float]] | None:
+    if all(row.cost is not None for row in rows):
+        found = [[(row.cost or {})[model] for model in models] for row in rows]
+    elif prices and all(prices.get(model) for model in models):
+        found = [[prices[model] for model in models]] * len(rows)
+    else:
+        return None
+    means = [sum(row[k] for row in found) for k in range(len(models))]
+    return found if max(means) > min(means) else None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnModel:
+    """How the quality that routing expected of a model compares with what the user saw."""
+
+    model: str
+    outcomes: int
+    expected: float
+    seen: float
+    brier: float
+
+
+def replay(outcomes: Sequence[tuple[str, float, float]]) -> list[OwnModel]:
+    """The user's own ledger: (model, expected quality at the decision, outcome 0..1) by model."""
+    grouped: dict[str, list[tuple[float, float]]] = {}
+    for model, expected, seen in outcomes:
+        grouped.setdefault(model, []).append((expected, seen))
+    return [
+        OwnModel(
+            model,
+            len(pairs),
+            sum(e for e, _ in pairs) / len(pairs),
+            sum(s for _, s in pairs) / len(pairs),
+            sum((e - s) ** 2 for e, s in pairs) / len(pairs),
+        )
+        for model, pairs in sorted(grouped.items())
+    ]
+
+
+def score_line(
+    row_id: str, candidates: Sequence[Mapping[str, Any]], estimate: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One decision in the form that router benchmarks read: ``id``, ``type``, ``p_weak_ok`` (any
+    number that rises with the chance that the cheapest model does) and ``q`` by model."""
+    quality = {c["model"]: c["quality"] for c in candidates if c["quality"] is not None}
+    priced = [c for c in candidates if c["eligible"] and c["expected_cost_usd"] is not None]
+    easy = 1.0 - TIE_BREAK * float(estimate["difficulty"])
+    if priced and quality:
+        from decimal import Decimal
+
+        cheapest = min(priced, key=lambda c: Decimal(c["expected_cost_usd"]))["model"]
+        easy -= max(quality.values()) - quality.get(cheapest, 0.5)
+    return {"id": row_id, "type": estimate["task_type"], "p_weak_ok": round(easy, 6), "q": quality}
