@@ -47,7 +47,7 @@ def diagnose(omni: App, name: str) -> list[Check]:
         hint = f"omni models price {model.id} --price-in USD --price-out USD"
         checks.append(Check("warning", "its price is unknown: budgets refuse it", hint))
     else:
-        checks.append(Check("ok", f"price {listed.price.price.state}, from {listed.price.origin}"))
+        checks.append(Check("ok", f"its price is known ({listed.price.origin})"))
     if model.retired_on and not provider.simulated:
         checks.append(Check("warning", f"retired by its provider on {model.retired_on}"))
     if not omni.fleet.uses(model.id):

@@ -111,24 +111,21 @@ def decision_text(decision: dict[str, Any], *, most: int = 12) -> Content:
     shown = Content.styled("DECISION", "bold $primary") + Content(f"\n{decision['reason']}")
     for candidate in decision["candidates"][:most]:
         quality, score = candidate["quality"], candidate["score"]
-        numbers = " ".join(
-            (
-                f"{text.percent(quality):>4}",
-                f"{_usd(candidate['expected_cost_usd']):>9}",
-                "    -" if score is None else f"{score:.3f}",
-            )
+        numbers = (
+            f"quality {text.percent(quality)}, expected {_usd(candidate['expected_cost_usd'])}"
+            + ("" if score is None else f", score {score:.3f}")
         )
         on = candidate["eligible"]
         chosen = candidate["model"] == decision["model"]
         shown += Content.assemble(
             "\n",
             ("▸ " if chosen else "  ", "bold $success"),
-            (numbers, "" if on else _MUTED),
-            "  ",
             (candidate["model"], "bold" if chosen else "" if on else _MUTED),
+            (f"\n    {numbers}", _MUTED),
         )
-        if candidate["reason"] and not chosen:
-            shown += Content.styled(f"\n      {candidate['reason']}", _MUTED)
+        # A reason that is only the score says the line above once more.
+        if candidate["reason"] and not chosen and not candidate["reason"].startswith("score "):
+            shown += Content.styled(f"\n    {candidate['reason']}", _MUTED)
     more = len(decision["candidates"]) - most
     return shown + Content.styled(f"\n  and {more} more", _MUTED) if more > 0 else shown
 

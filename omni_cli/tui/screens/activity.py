@@ -1,7 +1,7 @@
 """Activity: requests as they happen; Enter shows a request's receipt."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -18,11 +18,13 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.store.glance import NEWEST, Call, GlanceStore
 from omni_cli.tui import text
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.widgets.table import Column, Row, Table
+from omni_cli.tui.widgets.table import Column, Row, Table, flexible, named
 
 _SHOWN = 200
 #: From so many columns on there is room for who asked and from where.
 _WIDE = 110
+#: And from here on for the provider in a model's name.
+_ROOMY = 150
 _STATES = ("", "ok", "failed", "pending", "cancelled", "refused", "lost")
 _MUTED = "$foreground-muted"
 
@@ -116,10 +118,9 @@ class ActivityPane(Pane[Loaded]):
         if not value.calls:
             self.query_one("#empty", Static).update(_nothing(filtered))
             return
-        wide = self.size.width >= _WIDE
         self.query_one(Table).fill(
             _columns(self.size.width),
-            [_row(call, value, self.omni.colour, wide=wide) for call in value.calls],
+            [_row(call, value, self.omni.colour, self.size.width) for call in value.calls],
         )
 
     def on_resize(self) -> None:
@@ -178,30 +179,29 @@ def _columns(width: int) -> tuple[Column, ...]:
         Column("time", "Time", width=11 if wide else 8),
         Column("state", "State", width=11),
         Column("model", "Model", width=0),
-        Column("task", "Task", width=13 if wide else 8),
-        *((Column("role", "Role / agent", width=22),) if wide else ()),
+        Column("task", "Task", width=10 if wide else 8),
+        *((Column("role", "Role / agent", width=18),) if wide else ()),
         Column("tokens", "Tokens", "right", 6),
         Column("cost", "Cost", "right", 8),
         Column("took", "Took", "right", 5),
-        *((Column("source", "Source", width=10),) if wide else ()),
+        *((Column("source", "Source", width=8),) if wide else ()),
     ]
-    left = width - 1 - sum((column.width or 0) + 2 for column in columns)
-    columns[2] = replace(columns[2], width=max(left, 10))
-    return tuple(columns)
+    return flexible(columns, "model", width)
 
 
-def _row(call: Call, view: Loaded, colour: Callable[[str], str], *, wide: bool) -> Row:
+def _row(call: Call, view: Loaded, colour: Callable[[str], str], width: int) -> Row:
+    wide, roomy = width >= _WIDE, width >= _ROOMY
     sign, style = text.SIGNS.get(call.state, ("○", "$foreground"))
     simulated = call.provider in view.simulated
     short = call.model.partition("/")[2] or call.model
-    name = (call.model if wide else short) or "-"
+    name = (call.model if roomy else short) or "-"
     state = Text(f"{sign} {call.state}")
     state.stylize(colour(style), 0, 1)
     unknown = call.price_state == "unknown"
     cells: list[str | Text] = [
         text.clock(call.created_at, view.zone, today_ms=view.now_ms),
         state,
-        _named(name, colour("$warning") if simulated else ""),
+        named(name, colour("$warning") if simulated else ""),
         Text(call.task or "-", overflow="ellipsis", no_wrap=True),
         text.count(call.input_tokens + call.output_tokens),
         "unknown" if unknown else format_usd(call.cost_nusd or 0),
@@ -212,11 +212,3 @@ def _row(call: Call, view: Loaded, colour: Callable[[str], str], *, wide: bool) 
         cells.insert(4, Text(who or "-", overflow="ellipsis", no_wrap=True))
         cells.append(f"{call.source}" + (f" ×{call.attempts}" if call.attempts > 1 else ""))
     return Row(str(call.id), cells)
-
-
-def _named(name: str, simulated: str) -> Text:
-    """``simulated``: the colour of the mark of a simulated provider, or ""."""
-    shown = Text(no_wrap=True, overflow="ellipsis")
-    if simulated:
-        shown.append("sim ", style=f"italic {simulated}")
-    return shown.append(name)

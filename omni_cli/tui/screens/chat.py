@@ -221,6 +221,8 @@ class ChatPane(Pane[Names]):
         parts.append(text.seconds(row.latency_ms))
         parts.append(id_text(row.id))
         line = Content(" · ".join(parts))
+        if news.decision is not None and self.screen.has_class("-narrow"):
+            line += Content(f"\n→ {news.decision['reason']}")
         if news.stopped:
             line = Content.styled("○ stopped; what arrived is settled · ", "$warning") + line
         return line

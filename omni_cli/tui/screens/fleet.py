@@ -1,5 +1,6 @@
 """Fleet: who is at work, how good, at what cost (fleet spec, "Model Fleet Overview")."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -19,10 +20,12 @@ from omni_cli.tui.actions import check_connection, switch_model
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview, read_overview
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.cards import CardList
-from omni_cli.tui.widgets.table import Column, Row, Table
+from omni_cli.tui.widgets.table import Column, Row, Table, flexible, named
 
 _VIEWS = ("cards", "table")
 _MUTED = "$foreground-muted"
+#: The table shows roles from so many columns on, the last hours from so many.
+_ROLES_FROM, _HOURS_FROM = 96, 126
 _EMPTY = Content.assemble(
     ("No fleet yet.\n\n", "bold"),
     "Leave with ",
@@ -98,8 +101,9 @@ class FleetPane(Pane[Overview]):
         self.query_one(CardList).fill(
             [(card.model.id, card_text(card, width - 3)) for card in value.models]
         )
-        wide = width >= 110
-        self.query_one(Table).fill(_columns(wide), [_row(c, wide=wide) for c in value.models])
+        self.query_one(Table).fill(
+            _columns(width), [_row(c, width, self.omni.colour) for c in value.models]
+        )
         self.query_one("#today", Static).update(today_text(value))
         self.query_one("#foot", Static).update(foot_text(value))
 
@@ -178,7 +182,8 @@ def card_text(card: ModelCard, width: int) -> Content:
         _MUTED,
     )
     if width >= 76:
-        last += Content.assemble((" │ 24 h ", _MUTED), (text.spark(card.hours), "$primary"))
+        label = " │ 24 h " if width >= 84 else " │ "
+        last += Content.assemble((label, _MUTED), (text.spark(card.hours), "$primary"))
     if card.why:
         last = Content.styled(f"   {set_cell_size(card.why, width - 4).rstrip()}", style)
     return head + Content("\n") + today + Content("\n") + last
@@ -277,36 +282,41 @@ def foot_text(view: Overview) -> Content:
     return shown
 
 
-def _columns(wide: bool) -> tuple[Column, ...]:
-    extra = (Column("hours", "24 h", width=24), Column("tokens", "Tokens", "right"))
-    return (
+def _columns(width: int) -> tuple[Column, ...]:
+    """The model's name takes what the others leave; roles and hours come where there is room."""
+    columns = [
         Column("medal", "", width=2),
-        Column("model", "Model", width=32 if wide else 20),
+        Column("model", "Model", width=0),
         Column("state", "State", width=10),
-        Column("role", "Role", width=20 if wide else 10),
+        *((Column("role", "Role", width=20),) if width >= _ROLES_FROM else ()),
         Column("calls", "Calls", "right", 6),
-        Column("cost", "Cost", "right", 9),
+        Column("cost", "Cost", "right", 8),
         Column("quality", "Qual", "right", 4),
         Column("speed", "Speed", "right", 5),
         Column("success", "Good", "right", 6),
-        *(extra if wide else ()),
-    )
+    ]
+    if width >= _HOURS_FROM:
+        columns += [Column("hours", "24 h", width=24), Column("tokens", "Tokens", "right", 7)]
+    return flexible(columns, "model", width)
 
 
-def _row(card: ModelCard, *, wide: bool) -> Row:
-    sign, _ = text.SIGNS[card.state]
-    name = card.model.name + (" (simulated)" if card.simulated and wide else "")
+def _row(card: ModelCard, width: int, colour: Callable[[str], str]) -> Row:
+    sign, style = text.SIGNS[card.state]
+    state = Text(f"{sign} {'kept out' if card.state == 'out' else card.state}")
+    state.stylize(colour(style), 0, 1)
+    name = named(card.model.name, colour("$warning") if card.simulated else "")
     cells: list[str | Text] = [
         text.MEDALS[card.medal][0] if card.medal else "",
-        Text(name, style="bold" if card.medal else "", overflow="ellipsis", no_wrap=True),
-        f"{sign} {'kept out' if card.state == 'out' else card.state}",
-        Text(", ".join(card.roles), overflow="ellipsis", no_wrap=True),
+        name,
+        state,
         f"{card.today.calls:,}",
         text.cost(card.today),
         text.percent(card.quality),
         text.seconds(card.latency_ms),
         text.percent(card.success, 1),
     ]
-    if wide:
+    if width >= _ROLES_FROM:
+        cells.insert(3, Text(", ".join(card.roles), overflow="ellipsis", no_wrap=True))
+    if width >= _HOURS_FROM:
         cells += [text.spark(card.hours), text.count(card.today.tokens)]
     return Row(card.model.id, cells)

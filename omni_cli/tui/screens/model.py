@@ -13,6 +13,7 @@ from textual.worker import get_current_worker
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
+from omni_cli.domain.pricing import KINDS
 from omni_cli.services.connection_test import TestResult
 from omni_cli.services.model_changes import ModelChange, PriceChange, edit_model, set_price
 from omni_cli.tui import model_view, text
@@ -32,6 +33,8 @@ _SECTIONS = (
     ("roles", "Assigned roles", model_view.roles_text),
     ("errors", "Last errors", model_view.errors_text),
 )
+#: The rates that the edit form shows.
+_RATES = ("input", "cached", "output")
 
 
 class ModelScreen(Works):
@@ -193,7 +196,7 @@ def edit_form(loader: Loader, view: ModelView) -> FormScreen:
         kind: f"{found.base.normalize():f}"
         if priced and (found := getattr(price, kind)) is not None
         else ""
-        for kind in ("input", "cached", "output")
+        for kind in _RATES
     }
     before = {
         "name": model.name,
@@ -220,13 +223,19 @@ def edit_form(loader: Loader, view: ModelView) -> FormScreen:
         changed = {name: v for name, v in values.items() if v and v != before.get(name, "")}
         _save(omni, model.id, changed, values)
 
-    return FormScreen(loader, f"Edit {model.id}", fields, save, note=_factor_note)
+    tiers = priced and any(
+        (found := getattr(price, kind)) is not None and found.tiers for kind in KINDS
+    )
+    warning = "A new price has no tiers: this one has. " if tiers else ""
+    return FormScreen(
+        loader, f"Edit {model.id}", fields, save, note=lambda v: warning + _factor_note(v)
+    )
 
 
 def _save(omni: App, model_id: str, changed: Values, values: Values) -> None:
     """One revision for all of it; nothing is written where nothing was changed."""
-    rates = {k: Decimal(values[k]) for k in ("input", "cached", "output") if values[k]}
-    new_price = any(kind in changed for kind in rates)
+    new_price = any(kind in changed for kind in _RATES)
+    rates = _rates(omni, model_id, values) if new_price else {}
     scores = {
         name.removeprefix("score_"): float(value)
         for name, value in changed.items()
@@ -240,7 +249,7 @@ def _save(omni: App, model_id: str, changed: Values, values: Values) -> None:
         parameters_b=float(changed["parameters_b"]) if "parameters_b" in changed else None,
         scores=scores,
     )
-    fields = [name for name in changed if name not in rates]
+    fields = [name for name in changed if name not in _RATES]
     if not fields and not new_price:
         return
     with omni.fleet.change("model.edit", model_id, None, None):
@@ -248,6 +257,17 @@ def _save(omni: App, model_id: str, changed: Values, values: Values) -> None:
             edit_model(omni.fleet, model_id, change)
         if new_price:
             set_price(omni.fleet, model_id, PriceChange(rates))
+
+
+def _rates(omni: App, model_id: str, values: Values) -> dict[str, Decimal]:
+    """The form's rates over the base rates that the form does not show (cache writes...)."""
+    row = omni.browser.listed(omni.fleet.model(model_id)).price
+    kept = {
+        kind: found.base
+        for kind in KINDS
+        if row is not None and (found := getattr(row.price, kind)) is not None
+    }
+    return {**kept, **{kind: Decimal(values[kind]) for kind in _RATES if values[kind]}}
 
 
 def _factor_note(values: Values) -> str:

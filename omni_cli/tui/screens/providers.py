@@ -322,7 +322,7 @@ def card_text(card: ProviderCard, width: int) -> Content:
         (f"{text.cost(card.today):>8}", "bold"),
         (" today", _MUTED),
     )
-    if width >= 56:
+    if width >= 66:
         numbers += Content.assemble((" │ ", _MUTED), f"{card.today.calls:>5,}", (" calls", _MUTED))
     last = Content.styled(f"{card.active} of {card.total} models active", _MUTED)
     if card.trend is not None:

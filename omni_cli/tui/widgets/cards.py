@@ -20,8 +20,9 @@ class CardList(OptionList):
     CardList > .option-list--option { padding: 0 1; }
     CardList > .option-list--option-highlighted { background: $surface; }
     CardList:focus > .option-list--option-highlighted {
-        background: $panel; color: $foreground; text-style: none;
+        background: $primary 20%; color: $foreground; text-style: none;
     }
+    CardList:ansi > .option-list--option-highlighted { background: ansi_bright_black; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Open"),

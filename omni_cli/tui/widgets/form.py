@@ -61,6 +61,7 @@ class FormScreen(ModalScreen[bool]):
     FormScreen .trouble.-on { display: block; }
     FormScreen #note { color: $foreground-muted; height: auto; }
     FormScreen #said { height: auto; color: $error; }
+    FormScreen .-blank { display: none; }
     FormScreen .buttons { height: auto; align-horizontal: right; margin-top: 1; }
     FormScreen .buttons Button { margin-left: 2; }
     """
@@ -102,7 +103,7 @@ class FormScreen(ModalScreen[bool]):
                     yield self._widget(item)
                 yield Static(id=f"trouble-{item.name}", classes="trouble", markup=False)
             yield Static(id="note", markup=False)
-            yield Static(id="said", markup=False)
+            yield Static(id="said", classes="-blank", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel", compact=True)
                 yield Button(self._save, id="save", variant="primary", compact=True)
@@ -155,7 +156,7 @@ class FormScreen(ModalScreen[bool]):
             line.set_class(bool(said), "-on")
             line.update(said)
             well = well and not said
-        self.query_one("#note", Static).update(self._note(values))
+        self._say("note", self._note(values))
         return well
 
     def action_reveal(self) -> None:
@@ -180,7 +181,7 @@ class FormScreen(ModalScreen[bool]):
         if self._busy or not self._check():
             return
         self._busy = True
-        self.query_one("#said", Static).update("")
+        self._say("said", "")
         values = self.values
         self.run_worker(lambda: self._do(values), thread=True, exit_on_error=False)
 
@@ -201,7 +202,12 @@ class FormScreen(ModalScreen[bool]):
             self.dismiss(True)
             return
         hint = Content.styled(f"\n{error.hint}", "$foreground-muted") if error.hint else ""
-        self.query_one("#said", Static).update(Content(error.message) + hint)
+        self._say("said", Content(error.message) + hint)
+
+    def _say(self, place: str, words: str | Content) -> None:
+        line = self.query_one(f"#{place}", Static)
+        line.update(words)
+        line.set_class(not str(words), "-blank")
 
 
 class ConfirmScreen(ModalScreen[bool]):

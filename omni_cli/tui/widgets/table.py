@@ -1,7 +1,7 @@
 """A table that is filled again and again and stays where the user was; vim keys work."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from rich.text import Text
@@ -25,6 +25,20 @@ class Row:
 
     key: str
     cells: Sequence[str | Text]
+
+
+def flexible(columns: Sequence[Column], key: str, width: int) -> tuple[Column, ...]:
+    """The columns with one as wide as the others, the padding and a scrollbar leave it."""
+    left = width - 1 - sum((column.width or 0) + 2 for column in columns if column.key != key) - 2
+    return tuple(replace(c, width=max(left, 8)) if c.key == key else c for c in columns)
+
+
+def named(name: str, simulated: str) -> Text:
+    """A model's name. ``simulated``: the colour of the mark of a simulated provider, or ""."""
+    shown = Text(no_wrap=True, overflow="ellipsis")
+    if simulated:
+        shown.append("sim ", style=f"italic {simulated}")
+    return shown.append(name)
 
 
 class Table(DataTable[Text]):
