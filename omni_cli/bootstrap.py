@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from omni_cli.services.metrics import MetricsService
     from omni_cli.services.names import Names
     from omni_cli.services.probes import Prober
+    from omni_cli.services.reconciling import Reconciling
     from omni_cli.services.recovery import Recovery
     from omni_cli.services.reprice import Repricing
     from omni_cli.services.routing import RoutingService
@@ -780,6 +781,12 @@ class App:
             quiet_s=wanted.quiet_minutes * 60,
             note=self.note,
         )
+
+    @cached_property
+    def reconciling(self) -> "Reconciling":
+        from omni_cli.services.reconciling import Reconciling
+
+        return Reconciling(self.adjustments, self.models, self.resolve_model)
 
     @cached_property
     def recovery(self) -> "Recovery":

@@ -102,6 +102,17 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A correction as written: of attempt ``n``, when (ms UTC), by whom, why, by how much."""
+
+    n: int
+    at_ms: int
+    who: str
+    reason: str
+    delta_nusd: int
+
+
+@dataclass(frozen=True, slots=True)
 class DaySum:
     """A model's day (ISO date, UTC) in the ledger. ``cost_nusd`` None: nothing is known;
     ``unknown``: attempts of unknown price, which are not in it."""
@@ -180,6 +191,7 @@ class Reports(Protocol):
         by: Sequence[str] = (),
         filters: Mapping[str, str] | None = None,
     ) -> dict[tuple[str, ...], Totals]: ...
+    def of_request(self, request: int) -> list[Adjustment]: ...
     def daily(
         self, first: int, last: int, filters: Mapping[str, str] | None = None
     ) -> dict[int, Totals]: ...

@@ -68,7 +68,7 @@ def read_invoice(
     if name is None:
         raise UsageError(
             f"{path.name} is no report that omni knows",
-            hint="name its format with --from openai|anthropic|openrouter|litellm|csv",
+            hint="name its format with --source openai|anthropic|openrouter|litellm|csv",
         )
     importer = importers.get(name)
     if importer is None:

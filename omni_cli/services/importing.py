@@ -113,6 +113,7 @@ class Importing:
         resolve: Callable[[ImportedCall], str | None],
     ) -> None:
         self._imports = imports
+        self._models = models
         self._history = PriceHistory(models)
         self._ledger = ledger
         self._audit = audit
@@ -131,6 +132,8 @@ class Importing:
             calls: collapsed calls of one source, ordered by time.
             trust_recorded: where omni knows no price, the tool's own cost counts.
         """
+        self._history = PriceHistory(self._models)
+        self._free_used.clear()
         known = self._imports.known(source, calls)
         fresh = unknown_only(
             calls,
@@ -197,7 +200,7 @@ class Importing:
         model = known or call.model or ""
         provider = known.partition("/")[0] if known else call.provider or ""
         usage = call.usage
-        if call.cache_hit:
+        if call.cache_hit or call.tier == "free":
             return PricedCall(call, model, provider, None, "free", 0, 0)
         recorded = call.recorded_cost_nusd
         if usage is None:

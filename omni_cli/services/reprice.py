@@ -113,6 +113,7 @@ class Repricing:
             NotFound: no such model, in the fleet or the ledger.
             UsageError: a price without a model.
         """
+        self._history = PriceHistory(self._models)
         names = () if selection.model is None else self._ledger_names(selection.model)
         if price is not None and not names:
             raise UsageError("a price needs --model", hint="or --current for all models")

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from sqlite3 import Connection, Row
 
+from omni_cli.domain.chat import Usage
 from omni_cli.domain.pricing import Price, price_to_json
-from omni_cli.repositories import Charge, Correction
+from omni_cli.repositories import Adjustment, Charge, Correction, DaySum
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
@@ -45,6 +47,36 @@ UPDATE requests SET adjusted_nusd = adjusted_nusd + :delta, cost_nusd = coalesce
         ELSE price_state END
 WHERE id = :request
 """
+
+
+_DAY_TOKENS = (
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+_DAY_MS = 86_400_000
+_DAILY = f"""
+SELECT date(created_at / 1000, 'unixepoch') AS day, provider, model,
+    {", ".join(f"sum({name}) AS {name}" for name in _DAY_TOKENS)},
+    sum(charged) AS cost_nusd, sum(charged IS NULL) AS unknown
+FROM (
+    SELECT r.created_at, a.*, CASE WHEN a.cost_nusd IS NULL THEN j.delta
+        ELSE a.cost_nusd + coalesce(j.delta, 0) END AS charged
+    FROM requests r JOIN attempts a ON a.request = r.id
+    LEFT JOIN (SELECT request, n, sum(delta_nusd) AS delta FROM adjustments GROUP BY 1, 2) j
+        ON j.request = a.request AND j.n = a.n
+    WHERE r.created_at >= :first AND r.created_at < :after
+        AND a.state NOT IN ('planned', 'sent', 'unsent') AND r.source <> 'demo' {{where}}
+)
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""  # noqa: S608  # column names only
+
+
+def _day_ms(day: str) -> int:
+    return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
 
 
 class AdjustmentStore:
@@ -170,6 +202,32 @@ class AdjustmentStore:
                 db.execute(_SET_INPUT, values)
         attempt = charge.attempt
         self._budgets.charge(charge.request, attempt.provider, attempt.model, delta)
+
+    def of_request(self, request: int) -> list[Adjustment]:
+        """Corrections of a request, oldest first."""
+        rows = self._store.db.execute(
+            "SELECT n, at, who, reason, delta_nusd FROM adjustments WHERE request = ? ORDER BY id",
+            (request,),
+        )
+        return [Adjustment(*row) for row in rows]
+
+    def daily(self, first_day: str, last_day: str, *, with_imports: bool = True) -> list[DaySum]:
+        """Tokens and money by day (UTC, both included), provider and model."""
+        rows = self._store.db.execute(
+            _DAILY.format(where="" if with_imports else " AND r.source <> 'import'"),
+            {"first": _day_ms(first_day), "after": _day_ms(last_day) + _DAY_MS},
+        )
+        return [
+            DaySum(
+                day=row["day"],
+                provider=row["provider"],
+                model=row["model"],
+                usage=Usage(**{name: row[name] for name in _DAY_TOKENS}),
+                cost_nusd=row["cost_nusd"],
+                unknown=row["unknown"],
+            )
+            for row in rows
+        ]
 
     def add_price(self, model: str, price: Price, *, at_ms: int) -> int:
         """Keep the price of a correction for the record; no later call is charged by it."""

@@ -48,7 +48,7 @@ def import_(
         raise UsageError("--dry-run and --yes exclude each other")
     with omni() as omni_app:
         places = _places(omni_app, source, path or [])
-        batch = load(source, places, mapping=_mapping(mapping or []), progress=_reading)
+        batch = load(source, places, mapping=parse_mapping(mapping or []), progress=_reading)
         _clear()
         plan = omni_app.importing.plan(source, batch.calls, trust_recorded=recorded)
         if not as_json:
@@ -97,7 +97,8 @@ def _places(omni_app: App, source: str, paths: list[Path]) -> list[Path]:
     return found
 
 
-def _mapping(pairs: list[str]) -> dict[str, str]:
+def parse_mapping(pairs: list[str]) -> dict[str, str]:
+    """``FIELD=COLUMN`` options. Raises UsageError."""
     found: dict[str, str] = {}
     for pair in pairs:
         field, equals, column = pair.partition("=")

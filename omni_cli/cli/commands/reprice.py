@@ -215,6 +215,6 @@ def _show(report: Report) -> None:
 
 def _ending(*, applied: bool, changed: int) -> None:
     if applied:
-        note(f"{changed:,} corrections written")
+        note(f"{changed:,} {'correction' if changed == 1 else 'corrections'} written")
     elif changed:
         note(paint("nothing was written; --apply writes it", "dim", sys.stderr))

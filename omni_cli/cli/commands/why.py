@@ -11,7 +11,15 @@ from omni_cli.cli.render import emit_json, iso, milliseconds, moment, out, paint
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptRow, RequestRow
-from omni_cli.domain.pricing import PriceLine, format_usd, price_lines, usd_string, usd_to_nusd
+from omni_cli.domain.pricing import (
+    NUSD_PER_USD,
+    PriceLine,
+    format_usd,
+    price_lines,
+    usd_string,
+    usd_to_nusd,
+)
+from omni_cli.repositories import Adjustment
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -46,6 +54,7 @@ _Receipt = tuple[
     Any,
     dict[int, "tuple[PriceLine, ...] | None"],
     list[tuple[str, float, str]],
+    list[Adjustment],
 ]
 
 
@@ -59,6 +68,7 @@ def _receipt(omni_app: App, request_id: int) -> _Receipt:
         None if text is None else json.loads(text),
         {attempt.n: _lines(omni_app, attempt) for attempt in attempts},
         omni_app.learning.outcomes_of(row.id),
+        omni_app.adjustments.of_request(row.id),
     )
 
 
@@ -68,9 +78,12 @@ def _lines(omni_app: App, attempt: AttemptRow) -> tuple[PriceLine, ...] | None:
     if price is None or not attempt.cost_nusd:
         return () if attempt.cost_nusd == 0 else None
     try:
-        return price_lines(attempt.usage, price)
+        lines = price_lines(attempt.usage, price)
     except OmniError:
         return None
+    # A report's row of many calls is charged by base rates: lines of one call would mislead.
+    whole = round(sum(line.cost_usd for line in lines) * NUSD_PER_USD)
+    return lines if whole == attempt.cost_nusd else None
 
 
 def _document(
@@ -79,6 +92,7 @@ def _document(
     decision: Any,
     lines: dict[int, tuple[PriceLine, ...] | None],
     outcomes: list[tuple[str, float, str]],
+    corrections: list[Adjustment],
 ) -> dict[str, Any]:
     unknown = row.price_state == "unknown"
     return {
@@ -133,6 +147,16 @@ def _document(
             }
             for attempt in attempts
         ],
+        "corrections": [
+            {
+                "attempt": correction.n,
+                "at": iso(correction.at_ms),
+                "who": correction.who,
+                "reason": correction.reason,
+                "delta_usd": usd_string(correction.delta_nusd),
+            }
+            for correction in corrections
+        ],
         "outcomes": [
             {"kind": kind, "value": value, "note": text} for kind, value, text in outcomes
         ],
@@ -161,6 +185,7 @@ def _print(
     decision: Any,
     lines: dict[int, tuple[PriceLine, ...] | None],
     outcomes: list[tuple[str, float, str]],
+    corrections: list[Adjustment],
     zone: str,
 ) -> None:
     simulated = " (simulated)" if row.source == "demo" else ""
@@ -228,6 +253,15 @@ def _print(
                 f"   #{attempt.n} {line.kind:<16} {line.tokens:>10,} × "
                 f"${line.rate_usd.normalize():f}/1M = ${line.cost_usd.normalize():f}"
             )
+        reported = attempt.usage.reported_cost_nusd
+        if reported is not None and reported != attempt.cost_nusd:
+            ours = "" if attempt.cost_nusd is None else _drift(attempt.cost_nusd - reported)
+            out(f"   #{attempt.n} reported as {format_usd(reported)}{ours}")
+    for correction in corrections:
+        out(
+            f"   #{correction.n} corrected by {format_usd(correction.delta_nusd)} on "
+            f"{moment(correction.at_ms, zone)} by {correction.who}: {correction.reason}"
+        )
     out()
     out(f"cost       {_cost(_known(row), estimated=row.estimated)}")
     if row.premium_model:
@@ -237,6 +271,10 @@ def _print(
         out(f"{word:<10} {paint(format_usd(abs(row.savings_nusd)), 'green')}")
     for kind, share, remark in outcomes:
         out(f"{kind:<10} {share:.0%}{' · ' + remark if remark else ''}")
+
+
+def _drift(nusd: int) -> str:
+    return f", {format_usd(abs(nusd))} {'less' if nusd > 0 else 'more'} than omni's price"
 
 
 def _known(row: RequestRow) -> int | None:
