@@ -22,6 +22,7 @@ from omni_cli.store.rollup_sql import (
     LATENCY,
     LATENCY_SCOPE,
     ROLLUPS,
+    Rollup,
     pour,
     register,
 )
@@ -32,6 +33,8 @@ REBUILD_KEY = "rollup_rebuild"
 _SUFFIXES = ("", "_next")
 _ADD = {(rollup, suffix): rollup.upsert(suffix) for rollup in ROLLUPS for suffix in _SUFFIXES}
 _NOTHING = {rollup: dict.fromkeys(rollup.values, 0) for rollup in (DAY, HOUR)}
+#: (suffix, zone) of each set of tables.
+_Targets = list[tuple[str, str]]
 _STATE = "SELECT key, value FROM meta WHERE key IN (:zone, :rebuild)"
 _ADD_STATS = """
 INSERT INTO model_stats (model, task, calls, ok, output_tokens, latency_ewma_ms, ttft_ewma_ms)
@@ -81,8 +84,8 @@ class RollupStore:
         text = found.get(REBUILD_KEY)
         return found.get(ZONE_KEY, "UTC"), None if text is None else Building(**json.loads(text))
 
-    def _targets(self, request: int) -> list[tuple[str, str]]:
-        """(suffix, zone) of the tables that count this request."""
+    def _targets(self, request: int) -> _Targets:
+        """Of the tables that count this request."""
         zone, building = self._state()
         if building is None or request > building.done:
             return [("", zone)]
@@ -118,6 +121,7 @@ class RollupStore:
         estimated = int(end.usage.estimated)
         self._add(
             request,
+            self._targets(request.id),
             attempt.provider,
             attempt.model,
             attempts=1,
@@ -143,8 +147,10 @@ class RollupStore:
         spent = (request.cost_nusd or 0) + request.adjusted_nusd
         compared = int(is_compared(request))
         timed = ok and request.latency_ms is not None
+        targets = self._targets(request.id)
         self._add(
             request,
+            targets,
             request.provider,
             request.model,
             calls=1,
@@ -157,9 +163,18 @@ class RollupStore:
             latency_calls=int(timed),
         )
         if timed and request.latency_ms is not None:
-            self._add_latency(request, latency_bucket(request.latency_ms))
+            bucket = latency_bucket(request.latency_ms)
+            for rollup in (LATENCY, LATENCY_SCOPE):
+                self._add_once(request, targets, rollup, bucket=bucket, calls=1)
         if compared:
-            self._add_baseline(request)
+            self._add_once(
+                request,
+                targets,
+                BASELINE,
+                premium_model=request.premium_model or "",
+                compared_calls=1,
+                premium_nusd=request.premium_cost_nusd,
+            )
         if request.model and request.source != "import":
             self._store.db.execute(
                 _ADD_STATS,
@@ -173,45 +188,45 @@ class RollupStore:
                 },
             )
 
-    def _add(self, request: RequestRow, provider: str, model: str, **values: int) -> None:
+    def _add(
+        self, request: RequestRow, targets: _Targets, provider: str, model: str, **values: int
+    ) -> None:
         execute = self._store.db.execute
-        shared = {
+        day: dict[str, int | str | None] = {
+            **_NOTHING[DAY],
             **values,
-            "provider": provider,
-            "model": model,
-            "hour": request.created_at // HOUR_MS,
             "source": request.source,
             "org": request.org,
             "key": request.key,
+            "provider": provider,
+            "model": model,
             "role": request.role,
             "agent": request.agent,
             "task": request.task,
         }
-        for suffix, zone in self._targets(request.id):
-            shared["day"] = local_day(request.created_at, zone)
-            for rollup in (DAY, HOUR):
-                execute(_ADD[rollup, suffix], {**_NOTHING[rollup], **shared})
+        hour = {name: day[name] for name in (*HOUR.key[1:], *HOUR.values)}
+        hour["hour"] = request.created_at // HOUR_MS
+        for suffix, zone in targets:
+            day["day"] = local_day(request.created_at, zone)
+            execute(_ADD[DAY, suffix], dict(day))
+            execute(_ADD[HOUR, suffix], hour)
 
-    def _add_latency(self, request: RequestRow, bucket: int) -> None:
-        for suffix, zone in self._targets(request.id):
-            values: dict[str, str | int] = {
-                "day": local_day(request.created_at, zone),
-                "bucket": bucket,
-                "calls": 1,
-                **{name: getattr(request, name) for name in LATENCY_SCOPE.key[1:-1]},
-            }
-            self._store.db.execute(_ADD[LATENCY, suffix], values)
-            self._store.db.execute(_ADD[LATENCY_SCOPE, suffix], values)
-
-    def _add_baseline(self, request: RequestRow) -> None:
-        for suffix, zone in self._targets(request.id):
-            values = {
-                "day": local_day(request.created_at, zone),
-                "premium_model": request.premium_model or "",
-                "compared_calls": 1,
-                "premium_nusd": request.premium_cost_nusd,
-            }
-            self._store.db.execute(_ADD[BASELINE, suffix], values)
+    def _add_once(
+        self,
+        request: RequestRow,
+        targets: _Targets,
+        rollup: Rollup,
+        **values: int | str | None,
+    ) -> None:
+        """Add one row's values by the request's day; other keys are the request's own."""
+        own = {
+            name: getattr(request, name)
+            for name in rollup.key
+            if name != "day" and name not in values
+        }
+        for suffix, zone in targets:
+            day = local_day(request.created_at, zone)
+            self._store.db.execute(_ADD[rollup, suffix], {**own, **values, "day": day})
 
 
 def is_compared(request: RequestRow) -> bool:
