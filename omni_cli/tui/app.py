@@ -268,6 +268,7 @@ def _runner(pane: Pane[Any], action: str) -> Any:
 
 
 def _usual_theme(env: Mapping[str, str]) -> str:
-    """The terminal's own colours where it has only 16 of them."""
+    """The terminal's own colours where it has only 16 of them; a browser has them all."""
     few = env.get("TERM") in ("linux", "xterm", "vt100", "screen", "ansi")
-    return "terminal" if few and not env.get("COLORTERM") else DEFAULT
+    many = env.get("COLORTERM") or env.get("TEXTUAL_COLOR_SYSTEM") == "truecolor"
+    return "terminal" if few and not many else DEFAULT
