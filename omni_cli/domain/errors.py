@@ -128,7 +128,9 @@ class StreamInterrupted(OmniError):
 
     code = "stream_interrupted"
 
-    def __init__(self, message: str, *, received_chars: int, cause: OmniError, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, received_chars: int, cause: OmniError, hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.received_chars = received_chars
         self.cause = cause

@@ -288,8 +288,8 @@ def prompt_caching(
         reasoning=(
             f"{totals.calls:,} calls carry {mean_input:,.0f} input tokens each; "
             f"{cached_share:.0%} of them come from the cache, at ${cached_usd_1m:g} instead of "
-            f"${uncached_usd_1m:g} per 1M. If half of the input is the same from call to call (an assumption: prompts "
-            "are not stored), this is what it saves."
+            f"${uncached_usd_1m:g} per 1M. If half of the input is the same from call to call (an "
+            "assumption: prompts are not stored), this is what it saves."
         ),
         action=Action("none", command="put what never changes first in the prompt"),
         effort="reorder the prompt",
