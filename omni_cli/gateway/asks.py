@@ -1,0 +1,197 @@
+"""A caller's request as it came: its fields unread, parsed only when something hangs on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from omni_cli.domain.chat import ChatRequest
+from omni_cli.gateway.protocols.base import Caller, JsonObject, Parsed, wrong
+from omni_cli.providers.quirks import quirks_of
+from omni_cli.services.attempts import Target
+from omni_cli.services.bounds import DEFAULT_MAX_OUTPUT, input_bound
+from omni_cli.services.routing import input_estimate
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ANY = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
+_TRUE = msgspec.Raw(b"true")
+#: Words of every protocol for input that is not text. Without one, no text has more tokens than
+#: bytes.
+_MEDIA = (b"image", b"audio", b"file", b"document", b"inlineData", b"inline_data", b"video")
+#: Bytes of JSON that a token stands for in an estimate.
+_BYTES_PER_TOKEN = 4
+#: The field that bounds the answer, where it is one of the body's own.
+_LIMITS = {
+    "openai": ("max_completion_tokens", "max_tokens"),
+    "anthropic": ("max_tokens",),
+    "openai-responses": ("max_output_tokens",),
+}
+#: The object that holds it, and its name there.
+_NESTED_LIMITS = {
+    "gemini": ("generationConfig", "maxOutputTokens"),
+    "ollama": ("options", "num_predict"),
+}
+
+
+class Ask:
+    """One request of a caller.
+
+    Args:
+        body: its bytes, a JSON object.
+        model: who is asked, where the protocol's path says it; else the body does.
+        stream: likewise.
+        forwarded: headers that go on to a provider of the same protocol.
+
+    Raises:
+        BadRequest: the body is no JSON object, or names no model.
+    """
+
+    __slots__ = ("_parsed", "body", "caller", "fields", "forwarded", "model", "stream")
+
+    def __init__(
+        self,
+        caller: Caller,
+        body: bytes,
+        *,
+        model: str | None = None,
+        stream: bool | None = None,
+        forwarded: Mapping[str, str] | None = None,
+    ) -> None:
+        self.caller = caller
+        self.body = body
+        self.fields = fields_of(body)
+        self.forwarded = forwarded or {}
+        self._parsed: Parsed | None = None
+        self.model = self._text("model") if model is None else model
+        if stream is None:
+            stated = self.fields.get("stream")
+            # Ollama streams unless it is told not to.
+            stream = caller.name == "ollama" if stated is None else bytes(stated) == b"true"
+        self.stream = stream
+
+    def parsed(self) -> Parsed:
+        """In omni's words. Raises BadRequest."""
+        if self._parsed is None:
+            self._parsed = self.caller.parse(decode_object(self.body))
+        return self._parsed
+
+    @property
+    def request(self) -> ChatRequest:
+        return self.parsed().request
+
+    def number(self, name: str) -> int | None:
+        """A whole number among the fields; None where it is missing or something else."""
+        raw = self.fields.get(name)
+        if raw is None:
+            return None
+        value = _ANY.decode(raw)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def value(self, name: str) -> Any:
+        """A field's value, None where it is missing."""
+        raw = self.fields.get(name)
+        return None if raw is None else _ANY.decode(raw)
+
+    def estimate(self) -> int:
+        """Tokens of the input, for what a lost call is charged."""
+        if self._parsed is not None or self._has_media():
+            return input_estimate(self.request)
+        return len(self.body) // _BYTES_PER_TOKEN
+
+    def most_in(self, target: Target) -> int:
+        """The most tokens that the input can be counted as."""
+        if self._has_media():
+            return input_bound(self.request, target.model, target.provider.protocol)
+        return len(self.body)
+
+    def most_out(self, target: Target) -> int:
+        """The most tokens that the answer can have."""
+        return self.limit() or target.model.max_output or DEFAULT_MAX_OUTPUT
+
+    def limit(self) -> int | None:
+        """The answer's bound as the caller stated it."""
+        for name in _LIMITS.get(self.caller.name, ()):
+            if (stated := self.number(name)) is not None:
+                return stated
+        if self.caller.name in _NESTED_LIMITS:
+            outer, inner = _NESTED_LIMITS[self.caller.name]
+            nested = self.value(outer)
+            value = nested.get(inner) if isinstance(nested, dict) else None
+            return value if isinstance(value, int) and value > 0 else None
+        return None
+
+    def passed(self, target: Target, bound: int | None) -> tuple[bytes, bool]:
+        """The body for a provider of the same protocol, and whether usage was asked for unasked.
+
+        Only the model's name changes, the answer's bound where a budget sets one, and the wish
+        for usage in a stream; every other field is sent on byte for byte.
+        """
+        fields = dict(self.fields)
+        if self.caller.name != "gemini":
+            fields["model"] = _raw(target.model.wire_name)
+        if bound is not None and bound != self.limit():
+            self._bind(fields, target, bound)
+        added = False
+        if self.stream and self.caller.name == "openai":
+            added = self._wish_usage(fields, target)
+        return _encode(fields), added
+
+    def _bind(self, fields: dict[str, msgspec.Raw], target: Target, bound: int) -> None:
+        name = self.caller.name
+        if name in _NESTED_LIMITS:
+            outer, inner = _NESTED_LIMITS[name]
+            nested = self.value(outer)
+            fields[outer] = _raw({**(nested if isinstance(nested, dict) else {}), inner: bound})
+            return
+        usual = quirks_of(target.provider.base_url).max_tokens if name == "openai" else ""
+        given = [known for known in _LIMITS[name] if known in fields]
+        fields[next(iter(given), usual or _LIMITS[name][0])] = _raw(bound)
+
+    def _wish_usage(self, fields: dict[str, msgspec.Raw], target: Target) -> bool:
+        if not quirks_of(target.provider.base_url).stream_options:
+            fields.pop("stream_options", None)
+            return False
+        stated = fields.get("stream_options")
+        options = {} if stated is None else _ANY.decode(stated)
+        options = options if isinstance(options, dict) else {}
+        if options.get("include_usage") is True:
+            return False
+        fields["stream_options"] = _raw({**options, "include_usage": True})
+        return True
+
+    def _has_media(self) -> bool:
+        return any(word in self.body for word in _MEDIA)
+
+    def _text(self, name: str) -> str:
+        raw = self.fields.get(name)
+        value = None if raw is None else _ANY.decode(raw)
+        if not isinstance(value, str) or not value:
+            raise wrong(f"{name!r} must name a model")
+        return value
+
+
+def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a JSON object, their values unread. Raises BadRequest."""
+    try:
+        return _FIELDS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        message = f"the body must be a JSON object: {exc}"
+    raise wrong(message)
+
+
+def decode_object(body: bytes) -> JsonObject:
+    """Raises BadRequest when ``body`` is no JSON object."""
+    try:
+        value = _ANY.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        message = f"the body must be a JSON object: {exc}"
+    else:
+        if isinstance(value, dict):
+            return value
+        message = "the body must be a JSON object"
+    raise wrong(message)
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(_encode(value))

@@ -1,0 +1,247 @@
+"""Group commit on the event loop: requests that begin or end together share a transaction.
+
+A thread would have to hand the interpreter's lock over twice for each statement; a batch takes
+some 0.1 ms here, and the write lock is never waited for: while another process holds it, the
+batch is tried again a little later and other work goes on.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from omni_cli.domain.errors import Busy, OmniError, StoreError
+from omni_cli.store.batch_writer import (
+    AttemptEnding,
+    Batch,
+    BatchWriter,
+    Locked,
+    Opening,
+    Progressed,
+    RequestEnding,
+    SameId,
+)
+
+#: How long an ended request waits for others to be written with, seconds.
+SETTLE_S = 0.008
+#: Waits before another try while the store is locked (the first and the longest), and while it
+#: cannot be written for another reason, seconds.
+_LOCKED_S, _LOCKED_MOST_S, _BROKEN_S = 0.001, 0.05, 0.5
+#: How long a new request waits for a locked store, and for a slot of its provider, seconds.
+OPEN_WAIT_S = 15.0
+SLOT_WAIT_S = 30.0
+#: How often waiting requests look for slots that other processes have freed, seconds.
+_SLOT_POLL_S = 0.05
+#: How long the last batch waits for the store, ms.
+_LAST_WAIT_MS = 15_000
+_CHECKPOINT_S = 1.0
+
+
+class Commits:
+    """Args:
+    writer: used from the event loop's thread only.
+    new_id: for a request whose id another process has taken.
+    """
+
+    def __init__(
+        self,
+        writer: BatchWriter,
+        *,
+        store_path: Path,
+        new_id: Callable[[], int],
+        note: Callable[[str], None],
+    ) -> None:
+        self._writer = writer
+        self._path = store_path
+        self._new_id = new_id
+        self._note = note
+        self._loop = asyncio.get_running_loop()
+        self._batch = Batch()
+        self._waiting: list[tuple[Opening, asyncio.Future[None], float]] = []
+        self._queued: deque[tuple[Opening, asyncio.Future[None], float]] = deque()
+        self._timer: asyncio.Handle | None = None
+        self._soon = False
+        self._delay_s = _LOCKED_S
+        self._checkpoints: asyncio.Task[None] | None = None
+        self.owner = writer.owner
+
+    def start(self) -> None:
+        self._checkpoints = self._loop.create_task(self._checkpoint())
+
+    # --- what callers do ----------------------------------------------------------------------
+
+    async def open(self, opening: Opening) -> None:
+        """Returns once the attempt's row and leases are committed.
+
+        Raises:
+            BudgetExceeded, UnknownPrice: it must not be sent.
+            Busy: no slot of its provider became free.
+            StoreError: its row could not be written.
+        """
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append((opening, future, self._loop.time()))
+        self._flush_soon()
+        await future
+
+    def end(self, ending: AttemptEnding | RequestEnding) -> None:
+        """Write it within SETTLE_S, and again and again until the store takes it."""
+        self._batch.endings.append(ending)
+        if self._timer is None and not self._soon:
+            self._timer = self._loop.call_later(SETTLE_S, self._flush)
+
+    def progress(self, rows: list[Progressed]) -> None:
+        self._batch.progress += rows
+        self._flush_soon()
+
+    def job(self, job: Callable[[], None]) -> None:
+        """Run ``job``, which writes through the writer's store, within the next transaction.
+
+        It runs again when that transaction fails.
+        """
+        self._batch.jobs.append(job)
+        self._flush_soon()
+
+    async def close(self) -> None:
+        """Write what is left. Raises StoreError when the store does not take it."""
+        if self._checkpoints is not None:
+            self._checkpoints.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._writer.patient(_LAST_WAIT_MS)
+        if self._batch.endings or self._batch.jobs:
+            batch, self._batch = self._batch, Batch()
+            self._writer.write(batch)
+
+    # --- how it is written --------------------------------------------------------------------
+
+    def _flush_soon(self) -> None:
+        if self._soon:
+            return
+        self._soon = True
+        if self._timer is not None:
+            self._timer.cancel()
+        # After the callbacks that are ready now: their requests join the batch.
+        self._timer = self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._timer, self._soon = None, False
+        batch, self._batch = self._batch, Batch()
+        waiting, self._waiting = self._waiting, []
+        if self._queued:
+            waiting += self._queued
+            self._queued.clear()
+        waiting = [entry for entry in waiting if not entry[1].done()]  # not: caller went away
+        batch.openings = [opening for opening, _, _ in waiting]
+        if not batch:
+            return
+        try:
+            self._writer.write(batch)
+        except Locked as exc:
+            self._put_back(batch, waiting, exc, OPEN_WAIT_S, self._delay_s)
+            self._delay_s = min(self._delay_s * 2, _LOCKED_MOST_S)
+        except SameId:
+            for opening in batch.openings:
+                if not opening.opened:
+                    opening.request = replace(opening.request, id=self._new_id())
+            self._put_back(batch, waiting, None, OPEN_WAIT_S, 0.0)
+        except (StoreError, sqlite3.OperationalError) as exc:
+            # Nothing new may begin without its row; what has ended waits to be written.
+            error = exc if isinstance(exc, StoreError) else StoreError(f"cannot write: {exc}")
+            self._note(f"the store cannot be written, trying again: {error.message}")
+            self._put_back(batch, waiting, error, 0.0, _BROKEN_S)
+        except Exception as exc:  # noqa: BLE001  # whatever it is, the others must be written
+            self._note(f"a batch was refused, writing its rows singly: {exc!r}")
+            self._one_by_one(batch, waiting)
+        else:
+            self._delay_s = _LOCKED_S
+            self._answer(waiting)
+
+    def _one_by_one(
+        self, batch: Batch, waiting: list[tuple[Opening, asyncio.Future[None], float]]
+    ) -> None:
+        """One row cannot be written, whatever comes: write all others, and tell of that one."""
+        parts = [Batch(endings=[ending]) for ending in batch.endings]
+        parts += [Batch(jobs=[job]) for job in batch.jobs]
+        for part in parts:
+            try:
+                self._writer.write(part)
+            except (StoreError, sqlite3.OperationalError):
+                self._batch.endings += part.endings
+                self._batch.jobs += part.jobs
+            except Exception as exc:  # noqa: BLE001  # told, and left to recovery
+                self._note(f"a row was refused by the store and is left out: {exc!r}: {part}")
+        for entry in waiting:
+            try:
+                self._writer.write(Batch(openings=[entry[0]]))
+            except Exception as exc:  # noqa: BLE001  # told to the caller
+                entry[1].set_exception(StoreError(f"cannot write the request's row: {exc}"))
+            else:
+                self._answer([entry])
+        if self._batch:
+            self._timer = self._timer or self._loop.call_later(_BROKEN_S, self._flush)
+
+    def _answer(self, waiting: list[tuple[Opening, asyncio.Future[None], float]]) -> None:
+        now = self._loop.time()
+        for entry in waiting:
+            opening, future, since = entry
+            if future.done():
+                continue
+            if opening.error is not None:
+                future.set_exception(opening.error)
+            elif not opening.full:
+                future.set_result(None)
+            elif now - since > SLOT_WAIT_S:
+                future.set_exception(
+                    Busy(
+                        f"all {opening.slots} slots of {opening.provider} were taken for "
+                        f"{SLOT_WAIT_S:.0f} s",
+                        hint=f"omni providers edit {opening.provider} --max-concurrency N",
+                    )
+                )
+            else:
+                self._queued.append(entry)
+        if self._queued and self._timer is None:
+            self._timer = self._loop.call_later(_SLOT_POLL_S, self._flush)
+
+    def _put_back(
+        self,
+        batch: Batch,
+        waiting: list[tuple[Opening, asyncio.Future[None], float]],
+        error: OmniError | None,
+        patience_s: float,
+        delay_s: float,
+    ) -> None:
+        now = self._loop.time()
+        for entry in waiting:
+            if error is not None and now - entry[2] >= patience_s:
+                entry[1].set_exception(error)
+            else:
+                self._waiting.append(entry)
+        self._batch.endings[:0] = batch.endings
+        self._batch.progress[:0] = batch.progress
+        self._batch.jobs[:0] = batch.jobs
+        if self._timer is not None:
+            self._timer.cancel()
+        self._soon = True  # nobody flushes sooner
+        self._timer = self._loop.call_later(delay_s, self._flush)
+
+    async def _checkpoint(self) -> None:
+        """Move the write-ahead log into the store, in a thread: it syncs to disk."""
+        while True:
+            await asyncio.sleep(_CHECKPOINT_S)
+            with contextlib.suppress(sqlite3.Error):
+                await asyncio.to_thread(_checkpoint, self._path)
+
+
+def _checkpoint(path: Path) -> None:
+    wal = path.with_name(path.name + "-wal")
+    if not wal.exists() or wal.stat().st_size < 4 * 1024 * 1024:
+        return
+    db = sqlite3.connect(path, timeout=0)
+    try:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    finally:
+        db.close()

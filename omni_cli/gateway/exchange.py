@@ -1,0 +1,492 @@
+"""Carry out one request: attempts in order, retries, failover, and the answer to the caller.
+
+The rules are those of ``services/dispatch.py``, on an event loop: another model may take over
+until the first token of an answer went out; after that a failure ends the answer with a typed
+error, and what arrived is charged. A caller that goes away ends the provider's work too.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from omni_cli.domain import retry
+from omni_cli.domain.chat import ChatChunk
+from omni_cli.domain.errors import (
+    AllProvidersFailed,
+    AuthError,
+    BadRequest,
+    BudgetExceeded,
+    Busy,
+    ConfigError,
+    ContentFiltered,
+    Malformed,
+    OmniError,
+    ProviderError,
+    StreamInterrupted,
+    UnknownPrice,
+)
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.pricing import usd_string
+from omni_cli.gateway.asks import Ask
+from omni_cli.gateway.fleet import Fleet, Line, Plan, line_of
+from omni_cli.gateway.passing import PassReader, UsageFilter
+from omni_cli.gateway.protocols.base import Answered, StreamWriter, untranslatable
+from omni_cli.gateway.receipts import Receipt, Streams
+from omni_cli.gateway.upstream import Answer, UpstreamPool
+from omni_cli.providers.framing import MAX_EVENT_BYTES
+from omni_cli.providers.reader import AnswerReader, cleaned, refused
+from omni_cli.services.attempts import AttemptSummary, Target
+from omni_cli.services.settlement import Reading
+from omni_cli.store.batch_writer import Opening
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_PASSED_ON = (ProviderError, Busy, BudgetExceeded, UnknownPrice, ConfigError)
+#: Errors that say the request itself is wrong: another model would get it no righter.
+_FINAL = (BadRequest, ContentFiltered)
+_PLAIN = (AuthError, BadRequest, ContentFiltered, ConfigError, Busy)
+#: Most bytes of an error's body that are read.
+_MAX_ERROR = 1024 * 1024
+#: Protocols whose streams tell their usage in a few last bytes. The others are read whole.
+_SHORT_TAIL = ("openai", "anthropic")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every exchange of a process works with."""
+
+    fleet: Fleet
+    pool: UpstreamPool
+    streams: Streams
+    rng: random.Random
+
+
+class Exchange:
+    """One request and its answer.
+
+    Args:
+        send: of ASGI; nothing goes out before an answer's first token, or its error, is known.
+        request_id: the caller's protocol's own id of this request.
+    """
+
+    def __init__(
+        self, tools: Tools, ask: Ask, plan: Plan, receipt: Receipt, send: Send, request_id: str
+    ) -> None:
+        self._fleet = tools.fleet
+        self._pool = tools.pool
+        self._streams = tools.streams
+        self._rng = tools.rng
+        self._ask = ask
+        self._plan = plan
+        self._receipt = receipt
+        self._send = send
+        self._request_id = request_id
+        self._sent_usage_wish = False
+        #: The answer's head went out.
+        self.started = False
+
+    async def run(self) -> None:
+        """Answer the caller, or raise the error that it is to be told.
+
+        Raises:
+            OmniError: nothing went out; the receipt is settled.
+        """
+        receipt = self._receipt
+        try:
+            await self._run()
+        except StreamInterrupted as exc:
+            receipt.fail(exc)
+            await self._break_off(exc)
+        except OmniError as exc:
+            receipt.fail(exc)
+            raise
+        except asyncio.CancelledError:
+            receipt.cancel()
+            raise
+        except Exception as exc:
+            receipt.fail(OmniError(f"unexpected {type(exc).__name__}"))
+            raise
+        finally:
+            self._streams.remove(receipt)
+
+    async def _run(self) -> None:
+        plan, progress = self._plan, self._receipt.progress
+        causes: list[tuple[str, OmniError]] = []
+        guarded = len(plan.targets) > 1
+        health = self._fleet.health
+        for index, target in enumerate(plan.targets):
+            if index:
+                refusal = plan.consent.refusal(plan.targets[0], target)
+                if refusal:
+                    self._skip(target, "consent", refusal)
+                    continue
+            admitted_at = self._fleet.app.now_ms()
+            # A model that stands alone is tried whatever its breaker says: nobody else can.
+            closed = health.admit(target) if guarded else ""
+            if closed:
+                self._skip(target, "breaker", closed)
+                continue
+            tries = progress.tries
+            try:
+                await self._try_target(target)
+            except _PASSED_ON as exc:
+                causes.append((target.model.id, exc))
+                if isinstance(exc, _FINAL) and progress.tries > tries:
+                    break
+            else:
+                return
+            finally:
+                if guarded and progress.tries == tries:
+                    health.cancelled(target, started_ms=admitted_at)
+        raise self._verdict(causes)
+
+    async def _try_target(self, target: Target) -> None:
+        """One model with its retries. Raises the last error."""
+        progress = self._receipt.progress
+        for attempt in range(1, target.max_retries + 2):
+            tries = progress.tries
+            try:
+                await self._attempt(target)
+            except _PASSED_ON as exc:
+                if progress.tries == tries:
+                    self._skip(target, exc.code, exc.message)
+                if not isinstance(exc, ProviderError):
+                    raise
+                if not exc.retryable or attempt > target.max_retries:
+                    raise
+                delay = retry.delay_s(attempt, retry_after_s=exc.retry_after_s, rng=self._rng)
+                if delay is None:
+                    raise
+                await asyncio.sleep(delay)
+            else:
+                return
+
+    async def _attempt(self, target: Target) -> None:
+        """One call: committed, sent, read, settled."""
+        ask, receipt, fleet = self._ask, self._receipt, self._fleet
+        same = target.provider.protocol == ask.caller.name
+        if not same and (left := ask.parsed().left):
+            raise untranslatable(", ".join(left), target.provider.protocol)
+        # What cannot be built must not be charged, so it is built before the row is written.
+        line = fleet.line(target, stream=ask.stream) if same else self._translated(target, None)[0]
+        price = target.price
+        opening = Opening(
+            request=receipt.new,
+            n=receipt.progress.tries + 1,
+            model=target.model.id,
+            provider=target.provider.slug,
+            started_at=fleet.app.now_ms(),
+            input_estimate=ask.estimate(),
+            most_in=ask.most_in(target),
+            most_out=ask.most_out(target),
+            slots=target.provider.max_concurrency,
+            price_id=None if price is None else price.id,
+            price=None if price is None else price.price,
+        )
+        reading = await receipt.open(opening, target)
+        try:
+            if same:
+                line = self._passed_line(line)
+                body, self._sent_usage_wish = ask.passed(target, opening.output_bound)
+            else:
+                line, body = self._translated(target, opening.output_bound)
+            name = f"x-omni-attempt: {id_text(receipt.new.id)}-{opening.n}\r\n".encode()
+            reading.sent = True
+            answer = await self._pool.send(
+                line.origin, line.head + name, body, timeout_s=target.timeout_ms / 1000
+            )
+            try:
+                await self._read(answer, line, target, reading, same=same)
+            finally:
+                answer.close()
+        except ProviderError as exc:
+            fault = cleaned(exc, line.call)
+            reading.fail(fault)
+            if self.started:
+                raise _interrupted(target, reading, fault) from None
+            raise
+        except BaseException as exc:
+            reading.stop(exc)
+            raise
+
+    def _passed_line(self, line: Line) -> Line:
+        forwarded = self._ask.forwarded
+        if not forwarded:
+            return line
+        call = line.call
+        return line_of(replace(call, headers={**call.headers, **forwarded}))
+
+    def _translated(self, target: Target, bound: int | None) -> tuple[Line, bytes]:
+        """The call in the target's own protocol. Raises BadRequest where it cannot be said."""
+        request = self._ask.request
+        request = replace(
+            request,
+            stream=self._ask.stream,
+            max_output_tokens=bound or request.max_output_tokens,
+        )
+        adapter = self._fleet.adapter(target.provider)
+        endpoint = self._fleet.endpoint(target.provider)
+        call = adapter.build(request, target.model.wire_name, endpoint)
+        return line_of(call), call.body or b""
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def _read(
+        self, answer: Answer, line: Line, target: Target, reading: Reading, *, same: bool
+    ) -> None:
+        headers = answer.headers
+        reading.response_id = headers.get("x-request-id") or headers.get("request-id")
+        adapter = self._fleet.adapter(target.provider)
+        if not 200 <= answer.status < 300:
+            body = await _error_body(answer)
+            raise refused(adapter, line.call, answer.status, headers, body)
+        content_type = headers.get("content-type", "")
+        if not self._ask.stream:
+            await self._read_whole(
+                answer, AnswerReader(adapter, line.call), target, reading, same=same
+            )
+            return
+        plain = content_type.lower().startswith("application/json") and line.call.framing == "sse"
+        self._streams.add(self._receipt)
+        if same and not plain:
+            reader = PassReader(
+                adapter.parser(stream=True),
+                line.call.framing,
+                reading,
+                whole=self._ask.caller.name not in _SHORT_TAIL,
+            )
+            await self._pass(answer, reader, target, reading, content_type)
+        else:
+            await self._translate(
+                answer, AnswerReader(adapter, line.call, content_type), target, reading
+            )
+
+    async def _read_whole(
+        self,
+        answer: Answer,
+        reader: AnswerReader,
+        target: Target,
+        reading: Reading,
+        *,
+        same: bool,
+    ) -> None:
+        body = await answer.whole(MAX_EVENT_BYTES)
+        for chunk in reader.feed(body):
+            reading.take(chunk)
+        for chunk in reader.end():
+            reading.take(chunk)
+        reading.finish()
+        receipt = self._receipt
+        receipt.end("ok")
+        if not same:
+            completion = receipt.progress.completion
+            assert completion is not None
+            body = self._ask.caller.whole(completion, self._about(target))
+        headers = self._headers(final=True)
+        headers.append((b"content-type", b"application/json"))
+        headers.append((b"content-length", b"%d" % len(body)))
+        await self._begin(headers)
+        await self._piece(body, more=False)
+
+    async def _pass(
+        self,
+        answer: Answer,
+        reader: PassReader,
+        target: Target,
+        reading: Reading,
+        content_type: str,
+    ) -> None:
+        """A stream of the caller's own protocol: its bytes go on as they came."""
+        keeps_out = UsageFilter() if self._sent_usage_wish else None
+        held: list[bytes] = []
+        fault: ProviderError | None = None
+        while data := await answer.read():
+            try:
+                reader.feed(data)
+            except ProviderError as exc:
+                if not self.started:
+                    raise
+                fault = exc
+            out = data if keeps_out is None else keeps_out.feed(data)
+            if self.started:
+                if out:
+                    await self._piece(out)
+            else:
+                held.append(out)
+                if reader.begun:
+                    await self._begin_stream(content_type)
+                    await self._piece(b"".join(held))
+            if fault is not None:  # the caller was told of it in the stream itself
+                break
+        if fault is None:
+            try:
+                reader.end()
+            except Malformed:
+                raise
+            except ProviderError as exc:
+                if not self.started:
+                    raise
+                fault = exc
+        if fault is not None:
+            reading.fail(fault)
+            self._receipt.fail(_interrupted(target, reading, fault))
+            await self._piece(b"", more=False)
+            return
+        rest = keeps_out.finish() if keeps_out is not None else b""
+        if not self.started:
+            await self._begin_stream(content_type)
+            rest = b"".join(held) + rest
+        await self._finish_stream(reading, rest)
+
+    async def _translate(
+        self, answer: Answer, reader: AnswerReader, target: Target, reading: Reading
+    ) -> None:
+        """A stream of another protocol: read into chunks and written anew."""
+        writer: StreamWriter | None = None
+        held: list[bytes] = []
+
+        def take(chunks: list[ChatChunk]) -> bytes:
+            nonlocal writer
+            out = b""
+            for chunk in chunks:
+                reading.take(chunk)
+                if writer is None:
+                    writer = self._ask.caller.writer(self._about(target))
+                out += writer.chunk(chunk)
+            return out
+
+        while data := await answer.read():
+            out = take(list(reader.feed(data)))
+            if self.started:
+                if out:
+                    await self._piece(out)
+                continue
+            held.append(out)
+            if reading.shown:
+                await self._begin_stream(self._ask.caller.stream_type)
+                await self._piece(b"".join(held))
+        out = take(list(reader.end()))
+        if not self.started:
+            await self._begin_stream(self._ask.caller.stream_type)
+            out = b"".join(held) + out
+        if writer is None:
+            writer = self._ask.caller.writer(self._about(target))
+        completion = reading.folder.completion()
+        await self._finish_stream(reading, out + writer.end(completion))
+
+    def _about(self, target: Target) -> Answered:
+        ask, new = self._ask, self._receipt.new
+        options = {"stream_options": ask.value("stream_options")}
+        ident = f"{ask.caller.id_prefix}{id_text(new.id)}"
+        return Answered(ident, target.model.id, new.created_at // 1000, options)
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def _headers(self, *, final: bool) -> list[tuple[bytes, bytes]]:
+        receipt = self._receipt
+        reading = receipt.reading
+        headers = [
+            (self._ask.caller.request_id.encode(), self._request_id.encode()),
+            (b"x-omni-request-id", id_text(receipt.new.id).encode()),
+            (b"x-omni-attempts", b"%d" % receipt.progress.tries),
+        ]
+        if reading is not None:
+            headers.append((b"x-omni-model", _header(reading._target.model.id)))
+        if final and (cost := receipt.total_nusd) is not None:
+            headers.append((b"x-omni-cost-usd", usd_string(cost).encode()))
+        return headers
+
+    async def _begin(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self.started = True
+        try:
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        except OSError:
+            raise asyncio.CancelledError("the caller went away") from None
+
+    async def _begin_stream(self, content_type: str) -> None:
+        headers = self._headers(final=False)
+        headers.append((b"content-type", _header(content_type or self._ask.caller.stream_type)))
+        headers.append((b"cache-control", b"no-cache"))
+        await self._begin(headers)
+
+    async def _piece(self, data: bytes, *, more: bool = True) -> None:
+        try:
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        except OSError:
+            raise asyncio.CancelledError("the caller went away") from None
+
+    async def _finish_stream(self, reading: Reading, rest: bytes) -> None:
+        """Settle, then send what is left: the caller's last byte tells of a settled call."""
+        reading.finish()
+        self._receipt.end("ok")
+        if self._ask.caller.comments:
+            rest += self._comment()
+        await self._piece(rest, more=False)
+
+    def _comment(self) -> bytes:
+        """A comment event, which readers of server-sent events pass over, with the receipt."""
+        receipt = self._receipt
+        cost = receipt.total_nusd
+        told = "unknown" if cost is None else usd_string(cost)
+        line = f": omni request={id_text(receipt.new.id)} cost_usd={told}"
+        return f"{line} attempts={receipt.progress.tries}\n\n".encode()
+
+    async def _break_off(self, error: StreamInterrupted) -> None:
+        event = self._ask.caller.error_event(error, self._request_id)
+        await self._piece(event, more=False)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _skip(self, target: Target, code: str, why: str) -> None:
+        self._receipt.progress.attempts.append(
+            AttemptSummary(target.model.id, "skipped", code, None, 0, message=why)
+        )
+
+    def _verdict(self, causes: list[tuple[str, OmniError]]) -> OmniError:
+        spared = "; ".join(
+            f"{a.model}: {a.message}"
+            for a in self._receipt.progress.attempts
+            if a.outcome == "skipped" and a.error in ("breaker", "consent")
+        )
+        if not causes:
+            return AllProvidersFailed(f"no model may be called: {spared}")
+        found = [exc for _, exc in causes]
+        if all(isinstance(exc, BudgetExceeded | UnknownPrice) for exc in found):
+            return found[0]
+        # A single target's failure is told as it is: status and wait are the caller's to use.
+        if len(found) == 1 and (isinstance(found[0], _PLAIN) or not spared):
+            return found[0]
+        listed = "; ".join(f"{model}: {exc.code}: {exc.message}" for model, exc in causes)
+        hint = next((exc.hint for exc in reversed(found) if exc.hint), "")
+        more = f"; not tried: {spared}" if spared else ""
+        return AllProvidersFailed(f"no model answered: {listed}{more}", causes=causes, hint=hint)
+
+
+async def _error_body(answer: Answer) -> str:
+    """As much of an error's body as comes."""
+    try:
+        body = await answer.whole(_MAX_ERROR)
+    except ProviderError:
+        body = b""
+    return body.decode("utf-8", "replace")
+
+
+def _interrupted(target: Target, reading: Reading, fault: ProviderError) -> StreamInterrupted:
+    chars = reading.folder.received_chars
+    return StreamInterrupted(
+        f"{target.model.id} broke off after {chars} characters: {fault.message}",
+        received_chars=chars,
+        cause=fault,
+        hint="what arrived was charged; send it again",
+    )
+
+
+def _header(text: str) -> bytes:
+    """A header's value: printable, without line breaks."""
+    return "".join(c if c.isprintable() else "?" for c in text).encode("latin-1", "replace")
+
+
+def forwarded_headers(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    return {name: headers[name] for name in names if name in headers}

@@ -1,0 +1,126 @@
+"""A stream that goes to its caller as it came: only its head and tail are read."""
+
+import re
+from collections import deque
+
+from omni_cli.domain.chat import ChatChunk
+from omni_cli.gateway.receipts import PassedFolder
+from omni_cli.ports import AnswerParser, Framing
+from omni_cli.providers.framing import splitter
+from omni_cli.services.settlement import Reading
+
+#: Bytes kept of a stream's end, where its usage stands.
+TAIL = 16 * 1024
+#: Longest event that is held back to be looked at.
+_LONGEST = 1024 * 1024
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+
+
+class PassReader:
+    """Reads what settlement needs of a stream.
+
+    Args:
+        whole: read every event; else only those up to the first content, and the last ones.
+    """
+
+    def __init__(
+        self, parser: AnswerParser, framing: Framing, reading: Reading, *, whole: bool
+    ) -> None:
+        self._parser = parser
+        self._framing = framing
+        self._reading = reading
+        self._head = splitter(framing)
+        self._whole = whole
+        self._tail: deque[bytes] = deque()
+        self._tail_bytes = 0
+        self._passed = 0
+        #: What a caller may see has come.
+        self.begun = False
+
+    def feed(self, data: bytes) -> None:
+        """Raises the ProviderError that the stream reports in itself."""
+        if self.begun and not self._whole:
+            self._passed += len(data)
+            self._tail.append(data)
+            self._tail_bytes += len(data)
+            while self._tail_bytes - len(self._tail[0]) >= TAIL:
+                self._tail_bytes -= len(self._tail.popleft())
+            folder = self._reading.folder
+            assert isinstance(folder, PassedFolder)
+            folder.passed_bytes += len(data)
+            return
+        for event in self._head.feed(data):
+            for chunk in self._parser.feed(event):
+                self._take(chunk)
+        folder = self._reading.folder
+        if isinstance(folder, PassedFolder):
+            folder.read_bytes += len(data)
+
+    def end(self) -> None:
+        """Read the tail. Raises the ProviderError of a stream that failed or was cut off."""
+        if self._tail:
+            tail = b"".join(self._tail)
+            if self._passed > len(tail):
+                # It begins within an event, which cannot be read.
+                tail = tail[max(tail.find(b"\n\n"), tail.find(b"\n\r\n")) + 1 :]
+                events = splitter(self._framing)
+            else:
+                events = self._head
+            for event in [*events.feed(tail), *events.finish()]:
+                for chunk in self._parser.feed(event):
+                    self._take(_without_content(chunk))
+        else:
+            for event in self._head.finish():
+                for chunk in self._parser.feed(event):
+                    self._take(chunk)
+        for chunk in self._parser.finish():
+            self._take(chunk)
+
+    def _take(self, chunk: ChatChunk) -> None:
+        self._reading.take(chunk)
+        if chunk.has_content or chunk.finish_reason is not None:
+            self.begun = True
+
+
+def _without_content(chunk: ChatChunk) -> ChatChunk:
+    """Its content is counted already, by its bytes."""
+    return ChatChunk(
+        usage=chunk.usage,
+        finish_reason=chunk.finish_reason,
+        raw_finish_reason=chunk.raw_finish_reason,
+        model=chunk.model,
+        response_id=chunk.response_id,
+    )
+
+
+class UsageFilter:
+    """Takes the usage event out of a stream whose caller did not ask for it."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Whole events; what may be the beginning of the usage event is held back."""
+        data = self._held + data
+        end = max(data.rfind(b"\n\n"), data.rfind(b"\n\r\n") + 1) + 2
+        if end < 2:
+            self._held = data if len(data) < _LONGEST else b""
+            return b"" if self._held else data
+        self._held = data[end:]
+        return _filtered(data[:end])
+
+    def finish(self) -> bytes:
+        held, self._held = self._held, b""
+        return _filtered(held)
+
+
+def _filtered(events: bytes) -> bytes:
+    if not _NO_CHOICES.search(events):
+        return events
+    kept = [
+        event
+        for event in re.split(rb"(?<=\n\n)|(?<=\n\r\n)", events)
+        if not (_NO_CHOICES.search(event) and _USAGE.search(event))
+    ]
+    return b"".join(kept)

@@ -1,0 +1,271 @@
+"""What every protocol's server side has in common: statuses, parsed requests, JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from omni_cli.domain import errors
+from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, MediaPart
+from omni_cli.domain.errors import BadRequest, OmniError
+
+JsonObject = dict[str, Any]
+
+_ENCODER = msgspec.json.Encoder()
+encode = _ENCODER.encode
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A caller's request in omni's words.
+
+    ``left``: fields that have no place in them. They pass unchanged to a provider of the same
+    protocol; for one of another protocol the request is refused, naming them.
+    """
+
+    request: ChatRequest
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What is known of an answer besides its content. ``created``: seconds, UTC."""
+
+    id: str
+    model: str
+    created: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class StreamWriter(Protocol):
+    """Writes one streamed answer."""
+
+    def chunk(self, chunk: ChatChunk) -> bytes:
+        """The events of a chunk; may be empty."""
+        ...
+
+    def end(self, completion: Completion) -> bytes:
+        """The events after the last chunk."""
+        ...
+
+
+class Caller(Protocol):
+    """A protocol that callers speak. ``name`` is that of the provider protocol it equals."""
+
+    name: str
+    request_id: str
+    id_prefix: str
+    stream_type: str
+    comments: bool
+
+    def parse(self, body: JsonObject) -> Parsed:
+        """Raises BadRequest, saying which field is wrong."""
+        ...
+
+    def whole(self, completion: Completion, about: Answered) -> bytes: ...
+
+    def writer(self, about: Answered) -> StreamWriter: ...
+
+    def error(self, error: OmniError, request_id: str) -> JsonObject:
+        """The body of an error answer."""
+        ...
+
+    def error_event(self, error: OmniError, request_id: str) -> bytes:
+        """The event that ends a stream with an error."""
+        ...
+
+
+#: HTTP status by error class, the first that fits.
+_STATUS: tuple[tuple[type[OmniError], int], ...] = (
+    (errors.QuotaExceeded, 429),
+    (errors.RateLimited, 429),
+    (errors.AuthError, 502),  # the fleet's key is wrong, not the caller's
+    (errors.ModelNotFound, 404),
+    (errors.ContextTooLong, 400),
+    (errors.ContentFiltered, 400),
+    (errors.BadRequest, 400),
+    (errors.TimedOut, 504),
+    (errors.Overloaded, 503),
+    (errors.ProviderError, 502),
+    (errors.UsageError, 400),
+    (errors.NotFound, 404),
+    (errors.BudgetExceeded, 402),
+    (errors.UnknownPrice, 402),
+    (errors.NoRoute, 503),
+    (errors.Busy, 503),
+    (errors.StoreError, 503),
+    (errors.ConfigError, 502),
+)
+#: Official SDKs send these again unasked, unless they are told not to.
+_POINTLESS = (
+    errors.QuotaExceeded,
+    errors.AuthError,
+    errors.ConfigError,
+    errors.NoRoute,
+    errors.BudgetExceeded,
+)
+
+
+class Refused(OmniError):
+    """The gateway itself refuses, with a status of its own.
+
+    Args:
+        status: HTTP status.
+        kind: a stable word: "unauthorized", "forbidden", "rate_limited", "too_large"...
+        retry_after_s: seconds to wait, or None.
+    """
+
+    code = "refused"
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.kind = kind
+        self.retry_after_s = retry_after_s
+
+
+def status_of(error: OmniError) -> int:
+    """The HTTP status that tells a caller what kind of failure this is."""
+    if isinstance(error, Refused):
+        return error.status
+    if isinstance(error, errors.AllProvidersFailed):
+        causes = [cause for _, cause in error.causes]
+        if causes and all(isinstance(cause, errors.RateLimited) for cause in causes):
+            return 429
+        return status_of(causes[-1]) if len(causes) == 1 else 503
+    if isinstance(error, errors.StreamInterrupted):
+        return status_of(error.cause)
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def code_of(error: OmniError) -> str:
+    """A stable word for the error, for programs."""
+    return error.kind if isinstance(error, Refused) else error.code
+
+
+def retry_headers(error: OmniError) -> dict[str, str]:
+    """Retry-After where waiting helps, and a word to the official SDKs where it does not."""
+    wait: float | None = getattr(error, "retry_after_s", None)
+    if isinstance(error, errors.AllProvidersFailed):
+        waits = [getattr(cause, "retry_after_s", None) for _, cause in error.causes]
+        wait = min((w for w in waits if w is not None), default=None)
+        if error.causes and all(isinstance(cause, _POINTLESS) for _, cause in error.causes):
+            return {"x-should-retry": "false"}
+    if isinstance(error, errors.Busy):
+        wait = 1.0
+    if wait is not None:
+        return {"retry-after": str(max(1, -(-int(wait * 1000) // 1000)))}
+    return {"x-should-retry": "false"} if isinstance(error, _POINTLESS) else {}
+
+
+def message_of(error: OmniError) -> str:
+    """What happened and what to do, in one line."""
+    return f"{error.message} ({error.hint})" if error.hint else error.message
+
+
+def wrong(message: str) -> BadRequest:
+    """The error for a request that does not follow its protocol."""
+    return BadRequest(message, status=400)
+
+
+def untranslatable(thing: str, protocol: str) -> BadRequest:
+    """The error for what another provider's protocol cannot be told."""
+    return BadRequest(
+        f"{thing} cannot be translated for a model of the {protocol} protocol",
+        hint="leave it out, or name a model of this protocol",
+        status=400,
+    )
+
+
+def text_field(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    """A text field. Raises BadRequest when it is something else, or missing without default."""
+    value = body.get(name, default)
+    if not isinstance(value, str):
+        raise wrong(f"{name!r} must be a string")
+    return value
+
+
+def number_field(body: Mapping[str, Any], name: str) -> float | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong(f"{name!r} must be a number")
+    return value
+
+
+def count_field(body: Mapping[str, Any], *names: str) -> int | None:
+    """The first of these fields that is given: a whole number of 1 or more."""
+    for name in names:
+        value = body.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise wrong(f"{name!r} must be a whole number of 1 or more")
+        return value
+    return None
+
+
+def integer_field(body: Mapping[str, Any], name: str) -> int | None:
+    value = body.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise wrong(f"{name!r} must be a whole number")
+    return value
+
+
+def flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise wrong(f"{name!r} must be true or false")
+    return bool(value)
+
+
+def objects(value: object, name: str) -> list[JsonObject]:
+    """A list of JSON objects; none where it is missing."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise wrong(f"{name!r} must be a list of objects")
+    return value
+
+
+def object_field(value: object, name: str) -> JsonObject:
+    if not isinstance(value, dict):
+        raise wrong(f"{name!r} must be an object")
+    return value
+
+
+def texts(value: object, name: str) -> tuple[str, ...]:
+    """One text or a list of texts."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise wrong(f"{name!r} must be a string or a list of strings")
+
+
+def media_of(url: str, media_type: str = "") -> MediaPart:
+    """An image or file by its URL; ``data:`` URLs become inline data."""
+    head, comma, data = url.partition(",")
+    if comma and head.startswith("data:"):
+        return MediaPart(head[5:].partition(";")[0] or media_type, data=data)
+    return MediaPart(media_type, url=url)
+
+
+def sse(value: object, name: str = "") -> bytes:
+    """One server-sent event of JSON."""
+    data = encode(value)
+    if name:
+        return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+    return b"data: %b\n\n" % data

@@ -1,0 +1,200 @@
+"""What one request did: its attempts as they end, and its row when it is over.
+
+The rules of settlement are those of ``services/settlement.py``; only the way into the ledger
+differs: rows are handed to the group commit and not waited for.
+"""
+
+from omni_cli.domain.chat import Completion, CompletionFolder, Usage
+from omni_cli.domain.errors import BudgetExceeded, Cancelled, OmniError, UnknownPrice
+from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd, RequestState
+from omni_cli.gateway.commits import Commits
+from omni_cli.gateway.fleet import Fleet
+from omni_cli.services.attempts import Progress, Target
+from omni_cli.services.settlement import Reading
+from omni_cli.store.batch_writer import AttemptEnding, Opening, Progressed, RequestEnding
+
+_MESSAGE_CHARS = 500
+
+
+class QueuedLedger:
+    """The part of the ledger that settlement writes to, over the group commit."""
+
+    def __init__(self, commits: Commits) -> None:
+        self._commits = commits
+
+    def end_attempt(self, request: int, n: int, end: AttemptEnd, *, priced: str | None) -> bool:
+        self._commits.end(AttemptEnding(request, n, end, priced))
+        return True
+
+    def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None:
+        """Streams are written down together (``Streams.save``), not one by one."""
+
+
+class PassedFolder(CompletionFolder):
+    """Folds an answer whose middle passes by unread: head and tail are parsed, bytes counted.
+
+    The bytes between stand for characters in the ratio of those that were read.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_bytes = 0
+        self.passed_bytes = 0
+
+    @property
+    def received_chars(self) -> int:
+        """Characters received: counted where read, worked out for the rest."""
+        known = CompletionFolder.received_chars.fget(self)  # type: ignore[attr-defined]
+        if not self.passed_bytes or not self.read_bytes:
+            return int(known)
+        return int(known * (1 + self.passed_bytes / self.read_bytes))
+
+
+class Receipt:
+    """One request's way through the ledger.
+
+    Args:
+        new: its row; the id may be replaced until the row is committed.
+    """
+
+    def __init__(self, commits: Commits, fleet: Fleet, new: NewRequest, decision: bytes) -> None:
+        self._commits = commits
+        self._fleet = fleet
+        self._ledger = QueuedLedger(commits)
+        self._decision: bytes | None = decision
+        self.new = new
+        self.progress = Progress()
+        self.opened = False
+        self.ended = False
+        self.reading: Reading | None = None
+        self.cost_nusd: int | None = None
+        self.unpriced = False
+
+    async def open(self, opening: Opening, target: Target) -> Reading:
+        """Commit the attempt's row and leases, and begin to read.
+
+        Raises BudgetExceeded, UnknownPrice, Busy, StoreError: it must not be sent.
+        """
+        opening.opened, opening.decision = self.opened, self._decision
+        try:
+            await self._commits.open(opening)
+        except BaseException:
+            self._take(opening)
+            if opening.committed:  # its caller left in the same moment
+                self._read(opening, target).stop(Cancelled("the caller went away"))
+            raise
+        self._take(opening)
+        return self._read(opening, target)
+
+    def _take(self, opening: Opening) -> None:
+        self.new, self.opened, self._decision = opening.request, opening.opened, None
+
+    def _read(self, opening: Opening, target: Target) -> Reading:
+        self.progress.tries = opening.n
+        self.reading = Reading(
+            ledger=self._ledger,  # type: ignore[arg-type]  # settlement uses this part only
+            health=self._fleet.health,
+            clock=self._fleet.app.clock,
+            attempt=NewAttempt(
+                request=self.new.id,
+                n=opening.n,
+                model=opening.model,
+                provider=opening.provider,
+                started_at=opening.started_at,
+                input_estimate=opening.input_estimate,
+                price=opening.price_id,
+                output_bound=opening.output_bound,
+            ),
+            target=target,
+            progress=self.progress,
+        )
+        self.reading.folder = PassedFolder()
+        return self.reading
+
+    def end(self, state: RequestState, error: OmniError | None = None) -> None:
+        """Write the request's end, once."""
+        if self.ended or not self.opened:
+            return
+        self.ended = True
+        now = self._fleet.app.now_ms()
+        progress = self.progress
+        last = progress.target
+        model, provider = ("", "") if last is None else (last.model.id, last.provider.slug)
+        if last is None and self.reading is not None:
+            model, provider = self.reading._target.model.id, self.reading._target.provider.slug
+        premium, premium_cost = (
+            self._fleet.premium(progress.usage) if state == "ok" else (None, None)
+        )
+        first = progress.first_token_at
+        completion = progress.completion or Completion()
+        self._commits.end(
+            RequestEnding(
+                self.new.id,
+                RequestEnd(
+                    state=state,
+                    settled_at=now,
+                    model=model,
+                    provider=provider,
+                    premium_model=premium,
+                    premium_cost_nusd=premium_cost,
+                    latency_ms=now - self.new.created_at,
+                    ttft_ms=None if first is None else first - self.new.created_at,
+                    finish_reason=completion.finish_reason,
+                    error_code=None if error is None else error.code,
+                    error_message=None if error is None else error.message[:_MESSAGE_CHARS],
+                ),
+            )
+        )
+
+    def fail(self, error: OmniError) -> None:
+        """The request ends with an error."""
+        refused = isinstance(error, BudgetExceeded | UnknownPrice) and not self.progress.tries
+        self.end("refused" if refused else "failed", error)
+
+    def cancel(self) -> None:
+        """The caller went away."""
+        self.end("cancelled", Cancelled("the caller went away"))
+
+    @property
+    def total_nusd(self) -> int | None:
+        """What all attempts cost together; None where one of them is unknown."""
+        costs = [a.cost_nusd for a in self.progress.attempts if a.outcome != "skipped"]
+        return None if None in costs else sum(cost or 0 for cost in costs)
+
+    @property
+    def usage(self) -> Usage:
+        return self.progress.usage
+
+
+class Streams:
+    """Streams under way, whose progress is written down from time to time."""
+
+    def __init__(self, commits: Commits) -> None:
+        self._commits = commits
+        self._live: dict[int, Receipt] = {}
+        self._saved: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def add(self, receipt: Receipt) -> None:
+        self._live[receipt.new.id] = receipt
+
+    def remove(self, receipt: Receipt) -> None:
+        self._live.pop(receipt.new.id, None)
+        self._saved.pop(receipt.new.id, None)
+
+    def save(self) -> None:
+        """Write down how far each stream has come: what a killed process is charged for."""
+        rows = []
+        for request, receipt in self._live.items():
+            reading = receipt.reading
+            first_at = receipt.progress.first_token_at
+            if reading is None or first_at is None:
+                continue
+            chars = reading.folder.received_chars
+            if chars != self._saved.get(request):
+                self._saved[request] = chars
+                rows.append(Progressed(request, receipt.progress.tries, first_at, chars))
+        if rows:
+            self._commits.progress(rows)
