@@ -162,6 +162,10 @@ def _usage_error(exc: Exception) -> int | None:
 
 def _report(code: str, message: str, hint: str, pointer: str = "") -> None:
     """One line, then what to do; as JSON on stdout where JSON was asked for."""
+    from omni_cli.domain.secrets import scrub
+
+    # A key that was typed in the wrong place must not come back into a log.
+    message, hint, pointer = scrub(message), scrub(hint), scrub(pointer)
     if "--json" in sys.argv:
         import json
 
