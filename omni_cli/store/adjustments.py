@@ -166,16 +166,18 @@ class AdjustmentStore:
         Returns:
             How many attempts changed.
         """
-        changed = 0
         with self._store.transaction() as db:
+            changes: list[tuple[Charge, Correction]] = []
             for correction in corrections:
                 charge = self.charge(correction.request, correction.n)
                 if charge is not None and charge.current_nusd != correction.cost_nusd:
-                    self._apply(db, charge, correction, (at_ms, who, reason))
-                    changed += 1
-        return changed
+                    changes.append((charge, correction))
+            with self._rollups.recounting(*{charge.request.id for charge, _ in changes}):
+                for charge, correction in changes:
+                    self._write(db, charge, correction, (at_ms, who, reason))
+        return len(changes)
 
-    def _apply(
+    def _write(
         self,
         db: Connection,
         charge: Charge,
@@ -194,12 +196,11 @@ class AdjustmentStore:
             "cost": correction.cost_nusd,
             "input": correction.input_nusd,
         }
-        with self._rollups.recounting(correction.request):
-            db.execute(_ADD, values)
-            db.execute(_UPDATE, values)
-            if correction.input_nusd is not None:
-                # Not a charge, but the share of it that charts show as input.
-                db.execute(_SET_INPUT, values)
+        db.execute(_ADD, values)
+        db.execute(_UPDATE, values)
+        if correction.input_nusd is not None:
+            # Not a charge, but the share of it that charts show as input.
+            db.execute(_SET_INPUT, values)
         attempt = charge.attempt
         self._budgets.charge(charge.request, attempt.provider, attempt.model, delta)
 

@@ -9,7 +9,7 @@ from typing import Any
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import RANDOM_BITS, make_id
 from omni_cli.domain.imports import ImportedCall, PricedCall
-from omni_cli.domain.ledger import AttemptEnd, AttemptRow, AttemptState, RequestRow
+from omni_cli.domain.ledger import AttemptRow, AttemptState, RequestRow
 from omni_cli.repositories import KnownCalls
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
@@ -140,51 +140,22 @@ class ImportStore:
 
         Returns how many were written: one that another process imported meanwhile is left out.
         """
-        added = 0
         with self._store.transaction() as db:
             known = _Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND external_id = ?")
+            fresh: dict[int, PricedCall] = {}
             for row in rows:
                 if (row.call.source, row.call.external_id) not in known:
-                    self._add(db, row)
-                    added += 1
-        return added
-
-    def _add(self, db: sqlite3.Connection, row: PricedCall) -> None:
-        call = row.call
-        values = _values(row)
-        state = _STATES.get(call.outcome, "ok")
-        # The middle of a report's day is the same date in nearly every zone, its start is not.
-        created = call.at_ms + call.span_ms // 2
-        values |= {
-            "id": self._free_id(db, call, created),
-            "created_at": created,
-            "ended_at": created + (call.latency_ms or 0),
-            "state": state,
-            "agent": call.agent or call.source,
-            "model": row.model,
-            "provider": row.provider,
-            "latency_ms": call.latency_ms,
-            "provider_request_id": call.message_id or call.provider_request_id,
-            "source": call.source,
-            "external_id": call.external_id,
-            "message_id": call.message_id,
-            "request_id": call.provider_request_id,
-            "recorded_model": call.model,
-            "calls": call.requests,
-        }
-        for sql in (_ADD_REQUEST, _ADD_ATTEMPT, _ADD_IMPORT):
-            db.execute(sql, values)
-        request, attempt = self._row(values["id"])
-        end = AttemptEnd(
-            state=state,
-            ended_at=created,
-            usage=attempt.usage,
-            cost_nusd=row.cost_nusd,
-            input_cost_nusd=row.input_cost_nusd,
-        )
-        self._rollups.add_attempt(request, attempt, end)
-        self._rollups.add_request(request)
-        self._budgets.charge(request, row.provider, row.model, row.cost_nusd or 0)
+                    fresh[_free_id(db, row.call, fresh)] = row
+            with self._rollups.recounting(*fresh):
+                for request_id, row in fresh.items():
+                    values = _new_values(request_id, row)
+                    for sql in (_ADD_REQUEST, _ADD_ATTEMPT, _ADD_IMPORT):
+                        db.execute(sql, values)
+            if self._budgets.all():
+                for request_id, row in fresh.items():
+                    request, _ = self._row(request_id)
+                    self._budgets.charge(request, row.provider, row.model, row.cost_nusd or 0)
+        return len(fresh)
 
     def grow(self, rows: Iterable[PricedCall], *, now_ms: int, who: str) -> int:
         """Bring calls that were imported unfinished to their later state; returns how many."""
@@ -217,15 +188,44 @@ class ImportStore:
             raise LookupError(request_id)
         return request, self._ledger.attempts(request_id)[0]
 
-    def _free_id(self, db: sqlite3.Connection, call: ImportedCall, created: int) -> int:
-        """An id at the call's own time; the rows of one report share theirs."""
-        digest = hashlib.blake2b(f"{call.source}\n{call.external_id}".encode(), digest_size=4)
-        bits = int.from_bytes(digest.digest(), "big")
-        while True:
-            candidate = make_id(created, bits % (1 << RANDOM_BITS))
-            if not db.execute("SELECT 1 FROM requests WHERE id = ?", (candidate,)).fetchone():
-                return candidate
-            bits += 1
+
+def _created(call: ImportedCall) -> int:
+    """The middle of a report's day is the same date in nearly every zone, its start is not."""
+    return call.at_ms + call.span_ms // 2
+
+
+def _free_id(db: sqlite3.Connection, call: ImportedCall, taken: Container[int]) -> int:
+    """An id at the call's own time; the rows of one report share theirs."""
+    digest = hashlib.blake2b(f"{call.source}\n{call.external_id}".encode(), digest_size=4)
+    bits = int.from_bytes(digest.digest(), "big")
+    while True:
+        candidate = make_id(_created(call), bits % (1 << RANDOM_BITS))
+        found = db.execute("SELECT 1 FROM requests WHERE id = ?", (candidate,)).fetchone()
+        if found is None and candidate not in taken:
+            return candidate
+        bits += 1
+
+
+def _new_values(request_id: int, row: PricedCall) -> dict[str, Any]:
+    call = row.call
+    created = _created(call)
+    return _values(row) | {
+        "id": request_id,
+        "created_at": created,
+        "ended_at": created + (call.latency_ms or 0),
+        "state": _STATES.get(call.outcome, "ok"),
+        "agent": call.agent or call.source,
+        "model": row.model,
+        "provider": row.provider,
+        "latency_ms": call.latency_ms,
+        "provider_request_id": call.message_id or call.provider_request_id,
+        "source": call.source,
+        "external_id": call.external_id,
+        "message_id": call.message_id,
+        "request_id": call.provider_request_id,
+        "recorded_model": call.model,
+        "calls": call.requests,
+    }
 
 
 def _values(row: PricedCall) -> dict[str, Any]:
