@@ -12,12 +12,14 @@ from textual.widget import Widget
 
 from omni_cli.tui.registry import Tab
 
+Piece = tuple[Tab, str]
+
 
 class TabBar(Widget):
-    """Titles where they all fit, short ones where they do not."""
+    """Shortens its titles where they do not fit; a click opens a tab."""
 
     DEFAULT_CSS = """
-    TabBar { height: 1; background: $panel; color: $text-muted; }
+    TabBar { height: 1; background: $panel; }
     """
     active: reactive[str] = reactive("")
 
@@ -30,26 +32,34 @@ class TabBar(Widget):
         self._tabs = tabs
 
     def render(self) -> Content:
-        return Content.assemble(
-            *(piece for tab, title in self._titles() for piece in self._piece(tab, title))
-        )
-
-    def _piece(self, tab: Tab, title: str) -> tuple[tuple[str, str], ...]:
-        on = tab.id == self.active
-        ground = "bold $block-cursor-foreground on $block-cursor-background" if on else ""
-        key = ground or "bold $primary"
-        return ((f" {tab.key}", key), (f" {title} ", ground or "$foreground"))
-
-    def _titles(self) -> list[tuple[Tab, str]]:
-        wide = [(tab, tab.title) for tab in self._tabs]
-        if sum(cell_len(title) + 4 for _, title in wide) <= self.size.width:
-            return wide
-        return [(tab, tab.title if tab.id == self.active else tab.short) for tab in self._tabs]
+        shown = Content("")
+        for tab, title in fitting(self._tabs, self.active, self.size.width):
+            on = tab.id == self.active
+            ground = "bold $block-cursor-foreground on $block-cursor-background" if on else ""
+            head, _, rest = title.partition(tab.key)
+            shown += Content.assemble(
+                (head + tab.key, ground or "bold $primary"), (rest, ground or "$foreground")
+            )
+        return shown
 
     def on_click(self, event: Click) -> None:
         at = 0
-        for tab, title in self._titles():
-            at += cell_len(title) + 4
+        for tab, title in fitting(self._tabs, self.active, self.size.width):
+            at += cell_len(title)
             if event.x < at:
                 self.post_message(self.Chosen(tab.id))
                 return
+
+
+def fitting(tabs: Sequence[Tab], active: str, width: int) -> list[Piece]:
+    """Each tab with its text, key first: the longest form of which all fit into ``width``."""
+    forms = (
+        [(tab, f" {tab.key} {tab.title} ") for tab in tabs],
+        [(tab, f" {tab.key} {tab.title if tab.id == active else tab.short} ") for tab in tabs],
+        [(tab, f" {tab.key} {tab.short} ") for tab in tabs],
+        [(tab, f"{tab.key} {tab.short} ") for tab in tabs],
+    )
+    for form in forms:
+        if sum(cell_len(title) for _, title in form) <= width:
+            return form
+    return [(tab, f"{tab.key}{tab.short} ") for tab in tabs]

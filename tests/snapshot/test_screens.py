@@ -1,0 +1,99 @@
+"""How the screens look: at two sizes and in two themes (E2)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from omni_cli.tui.app import OmniApp
+from omni_cli.tui.registry import TABS
+from omni_cli.tui.widgets.tabbar import fitting
+from tests.snapshot.steps import press
+
+MakeApp = Callable[..., OmniApp]
+Compare = Callable[..., bool]
+
+#: Name, tab, and the keys that lead to it.
+SCREENS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("fleet", "fleet", ()),
+    ("fleet_table", "fleet", ("t",)),
+    ("model", "fleet", ("j", "enter")),
+    ("providers", "providers", ()),
+    ("activity", "activity", ()),
+    ("receipt", "activity", ("enter",)),
+    ("chat", "chat", ()),
+)
+SIZES = ((80, 24), (120, 40))
+THEMES = ("dark", "light")
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize(("name", "tab", "keys"), SCREENS, ids=[s[0] for s in SCREENS])
+def test_screen(
+    snap_compare: Compare,
+    make_app: MakeApp,
+    name: str,
+    tab: str,
+    keys: tuple[str, ...],
+    size: tuple[int, int],
+    theme: str,
+) -> None:
+    assert snap_compare(make_app(theme, tab), terminal_size=size, run_before=press(*keys))
+
+
+@pytest.mark.parametrize(
+    ("tab", "keys"),
+    [
+        ("fleet", ("question_mark",)),
+        ("providers", ("a", *"openai")),
+        ("providers", ("e",)),
+        ("providers", ("enter",)),
+        ("fleet", ("enter", "e")),
+        ("activity", ("slash", *"deepseek", "enter")),
+        ("activity", ("slash", *"nothing like this")),
+    ],
+    ids=[
+        "help",
+        "add_provider",
+        "edit_provider",
+        "provider_detail",
+        "edit_model",
+        "activity_filtered",
+        "activity_nothing",
+    ],
+)
+def test_dialogs(snap_compare: Compare, make_app: MakeApp, tab: str, keys: tuple[str, ...]) -> None:
+    keys = tuple("space" if key == " " else key for key in keys)
+    assert snap_compare(make_app("dark", tab), run_before=press(*keys))
+
+
+@pytest.mark.parametrize("tab", ["fleet", "providers", "activity"])
+def test_empty(snap_compare: Compare, make_app: MakeApp, tab: str) -> None:
+    """An empty state says what to do next."""
+    assert snap_compare(make_app("dark", tab, empty=True), run_before=press())
+
+
+def test_without_colour(
+    snap_compare: Compare, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert snap_compare(make_app("dark", "fleet"), run_before=press("j"))
+
+
+def test_sixteen_colours(snap_compare: Compare, make_app: MakeApp) -> None:
+    assert snap_compare(make_app("terminal", "providers"), run_before=press("j"))
+
+
+@pytest.mark.parametrize("theme", ["high-contrast", "nord", "gruvbox", "catppuccin"])
+def test_themes(snap_compare: Compare, make_app: MakeApp, theme: str) -> None:
+    assert snap_compare(make_app(theme, "fleet"), run_before=press())
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+@pytest.mark.parametrize("active", ["fleet", "recommendations"])
+def test_tabs_fit_when_all_exist(width: int, active: str) -> None:
+    """Eleven tabs: the titles shorten, none is cut off, and each keeps its key."""
+    pieces = fitting(TABS, active, width)
+    assert sum(len(title) for _, title in pieces) <= width
+    assert all(title.strip().startswith(tab.key) for tab, title in pieces)
+    assert [tab for tab, _ in pieces] == list(TABS)
