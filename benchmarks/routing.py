@@ -3,8 +3,7 @@
     python -m benchmarks.routing [--models 200] [--rounds 300]
 
 ``decide`` is the whole of RoutingService.decide: classification, candidates from the loaded
-fleet, filters, rules and score, with shipped quality priors. ``choose`` leaves classification
-out (the task is given). Every round asks another prompt.
+fleet, filters, rules and score, with shipped quality priors. Every round asks another prompt.
 """
 
 import argparse
@@ -91,7 +90,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, App({"OMNI_HOME": folder}) as app:
         size = prepare(app, given.models)
         routing, options = app.routing, RouteOptions()
-        told = replace(options, task_type="coding", complexity="medium")
         began = time.perf_counter()
         routing.estimate(prompt(600, 0), options)
         load_ms = 1000 * (time.perf_counter() - began)
@@ -110,7 +108,6 @@ def main() -> None:
         few = max(given.rounds // 20, 10)
         row("decide, 2,000 characters", timed_ms(decide, 2_000, given.rounds))
         row("decide, 200,000 characters", timed_ms(decide, 200_000, few))
-        row("choose (task given), 600", timed_ms(lambda r: routing.decide(r, told), 600, 200))
         row("classify, 2,000", timed_ms(lambda r: routing.estimate(r, options), 2_000, 200))
         row("classify, 200,000", timed_ms(lambda r: routing.estimate(r, options), 200_000, few))
         if importlib.util.find_spec("litellm") is None:

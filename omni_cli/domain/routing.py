@@ -313,7 +313,7 @@ def _rank(
     latency_span = high_latency - low_latency
     weights = query.weights
     by = _manner(query)
-    rows: list[tuple[tuple[float, ...], str, Candidate]] = []
+    rows: list[tuple[float, float, float, str, Candidate]] = []
     for (contender, cost), quality, surely, latency in zip(
         eligible, qualities, cautious, latencies, strict=True
     ):
@@ -329,13 +329,13 @@ def _rank(
         )
         adequate = surely >= bar
         money = float("inf") if cost is None else float(cost)
-        key: tuple[float, ...]
+        key: tuple[float, float, float]
         if by == "cheapest":
             key = (not adequate, money, -quality)
         elif by == "fastest":
             key = (not adequate, latency, money)
         elif by == "quality":
-            key = (-round(quality, 6), money)
+            key = (0.0, -round(quality, 6), money)
         else:
             key = (not adequate, -score, money)
         model_id = contender.model.id
@@ -351,9 +351,9 @@ def _rank(
             score,
             contender.spread,
         )
-        rows.append((key, model_id, candidate))
+        rows.append((*key, model_id, candidate))
     rows.sort()  # ids differ, so candidates are never compared
-    return [candidate for _, _, candidate in rows], by, bar
+    return [row[-1] for row in rows], by, bar
 
 
 def _manner(query: Query) -> str:

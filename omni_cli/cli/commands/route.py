@@ -15,7 +15,6 @@ from omni_cli.domain.chat import TextPart
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.routing import Decision
-from omni_cli.services.eval_router import score_line
 from omni_cli.services.routing import RouteOptions, RoutingService, decision_document
 
 app = typer.Typer(rich_markup_mode=None)
@@ -107,6 +106,8 @@ def _bulk(
             decision = routing.decide(request, options, among=among)
             document = {"id": row["id"], **decision_document(decision)}
             if scores:
+                from omni_cli.services.eval_router import score_line
+
                 line_of = score_line(row["id"], document["candidates"], document)
                 out(json.dumps(line_of, ensure_ascii=False))
             elif as_json:
