@@ -455,7 +455,13 @@ def _step_5(db: "Database") -> None:
     _run_script(db, SCHEMA)
 
 
-STEPS = (_step_1, _step_2, _step_3, _step_4, _step_5)
+def _step_6(db: "Database") -> None:
+    from omni_cli.store.gateway_keys import SCHEMA
+
+    _run_script(db, SCHEMA)
+
+
+STEPS = (_step_1, _step_2, _step_3, _step_4, _step_5, _step_6)
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)
 

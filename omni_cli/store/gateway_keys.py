@@ -1,0 +1,140 @@
+"""Client keys of the gateway. Only a digest of each is kept: a copy of the store opens nothing.
+
+A key is 256 random bits, so a plain SHA-256 is enough; a slow hash is for what people choose.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from sqlite3 import Row
+from typing import Any
+
+from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.store.connection import Store
+
+#: Part of a migration step, so never edited once released (store/migrations.py).
+SCHEMA = """
+CREATE TABLE gateway_keys (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    digest BLOB NOT NULL UNIQUE,
+    shown TEXT NOT NULL,
+    org TEXT NOT NULL DEFAULT '',
+    models TEXT NOT NULL DEFAULT '[]',
+    rpm INTEGER CHECK (rpm >= 1),
+    tpm INTEGER CHECK (tpm >= 1),
+    concurrency INTEGER CHECK (concurrency >= 1),
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    revoked_at INTEGER,
+    used_at INTEGER
+) STRICT;
+"""
+_ADD = """
+INSERT INTO gateway_keys (name, digest, shown, org, models, rpm, tpm, concurrency, created_at,
+                          expires_at)
+VALUES (:name, :digest, :shown, :org, :models, :rpm, :tpm, :concurrency, :created_at,
+        :expires_at)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """A key as it is kept. ``name`` is what requests, usage and budgets of it are filed under.
+
+    ``shown``: its first and last characters. ``models``: patterns of the models it may call,
+    none for all. ``rpm``, ``tpm``: requests and tokens a minute; ``concurrency``: requests at
+    once; None without limit. Times in ms UTC.
+    """
+
+    name: str
+    shown: str
+    org: str = ""
+    models: tuple[str, ...] = ()
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+    created_at: int = 0
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    used_at: int | None = None
+
+    def state(self, now_ms: int) -> str:
+        """``active``, ``expired`` or ``revoked``."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= now_ms else "active"
+
+
+def digest_of(token: str) -> bytes:
+    """What is kept of a key, 32 bytes."""
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+class GatewayKeyStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, key: ClientKey, token: str) -> None:
+        """Raises UsageError when its name was ever used: the ledger keeps what it did."""
+        values: dict[str, Any] = {
+            "name": key.name,
+            "digest": digest_of(token),
+            "shown": key.shown,
+            "org": key.org,
+            "models": json.dumps(key.models),
+            "rpm": key.rpm,
+            "tpm": key.tpm,
+            "concurrency": key.concurrency,
+            "created_at": key.created_at,
+            "expires_at": key.expires_at,
+        }
+        with self._store.transaction() as db:
+            if db.execute("SELECT 1 FROM gateway_keys WHERE name = ?", (key.name,)).fetchone():
+                raise UsageError(
+                    f"there is or was a key named {key.name!r}", hint="choose another name"
+                )
+            db.execute(_ADD, values)
+
+    def all(self) -> list[ClientKey]:
+        """Oldest first, also those that are revoked."""
+        rows = self._store.db.execute("SELECT * FROM gateway_keys ORDER BY id")
+        return [_key(row) for row in rows]
+
+    def by_digest(self) -> dict[bytes, ClientKey]:
+        rows: Sequence[Row] = self._store.db.execute("SELECT * FROM gateway_keys").fetchall()
+        return {bytes(row["digest"]): _key(row) for row in rows}
+
+    def revoke(self, name: str, *, now_ms: int) -> ClientKey:
+        """Raises NotFound. A key that is revoked already stays as it is."""
+        with self._store.transaction() as db:
+            db.execute(
+                "UPDATE gateway_keys SET revoked_at = coalesce(revoked_at, ?) WHERE name = ?",
+                (now_ms, name),
+            )
+            row = db.execute("SELECT * FROM gateway_keys WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            raise NotFound(f"no key is named {name!r}", hint="omni keys list --clients shows them")
+        return _key(row)
+
+    def used(self, name: str, *, now_ms: int) -> None:
+        """Note that it was used."""
+        with self._store.transaction() as db:
+            db.execute("UPDATE gateway_keys SET used_at = ? WHERE name = ?", (now_ms, name))
+
+
+def _key(row: Row) -> ClientKey:
+    return ClientKey(
+        name=row["name"],
+        shown=row["shown"],
+        org=row["org"],
+        models=tuple(json.loads(row["models"])),
+        rpm=row["rpm"],
+        tpm=row["tpm"],
+        concurrency=row["concurrency"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+        used_at=row["used_at"],
+    )
