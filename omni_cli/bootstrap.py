@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from omni_cli.services.browse import Browser
     from omni_cli.services.budget_admin import BudgetAdmin
     from omni_cli.services.chat import ChatService
+    from omni_cli.services.compare import CompareService
+    from omni_cli.services.compare_report import CompareReports
     from omni_cli.services.connection_test import ConnectionTester
     from omni_cli.services.costs import CostService
     from omni_cli.services.deploy import DeployService
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from omni_cli.store.audit import AuditStore
     from omni_cli.store.breakers import BreakerStore
     from omni_cli.store.budgets import BudgetStore
+    from omni_cli.store.comparisons import ComparisonStore
     from omni_cli.store.connection import Store
     from omni_cli.store.conversations import ConversationStore
     from omni_cli.store.discoveries import DiscoveryStore
@@ -85,6 +88,7 @@ class App:
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.env: Mapping[str, str] = os.environ if env is None else env
+        self._borrows = False
         self.clock = clock
         self.note = note
         self._durable = durable
@@ -95,7 +99,7 @@ class App:
     def close(self) -> None:
         """Close what was opened."""
         transport = self.__dict__.pop("transport", None)
-        if transport is not None:
+        if transport is not None and not self._borrows:
             transport.close()
         store = self.__dict__.pop("store", None)
         if store is not None:
@@ -106,6 +110,15 @@ class App:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def sibling(self) -> "App":
+        """Another omni for another thread: its own store connection, the same transport."""
+        made = App(
+            self.env, clock=self.clock, durable=self._durable, cwd=self._cwd, note=self.note
+        )
+        made._borrows = True
+        made.__dict__["transport"] = self.transport
+        return made
 
     def now_ms(self) -> int:
         return int(self.clock() * 1000)
@@ -258,6 +271,11 @@ class App:
         return ReportZone(
             rollups=self.rollups, rebuild=lambda: self.rebuild, zone=self.zone, progress=progress
         )
+
+    def recover(self) -> None:
+        """Close what dead processes left open; loads nothing for it where nothing is."""
+        if self.reports.anything_open():
+            self.recovery.run()
 
     @cached_property
     def usage(self) -> "UsageService":
@@ -743,6 +761,38 @@ class App:
             history=self.discoveries,
             lister=self.lister,
             clock=self.clock,
+        )
+
+    @cached_property
+    def comparisons(self) -> "ComparisonStore":
+        from omni_cli.store.comparisons import ComparisonStore
+
+        return ComparisonStore(self.store)
+
+    @cached_property
+    def compare_reports(self) -> "CompareReports":
+        from omni_cli.services.compare_report import CompareReports
+
+        return CompareReports(self.comparisons, self.learning, self.clock)
+
+    @cached_property
+    def compare(self) -> "CompareService":
+        """The same prompts to several models."""
+        import secrets
+
+        from omni_cli.services.compare import CompareService
+        from omni_cli.services.routing import RouteOptions
+
+        return CompareService(
+            chat=self.chat,
+            names=self.names,
+            store=self.comparisons,
+            reports=self.compare_reports,
+            budgets=self.budgets,
+            spawn=self.sibling,
+            clock=self.clock,
+            random_bits=lambda: secrets.randbits(20),
+            options=RouteOptions(allow_unknown_price=self.config.prices.allow_unknown),
         )
 
     def prober(self, cap_nusd: int) -> "Prober":

@@ -9,6 +9,11 @@ from omni_cli.store.rollup_sql import DIMENSIONS
 
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in TOTALS_FIELDS)
 _SMALL = frozenset({"day", "provider", "model"})
+# Both are answered from small partial indexes.
+_OPEN = """
+SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'pending' AND owner IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM attempts WHERE state IN ('planned', 'sent'))
+"""
 _BASELINES = """
 SELECT premium_model, sum(compared_calls) AS calls, sum(premium_nusd) AS premium_nusd
 FROM rollup_baseline WHERE day BETWEEN ? AND ?
@@ -24,6 +29,10 @@ ORDER BY day, {", ".join(DIMENSIONS)}
 class ReportStore:
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    def anything_open(self) -> bool:
+        """Whether any request or attempt is not settled: by a call under way or a dead process."""
+        return self._store.db.execute(_OPEN).fetchone()[0] == 1
 
     def first_day(self) -> int | None:
         """The first day with any usage."""

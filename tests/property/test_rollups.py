@@ -111,7 +111,7 @@ class World:
             request,
             n,
             AttemptEnd(
-                state=item.state,  # type: ignore[arg-type]
+                state=item.state,
                 ended_at=LAST,
                 usage=Usage(
                     input_tokens=item.tokens_in,
@@ -132,7 +132,7 @@ class World:
             NewRequest(
                 id=request,
                 created_at=call.at,
-                source=call.source,  # type: ignore[arg-type]
+                source=call.source,
                 owner="test",
                 role=call.role,
                 task=call.task,
@@ -159,7 +159,7 @@ class World:
             self.ledger.end_request(
                 request,
                 RequestEnd(
-                    state=call.state,  # type: ignore[arg-type]
+                    state=call.state,
                     settled_at=LAST,
                     model=model,
                     provider=provider,
@@ -205,7 +205,7 @@ class World:
             self.rebuild.archive("gone")
             db.execute("DELETE FROM requests WHERE id IN (SELECT id FROM gone)")
 
-    def act(self, action: tuple) -> None:  # type: ignore[type-arg]
+    def act(self, action: tuple) -> None:
         match action:
             case ("call", call):
                 self.call(call)
@@ -244,7 +244,7 @@ def test_rollups_equal_ledger_equal_receipts(
     world: World,
     zone: str,
     plan: list[tuple],
-    chunk: int,  # type: ignore[type-arg]
+    chunk: int,
 ) -> None:
     _clean(world, zone)
     with pytest.MonkeyPatch.context() as patch:

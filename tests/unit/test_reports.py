@@ -99,7 +99,7 @@ class Fleet:
                 source,
                 self.ledger.owner,
                 task=task,
-                role=role,  # type: ignore[arg-type]
+                role=role,
             ),
             None,
         )
@@ -125,7 +125,7 @@ class Fleet:
                     ended,
                     at_ms,
                     used,
-                    cost_nusd=charged,  # type: ignore[arg-type]
+                    cost_nusd=charged,
                     input_cost_nusd=None if charged is None else charged // 4,
                 ),
                 priced="unknown" if charged is None else "priced",
@@ -136,7 +136,7 @@ class Fleet:
                 state,
                 at_ms,
                 model,
-                model.partition("/")[0],  # type: ignore[arg-type]
+                model.partition("/")[0],
                 None if premium is None else PREMIUM,
                 premium,
                 latency,
@@ -188,7 +188,7 @@ def test_rows_by_model_keep_failures_with_who_failed(fleet: Fleet) -> None:
 def test_every_dimension_has_percentiles_and_the_same_total(fleet: Fleet, by: str) -> None:
     fleet.call(10, role="heartbeat", task="math", latency=100)
     fleet.call(20, task="coding", source="gateway", latency=900)
-    report = fleet.usage().report(UsageQuery(by=by))  # type: ignore[arg-type]
+    report = fleet.usage().report(UsageQuery(by=by))
     assert sum(row.totals.cost_nusd for row in report.rows) == 30
     assert all(row.p50_ms is not None for row in report.rows)
     assert report.total.p95_ms == pytest.approx(900, rel=0.1)
@@ -235,9 +235,9 @@ def test_filters_and_what_is_none(fleet: Fleet) -> None:
     assert {row.name: row.totals.cost_nusd for row in found.rows} == {CHEAP: 1, DEAR: 2}
     assert found.rows[0].p50_ms is not None
     with pytest.raises(UsageError):
-        fleet.usage().report(UsageQuery(by="colour"))  # type: ignore[arg-type]
+        fleet.usage().report(UsageQuery(by="colour"))
     with pytest.raises(UsageError):
-        fleet.usage().report(UsageQuery(filters={"day": "x"}, by="nothing"))  # type: ignore[arg-type]
+        fleet.usage().report(UsageQuery(filters={"day": "x"}, by="nothing"))
 
 
 def test_a_new_zone_makes_the_reports_anew_once(fleet: Fleet) -> None:

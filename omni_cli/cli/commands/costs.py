@@ -24,6 +24,7 @@ def costs(
 ) -> None:
     """Trend, today, week, month and its projection, budgets, and shares."""
     with omni() as omni_app:
+        omni_app.recover()
         overview = omni_app.costs.overview()
     if as_json:
         emit_json(costs_document(overview))

@@ -30,6 +30,7 @@ def savings(
 ) -> None:
     """What routing saved against always asking the premium model."""
     with omni() as omni_app:
+        omni_app.recover()
         report = omni_app.savings.report(
             period=period or (None if from_date or to_date else "month"),
             from_date=from_date,

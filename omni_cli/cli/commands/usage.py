@@ -88,6 +88,7 @@ def usage(
             "task": task,
             "source": source,
         }
+        omni_app.recover()
         report = omni_app.usage.report(
             UsageQuery(
                 by=by,
