@@ -43,7 +43,11 @@ SELECT coalesce(sum(cost), 0) FROM (
     WHERE r.created_at >= :start AND r.created_at < :end AND {scope}
 )
 """
-_ESTIMATED = _SPENT.replace("{scope}", "{scope} AND a.estimated = 1")
+# From the few estimated attempts to their requests: a partial index knows them.
+_ESTIMATED = _SPENT.replace(
+    "requests r JOIN attempts a ON a.request = r.id",
+    "attempts a CROSS JOIN requests r ON r.id = a.request AND a.estimated = 1",
+)
 _SCOPE_SQL = {
     "all": ":value = ''",
     "provider": "a.provider = :value",
