@@ -36,9 +36,9 @@ TRENDS: dict[str, tuple[str, str]] = {
 }
 #: First, second, third: sign, words, colour.
 MEDALS: dict[int, tuple[str, str, str]] = {
-    1: ("★1", "first", "bold #d4af37"),
-    2: ("★2", "second", "bold #b4b8bf"),
-    3: ("★3", "third", "bold #c98a5a"),
+    1: ("★1", "first", "bold $accent"),
+    2: ("★2", "second", "bold $foreground"),
+    3: ("★3", "third", "bold $secondary"),
 }
 _BLOCKS = "▁▂▃▄▅▆▇█"
 

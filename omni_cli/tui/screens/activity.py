@@ -56,7 +56,7 @@ class ActivityPane(Pane[Loaded]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("s", "state", "State"),
-        Binding("c", "clear", "Clear filters"),
+        Binding("escape", "clear", "Clear filters"),
     ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -160,7 +160,7 @@ def _nothing(filtered: bool) -> Content:
     if filtered:
         return Content.assemble(
             (f"Nothing like that among the latest {NEWEST:,} requests.\n\n", "bold"),
-            ("  c", "bold $primary"),
+            ("  Esc", "bold $primary"),
             "   clears the filters",
         )
     return Content.assemble(

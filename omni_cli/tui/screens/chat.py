@@ -54,12 +54,12 @@ class ChatPane(Pane[Names]):
     ChatPane #to { width: 1fr; background: $surface; }
     ChatPane #log { padding: 0 1; }
     ChatPane #side {
-        width: 44%; border-left: solid $panel-lighten-2; padding: 0 1; display: none;
+        width: 44%; border-left: solid $foreground 20%; padding: 0 1; display: none;
     }
     ChatPane .said { margin-top: 1; color: $primary; }
     ChatPane .sum { color: $foreground-muted; }
     ChatPane #prompt { dock: bottom; border: round $primary; background: $background; }
-    ChatPane #prompt:blur { border: round $panel-lighten-2; }
+    ChatPane #prompt:blur { border: round $foreground 20%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop/leave input"),

@@ -59,13 +59,13 @@ class FleetPane(Pane[Overview]):
     FleetPane Table { display: none; }
     FleetPane.-table Table { display: block; }
     FleetPane.-table CardList { display: none; }
-    FleetPane #side { width: 38; border-left: solid $panel-lighten-2; padding: 0 1; display: none; }
-    FleetPane #foot { height: auto; border-top: solid $panel-lighten-2; padding: 0 1; }
+    FleetPane #side { width: 38; border-left: solid $foreground 20%; padding: 0 1; display: none; }
+    FleetPane #foot { height: auto; border-top: solid $foreground 20%; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "view", "Cards/table"),
         Binding("x", "test", "Test"),
-        Binding("d", "switch", "Disable/enable"),
+        Binding("d", "switch", "On/off"),
         Binding("l", "logs", "Logs"),
     ]
 

@@ -43,7 +43,7 @@ class ModelScreen(Works):
     ModelScreen #parts { height: 1fr; }
     ModelScreen .column { height: auto; width: 1fr; }
     ModelScreen .part {
-        height: auto; border: round $panel-lighten-2; border-title-color: $primary;
+        height: auto; border: round $foreground 20%; border-title-color: $primary;
         border-title-style: bold; padding: 0 1;
     }
     ModelScreen #columns { height: auto; layout: vertical; }
@@ -54,8 +54,8 @@ class ModelScreen(Works):
         Binding("x", "test", "Test"),
         Binding("c", "call", "Real call"),
         Binding("l", "logs", "Logs"),
-        Binding("i", "diagnose", "Diagnostics"),
-        Binding("d", "switch", "Disable/enable"),
+        Binding("i", "diagnose", "Diagnose"),
+        Binding("d", "switch", "On/off"),
         Binding("j", "scroll(2)", "Down", show=False),
         Binding("k", "scroll(-2)", "Up", show=False),
     ]

@@ -61,7 +61,7 @@ class ProvidersPane(Pane[Loaded]):
     ProvidersPane.-empty #full { display: none; }
     ProvidersPane #list { width: 1fr; }
     ProvidersPane #side {
-        width: 50%; border-left: solid $panel-lighten-2; padding: 0 1; display: none;
+        width: 50%; border-left: solid $foreground 20%; padding: 0 1; display: none;
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -69,7 +69,7 @@ class ProvidersPane(Pane[Loaded]):
         Binding("e", "edit", "Edit"),
         Binding("x", "test", "Test"),
         Binding("X", "test_all", "Test all"),
-        Binding("d", "switch", "Disable/enable"),
+        Binding("d", "switch", "On/off"),
         Binding("m", "maintenance", "Maintenance", show=False),
         Binding("w", "watch", "Test all every 5 s", show=False),
         Binding("delete", "remove", "Remove", show=False),

@@ -46,11 +46,13 @@ class CardList(OptionList):
         fresh = list(cards)
         if fresh == self._shown:
             return
-        key, at = self.chosen, self.highlighted
-        same = [k for k, _ in fresh] == [k for k, _ in self._shown]
+        key, at, before = self.chosen, self.highlighted, self._shown
+        same = [k for k, _ in fresh] == [k for k, _ in before]
+        # Set first: what follows moves the choice, and the bar is drawn on what is kept here.
+        self._shown = fresh
         with self.app.batch_update():
             if same:
-                for index, (old, new) in enumerate(zip(self._shown, fresh, strict=True)):
+                for index, (old, new) in enumerate(zip(before, fresh, strict=True)):
                     if old[1] != new[1]:
                         shown = _marked(new[1], on=index == self._marked)
                         self.replace_option_prompt_at_index(index, shown)
@@ -62,7 +64,6 @@ class CardList(OptionList):
                     self.highlighted = keys.index(key)
                 elif keys:
                     self.highlighted = min(at or 0, len(keys) - 1)
-        self._shown = fresh
         self._mark(self.highlighted)
 
     def watch_highlighted(self, highlighted: int | None) -> None:

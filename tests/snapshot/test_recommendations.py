@@ -1,0 +1,61 @@
+"""The Recommendations tab: how it looks, and apply, dismiss and undo with one key each."""
+
+from collections.abc import Callable
+
+import pytest
+
+from omni_cli.tui.app import OmniApp
+from omni_cli.tui.screens.recommendations import RecommendationsPane
+from tests.snapshot.steps import press
+
+MakeApp = Callable[..., OmniApp]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+def test_looks(
+    snap_compare: Callable[..., bool], make_app: MakeApp, size: tuple[int, int], theme: str
+) -> None:
+    app = make_app(theme, "recommendations")
+    assert snap_compare(app, terminal_size=size, run_before=press("j"))
+
+
+async def test_apply_and_undo_with_one_key(make_app: MakeApp) -> None:
+    app = make_app("dark", "recommendations")
+    async with app.run_test(size=(120, 40)) as pilot:
+        pane = app.query_one(RecommendationsPane)
+        first = await settled(pilot, pane, lambda found: bool(found))
+        target = next(a for a in first.values() if a.finding.action.kind != "none")
+        while pane._chosen() is None or pane._chosen().id != target.id:  # type: ignore[union-attr]
+            await pilot.press("j")
+            await pilot.pause()
+        await pilot.press("a")
+        now = await settled(pilot, pane, lambda f: f[target.id].status == "applied")
+        assert now[target.id].undo
+        await pilot.press("u", "v")
+        await settled(pilot, pane, lambda f: target.id in f and f[target.id].status == "undone")
+
+
+async def test_dismissed_ones_leave_the_list(make_app: MakeApp) -> None:
+    app = make_app("dark", "recommendations")
+    async with app.run_test(size=(120, 40)) as pilot:
+        pane = app.query_one(RecommendationsPane)
+        await settled(pilot, pane, lambda found: bool(found))
+        await pilot.pause()
+        chosen = pane._chosen()
+        assert chosen is not None
+        await pilot.press("d")
+        await settled(pilot, pane, lambda found: chosen.id not in found)
+
+
+async def settled(pilot: object, pane: RecommendationsPane, until: Callable[[dict], bool]) -> dict:  # type: ignore[type-arg]
+    """The recommendations by id once ``until`` holds for them."""
+    for _ in range(200):
+        found = {advice.id: advice for advice in pane._found.advice}
+        try:
+            if until(found):
+                return found
+        except KeyError:
+            pass
+        await pilot.pause(0.02)  # type: ignore[attr-defined]
+    raise AssertionError(f"never so: {pane._found}")
