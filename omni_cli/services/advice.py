@@ -202,12 +202,17 @@ class AdviceService:
         }
         findings = [
             finding
-            for work in self._work(first, last, days, active, rates)
+            for work in self._work(first, last, days, self._lasting(active, utc_day(now)), rates)
             if (finding := cheaper_model(work)) is not None
         ]
         findings += self._about_models(first, last, days, fleet, active, rates, utc_day(now))
         findings += self._about_budgets()
         return ranked(findings)
+
+    def _lasting(self, active: list[ModelInfo], today: str) -> list[ModelInfo]:
+        """Models that their providers go on serving."""
+        simulated = {p.slug for p in self._providers.all() if p.simulated}
+        return [m for m in active if m.provider in simulated or (m.retired_on or "9") > today]
 
     def _days(self, first: int, last: int) -> int:
         """Days that the evidence spans: a young ledger is not stretched over four weeks."""
@@ -237,8 +242,15 @@ class AdviceService:
             if key[1]:
                 tasks = grouped.setdefault(key, {})
                 tasks[task] = tasks.get(task, _NO_TOTALS) + totals
+        # One piece of advice for a job: about the model that costs most there.
+        dearest: dict[tuple[str, str], tuple[int, str]] = {}
+        for (scope, name, model), tasks in grouped.items():
+            cost = sum_totals(tasks.values()).cost_nusd
+            dearest[scope, name] = max(dearest.get((scope, name), (-1, "")), (cost, model))
         found = []
         for (scope, name, model), tasks in sorted(grouped.items()):
+            if dearest[scope, name][1] != model:
+                continue
             totals = sum_totals(tasks.values())
             candidates = [
                 candidate

@@ -27,7 +27,13 @@ class AdviceStore:
 
     def refresh(self, findings: list[Finding], *, now_ms: int) -> None:
         """Keep today's findings; pending ones that no longer hold go. What the user decided
-        about a finding stays decided."""
+        about a finding stays decided. Nothing new writes nothing: whoever watches the store
+        would look again, and so on for ever."""
+        kept = {advice.finding.key: (advice.status, advice.finding) for advice in self.all()}
+        decided = {key for key, (status, _) in kept.items() if status != "pending"}
+        now = {f.key: ("pending", f) for f in findings if f.key not in decided}
+        if {key: value for key, value in kept.items() if key not in decided} == now:
+            return
         with self._store.transaction() as db:
             keys = [finding.key for finding in findings]
             marks = ",".join("?" * len(keys))
