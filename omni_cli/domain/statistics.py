@@ -152,18 +152,22 @@ def bootstrap(
 
 
 def paired_difference(
-    pairs: Sequence[tuple[float, float]], confidence: float = CONFIDENCE
+    pairs: Sequence[tuple[float, float]],
+    confidence: float = CONFIDENCE,
+    *,
+    fewest_equal: int = 5,
 ) -> Interval | None:
     """Mean of a - b over pairs, by Student's t; None without pairs.
 
-    With one pair, or equal differences in fewer than five, nothing can be shown: the interval
-    is unbounded, because a spread of zero then only means that too little was seen.
+    With one pair nothing can be shown: the interval is unbounded. So it is where fewer than
+    ``fewest_equal`` differences are all the same: in scores of 0 and 1 a spread of zero then
+    only means that too little was seen.
     """
     if not pairs:
         return None
     gaps = [a - b for a, b in pairs]
     found = mean_interval(gaps, confidence)
-    if found is not None and len(gaps) < 5 and deviation(gaps) == 0 and gaps[0] != 0:
+    if found is not None and len(gaps) < fewest_equal and deviation(gaps) == 0 and gaps[0] != 0:
         return Interval(found.value, -math.inf, math.inf)
     return found
 

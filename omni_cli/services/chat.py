@@ -48,7 +48,8 @@ class ChatJob:
     ``fallback``: may other models stand in for a model that was named. ``conversation``: id of
     the one this goes on with, or None. ``keep``: store messages for later turns. ``checks``: try
     a cheaper model first and go up where an answer fails these, or those that fit the request;
-    None: no cascade.
+    None: no cascade. ``settled`` is called within the transaction that settles the request: what
+    it writes is there if and only if the request is settled.
     """
 
     request: ChatRequest
@@ -62,6 +63,7 @@ class ChatJob:
     org: str = ""
     key: str = ""
     external_id: str | None = None
+    settled: "Callable[[ChatRun], None] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +312,9 @@ class ChatService:
                     request=run.id,
                     at_ms=now,
                 )
-        run.row = self._ledger.get(run.id)
+            run.row = self._ledger.get(run.id)
+            if job.settled is not None:
+                job.settled(run)
 
     def _learn(self, run: ChatRun, now: int) -> None:
         """A check's verdict is an outcome that routing learns from."""
