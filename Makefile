@@ -11,6 +11,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade "pip>=25.1"
 	$(PIP) install --constraint constraints.txt --editable .
+	# An editable install is not compiled; without this each command would compile what it imports.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q omni_cli
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
@@ -32,8 +34,8 @@ types: $(VENV)/.tools
 	$(BIN)/mypy
 
 bench: $(VENV)/.tools
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/routing.py
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.routing
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

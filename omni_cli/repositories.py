@@ -386,6 +386,7 @@ class Learning(Protocol):
         at_ms: int,
         model: str,
         task: str,
+        form: str = "",
         kind: str,
         value: float,
         weight: float = 1.0,

@@ -325,6 +325,7 @@ class ChatService:
                     at_ms=now,
                     model=attempt.model,
                     task=run.plan.decision.task.task_type,
+                    form=run.plan.decision.task.form,
                     kind="test",
                     value=1.0 if attempt.outcome == "ok" else 0.0,
                     note=attempt.message,

@@ -36,7 +36,7 @@ class Quality(Protocol):
     """The seam of requirement B4: how likely models answer a kind of prompt well."""
 
     def __call__(
-        self, probabilities: Mapping[str, float], model_ids: Sequence[str]
+        self, probabilities: Mapping[str, float], model_ids: Sequence[str], form: str = ""
     ) -> Sequence[tuple[float | None, float, str]]:
         """By model: mean 0..1 or None without evidence, its standard deviation, its basis."""
         ...
@@ -72,7 +72,7 @@ class FleetView:
         """``models`` for a prompt so classified; ``named`` as for ``block``."""
         self._fix(models)
         task = estimate.task_type
-        judged = quality(estimate.probabilities, [model.id for model in models])
+        judged = quality(estimate.probabilities, [model.id for model in models], estimate.form)
         found = []
         for model, (mean, spread, basis) in zip(models, judged, strict=True):
             state, rates, blocked = self._fixed[model.id]

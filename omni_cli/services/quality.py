@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from omni_cli.domain.quality import NO_EVIDENCE, PriorLookup, QualityTable, shares
+from omni_cli.domain.quality import NO_EVIDENCE, Observed, PriorLookup, QualityTable, shares
 from omni_cli.repositories import Learning
 
 #: A model's quality at a kind of prompt: its mean 0..1 or None without evidence; how far the
@@ -18,35 +18,56 @@ class _Column(dict[str, tuple[float, float, float, str]]):
     def __init__(self, table: QualityTable, task: str) -> None:
         super().__init__()
         self._table = table
-        self._task = task
+        self.task = task
 
     def __missing__(self, model_id: str) -> tuple[float, float, float, str]:
-        cell = self._table.cell(self._task, model_id)
+        cell = self._table.cell(self.task, model_id)
         mean = cell.mean
         variance = mean * (1.0 - mean) / (cell.alpha + cell.beta + 1.0)
         value = self[model_id] = (mean, variance, cell.observations, cell.basis)
         return value
 
 
+#: Observations that a type's cell counts for behind the cell of one of its forms: what the
+#: measurement in docs/routing.md used.
+FORM_STRENGTH = 10.0
+
+
+def _of_form(mean: float, counts: tuple[float, float]) -> tuple[float, float]:
+    """Mean and variance of a form's cell that starts from its type's mean."""
+    alpha = mean * FORM_STRENGTH + counts[0]
+    beta = (1.0 - mean) * FORM_STRENGTH + counts[1]
+    moved = alpha / (alpha + beta)
+    return moved, moved * (1.0 - moved) / (alpha + beta + 1.0)
+
+
 class TableQuality:
     """The quality table behind the router's seam (``services.fleet_view.Quality``)."""
 
-    def __init__(self, table: QualityTable) -> None:
+    def __init__(self, table: QualityTable, forms: Observed | None = None) -> None:
         self._table = table
+        self._forms = forms or {}
         self._columns: dict[str, _Column] = {}
 
     @classmethod
     def load(cls, learning: Learning, priors: PriorLookup, type_means: Mapping[str, float]) -> Self:
-        return cls(QualityTable(priors, learning.quality(), type_means))
+        observed = learning.quality()
+        by_type = {key: counts for key, counts in observed.items() if "/" not in key[0]}
+        forms = {key: counts for key, counts in observed.items() if "/" in key[0]}
+        return cls(QualityTable(priors, by_type, type_means), forms)
 
     @property
     def table(self) -> QualityTable:
         return self._table
 
     def __call__(
-        self, probabilities: Mapping[str, float], model_ids: Sequence[str]
+        self, probabilities: Mapping[str, float], model_ids: Sequence[str], form: str = ""
     ) -> list[Judgement]:
-        """What ``QualityTable.mixed`` says of each model, for all of them at once."""
+        """What ``QualityTable.mixed`` says of each model, for all of them at once.
+
+        ``form``: the prompt's (``TaskEstimate.form``); where this user saw outcomes of a type's
+        prompts in that form, they move the type's cell further.
+        """
         parts = sorted(shares(probabilities), key=lambda part: -part[1])
         weighted = [(share, self._column(task)) for task, share in parts]
         judged: list[Judgement] = []
@@ -55,6 +76,9 @@ class TableQuality:
             basis = ""
             for share, column in weighted:
                 cell_mean, cell_variance, cell_seen, cell_basis = column[model_id]
+                counts = self._forms.get((f"{column.task}/{form}", model_id)) if form else None
+                if counts is not None:
+                    cell_mean, cell_variance = _of_form(cell_mean, counts)
                 mean += share * cell_mean
                 variance += share * cell_variance
                 seen += share * cell_seen

@@ -258,6 +258,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
             if value >= 0.00005
         },
         "sure": task.sure,
+        "form": task.form,
         "complexity": task.complexity,
         "difficulty": round(task.difficulty, 4),
         "by": decision.by,
@@ -288,3 +289,8 @@ def parse_complexity(text: str) -> Complexity:
         if value == text:
             return value
     raise ValueError(text)
+
+
+def prompt_form(decision: str | None) -> str:
+    """The form of the prompt that a stored decision was about, "" where none is stored."""
+    return "" if decision is None else str(json.loads(decision).get("form", ""))

@@ -30,6 +30,7 @@ class LearningStore:
         at_ms: int,
         model: str,
         task: str,
+        form: str = "",
         kind: str,
         value: float,
         weight: float = 1.0,
@@ -41,26 +42,30 @@ class LearningStore:
         """
         with self._store.transaction() as db:
             old = db.execute(
-                "SELECT id, model, task, value, weight FROM outcomes"
+                "SELECT id, model, task, form, value, weight FROM outcomes"
                 " WHERE request = ? AND kind = ? AND model = ?",
                 (request, kind, model),
             ).fetchone()
             if old:
-                self._count(old["task"], old["model"], old["value"], -old["weight"])
+                self._count(old["task"], old["form"], old["model"], old["value"], -old["weight"])
                 db.execute("DELETE FROM outcomes WHERE id = ?", (old["id"],))
             db.execute(
-                "INSERT INTO outcomes (request, at, model, task, kind, value, weight, note)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (request, at_ms, model, task, kind, value, weight, note),
+                "INSERT INTO outcomes (request, at, model, task, form, kind, value, weight, note)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (request, at_ms, model, task, form, kind, value, weight, note),
             )
-            self._count(task, model, value, weight)
+            self._count(task, form, model, value, weight)
 
-    def _count(self, task: str, model: str, value: float, weight: float) -> None:
-        self._store.db.execute(
+    def _count(self, task: str, form: str, model: str, value: float, weight: float) -> None:
+        """A type's cell, and with a form that form's own ("coding/open short")."""
+        self._store.db.executemany(
             "INSERT INTO quality (task, model, wins, losses) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (task, model) DO UPDATE SET"
             " wins = wins + excluded.wins, losses = losses + excluded.losses",
-            (task, model, value * weight, (1 - value) * weight),
+            [
+                (cell, model, value * weight, (1 - value) * weight)
+                for cell in ([task, f"{task}/{form}"] if form else [task])
+            ],
         )
 
     def outcomes_of(self, request: int) -> list[tuple[str, float, str]]:

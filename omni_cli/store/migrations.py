@@ -461,7 +461,12 @@ def _step_6(db: "Database") -> None:
     _run_script(db, SCHEMA)
 
 
-STEPS = (_step_1, _step_2, _step_3, _step_4, _step_5, _step_6)
+def _step_7(db: "Database") -> None:
+    """Which form of prompt an outcome is about ("open short")."""
+    db.conn.execute("ALTER TABLE outcomes ADD COLUMN form TEXT NOT NULL DEFAULT ''")
+
+
+STEPS = (_step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7)
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)
 

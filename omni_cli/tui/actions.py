@@ -14,6 +14,7 @@ from omni_cli.domain.quality import outcome_counts
 from omni_cli.services.chat import ChatJob
 from omni_cli.services.connection_test import TestResult
 from omni_cli.services.names import Selector
+from omni_cli.services.routing import prompt_form
 
 #: A real call's question, and the most tokens it may answer.
 _PING, _PING_TOKENS = "Answer with the one word: ready", 16
@@ -77,6 +78,7 @@ def rate_request(omni: App, request: int, stars: int) -> str:
         at_ms=omni.now_ms(),
         model=row.model,
         task=row.task,
+        form=prompt_form(omni.ledger.decision(row.id)),
         kind="rating",
         value=wins / (wins + losses),
         weight=wins + losses,

@@ -9,6 +9,7 @@ from omni_cli.cli.render import emit_json, out
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.quality import OutcomeKind, outcome_counts
+from omni_cli.services.routing import prompt_form
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -45,6 +46,7 @@ def rate(
             at_ms=omni_app.now_ms(),
             model=row.model,
             task=row.task,
+            form=prompt_form(omni_app.ledger.decision(row.id)),
             kind=kind,
             value=share,
             weight=wins + losses,
