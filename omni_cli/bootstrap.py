@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from omni_cli.services.reconciling import Reconciling
     from omni_cli.services.recovery import Recovery
     from omni_cli.services.reprice import Repricing
+    from omni_cli.services.role_switch import RoleSwitcher
     from omni_cli.services.routing import RoutingService
     from omni_cli.services.savings import SavingsService
     from omni_cli.services.setup import Found, Proposal
@@ -316,6 +317,22 @@ class App:
             fleet=self.fleet,
             table=self._quality_table,
             budgets=lambda: self.costs.overview().budgets,
+            zone=self.rollups.zone,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def role_switcher(self) -> "RoleSwitcher":
+        from omni_cli.services.quality import TableQuality
+        from omni_cli.services.role_switch import RoleSwitcher
+
+        return RoleSwitcher(
+            fleet=self.fleet,
+            models=self.models,
+            reports=self.reports,
+            chat=lambda: self.chat,
+            quality=lambda: TableQuality(self._quality_table()),
+            memory=self.store,
             zone=self.rollups.zone,
             clock=self.clock,
         )

@@ -1,12 +1,17 @@
 """``omni roles``: jobs, and the models that do them in order of priority."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, omni
-from omni_cli.cli.render import emit_json, note, out, paint, table
+from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.money import format_usd
 from omni_cli.services.describe import role_document
+
+if TYPE_CHECKING:
+    from omni_cli.services.role_switch import Effect, Switched
 
 app = typer.Typer(rich_markup_mode=None, help="Who does which job.")
 
@@ -63,6 +68,68 @@ def assign(
     others = [i.model for i in found.models if i.priority == priority and i.model != model_id]
     if others:
         note(f"the same priority: {', '.join(others)}; they are asked in order of their names")
+
+
+@app.command()
+def switch(
+    role: RoleName,
+    model: Annotated[
+        str | None, typer.Argument(autocompletion=complete_models, help="Id or alias.")
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the last switch back.")] = False,
+    verify: Annotated[bool, typer.Option(help="Prove it by one real call.")] = True,
+    as_json: JsonFlag = False,
+) -> None:
+    """Another first model, proved by a call; a failure puts the old one back (exit 5)."""
+    if (model is None) != undo:
+        raise UsageError(
+            "name the new model, or say --undo", hint=f"omni roles switch {role} MODEL"
+        )
+    with omni() as omni_app:
+        if model is None:
+            found = omni_app.role_switcher.undo(role)
+            if as_json:
+                emit_json({"role": role_document(found)})
+            else:
+                out(f"{role}: back on {', '.join(i.model for i in found.models) or 'no model'}")
+            return
+        done = omni_app.role_switcher.switch(role, model, verify=verify)
+    if as_json:
+        from omni_cli.services.role_switch import switched_document
+
+        emit_json(switched_document(done))
+        return
+    _show_switch(done)
+
+
+def _show_switch(done: "Switched") -> None:
+    def row(when: str, effect: "Effect") -> tuple[str, ...]:
+        quality = "not measured" if effect.quality is None else f"{effect.quality:.0%}"
+        basis = f"{effect.calls:,} calls" if effect.measured else "expected"
+        cost = effect.cost_per_call_nusd
+        per_call = "unknown" if cost is None else format_usd(cost)
+        return (
+            when,
+            effect.model or "none",
+            per_call,
+            milliseconds(effect.latency_ms),
+            quality,
+            basis,
+        )
+
+    table(
+        ("", "model", "cost/call", "latency", "quality", "basis"),
+        [row("before", done.before), row("now", done.after)],
+    )
+    check = done.verification
+    if check is None:
+        note("not verified: no call was made")
+    else:
+        out(
+            f"verified: answered in {milliseconds(check.latency_ms)} for "
+            f"{format_usd(check.cost_nusd)}"
+        )
+    note(f"undo: omni roles switch {done.role.name} --undo")
 
 
 @app.command()
