@@ -32,7 +32,7 @@ class ReportStore:
 
     def anything_open(self) -> bool:
         """Whether any request or attempt is not settled: by a call under way or a dead process."""
-        return self._store.db.execute(_OPEN).fetchone()[0] == 1
+        return bool(self._store.db.execute(_OPEN).fetchone()[0])
 
     def first_day(self) -> int | None:
         """The first day with any usage."""
