@@ -1,5 +1,6 @@
 """The application: tabs, jump keys, command palette, themes, and the watch on the store."""
 
+import asyncio
 import contextlib
 import os
 import time
@@ -25,6 +26,9 @@ from omni_cli.tui.state import UiState
 from omni_cli.tui.theme import DEFAULT, load_themes, shipped_folder
 from omni_cli.tui.widgets.status import StatusLine
 from omni_cli.tui.widgets.tabbar import TabBar
+
+#: Long after the first paint, seconds.
+_PRELOAD_AFTER_S = 1.0
 
 
 class OmniApp(App[None]):
@@ -96,21 +100,38 @@ class OmniApp(App[None]):
             self.notify(line, title="Theme left out", severity="warning")
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self.loader.watch(self._tell_changed)
+        self.set_timer(_PRELOAD_AFTER_S, self._preload)
 
     async def open_tab(self, name: str) -> None:
         """Show a tab, made on first use."""
         switcher = self.query_one(ContentSwitcher)
+        self.query_one(TabBar).active = name
         pane = self._pane(name)
         if pane is None:
             tab = next(tab for tab in self.tabs if tab.id == name)
-            pane = tab.load()(self.loader, id=name)
-            await switcher.mount(pane)
-            pane.recall(self.ui.of(name))
+            # Importing takes longer than a key may: meanwhile the bar shows that it was heard.
+            kind = await asyncio.to_thread(tab.load)
+            pane = self._pane(name)
+            if pane is None:
+                pane = kind(self.loader, id=name)
+                await switcher.mount(pane)
+                pane.recall(self.ui.of(name))
+        if self.query_one(TabBar).active != name:
+            return  # another tab was asked for meanwhile
         switcher.current = name
-        self.query_one(TabBar).active = name
         pane.opened()
         entry = pane.entry()
         self.screen.set_focus(entry)
+
+    def _preload(self) -> None:
+        """Import the other tabs while nothing else happens, so that their keys answer at once."""
+
+        def load() -> None:
+            for tab in self.tabs:
+                if tab.exists():
+                    tab.load()
+
+        self.run_worker(load, thread=True, group="preload")
 
     def _tell_changed(self) -> None:
         self.post_message(StoreChanged())

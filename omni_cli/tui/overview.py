@@ -9,7 +9,9 @@ from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.budgets import BudgetStatus
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import local_date, local_day
+from omni_cli.domain.recommend import Finding
 from omni_cli.repositories import StoredPrice
+from omni_cli.store.advice import AdviceStore
 from omni_cli.store.glance import GlanceStore, Hour, Tally
 from omni_cli.tui.health import (
     Health,
@@ -92,6 +94,8 @@ class Overview:
     yesterday: Totals = field(default_factory=Totals)
     #: The budget that is nearest to its limit, with its period.
     budget: BudgetStatus | None = None
+    #: Recommendations that wait for a decision, the greatest saving first.
+    advice: tuple[Finding, ...] = ()
 
     @property
     def overall(self) -> Overall:
@@ -132,6 +136,7 @@ def read_overview(omni: App) -> Overview:
         today=totals(row for row in days if row.day == today),
         yesterday=totals(row for row in days if row.day == before),
         budget=_tightest(omni, now_ms),
+        advice=_pending(omni),
     )
 
 
@@ -312,6 +317,12 @@ def _by_hour(rows: Iterable[Hour], now_ms: int) -> tuple[int, ...]:
     for row in rows:
         counts[row.hour - now_hour - 1] += row.calls
     return tuple(counts)
+
+
+def _pending(omni: App) -> tuple[Finding, ...]:
+    """As last found: looking for new ones takes longer than a refresh may."""
+    found = [a.finding for a in AdviceStore(omni.store).all() if a.status == "pending"]
+    return tuple(sorted(found, key=lambda f: (not f.urgent, -(f.saving_daily_nusd or 0), f.key)))
 
 
 def _tightest(omni: App, now_ms: int) -> BudgetStatus | None:

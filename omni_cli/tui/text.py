@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from rich.cells import cell_len, set_cell_size
+
 from omni_cli.domain.pricing import Price, Rate, format_usd
 from omni_cli.tui.overview import Totals
 
@@ -94,6 +96,13 @@ def dollars(amount: Decimal) -> str:
     """As written down, with two decimals at least: "$0.50", "$0.028"."""
     whole, _, cents = f"{amount:f}".partition(".")
     return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
+
+
+def clip(words: str, width: int) -> str:
+    """In at most ``width`` cells, the last one an ellipsis where something was cut."""
+    if cell_len(words) <= width:
+        return words
+    return set_cell_size(words, max(width - 1, 0)).rstrip() + "…"
 
 
 def bar(share: float, width: int) -> tuple[str, str]:

@@ -17,9 +17,11 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.recommend import Action, Finding
 from omni_cli.services.demo import PREMIUM, build
 from omni_cli.services.prices import cost_or_none
 from omni_cli.simulator import fleet as simulated
+from omni_cli.store.advice import AdviceStore
 
 NOW = datetime(2026, 2, 5, 18, 0, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -35,6 +37,34 @@ _WORK: tuple[tuple[str, int, tuple[str, ...], int], ...] = (
     ("google/gemini-1.5-flash", 3, ("image",), 1_300),
     ("anthropic/claude-3-haiku-20240307", 114, ("chat",), 700),
     ("google/gemini-1.5-pro", 6, ("analysis", "image"), 5_200),
+)
+#: The fleet spec's own recommendations.
+_ADVICE = (
+    Finding(
+        key="role:heartbeat",
+        type="cheaper_model",
+        title="Switch heartbeat checks to Haiku",
+        reasoning="Heartbeat checks are simple status checks.",
+        action=Action("role", "heartbeat", "anthropic/claude-3-haiku-20240307"),
+        effort="5 minutes",
+        sample=798,
+        days=7,
+        confidence=0.9,
+        daily_nusd=2_400_000_000,
+        recommended_daily_nusd=200_000_000,
+    ),
+    Finding(
+        key="provider:openai",
+        type="unhealthy_model",
+        title="Replace GPT-4 Turbo for research: it fails too often",
+        reasoning="Two of five calls fail.",
+        action=Action("none"),
+        effort="1 minute",
+        sample=57,
+        days=7,
+        confidence=0.95,
+        urgent=True,
+    ),
 )
 _ROLES: Mapping[str, str] = {
     "coding": "primary_coder",
@@ -95,6 +125,7 @@ def make_home(home: Path, *, url: str = "http://127.0.0.1:9", past: bool = True)
         if past:
             _write_past(omni)
             omni.budgets.put(Budget(0, "all", "", "month", 20_000_000_000))
+            AdviceStore(omni.store).refresh(list(_ADVICE), now_ms=NOW_MS)
 
 
 def _write_past(omni: App) -> None:

@@ -185,7 +185,7 @@ def card_text(card: ModelCard, width: int) -> Content:
         label = " │ 24 h " if width >= 84 else " │ "
         last += Content.assemble((label, _MUTED), (text.spark(card.hours), "$primary"))
     if card.why:
-        last = Content.styled(f"   {set_cell_size(card.why, width - 4).rstrip()}", style)
+        last = Content.styled(f"   {text.clip(card.why, width - 4)}", style)
     return head + Content("\n") + today + Content("\n") + last
 
 
@@ -220,11 +220,29 @@ def today_text(view: Overview) -> Content:
                 (empty, "$panel"),
                 f" {format_usd(card.today.cost_nusd):>8}\n",
             )
+    shown += _advice_text(view, 36)
     return shown + Content.styled(
         f"\nQuality is the router's estimate;\nspeed and success of {SPAN_DAYS} days.\n"
         "★ best chance of a good answer.",
         _MUTED,
     )
+
+
+def _advice_text(view: Overview, width: int) -> Content:
+    """The three best recommendations, or nothing where there is none."""
+    if not view.advice:
+        return Content("")
+    shown = Content.styled("\nRECOMMENDATIONS", "bold $primary")
+    for finding in view.advice[:3]:
+        shown += Content.assemble(
+            "\n",
+            ("▲ " if finding.priority == "high" else "● ", "$warning"),
+            text.clip(finding.title, width - 2),
+        )
+        saved = finding.saving_monthly_nusd
+        if saved:
+            shown += Content.styled(f"\n  saves {format_usd(saved)} a month", "$success")
+    return shown + Content.styled("\n- opens them\n", _MUTED)
 
 
 def _budget_text(view: Overview, width: int) -> Content:
@@ -278,6 +296,15 @@ def foot_text(view: Overview) -> Content:
             (full, style),
             (empty, "$panel"),
             f" {used:.0f}% of {format_usd(status.budget.limit_nusd)} a {status.budget.period}",
+        )
+    if view.advice:
+        best = view.advice[0]
+        saved = best.saving_monthly_nusd
+        more = f": saves {format_usd(saved)} a month" if saved else ""
+        shown += Content.assemble(
+            ("\n▲ ", "$warning"),
+            text.clip(best.title, 70 - len(more)),
+            (more, "$success"),
         )
     return shown
 

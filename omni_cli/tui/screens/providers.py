@@ -331,7 +331,7 @@ def card_text(card: ProviderCard, width: int) -> Content:
     if width >= 70:
         last += Content.assemble((" │ ", _MUTED), (text.spark(card.hours), "$primary"))
     if health.why and health.state not in ("off", "maintenance"):
-        last = Content.styled(set_cell_size(health.why, width - 2).rstrip(), style)
+        last = Content.styled(text.clip(health.why, width - 2), style)
     return head + Content("\n  ") + numbers + Content("\n  ") + last
 
 

@@ -1,0 +1,161 @@
+"""How fast the TUI is: first paint, keys, idle CPU, on a real terminal (a pty) of 120x40.
+
+    python -m benchmarks.tui --home DIR --rows 10000 --rows 1000000
+
+Stores are made by benchmarks/ledger.py below DIR when they are not there yet. The first paint is
+when the tab bar is on the terminal, the data when a model's name is; both counted from the start
+of the process, next to a bare ``import textual.app``.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import termios
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import ledger
+from omni_cli.bootstrap import App
+from omni_cli.services.demo import build
+from omni_cli.simulator import fleet
+
+_SIZE = (40, 120)
+_KEYS = "jjjkkk" + "t" + "jjkk" + "t" + "2" + "jjjkkk" + "8" + "jjjjkkkk" + "1"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Terminal:
+    """An omni on a pty."""
+
+    home: Path
+    seen: bytearray = field(default_factory=bytearray)
+
+    def __enter__(self) -> "Terminal":
+        self.pid, self.handle = pty.fork()
+        if self.pid == 0:
+            env = {**os.environ, "OMNI_HOME": str(self.home), "TERM": "xterm-256color"}
+            env["COLORTERM"] = "truecolor"
+            os.execve(sys.executable, [sys.executable, "-m", "omni_cli", "dash"], env)
+        fcntl.ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", *_SIZE, 0, 0))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+        os.close(self.handle)
+        os.waitpid(self.pid, 0)
+
+    def read(self, seconds: float) -> bytes:
+        """What arrives next, empty when nothing does in time."""
+        ready, _, _ = select.select([self.handle], [], [], seconds)
+        chunk = os.read(self.handle, 65_536) if ready else b""
+        self.seen += chunk
+        return chunk
+
+    def until(self, words: bytes, since: float, limit_s: float = 20.0) -> float:
+        """Seconds from ``since`` until ``words`` are on the terminal."""
+        while words not in self.seen:
+            self.read(0.05)
+            if time.perf_counter() - since > limit_s:
+                raise TimeoutError(f"{words!r} did not appear")
+        return time.perf_counter() - since
+
+    def quiet(self, seconds: float) -> None:
+        """Wait until nothing has arrived for so long."""
+        while self.read(seconds):
+            pass
+
+    def press(self, key: str) -> float:
+        """Seconds until the terminal shows anything new."""
+        started = time.perf_counter()
+        os.write(self.handle, key.encode())
+        if not self.read(5.0):
+            raise TimeoutError(f"{key!r} did nothing")
+        took = time.perf_counter() - started
+        self.quiet(0.15)
+        return took
+
+    def cpu_s(self) -> float:
+        """CPU seconds of the process so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def prepare(home: Path, rows: int) -> None:
+    """A simulated fleet with ``rows`` requests in its ledger, unless it is there."""
+    if (home / "omni.db").exists():
+        return
+    home.mkdir(parents=True, exist_ok=True)
+    ledger.fill(home, rows, decisions=False, now_ms=int(time.time() * 1000))
+    with App({**os.environ, "OMNI_HOME": str(home)}) as omni:
+        build(
+            omni.fleet,
+            omni.providers,
+            simulated=fleet.providers("http://127.0.0.1:9"),
+            active=fleet.NINE,
+            chains=fleet.CHAINS,
+        )
+
+
+def import_ms(runs: int) -> float:
+    """Median of ``import textual.app`` as a whole process."""
+    took = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import textual.app"], check=True)
+        took.append(time.perf_counter() - started)
+    return 1000 * statistics.median(took)
+
+
+def measure(home: Path, runs: int, idle_s: float) -> dict[str, float]:
+    paint, data = [], []
+    for _ in range(runs):
+        started = time.perf_counter()
+        with Terminal(home) as terminal:
+            paint.append(terminal.until(b"Fleet", started))
+            data.append(terminal.until(b"calls today", started))
+            terminal.quiet(0.3)
+    with Terminal(home) as terminal:
+        terminal.until(b"calls today", time.perf_counter())
+        terminal.quiet(0.5)
+        keys = sorted(terminal.press(key) for key in _KEYS)
+        terminal.quiet(1.0)
+        before, since = terminal.cpu_s(), time.perf_counter()
+        while time.perf_counter() - since < idle_s:
+            terminal.read(0.5)
+        idle = (terminal.cpu_s() - before) / (time.perf_counter() - since)
+    return {
+        "first_paint_ms": round(1000 * statistics.median(paint)),
+        "data_ms": round(1000 * statistics.median(data)),
+        "key_p50_ms": round(1000 * statistics.median(keys), 1),
+        "key_max_ms": round(1000 * keys[-1], 1),
+        "idle_cpu_percent": round(100 * idle, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--home", type=Path, required=True, help="folder for the stores")
+    parser.add_argument("--rows", type=int, action="append", help="size of a store; repeatable")
+    parser.add_argument("--runs", type=int, default=7, help="starts per store")
+    parser.add_argument("--idle", type=float, default=15.0, help="seconds of idling to watch")
+    given = parser.parse_args()
+    figures: dict[str, object] = {"textual_import_ms": round(import_ms(given.runs))}
+    for rows in given.rows or [10_000, 1_000_000]:
+        home = given.home / f"tui-{rows}"
+        prepare(home, rows)
+        figures[str(rows)] = measure(home, given.runs, given.idle)
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()
