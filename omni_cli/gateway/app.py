@@ -1,58 +1,68 @@
-"""The gateway as an ASGI application: finds who answers a path, and who may ask."""
+"""The gateway as an ASGI application: its life, and who may ask."""
 
 import asyncio
 import logging
 import random
-import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
-from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
-from omni_cli.domain.ledger import NewRequest
-from omni_cli.gateway.asks import Ask
+from omni_cli.domain.ids import id_text
+from omni_cli.gateway.auth import NO_LIMIT, KeyRing, Meter, Principal, Quota
 from omni_cli.gateway.breakers import LiveBreakers
+from omni_cli.gateway.chats import Chats, Ids
 from omni_cli.gateway.commits import Commits
-from omni_cli.gateway.exchange import Exchange, Tools, forwarded_headers
-from omni_cli.gateway.fleet import Fleet, Plan
-from omni_cli.gateway.http import Gone, Limits, Receive, Request, Scope, Send, Watch
-from omni_cli.gateway.protocols.base import Caller, Refused
-from omni_cli.gateway.protocols.openai_chat import OpenAiChat
-from omni_cli.gateway.receipts import Receipt, Streams
+from omni_cli.gateway.desk import Desk
+from omni_cli.gateway.exchange import Tools
+from omni_cli.gateway.fleet import Fleet
+from omni_cli.gateway.http import Gone, Limits, Receive, Request, Scope, Send
+from omni_cli.gateway.management import Management
+from omni_cli.gateway.own_api import OwnApi
+from omni_cli.gateway.protocols.base import Refused
+from omni_cli.gateway.receipts import Streams
+from omni_cli.gateway.surface import Surface, caller_of
 from omni_cli.gateway.upstream import UpstreamPool
 from omni_cli.store.batch_writer import BatchWriter
+from omni_cli.store.gateway_keys import GatewayKeyStore
 
 log = logging.getLogger("omni.gateway")
 
-#: How often the store is looked at for changes of the fleet, and streams are written down.
+#: How often the store is looked at for changes, and streams are written down, seconds.
 _POLL_S = 0.25
 _SAVE_S = 1.0
 _RECOVER_S = 30.0
+_ANYBODY = Principal()
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a gateway runs."""
+    """How a gateway runs.
+
+    ``require_key``: also on this machine, also where no key was ever made. ``origins``: web
+    pages that may ask. ``org``: what each organisation may use. ``workers``: processes that
+    share the limits.
+    """
 
     limits: Limits = field(default_factory=Limits)
+    require_key: bool = False
+    origins: tuple[str, ...] = ()
+    org: Quota = NO_LIMIT
+    workers: int = 1
 
 
 class Gateway:
     """Args:
-    app: where the fleet is; a second one is made for writing.
+    app: where the fleet is; others are made of it for writing and for reports.
     """
 
     def __init__(self, app: App, options: Options | None = None) -> None:
         self._app = app
         self._options = options or Options()
-        self._ids = secrets.randbits(RANDOM_BITS)
         self._tasks: list[asyncio.Task[None]] = []
-        self._openai = OpenAiChat()
-        self._posts: dict[str, Callable[[Request], Awaitable[None]]] = {
-            "/v1/chat/completions": lambda request: self._chat(self._openai, request),
-        }
+        self._ids = Ids(app.now_ms)
+        self._version = -1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -81,25 +91,33 @@ class Gateway:
 
     def start(self) -> None:
         """Open the store and begin to look after it. Raises StoreError, ConfigError."""
-        self._writing = App(self._app.env, clock=self._app.clock, durable=False)
-        writing = self._writing
+        options = self._options
+        self._writing = writing = App(self._app.env, clock=self._app.clock, durable=False)
         writer = BatchWriter(writing.store, writing.ledger, writing.budgets)
         self._commits = Commits(
-            writer, store_path=self._app.paths.store, new_id=self._new_id, note=log.warning
+            writer, store_path=self._app.paths.store, new_id=self._ids, note=log.warning
         )
         self._commits.start()
-        self.fleet = Fleet(self._app)
-        self.fleet.use(
-            LiveBreakers(
-                writing.breakers,
-                later=self._commits.job,
-                changed=self.fleet.breakers_changed,
-            )
+        self._keys = KeyRing(
+            GatewayKeyStore(self._app.store),
+            clock=self._app.clock,
+            always=options.require_key,
+            origins=options.origins,
+            used=self._note_use,
         )
-        self.fleet.poll()
+        self._fleet = fleet = Fleet(self._app)
+        fleet.use(
+            LiveBreakers(writing.breakers, later=self._commits.job, changed=fleet.breakers_changed)
+        )
+        fleet.poll()
         self._streams = Streams(self._commits)
         self._pool = UpstreamPool()
-        self._tools = Tools(self.fleet, self._pool, self._streams, random.Random())
+        tools = Tools(fleet, self._pool, self._streams, random.Random())
+        meter = Meter(options.org, share=1 / options.workers)
+        self._desk = Desk(self._app)
+        own = OwnApi(fleet, self._desk)
+        chats = Chats(tools, self._commits, meter, self._ids, self._app.now_ms)
+        self._surface = Surface(fleet, chats, own, Management(self._desk, own))
         self._recover()
         for period, work in (
             (_POLL_S, self._poll),
@@ -117,78 +135,58 @@ class Gateway:
         try:
             await self._commits.close()
         finally:
+            self._desk.close()
             self._writing.close()
             self._app.close()
 
+    def _note_use(self, key: str, now_ms: int) -> None:
+        keys = GatewayKeyStore(self._writing.store)
+        self._commits.job(lambda: keys.used(key, now_ms=now_ms))
+
     def _poll(self) -> None:
-        self.fleet.poll()
+        version = self._app.store.data_version()
+        if version != self._version:  # somebody wrote: a key may be revoked
+            self._version = version
+            self._keys.reload()
+        self._fleet.poll()
 
     def _recover(self) -> None:
-        recovery = self._writing.recovery
+        """Close what dead processes left open."""
         if self._writing.ledger.abandoned():
-            self._commits.job(lambda: _run(recovery.run))
-
-    def _new_id(self) -> int:
-        # Counted, not drawn: two of one process never share an id.
-        self._ids += 1
-        return make_id(self._app.now_ms(), self._ids)
+            self._commits.job(lambda: _call(self._writing.recovery.run))
 
     # --- requests -----------------------------------------------------------------------------
 
     async def _http(self, request: Request) -> None:
-        handler = self._posts.get(request.path) if request.method == "POST" else None
-        if handler is None:
-            await request.json({"error": {"message": f"no such path: {request.path}"}}, 404)
-            return
-        with suppress(Gone):
-            await handler(request)
-
-    async def _chat(self, caller: Caller, request: Request) -> None:
-        ident = self._new_id()
-        request_id = f"req_{id_text(ident)}"
-        exchange: Exchange | None = None
-        watch: Watch | None = None
         try:
-            ask = Ask(
-                caller, await request.body(), forwarded=forwarded_headers(request.headers, ())
-            )
-            plan = self.fleet.named(ask.model)
-            if plan is None:
-                raise Refused(501, "not_yet", "auto")
-            receipt = Receipt(
-                self._commits, self.fleet, self._new_request(ident, plan), plan.decision
-            )
-            exchange = Exchange(self._tools, ask, plan, receipt, request.send, request_id)
-            watch = Watch(request.receive)
-            await exchange.run()
+            found = self._surface.router.find(request.method, request.path)
+            if found is None:
+                raise self._unknown(request)
+            route, at = found
+            who = _ANYBODY if route.access == "open" else self._keys.admit(request.headers)
+            if route.access == "manage" and not who.manages:
+                raise Refused(403, "forbidden", "this key may not manage the fleet")
+            await route.handler(request, who, at)
+        except Gone:
+            pass
         except OmniError as exc:
-            if exchange is not None and exchange.started:
-                raise
-            body = caller.error(exc, request_id)
-            await request.refuse(exc, body, (caller.request_id, request_id))
-        except asyncio.CancelledError:
-            if watch is None or not (watch.gone or exchange is None):
-                raise
-        finally:
-            if watch is not None:
-                watch.end()
+            await self._refuse(request, exc)
 
-    def _new_request(self, ident: int, plan: Plan) -> NewRequest:
-        task = plan.task
-        return NewRequest(
-            id=ident,
-            created_at=self._app.now_ms(),
-            source="gateway",
-            owner=self._commits.owner,
-            role=plan.role,
-            task="" if task is None else task.task_type,
-            complexity="" if task is None else task.complexity,
-            difficulty=None if task is None else task.difficulty,
-            chain=plan.chain,
-        )
+    def _unknown(self, request: Request) -> Refused:
+        methods = self._surface.router.methods(request.path)
+        if methods:
+            return Refused(405, "method_not_allowed", f"{request.path} takes {', '.join(methods)}")
+        return Refused(404, "not_found", f"no such path: {request.path}")
+
+    async def _refuse(self, request: Request, error: OmniError) -> None:
+        caller = caller_of(request.path)
+        request_id = f"req_{id_text(self._ids())}"
+        body = caller.error(error, request_id)
+        with suppress(OSError):
+            await request.refuse(error, body, (caller.request_id, request_id))
 
 
-def _run(work: Callable[[], object]) -> None:
+def _call(work: Callable[[], object]) -> None:
     work()
 
 

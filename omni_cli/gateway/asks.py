@@ -42,12 +42,13 @@ class Ask:
         model: who is asked, where the protocol's path says it; else the body does.
         stream: likewise.
         forwarded: headers that go on to a provider of the same protocol.
+        operation: "chat", or "embeddings", which only its own protocol knows.
 
     Raises:
         BadRequest: the body is no JSON object, or names no model.
     """
 
-    __slots__ = ("_parsed", "body", "caller", "fields", "forwarded", "model", "stream")
+    __slots__ = ("_parsed", "body", "caller", "fields", "forwarded", "model", "operation", "stream")
 
     def __init__(
         self,
@@ -57,8 +58,10 @@ class Ask:
         model: str | None = None,
         stream: bool | None = None,
         forwarded: Mapping[str, str] | None = None,
+        operation: str = "chat",
     ) -> None:
         self.caller = caller
+        self.operation = operation
         self.body = body
         self.fields = fields_of(body)
         self.forwarded = forwarded or {}

@@ -29,13 +29,14 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_string
-from omni_cli.gateway.asks import Ask
+from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.fleet import Fleet, Line, Plan, line_of
 from omni_cli.gateway.passing import PassReader, UsageFilter
 from omni_cli.gateway.protocols.base import Answered, StreamWriter, untranslatable
 from omni_cli.gateway.receipts import Receipt, Streams
 from omni_cli.gateway.upstream import Answer, UpstreamPool
 from omni_cli.providers.framing import MAX_EVENT_BYTES
+from omni_cli.providers.openai_usage import read_usage
 from omni_cli.providers.reader import AnswerReader, cleaned, refused
 from omni_cli.services.attempts import AttemptSummary, Target
 from omni_cli.services.settlement import Reading
@@ -167,10 +168,16 @@ class Exchange:
         """One call: committed, sent, read, settled."""
         ask, receipt, fleet = self._ask, self._receipt, self._fleet
         same = target.provider.protocol == ask.caller.name
+        if not same and ask.operation != "chat":
+            raise untranslatable(ask.operation, target.provider.protocol)
         if not same and (left := ask.parsed().left):
             raise untranslatable(", ".join(left), target.provider.protocol)
         # What cannot be built must not be charged, so it is built before the row is written.
-        line = fleet.line(target, stream=ask.stream) if same else self._translated(target, None)[0]
+        line = (
+            fleet.line(target, ask.operation, stream=ask.stream)
+            if same
+            else self._translated(target, None)[0]
+        )
         price = target.price
         opening = Opening(
             request=receipt.new,
@@ -243,6 +250,9 @@ class Exchange:
             body = await _error_body(answer)
             raise refused(adapter, line.call, answer.status, headers, body)
         content_type = headers.get("content-type", "")
+        if self._ask.operation == "embeddings":
+            await self._read_embeddings(answer, reading)
+            return
         if not self._ask.stream:
             await self._read_whole(
                 answer, AnswerReader(adapter, line.call), target, reading, same=same
@@ -284,6 +294,19 @@ class Exchange:
             completion = receipt.progress.completion
             assert completion is not None
             body = self._ask.caller.whole(completion, self._about(target))
+        headers = self._headers(final=True)
+        headers.append((b"content-type", b"application/json"))
+        headers.append((b"content-length", b"%d" % len(body)))
+        await self._begin(headers)
+        await self._piece(body, more=False)
+
+    async def _read_embeddings(self, answer: Answer, reading: Reading) -> None:
+        """A list of vectors, passed on as it came; only its usage is read."""
+        body = await answer.whole(MAX_EVENT_BYTES)
+        usage = read_usage(decode_object(body).get("usage"))
+        reading.take(ChatChunk(usage=usage, finish_reason="stop"))
+        reading.finish()
+        self._receipt.end("ok")
         headers = self._headers(final=True)
         headers.append((b"content-type", b"application/json"))
         headers.append((b"content-length", b"%d" % len(body)))
@@ -377,10 +400,21 @@ class Exchange:
         await self._finish_stream(reading, out + writer.end(completion))
 
     def _about(self, target: Target) -> Answered:
-        ask, new = self._ask, self._receipt.new
-        options = {"stream_options": ask.value("stream_options")}
-        ident = f"{ask.caller.id_prefix}{id_text(new.id)}"
-        return Answered(ident, target.model.id, new.created_at // 1000, options)
+        ask, receipt = self._ask, self._receipt
+        new = receipt.new
+        task = self._plan.task
+        _, premium = self._fleet.premium(receipt.usage)
+        return Answered(
+            f"{ask.caller.id_prefix}{id_text(new.id)}",
+            target.model.id,
+            new.created_at // 1000,
+            {"stream_options": ask.value("stream_options")},
+            cost_nusd=receipt.total_nusd,
+            premium_nusd=premium,
+            latency_ms=self._fleet.app.now_ms() - new.created_at,
+            task="" if task is None else task.task_type,
+            attempts=receipt.progress.tries,
+        )
 
     # --- writing ------------------------------------------------------------------------------
 

@@ -2,16 +2,19 @@
 it changes in the store, in the settings or among the keys."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, Usage
-from omni_cli.domain.errors import ConfigError, OmniError
+from omni_cli.domain.errors import ConfigError, NoRoute, NotFound, OmniError
 from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.domain.routing import Decision
 from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.gateway.breakers import LiveBreakers
+from omni_cli.gateway.options import with_options
+from omni_cli.gateway.protocols.base import Refused
 from omni_cli.gateway.upstream import Origin, encode_head, locate
 from omni_cli.ports import Endpoint, HttpCall, ProviderAdapter
 from omni_cli.providers.registry import adapter
@@ -19,7 +22,7 @@ from omni_cli.services.attempts import Consent, Target
 from omni_cli.services.chat import ChatJob
 from omni_cli.services.health import HealthRecorder
 from omni_cli.services.names import Selector
-from omni_cli.services.prices import cost_or_none
+from omni_cli.services.prices import PriceBook, cost_or_none
 from omni_cli.services.routing import RouteOptions, decision_document
 from omni_cli.store.batch_writer import pack_decision
 
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
 _ANY_REQUEST = ChatRequest((Message.text_of("user", "."),))
 #: Names kept in the cache; callers may send any number of wrong ones.
 _MOST_NAMES = 4_096
+#: How other operations' paths differ from chat's.
+_PATHS = {
+    "embeddings": ("/chat/completions", "/embeddings"),
+    "count": ("/messages", "/messages/count_tokens"),
+}
+#: Models that an automatic choice tries at most.
+_AT_MOST = 3
 #: What the fleet was loaded from. Every change of the fleet is in the audit log.
 _CHANGES = """
 SELECT (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM prices)
@@ -51,6 +61,19 @@ class Plan:
     task: TaskEstimate | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PlanQuery:
+    """What a plan is made for. ``fallback``: may others stand in for a model that is named."""
+
+    request: ChatRequest
+    selector: Selector
+    options: RouteOptions
+    org: str = ""
+    key: str = ""
+    fallback: bool = False
+    restricted: bool = False
+
+
 @dataclass(slots=True)
 class Line:
     """The way to one target: address and head of a call. ``call`` is what the adapter built:
@@ -66,7 +89,7 @@ class _Cache:
     plans: dict[str, Plan] = field(default_factory=dict)
     selectors: dict[str, Selector] = field(default_factory=dict)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
-    lines: dict[tuple[str, bool], Line] = field(default_factory=dict)
+    lines: dict[tuple[str, str, bool], Line] = field(default_factory=dict)
     premium: "tuple[str | None, Price | None] | None" = None
 
 
@@ -179,22 +202,92 @@ class Fleet:
                 self._cache.plans[text] = plan
         return plan
 
-    def decide(self, job: ChatJob) -> Plan:
+    def decide(self, query: "PlanQuery", *, allowed: Callable[[str], bool]) -> Plan:
         """The plan for a request that leaves the choice to omni.
+
+        Args:
+            allowed: whether the caller's key may call a model.
 
         Raises:
             NoRoute, BudgetExceeded, UnknownPrice: no model may take it.
+            Refused: those that could, the key may not call.
         """
-        found = self.app.chat.plan(replace(job, options=self._options(job.options)))
-        role = found.job.options.role or ""
-        decision = decision_document(found.decision)
+        if query.restricted and query.selector.kind == "auto":
+            return self._among_allowed(query, allowed)
+        found = self.app.chat.plan(
+            ChatJob(
+                query.request,
+                query.selector,
+                options=self._options(query.options),
+                source="gateway",
+                keep=False,
+                fallback=query.fallback,
+                org=query.org,
+                key=query.key,
+            )
+        )
+        targets = tuple(target for target in found.targets if allowed(target.model.id))
+        if not targets:
+            raise Refused(
+                403, "forbidden", "this key may call none of the models that could take it"
+            )
         return Plan(
-            found.targets,
+            targets,
             found.consent,
-            _pack(decision),
+            _pack(decision_document(found.decision)),
             chain=found.chain,
-            role=role,
+            role=found.job.options.role or "",
             task=found.decision.task,
+        )
+
+    def _among_allowed(self, query: "PlanQuery", allowed: Callable[[str], bool]) -> Plan:
+        """A decision among the models that a key is restricted to."""
+        names = [model.id for model in self.models() if allowed(model.id)]
+        options = query.options
+        if query.selector.name == "fast":
+            options = replace(options, latency_pref="fast")
+        elif query.selector.name:
+            options = with_options(options, {"priority": query.selector.name})
+        decision = self.app.routing.decide(query.request, self._options(options), among=names)
+        ranked = decision.ranked()[:_AT_MOST]
+        if not ranked:
+            reasons = "; ".join(f"{c.model}: {decision.reason_of(c)}" for c in decision.candidates)
+            raise NoRoute(f"none of the models that this key may call can take it: {reasons}")
+        expected = {c.model: c.expected_cost_nusd for c in decision.candidates}
+        targets = tuple(self.target(name, expected.get(name)) for name in ranked)
+        return Plan(targets, Consent(), _pack(decision_document(decision)), task=decision.task)
+
+    def explain(
+        self,
+        request: ChatRequest,
+        selector: Selector,
+        options: RouteOptions,
+        *,
+        allowed: Callable[[str], bool],
+    ) -> Decision:
+        """The decision about a request that is not sent."""
+        among: list[str] | None = None
+        if selector.kind == "model":
+            among = [selector.name]
+        elif selector.kind == "chain":
+            chain = self.app.assignments.chain(selector.name)
+            among = [] if chain is None else [link.model for link in chain.links]
+        elif selector.kind == "role":
+            options = replace(options, role=selector.name)
+        names = among if among is not None else [model.id for model in self.models()]
+        visible = [name for name in names if allowed(name)]
+        return self.app.routing.decide(request, self._options(options), among=visible)
+
+    def target(self, model_id: str, expected_nusd: int | None = None) -> Target:
+        """A model as it may be called now. Raises NotFound."""
+        model = self.app.models.get(model_id)
+        provider = None if model is None else self.app.providers.get(model.provider)
+        if model is None or provider is None:
+            raise NotFound(f"{model_id} is not in the fleet", hint="omni models list shows it")
+        chat = self.app.config.chat
+        price = PriceBook(self.app.models, now_ms=self.app.now_ms()).current(model_id)
+        return Target(
+            model, provider, price, chat.max_retries, int(chat.timeout_s * 1000), expected_nusd
         )
 
     def _options(self, options: RouteOptions) -> RouteOptions:
@@ -222,9 +315,13 @@ class Fleet:
             self._cache.endpoints[provider.slug] = found
         return found
 
-    def line(self, target: Target, *, stream: bool) -> Line:
-        """Where a body in the provider's own protocol goes. Raises MissingKey, BadRequest."""
-        key = (target.model.id, stream)
+    def line(self, target: Target, operation: str = "chat", *, stream: bool) -> Line:
+        """Where a body in the provider's own protocol goes. Raises MissingKey, BadRequest.
+
+        Args:
+            operation: "chat", or another one that its protocol has ("embeddings", "count").
+        """
+        key = (target.model.id, operation, stream)
         found = self._cache.lines.get(key)
         if found is None:
             call = self.adapter(target.provider).build(
@@ -232,6 +329,9 @@ class Fleet:
                 target.model.wire_name,
                 self.endpoint(target.provider),
             )
+            if operation != "chat":
+                chat, other = _PATHS[operation]
+                call = replace(call, url=call.url.removesuffix(chat) + other)
             found = self._cache.lines[key] = line_of(call)
         return found
 
@@ -246,8 +346,6 @@ class Fleet:
         named = self.app.config.general.premium_model
         if not named:
             return None, None
-        from omni_cli.services.prices import PriceBook
-
         try:
             model = self.app.names.model(named)
         except OmniError:

@@ -21,6 +21,7 @@ CREATE TABLE gateway_keys (
     digest BLOB NOT NULL UNIQUE,
     shown TEXT NOT NULL,
     org TEXT NOT NULL DEFAULT '',
+    manages INTEGER NOT NULL DEFAULT 0,
     models TEXT NOT NULL DEFAULT '[]',
     rpm INTEGER CHECK (rpm >= 1),
     tpm INTEGER CHECK (tpm >= 1),
@@ -32,9 +33,9 @@ CREATE TABLE gateway_keys (
 ) STRICT;
 """
 _ADD = """
-INSERT INTO gateway_keys (name, digest, shown, org, models, rpm, tpm, concurrency, created_at,
+INSERT INTO gateway_keys (name, digest, shown, org, manages, models, rpm, tpm, concurrency, created_at,
                           expires_at)
-VALUES (:name, :digest, :shown, :org, :models, :rpm, :tpm, :concurrency, :created_at,
+VALUES (:name, :digest, :shown, :org, :manages, :models, :rpm, :tpm, :concurrency, :created_at,
         :expires_at)
 """
 
@@ -43,7 +44,8 @@ VALUES (:name, :digest, :shown, :org, :models, :rpm, :tpm, :concurrency, :create
 class ClientKey:
     """A key as it is kept. ``name`` is what requests, usage and budgets of it are filed under.
 
-    ``shown``: its first and last characters. ``models``: patterns of the models it may call,
+    ``shown``: its first and last characters. ``manages``: it may also see and change the fleet,
+    and see what all organisations use. ``models``: patterns of the models it may call,
     none for all. ``rpm``, ``tpm``: requests and tokens a minute; ``concurrency``: requests at
     once; None without limit. Times in ms UTC.
     """
@@ -51,6 +53,7 @@ class ClientKey:
     name: str
     shown: str
     org: str = ""
+    manages: bool = False
     models: tuple[str, ...] = ()
     rpm: int | None = None
     tpm: int | None = None
@@ -83,6 +86,7 @@ class GatewayKeyStore:
             "digest": digest_of(token),
             "shown": key.shown,
             "org": key.org,
+            "manages": int(key.manages),
             "models": json.dumps(key.models),
             "rpm": key.rpm,
             "tpm": key.tpm,
@@ -129,6 +133,7 @@ def _key(row: Row) -> ClientKey:
         name=row["name"],
         shown=row["shown"],
         org=row["org"],
+        manages=bool(row["manages"]),
         models=tuple(json.loads(row["models"])),
         rpm=row["rpm"],
         tpm=row["tpm"],

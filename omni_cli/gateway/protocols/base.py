@@ -30,12 +30,20 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What is known of an answer besides its content. ``created``: seconds, UTC."""
+    """What is known of an answer besides its content. ``created``: seconds, UTC.
+
+    Money in nano-dollars, None where unknown; known once the answer is whole.
+    """
 
     id: str
     model: str
     created: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    cost_nusd: int | None = None
+    premium_nusd: int | None = None
+    latency_ms: int | None = None
+    task: str = ""
+    attempts: int = 0
 
 
 class StreamWriter(Protocol):
@@ -253,6 +261,17 @@ def texts(value: object, name: str) -> tuple[str, ...]:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise wrong(f"{name!r} must be a string or a list of strings")
+
+
+def left_of(
+    body: JsonObject, known: frozenset[str], harmless: Mapping[str, tuple[object, ...]]
+) -> tuple[str, ...]:
+    """Names of fields that other protocols cannot be told of and that are set to something."""
+    return tuple(
+        name
+        for name, value in body.items()
+        if name not in known and value is not None and value not in harmless.get(name, ())
+    )
 
 
 def media_of(url: str, media_type: str = "") -> MediaPart:

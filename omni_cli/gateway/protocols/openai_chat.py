@@ -27,6 +27,7 @@ from omni_cli.gateway.protocols.base import (
     encode,
     flag,
     integer_field,
+    left_of,
     media_of,
     message_of,
     number_field,
@@ -176,17 +177,6 @@ class OpenAiChat:
 
     def error_event(self, error: OmniError, request_id: str) -> bytes:
         return sse(self.error(error, request_id))
-
-
-def left_of(
-    body: JsonObject, known: frozenset[str], harmless: dict[str, tuple[object, ...]]
-) -> tuple[str, ...]:
-    """Names of fields that no other protocol can be told of and that are set to something."""
-    return tuple(
-        name
-        for name, value in body.items()
-        if name not in known and value is not None and value not in harmless.get(name, ())
-    )
 
 
 def _format(value: object) -> tuple[bool, JsonObject | None]:

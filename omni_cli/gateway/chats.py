@@ -1,0 +1,160 @@
+"""Requests that a model answers: who may, who is to, and the exchange between them."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from omni_cli.domain.errors import OmniError
+from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
+from omni_cli.domain.ledger import NewRequest
+from omni_cli.gateway.asks import Ask
+from omni_cli.gateway.auth import Entry, Meter, Principal
+from omni_cli.gateway.commits import Commits
+from omni_cli.gateway.exchange import Exchange, Tools, forwarded_headers
+from omni_cli.gateway.fleet import Plan, PlanQuery
+from omni_cli.gateway.http import Request, Watch
+from omni_cli.gateway.options import from_headers
+from omni_cli.gateway.protocols.base import Caller, Refused
+from omni_cli.gateway.receipts import Receipt
+from omni_cli.services.names import Selector
+from omni_cli.services.routing import RouteOptions
+
+#: Headers of a protocol that change what a provider of the same protocol does.
+_FORWARDED = {
+    "anthropic": ("anthropic-beta", "anthropic-version"),
+    "openai": ("openai-beta",),
+    "openai-responses": ("openai-beta",),
+}
+_NONE: tuple[str, ...] = ()
+
+
+class Ids:
+    """Ids of requests, counted on from a random start: one process never gives one twice."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._next = secrets.randbits(RANDOM_BITS)
+
+    def __call__(self) -> int:
+        self._next += 1
+        return make_id(self._now_ms(), self._next)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How an ask is to be served. ``options`` None: as its headers say."""
+
+    ask: Ask
+    options: RouteOptions | None = None
+
+
+class Chats:
+    """Args:
+    now_ms: the clock of the ledger.
+    """
+
+    def __init__(
+        self, tools: Tools, commits: Commits, meter: Meter, ids: Ids, now_ms: Callable[[], int]
+    ) -> None:
+        self._tools = tools
+        self._fleet = tools.fleet
+        self._commits = commits
+        self._meter = meter
+        self._ids = ids
+        self._now_ms = now_ms
+
+    async def handle(
+        self,
+        caller: Caller,
+        request: Request,
+        who: Principal,
+        wish: Callable[[bytes], Wish] | None = None,
+    ) -> None:
+        """Answer one request, or refuse it in the caller's protocol.
+
+        Args:
+            wish: makes the ask from the body; by default it is the protocol's own.
+        """
+        ident = self._ids()
+        request_id = f"req_{id_text(ident)}"
+        exchange: Exchange | None = None
+        watch: Watch | None = None
+        entry: Entry | None = None
+        receipt: Receipt | None = None
+        try:
+            body = await request.body()
+            wished = Wish(self._ask(caller, body, request)) if wish is None else wish(body)
+            ask = wished.ask
+            plan, options = self._plan(wished, request, who)
+            entry = self._meter.enter(who, len(body) // 4)
+            receipt = Receipt(
+                self._commits,
+                self._fleet,
+                self._row(ident, plan, options, who),
+                plan.decision,
+            )
+            exchange = Exchange(self._tools, ask, plan, receipt, request.send, request_id)
+            watch = Watch(request.receive)
+            await exchange.run()
+        except OmniError as exc:
+            if exchange is not None and exchange.started:
+                raise
+            refusal = caller.error(exc, request_id)
+            await request.refuse(exc, refusal, (caller.request_id, request_id))
+        except asyncio.CancelledError:
+            if watch is None or not (watch.gone or exchange is None):
+                raise
+        finally:
+            if watch is not None:
+                watch.end()
+            if entry is not None and receipt is not None:
+                entry.leave(receipt.usage.total_tokens)
+
+    def _ask(self, caller: Caller, body: bytes, request: Request) -> Ask:
+        names = _FORWARDED.get(caller.name, _NONE)
+        return Ask(caller, body, forwarded=forwarded_headers(request.headers, names))
+
+    def _plan(self, wished: Wish, request: Request, who: Principal) -> tuple[Plan, RouteOptions]:
+        """Who is to answer.
+
+        Raises:
+            NotFound, UsageError: the model's name, or an option, is wrong.
+            Refused: the key may not call it.
+            NoRoute, BudgetExceeded, UnknownPrice: no model may take it.
+        """
+        options = wished.options
+        if options is None:
+            options = from_headers(request.headers, _PLAIN)
+        ask = wished.ask
+        falls_back = request.headers.get("x-omni-fallback", "") in ("1", "true", "yes")
+        plan = None if falls_back else self._fleet.named(ask.model)
+        if plan is None:
+            selector: Selector = self._fleet.selector(ask.model)
+            query = PlanQuery(
+                ask.request, selector, options, who.org, who.key, falls_back, bool(who.models)
+            )
+            plan = self._fleet.decide(query, allowed=who.may_call)
+        elif who.models and not who.may_call(plan.targets[0].model.id):
+            raise Refused(403, "forbidden", f"this key may not call {plan.targets[0].model.id}")
+        return plan, options
+
+    def _row(self, ident: int, plan: Plan, options: RouteOptions, who: Principal) -> NewRequest:
+        task = plan.task
+        return NewRequest(
+            id=ident,
+            created_at=self._now_ms(),
+            source="gateway",
+            owner=self._commits.owner,
+            org=who.org,
+            key=who.key,
+            role=plan.role,
+            agent=options.agent or "",
+            task=options.task_type or "" if task is None else task.task_type,
+            complexity="" if task is None else task.complexity,
+            difficulty=None if task is None else task.difficulty,
+            chain=plan.chain,
+        )
+
+
+_PLAIN = RouteOptions()

@@ -1,0 +1,375 @@
+"""The specs' management endpoints, under ``/api``: the fleet, its use, its health.
+
+Every change goes through the same services as the command line: audited, and a revision.
+"""
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.pricing import usd_string
+from omni_cli.gateway.asks import decode_object
+from omni_cli.gateway.auth import Principal
+from omni_cli.gateway.desk import Desk
+from omni_cli.gateway.http import Request
+from omni_cli.gateway.own_api import OwnApi, query_of, totals_document
+from omni_cli.gateway.protocols.base import encode, sse
+from omni_cli.gateway.routes import Route
+from omni_cli.services.describe import (
+    chain_document,
+    model_document,
+    price_document,
+    provider_document,
+    role_document,
+    rule_document,
+)
+from omni_cli.services.health_report import health_document
+from omni_cli.services.prices import PriceBook
+from omni_cli.services.usage import UsageQuery
+
+#: How often a live stream looks for a change, and says that it is still there, seconds.
+_LOOK_S = 1.0
+_ALIVE_S = 15.0
+#: Most live streams at once.
+_MOST_STREAMS = 64
+
+
+class Management:
+    def __init__(self, desk: Desk, own: OwnApi) -> None:
+        self._desk = desk
+        self._own = own
+        self._streams = 0
+
+    def routes(self) -> list[Route]:
+        def route(method: str, path: str, handler: Any, summary: str, *query: str) -> Route:
+            return Route(
+                method, f"/api{path}", handler, summary, "manage", tag="management", query=query
+            )
+
+        return [
+            route("GET", "/models/analytics/usage", self._usage, "Usage analytics", "by", "period"),
+            route("GET", "/models/analytics/costs", self._costs, "Cost analytics"),
+            route("GET", "/models/analytics/trends", self._trends, "Usage by day", "period"),
+            route("GET", "/models/recommendations", self._advice, "Recommendations"),
+            route("GET", "/models/savings", self._savings, "What routing saved", "period"),
+            route("POST", "/models/route", self._own.debug, "Smart model selection"),
+            route("POST", "/route", self._own.debug, "Smart model selection"),
+            route("GET", "/models", self._models, "All active models", "provider", "status"),
+            route("GET", "/models/{id+}/usage", self._model_usage, "A model's usage", "period"),
+            route("PUT", "/models/{id+}/config", self._put_model, "Change a model"),
+            route("PUT", "/models/{id+}/roles", self._put_roles, "Give a model a role"),
+            route("GET", "/models/{id+}", self._model, "One model"),
+            route("DELETE", "/models/{id+}", self._drop_model, "Remove a model of one's own"),
+            route("GET", "/config/models", self._models, "All active models"),
+            route("GET", "/providers", self._providers, "Providers"),
+            route("POST", "/providers/{slug}/test", self._test, "Test a provider's connection"),
+            route("GET", "/providers/{slug}/models", self._provider_models, "Its models"),
+            route("GET", "/providers/{slug}", self._provider, "One provider"),
+            route("PUT", "/providers/{slug}", self._put_provider, "Enable or bound a provider"),
+            route("GET", "/provider-status", self._status, "Health of every provider"),
+            route("GET", "/provider-status/stream", self._status_stream, "The same, live (SSE)"),
+            route("GET", "/roles", self._roles, "Roles"),
+            route("PUT", "/roles/{name}", self._put_role, "Put a model first in a role"),
+            route("GET", "/rules", self._rules, "Routing rules"),
+            route("GET", "/chains", self._chains, "Failover chains"),
+            route("GET", "/budgets", self._budgets, "Budgets, and how far along each is"),
+        ]
+
+    # --- models -------------------------------------------------------------------------------
+
+    async def _models(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        asked = query_of(request)
+
+        def job(app: App) -> list[dict[str, Any]]:
+            status = asked.get("status", "active")
+            slugs = [p.slug for p in app.providers.all()]
+            if "provider" in asked:
+                slugs = [slug for slug in slugs if slug == asked["provider"]]
+            models = app.models.of_providers(slugs)
+            shown = [m for m in models if status in ("all", m.status)]
+            prices = PriceBook(app.models, now_ms=app.now_ms())
+            prices.load(model.id for model in shown)
+            return [model_document(model, prices.current(model.id)) for model in shown]
+
+        await request.json({"models": await self._desk.do(job)})
+
+    async def _model(self, request: Request, _: Principal, at: dict[str, str]) -> None:
+        await request.json(await self._desk.do(lambda app: _model_document(app, at["id"])))
+
+    async def _put_model(self, request: Request, _: Principal, at: dict[str, str]) -> None:
+        body = decode_object(await request.body())
+        unknown = set(body) - {"status", "price"}
+        if unknown:
+            raise UsageError(f"unknown fields: {', '.join(sorted(unknown))}")
+        price = body.get("price") or {}
+        if not isinstance(price, dict) or set(price) - {"input", "cached", "output"}:
+            raise UsageError("price holds input, cached and output, US dollars per 1M tokens")
+        rates = {kind: _rate(value) for kind, value in price.items()}
+
+        def job(app: App) -> dict[str, Any]:
+            if "status" in body:
+                app.fleet.set_status(at["id"], str(body["status"]))
+            if rates:
+                app.fleet.set_price(at["id"], rates)
+            return _model_document(app, at["id"])
+
+        await request.json(await self._desk.do(job))
+
+    async def _put_roles(self, request: Request, _: Principal, at: dict[str, str]) -> None:
+        body = decode_object(await request.body())
+        roles = body.get("roles")
+        if not isinstance(roles, list) or not all(isinstance(r, str) for r in roles):
+            raise UsageError("roles is a list of names")
+
+        def job(app: App) -> list[dict[str, Any]]:
+            return [role_document(app.fleet.assign_role(r, at["id"], 1)) for r in roles]
+
+        await request.json({"roles": await self._desk.do(job)})
+
+    async def _drop_model(self, request: Request, _: Principal, at: dict[str, str]) -> None:
+        await self._desk.do(lambda app: app.fleet.remove_model(at["id"]))
+        await request.json({"deleted": at["id"]})
+
+    async def _model_usage(self, request: Request, _: Principal, at: dict[str, str]) -> None:
+        period = query_of(request).get("period", "month")
+
+        def job(app: App) -> dict[str, Any]:
+            model = app.names.model(at["id"])
+            report = app.usage.report(UsageQuery(by="day", period=period, filters={"model": model}))
+            rows = [{"day": r.name, **totals_document(r.totals)} for r in report.rows]
+            return {"model": model, "rows": rows, "total": totals_document(report.total.totals)}
+
+        await request.json(await self._desk.do(job))
+
+    # --- analytics ----------------------------------------------------------------------------
+
+    async def _usage(self, request: Request, who: Principal, at: dict[str, str]) -> None:
+        await self._own.usage(request, who, at)
+
+    async def _trends(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        period = query_of(request).get("period", "30d")
+
+        def job(app: App) -> list[dict[str, Any]]:
+            report = app.usage.report(UsageQuery(by="day", period=period))
+            return [{"day": d.isoformat(), **totals_document(t)} for d, t in report.series]
+
+        await request.json({"days": await self._desk.do(job)})
+
+    async def _costs(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        def job(app: App) -> dict[str, Any]:
+            found = app.costs.overview()
+            return {
+                "zone": found.zone,
+                "today": totals_document(found.today),
+                "week": totals_document(found.week),
+                "month": totals_document(found.month),
+                "trend": [
+                    {"day": day.isoformat(), "cost_usd": usd_string(nusd)}
+                    for day, nusd in found.trend
+                ],
+            }
+
+        await request.json(await self._desk.do(job))
+
+    async def _savings(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        period = query_of(request).get("period", "month")
+
+        def job(app: App) -> dict[str, Any]:
+            total = app.usage.report(UsageQuery(period=period)).total.totals
+            return {
+                "period": period,
+                "compared_calls": total.compared_calls,
+                "premium_usd": usd_string(total.premium_nusd),
+                "cost_usd": usd_string(total.compared_nusd),
+                "savings_usd": usd_string(total.premium_nusd - total.compared_nusd),
+            }
+
+        await request.json(await self._desk.do(job))
+
+    async def _advice(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        def job(app: App) -> list[dict[str, Any]]:
+            from dataclasses import asdict
+
+            return [asdict(item) for item in app.advice.refresh()]
+
+        found = await self._desk.do(job)
+        await request.answer(200, encode({"recommendations": found}))
+
+    # --- providers ----------------------------------------------------------------------------
+
+    async def _providers(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        def job(app: App) -> list[dict[str, Any]]:
+            return [_provider_document(app, p.slug) for p in app.providers.all()]
+
+        await request.json({"providers": await self._desk.do(job)})
+
+    async def _provider(self, request: Request, _: Principal, at: dict[str, str]) -> None:
+        await request.json(await self._desk.do(lambda app: _provider_document(app, at["slug"])))
+
+    async def _put_provider(self, request: Request, _: Principal, at: dict[str, str]) -> None:
+        body = decode_object(await request.body())
+        if set(body) - {"enabled", "max_concurrency"}:
+            raise UsageError("only enabled and max_concurrency can be changed here")
+        enabled, most = body.get("enabled"), body.get("max_concurrency")
+        if enabled is not None and not isinstance(enabled, bool):
+            raise UsageError("enabled is true or false")
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            raise UsageError("max_concurrency is a whole number of 1 or more")
+
+        def job(app: App) -> dict[str, Any]:
+            old = app.fleet.provider(at["slug"])
+            new = replace(
+                old,
+                enabled=old.enabled if enabled is None else enabled,
+                max_concurrency=old.max_concurrency if most is None else most,
+            )
+            app.fleet.put_provider(new)
+            return _provider_document(app, at["slug"])
+
+        await request.json(await self._desk.do(job))
+
+    async def _test(self, request: Request, _: Principal, at: dict[str, str]) -> None:
+        def job(app: App) -> dict[str, Any]:
+            result = app.tester.test(app.fleet.provider(at["slug"]))
+            return {
+                "provider": at["slug"],
+                "ok": result.error is None,
+                "latency_ms": result.latency_ms,
+                "models": result.models,
+                "error": None if result.error is None else result.error.message,
+            }
+
+        await request.json(await self._desk.do(job))
+
+    async def _provider_models(self, request: Request, _: Principal, at: dict[str, str]) -> None:
+        def job(app: App) -> list[dict[str, Any]]:
+            app.fleet.provider(at["slug"])
+            models = app.models.of_providers([at["slug"]])
+            prices = PriceBook(app.models, now_ms=app.now_ms())
+            prices.load(model.id for model in models)
+            return [model_document(model, prices.current(model.id)) for model in models]
+
+        await request.json({"models": await self._desk.do(job)})
+
+    async def _status(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        await request.json(await self._health())
+
+    async def _health(self) -> dict[str, Any]:
+        return await self._desk.do(lambda app: health_document(app.reporter.report()))
+
+    async def _status_stream(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        """One event now, and one at each change; comments keep the connection open."""
+        if self._streams >= _MOST_STREAMS:
+            raise UsageError("too many live streams are open")
+        self._streams += 1
+        leaving = asyncio.ensure_future(_until_gone(request))
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+        try:
+            await request.send({"type": "http.response.start", "status": 200, "headers": headers})
+            seen, quiet_s = "", 0.0
+            while not leaving.done():
+                document = await self._health()
+                told = str([(p["provider"], p["status"]) for p in document["providers"]])
+                event = b""
+                if told != seen:
+                    seen, event = told, sse(document, "status")
+                elif quiet_s >= _ALIVE_S:
+                    event = b": alive\n\n"
+                if event:
+                    quiet_s = 0.0
+                    await request.send(
+                        {"type": "http.response.body", "body": event, "more_body": True}
+                    )
+                quiet_s += _LOOK_S
+                await asyncio.wait([leaving], timeout=_LOOK_S)
+        finally:
+            self._streams -= 1
+            leaving.cancel()
+
+    # --- roles, rules, chains, budgets --------------------------------------------------------
+
+    async def _roles(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        roles = await self._desk.do(lambda app: [role_document(r) for r in app.assignments.roles()])
+        await request.json({"roles": roles})
+
+    async def _put_role(self, request: Request, _: Principal, at: dict[str, str]) -> None:
+        body = decode_object(await request.body())
+        model = body.get("model")
+        if not isinstance(model, str):
+            raise UsageError("model names the model to put first")
+
+        def job(app: App) -> dict[str, Any]:
+            return role_document(app.fleet.assign_role(at["name"], model, 1))
+
+        await request.json(await self._desk.do(job))
+
+    async def _rules(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        rules = await self._desk.do(lambda app: [rule_document(r) for r in app.assignments.rules()])
+        await request.json({"rules": rules})
+
+    async def _chains(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        found = await self._desk.do(
+            lambda app: [chain_document(c) for c in app.assignments.chains()]
+        )
+        await request.json({"chains": found})
+
+    async def _budgets(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        def job(app: App) -> list[dict[str, Any]]:
+            now = app.now_ms()
+            found = []
+            for budget in app.budgets.all():
+                status = app.budgets.status(budget, now)
+                found.append(
+                    {
+                        "id": budget.id,
+                        "scope": budget.scope,
+                        "value": budget.value or None,
+                        "period": budget.period,
+                        "limit_usd": usd_string(budget.limit_nusd),
+                        "spent_usd": usd_string(status.spent_nusd),
+                        "reserved_usd": usd_string(status.reserved_nusd),
+                        "enabled": budget.enabled,
+                    }
+                )
+            return found
+
+        await request.json({"budgets": await self._desk.do(job)})
+
+
+def _rate(value: object) -> Decimal:
+    try:
+        rate = Decimal(str(value))
+    except InvalidOperation:
+        rate = Decimal("NaN")
+    if not rate.is_finite() or rate < 0:
+        raise UsageError(f"a rate is a number of 0 or more, not {value!r}")
+    return rate
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _model_document(app: App, name: str) -> dict[str, Any]:
+    model = app.models.get(app.names.model(name))
+    if model is None:
+        raise NotFound(f"no model is called {name!r}")
+    price = PriceBook(app.models, now_ms=app.now_ms()).current(model.id)
+    return {**model_document(model, price), "price": price_document(price)}
+
+
+def _provider_document(app: App, slug: str) -> dict[str, Any]:
+    provider = app.fleet.provider(slug)
+    models = app.models.of_providers([slug])
+    return provider_document(
+        provider,
+        key=app.key_place(provider),
+        masked=None,
+        active=sum(model.status == "active" for model in models),
+        total=len(models),
+        tested=app.providers.last_test(slug),
+    )

@@ -1,0 +1,77 @@
+"""What a caller says about its request besides its messages: headers, or fields of our own API."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.models import BADGES
+from omni_cli.domain.preferences import LATENCY_PREFS, PRIORITIES
+from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.tasks import COMPLEXITIES, TASK_TYPES
+from omni_cli.services.routing import RouteOptions
+
+#: Header to option.
+_HEADERS = {
+    "x-omni-priority": "priority",
+    "x-omni-latency": "latency_pref",
+    "x-omni-max-cost": "max_cost",
+    "x-omni-task": "task_type",
+    "x-omni-complexity": "complexity",
+    "x-omni-agent": "agent",
+}
+_LONGEST = 200
+
+
+def from_headers(headers: Mapping[str, str], default: RouteOptions) -> RouteOptions:
+    """Raises UsageError when a header's value is none that it takes."""
+    found = {option: headers[header] for header, option in _HEADERS.items() if header in headers}
+    return with_options(default, found) if found else default
+
+
+def with_options(options: RouteOptions, given: Mapping[str, Any]) -> RouteOptions:
+    """``options`` with the ones that are given and not null.
+
+    Raises:
+        UsageError: a value is none that its option takes.
+    """
+    changes: dict[str, Any] = {}
+    for name, allowed in (
+        ("priority", PRIORITIES),
+        ("latency_pref", LATENCY_PREFS),
+        ("task_type", TASK_TYPES),
+        ("complexity", COMPLEXITIES),
+    ):
+        value = given.get(name)
+        if value is None:
+            continue
+        if value not in allowed:
+            raise UsageError(f"{name} is one of {', '.join(allowed)}, not {value!r}")
+        changes[name] = value
+    if given.get("max_cost") is not None:
+        changes["max_cost_nusd"] = _money(given["max_cost"])
+    for name in ("agent", "role"):
+        value = given.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str) or len(value) > _LONGEST or not value.isprintable():
+            raise UsageError(f"{name} must be printable text of at most {_LONGEST} characters")
+        changes[name] = value
+    if given.get("needs") is not None:
+        needs = given["needs"]
+        if not isinstance(needs, list) or not set(needs) <= set(BADGES):
+            raise UsageError(f"needs is a list of {', '.join(BADGES)}")
+        changes["needs"] = frozenset(needs)
+    return replace(options, **changes)
+
+
+def _money(value: object) -> int:
+    """Nano-dollars of US dollars as a number or decimal text. Raises UsageError."""
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if isinstance(value, bool) or not amount.is_finite() or not 0 <= amount < 10**9:
+        raise UsageError(f"max_cost takes US dollars such as 0.05, not {value!r}")
+    return usd_to_nusd(amount)

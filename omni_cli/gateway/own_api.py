@@ -1,0 +1,112 @@
+"""The router spec's endpoints that no model answers: usage, debug, health."""
+
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import parse_qsl
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.analytics import Totals
+from omni_cli.domain.pricing import usd_string
+from omni_cli.gateway.asks import decode_object
+from omni_cli.gateway.auth import Principal
+from omni_cli.gateway.desk import Desk
+from omni_cli.gateway.fleet import Fleet
+from omni_cli.gateway.http import Request
+from omni_cli.gateway.options import with_options
+from omni_cli.gateway.protocols.omni_chat import own_request
+from omni_cli.services.routing import RouteOptions, decision_document
+from omni_cli.services.usage import UsageQuery, UsageRow
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """The query's fields; of repeated ones the last counts."""
+    return dict(parse_qsl(request.query.decode("latin-1"), keep_blank_values=True))
+
+
+class OwnApi:
+    def __init__(self, fleet: Fleet, desk: Desk) -> None:
+        self._fleet = fleet
+        self._desk = desk
+
+    async def usage(self, request: Request, who: Principal, _: dict[str, str]) -> None:
+        """What the caller's organisation used; all of them for those who manage."""
+        asked = query_of(request)
+        by: Any = asked.get("by", "model")
+        query = UsageQuery(
+            by=by,
+            period=asked.get("period"),
+            from_date=asked.get("from"),
+            to_date=asked.get("to"),
+            filters=scope_of(who),
+        )
+        await request.json(await self._desk.do(lambda app: _usage(app, query)))
+
+    async def debug(self, request: Request, who: Principal, _: dict[str, str]) -> None:
+        """Which model would answer, and why; nothing is sent."""
+        body = decode_object(await request.body())
+        model = body.pop("model", "auto")
+        asked, given = own_request({**body, "model": "auto"})
+        options = with_options(RouteOptions(), given)
+        selector = self._fleet.selector(model if isinstance(model, str) else "auto")
+        decision = self._fleet.explain(asked, selector, options, allowed=who.may_call)
+        await request.json(decision_document(decision))
+
+    async def health(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        await request.json({"status": "ok"})
+
+    async def ready(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        """Whether the store can be read and a model may be called."""
+        models = sum(1 for _ in self._fleet.models())
+        self._fleet.app.store.db.execute("SELECT 1 FROM requests LIMIT 1").fetchone()
+        await request.json(
+            {"status": "ready" if models else "no active model", "models": models},
+            200 if models else 503,
+        )
+
+    async def metrics(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        """Prometheus' text form."""
+        text = await self._desk.do(lambda app: app.metrics.text())
+        kind = b"text/plain; version=0.0.4; charset=utf-8"
+        await request.answer(200, text.encode(), [(b"content-type", kind)])
+
+
+def scope_of(who: Principal) -> dict[str, str]:
+    """What a caller may see: its organisation's rows, or its key's where it is of none."""
+    if who.manages:
+        return {}
+    return {"org": who.org} if who.org else {"key": who.key}
+
+
+def _usage(app: App, query: UsageQuery) -> dict[str, Any]:
+    report = app.usage.report(query)
+    return {
+        "by": report.by,
+        "period": report.label,
+        "zone": report.zone,
+        "from": report.first.isoformat(),
+        "through": report.last.isoformat(),
+        "rows": [{report.by: row.name or None, **_row(row)} for row in report.rows],
+        "total": _row(report.total),
+        "series": [
+            {"day": day.isoformat(), **totals_document(totals)} for day, totals in report.series
+        ],
+    }
+
+
+def _row(row: UsageRow) -> dict[str, Any]:
+    return {
+        **totals_document(row.totals),
+        "latency_p50_ms": row.p50_ms,
+        "latency_p95_ms": row.p95_ms,
+    }
+
+
+def totals_document(totals: Totals) -> dict[str, Any]:
+    """Sums as JSON values: money as decimal text."""
+    document = {}
+    for name, value in asdict(totals).items():
+        if name.endswith("_nusd"):
+            document[f"{name.removesuffix('_nusd')}_usd"] = usd_string(value)
+        else:
+            document[name] = value
+    return document

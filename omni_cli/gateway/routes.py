@@ -1,0 +1,144 @@
+"""Which handler answers a path."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from omni_cli.gateway.auth import Principal
+from omni_cli.gateway.http import Request
+
+Handler = Callable[[Request, Principal, dict[str, str]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``path`` may hold ``{name}`` (one segment) and ``{name+}`` (the rest, with slashes).
+
+    ``access``: "open" to anybody, "key" for anyone who may ask, "manage" for those who may
+    change the fleet. ``query`` and ``body`` describe it for the OpenAPI document.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    access: str = "key"
+    tag: str = "models"
+    query: tuple[str, ...] = ()
+    body: str = ""
+
+
+class Router:
+    def __init__(self, routes: list[Route]) -> None:
+        self.routes = routes
+        self._exact = {(r.method, r.path): r for r in routes if "{" not in r.path}
+        self._patterns = [(re.compile(_pattern(r.path)), r) for r in routes if "{" in r.path]
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        route = self._exact.get((method, path))
+        if route is not None:
+            return route, {}
+        for pattern, other in self._patterns:
+            if other.method == method and (match := pattern.fullmatch(path)):
+                return other, match.groupdict()
+        return None
+
+    def methods(self, path: str) -> list[str]:
+        """Methods that this path takes."""
+        found = {method for method, exact in self._exact if exact == path}
+        found |= {r.method for pattern, r in self._patterns if pattern.fullmatch(path)}
+        return sorted(found)
+
+
+def _pattern(path: str) -> str:
+    escaped = re.escape(path).replace(r"\{", "{").replace(r"\}", "}").replace(r"\+", "+")
+    escaped = re.sub(r"\{(\w+)\+\}", r"(?P<\1>.+?)", escaped)
+    return re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", escaped)
+
+
+def openapi(routes: list[Route], version: str) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these routes."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        path = route.path.replace("+}", "}")
+        operation: dict[str, Any] = {
+            "summary": route.summary,
+            "tags": [route.tag],
+            "responses": {
+                "200": {"description": "As its protocol describes it."},
+                "4XX": {"description": "The request cannot be served as it is."},
+                "5XX": {"description": "A provider, or the gateway, could not answer."},
+            },
+        }
+        parameters: list[dict[str, Any]] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in re.findall(r"\{(\w+)\}", path)
+        ]
+        parameters += [
+            {"name": name, "in": "query", "schema": {"type": "string"}} for name in route.query
+        ]
+        if parameters:
+            operation["parameters"] = parameters
+        if route.method in ("POST", "PUT"):
+            schema = {"$ref": f"#/components/schemas/{route.body}"} if route.body else {}
+            operation["requestBody"] = {
+                "required": True,
+                "content": {"application/json": {"schema": schema or {"type": "object"}}},
+            }
+        if route.access != "open":
+            operation["security"] = [{"bearer": []}, {"key": []}]
+        paths.setdefault(path, {})[route.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "omni gateway", "version": version},
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+            "schemas": _SCHEMAS,
+        },
+    }
+
+
+_MESSAGES: dict[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["role"],
+        "properties": {"role": {"type": "string"}, "content": {}},
+    },
+}
+_SCHEMAS: dict[str, Any] = {
+    "Completion": {
+        "type": "object",
+        "required": ["model", "messages"],
+        "properties": {
+            "model": {
+                "type": "string",
+                "description": "provider/model, an alias, role:NAME, chain:NAME, auto, "
+                "auto:cheap, auto:balanced, auto:best or auto:fast",
+            },
+            "messages": _MESSAGES,
+            "stream": {"type": "boolean"},
+        },
+    },
+    "Chat": {
+        "type": "object",
+        "required": ["messages"],
+        "properties": {
+            "messages": _MESSAGES,
+            "model": {"type": "string", "default": "auto"},
+            "priority": {"enum": ["cheap", "balanced", "best"]},
+            "latency_pref": {"enum": ["fast", "normal"]},
+            "max_cost": {"type": "number", "minimum": 0, "description": "US dollars"},
+            "max_tokens": {"type": "integer", "minimum": 1},
+            "role": {"type": "string"},
+            "agent": {"type": "string"},
+            "step": {"type": "string"},
+        },
+    },
+}
