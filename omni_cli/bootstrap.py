@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from omni_cli.services.routing import RoutingService
     from omni_cli.services.savings import SavingsService
     from omni_cli.services.setup import Found, Proposal
+    from omni_cli.services.sync import SyncService
     from omni_cli.services.usage import UsageService
     from omni_cli.store.adjustments import AdjustmentStore
     from omni_cli.store.assignments import AssignmentStore
@@ -318,6 +319,25 @@ class App:
             table=self._quality_table,
             budgets=lambda: self.costs.overview().budgets,
             zone=self.rollups.zone,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def sync(self) -> "SyncService":
+        import platform
+        import secrets
+
+        from omni_cli.services.sync import SyncService
+        from omni_cli.store.git_clone import GitClone
+
+        return SyncService(
+            clone=GitClone(self.paths.data / "sync" / "clone"),
+            fleet=self.fleet,
+            deploy=self.deploy,
+            reports=self.reports,
+            memory=self.store,
+            machine_name=self.env.get("OMNI_MACHINE") or platform.node() or "machine",
+            new_id=lambda: secrets.token_hex(6),
             clock=self.clock,
         )
 

@@ -54,6 +54,7 @@ class Root(LazyGroup):
         "rollback": Entry(f"{_COMMANDS}deploy:rollback_app", "Bring a revision back.", "Fleet"),
         "eval-router": _entry("eval_router", "Measure routing on labelled outcomes.", "Know"),
         "recommend": _entry("recommend", "What to change, what it saves, how sure.", "Know"),
+        "sync": _entry("sync", "One fleet and one bill for several machines, by git.", "Fleet"),
         "db": _entry("db", "The store: back up, restore, check, shrink.", "Fleet"),
         "config": _entry("config", "Settings of this user and project.", "Fleet"),
         "history": _entry("history", "Every change of the fleet, as numbered revisions.", "Fleet"),

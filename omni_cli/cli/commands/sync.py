@@ -1,0 +1,186 @@
+"""``omni sync``: one fleet and one sum of usage for several machines, through git."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.render import emit_json, iso, moment, note, number, out, paint, table
+from omni_cli.domain.analytics import Totals, sum_totals
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.money import format_usd, usd_string
+from omni_cli.services.deploy import Change
+from omni_cli.services.sync import Synced
+
+app = typer.Typer(rich_markup_mode=None, help="Share fleet and usage between machines, by git.")
+
+
+@app.callback(invoke_without_command=True)
+def sync(
+    ctx: typer.Context,
+    mine: Annotated[bool, typer.Option("--mine", help="Of what both changed, mine.")] = False,
+    theirs: Annotated[bool, typer.Option("--theirs", help="Of what both changed, theirs.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Pull, merge, push. Never a key, never a prompt."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if mine and theirs:
+        raise UsageError("either --mine or --theirs")
+    with omni() as omni_app:
+        omni_app.recover()
+        omni_app.report_zone()
+        done = omni_app.sync.sync("mine" if mine else "theirs" if theirs else None)
+    if as_json:
+        emit_json(_document(done))
+    else:
+        _show(done)
+    if done.conflicts:
+        raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    repository: Annotated[str, typer.Argument(help="A git URL, or the path of a bare repository.")],
+) -> None:
+    """Name the git repository to meet in; it should hold nothing else."""
+    local = Path(repository).expanduser()
+    with omni() as omni_app:
+        omni_app.sync.init(str(local.resolve()) if local.exists() else repository)
+    note("set up; omni sync pulls, merges and pushes")
+
+
+@app.command()
+def status(as_json: JsonFlag = False) -> None:
+    """The repository, this machine, and what changed here since the last sync."""
+    with omni() as omni_app:
+        found = omni_app.sync.status()
+        zone = omni_app.zone
+    if as_json:
+        emit_json(
+            {
+                "repository": found.url,
+                "machine": found.machine,
+                "machines": list(found.machines),
+                "synced_at": iso(found.synced_at),
+                "changes": [_plain(change) for change in found.changes],
+            }
+        )
+        return
+    out(f"repository   {found.url}")
+    out(f"machine      {found.machine}")
+    others = len([m for m in found.machines if m != found.machine])
+    out(f"others       {others}")
+    out(f"last sync    {'never' if found.synced_at is None else moment(found.synced_at, zone)}")
+    out(f"fleet        {len(found.changes) or 'no'} changes here since")
+    _lines(found.changes)
+
+
+@app.command()
+def usage(
+    by: Annotated[
+        str, typer.Option(help="machine, day, provider, model, role, agent, task, org, key, source")
+    ] = "machine",
+    as_json: JsonFlag = False,
+) -> None:
+    """What all machines used together, to the nano-dollar."""
+    with omni() as omni_app:
+        omni_app.recover()
+        omni_app.report_zone()
+        sums = omni_app.sync.usage(by)
+        names = omni_app.sync.machine_names() if by == "machine" else {}
+    total = sum_totals(sums.values())
+    ordered = sorted(sums.items(), key=lambda item: (-item[1].cost_nusd, item[0]))
+    if as_json:
+        rows = [
+            {by: key, **({"name": names.get(key, key)} if names else {}), **_sums(totals)}
+            for key, totals in ordered
+        ]
+        emit_json({"by": by, "rows": rows, "total": _sums(total)})
+        return
+
+    def row(label: str, totals: Totals) -> tuple[str, ...]:
+        return (
+            label,
+            number(totals.calls),
+            number(totals.input_tokens),
+            number(totals.output_tokens),
+            format_usd(totals.cost_nusd),
+        )
+
+    table(
+        (by, "calls", "input", "output", "cost"),
+        [
+            *(row(names.get(key, key) or "none", totals) for key, totals in ordered),
+            row("all", total),
+        ],
+        align=("left", "right", "right", "right", "right"),
+        total=True,
+    )
+    if total.unknown_attempts:
+        note(f"{total.unknown_attempts:,} calls have no known price and are not in the cost")
+
+
+def _sums(totals: Totals) -> dict[str, Any]:
+    return {
+        "calls": totals.calls,
+        "ok": totals.ok,
+        "attempts": totals.attempts,
+        "unknown_attempts": totals.unknown_attempts,
+        "input_tokens": totals.input_tokens,
+        "output_tokens": totals.output_tokens,
+        "cost_usd": usd_string(totals.cost_nusd),
+    }
+
+
+def _show(done: Synced) -> None:
+    for conflict in done.conflicts:
+        what = f"{conflict.section.rstrip('s')} {conflict.name}".strip()
+        out(f"{paint('both changed', 'yellow')} {what}")
+        out("  here:")
+        for line in conflict.mine or ("no change",):
+            out(f"    {line}")
+        out("  there:")
+        for line in conflict.theirs or ("no change",):
+            out(f"    {line}")
+    if done.conflicts:
+        note("nothing was synced: omni sync --mine keeps what is here, --theirs what is there")
+        return
+    if done.pulled:
+        out("changed here:")
+        _lines(done.pulled)
+    if done.pushed:
+        out("changed in the shared fleet:")
+        _lines(done.pushed)
+    note("synced" if done.sent else "synced: nothing new to send")
+    if done.pulled:
+        note("undo what changed here: omni history, then omni rollback N")
+
+
+def _lines(changes: tuple[Change, ...]) -> None:
+    for change in changes:
+        for line in change.lines():
+            out(f"  {line}")
+
+
+def _document(done: Synced) -> dict[str, Any]:
+    return {
+        "synced": not done.conflicts,
+        "sent": done.sent,
+        "pulled": [_plain(change) for change in done.pulled],
+        "pushed": [_plain(change) for change in done.pushed],
+        "conflicts": [
+            {
+                "section": conflict.section,
+                "name": conflict.name,
+                "mine": list(conflict.mine),
+                "theirs": list(conflict.theirs),
+            }
+            for conflict in done.conflicts
+        ],
+    }
+
+
+def _plain(change: Change) -> dict[str, Any]:
+    return {"kind": change.kind, "section": change.section, "name": change.name}
