@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from omni_cli.domain.quality import QualityTable
     from omni_cli.ports import Transport
     from omni_cli.providers.presets import Preset
+    from omni_cli.services.abtest import AbTests
     from omni_cli.services.advice import AdviceService
     from omni_cli.services.alerts import Alert, Alerter
     from omni_cli.services.browse import Browser
@@ -832,6 +833,22 @@ class App:
             options=RouteOptions(allow_unknown_price=self.config.prices.allow_unknown),
         )
 
+    @cached_property
+    def abtests(self) -> "AbTests":
+        """A/B tests of roles; also the router's seam to them."""
+        import random
+
+        from omni_cli.services.abtest import AbTests
+        from omni_cli.store.abtests import AbTestStore
+
+        return AbTests(
+            tests=AbTestStore(self.store),
+            fleet=lambda: self.fleet,
+            clock=self.clock,
+            rng=random.Random(),
+            note=self.note,
+        )
+
     def prober(self, cap_nusd: int) -> "Prober":
         """Paid probes, ``cap_nusd`` nano-dollars a day at most."""
         from omni_cli.services.probes import Prober
@@ -955,6 +972,7 @@ class App:
             premium_model=self.config.general.premium_model,
             default_retries=chat.max_retries,
             default_timeout_ms=int(chat.timeout_s * 1000),
+            experiments=self.abtests,
         )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, Message, Usage
 from omni_cli.domain.errors import (
@@ -37,6 +38,8 @@ from omni_cli.services.recovery import Recovery
 from omni_cli.services.routing import RouteOptions, RoutingService, decision_document
 
 _TITLE_CHARS = 60
+#: Sources whose requests may be in an A/B test: comparisons and probes are no one's work.
+_TESTED = ("chat", "gateway")
 #: How many models stand in after the chosen one when nobody named a chain.
 _AUTO_FALLBACKS = 2
 
@@ -66,15 +69,30 @@ class ChatJob:
     settled: "Callable[[ChatRun], None] | None" = None
 
 
+class Arm(Protocol):
+    """An arm of an A/B test (services/abtest.py): who leads the role."""
+
+    @property
+    def model(self) -> str: ...
+
+
+class Experiments(Protocol):
+    """The seam of requirement B7: which model leads a role for one request."""
+
+    def arm(self, role: str, conversation: int | None) -> Any: ...
+    def join(self, arm: Any, unit: int) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ChatPlan:
-    """A decision made and not yet carried out."""
+    """A decision made and not yet carried out. ``arm``: of the A/B test that it is part of."""
 
     job: ChatJob
     decision: Decision
     targets: tuple[Target, ...]
     consent: Consent
     chain: str | None = None
+    arm: Arm | None = None
 
 
 @dataclass(slots=True)
@@ -114,6 +132,7 @@ class ChatService:
         premium_model: str,
         default_retries: int,
         default_timeout_ms: int,
+        experiments: Experiments | None = None,
     ) -> None:
         self._providers = providers
         self._models = models
@@ -130,6 +149,7 @@ class ChatService:
         self._premium_model = premium_model
         self._retries = default_retries
         self._timeout_ms = default_timeout_ms
+        self._experiments = experiments
 
     def plan(self, job: ChatJob) -> ChatPlan:
         """Decide, without writing or sending anything.
@@ -150,7 +170,15 @@ class ChatService:
             among = [job.selector.name]
         elif chain is not None:
             among = [link.model for link in chain.links]
-        decision = self._routing.decide(job.request, options, among=among)
+        arm = self._arm(job, options) if among is None else None
+        lead = None if arm is None else arm.model
+        decision = self._routing.decide(
+            job.request, replace(options, role_lead=lead), among=among
+        )
+        if decision.by != "role" or decision.model != lead:
+            arm = None  # a rule or a filter came first: this answer tells nothing of the arm
+        if arm is not None:
+            decision = replace(decision, reason=f"{decision.reason}; an arm of its A/B test")
         job = replace(job, options=options)
         if decision.model is None:
             raise self._no_route(decision, options)
@@ -171,7 +199,13 @@ class ChatService:
         ]
         # Whoever asks for a cascade asks for the dearer models in it too.
         consent = Consent() if job.checks is None else Consent(None, allow_free_to_paid=True)
-        return ChatPlan(job, decision, tuple(targets), consent)
+        return ChatPlan(job, decision, tuple(targets), consent, arm=arm)
+
+    def _arm(self, job: ChatJob, options: RouteOptions) -> Any:
+        """The arm of an A/B test of the role, for real traffic only."""
+        if self._experiments is None or not options.role or job.source not in _TESTED:
+            return None
+        return self._experiments.arm(options.role, job.conversation)
 
     def _chain_plan(
         self, job: ChatJob, chain: Chain, decision: Decision, prices: PriceBook
@@ -219,6 +253,8 @@ class ChatService:
             if job.keep and job.conversation is None:
                 title = job.request.last_user_text.strip().split("\n")[0][:_TITLE_CHARS]
                 self._conversations.create(request.id, at_ms=now, title=title)
+            if plan.arm is not None and self._experiments is not None:
+                self._experiments.join(plan.arm, request.conversation or request.id)
         job = replace(job, conversation=request.conversation)
         return ChatRun(request.id, replace(plan, job=job), Progress())
 

@@ -9,7 +9,7 @@ from omni_cli.domain import rules as rule_language
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.chat import ChatRequest, MediaPart
 from omni_cli.domain.classify import classify
-from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.domain.models import ModelInfo, Provider, RoleModel
 from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, Weights
 from omni_cli.domain.pricing import nusd_to_usd, usd_string
 from omni_cli.domain.routing import CompiledRule, Decision, Query, decide
@@ -36,6 +36,8 @@ class RouteOptions:
     task_type: str | None = None
     complexity: Complexity | None = None
     role: str | None = None
+    #: Comes before the role's own models (an A/B test's arm).
+    role_lead: str | None = None
     agent: str | None = None
     org: str | None = None
     needs: frozenset[str] = frozenset()
@@ -160,6 +162,9 @@ class RoutingService:
         if request.json_mode or request.json_schema is not None:
             needs.add("json-mode")
         role = fleet.roles.get(options.role) if options.role else None
+        if role is not None and options.role_lead is not None:
+            rest = tuple(item for item in role.models if item.model != options.role_lead)
+            role = replace(role, models=(RoleModel(options.role_lead), *rest))
         cached = _cached_prefix(request) if options.conversation_model else 0
         return Query(
             task=estimate,

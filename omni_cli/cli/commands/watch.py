@@ -21,6 +21,8 @@ app = typer.Typer(rich_markup_mode=None)
 
 #: Least time between two tries of a discovery, seconds.
 _AGAIN_S = 600.0
+#: Between two looks at the A/B tests, seconds.
+_EXPERIMENTS_S = 60.0
 
 _STYLES: dict[str, Style | None] = {
     "ok": "green",
@@ -70,6 +72,7 @@ def watch(
         chores = _chores(omni_app, probe or [], probe_every, 0 if cap is None else usd_to_nusd(cap))
         if discover_every:
             chores += (_discovery(omni_app, discover_every * 3600),)
+        chores += (_experiments(omni_app),)
         _watch(omni_app, interval, chores, once=once, as_json=as_json)
 
 
@@ -143,6 +146,23 @@ def _discovery(omni_app: App, every_s: float) -> Chore:
         return omni_app.discovery.alerts(omni_app.discovery.discover(limit_s=CHECK_S))
 
     return Chore("discovery", due_s, run)
+
+
+def _experiments(omni_app: App) -> Chore:
+    """A/B tests end by themselves also while nobody asks the role."""
+    looked_at = time.monotonic() - _EXPERIMENTS_S
+
+    def run() -> list[Alert]:
+        nonlocal looked_at
+        looked_at = time.monotonic()
+        return [
+            Alert(
+                f"ab:{test.id}", "info", f"A/B test of role {test.role} {test.state}", test.reason
+            )
+            for test in omni_app.abtests.evaluate_all()
+        ]
+
+    return Chore("ab", lambda: looked_at + _EXPERIMENTS_S - time.monotonic(), run)
 
 
 def _service(omni_app: App, options: list[str], *, remove: bool) -> None:
