@@ -80,7 +80,8 @@ class OmniApp(App[None]):
             self.unregister_theme(name)
         for found in self.themes.values():
             self.register_theme(found.theme)
-        wanted = theme or kept.get("theme")
+        self._own_theme = kept.get("theme")
+        wanted = theme or self._own_theme
         self.theme = wanted if wanted in self.themes else _usual_theme(env)
         self._first = tab or kept.get("tab")
 
@@ -263,12 +264,14 @@ class OmniApp(App[None]):
         return dress
 
     def _theme_changed(self, _: object) -> None:
+        # What was only taken because of the terminal is not remembered for another one.
+        self._own_theme = self.theme
         self._save()
 
     # --- the end -----------------------------------------------------------------------------
 
     def _save(self) -> None:
-        self.ui.keep("app", {"theme": self.theme, "tab": self.query_one(TabBar).active})
+        self.ui.keep("app", {"theme": self._own_theme, "tab": self.query_one(TabBar).active})
         for pane in self.query(Pane):
             if pane.id is not None:
                 self.ui.keep(pane.id, pane.remember())

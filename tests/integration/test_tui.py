@@ -318,6 +318,15 @@ async def test_theme_tab_and_view_survive_a_restart(home: Path) -> None:
         assert again.pane.has_class("-table")
 
 
+async def test_a_theme_taken_for_a_poor_terminal_is_not_remembered(home: Path) -> None:
+    poor = OmniApp({**env_of(home), "TERM": "linux"})
+    async with poor.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        assert poor.theme == "terminal"
+        await pilot.press("q")
+    assert OmniApp({**env_of(home), "TERM": "xterm-256color"}).theme == "dark"
+
+
 async def test_a_broken_theme_is_told_and_left_out(home: Path) -> None:
     (home / "themes").mkdir()
     (home / "themes" / "mine.toml").write_text('title = "Mine"\n[colors]\nprimary = "#ff0000"\n')
