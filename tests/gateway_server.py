@@ -1,11 +1,13 @@
 """A gateway in a thread, before a simulator: what the gateway's tests talk to."""
 
 import asyncio
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from omni_cli.bootstrap import App
@@ -48,6 +50,15 @@ class Served:
         raise AssertionError(f"expected {count} settled requests, found {states}")
 
 
+@cache
+def _seeded() -> bytes:
+    """A store with the catalogue in it: making one takes longer than a test."""
+    with tempfile.TemporaryDirectory() as folder:
+        with App({"OMNI_HOME": folder, "USER": "test"}) as app:
+            app.store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return (Path(folder) / "omni.db").read_bytes()
+
+
 def build_fleet(app: App, simulator_url: str) -> None:
     """The simulator's providers, seven active models, two chains, a role."""
     with app.fleet.change("test", "test fleet", None, "simulated"):
@@ -67,6 +78,8 @@ def build_fleet(app: App, simulator_url: str) -> None:
 def serving(home: Path, sim: Simulator, options: Options | None = None) -> Iterator[Served]:
     """A gateway on a free port until the block ends."""
     env = {"OMNI_HOME": str(home), "USER": "test"}
+    if not (home / "omni.db").exists():
+        (home / "omni.db").write_bytes(_seeded())
     with App(env) as app:
         build_fleet(app, sim.url)
         sock = bind("127.0.0.1", 0)

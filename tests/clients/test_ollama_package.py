@@ -1,0 +1,66 @@
+"""The ollama package against the gateway."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import ollama
+import pytest
+
+from tests.gateway_server import Served
+
+MODELS = ("ollama/llama3.1:70b", "openai/gpt-4o", "anthropic/claude-3-haiku-20240307")
+ASK = [{"role": "user", "content": "Is all well?"}]
+
+
+@pytest.fixture
+def client(gateway: Served) -> Iterator[ollama.Client]:
+    made = ollama.Client(host=gateway.url)
+    yield made
+    made._client.close()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_chat_and_stream(client: ollama.Client, gateway: Served, model: str) -> None:
+    answer = client.chat(model=model, messages=ASK, options={"num_predict": 40})
+    assert answer.message.content
+    pieces = list(client.chat(model=model, messages=ASK, stream=True))
+    assert "".join(piece.message.content or "" for piece in pieces)
+    assert pieces[-1].done
+    gateway.settle(2)
+    for row in gateway.app.ledger.recent(limit=2):
+        assert (row.model, row.state) == (model, "ok")
+        assert row.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", MODELS)
+def test_tools(client: ollama.Client, model: str, stream: bool) -> None:
+    def get_weather(city: str) -> str:
+        """Weather of a city.
+
+        Args:
+            city: its name
+        """
+        return city
+
+    messages: list[Any] = [{"role": "user", "content": "Weather in Oslo? Use get_weather."}]
+    if stream:
+        pieces = list(client.chat(model=model, messages=messages, tools=[get_weather], stream=True))
+        calls = [call for piece in pieces for call in piece.message.tool_calls or ()]
+        turn: Any = {"role": "assistant", "content": "", "tool_calls": calls}
+    else:
+        answer = client.chat(model=model, messages=messages, tools=[get_weather])
+        calls = list(answer.message.tool_calls or ())
+        turn = answer.message
+    (call,) = calls
+    assert call.function.name == "get_weather"
+    messages += [turn, {"role": "tool", "content": "rain", "tool_name": "get_weather"}]
+    assert client.chat(model=model, messages=messages, tools=[get_weather]).message.content
+
+
+def test_listing_and_errors(client: ollama.Client) -> None:
+    assert "openai/gpt-4o" in [model.model for model in client.list().models]
+    assert client.show("openai/gpt-4o").capabilities is not None
+    with pytest.raises(ollama.ResponseError, match="no-such") as caught:
+        client.chat(model="no-such/model", messages=ASK)
+    assert caught.value.status_code == 404
