@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from omni_cli.services.sync import SyncService
     from omni_cli.services.usage import UsageService
     from omni_cli.store.adjustments import AdjustmentStore
+    from omni_cli.store.answer_cache import AnswerCacheStore
     from omni_cli.store.assignments import AssignmentStore
     from omni_cli.store.audit import AuditStore
     from omni_cli.store.breakers import BreakerStore
@@ -341,6 +342,12 @@ class App:
             new_id=lambda: secrets.token_hex(6),
             clock=self.clock,
         )
+
+    @cached_property
+    def answers(self) -> "AnswerCacheStore":
+        from omni_cli.store.answer_cache import AnswerCacheStore
+
+        return AnswerCacheStore(self.store)
 
     @cached_property
     def role_switcher(self) -> "RoleSwitcher":
@@ -933,6 +940,7 @@ class App:
         import secrets
 
         from omni_cli.providers.registry import adapter
+        from omni_cli.services.answer_cache import AnswerCache
         from omni_cli.services.attempts import Target
         from omni_cli.services.chat import ChatService
         from omni_cli.services.dispatch import Dispatcher
@@ -973,6 +981,7 @@ class App:
             default_retries=chat.max_retries,
             default_timeout_ms=int(chat.timeout_s * 1000),
             experiments=self.abtests,
+            answers=AnswerCache(self.answers, clock=self.clock),
         )
 
 

@@ -55,6 +55,7 @@ class Root(LazyGroup):
         "rollback": Entry(f"{_COMMANDS}deploy:rollback_app", "Bring a revision back.", "Fleet"),
         "eval-router": _entry("eval_router", "Measure routing on labelled outcomes.", "Know"),
         "recommend": _entry("recommend", "What to change, what it saves, how sure.", "Know"),
+        "cache": _entry("cache", "Remembered answers of roles that opted in.", "Fleet"),
         "sync": _entry("sync", "One fleet and one bill for several machines, by git.", "Fleet"),
         "db": _entry("db", "The store: back up, restore, check, shrink.", "Fleet"),
         "config": _entry("config", "Settings of this user and project.", "Fleet"),

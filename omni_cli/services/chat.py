@@ -28,6 +28,7 @@ from omni_cli.repositories import (
     Models,
     Providers,
 )
+from omni_cli.services.answer_cache import AnswerCache, Remembered
 from omni_cli.services.attempts import Consent, Progress, Target
 from omni_cli.services.cascade import ladder
 from omni_cli.services.checks import Check, checks_for
@@ -97,12 +98,15 @@ class ChatPlan:
 
 @dataclass(slots=True)
 class ChatRun:
-    """A chat under way. Iterate ``chunks()`` once; then ``row`` and ``completion`` are final."""
+    """A chat under way. Iterate ``chunks()`` once; then ``row`` and ``completion`` are final.
+
+    ``remembered``: the answer is from the cache, and nothing is sent."""
 
     id: int
     plan: ChatPlan
     progress: Progress
     row: RequestRow | None = None
+    remembered: Remembered | None = None
 
     @property
     def completion(self) -> Completion:
@@ -133,6 +137,7 @@ class ChatService:
         default_retries: int,
         default_timeout_ms: int,
         experiments: Experiments | None = None,
+        answers: AnswerCache | None = None,
     ) -> None:
         self._providers = providers
         self._models = models
@@ -150,6 +155,7 @@ class ChatService:
         self._retries = default_retries
         self._timeout_ms = default_timeout_ms
         self._experiments = experiments
+        self._answers = answers
 
     def plan(self, job: ChatJob) -> ChatPlan:
         """Decide, without writing or sending anything.
@@ -246,6 +252,9 @@ class ChatService:
         job = plan.job
         now = self._now()
         text = json.dumps(decision_document(plan.decision), separators=(",", ":"))
+        remembered = None if self._answers is None else self._answers.look(plan)
+        if remembered is not None:
+            plan = replace(plan, job=replace(job, source="cache"))
         with self._ledger.unit():
             # Two processes may draw the same id in the same millisecond.
             while not self._ledger.open(request := self._new_request(plan, now), text):
@@ -255,8 +264,13 @@ class ChatService:
                 self._conversations.create(request.id, at_ms=now, title=title)
             if plan.arm is not None and self._experiments is not None:
                 self._experiments.join(plan.arm, request.conversation or request.id)
-        job = replace(job, conversation=request.conversation)
-        return ChatRun(request.id, replace(plan, job=job), Progress())
+            if remembered is not None and self._answers is not None:
+                self._answers.hit(request.id, remembered)
+        job = replace(plan.job, conversation=request.conversation)
+        run = ChatRun(request.id, replace(plan, job=job), Progress(), remembered=remembered)
+        if remembered is not None:
+            run.progress.completion = remembered.completion
+        return run
 
     def _new_request(self, plan: ChatPlan, now: int) -> NewRequest:
         job, task = plan.job, plan.decision.task
@@ -291,9 +305,12 @@ class ChatService:
         job = plan.job
         accept = None if job.checks is None else checks_for(job.request, job.checks)
         try:
-            yield from self._dispatcher.stream(
-                run.id, job.request, plan.targets, plan.consent, run.progress, accept=accept
-            )
+            if run.remembered is not None:
+                yield from run.remembered.chunks()
+            else:
+                yield from self._dispatcher.stream(
+                    run.id, job.request, plan.targets, plan.consent, run.progress, accept=accept
+                )
         except OmniError as exc:
             refused = isinstance(exc, BudgetExceeded | UnknownPrice) and not run.progress.tries
             self._end(run, started, "refused" if refused else "failed", exc)
@@ -317,7 +334,8 @@ class ChatService:
         now = self._now()
         progress, job = run.progress, run.plan.job
         last = progress.target or run.plan.targets[0]
-        usage = progress.usage
+        cached = run.remembered
+        usage = progress.usage if cached is None else cached.usage
         premium, premium_cost = (
             self.premium(usage) if state == "ok" else (self._premium_model or None, None)
         )
@@ -334,7 +352,8 @@ class ChatService:
                     provider=last.provider.slug,
                     premium_model=premium,
                     premium_cost_nusd=premium_cost,
-                    latency_ms=now - started,
+                    # A memory's speed says nothing about a model's.
+                    latency_ms=now - started if cached is None else None,
                     ttft_ms=None if first is None else first - started,
                     finish_reason=run.completion.finish_reason,
                     error_code=None if error is None else error.code,
@@ -348,7 +367,10 @@ class ChatService:
                     request=run.id,
                     at_ms=now,
                 )
-            run.row = self._ledger.get(run.id)
+            run.row = row = self._ledger.get(run.id)
+            if self._answers is not None and state == "ok" and cached is None and row is not None:
+                cost = None if row.price_state == "unknown" else row.total_nusd
+                self._answers.keep(run.plan, run.id, last.model.id, run.completion, cost)
             if job.settled is not None:
                 job.settled(run)
 

@@ -466,7 +466,13 @@ def _step_7(db: "Database") -> None:
     db.conn.execute("ALTER TABLE outcomes ADD COLUMN form TEXT NOT NULL DEFAULT ''")
 
 
-STEPS = (_step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7)
+def _step_8(db: "Database") -> None:
+    from omni_cli.store.answer_cache import SCHEMA
+
+    _run_script(db, SCHEMA)
+
+
+STEPS = (_step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7, _step_8)
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)
 

@@ -183,7 +183,7 @@ class RollupStore:
                 compared_calls=1,
                 premium_nusd=request.premium_cost_nusd,
             )
-        if request.model and request.source != "import":
+        if request.model and request.source not in ("import", "cache"):
             self._store.db.execute(
                 _ADD_STATS,
                 {

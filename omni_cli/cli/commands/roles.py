@@ -133,6 +133,35 @@ def _show_switch(done: "Switched") -> None:
 
 
 @app.command()
+def cache(
+    role: RoleName,
+    ttl: Annotated[str, typer.Option(help="How long: 30s, 10m, 1h, 7d; off forgets all.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Answer the very same request from memory. Answers are then stored as text."""
+    seconds = None if ttl == "off" else _seconds(ttl)
+    with omni() as omni_app:
+        omni_app.fleet.role(role)
+        before = omni_app.answers.ttl_s(role)
+        with omni_app.fleet.change("role.cache", role, before, seconds):
+            omni_app.answers.set_ttl(role, seconds)
+    if as_json:
+        emit_json({"role": role, "ttl_s": seconds})
+    elif seconds is None:
+        out(f"{role}: no answers are remembered")
+    else:
+        out(f"{role}: the same request is answered from memory for {ttl}")
+
+
+def _seconds(text: str) -> int:
+    units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not (number.isascii() and number.isdigit()) or not int(number):
+        raise UsageError(f"{text!r} is no length of time", hint="write 30s, 10m, 1h, 7d, or off")
+    return int(number) * units[unit]
+
+
+@app.command()
 def unassign(role: RoleName, model: Model, as_json: JsonFlag = False) -> None:
     """Take a model out of a role."""
     with omni() as omni_app:

@@ -40,12 +40,19 @@ def why(
 
 def why_document(omni_app: App, request_id: int) -> dict[str, Any]:
     """The receipt as JSON values. Raises NotFound."""
-    return _document(*_receipt(omni_app, request_id))
+    origin = omni_app.answers.origin(request_id)
+    return {
+        **_document(*_receipt(omni_app, request_id)),
+        "cached_from": None if origin is None else id_text(origin),
+    }
 
 
 def print_receipt(omni_app: App, request_id: int) -> None:
     """The receipt for a person, on stdout. Raises NotFound."""
     _print(*_receipt(omni_app, request_id), omni_app.zone)
+    origin = omni_app.answers.origin(request_id)
+    if origin is not None:
+        out(f"cache      the answer of {id_text(origin)}; nothing was sent")
 
 
 _Receipt = tuple[
