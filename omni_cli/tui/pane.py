@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from textual.containers import Container
 from textual.widget import Widget
-from textual.worker import get_current_worker
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
 from omni_cli.tui.data import Loader
+from omni_cli.tui.threads import tell
 
 if TYPE_CHECKING:
     from omni_cli.tui.app import OmniApp
@@ -89,7 +89,7 @@ class Pane(Container, Generic[Shown]):
         self._reading = True
         self._fresh = True
         wanted = self.wanted()
-        self.run_worker(lambda: self._read(wanted), thread=True, group="read", exit_on_error=False)
+        self.run_worker(lambda: self._read(wanted), thread=True, group="read")
 
     def act(
         self,
@@ -102,9 +102,7 @@ class Pane(Container, Generic[Shown]):
 
         An OmniError goes to ``failed``, or is shown as a notification with its hint.
         """
-        self.run_worker(
-            lambda: self._work(work, done, failed), thread=True, group="act", exit_on_error=False
-        )
+        self.run_worker(lambda: self._work(work, done, failed), thread=True, group="act")
 
     def changed(self) -> None:
         """The app's word that the store has changed."""
@@ -157,8 +155,7 @@ class Pane(Container, Generic[Shown]):
 
     def _tell(self, what: Callable[..., None], *args: Any) -> None:
         """Call in the event loop, unless the app is going down meanwhile."""
-        if self.app.is_running and not get_current_worker().is_cancelled:
-            self.app.call_from_thread(what, *args)
+        tell(self.app, what, *args)
 
     def _loaded(self, value: Shown) -> None:
         self._reading = False

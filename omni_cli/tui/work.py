@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from textual.screen import Screen
-from textual.worker import get_current_worker
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
 from omni_cli.tui.data import Loader
+from omni_cli.tui.threads import tell
 
 if TYPE_CHECKING:
     from omni_cli.tui.app import OmniApp
@@ -30,17 +30,15 @@ class Works(Screen[None]):
 
     def work(self, what: Callable[[App], Done], done: Callable[[Done], None]) -> None:
         """``what`` with a session in a thread, ``done`` with its result here; errors are told."""
-        self.run_worker(lambda: self._work(what, done), thread=True, exit_on_error=False)
+        self.run_worker(lambda: self._work(what, done), thread=True)
 
     def _work(self, what: Callable[[App], Done], done: Callable[[Done], None]) -> None:
         try:
             with self.loader.session() as omni:
                 result = what(omni)
         except OmniError as exc:
-            if self.app.is_running and not get_current_worker().is_cancelled:
-                self.app.call_from_thread(self.omni.complain, exc)
+            tell(self.app, self.omni.complain, exc)
             return
         self.loader.touch()
-        if self.app.is_running and not get_current_worker().is_cancelled:
-            self.app.call_from_thread(done, result)
-            self.app.call_from_thread(self.omni.store_changed)
+        tell(self.app, done, result)
+        tell(self.app, self.omni.store_changed)

@@ -155,7 +155,7 @@ class ChatPane(Pane[Names]):
             else self._last.row.model,
         )
         self._asking = Asking(question, self._heard)
-        self.run_worker(self._ask, thread=True, group="ask", exit_on_error=False)
+        self.run_worker(self._ask, thread=True, group="ask")
 
     def _ask(self) -> None:
         asking = self._asking

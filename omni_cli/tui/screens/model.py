@@ -9,7 +9,6 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
-from textual.worker import get_current_worker
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
@@ -22,6 +21,7 @@ from omni_cli.tui.data import Loader
 from omni_cli.tui.diagnose import Check, diagnose
 from omni_cli.tui.model_view import ModelView, read_model
 from omni_cli.tui.overview import read_overview
+from omni_cli.tui.threads import tell
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
 from omni_cli.tui.work import Works
 
@@ -81,7 +81,7 @@ class ModelScreen(Works):
         self.refresh_data()
 
     def refresh_data(self) -> None:
-        self.run_worker(self._read, thread=True, exclusive=True, group="read", exit_on_error=False)
+        self.run_worker(self._read, thread=True, exclusive=True, group="read")
 
     def _read(self) -> None:
         try:
@@ -90,10 +90,11 @@ class ModelScreen(Works):
                 found: ModelView | OmniError = read_model(omni, self._model, overview)
         except OmniError as exc:
             found = exc
-        if self.app.is_running and not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._take, found)
+        tell(self.app, self._take, found)
 
     def _take(self, found: ModelView | OmniError) -> None:
+        if not self.is_attached:
+            return
         title = self.query_one("#title", Static)
         if isinstance(found, OmniError):
             title.update(f"{found.message}\n{found.hint}")

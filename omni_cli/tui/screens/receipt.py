@@ -7,12 +7,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
-from textual.worker import get_current_worker
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.tui.actions import rate_request
 from omni_cli.tui.data import Loader
 from omni_cli.tui.receipts import Receipt, read_receipt, receipt_text
+from omni_cli.tui.threads import tell
 
 
 class ReceiptScreen(ModalScreen[None]):
@@ -49,7 +49,7 @@ class ReceiptScreen(ModalScreen[None]):
         self.refresh_data()
 
     def refresh_data(self) -> None:
-        self.run_worker(self._read, thread=True, exclusive=True, exit_on_error=False)
+        self.run_worker(self._read, thread=True, exclusive=True)
 
     def _read(self) -> None:
         try:
@@ -57,10 +57,11 @@ class ReceiptScreen(ModalScreen[None]):
                 found: Receipt | OmniError = read_receipt(omni, self._request)
         except OmniError as exc:
             found = exc
-        if self.app.is_running and not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._take, found)
+        tell(self.app, self._take, found)
 
     def _take(self, found: Receipt | OmniError) -> None:
+        if not self.is_attached:
+            return
         place = self.query_one("#receipt", Static)
         if isinstance(found, OmniError):
             place.update(f"{found.message}\n{found.hint}")
@@ -69,7 +70,7 @@ class ReceiptScreen(ModalScreen[None]):
             place.update(receipt_text(found))
 
     def action_rate(self, stars: int) -> None:
-        self.run_worker(lambda: self._rate(stars), thread=True, exit_on_error=False)
+        self.run_worker(lambda: self._rate(stars), thread=True)
 
     def _rate(self, stars: int) -> None:
         try:
@@ -77,9 +78,8 @@ class ReceiptScreen(ModalScreen[None]):
                 said = rate_request(omni, self._request, stars)
         except OmniError as exc:
             said = exc.message
-        if self.app.is_running and not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self.notify, said, markup=False)
-            self.app.call_from_thread(self.refresh_data)
+        tell(self.app, self.notify, said)
+        tell(self.app, self.refresh_data)
 
     def action_scroll(self, by: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)

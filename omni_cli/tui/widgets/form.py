@@ -11,11 +11,11 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
-from textual.worker import get_current_worker
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
 from omni_cli.tui.data import Loader
+from omni_cli.tui.threads import tell
 
 Values = Mapping[str, str]
 
@@ -183,7 +183,7 @@ class FormScreen(ModalScreen[bool]):
         self._busy = True
         self._say("said", "")
         values = self.values
-        self.run_worker(lambda: self._do(values), thread=True, exit_on_error=False)
+        self.run_worker(lambda: self._do(values), thread=True)
 
     def _do(self, values: Values) -> None:
         said: OmniError | None = None
@@ -193,11 +193,12 @@ class FormScreen(ModalScreen[bool]):
         except OmniError as exc:
             said = exc
         self._loader.touch()
-        if self.app.is_running and not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._done, said)
+        tell(self.app, self._done, said)
 
     def _done(self, error: OmniError | None) -> None:
         self._busy = False
+        if not self.is_attached:
+            return
         if error is None:
             self.dismiss(True)
             return

@@ -3,12 +3,12 @@
 from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
-from textual.worker import get_current_worker
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
 from omni_cli.tui.overview import Overview, read_overview
+from omni_cli.tui.threads import tell
 
 #: Above so many providers the bar would fill the line: it counts instead.
 _MOST_SIGNS = 12
@@ -30,7 +30,7 @@ class StatusLine(Widget):
     def refresh_data(self) -> None:
         if not self._reading:
             self._reading = True
-            self.run_worker(self._read, thread=True, group="status", exit_on_error=False)
+            self.run_worker(self._read, thread=True, group="status")
 
     def on_mount(self) -> None:
         self.refresh_data()
@@ -42,8 +42,7 @@ class StatusLine(Widget):
                 found = self._loader.memo("overview", omni, read_overview)
         except OmniError:
             pass  # the pane below says what is wrong, and what to do
-        if self.app.is_running and not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._take, found)
+        tell(self.app, self._take, found)
 
     def _take(self, overview: Overview | None) -> None:
         self._reading = False
