@@ -7,7 +7,7 @@ never healthy.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from omni_cli.domain import breaker as breakers
@@ -275,18 +275,19 @@ def provider_health(
 def with_models(provider: Health, models: Sequence[Health]) -> Health:
     """The provider's status with its models in view: any trouble is a warning, and an error
     where every model that was seen is one."""
-    if provider.status not in ("healthy", "unknown"):
+    if provider.status in ("error", "maintenance"):
         return provider
     seen = [model for model in models if model.status != "unknown"]
     bad = [model for model in seen if model.status in ("warning", "error")]
-    if not bad:
+    lost = bool(seen) and all(model.status == "error" for model in seen)
+    if not bad or (provider.status == "warning" and not lost):
         return provider
     worst = min(bad, key=lambda model: (model.status != "error", model.target))
-    status: HealthStatus = "warning"
-    if all(model.status == "error" for model in seen):
-        status = "error"
-    reason = f"{worst.target}: {worst.reason}"
-    return Health(provider.target, status, reason, provider.window, provider.uptime, provider.trend)
+    return replace(
+        provider,
+        status="error" if lost else "warning",
+        reason=f"{worst.target}: {worst.reason}",
+    )
 
 
 def overall(statuses: Iterable[HealthStatus]) -> Overall:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -17,11 +18,13 @@ from omni_cli.services.at_once import at_once
 from omni_cli.services.describe import iso
 from omni_cli.services.fleet import FleetService
 from omni_cli.services.listing import Lister
-from omni_cli.services.prices import PriceBook
+from omni_cli.services.prices import PriceBook, utc_day
 from omni_cli.services.setup import LOCAL_SOURCE, add_listed, listed_price
 
 #: Each provider's own time limit, seconds; all together take no longer.
 LIMIT_S = 30.0
+#: A retirement within so many days is told loudly, used or not.
+SOON_DAYS = 60
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -41,7 +44,7 @@ class Found:
     """A finding in the fleet's terms. ``uses``: roles, rules and chains that name the model.
 
     ``recommended``: what ``--apply`` does about it, or "". ``fresh``: it was not known at the
-    last look.
+    last look. ``today``: ISO date of the look.
     """
 
     model: str
@@ -50,6 +53,7 @@ class Found:
     uses: tuple[str, ...]
     recommended: str
     fresh: bool
+    today: str
 
     @property
     def kind(self) -> FindingKind:
@@ -57,8 +61,11 @@ class Found:
 
     @property
     def loud(self) -> bool:
-        """It takes something away that is in use."""
-        return self.kind in ("gone", "deprecated") and bool(self.uses or self.finding.active)
+        """It takes something away that is in use, now or soon."""
+        if self.kind == "deprecated":
+            soon = self.finding.day is not None and self.finding.day <= _later(self.today)
+            return bool(self.uses) or soon
+        return self.kind == "gone" and bool(self.uses or self.finding.active)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +182,7 @@ class DiscoveryService:
                 tuple(self._fleet.uses(f"{provider.slug}/{finding.wire_name}")),
                 _recommended(finding),
                 finding in fresh,
+                utc_day(self._now()),
             )
             for finding in found
         ]
@@ -318,12 +326,20 @@ def _recommended(finding: Finding) -> str:
     return "update" if finding.kind == "updated" else ""
 
 
+def _later(today: str) -> str:
+    return (date.fromisoformat(today) + timedelta(days=SOON_DAYS)).isoformat()
+
+
+def _tense(item: Found) -> str:
+    return "retired" if (item.finding.day or "") <= item.today else "retires"
+
+
 def touches(item: Found) -> str:
     """What a finding means for the fleet, in one line."""
     finding = item.finding
     said = {
         "gone": "its provider no longer lists it",
-        "deprecated": f"its provider retires it on {finding.day}",
+        "deprecated": f"its provider {_tense(item)} it on {finding.day}",
         "updated": "; ".join(
             f"{c.field}: {c.before or 'unknown'} → {c.after}" for c in finding.changes
         ),

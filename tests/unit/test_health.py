@@ -132,6 +132,9 @@ def test_models_trouble_shows_at_the_provider() -> None:
     assert with_models(well, [fine, ill]).status == "warning"
     assert with_models(well, [ill, Health("p/c", "unknown", "")]).status == "error"
     assert with_models(well, [fine]) is well
+    limited = Health("p", "warning", "rate limited")
+    assert with_models(limited, [fine, ill]) is limited
+    assert with_models(limited, [ill]).status == "error"
 
 
 def test_overall_and_bar() -> None:

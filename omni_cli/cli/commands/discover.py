@@ -64,6 +64,9 @@ def discover(
             emit_json(discovery_document(found, applied))
         else:
             _show(found, applied, everything=everything)
+            waiting = [omni_app.models.get(model_id) for model_id in applied or ()]
+            if any(model is not None and model.status == "standby" for model in waiting):
+                out("on standby until a role or a rule uses them, or omni models enable does")
     heard = [asked for asked in found.asked if asked.listed is not None]
     if found.asked and not heard:
         raise typer.Exit(5)
@@ -91,8 +94,6 @@ def _show(found: Discovery, applied: list[str] | None, *, everything: bool) -> N
     todo = [item for item in found.found if item.recommended]
     if applied is not None:
         out(f"applied to {len(applied)} models" if applied else "nothing to apply")
-        if applied:
-            out("new models are on standby until a role, a rule or omni models enable uses them")
     elif todo:
         out(f"omni discover --apply adds or updates {len(todo)} of these")
 

@@ -172,6 +172,6 @@ def test_retirement_of_a_model_in_use(omni: Omni, home: Path, listing: Any) -> N
     data = omni("discover", "--json").data
     (one,) = data["deprecated"]
     assert one["retires_on"] == day
-    assert f"! anthropic/claude-3-opus-20240229: its provider retires it on {day}" in (
+    assert f"! anthropic/claude-3-opus-20240229: its provider retired it on {day}" in (
         omni("discover").out
     )
