@@ -44,7 +44,7 @@ class Root(LazyGroup):
         "ab": _entry("ab", "Try a challenger on a share of a role's traffic.", "Know"),
         "watch": _entry("watch", "Keep checking, and alert; in the foreground.", "Know"),
         "providers": _entry("providers", "Accounts at APIs: add, test, keys.", "Fleet"),
-        "keys": _entry("keys", "API keys: kept in the keyring or an encrypted file.", "Fleet"),
+        "keys": _entry("keys", "API keys of providers, and client keys of the gateway.", "Fleet"),
         "models": _entry("models", "Models, prices, aliases; the catalogue.", "Fleet"),
         "roles": _entry("roles", "Who does which job.", "Fleet"),
         "rules": _entry("rules", "Conditions that prefer a model.", "Fleet"),

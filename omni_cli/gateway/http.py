@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _JSON = (b"content-type", b"application/json")
+
+#: How much of a body that is too large is read before it is refused, and for how long.
+_DRAIN_BYTES = 16 * 1024 * 1024
+_DRAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class Request:
         """
         stated = self.headers.get("content-length", "")
         if stated.isdecimal() and int(stated) > self.limits.max_body:
+            await self._drain()
             raise self._too_large()
         message = await self._receive_soon()
         data: bytes = message.get("body", b"")
@@ -79,8 +85,20 @@ class Request:
                 message = await self._receive()
                 pieces += message.get("body", b"")
                 if len(pieces) > self.limits.max_body:
+                    await self._drain()
                     raise self._too_large()
         return bytes(pieces)
+
+    async def _drain(self) -> None:
+        """Read on a little: a caller that is still sending would not see the refusal."""
+        left = _DRAIN_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                while left > 0:
+                    message = await self._receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        return
 
     async def _receive_soon(self) -> MutableMapping[str, Any]:
         if "content-length" not in self.headers and "transfer-encoding" not in self.headers:

@@ -1,25 +1,39 @@
-"""Run the gateway: one process, or several that share a socket and a store."""
+"""Run the gateway: in this process, or in several that share a socket and a store."""
 
+import json
 import logging
+import os
+import signal
 import socket
-from typing import Any
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
 
 import uvicorn
 
 from omni_cli.bootstrap import App
 from omni_cli.gateway.app import Gateway, Options
+from omni_cli.gateway.auth import Quota
+from omni_cli.gateway.http import Limits
+from omni_cli.gateway.patience import PatientHttp
 
 #: Seconds that requests under way have to end when the gateway is asked to stop.
 DRAIN_S = 30
+#: Where a worker finds how it is to run.
+_SETTINGS = "OMNI_SERVE_WORKER"
+#: A worker that ends sooner than this after its start is not started again at once, seconds.
+_SHORT_LIFE_S = 2.0
+_BACKLOG = 4096
 
 
 def server(app: App, options: Options, *, drain_s: int = DRAIN_S) -> uvicorn.Server:
     """A server for this process."""
-    fast = _fast()
     config = uvicorn.Config(
         Gateway(app, options),
-        loop="uvloop" if fast else "asyncio",
-        http="httptools",
+        loop="uvloop" if _has_uvloop() else "asyncio",
+        http=PatientHttp,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -29,12 +43,12 @@ def server(app: App, options: Options, *, drain_s: int = DRAIN_S) -> uvicorn.Ser
         proxy_headers=False,
         timeout_graceful_shutdown=drain_s,
         timeout_keep_alive=75,
-        backlog=4096,
+        backlog=_BACKLOG,
     )
     return uvicorn.Server(config)
 
 
-def _fast() -> bool:
+def _has_uvloop() -> bool:
     try:
         import uvloop  # noqa: F401  # only whether it is there
     except ImportError:
@@ -43,17 +57,93 @@ def _fast() -> bool:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError."""
+    """A listening socket, which child processes may inherit. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
-    sock.listen(4096)
-    sock.set_inheritable(True)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
-def run(app: App, options: Options, sock: socket.socket, **settings: Any) -> None:
+def run(app: App, options: Options, sock: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
+    if options.workers > 1:
+        app.store.db.execute("SELECT 1")  # made and migrated before anybody shares it
+        app.close()
+        _supervise(options, sock)
+        return
+    _log_to_stderr()
+    server(app, options).run(sockets=[sock])
+
+
+def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    server(app, options, **settings).run(sockets=[sock])
+
+
+def _supervise(options: Options, sock: socket.socket) -> None:
+    """Start the workers, start again those that die, and end them all when asked to."""
+    sock.set_inheritable(True)
+    settings = json.dumps({"fd": sock.fileno(), "options": asdict(options)})
+    env = {**os.environ, _SETTINGS: settings}
+    command = [sys.executable, "-m", "omni_cli.gateway.serve"]
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, env=env, pass_fds=[sock.fileno()])  # noqa: S603  # ourselves
+
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    workers = [(start(), time.monotonic()) for _ in range(options.workers)]
+    while not stopping:
+        time.sleep(0.2)
+        workers = [_alive(worker, start) for worker in workers]
+    for worker, _ in workers:
+        worker.terminate()
+    for worker, _ in workers:
+        try:
+            worker.wait(DRAIN_S + 5)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+
+
+def _alive(
+    worker: tuple[subprocess.Popen[bytes], float], start: Callable[[], subprocess.Popen[bytes]]
+) -> tuple[subprocess.Popen[bytes], float]:
+    """The worker, or the one that takes its place. What it had open is closed by recovery."""
+    process, since = worker
+    if process.poll() is None:
+        return worker
+    sys.stderr.write(f"worker {process.pid} ended with {process.returncode}; starting another\n")
+    if time.monotonic() - since < _SHORT_LIFE_S:
+        time.sleep(1.0)
+    return start(), time.monotonic()
+
+
+def _work() -> None:
+    """One worker: the settings come in a variable, the socket is inherited."""
+    settings = json.loads(os.environ.pop(_SETTINGS))
+    given = settings["options"]
+    options = Options(
+        limits=Limits(**given["limits"]),
+        require_key=given["require_key"],
+        origins=tuple(given["origins"]),
+        org=Quota(**given["org"]),
+        workers=given["workers"],
+    )
+    _log_to_stderr()
+    with App() as app:
+        server(app, options).run(sockets=[socket.socket(fileno=settings["fd"])])
+
+
+if __name__ == "__main__":
+    _work()

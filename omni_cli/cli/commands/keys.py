@@ -5,12 +5,19 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
+from omni_cli.cli.commands.client_keys import create, revoke, show_clients
 from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
 from omni_cli.cli.render import emit_json, note, out, table
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.models import Provider
 
-app = typer.Typer(rich_markup_mode=None, help="API keys: kept in the keyring or an encrypted file.")
+app = typer.Typer(
+    rich_markup_mode=None, help="API keys of providers, and client keys of the gateway."
+)
+
+
+app.command()(create)
+app.command()(revoke)
 
 
 def complete_slugs(incomplete: str) -> list[str]:
@@ -22,8 +29,16 @@ Slug = Annotated[str, typer.Argument(autocompletion=complete_slugs, help="The pr
 
 
 @app.command("list")
-def list_(as_json: JsonFlag = False) -> None:
+def list_(
+    clients: Annotated[
+        bool, typer.Option("--clients", help="Client keys of the gateway instead.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Whose keys there are, and where; masked."""
+    if clients:
+        show_clients(as_json=as_json)
+        return
     with omni() as omni_app:
         rows = [row for provider in _all(omni_app) if (row := _row(omni_app, provider))]
     if as_json:

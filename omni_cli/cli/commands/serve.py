@@ -6,7 +6,7 @@ import typer
 
 from omni_cli.cli.common import omni
 from omni_cli.cli.render import note
-from omni_cli.domain.errors import ConfigError
+from omni_cli.domain.errors import ConfigError, UsageError
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -14,19 +14,62 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 4000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 4000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 1,
+    require_key: Annotated[
+        bool, typer.Option("--require-key", help="Demand a client key on this machine too.")
+    ] = False,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="A web page's origin that may call; repeatable.")
+    ] = None,
+    org_rpm: Annotated[
+        int | None, typer.Option(min=1, help="Requests a minute of each organisation.")
+    ] = None,
+    org_tpm: Annotated[
+        int | None, typer.Option(min=1, help="Tokens a minute of each organisation.")
+    ] = None,
+    org_concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Requests at once of each organisation.")
+    ] = None,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request, MB.")] = 32,
 ) -> None:
     """Answer OpenAI, Anthropic, Ollama and Gemini clients with the fleet."""
     from omni_cli.gateway.app import Options
+    from omni_cli.gateway.auth import Quota, is_loopback
+    from omni_cli.gateway.http import Limits
     from omni_cli.gateway.serve import bind, run
+    from omni_cli.store.gateway_keys import GatewayKeyStore
 
-    try:
-        sock = bind(host, port)
-    except OSError as exc:
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {exc.strerror or exc}", hint="choose another --port"
-        ) from exc
-    shown = f"[{host}]" if ":" in host else host
-    note(f"omni serves http://{shown}:{sock.getsockname()[1]}")
+    for page in origin or ():
+        if not page.startswith(("http://", "https://")):
+            raise UsageError(f"--origin is written https://HOST, not {page!r}")
     with omni() as omni_app:
-        run(omni_app, Options(), sock)
+        local = is_loopback(host)
+        now = omni_app.now_ms()
+        keys = [k for k in GatewayKeyStore(omni_app.store).all() if k.state(now) == "active"]
+        if not local and not keys:
+            raise ConfigError(
+                f"{host} can be reached from elsewhere, and there is no client key",
+                hint="omni keys create makes one; or listen on 127.0.0.1",
+            )
+        try:
+            sock = bind(host, port)
+        except OSError as exc:
+            raise ConfigError(
+                f"cannot listen on {host}:{port}: {exc.strerror or exc}",
+                hint="choose another --port",
+            ) from exc
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{sock.getsockname()[1]}"
+        note(f"omni serves {url}")
+        note(f"  OpenAI clients: base URL {url}/v1; Anthropic, Ollama: {url}; model: auto")
+        if not (keys or require_key):
+            note("  open to this machine; omni keys create makes client keys")
+        options = Options(
+            limits=Limits(max_body=max_body_mb * 1024 * 1024),
+            require_key=require_key or not local,
+            origins=tuple(page.rstrip("/") for page in origin or ()),
+            org=Quota(org_rpm, org_tpm, org_concurrency),
+            workers=workers,
+        )
+        run(omni_app, options, sock)
