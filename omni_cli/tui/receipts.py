@@ -27,6 +27,7 @@ class Receipt:
     lines: dict[int, tuple[PriceLine, ...]]
     outcomes: tuple[tuple[str, float, str], ...]
     zone: str
+    simulated: bool
 
 
 def read_receipt(omni: App, request: int) -> Receipt:
@@ -50,7 +51,13 @@ def read_receipt(omni: App, request: int) -> Receipt:
         lines=lines,
         outcomes=tuple(omni.learning.outcomes_of(row.id)),
         zone=omni.rollups.zone,
+        simulated=row.source == "demo" or _is_simulated(omni, row.provider),
     )
+
+
+def _is_simulated(omni: App, slug: str) -> bool:
+    provider = omni.providers.get(slug)
+    return provider is not None and provider.simulated
 
 
 def receipt_text(receipt: Receipt) -> Content:
@@ -63,7 +70,7 @@ def _head(receipt: Receipt) -> Content:
     row = receipt.row
     sign, style = text.SIGNS.get(row.state, ("○", _MUTED))
     shown = Content.assemble((id_text(row.id), "bold"), "  ", (f"{sign} {row.state}", style))
-    if row.source == "demo":
+    if receipt.simulated:
         shown += Content.styled("  simulated", "italic $warning")
     if row.error_message:
         shown += Content.styled(f"\n{row.error_code}: {row.error_message}", "$error")

@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-from rich.cells import cell_len, set_cell_size
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -27,9 +26,9 @@ from omni_cli.tui.actions import (
     switch_maintenance,
     switch_provider,
 )
-from omni_cli.tui.model_view import failures_text
-from omni_cli.tui.overview import SPAN_DAYS, Overview, ProviderCard, read_overview
+from omni_cli.tui.overview import Overview, ProviderCard, read_overview
 from omni_cli.tui.pane import Pane
+from omni_cli.tui.provider_view import STATE_WORDS, card_text, detail_text
 from omni_cli.tui.widgets.cards import CardList
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
 
@@ -41,14 +40,6 @@ _EMPTY = Content.assemble(
     ("  omni init", "bold $primary"),
     "   finds API keys and local servers by itself",
 )
-_STATE_WORDS = {
-    "healthy": "Healthy",
-    "warning": "Warning",
-    "error": "Error",
-    "maintenance": "Maintenance",
-    "unknown": "Not tested",
-    "off": "Disabled",
-}
 
 Loaded = tuple[Overview, tuple[Failure, ...], str | None]
 
@@ -122,7 +113,7 @@ class ProvidersPane(Pane[Loaded]):
             ("Health ", _MUTED), (view.overall, f"bold {text.SIGNS[view.overall][1]}")
         )
         states = [card.health.state for card in view.providers]
-        for state, word in _STATE_WORDS.items():
+        for state, word in STATE_WORDS.items():
             if state in states:
                 sign, style = text.SIGNS[state]
                 shown += Content.assemble(
@@ -299,92 +290,6 @@ def _note(values: Values) -> str:
         return "" if not values["slug"] else "Not one omni knows: give its base URL."
     where = values["base_url"] or preset.base_url
     return f"{preset.name}: {preset.protocol} at {where}"
-
-
-def card_text(card: ProviderCard, width: int) -> Content:
-    """Name and state; then latency, success, cost and calls; then models and trend or error."""
-    provider, health = card.provider, card.health
-    sign, style = text.SIGNS[health.state]
-    word = _STATE_WORDS[health.state]
-    name = set_cell_size(provider.name, max(width - cell_len(word) - 16, 8)).rstrip()
-    simulated = " simulated" if provider.simulated and "simulat" not in name else ""
-    head = Content.assemble((name, "bold"), (simulated, "italic $warning"))
-    gap = width - 1 - cell_len(head.plain) - cell_len(word) - 2
-    head += Content(" " * max(gap, 1)) + Content.styled(f"{sign} {word}", style)
-    ping = card.test[1] if card.test else None
-    numbers = Content.assemble(
-        f"{text.seconds(ping if card.latency_ms is None else card.latency_ms):>6}",
-        (" avg" if card.latency_ms is not None else " ping", _MUTED),
-        (" │ ", _MUTED),
-        f"{text.percent(card.success, 1):>6}",
-        (" success", _MUTED),
-        (" │ ", _MUTED),
-        (f"{text.cost(card.today):>8}", "bold"),
-        (" today", _MUTED),
-    )
-    if width >= 66:
-        numbers += Content.assemble((" │ ", _MUTED), f"{card.today.calls:>5,}", (" calls", _MUTED))
-    last = Content.styled(f"{card.active} of {card.total} models active", _MUTED)
-    if card.trend is not None:
-        arrow, colour = text.TRENDS[card.trend]
-        last += Content.assemble((" │ ", _MUTED), (f"{arrow} {card.trend}", colour))
-    if width >= 70:
-        last += Content.assemble((" │ ", _MUTED), (text.spark(card.hours), "$primary"))
-    if health.why and health.state not in ("off", "maintenance"):
-        last = Content.styled(text.clip(health.why, width - 2), style)
-    return head + Content("\n  ") + numbers + Content("\n  ") + last
-
-
-def detail_text(
-    card: ProviderCard, view: Overview, failures: tuple[Failure, ...], masked: str | None
-) -> Content:
-    """Everything about one provider: for the side panel and for the dialog."""
-    provider = card.provider
-    sign, style = text.SIGNS[card.health.state]
-    shown = Content.assemble(
-        (provider.name, "bold"),
-        "\n",
-        (f"{sign} {_STATE_WORDS[card.health.state]}", style),
-        (f": {card.health.why}" if card.health.why else "", style),
-        "\n",
-    )
-    key = "none needed" if provider.auth_method == "none" else masked or "missing: e sets one"
-    facts = {
-        "Address": provider.base_url,
-        "Protocol": provider.protocol,
-        "Key": key,
-        "At once": f"{provider.max_concurrency} requests",
-        "Tested": _tested(card, view.now_ms),
-        "Response": f"{text.seconds(card.latency_ms)} mean of {SPAN_DAYS} days",
-        "Success": f"{text.percent(card.success, 1)} of {SPAN_DAYS} days",
-        "Today": f"{text.cost(card.today)}, {card.today.calls:,} calls",
-        "24 hours": text.spark(card.hours),
-    }
-    for name, value in facts.items():
-        shown += Content.assemble((f"\n{name:<10}", _MUTED), value)
-    mine = [c for c in view.models if c.model.provider == provider.slug]
-    shown += Content.styled("\n\nMODELS", "bold $primary")
-    for item in mine:
-        mark, colour = text.SIGNS[item.state]
-        shown += Content.assemble(
-            "\n",
-            (f"{mark} ", colour),
-            set_cell_size(item.model.name, 22),
-            f" {item.today.calls:>5,} calls {text.cost(item.today):>9}",
-        )
-    if not mine:
-        shown += Content.styled("\nnone at work: omni models list --provider ", _MUTED)
-        shown += Content.styled(f"{provider.slug} --all", _MUTED)
-    shown += Content.styled("\n\nLAST ERRORS\n", "bold $primary")
-    return shown + failures_text(failures, view.zone, view.now_ms)
-
-
-def _tested(card: ProviderCard, now_ms: int) -> str:
-    if card.test is None:
-        return "never: x tests it"
-    at_ms, latency_ms, error = card.test
-    took = "" if latency_ms is None else f" in {latency_ms} ms"
-    return f"{'failed' if error else 'ok'}{took}, {text.ago(at_ms, now_ms)}"
 
 
 class DetailScreen(ModalScreen[None]):
