@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
-from xml.sax.saxutils import escape as xml_escape
-from xml.sax.saxutils import quoteattr
 
 from omni_cli.domain.assertions import FIGURES, Assertion
 from omni_cli.domain.compare import intervals_document, results_document
@@ -250,6 +247,8 @@ _STYLE = (
 
 def html(report: Report, checked: Sequence[Checked]) -> str:
     """One file without scripts or anything fetched; answers are shown as text."""
+    from html import escape
+
     title = escape(f"Comparison {report.plan.name or id_text(report.id)}")
     out = [
         '<!doctype html><html lang="en"><meta charset="utf-8">',
@@ -293,6 +292,9 @@ def html(report: Report, checked: Sequence[Checked]) -> str:
 def junit(report: Report, checked: Sequence[Checked]) -> str:
     """Answers as test cases: below the accurate score a failure, without an answer an error;
     and each assertion as one."""
+    from xml.sax.saxutils import escape as xml_escape
+    from xml.sax.saxutils import quoteattr
+
     suites = []
     failures = errors = total = 0
     for name in report.plan.contenders:

@@ -66,7 +66,7 @@ def discover(
             _show(found, applied, everything=everything)
             waiting = [omni_app.models.get(model_id) for model_id in applied or ()]
             if any(model is not None and model.status == "standby" for model in waiting):
-                out("on standby until a role or a rule uses them, or omni models enable does")
+                out("on standby until a role or a rule uses them, or omni models activate does")
     heard = [asked for asked in found.asked if asked.listed is not None]
     if found.asked and not heard:
         raise typer.Exit(5)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from omni_cli.bootstrap import App
-from omni_cli.services.alerts import Alert, signature
+from omni_cli.domain.errors import UsageError
+from omni_cli.services.alerts import Alert, Webhook, signature
 from omni_cli.services.watch import Watch
 from omni_cli.simulator import Simulator
 from tests.integration.cli.conftest import Omni
@@ -368,6 +369,50 @@ def test_unreachable_webhook_is_said_and_hides_its_address(
     ran = omni("watch", "--once")
     assert "alert not sent to webhook: 127.0.0.1 cannot be reached" in ran.err
     assert "SECRET" not in ran.err + ran.out
+
+
+def test_watch_probes_within_its_cap(omni: Omni, fleet: Path) -> None:
+    first = omni("watch", "--once", "--probe", OPENAI)
+    assert first.code == 0
+    assert [row["source"] for row in _requests(omni)] == ["probe"]
+    capped = omni("watch", "--once", "--probe", OPENAI, "--probe-cap", "0")
+    assert f"no probe of {OPENAI}" in capped.out
+    assert len(_requests(omni)) == 1
+
+
+def _requests(omni: Omni) -> list[dict[str, object]]:
+    data = omni("logs", "--json").data
+    return data if isinstance(data, list) else data["requests"]  # type: ignore[no-any-return]
+
+
+def test_desktop_notifications(
+    omni: Omni, fleet: Path, sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "notify-send"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/told\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("DISPLAY", ":0")
+    sim.fault("500", "openai/*")
+    omni("watch", "--once")
+    told = (tmp_path / "told").read_text().splitlines()
+    assert told[:4] == ["--app-name=omni", "--urgency=critical", "--", "openai error"]
+
+
+def test_webhooks_speak_their_hosts_language() -> None:
+    alert = Alert("provider:x", "error", "x error", "down", 0)
+
+    def body(url: str) -> dict[str, object]:
+        sent: dict[str, object] = json.loads(Webhook(url, None, clock=time.time).body(alert))
+        return sent
+
+    line = "🔴 x error: down"
+    assert body("https://hooks.slack.com/services/T/B/X") == {"text": line}
+    assert body("https://discord.com/api/webhooks/1/x") == {"content": line}
+    assert set(body("https://example.com/hook")) == {"text", "content", "alert"}
+    with pytest.raises(UsageError):
+        Webhook("file:///etc/passwd", None, clock=time.time)
 
 
 def test_service_files(
