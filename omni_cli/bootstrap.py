@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from omni_cli.services.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.metrics import MetricsService
     from omni_cli.services.names import Names
+    from omni_cli.services.optimize import Optimizer
     from omni_cli.services.probes import Prober
     from omni_cli.services.reconciling import Reconciling
     from omni_cli.services.recovery import Recovery
@@ -117,9 +118,7 @@ class App:
 
     def sibling(self) -> "App":
         """Another omni for another thread: its own store connection, the same transport."""
-        made = App(
-            self.env, clock=self.clock, durable=self._durable, cwd=self._cwd, note=self.note
-        )
+        made = App(self.env, clock=self.clock, durable=self._durable, cwd=self._cwd, note=self.note)
         made._borrows = True
         made.__dict__["transport"] = self.transport
         return made
@@ -348,6 +347,15 @@ class App:
         from omni_cli.store.answer_cache import AnswerCacheStore
 
         return AnswerCacheStore(self.store)
+
+    @cached_property
+    def optimizer(self) -> "Optimizer":
+        from omni_cli.services.optimize import Optimizer
+        from omni_cli.store.decisions import DecisionStore
+
+        return Optimizer(
+            decisions=DecisionStore(self.store), models=self.models, clock=self.clock
+        )
 
     @cached_property
     def role_switcher(self) -> "RoleSwitcher":
@@ -818,7 +826,7 @@ class App:
     def compare_reports(self) -> "CompareReports":
         from omni_cli.services.compare_report import CompareReports
 
-        return CompareReports(self.comparisons, self.learning, self.clock)
+        return CompareReports(self.comparisons, self.learning, self.ledger.decision, self.clock)
 
     @cached_property
     def compare(self) -> "CompareService":

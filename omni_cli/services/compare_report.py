@@ -1,6 +1,6 @@
 """A stored comparison's report: scores, the judge's figures, and what routing learns from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from omni_cli.ports import Clock
 from omni_cli.repositories import Learning
 from omni_cli.services import judge
 from omni_cli.services.compare_plan import ComparisonRow, JudgementRow, Plan, ResultRow
+from omni_cli.services.routing import prompt_form
 from omni_cli.services.scorers import score_answer
 
 _JUDGE = Scorer("judge")
@@ -72,9 +73,20 @@ class Report:
 
 
 class CompareReports:
-    def __init__(self, store: Comparisons, learning: Learning, clock: Clock) -> None:
+    """Args:
+    decision: a request's stored routing decision, JSON text or None.
+    """
+
+    def __init__(
+        self,
+        store: Comparisons,
+        learning: Learning,
+        decision: Callable[[int], str | None],
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._learning = learning
+        self._decision = decision
         self._clock = clock
 
     def report(self, comparison: int, plan: Plan, state: str = "") -> Report:
@@ -188,6 +200,7 @@ class CompareReports:
                 at_ms=int(self._clock() * 1000),
                 model=row.model,
                 task=row.task,
+                form=prompt_form(self._decision(row.request)),
                 kind="compare",
                 value=answer.score,
                 weight=1.0 if kinds - {"judge"} else _JUDGE_WEIGHT,
