@@ -171,6 +171,10 @@ class Gateway:
             pass
         except OmniError as exc:
             await self._refuse(request, exc)
+        except Exception:
+            # Its place, not its words: these may hold what a caller sent.
+            log.exception("unexpected error at %s %s", request.method, request.path)
+            await self._refuse(request, OmniError("an unexpected error; the gateway's log has it"))
 
     def _unknown(self, request: Request) -> Refused:
         methods = self._surface.router.methods(request.path)
@@ -182,7 +186,7 @@ class Gateway:
         caller = caller_of(request.path)
         request_id = f"req_{id_text(self._ids())}"
         body = caller.error(error, request_id)
-        with suppress(OSError):
+        with suppress(OSError, RuntimeError):  # the caller left, or an answer has begun
             await request.refuse(error, body, (caller.request_id, request_id))
 
 

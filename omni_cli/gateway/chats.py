@@ -128,7 +128,10 @@ class Chats:
             options = from_headers(request.headers, _PLAIN)
         ask = wished.ask
         falls_back = request.headers.get("x-omni-fallback", "") in ("1", "true", "yes")
-        plan = None if falls_back else self._fleet.named(ask.model)
+        if ask.operation != "chat":
+            plan: Plan | None = self._fleet.direct(ask.model)
+        else:
+            plan = None if falls_back else self._fleet.named(ask.model)
         if plan is None:
             selector: Selector = self._fleet.selector(ask.model)
             query = PlanQuery(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, Usage
-from omni_cli.domain.errors import ConfigError, NoRoute, NotFound, OmniError
+from omni_cli.domain.errors import ConfigError, NoRoute, NotFound, OmniError, UsageError
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.routing import Decision
 from omni_cli.domain.tasks import TaskEstimate
@@ -201,6 +201,22 @@ class Fleet:
             if len(self._cache.plans) < _MOST_NAMES:
                 self._cache.plans[text] = plan
         return plan
+
+    def direct(self, text: str) -> Plan:
+        """The plan for what is no chat: the model that is named, whatever it writes.
+
+        Raises:
+            NotFound, UsageError: nothing, or more than one thing, has that name.
+            NoRoute: the model cannot be called.
+        """
+        selector = self.selector(text)
+        if selector.kind != "model":
+            raise UsageError(f"{text!r} is no model's name, and this is decided by name only")
+        blocked = self.app.routing.block(selector.name)
+        if blocked:
+            raise NoRoute(f"{selector.name}: {blocked}")
+        document = {"model": selector.name, "reason": "named by the caller", "by": "name"}
+        return Plan((self.target(selector.name),), Consent(), _pack(document))
 
     def decide(self, query: "PlanQuery", *, allowed: Callable[[str], bool]) -> Plan:
         """The plan for a request that leaves the choice to omni.

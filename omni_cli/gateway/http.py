@@ -85,8 +85,11 @@ class Request:
                 message = await self._receive()
                 pieces += message.get("body", b"")
                 if len(pieces) > self.limits.max_body:
-                    await self._drain()
-                    raise self._too_large()
+                    break
+        if len(pieces) > self.limits.max_body:
+            if message.get("more_body"):
+                await self._drain()
+            raise self._too_large()
         return bytes(pieces)
 
     async def _drain(self) -> None:

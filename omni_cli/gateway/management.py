@@ -10,6 +10,7 @@ from typing import Any
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.models import Role, RoleModel
 from omni_cli.domain.pricing import usd_string
 from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
@@ -125,7 +126,7 @@ class Management:
             raise UsageError("roles is a list of names")
 
         def job(app: App) -> list[dict[str, Any]]:
-            return [role_document(app.fleet.assign_role(r, at["id"], 1)) for r in roles]
+            return [role_document(_put_first(app, role, at["id"])) for role in roles]
 
         await request.json({"roles": await self._desk.do(job)})
 
@@ -272,7 +273,7 @@ class Management:
             seen, quiet_s = "", 0.0
             while not leaving.done():
                 document = await self._health()
-                told = str([(p["provider"], p["status"]) for p in document["providers"]])
+                told = str([(p["id"], p["status"], p["last_error"]) for p in document["providers"]])
                 event = b""
                 if told != seen:
                     seen, event = told, sse(document, "status")
@@ -302,7 +303,7 @@ class Management:
             raise UsageError("model names the model to put first")
 
         def job(app: App) -> dict[str, Any]:
-            return role_document(app.fleet.assign_role(at["name"], model, 1))
+            return role_document(_put_first(app, at["name"], model))
 
         await request.json(await self._desk.do(job))
 
@@ -347,6 +348,19 @@ def _rate(value: object) -> Decimal:
     if not rate.is_finite() or rate < 0:
         raise UsageError(f"a rate is a number of 0 or more, not {value!r}")
     return rate
+
+
+def _put_first(app: App, name: str, model: str) -> Role:
+    """The role with this model before all others, which keep their order."""
+    with app.store.transaction():
+        app.fleet.assign_role(name, model, 1)
+        first = app.names.model(model)
+        role = app.fleet.role(name)
+        rest = [item for item in role.models if item.model != first]
+        ordered = [first, *(item.model for item in rest)]
+        models = tuple(RoleModel(item, place) for place, item in enumerate(ordered, 1))
+        app.fleet.put_role(replace(role, models=models))
+        return app.fleet.role(name)
 
 
 async def _until_gone(request: Request) -> None:

@@ -1,0 +1,200 @@
+"""The router spec's own API, the management endpoints, and the document that lists them."""
+
+import threading
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+
+from omni_cli.gateway.protocols.base import encode
+from tests.gateway_server import Served
+
+MESSAGES = [{"role": "user", "content": "Fix this Python function that raises KeyError."}]
+
+
+def test_chat_as_the_router_spec_has_it(gateway: Served, http: httpx.Client) -> None:
+    answer = http.post(
+        "/v1/chat", json={"messages": MESSAGES, "priority": "cheap", "max_cost": 0.5}
+    )
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["output"]
+    assert body["task_type"] in ("coding", "debugging")
+    gateway.settle(1)
+    (row,) = gateway.app.ledger.recent(limit=2)
+    assert body["model_used"] == row.model
+    assert row.total_nusd is not None
+    assert row.savings_nusd is not None
+    assert Decimal(str(body["cost"])) * 10**9 == row.total_nusd
+    assert Decimal(str(body["savings_estimate"])) * 10**9 == row.savings_nusd
+    assert isinstance(body["latency_ms"], int)
+
+
+def test_an_agents_step_is_routed_as_one(gateway: Served, http: httpx.Client) -> None:
+    answer = http.post("/v1/agent-step", json={"messages": MESSAGES, "agent": "fixer"})
+    assert answer.status_code == 200
+    gateway.settle(1)
+    (row,) = gateway.app.ledger.recent(limit=2)
+    assert (row.task, row.agent) == ("agent_step", "fixer")
+
+
+def test_a_role_may_be_named(gateway: Served, http: httpx.Client) -> None:
+    answer = http.post("/v1/chat", json={"messages": MESSAGES, "role": "heartbeat"})
+    assert answer.json()["model_used"] == "anthropic/claude-3-haiku-20240307"
+
+
+def test_debug_explains_and_sends_nothing(gateway: Served, http: httpx.Client) -> None:
+    found = http.post("/v1/router/debug", json={"messages": MESSAGES, "priority": "best"}).json()
+    assert found["model"]
+    assert len(found["candidates"]) == 7
+    assert all(candidate["reason"] for candidate in found["candidates"])
+    assert gateway.sim.stats()["requests"] == 0
+    assert not list(gateway.app.ledger.recent(limit=1))
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({"messages": MESSAGES, "priority": "dear"}, "priority"),
+        ({"messages": MESSAGES, "max_cost": "much"}, "max_cost"),
+        ({"messages": []}, "messages"),
+        ({"messages": MESSAGES, "stream": True}, "stream"),
+        ({"messages": MESSAGES, "banana": 1}, "banana"),
+        ({"messages": MESSAGES, "task_type": "cooking"}, "task_type"),
+        ({"messages": MESSAGES, "role": "nobody"}, "nobody"),
+    ],
+)
+def test_wrong_fields_are_named(http: httpx.Client, body: dict[str, Any], word: str) -> None:
+    answer = http.post("/v1/chat", json=body)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert word in answer.json()["error"]["message"]
+    assert answer.json()["error"]["request_id"].startswith("req_")
+
+
+def test_usage_over_a_range(gateway: Served, http: httpx.Client) -> None:
+    for _ in range(2):
+        http.post("/v1/chat", json={"messages": MESSAGES})
+    gateway.settle(2)
+    found = http.get("/v1/usage?by=task&period=today").json()
+    assert found["total"]["calls"] == 2
+    assert http.get("/v1/usage?from=2020-01-01&to=2020-01-02").json()["total"]["calls"] == 0
+    assert http.get("/v1/usage?by=colour").status_code == 400
+    assert http.get("/v1/usage?from=yesterweek").status_code == 400
+
+
+def test_health_ready_metrics_and_document(gateway: Served, http: httpx.Client) -> None:
+    assert http.get("/health").json() == {"status": "ok"}
+    assert http.get("/ready").status_code == 200
+    http.post("/v1/chat", json={"messages": MESSAGES})
+    gateway.settle(1)
+    assert "gen_ai" in http.get("/metrics").text
+    document = http.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    assert "/v1/chat/completions" in document["paths"]
+    assert "/api/models/{id}" in document["paths"]
+
+
+def test_every_documented_get_answers(gateway: Served, http: httpx.Client) -> None:
+    paths = http.get("/openapi.json").json()["paths"]
+    for path, operations in paths.items():
+        if "get" not in operations or path.endswith("/stream"):
+            continue
+        real = path.replace("{id}", "openai/gpt-4o").replace("{slug}", "openai")
+        answer = http.get(real.replace("{name}", "heartbeat"))
+        assert answer.status_code == 200, (path, answer.text)
+
+
+JUNK: tuple[Any, ...] = (
+    None,
+    7,
+    "x",
+    [],
+    {},
+    {"messages": 1, "model": "openai/gpt-4o", "contents": "a", "input": {}, "max_tokens": -1},
+    {"model": "auto", "messages": [7], "contents": [7], "input": [7], "max_tokens": 5},
+    {"model": "auto", "messages": [{"role": {}, "content": {}}], "max_tokens": 5, "tools": 7},
+    {"model": "auto", "messages": [{"role": "user", "content": [{"type": []}]}], "max_tokens": 5},
+    {"model": "auto", "contents": [{"role": "user", "parts": [{"functionCall": 7}]}]},
+    {"model": "auto", "input": [{"type": "function_call"}], "tools": [{"type": "function"}]},
+    {"enabled": "maybe", "status": [], "price": 7, "roles": 7, "max_concurrency": -1},
+)
+
+
+def test_junk_is_never_a_servers_fault(gateway: Served, http: httpx.Client) -> None:
+    paths = http.get("/openapi.json").json()["paths"]
+    for path, operations in paths.items():
+        real = path.replace("{id}", "openai/gpt-4o").replace("{slug}", "openai")
+        real = real.replace("{model}", "openai/gpt-4o").replace("{name}", "heartbeat")
+        if path.endswith("/test"):
+            continue  # limited to one in 5 s: it answers that it is busy
+        for method in set(operations) & {"post", "put"}:
+            for body in JUNK:
+                answer = http.request(method, real, content=encode(body))
+                assert answer.status_code < 500, (method, path, body, answer.text)
+
+
+def test_changes_over_the_api_hold_at_once(gateway: Served, http: httpx.Client) -> None:
+    changed = http.put("/api/models/openai/gpt-4o/config", json={"status": "standby"})
+    assert changed.json()["status"] == "standby"
+    priced = http.put(
+        "/api/models/openai/gpt-4o-mini/config", json={"price": {"input": 1, "output": "2.5"}}
+    )
+    assert priced.json()["price"]["input"] == "1"
+    role = http.put("/api/roles/heartbeat", json={"model": "openai/gpt-4o-mini"})
+    assert role.json()["models"][0]["model"] == "openai/gpt-4o-mini"
+    off = http.put("/api/providers/anthropic", json={"enabled": False})
+    assert off.json()["enabled"] is False
+    entries = gateway.app.audit.entries(limit=10)
+    assert {"model.price", "provider.put"} & {entry.action for entry in entries}
+    answer = http.post("/v1/chat", json={"messages": MESSAGES, "role": "heartbeat"})
+    assert answer.json()["model_used"] in (
+        "openai/gpt-4o-mini",
+        "anthropic/claude-3-haiku-20240307",
+    )
+
+
+def test_a_live_stream_tells_of_a_change(gateway: Served, http: httpx.Client) -> None:
+    with http.stream("GET", "/api/provider-status/stream") as answer:
+        assert answer.headers["content-type"] == "text/event-stream"
+        lines = answer.iter_lines()
+        assert next(lines) == "event: status"
+        gateway.sim.fault("401", "openai/*")
+        other = threading.Thread(
+            target=lambda: httpx.post(
+                f"{gateway.url}/v1/chat/completions",
+                json={"model": "openai/gpt-4o", "messages": MESSAGES},
+                trust_env=False,
+            )
+        )
+        other.start()
+        events = (line for line in lines if line.startswith("data: ") and "error" in line)
+        assert '"openai"' in next(events)
+        other.join()
+
+
+def test_embeddings_pass_with_their_bill(gateway: Served, http: httpx.Client) -> None:
+    body = {"model": "openai/text-embedding-3-small", "input": "hello there"}
+    answer = http.post("/v1/embeddings", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["data"][0]["embedding"]
+    gateway.settle(1)
+    (row,) = gateway.app.ledger.recent(limit=2)
+    assert row.usage.input_tokens == answer.json()["usage"]["prompt_tokens"] > 0
+    refused = http.post("/v1/embeddings", json={**body, "model": "ollama/llama3.1:70b"})
+    assert refused.status_code == 400
+
+
+def test_gemini_clients(gateway: Served, http: httpx.Client) -> None:
+    body = {"contents": [{"role": "user", "parts": [{"text": "Is all well?"}]}]}
+    for model in ("google/gemini-2.0-flash", "openai/gpt-4o", "anthropic/claude-3-haiku-20240307"):
+        plain = http.post(f"/v1beta/models/{model}:generateContent", json=body).json()
+        assert plain["candidates"][0]["content"]["parts"][0]["text"]
+        assert plain["usageMetadata"]["candidatesTokenCount"] > 0
+        stream = http.post(f"/v1beta/models/{model}:streamGenerateContent?alt=sse", json=body)
+        assert stream.text.count("data: ") >= 2
+        assert '"finishReason"' in stream.text
+    assert http.post("/v1beta/models/auto:countTokens", json=body).json()["totalTokens"] > 0
+    wrong = http.post("/v1beta/models/auto:generateContent", json={})
+    assert wrong.json()["error"]["status"] == "INVALID_ARGUMENT"
+    gateway.settle(6)

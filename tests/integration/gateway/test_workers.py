@@ -1,0 +1,144 @@
+"""Several processes on one store: exact budgets, and nothing lost when one is killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.budgets import Budget
+from omni_cli.domain.ids import id_text
+from omni_cli.simulator import Simulator
+from tests.gateway_server import build_fleet
+from tests.paths import REPO
+
+ASK = {
+    "model": "openai/gpt-4o-mini",
+    "messages": [{"role": "user", "content": "Is all well?"}],
+    "max_tokens": 40,
+}
+
+
+@contextmanager
+def _serving(home: Path, workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    env = {**os.environ, "OMNI_HOME": str(home), "PYTHONPATH": str(REPO)}
+    command = [sys.executable, "-m", "omni_cli", "serve", "--port", str(port)]
+    process = subprocess.Popen(
+        [*command, "--workers", str(workers)], env=env, stderr=subprocess.PIPE
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                if httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.05)
+        yield url, process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+        assert b"Traceback" not in told, told.decode()
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(child) for child in path.read_text().split()]
+    return found
+
+
+def _ask_often(url: str, stop: threading.Event, codes: list[int]) -> None:
+    while not stop.is_set():
+        try:
+            with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+                codes.extend(
+                    client.post("/v1/chat/completions", json=ASK).status_code for _ in range(20)
+                )
+        except httpx.HTTPError:
+            codes.append(0)
+
+
+def test_a_killed_worker_loses_nothing_and_budgets_hold(tmp_path: Path) -> None:
+    with Simulator(seed=7) as sim, App({"OMNI_HOME": str(tmp_path), "USER": "test"}) as app:
+        build_fleet(app, sim.url)
+        sim.fault("slow-first:0.02", "*")
+        limit = 4_000_000
+        number = app.budgets.put(Budget(0, "all", "", "day", limit))
+        with _serving(tmp_path, 2) as (url, process):
+            stop, codes = threading.Event(), list[int]()
+            threads = [
+                threading.Thread(target=_ask_often, args=(url, stop, codes)) for _ in range(8)
+            ]
+            for thread in threads:
+                thread.start()
+            time.sleep(1.5)
+            victim = _children(process.pid)[0]
+            os.kill(victim, signal.SIGKILL)
+            time.sleep(1.5)
+            stop.set()
+            for thread in threads:
+                thread.join()
+            assert victim not in _children(process.pid)
+        app.recover()
+        rows = list(app.ledger.recent(limit=100_000))
+        assert not [row for row in rows if row.state == "pending"]
+        answered = sim.answered()
+        known = {
+            f"{id_text(row.id)}-{attempt.n}": attempt
+            for row in rows
+            for attempt in app.ledger.attempts(row.id)
+            if attempt.state != "unsent"
+        }
+        assert {entry["attempt"] for entry in answered} <= set(known)
+        whole = {e["attempt"] for e in answered if e["completed_at"] is not None}
+        settled = {name for name, a in known.items() if a.state == "ok"}
+        assert settled <= whole
+        lost = {name for name, a in known.items() if a.state != "ok"}
+        assert whole - settled <= lost
+        assert len(lost) <= 16
+        assert codes.count(200) <= len(settled)
+        assert codes.count(200) > 20
+        budget = app.budgets.get(number)
+        assert budget is not None
+        status = app.budgets.status(budget, app.now_ms())
+        assert status.reserved_nusd == 0
+        assert status.spent_nusd == sum(row.total_nusd or 0 for row in rows) <= limit
+        rolled = app.store.db.execute("SELECT sum(cost_nusd) FROM rollup_day").fetchone()
+        assert rolled[0] == status.spent_nusd
+
+
+def test_two_processes_never_pass_a_limit_together(tmp_path: Path) -> None:
+    with Simulator(seed=7) as sim, App({"OMNI_HOME": str(tmp_path), "USER": "test"}) as app:
+        build_fleet(app, sim.url)
+        limit = 300_000
+        number = app.budgets.put(Budget(0, "all", "", "day", limit))
+        with _serving(tmp_path, 2) as (url, _):
+            stop, codes = threading.Event(), list[int]()
+            threads = [
+                threading.Thread(target=_ask_often, args=(url, stop, codes)) for _ in range(8)
+            ]
+            for thread in threads:
+                thread.start()
+            time.sleep(2.5)
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert 402 in codes
+        assert 200 in codes
+        budget = app.budgets.get(number)
+        assert budget is not None
+        status = app.budgets.status(budget, app.now_ms())
+        assert 0 < status.spent_nusd <= limit
+        assert status.reserved_nusd == 0
