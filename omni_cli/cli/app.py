@@ -54,6 +54,7 @@ class Root(LazyGroup):
         "apply": Entry(f"{_COMMANDS}deploy:apply_app", "Make the fleet equal to a file.", "Fleet"),
         "rollback": Entry(f"{_COMMANDS}deploy:rollback_app", "Bring a revision back.", "Fleet"),
         "eval-router": _entry("eval_router", "Measure routing on labelled outcomes.", "Know"),
+        "optimize": _entry("optimize", "Past requests under other settings.", "Know"),
         "recommend": _entry("recommend", "What to change, what it saves, how sure.", "Know"),
         "cache": _entry("cache", "Remembered answers of roles that opted in.", "Fleet"),
         "sync": _entry("sync", "One fleet and one bill for several machines, by git.", "Fleet"),

@@ -178,9 +178,7 @@ class ChatService:
             among = [link.model for link in chain.links]
         arm = self._arm(job, options) if among is None else None
         lead = None if arm is None else arm.model
-        decision = self._routing.decide(
-            job.request, replace(options, role_lead=lead), among=among
-        )
+        decision = self._routing.decide(job.request, replace(options, role_lead=lead), among=among)
         if decision.by != "role" or decision.model != lead:
             arm = None  # a rule or a filter came first: this answer tells nothing of the arm
         if arm is not None:

@@ -33,8 +33,8 @@ CREATE TABLE gateway_keys (
 ) STRICT;
 """
 _ADD = """
-INSERT INTO gateway_keys (name, digest, shown, org, manages, models, rpm, tpm, concurrency, created_at,
-                          expires_at)
+INSERT INTO gateway_keys (name, digest, shown, org, manages, models, rpm, tpm, concurrency,
+                          created_at, expires_at)
 VALUES (:name, :digest, :shown, :org, :manages, :models, :rpm, :tpm, :concurrency, :created_at,
         :expires_at)
 """
