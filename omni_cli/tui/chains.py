@@ -1,0 +1,119 @@
+"""What the Failover screen reads and does. Everything here runs in a worker thread."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.models import Chain, ModelInfo
+from omni_cli.repositories import Revision
+from omni_cli.tui import text
+from omni_cli.tui.overview import Overview
+
+#: How the reasons of revisions begin that changed a chain, or went back to another one.
+_OURS, _BACK = "chain.", "fleet.rollback revision "
+#: A form's word for no limit.
+ANY_COST = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A model that a chain may hold. ``note``: why it cannot be called now, or ""."""
+
+    model: ModelInfo
+    provider: str
+    facts: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """``members`` by model id: all models of connected providers. ``undo``: what ``u`` would
+    take back, "" where the fleet's newest revision changed no chain."""
+
+    chains: tuple[Chain, ...]
+    members: Mapping[str, Member]
+    undo: str
+
+
+def read_chains(omni: App, overview: Overview) -> Chains:
+    """Raises OmniError."""
+    providers = {provider.slug: provider for provider in omni.providers.all()}
+    models = omni.models.of_providers(providers)
+    omni.browser.prices.load(model.id for model in models)
+    why = {card.model.id: card.why for card in overview.models}
+    members = {}
+    for model in models:
+        row = omni.browser.prices.current(model.id)
+        price = None if row is None else row.price
+        note = why.get(model.id, "")
+        if not note and model.status == "disabled":
+            note = "disabled"
+        members[model.id] = Member(
+            model=model,
+            provider=providers[model.provider].name,
+            facts=f"{text.rate(price, 'input')} in, {text.rate(price, 'output')} out",
+            note=note,
+        )
+    found = _last_change(omni)
+    undo = "" if found is None else found.reason.removeprefix(_OURS).replace("put", "save", 1)
+    return Chains(tuple(omni.assignments.chains()), members, undo)
+
+
+def save_chain(omni: App, chain: Chain) -> str:
+    """Make or change it, one revision; returns what was done. Raises UsageError."""
+    omni.fleet.put_chain(chain)
+    return f"saved as revision {omni.audit.revisions(limit=1)[0].number}; u takes it back"
+
+
+def change_chain(omni: App, name: str, values: Mapping[str, str]) -> None:
+    """Name and consent from a form's texts, one revision. Raises UsageError."""
+    chain = omni.fleet.chain(name)
+    multiple = values["multiple"]
+    fresh = replace(
+        chain,
+        max_cost_multiple=None if multiple == ANY_COST else float(multiple),
+        allow_free_to_paid=values["free_to_paid"] == "yes",
+    )
+    with omni.fleet.change("chain.edit", name, None, None):
+        if fresh != chain:
+            omni.fleet.put_chain(fresh)
+        if values["name"] != name:
+            omni.fleet.rename_chain(name, values["name"])
+
+
+def remove_chain(omni: App, name: str) -> str:
+    omni.fleet.remove_chain(name)
+    return f"deleted {name}; u brings it back"
+
+
+def undo_chain(omni: App) -> str:
+    """Go back before the last change of a chain, as a revision; again: one change further.
+
+    Raises UsageError where something else in the fleet was changed since, which going back
+    would take along.
+    """
+    import tomllib
+
+    found = _last_change(omni)
+    before = None if found is None else omni.audit.revision(found.number - 1)
+    if found is None or before is None:
+        newest = omni.audit.revisions(limit=1)
+        why = f"the fleet's last change was {newest[0].reason}" if newest else "nothing was changed"
+        raise UsageError(
+            f"no change of a chain to take back: {why}",
+            hint="omni history lists all changes; omni rollback N goes back to any",
+        )
+    omni.deploy.apply(
+        tomllib.loads(before.fleet), action="fleet.rollback", target=f"revision {before.number}"
+    )
+    return f"took back: {found.reason.removeprefix(_OURS)}"
+
+
+def _last_change(omni: App) -> Revision | None:
+    """The revision whose change of a chain stands last, behind any that were taken back."""
+    newest = omni.audit.revisions(limit=1)
+    found = newest[0] if newest else None
+    while found is not None and found.reason.startswith(_BACK):
+        found = omni.audit.revision(int(found.reason.removeprefix(_BACK)))
+    return found if found is not None and found.reason.startswith(_OURS) else None
