@@ -1,0 +1,260 @@
+"""Usage: calls, tokens and cost by anything, over any range; Enter shows a row's requests."""
+
+from datetime import date, timedelta
+from typing import Any, ClassVar, get_args
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import DataTable, Input, Static
+
+from omni_cli.bootstrap import App
+from omni_cli.services.usage import Dimension, UsageQuery
+from omni_cli.tui import usage_view
+from omni_cli.tui.pane import Pane
+from omni_cli.tui.usage_view import UsageView, read_usage
+from omni_cli.tui.widgets.chart import axis_width, chart, merged
+from omni_cli.tui.widgets.choices import Choice, Choices
+from omni_cli.tui.widgets.empty import Empty, set_empty
+from omni_cli.tui.widgets.form import Field, FormScreen, Values
+from omni_cli.tui.widgets.sortable import SortableTable
+
+_BY = tuple((name, name) for name in ("provider", "model", "agent", "role", "task"))
+_PERIODS = (("today", "today"), ("week", "week"), ("month", "month"), ("custom", "custom"))
+_EMPTY = Content.assemble(
+    ("No usage in this range.\n\n", "bold"),
+    ("  p", "bold $primary"),
+    "             another period; ",
+    ("c", "bold $primary"),
+    " any two dates\n",
+    ("  9", "bold $primary"),
+    "             opens Chat: ask the fleet something\n",
+    ("  omni import", "bold $primary"),
+    "   brings in what other tools have used",
+)
+_ORDER = ("cost", True)
+#: From so many columns on both charts stand side by side.
+_ROOMY = 100
+
+
+class UsagePane(Pane[UsageView]):
+    DEFAULT_CSS = """
+    UsagePane.-empty #full { display: none; }
+    UsagePane #headline { height: 1; padding: 0 1; }
+    UsagePane #charts { height: 45%; max-height: 18; padding: 0 1; }
+    UsagePane #tokens { width: 1fr; height: 1fr; }
+    UsagePane #costs { width: 1fr; height: 1fr; display: none; }
+    UsagePane.-costs #costs { display: block; }
+    UsagePane.-costs #tokens { display: none; }
+    UsagePane.-roomy #costs { display: block; padding-left: 2; }
+    UsagePane.-roomy #tokens { display: block; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("d", "by(1)", "By"),
+        Binding("D", "by(-1)", "By, backwards", show=False),
+        Binding("p", "period(1)", "Period"),
+        Binding("P", "period(-1)", "Period, backwards", show=False),
+        Binding("c", "custom", "Dates"),
+        Binding("o", "order", "Sort"),
+        Binding("O", "reverse", "Sort the other way", show=False),
+        Binding("b", "bars", "Tokens/costs"),
+    ]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._dates: tuple[str, str] | None = None
+        self._view: UsageView | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Choices([Choice("by", "d", _BY), Choice("period", "p", _PERIODS)])
+        yield Static(id="headline")
+        yield Empty(_EMPTY)
+        with Vertical(id="full"):
+            with Horizontal(id="charts"):
+                yield Static(id="tokens")
+                yield Static(id="costs")
+            yield SortableTable(_ORDER)
+
+    def on_mount(self) -> None:
+        self._choices.put("by", "model")
+        self._choices.put("period", "month")
+
+    @property
+    def _choices(self) -> Choices:
+        return self.query_one(Choices)
+
+    @property
+    def _table(self) -> SortableTable:
+        return self.query_one(SortableTable)
+
+    def entry(self) -> Widget | None:
+        return self.query_one(Empty) if self.has_class("-empty") else self._table.table
+
+    def remember(self) -> dict[str, Any]:
+        return {
+            "by": self._choices.values["by"],
+            "period": self._choices.values["period"],
+            "dates": list(self._dates or ()),
+            "order": list(self._table.order),
+            "costs": self.has_class("-costs"),
+        }
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        dates = kept.get("dates")
+        if isinstance(dates, list) and len(dates) == 2 and all(map(_is_date, dates)):
+            self._dates = (dates[0], dates[1])
+        self._choices.put("by", kept.get("by"))
+        if kept.get("period") != "custom" or self._dates is not None:
+            self._choices.put("period", kept.get("period"))
+        order = kept.get("order")
+        if isinstance(order, list) and len(order) == 2:
+            self._table.order = str(order[0]), bool(order[1])
+        self.set_class(bool(kept.get("costs")), "-costs")
+
+    # --- reading and showing -----------------------------------------------------------------
+
+    def wanted(self) -> UsageQuery:
+        values = self._choices.values
+        by = next(name for name in get_args(Dimension) if name == values["by"])
+        if values["period"] == "custom" and self._dates is not None:
+            first, last = self._dates
+            after = date.fromisoformat(last) + timedelta(days=1)
+            return UsageQuery(by=by, from_date=first, to_date=after.isoformat(), compare=True)
+        return UsageQuery(by=by, period=values["period"], compare=True)
+
+    def load(self, omni: App, wanted: UsageQuery) -> UsageView:
+        return read_usage(omni, wanted)
+
+    def show(self, value: UsageView) -> None:
+        self._view = value
+        set_empty(self, not usage_view.described(value.report.rows))
+        # The charts are as large as the layout makes them, which is not known before.
+        self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        view = self._view
+        if view is None:
+            return
+        width = self.size.width
+        self.query_one("#headline", Static).update(usage_view.headline(view, width - 2))
+        tokens, costs = self.query_one("#tokens", Static), self.query_one("#costs", Static)
+        if tokens.display:
+            tokens.update(_tokens(view, tokens.content_size.width, tokens.content_size.height))
+        if costs.display:
+            costs.update(
+                usage_view.cost_bars(view, (costs.content_size.width, costs.content_size.height))
+            )
+        self._table.fill(
+            usage_view.table_columns(view, width),
+            usage_view.table_lines(view, self.omni.colour),
+            usage_view.totals_cells(view),
+        )
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width >= _ROOMY, "-roomy")
+        self.call_after_refresh(self._draw)
+
+    # --- actions -----------------------------------------------------------------------------
+
+    @on(Choices.Changed)
+    def _changed(self, event: Choices.Changed) -> None:
+        if event.name == "period" and event.value == "custom":
+            self._ask_dates()
+        else:
+            self.refresh_data()
+
+    def action_by(self, by: int) -> None:
+        self._choices.step("by", by)
+
+    def action_period(self, by: int) -> None:
+        """Custom is only stepped to once its dates are known."""
+        choices = self._choices
+        names = [name for name, _ in _PERIODS if name != "custom" or self._dates is not None]
+        at = names.index(choices.values["period"]) if choices.values["period"] in names else 0
+        choices.put("period", names[(at + by) % len(names)])
+        self.refresh_data()
+
+    def action_custom(self) -> None:
+        self._ask_dates()
+
+    def _ask_dates(self) -> None:
+        view = self._view
+        first, last = self._dates or ("", "")
+        if view is not None and not first:
+            first, last = view.report.first.isoformat(), view.report.last.isoformat()
+        kept: list[Values] = []
+
+        def submit(omni: App, values: Values) -> None:
+            after = date.fromisoformat(values["last"]) + timedelta(days=1)
+            omni.usage.span(UsageQuery(from_date=values["first"], to_date=after.isoformat()))
+            kept.append(values)
+
+        def closed(done: bool | None) -> None:
+            if done:
+                self._dates = kept[-1]["first"], kept[-1]["last"]
+            if self._dates is not None and (done or self._choices.values["period"] == "custom"):
+                self._choices.put("period", "custom")
+            elif self._choices.values["period"] == "custom":
+                self._choices.put("period", "month")
+            self.refresh_data()
+
+        fields = [
+            Field("first", "From", first, "YYYY-MM-DD", check=_check_date),
+            Field("last", "To, included", last, "YYYY-MM-DD", check=_check_date),
+        ]
+        form = FormScreen(self.loader, "Usage between two dates", fields, submit, save="Show")
+        self.app.push_screen(form, closed)
+
+    def action_order(self) -> None:
+        self._table.step()
+
+    def action_reverse(self) -> None:
+        self._table.reverse()
+
+    def action_bars(self) -> None:
+        """Where there is room for one chart only: the other one."""
+        self.toggle_class("-costs")
+        self.call_after_refresh(self._draw)
+
+    @on(DataTable.RowSelected)
+    def action_drill(self) -> None:
+        """The requests of the row under the cursor, in Activity."""
+        key, view = self._table.table.row_key, self._view
+        if key is None or view is None:
+            return
+        if not key:
+            self.notify(f"Activity filters by name; these have no {view.report.by}", timeout=3)
+            return
+        self.omni.run_worker(self._drill(view.report.by, key), group="go")
+
+    async def _drill(self, by: str, name: str) -> None:
+        from omni_cli.tui.screens.activity import ActivityPane
+
+        omni = self.omni
+        await omni.open_tab("activity")
+        pane = omni.query_one(ActivityPane)
+        pane.only(name if by == "model" else "")
+        if by != "model":
+            pane.query_one("#filter", Input).value = usage_view.drill_text(by, name)
+
+
+def _tokens(view: UsageView, width: int, height: int) -> Content:
+    """The chart with its legend."""
+    room = width - axis_width(view.columns, usage_view.short)
+    columns, each = merged(view.columns, max(room, 1))
+    drawn = chart(columns, size=(width, height - 1), scale=usage_view.short)
+    return usage_view.legend(hourly=view.hourly, each=each) + Content("\n") + drawn
+
+
+def _check_date(value: str) -> str:
+    return "" if _is_date(value) else "a date such as 2026-01-31"
+
+
+def _is_date(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(date.fromisoformat(value)) and len(value) == 10
+    except ValueError:
+        return False

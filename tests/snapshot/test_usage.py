@@ -1,0 +1,37 @@
+"""How Usage looks: at two sizes and in two themes (E2)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from omni_cli.tui.app import OmniApp
+from tests.snapshot.steps import press
+
+MakeApp = Callable[..., OmniApp]
+Compare = Callable[..., bool]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+def test_screen(
+    snap_compare: Compare, make_app: MakeApp, size: tuple[int, int], theme: str
+) -> None:
+    app = make_app(theme, "usage")
+    assert snap_compare(app, terminal_size=size, run_before=press())
+
+
+@pytest.mark.parametrize("keys", [("P", "P", "d"), ("b",), ("c",)], ids=["hours", "costs", "dates"])
+def test_parts(snap_compare: Compare, make_app: MakeApp, keys: tuple[str, ...]) -> None:
+    assert snap_compare(make_app("dark", "usage"), run_before=press(*keys))
+
+
+def test_without_colour(
+    snap_compare: Compare, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Input and output differ by their signs."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert snap_compare(make_app("dark", "usage"), run_before=press())
+
+
+def test_empty(snap_compare: Compare, make_app: MakeApp) -> None:
+    assert snap_compare(make_app("dark", "usage", empty=True), run_before=press())
