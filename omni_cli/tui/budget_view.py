@@ -1,0 +1,240 @@
+"""Budgets as the screen shows them, and a form's texts as a budget."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from textual.content import Content
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.pricing import format_usd, nusd_to_usd, usd_to_nusd
+from omni_cli.services.budget_document import PERIODS, budget_name
+from omni_cli.tui import text
+from omni_cli.tui.widgets.bars import budget_bar
+from omni_cli.tui.widgets.form import Field, Values
+
+_MUTED = "$foreground-muted"
+_SPAN = re.compile(r"([1-9]\d{0,3})([hdw])")
+_HOURS = {"h": 1, "d": 24, "w": 168}
+#: Sign, word and colour of a budget's state.
+_STATES = {
+    "ok": ("●", "within", "$success"),
+    "alert": ("▲", "alert", "$warning"),
+    "stopped": ("✗", "calls are refused", "$error"),
+    "off": ("–", "disabled", "$foreground-muted"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetsView:
+    """Every budget in the period that holds now, disabled ones too."""
+
+    statuses: tuple[BudgetStatus, ...]
+    now_ms: int
+    zone: str
+
+
+def read_budgets(omni: App) -> BudgetsView:
+    """Raises OmniError."""
+    now = omni.now_ms()
+    kept = {status.budget.id: status for status in omni.budget_admin.statuses()}
+    statuses = [
+        kept.get(budget.id) or omni.budgets.status(budget, now) for budget in omni.budgets.all()
+    ]
+    return BudgetsView(tuple(statuses), now, omni.zone)
+
+
+def state_of(status: BudgetStatus) -> str:
+    """ok, alert, stopped or off."""
+    if not status.budget.enabled:
+        return "off"
+    if status.left_nusd <= 0:
+        return "stopped"
+    used = status.used_percent
+    reached = used is not None and any(used >= at for at in status.budget.alerts_percent)
+    return "alert" if reached else "ok"
+
+
+def title(budget: Budget) -> str:
+    whose = "everything" if budget.scope == "all" else f"{budget.scope} {budget.value}"
+    return f"{whose}, {'daily' if budget.period == 'day' else budget.period + 'ly'}"
+
+
+def card(status: BudgetStatus, view: BudgetsView, width: int) -> Content:
+    """Whose and how it stands; the bar; the figures; what is special about it."""
+    budget, state = status.budget, state_of(status)
+    sign, word, style = _STATES[state]
+    used = status.used_percent
+    whole = budget.limit_nusd + status.carried_nusd
+    word = f"{sign} {word}"
+    name = Content.styled(title(budget), "bold").truncate(width - len(word) - 2, ellipsis=True)
+    gap = " " * max(width - name.cell_length - len(word) - 1, 1)
+    head = name + Content(gap) + Content.styled(word, style)
+    share = "no limit" if used is None else f"{used:.0f}%"
+    bar = budget_bar(
+        spent=status.spent_nusd,
+        held=status.reserved_nusd,
+        whole=whole,
+        stop=status.stop_at_nusd,
+        alerts=budget.alerts_percent,
+        width=width - 10,
+        style=style,
+    ) + Content.styled(f" {share:>7}", "bold")
+    facts = [f"{format_usd(status.spent_nusd)} of {format_usd(whole)} spent"]
+    if status.reserved_nusd:
+        facts.append(f"{format_usd(status.reserved_nusd)} reserved")
+    if status.estimated_nusd:
+        facts.append(f"{format_usd(status.estimated_nusd)} of it estimated")
+    facts.append(f"{format_usd(max(status.left_nusd, 0))} left")
+    facts.append(f"resets {text.clock(status.end_at, view.zone)[:16]}")
+    lines = [head, bar, Content.styled(" · ".join(facts), _MUTED)]
+    notes = _notes(status, view)
+    lines.append(Content.styled(notes, _MUTED))
+    return Content("\n").join(line.truncate(width, ellipsis=True) for line in lines)
+
+
+def _notes(status: BudgetStatus, view: BudgetsView) -> str:
+    budget = status.budget
+    alerts = ", ".join(f"{percent:g}%" for percent in budget.alerts_percent) or "none"
+    words = [f"┊ alerts {alerts}", f"┃ stops at {budget.stop_percent:g}%"]
+    if status.carried_nusd:
+        words.append(f"{format_usd(status.carried_nusd)} carried over")
+    elif budget.rollover:
+        words.append("rolls over")
+    if budget.allow_unknown:
+        words.append("lets unknown prices pass")
+    if budget.raise_until is not None and budget.raise_until > view.now_ms:
+        until = text.clock(budget.raise_until, view.zone)[:16]
+        words.append(f"+{format_usd(budget.raise_nusd)} until {until}")
+    return " · ".join(words)
+
+
+# --- forms -----------------------------------------------------------------------------------
+
+
+def fields(budget: Budget | None) -> list[Field]:
+    """Of a new budget, or of one as it is; whose it is and its period stay."""
+    whose, _ = ("all", "") if budget is None else _split(budget)
+    alerts = (50.0, 80.0, 100.0) if budget is None else budget.alerts_percent
+    fixed = budget is not None
+    return [
+        Field("target", "For", whose, "all, model:NAME, role:NAME …", fixed=fixed, check=_target),
+        Field("period", "Per", "month", choices=PERIODS)
+        if budget is None
+        else Field("period", "Per", budget.period, fixed=True),
+        Field(
+            "limit",
+            "US dollars",
+            "" if budget is None else f"{nusd_to_usd(budget.limit_nusd):f}",
+            "the most that may be spent",
+            check=lambda v: "" if _money(v) is not None else "an amount such as 25 or 0.50",
+        ),
+        Field(
+            "alerts",
+            "Alerts at %",
+            ", ".join(f"{percent:g}" for percent in alerts),
+            "50, 80, 100; empty for none",
+            check=lambda v: "" if _percents(v) is not None else "percentages above 0, to 1000",
+        ),
+        Field(
+            "stop",
+            "Stop at %",
+            f"{100.0 if budget is None else budget.stop_percent:g}",
+            "100 refuses calls at the limit",
+            check=_stop,
+        ),
+        _yes_no("rollover", "Roll over", budget is not None and budget.rollover),
+        _yes_no("allow_unknown", "Unknown prices", budget is not None and budget.allow_unknown),
+    ]
+
+
+def note(values: Values) -> str:
+    """What the numbers come to."""
+    limit, alerts = _money(values["limit"]), _percents(values["alerts"])
+    if limit is None or alerts is None or _stop(values["stop"]):
+        return ""
+    stop = limit * round(float(values["stop"]) * 1000) // 100_000
+    said = ", ".join(format_usd(int(limit * percent / 100)) for percent in alerts)
+    warns = f"warns at {said}; " if said else ""
+    return f"{warns}refuses calls at {format_usd(stop)} per {values['period']}"
+
+
+def put(omni: App, values: Values) -> Budget:
+    """Raises UsageError, NotFound, ConfigError."""
+    limit, alerts = _money(values["limit"]), _percents(values["alerts"])
+    if limit is None or alerts is None:
+        raise UsageError("the limit is an amount, alerts are percentages")
+    changes: dict[str, Any] = {
+        "alerts_percent": alerts,
+        "stop_percent": float(values["stop"]),
+        "rollover": values["rollover"] == "yes",
+        "allow_unknown": values["allow_unknown"] == "yes",
+    }
+    return omni.budget_admin.set(values["target"], limit, values["period"], changes)
+
+
+RAISE_FIELDS = (
+    Field(
+        "by",
+        "US dollars more",
+        "",
+        "on top of the limit",
+        check=lambda v: "" if _money(v) else "an amount such as 5",
+    ),
+    Field(
+        "lasting",
+        "For",
+        "1d",
+        "6h, 1d, 2w",
+        check=lambda v: "" if _SPAN.fullmatch(v) else "hours, days or weeks: 6h, 1d, 2w",
+    ),
+)
+
+
+def lift(omni: App, budget_id: int, values: Values) -> Budget:
+    """Raise a limit for a while. Raises UsageError, NotFound."""
+    span = _SPAN.fullmatch(values["lasting"])
+    amount = _money(values["by"])
+    if span is None or amount is None:
+        raise UsageError("say how much and how long: 5 for 1d")
+    until = omni.now_ms() + int(span[1]) * _HOURS[span[2]] * 3_600_000
+    return omni.budget_admin.raise_by(budget_id, amount, until)
+
+
+def _split(budget: Budget) -> tuple[str, str]:
+    period, _, whose = budget_name(budget).partition(" ")
+    return whose, period
+
+
+def _yes_no(name: str, label: str, yes: bool) -> Field:
+    return Field(name, label, "yes" if yes else "no", choices=("no", "yes"))
+
+
+def _target(value: str) -> str:
+    scope, _, name = value.partition(":")
+    well = scope in SCOPES and (scope == "all") == (not name)
+    return "" if well else "all, or provider: model: role: agent: org: key: with a name"
+
+
+def _money(value: str) -> int | None:
+    """Nano-dollars of an amount of 0 or more, or None."""
+    try:
+        amount = usd_to_nusd(value.strip().removeprefix("$"))
+    except ValueError:
+        return None
+    return amount if amount >= 0 else None
+
+
+def _percents(value: str) -> tuple[float, ...] | None:
+    try:
+        found = tuple(float(part.strip().removesuffix("%")) for part in value.split(",") if part)
+    except ValueError:
+        return None
+    return found if all(0 < percent <= 1000 for percent in found) else None
+
+
+def _stop(value: str) -> str:
+    found = _percents(value)
+    return "" if found is not None and len(found) == 1 else "a percentage above 0, to 1000"

@@ -1,0 +1,216 @@
+"""Usage and Costs in the TUI: what is counted, sorted, drawn, and drilled into (E2, C4, C5)."""
+
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from textual.widgets import Input
+
+from omni_cli.domain.pricing import format_usd
+from omni_cli.services.usage import UsageQuery
+from omni_cli.tui.screens.activity import ActivityPane
+from omni_cli.tui.screens.usage import UsagePane
+from omni_cli.tui.widgets.choices import Choices
+from omni_cli.tui.widgets.form import FormScreen
+from omni_cli.tui.widgets.sortable import SortableTable
+from tests.integration.tui_pilot import copy_home, notes, opened, press, read, shown
+from tests.snapshot.steps import settle
+
+SONNET = "anthropic/claude-sonnet-4-20250514"
+
+
+@pytest.fixture
+def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_home(tmp_path / "omni", tmp_path_factory.mktemp("scene"), past=True)
+
+
+def keys(table: SortableTable) -> list[str]:
+    return [str(row.key.value) for row in table.table.ordered_rows]
+
+
+async def test_every_dimension_over_every_period_agrees_with_the_report(home: Path) -> None:
+    async with opened(home, "usage") as pilot:
+        table, choices = pilot.app.query_one(SortableTable), pilot.app.query_one(Choices)
+        seen = set()
+        for _ in range(3):
+            for _ in range(5):
+                by, period = choices.values["by"], choices.values["period"]
+                seen.add((by, period))
+                report = read(
+                    home,
+                    lambda omni, b=by, p=period: omni.usage.report(UsageQuery(by=b, period=p)),
+                )
+                assert sorted(keys(table)) == sorted(row.name for row in report.rows)
+                total = shown(pilot.app, "#totals")
+                assert f"{report.total.totals.calls:,}" in total
+                assert format_usd(report.total.totals.cost_nusd) in total
+                await press(pilot, "d")
+            await press(pilot, "p")
+        assert len(seen) == 15
+
+
+async def test_totals_stand_below_their_columns(home: Path) -> None:
+    async with opened(home, "usage", (120, 40)) as pilot:
+        table = pilot.app.query_one(SortableTable)
+        line, at = shown(pilot.app, "#totals"), 0
+        widths = {c.key.value: c.width for c in table.table.ordered_columns}
+        for name in widths:
+            at += widths[name] + 2
+            cell = line[: at - 1]
+            assert cell_len(cell) == at - 1
+            if name == "calls":
+                assert cell.endswith("1,095")
+            if name == "cost":
+                assert cell.rstrip().endswith("$7.47")
+
+
+async def test_sorts_by_key_and_by_clicking_a_header(home: Path) -> None:
+    async with opened(home, "usage") as pilot:
+        table = pilot.app.query_one(SortableTable)
+        report = read(home, lambda omni: omni.usage.report(UsageQuery(period="month")))
+        by_cost = [row.name for row in report.rows]
+        assert keys(table) == by_cost
+        await press(pilot, "O")
+        assert keys(table) == by_cost[::-1]
+        await pilot.click(table.table, offset=(table.table.size.width - 45, 0))
+        await settle(pilot)
+        column = table.order[0]
+        assert column in ("input", "output", "calls")
+        rows = {row.name: row.totals for row in report.rows}
+        field = {"input": "input_tokens", "output": "output_tokens", "calls": "calls"}[column]
+        values = [getattr(rows[name], field) for name in keys(table)]
+        assert values == sorted(values, reverse=True)
+        await press(pilot, "o")
+        assert table.order[0] != column
+
+
+async def test_enter_drills_down_to_the_requests_of_a_model(home: Path) -> None:
+    async with opened(home, "usage") as pilot:
+        assert pilot.app.query_one(SortableTable).table.row_key == SONNET
+        await press(pilot, "enter")
+        activity = pilot.app.query_one(ActivityPane)
+        assert pilot.app.pane is activity  # type: ignore[attr-defined]  # OmniApp's
+        assert SONNET in str(activity.query_one("#state").content)  # type: ignore[attr-defined]  # a Static
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (("D",), "/"),
+        (("d",), "Agent"),
+        (("d", "d", "d"), ""),
+    ],
+    ids=["provider", "agent", "task"],
+)
+async def test_enter_filters_activity_by_other_dimensions(
+    home: Path, steps: tuple[str, ...], expected: str
+) -> None:
+    async with opened(home, "usage") as pilot:
+        await press(pilot, *steps)
+        table = pilot.app.query_one(SortableTable)
+        named = next(at for at, key in enumerate(keys(table)) if key)
+        await press(pilot, *["j"] * named)
+        name = table.table.row_key
+        await press(pilot, "enter")
+        typed = pilot.app.query_one("#filter", Input).value
+        assert name
+        assert typed.startswith(name)
+        assert expected in typed
+        activity = pilot.app.query_one(ActivityPane)
+        assert not activity.has_class("-empty")
+
+
+async def test_rows_without_a_name_say_why_they_do_not_open(home: Path) -> None:
+    async with opened(home, "usage") as pilot:
+        await press(pilot, "d")
+        table = pilot.app.query_one(SortableTable)
+        await press(pilot, *["j"] * keys(table).index(""), "enter")
+        assert "these have no agent" in notes(pilot.app)
+        assert pilot.app.query_one(UsagePane).display
+
+
+async def test_custom_dates_are_checked_and_included(home: Path) -> None:
+    async with opened(home, "usage") as pilot:
+        await press(pilot, "c")
+        form = pilot.app.screen
+        assert isinstance(form, FormScreen)
+        form.query_one("#in-first", Input).value = "2026-02-31"
+        await settle(pilot)
+        assert "a date such as" in shown(pilot.app, "#trouble-first")
+        form.query_one("#in-first", Input).value = "2026-02-03"
+        form.query_one("#in-last", Input).value = "2026-02-02"
+        await press(pilot, "ctrl+s")
+        assert "empty" in shown(pilot.app, "#said")
+        form.query_one("#in-last", Input).value = "2026-02-04"
+        await press(pilot, "ctrl+s")
+        query = UsageQuery(from_date="2026-02-03", to_date="2026-02-05")
+        report = read(home, lambda omni: omni.usage.report(query))
+        assert format_usd(report.total.totals.cost_nusd) in shown(pilot.app, "#headline")
+
+
+async def test_leaving_the_dates_keeps_the_period(home: Path) -> None:
+    async with opened(home, "usage") as pilot:
+        choices = pilot.app.query_one(Choices)
+        spread = choices.render().plain
+        await pilot.click(choices, offset=(spread.index("custom") + 1, 0))
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, FormScreen)
+        await press(pilot, "escape")
+        assert choices.values["period"] == "month"
+
+
+async def test_choices_are_clicked(home: Path) -> None:
+    async with opened(home, "usage") as pilot:
+        choices = pilot.app.query_one(Choices)
+        await pilot.click(choices, offset=(choices.render().plain.index("role") + 1, 0))
+        await settle(pilot)
+        assert choices.values["by"] == "role"
+        assert "primary_coder" in keys(pilot.app.query_one(SortableTable))
+
+
+async def test_where_the_user_was_survives_a_restart(home: Path) -> None:
+    async with opened(home, "usage", (80, 24)) as pilot:
+        await press(pilot, "d", "d", "p", "o", "b", "q")
+    async with opened(home, "usage", (80, 24)) as pilot:
+        choices = pilot.app.query_one(Choices)
+        assert choices.values == {"by": "role", "period": "today"}
+        assert pilot.app.query_one(SortableTable).order[0] == "success"
+        assert "COST" in shown(pilot.app, "#costs")
+        assert pilot.app.query_one("#costs").display
+
+
+async def test_the_charts_of_a_day_are_its_hours(home: Path) -> None:
+    async with opened(home, "usage", (120, 40)) as pilot:
+        await press(pilot, "P", "P")
+        assert pilot.app.query_one(Choices).values["period"] == "today"
+        drawn = shown(pilot.app, "#tokens")
+        assert "an hour" in drawn.splitlines()[0]
+        assert " 16" in drawn.splitlines()[-1]
+        today = read(home, lambda omni: omni.usage.report(UsageQuery(period="today")))
+        columns = pilot.app.query_one(UsagePane)._view.columns  # type: ignore[union-attr]
+        assert len(columns) == 24
+        assert sum(c.lower for c in columns) == today.total.totals.input_tokens
+        assert sum(c.upper for c in columns) == today.total.totals.output_tokens
+
+
+async def test_costs_agree_with_the_service_and_say_what_would_save(home: Path) -> None:
+    async with opened(home, "costs", (120, 40)) as pilot:
+        overview = read(home, lambda omni: omni.costs.overview())
+        figures = shown(pilot.app, "#above")
+        for amount in (
+            overview.today.cost_nusd,
+            overview.week.cost_nusd,
+            overview.month.cost_nusd,
+            overview.projection.nusd,
+        ):
+            assert format_usd(amount) in figures
+        assert "over" in figures  # the projection passes the budget of the scene
+        models = shown(pilot.app, "#models")
+        assert "Others" in models
+        assert format_usd(overview.by_model[0].nusd) in models
+        assert "projected" in shown(pilot.app, "#trend")
+        found = read(home, lambda omni: omni.advice.refresh())
+        saving = sum(max(a.finding.saving_monthly_nusd or 0, 0) for a in found)
+        assert format_usd(saving) in shown(pilot.app, "#opportunities")
+        await press(pilot, "b")
+        assert pilot.app.pane.id == "budgets"  # type: ignore[attr-defined]  # OmniApp's
