@@ -1,0 +1,181 @@
+"""``omni optimize``: the last days under other routing settings, and what that would have cost."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli import config as settings
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
+from omni_cli.domain.money import format_usd, usd_string
+from omni_cli.domain.optimize import Outcome, Setting
+from omni_cli.services.optimize import Optimum
+
+app = typer.Typer(rich_markup_mode=None)
+_WIDTH, _HEIGHT = 60, 12
+
+
+@app.command()
+def optimize(
+    days: Annotated[int, typer.Option(min=1, max=366, help="How far back.")] = 30,
+    lose: Annotated[
+        float, typer.Option(min=0, max=100, help="Points of expected quality it may cost.")
+    ] = 1.0,
+    apply: Annotated[bool, typer.Option("--apply", help="Set what is suggested.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Replay past requests through other settings; nothing is sent."""
+    with omni() as omni_app:
+        routing = omni_app.config.routing
+        today = Setting(routing.priority, routing.weights, routing.latency_pref)
+        found = omni_app.optimizer.run(today, days=days, may_lose=lose / 100)
+        applied = apply and found.suggested is not None
+        if applied and found.suggested is not None:
+            _apply(omni_app, today, found.suggested.setting)
+    if as_json:
+        emit_json(_document(found, applied=applied))
+        return
+    _show(found)
+    if applied:
+        out("set; undo:")
+        for key, value in _values(today).items():
+            out(f"  omni config set {key} {value}")
+    elif found.suggested is not None:
+        note("omni optimize --apply sets it")
+
+
+def _apply(omni_app: App, today: Setting, fresh: Setting) -> None:
+    """One audited change, with a revision of its own."""
+    before, after = _values(today), _values(fresh)
+    with omni_app.fleet.change("routing.optimize", "settings", before, after):
+        for key, value in after.items():
+            settings.set_value(omni_app.paths, key, value)
+
+
+def _values(setting: Setting) -> dict[str, str]:
+    return {
+        "routing.priority": setting.priority,
+        "routing.latency_pref": setting.latency_pref,
+        "routing.cost_weight": f"{setting.weights.cost:g}",
+        "routing.latency_weight": f"{setting.weights.latency:g}",
+        "routing.task_weight": f"{setting.weights.task_match:g}",
+    }
+
+
+def _name(setting: Setting) -> str:
+    fast = ", fast" if setting.latency_pref == "fast" else ""
+    if setting.priority != "balanced":
+        return setting.priority + fast
+    w = setting.weights
+    return f"balanced, cost {w.cost:g}, latency {w.latency:g}, task {w.task_match:g}{fast}"
+
+
+def _show(found: Optimum) -> None:
+    sampled = "" if found.read == found.requests else f", {found.read:,} of them sampled"
+    out(
+        f"{found.requests:,} requests of {found.days} days{sampled}; the router was free in "
+        f"{found.replayed:,}, which are replayed"
+    )
+    out()
+    for line in _chart(found):
+        out(line)
+    out()
+    rows = [(_mark(found, outcome), outcome) for outcome in found.frontier]
+    if found.today not in found.frontier:
+        rows.append(("today", found.today))
+    table(
+        ("", "setting", "cost", "30 days", "quality", "latency"),
+        [
+            (
+                mark,
+                _name(outcome.setting),
+                format_usd(outcome.cost_nusd),
+                format_usd(found.monthly_nusd(outcome)),
+                f"{outcome.quality:.1%}",
+                milliseconds(outcome.latency_ms),
+            )
+            for mark, outcome in rows
+        ],
+        align=("left", "left", "right", "right", "right", "right"),
+    )
+    out()
+    best = found.suggested
+    if best is None:
+        out("today's setting: none is cheaper without losing more quality")
+    else:
+        saved = found.today.cost_nusd - best.cost_nusd
+        share = saved / found.today.cost_nusd if found.today.cost_nusd else 0.0
+        points = 100 * (best.quality - found.today.quality)
+        out(
+            paint(f"suggested: {_name(best.setting)}", "bold")
+            + f": {share:.0%} less cost, {points:+.1f} points of expected quality"
+        )
+    note(
+        "quality is what the router expects, not measured on these requests; costs are each "
+        "request's own tokens at today's prices, and another model may write more or less"
+    )
+
+
+def _mark(found: Optimum, outcome: Outcome) -> str:
+    if outcome is found.suggested:
+        return "suggested"
+    return "today" if outcome == found.today else ""
+
+
+def _chart(found: Optimum) -> list[str]:
+    """Cost to the right, quality up: T today, S suggested, o the frontier, · the rest."""
+    every = [*found.outcomes, found.today]
+    costs = [outcome.cost_nusd for outcome in every]
+    qualities = [outcome.quality for outcome in every]
+    grid = [[" "] * _WIDTH for _ in range(_HEIGHT)]
+
+    def put(outcomes: Sequence[Outcome], mark: str) -> None:
+        for outcome in outcomes:
+            x = _place(outcome.cost_nusd, min(costs), max(costs), _WIDTH)
+            y = _place(outcome.quality, min(qualities), max(qualities), _HEIGHT)
+            grid[_HEIGHT - 1 - y][x] = mark
+
+    put(found.outcomes, "·")
+    put(found.frontier, "o")
+    put([found.today], "T")
+    if found.suggested is not None:
+        put([found.suggested], "S")
+    labels = {0: f"{max(qualities):.1%}", _HEIGHT - 1: f"{min(qualities):.1%}"}
+    lines = [f"{labels.get(n, ''):>6} │{''.join(row).rstrip()}" for n, row in enumerate(grid)]
+    low, high = format_usd(min(costs)), format_usd(max(costs))
+    return [
+        "expected quality by cost: T today, S suggested, o best for its cost",
+        *lines,
+        f"{'':>6} └{'─' * _WIDTH}",
+        f"{'':>8}{low}{high:>{_WIDTH - len(low)}}",
+    ]
+
+
+def _place(value: float, low: float, high: float, cells: int) -> int:
+    return round((value - low) / (high - low) * (cells - 1)) if high > low else 0
+
+
+def _document(found: Optimum, *, applied: bool) -> dict[str, Any]:
+    def plain(outcome: Outcome) -> dict[str, Any]:
+        latency = outcome.latency_ms
+        return {
+            "settings": _values(outcome.setting),
+            "cost_usd": usd_string(outcome.cost_nusd),
+            "cost_30_days_usd": usd_string(found.monthly_nusd(outcome)),
+            "expected_quality": round(outcome.quality, 4),
+            "expected_latency_ms": None if latency is None else round(latency),
+        }
+
+    return {
+        "days": found.days,
+        "requests": found.requests,
+        "read": found.read,
+        "replayed": found.replayed,
+        "today": plain(found.today),
+        "suggested": None if found.suggested is None else plain(found.suggested),
+        "frontier": [plain(outcome) for outcome in found.frontier],
+        "settings": [plain(outcome) for outcome in found.outcomes],
+        "applied": applied,
+    }

@@ -1,0 +1,137 @@
+"""Past decisions under other routing settings: what would have been chosen, at what cost.
+
+Nothing is asked again. Which model a setting chooses follows from what was known when the request
+came (quality, expected cost, expected latency); what the choice costs follows from the tokens that
+the request really used. Quality is what the router expected, measured or not.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.preferences import LatencyPref, Priority, Weights
+from omni_cli.domain.routing import NO_EVIDENCE, Contender, Query, Rates, decide
+from omni_cli.domain.tasks import Complexity, TaskEstimate
+
+#: Weights that are tried, in tenths: all that sum to one in steps of a fifth.
+_STEP = 2
+_TENTHS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A model that could have answered. ``cost_nusd``: the request's tokens at its price;
+    ``expected_nusd``: what was expected when it came, None: unknown then."""
+
+    model: str
+    quality: float | None
+    spread: float
+    expected_nusd: int | None
+    latency_ms: float | None
+    cost_nusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A request that the router was free to decide. ``options``: at least one."""
+
+    task_type: str
+    complexity: Complexity
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Weights count for priority "balanced" alone: the others do not score."""
+
+    priority: Priority
+    weights: Weights
+    latency_pref: LatencyPref = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A setting over all requests: their cost together, mean expected quality 0..1, and mean
+    expected latency over those whose model's was measured (None: none was)."""
+
+    setting: Setting
+    cost_nusd: int
+    quality: float
+    latency_ms: float | None
+
+
+def settings() -> list[Setting]:
+    """The settings that are tried; each priority brings its own bar of adequacy."""
+    found = [Setting("cheap", Weights())]
+    for cost in range(0, _TENTHS + 1, _STEP):
+        for latency in range(0, _TENTHS - cost + 1, _STEP):
+            task = _TENTHS - cost - latency
+            weights = Weights(cost / _TENTHS, latency / _TENTHS, task / _TENTHS)
+            found.append(Setting("balanced", weights))
+    return [*found, Setting("best", Weights())]
+
+
+def replay(setting: Setting, past: Sequence[Past]) -> Outcome:
+    """What the router would have chosen for each; needs one request at least."""
+    cost, quality, latency, timed = 0, 0.0, 0.0, 0
+    for request in past:
+        chosen = _choice(setting, request)
+        cost += chosen.cost_nusd
+        quality += NO_EVIDENCE if chosen.quality is None else chosen.quality
+        if chosen.latency_ms is not None:
+            latency += chosen.latency_ms
+            timed += 1
+    return Outcome(setting, cost, quality / len(past), latency / timed if timed else None)
+
+
+def _choice(setting: Setting, request: Past) -> Option:
+    contenders = [_contender(option) for option in request.options]
+    estimate = TaskEstimate(
+        request.task_type, {request.task_type: 1.0}, request.complexity, difficulty=0.5
+    )
+    query = Query(
+        estimate,
+        input_tokens=0,
+        priority=setting.priority,
+        latency_pref=setting.latency_pref,
+        weights=setting.weights,
+    )
+    chosen = decide(query, contenders).model
+    return next(option for option in request.options if option.model == chosen)
+
+
+def _contender(option: Option) -> Contender:
+    provider, _, wire_name = option.model.partition("/")
+    rates = None
+    if option.expected_nusd is not None:
+        # The whole expected cost as a fee: the router then weighs exactly what it did.
+        rates = Rates(0, 0, 0, floor_pusd=option.expected_nusd * 1_000)
+    return Contender(
+        ModelInfo(option.model, provider, wire_name, option.model),
+        "unknown" if rates is None else "priced",
+        rates,
+        quality=option.quality,
+        output_tokens=0,
+        latency_ms=option.latency_ms,
+        spread=option.spread,
+    )
+
+
+def frontier(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Those that no other beats in cost and quality both, cheapest first, one of each kind."""
+    found: list[Outcome] = []
+    for outcome in sorted(outcomes, key=lambda o: (o.cost_nusd, -o.quality)):
+        if not found or outcome.quality > found[-1].quality:
+            found.append(outcome)
+    return found
+
+
+def suggestion(today: Outcome, others: Iterable[Outcome], *, may_lose: float) -> Outcome | None:
+    """The cheapest that is expected to lose ``may_lose`` (0..1) of quality at most and costs less
+    than today's; of equally cheap ones the best. None: today's is that."""
+    fitting = [
+        outcome
+        for outcome in others
+        if outcome.cost_nusd < today.cost_nusd and outcome.quality >= today.quality - may_lose
+    ]
+    return min(fitting, key=lambda o: (o.cost_nusd, -o.quality), default=None)

@@ -1,0 +1,145 @@
+"""The last days' requests through other routing settings, without asking anything again (D4)."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Protocol
+
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.errors import NotFound
+from omni_cli.domain.ids import EPOCH_MS, RANDOM_BITS
+from omni_cli.domain.money import usd_to_nusd
+from omni_cli.domain.optimize import (
+    Option,
+    Outcome,
+    Past,
+    Setting,
+    frontier,
+    replay,
+    settings,
+    suggestion,
+)
+from omni_cli.domain.tasks import COMPLEXITIES
+from omni_cli.ports import Clock
+from omni_cli.repositories import Models
+from omni_cli.services.prices import PriceBook, cost_or_none
+
+#: More requests than this are sampled evenly over the time.
+MOST = 1_500
+LEAST = 20
+_DAY_MS = 86_400_000
+#: Steps of a decision that weigh models; rules, roles, names and chains do not.
+_FREE = ("score", "cheapest", "fastest", "quality")
+
+
+class Decisions(Protocol):
+    """See store/decisions.py."""
+
+    def ids(self, since_ms: int) -> list[int]: ...
+    def each(self, ids: list[int]) -> Iterator[tuple[str, Usage, str]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Optimum:
+    """``days``: back to the oldest request. ``requests``: all that were found; ``read`` of them
+    were looked at, ``replayed`` were the router's to decide and have a known price. ``suggested``
+    None: no setting is cheaper without losing more quality than allowed. Costs are of the
+    replayed ones."""
+
+    days: int
+    requests: int
+    read: int
+    replayed: int
+    today: Outcome
+    outcomes: tuple[Outcome, ...]
+    frontier: tuple[Outcome, ...]
+    suggested: Outcome | None
+
+    def monthly_nusd(self, outcome: Outcome) -> int:
+        """The cost of 30 days like these, nano-dollars."""
+        return outcome.cost_nusd * self.requests * 30 // (max(self.read, 1) * self.days)
+
+
+class Optimizer:
+    def __init__(self, *, decisions: Decisions, models: Models, clock: Clock) -> None:
+        self._decisions = decisions
+        self._models = models
+        self._clock = clock
+
+    def run(self, today: Setting, *, days: int, may_lose: float) -> Optimum:
+        """Replay ``days`` days through all settings.
+
+        Args:
+            today: the setting in force.
+            may_lose: expected quality, 0..1, that a suggestion may lose against today's.
+
+        Raises NotFound where fewer than LEAST requests can be replayed.
+        """
+        now = int(self._clock() * 1000)
+        ids = self._decisions.ids(now - days * _DAY_MS)
+        kept = _evenly(ids, MOST)
+        past = list(self._past(kept, now))
+        if len(past) < LEAST:
+            raise NotFound(
+                f"{len(past)} requests of {days} days can be replayed, {LEAST} are needed",
+                hint="requests with --model, a role, a rule or a chain are not the router's choice",
+            )
+        base = replay(today, past)
+        outcomes = [replay(setting, past) for setting in settings()]
+        oldest = EPOCH_MS + (ids[0] >> RANDOM_BITS)  # an id begins with its time
+        return Optimum(
+            min(days, max(1, -(-(now - oldest) // _DAY_MS))),
+            len(ids),
+            len(kept),
+            len(past),
+            base,
+            tuple(outcomes),
+            tuple(frontier([base, *outcomes])),
+            suggestion(base, outcomes, may_lose=may_lose),
+        )
+
+    def _past(self, ids: list[int], now_ms: int) -> Iterator[Past]:
+        prices = PriceBook(self._models, now_ms=now_ms)
+        for answered_by, usage, text in self._decisions.each(ids):
+            decision = json.loads(text)
+            if decision.get("by") not in _FREE or decision.get("complexity") not in COMPLEXITIES:
+                continue
+            options = []
+            for candidate in decision["candidates"]:
+                option = _option(candidate, answered_by, usage, prices)
+                if option is not None:
+                    options.append(option)
+            if options:
+                yield Past(decision["task_type"], decision["complexity"], tuple(options))
+
+
+def _option(
+    candidate: dict[str, Any], answered_by: str, usage: Usage, prices: PriceBook
+) -> Option | None:
+    """None where the model could not have answered, or nobody knows at what cost."""
+    model = candidate["model"]
+    row = prices.current(model) if candidate["eligible"] else None
+    if row is None:
+        return None
+    if model != answered_by:
+        # What one model had in its cache, another would have had to read.
+        usage = replace(usage, cached_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0)
+    cost = cost_or_none(usage, row.price)
+    if cost is None:
+        return None
+    expected = candidate["expected_cost_usd"]
+    return Option(
+        model,
+        candidate["quality"],
+        candidate.get("quality_spread") or 0.0,
+        None if expected is None else usd_to_nusd(Decimal(expected)),
+        candidate["expected_latency_ms"],
+        cost,
+    )
+
+
+def _evenly(ids: list[int], most: int) -> list[int]:
+    if len(ids) <= most:
+        return ids
+    return [ids[n * len(ids) // most] for n in range(most)]

@@ -1,0 +1,83 @@
+"""``omni optimize`` on a ledger that the simulator filled (D4)."""
+
+import tomllib
+
+import pytest
+
+from omni_cli import config as settings
+from omni_cli.bootstrap import App
+from omni_cli.domain.chat import ChatRequest, Message
+from omni_cli.domain.errors import NotFound
+from omni_cli.domain.optimize import Setting
+from omni_cli.domain.preferences import Weights
+from omni_cli.services.chat import ChatJob
+from omni_cli.services.names import Selector
+from omni_cli.services.routing import RouteOptions
+from tests.conftest import CHEAP, FREE, GOOD, Fleet
+from tests.integration.cli_process import omni
+
+BEST = Setting("best", Weights())
+
+
+def ask(app: App, count: int, *, model: str | None = None) -> int:
+    """Requests routed for quality; what they cost together, nano-dollars."""
+    cost = 0
+    for number in range(count):
+        text = f"Write a Python function that sorts a list of {number} records by name"
+        request = ChatRequest((Message.text_of("user", text),), max_output_tokens=80)
+        selector = Selector("model", model) if model else Selector("auto", "")
+        job = ChatJob(request, selector, RouteOptions(priority="best"), keep=False)
+        run = app.chat.start(app.chat.plan(job))
+        for _ in app.chat.chunks(run):
+            pass
+        assert run.row is not None
+        cost += run.row.total_nusd or 0
+    return cost
+
+
+def test_a_replay_of_today_costs_what_it_cost(fleet: Fleet) -> None:
+    """The chosen models' own tokens at their prices: the ledger's sum, to the nano-dollar."""
+    app = fleet.app
+    app.fleet.set_status(FREE, "disabled")
+    cost = ask(app, 24)
+    ask(app, 5, model=CHEAP)  # named: not the router's choice
+    found = app.optimizer.run(BEST, days=30, may_lose=0.05)
+    assert (found.requests, found.read, found.replayed) == (29, 29, 24)
+    assert found.days == 1
+    assert found.today.cost_nusd == cost
+    assert found.monthly_nusd(found.today) == cost * 30
+    cheapest = found.frontier[0]
+    answered = {row.model for row in app.ledger.recent(limit=50) if row.model != CHEAP}
+    assert answered == {GOOD}
+    assert cheapest.cost_nusd < cost
+
+
+def test_applying_it_is_audited_and_can_be_undone(fleet: Fleet) -> None:
+    ask(fleet.app, 20)
+    settings.set_value(fleet.app.paths, "routing.priority", "best")
+    shown = omni(fleet.env, "optimize", "--lose", "100", "--json").json
+    assert shown["today"]["settings"]["routing.priority"] == "best"
+    assert shown["replayed"] == 20
+    assert not shown["applied"]
+    suggested = shown["suggested"]["settings"]
+    done = omni(fleet.env, "optimize", "--lose", "100", "--apply")
+    assert done.code == 0, done.everything
+    assert "T" in done.out
+    assert "expects, not measured" in done.err
+    config = tomllib.loads((fleet.home / "config.toml").read_text())["routing"]
+    assert config["priority"] == suggested["routing.priority"]
+    assert f"{config['cost_weight']:g}" == suggested["routing.cost_weight"]
+    (entry,) = fleet.app.audit.entries(limit=1)
+    assert entry.action == "routing.optimize"
+    assert fleet.app.audit.revisions(limit=1)[0].reason == "routing.optimize settings"
+    undo = [line.strip() for line in done.out.splitlines() if "omni config set" in line]
+    for line in undo:
+        assert omni(fleet.env, *line.split()[1:]).code == 0
+    again = tomllib.loads((fleet.home / "config.toml").read_text())["routing"]
+    assert again["priority"] == "best"
+
+
+def test_too_little_is_said(fleet: Fleet) -> None:
+    ask(fleet.app, 3)
+    with pytest.raises(NotFound, match="3 requests"):
+        fleet.app.optimizer.run(BEST, days=30, may_lose=0.01)
