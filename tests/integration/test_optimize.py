@@ -69,12 +69,14 @@ def test_applying_it_is_audited_and_can_be_undone(fleet: Fleet) -> None:
     assert f"{config['cost_weight']:g}" == suggested["routing.cost_weight"]
     (entry,) = fleet.app.audit.entries(limit=1)
     assert entry.action == "routing.optimize"
-    assert fleet.app.audit.revisions(limit=1)[0].reason == "routing.optimize settings"
-    undo = [line.strip() for line in done.out.splitlines() if "omni config set" in line]
-    for line in undo:
-        assert omni(fleet.env, *line.split()[1:]).code == 0
+    assert "undo: omni optimize --undo" in done.out
+    assert omni(fleet.env, "optimize", "--undo").code == 0
     again = tomllib.loads((fleet.home / "config.toml").read_text())["routing"]
     assert again["priority"] == "best"
+    (entry,) = fleet.app.audit.entries(limit=1)
+    assert entry.action == "routing.optimize.undo"
+    assert fleet.app.audit.first_broken() is None
+    assert omni(fleet.env, "optimize", "--undo").code == 1
 
 
 def test_too_little_is_said(fleet: Fleet) -> None:

@@ -1,5 +1,6 @@
 """``omni optimize``: the last days under other routing settings, and what that would have cost."""
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -9,12 +10,14 @@ from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
+from omni_cli.domain.errors import NotFound
 from omni_cli.domain.money import format_usd, usd_string
 from omni_cli.domain.optimize import Outcome, Setting
 from omni_cli.services.optimize import Optimum
 
 app = typer.Typer(rich_markup_mode=None)
 _WIDTH, _HEIGHT = 60, 12
+_UNDO_KEY = "optimize_undo"
 
 
 @app.command()
@@ -24,10 +27,14 @@ def optimize(
         float, typer.Option(min=0, max=100, help="Points of expected quality it may cost.")
     ] = 1.0,
     apply: Annotated[bool, typer.Option("--apply", help="Set what is suggested.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the last --apply back.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Replay past requests through other settings; nothing is sent."""
     with omni() as omni_app:
+        if undo:
+            _undo(omni_app, as_json=as_json)
+            return
         routing = omni_app.config.routing
         today = Setting(routing.priority, routing.weights, routing.latency_pref)
         found = omni_app.optimizer.run(today, days=days, may_lose=lose / 100)
@@ -39,17 +46,44 @@ def optimize(
         return
     _show(found)
     if applied:
-        out("set; undo:")
-        for key, value in _values(today).items():
-            out(f"  omni config set {key} {value}")
+        out("set; undo: omni optimize --undo")
     elif found.suggested is not None:
         note("omni optimize --apply sets it")
 
 
 def _apply(omni_app: App, today: Setting, fresh: Setting) -> None:
-    """One audited change, with a revision of its own."""
     before, after = _values(today), _values(fresh)
-    with omni_app.fleet.change("routing.optimize", "settings", before, after):
+    _set(omni_app, "routing.optimize", before, after)
+    omni_app.store.set_meta(_UNDO_KEY, json.dumps(before))
+
+
+def _undo(omni_app: App, *, as_json: bool) -> None:
+    text = omni_app.store.get_meta(_UNDO_KEY)
+    if not text:
+        raise NotFound("nothing that omni optimize set is left to undo")
+    routing = omni_app.config.routing
+    now = Setting(routing.priority, routing.weights, routing.latency_pref)
+    before = json.loads(text)
+    _set(omni_app, "routing.optimize.undo", _values(now), before)
+    omni_app.store.set_meta(_UNDO_KEY, "")
+    if as_json:
+        emit_json({"settings": before})
+    else:
+        for key, value in before.items():
+            out(f"{key} = {value}")
+
+
+def _set(omni_app: App, action: str, before: dict[str, str], after: dict[str, str]) -> None:
+    """Into the user's settings and the audit log together."""
+    with omni_app.store.transaction():
+        omni_app.audit.record(
+            at_ms=omni_app.now_ms(),
+            who=omni_app.who,
+            action=action,
+            target="settings",
+            before=before,
+            after=after,
+        )
         for key, value in after.items():
             settings.set_value(omni_app.paths, key, value)
 
@@ -75,7 +109,8 @@ def _name(setting: Setting) -> str:
 def _show(found: Optimum) -> None:
     sampled = "" if found.read == found.requests else f", {found.read:,} of them sampled"
     out(
-        f"{found.requests:,} requests of {found.days} days{sampled}; the router was free in "
+        f"{found.requests:,} requests of {found.days} {'day' if found.days == 1 else 'days'}"
+        f"{sampled}; the router was free in "
         f"{found.replayed:,}, which are replayed"
     )
     out()
@@ -103,7 +138,7 @@ def _show(found: Optimum) -> None:
     out()
     best = found.suggested
     if best is None:
-        out("today's setting: none is cheaper without losing more quality")
+        out("today's setting: none is cheaper without losing more quality (--lose says how much)")
     else:
         saved = found.today.cost_nusd - best.cost_nusd
         share = saved / found.today.cost_nusd if found.today.cost_nusd else 0.0
