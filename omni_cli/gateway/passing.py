@@ -103,8 +103,9 @@ class UsageFilter:
     def feed(self, data: bytes) -> bytes:
         """Whole events; what may be the beginning of the usage event is held back."""
         data = self._held + data
-        end = max(data.rfind(b"\n\n"), data.rfind(b"\n\r\n") + 1) + 2
-        if end < 2:
+        plain, carriage = data.rfind(b"\n\n"), data.rfind(b"\n\r\n")
+        end = max(plain + 2 if plain >= 0 else 0, carriage + 3 if carriage >= 0 else 0)
+        if not end:
             self._held = data if len(data) < _LONGEST else b""
             return b"" if self._held else data
         self._held = data[end:]

@@ -264,15 +264,15 @@ class Answer:
     async def whole(self, limit: int) -> bytes:
         """The whole body. Raises as ``read``; Malformed beyond ``limit`` bytes."""
         data = await self.read()
-        if self.complete and not self._pieces:
+        if self.complete and not self._pieces and len(data) <= limit:
             return data
-        body = bytearray(data)
+        body = bytearray()
         while data:
+            body += data
             if len(body) > limit:
                 self.close()
                 raise Malformed(f"the answer of {self._host} exceeds {limit} bytes")
             data = await self.read()
-            body += data
         return bytes(body)
 
     def close(self) -> None:

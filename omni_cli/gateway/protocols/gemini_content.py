@@ -234,7 +234,7 @@ def _turn(turn: JsonObject, number: int, ids: dict[str, str]) -> list[Message]:
             answer = object_field(part["function_response"], "functionResponse")
             name = text_field(answer, "name")
             ident = answer.get("id") or ids.get(name, name)
-            text = TextPart(compact(answer.get("response") or {}))
+            text = TextPart(_output(answer.get("response") or {}))
             results.append(Message("tool", (text,), tool_call_id=ident, name=name))
         elif part.get("thought") is not True:
             if signature:
@@ -250,6 +250,15 @@ def _turn(turn: JsonObject, number: int, ids: dict[str, str]) -> list[Message]:
         reasoning=tuple(reasoning),
     )
     return [*results, message]
+
+
+def _output(response: Any) -> str:
+    """A function's result; the API wants an object, and plain text is wrapped in this one."""
+    if isinstance(response, dict) and set(response) == {"output"}:
+        inner = response["output"]
+        if isinstance(inner, str):
+            return inner
+    return compact(response)
 
 
 def _signed(call: int | None, signature: object) -> JsonObject:

@@ -1,0 +1,166 @@
+"""The HTTP client against servers that behave, and servers that do not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
+from omni_cli.gateway.passing import UsageFilter
+from omni_cli.gateway.upstream import Answer, Origin, UpstreamPool, encode_head, locate
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def _server(*answers: bytes, close: bool = False) -> AsyncIterator[tuple[Origin, list[int]]]:
+    """Answers requests with these bytes in turn; counts connections."""
+    made: list[int] = []
+    waiting = list(answers)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made.append(1)
+        try:
+            while waiting:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                writer.write(waiting.pop(0))
+                await writer.drain()
+                if close:
+                    return
+            await reader.read()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield Origin(False, "127.0.0.1", port), made
+    finally:
+        server.close()
+
+
+HEAD = encode_head("POST", "/v1/x", "here", {"accept": "*/*"})
+
+
+async def _ask(pool: UpstreamPool, origin: Origin, timeout_s: float = 2.0) -> Answer:
+    return await pool.send(origin, HEAD, b"{}", timeout_s=timeout_s)
+
+
+async def test_connections_are_kept_and_used_again() -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nX-Request-Id: a\r\n\r\nok"
+    async with _server(*[answer] * 3) as (origin, made):
+        pool = UpstreamPool()
+        for _ in range(3):
+            got = await _ask(pool, origin)
+            assert (got.status, got.headers["x-request-id"]) == (200, "a")
+            assert await got.whole(100) == b"ok"
+        assert len(made) == 1
+        pool.close()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nhello",
+        b"HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+    ],
+)
+async def test_every_way_to_end_a_body(raw: bytes) -> None:
+    async with _server(raw, close=True) as (origin, _):
+        pool = UpstreamPool()
+        answer = await _ask(pool, origin)
+        assert answer.status == 200
+        assert await answer.whole(100) == b"hello"
+        pool.close()
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b"", ConnectionFailed),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello", ConnectionFailed),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n", ConnectionFailed),
+        (b"SSH-2.0-OpenSSH_9.0\r\n", Malformed),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n" + b"x" * 999, Malformed),
+    ],
+)
+async def test_what_breaks_off_is_told(raw: bytes, error: type[ProviderError]) -> None:
+    async with _server(raw, close=True) as (origin, _):
+        pool = UpstreamPool()
+        with pytest.raises(error):
+            await (await _ask(pool, origin)).whole(500)
+        pool.close()
+
+
+async def test_silence_and_absence() -> None:
+    async with _server(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhe") as (origin, _):
+        pool = UpstreamPool()
+        answer = await _ask(pool, origin, 0.1)
+        assert await answer.read() == b"he"
+        with pytest.raises(TimedOut):
+            await answer.read()
+        answer.close()
+        pool.close()
+    with pytest.raises(ConnectionFailed):
+        await _ask(UpstreamPool(), origin)
+
+
+async def test_a_large_answer_waits_for_its_reader() -> None:
+    size = 4_000_000
+    raw = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size
+    async with _server(raw) as (origin, _):
+        pool = UpstreamPool()
+        answer = await _ask(pool, origin)
+        await asyncio.sleep(0.2)
+        assert answer._waiting < 1_500_000
+        total = 0
+        while data := await answer.read():
+            total += len(data)
+        assert total == size
+        pool.close()
+
+
+@pytest.mark.parametrize("value", ["a\r\nx: 1", "a\nb", "a\x00b", "\x7f"])
+def test_nobody_writes_headers_of_their_own(value: str) -> None:
+    with pytest.raises(ValueError, match="control character"):
+        encode_head("POST", "/", "here", {"x-name": value})
+    with pytest.raises(ValueError, match="control character"):
+        encode_head("POST", f"/{value}", "here", {})
+
+
+@pytest.mark.parametrize("url", ["ftp://x/", "file:///etc/passwd", "http://", "x"])
+def test_only_http_urls_lead_somewhere(url: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        locate(url)
+
+
+def test_locate() -> None:
+    assert locate("https://a.example/v1?x=1") == (
+        Origin(True, "a.example", 443),
+        "/v1?x=1",
+        "a.example",
+    )
+    assert locate("http://[::1]:81")[1:] == ("/", "[::1]:81")
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_the_usage_event_is_taken_out_wherever_it_is_cut(end: bytes, size: int) -> None:
+    events = [
+        b'data: {"choices":[{"delta":{"content":"a"}}],"usage":null}',
+        b'data: {"choices":[],"prompt_filter_results":[]}',
+        b'data: {"choices": [], "usage": {"prompt_tokens": 1}}',
+        b"data: [DONE]",
+    ]
+    raw = b"".join(event + end for event in events)
+    taken = UsageFilter()
+    out = b"".join(taken.feed(raw[at : at + size]) for at in range(0, len(raw), size))
+    out += taken.finish()
+    assert out == b"".join(event + end for event in (events[0], events[1], events[3]))
