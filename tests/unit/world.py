@@ -185,7 +185,7 @@ class World:
             learning=self.learning,
             breakers=self.breakers,
             has_key=lambda _: True,
-            quality=lambda _, ids: [(self.quality.get(i), 0.0, "scripted") for i in ids],
+            quality=lambda _, ids, _form: [(self.quality.get(i), 0.0, "scripted") for i in ids],
             clock=self.clock,
         )
 
