@@ -30,9 +30,8 @@ from omni_cli.services.routing import RouteOptions
 
 #: Calls of this many days tell what a model costs in a role.
 WINDOW_DAYS = 28
-#: A switch is done within 30 s: two tries of this length and a short wait between them.
+#: A switch is done within 30 s: two tries of this length, and no wait that a provider asks for.
 _TIMEOUT_MS = 12_000
-_RETRIES = 1
 #: Enough for a word and for a thinking model's least thought.
 _MOST_TOKENS = 64
 _REFUSED = ("content_filter", "refusal", "error")
@@ -178,6 +177,14 @@ class RoleSwitcher:
         self._memory.set_meta(_key(old.name), json.dumps(kept))
 
     def _verify(self, role_name: str, model_id: str) -> Verification:
+        try:
+            return self._ask(role_name, model_id)
+        except AllProvidersFailed as exc:
+            if not exc.causes or not all(cause.retryable for _, cause in exc.causes):
+                raise
+        return self._ask(role_name, model_id)
+
+    def _ask(self, role_name: str, model_id: str) -> Verification:
         from omni_cli.services.names import Selector
 
         chat = self._chat()
@@ -192,7 +199,7 @@ class RoleSwitcher:
             keep=False,
         )
         plan = chat.plan(job)
-        target = replace(plan.targets[0], timeout_ms=_TIMEOUT_MS, max_retries=_RETRIES)
+        target = replace(plan.targets[0], timeout_ms=_TIMEOUT_MS, max_retries=0)
         run = chat.start(replace(plan, targets=(target,)))
         with closing(chat.chunks(run)) as chunks:
             for _ in chunks:

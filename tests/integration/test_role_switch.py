@@ -40,6 +40,13 @@ def test_a_failing_model_is_rolled_back(fleet: Fleet) -> None:
     assert fleet.app.fleet.document() == before
 
 
+def test_a_short_fault_is_asked_over(fleet: Fleet) -> None:
+    fleet.sim.fault("503", CHEAP, first=1)
+    assert fleet.app.role_switcher.switch("reviewer", CHEAP).verification is not None
+    states = [row.state for row in fleet.app.ledger.recent(limit=5)]
+    assert states == ["ok", "failed"]
+
+
 def test_a_standby_model_sleeps_again_after_a_failure(fleet: Fleet) -> None:
     assert fleet.app.fleet.model(PREMIUM).status == "standby"
     fleet.sim.fault("401", PREMIUM)
