@@ -15,7 +15,8 @@ from tests.snapshot import freeze
 from tests.snapshot.scene import clock, env_of, make_home
 
 
-@pytest.fixture(autouse=True, scope="session")
+# Not for the session: tests outside this package want today's catalogue.
+@pytest.fixture(autouse=True, scope="package")
 def frozen_data() -> Iterator[None]:
     """The catalogue and the priors as they were when the snapshots were taken."""
     with pytest.MonkeyPatch.context() as patch:
@@ -30,7 +31,7 @@ def frozen_data() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def scene_home(frozen_data: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("scene")
     make_home(home)
