@@ -27,6 +27,9 @@ from omni_cli.store.batch_writer import (
 
 #: How long an ended request waits for others to be written with, seconds.
 SETTLE_S = 0.008
+#: With so many requests under way, a new one waits so long for others, seconds: a transaction
+#: costs as much as ten of its rows.
+_BUSY, _GATHER_S = 8, 0.0008
 #: Waits before another try while the store is locked (the first and the longest), and while it
 #: cannot be written for another reason, seconds.
 _LOCKED_S, _LOCKED_MOST_S, _BROKEN_S = 0.001, 0.05, 0.5
@@ -64,6 +67,8 @@ class Commits:
         self._queued: deque[tuple[Opening, asyncio.Future[None], float]] = deque()
         self._timer: asyncio.Handle | None = None
         self._soon = False
+        #: Roughly: attempts that were refused are counted in and never out.
+        self._under_way = 0
         self._delay_s = _LOCKED_S
         self._checkpoints: asyncio.Task[None] | None = None
         self.owner = writer.owner
@@ -83,12 +88,15 @@ class Commits:
         """
         future: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((opening, future, self._loop.time()))
+        self._under_way += 1
         self._flush_soon()
         await future
 
     def end(self, ending: AttemptEnding | RequestEnding) -> None:
         """Write it within SETTLE_S, and again and again until the store takes it."""
         self._batch.endings.append(ending)
+        if isinstance(ending, AttemptEnding):
+            self._under_way -= 1
         if self._timer is None and not self._soon:
             self._timer = self._loop.call_later(SETTLE_S, self._flush)
 
@@ -123,8 +131,11 @@ class Commits:
         self._soon = True
         if self._timer is not None:
             self._timer.cancel()
-        # After the callbacks that are ready now: their requests join the batch.
-        self._timer = self._loop.call_soon(self._flush)
+        if self._under_way >= _BUSY:
+            self._timer = self._loop.call_later(_GATHER_S, self._flush)
+        else:
+            # After the callbacks that are ready now: their requests join the batch.
+            self._timer = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._timer, self._soon = None, False

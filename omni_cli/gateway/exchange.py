@@ -31,7 +31,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_string
 from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.fleet import Fleet, Line, Plan, line_of
-from omni_cli.gateway.passing import PassReader, UsageFilter
+from omni_cli.gateway.passing import PassReader, UsageFilter, glance
 from omni_cli.gateway.protocols.base import Answered, StreamWriter, untranslatable
 from omni_cli.gateway.receipts import Receipt, Streams
 from omni_cli.gateway.upstream import Answer, UpstreamPool
@@ -186,7 +186,7 @@ class Exchange:
             provider=target.provider.slug,
             started_at=fleet.app.now_ms(),
             input_estimate=ask.estimate(),
-            most_in=ask.most_in(target),
+            most_in=lambda: ask.most_in(target),
             most_out=ask.most_out(target),
             slots=target.provider.max_concurrency,
             price_id=None if price is None else price.id,
@@ -283,10 +283,14 @@ class Exchange:
         same: bool,
     ) -> None:
         body = await answer.whole(MAX_EVENT_BYTES)
-        for chunk in reader.feed(body):
-            reading.take(chunk)
-        for chunk in reader.end():
-            reading.take(chunk)
+        quick = glance(body) if same and self._ask.caller.name == "openai" else None
+        if quick is not None:
+            reading.take(quick)
+        else:
+            for chunk in reader.feed(body):
+                reading.take(chunk)
+            for chunk in reader.end():
+                reading.take(chunk)
         reading.finish()
         receipt = self._receipt
         receipt.end("ok")

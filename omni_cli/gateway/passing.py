@@ -2,11 +2,15 @@
 
 import re
 from collections import deque
+from typing import Any, Literal
+
+import msgspec
 
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.gateway.receipts import PassedFolder
 from omni_cli.ports import AnswerParser, Framing
 from omni_cli.providers.framing import splitter
+from omni_cli.providers.openai_usage import read_usage
 from omni_cli.services.settlement import Reading
 
 #: Bytes kept of a stream's end, where its usage stands.
@@ -15,6 +19,43 @@ TAIL = 16 * 1024
 _LONGEST = 1024 * 1024
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
+
+
+class _Message(msgspec.Struct):
+    content: str
+    tool_calls: None = None
+    refusal: None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: Literal["stop", "length"]
+
+
+class _Answer(msgspec.Struct):
+    id: str
+    choices: tuple[_Choice]
+    usage: dict[str, Any]
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
+def glance(body: bytes) -> ChatChunk | None:
+    """What settlement needs of the usual plain answer of Chat Completions: one choice, text,
+    whole or cut at its limit. None for any other, which the adapter reads."""
+    try:
+        answer = _ANSWER.decode(body)
+    except msgspec.MsgspecError:
+        return None
+    choice = answer.choices[0]
+    return ChatChunk(
+        text=choice.message.content,
+        usage=read_usage(answer.usage),
+        finish_reason=choice.finish_reason,
+        raw_finish_reason=choice.finish_reason,
+        response_id=answer.id,
+    )
 
 
 class PassReader:

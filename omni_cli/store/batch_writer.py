@@ -52,7 +52,7 @@ class SameId(Exception):
 class Opening:
     """An attempt that is about to be sent, and its request's row when it is the first.
 
-    ``most_in`` and ``most_out`` bound its tokens, for the lease; ``slots`` is the most attempts
+    ``most_in()`` and ``most_out`` bound its tokens, for the lease; ``slots`` is the most attempts
     that may be under way at its provider. After the write, one of these holds: ``error`` (it
     must not be sent), ``full`` (no slot is free; ask again), or ``committed``: it may go, with
     ``output_bound`` tokens of answer at most where a budget covers it. ``opened``: the request's
@@ -65,7 +65,7 @@ class Opening:
     provider: str
     started_at: int
     input_estimate: int
-    most_in: int
+    most_in: Callable[[], int]
     most_out: int
     slots: int
     price_id: int | None = None
@@ -355,7 +355,8 @@ class _Leases:
         ]
         if not covering:
             return None
-        need, unknown = self._need(opening), False
+        most_in = opening.most_in()
+        need, unknown = self._need(opening, most_in), False
         if need is None:
             unknown = True
             for budget in covering:
@@ -370,11 +371,11 @@ class _Leases:
         bound = opening.most_out
         tightest = min(rooms, key=lambda room: room.left_nusd)
         if opening.price is not None and need and need > tightest.left_nusd:
-            bound = _fitting(opening.most_in, bound, opening.price, tightest.left_nusd)
+            bound = _fitting(most_in, bound, opening.price, tightest.left_nusd)
             if bound < min(LEAST_OUTPUT, opening.most_out):
                 status = tightest.status
                 return refusal(status, need, resets_at(status))
-            need = worst_case_nusd(opening.most_in, bound, opening.price)
+            need = worst_case_nusd(most_in, bound, opening.price)
         opening.output_bound = None if unknown else bound
         opening.leases = tuple(
             Lease(room.status.budget.id, room.status.start_at, need) for room in rooms
@@ -397,11 +398,11 @@ class _Leases:
             ],
         )
 
-    def _need(self, opening: Opening) -> int | None:
+    def _need(self, opening: Opening, most_in: int) -> int | None:
         if opening.price is None or opening.price.state == "unknown":
             return None
         try:
-            return worst_case_nusd(opening.most_in, opening.most_out, opening.price)
+            return worst_case_nusd(most_in, opening.most_out, opening.price)
         except UnknownPrice:
             return None
 

@@ -59,7 +59,7 @@ def _opening(new: NewRequest, n: int = 1, **fields: Any) -> Opening:
         "model": "openai/gpt-4o",
         "provider": "openai",
         "slots": 100,
-        "most_in": 100,
+        "most_in": lambda: 100,
         "most_out": 100,
         "price": PRICE,
     }
