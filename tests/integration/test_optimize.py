@@ -1,17 +1,20 @@
 """``omni optimize`` on a ledger that the simulator filled (D4)."""
 
+import json
 import tomllib
+from collections.abc import Iterator
 
 import pytest
 
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
-from omni_cli.domain.chat import ChatRequest, Message
+from omni_cli.domain.chat import ChatRequest, Message, Usage
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.optimize import Setting
 from omni_cli.domain.preferences import Weights
 from omni_cli.services.chat import ChatJob
 from omni_cli.services.names import Selector
+from omni_cli.services.optimize import Optimizer
 from omni_cli.services.routing import RouteOptions
 from tests.conftest import CHEAP, FREE, GOOD, Fleet
 from tests.integration.cli_process import omni
@@ -83,3 +86,42 @@ def test_too_little_is_said(fleet: Fleet) -> None:
     ask(fleet.app, 3)
     with pytest.raises(NotFound, match="3 requests"):
         fleet.app.optimizer.run(BEST, days=30, may_lose=0.01)
+
+
+class Cached:
+    """Decisions whose answers were read from the prompt cache of GOOD, which answered."""
+
+    def __init__(self, good: float, cheap: float) -> None:
+        self.qualities = ((GOOD, good), (CHEAP, cheap))
+
+    def ids(self, since_ms: int) -> list[int]:
+        return list(range(20))
+
+    def each(self, ids: list[int]) -> Iterator[tuple[str, Usage, str]]:
+        candidates = [
+            {
+                "model": model,
+                "eligible": True,
+                "quality": quality,
+                "expected_cost_usd": "0.001",
+                "expected_latency_ms": None,
+            }
+            for model, quality in self.qualities
+        ]
+        decision = {"by": "score", "task_type": "chat", "complexity": "low"}
+        for _ in ids:
+            usage = Usage(input_tokens=1_000, cached_tokens=1_000)
+            yield GOOD, usage, json.dumps({**decision, "candidates": candidates})
+
+
+@pytest.mark.parametrize(
+    ("good", "cheap", "nusd"),
+    # GOOD reads its cache at $0.30 per 1M tokens; CHEAP would have read all anew at $0.15.
+    [(0.95, 0.9, 300_000), (0.9, 0.95, 150_000)],
+)
+def test_another_model_has_nothing_in_its_cache(
+    fleet: Fleet, good: float, cheap: float, nusd: int
+) -> None:
+    app = fleet.app
+    optimizer = Optimizer(decisions=Cached(good, cheap), models=app.models, clock=app.clock)
+    assert optimizer.run(BEST, days=30, may_lose=0.0).today.cost_nusd == 20 * nusd

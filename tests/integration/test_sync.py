@@ -134,6 +134,7 @@ def test_a_faster_machine_is_waited_for(
     laptop.sync.sync()
     desk.fleet.assign_role("writer", CHEAP, 1)
     laptop.fleet.assign_role("heartbeat", FREE, 1)
+    laptop.sync.sync()
     clone = desk.sync._clone
     push = clone.push
     turns = []
@@ -141,13 +142,18 @@ def test_a_faster_machine_is_waited_for(
     def late(message: str) -> bool | None:
         turns.append(message)
         if len(turns) == 1:
+            laptop.fleet.assign_role("heartbeat", CHEAP, 2)  # what desk has just pulled
             laptop.sync.sync()
         return push(message)
 
     monkeypatch.setattr(clone, "push", late)
     done = desk.sync.sync()
     assert len(turns) == 2
-    assert [c.name for c in done.pulled] == ["heartbeat"]
+    assert not done.conflicts
+    assert [(c.kind, c.name) for c in done.pulled] == [
+        ("add", "heartbeat"),
+        ("change", "heartbeat"),
+    ]
     laptop.sync.sync()
     assert desk.fleet.document() == laptop.fleet.document()
 
