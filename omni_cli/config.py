@@ -301,7 +301,10 @@ def _check(key: str, value: Any, kind: str, source: str) -> None:
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     import tomli_w
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
-    fresh.write_text(tomli_w.dumps(document), "utf-8")
-    fresh.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(tomli_w.dumps(document), "utf-8")
+        fresh.replace(path)
+    except OSError as exc:
+        raise ConfigError(f"cannot write {path}: {exc.strerror}") from exc

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, ClassVar, NoReturn
 
@@ -104,6 +105,7 @@ def main() -> NoReturn:
     from omni_cli.domain.errors import OmniError
 
     _open_closed()
+    _tolerate()
     try:
         code = typer.main.get_command(app)(prog_name="omni", standalone_mode=False) or 0
     except OmniError as exc:
@@ -132,6 +134,13 @@ def _open_closed() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
+def _tolerate() -> None:
+    """Where the locale cannot write a character (Latin-1, ASCII), "?" stands for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+
+
 def _crash(exc: Exception) -> int:
     """A fault of omni's own: where it happened, without anything that looks like a secret."""
     if type(exc).__module__ == "sqlite3":
@@ -141,7 +150,11 @@ def _crash(exc: Exception) -> int:
 
     from omni_cli.domain.secrets import scrub
 
-    known = [value for value in os.environ.values() if len(value) >= _SECRET_CHARS]
+    known = [
+        value
+        for value in os.environ.values()
+        if len(value) >= _SECRET_CHARS and not Path(value).exists()  # HOME, PWD: no secrets
+    ]
     sys.stderr.write(scrub("".join(traceback.format_exception(exc)), known))
     _report(
         "internal",

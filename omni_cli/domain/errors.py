@@ -32,6 +32,9 @@ OmniError
 from collections.abc import Sequence
 from typing import ClassVar
 
+#: Characters of a rule that its error shows on each side of the column.
+_AROUND = 160
+
 
 class OmniError(Exception):
     """Base of all errors shown to a user.
@@ -73,8 +76,10 @@ class RuleSyntaxError(UsageError):
         self.column = column
 
     def pointer(self) -> str:
-        """The rule and a caret below the column."""
-        return f"{self.source}\n{' ' * (self.column - 1)}^"
+        """The rule, or what of a long one surrounds the column, and a caret below it."""
+        start = max(self.column - _AROUND, 0)
+        shown = self.source[start : self.column + _AROUND]
+        return f"{shown}\n{' ' * (self.column - 1 - start)}^"
 
 
 class ConfigError(OmniError):

@@ -7,6 +7,10 @@ from typing import Any, Literal, cast
 
 PriceState = Literal["priced", "free", "unknown"]
 
+#: US dollars; a dearer amount is a slip of the keyboard. At a dollar a token, what a thousand
+#: models together charge for the longest prompts still fits the store's 64-bit nano-dollars.
+MOST_USD = Decimal(1_000_000)
+
 #: Every kind of token that may have a rate of its own, input kinds first.
 INPUT_KINDS: tuple[str, ...] = (
     "input",
@@ -150,6 +154,8 @@ def _amount(text: object) -> Decimal:
         raise ValueError(f"not a decimal number: {text!r}") from None
     if not amount.is_finite() or amount < 0:
         raise ValueError(f"a price must be finite and not negative, not {text!r}")
+    if amount > MOST_USD:
+        raise ValueError(f"a price is at most {MOST_USD:,} US dollars, not {text[:20]}")
     return amount
 
 

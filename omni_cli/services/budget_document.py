@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from omni_cli.domain.budgets import SCOPES, Budget
 from omni_cli.domain.errors import OmniError, UsageError
+from omni_cli.domain.money import NUSD_PER_USD, format_usd
 from omni_cli.domain.periods import PeriodKind
 from omni_cli.domain.pricing import usd_string, usd_to_nusd
 
@@ -92,6 +93,8 @@ def check_budget(budget: Budget) -> None:
         raise UsageError(f"the {budget.label}: {exc.message}", hint=exc.hint) from exc
     if budget.limit_nusd < 0 or budget.raise_nusd < 0:
         raise UsageError("a budget's amounts are 0 or more")
+    if max(budget.limit_nusd, budget.raise_nusd) > _MOST_NUSD:
+        raise UsageError(f"a budget is at most {format_usd(_MOST_NUSD)}")
     if not 0 <= budget.stop_percent <= _MOST_PERCENT:
         raise UsageError(f"--stop is a percentage of the limit, 0 to {_MOST_PERCENT}")
     if not all(0 < percent <= _MOST_PERCENT for percent in budget.alerts_percent):
@@ -99,3 +102,5 @@ def check_budget(budget: Budget) -> None:
 
 
 _MOST_PERCENT = 1000
+#: With rollover and a raise, at ten times of it, a limit still fits the store's 64 bits.
+_MOST_NUSD = 100_000_000 * NUSD_PER_USD

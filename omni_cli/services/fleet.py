@@ -23,6 +23,7 @@ from omni_cli.domain.models import (
     RoleModel,
     Rule,
 )
+from omni_cli.domain.prices import MOST_USD
 from omni_cli.domain.pricing import Price, Rate
 from omni_cli.domain.secrets import scrub
 from omni_cli.ports import Clock
@@ -30,6 +31,8 @@ from omni_cli.repositories import Assignments, Audit, Budgets, Models, Providers
 from omni_cli.services.fleet_document import fleet_document
 from omni_cli.services.names import Names
 
+#: Nine digits hold any context window for years to come, and fit the store's integers.
+_MOST_TOKENS = 999_999_999
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _SECRET_HEADER = re.compile(r"auth|cookie|secret|token|api[-_]?key", re.IGNORECASE)
 _CHAIN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{0,61}[A-Za-z0-9])?")
@@ -169,8 +172,8 @@ class FleetService:
                     hint=f"one of {', '.join(CAPABILITIES)}, from 0 to 100",
                 )
         for name, value in (("context", model.context_window), ("max output", model.max_output)):
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is at least 1 token")
+            if value is not None and not 1 <= value <= _MOST_TOKENS:
+                raise UsageError(f"{name} is 1 to {_MOST_TOKENS:,} tokens")
         connected = {provider.slug for provider in self._providers.all()}
         for alias in model.aliases:
             # A name of the catalogue is free while its provider is not in the fleet.
@@ -229,6 +232,9 @@ class FleetService:
         for kind, amount in rates.items():
             if amount < 0 or not amount.is_finite():
                 raise UsageError(f"the {kind} price is a number of 0 or more")
+        for amount in (*rates.values(), *terms.values()):
+            if amount > MOST_USD:
+                raise UsageError(f"a price is at most ${MOST_USD:,}; rates are per 1M tokens")
         now = self.now_ms()
         price = Price(
             state="free" if free else "priced",
@@ -360,8 +366,9 @@ class FleetService:
             if link.model in seen:
                 raise UsageError(f"{link.model} stands twice in chain {chain.name}")
             seen.add(link.model)
-        if chain.max_cost_multiple is not None and chain.max_cost_multiple < 1:
-            raise UsageError("the cost multiple is 1 or more")
+        multiple = chain.max_cost_multiple
+        if multiple is not None and not 1 <= multiple < float("inf"):  # NaN is neither
+            raise UsageError("the cost multiple is 1 or more", hint="--any-cost sets no limit")
         old = self._assignments.chain(chain.name)
         with self.change("chain.put", chain.name, _plain(old), _plain(chain)):
             self._assignments.put_chain(chain)

@@ -99,7 +99,8 @@ def split_id(text: str, providers: Sequence[str]) -> tuple[str, str]:
     slug, slash, wire_name = text.partition("/")
     if not slash or (slug not in providers and slug.partition(":")[0] in providers):
         slug, slash, wire_name = text.partition(":")
-    if not slash or not slug or not wire_name or wire_name != wire_name.strip():
+    usable = wire_name == wire_name.strip() and wire_name.isprintable()
+    if not slash or not slug or not wire_name or not usable:
         raise UsageError(
             f"{text!r} is no PROVIDER/MODEL", hint="for example: omni models add ollama/qwen3:8b"
         )

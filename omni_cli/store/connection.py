@@ -65,7 +65,13 @@ class Store:
         from omni_cli.store import migrations
 
         version = self.db.execute("PRAGMA user_version").fetchone()[0]
-        if version >= migrations.SCHEMA_VERSION:
+        if version > migrations.SCHEMA_VERSION:
+            raise StoreError(
+                f"the store {self.path} was written by a newer omni (schema {version}, this one "
+                f"knows {migrations.SCHEMA_VERSION})",
+                hint="upgrade omni; or bring an older backup back with omni db restore --force",
+            )
+        if version == migrations.SCHEMA_VERSION:
             return
         from sqlite_utils import Database
 

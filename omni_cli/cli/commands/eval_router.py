@@ -102,8 +102,10 @@ def _rows(path: Path, models: tuple[str, ...] | list[str]) -> list[Labelled]:
                     except ValueError as exc:
                         raise UsageError(f"{path}, line {number}: no JSON: {exc}") from exc
                     rows.append(read_row(row, models, f"{path.name}, line {number}"))
-    except OSError as exc:
+    except (OSError, EOFError) as exc:  # a gzip that ends too early is an EOFError
         raise UsageError(f"cannot read {path}: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{path} is not UTF-8 text") from exc
     return rows
 
 
