@@ -27,7 +27,6 @@ from omni_cli.domain.errors import (
     StreamInterrupted,
     UnknownPrice,
 )
-from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_string
 from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.fleet import Fleet, Line, Plan, line_of
@@ -199,7 +198,7 @@ class Exchange:
                 body, self._sent_usage_wish = ask.passed(target, opening.output_bound)
             else:
                 line, body = self._translated(target, opening.output_bound)
-            name = f"x-omni-attempt: {id_text(receipt.new.id)}-{opening.n}\r\n".encode()
+            name = f"x-omni-attempt: {receipt.name}-{opening.n}\r\n".encode()
             reading.sent = True
             answer = await self._pool.send(
                 line.origin, line.head + name, body, timeout_s=target.timeout_ms / 1000
@@ -409,7 +408,7 @@ class Exchange:
         task = self._plan.task
         _, premium = self._fleet.premium(receipt.usage)
         return Answered(
-            f"{ask.caller.id_prefix}{id_text(new.id)}",
+            f"{ask.caller.id_prefix}{receipt.name}",
             target.model.id,
             new.created_at // 1000,
             {"stream_options": ask.value("stream_options")},
@@ -427,7 +426,7 @@ class Exchange:
         reading = receipt.reading
         headers = [
             (self._ask.caller.request_id.encode(), self._request_id.encode()),
-            (b"x-omni-request-id", id_text(receipt.new.id).encode()),
+            (b"x-omni-request-id", receipt.name.encode()),
             (b"x-omni-attempts", b"%d" % receipt.progress.tries),
         ]
         if reading is not None:
@@ -468,7 +467,7 @@ class Exchange:
         receipt = self._receipt
         cost = receipt.total_nusd
         told = "unknown" if cost is None else usd_string(cost)
-        line = f": omni request={id_text(receipt.new.id)} cost_usd={told}"
+        line = f": omni request={receipt.name} cost_usd={told}"
         return f"{line} attempts={receipt.progress.tries}\n\n".encode()
 
     async def _break_off(self, error: StreamInterrupted) -> None:

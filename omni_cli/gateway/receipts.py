@@ -6,6 +6,7 @@ differs: rows are handed to the group commit and not waited for.
 
 from omni_cli.domain.chat import Completion, CompletionFolder, Usage
 from omni_cli.domain.errors import BudgetExceeded, Cancelled, OmniError, UnknownPrice
+from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd, RequestState
 from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.fleet import Fleet
@@ -67,8 +68,15 @@ class Receipt:
         self.opened = False
         self.ended = False
         self.reading: Reading | None = None
-        self.cost_nusd: int | None = None
-        self.unpriced = False
+        self._named = 0
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """The request's id as it is shown."""
+        if self._named != self.new.id:
+            self._named, self._name = self.new.id, id_text(self.new.id)
+        return self._name
 
     async def open(self, opening: Opening, target: Target) -> Reading:
         """Commit the attempt's row and leases, and begin to read.
