@@ -14,7 +14,7 @@ from omni_cli.ports import Clock
 
 if TYPE_CHECKING:
     from omni_cli.domain.prices import Price
-    from omni_cli.domain.quality import QualityTable
+    from omni_cli.domain.quality import PriorLookup, QualityTable
     from omni_cli.ports import Transport
     from omni_cli.providers.presets import Preset
     from omni_cli.services.abtest import AbTests
@@ -378,11 +378,17 @@ class App:
         return SavingsService(reports=self.reports, usage=self.usage, quality=self._quality_table)
 
     def _quality_table(self) -> "QualityTable":
-        from omni_cli.catalog.priors import load_priors
         from omni_cli.services.quality import TableQuality
 
+        return TableQuality.load(self.learning, *self._priors()).table
+
+    def _priors(self) -> "tuple[PriorLookup, Mapping[str, float]]":
+        """Where quality starts: the user's own scores, else what was published; means by type."""
+        from omni_cli.catalog.priors import load_priors
+        from omni_cli.services.own_scores import with_own_scores
+
         priors = load_priors()
-        return TableQuality.load(self.learning, priors.lookup, priors.type_means).table
+        return with_own_scores(priors.lookup, self.models.own_scores()), priors.type_means
 
     @cached_property
     def exporting(self) -> "ExportService":
@@ -545,11 +551,9 @@ class App:
 
     @cached_property
     def routing(self) -> "RoutingService":
-        from omni_cli.catalog.priors import load_priors
         from omni_cli.services.quality import TableQuality
         from omni_cli.services.routing import RoutingService
 
-        priors = load_priors()
         return RoutingService(
             providers=self.providers,
             models=self.models,
@@ -557,26 +561,25 @@ class App:
             learning=self.learning,
             breakers=self.breakers,
             has_key=self.has_key,
-            quality=TableQuality.load(self.learning, priors.lookup, priors.type_means),
+            quality=TableQuality.load(self.learning, *self._priors()),
             clock=self.clock,
         )
 
     @cached_property
     def browser(self) -> "Browser":
         """Models with price, quality and measured use, for lists."""
-        from omni_cli.catalog.priors import load_priors
         from omni_cli.domain.quality import QualityTable
         from omni_cli.services.browse import Browser
         from omni_cli.services.prices import PriceBook
 
-        priors = load_priors()
+        prior, type_means = self._priors()
         seen = self.learning.quality()
-        table = QualityTable(priors.lookup, seen, priors.type_means)
+        table = QualityTable(prior, seen, type_means)
         rated = {model for _, model in seen}
-        evenly = dict.fromkeys(priors.type_means, 1.0)
+        evenly = dict.fromkeys(type_means, 1.0)
 
         def quality(model_id: str) -> float | None:
-            known = model_id in rated or any(priors.lookup(task, model_id) for task in evenly)
+            known = model_id in rated or any(prior(task, model_id) for task in evenly)
             return table.mixed(evenly, model_id).mean if known else None
 
         prices = PriceBook(self.models, now_ms=self.now_ms())

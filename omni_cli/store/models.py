@@ -121,6 +121,21 @@ class ModelStore:
         aliases = self._aliases()
         return [_model(row, aliases.get(row["id"], ())) for row in rows]
 
+    def own_scores(self) -> dict[str, dict[str, float]]:
+        """Capability scores that the user gave, by model. (``own`` takes 25 ms for its names.)"""
+        found: dict[str, dict[str, float]] = {}
+        for row in self._store.db.execute(
+            """SELECT id, details FROM models WHERE user_fields LIKE '%"scores"%'"""
+        ):
+            details = json.loads(row["details"])
+            sources = details.get("score_sources", {})
+            found[row["id"]] = {
+                name: float(score)
+                for name, score in details.get("scores", {}).items()
+                if sources.get(name, "user") == "user"
+            }
+        return found
+
     def user_prices(self) -> dict[str, StoredPrice]:
         """The user's own current prices by model."""
         rows = self._store.db.execute(
