@@ -11,10 +11,12 @@ import typer
 from omni_cli.cli.common import JsonFlag, complete_roles, complete_selectors, omni
 from omni_cli.cli.prompts import chat_request, read_prompt, route_options
 from omni_cli.cli.render import bar, emit_json, milliseconds, out, paint, table
-from omni_cli.domain.chat import TextPart
+from omni_cli.domain.chat import ChatRequest, TextPart
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.preferences import PRIORITIES
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.routing import Decision
+from omni_cli.domain.tasks import COMPLEXITIES
 from omni_cli.services.routing import RouteOptions, RoutingService, decision_document
 
 app = typer.Typer(rich_markup_mode=None)
@@ -75,12 +77,52 @@ def route(
             return
         request = chat_request(read_prompt(prompt or (), (), image or ()), system=system)
         decision = omni_app.routing.decide(request, options, among=among)
+        others = _others(omni_app.routing, request, options, among, decision) if explain else {}
     if as_json:
-        emit_json(decision_document(decision))
+        document = decision_document(decision)
+        if explain:
+            document["would_change"] = others
+        emit_json(document)
     else:
         _show(decision, explain=explain)
+        if explain:
+            _show_ground(decision, others)
     if decision.model is None:
         raise typer.Exit(1)
+
+
+def _others(
+    routing: RoutingService,
+    request: ChatRequest,
+    options: RouteOptions,
+    among: list[str] | None,
+    decision: Decision,
+) -> dict[str, str]:
+    """What would answer instead, by the one option that would change it: decided, not guessed."""
+    variants: dict[str, RouteOptions] = {
+        f"--priority {name}": replace(options, priority=name) for name in PRIORITIES
+    }
+    variants["--latency fast"] = replace(options, latency_pref="fast")
+    for level in COMPLEXITIES:
+        variants[f"--complexity {level}"] = replace(options, complexity=level)
+    found = {
+        option: routing.decide(request, variant, among=among).model
+        for option, variant in variants.items()
+    }
+    return {option: model for option, model in found.items() if model and model != decision.model}
+
+
+def _show_ground(decision: Decision, others: dict[str, str]) -> None:
+    """What the chosen model's quality rests on, and what would change the decision."""
+    for candidate in decision.candidates:
+        if candidate.model == decision.model:
+            mean = "unknown" if candidate.quality is None else f"{candidate.quality:.0%}"
+            out()
+            out(f"quality {mean} ± {candidate.spread:.0%} rests on {candidate.quality_basis}")
+    for option, model in others.items():
+        out(f"with {option:<20} {model}")
+    if decision.model is not None and not others:
+        out("no priority, latency or complexity would change it")
 
 
 def _bulk(
