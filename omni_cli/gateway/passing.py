@@ -2,15 +2,14 @@
 
 import re
 from collections import deque
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from omni_cli.domain.chat import ChatChunk
+from omni_cli.domain.chat import ChatChunk, Usage
 from omni_cli.gateway.receipts import PassedFolder
 from omni_cli.ports import AnswerParser, Framing
 from omni_cli.providers.framing import splitter
-from omni_cli.providers.openai_usage import read_usage
 from omni_cli.services.settlement import Reading
 
 #: Bytes kept of a stream's end, where its usage stands.
@@ -32,26 +31,56 @@ class _Choice(msgspec.Struct):
     finish_reason: Literal["stop", "length"]
 
 
+class _In(msgspec.Struct, forbid_unknown_fields=True):
+    cached_tokens: int = 0
+    audio_tokens: int = 0
+
+
+class _Out(msgspec.Struct, forbid_unknown_fields=True):
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class _Usage(msgspec.Struct, forbid_unknown_fields=True):
+    prompt_tokens: Annotated[int, msgspec.Meta(ge=0)]
+    completion_tokens: Annotated[int, msgspec.Meta(ge=0)]
+    total_tokens: int
+    prompt_tokens_details: _In | None = None
+    completion_tokens_details: _Out | None = None
+
+
 class _Answer(msgspec.Struct):
     id: str
     choices: tuple[_Choice]
-    usage: dict[str, Any]
+    usage: _Usage
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
+_IN, _OUT = _In(), _Out()
 
 
 def glance(body: bytes) -> ChatChunk | None:
     """What settlement needs of the usual plain answer of Chat Completions: one choice, text,
-    whole or cut at its limit. None for any other, which the adapter reads."""
+    whole or cut at its limit, OpenAI's own counts. None for any other, which the adapter reads."""
     try:
         answer = _ANSWER.decode(body)
     except msgspec.MsgspecError:
         return None
-    choice = answer.choices[0]
+    choice, usage = answer.choices[0], answer.usage
+    into = usage.prompt_tokens_details or _IN
+    out = usage.completion_tokens_details or _OUT
+    if into.audio_tokens or out.audio_tokens or into.cached_tokens > usage.prompt_tokens:
+        return None
     return ChatChunk(
         text=choice.message.content,
-        usage=read_usage(answer.usage),
+        usage=Usage(
+            input_tokens=usage.prompt_tokens,
+            cached_tokens=into.cached_tokens,
+            output_tokens=usage.completion_tokens,
+            reasoning_tokens=out.reasoning_tokens,
+        ),
         finish_reason=choice.finish_reason,
         raw_finish_reason=choice.finish_reason,
         response_id=answer.id,
