@@ -33,6 +33,20 @@ def out(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
+#: All controls but line breaks and tabs: what moves the cursor, sets titles or the clipboard.
+_UNSAFE = {
+    code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"
+}
+
+
+def plain(text: str) -> str:
+    """A model's words as a terminal may show them: without escape sequences' leading controls.
+
+    A pipe gets them as they came; only a terminal acts on them.
+    """
+    return text.translate(_UNSAFE) if sys.stdout.isatty() else text
+
+
 def note(text: str) -> None:
     """Talk: to stderr, so that a pipe gets data only."""
     sys.stderr.write(text + "\n")

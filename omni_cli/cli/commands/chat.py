@@ -12,7 +12,7 @@ import typer
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_roles, complete_selectors, omni
 from omni_cli.cli.prompts import chat_request, new_turns, read_prompt, route_options
-from omni_cli.cli.render import emit_json, note, out, paint
+from omni_cli.cli.render import emit_json, note, out, paint, plain
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import id_text, parse_id
@@ -170,14 +170,14 @@ def ask(omni_app: App, plan: ChatPlan, new: list[Message], *, show: bool) -> Cha
             for chunk in chunks:
                 if show and chunk.text:
                     wrote = True
-                    sys.stdout.write(chunk.text)
+                    sys.stdout.write(plain(chunk.text))
                     sys.stdout.flush()
     finally:
         if wrote:
             out()
     if show:
         for call in run.completion.tool_calls:
-            out(f"[tool call] {call.name} {call.arguments}")
+            out(plain(f"[tool call] {call.name} {call.arguments}"))
     return run
 
 

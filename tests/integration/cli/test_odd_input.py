@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from omni_cli.cli.app import main
+from omni_cli.cli.render import plain
 from tests.integration.cli.conftest import Omni
 
 
@@ -115,3 +116,15 @@ def test_explain_says_what_the_choice_rests_on_and_what_would_change_it(fleet: O
     for option, model in changed.items():
         again = fleet("route", prompt, "--priority", "best", *option.split(), "--json").data
         assert again["model"] == model != "lab/big"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_not_steered_by_a_models_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "a\x1b]0;title\x07\tb\r\nç中\x9b31m"
+    assert plain(words) == words  # a pipe gets them whole
+    monkeypatch.setattr(sys, "stdout", _Terminal())
+    assert plain(words) == "a]0;title\tb\nç中31m"
