@@ -11,6 +11,15 @@ from omni_cli.ports import Endpoint, ProviderAdapter, RemoteModel, Transport
 Listing = Callable[[], list[RemoteModel]]
 
 
+def read_models(adapter: ProviderAdapter, body: str) -> list[RemoteModel]:
+    """What a server lists, but no name that a terminal would act on. Raises Malformed."""
+    return [
+        model
+        for model in adapter.parse_models(body)
+        if model.wire_name.isprintable() and (model.name or "").isprintable()
+    ]
+
+
 class Lister:
     """Args:
     key: the provider's key; raises MissingKey.
@@ -43,7 +52,7 @@ class Lister:
         transport = self._transport()
 
         def listing() -> list[RemoteModel]:
-            return list(adapter.parse_models(transport.fetch(adapter, call, timeout_s=timeout_s)))
+            return read_models(adapter, transport.fetch(adapter, call, timeout_s=timeout_s))
 
         return listing
 
