@@ -1,7 +1,5 @@
 """Failover: chains at the left, the chosen chain's models at the right, in the order of trying."""
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -14,12 +12,10 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.errors import OmniError
 from omni_cli.domain.models import Chain, ChainLink
+from omni_cli.tui import chain_view
 from omni_cli.tui.chains import (
-    ANY_COST,
     Chains,
-    Member,
     change_chain,
     read_chains,
     remove_chain,
@@ -30,12 +26,11 @@ from omni_cli.tui.overview import read_overview
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.cards import CardList
 from omni_cli.tui.widgets.empty import Empty, set_empty
-from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
-from omni_cli.tui.widgets.links import LinkList, LinkRow
-from omni_cli.tui.widgets.picker import Item, PickerScreen
+from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen, Values
+from omni_cli.tui.widgets.links import LinkList
+from omni_cli.tui.widgets.picker import PickerScreen
 
 _MUTED = "$foreground-muted"
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{0,61}[A-Za-z0-9])?")
 _EMPTY = Content.assemble(
     ("No failover chain yet.\n\n", "bold"),
     "A chain says which model stands in when another one fails: the first is\n",
@@ -164,7 +159,7 @@ class FailoverPane(Pane[Chains]):
         paid = ", also after a free one" if chain.allow_free_to_paid else ""
         head += Content.styled(f"\na stand-in {may}{paid}", _MUTED)
         self.query_one("#head", Static).update(head)
-        self.query_one(LinkList).fill([_row(link, view.members) for link in chain.links])
+        self.query_one(LinkList).fill([chain_view.row(link, view.members) for link in chain.links])
         undo = f" · u undoes: {view.undo}" if view.undo and not dirty else ""
         said = (
             "s saves · u takes the last edit back" if dirty else f"drag or ⇧↑ ⇧↓ to reorder{undo}"
@@ -224,16 +219,13 @@ class FailoverPane(Pane[Chains]):
         if not members:
             self.notify("no provider yet: 2 Providers, then a", severity="warning")
             return
-        self.app.push_screen(PickerScreen(title, grouped(members.values(), taken)), picked)
+        self.app.push_screen(
+            PickerScreen(title, chain_view.choices(members.values(), taken)), picked
+        )
 
     def action_new(self) -> None:
         names = {chain.name for chain in self._chains}
         made: list[str] = []
-
-        def check(name: str) -> str:
-            if name in names:
-                return "there is a chain of this name"
-            return "" if _NAME.fullmatch(name) else "letters, digits, spaces, - _ . inside"
 
         def named(done: bool | None) -> None:
             if done:
@@ -249,7 +241,7 @@ class FailoverPane(Pane[Chains]):
         def keep(_omni: App, values: Values) -> None:
             made.append(values["name"])
 
-        field = Field("name", "Name", "", "Production Chain", check=check)
+        field = chain_view.name_field("", names)
         form = FormScreen(self.loader, "New failover chain", [field], keep, save="Choose model")
         self.app.push_screen(form, named)
 
@@ -306,7 +298,7 @@ class FailoverPane(Pane[Chains]):
         form = FormScreen(
             self.loader,
             f"Edit {chain.name}",
-            _fields(chain, names),
+            chain_view.fields(chain, names),
             lambda omni, values: self._change(omni, chain.name, values),
         )
         self.app.push_screen(form, lambda _: self.omni.store_changed())
@@ -339,77 +331,3 @@ class FailoverPane(Pane[Chains]):
 
         detail = f"{len(chain.links)} models stand in it; they stay in the fleet."
         self.app.push_screen(ConfirmScreen(f"Delete {chain.name}?", detail, yes="Delete"), answered)
-
-    def failed(self, error: OmniError) -> None:
-        self.omni.complain(error)
-
-
-def grouped(members: Any, taken: set[str]) -> Sequence[tuple[str, Sequence[Item]]]:
-    """What a chain may still take, by provider; active models first."""
-    groups: dict[str, list[Member]] = {}
-    for member in members:
-        if member.model.id not in taken:
-            groups.setdefault(member.provider, []).append(member)
-    order = {"active": 0, "standby": 1, "disabled": 2}
-    return [
-        (
-            provider,
-            [
-                Item(m.model.id, _item(m), f"{m.model.id} {m.model.name} {provider}".lower())
-                for m in sorted(found, key=lambda m: (order[m.model.status], m.model.name.lower()))
-            ],
-        )
-        for provider, found in sorted(groups.items())
-    ]
-
-
-def _item(member: Member) -> Content:
-    status = member.model.status
-    said = "" if status == "active" else f"  {status}"
-    return Content.assemble(
-        (f"{member.model.name:<30}", "bold" if status == "active" else ""),
-        (f" {member.facts}{said}", _MUTED),
-    )
-
-
-def _row(link: ChainLink, members: Any) -> LinkRow:
-    member = members.get(link.model)
-    slug, _, wire_name = link.model.partition("/")
-    return LinkRow(
-        model=link.model,
-        name=wire_name if member is None else member.model.name,
-        provider=slug if member is None else member.provider,
-        max_retries=link.max_retries,
-        timeout_ms=link.timeout_ms,
-        facts="" if member is None else member.facts,
-        note="its provider is not in the fleet" if member is None else member.note,
-    )
-
-
-def _fields(chain: Chain, names: set[str]) -> list[Field]:
-    def check_name(name: str) -> str:
-        if name in names:
-            return "there is a chain of this name"
-        return "" if _NAME.fullmatch(name) else "letters, digits, spaces, - _ . inside"
-
-    def check_multiple(text: str) -> str:
-        well = text == ANY_COST or (re.fullmatch(r"\d+(\.\d+)?", text) and float(text) >= 1)
-        return "" if well else f"a number from 1 on, or {ANY_COST}"
-
-    limit = chain.max_cost_multiple
-    return [
-        Field("name", "Name", chain.name, check=check_name),
-        Field(
-            "multiple",
-            "Times the cost",
-            ANY_COST if limit is None else f"{limit:g}",
-            "what a stand-in may cost, against the first model",
-            check=check_multiple,
-        ),
-        Field(
-            "free_to_paid",
-            "Free to paid",
-            "yes" if chain.allow_free_to_paid else "no",
-            choices=("no", "yes"),
-        ),
-    ]
