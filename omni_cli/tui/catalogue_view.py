@@ -1,0 +1,298 @@
+"""The catalogue as the screen shows it: found and sorted by the browse service, then laid out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from textwrap import wrap
+
+from textual.content import Content
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.models import BADGES, CAPABILITIES, ModelInfo
+from omni_cli.domain.pricing import KINDS
+from omni_cli.services.browse import QUALITIES, SORTS, SPEEDS, Filters, Listed
+from omni_cli.tui import text
+from omni_cli.tui.data import Loader
+
+_MUTED = "$foreground-muted"
+#: Cells of a fact's name.
+_LABEL = 15
+_ANY = ""
+CONNECTED = "connected"
+#: Most models beside each other in the comparison (D2).
+MOST = 4
+PRICES = ("free", "0.5", "1", "5", "15")
+BADGE_WORDS = {
+    "vision": "vision",
+    "function-calling": "functions",
+    "json-mode": "json",
+    "streaming": "streaming",
+    "reasoning": "reasoning",
+}
+#: The list shows speed and badges from so many columns on.
+_SPEED_FROM, _BADGES_FROM = 96, 136
+
+FILTERS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
+    ("provider", "p", ((_ANY, "any provider"), (CONNECTED, "connected"))),
+    ("capability", "c", ((_ANY, "any ability"), *((name, name) for name in BADGES))),
+    (
+        "price",
+        "m",
+        (
+            (_ANY, "any price"),
+            ("free", "free"),
+            *((usd, f"≤ ${usd} in") for usd in PRICES[1:]),
+        ),
+    ),
+    ("quality", "y", ((_ANY, "any quality"), *((name, f"{name} quality") for name in QUALITIES))),
+    ("speed", "z", ((_ANY, "any speed"), *((name, name) for name in SPEEDS))),
+)
+VIEWS = (("list", "list"), ("grid", "grid"), ("compare", "compare"))
+ORDERS = (
+    ("provider", "by provider"),
+    *((name, f"by {name}") for name in SORTS if name != "provider"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """``marked``: ids for the comparison, found whatever the filters say."""
+
+    search: str
+    chosen: Mapping[str, str]
+    order: str
+    marked: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueView:
+    """``found`` in the order asked for; ``connected`` provider slugs; ``all_providers`` by slug
+    with their names, those of the fleet first; ``known`` models in all."""
+
+    found: tuple[Listed, ...]
+    marked: tuple[Listed, ...]
+    connected: frozenset[str]
+    simulated: frozenset[str]
+    all_providers: Mapping[str, str]
+    known: int
+
+
+def read_catalogue(omni: App, loader: Loader, wanted: Wanted) -> CatalogueView:
+    """Raises OmniError."""
+    models = loader.memo("catalogue", omni, lambda app: app.models.all())
+    providers = omni.providers.all()
+    connected = frozenset(provider.slug for provider in providers)
+    chosen = wanted.chosen
+    only = chosen["provider"]
+    price = chosen["price"]
+    filters = Filters(
+        providers=tuple(connected) or ("",) if only == CONNECTED else (only,) if only else (),
+        capabilities=(chosen["capability"],) if chosen["capability"] else (),
+        search=wanted.search or None,
+        max_price_in=Decimal(price) if price and price != "free" else None,
+        free=price == "free",
+        quality=chosen["quality"] or None,
+        speed=chosen["speed"] or None,
+    )
+    found = omni.browser.find(models, filters, wanted.order)
+    by_id = {model.id: model for model in models}
+    names = {provider.slug: provider.name for provider in providers}
+    others = sorted({model.provider for model in models} - connected)
+    presets = omni.presets
+    for slug in others:
+        names[slug] = presets[slug].name if slug in presets else slug
+    return CatalogueView(
+        found=tuple(found),
+        marked=tuple(omni.browser.listed(by_id[name]) for name in wanted.marked if name in by_id),
+        connected=connected,
+        simulated=frozenset(provider.slug for provider in providers if provider.simulated),
+        all_providers=names,
+        known=len(models),
+    )
+
+
+def state_of(model: ModelInfo, view: CatalogueView) -> tuple[str, str, str]:
+    """Sign, word and colour of what a model is to the fleet."""
+    if model.provider not in view.connected:
+        return "·", "", _MUTED
+    sign, style = text.SIGNS[model.status]
+    return sign, model.status, style
+
+
+# --- the list --------------------------------------------------------------------------------
+
+
+def groups(view: CatalogueView) -> list[tuple[str, list[Listed]]]:
+    """(provider, its models) of what was found, those of the fleet first."""
+    found: dict[str, list[Listed]] = {}
+    for row in view.found:
+        found.setdefault(row.model.provider, []).append(row)
+    return sorted(
+        found.items(),
+        key=lambda item: (
+            item[0] not in view.connected,
+            view.all_providers.get(item[0], item[0]).lower(),
+        ),
+    )
+
+
+def group_line(view: CatalogueView, slug: str, rows: Sequence[Listed], *, opened: bool) -> Content:
+    sign = "▾" if opened else "▸"
+    active = sum(row.model.status == "active" and slug in view.connected for row in rows)
+    said = f"{len(rows)} models" if len(rows) != 1 else "1 model"
+    if active:
+        said += f", {active} active"
+    shown = Content.assemble(
+        (f"{sign} ", "$primary"),
+        (view.all_providers.get(slug, slug), "bold"),
+        (f"  {said}", _MUTED),
+    )
+    if slug not in view.connected:
+        shown += Content.styled("  not connected", _MUTED)
+    return shown
+
+
+def header(width: int) -> Content:
+    """Titles above the list's columns."""
+    line = f"  {'State':<10}{'Model':<{_name_width(width)}}"
+    line += f"{'Context':>8}{'In/1M':>9}{'Out/1M':>9}{'Quality':>8}"
+    if width >= _SPEED_FROM:
+        line += f"  {'Speed':<8}"
+    if width >= _BADGES_FROM:
+        line += "Can"
+    return Content.styled(line, "bold")
+
+
+def model_line(view: CatalogueView, row: Listed, width: int, *, marked: bool) -> Content:
+    model = row.model
+    sign, word, style = state_of(model, view)
+    price = None if row.price is None else row.price.price
+    mark = ("✓ ", "bold $accent") if marked else "  "
+    name_width = _name_width(width)
+    bold = "bold" if model.status == "active" and word else ""
+    name = Content.styled(model.name, bold).truncate(name_width - 1, ellipsis=True)
+    shown = Content.assemble(
+        mark,
+        (f"{sign} {word:<8}"[:10], style),
+        name.pad_right(name_width - name.cell_length),
+        f"{text.tokens(model.context_window) if model.context_window else '-':>8}",
+        f"{text.rate(price, 'input'):>9}{text.rate(price, 'output'):>9}",
+        (f"{text.percent(row.quality):>8}", _MUTED),
+    )
+    if width >= _SPEED_FROM:
+        shown += Content.styled(f"  {row.speed_class or '-':<8}", _MUTED)
+    if width >= _BADGES_FROM:
+        shown += Content.styled(badges(model), _MUTED)
+    return shown
+
+
+def _name_width(width: int) -> int:
+    """What the other columns leave, within reason."""
+    rest = 12 + 8 + 9 + 9 + 8
+    if width >= _SPEED_FROM:
+        rest += 10
+    if width >= _BADGES_FROM:
+        rest += 42
+    return max(min(width - rest, 60), 12)
+
+
+def badges(model: ModelInfo) -> str:
+    return " ".join(BADGE_WORDS.get(name, name) for name in BADGES if name in model.badges)
+
+
+# --- the grid --------------------------------------------------------------------------------
+
+#: Lines of a card, and its least width.
+CARD = (4, 38)
+
+
+def model_card(view: CatalogueView, row: Listed, width: int, *, marked: bool) -> Content:
+    model = row.model
+    sign, word, style = state_of(model, view)
+    price = None if row.price is None else row.price.price
+    state = f"{sign} {word}".rstrip()
+    mark = "✓ " if marked else ""
+    name = Content.assemble((mark, "bold $accent"), (model.name, "bold"))
+    name = name.truncate(max(width - len(state) - 1, 8), ellipsis=True)
+    gap = " " * max(width - name.cell_length - len(state), 1)
+    size = "context unknown" if model.context_window is None else f"{context(model)} context"
+    return Content("\n").join(
+        (
+            name + gap + Content.styled(state, style),
+            Content.styled(f"{view.all_providers.get(model.provider, '')} · {size}", _MUTED),
+            Content.assemble(
+                (text.rate(price, "input"), "bold"),
+                (" in  ", _MUTED),
+                (text.rate(price, "output"), "bold"),
+                (" out  ", _MUTED),
+                f"quality {text.percent(row.quality)}",
+            ),
+            Content.styled(badges(model) or "no badges", _MUTED),
+        )
+    )
+
+
+def context(model: ModelInfo) -> str:
+    """The context window as a person reads it."""
+    return text.tokens(model.context_window)
+
+
+# --- the facts -------------------------------------------------------------------------------
+
+
+def facts(view: CatalogueView, row: Listed, width: int) -> Content:
+    """Everything that is known of a model, with where its price and scores come from."""
+    model = row.model
+    sign, word, style = state_of(model, view)
+    price = None if row.price is None else row.price.price
+    shown = Content.assemble(
+        (model.id, "bold"), "\n", (f"{sign} {word or 'its provider is not connected'}", style)
+    )
+    if model.retired_on:
+        shown += Content.styled(f"\n▲ retirement date {model.retired_on}", "$warning")
+    lines = [
+        ("Aliases", ", ".join(model.aliases) or "none"),
+        ("Type", f"{model.type}: {'+'.join(model.input_types)} to {'+'.join(model.output_types)}"),
+        ("Context", f"{context(model)} tokens, {text.tokens(model.max_output)} of output at most"),
+        ("Badges", badges(model) or "none known"),
+    ]
+    if price is None or price.state != "priced":
+        lines.append(
+            ("Price", "free" if price is not None and price.state == "free" else "unknown")
+        )
+    else:
+        rates = [
+            f"{kind.replace('_', ' ')} {text.rate(price, kind)}"
+            for kind in KINDS
+            if getattr(price, kind) is not None
+        ]
+        lines.append(("Per 1M tokens", ", ".join(rates)))
+    if row.price is not None and price is not None:
+        source = price.source or row.price.origin
+        lines.append(("Price from", f"{source}, as of {price.source_date or 'no date'}"))
+    quality = (
+        "unknown" if row.quality is None else f"{text.percent(row.quality)}, {row.quality_class}"
+    )
+    lines.append(("Quality", f"{quality} (the router's estimate, mean over task types)"))
+    response = "not measured" if row.latency_ms is None else f"{text.seconds(row.latency_ms)} mean"
+    lines.append(("Response", f"{response}; {row.calls:,} calls in the ledger"))
+    for name in CAPABILITIES:
+        if name in model.scores:
+            source = model.score_sources.get(name, "no source")
+            lines.append((name.capitalize(), f"{model.scores[name]:g}/100 ({source})"))
+    if model.parameters_b is not None:
+        lines.append(
+            (
+                "Size",
+                f"{model.parameters_b:g}B parameters, complexity {model.complexity_factor:.3f}",
+            )
+        )
+    if model.strengths:
+        lines.append(("Strengths", ", ".join(model.strengths)))
+    if model.recommended_for:
+        lines.append(("Made for", ", ".join(model.recommended_for)))
+    indent = "\n" + " " * _LABEL
+    for name, words in lines:
+        wrapped = indent.join(wrap(words, max(width - _LABEL, 20), break_on_hyphens=False))
+        shown += Content.assemble("\n", (f"{name:<{_LABEL}}", _MUTED), wrapped)
+    return shown

@@ -1,0 +1,188 @@
+"""A list or grid of any length: only the lines in sight are drawn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.visual import Visual
+
+Draw = Callable[[str, int], Content]
+
+
+class Tiles(ScrollView, can_focus=True):
+    """Call ``fill`` with everything; the cursor stays on its tile.
+
+    A bar at its left marks the chosen tile, so that it is seen without colours.
+    """
+
+    DEFAULT_CSS = """
+    Tiles { height: 1fr; background: $background; overflow-x: hidden; scrollbar-gutter: stable; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(0, -1)", "Up", show=False),
+        Binding("down,j", "move(0, 1)", "Down", show=False),
+        Binding("left,h", "move(-1, 0)", "Left", show=False),
+        Binding("right,l", "move(1, 0)", "Right", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home,g", "jump(0)", "First", show=False),
+        Binding("end,G", "jump(-1)", "Last", show=False),
+        Binding("enter", "select", "Open"),
+    ]
+    cursor: reactive[int] = reactive(0)
+
+    @dataclass
+    class Selected(Message):
+        key: str
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # Textual's own name
+        super().__init__(id=id)
+        self._keys: tuple[str, ...] = ()
+        self._draw: Draw = lambda *_: Content("")
+        self._lines, self._least = 1, 0
+        self._drawn: dict[tuple[int, bool, bool], list[Strip]] = {}
+
+    def fill(self, keys: Sequence[str], draw: Draw, *, lines: int = 1, least: int = 0) -> None:
+        """
+        Args:
+            draw: gives the text of a tile for its key and width; called for tiles in sight.
+            lines: of a tile.
+            least: tiles are at least so wide, as many beside each other as fit; 0: one.
+        """
+        chosen = self.chosen
+        same = len(keys) == len(self._keys) and (lines, least) == (self._lines, self._least)
+        self._keys, self._draw = tuple(keys), draw
+        self._lines, self._least = lines, least
+        self._drawn.clear()
+        self._measure()
+        if chosen in self._keys:
+            self.cursor = self._keys.index(chosen)
+        else:
+            self.cursor = min(self.cursor, max(len(keys) - 1, 0))
+        if not same:
+            self._reveal()
+        self.refresh()
+
+    @property
+    def chosen(self) -> str | None:
+        """The key of the tile under the cursor."""
+        return self._keys[self.cursor] if self.cursor < len(self._keys) else None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self._keys
+
+    @property
+    def across(self) -> int:
+        """How many tiles stand beside each other."""
+        width = self.scrollable_content_region.width
+        return max(width // self._least, 1) if self._least else 1
+
+    @property
+    def _tile(self) -> tuple[int, int]:
+        """A tile's width, and its height with the line between rows of a grid."""
+        width = self.scrollable_content_region.width // self.across
+        return max(width, 1), self._lines + bool(self._least)
+
+    def _measure(self) -> None:
+        rows = -(-len(self._keys) // self.across)
+        self.virtual_size = Size(self.scrollable_content_region.width, rows * self._tile[1])
+
+    def on_resize(self) -> None:
+        self._drawn.clear()
+        self._measure()
+        self._reveal()
+
+    # --- drawing -----------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        _, height = self._tile
+        row, line = divmod(y + self.scroll_offset.y, height)
+        first = row * self.across
+        strips = [
+            self._strips(index)[line]
+            for index in range(first, min(first + self.across, len(self._keys)))
+            if line < self._lines
+        ]
+        whole = self.scrollable_content_region.width
+        ground = self.visual_style.rich_style
+        return Strip.join(strips).adjust_cell_length(whole, ground).crop(0, whole)
+
+    def _strips(self, index: int) -> list[Strip]:
+        on = index == self.cursor
+        key = index, on, on and self.has_focus
+        found = self._drawn.get(key)
+        if found is None:
+            width = self._tile[0]
+            inner = width - 1 - bool(self._least)
+            bar = Content.styled("▌", "$primary") if on else Content(" ")
+            lines = self._draw(self._keys[index], inner).split("\n")[: self._lines]
+            lines += [Content("")] * (self._lines - len(lines))
+            ground = "on $primary 20%" if key[2] else "on $surface" if on else ""
+            tile = Content("\n").join(self._line(bar, line, inner, ground) for line in lines)
+            found = Visual.to_strips(self, tile, width, self._lines, self.visual_style, pad=True)
+            self._drawn[key] = found
+        return found
+
+    @staticmethod
+    def _line(bar: Content, line: Content, width: int, ground: str) -> Content:
+        line = line.truncate(width, ellipsis=True)
+        line = bar + line.pad_right(max(width - line.cell_length, 0))
+        return line.stylize_before(ground) if ground else line
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._drawn.clear()
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()
+
+    # --- moving ------------------------------------------------------------------------------
+
+    def watch_cursor(self) -> None:
+        self._reveal()
+        self.refresh()
+
+    def _reveal(self) -> None:
+        if self._keys:
+            _, height = self._tile
+            row = self.cursor // self.across
+            region = Region(0, row * height, self.size.width, height)
+            self.scroll_to_region(region, animate=False, force=True)
+
+    def action_move(self, x: int, y: int) -> None:
+        to = self.cursor + x + y * self.across
+        if 0 <= to < len(self._keys):
+            self.cursor = to
+
+    def action_page(self, by: int) -> None:
+        rows = max(self.size.height // self._tile[1], 1)
+        self.cursor = min(
+            max(self.cursor + by * rows * self.across, 0), max(len(self._keys) - 1, 0)
+        )
+
+    def action_jump(self, to: int) -> None:
+        self.cursor = max(len(self._keys) - 1, 0) if to else 0
+
+    def action_select(self) -> None:
+        if self.chosen is not None:
+            self.post_message(self.Selected(self.chosen))
+
+    def on_click(self, event: events.Click) -> None:
+        width, height = self._tile
+        across = min((event.x + self.scroll_offset.x) // width, self.across - 1)
+        index = (event.y + self.scroll_offset.y) // height * self.across + across
+        if index < len(self._keys):
+            self.cursor = index
+            self.action_select()
