@@ -96,6 +96,15 @@ def path(as_json: JsonFlag = False) -> None:
 
 
 @app.command()
+def schema() -> None:
+    """The settings file's JSON Schema, for editors that check and complete TOML."""
+    from pydantic import TypeAdapter
+
+    document = TypeAdapter(settings.Config).json_schema()
+    emit_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **document})
+
+
+@app.command()
 def edit() -> None:
     """Open the user's file in $VISUAL or $EDITOR; a file with mistakes is not taken."""
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")

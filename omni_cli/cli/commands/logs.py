@@ -64,7 +64,7 @@ def logs(
                 row.task,
                 f"{row.usage.input_tokens:,}",
                 f"{row.usage.output_tokens:,}",
-                format_usd(None if row.price_state == "unknown" else row.total_nusd),
+                _cost(row),
                 milliseconds(row.latency_ms),
             )
             for row in rows
@@ -72,6 +72,13 @@ def logs(
         align=("left", "left", "left", "left", "left", "right", "right", "right", "right"),
         styles=[None if row.state == "ok" else "yellow" for row in rows],
     )
+
+
+def _cost(row: RequestRow) -> str:
+    """A refused request sent nothing; one under way is not settled."""
+    if row.state in ("refused", "pending"):
+        return "-"
+    return format_usd(None if row.price_state == "unknown" else row.total_nusd)
 
 
 def _document(row: RequestRow) -> dict[str, object]:

@@ -1,0 +1,145 @@
+"""The fleet: changed, deployed, routed, browsed."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omni_cli.domain.models import ModelInfo
+
+if TYPE_CHECKING:
+    from omni_cli.domain.quality import PriorLookup, QualityTable
+    from omni_cli.providers.presets import Preset
+    from omni_cli.services.browse import Browser
+    from omni_cli.services.deploy import DeployService
+    from omni_cli.services.fleet import FleetService
+    from omni_cli.services.health import HealthRecorder
+    from omni_cli.services.names import Names
+    from omni_cli.services.routing import RoutingService
+
+from omni_cli.bootstrap.key_access import KeyAccess
+
+
+def _contents(file: Path) -> bytes:
+    from omni_cli.domain.errors import UsageError
+
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"cannot read {file}: {exc.strerror}") from exc
+
+
+def _to_toml(document: dict[str, Any]) -> str:
+    import tomli_w
+
+    return tomli_w.dumps(document)
+
+
+class FleetParts(KeyAccess):
+    """The fleet: changed, deployed, routed, browsed."""
+
+    @cached_property
+    def names(self) -> "Names":
+        from omni_cli.services.names import Names
+
+        return Names(self.providers, self.models, self.assignments)
+
+    @cached_property
+    def fleet(self) -> "FleetService":
+        from omni_cli.services.fleet import FleetService
+
+        return FleetService(
+            providers=self.providers,
+            models=self.models,
+            assignments=self.assignments,
+            budgets=self.budgets,
+            audit=self.audit,
+            names=self.names,
+            clock=self.clock,
+            who=self.who,
+            unit=self.store.transaction,
+            to_toml=_to_toml,
+        )
+
+    @cached_property
+    def deploy(self) -> "DeployService":
+        from omni_cli.services.catalogue import system_models
+        from omni_cli.services.deploy import DeployService
+
+        def catalogue(model_id: str) -> "ModelInfo | None":
+            from omni_cli.catalog.load import load_catalog
+
+            if self._system_models is None:
+                self._system_models = system_models(load_catalog())
+            return self._system_models.get(model_id)
+
+        return DeployService(
+            fleet=self.fleet,
+            providers=self.providers,
+            models=self.models,
+            assignments=self.assignments,
+            budgets=self.budgets,
+            catalogue=catalogue,
+        )
+
+    @cached_property
+    def health(self) -> "HealthRecorder":
+        from omni_cli.services.health import HealthRecorder
+
+        return HealthRecorder(self.breakers, self.clock)
+
+    @cached_property
+    def routing(self) -> "RoutingService":
+        from omni_cli.services.quality import TableQuality
+        from omni_cli.services.routing import RoutingService
+
+        return RoutingService(
+            providers=self.providers,
+            models=self.models,
+            assignments=self.assignments,
+            learning=self.learning,
+            breakers=self.breakers,
+            has_key=self.has_key,
+            quality=TableQuality.load(self.learning, *self._priors()),
+            clock=self.clock,
+        )
+
+    @cached_property
+    def browser(self) -> "Browser":
+        """Models with price, quality and measured use, for lists."""
+        from omni_cli.domain.quality import QualityTable
+        from omni_cli.services.browse import Browser
+        from omni_cli.services.prices import PriceBook
+
+        prior, type_means = self._priors()
+        seen = self.learning.quality()
+        table = QualityTable(prior, seen, type_means)
+        rated = {model for _, model in seen}
+        evenly = dict.fromkeys(type_means, 1.0)
+
+        def quality(model_id: str) -> float | None:
+            known = model_id in rated or any(prior(task, model_id) for task in evenly)
+            return table.mixed(evenly, model_id).mean if known else None
+
+        prices = PriceBook(self.models, now_ms=self.now_ms())
+        return Browser(prices, quality, self.learning.stats())
+
+    def _priors(self) -> "tuple[PriorLookup, Mapping[str, float]]":
+        """Where quality starts: the user's own scores, else what was published; means by type."""
+        from omni_cli.catalog.priors import load_priors
+        from omni_cli.services.own_scores import with_own_scores
+
+        priors = load_priors()
+        return with_own_scores(priors.lookup, self.models.own_scores()), priors.type_means
+
+    def _quality_table(self) -> "QualityTable":
+        from omni_cli.services.quality import TableQuality
+
+        return TableQuality.load(self.learning, *self._priors()).table
+
+    @cached_property
+    def presets(self) -> "Mapping[str, Preset]":
+        """Well-known providers by slug."""
+        from omni_cli.providers.presets import PRESETS
+
+        return PRESETS

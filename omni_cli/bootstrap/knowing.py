@@ -1,0 +1,175 @@
+"""Knowing what is better: health, discovery, comparison, advice."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omni_cli.services.advice import AdviceService
+    from omni_cli.services.alerts import Alert, Alerter
+    from omni_cli.services.compare import CompareService
+    from omni_cli.services.compare_report import CompareReports
+    from omni_cli.services.discovery import DiscoveryService
+    from omni_cli.services.health_report import HealthReporter
+    from omni_cli.services.optimize import Optimizer
+    from omni_cli.services.probes import Prober
+    from omni_cli.services.role_switch import RoleSwitcher
+    from omni_cli.services.sync import SyncService
+
+from omni_cli.bootstrap.setup import Setup
+
+
+class Knowing(Setup):
+    """Knowing what is better: health, discovery, comparison, advice."""
+
+    @cached_property
+    def advice(self) -> "AdviceService":
+        from omni_cli.services.advice import AdviceService
+        from omni_cli.store.advice import AdviceStore
+
+        return AdviceService(
+            advice=AdviceStore(self.store),
+            reports=self.reports,
+            providers=self.providers,
+            models=self.models,
+            assignments=self.assignments,
+            fleet=self.fleet,
+            table=self._quality_table,
+            budgets=lambda: self.costs.overview().budgets,
+            zone=self.rollups.zone,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def sync(self) -> "SyncService":
+        import platform
+        import secrets
+
+        from omni_cli.services.sync import SyncService
+        from omni_cli.store.git_clone import GitClone
+
+        return SyncService(
+            clone=GitClone(self.paths.data / "sync" / "clone"),
+            fleet=self.fleet,
+            deploy=self.deploy,
+            reports=self.reports,
+            memory=self.store,
+            machine_name=self.env.get("OMNI_MACHINE") or platform.node() or "machine",
+            new_id=lambda: secrets.token_hex(6),
+            clock=self.clock,
+        )
+
+    @cached_property
+    def optimizer(self) -> "Optimizer":
+        from omni_cli.services.optimize import Optimizer
+        from omni_cli.store.decisions import DecisionStore
+
+        return Optimizer(decisions=DecisionStore(self.store), models=self.models, clock=self.clock)
+
+    @cached_property
+    def role_switcher(self) -> "RoleSwitcher":
+        from omni_cli.services.quality import TableQuality
+        from omni_cli.services.role_switch import RoleSwitcher
+
+        return RoleSwitcher(
+            fleet=self.fleet,
+            models=self.models,
+            reports=self.reports,
+            chat=lambda: self.chat,
+            quality=lambda: TableQuality(self._quality_table()),
+            memory=self.store,
+            zone=self.rollups.zone,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def reporter(self) -> "HealthReporter":
+        """The fleet's health."""
+        from omni_cli.services.health_report import HealthReporter
+
+        return HealthReporter(
+            providers=self.providers,
+            models=self.models,
+            breakers=self.breakers,
+            windows=self.windows,
+            lister=self.lister,
+            has_key=self.has_key,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def discovery(self) -> "DiscoveryService":
+        """What providers serve now, and what changed."""
+        from omni_cli.services.discovery import DiscoveryService
+
+        return DiscoveryService(
+            providers=self.providers,
+            models=self.models,
+            fleet=self.fleet,
+            history=self.discoveries,
+            lister=self.lister,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def compare_reports(self) -> "CompareReports":
+        from omni_cli.services.compare_report import CompareReports
+
+        return CompareReports(self.comparisons, self.learning, self.ledger.decision, self.clock)
+
+    @cached_property
+    def compare(self) -> "CompareService":
+        """The same prompts to several models."""
+        import secrets
+
+        from omni_cli.services.compare import CompareService
+        from omni_cli.services.routing import RouteOptions
+
+        return CompareService(
+            chat=self.chat,
+            names=self.names,
+            store=self.comparisons,
+            reports=self.compare_reports,
+            budgets=self.budgets,
+            spawn=self.sibling,
+            clock=self.clock,
+            random_bits=lambda: secrets.randbits(20),
+            options=RouteOptions(allow_unknown_price=self.config.prices.allow_unknown),
+        )
+
+    def prober(self, cap_nusd: int) -> "Prober":
+        """Paid probes, ``cap_nusd`` nano-dollars a day at most."""
+        from omni_cli.services.probes import Prober
+
+        return Prober(
+            chat=self.chat,
+            names=self.names,
+            spent=lambda: self.windows.spent_today("probe", self.now_ms()),
+            cap_nusd=cap_nusd,
+        )
+
+    def alerter(self, tell: "Callable[[Alert], None]") -> "Alerter":
+        """Alerts to ``tell`` and to every place that the settings name."""
+        from omni_cli.keys import resolve
+        from omni_cli.services.alerts import Alerter, Command, Desktop, Sink, Terminal, Webhook
+        from omni_cli.store.alerts import AlertStore
+
+        wanted = self.config.alerts
+        sinks: list[Sink] = [Terminal(tell)]
+        desktop = Desktop.find() if wanted.desktop else None
+        if desktop is not None:
+            sinks.append(desktop)
+        url = self.env.get("OMNI_WEBHOOK") or wanted.webhook
+        if url:
+            found = resolve("webhook", "OMNI_WEBHOOK_SECRET", self.env, self.paths.data)
+            secret = None if found is None else found.secret.reveal()
+            sinks.append(Webhook(url, secret, clock=self.clock))
+        if wanted.command:
+            sinks.append(Command(wanted.command))
+        return Alerter(
+            AlertStore(self.store),
+            sinks,
+            clock=self.clock,
+            quiet_s=wanted.quiet_minutes * 60,
+            note=self.note,
+        )

@@ -1,0 +1,111 @@
+"""Reports over the rollups."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from omni_cli import config as settings
+
+if TYPE_CHECKING:
+    from omni_cli.services.costs import CostService
+    from omni_cli.services.export import ExportService
+    from omni_cli.services.maintenance import MaintenanceService, ReportZone
+    from omni_cli.services.metrics import MetricsService
+    from omni_cli.services.savings import SavingsService
+    from omni_cli.services.usage import UsageService
+
+from omni_cli.bootstrap.calls import Calls
+
+
+class Reporting(Calls):
+    """Reports over the rollups."""
+
+    @cached_property
+    def report_zone(self) -> "ReportZone":
+        from omni_cli.services.maintenance import ReportZone
+
+        told = -1
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            tenths = 10 * done // total if total else told
+            if tenths > told:
+                told = tenths
+                self.note(f"days are now {self.zone}'s: counted {done:,} of {total:,} requests")
+
+        return ReportZone(
+            rollups=self.rollups, rebuild=lambda: self.rebuild, zone=self.zone, progress=progress
+        )
+
+    def recover(self) -> None:
+        """Close what dead processes left open; loads nothing for it where nothing is."""
+        if self.reports.anything_open():
+            self.recovery.run()
+
+    @cached_property
+    def usage(self) -> "UsageService":
+        from omni_cli.services.usage import UsageService
+
+        return UsageService(
+            reports=self.reports,
+            zone=self.report_zone,
+            clock=self.clock,
+            week_start=settings.WEEKDAYS.index(self.config.general.week_start),
+            month_day=self.config.general.month_day,
+        )
+
+    @cached_property
+    def costs(self) -> "CostService":
+        from omni_cli.services.costs import CostService
+
+        return CostService(
+            reports=self.reports,
+            budgets=self.budgets,
+            zone=self.report_zone,
+            clock=self.clock,
+            week_start=settings.WEEKDAYS.index(self.config.general.week_start),
+            month_day=self.config.general.month_day,
+        )
+
+    @cached_property
+    def savings(self) -> "SavingsService":
+        from omni_cli.services.savings import SavingsService
+
+        return SavingsService(reports=self.reports, usage=self.usage, quality=self._quality_table)
+
+    @cached_property
+    def exporting(self) -> "ExportService":
+        from omni_cli.services.export import ExportService
+        from omni_cli.store.ledger_export import LedgerExport
+
+        return ExportService(
+            ledger=LedgerExport(self.store),
+            reports=self.reports,
+            report_zone=self.report_zone,
+            zone=self.zone,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def metrics(self) -> "MetricsService":
+        from omni_cli.services.metrics import MetricsService
+
+        return MetricsService(
+            reports=self.reports, budgets=self.budgets, zone=self.report_zone, clock=self.clock
+        )
+
+    @cached_property
+    def maintenance(self) -> "MaintenanceService":
+        from omni_cli.services.maintenance import MaintenanceService
+        from omni_cli.store import maintenance
+
+        return MaintenanceService(
+            path=self.paths.store,
+            copier=maintenance,
+            files=lambda: maintenance.MaintenanceStore(self.store, self.rebuild),
+            rebuild=lambda: self.rebuild,
+            audit=lambda: self.audit,
+            recover=lambda: self.recovery.run(),
+            zone=self.zone,
+            clock=self.clock,
+            who=self.who,
+        )
