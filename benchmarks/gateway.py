@@ -369,11 +369,16 @@ def litellm(scratch: Path, upstream: int) -> Iterator[Target]:
 """
     )
     binary = shutil.which("litellm") or str(_environment() / "bin" / "litellm")
-    env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    key = "sk-benchmark-0123456789abcdef0123456789abcdef"
+    env = {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_MASTER_KEY": key,
+    }
     command = [binary, "--config", str(conf), "--port", str(port), "--host", "127.0.0.1"]
     with running(command, scratch / "litellm.log", env) as pid:
         wait_for(port, "/health/liveliness", 120)
-        yield Target("litellm", port, "gpt-4o", pid)
+        yield Target("litellm", port, "gpt-4o", pid, key)
 
 
 _TARGETS: dict[str, Callable[..., Any]] = {"nginx": nginx, "litellm": litellm}

@@ -26,6 +26,9 @@ _MEDIA: Mapping[str, tuple[bytes, ...]] = {
     "gemini": (b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
     "omni": (b'"image_url"', b'"input_audio"', b'"file"'),
 }
+#: Protocols whose media stand in a message's list of parts. A byte is counted ten times faster
+#: than a word is found.
+_PARTS_IN_LISTS = frozenset({"openai", "openai-responses", "anthropic", "omni"})
 #: Bytes of JSON that a token stands for in an estimate.
 _BYTES_PER_TOKEN = 4
 #: The field that bounds the answer, where it is one of the body's own.
@@ -181,8 +184,10 @@ class Ask:
         return True
 
     def _has_media(self) -> bool:
-        # A mark may be written in another way (\\u escapes): those bodies are read whole.
         body = self.body
+        if body.count(b"[") <= 1 and self.caller.name in _PARTS_IN_LISTS:
+            return False  # only the list of messages: their contents are plain texts
+        # A mark may be written in another way (\\u escapes): those bodies are read whole.
         return b"\\u" in body or any(mark in body for mark in _MEDIA[self.caller.name])
 
     def _text(self, name: str) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omni_cli.domain.errors import Busy, OmniError, StoreError
@@ -43,6 +43,22 @@ _LAST_WAIT_MS = 15_000
 _CHECKPOINT_S = 1.0
 
 
+#: A new request, whom to tell, and since when it waits.
+_Waiting = tuple[Opening, "asyncio.Future[None]", float]
+
+
+@dataclass(slots=True)
+class _Pending(Batch):
+    """``since``: when the oldest of its endings came, seconds of the loop's clock."""
+
+    since: float = 0.0
+
+    def due(self, now: float) -> bool:
+        return bool(self.jobs or self.progress) or (
+            bool(self.endings) and now - self.since >= SETTLE_S
+        )
+
+
 class Commits:
     """Args:
     writer: used from the event loop's thread only.
@@ -62,9 +78,11 @@ class Commits:
         self._new_id = new_id
         self._note = note
         self._loop = asyncio.get_running_loop()
-        self._batch = Batch()
-        self._waiting: list[tuple[Opening, asyncio.Future[None], float]] = []
-        self._queued: deque[tuple[Opening, asyncio.Future[None], float]] = deque()
+        self._batch = _Pending()
+        self._waiting: list[_Waiting] = []
+        self._queued: deque[_Waiting] = deque()
+        #: A request found no slot or no room the last time.
+        self._short = False
         self._timer: asyncio.Handle | None = None
         self._soon = False
         #: Roughly: attempts that were refused are counted in and never out.
@@ -94,6 +112,8 @@ class Commits:
 
     def end(self, ending: AttemptEnding | RequestEnding) -> None:
         """Write it within SETTLE_S, and again and again until the store takes it."""
+        if not self._batch.endings:
+            self._batch.since = self._loop.time()
         self._batch.endings.append(ending)
         if isinstance(ending, AttemptEnding):
             self._under_way -= 1
@@ -120,7 +140,7 @@ class Commits:
             self._timer.cancel()
         self._writer.patient(_LAST_WAIT_MS)
         if self._batch.endings or self._batch.jobs:
-            batch, self._batch = self._batch, Batch()
+            batch, self._batch = self._batch, _Pending()
             self._writer.write(batch)
 
     # --- how it is written --------------------------------------------------------------------
@@ -139,15 +159,41 @@ class Commits:
 
     def _flush(self) -> None:
         self._timer, self._soon = None, False
-        batch, self._batch = self._batch, Batch()
         waiting, self._waiting = self._waiting, []
         if self._queued:
             waiting += self._queued
             self._queued.clear()
         waiting = [entry for entry in waiting if not entry[1].done()]  # not: caller went away
+        now = self._loop.time()
+        # What has ended waits for more of its kind; it is written first where it is due, and
+        # where it may free the slot or the money that a new request needs.
+        if not waiting or self._batch.due(now) or self._short:
+            batch, self._batch = self._batch, _Pending()
+        else:
+            batch = _Pending()
         batch.openings = [opening for opening, _, _ in waiting]
         if not batch:
             return
+        if not self._write(batch, waiting):
+            return
+        if self._batch and self._is_short(waiting):
+            ended, self._batch = self._batch, _Pending()
+            again = [entry for entry in waiting if not entry[0].committed]
+            ended.openings = [opening for opening, _, _ in again]
+            if not self._write(ended, again):
+                done = [entry for entry in waiting if entry[0].committed]
+                self._answer(done)
+                return
+        self._short = self._is_short(waiting)
+        self._delay_s = _LOCKED_S
+        self._answer(waiting)
+
+    def _is_short(self, waiting: "list[_Waiting]") -> bool:
+        """Whether a request found no slot, or no room in a budget."""
+        return any(opening.full or opening.error is not None for opening, _, _ in waiting)
+
+    def _write(self, batch: Batch, waiting: "list[_Waiting]") -> bool:
+        """Write a batch, or put it back for later; returns whether it was written."""
         try:
             self._writer.write(batch)
         except Locked as exc:
@@ -167,12 +213,10 @@ class Commits:
             self._note(f"a batch was refused, writing its rows singly: {exc!r}")
             self._one_by_one(batch, waiting)
         else:
-            self._delay_s = _LOCKED_S
-            self._answer(waiting)
+            return True
+        return False
 
-    def _one_by_one(
-        self, batch: Batch, waiting: list[tuple[Opening, asyncio.Future[None], float]]
-    ) -> None:
+    def _one_by_one(self, batch: Batch, waiting: list[_Waiting]) -> None:
         """One row cannot be written, whatever comes: write all others, and tell of that one."""
         parts = [Batch(endings=[ending]) for ending in batch.endings]
         parts += [Batch(jobs=[job]) for job in batch.jobs]
@@ -194,7 +238,7 @@ class Commits:
         if self._batch:
             self._timer = self._timer or self._loop.call_later(_BROKEN_S, self._flush)
 
-    def _answer(self, waiting: list[tuple[Opening, asyncio.Future[None], float]]) -> None:
+    def _answer(self, waiting: list[_Waiting]) -> None:
         now = self._loop.time()
         for entry in waiting:
             opening, future, since = entry
@@ -214,13 +258,17 @@ class Commits:
                 )
             else:
                 self._queued.append(entry)
-        if self._queued and self._timer is None:
-            self._timer = self._loop.call_later(_SLOT_POLL_S, self._flush)
+        if self._timer is None:
+            if self._queued:
+                self._timer = self._loop.call_later(_SLOT_POLL_S, self._flush)
+            elif self._batch:
+                left = self._batch.since + SETTLE_S - self._loop.time()
+                self._timer = self._loop.call_later(max(left, 0.0), self._flush)
 
     def _put_back(
         self,
         batch: Batch,
-        waiting: list[tuple[Opening, asyncio.Future[None], float]],
+        waiting: list[_Waiting],
         error: OmniError | None,
         patience_s: float,
         delay_s: float,
