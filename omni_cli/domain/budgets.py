@@ -39,6 +39,8 @@ class Budget:
     week_start: int = 0
     month_day: int = 1
     enabled: bool = True
+    #: When it was made, ms UTC; nothing is carried over from before. 0: not known.
+    since_ms: int = 0
 
     @property
     def label(self) -> str:

@@ -60,6 +60,7 @@ class BudgetAdmin:
             zone=self._defaults.zone,
             week_start=self._defaults.week_start,
             month_day=self._defaults.month_day,
+            since_ms=self._fleet.now_ms(),
         )
         fresh = replace(base, limit_nusd=limit_nusd, **changes)
         check_budget(fresh)

@@ -21,6 +21,7 @@ _SETTINGS = (
     "zone",
     "week_start",
     "month_day",
+    "since_ms",
 )
 _CHANGE = """
 UPDATE budgets SET scope = :scope, value = :value, period = :period, limit_nusd = :limit_nusd,
@@ -243,7 +244,7 @@ class BudgetStore:
     def _start_period(self, db: Connection, budget: Budget, at_ms: int) -> Row:
         start, end = window(budget.rule, at_ms)
         carried = 0
-        if budget.rollover:
+        if budget.rollover and budget.since_ms < start:
             before_start, before_end = previous(budget.rule, at_ms)
             spent = self._spent(db, budget, before_start, before_end)
             # Calls that began before the turn of the period are still charged to the one before.

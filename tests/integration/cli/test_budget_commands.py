@@ -192,3 +192,10 @@ def test_raise_and_others_refuse_nonsense(run: Run) -> None:
     late = run("budgets", "raise", "1", "--by", "1", "--until", "2001-01-01", code=2)
     assert "over already" in late.err
     assert "no date" in run("budgets", "raise", "1", "--by", "1", "--until", "soon", code=2).err
+
+
+def test_a_new_budget_carries_nothing_over_from_before_it_was(run: Run) -> None:
+    """The day before it existed was not saved up: the first day has the limit and no more."""
+    run("budgets", "set", "all", "2", "--per", "day", "--rollover")
+    (status,) = run("budgets", "status", "--json").data
+    assert status["carried_usd"] == "0"
