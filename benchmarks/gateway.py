@@ -110,6 +110,9 @@ class Upstream(asyncio.Protocol):
                 )
                 continue
             Upstream.answered += 1
+            if b"stay idle" in body:
+                self.transport.write(self.stream[:800])  # and nothing more
+                continue
             self.transport.write(self.stream if streams else self.plain)
 
 
@@ -411,6 +414,53 @@ def measure(target: Target, *, connections: int, seconds: float, stream: bool, s
     target.rounds.setdefault(kind, []).append(found)
 
 
+async def _hold(port: int, data: bytes, streams: int, work: Callable[[], None]) -> int:
+    """Do ``work`` with so many streams open that say nothing; returns how many still were."""
+    made = [await asyncio.open_connection("127.0.0.1", port) for _ in range(streams)]
+    for _, writer in made:
+        writer.write(data)
+    for reader, _ in made:
+        await reader.readuntil(b"\r\n\r\n")
+    await asyncio.to_thread(work)
+    alive = sum(not reader.at_eof() for reader, _ in made)
+    for _, writer in made:
+        writer.close()
+    return alive
+
+
+def soak(target: Target, home: Path, upstream: int, seconds: float, streams: int) -> None:
+    """The highest rate over 64 connections for a while, with idle streams open."""
+    idle = payload(target.port, target.model, stream=True, size=100).replace(
+        b"Is all well?", b"stay idle   "
+    )
+    memory = []
+
+    def work() -> None:
+        for _ in range(4):
+            measure(target, connections=64, seconds=seconds / 4, stream=False, size=1000)
+            memory.append(target.rss_mb())
+
+    alive = asyncio.run(_hold(target.port, idle, streams, work))
+    time.sleep(2)
+    from omni_cli.bootstrap import App
+
+    with App({"OMNI_HOME": str(home), "USER": "bench"}) as app:
+        states = dict(
+            app.store.db.execute("SELECT state, count(*) FROM requests GROUP BY state").fetchall()
+        )
+        held = app.store.db.execute("SELECT sum(reserved_nusd) FROM budget_periods").fetchone()[0]
+    with socket.create_connection(("127.0.0.1", upstream)) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        answered = int(sock.recv(1000).rpartition(b"\r\n\r\n")[2])
+    (rounds,) = target.rounds.values()
+    print(
+        f"requests {sum(r['requests'] for r in rounds)}, errors {sum(r['errors'] for r in rounds)}"
+    )
+    print(f"idle streams open to the end: {alive} of {streams}")
+    print(f"the upstream answered {answered}; the ledger holds {states}; reserved: {held}")
+    print("RSS MB after each quarter: " + ", ".join(f"{m:.0f}" for m in memory))
+
+
 def report(targets: list[Target]) -> None:
     kinds = list(dict.fromkeys(kind for target in targets for kind in target.rounds))
     print(
@@ -442,6 +492,8 @@ def main() -> None:
     made.add_argument("--connections", type=int, nargs="*", default=[1, 16, 64])
     made.add_argument("--workers", type=int, default=1)
     made.add_argument("--quick", action="store_true", help="plain requests at 16 only")
+    made.add_argument("--soak", type=float, help="seconds at the highest rate; omni only")
+    made.add_argument("--streams", type=int, default=1000, help="idle ones, for --soak")
     made.add_argument("--role", nargs="*")
     given = made.parse_args()
     if given.role:
@@ -478,6 +530,9 @@ def main() -> None:
                 targets += [
                     stack.enter_context(_TARGETS[name](scratch, upstream)) for name in given.against
                 ]
+                if given.soak:
+                    soak(targets[0], scratch / "omni", upstream, given.soak, given.streams)
+                    return
                 for target in targets:  # warm
                     measure(target, connections=4, seconds=1.0, stream=False, size=1000)
                     target.rounds.clear()

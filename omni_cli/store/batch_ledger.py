@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, cast
 
 from omni_cli.domain.budgets import Budget
@@ -40,6 +41,7 @@ _CHARGE = """
 UPDATE budget_periods SET spent_nusd = spent_nusd + ?, reserved_nusd = reserved_nusd - ?
 WHERE budget = ? AND start_at = ?
 """
+_tokens = attrgetter(*TOKEN_COLUMNS)
 _QUARTER_MS = 15 * 60 * 1000
 _UPSERT = re.compile(r"ON CONFLICT\s*\(([^)]*)\)\s*DO UPDATE SET\s+(.*)", re.DOTALL)
 _ADDS = re.compile(r"\s*(\w+) = \1 \+ excluded\.\1\s*")
@@ -281,7 +283,7 @@ class BatchLedger:
 def _attempt_values(item: Settled) -> tuple[object, ...]:
     end, usage = item.attempt, item.attempt.usage
     return (
-        *[getattr(usage, name) for name in TOKEN_COLUMNS],
+        *_tokens(usage),
         end.state,
         end.ended_at,
         end.first_at,
@@ -302,7 +304,7 @@ def _attempt_values(item: Settled) -> tuple[object, ...]:
 def _request_values(item: Settled) -> tuple[object, ...]:
     attempt, end = item.attempt, item.end
     return (
-        *[getattr(attempt.usage, name) for name in TOKEN_COLUMNS],
+        *_tokens(attempt.usage),
         int(attempt.state != "unsent"),
         attempt.cost_nusd,
         item.priced,
