@@ -158,7 +158,9 @@ class OmniApp(App[None]):
     def store_changed(self) -> None:
         """Let everything that is shown be read again."""
         base = self.screen_stack[0]
-        base.query_one(StatusLine).refresh_data()
+        # The news may come from a worker while the app is closing and its widgets are gone.
+        for line in base.query(StatusLine):
+            line.refresh_data()
         for pane in base.query(Pane):
             pane.changed()
         for screen in self.screen_stack[1:]:
