@@ -11,7 +11,7 @@ from omni_cli.domain.ledger import NewRequest
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Entry, Meter, Principal
 from omni_cli.gateway.commits import Commits
-from omni_cli.gateway.exchange import Exchange, Tools, forwarded_headers
+from omni_cli.gateway.exchange import Exchange, Tools
 from omni_cli.gateway.fleet import Plan, PlanQuery
 from omni_cli.gateway.http import Request, Watch
 from omni_cli.gateway.options import from_headers
@@ -113,7 +113,10 @@ class Chats:
 
     def _ask(self, caller: Caller, body: bytes, request: Request) -> Ask:
         names = _FORWARDED.get(caller.name, _NONE)
-        return Ask(caller, body, forwarded=forwarded_headers(request.headers, names))
+        headers = request.headers
+        return Ask(
+            caller, body, forwarded={name: headers[name] for name in names if name in headers}
+        )
 
     def _plan(self, wished: Wish, request: Request, who: Principal) -> tuple[Plan, RouteOptions]:
         """Who is to answer.

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omni_cli.domain.errors import Busy, OmniError, StoreError
+from omni_cli.store.batch_leases import Opening
 from omni_cli.store.batch_writer import (
     AttemptEnding,
     Batch,
     BatchWriter,
     Locked,
-    Opening,
     Progressed,
     RequestEnding,
     SameId,

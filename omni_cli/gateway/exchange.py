@@ -7,15 +7,11 @@ error, and what arrived is charged. A caller that goes away ends the provider's 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from omni_cli.domain import retry
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import (
-    AllProvidersFailed,
-    AuthError,
     BadRequest,
     BudgetExceeded,
     Busy,
@@ -27,9 +23,10 @@ from omni_cli.domain.errors import (
     StreamInterrupted,
     UnknownPrice,
 )
-from omni_cli.domain.pricing import usd_string
 from omni_cli.gateway.asks import Ask, decode_object
-from omni_cli.gateway.fleet import Fleet, Line, Plan, line_of
+from omni_cli.gateway.calls import error_body, forwarding, translated
+from omni_cli.gateway.delivery import Delivery, Send, interrupted, verdict
+from omni_cli.gateway.fleet import Fleet, Line, Plan
 from omni_cli.gateway.passing import PassReader, UsageFilter, glance
 from omni_cli.gateway.protocols.base import Answered, StreamWriter, untranslatable
 from omni_cli.gateway.receipts import Receipt, Streams
@@ -39,16 +36,11 @@ from omni_cli.providers.openai_usage import read_usage
 from omni_cli.providers.reader import AnswerReader, cleaned, refused
 from omni_cli.services.attempts import AttemptSummary, Target
 from omni_cli.services.settlement import Reading
-from omni_cli.store.batch_writer import Opening
-
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+from omni_cli.store.batch_leases import Opening
 
 _PASSED_ON = (ProviderError, Busy, BudgetExceeded, UnknownPrice, ConfigError)
 #: Errors that say the request itself is wrong: another model would get it no righter.
 _FINAL = (BadRequest, ContentFiltered)
-_PLAIN = (AuthError, BadRequest, ContentFiltered, ConfigError, Busy)
-#: Most bytes of an error's body that are read.
-_MAX_ERROR = 1024 * 1024
 #: Protocols whose streams tell their usage in a few last bytes. The others are read whole.
 _SHORT_TAIL = ("openai", "anthropic")
 
@@ -81,11 +73,13 @@ class Exchange:
         self._ask = ask
         self._plan = plan
         self._receipt = receipt
-        self._send = send
-        self._request_id = request_id
+        self._out = Delivery(ask.caller, receipt, send, request_id)
         self._sent_usage_wish = False
-        #: The answer's head went out.
-        self.started = False
+
+    @property
+    def started(self) -> bool:
+        """The answer's head went out."""
+        return self._out.started
 
     async def run(self) -> None:
         """Answer the caller, or raise the error that it is to be told.
@@ -98,7 +92,7 @@ class Exchange:
             await self._run()
         except StreamInterrupted as exc:
             receipt.fail(exc)
-            await self._break_off(exc)
+            await self._out.break_off(exc)
         except OmniError as exc:
             receipt.fail(exc)
             raise
@@ -140,7 +134,7 @@ class Exchange:
             finally:
                 if guarded and progress.tries == tries:
                     health.cancelled(target, started_ms=admitted_at)
-        raise self._verdict(causes)
+        raise verdict(causes, progress.attempts)
 
     async def _try_target(self, target: Target) -> None:
         """One model with its retries. Raises the last error."""
@@ -175,7 +169,7 @@ class Exchange:
         line = (
             fleet.line(target, ask.operation, stream=ask.stream)
             if same
-            else self._translated(target, None)[0]
+            else translated(fleet, ask, target, None)[0]
         )
         price = target.price
         opening = Opening(
@@ -194,10 +188,10 @@ class Exchange:
         reading = await receipt.open(opening, target)
         try:
             if same:
-                line = self._passed_line(line)
+                line = forwarding(line, ask)
                 body, self._sent_usage_wish = ask.passed(target, opening.output_bound)
             else:
-                line, body = self._translated(target, opening.output_bound)
+                line, body = translated(fleet, ask, target, opening.output_bound)
             name = f"x-omni-attempt: {receipt.name}-{opening.n}\r\n".encode()
             reading.sent = True
             answer = await self._pool.send(
@@ -211,31 +205,11 @@ class Exchange:
             fault = cleaned(exc, line.call)
             reading.fail(fault)
             if self.started:
-                raise _interrupted(target, reading, fault) from None
+                raise interrupted(target, reading, fault) from None
             raise
         except BaseException as exc:
             reading.stop(exc)
             raise
-
-    def _passed_line(self, line: Line) -> Line:
-        forwarded = self._ask.forwarded
-        if not forwarded:
-            return line
-        call = line.call
-        return line_of(replace(call, headers={**call.headers, **forwarded}))
-
-    def _translated(self, target: Target, bound: int | None) -> tuple[Line, bytes]:
-        """The call in the target's own protocol. Raises BadRequest where it cannot be said."""
-        request = self._ask.request
-        request = replace(
-            request,
-            stream=self._ask.stream,
-            max_output_tokens=bound or request.max_output_tokens,
-        )
-        adapter = self._fleet.adapter(target.provider)
-        endpoint = self._fleet.endpoint(target.provider)
-        call = adapter.build(request, target.model.wire_name, endpoint)
-        return line_of(call), call.body or b""
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -246,7 +220,7 @@ class Exchange:
         reading.response_id = headers.get("x-request-id") or headers.get("request-id")
         adapter = self._fleet.adapter(target.provider)
         if not 200 <= answer.status < 300:
-            body = await _error_body(answer)
+            body = await error_body(answer)
             raise refused(adapter, line.call, answer.status, headers, body)
         content_type = headers.get("content-type", "")
         if self._ask.operation == "embeddings":
@@ -297,11 +271,7 @@ class Exchange:
             completion = receipt.progress.completion
             assert completion is not None
             body = self._ask.caller.whole(completion, self._about(target))
-        headers = self._headers(final=True)
-        headers.append((b"content-type", b"application/json"))
-        headers.append((b"content-length", b"%d" % len(body)))
-        await self._begin(headers)
-        await self._piece(body, more=False)
+        await self._out.whole(body)
 
     async def _read_embeddings(self, answer: Answer, reading: Reading) -> None:
         """A list of vectors, passed on as it came; only its usage is read."""
@@ -310,11 +280,7 @@ class Exchange:
         reading.take(ChatChunk(usage=usage, finish_reason="stop"))
         reading.finish()
         self._receipt.end("ok")
-        headers = self._headers(final=True)
-        headers.append((b"content-type", b"application/json"))
-        headers.append((b"content-length", b"%d" % len(body)))
-        await self._begin(headers)
-        await self._piece(body, more=False)
+        await self._out.whole(body)
 
     async def _pass(
         self,
@@ -338,12 +304,12 @@ class Exchange:
             out = data if keeps_out is None else keeps_out.feed(data)
             if self.started:
                 if out:
-                    await self._piece(out)
+                    await self._out.piece(out)
             else:
                 held.append(out)
                 if reader.begun:
-                    await self._begin_stream(content_type)
-                    await self._piece(b"".join(held))
+                    await self._out.begin_stream(content_type)
+                    await self._out.piece(b"".join(held))
             if fault is not None:  # the caller was told of it in the stream itself
                 break
         if fault is None:
@@ -357,12 +323,12 @@ class Exchange:
                 fault = exc
         if fault is not None:
             reading.fail(fault)
-            self._receipt.fail(_interrupted(target, reading, fault))
-            await self._piece(b"", more=False)
+            self._receipt.fail(interrupted(target, reading, fault))
+            await self._out.piece(b"", more=False)
             return
         rest = keeps_out.finish() if keeps_out is not None else b""
         if not self.started:
-            await self._begin_stream(content_type)
+            await self._out.begin_stream(content_type)
             rest = b"".join(held) + rest
         await self._finish_stream(reading, rest)
 
@@ -387,15 +353,15 @@ class Exchange:
             out = take(list(reader.feed(data)))
             if self.started:
                 if out:
-                    await self._piece(out)
+                    await self._out.piece(out)
                 continue
             held.append(out)
             if reading.shown:
-                await self._begin_stream(self._ask.caller.stream_type)
-                await self._piece(b"".join(held))
+                await self._out.begin_stream(self._ask.caller.stream_type)
+                await self._out.piece(b"".join(held))
         out = take(list(reader.end()))
         if not self.started:
-            await self._begin_stream(self._ask.caller.stream_type)
+            await self._out.begin_stream(self._ask.caller.stream_type)
             out = b"".join(held) + out
         if writer is None:
             writer = self._ask.caller.writer(self._about(target))
@@ -419,60 +385,11 @@ class Exchange:
             attempts=receipt.progress.tries,
         )
 
-    # --- writing ------------------------------------------------------------------------------
-
-    def _headers(self, *, final: bool) -> list[tuple[bytes, bytes]]:
-        receipt = self._receipt
-        reading = receipt.reading
-        headers = [
-            (self._ask.caller.request_id.encode(), self._request_id.encode()),
-            (b"x-omni-request-id", receipt.name.encode()),
-            (b"x-omni-attempts", b"%d" % receipt.progress.tries),
-        ]
-        if reading is not None:
-            headers.append((b"x-omni-model", _header(reading._target.model.id)))
-        if final and (cost := receipt.total_nusd) is not None:
-            headers.append((b"x-omni-cost-usd", usd_string(cost).encode()))
-        return headers
-
-    async def _begin(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self.started = True
-        try:
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        except OSError:
-            raise asyncio.CancelledError("the caller went away") from None
-
-    async def _begin_stream(self, content_type: str) -> None:
-        headers = self._headers(final=False)
-        headers.append((b"content-type", _header(content_type or self._ask.caller.stream_type)))
-        headers.append((b"cache-control", b"no-cache"))
-        await self._begin(headers)
-
-    async def _piece(self, data: bytes, *, more: bool = True) -> None:
-        try:
-            await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        except OSError:
-            raise asyncio.CancelledError("the caller went away") from None
-
     async def _finish_stream(self, reading: Reading, rest: bytes) -> None:
         """Settle, then send what is left: the caller's last byte tells of a settled call."""
         reading.finish()
         self._receipt.end("ok")
-        if self._ask.caller.comments:
-            rest += self._comment()
-        await self._piece(rest, more=False)
-
-    def _comment(self) -> bytes:
-        """A comment event, which readers of server-sent events pass over, with the receipt."""
-        receipt = self._receipt
-        cost = receipt.total_nusd
-        told = "unknown" if cost is None else usd_string(cost)
-        line = f": omni request={receipt.name} cost_usd={told}"
-        return f"{line} attempts={receipt.progress.tries}\n\n".encode()
-
-    async def _break_off(self, error: StreamInterrupted) -> None:
-        event = self._ask.caller.error_event(error, self._request_id)
-        await self._piece(event, more=False)
+        await self._out.end_stream(rest)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -480,50 +397,3 @@ class Exchange:
         self._receipt.progress.attempts.append(
             AttemptSummary(target.model.id, "skipped", code, None, 0, message=why)
         )
-
-    def _verdict(self, causes: list[tuple[str, OmniError]]) -> OmniError:
-        spared = "; ".join(
-            f"{a.model}: {a.message}"
-            for a in self._receipt.progress.attempts
-            if a.outcome == "skipped" and a.error in ("breaker", "consent")
-        )
-        if not causes:
-            return AllProvidersFailed(f"no model may be called: {spared}")
-        found = [exc for _, exc in causes]
-        if all(isinstance(exc, BudgetExceeded | UnknownPrice) for exc in found):
-            return found[0]
-        # A single target's failure is told as it is: status and wait are the caller's to use.
-        if len(found) == 1 and (isinstance(found[0], _PLAIN) or not spared):
-            return found[0]
-        listed = "; ".join(f"{model}: {exc.code}: {exc.message}" for model, exc in causes)
-        hint = next((exc.hint for exc in reversed(found) if exc.hint), "")
-        more = f"; not tried: {spared}" if spared else ""
-        return AllProvidersFailed(f"no model answered: {listed}{more}", causes=causes, hint=hint)
-
-
-async def _error_body(answer: Answer) -> str:
-    """As much of an error's body as comes."""
-    try:
-        body = await answer.whole(_MAX_ERROR)
-    except ProviderError:
-        body = b""
-    return body.decode("utf-8", "replace")
-
-
-def _interrupted(target: Target, reading: Reading, fault: ProviderError) -> StreamInterrupted:
-    chars = reading.folder.received_chars
-    return StreamInterrupted(
-        f"{target.model.id} broke off after {chars} characters: {fault.message}",
-        received_chars=chars,
-        cause=fault,
-        hint="what arrived was charged; send it again",
-    )
-
-
-def _header(text: str) -> bytes:
-    """A header's value: printable, without line breaks."""
-    return "".join(c if c.isprintable() else "?" for c in text).encode("latin-1", "replace")
-
-
-def forwarded_headers(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
-    return {name: headers[name] for name in names if name in headers}

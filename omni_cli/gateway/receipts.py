@@ -12,7 +12,8 @@ from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.services.attempts import Progress, Target
 from omni_cli.services.settlement import Reading
-from omni_cli.store.batch_writer import AttemptEnding, Opening, Progressed, RequestEnding
+from omni_cli.store.batch_leases import Opening
+from omni_cli.store.batch_writer import AttemptEnding, Progressed, RequestEnding
 
 _MESSAGE_CHARS = 500
 
@@ -68,6 +69,8 @@ class Receipt:
         self.opened = False
         self.ended = False
         self.reading: Reading | None = None
+        #: Who was asked last.
+        self.asked: Target | None = None
         self._named = 0
         self._name = ""
 
@@ -99,6 +102,7 @@ class Receipt:
 
     def _read(self, opening: Opening, target: Target) -> Reading:
         self.progress.tries = opening.n
+        self.asked = target
         self.reading = Reading(
             ledger=self._ledger,  # type: ignore[arg-type]  # settlement uses this part only
             health=self._fleet.health,
@@ -126,10 +130,8 @@ class Receipt:
         self.ended = True
         now = self._fleet.app.now_ms()
         progress = self.progress
-        last = progress.target
+        last = progress.target or self.asked
         model, provider = ("", "") if last is None else (last.model.id, last.provider.slug)
-        if last is None and self.reading is not None:
-            model, provider = self.reading._target.model.id, self.reading._target.provider.slug
         premium, premium_cost = (
             self._fleet.premium(progress.usage) if state == "ok" else (None, None)
         )

@@ -15,12 +15,12 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import BudgetExceeded
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.prices import Price, Rate
+from omni_cli.store.batch_leases import Opening
 from omni_cli.store.batch_writer import (
     AttemptEnding,
     Batch,
     BatchWriter,
     Locked,
-    Opening,
     RequestEnding,
     SameId,
 )

@@ -1,0 +1,49 @@
+"""What is sent to a provider, and the body of its refusal."""
+
+from dataclasses import replace
+
+from omni_cli.domain.errors import ProviderError
+from omni_cli.gateway.asks import Ask
+from omni_cli.gateway.fleet import Fleet, Line, line_of
+from omni_cli.gateway.upstream import Answer
+from omni_cli.services.attempts import Target
+
+#: Most bytes of an error's body that are read.
+_MAX_ERROR = 1024 * 1024
+
+
+def forwarding(line: Line, ask: Ask) -> Line:
+    """The line with the caller's own headers that its protocol gives a meaning."""
+    if not ask.forwarded:
+        return line
+    call = line.call
+    return line_of(replace(call, headers={**call.headers, **ask.forwarded}))
+
+
+def translated(fleet: Fleet, ask: Ask, target: Target, bound: int | None) -> tuple[Line, bytes]:
+    """The call in the target's own protocol.
+
+    Args:
+        bound: tokens of answer that a budget leaves; None: as the caller asked.
+
+    Raises:
+        BadRequest: the protocol cannot say it.
+        MissingKey, ConfigError: the provider cannot be called.
+    """
+    request = replace(
+        ask.request,
+        stream=ask.stream,
+        max_output_tokens=bound or ask.request.max_output_tokens,
+    )
+    endpoint = fleet.endpoint(target.provider)
+    call = fleet.adapter(target.provider).build(request, target.model.wire_name, endpoint)
+    return line_of(call), call.body or b""
+
+
+async def error_body(answer: Answer) -> str:
+    """As much of an error's body as comes."""
+    try:
+        body = await answer.whole(_MAX_ERROR)
+    except ProviderError:
+        body = b""
+    return body.decode("utf-8", "replace")
