@@ -88,7 +88,7 @@ def serving(home: Path, sim: Simulator, options: Options | None = None) -> Itera
 
         def serve() -> None:
             try:
-                asyncio.run(running.serve(sockets=[sock]))
+                asyncio.run(running.serve([sock]))
             finally:
                 done.set()
 

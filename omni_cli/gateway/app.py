@@ -1,10 +1,9 @@
-"""The gateway as an ASGI application: its life, and who may ask."""
+"""The gateway: its life, and who may ask."""
 
 import asyncio
 import logging
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from omni_cli.bootstrap import App
@@ -17,7 +16,7 @@ from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.exchange import Tools
 from omni_cli.gateway.fleet import Fleet
-from omni_cli.gateway.http import Gone, Limits, Receive, Request, Scope, Send
+from omni_cli.gateway.http import Gone, Limits, Request
 from omni_cli.gateway.management import Management
 from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.protocols.base import Refused
@@ -64,30 +63,11 @@ class Gateway:
         self._ids = Ids(app.now_ms)
         self._version = -1
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._http(Request.of(scope, receive, send, self._options.limits))
-        elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 1000})
-
     # --- life ---------------------------------------------------------------------------------
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                try:
-                    self.start()
-                except OmniError as exc:
-                    await send({"type": "lifespan.startup.failed", "message": exc.message})
-                    return
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                await self.stop()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
+    @property
+    def limits(self) -> Limits:
+        return self._options.limits
 
     def start(self) -> None:
         """Open the store and begin to look after it. Raises StoreError, ConfigError."""
@@ -157,7 +137,8 @@ class Gateway:
 
     # --- requests -----------------------------------------------------------------------------
 
-    async def _http(self, request: Request) -> None:
+    async def handle(self, request: Request) -> None:
+        """Answer one request; whatever goes wrong is told to its caller."""
         try:
             found = self._surface.router.find(request.method, request.path)
             if found is None:
@@ -174,7 +155,9 @@ class Gateway:
         except Exception:
             # Its place, not its words: these may hold what a caller sent.
             log.exception("unexpected error at %s %s", request.method, request.path)
-            await self._refuse(request, OmniError("an unexpected error; the gateway's log has it"))
+            if not request.begun:
+                error = OmniError("an unexpected error; the gateway's log has it")
+                await self._refuse(request, error)
 
     def _unknown(self, request: Request) -> Refused:
         methods = self._surface.router.methods(request.path)
@@ -186,8 +169,7 @@ class Gateway:
         caller = caller_of(request.path)
         request_id = f"req_{id_text(self._ids())}"
         body = caller.error(error, request_id)
-        with suppress(OSError, RuntimeError):  # the caller left, or an answer has begun
-            await request.refuse(error, body, (caller.request_id, request_id))
+        await request.refuse(error, body, (caller.request_id, request_id))
 
 
 def _call(work: Callable[[], object]) -> None:

@@ -13,7 +13,7 @@ from omni_cli.gateway.auth import Entry, Meter, Principal
 from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.exchange import Exchange, Tools
 from omni_cli.gateway.fleet import Plan, PlanQuery
-from omni_cli.gateway.http import Request, Watch
+from omni_cli.gateway.http import Request
 from omni_cli.gateway.options import from_headers
 from omni_cli.gateway.protocols.base import Caller, Refused
 from omni_cli.gateway.receipts import Receipt
@@ -79,7 +79,6 @@ class Chats:
         ident = self._ids()
         request_id = f"req_{id_text(ident)}"
         exchange: Exchange | None = None
-        watch: Watch | None = None
         entry: Entry | None = None
         receipt: Receipt | None = None
         try:
@@ -94,8 +93,8 @@ class Chats:
                 self._row(ident, plan, options, who),
                 plan.decision,
             )
-            exchange = Exchange(self._tools, ask, plan, receipt, request.send, request_id)
-            watch = Watch(request.receive)
+            exchange = Exchange(self._tools, ask, plan, receipt, request, request_id)
+            request.stops_when_gone = True
             await exchange.run()
         except OmniError as exc:
             if exchange is not None and exchange.started:
@@ -103,11 +102,10 @@ class Chats:
             refusal = caller.error(exc, request_id)
             await request.refuse(exc, refusal, (caller.request_id, request_id))
         except asyncio.CancelledError:
-            if watch is None or not (watch.gone or exchange is None):
+            if not request.gone:
                 raise
         finally:
-            if watch is not None:
-                watch.end()
+            request.stops_when_gone = False
             if entry is not None and receipt is not None:
                 entry.leave(receipt.usage.total_tokens)
 

@@ -1,8 +1,7 @@
 """Telling the caller: heads, pieces, the receipt, and what went wrong."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
 
 from omni_cli.domain.errors import (
     AllProvidersFailed,
@@ -18,60 +17,55 @@ from omni_cli.domain.errors import (
     UnknownPrice,
 )
 from omni_cli.domain.pricing import usd_string
+from omni_cli.gateway.http import Request
 from omni_cli.gateway.protocols.base import Caller
 from omni_cli.gateway.receipts import Receipt
 from omni_cli.services.attempts import AttemptSummary, Target
 from omni_cli.services.settlement import Reading
-
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: Errors that a single target's failure is told by, as they are.
 _PLAIN = (AuthError, BadRequest, ContentFiltered, ConfigError, Busy)
 
 
 class Delivery:
-    """The way back to one caller.
-
-    Every method raises CancelledError when the caller is gone: to its exchange that is the same
-    as being stopped.
+    """The way back to one caller. What is written after the caller has gone is dropped: its
+    exchange is cancelled by then.
 
     Args:
-        send: of ASGI.
         request_id: the caller's protocol's own id of this request.
     """
 
-    def __init__(self, caller: Caller, receipt: Receipt, send: Send, request_id: str) -> None:
+    def __init__(self, caller: Caller, receipt: Receipt, request: Request, request_id: str) -> None:
         self._caller = caller
         self._receipt = receipt
-        self._send = send
+        self._request = request
         self._request_id = request_id
-        #: The head went out.
-        self.started = False
 
-    async def whole(self, body: bytes) -> None:
+    @property
+    def started(self) -> bool:
+        """The head went out."""
+        return self._request.begun
+
+    def whole(self, body: bytes) -> None:
         """A whole answer of JSON. Its request must be settled: its cost is in the head."""
-        headers = self._headers()
         cost = self._receipt.total_nusd
-        if cost is not None:
-            headers.append((b"x-omni-cost-usd", usd_string(cost).encode()))
-        headers.append((b"content-type", b"application/json"))
-        headers.append((b"content-length", b"%d" % len(body)))
-        await self._begin(headers)
-        await self.piece(body, more=False)
+        told = "" if cost is None else f"x-omni-cost-usd: {usd_string(cost)}\r\n"
+        head = f"{self._head()}{told}content-type: application/json\r\n"
+        self._request.respond(200, head.encode("latin-1"), body)
 
-    async def begin_stream(self, content_type: str) -> None:
-        headers = self._headers()
-        headers.append((b"content-type", _header(content_type or self._caller.stream_type)))
-        headers.append((b"cache-control", b"no-cache"))
-        await self._begin(headers)
+    def begin_stream(self, content_type: str) -> None:
+        kind = _header(content_type or self._caller.stream_type)
+        head = f"{self._head()}content-type: {kind}\r\ncache-control: no-cache\r\n"
+        self._request.begin(head.encode("latin-1"))
 
-    async def piece(self, data: bytes, *, more: bool = True) -> None:
-        try:
-            await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        except OSError:
-            raise asyncio.CancelledError("the caller went away") from None
+    async def piece(self, data: bytes) -> None:
+        await self._request.piece(data)
 
-    async def end_stream(self, rest: bytes) -> None:
+    def end(self) -> None:
+        """The stream ends without a receipt: its own last event said why."""
+        self._request.end()
+
+    def end_stream(self, rest: bytes) -> None:
         """The last bytes, and the receipt as a comment where the protocol passes over one."""
         receipt = self._receipt
         if self._caller.comments:
@@ -79,29 +73,21 @@ class Delivery:
             told = "unknown" if cost is None else usd_string(cost)
             line = f": omni request={receipt.name} cost_usd={told}"
             rest += f"{line} attempts={receipt.progress.tries}\n\n".encode()
-        await self.piece(rest, more=False)
+        self._request.end(rest)
 
-    async def break_off(self, error: StreamInterrupted) -> None:
+    def break_off(self, error: StreamInterrupted) -> None:
         """End a stream by its protocol's own error event."""
-        await self.piece(self._caller.error_event(error, self._request_id), more=False)
+        self._request.end(self._caller.error_event(error, self._request_id))
 
-    def _headers(self) -> list[tuple[bytes, bytes]]:
+    def _head(self) -> str:
         receipt = self._receipt
-        headers = [
-            (self._caller.request_id.encode(), self._request_id.encode()),
-            (b"x-omni-request-id", receipt.name.encode()),
-            (b"x-omni-attempts", b"%d" % receipt.progress.tries),
-        ]
-        if receipt.asked is not None:
-            headers.append((b"x-omni-model", _header(receipt.asked.model.id)))
-        return headers
-
-    async def _begin(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self.started = True
-        try:
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        except OSError:
-            raise asyncio.CancelledError("the caller went away") from None
+        asked = receipt.asked
+        model = "" if asked is None else f"x-omni-model: {_header(asked.model.id)}\r\n"
+        return (
+            f"{self._caller.request_id}: {self._request_id}\r\n"
+            f"x-omni-request-id: {receipt.name}\r\n"
+            f"x-omni-attempts: {receipt.progress.tries}\r\n{model}"
+        )
 
 
 def verdict(
@@ -143,6 +129,8 @@ def interrupted(target: Target, reading: Reading, fault: ProviderError) -> Strea
     )
 
 
-def _header(text: str) -> bytes:
-    """A header's value: printable, without line breaks."""
-    return "".join(c if c.isprintable() else "?" for c in text).encode("latin-1", "replace")
+@lru_cache(maxsize=4096)
+def _header(text: str) -> str:
+    """A header's value: printable, without line breaks, of bytes that HTTP can carry."""
+    printable = "".join(c if c.isprintable() else "?" for c in text)
+    return printable.encode("latin-1", "replace").decode("latin-1")

@@ -25,8 +25,9 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.calls import error_body, forwarding, translated
-from omni_cli.gateway.delivery import Delivery, Send, interrupted, verdict
+from omni_cli.gateway.delivery import Delivery, interrupted, verdict
 from omni_cli.gateway.fleet import Fleet, Line, Plan
+from omni_cli.gateway.http import Request
 from omni_cli.gateway.passing import PassReader, UsageFilter, glance
 from omni_cli.gateway.protocols.base import Answered, StreamWriter, untranslatable
 from omni_cli.gateway.receipts import Receipt, Streams
@@ -59,12 +60,18 @@ class Exchange:
     """One request and its answer.
 
     Args:
-        send: of ASGI; nothing goes out before an answer's first token, or its error, is known.
+        request: nothing goes out before an answer's first token, or its error, is known.
         request_id: the caller's protocol's own id of this request.
     """
 
     def __init__(
-        self, tools: Tools, ask: Ask, plan: Plan, receipt: Receipt, send: Send, request_id: str
+        self,
+        tools: Tools,
+        ask: Ask,
+        plan: Plan,
+        receipt: Receipt,
+        request: Request,
+        request_id: str,
     ) -> None:
         self._fleet = tools.fleet
         self._pool = tools.pool
@@ -73,7 +80,7 @@ class Exchange:
         self._ask = ask
         self._plan = plan
         self._receipt = receipt
-        self._out = Delivery(ask.caller, receipt, send, request_id)
+        self._out = Delivery(ask.caller, receipt, request, request_id)
         self._sent_usage_wish = False
 
     @property
@@ -92,7 +99,7 @@ class Exchange:
             await self._run()
         except StreamInterrupted as exc:
             receipt.fail(exc)
-            await self._out.break_off(exc)
+            self._out.break_off(exc)
         except OmniError as exc:
             receipt.fail(exc)
             raise
@@ -271,7 +278,7 @@ class Exchange:
             completion = receipt.progress.completion
             assert completion is not None
             body = self._ask.caller.whole(completion, self._about(target))
-        await self._out.whole(body)
+        self._out.whole(body)
 
     async def _read_embeddings(self, answer: Answer, reading: Reading) -> None:
         """A list of vectors, passed on as it came; only its usage is read."""
@@ -280,7 +287,7 @@ class Exchange:
         reading.take(ChatChunk(usage=usage, finish_reason="stop"))
         reading.finish()
         self._receipt.end("ok")
-        await self._out.whole(body)
+        self._out.whole(body)
 
     async def _pass(
         self,
@@ -308,7 +315,7 @@ class Exchange:
             else:
                 held.append(out)
                 if reader.begun:
-                    await self._out.begin_stream(content_type)
+                    self._out.begin_stream(content_type)
                     await self._out.piece(b"".join(held))
             if fault is not None:  # the caller was told of it in the stream itself
                 break
@@ -324,13 +331,13 @@ class Exchange:
         if fault is not None:
             reading.fail(fault)
             self._receipt.fail(interrupted(target, reading, fault))
-            await self._out.piece(b"", more=False)
+            self._out.end()
             return
         rest = keeps_out.finish() if keeps_out is not None else b""
         if not self.started:
-            await self._out.begin_stream(content_type)
+            self._out.begin_stream(content_type)
             rest = b"".join(held) + rest
-        await self._finish_stream(reading, rest)
+        self._finish_stream(reading, rest)
 
     async def _translate(
         self, answer: Answer, reader: AnswerReader, target: Target, reading: Reading
@@ -357,16 +364,16 @@ class Exchange:
                 continue
             held.append(out)
             if reading.shown:
-                await self._out.begin_stream(self._ask.caller.stream_type)
+                self._out.begin_stream(self._ask.caller.stream_type)
                 await self._out.piece(b"".join(held))
         out = take(list(reader.end()))
         if not self.started:
-            await self._out.begin_stream(self._ask.caller.stream_type)
+            self._out.begin_stream(self._ask.caller.stream_type)
             out = b"".join(held) + out
         if writer is None:
             writer = self._ask.caller.writer(self._about(target))
         completion = reading.folder.completion()
-        await self._finish_stream(reading, out + writer.end(completion))
+        self._finish_stream(reading, out + writer.end(completion))
 
     def _about(self, target: Target) -> Answered:
         ask, receipt = self._ask, self._receipt
@@ -385,11 +392,11 @@ class Exchange:
             attempts=receipt.progress.tries,
         )
 
-    async def _finish_stream(self, reading: Reading, rest: bytes) -> None:
+    def _finish_stream(self, reading: Reading, rest: bytes) -> None:
         """Settle, then send what is left: the caller's last byte tells of a settled call."""
         reading.finish()
         self._receipt.end("ok")
-        await self._out.end_stream(rest)
+        self._out.end_stream(rest)
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -1,24 +1,17 @@
-"""Reading requests and writing answers over ASGI, without a framework."""
+"""One request of a caller, and its answer: HTTP/1.1 as the gateway's handlers see it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import Protocol
 
 from omni_cli.domain.errors import OmniError
-from omni_cli.gateway.protocols.base import (
-    Refused,
-    encode,
-    retry_headers,
-    status_of,
-)
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+from omni_cli.gateway.protocols.base import Refused, encode, retry_headers, status_of
 
 _JSON = (b"content-type", b"application/json")
+_CLOSE = b"connection: close\r\n"
+_STATUS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
 
 #: How much of a body that is too large is read before it is refused, and for how long.
 _DRAIN_BYTES = 16 * 1024 * 1024
@@ -37,32 +30,130 @@ class Gone(Exception):
     """The caller closed the connection."""
 
 
-@dataclass(slots=True)
+class Wire(Protocol):
+    """The connection as a request uses it."""
+
+    @property
+    def ends(self) -> bool:
+        """It is to be closed after this answer."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def go_on(self) -> None:
+        """The body is wanted: tell a caller that waits for a word to send it."""
+
+    async def drain(self) -> None:
+        """Wait while the caller reads more slowly than it is written to."""
+
+
 class Request:
-    """One request. Header names are lower-case; of repeated ones the last counts."""
+    """One request. Header names are lower-case; of repeated ones the last counts.
 
-    method: str
-    path: str
-    query: bytes
-    headers: dict[str, str]
-    scope: Scope
-    receive: Receive
-    send: Send
-    limits: Limits
+    Exactly one of ``respond`` and ``begin`` answers it. What is written after the caller has gone
+    is dropped.
 
-    @classmethod
-    def of(cls, scope: Scope, receive: Receive, send: Send, limits: Limits) -> "Request":
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-        return cls(
-            scope["method"],
-            scope["path"],
-            scope["query_string"],
-            headers,
-            scope,
-            receive,
-            send,
-            limits,
-        )
+    Args:
+        keeps: the caller wants the connection kept.
+        chunks: it reads chunked bodies (HTTP/1.1).
+    """
+
+    __slots__ = (
+        "_complete",
+        "_discarded",
+        "_late",
+        "_pieces",
+        "_size",
+        "_too_large",
+        "_waiter",
+        "_wire",
+        "answered",
+        "begun",
+        "chunks",
+        "gone",
+        "headers",
+        "keeps",
+        "limits",
+        "method",
+        "on_gone",
+        "path",
+        "query",
+        "stops_when_gone",
+    )
+
+    def __init__(
+        self,
+        wire: Wire,
+        limits: Limits,
+        method: str,
+        target: tuple[str, bytes],
+        headers: dict[str, str],
+        *,
+        keeps: bool,
+        chunks: bool,
+    ) -> None:
+        self.method = method
+        self.path, self.query = target
+        self.headers = headers
+        self.limits = limits
+        self.keeps = keeps
+        self.chunks = chunks
+        self.gone = False
+        #: Its handler is to be cancelled when the caller leaves.
+        self.stops_when_gone = False
+        #: Called once when the caller leaves before it was answered.
+        self.on_gone: Callable[[], object] | None = None
+        #: The answer's head went out; all of it did.
+        self.begun = self.answered = False
+        self._wire = wire
+        self._pieces: list[bytes] = []
+        self._size = self._discarded = 0
+        self._complete = self._late = False
+        self._waiter: asyncio.Future[None] | None = None
+        stated = headers.get("content-length", "")
+        self._too_large = stated.isdecimal() and int(stated) > limits.max_body
+
+    # --- told by the connection ---------------------------------------------------------------
+
+    @property
+    def complete(self) -> bool:
+        """All of its body has come."""
+        return self._complete
+
+    @property
+    def ending(self) -> bool:
+        """The server is about to end: a stream without end should."""
+        return self._wire.ends
+
+    def take(self, piece: bytes) -> None:
+        """More of its body."""
+        self._size += len(piece)
+        if self._size > self.limits.max_body:
+            self._too_large = True
+            self._pieces.clear()
+        if self._too_large or self.answered:
+            self._discarded += len(piece)
+            if self._discarded > _DRAIN_BYTES:
+                self._wake()
+            return
+        self._pieces.append(piece)
+
+    def finish(self) -> None:
+        """Its body is over."""
+        self._complete = True
+        self._wake()
+
+    def lost(self) -> None:
+        """The caller left."""
+        self.gone = True
+        self._wake()
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- the body -----------------------------------------------------------------------------
 
     async def body(self) -> bytes:
         """The whole body.
@@ -71,65 +162,96 @@ class Request:
             Refused: it is larger than allowed, or takes too long.
             Gone: the caller left before its end.
         """
-        stated = self.headers.get("content-length", "")
-        if stated.isdecimal() and int(stated) > self.limits.max_body:
-            await self._drain()
-            raise self._too_large()
-        message = await self._receive_soon()
-        data: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            return data
-        pieces = bytearray(data)
-        with _Patience(self.limits.body_s):
-            while message.get("more_body"):
-                message = await self._receive()
-                pieces += message.get("body", b"")
-                if len(pieces) > self.limits.max_body:
-                    break
-        if len(pieces) > self.limits.max_body:
-            if message.get("more_body"):
-                await self._drain()
-            raise self._too_large()
-        return bytes(pieces)
+        if not self._complete:
+            await self._wait()
+        if self._too_large:
+            most = self.limits.max_body // (1024 * 1024)
+            raise Refused(413, "too_large", f"the body exceeds {most} MB")
+        pieces = self._pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _drain(self) -> None:
-        """Read on a little: a caller that is still sending would not see the refusal."""
-        left = _DRAIN_BYTES
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_S):
-                while left > 0:
-                    message = await self._receive()
-                    left -= len(message.get("body", b""))
-                    if not message.get("more_body"):
-                        return
+    async def _wait(self) -> None:
+        """Until the body is over; one that is too large is read on a little, because a caller
+        that is still sending would not see the refusal."""
+        loop = asyncio.get_running_loop()
+        if not self._too_large:
+            self._wire.go_on()
+        timer = loop.call_later(
+            _DRAIN_S if self._too_large else self.limits.body_s, self._out_of_time
+        )
+        try:
+            while not (self._complete or self._late or self._discarded > _DRAIN_BYTES):
+                if self.gone:
+                    raise Gone
+                self._waiter = loop.create_future()
+                await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+        if self._late and not self._too_large:
+            raise Refused(408, "timeout", "the body did not come in time")
 
-    async def _receive_soon(self) -> MutableMapping[str, Any]:
-        if "content-length" not in self.headers and "transfer-encoding" not in self.headers:
-            return await self._receive()
-        with _Patience(self.limits.body_s):
-            return await self._receive()
+    def _out_of_time(self) -> None:
+        self._late = True
+        self._wake()
 
-    async def _receive(self) -> MutableMapping[str, Any]:
-        message = await self.receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        return message
+    # --- the answer ---------------------------------------------------------------------------
 
-    def _too_large(self) -> Refused:
-        most = self.limits.max_body // (1024 * 1024)
-        return Refused(413, "too_large", f"the body exceeds {most} MB")
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        """Send a whole answer.
+
+        Args:
+            head: header lines, each ended by CR LF; without Content-Length.
+        """
+        self.begun = self.answered = True
+        self.keeps = self._stays()
+        top = b"HTTP/1.1 %b\r\n%bcontent-length: %d\r\n%b\r\n" % (
+            _STATUS[status],
+            head,
+            len(body),
+            b"" if self.keeps else _CLOSE,
+        )
+        self._wire.write(top if self.method == "HEAD" else top + body)
+
+    def begin(self, head: bytes) -> None:
+        """Begin a streamed answer of status 200; ``head`` as for ``respond``."""
+        self.begun = True
+        self.keeps = self.chunks and self._stays()
+        self._wire.write(
+            b"HTTP/1.1 200 OK\r\n%b%b%b\r\n"
+            % (
+                head,
+                b"transfer-encoding: chunked\r\n" if self.chunks else b"",
+                b"" if self.keeps else _CLOSE,
+            )
+        )
+
+    async def piece(self, data: bytes) -> None:
+        """A piece of a streamed answer; waits while the caller does not read."""
+        if data:
+            self._wire.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunks else data)
+        await self._wire.drain()
+
+    def end(self, data: bytes = b"") -> None:
+        """The last piece of a streamed answer."""
+        self.answered = True
+        if self.chunks:
+            last = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            data = last + b"0\r\n\r\n"
+        self._wire.write(data)
+
+    def _stays(self) -> bool:
+        # A body that was not read to its end may be endless.
+        return self.keeps and self._complete and not self._wire.ends
 
     async def answer(
         self,
         status: int,
         body: bytes,
-        headers: list[tuple[bytes, bytes]] | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (_JSON,),
     ) -> None:
         """Send a whole answer; JSON unless ``headers`` say otherwise."""
-        head = [(b"content-length", b"%d" % len(body))]
-        head += headers if headers is not None else [_JSON]
-        await self.send({"type": "http.response.start", "status": status, "headers": head})
-        await self.send({"type": "http.response.body", "body": body})
+        self.respond(status, header_lines(headers), body)
 
     async def json(self, value: object, status: int = 200, **headers: str) -> None:
         extra = [(k.replace("_", "-").encode(), v.encode("latin-1")) for k, v in headers.items()]
@@ -144,59 +266,10 @@ class Request:
         await self.answer(status_of(error), encode(body), headers)
 
 
-class _Patience:
-    """Ends what its task waits for by a refusal, at a quarter of ``asyncio.timeout``'s cost."""
-
-    __slots__ = ("_late", "_task", "_timer")
-
-    def __init__(self, seconds: float) -> None:
-        self._late = False
-        self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._end)
-
-    def _end(self) -> None:
-        self._late = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._timer.cancel()
-        if self._late and kind is asyncio.CancelledError and self._task is not None:
-            self._task.uncancel()
-            raise Refused(408, "timeout", "the body did not come in time")
-
-
-class Watch:
-    """Ends a task when its caller goes away. Looks only at calls that take a while.
-
-    Args:
-        after_s: most calls are over by then and cost no watcher.
-    """
-
-    def __init__(self, receive: Receive, *, after_s: float = 0.05) -> None:
-        self._receive = receive
-        self._loop = asyncio.get_running_loop()
-        self._watched = asyncio.current_task()
-        self._task: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(after_s, self._begin)
-        self.gone = False
-
-    def _begin(self) -> None:
-        self._task = self._loop.create_task(self._wait())
-
-    async def _wait(self) -> None:
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self.gone = True
-                if self._watched is not None:
-                    self._watched.cancel()
-                return
-
-    def end(self) -> None:
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
+def header_lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Raises ValueError for a line break in any of them: it would begin a header of somebody
+    else's making."""
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
+        raise ValueError("a line break in a header")
+    return lines

@@ -4,6 +4,7 @@ Every change goes through the same services as the command line: audited, and a 
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -15,7 +16,7 @@ from omni_cli.domain.pricing import usd_string
 from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
-from omni_cli.gateway.http import Request
+from omni_cli.gateway.http import Request, header_lines
 from omni_cli.gateway.own_api import OwnApi, query_of, totals_document
 from omni_cli.gateway.protocols.base import encode, sse
 from omni_cli.gateway.routes import Route
@@ -266,12 +267,13 @@ class Management:
         if self._streams >= _MOST_STREAMS:
             raise UsageError("too many live streams are open")
         self._streams += 1
-        leaving = asyncio.ensure_future(_until_gone(request))
+        left = asyncio.Event()
+        request.on_gone = left.set
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
         try:
-            await request.send({"type": "http.response.start", "status": 200, "headers": headers})
+            request.begin(header_lines(headers))
             seen, quiet_s = "", 0.0
-            while not leaving.done():
+            while not (left.is_set() or request.ending):
                 document = await self._health()
                 told = str([(p["id"], p["status"], p["last_error"]) for p in document["providers"]])
                 event = b""
@@ -281,14 +283,13 @@ class Management:
                     event = b": alive\n\n"
                 if event:
                     quiet_s = 0.0
-                    await request.send(
-                        {"type": "http.response.body", "body": event, "more_body": True}
-                    )
+                    await request.piece(event)
                 quiet_s += _LOOK_S
-                await asyncio.wait([leaving], timeout=_LOOK_S)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(left.wait(), _LOOK_S)
+            request.end()
         finally:
             self._streams -= 1
-            leaving.cancel()
 
     # --- roles, rules, chains, budgets --------------------------------------------------------
 
@@ -361,11 +362,6 @@ def _put_first(app: App, name: str, model: str) -> Role:
         models = tuple(RoleModel(item, place) for place, item in enumerate(ordered, 1))
         app.fleet.put_role(replace(role, models=models))
         return app.fleet.role(name)
-
-
-async def _until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _model_document(app: App, name: str) -> dict[str, Any]:

@@ -12,13 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
-import uvicorn
-
 from omni_cli.bootstrap import App
 from omni_cli.gateway.app import Gateway, Options
 from omni_cli.gateway.auth import Quota
 from omni_cli.gateway.http import Limits
-from omni_cli.gateway.patience import PatientHttp
+from omni_cli.gateway.server import BACKLOG, Server
 
 #: Seconds that requests under way have to end when the gateway is asked to stop.
 DRAIN_S = 30
@@ -26,35 +24,11 @@ DRAIN_S = 30
 _SETTINGS = "OMNI_SERVE_WORKER"
 #: A worker that ends sooner than this after its start is not started again at once, seconds.
 _SHORT_LIFE_S = 2.0
-_BACKLOG = 4096
 
 
-def server(app: App, options: Options, *, drain_s: int = DRAIN_S) -> uvicorn.Server:
+def server(app: App, options: Options, *, drain_s: float = DRAIN_S) -> Server:
     """A server for this process."""
-    config = uvicorn.Config(
-        Gateway(app, options),
-        loop="uvloop" if _has_uvloop() else "asyncio",
-        http=PatientHttp,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=drain_s,
-        timeout_keep_alive=75,
-        backlog=_BACKLOG,
-    )
-    return uvicorn.Server(config)
-
-
-def _has_uvloop() -> bool:
-    try:
-        import uvloop  # noqa: F401  # only whether it is there
-    except ImportError:
-        return False
-    return True
+    return Server(Gateway(app, options), drain_s=drain_s)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -64,7 +38,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
@@ -79,7 +53,7 @@ def run(app: App, options: Options, sock: socket.socket) -> None:
         _supervise(options, sock)
         return
     _settle_down()
-    server(app, options).run(sockets=[sock])
+    server(app, options).run([sock])
 
 
 def _settle_down() -> None:
@@ -152,7 +126,7 @@ def _work() -> None:
     )
     _settle_down()
     with App() as app:
-        server(app, options).run(sockets=[socket.socket(fileno=settings["fd"])])
+        server(app, options).run([socket.socket(fileno=settings["fd"])])
 
 
 if __name__ == "__main__":

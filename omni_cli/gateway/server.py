@@ -1,0 +1,90 @@
+"""One process's server: it listens, hands requests to the gateway, and ends in good order."""
+
+import asyncio
+import signal
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+from omni_cli.gateway.app import Gateway
+from omni_cli.gateway.connection import Connection, Hall
+
+BACKLOG = 4096
+#: How often a wish to end is looked for, and connections for their age, seconds.
+_LOOK_S = 0.1
+_SWEEP_S = 5.0
+
+
+class Server:
+    """Args:
+    drain_s: seconds that requests under way have to end when the server is asked to stop.
+    """
+
+    def __init__(self, gateway: Gateway, *, drain_s: float) -> None:
+        self._gateway = gateway
+        self._drain_s = drain_s
+        self.started = False
+        #: Set it, from any thread, to end.
+        self.should_exit = False
+        self._interrupted = False
+
+    def run(self, sockets: Sequence[socket.socket]) -> None:
+        """Serve until SIGTERM or SIGINT; a second one does not wait for requests under way.
+
+        Raises:
+            OmniError: the store cannot be opened.
+            KeyboardInterrupt: it was SIGINT, and everything is closed.
+        """
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self.serve(sockets))
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    async def serve(self, sockets: Sequence[socket.socket]) -> None:
+        """Serve until ``should_exit``."""
+        loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._asked, number)
+        self._gateway.start()
+        hall = Hall(self._gateway.handle, self._gateway.limits)
+        listening = [
+            await loop.create_server(lambda: Connection(hall), sock=sock, backlog=BACKLOG)
+            for sock in sockets
+        ]
+        self.started = True
+        swept = time.monotonic()
+        while not self.should_exit:
+            await asyncio.sleep(_LOOK_S)
+            if time.monotonic() - swept > _SWEEP_S:
+                swept = time.monotonic()
+                hall.sweep()
+        for server in listening:
+            server.close()
+        await self._drain(hall)
+        await self._gateway.stop()
+
+    async def _drain(self, hall: Hall) -> None:
+        """Let requests under way end, for a while; then end them."""
+        self.should_exit = False
+        hall.close()
+        end = time.monotonic() + self._drain_s
+        while hall.busy and time.monotonic() < end and not self.should_exit:
+            await asyncio.sleep(0.02)
+        hall.abort()
+        # What was cancelled settles what it has; its rows go into the last batch.
+        while hall.busy and time.monotonic() < end + 1.0:
+            await asyncio.sleep(0.02)
+
+    def _asked(self, number: int) -> None:
+        self._interrupted = self._interrupted or number == signal.SIGINT
+        self.should_exit = True
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.Loop
