@@ -84,6 +84,8 @@ class OmniApp(App[None]):
         wanted = theme or self._own_theme
         self.theme = wanted if wanted in self.themes else _usual_theme(env)
         self._first = tab or kept.get("tab")
+        #: The role that was switched last here, for undo.
+        self.switched: str | None = None
 
     # --- layout ------------------------------------------------------------------------------
 
@@ -123,6 +125,13 @@ class OmniApp(App[None]):
         pane.opened()
         entry = pane.entry()
         self.screen.set_focus(entry)
+
+    async def compare(self, *models: str) -> None:
+        """Open Compare with these models put together."""
+        from omni_cli.tui.screens.compare import ComparePane
+
+        await self.open_tab("compare")
+        self.query_one(ComparePane).compare(*models)
 
     def _preload(self) -> None:
         """Import the other tabs while nothing else happens, so that their keys answer at once."""

@@ -13,13 +13,16 @@ from pathlib import Path
 from omni_cli.bootstrap import App
 from omni_cli.config import set_value
 from omni_cli.domain.budgets import Budget
-from omni_cli.domain.chat import Usage
+from omni_cli.domain.chat import Message, Usage
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.recommend import Action, Finding
+from omni_cli.domain.scoring import Scorer
+from omni_cli.services.compare_plan import Plan, ResultRow, Settings, keyed, plan_document
 from omni_cli.services.demo import PREMIUM, build
 from omni_cli.services.prices import cost_or_none
+from omni_cli.services.suite import Case
 from omni_cli.simulator import fleet as simulated
 from omni_cli.store.advice import AdviceStore
 
@@ -126,6 +129,7 @@ def make_home(home: Path, *, url: str = "http://127.0.0.1:9", past: bool = True)
             _write_past(omni)
             omni.budgets.put(Budget(0, "all", "", "month", 20_000_000_000))
             AdviceStore(omni.store).refresh(list(_ADVICE), now_ms=NOW_MS)
+            _write_comparison(omni)
 
 
 def _write_past(omni: App) -> None:
@@ -138,6 +142,51 @@ def _write_past(omni: App) -> None:
                 for _ in range(round(calls * (1.0 if not days_ago else dice.uniform(0.4, 1.2)))):
                     at = NOW_MS - days_ago * _DAY_MS - dice.randrange(60_000, 17 * 3_600_000)
                     _one(omni, dice, models[name], dice.choice(tasks), at, mean_ms)
+
+
+#: Contender, milliseconds, nano-dollars, and its answers to the questions below.
+_COMPARED = (
+    ("anthropic/claude-sonnet-4-20250514", 2_400, 1_420_000, ("Nine, since 3 + 6 = 9.", "Paris.")),
+    ("openai/gpt-4-turbo", 3_100, 2_810_000, ("The sum of 3 and 6 is 9.", "It is Paris.")),
+    ("deepseek/deepseek-chat", 1_700, 61_000, ("The sum is 9.", "The capital of France is Paris.")),
+)
+_QUESTIONS = (("What is 3 + 6? Answer with the sum.", "9"), ("What is France's capital?", "Paris"))
+
+
+def _write_comparison(omni: App) -> None:
+    """A comparison of an hour ago: three models, two prompts, three answers to each."""
+    cases = keyed(
+        [
+            Case((Message.text_of("user", asked),), (Scorer("contains", (expected,)),))
+            for asked, expected in _QUESTIONS
+        ]
+    )
+    plan = Plan(tuple(name for name, *_ in _COMPARED), cases, Settings(iterations=3), "smoke test")
+    at = NOW_MS - 3_600_000
+    comparison = make_id(at, 77)
+    omni.comparisons.create(comparison, plan_document(plan), at_ms=at)
+    for name, latency, cost, answers in _COMPARED:
+        for number, (key, answer) in enumerate(zip(cases, answers, strict=True)):
+            for iteration in range(3):
+                row = ResultRow(
+                    prompt=key,
+                    contender=name,
+                    iteration=iteration,
+                    request=make_id(at, 100 + number),
+                    state="ok",
+                    model=name,
+                    task="chat",
+                    output=answer,
+                    finish_reason="stop",
+                    latency_ms=latency + 130 * iteration + 40 * number,
+                    ttft_ms=300,
+                    cost_nusd=cost + 1_000 * iteration,
+                    earlier_nusd=0,
+                    error_code=None,
+                    error_message=None,
+                )
+                omni.comparisons.put_result(comparison, row)
+    omni.comparisons.set_state(comparison, "complete", at_ms=at)
 
 
 def _one(

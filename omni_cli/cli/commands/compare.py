@@ -23,9 +23,10 @@ from omni_cli.domain.scoring import KINDS, verdict
 from omni_cli.services import compare_documents as documents
 from omni_cli.services.compare import Estimate, Progress
 from omni_cli.services.compare_documents import Checked
-from omni_cli.services.compare_plan import Plan, Settings, keyed
+from omni_cli.services.compare_plan import Plan, Settings
 from omni_cli.services.compare_report import Report
-from omni_cli.services.suite import Case, Suite, load, scorers_of
+from omni_cli.services.compare_setup import Wanted, plan_of
+from omni_cli.services.suite import Case, Suite, load
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -132,8 +133,18 @@ def compare(
                 "tolerance": tolerance,
             }
             given = _given(suite, lenient=lenient)
-            cases = _cases(prompts, given, image, system, values)
-            plan = _plan(omni_app, model, given, cases, judge, settings)
+            plan = _plan(
+                omni_app,
+                Wanted(
+                    words(model) or list(given.models if given is not None else ()),
+                    _cases(prompts, given, image, system),
+                    values,
+                    Path.cwd(),
+                    judge or "",
+                    settings,
+                    "" if given is None else given.name,
+                ),
+            )
             comparison = 0
         estimate = omni_app.compare.estimate(plan, comparison or None)
         nusd = None if limit is None else usd_to_nusd(limit)
@@ -163,13 +174,8 @@ def _given(suite: Path | None, *, lenient: bool) -> Suite | None:
 
 
 def _cases(
-    prompts: list[str] | None,
-    suite: Suite | None,
-    image: list[str] | None,
-    system: str | None,
-    values: dict[str, object],
+    prompts: list[str] | None, suite: Suite | None, image: list[str] | None, system: str | None
 ) -> list[Case]:
-    scorers = scorers_of(values, Path.cwd(), "the command line")
     cases = list(suite.cases) if suite is not None else []
     if prompts or image or suite is None:
         head = (Message.text_of("system", system),) if system else ()
@@ -177,40 +183,15 @@ def _cases(
         first = read_prompt(texts[0], (), image or ())
         parts = [first, *(read_prompt(text, (), image or ()) for text in texts[1:])]
         cases += [Case((*head, Message("user", part))) for part in parts]
-    if scorers:
-        # The command line's scorers are for cases that bring none of their own.
-        cases = [case if case.scorers else replace(case, scorers=scorers) for case in cases]
     return cases
 
 
-def _plan(
-    omni_app: App,
-    model: list[str] | None,
-    suite: Suite | None,
-    cases: list[Case],
-    judge: str | None,
-    settings: Settings,
-) -> Plan:
-    names = words(model) or list(suite.models if suite is not None else ())
-    if not names:
-        raise UsageError("who is to be compared?", hint="-m MODEL -m MODEL")
-    contenders = []
-    for name in names:
-        selector = omni_app.names.select(name)
-        if selector.kind in ("auto", "chain"):
-            raise UsageError(f"{name!r} is no model and no role", hint="-m MODEL or -m ROLE")
-        contenders.append(selector.name if selector.kind == "model" else f"role:{selector.name}")
-    grader = "" if judge is None else omni_app.names.model(judge)
-    if not grader and any(s.kind == "judge" for case in cases for s in case.scorers):
-        raise UsageError("some cases need a judge", hint="--judge MODEL")
-    if grader in contenders:
-        note(f"{grader} judges its own answers: judges favour their own")
-    return Plan(
-        tuple(dict.fromkeys(contenders)),
-        keyed(cases),
-        replace(settings, judge=grader),
-        "" if suite is None else suite.name,
-    )
+def _plan(omni_app: App, wanted: Wanted) -> Plan:
+    plan = plan_of(omni_app.names, wanted)
+    judge = plan.settings.judge
+    if judge and judge in plan.contenders:
+        note(f"{judge} judges its own answers: judges favour their own")
+    return plan
 
 
 def _announce(plan: Plan, estimate: Estimate) -> None:

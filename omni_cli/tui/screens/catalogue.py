@@ -55,6 +55,7 @@ class CataloguePane(Pane[CatalogueView]):
         Binding("a", "add", "Add to fleet"),
         Binding("n", "new", "New model"),
         Binding("space", "mark", "Mark"),
+        Binding("t", "try", "Compare the marked ones on prompts", show=False),
         Binding("v", "step('view')", "View", show=False),
         Binding("V", "step('view', -1)", "View, backwards", show=False),
         Binding("o", "step('order')", "Sort", show=False),
@@ -290,6 +291,13 @@ class CataloguePane(Pane[CatalogueView]):
             return
         self._draw()
         self.refresh_data()
+
+    async def action_try(self) -> None:
+        """Ask the marked models, or the one under the cursor, the same prompts."""
+        row = self.chosen
+        names = self._marked or ([] if row is None else [row.model.id])
+        if names:
+            await self.omni.compare(*names)
 
     def action_add(self) -> None:
         if self.chosen is not None:

@@ -21,6 +21,7 @@ from omni_cli.tui.data import Loader
 from omni_cli.tui.diagnose import Check, diagnose
 from omni_cli.tui.model_view import ModelView, read_model
 from omni_cli.tui.overview import read_overview
+from omni_cli.tui.role_switching import choose_role, offer_switch, read_roles, undo_switch
 from omni_cli.tui.threads import tell
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
 from omni_cli.tui.work import Works
@@ -56,6 +57,9 @@ class ModelScreen(Works):
         Binding("l", "logs", "Logs"),
         Binding("i", "diagnose", "Diagnose"),
         Binding("d", "switch", "On/off"),
+        Binding("r", "role", "Role", tooltip="Make it the first model of a role"),
+        Binding("v", "compare", "Compare", tooltip="Compare it with what its roles use now"),
+        Binding("u", "undo", "Take the last switch of a role back", show=False),
         Binding("j", "scroll(2)", "Down", show=False),
         Binding("k", "scroll(-2)", "Up", show=False),
     ]
@@ -140,6 +144,27 @@ class ModelScreen(Works):
 
     def action_logs(self) -> None:
         self.omni.show_logs(self._model)
+
+    def action_role(self) -> None:
+        def chosen(role: str) -> None:
+            offer_switch(self.omni, self.work, role, self._model)
+
+        self.work(read_roles, lambda found: choose_role(self.omni, found, self._model, chosen))
+
+    def action_undo(self) -> None:
+        undo_switch(self.omni, self.work)
+
+    async def action_compare(self) -> None:
+        """Against the first models of the roles that it is in; the user adds others."""
+        view, omni = self.view, self.omni
+        mine = set() if view is None else {name for name, *_ in view.roles}
+
+        def go(roles: tuple[tuple[str, str], ...]) -> None:
+            rivals = [first for name, first in roles if name in mine]
+            self.dismiss(None)
+            omni.run_worker(omni.compare(self._model, *rivals), group="go")
+
+        self.work(read_roles, go)
 
     def action_diagnose(self) -> None:
         self.notify("checking…", timeout=1)
