@@ -16,6 +16,13 @@ PICTURES = (
     ("providers", "providers", ("j", "j"), (120, 34), "nord"),
     ("activity", "activity", ("enter",), (120, 34), "catppuccin"),
     ("narrow", "fleet", (), (80, 24), "light"),
+    ("catalogue", "catalogue", ("j", "j"), (120, 34), "dark"),
+    ("failover", "failover", (), (120, 24), "gruvbox"),
+    ("usage", "usage", ("j",), (120, 34), "dark"),
+    ("costs", "costs", (), (120, 34), "dark"),
+    ("budgets", "budgets", (), (120, 24), "light"),
+    ("compare", "compare", (), (120, 34), "dark"),
+    ("recommendations", "recommendations", (), (120, 34), "nord"),
 )
 
 

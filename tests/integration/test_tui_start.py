@@ -135,3 +135,16 @@ async def test_in_a_browser_it_draws_the_same(served: int) -> None:
                     assert message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT)
                     if message.type is aiohttp.WSMsgType.BINARY:
                         seen += message.data
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example"}], ids=["page", "name"]
+)
+async def test_other_sites_are_kept_out(served: int, headers: dict[str, str]) -> None:
+    """Else any page that is open could press keys in it."""
+    import aiohttp
+
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(f"http://127.0.0.1:{served}/ws?width=80", headers=headers)
+        assert refused.value.status == 403

@@ -54,9 +54,9 @@ def serve(port: int, theme: str | None, tab: str | None) -> None:
     """Serve it on loopback until interrupted; every browser tab is an omni of its own."""
     import shlex
 
-    from textual_serve.server import Server
+    from omni_cli.tui.web import WebServer
 
     words = [sys.executable, "-m", "omni_cli", "dash"]
     words += ["--theme", theme] * (theme is not None)  # type: ignore[list-item]  # None times 0
     words += ["--tab", tab] * (tab is not None)  # type: ignore[list-item]
-    Server(shlex.join(words), host=_HOST, port=port, title="omni").serve()
+    WebServer(shlex.join(words), host=_HOST, port=port, title="omni").serve()

@@ -23,6 +23,7 @@ from omni_cli.tui.widgets.table import Column, Row, Table, flexible, named
 _SHOWN = 200
 #: From so many columns on there is room for who asked and from where.
 _WIDE = 110
+_WIDEST = 150
 #: And from here on for the provider in a model's name.
 _ROOMY = 150
 _STATES = ("", "ok", "failed", "pending", "cancelled", "refused", "lost")
@@ -180,7 +181,7 @@ def _columns(width: int) -> tuple[Column, ...]:
         Column("state", "State", width=11),
         Column("model", "Model", width=0),
         Column("task", "Task", width=10 if wide else 8),
-        *((Column("role", "Role / agent", width=18),) if wide else ()),
+        *((Column("role", "Role / agent", width=18 if width < _WIDEST else 34),) if wide else ()),
         Column("tokens", "Tokens", "right", 6),
         Column("cost", "Cost", "right", 8),
         Column("took", "Took", "right", 5),
