@@ -61,6 +61,7 @@ class ProvidersPane(Pane[Loaded]):
         Binding("x", "test", "Test"),
         Binding("X", "test_all", "Test all"),
         Binding("d", "switch", "On/off"),
+        Binding("f", "find", "New models", tooltip="Ask what providers serve now"),
         Binding("m", "maintenance", "Maintenance", show=False),
         Binding("w", "watch", "Test all every 5 s", show=False),
         Binding("delete", "remove", "Remove", show=False),
@@ -154,6 +155,12 @@ class ProvidersPane(Pane[Loaded]):
         slug = self.chosen
         if slug is not None:
             self.act(lambda omni: check_connection(omni, slug), self.omni.report_test)
+
+    def action_find(self) -> None:
+        """Discovery: new, changed and retired models."""
+        from omni_cli.tui.screens.discovery import DiscoveryScreen
+
+        self.app.push_screen(DiscoveryScreen(self.loader), lambda _: self.omni.store_changed())
 
     def action_test_all(self) -> None:
         self.notify("testing all providers…", timeout=2)
