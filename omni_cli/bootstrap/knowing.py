@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from omni_cli.services.health_report import HealthReporter
     from omni_cli.services.optimize import Optimizer
     from omni_cli.services.probes import Prober
+    from omni_cli.services.proof import Prover
     from omni_cli.services.role_switch import RoleSwitcher
     from omni_cli.services.sync import SyncService
 
@@ -26,6 +27,7 @@ class Knowing(Setup):
     def advice(self) -> "AdviceService":
         from omni_cli.services.advice import AdviceService
         from omni_cli.store.advice import AdviceStore
+        from omni_cli.store.questions import StoredQuestions
 
         return AdviceService(
             advice=AdviceStore(self.store),
@@ -36,6 +38,8 @@ class Knowing(Setup):
             fleet=self.fleet,
             table=self._quality_table,
             budgets=lambda: self.costs.overview().budgets,
+            repeats=lambda since_ms: StoredQuestions(self.store).repeats(since_ms),
+            cached=lambda: self.answers.roles(),
             zone=self.rollups.zone,
             clock=self.clock,
         )
@@ -135,6 +139,21 @@ class Knowing(Setup):
             clock=self.clock,
             random_bits=lambda: secrets.randbits(20),
             options=RouteOptions(allow_unknown_price=self.config.prices.allow_unknown),
+        )
+
+    @cached_property
+    def prover(self) -> "Prover":
+        """Proofs of recommendations on the user's own stored questions."""
+        from omni_cli.services.proof import Prover
+        from omni_cli.store.questions import StoredQuestions
+
+        return Prover(
+            questions=StoredQuestions(self.store),
+            kept=self.comparisons,
+            compare=self.compare,
+            reports=self.compare_reports,
+            names=self.names,
+            premium=self.config.general.premium_model,
         )
 
     def prober(self, cap_nusd: int) -> "Prober":

@@ -16,6 +16,8 @@ FindingType = Literal[
     "cheaper_model",
     "repetitive_traffic",
     "prompt_caching",
+    "response_caching",
+    "batching",
     "unhealthy_model",
     "retiring_model",
     "unused_model",
@@ -102,7 +104,7 @@ class Finding:
     @property
     def impact(self) -> Level:
         """How much an answer may change: the spec's "impact". Low where the quality is sure."""
-        if self.type in ("unused_model", "prompt_caching"):
+        if self.type in ("unused_model", "prompt_caching", "batching"):
             return "low"
         return "low" if self.confidence >= 0.8 else "medium" if self.confidence >= 0.6 else "high"
 
@@ -128,6 +130,8 @@ class Work:
     totals: Totals
     days: int
     candidates: Sequence[Candidate]
+    #: Share of its calls whose kind of task is usually done in bulk (see recommend_traffic.py).
+    bulk_share: float = 0.0
 
     @property
     def calls_per_day(self) -> float:
@@ -258,49 +262,6 @@ def unused_model(model: str, days: int) -> Finding:
         days=days,
         confidence=0.9,
         current=model,
-    )
-
-
-def prompt_caching(
-    scope: str, model: str, totals: Totals, days: int, uncached_usd_1m: float, cached_usd_1m: float
-) -> Finding | None:
-    """Long inputs that are hardly ever cached, at a model whose cache costs less.
-
-    What could be cached is not known without the prompts: half of the input is assumed, and the
-    reasoning says so.
-    """
-    if totals.calls < LEAST_CALLS or not totals.input_tokens or uncached_usd_1m <= cached_usd_1m:
-        return None
-    mean_input = totals.input_tokens / totals.calls
-    cached_share = totals.cached_tokens / totals.input_tokens
-    if mean_input < 2_000 or cached_share > 0.1:
-        return None
-    spare_tokens = (totals.input_tokens - totals.cached_tokens) // 2
-    saved = round(spare_tokens * (uncached_usd_1m - cached_usd_1m) * 1_000)
-    daily = totals.cost_nusd // max(days, 1)
-    after = max(totals.cost_nusd - saved, 0) // max(days, 1)
-    if (daily - after) * DAYS_PER_MONTH < LEAST_MONTHLY_NUSD:
-        return None
-    return Finding(
-        key=f"caching:{scope}:{model}",
-        type="prompt_caching",
-        title=f"Cache the prompts of {scope} at {model}",
-        reasoning=(
-            f"{totals.calls:,} calls carry {mean_input:,.0f} input tokens each; "
-            f"{cached_share:.0%} of them come from the cache, at ${cached_usd_1m:g} instead of "
-            f"${uncached_usd_1m:g} per 1M. If half of the input is the same from call to call (an "
-            "assumption: prompts are not stored), this is what it saves."
-        ),
-        action=Action("none", command="put what never changes first in the prompt"),
-        effort="reorder the prompt",
-        sample=totals.calls,
-        days=days,
-        confidence=0.5,
-        current=model,
-        recommended=model,
-        calls_per_day=totals.calls / max(days, 1),
-        daily_nusd=daily,
-        recommended_daily_nusd=after,
     )
 
 

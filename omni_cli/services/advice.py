@@ -1,6 +1,6 @@
 """Recommendations from the ledger's evidence: found, applied, taken back, and checked later."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -18,11 +18,17 @@ from omni_cli.domain.recommend import (
     budget_overrun,
     cheaper_model,
     missing_capability,
-    prompt_caching,
     ranked,
     retiring_model,
     unhealthy_model,
     unused_model,
+)
+from omni_cli.domain.recommend_traffic import (
+    BULK_TASKS,
+    Repeats,
+    batching,
+    prompt_caching,
+    response_caching,
 )
 from omni_cli.domain.routing import Rates
 from omni_cli.ports import Clock
@@ -57,6 +63,8 @@ class AdviceService:
     """Args:
     table: the quality table as routing uses it.
     budgets: how each budget's period is expected to end.
+    repeats: stored questions that came again, from a time in ms on.
+    cached: roles that remember answers.
     """
 
     def __init__(
@@ -70,6 +78,8 @@ class AdviceService:
         fleet: FleetService,
         table: Callable[[], QualityTable],
         budgets: Budgeted,
+        repeats: Callable[[int], list[Repeats]],
+        cached: Callable[[], Collection[str]],
         zone: str,
         clock: Clock,
     ) -> None:
@@ -81,6 +91,8 @@ class AdviceService:
         self._fleet = fleet
         self._table = table
         self._budgets = budgets
+        self._repeats = repeats
+        self._cached = cached
         self._zone = zone
         self._clock = clock
 
@@ -200,11 +212,17 @@ class AdviceService:
             for model in fleet
             for row in (prices.current(model.id),)
         }
-        findings = [
-            finding
+        found = [
+            rule(work)
             for work in self._work(first, last, days, self._lasting(active, utc_day(now)), rates)
-            if (finding := cheaper_model(work)) is not None
+            for rule in (cheaper_model, batching)
         ]
+        found += [
+            response_caching(repeats, days)
+            for repeats in self._repeats(now - WINDOW_DAYS * 86_400_000)
+            if repeats.role not in self._cached()
+        ]
+        findings = [finding for finding in found if finding is not None]
         findings += self._about_models(first, last, days, fleet, active, rates, utc_day(now))
         findings += self._about_budgets()
         return ranked(findings)
@@ -258,8 +276,17 @@ class AdviceService:
                 if other.id != model
                 and (candidate := self._candidate(other, model, tasks, totals, rates, table))
             ]
+            bulk = sum(part.calls for task, part in tasks.items() if task in BULK_TASKS)
             found.append(
-                Work("role" if scope == "role" else "task", name, model, totals, days, candidates)
+                Work(
+                    "role" if scope == "role" else "task",
+                    name,
+                    model,
+                    totals,
+                    days,
+                    candidates,
+                    bulk / max(totals.calls, 1),
+                )
             )
         return found
 

@@ -1,5 +1,6 @@
 """Recommendations over a ledger of real rows: found, applied, verified, taken back."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.chat import Usage
+from omni_cli.domain.chat import Message, Usage
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.models import Provider
 from omni_cli.domain.pricing import cost_nusd
-from omni_cli.domain.recommend import finding_from_json, finding_to_json
+from omni_cli.domain.recommend import Finding, finding_from_json, finding_to_json
 
 DAY_MS = 86_400_000
+#: No two ids alike.
+_RANDOM = itertools.count()
 NOON_MS = 1_781_524_800_000  # 2026-06-15 12:00 UTC
 SONNET, HAIKU, GPT = (
     "anthropic/claude-sonnet-4-20250514",
@@ -64,7 +67,7 @@ def spend(
     usage = Usage(input_tokens=tokens[0], output_tokens=tokens[1])
     for number in range(calls):
         at = NOON_MS + day * DAY_MS + number
-        request = make_id(at, number)
+        request = make_id(at, next(_RANDOM))
         ok = number >= failed
         with app.ledger.unit():
             app.ledger.open(
@@ -196,3 +199,55 @@ def test_findings_survive_the_store(app: App) -> None:
     for advice in app.advice.refresh():
         text = json.dumps(finding_to_json(advice.finding))
         assert finding_from_json(json.loads(text)) == advice.finding
+
+
+def _types(app: App) -> dict[str, Finding]:
+    return {a.finding.type: a.finding for a in app.advice.refresh()}
+
+
+def test_bulk_work_is_sent_in_batches(app: App) -> None:
+    for day in (-1, 0):
+        spend(app, SONNET, role="", task="extraction", day=day, calls=60, tokens=(4_000, 500))
+        spend(app, SONNET, role="", task="chat", day=day, calls=60, tokens=(4_000, 500))
+    found = [a.finding for a in app.advice.refresh() if a.finding.type == "batching"]
+    (finding,) = found
+    assert finding.scope == {"task": "extraction"}
+    # 4,000 in at $3 and 500 out at $15 per 1M: $0.0195 a call, 60 calls a day; half of it.
+    assert finding.daily_nusd == 60 * 19_500_000
+    assert finding.recommended_daily_nusd == 30 * 19_500_000
+    assert "is not known" in finding.reasoning
+    with pytest.raises(UsageError, match="needs your decision"):
+        app.advice.apply(next(a.id for a in app.advice.refresh() if a.finding == finding))
+
+
+def test_few_calls_or_people_waiting_are_not_batched(app: App) -> None:
+    spend(app, SONNET, role="", task="extraction", day=0, calls=40, tokens=(4_000, 500))
+    for task, calls in (("extraction", 50), ("chat", 30)):
+        spend(app, SONNET, role="", task=task, day=0, calls=calls, tokens=(4_000, 500))
+        app.fleet.assign_role("mixed", SONNET, 1)
+        spend(app, SONNET, role="mixed", task=task, day=0, calls=calls, tokens=(4_000, 500))
+    assert [f.scope for f in _batches(app)] == [{"task": "extraction"}]
+
+
+def _batches(app: App) -> list[Finding]:
+    return [a.finding for a in app.advice.refresh() if a.finding.type == "batching"]
+
+
+def test_questions_that_come_again_are_remembered(app: App) -> None:
+    app.fleet.assign_role("faq", SONNET, 1)
+    spend(app, SONNET, role="faq", task="chat", day=0, calls=40, tokens=(2_000, 400))
+    for number, row in enumerate(sorted(app.ledger.recent(limit=100), key=lambda r: r.id)):
+        app.conversations.create(row.id, at_ms=row.created_at, title="")
+        app.conversations.append(
+            row.id,
+            [Message.text_of("user", f"question {number % 30}"), Message.text_of("assistant", "a")],
+            request=row.id,
+            at_ms=row.created_at,
+        )
+    finding = _types(app)["response_caching"]
+    assert (finding.sample, finding.scope) == (40, {"role": "faq"})
+    # Ten of forty came again, at $0.012 each.
+    assert finding.daily_nusd == 10 * 12_000_000
+    assert "omni roles cache faq" in finding.action.command
+    app.answers.set_ttl("faq", 3600)
+    assert "response_caching" not in _types(app)

@@ -130,7 +130,7 @@ async def test_stopped_by_esc_and_gone_on_with_nothing_paid_twice(
         assert 0 < there < 32
         assert "stopped" in shown(pilot.app, "#title")
         assert f"{32 - there} answers are missing" in shown(pilot.app, "#verdict")
-        simulator.fault("slow-first:0", "*")
+        simulator.heal()
         await press(pilot, "c", "y")
         await until(lambda: pane._live is None and answers(home) == 32, 20)
         await settle(pilot)

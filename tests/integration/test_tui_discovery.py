@@ -61,6 +61,8 @@ async def test_asked_shown_and_taken(home: Path, simulator: Simulator, listing: 
         await press(pilot, "r")
         await until(lambda: screen._found is not None, 20)
         await pilot.pause()
-        assert "✗ fresh/one: its provider no longer lists it; used by role writer" in shown(pilot.app, "#found")
+        assert "✗ fresh/one: its provider no longer lists it; used by role writer" in shown(
+            pilot.app, "#found"
+        )
         await press(pilot, "a", "escape")
         assert not isinstance(pilot.app.screen, DiscoveryScreen)

@@ -1,8 +1,5 @@
 """``omni compare``: the same prompts to several models, scored."""
 
-import shutil
-import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,17 +8,18 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, complete_selectors, money, omni, words
+from omni_cli.cli.comparing import announce, figures, print_answers, print_report, run
 from omni_cli.cli.prompts import read_prompt
-from omni_cli.cli.render import emit_json, moment, note, out, paint, table
+from omni_cli.cli.render import emit_json, moment, note, out, table
 from omni_cli.domain.assertions import Assertion
 from omni_cli.domain.assertions import parse as parse_assertion
 from omni_cli.domain.chat import Message
-from omni_cli.domain.errors import AssertionFailed, OmniError, UsageError
+from omni_cli.domain.errors import AssertionFailed, UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.pricing import format_usd, usd_to_nusd
-from omni_cli.domain.scoring import KINDS, verdict
+from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.scoring import KINDS
 from omni_cli.services import compare_documents as documents
-from omni_cli.services.compare import Estimate, Progress
+from omni_cli.services.compare import Estimate
 from omni_cli.services.compare_documents import Checked
 from omni_cli.services.compare_plan import Plan, Settings
 from omni_cli.services.compare_report import Report
@@ -31,7 +29,6 @@ from omni_cli.services.suite import Case, Suite, load
 app = typer.Typer(rich_markup_mode=None)
 
 _FORMATS = ("md", "html", "junit", "json")
-_NARROWEST = 36
 
 
 @app.command()
@@ -152,10 +149,10 @@ def compare(
             _dry(plan, estimate, as_json=as_json)
             return
         if not as_json:
-            _announce(plan, estimate)
+            announce(plan, estimate)
         omni_app.compare.check_money(estimate, nusd)
         comparison = comparison or omni_app.compare.create(plan)
-        _run(omni_app, comparison, plan, nusd, quiet=as_json)
+        run(omni_app, comparison, plan, nusd, quiet=as_json)
         _finish(omni_app, comparison, plan, checks, report, output, answers, as_json)
 
 
@@ -194,16 +191,6 @@ def _plan(omni_app: App, wanted: Wanted) -> Plan:
     return plan
 
 
-def _announce(plan: Plan, estimate: Estimate) -> None:
-    done = f", {estimate.done} there already" if estimate.done else ""
-    judged = f" and {estimate.judge_calls} of the judge" if estimate.judge_calls else ""
-    unknown = f", {', '.join(estimate.unknown)} at unknown prices" if estimate.unknown else ""
-    note(
-        f"{len(plan.contenders)} models, {len(plan.cases)} prompts: {estimate.calls} calls"
-        f"{judged}{done}; {format_usd(estimate.expected_nusd)} expected{unknown}"
-    )
-
-
 def _dry(plan: Plan, estimate: Estimate, *, as_json: bool) -> None:
     if as_json:
         emit_json(
@@ -217,53 +204,8 @@ def _dry(plan: Plan, estimate: Estimate, *, as_json: bool) -> None:
             }
         )
         return
-    _announce(plan, estimate)
+    announce(plan, estimate)
     out("nothing was sent")
-
-
-def _run(omni_app: App, comparison: int, plan: Plan, limit: int | None, *, quiet: bool) -> None:
-    stopping = False
-    live = sys.stderr.isatty()
-
-    def interrupted() -> None:
-        nonlocal stopping
-        stopping = True
-        note(
-            "\nstopping: calls under way are paid for, so they may finish; Ctrl-C again drops them"
-        )
-
-    def progress(step: Progress) -> None:
-        if quiet:
-            return
-        left = "" if step.left_nusd is None else f", {format_usd(step.left_nusd)} left"
-        line = f"{step.done}/{step.calls}  {format_usd(step.spent_nusd)} spent{left}  {step.last}"
-        if step.error is not None:
-            line += f": {step.error.code}"
-        if live:
-            sys.stderr.write(f"\r\x1b[K{line}")
-            sys.stderr.flush()
-            if step.done == step.calls:
-                sys.stderr.write("\n")
-        elif step.error is not None or step.done in (1, step.calls) or step.done % 20 == 0:
-            note(line)
-
-    try:
-        complete = omni_app.compare.run(
-            comparison,
-            plan,
-            max_cost_nusd=limit,
-            progress=progress,
-            stop=lambda: stopping,
-            interrupted=interrupted,
-        )
-    except OmniError:
-        note(f"what was answered is kept: omni compare --resume {id_text(comparison)} goes on")
-        raise
-    if stopping:
-        note(f"stopped; omni compare --resume {id_text(comparison)} goes on where it stopped")
-        raise KeyboardInterrupt
-    if not complete and not quiet:
-        note(f"some calls failed; omni compare --resume {id_text(comparison)} asks them again")
 
 
 def _finish(
@@ -303,7 +245,7 @@ def _finish(
     if broken:
         if as_json:
             raise typer.Exit(7)
-        shown = "; ".join(f"{one.model}: {one.text} ({_figures(one)})" for one in broken)
+        shown = "; ".join(f"{one.model}: {one.text} ({figures(one)})" for one in broken)
         raise AssertionFailed(f"not fulfilled: {shown}")
 
 
@@ -320,82 +262,6 @@ def _rendered(report: Report, checked: list[Checked], kind: str) -> str:
         return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
     render = {"md": documents.markdown, "html": documents.html, "junit": documents.junit}[kind]
     return render(report, checked)
-
-
-def _figures(one: Checked) -> str:
-    return ", ".join(
-        f"{name} {'unknown' if value is None else f'{value:.6g}'}"
-        for name, value in one.figures.items()
-    )
-
-
-def print_report(report: Report, checked: list[Checked]) -> None:
-    """The figures and the verdict for a person, on stdout."""
-    heads, lines = documents.HEADS, documents.rows(report)
-    kept = [
-        place
-        for place, head in enumerate(heads)
-        if head == "model" or any(line[place] != "-" for line in lines)
-    ]
-    table(
-        [heads[place] for place in kept],
-        [[line[place] for place in kept] for line in lines],
-        align=["left" if heads[place] == "model" else "right" for place in kept],
-    )
-    out()
-    first, *rest = documents.summary_lines(report)
-    out(paint(first, "bold"))
-    for line in rest:
-        out(line)
-    if report.judge is not None:
-        out(documents.judge_line(report))
-    for one in checked:
-        mark = paint("✓", "green") if one.holds else paint("✗", "red")
-        out(f"{mark} {one.model}: {one.text} ({_figures(one)})")
-    if report.missing:
-        out(paint(f"{report.missing} answers are missing", "yellow"))
-    out(paint(f"omni compare --show {id_text(report.id)} --answers", "dim"))
-
-
-def print_answers(report: Report) -> None:
-    """Every prompt with its answers beside each other, or below where there is no room."""
-    width = shutil.get_terminal_size((100, 24)).columns
-    contenders = report.plan.contenders
-    across = max(min(len(contenders), width // _NARROWEST), 1)
-    column = width // across - 2
-    by = {}
-    for answer in report.answers:
-        by[answer.row.prompt, answer.row.iteration, answer.row.contender] = answer
-    for prompt, case in report.plan.cases.items():
-        out()
-        out(paint(case.name or case.prompt.strip(), "bold"))
-        for iteration in range(report.plan.settings.iterations):
-            cells = []
-            for name in contenders:
-                found = by.get((prompt, iteration, name))
-                head, text = name, "(missing)"
-                if found is not None:
-                    row = found.row
-                    score = (
-                        "" if found.score is None else f" {found.score:.2f} {verdict(found.score)}"
-                    )
-                    head = f"{name}{score} {format_usd(row.cost_nusd)}"
-                    text = row.output if row.state == "ok" else f"failed: {row.error_message}"
-                cells.append([*textwrap.wrap(head, column), "─" * column, *_wrapped(text, column)])
-            for start in range(0, len(cells), across):
-                group = cells[start : start + across]
-                for number in range(max(map(len, group))):
-                    parts = [cell[number] if number < len(cell) else "" for cell in group]
-                    out("  ".join(part.ljust(column) for part in parts).rstrip())
-                out()
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return [
-        piece
-        for line in text.splitlines()
-        for piece in (textwrap.wrap(line, width, replace_whitespace=False) or [""])
-    ]
 
 
 def _list(omni_app: App, *, as_json: bool) -> None:

@@ -1,13 +1,14 @@
 """``omni recommend``: advice from the ledger's evidence, and what became of it."""
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.common import JsonFlag, complete_models, money, omni
 from omni_cli.cli.render import emit_json, iso, note, out, paint
-from omni_cli.domain.pricing import format_usd, usd_string
+from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
 from omni_cli.domain.recommend import Finding
 from omni_cli.repositories import StoredAdvice
 from omni_cli.services.advice import Verified
@@ -19,24 +20,40 @@ app = typer.Typer(rich_markup_mode=None)
 def recommend(
     ctx: typer.Context,
     every: Annotated[bool, typer.Option("--all", help="Decided ones too.")] = False,
+    prove: Annotated[
+        int | None,
+        typer.Option(help="Ask its model some of your own stored questions; paid for."),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=5, max=500, help="Questions to ask, for --prove.")
+    ] = 20,
+    judge: Annotated[
+        str | None,
+        typer.Option(autocompletion=complete_models, help="Who reads both answers, for --prove."),
+    ] = None,
+    max_cost: Annotated[str, typer.Option(help="US dollars that --prove may cost.")] = "0.50",
     as_json: JsonFlag = False,
 ) -> None:
     """What to change, what it would save, and how sure that is."""
     if ctx.invoked_subcommand is not None:
+        return
+    if prove is not None:
+        _prove(prove, sample, judge, max_cost, as_json=as_json)
         return
     with omni() as omni_app:
         found = [
             a for a in omni_app.advice.refresh() if every or a.status in ("pending", "applied")
         ]
         verified = {a.id: omni_app.advice.verify(a) for a in found}
+        proofs = {a.id: _proof(omni_app, a.id) for a in found}
     if as_json:
-        emit_json([_document(a, verified[a.id]) for a in found])
+        emit_json([_document(a, verified[a.id], proofs[a.id]) for a in found])
         return
     if not found:
         note("nothing to recommend: the ledger shows no better choice, or too little so far")
         return
     for advice in found:
-        _show(advice, verified[advice.id])
+        _show(advice, verified[advice.id], proofs[advice.id])
     monthly = sum(a.finding.saving_monthly_nusd or 0 for a in found if a.status == "pending")
     if monthly:
         out(f"potential savings: {paint(format_usd(monthly), 'green')} a month")
@@ -48,10 +65,11 @@ def show(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) ->
     with omni() as omni_app:
         advice = omni_app.advice.get(number)
         verified = omni_app.advice.verify(advice)
+        proof = _proof(omni_app, number)
     if as_json:
-        emit_json(_document(advice, verified))
+        emit_json(_document(advice, verified, proof))
     else:
-        _show(advice, verified)
+        _show(advice, verified, proof)
 
 
 @app.command()
@@ -75,16 +93,58 @@ def undo(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) ->
         _done(omni_app, omni_app.advice.undo(number), as_json=as_json)
 
 
+def _prove(number: int, sample: int, judge: str | None, max_cost: str, *, as_json: bool) -> None:
+    """Raises UsageError, BudgetExceeded, UnknownPrice, NotFound."""
+    from omni_cli.cli.comparing import announce, print_report, run
+    from omni_cli.services import compare_documents as documents
+    from omni_cli.services.proof import verdict
+
+    limit = usd_to_nusd(money(max_cost, "--max-cost") or Decimal(0))
+    with omni(quiet=as_json) as omni_app:
+        proof = omni_app.prover.prepare(omni_app.advice.get(number), size=sample, judge=judge)
+        estimate = omni_app.compare.estimate(proof.plan, proof.comparison)
+        if not as_json:
+            announce(proof.plan, estimate)
+        omni_app.compare.check_money(estimate, limit)
+        # The stored answers count as spent there: the limit is on top of what they had cost.
+        run(omni_app, proof.comparison, proof.plan, limit + proof.paid_nusd, quiet=as_json)
+        report = omni_app.compare_reports.report(proof.comparison, proof.plan)
+        told = verdict(report)
+        if report.missing:
+            told += f"; {report.missing} answers are missing, the same command asks for them"
+        spent = report.spent_nusd - proof.paid_nusd
+    if as_json:
+        emit_json(
+            {
+                **documents.document(report),
+                "recommendation": number,
+                "verdict": told,
+                "spent_usd": usd_string(spent),
+            }
+        )
+        return
+    print_report(report, [])
+    out(paint(f"{told}; this cost {format_usd(spent)}", "bold"))
+
+
+def _proof(omni_app: App, number: int) -> str | None:
+    """What the last proof showed."""
+    from omni_cli.services.proof import verdict
+
+    report = omni_app.prover.last(number)
+    return None if report is None else verdict(report)
+
+
 def _done(omni_app: App, advice: StoredAdvice, *, as_json: bool) -> None:
     if as_json:
-        emit_json(_document(advice, omni_app.advice.verify(advice)))
+        emit_json(_document(advice, omni_app.advice.verify(advice), _proof(omni_app, advice.id)))
         return
     note(f"{advice.finding.title}: {advice.status}")
     if advice.status == "applied":
         note(f"omni recommend undo {advice.id} takes it back")
 
 
-def _document(advice: StoredAdvice, verified: Verified | None) -> dict[str, Any]:
+def _document(advice: StoredAdvice, verified: Verified | None, proof: str | None) -> dict[str, Any]:
     finding = advice.finding
 
     def usd(nusd: int | None) -> str | None:
@@ -120,6 +180,7 @@ def _document(advice: StoredAdvice, verified: Verified | None) -> dict[str, Any]
         "status": advice.status,
         "decided_at": iso(advice.decided_at_ms),
         "undo": f"omni recommend undo {advice.id}" if advice.status == "applied" else None,
+        "proof": proof,
         "verified": None
         if verified is None
         else {
@@ -137,7 +198,7 @@ def _implementation(finding: Finding, number: int) -> str:
     return f"omni recommend apply {number}"
 
 
-def _show(advice: StoredAdvice, verified: Verified | None) -> None:
+def _show(advice: StoredAdvice, verified: Verified | None, proof: str | None) -> None:
     finding = advice.finding
     monthly = finding.saving_monthly_nusd
     head = f"{advice.id:>3}  {finding.title}"
@@ -153,11 +214,15 @@ def _show(advice: StoredAdvice, verified: Verified | None) -> None:
             f"{format_usd(finding.recommended_daily_nusd)}/day; impact {finding.impact}, "
             f"confidence {finding.confidence:.0%}, {finding.sample:,} calls"
         )
+    if proof is not None:
+        out(f"       {proof}")
     if advice.status == "applied":
         out(f"       {_verified(verified)}")
         out(f"       omni recommend undo {advice.id}")
     elif advice.status == "pending":
         out(f"       {_implementation(finding, advice.id)}")
+        if proof is None and finding.type in ("cheaper_model", "repetitive_traffic"):
+            out(f"       omni recommend --prove {advice.id} tries it on your own stored questions")
     else:
         out(f"       {advice.status}")
     out()

@@ -1,0 +1,156 @@
+"""A comparison on the terminal: what it will cost, how far it is, and what came of it."""
+
+import shutil
+import sys
+import textwrap
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.render import note, out, paint, table
+from omni_cli.domain.errors import OmniError
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.scoring import verdict
+from omni_cli.services import compare_documents as documents
+from omni_cli.services.compare import Estimate, Progress
+from omni_cli.services.compare_documents import Checked
+from omni_cli.services.compare_plan import Plan
+from omni_cli.services.compare_report import Report
+
+_NARROWEST = 36
+
+
+def announce(plan: Plan, estimate: Estimate) -> None:
+    """What will be asked and what that is expected to cost, on stderr."""
+    done = f", {estimate.done} there already" if estimate.done else ""
+    judged = f" and {estimate.judge_calls} of the judge" if estimate.judge_calls else ""
+    unknown = f", {', '.join(estimate.unknown)} at unknown prices" if estimate.unknown else ""
+    note(
+        f"{len(plan.contenders)} models, {len(plan.cases)} prompts: {estimate.calls} calls"
+        f"{judged}{done}; {format_usd(estimate.expected_nusd)} expected{unknown}"
+    )
+
+
+def run(omni_app: App, comparison: int, plan: Plan, limit: int | None, *, quiet: bool) -> None:
+    """Ask what is missing, with progress on stderr.
+
+    Raises OmniError, KeyboardInterrupt: it ended early; what was answered is kept.
+    """
+    stopping = False
+    live = sys.stderr.isatty()
+
+    def interrupted() -> None:
+        nonlocal stopping
+        stopping = True
+        note(
+            "\nstopping: calls under way are paid for, so they may finish; Ctrl-C again drops them"
+        )
+
+    def progress(step: Progress) -> None:
+        if quiet:
+            return
+        left = "" if step.left_nusd is None else f", {format_usd(step.left_nusd)} left"
+        line = f"{step.done}/{step.calls}  {format_usd(step.spent_nusd)} spent{left}  {step.last}"
+        if step.error is not None:
+            line += f": {step.error.code}"
+        if live:
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+            if step.done == step.calls:
+                sys.stderr.write("\n")
+        elif step.error is not None or step.done in (1, step.calls) or step.done % 20 == 0:
+            note(line)
+
+    try:
+        complete = omni_app.compare.run(
+            comparison,
+            plan,
+            max_cost_nusd=limit,
+            progress=progress,
+            stop=lambda: stopping,
+            interrupted=interrupted,
+        )
+    except OmniError:
+        note(f"what was answered is kept: omni compare --resume {id_text(comparison)} goes on")
+        raise
+    if stopping:
+        note(f"stopped; omni compare --resume {id_text(comparison)} goes on where it stopped")
+        raise KeyboardInterrupt
+    if not complete and not quiet:
+        note(f"some calls failed; omni compare --resume {id_text(comparison)} asks them again")
+
+
+def print_report(report: Report, checked: list[Checked]) -> None:
+    """The figures and the verdict for a person, on stdout."""
+    heads, lines = documents.HEADS, documents.rows(report)
+    kept = [
+        place
+        for place, head in enumerate(heads)
+        if head == "model" or any(line[place] != "-" for line in lines)
+    ]
+    table(
+        [heads[place] for place in kept],
+        [[line[place] for place in kept] for line in lines],
+        align=["left" if heads[place] == "model" else "right" for place in kept],
+    )
+    out()
+    first, *rest = documents.summary_lines(report)
+    out(paint(first, "bold"))
+    for line in rest:
+        out(line)
+    if report.judge is not None:
+        out(documents.judge_line(report))
+    for one in checked:
+        mark = paint("✓", "green") if one.holds else paint("✗", "red")
+        out(f"{mark} {one.model}: {one.text} ({figures(one)})")
+    if report.missing:
+        out(paint(f"{report.missing} answers are missing", "yellow"))
+    out(paint(f"omni compare --show {id_text(report.id)} --answers", "dim"))
+
+
+def figures(one: Checked) -> str:
+    """The values that an assertion was checked against."""
+    return ", ".join(
+        f"{name} {'unknown' if value is None else f'{value:.6g}'}"
+        for name, value in one.figures.items()
+    )
+
+
+def print_answers(report: Report) -> None:
+    """Every prompt with its answers beside each other, or below where there is no room."""
+    width = shutil.get_terminal_size((100, 24)).columns
+    contenders = report.plan.contenders
+    across = max(min(len(contenders), width // _NARROWEST), 1)
+    column = width // across - 2
+    by = {}
+    for answer in report.answers:
+        by[answer.row.prompt, answer.row.iteration, answer.row.contender] = answer
+    for prompt, case in report.plan.cases.items():
+        out()
+        out(paint(case.name or case.prompt.strip(), "bold"))
+        for iteration in range(report.plan.settings.iterations):
+            cells = []
+            for name in contenders:
+                found = by.get((prompt, iteration, name))
+                head, text = name, "(missing)"
+                if found is not None:
+                    row = found.row
+                    score = (
+                        "" if found.score is None else f" {found.score:.2f} {verdict(found.score)}"
+                    )
+                    head = f"{name}{score} {format_usd(row.cost_nusd)}"
+                    text = row.output if row.state == "ok" else f"failed: {row.error_message}"
+                cells.append([*textwrap.wrap(head, column), "─" * column, *_wrapped(text, column)])
+            for start in range(0, len(cells), across):
+                group = cells[start : start + across]
+                for number in range(max(map(len, group))):
+                    parts = [cell[number] if number < len(cell) else "" for cell in group]
+                    out("  ".join(part.ljust(column) for part in parts).rstrip())
+                out()
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return [
+        piece
+        for line in text.splitlines()
+        for piece in (textwrap.wrap(line, width, replace_whitespace=False) or [""])
+    ]
