@@ -23,6 +23,7 @@ from omni_cli.gateway.protocols.base import Refused
 from omni_cli.gateway.receipts import Streams
 from omni_cli.gateway.surface import Surface, caller_of
 from omni_cli.gateway.upstream import UpstreamPool
+from omni_cli.services.budget_alerts import budget_alerts
 from omni_cli.store.batch_writer import BatchWriter
 from omni_cli.store.gateway_keys import GatewayKeyStore
 
@@ -32,6 +33,7 @@ log = logging.getLogger("omni.gateway")
 _POLL_S = 0.25
 _SAVE_S = 1.0
 _RECOVER_S = 30.0
+_BUDGETS_S = 5.0
 _ANYBODY = Principal()
 
 
@@ -62,6 +64,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._ids = Ids(app.now_ms)
         self._version = -1
+        self._looking: asyncio.Task[None] | None = None
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -103,6 +106,7 @@ class Gateway:
             (_POLL_S, self._poll),
             (_SAVE_S, self._streams.save),
             (_RECOVER_S, self._recover),
+            (_BUDGETS_S, self._look_at_budgets),
         ):
             self._tasks.append(asyncio.get_running_loop().create_task(_every(period, work)))
 
@@ -110,6 +114,8 @@ class Gateway:
         """Write what is left, close what is open. Requests under way were waited for before."""
         for task in self._tasks:
             task.cancel()
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
         self._pool.close()
         await asyncio.sleep(0)
         try:
@@ -134,6 +140,11 @@ class Gateway:
         """Close what dead processes left open."""
         if self._writing.ledger.abandoned():
             self._commits.job(lambda: _call(self._writing.recovery.run))
+
+    def _look_at_budgets(self) -> None:
+        """Alerts go where the settings say, as those of ``omni watch``, and to the log."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._desk.do(_tell_budgets))
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -174,6 +185,14 @@ class Gateway:
 
 def _call(work: Callable[[], object]) -> None:
     work()
+
+
+def _tell_budgets(app: App) -> None:
+    """In the desk's thread."""
+    alerter = app.alerter(lambda alert: log.warning("%s: %s", alert.title, alert.text))
+    for alert in budget_alerts(app.budget_admin.statuses()):
+        alerter.consider(alert)
+    alerter.finish()
 
 
 async def _every(seconds: float, work: Callable[[], None]) -> None:

@@ -361,6 +361,35 @@ def test_webhook_is_signed_and_command_is_run(
     assert json.loads((tmp_path / "alert.json").read_text())["level"] == "error"
 
 
+def test_budgets_are_told_once_a_threshold(
+    omni: Omni,
+    fleet: Path,
+    hook: tuple[str, list[tuple[dict[str, str], bytes]]],
+) -> None:
+    url, got = hook
+    omni("config", "set", "alerts.webhook", url)
+    assert omni("budgets", "set", "all", "0.003", "--per", "day").code == 0
+    ask = ("chat", "-m", "openai/gpt-4o", "--max-tokens", "60", "Write a hundred words about tea.")
+
+    def told() -> list[str]:
+        omni("watch", "--once")
+        keys = [json.loads(body)["alert"]["key"] for _, body in got]
+        return [key for key in keys if key.startswith("budget:")]
+
+    assert told() == []
+    levels = set[str]()
+    while omni(*ask).code == 0:
+        seen = told()
+        assert len(seen) == len(set(seen))
+        levels |= {key.rpartition(":")[2] for key in seen}
+    assert levels >= {"50"}
+    before = len(told())
+    with App({"OMNI_HOME": str(fleet)}) as app, app.store.transaction() as db:
+        db.execute("UPDATE budget_periods SET spent_nusd = 3000000")
+    assert told()[-1].endswith(":stop")
+    assert len(told()) == before + 1
+
+
 def test_unreachable_webhook_is_said_and_hides_its_address(
     omni: Omni, fleet: Path, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,11 +3,13 @@
 import json
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from omni_cli.config import set_value
 from omni_cli.domain.budgets import Budget
 from tests.gateway_server import Served
 
@@ -150,3 +152,20 @@ def test_no_key_leaks_into_an_error(gateway: Served, http: httpx.Client) -> None
     )
     assert secret not in answer.text
     assert secret not in str(answer.headers)
+
+
+def test_a_budget_that_is_used_up_is_told(
+    gateway: Served, http: httpx.Client, tmp_path: Path
+) -> None:
+    """Where the settings say, whoever else watches."""
+    told = tmp_path / "alerts.jsonl"
+    set_value(gateway.app.paths, "alerts.command", f"cat >> {told}")
+    gateway.app.budgets.put(Budget(0, "all", "", "day", 2_000_000))
+    for _ in range(30):
+        if http.post("/v1/chat/completions", json=_ask(max_tokens=30)).status_code == 402:
+            break
+    end = time.monotonic() + 15
+    while time.monotonic() < end and not (told.exists() and told.read_text().count("budget:")):
+        time.sleep(0.1)
+    alerts = [json.loads(line) for line in told.read_text().splitlines()]
+    assert {alert["key"].split(":")[0] for alert in alerts} == {"budget"}
