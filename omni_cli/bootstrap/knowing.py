@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from omni_cli.services.alerts import Alert, Alerter
     from omni_cli.services.compare import CompareService
     from omni_cli.services.compare_report import CompareReports
+    from omni_cli.services.deploys import Deploys
     from omni_cli.services.discovery import DiscoveryService
     from omni_cli.services.health_report import HealthReporter
     from omni_cli.services.optimize import Optimizer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from omni_cli.services.proof import Prover
     from omni_cli.services.role_switch import RoleSwitcher
     from omni_cli.services.sync import SyncService
+    from omni_cli.store.deploys import DeployStore
 
 from omni_cli.bootstrap.setup import Setup
 
@@ -139,6 +141,28 @@ class Knowing(Setup):
             clock=self.clock,
             random_bits=lambda: secrets.randbits(20),
             options=RouteOptions(allow_unknown_price=self.config.prices.allow_unknown),
+        )
+
+    @cached_property
+    def deploy_store(self) -> "DeployStore":
+        from omni_cli.store.deploys import DeployStore
+
+        return DeployStore(self.store)
+
+    @cached_property
+    def deploys(self) -> "Deploys":
+        """Deploys on a share of traffic, or watched."""
+        from omni_cli.services.deploys import Deploys
+        from omni_cli.store.deploys import Deploy
+
+        return Deploys(
+            stored=self.deploy_store,
+            make=Deploy,
+            deploy=self.deploy,
+            abtests=self.abtests,
+            revisions=self.audit,
+            unit=self.store,
+            clock=self.clock,
         )
 
     @cached_property

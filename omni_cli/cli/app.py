@@ -57,6 +57,7 @@ class Root(LazyGroup):
         "eval-router": _entry("eval_router", "Measure routing on labelled outcomes.", "Know"),
         "optimize": _entry("optimize", "Past requests under other settings.", "Know"),
         "recommend": _entry("recommend", "What to change, what it saves, how sure.", "Know"),
+        "deploy": _entry("deploys", "Deploys on a share of traffic, or watched.", "Fleet"),
         "cache": _entry("cache", "Remembered answers of roles that opted in.", "Fleet"),
         "sync": _entry("sync", "One fleet and one bill for several machines, by git.", "Fleet"),
         "db": _entry("db", "The store: back up, restore, check, shrink.", "Fleet"),

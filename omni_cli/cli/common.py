@@ -1,5 +1,6 @@
 """What several commands share: opening the app, parsing options, completing names."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,28 @@ def money(text: str | None, option: str) -> Decimal | None:
     if not amount.is_finite() or amount < 0:
         raise UsageError(f"{option} takes US dollars such as 0.05, not {text!r}")
     return amount
+
+
+_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+
+
+def percent(text: str, option: str) -> float:
+    """10% and 0.1 are the same."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise UsageError(f"{option} is a share such as 10% or 0.1, not {text!r}")
+    return value
+
+
+def duration_ms(text: str) -> int:
+    """``30m``, ``6h``, ``2d``, ``1w`` in milliseconds. Raises UsageError."""
+    match = re.fullmatch(r"(\d+)([mhdw])", text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is no span of time", hint="write it as 30m, 6h, 2d or 1w")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def read_key(slug: str) -> str:

@@ -33,7 +33,7 @@ log = logging.getLogger("omni.gateway")
 _POLL_S = 0.25
 _SAVE_S = 1.0
 _RECOVER_S = 30.0
-_BUDGETS_S = 5.0
+_WATCH_S = 5.0
 _ANYBODY = Principal()
 
 
@@ -106,7 +106,7 @@ class Gateway:
             (_POLL_S, self._poll),
             (_SAVE_S, self._streams.save),
             (_RECOVER_S, self._recover),
-            (_BUDGETS_S, self._look_at_budgets),
+            (_WATCH_S, self._look),
         ):
             self._tasks.append(asyncio.get_running_loop().create_task(_every(period, work)))
 
@@ -141,10 +141,11 @@ class Gateway:
         if self._writing.ledger.abandoned():
             self._commits.job(lambda: _call(self._writing.recovery.run))
 
-    def _look_at_budgets(self) -> None:
-        """Alerts go where the settings say, as those of ``omni watch``, and to the log."""
+    def _look(self) -> None:
+        """At budgets and the deploy under way. Alerts go where the settings say, as those of
+        ``omni watch``, and to the log."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._desk.do(_tell_budgets))
+            self._looking = asyncio.get_running_loop().create_task(self._desk.do(_tell))
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -187,10 +188,10 @@ def _call(work: Callable[[], object]) -> None:
     work()
 
 
-def _tell_budgets(app: App) -> None:
+def _tell(app: App) -> None:
     """In the desk's thread."""
     alerter = app.alerter(lambda alert: log.warning("%s: %s", alert.title, alert.text))
-    for alert in budget_alerts(app.budget_admin.statuses()):
+    for alert in (*budget_alerts(app.budget_admin.statuses()), *app.deploys.check()):
         alerter.consider(alert)
     alerter.finish()
 

@@ -472,7 +472,13 @@ def _step_8(db: "Database") -> None:
     _run_script(db, SCHEMA)
 
 
-STEPS = (_step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7, _step_8)
+def _step_9(db: "Database") -> None:
+    from omni_cli.store.deploys import SCHEMA
+
+    _run_script(db, SCHEMA)
+
+
+STEPS = (_step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7, _step_8, _step_9)
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money, omni
+from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money, omni, percent
 from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
@@ -54,13 +54,13 @@ def start(
         alpha,
         "rating" if metric == "rating" else "success",
         "cheaper" if goal == "cheaper" else "better",
-        _percent(margin, "--margin"),
+        percent(margin, "--margin"),
         None if limit is None else usd_to_nusd(limit),
         settle * 60,
         auto,
     )
     with omni(quiet=as_json) as omni_app:
-        test = omni_app.abtests.start(role, challenger, _percent(share, "--share"), settings)
+        test = omni_app.abtests.start(role, challenger, percent(share, "--share"), settings)
         if as_json:
             emit_json(report_document(omni_app.abtests.report(test)))
             return
@@ -69,17 +69,6 @@ def start(
         f"the rest to {test.champion}"
     )
     out(f"omni ab status {role} tells how they do; it may be asked at any time")
-
-
-def _percent(text: str, option: str) -> float:
-    """10% and 0.1 are the same."""
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = float("nan")
-    if not 0 <= value <= 1:
-        raise UsageError(f"{option} is a share such as 10% or 0.1, not {text!r}")
-    return value
 
 
 @app.command()

@@ -7,8 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.commands.logs import duration_ms
-from omni_cli.cli.common import JsonFlag, complete_models, complete_providers, complete_roles, omni
+from omni_cli.cli.common import (
+    JsonFlag,
+    complete_models,
+    complete_providers,
+    complete_roles,
+    duration_ms,
+    omni,
+)
 from omni_cli.cli.common import money as usd
 from omni_cli.cli.render import emit_json, iso, moment, note, out, paint, table
 from omni_cli.config import WEEKDAYS

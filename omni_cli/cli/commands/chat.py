@@ -202,11 +202,15 @@ def summary(run: ChatRun) -> str:
 
 
 def tell_alerts(omni_app: App) -> None:
-    """Warn on stderr of budget thresholds that were passed; the module loads with a budget only."""
+    """Warn on stderr of budget thresholds that were passed, and take a deploy back that does harm;
+    the modules load with a budget, or a deploy under way, only."""
     if omni_app.budgets.all():
         from omni_cli.cli.commands import budgets
 
         budgets.tell_alerts(omni_app)
+    if omni_app.deploy_store.open() is not None:
+        for alert in omni_app.deploys.check():
+            note(f"{alert.title}: {alert.text}")
 
 
 def _conversation(omni_app: App, go_on: bool, name: str | None) -> int | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.common import JsonFlag, duration_ms, omni, percent
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.services.deploy import Change
@@ -65,6 +65,17 @@ def apply(
     file: Annotated[Path, typer.Argument(help="A TOML document; - reads stdin.")],
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would change.")] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    share: Annotated[
+        str | None,
+        typer.Option(help="Only to so much of the changed roles' new conversations: 10%."),
+    ] = None,
+    lasting: Annotated[
+        str | None, typer.Option("--for", help="It stands after 30m, 2h or 1d; else it is yours.")
+    ] = None,
+    rollback_if: Annotated[
+        str | None,
+        typer.Option(help="'successRate < 0.95 || costPerRequest > 0.01': back by itself then."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make the fleet equal to a document."""
@@ -78,8 +89,26 @@ def apply(
             _show(changes, as_json=False)
         if not yes and not _agreed(f"apply {len(changes)} changes?"):
             raise typer.Exit(1)
-        omni_app.deploy.apply(document, action="fleet.apply", target=str(file))
-        _done(omni_app, changes, as_json=as_json)
+        if share is None and rollback_if is None:
+            if lasting is not None:
+                raise UsageError("--for goes with --share or --rollback-if")
+            omni_app.deploy.apply(document, action="fleet.apply", target=str(file))
+            _done(omni_app, changes, as_json=as_json)
+            return
+        omni_app.deploys.begin(
+            document,
+            share=None if share is None else percent(share, "--share"),
+            for_s=None if lasting is None else duration_ms(lasting) / 1000,
+            condition=rollback_if or "",
+            target=str(file),
+        )
+        if share is None:
+            _done(omni_app, changes, as_json=as_json)
+            note("watched: omni watch, the gateway and omni chat look; omni deploy status tells")
+        elif as_json:
+            emit_json({"share": share, "changes": [_plain(change) for change in changes]})
+        else:
+            note(f"{share} of new conversations try it; omni deploy status, promote, abort")
 
 
 @rollback_app.command("rollback")

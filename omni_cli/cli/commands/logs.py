@@ -1,12 +1,11 @@
 """``omni logs``: requests in the ledger, newest first."""
 
-import re
 from typing import Annotated
 
 import typer
 
 from omni_cli.cli.commands.why import usage_document, usd_or_none
-from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, omni
+from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, duration_ms, omni
 from omni_cli.cli.render import emit_json, iso, milliseconds, moment, note, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
@@ -16,7 +15,6 @@ from omni_cli.domain.pricing import format_usd
 app = typer.Typer(rich_markup_mode=None)
 
 _STATES = ("pending", "ok", "failed", "cancelled", "lost", "refused")
-_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
 @app.command()
@@ -104,11 +102,3 @@ def _document(row: RequestRow) -> dict[str, object]:
         "ttft_ms": row.ttft_ms,
         "error_code": row.error_code,
     }
-
-
-def duration_ms(text: str) -> int:
-    """``30m``, ``6h``, ``2d``, ``1w`` in milliseconds. Raises UsageError."""
-    match = re.fullmatch(r"(\d+)([mhdw])", text.strip())
-    if match is None:
-        raise UsageError(f"{text!r} is no span of time", hint="write it as 30m, 6h, 2d or 1w")
-    return int(match[1]) * _UNITS[match[2]]

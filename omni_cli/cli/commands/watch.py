@@ -24,8 +24,8 @@ app = typer.Typer(rich_markup_mode=None)
 _AGAIN_S = 600.0
 #: Between two looks at the A/B tests, seconds.
 _EXPERIMENTS_S = 60.0
-#: Between two looks at the budgets, seconds.
-_BUDGETS_S = 3.0
+#: Between two looks at budgets and deploys, seconds.
+_OFTEN_S = 3.0
 
 _STYLES: dict[str, Style | None] = {
     "ok": "green",
@@ -75,7 +75,7 @@ def watch(
         chores = _chores(omni_app, probe or [], probe_every, 0 if cap is None else usd_to_nusd(cap))
         if discover_every:
             chores += (_discovery(omni_app, discover_every * 3600),)
-        chores += (_experiments(omni_app), _budgets(omni_app))
+        chores += (_experiments(omni_app), _often(omni_app))
         _watch(omni_app, interval, chores, once=once, as_json=as_json)
 
 
@@ -168,16 +168,16 @@ def _experiments(omni_app: App) -> Chore:
     return Chore("ab", lambda: looked_at + _EXPERIMENTS_S - time.monotonic(), run)
 
 
-def _budgets(omni_app: App) -> Chore:
-    """Thresholds and stops, whoever spends."""
-    looked_at = time.monotonic() - _BUDGETS_S
+def _often(omni_app: App) -> Chore:
+    """Budgets' thresholds and stops, whoever spends; and the deploy under way."""
+    looked_at = time.monotonic() - _OFTEN_S
 
     def run() -> list[Alert]:
         nonlocal looked_at
         looked_at = time.monotonic()
-        return list(budget_alerts(omni_app.budget_admin.statuses()))
+        return [*budget_alerts(omni_app.budget_admin.statuses()), *omni_app.deploys.check()]
 
-    return Chore("budgets", lambda: looked_at + _BUDGETS_S - time.monotonic(), run)
+    return Chore("budgets and deploys", lambda: looked_at + _OFTEN_S - time.monotonic(), run)
 
 
 def _service(omni_app: App, options: list[str], *, remove: bool) -> None:

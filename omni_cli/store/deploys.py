@@ -1,0 +1,154 @@
+"""Deploys that are watched: canaries on a share of traffic, and whole ones with a condition."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from sqlite3 import IntegrityError, Row
+from typing import Any, Literal
+
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.guard import MOST_CALLS, Call
+from omni_cli.domain.ids import make_id
+from omni_cli.store.connection import Store
+
+SCHEMA = """
+CREATE TABLE deploys (
+    id INTEGER PRIMARY KEY,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    until_at INTEGER,
+    state TEXT NOT NULL CHECK (state IN ('canary', 'watching', 'promoted', 'held', 'rolled_back',
+        'aborted', 'left')),
+    share REAL CHECK (share > 0 AND share < 1),
+    condition TEXT NOT NULL,
+    base_revision INTEGER NOT NULL,
+    revision INTEGER,
+    document TEXT NOT NULL,
+    tests TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE UNIQUE INDEX deploys_open ON deploys (coalesce(ended_at, 0)) WHERE ended_at IS NULL
+"""
+_SINCE = """
+SELECT state, cost_nusd + adjusted_nusd AS cost, price_state, latency_ms FROM requests
+WHERE id >= :first AND state IN ('ok', 'failed', 'lost') AND source IN ('chat', 'gateway')
+ORDER BY id LIMIT :most
+"""
+_OF_ARM = """
+SELECT r.state, r.cost_nusd + r.adjusted_nusd AS cost, r.price_state, r.latency_ms
+FROM requests r JOIN abtests t ON t.id = :test
+JOIN abtest_units u ON u.test = t.id AND u.arm = 1 AND u.unit = coalesce(r.conversation, r.id)
+WHERE r.id >= :first AND r.role = t.role AND r.state IN ('ok', 'failed', 'lost')
+ORDER BY r.id LIMIT :most
+"""
+
+State = Literal["canary", "watching", "promoted", "held", "rolled_back", "aborted", "left"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """``share``: of new conversations, None for all of them. ``until_at``, ms: then a canary is
+    promoted, or a whole deploy held for good. ``tests``: its A/B tests by role."""
+
+    id: int
+    started_at: int
+    ended_at: int | None
+    until_at: int | None
+    state: State
+    share: float | None
+    condition: str
+    base_revision: int
+    revision: int | None
+    document: Mapping[str, Any]
+    tests: Mapping[str, int]
+    reason: str
+
+
+class DeployStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def open(self) -> Deploy | None:
+        """The one that is under way."""
+        row = self._store.db.execute("SELECT * FROM deploys WHERE ended_at IS NULL").fetchone()
+        return None if row is None else _deploy(row)
+
+    def recent(self, *, limit: int = 20) -> list[Deploy]:
+        """Newest first."""
+        rows = self._store.db.execute("SELECT * FROM deploys ORDER BY id DESC LIMIT ?", (limit,))
+        return [_deploy(row) for row in rows]
+
+    def start(self, deploy: Deploy) -> int:
+        """Returns its id; the one given is not used. Raises UsageError while another is open."""
+        try:
+            with self._store.transaction() as db:
+                return int(
+                    db.execute(
+                        "INSERT INTO deploys (started_at, until_at, state, share, condition,"
+                        " base_revision, revision, document, tests)"
+                        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        (
+                            deploy.started_at,
+                            deploy.until_at,
+                            deploy.state,
+                            deploy.share,
+                            deploy.condition,
+                            deploy.base_revision,
+                            deploy.revision,
+                            json.dumps(deploy.document),
+                            json.dumps(deploy.tests),
+                        ),
+                    ).lastrowid
+                    or 0
+                )
+        except IntegrityError as exc:
+            raise UsageError(
+                "another deploy is under way",
+                hint="omni deploy status shows it; promote or abort it first",
+            ) from exc
+
+    def end(self, deploy: int, state: State, reason: str, *, at_ms: int) -> bool:
+        """Returns False when another process had ended it."""
+        with self._store.transaction() as db:
+            return bool(
+                db.execute(
+                    "UPDATE deploys SET state = ?, reason = ?, ended_at = ?"
+                    " WHERE id = ? AND ended_at IS NULL",
+                    (state, reason, at_ms, deploy),
+                ).rowcount
+            )
+
+    def calls(self, deploy: Deploy) -> list[Call]:
+        """Requests since it began, in their order: of its challengers, or all of them."""
+        values = {"first": make_id(deploy.started_at, 0), "most": MOST_CALLS}
+        if deploy.share is None:
+            rows = self._store.db.execute(_SINCE, values).fetchall()
+        else:
+            rows = []
+            for test in deploy.tests.values():
+                rows += self._store.db.execute(_OF_ARM, {**values, "test": test}).fetchall()
+        return [
+            Call(
+                row["state"] == "ok",
+                None if row["price_state"] == "unknown" else row["cost"],
+                row["latency_ms"],
+            )
+            for row in rows
+        ]
+
+
+def _deploy(row: Row) -> Deploy:
+    return Deploy(
+        row["id"],
+        row["started_at"],
+        row["ended_at"],
+        row["until_at"],
+        row["state"],
+        row["share"],
+        row["condition"],
+        row["base_revision"],
+        row["revision"],
+        json.loads(row["document"]),
+        json.loads(row["tests"]),
+        row["reason"],
+    )
