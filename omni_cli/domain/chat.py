@@ -256,17 +256,20 @@ class CompletionFolder:
     @property
     def received_chars(self) -> int:
         """Characters of text, reasoning and tool arguments received so far."""
-        calls = sum(len(call[1]) + len(call[2]) for call in self._calls.values())
-        return sum(map(len, self._text)) + sum(map(len, self._reasoning)) + calls
+        found = sum(map(len, self._text)) + sum(map(len, self._reasoning))
+        if self._calls:
+            found += sum(len(call[1]) + len(call[2]) for call in self._calls.values())
+        return found
 
-    def completion(self) -> Completion:
+    def completion(self, usage: Usage | None = None) -> Completion:
+        """What has been received; ``usage`` in place of what the provider sent."""
         return Completion(
             text="".join(self._text),
             reasoning="".join(self._reasoning),
             tool_calls=tuple(ToolCall(*self._calls[i]) for i in sorted(self._calls)),
             images=tuple(self._images),
             reasoning_blocks=tuple(self._blocks),
-            usage=self.usage,
+            usage=usage or self.usage,
             finish_reason=self.finish_reason,
             raw_finish_reason=self.raw_finish_reason,
             model=self.model,

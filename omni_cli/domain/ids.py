@@ -10,6 +10,8 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
 _VALUES = {char: value for value, char in enumerate(_ALPHABET)}
 TEXT_LENGTH = 13
 _LARGEST = (1 << 63) - 1
+#: Two characters at a time.
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
 def make_id(now_ms: int, random_bits: int) -> int:
@@ -19,7 +21,12 @@ def make_id(now_ms: int, random_bits: int) -> int:
 
 def id_text(value: int) -> str:
     """13 characters, most significant first."""
-    return "".join(_ALPHABET[value >> shift & 31] for shift in range(60, -1, -5))
+    pairs = _PAIRS
+    return (
+        f"{_ALPHABET[value >> 60 & 31]}{pairs[value >> 50 & 1023]}{pairs[value >> 40 & 1023]}"
+        f"{pairs[value >> 30 & 1023]}{pairs[value >> 20 & 1023]}{pairs[value >> 10 & 1023]}"
+        f"{pairs[value & 1023]}"
+    )
 
 
 def parse_id(text: str) -> tuple[int, int] | None:

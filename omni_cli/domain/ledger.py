@@ -16,7 +16,7 @@ AttemptState = Literal["planned", "sent", "ok", "failed", "cancelled", "lost", "
 Source = Literal["chat", "demo", "gateway", "compare", "judge", "probe", "import", "cache", "test"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewRequest:
     """What is known of a request before its first call."""
 
@@ -36,7 +36,7 @@ class NewRequest:
     external_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewAttempt:
     """``price`` is the id of the price row that this attempt will be charged by.
 
@@ -55,7 +55,7 @@ class NewAttempt:
     output_bound: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptEnd:
     """How an attempt ended. ``cost_nusd`` None: its price is unknown (never: zero)."""
 
@@ -73,7 +73,7 @@ class AttemptEnd:
     error_message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestEnd:
     """How a request ended. ``model`` is who answered, or who was tried last."""
 
@@ -90,7 +90,7 @@ class RequestEnd:
     error_message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptRow:
     request: int
     n: int
@@ -116,7 +116,7 @@ class AttemptRow:
         return None if self.ended_at is None else self.ended_at - self.started_at
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestRow:
     """A request as stored. ``cost_nusd`` is the sum of its attempts with a known price plus
     later corrections (``adjusted_nusd``); ``price_state`` tells whether any was unknown."""

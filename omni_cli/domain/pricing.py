@@ -45,6 +45,7 @@ __all__ = [
     "blended",
     "cost_nusd",
     "format_usd",
+    "input_cost_nusd",
     "nusd_to_usd",
     "price_from_json",
     "price_lines",
@@ -132,6 +133,24 @@ def cost_nusd(usage: Usage, price: Price, *, free_requests_used: int | None = No
     if total < plan.minimum:
         total = plan.minimum
     return _round_half_even(total, plan.scale)
+
+
+def input_cost_nusd(usage: Usage, price: Price) -> int:
+    """The part of ``cost_nusd`` that is for input and the fee, nano-dollars, rounded down.
+
+    Raises UnknownPrice as ``cost_nusd`` does.
+    """
+    if price.state == "free":
+        return 0
+    plan = price.plan or _compiled(price)
+    rates = _rates(plan, usage.input_tokens)
+    total = plan.fee
+    for tokens, rate in zip(_split(usage)[:_N_INPUT], rates, strict=False):
+        if tokens:
+            if rate is None:
+                raise _no_rate(usage, price)
+            total += tokens * rate
+    return total // plan.scale
 
 
 def price_lines(

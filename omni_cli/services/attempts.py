@@ -47,7 +47,7 @@ class Consent:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptSummary:
     """One attempt, for the answer's own report. ``outcome``: ok, failed, cancelled, skipped, or
     rejected: it answered, and the answer failed its check."""

@@ -12,7 +12,7 @@ from omni_cli.domain.errors import (
     TimedOut,
 )
 from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt
-from omni_cli.domain.pricing import Price, price_lines
+from omni_cli.domain.pricing import Price, input_cost_nusd
 from omni_cli.ports import Clock
 from omni_cli.repositories import Ledger
 from omni_cli.services.attempts import AttemptSummary, Progress, Target
@@ -109,7 +109,7 @@ class Reading:
         self._health.cancelled(self._target, started_ms=self._attempt.started_at)
 
     def _keep(self, usage: Usage) -> None:
-        self._progress.completion = replace(self.folder.completion(), usage=usage)
+        self._progress.completion = self.folder.completion(usage)
         self._progress.target = self._target
 
     def _partial(self) -> Usage:
@@ -208,10 +208,4 @@ def input_cost(usage: Usage, price: Price | None) -> int | None:
     """The part of a known cost that is for input, nano-dollars; None where unknown."""
     if price is None or price.state == "unknown":
         return None
-    lines = price_lines(usage, price)
-    total = sum(
-        line.cost_usd
-        for line in lines
-        if line.kind.startswith(("input", "cache")) or line.kind == "request"
-    )
-    return int(total * 10**9)
+    return input_cost_nusd(usage, price)

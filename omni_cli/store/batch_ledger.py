@@ -56,7 +56,7 @@ class Lease:
     amount_nusd: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """A request of one attempt, from its row to its end. ``leases``: those it holds."""
 

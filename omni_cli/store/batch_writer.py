@@ -42,7 +42,7 @@ class SameId(Exception):
     """Another process has given a request one of these ids; the batch was not written."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptEnding:
     request: int
     n: int
@@ -50,7 +50,7 @@ class AttemptEnding:
     priced: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestEnding:
     request: int
     end: RequestEnd
