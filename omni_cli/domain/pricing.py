@@ -77,11 +77,13 @@ class _Plan(NamedTuple):
     """A compiled price: integers in nano-dollars times ``scale`` (a power of ten).
 
     ``brackets``: (above_tokens, rate per token by ``KINDS`` or None), ascending; the first
-    holds from 0 tokens on.
+    holds from 0 tokens on. ``dearest``: of each bracket, its threshold and the highest rate of
+    input and of output, None where no rate is known.
     """
 
     scale: int
     brackets: tuple[tuple[int, tuple[int | None, ...]], ...]
+    dearest: tuple[tuple[int, int | None, int | None], ...]
     fee: int
     minimum: int
 
@@ -212,6 +214,17 @@ def worst_case_nusd(
     if price.state == "free":
         return 0
     plan = price.plan or _compiled(price)
+    if kinds is None:
+        total = plan.fee
+        for tokens, at, name in ((input_tokens, 1, "input"), (max_output_tokens, 2, "output")):
+            if tokens <= 0:
+                continue
+            tops = [row[at] for row in plan.dearest if row[0] < input_tokens or not row[0]]
+            top = max((rate for rate in tops if rate is not None), default=None)
+            if top is None:
+                raise UnknownPrice(f"no price is known for {name} tokens of this model", hint=_HINT)
+            total += tokens * top
+        return -(-max(total, plan.minimum) // plan.scale)
     reachable = [rates for above, rates in plan.brackets if above < input_tokens or above == 0]
     total = plan.fee
     for tokens, names, offset in (
@@ -224,7 +237,7 @@ def worst_case_nusd(
             rate
             for rates in reachable
             for name, rate in zip(names, rates[offset : offset + len(names)], strict=True)
-            if rate is not None and (kinds is None or name in kinds)
+            if rate is not None and name in kinds
         ]
         if not found:
             raise UnknownPrice(f"no price is known for {names[0]} tokens of this model", hint=_HINT)
@@ -267,14 +280,23 @@ def _compiled(price: Price) -> _Plan:
     # A rate of 10^-e dollars per million tokens is 10^(3-e) nano-dollars a token.
     digits = max((0, *(_exponent(a) - 3 for a in amounts), *(_exponent(a) - 9 for a in fees)))
     thresholds = sorted({0} | {t.above_tokens for r in used for t in r.tiers})
+    brackets = tuple((above, _resolve(rates, above, digits + 3)) for above in thresholds)
     plan = _Plan(
         scale=10**digits,
-        brackets=tuple((above, _resolve(rates, above, digits + 3)) for above in thresholds),
+        brackets=brackets,
+        dearest=tuple(
+            (above, _highest(found[:_N_INPUT]), _highest(found[_N_INPUT:]))
+            for above, found in brackets
+        ),
         fee=_scaled(price.per_request_usd, digits + 9),
         minimum=_scaled(price.minimum_usd, digits + 9),
     )
     object.__setattr__(price, "plan", plan)
     return plan
+
+
+def _highest(rates: tuple[int | None, ...]) -> int | None:
+    return max((rate for rate in rates if rate is not None), default=None)
 
 
 def _resolve(rates: Mapping[str, Rate | None], above: int, shift: int) -> tuple[int | None, ...]:

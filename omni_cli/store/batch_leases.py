@@ -51,6 +51,7 @@ class Opening:
     leases: tuple[Lease, ...] = ()
 
 
+_SCOPES = ("provider", "model", "role", "agent", "org", "key")
 #: The budgets that were read last, by the rows they were read from.
 _LAST_BUDGETS: dict[tuple[tuple[object, ...], ...], list[Budget]] = {}
 
@@ -95,6 +96,7 @@ class Leases:
         self._all = all_budgets
         self._rooms: dict[tuple[int, int], _Room] = {}
         self._rows: list[tuple[int, int, int, int, int]] = []
+        self._covering: dict[tuple[str, ...], list[Budget]] = {}
 
     def grant(self, opening: Opening) -> OmniError | None:
         """Reserve the worst case in every budget that covers it; the error when one cannot."""
@@ -102,18 +104,12 @@ class Leases:
         if not enabled:
             return None
         new = opening.request
-        covering = [
-            budget
-            for budget in enabled
-            if budget.covers(
-                provider=opening.provider,
-                model=opening.model,
-                role=new.role,
-                agent=new.agent,
-                org=new.org,
-                key=new.key,
-            )
-        ]
+        scope = (opening.provider, opening.model, new.role, new.agent, new.org, new.key)
+        covering = self._covering.get(scope)
+        if covering is None:
+            named = dict(zip(_SCOPES, scope, strict=True))
+            covering = [budget for budget in enabled if budget.covers(**named)]
+            self._covering[scope] = covering
         if not covering:
             return None
         most_in = opening.most_in()

@@ -9,7 +9,7 @@ for each request.
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, cast
@@ -324,18 +324,22 @@ def _request_values(item: Settled) -> tuple[object, ...]:
     )
 
 
-_NEW_FIELDS = [
-    item.name
-    for item in fields(NewRequest)
-    if item.name in {field.name for field in fields(RequestRow)} and item.name != "owner"
-]
-
-
 def _request_row(item: Settled) -> RequestRow:
     """The row as it now stands, without reading it."""
     new, attempt, end = item.request, item.attempt, item.end
     return RequestRow(
-        **{name: getattr(new, name) for name in _NEW_FIELDS},
+        id=new.id,
+        created_at=new.created_at,
+        source=new.source,
+        org=new.org,
+        key=new.key,
+        role=new.role,
+        agent=new.agent,
+        task=new.task,
+        complexity=new.complexity,
+        difficulty=new.difficulty,
+        conversation=new.conversation,
+        chain=new.chain,
         settled_at=end.settled_at,
         state=end.state,
         owner=None,
