@@ -17,6 +17,7 @@ from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.exchange import Tools
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.http import Gone, Limits, Request
+from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.management import Management
 from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.protocols.base import Refused
@@ -100,7 +101,8 @@ class Gateway:
         self._desk = Desk(self._app)
         own = OwnApi(fleet, self._desk)
         chats = Chats(tools, self._commits, meter, self._ids, self._app.now_ms)
-        self._surface = Surface(fleet, chats, own, Management(self._desk, own))
+        self._long = LongJobs(self._app)
+        self._surface = Surface(fleet, chats, own, Management(self._desk, own, self._long))
         self._recover()
         for period, work in (
             (_POLL_S, self._poll),
@@ -116,6 +118,7 @@ class Gateway:
             task.cancel()
         if self._looking is not None:
             await asyncio.wait([self._looking])
+        await self._long.close()
         self._pool.close()
         await asyncio.sleep(0)
         try:

@@ -10,16 +10,18 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.errors import Busy, NotFound, UsageError
 from omni_cli.domain.models import Role, RoleModel
 from omni_cli.domain.pricing import usd_string
 from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.http import Request, header_lines
+from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.own_api import OwnApi, query_of, totals_document
-from omni_cli.gateway.protocols.base import encode, sse
+from omni_cli.gateway.protocols.base import Refused, encode, sse
 from omni_cli.gateway.routes import Route
+from omni_cli.services.connection_test import INTERVAL_S
 from omni_cli.services.describe import (
     chain_document,
     model_document,
@@ -40,9 +42,10 @@ _MOST_STREAMS = 64
 
 
 class Management:
-    def __init__(self, desk: Desk, own: OwnApi) -> None:
+    def __init__(self, desk: Desk, own: OwnApi, long: LongJobs) -> None:
         self._desk = desk
         self._own = own
+        self._long = long
         self._streams = 0
 
     def routes(self) -> list[Route]:
@@ -52,6 +55,7 @@ class Management:
             )
 
         return [
+            *self._long.routes(),
             route("GET", "/models/analytics/usage", self._usage, "Usage analytics", "by", "period"),
             route("GET", "/models/analytics/costs", self._costs, "Cost analytics"),
             route("GET", "/models/analytics/trends", self._trends, "Usage by day", "period"),
@@ -244,7 +248,12 @@ class Management:
                 "error": None if result.error is None else result.error.message,
             }
 
-        await request.json(await self._desk.do(job))
+        try:
+            found = await self._desk.do(job)
+        except Busy as exc:
+            # Tests are rationed: the caller's to wait for, no fault of the gateway.
+            raise Refused(429, "rate_limited", exc.message, retry_after_s=INTERVAL_S) from exc
+        await request.json(found)
 
     async def _provider_models(self, request: Request, _: Principal, at: dict[str, str]) -> None:
         def job(app: App) -> list[dict[str, Any]]:

@@ -112,9 +112,11 @@ _MESSAGES: dict[str, Any] = {
         "properties": {"role": {"type": "string"}, "content": {}},
     },
 }
+_EXAMPLE = [{"role": "user", "content": "Is all well?"}]
 _SCHEMAS: dict[str, Any] = {
     "Completion": {
         "type": "object",
+        "examples": [{"model": "auto", "messages": _EXAMPLE, "stream": False}],
         "required": ["model", "messages"],
         "properties": {
             "model": {
@@ -128,6 +130,7 @@ _SCHEMAS: dict[str, Any] = {
     },
     "Chat": {
         "type": "object",
+        "examples": [{"messages": _EXAMPLE, "priority": "cheap", "max_cost": 0.05}],
         "required": ["messages"],
         "properties": {
             "messages": _MESSAGES,

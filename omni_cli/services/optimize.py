@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import EPOCH_MS, RANDOM_BITS
-from omni_cli.domain.money import usd_to_nusd
+from omni_cli.domain.money import usd_string, usd_to_nusd
 from omni_cli.domain.optimize import (
     Option,
     Outcome,
@@ -143,3 +143,40 @@ def _evenly(ids: list[int], most: int) -> list[int]:
     if len(ids) <= most:
         return ids
     return [ids[n * len(ids) // most] for n in range(most)]
+
+
+def setting_values(setting: Setting) -> dict[str, str]:
+    """As the settings file has them."""
+    return {
+        "routing.priority": setting.priority,
+        "routing.latency_pref": setting.latency_pref,
+        "routing.cost_weight": f"{setting.weights.cost:g}",
+        "routing.latency_weight": f"{setting.weights.latency:g}",
+        "routing.task_weight": f"{setting.weights.task_match:g}",
+    }
+
+
+def optimum_document(found: Optimum, *, applied: bool) -> dict[str, Any]:
+    """What ``omni optimize --json`` prints."""
+
+    def plain(outcome: Outcome) -> dict[str, Any]:
+        latency = outcome.latency_ms
+        return {
+            "settings": setting_values(outcome.setting),
+            "cost_usd": usd_string(outcome.cost_nusd),
+            "cost_30_days_usd": usd_string(found.monthly_nusd(outcome)),
+            "expected_quality": round(outcome.quality, 4),
+            "expected_latency_ms": None if latency is None else round(latency),
+        }
+
+    return {
+        "days": found.days,
+        "requests": found.requests,
+        "read": found.read,
+        "replayed": found.replayed,
+        "today": plain(found.today),
+        "suggested": None if found.suggested is None else plain(found.suggested),
+        "frontier": [plain(outcome) for outcome in found.frontier],
+        "settings": [plain(outcome) for outcome in found.outcomes],
+        "applied": applied,
+    }

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,9 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
 from omni_cli.domain.errors import NotFound
-from omni_cli.domain.money import format_usd, usd_string
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.optimize import Outcome, Setting
-from omni_cli.services.optimize import Optimum
+from omni_cli.services.optimize import Optimum, optimum_document, setting_values
 
 app = typer.Typer(rich_markup_mode=None)
 _WIDTH, _HEIGHT = 60, 12
@@ -42,7 +42,7 @@ def optimize(
         if applied and found.suggested is not None:
             _apply(omni_app, today, found.suggested.setting)
     if as_json:
-        emit_json(_document(found, applied=applied))
+        emit_json(optimum_document(found, applied=applied))
         return
     _show(found)
     if applied:
@@ -52,7 +52,7 @@ def optimize(
 
 
 def _apply(omni_app: App, today: Setting, fresh: Setting) -> None:
-    before, after = _values(today), _values(fresh)
+    before, after = setting_values(today), setting_values(fresh)
     _set(omni_app, "routing.optimize", before, after)
     omni_app.store.set_meta(_UNDO_KEY, json.dumps(before))
 
@@ -64,7 +64,7 @@ def _undo(omni_app: App, *, as_json: bool) -> None:
     routing = omni_app.config.routing
     now = Setting(routing.priority, routing.weights, routing.latency_pref)
     before = json.loads(text)
-    _set(omni_app, "routing.optimize.undo", _values(now), before)
+    _set(omni_app, "routing.optimize.undo", setting_values(now), before)
     omni_app.store.set_meta(_UNDO_KEY, "")
     if as_json:
         emit_json({"settings": before})
@@ -86,16 +86,6 @@ def _set(omni_app: App, action: str, before: dict[str, str], after: dict[str, st
         )
         for key, value in after.items():
             settings.set_value(omni_app.paths, key, value)
-
-
-def _values(setting: Setting) -> dict[str, str]:
-    return {
-        "routing.priority": setting.priority,
-        "routing.latency_pref": setting.latency_pref,
-        "routing.cost_weight": f"{setting.weights.cost:g}",
-        "routing.latency_weight": f"{setting.weights.latency:g}",
-        "routing.task_weight": f"{setting.weights.task_match:g}",
-    }
 
 
 def _name(setting: Setting) -> str:
@@ -190,27 +180,3 @@ def _chart(found: Optimum) -> list[str]:
 
 def _place(value: float, low: float, high: float, cells: int) -> int:
     return round((value - low) / (high - low) * (cells - 1)) if high > low else 0
-
-
-def _document(found: Optimum, *, applied: bool) -> dict[str, Any]:
-    def plain(outcome: Outcome) -> dict[str, Any]:
-        latency = outcome.latency_ms
-        return {
-            "settings": _values(outcome.setting),
-            "cost_usd": usd_string(outcome.cost_nusd),
-            "cost_30_days_usd": usd_string(found.monthly_nusd(outcome)),
-            "expected_quality": round(outcome.quality, 4),
-            "expected_latency_ms": None if latency is None else round(latency),
-        }
-
-    return {
-        "days": found.days,
-        "requests": found.requests,
-        "read": found.read,
-        "replayed": found.replayed,
-        "today": plain(found.today),
-        "suggested": None if found.suggested is None else plain(found.suggested),
-        "frontier": [plain(outcome) for outcome in found.frontier],
-        "settings": [plain(outcome) for outcome in found.outcomes],
-        "applied": applied,
-    }

@@ -99,7 +99,8 @@ class GeminiContent:
     request_id = "x-request-id"
     id_prefix = ""
     stream_type = "text/event-stream"
-    comments = True
+    # Google's own package takes a comment for JSON.
+    comments = False
 
     def parse(self, body: JsonObject) -> Parsed:
         body = _renamed(body, "body")

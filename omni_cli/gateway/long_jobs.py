@@ -1,0 +1,262 @@
+"""Management that takes a while: discovery, comparison, optimizing. Each beside everything else."""
+
+import asyncio
+import threading
+from typing import Any
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.chat import Message
+from omni_cli.domain.errors import OmniError, UsageError
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.optimize import Setting
+from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.gateway.asks import decode_object
+from omni_cli.gateway.auth import Principal
+from omni_cli.gateway.desk import Desk
+from omni_cli.gateway.http import Request
+from omni_cli.gateway.own_api import query_of
+from omni_cli.gateway.protocols.base import (
+    JsonObject,
+    Refused,
+    count_field,
+    number_field,
+    text_field,
+    texts,
+    wrong,
+)
+from omni_cli.gateway.routes import Route
+from omni_cli.services import compare_documents
+from omni_cli.services.compare_plan import Plan, Settings
+from omni_cli.services.compare_setup import Wanted, plan_of
+from omni_cli.services.discovery import discovery_document
+from omni_cli.services.optimize import optimum_document
+from omni_cli.services.suite import Case
+
+#: Comparisons that run at once, and what one may ask for.
+_RUNNING = 4
+_MOST_MODELS, _MOST_PROMPTS, _MOST_ITERATIONS = 10, 200, 20
+#: A request may not hold a thread for longer, seconds.
+_DISCOVER_S = 30.0
+
+
+class LongJobs:
+    """Args:
+    app: made into others, one for each job.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._desk = Desk(app)
+        self._stop = threading.Event()
+        self._comparisons: dict[int, asyncio.Task[None]] = {}
+
+    def routes(self) -> list[Route]:
+        def route(method: str, path: str, handler: Any, summary: str, *query: str) -> Route:
+            return Route(
+                method, f"/api{path}", handler, summary, "manage", tag="management", query=query
+            )
+
+        return [
+            route("GET", "/models/discover", self._discover, "What providers serve", "provider"),
+            route("POST", "/models/discover", self._take, "The same, and take what is recommended"),
+            route("POST", "/models/optimize", self._optimize, "Past requests, other settings"),
+            route("POST", "/models/compare", self._compare, "Begin a comparison"),
+            route("GET", "/models/compare", self._comparisons_list, "Comparisons"),
+            route(
+                "GET",
+                "/models/compare/{comparison}",
+                self._comparison,
+                "How far one is, its results",
+            ),
+            route("GET", "/models/analytics/compare", self._newest, "The newest comparison"),
+            route("GET", "/config", self._config, "Settings of routing, prices and alerts"),
+        ]
+
+    async def close(self) -> None:
+        """Start no more calls; those under way are paid for, so they are waited for a little."""
+        self._stop.set()
+        if self._comparisons:
+            await asyncio.wait(self._comparisons.values(), timeout=10)
+        self._desk.close()
+
+    # --- discovery ----------------------------------------------------------------------------
+
+    async def _discover(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        await self._look(request, query_of(request).get("provider"), take=False)
+
+    async def _take(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        body = decode_object(await request.body())
+        await self._look(request, text_field(body, "provider", "") or None, take=True)
+
+    async def _look(self, request: Request, provider: str | None, *, take: bool) -> None:
+        def job(app: App) -> dict[str, Any]:
+            only = None if provider is None else [provider]
+            found = app.discovery.discover(only, limit_s=_DISCOVER_S)
+            return discovery_document(found, app.discovery.apply(found) if take else None)
+
+        await request.json(await self._desk.do(job))
+
+    # --- optimizing ---------------------------------------------------------------------------
+
+    async def _optimize(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        body = decode_object(await request.body())
+        days = count_field(body, "days") or 30
+        lose = number_field(body, "lose")
+        if days > 366 or not 0 <= (1.0 if lose is None else lose) <= 100:
+            raise wrong("'days' is at most 366, and 'lose' lies between 0 and 100 points")
+
+        def job(app: App) -> dict[str, Any]:
+            routing = app.config.routing
+            today = Setting(routing.priority, routing.weights, routing.latency_pref)
+            share = (1.0 if lose is None else lose) / 100
+            found = app.optimizer.run(today, days=days, may_lose=share)
+            return optimum_document(found, applied=False)
+
+        await request.json(await self._desk.do(job))
+
+    # --- comparison ---------------------------------------------------------------------------
+
+    async def _compare(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        """Checked and estimated first; then it runs in the background, and this answers 202."""
+        body = decode_object(await request.body())
+        self._comparisons = {k: t for k, t in self._comparisons.items() if not t.done()}
+        if len(self._comparisons) >= _RUNNING:
+            raise Refused(429, "rate_limited", "too many comparisons are running", retry_after_s=5)
+        limit = number_field(body, "max_cost")
+        if limit is not None and limit < 0:
+            raise wrong("'max_cost' is an amount of 0 or more, US dollars")
+        nusd = None if limit is None else usd_to_nusd(f"{limit:.9f}")
+
+        def job(app: App) -> tuple[int, Plan, dict[str, Any]]:
+            plan = plan_of(app.names, _wanted(app, body))
+            estimate = app.compare.estimate(plan)
+            app.compare.check_money(estimate, nusd)
+            comparison = app.compare.create(plan)
+            return (
+                comparison,
+                plan,
+                {
+                    "comparison": id_text(comparison),
+                    "calls": estimate.calls,
+                    "judge_calls": estimate.judge_calls,
+                    "expected_cost_usd": f"{estimate.expected_nusd / 10**9:.9f}",
+                    "unknown_price": list(estimate.unknown),
+                },
+            )
+
+        comparison, plan, told = await self._desk.do(job)
+        self._comparisons[comparison] = asyncio.get_running_loop().create_task(
+            asyncio.to_thread(self._run, comparison, plan, nusd)
+        )
+        await request.json(told, 202)
+
+    def _run(self, comparison: int, plan: Plan, limit: int | None) -> None:
+        with App(self._app.env, clock=self._app.clock) as app:
+            try:
+                app.compare.run(
+                    comparison,
+                    plan,
+                    max_cost_nusd=limit,
+                    progress=lambda _: None,
+                    stop=self._stop.is_set,
+                    interrupted=self._stop.set,
+                )
+            except OmniError:
+                return  # what was answered is kept, and the comparison says "stopped"
+
+    async def _comparisons_list(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        def job(app: App) -> list[dict[str, Any]]:
+            return [
+                {
+                    "comparison": id_text(row.id),
+                    "name": row.plan["name"],
+                    "state": row.state,
+                    "models": row.plan["contenders"],
+                    "prompts": len(row.plan["cases"]),
+                }
+                for row in app.comparisons.recent()
+            ]
+
+        await request.json({"comparisons": await self._desk.do(job)})
+
+    async def _comparison(self, request: Request, _: Principal, at: dict[str, str]) -> None:
+        await self._report(request, at["comparison"])
+
+    async def _newest(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        if not await self._desk.do(lambda app: app.comparisons.recent(limit=1)):
+            await request.json({"comparison": None})
+            return
+        await self._report(request, "last")
+
+    async def _report(self, request: Request, name: str) -> None:
+        def job(app: App) -> dict[str, Any]:
+            comparison, plan = app.compare.load(name)
+            return compare_documents.document(app.compare_reports.report(comparison, plan))
+
+        await request.json(await self._desk.do(job))
+
+    # --- settings -----------------------------------------------------------------------------
+
+    async def _config(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        """What routing goes by. Addresses of webhooks and commands are not told."""
+
+        def job(app: App) -> dict[str, Any]:
+            config = app.config
+            weights = config.routing.weights
+            return {
+                "routing": {
+                    "priority": config.routing.priority,
+                    "latency_pref": config.routing.latency_pref,
+                    "weights": {
+                        "cost": weights.cost,
+                        "latency": weights.latency,
+                        "task": weights.task_match,
+                    },
+                },
+                "prices": {"allow_unknown": config.prices.allow_unknown},
+                "chat": {
+                    "max_retries": config.chat.max_retries,
+                    "timeout_s": config.chat.timeout_s,
+                },
+                "premium_model": config.general.premium_model or None,
+                "alerts": {
+                    "webhook": bool(config.alerts.webhook),
+                    "command": bool(config.alerts.command),
+                    "desktop": config.alerts.desktop,
+                    "quiet_minutes": config.alerts.quiet_minutes,
+                },
+            }
+
+        await request.json(await self._desk.do(job))
+
+
+def _wanted(app: App, body: JsonObject) -> Wanted:
+    """Raises BadRequest, UsageError. Files and commands of this machine cannot be named."""
+    models, prompts = texts(body.get("models"), "models"), texts(body.get("prompts"), "prompts")
+    if not prompts:
+        raise wrong("'prompts' must hold what is to be asked")
+    iterations = count_field(body, "iterations") or 1
+    within = (
+        len(models) <= _MOST_MODELS
+        and len(prompts) <= _MOST_PROMPTS
+        and iterations <= _MOST_ITERATIONS
+    )
+    if not within:
+        raise UsageError(
+            f"at most {_MOST_MODELS} models, {_MOST_PROMPTS} prompts, {_MOST_ITERATIONS} iterations"
+        )
+    scorer = text_field(body, "scorer", "")
+    if scorer.removeprefix("not-") in ("command", "json-schema"):
+        raise UsageError(f"the scorer {scorer} reads this machine's files: omni compare has it")
+    scoring: dict[str, object] = {"expect": list(texts(body.get("expect"), "expect"))}
+    if scorer:
+        scoring["scorers"] = [scorer]
+    return Wanted(
+        models,
+        [Case((Message.text_of("user", prompt),)) for prompt in prompts],
+        scoring,
+        app.paths.data,
+        text_field(body, "judge", ""),
+        Settings(iterations=iterations, max_tokens=count_field(body, "max_tokens") or 1024),
+        text_field(body, "name", ""),
+    )
