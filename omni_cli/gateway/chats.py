@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from omni_cli.domain.errors import OmniError
+from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.gateway.asks import Ask
@@ -95,7 +95,7 @@ class Chats:
             )
             exchange = Exchange(self._tools, ask, plan, receipt, request, request_id)
             request.stops_when_gone = True
-            await exchange.run()
+            await exchange.run(self._limit_s(request))
         except OmniError as exc:
             if exchange is not None and exchange.started:
                 raise
@@ -108,6 +108,23 @@ class Chats:
             request.stops_when_gone = False
             if entry is not None and receipt is not None:
                 entry.leave(receipt.usage.total_tokens)
+
+    def _limit_s(self, request: Request) -> float:
+        """What the request may take, seconds: less where its caller wants less.
+
+        Raises UsageError: the header is no number of seconds.
+        """
+        most = request.limits.request_s
+        wish = request.headers.get("x-omni-timeout")
+        if wish is None:
+            return most
+        try:
+            seconds = float(wish)
+        except ValueError:
+            seconds = 0.0
+        if not seconds > 0:
+            raise UsageError(f"x-omni-timeout is a number of seconds, not {wish!r}")
+        return min(seconds, most)
 
     def _ask(self, caller: Caller, body: bytes, request: Request) -> Ask:
         names = _FORWARDED.get(caller.name, _NONE)

@@ -21,6 +21,7 @@ from omni_cli.domain.errors import (
     OmniError,
     ProviderError,
     StreamInterrupted,
+    TimedOut,
     UnknownPrice,
 )
 from omni_cli.gateway.asks import Ask, decode_object
@@ -82,19 +83,25 @@ class Exchange:
         self._receipt = receipt
         self._out = Delivery(ask.caller, receipt, request, request_id)
         self._sent_usage_wish = False
+        self._late = False
 
     @property
     def started(self) -> bool:
         """The answer's head went out."""
         return self._out.started
 
-    async def run(self) -> None:
+    async def run(self, limit_s: float) -> None:
         """Answer the caller, or raise the error that it is to be told.
+
+        Args:
+            limit_s: what all of it may take, retries, fallbacks and the answer's stream.
 
         Raises:
             OmniError: nothing went out; the receipt is settled.
         """
         receipt = self._receipt
+        task = asyncio.current_task()
+        timer = asyncio.get_running_loop().call_later(limit_s, self._expire, task)
         try:
             await self._run()
         except StreamInterrupted as exc:
@@ -104,13 +111,29 @@ class Exchange:
             receipt.fail(exc)
             raise
         except asyncio.CancelledError:
-            receipt.cancel()
-            raise
+            if not self._late:
+                receipt.cancel()
+                raise
+            if task is not None:
+                task.uncancel()
+            fault = TimedOut(f"not done within the {limit_s:g} s that a request may take")
+            receipt.fail(fault)
+            if not self.started:
+                raise fault from None
+            reading = receipt.reading
+            chars = 0 if reading is None else reading.folder.received_chars
+            self._out.break_off(StreamInterrupted(fault.message, received_chars=chars, cause=fault))
         except Exception as exc:
             receipt.fail(OmniError(f"unexpected {type(exc).__name__}"))
             raise
         finally:
+            timer.cancel()
             self._streams.remove(receipt)
+
+    def _expire(self, task: "asyncio.Task[None] | None") -> None:
+        self._late = True
+        if task is not None:
+            task.cancel()
 
     async def _run(self) -> None:
         plan, progress = self._plan, self._receipt.progress

@@ -20,10 +20,12 @@ _DRAIN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one request: bytes of its body, and seconds that these may take to come."""
+    """Of one request: bytes of its body, seconds that these may take to come, and seconds that
+    all of it may take."""
 
     max_body: int = 32 * 1024 * 1024
     body_s: float = 30.0
+    request_s: float = 900.0
 
 
 class Gone(Exception):

@@ -31,6 +31,9 @@ def serve(
     org_concurrency: Annotated[
         int | None, typer.Option(min=1, help="Requests at once of each organisation.")
     ] = None,
+    request_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that a request may take in all.")
+    ] = 900.0,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request, MB.")] = 32,
 ) -> None:
     """Answer OpenAI, Anthropic, Ollama and Gemini clients with the fleet."""
@@ -66,7 +69,7 @@ def serve(
         if not (keys or require_key):
             note("  open to this machine; omni keys create makes client keys")
         options = Options(
-            limits=Limits(max_body=max_body_mb * 1024 * 1024),
+            limits=Limits(max_body=max_body_mb * 1024 * 1024, request_s=request_timeout),
             require_key=require_key or not local,
             origins=tuple(page.rstrip("/") for page in origin or ()),
             org=Quota(org_rpm, org_tpm, org_concurrency),
