@@ -352,6 +352,11 @@ class UpstreamPool:
                 )
         except TimeoutError:
             fault = TimedOut(f"{origin.host} did not take the connection")
+        except ssl.SSLCertVerificationError as exc:
+            fault = ConnectionFailed(
+                f"{origin.host}: its certificate is not trusted: {exc.verify_message}",
+                hint="SSL_CERT_FILE names the certificates of an authority of your own",
+            )
         except ssl.SSLError as exc:
             fault = ConnectionFailed(f"{origin.host}: TLS failed: {exc.reason or exc}")
         except OSError as exc:
