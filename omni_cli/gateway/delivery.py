@@ -109,6 +109,9 @@ def verdict(
     found = [exc for _, exc in causes]
     if all(isinstance(exc, BudgetExceeded | UnknownPrice) for exc in found):
         return found[0]
+    # What no model can be asked is the request's own fault, not a lack of models.
+    if all(isinstance(exc, BadRequest) for exc in found):
+        return found[0]
     # A single target's failure is told as it is: status and wait are the caller's to use.
     if len(found) == 1 and (isinstance(found[0], _PLAIN) or not spared):
         return found[0]
