@@ -22,6 +22,7 @@ from omni_cli.gateway.management import Management
 from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.protocols.base import Refused
 from omni_cli.gateway.receipts import Streams
+from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.surface import Surface, caller_of
 from omni_cli.gateway.upstream import UpstreamPool
 from omni_cli.services.budget_alerts import budget_alerts
@@ -100,7 +101,8 @@ class Gateway:
         meter = Meter(options.org, share=1 / options.workers)
         self._desk = Desk(self._app)
         own = OwnApi(fleet, self._desk)
-        chats = Chats(tools, self._commits, meter, self._ids, self._app.now_ms)
+        memory = Memory(fleet, self._commits, writing)
+        chats = Chats(tools, self._commits, meter, self._ids, self._app.now_ms, memory)
         self._long = LongJobs(self._app)
         self._surface = Surface(fleet, chats, own, Management(self._desk, own, self._long))
         self._recover()

@@ -17,6 +17,7 @@ from omni_cli.gateway.http import Request
 from omni_cli.gateway.options import from_headers
 from omni_cli.gateway.protocols.base import Caller, Refused
 from omni_cli.gateway.receipts import Receipt
+from omni_cli.gateway.remembering import Memory
 from omni_cli.services.names import Selector
 from omni_cli.services.routing import RouteOptions
 
@@ -55,8 +56,15 @@ class Chats:
     """
 
     def __init__(
-        self, tools: Tools, commits: Commits, meter: Meter, ids: Ids, now_ms: Callable[[], int]
+        self,
+        tools: Tools,
+        commits: Commits,
+        meter: Meter,
+        ids: Ids,
+        now_ms: Callable[[], int],
+        memory: Memory,
     ) -> None:
+        self._memory = memory
         self._tools = tools
         self._fleet = tools.fleet
         self._commits = commits
@@ -93,9 +101,18 @@ class Chats:
                 self._row(ident, plan, options, who),
                 plan.decision,
             )
+            if plan.asked is not None and self._memory.applies(ask, plan, request):
+                remembered = self._memory.look(plan)
+                if remembered is not None:
+                    new = receipt.new
+                    await self._memory.answer(ask, plan, new, remembered, request, request_id)
+                    return
+                receipt.cached = "miss"
             exchange = Exchange(self._tools, ask, plan, receipt, request, request_id)
             request.stops_when_gone = True
             await exchange.run(self._limit_s(request))
+            if receipt.cached:
+                self._memory.keep(plan, receipt)
         except OmniError as exc:
             if exchange is not None and exchange.started:
                 raise

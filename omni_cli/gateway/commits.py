@@ -132,6 +132,24 @@ class Commits:
         self._batch.jobs.append(job)
         self._flush_soon()
 
+    async def within(self, job: Callable[[], None]) -> None:
+        """Returns once ``job``, which writes through the writer's store, is committed.
+
+        Raises StoreError: it was not, in all the time that a new request waits.
+        """
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def run() -> None:
+            job()
+            # Told after the commit: callbacks run when the batch is over.
+            self._loop.call_soon(_finish, done)
+
+        self.job(run)
+        try:
+            await asyncio.wait_for(done, OPEN_WAIT_S)
+        except TimeoutError:
+            raise StoreError("the store did not take it in time") from None
+
     async def close(self) -> None:
         """Write what is left. Raises StoreError when the store does not take it."""
         if self._checkpoints is not None:
@@ -304,3 +322,8 @@ def _checkpoint(path: Path) -> None:
         db.execute("PRAGMA wal_checkpoint(PASSIVE)")
     finally:
         db.close()
+
+
+def _finish(done: "asyncio.Future[None]") -> None:
+    if not done.done():
+        done.set_result(None)

@@ -268,7 +268,7 @@ class Exchange:
                 adapter.parser(stream=True),
                 line.call.framing,
                 reading,
-                whole=self._ask.caller.name not in _SHORT_TAIL,
+                whole=self._ask.caller.name not in _SHORT_TAIL or bool(self._receipt.cached),
             )
             await self._pass(answer, reader, target, reading, content_type)
         else:

@@ -19,7 +19,7 @@ from omni_cli.gateway.upstream import Origin, encode_head, locate
 from omni_cli.ports import Endpoint, HttpCall, ProviderAdapter
 from omni_cli.providers.registry import adapter
 from omni_cli.services.attempts import Consent, Target
-from omni_cli.services.chat import ChatJob
+from omni_cli.services.chat import ChatJob, ChatPlan
 from omni_cli.services.health import HealthRecorder
 from omni_cli.services.names import Selector
 from omni_cli.services.prices import PriceBook, cost_or_none
@@ -50,7 +50,8 @@ SELECT (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FR
 class Plan:
     """Who is to answer, in this order. ``decision`` is packed for the ledger.
 
-    ``task`` None: nothing was classified, because nothing hung on it.
+    ``task`` None: nothing was classified, because nothing hung on it. ``asked``: what an answer may
+    be remembered by, where the role remembers answers.
     """
 
     targets: tuple[Target, ...]
@@ -59,6 +60,7 @@ class Plan:
     chain: str | None = None
     role: str = ""
     task: TaskEstimate | None = None
+    asked: ChatPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +256,12 @@ class Fleet:
             chain=found.chain,
             role=found.job.options.role or "",
             task=found.decision.task,
+            asked=found if targets == found.targets and self._remembers(found) else None,
         )
+
+    def _remembers(self, plan: ChatPlan) -> bool:
+        role = plan.job.options.role
+        return bool(role) and plan.arm is None and self.app.answers.ttl_s(str(role)) is not None
 
     def _among_allowed(self, query: "PlanQuery", allowed: Callable[[str], bool]) -> Plan:
         """A decision among the models that a key is restricted to."""

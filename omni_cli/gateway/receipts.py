@@ -69,6 +69,8 @@ class Receipt:
         self.opened = False
         self.ended = False
         self.reading: Reading | None = None
+        #: "hit" or "miss" where the role remembers answers.
+        self.cached = ""
         #: Who was asked last.
         self.asked: Target | None = None
         self._named = 0
