@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -75,9 +75,15 @@ def build_fleet(app: App, simulator_url: str) -> None:
 
 
 @contextmanager
-def serving(home: Path, sim: Simulator, options: Options | None = None) -> Iterator[Served]:
-    """A gateway on a free port until the block ends."""
-    env = {"OMNI_HOME": str(home), "USER": "test"}
+def serving(
+    home: Path,
+    sim: Simulator,
+    options: Options | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Served]:
+    """A gateway on a free port until the block ends. ``env``: more for its environment."""
+    env = {"OMNI_HOME": str(home), "USER": "test", **(env or {})}
     if not (home / "omni.db").exists():
         (home / "omni.db").write_bytes(_seeded())
     with App(env) as app:

@@ -1,6 +1,7 @@
 """Names of OpenTelemetry's GenAI conventions, in one place: they are still moving.
 
-Source: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics, read 2026-11-21. Their
+Source: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics and gen-ai-spans, read
+2026-11-21. Their
 form for Prometheus (dots to underscores, the unit in the name) follows
 https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics.
 """
@@ -12,6 +13,12 @@ PROVIDER_NAME = "gen_ai.provider.name"
 OPERATION_NAME = "gen_ai.operation.name"
 REQUEST_MODEL = "gen_ai.request.model"
 TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105  # an attribute's name
+
+RESPONSE_MODEL = "gen_ai.response.model"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+USAGE_INPUT_TOKENS = "gen_ai.usage.input_tokens"
+USAGE_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+ERROR_TYPE = "error.type"
 
 OPERATION_CHAT = "chat"
 TOKEN_INPUT = "input"  # noqa: S105  # an attribute's value

@@ -24,6 +24,7 @@ from omni_cli.gateway.protocols.base import Refused
 from omni_cli.gateway.receipts import Streams
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.surface import Surface, caller_of
+from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.upstream import UpstreamPool
 from omni_cli.services.budget_alerts import budget_alerts
 from omni_cli.store.batch_writer import BatchWriter
@@ -97,7 +98,8 @@ class Gateway:
         fleet.poll()
         self._streams = Streams(self._commits)
         self._pool = UpstreamPool()
-        tools = Tools(fleet, self._pool, self._streams, random.Random())
+        self._traces = Traces.of(self._app.env)
+        tools = Tools(fleet, self._pool, self._streams, random.Random(), self._traces)
         meter = Meter(options.org, share=1 / options.workers)
         self._desk = Desk(self._app)
         own = OwnApi(fleet, self._desk)
@@ -121,6 +123,8 @@ class Gateway:
         if self._looking is not None:
             await asyncio.wait([self._looking])
         await self._long.close()
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
         self._pool.close()
         await asyncio.sleep(0)
         try:

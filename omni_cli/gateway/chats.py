@@ -18,6 +18,7 @@ from omni_cli.gateway.options import from_headers
 from omni_cli.gateway.protocols.base import Caller, Refused
 from omni_cli.gateway.receipts import Receipt
 from omni_cli.gateway.remembering import Memory
+from omni_cli.gateway.traces import RequestTrace
 from omni_cli.services.names import Selector
 from omni_cli.services.routing import RouteOptions
 
@@ -89,6 +90,8 @@ class Chats:
         exchange: Exchange | None = None
         entry: Entry | None = None
         receipt: Receipt | None = None
+        trace: RequestTrace | None = None
+        error: BaseException | None = None
         try:
             body = await request.body()
             wished = Wish(self._ask(caller, body, request)) if wish is None else wish(body)
@@ -101,6 +104,9 @@ class Chats:
                 self._row(ident, plan, options, who),
                 plan.decision,
             )
+            if self._tools.traces is not None:
+                trace = self._tools.traces.request(request.headers, ask.model, ask.operation)
+                receipt.trace = trace
             if plan.asked is not None and self._memory.applies(ask, plan, request):
                 remembered = self._memory.look(plan)
                 if remembered is not None:
@@ -114,14 +120,18 @@ class Chats:
             if receipt.cached:
                 self._memory.keep(plan, receipt)
         except OmniError as exc:
+            error = exc
             if exchange is not None and exchange.started:
                 raise
             refusal = caller.error(exc, request_id)
             await request.refuse(exc, refusal, (caller.request_id, request_id))
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as exc:
+            error = exc
             if not request.gone:
                 raise
         finally:
+            if trace is not None and receipt is not None:
+                trace.end(receipt.name, receipt.total_nusd, error)
             request.stops_when_gone = False
             if entry is not None and receipt is not None:
                 entry.leave(receipt.usage.total_tokens)

@@ -32,6 +32,7 @@ from omni_cli.gateway.http import Request
 from omni_cli.gateway.passing import PassReader, UsageFilter, glance
 from omni_cli.gateway.protocols.base import Answered, StreamWriter, untranslatable
 from omni_cli.gateway.receipts import Receipt, Streams
+from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.upstream import Answer, UpstreamPool
 from omni_cli.providers.framing import MAX_EVENT_BYTES
 from omni_cli.providers.openai_usage import read_usage
@@ -55,6 +56,7 @@ class Tools:
     pool: UpstreamPool
     streams: Streams
     rng: random.Random
+    traces: Traces | None = None
 
 
 class Exchange:
@@ -216,6 +218,8 @@ class Exchange:
             price=None if price is None else price.price,
         )
         reading = await receipt.open(opening, target)
+        trace = receipt.trace
+        error: BaseException | None = None
         try:
             if same:
                 line = forwarding(line, ask)
@@ -223,6 +227,8 @@ class Exchange:
             else:
                 line, body = translated(fleet, ask, target, opening.output_bound)
             name = f"x-omni-attempt: {receipt.name}-{opening.n}\r\n".encode()
+            if trace is not None:
+                name += trace.attempt(target, opening.n)
             reading.sent = True
             answer = await self._pool.send(
                 line.origin, line.head + name, body, timeout_s=target.timeout_ms / 1000
@@ -232,14 +238,18 @@ class Exchange:
             finally:
                 answer.close()
         except ProviderError as exc:
-            fault = cleaned(exc, line.call)
+            fault = error = cleaned(exc, line.call)
             reading.fail(fault)
             if self.started:
                 raise interrupted(target, reading, fault) from None
             raise
         except BaseException as exc:
+            error = exc
             reading.stop(exc)
             raise
+        finally:
+            if trace is not None:
+                trace.attempt_over(reading, error)
 
     # --- reading ------------------------------------------------------------------------------
 

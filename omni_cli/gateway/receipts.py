@@ -10,6 +10,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd, RequestState
 from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.fleet import Fleet
+from omni_cli.gateway.traces import RequestTrace
 from omni_cli.services.attempts import Progress, Target
 from omni_cli.services.settlement import Reading
 from omni_cli.store.batch_leases import Opening
@@ -69,6 +70,8 @@ class Receipt:
         self.opened = False
         self.ended = False
         self.reading: Reading | None = None
+        #: Where traces are configured.
+        self.trace: RequestTrace | None = None
         #: "hit" or "miss" where the role remembers answers.
         self.cached = ""
         #: Who was asked last.
