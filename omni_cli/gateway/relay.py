@@ -1,0 +1,236 @@
+"""One attempt's answer on its way to the caller: whole or streamed, passed on or translated."""
+
+from omni_cli.domain.chat import ChatChunk
+from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.gateway.asks import Ask, decode_object
+from omni_cli.gateway.calls import error_body
+from omni_cli.gateway.delivery import Delivery, interrupted
+from omni_cli.gateway.fleet import Fleet, Line, Plan
+from omni_cli.gateway.passing import PassReader, UsageFilter, glance
+from omni_cli.gateway.protocols.base import Answered, StreamWriter
+from omni_cli.gateway.receipts import Receipt, Streams
+from omni_cli.gateway.upstream import Answer
+from omni_cli.providers.framing import MAX_EVENT_BYTES
+from omni_cli.providers.openai_usage import read_usage
+from omni_cli.providers.reader import AnswerReader, refused
+from omni_cli.services.attempts import Target
+from omni_cli.services.settlement import Reading
+
+#: Protocols whose streams tell their usage in a few last bytes. The others are read whole.
+_SHORT_TAIL = ("openai", "anthropic")
+
+
+class Relay:
+    """Of one request; its attempts come one after the other."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        streams: Streams,
+        ask: Ask,
+        plan: Plan,
+        receipt: Receipt,
+        out: Delivery,
+    ) -> None:
+        self._fleet = fleet
+        self._streams = streams
+        self._ask = ask
+        self._plan = plan
+        self._receipt = receipt
+        self._out = out
+
+    async def read(
+        self,
+        answer: Answer,
+        line: Line,
+        target: Target,
+        reading: Reading,
+        *,
+        same: bool,
+        wished: bool,
+    ) -> None:
+        """The whole of an attempt's answer, to the caller.
+
+        Args:
+            same: caller and provider speak one protocol.
+            wished: usage was asked for though the caller had not.
+
+        Raises:
+            ProviderError: the provider refused, or its answer broke off.
+        """
+        headers = answer.headers
+        reading.response_id = headers.get("x-request-id") or headers.get("request-id")
+        adapter = self._fleet.adapter(target.provider)
+        if not 200 <= answer.status < 300:
+            body = await error_body(answer)
+            raise refused(adapter, line.call, answer.status, headers, body)
+        content_type = headers.get("content-type", "")
+        if self._ask.operation == "embeddings":
+            await self._read_embeddings(answer, reading)
+            return
+        if not self._ask.stream:
+            await self._read_whole(
+                answer, AnswerReader(adapter, line.call), target, reading, same=same
+            )
+            return
+        plain = content_type.lower().startswith("application/json") and line.call.framing == "sse"
+        self._streams.add(self._receipt)
+        if same and not plain:
+            reader = PassReader(
+                adapter.parser(stream=True),
+                line.call.framing,
+                reading,
+                whole=self._ask.caller.name not in _SHORT_TAIL or bool(self._receipt.cached),
+            )
+            await self._pass(answer, reader, target, reading, content_type, wished=wished)
+        else:
+            await self._translate(
+                answer, AnswerReader(adapter, line.call, content_type), target, reading
+            )
+
+    async def _read_whole(
+        self,
+        answer: Answer,
+        reader: AnswerReader,
+        target: Target,
+        reading: Reading,
+        *,
+        same: bool,
+    ) -> None:
+        body = await answer.whole(MAX_EVENT_BYTES)
+        quick = glance(body) if same and self._ask.caller.name == "openai" else None
+        if quick is not None:
+            reading.take(quick)
+        else:
+            for chunk in reader.feed(body):
+                reading.take(chunk)
+            for chunk in reader.end():
+                reading.take(chunk)
+        reading.finish()
+        receipt = self._receipt
+        receipt.end("ok")
+        if not same:
+            completion = receipt.progress.completion
+            assert completion is not None
+            body = self._ask.caller.whole(completion, self._about(target))
+        self._out.whole(body)
+
+    async def _read_embeddings(self, answer: Answer, reading: Reading) -> None:
+        """A list of vectors, passed on as it came; only its usage is read."""
+        body = await answer.whole(MAX_EVENT_BYTES)
+        usage = read_usage(decode_object(body).get("usage"))
+        reading.take(ChatChunk(usage=usage, finish_reason="stop"))
+        reading.finish()
+        self._receipt.end("ok")
+        self._out.whole(body)
+
+    async def _pass(
+        self,
+        answer: Answer,
+        reader: PassReader,
+        target: Target,
+        reading: Reading,
+        content_type: str,
+        *,
+        wished: bool,
+    ) -> None:
+        """A stream of the caller's own protocol: its bytes go on as they came."""
+        keeps_out = UsageFilter() if wished else None
+        held: list[bytes] = []
+        fault: ProviderError | None = None
+        while data := await answer.read():
+            try:
+                reader.feed(data)
+            except ProviderError as exc:
+                if not self._out.started:
+                    raise
+                fault = exc
+            out = data if keeps_out is None else keeps_out.feed(data)
+            if self._out.started:
+                if out:
+                    await self._out.piece(out)
+            else:
+                held.append(out)
+                if reader.begun:
+                    self._out.begin_stream(content_type)
+                    await self._out.piece(b"".join(held))
+            if fault is not None:  # the caller was told of it in the stream itself
+                break
+        if fault is None:
+            try:
+                reader.end()
+            except Malformed:
+                raise
+            except ProviderError as exc:
+                if not self._out.started:
+                    raise
+                fault = exc
+        if fault is not None:
+            reading.fail(fault)
+            self._receipt.fail(interrupted(target, reading, fault))
+            self._out.end()
+            return
+        rest = keeps_out.finish() if keeps_out is not None else b""
+        if not self._out.started:
+            self._out.begin_stream(content_type)
+            rest = b"".join(held) + rest
+        self._finish_stream(reading, rest)
+
+    async def _translate(
+        self, answer: Answer, reader: AnswerReader, target: Target, reading: Reading
+    ) -> None:
+        """A stream of another protocol: read into chunks and written anew."""
+        writer: StreamWriter | None = None
+        held: list[bytes] = []
+
+        def take(chunks: list[ChatChunk]) -> bytes:
+            nonlocal writer
+            out = b""
+            for chunk in chunks:
+                reading.take(chunk)
+                if writer is None:
+                    writer = self._ask.caller.writer(self._about(target))
+                out += writer.chunk(chunk)
+            return out
+
+        while data := await answer.read():
+            out = take(list(reader.feed(data)))
+            if self._out.started:
+                if out:
+                    await self._out.piece(out)
+                continue
+            held.append(out)
+            if reading.shown:
+                self._out.begin_stream(self._ask.caller.stream_type)
+                await self._out.piece(b"".join(held))
+        out = take(list(reader.end()))
+        if not self._out.started:
+            self._out.begin_stream(self._ask.caller.stream_type)
+            out = b"".join(held) + out
+        if writer is None:
+            writer = self._ask.caller.writer(self._about(target))
+        completion = reading.folder.completion()
+        self._finish_stream(reading, out + writer.end(completion))
+
+    def _about(self, target: Target) -> Answered:
+        ask, receipt = self._ask, self._receipt
+        new = receipt.new
+        task = self._plan.task
+        _, premium = self._fleet.premium(receipt.usage)
+        return Answered(
+            f"{ask.caller.id_prefix}{receipt.name}",
+            target.model.id,
+            new.created_at // 1000,
+            {"stream_options": ask.value("stream_options")},
+            cost_nusd=receipt.total_nusd,
+            premium_nusd=premium,
+            latency_ms=self._fleet.app.now_ms() - new.created_at,
+            task="" if task is None else task.task_type,
+            attempts=receipt.progress.tries,
+        )
+
+    def _finish_stream(self, reading: Reading, rest: bytes) -> None:
+        """Settle, then send what is left: the caller's last byte tells of a settled call."""
+        reading.finish()
+        self._receipt.end("ok")
+        self._out.end_stream(rest)
