@@ -104,7 +104,15 @@ class Gateway:
         self._desk = Desk(self._app)
         own = OwnApi(fleet, self._desk)
         memory = Memory(fleet, self._commits, writing)
-        chats = Chats(tools, self._commits, meter, self._ids, self._app.now_ms, memory)
+        chats = Chats(
+            tools,
+            self._commits,
+            meter,
+            self._ids,
+            self._app.now_ms,
+            memory,
+            lambda: writing.abtests,
+        )
         self._long = LongJobs(self._app)
         self._surface = Surface(fleet, chats, own, Management(self._desk, own, self._long))
         self._recover()

@@ -19,6 +19,7 @@ from omni_cli.gateway.protocols.base import Caller, Refused
 from omni_cli.gateway.receipts import Receipt
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.traces import RequestTrace
+from omni_cli.services.abtest import AbTests, Arm
 from omni_cli.services.names import Selector
 from omni_cli.services.routing import RouteOptions
 
@@ -64,8 +65,10 @@ class Chats:
         ids: Ids,
         now_ms: Callable[[], int],
         memory: Memory,
+        abtests: Callable[[], AbTests],
     ) -> None:
         self._memory = memory
+        self._abtests = abtests
         self._tools = tools
         self._fleet = tools.fleet
         self._commits = commits
@@ -104,6 +107,8 @@ class Chats:
                 self._row(ident, plan, options, who),
                 plan.decision,
             )
+            if plan.arm is not None:
+                self._join(plan.arm, plan.conversation or ident)
             if self._tools.traces is not None:
                 trace = self._tools.traces.request(request.headers, ask.model, ask.operation)
                 receipt.trace = trace
@@ -135,6 +140,10 @@ class Chats:
             request.stops_when_gone = False
             if entry is not None and receipt is not None:
                 entry.leave(receipt.usage.total_tokens)
+
+    def _join(self, arm: Arm, unit: int) -> None:
+        """Count the request in its A/B test, with the next batch that is written."""
+        self._commits.job(lambda: self._abtests().join(arm, unit))
 
     def _limit_s(self, request: Request) -> float:
         """What the request may take, seconds: less where its caller wants less.
@@ -201,6 +210,7 @@ class Chats:
             task=options.task_type or "" if task is None else task.task_type,
             complexity="" if task is None else task.complexity,
             difficulty=None if task is None else task.difficulty,
+            conversation=plan.conversation,
             chain=plan.chain,
         )
 

@@ -1,10 +1,11 @@
 """The fleet as the gateway sees it: loaded once, cached by what callers ask for, reloaded when
 it changes in the store, in the settings or among the keys."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, Usage
@@ -18,6 +19,7 @@ from omni_cli.gateway.protocols.base import Refused
 from omni_cli.gateway.upstream import Origin, encode_head, locate
 from omni_cli.ports import Endpoint, HttpCall, ProviderAdapter
 from omni_cli.providers.registry import adapter
+from omni_cli.services.abtest import Arm
 from omni_cli.services.attempts import Consent, Target
 from omni_cli.services.chat import ChatJob, ChatPlan
 from omni_cli.services.health import HealthRecorder
@@ -51,7 +53,8 @@ class Plan:
     """Who is to answer, in this order. ``decision`` is packed for the ledger.
 
     ``task`` None: nothing was classified, because nothing hung on it. ``asked``: what an answer may
-    be remembered by, where the role remembers answers.
+    be remembered by, where the role remembers answers. ``arm``: of an A/B test of the role, and
+    ``conversation`` its unit there.
     """
 
     targets: tuple[Target, ...]
@@ -61,6 +64,8 @@ class Plan:
     role: str = ""
     task: TaskEstimate | None = None
     asked: ChatPlan | None = None
+    arm: Arm | None = None
+    conversation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,12 +237,14 @@ class Fleet:
         """
         if query.restricted and query.selector.kind == "auto":
             return self._among_allowed(query, allowed)
+        conversation, known = self._conversation(query)
         found = self.app.chat.plan(
             ChatJob(
                 query.request,
                 query.selector,
                 options=self._options(query.options),
                 source="gateway",
+                conversation=conversation if known else None,
                 keep=False,
                 fallback=query.fallback,
                 org=query.org,
@@ -256,8 +263,27 @@ class Fleet:
             chain=found.chain,
             role=found.job.options.role or "",
             task=found.decision.task,
+            arm=cast("Arm | None", found.arm),
+            conversation=None if found.arm is None else conversation,
             asked=found if targets == found.targets and self._remembers(found) else None,
         )
+
+    def _conversation(self, query: PlanQuery) -> tuple[int | None, bool]:
+        """Callers send a whole conversation each time: one is known by its first question, and
+        by who asks it. Returns its number where an A/B test of the role runs, and whether it is
+        in the test already, or began before it."""
+        if query.selector.kind != "role":
+            return None, False
+        tests = self.app.abtests.tests(query.selector.name)
+        if not tests:
+            return None, False
+        messages = query.request.messages
+        first = next((message.text for message in messages if message.role == "user"), "")
+        named = "\0".join((query.org, query.key, query.selector.name, first))
+        digest = hashlib.sha256(named.encode("utf-8", "surrogatepass")).digest()
+        number = int.from_bytes(digest[:8], "big") >> 1
+        begun = any(message.role == "assistant" for message in messages)
+        return number, begun or self.app.abtests.joined(tests[0], number)
 
     def _remembers(self, plan: ChatPlan) -> bool:
         role = plan.job.options.role

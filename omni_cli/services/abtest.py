@@ -148,6 +148,10 @@ class AbTests:
             return None
         return Arm(test.id, number, test.challenger if number else test.champion)
 
+    def joined(self, test: AbTest, unit: int) -> bool:
+        """Whether a conversation is in a test already."""
+        return self._tests.arm(test.id, unit) is not None
+
     def join(self, arm: Arm, unit: int) -> None:
         """A request of this arm goes out: its conversation, or itself, is in the test."""
         self._tests.join(arm.test, unit, arm.number, at_ms=self._now())
