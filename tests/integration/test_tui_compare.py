@@ -114,8 +114,8 @@ async def test_from_an_empty_tab_to_a_verdict(home: Path, simulator: Simulator) 
 async def test_stopped_by_esc_and_gone_on_with_nothing_paid_twice(
     home: Path, simulator: Simulator
 ) -> None:
-    simulator.fault("slow-first:0.15", "*")
-    prompts = tuple(f"Say {number}" for number in range(16))
+    simulator.fault("slow-first:0.5", "*")
+    prompts = tuple(f"Say {number}" for number in range(24))
     async with opened(home, "compare", (100, 30)) as pilot:
         pane = pilot.app.query_one(ComparePane)
         pane.draft = Draft((HAIKU, GPT), prompts)
@@ -127,14 +127,14 @@ async def test_stopped_by_esc_and_gone_on_with_nothing_paid_twice(
         await until(lambda: pane._live is None, 10)
         await settle(pilot)
         there = answers(home)
-        assert 0 < there < 32
+        assert 0 < there < 48
         assert "stopped" in shown(pilot.app, "#title")
-        assert f"{32 - there} answers are missing" in shown(pilot.app, "#verdict")
+        assert f"{48 - there} answers are missing" in shown(pilot.app, "#verdict")
         simulator.heal()
         await press(pilot, "c", "y")
-        await until(lambda: pane._live is None and answers(home) == 32, 20)
+        await until(lambda: pane._live is None and answers(home) == 48, 20)
         await settle(pilot)
-        assert simulator.stats()["requests"] == 32
+        assert simulator.stats()["requests"] == 48
         await press(pilot, "c")
         assert "every answer is there" in notes(pilot.app)
 
