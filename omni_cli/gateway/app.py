@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
-from omni_cli.gateway.auth import NO_LIMIT, KeyRing, Meter, Principal, Quota
+from omni_cli.gateway.auth import KeyRing, Principal
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.chats import Chats, Ids
 from omni_cli.gateway.commits import Commits
@@ -19,9 +19,11 @@ from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.http import Gone, Limits, Request
 from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.management import Management
+from omni_cli.gateway.meter import NO_LIMIT, Meter, Quota
 from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.protocols.base import Refused
 from omni_cli.gateway.receipts import Streams
+from omni_cli.gateway.redis_counts import shared_counts
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.surface import Surface, caller_of
 from omni_cli.gateway.traces import Traces
@@ -100,14 +102,16 @@ class Gateway:
         self._pool = UpstreamPool()
         self._traces = Traces.of(self._app.env)
         tools = Tools(fleet, self._pool, self._streams, random.Random(), self._traces)
-        meter = Meter(options.org, share=1 / options.workers)
+        self._meter = Meter(
+            options.org, share=1 / options.workers, shared=shared_counts(self._app.env)
+        )
         self._desk = Desk(self._app)
         own = OwnApi(fleet, self._desk)
         memory = Memory(fleet, self._commits, writing)
         chats = Chats(
             tools,
             self._commits,
-            meter,
+            self._meter,
             self._ids,
             self._app.now_ms,
             memory,
@@ -134,6 +138,7 @@ class Gateway:
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)
         self._pool.close()
+        await self._meter.close()
         await asyncio.sleep(0)
         try:
             await self._commits.close()

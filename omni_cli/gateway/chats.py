@@ -9,11 +9,12 @@ from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.gateway.asks import Ask
-from omni_cli.gateway.auth import Entry, Meter, Principal
+from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.exchange import Exchange, Tools
 from omni_cli.gateway.fleet import Plan, PlanQuery
 from omni_cli.gateway.http import Request
+from omni_cli.gateway.meter import Entry, Meter
 from omni_cli.gateway.options import from_headers
 from omni_cli.gateway.protocols.base import Caller, Refused
 from omni_cli.gateway.receipts import Receipt
@@ -100,7 +101,7 @@ class Chats:
             wished = Wish(self._ask(caller, body, request)) if wish is None else wish(body)
             ask = wished.ask
             plan, options = self._plan(wished, request, who)
-            entry = self._meter.enter(who, len(body) // 4)
+            entry = await self._meter.enter(who, len(body) // 4)
             receipt = Receipt(
                 self._commits,
                 self._fleet,

@@ -14,8 +14,8 @@ from dataclasses import asdict
 
 from omni_cli.bootstrap import App
 from omni_cli.gateway.app import Gateway, Options
-from omni_cli.gateway.auth import Quota
 from omni_cli.gateway.http import Limits
+from omni_cli.gateway.meter import Quota
 from omni_cli.gateway.server import BACKLOG, Server
 
 #: Seconds that requests under way have to end when the gateway is asked to stop.

@@ -38,8 +38,10 @@ def serve(
 ) -> None:
     """Answer OpenAI, Anthropic, Ollama and Gemini clients with the fleet."""
     from omni_cli.gateway.app import Options
-    from omni_cli.gateway.auth import Quota, is_loopback
+    from omni_cli.gateway.auth import is_loopback
     from omni_cli.gateway.http import Limits
+    from omni_cli.gateway.meter import Quota
+    from omni_cli.gateway.redis_counts import shared_counts
     from omni_cli.gateway.serve import bind, run
     from omni_cli.store.gateway_keys import GatewayKeyStore
 
@@ -55,6 +57,7 @@ def serve(
                 f"{host} can be reached from elsewhere, and there is no client key",
                 hint="omni keys create makes one; or listen on 127.0.0.1",
             )
+        shared_counts(omni_app.env)  # a wrong address is told here, not by a worker that ends
         try:
             sock = bind(host, port)
         except OSError as exc:
