@@ -33,6 +33,8 @@ DEFAULT_MAX_RETRIES = 2
 DEFAULT_TIMEOUT_MS = 30_000
 MAX_RETRIES_RANGE = (0, 10)
 TIMEOUT_MS_RANGE = (1_000, 120_000)
+#: When a second model may be asked beside the first.
+HEDGE_MS_RANGE = (50, 120_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +137,15 @@ class Chain:
 
     ``max_cost_multiple``: a later link may cost at most this many times the first link's
     expected cost without consent; None means any. ``allow_free_to_paid``: may a chain whose
-    first link is free go on to a paid one.
+    first link is free go on to a paid one. ``hedge_ms``: the gateway asks the next link as well
+    when no answer has begun by then, and takes the one that begins first; None: it waits.
     """
 
     name: str
     links: tuple[ChainLink, ...]
     max_cost_multiple: float | None = 5.0
     allow_free_to_paid: bool = False
+    hedge_ms: int | None = None
 
 
 def fold_alias(name: str) -> str:

@@ -13,6 +13,7 @@ from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.exchange import Exchange, Tools
 from omni_cli.gateway.fleet import Plan, PlanQuery
+from omni_cli.gateway.hedging import Hedge, wanted
 from omni_cli.gateway.http import Request
 from omni_cli.gateway.meter import Entry, Meter
 from omni_cli.gateway.options import from_headers
@@ -120,7 +121,9 @@ class Chats:
                     await self._memory.answer(ask, plan, new, remembered, request, request_id)
                     return
                 receipt.cached = "miss"
-            exchange = Exchange(self._tools, ask, plan, receipt, request, request_id)
+            exchange = Exchange(
+                self._tools, ask, plan, receipt, request, request_id, _hedge(request, plan, options)
+            )
             request.stops_when_gone = True
             await exchange.run(self._limit_s(request))
             if receipt.cached:
@@ -214,6 +217,12 @@ class Chats:
             conversation=plan.conversation,
             chain=plan.chain,
         )
+
+
+def _hedge(request: Request, plan: Plan, options: RouteOptions) -> Hedge | None:
+    """Raises UsageError: the header is wrong."""
+    after_s = wanted(request.headers.get("x-omni-hedge"), plan.hedge_ms)
+    return None if after_s is None else Hedge(after_s, options.max_cost_nusd)
 
 
 _PLAIN = RouteOptions()

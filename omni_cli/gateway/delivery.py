@@ -85,6 +85,8 @@ class Delivery:
         model = "" if asked is None else f"x-omni-model: {_header(asked.model.id)}\r\n"
         if receipt.cached:
             model += f"x-omni-cache: {receipt.cached}\r\n"
+        if receipt.hedged:
+            model += "x-omni-hedged: 1\r\n"
         return (
             f"{self._caller.request_id}: {self._request_id}\r\n"
             f"x-omni-request-id: {receipt.name}\r\n"

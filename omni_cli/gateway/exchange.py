@@ -7,6 +7,7 @@ error, and what arrived is charged. A caller that goes away ends the provider's 
 
 import asyncio
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from omni_cli.domain import retry
@@ -26,6 +27,7 @@ from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.calls import forwarding, translated
 from omni_cli.gateway.delivery import Delivery, interrupted, verdict
 from omni_cli.gateway.fleet import Fleet, Plan
+from omni_cli.gateway.hedging import Hedge, Outrun, Race
 from omni_cli.gateway.http import Request
 from omni_cli.gateway.protocols.base import untranslatable
 from omni_cli.gateway.receipts import Receipt, Streams
@@ -34,6 +36,7 @@ from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.upstream import UpstreamPool
 from omni_cli.providers.reader import cleaned
 from omni_cli.services.attempts import AttemptSummary, Target
+from omni_cli.services.settlement import Reading
 from omni_cli.store.batch_leases import Opening
 
 _PASSED_ON = (ProviderError, Busy, BudgetExceeded, UnknownPrice, ConfigError)
@@ -52,12 +55,28 @@ class Tools:
     traces: Traces | None = None
 
 
+@dataclass(slots=True)
+class _Turn:
+    """A model's turn in a request. ``tries``: attempts that were committed."""
+
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Why a model did not answer. ``final``: no other would."""
+
+    error: OmniError
+    final: bool
+
+
 class Exchange:
     """One request and its answer.
 
     Args:
         request: nothing goes out before an answer's first token, or its error, is known.
         request_id: the caller's protocol's own id of this request.
+        hedge: when a second model is asked beside the first.
     """
 
     def __init__(
@@ -68,7 +87,10 @@ class Exchange:
         receipt: Receipt,
         request: Request,
         request_id: str,
+        hedge: Hedge | None = None,
     ) -> None:
+        self._hedge = hedge
+        self._race: Race | None = None
         self._fleet = tools.fleet
         self._pool = tools.pool
         self._streams = tools.streams
@@ -98,7 +120,10 @@ class Exchange:
         task = asyncio.current_task()
         timer = asyncio.get_running_loop().call_later(limit_s, self._expire, task)
         try:
-            await self._run()
+            if self._hedge is None:
+                await self._run()
+            else:
+                await self._run_hedged(self._hedge)
         except StreamInterrupted as exc:
             receipt.fail(exc)
             self._out.break_off(exc)
@@ -131,45 +156,95 @@ class Exchange:
             task.cancel()
 
     async def _run(self) -> None:
-        plan, progress = self._plan, self._receipt.progress
+        """One model after the other."""
         causes: list[tuple[str, OmniError]] = []
-        guarded = len(plan.targets) > 1
-        health = self._fleet.health
+        for target in self._willing():
+            fault = await self._try_target(target)
+            if fault is None:
+                return
+            causes.append((target.model.id, fault.error))
+            if fault.final:
+                break
+        raise verdict(causes, self._receipt.progress.attempts)
+
+    async def _run_hedged(self, hedge: Hedge) -> None:
+        """As ``_run``, and once the next model beside the one under way; the same one again where
+        there is no other."""
+        causes: list[tuple[str, OmniError]] = []
+        willing = self._willing()
+        race = self._race = self._relay.race = Race()
+        now = asyncio.get_running_loop().time
+        due: float | None = now() + hedge.after_s
+        try:
+            while True:
+                if not race.asked:
+                    first = next(willing, None)
+                    if first is None:
+                        break
+                    race.start(first, self._try_target(first))
+                ended = await race.next(None if due is None else max(due - now(), 0.0))
+                if due is not None and now() >= due and not ended:
+                    due = None
+                    if not race.decided:
+                        self._ask_more(race, hedge, willing)
+                for target, task in ended:
+                    fault = task.result()
+                    if fault is None:
+                        return
+                    causes.append((target.model.id, fault.error))
+                    if fault.final:
+                        raise verdict(causes, self._receipt.progress.attempts)
+        finally:
+            await race.close()
+        raise verdict(causes, self._receipt.progress.attempts)
+
+    def _ask_more(self, race: Race, hedge: Hedge, willing: Iterator[Target]) -> None:
+        asked = race.asked
+        more = next(willing, asked[0])
+        refusal = hedge.allows(asked, more)
+        if refusal:
+            self._skip(more, "hedge", refusal)
+            return
+        self._receipt.hedged = True
+        race.start(more, self._try_target(more))
+
+    def _willing(self) -> Iterator[Target]:
+        """Those that may be asked, looked at when it is their turn."""
+        plan = self._plan
         for index, target in enumerate(plan.targets):
             if index:
                 refusal = plan.consent.refusal(plan.targets[0], target)
                 if refusal:
                     self._skip(target, "consent", refusal)
                     continue
-            admitted_at = self._fleet.app.now_ms()
             # A model that stands alone is tried whatever its breaker says: nobody else can.
-            closed = health.admit(target) if guarded else ""
+            closed = self._fleet.health.admit(target) if len(plan.targets) > 1 else ""
             if closed:
                 self._skip(target, "breaker", closed)
                 continue
-            tries = progress.tries
-            try:
-                await self._try_target(target)
-            except _PASSED_ON as exc:
-                causes.append((target.model.id, exc))
-                if isinstance(exc, _FINAL) and progress.tries > tries:
-                    break
-            else:
-                return
-            finally:
-                if guarded and progress.tries == tries:
-                    health.cancelled(target, started_ms=admitted_at)
-        raise verdict(causes, progress.attempts)
+            yield target
 
-    async def _try_target(self, target: Target) -> None:
-        """One model with its retries. Raises the last error."""
-        progress = self._receipt.progress
+    async def _try_target(self, target: Target) -> "_Fault | None":
+        """One model with its retries; what went wrong at last, None when it answered."""
+        admitted_at = self._fleet.app.now_ms()
+        turn = _Turn()
+        try:
+            await self._with_retries(target, turn)
+        except _PASSED_ON as exc:
+            return _Fault(exc, final=isinstance(exc, _FINAL) and turn.tries > 0)
+        finally:
+            if not turn.tries and len(self._plan.targets) > 1:
+                self._fleet.health.cancelled(target, started_ms=admitted_at)
+        return None
+
+    async def _with_retries(self, target: Target, turn: "_Turn") -> None:
+        """Raises the last error."""
         for attempt in range(1, target.max_retries + 2):
-            tries = progress.tries
+            tries = turn.tries
             try:
-                await self._attempt(target)
+                await self._attempt(target, turn)
             except _PASSED_ON as exc:
-                if progress.tries == tries:
+                if turn.tries == tries:
                     self._skip(target, exc.code, exc.message)
                 if not isinstance(exc, ProviderError):
                     raise
@@ -182,7 +257,7 @@ class Exchange:
             else:
                 return
 
-    async def _attempt(self, target: Target) -> None:
+    async def _attempt(self, target: Target, turn: "_Turn") -> None:
         """One call: committed, sent, read, settled."""
         ask, receipt, fleet = self._ask, self._receipt, self._fleet
         same = target.provider.protocol == ask.caller.name
@@ -196,21 +271,12 @@ class Exchange:
             if same
             else translated(fleet, ask, target, None)[0]
         )
-        price = target.price
-        opening = Opening(
-            request=receipt.new,
-            n=receipt.progress.tries + 1,
-            model=target.model.id,
-            provider=target.provider.slug,
-            started_at=fleet.app.now_ms(),
-            input_estimate=ask.estimate(),
-            most_in=lambda: ask.most_in(target),
-            most_out=ask.most_out(target),
-            slots=target.provider.max_concurrency,
-            price_id=None if price is None else price.id,
-            price=None if price is None else price.price,
-        )
-        reading = await receipt.open(opening, target)
+        if self._race is None:
+            opening, reading = await self._open(target)
+        else:
+            async with self._race.opening:
+                opening, reading = await self._open(target)
+        turn.tries += 1
         trace, wished = receipt.trace, False
         error: BaseException | None = None
         try:
@@ -238,11 +304,32 @@ class Exchange:
             raise
         except BaseException as exc:
             error = exc
-            reading.stop(exc)
+            if self._race is not None and self._race.outran():
+                error = Outrun("another model's answer began first")
+            reading.stop(error)
             raise
         finally:
             if trace is not None:
                 trace.attempt_over(reading, error)
+
+    async def _open(self, target: Target) -> tuple[Opening, Reading]:
+        """Commit the attempt's row and leases. Raises as ``Receipt.open``."""
+        ask, receipt = self._ask, self._receipt
+        price = target.price
+        opening = Opening(
+            request=receipt.new,
+            n=receipt.progress.tries + 1,
+            model=target.model.id,
+            provider=target.provider.slug,
+            started_at=self._fleet.app.now_ms(),
+            input_estimate=ask.estimate(),
+            most_in=lambda: ask.most_in(target),
+            most_out=ask.most_out(target),
+            slots=target.provider.max_concurrency,
+            price_id=None if price is None else price.id,
+            price=None if price is None else price.price,
+        )
+        return opening, await receipt.open(opening, target)
 
     # --- the end ------------------------------------------------------------------------------
 

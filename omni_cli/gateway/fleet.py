@@ -66,6 +66,7 @@ class Plan:
     asked: ChatPlan | None = None
     arm: Arm | None = None
     conversation: int | None = None
+    hedge_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +266,7 @@ class Fleet:
             task=found.decision.task,
             arm=cast("Arm | None", found.arm),
             conversation=None if found.arm is None else conversation,
+            hedge_ms=found.hedge_ms,
             asked=found if targets == found.targets and self._remembers(found) else None,
         )
 

@@ -74,6 +74,8 @@ class Receipt:
         self.trace: RequestTrace | None = None
         #: "hit" or "miss" where the role remembers answers.
         self.cached = ""
+        #: A second model was asked beside the first.
+        self.hedged = False
         #: Who was asked last.
         self.asked: Target | None = None
         self._named = 0
@@ -210,6 +212,6 @@ class Streams:
             chars = reading.folder.received_chars
             if chars != self._saved.get(request):
                 self._saved[request] = chars
-                rows.append(Progressed(request, receipt.progress.tries, first_at, chars))
+                rows.append(Progressed(request, reading.n, first_at, chars))
         if rows:
             self._commits.progress(rows)

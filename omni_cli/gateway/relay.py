@@ -6,6 +6,7 @@ from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.calls import error_body
 from omni_cli.gateway.delivery import Delivery, interrupted
 from omni_cli.gateway.fleet import Fleet, Line, Plan
+from omni_cli.gateway.hedging import Race
 from omni_cli.gateway.passing import PassReader, UsageFilter, glance
 from omni_cli.gateway.protocols.base import Answered, StreamWriter
 from omni_cli.gateway.receipts import Receipt, Streams
@@ -38,6 +39,8 @@ class Relay:
         self._plan = plan
         self._receipt = receipt
         self._out = out
+        #: Where attempts run beside each other.
+        self.race: Race | None = None
 
     async def read(
         self,
@@ -66,7 +69,7 @@ class Relay:
             raise refused(adapter, line.call, answer.status, headers, body)
         content_type = headers.get("content-type", "")
         if self._ask.operation == "embeddings":
-            await self._read_embeddings(answer, reading)
+            await self._read_embeddings(answer, target, reading)
             return
         if not self._ask.stream:
             await self._read_whole(
@@ -88,6 +91,12 @@ class Relay:
                 answer, AnswerReader(adapter, line.call, content_type), target, reading
             )
 
+    async def _claim(self, target: Target, reading: Reading) -> None:
+        """Before anything of this attempt's answer goes out, or is settled as an answer."""
+        if self.race is not None:
+            await self.race.claim()
+            self._receipt.reading, self._receipt.asked = reading, target
+
     async def _read_whole(
         self,
         answer: Answer,
@@ -106,6 +115,7 @@ class Relay:
                 reading.take(chunk)
             for chunk in reader.end():
                 reading.take(chunk)
+        await self._claim(target, reading)
         reading.finish()
         receipt = self._receipt
         receipt.end("ok")
@@ -115,11 +125,12 @@ class Relay:
             body = self._ask.caller.whole(completion, self._about(target))
         self._out.whole(body)
 
-    async def _read_embeddings(self, answer: Answer, reading: Reading) -> None:
+    async def _read_embeddings(self, answer: Answer, target: Target, reading: Reading) -> None:
         """A list of vectors, passed on as it came; only its usage is read."""
         body = await answer.whole(MAX_EVENT_BYTES)
         usage = read_usage(decode_object(body).get("usage"))
         reading.take(ChatChunk(usage=usage, finish_reason="stop"))
+        await self._claim(target, reading)
         reading.finish()
         self._receipt.end("ok")
         self._out.whole(body)
@@ -152,6 +163,7 @@ class Relay:
             else:
                 held.append(out)
                 if reader.begun:
+                    await self._claim(target, reading)
                     self._out.begin_stream(content_type)
                     await self._out.piece(b"".join(held))
             if fault is not None:  # the caller was told of it in the stream itself
@@ -172,6 +184,7 @@ class Relay:
             return
         rest = keeps_out.finish() if keeps_out is not None else b""
         if not self._out.started:
+            await self._claim(target, reading)
             self._out.begin_stream(content_type)
             rest = b"".join(held) + rest
         self._finish_stream(reading, rest)
@@ -201,10 +214,12 @@ class Relay:
                 continue
             held.append(out)
             if reading.shown:
+                await self._claim(target, reading)
                 self._out.begin_stream(self._ask.caller.stream_type)
                 await self._out.piece(b"".join(held))
         out = take(list(reader.end()))
         if not self._out.started:
+            await self._claim(target, reading)
             self._out.begin_stream(self._ask.caller.stream_type)
             out = b"".join(held) + out
         if writer is None:

@@ -86,7 +86,8 @@ class Experiments(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChatPlan:
-    """A decision made and not yet carried out. ``arm``: of the A/B test that it is part of."""
+    """A decision made and not yet carried out. ``arm``: of the A/B test that it is part of.
+    ``hedge_ms``: the chain's, which only the gateway keeps."""
 
     job: ChatJob
     decision: Decision
@@ -94,6 +95,7 @@ class ChatPlan:
     consent: Consent
     chain: str | None = None
     arm: Arm | None = None
+    hedge_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -242,7 +244,7 @@ class ChatService:
                 self._target(spare.model, _expected(spare), prices, self._retries, self._timeout_ms)
             )
         consent = Consent(chain.max_cost_multiple, chain.allow_free_to_paid)
-        return ChatPlan(job, decision, tuple(targets), consent, chain.name)
+        return ChatPlan(job, decision, tuple(targets), consent, chain.name, hedge_ms=chain.hedge_ms)
 
     def start(self, plan: ChatPlan) -> ChatRun:
         """Write the request's row; the returned run's chunks must then be read."""

@@ -15,7 +15,13 @@ from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, Role, 
 from omni_cli.domain.prices import Price, price_from_json
 from omni_cli.repositories import Assignments, Budgets, Models, Providers
 from omni_cli.services.budget_document import budget_from, budget_name
-from omni_cli.services.fleet import FleetService, check_chain_name, check_link, check_slug
+from omni_cli.services.fleet import (
+    FleetService,
+    check_chain_name,
+    check_hedge,
+    check_link,
+    check_slug,
+)
 from omni_cli.services.fleet_document import MODEL_FIELDS, fleet_document
 
 _SECTIONS = ("providers", "models", "roles", "chains", "rules", "budgets")
@@ -276,8 +282,13 @@ def _chain(name: str, table: Mapping[str, Any]) -> Chain:
         raise UsageError(f"chain {name} needs at least one model")
     for link in links:
         check_link(link)
+    check_hedge(table.get("hedge_ms"))
     return Chain(
-        name, links, table.get("max_cost_multiple"), bool(table.get("allow_free_to_paid", False))
+        name,
+        links,
+        table.get("max_cost_multiple"),
+        bool(table.get("allow_free_to_paid", False)),
+        table.get("hedge_ms"),
     )
 
 

@@ -123,6 +123,7 @@ def chain_document(chain: Chain) -> dict[str, Any]:
         "name": chain.name,
         "max_cost_multiple": chain.max_cost_multiple,
         "allow_free_to_paid": chain.allow_free_to_paid,
+        "hedge_ms": chain.hedge_ms,
         "links": [
             {
                 "model": link.model,

@@ -12,6 +12,7 @@ from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import (
     BADGES,
     CAPABILITIES,
+    HEDGE_MS_RANGE,
     MAX_RETRIES_RANGE,
     PROTOCOLS,
     TIMEOUT_MS_RANGE,
@@ -369,6 +370,7 @@ class FleetService:
         multiple = chain.max_cost_multiple
         if multiple is not None and not 1 <= multiple < float("inf"):  # NaN is neither
             raise UsageError("the cost multiple is 1 or more", hint="--any-cost sets no limit")
+        check_hedge(chain.hedge_ms)
         old = self._assignments.chain(chain.name)
         with self.change("chain.put", chain.name, _plain(old), _plain(chain)):
             self._assignments.put_chain(chain)
@@ -423,6 +425,13 @@ def check_link(link: ChainLink) -> None:
     low, high = TIMEOUT_MS_RANGE
     if not low <= link.timeout_ms <= high:
         raise UsageError(f"{link.model}: timeout_ms runs from {low} to {high}")
+
+
+def check_hedge(hedge_ms: int | None) -> None:
+    """Raises UsageError when the wait before the next model is asked as well is none."""
+    low, high = HEDGE_MS_RANGE
+    if hedge_ms is not None and (type(hedge_ms) is not int or not low <= hedge_ms <= high):
+        raise UsageError(f"hedge_ms runs from {low} to {high}")
 
 
 def _check_no_secret(provider: Provider) -> None:

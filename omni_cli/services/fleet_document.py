@@ -78,6 +78,7 @@ def fleet_document(
                     else {"max_cost_multiple": chain.max_cost_multiple}
                 ),
                 "allow_free_to_paid": chain.allow_free_to_paid,
+                **({} if chain.hedge_ms is None else {"hedge_ms": chain.hedge_ms}),
                 "links": [
                     {
                         "model": link.model,

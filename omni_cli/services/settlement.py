@@ -55,6 +55,11 @@ class Reading:
         #: Something was handed out that cannot be taken back.
         self.shown = False
 
+    @property
+    def n(self) -> int:
+        """The attempt's number in its request, from 1."""
+        return self._attempt.n
+
     def take(self, chunk: ChatChunk) -> None:
         self.folder.add(chunk)
         if not chunk.has_content:

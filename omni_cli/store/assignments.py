@@ -9,7 +9,7 @@ FROM roles LEFT JOIN role_models ON role = name
 {where} ORDER BY name, priority, model
 """
 _CHAIN_ROWS = """
-SELECT name, max_cost_multiple, allow_free_to_paid, model, max_retries, timeout_ms
+SELECT name, max_cost_multiple, allow_free_to_paid, hedge_ms, model, max_retries, timeout_ms
 FROM chains LEFT JOIN chain_links ON chain = name
 {where} ORDER BY name, position
 """
@@ -89,18 +89,28 @@ class AssignmentStore:
             if row["model"] is not None:
                 links = (*links, ChainLink(row["model"], row["max_retries"], row["timeout_ms"]))
             found[row["name"]] = Chain(
-                row["name"], links, row["max_cost_multiple"], bool(row["allow_free_to_paid"])
+                row["name"],
+                links,
+                row["max_cost_multiple"],
+                bool(row["allow_free_to_paid"]),
+                row["hedge_ms"],
             )
         return list(found.values())
 
     def put_chain(self, chain: Chain) -> None:
         with self._store.transaction() as db:
             db.execute(
-                "INSERT INTO chains (name, max_cost_multiple, allow_free_to_paid)"
-                " VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+                "INSERT INTO chains (name, max_cost_multiple, allow_free_to_paid, hedge_ms)"
+                " VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
                 " max_cost_multiple = excluded.max_cost_multiple,"
-                " allow_free_to_paid = excluded.allow_free_to_paid",
-                (chain.name, chain.max_cost_multiple, int(chain.allow_free_to_paid)),
+                " allow_free_to_paid = excluded.allow_free_to_paid,"
+                " hedge_ms = excluded.hedge_ms",
+                (
+                    chain.name,
+                    chain.max_cost_multiple,
+                    int(chain.allow_free_to_paid),
+                    chain.hedge_ms,
+                ),
             )
             db.execute("DELETE FROM chain_links WHERE chain = ?", (chain.name,))
             db.executemany(

@@ -142,15 +142,19 @@ class BatchWriter:
                 raise Locked(exc.message, hint=exc.hint) from exc
             raise
         for item in whole:
-            del self._under_way[item.request.id]
+            self._under_way.pop(item.request.id, None)
         for ending in single:
             if isinstance(ending, RequestEnding):
                 self._under_way.pop(ending.request, None)
         for opening in batch.openings:
             opening.opened = True
             opening.committed = opening.error is None and not opening.full
-            if opening.committed and opening.n == 1:
+            if not opening.committed:
+                continue
+            if opening.n == 1:
                 self._under_way[opening.request.id] = opening
+            else:
+                self._under_way.pop(opening.request.id, None)
 
     def _paired(
         self, endings: Sequence[AttemptEnding | RequestEnding]

@@ -478,7 +478,23 @@ def _step_9(db: "Database") -> None:
     _run_script(db, SCHEMA)
 
 
-STEPS = (_step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7, _step_8, _step_9)
+def _step_10(db: "Database") -> None:
+    """When the gateway asks a chain's next model as well, ms."""
+    db.conn.execute("ALTER TABLE chains ADD COLUMN hedge_ms INTEGER")
+
+
+STEPS = (
+    _step_1,
+    _step_2,
+    _step_3,
+    _step_4,
+    _step_5,
+    _step_6,
+    _step_7,
+    _step_8,
+    _step_9,
+    _step_10,
+)
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)
 

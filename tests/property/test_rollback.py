@@ -63,7 +63,8 @@ def _mutate(app: App, rng: random.Random) -> None:
             for name in rng.sample(_MODELS, rng.randrange(1, 4))
         )
         multiple = rng.choice((None, 1.0, 2.5))
-        fleet.put_chain(Chain(rng.choice(("Production Chain", "fast")), links, multiple))
+        name, hedge = rng.choice(("Production Chain", "fast")), rng.choice((None, 50, 800))
+        fleet.put_chain(Chain(name, links, multiple, hedge_ms=hedge))
     elif kind == 8:
         fleet.remove_chain(rng.choice(("Production Chain", "fast")))
     elif kind == 9:

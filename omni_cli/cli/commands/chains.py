@@ -26,6 +26,10 @@ Multiple = Annotated[
     float | None,
     typer.Option(help="A stand-in may cost so many times the first choice; else it is skipped."),
 ]
+Hedge = Annotated[
+    int | None,
+    typer.Option(help="The gateway asks the next model as well when no answer began by then, ms."),
+]
 AnyCost = Annotated[bool, typer.Option("--any-cost", help="A stand-in may cost anything.")]
 
 
@@ -66,6 +70,7 @@ def create(
     free_to_paid: Annotated[
         bool, typer.Option("--free-to-paid", help="May go from a free model to a paid one.")
     ] = False,
+    hedge_ms: Hedge = None,
     replace_it: Annotated[
         bool, typer.Option("--replace", help="Instead of the one of this name.")
     ] = False,
@@ -83,6 +88,7 @@ def create(
             tuple(omni_app.fleet.link(text) for text in links),
             _multiple(Chain(name, ()).max_cost_multiple, max_cost_multiple, any_cost),
             free_to_paid,
+            hedge_ms,
         )
         omni_app.fleet.put_chain(chain)
     _report(chain, as_json)
@@ -97,19 +103,25 @@ def edit(
         bool | None,
         typer.Option("--free-to-paid/--no-free-to-paid", help="From a free model to a paid one."),
     ] = None,
+    hedge_ms: Hedge = None,
+    no_hedge: Annotated[bool, typer.Option("--no-hedge", help="Ask one after the other.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Change what a stand-in may cost."""
-    if max_cost_multiple is None and not any_cost and free_to_paid is None:
+    """Change what a stand-in may cost, and when it is asked."""
+    if not any_cost and not no_hedge and (max_cost_multiple, free_to_paid, hedge_ms) == (None,) * 3:
         raise UsageError(
-            "nothing to change", hint="--max-cost-multiple, --any-cost or --free-to-paid"
+            "nothing to change",
+            hint="--max-cost-multiple, --any-cost, --free-to-paid, --hedge-ms or --no-hedge",
         )
+    if no_hedge and hedge_ms is not None:
+        raise UsageError("--hedge-ms and --no-hedge exclude each other")
     with omni() as omni_app:
         chain = omni_app.fleet.chain(name)
         chain = replace(
             chain,
             max_cost_multiple=_multiple(chain.max_cost_multiple, max_cost_multiple, any_cost),
             allow_free_to_paid=chain.allow_free_to_paid if free_to_paid is None else free_to_paid,
+            hedge_ms=None if no_hedge else chain.hedge_ms if hedge_ms is None else hedge_ms,
         )
         omni_app.fleet.put_chain(chain)
     _report(chain, as_json)
@@ -224,7 +236,9 @@ def _multiple(old: float | None, multiple: float | None, any_cost: bool) -> floa
 def _consent(chain: Chain) -> str:
     limit = chain.max_cost_multiple
     dearer = "any cost" if limit is None else f"up to {limit:g} times the cost"
-    return dearer + (", free to paid" if chain.allow_free_to_paid else "")
+    paid = ", free to paid" if chain.allow_free_to_paid else ""
+    hedge = "" if chain.hedge_ms is None else f", hedged after {chain.hedge_ms} ms"
+    return dearer + paid + hedge
 
 
 def _report(chain: Chain, as_json: bool) -> None:

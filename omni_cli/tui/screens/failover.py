@@ -157,7 +157,8 @@ class FailoverPane(Pane[Chains]):
         limit = chain.max_cost_multiple
         may = "may cost anything" if limit is None else f"may cost up to {limit:g} times the first"
         paid = ", also after a free one" if chain.allow_free_to_paid else ""
-        head += Content.styled(f"\na stand-in {may}{paid}", _MUTED)
+        hedge = "" if chain.hedge_ms is None else f", asked too after {chain.hedge_ms} ms"
+        head += Content.styled(f"\na stand-in {may}{paid}{hedge}", _MUTED)
         self.query_one("#head", Static).update(head)
         self.query_one(LinkList).fill([chain_view.row(link, view.members) for link in chain.links])
         undo = f" · u undoes: {view.undo}" if view.undo and not dirty else ""

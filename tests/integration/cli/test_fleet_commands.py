@@ -339,6 +339,7 @@ def test_chains_are_made_and_changed(fleet: Omni) -> None:
         "name": "Production Chain",
         "max_cost_multiple": 2.5,
         "allow_free_to_paid": False,
+        "hedge_ms": None,
         "links": [
             {"model": "mine/big", "max_retries": 3, "timeout_ms": 30000},
             {"model": "mine/third:8b", "max_retries": 2, "timeout_ms": 30000},
@@ -357,6 +358,11 @@ def test_chains_are_made_and_changed(fleet: Omni) -> None:
     assert shown["links"][2] == {"model": "mine/big", "max_retries": 1, "timeout_ms": 60000}
     edited = fleet("chains", "edit", *name, "--any-cost", "--free-to-paid", "--json").data
     assert (edited["max_cost_multiple"], edited["allow_free_to_paid"]) == (None, True)
+    assert fleet("chains", "edit", *name, "--hedge-ms", "800", "--json").data["hedge_ms"] == 800
+    assert "hedged after 800 ms" in fleet("chains", "list").out
+    assert "hedge_ms = 800" in fleet("fleet", "export").out
+    assert "50 to 120000" in fleet("chains", "edit", *name, "--hedge-ms", "5").err
+    assert fleet("chains", "edit", *name, "--no-hedge", "--json").data["hedge_ms"] is None
     fleet("chains", "remove-link", *name, "mine/third:8b")
     fleet("chains", "remove-link", *name, "mine/big")
     assert fleet("chains", "remove-link", *name, "tiny").code == 2  # the last one

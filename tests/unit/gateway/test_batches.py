@@ -221,3 +221,27 @@ def test_a_second_attempt_settles_the_usual_way(tmp_path: Path) -> None:
         row = app.ledger.get(new.id)
         assert row is not None
         assert (row.attempts, row.cost_nusd, row.state) == (2, 12, "ok")
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_attempts_that_ran_beside_each_other_all_end(
+    tmp_path: Path, order: tuple[int, int]
+) -> None:
+    """A hedge that was given up ends in the batch of the first attempt and the request."""
+    with _app(tmp_path) as app:
+        writer, new = _writer(app), _new(0)
+        writer.write(Batch(openings=[_opening(new)]))
+        second = _opening(new, n=2)
+        second.opened = True
+        writer.write(Batch(openings=[second]))
+        ends = {
+            1: AttemptEnd("ok", NOW + 9, Usage(output_tokens=3), cost_nusd=12),
+            2: AttemptEnd("cancelled", NOW + 8, Usage(input_tokens=5), cost_nusd=5),
+        }
+        endings = [AttemptEnding(new.id, n, ends[n], "priced") for n in order]
+        done = RequestEnd("ok", NOW + 9, "openai/gpt-4o", "openai")
+        writer.write(Batch(endings=[*endings, RequestEnding(new.id, done)]))
+        row = app.ledger.get(new.id)
+        assert row is not None
+        assert (row.attempts, row.total_nusd) == (2, 17)
+        assert [a.state for a in app.ledger.attempts(new.id)] == ["ok", "cancelled"]
