@@ -36,7 +36,12 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # SQLite gives the -wal and -shm files the mode that this one has when it opens it.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            # Only where there is none: to close any descriptor of a file is to give up the locks
+            # that this process holds on it, those of its open connections too, and another
+            # process that closes the store would then take away the log that they write to
+            # (sqlite.org/howtocorrupt.html, 2.2).
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             self.db = sqlite3.connect(
                 path,
                 timeout=BUSY_TIMEOUT_MS / 1000,
