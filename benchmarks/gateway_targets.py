@@ -1,0 +1,255 @@
+"""What the benchmark of the gateway measures: omni, nginx, LiteLLM's proxy, Portkey's gateway."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gateway_load import payload
+
+REPO = Path(__file__).resolve().parents[1]
+MODEL = "openai/gpt-4o"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@dataclass
+class Target:
+    """A server under test."""
+
+    name: str
+    port: int
+    model: str
+    pid: int
+    key: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    rounds: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def pids(self) -> list[int]:
+        """The process and its descendants."""
+        found, todo = [], [self.pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            for path in Path(f"/proc/{pid}/task").glob("*/children"):
+                todo += map(int, path.read_text().split())
+        return found
+
+    def cpu_s(self) -> float:
+        ticks = 0
+        for pid in self.pids():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def rss_mb(self) -> float:
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids())
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def wait_for(port: int, path: str = "/health", timeout_s: float = 90.0) -> None:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1) as sock:
+                sock.sendall(f"GET {path} HTTP/1.0\r\nhost: x\r\n\r\n".encode())
+                if sock.recv(64):
+                    return
+        except OSError:
+            time.sleep(0.05)
+    raise TimeoutError(f"nothing answers on port {port}")
+
+
+@contextmanager
+def running(command: list[str], log: Path, env: dict[str, str] | None = None) -> Iterator[int]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}
+        )
+        try:
+            yield process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def make_home(home: Path, upstream: int, *, budget: bool) -> None:
+    """A store with one provider, its model active, and a budget that never runs out."""
+    from omni_cli.bootstrap import App
+    from omni_cli.domain.budgets import Budget
+    from omni_cli.domain.models import Provider
+
+    with App({"OMNI_HOME": str(home), "USER": "bench"}) as app:
+        with app.fleet.change("bench", "bench", None, "bench"):
+            app.fleet.put_provider(
+                Provider(
+                    "openai",
+                    "upstream",
+                    "openai",
+                    f"http://127.0.0.1:{upstream}/v1",
+                    auth_method="none",
+                    max_concurrency=100_000,
+                    simulated=True,
+                )
+            )
+            app.fleet.set_status(MODEL, "active")
+        if budget:
+            app.budgets.put(Budget(0, "all", "", "day", 10**15))
+
+
+@contextmanager
+def omni(scratch: Path, upstream: int, *, workers: int = 1) -> Iterator[Target]:
+    home, port = scratch / "omni", free_port()
+    make_home(home, upstream, budget=True)
+    command = [sys.executable, "-m", "omni_cli", "serve", "--port", str(port)]
+    if workers > 1:
+        command += ["--workers", str(workers)]
+    env = {"OMNI_HOME": str(home), "USER": "bench", "PYTHONPATH": str(REPO)}
+    with running(command, scratch / "omni.log", env) as pid:
+        wait_for(port)
+        yield Target("omni", port, MODEL, pid)
+
+
+@contextmanager
+def nginx(scratch: Path, upstream: int) -> Iterator[Target]:
+    port = free_port()
+    conf = scratch / "nginx.conf"
+    conf.write_text(
+        f"""worker_processes 1; daemon off; pid {scratch}/nginx.pid; error_log {scratch}/nginx.err;
+events {{ worker_connections 4096; }}
+http {{ access_log off; client_body_temp_path {scratch}/body; proxy_temp_path {scratch}/proxy;
+fastcgi_temp_path {scratch}/f; uwsgi_temp_path {scratch}/u; scgi_temp_path {scratch}/s;
+upstream up {{ server 127.0.0.1:{upstream}; keepalive 256; }}
+server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000; location / {{
+proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+client_max_body_size 64m; client_body_buffer_size 1m; }} }} }}
+"""
+    )
+    with running(["nginx", "-c", str(conf), "-p", str(scratch)], scratch / "nginx.log") as pid:
+        wait_for(port)
+        yield Target("nginx", port, "gpt-4o", pid)
+
+
+@contextmanager
+def litellm(scratch: Path, upstream: int) -> Iterator[Target]:
+    port = free_port()
+    conf = scratch / "litellm.yaml"
+    conf.write_text(
+        f"""model_list:
+  - model_name: gpt-4o
+    litellm_params:
+      model: openai/gpt-4o
+      api_base: http://127.0.0.1:{upstream}/v1
+      api_key: none
+"""
+    )
+    binary = shutil.which("litellm") or str(_environment() / "bin" / "litellm")
+    key = "sk-benchmark-0123456789abcdef0123456789abcdef"
+    env = {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_MASTER_KEY": key,
+    }
+    command = [binary, "--config", str(conf), "--port", str(port), "--host", "127.0.0.1"]
+    with running(command, scratch / "litellm.log", env) as pid:
+        wait_for(port, "/health/liveliness", 120)
+        yield Target("litellm", port, "gpt-4o", pid, key)
+
+
+@contextmanager
+def portkey(scratch: Path, upstream: int) -> Iterator[Target]:
+    """Its open-source gateway: where to go comes with each request, and nothing is kept."""
+    port = free_port()
+    start = _node_environment() / "node_modules/@portkey-ai/gateway/build/start-server.js"
+    command = ["node", str(start), f"--port={port}", "--headless"]
+    with running(command, scratch / "portkey.log", {"NODE_ENV": "production"}) as pid:
+        wait_for(port, "/", 60)
+        headers = {
+            "x-portkey-provider": "openai",
+            "x-portkey-custom-host": f"http://127.0.0.1:{upstream}/v1",
+        }
+        yield Target("portkey", port, "gpt-4o", pid, "none", headers)
+
+
+TARGETS: dict[str, Callable[..., Any]] = {"nginx": nginx, "litellm": litellm, "portkey": portkey}
+
+
+def _environment() -> Path:
+    return Path(tempfile.gettempdir()) / "omni-bench-env"
+
+
+def _node_environment() -> Path:
+    return Path(tempfile.gettempdir()) / "omni-bench-node"
+
+
+def install(names: list[str]) -> None:
+    """LiteLLM's proxy and Portkey's gateway, in environments of their own."""
+    where = _environment()
+    if "litellm" in names and not (where / "bin" / "litellm").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(where)], check=True)
+        subprocess.run([str(where / "bin" / "pip"), "install", "-q", "litellm[proxy]"], check=True)
+    node = _node_environment()
+    if "portkey" in names and not (node / "node_modules").exists():
+        node.mkdir(exist_ok=True)
+        # With newer ones of these it does not start (1.15.2).
+        wanted = {
+            "private": True,
+            "dependencies": {"@portkey-ai/gateway": "1.15.2"},
+            "overrides": {"hono": "4.9.7", "@hono/node-server": "1.13.8"},
+        }
+        (node / "package.json").write_text(json.dumps(wanted))
+        subprocess.run(["npm", "install", "--no-audit", "--no-fund"], cwd=node, check=True)
+
+
+@contextmanager
+def upstream_at(scratch: Path) -> Iterator[int]:
+    """The upstream, on a port of its own."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.gateway_load", "upstream", str(port)]
+    with running(command, scratch / "upstream.log", {"PYTHONPATH": str(REPO)}):
+        wait_for(port)
+        yield port
+
+
+def load(port: int, data: bytes, connections: int, seconds: float) -> dict[str, Any]:
+    """What a load generator, a process of its own, found."""
+    command = [sys.executable, "-m", "benchmarks.gateway_load", "load", str(port)]
+    done = subprocess.run(
+        [*command, str(connections), str(seconds)],
+        input=data,
+        stdout=subprocess.PIPE,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def measure(target: Target, *, connections: int, seconds: float, stream: bool, size: int) -> None:
+    data = payload(
+        target.port, target.model, stream=stream, size=size, key=target.key, headers=target.headers
+    )
+    before = target.cpu_s()
+    found = load(target.port, data, connections, seconds)
+    found["cpu_us"] = 1e6 * (target.cpu_s() - before) / max(found["requests"], 1)
+    found["rss_mb"] = target.rss_mb()
+    kind = f"{'stream' if stream else 'plain'} {size // 1000} KB c={connections}"
+    target.rounds.setdefault(kind, []).append(found)
