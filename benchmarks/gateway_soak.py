@@ -39,11 +39,12 @@ async def _hold(port: int, data: bytes, streams: int, work: Callable[[], None]) 
         writer.write(data)
     for reader, _ in made:
         await reader.readuntil(b"\r\n\r\n")
+    ends = [asyncio.create_task(reader.read()) for reader, _ in made]
     await asyncio.to_thread(work)
-    alive = 0
+    alive = sum(not end.done() for end in ends)
     for _, writer in made:
-        alive += not writer.is_closing()
         writer.close()
+    await asyncio.gather(*ends, return_exceptions=True)
     return alive
 
 

@@ -94,6 +94,7 @@ def running(command: list[str], log: Path, env: dict[str, str] | None = None) ->
 def make_home(home: Path, upstream: int, *, budget: bool) -> None:
     """A store with one provider, its model active, and a budget that never runs out."""
     from omni_cli.bootstrap import App
+    from omni_cli.config import set_value
     from omni_cli.domain.budgets import Budget
     from omni_cli.domain.models import Provider
 
@@ -111,6 +112,7 @@ def make_home(home: Path, upstream: int, *, budget: bool) -> None:
                 )
             )
             app.fleet.set_status(MODEL, "active")
+        set_value(app.paths, "chat.timeout_s", "600")  # streams that say nothing stay open
         if budget:
             app.budgets.put(Budget(0, "all", "", "day", 10**15))
 

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 from omni_cli.bootstrap import App
 from omni_cli.gateway.app import Gateway, Options
@@ -31,12 +31,18 @@ def server(app: App, options: Options, *, drain_s: float = DRAIN_S) -> Server:
     return Server(Gateway(app, options), drain_s=drain_s)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket, which child processes may inherit. Raises OSError."""
+def bind(host: str, port: int, *, beside: bool = False) -> socket.socket:
+    """A listening socket, which child processes may inherit. Raises OSError.
+
+    Args:
+        beside: others of ours may listen on the same port.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if beside:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port))
         sock.listen(BACKLOG)
     except OSError:
@@ -45,15 +51,34 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def run(app: App, options: Options, sock: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def bind_each(host: str, port: int, workers: int) -> list[socket.socket]:
+    """A listening socket for each worker. Raises OSError.
+
+    Of one socket a worker takes all callers that come together, and keeps them; Linux spreads
+    them over several. This process keeps the sockets too: callers of a worker that died wait for
+    the one that takes its place.
+    """
+    first = bind(host, port)  # which fails where anybody else listens, be it another gateway
+    if workers == 1 or sys.platform != "linux":
+        return [first] * workers
+    port = first.getsockname()[1]
+    first.close()
+    return [bind(host, port, beside=True) for _ in range(workers)]
+
+
+def run(app: App, options: Options, sockets: Sequence[socket.socket]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        sockets: one for each worker, which may be the same.
+    """
     if options.workers > 1:
         app.store.db.execute("SELECT 1")  # made and migrated before anybody shares it
         app.close()
-        _supervise(options, sock)
+        _supervise(options, sockets)
         return
     _settle_down()
-    server(app, options).run([sock])
+    server(app, options).run(sockets)
 
 
 def _settle_down() -> None:
@@ -69,14 +94,13 @@ def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-def _supervise(options: Options, sock: socket.socket) -> None:
+def _supervise(options: Options, sockets: Sequence[socket.socket]) -> None:
     """Start the workers, start again those that die, and end them all when asked to."""
-    sock.set_inheritable(True)
-    settings = json.dumps({"fd": sock.fileno(), "options": asdict(options)})
-    env = {**os.environ, _SETTINGS: settings}
     command = [sys.executable, "-m", "omni_cli.gateway.serve"]
 
-    def start() -> subprocess.Popen[bytes]:
+    def start(sock: socket.socket) -> subprocess.Popen[bytes]:
+        settings = json.dumps({"fd": sock.fileno(), "options": asdict(options)})
+        env = {**os.environ, _SETTINGS: settings}
         return subprocess.Popen(command, env=env, pass_fds=[sock.fileno()])  # noqa: S603  # ourselves
 
     stopping = False
@@ -87,30 +111,39 @@ def _supervise(options: Options, sock: socket.socket) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    workers = [(start(), time.monotonic()) for _ in range(options.workers)]
+    workers = [_Worker(start(sock), time.monotonic(), sock) for sock in sockets]
     while not stopping:
         time.sleep(0.2)
         workers = [_alive(worker, start) for worker in workers]
-    for worker, _ in workers:
-        worker.terminate()
-    for worker, _ in workers:
+    for sock in sockets:
+        sock.close()  # with the workers' own, so that new callers are refused and do not wait
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
         try:
-            worker.wait(DRAIN_S + 5)
+            worker.process.wait(DRAIN_S + 5)
         except subprocess.TimeoutExpired:
-            worker.kill()
+            worker.process.kill()
 
 
-def _alive(
-    worker: tuple[subprocess.Popen[bytes], float], start: Callable[[], subprocess.Popen[bytes]]
-) -> tuple[subprocess.Popen[bytes], float]:
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """``since``: of the monotonic clock."""
+
+    process: subprocess.Popen[bytes]
+    since: float
+    sock: socket.socket
+
+
+def _alive(worker: _Worker, start: Callable[[socket.socket], subprocess.Popen[bytes]]) -> _Worker:
     """The worker, or the one that takes its place. What it had open is closed by recovery."""
-    process, since = worker
+    process = worker.process
     if process.poll() is None:
         return worker
     sys.stderr.write(f"worker {process.pid} ended with {process.returncode}; starting another\n")
-    if time.monotonic() - since < _SHORT_LIFE_S:
+    if time.monotonic() - worker.since < _SHORT_LIFE_S:
         time.sleep(1.0)
-    return start(), time.monotonic()
+    return _Worker(start(worker.sock), time.monotonic(), worker.sock)
 
 
 def _work() -> None:

@@ -42,7 +42,7 @@ def serve(
     from omni_cli.gateway.http import Limits
     from omni_cli.gateway.meter import Quota
     from omni_cli.gateway.redis_counts import shared_counts
-    from omni_cli.gateway.serve import bind, run
+    from omni_cli.gateway.serve import bind_each, run
     from omni_cli.store.gateway_keys import GatewayKeyStore
 
     for page in origin or ():
@@ -59,14 +59,14 @@ def serve(
             )
         shared_counts(omni_app.env)  # a wrong address is told here, not by a worker that ends
         try:
-            sock = bind(host, port)
+            sockets = bind_each(host, port, workers)
         except OSError as exc:
             raise ConfigError(
                 f"cannot listen on {host}:{port}: {exc.strerror or exc}",
                 hint="choose another --port",
             ) from exc
         shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{sock.getsockname()[1]}"
+        url = f"http://{shown}:{sockets[0].getsockname()[1]}"
         note(f"omni serves {url}")
         note(f"  OpenAI clients: base URL {url}/v1; Anthropic, Ollama: {url}; model: auto")
         if not (keys or require_key):
@@ -78,4 +78,4 @@ def serve(
             org=Quota(org_rpm, org_tpm, org_concurrency),
             workers=workers,
         )
-        run(omni_app, options, sock)
+        run(omni_app, options, sockets)

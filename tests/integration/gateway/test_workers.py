@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.ids import id_text
+from omni_cli.gateway.serve import bind_each
 from omni_cli.simulator import Simulator
 from tests.gateway_server import build_fleet
 from tests.paths import REPO
@@ -142,3 +144,55 @@ def test_two_processes_never_pass_a_limit_together(tmp_path: Path) -> None:
         status = app.budgets.status(budget, app.now_ms())
         assert 0 < status.spent_nusd <= limit
         assert status.reserved_nusd == 0
+
+
+def test_each_worker_has_a_socket_and_nobody_else_the_port() -> None:
+    sockets = bind_each("127.0.0.1", 0, 3)
+    try:
+        port = sockets[0].getsockname()[1]
+        assert {sock.getsockname()[1] for sock in sockets} == {port}
+        if sys.platform == "linux":
+            assert len({sock.fileno() for sock in sockets}) == 3
+        for workers in (1, 2):
+            with pytest.raises(OSError, match="in use"):
+                bind_each("127.0.0.1", port, workers)
+    finally:
+        for sock in sockets:
+            sock.close()
+    for sock in bind_each("127.0.0.1", port, 2):  # and it is free again
+        sock.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not spread callers")
+def test_callers_that_come_together_are_spread(tmp_path: Path) -> None:
+    with Simulator(seed=7) as sim, App({"OMNI_HOME": str(tmp_path), "USER": "test"}) as app:
+        build_fleet(app, sim.url)
+        with _serving(tmp_path, 2) as (url, process):
+            host, port = url.removeprefix("http://").split(":")
+            callers = [socket.create_connection((host, int(port))) for _ in range(40)]
+            for caller in callers:  # answered by whoever has it, be it only starting
+                caller.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            for caller in callers:
+                caller.settimeout(20)
+                assert caller.recv(100).startswith(b"HTTP/1.1 200")
+            with_them = [_sockets(pid) for pid in _children(process.pid)]
+            for caller in callers:
+                caller.close()
+            end = time.monotonic() + 5
+            taken = [0, 0]
+            while sum(taken) < 40 and time.monotonic() < end:
+                time.sleep(0.02)
+                without = [_sockets(pid) for pid in _children(process.pid)]
+                taken = [count - rest for count, rest in zip(with_them, without, strict=True)]
+    assert sum(taken) == 40
+    assert min(taken) >= 5  # of a fair coin, fewer come up once in a million times
+
+
+def _sockets(pid: int) -> int:
+    found = 0
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found += str(path.readlink()).startswith("socket:")
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return found
