@@ -236,7 +236,7 @@ class Relay:
             f"{ask.caller.id_prefix}{receipt.name}",
             target.model.id,
             new.created_at // 1000,
-            {"stream_options": ask.value("stream_options")},
+            {name: ask.value(name) for name in ask.caller.answers_by},
             cost_nusd=receipt.total_nusd,
             premium_nusd=premium,
             latency_ms=self._fleet.app.now_ms() - new.created_at,

@@ -97,7 +97,7 @@ class Memory:
             f"{ask.caller.id_prefix}{receipt.name}",
             target.model.id,
             new.created_at // 1000,
-            {"stream_options": ask.value("stream_options")},
+            {name: ask.value(name) for name in ask.caller.answers_by},
             cost_nusd=0,
             premium_nusd=premium_cost,
             latency_ms=0,

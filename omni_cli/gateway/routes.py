@@ -37,6 +37,10 @@ class Router:
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
         route = self._exact.get((method, path))
+        if route is None and method == "HEAD":  # asked whether anybody is there
+            route = self._exact.get(("GET", path))
+            if route is not None and route.access != "open":
+                route = None
         if route is not None:
             return route, {}
         for pattern, other in self._patterns:

@@ -105,6 +105,7 @@ class Surface:
             Route(
                 "POST", "/v1/router/debug", own.debug, "Explain a decision", tag="omni", body="Chat"
             ),
+            Route("GET", "/", self._root, "Who is here", "open", tag="omni"),
             Route("GET", "/health", own.health, "Alive", "open", tag="omni"),
             Route("GET", "/ready", own.ready, "Ready to answer", "open", tag="omni"),
             Route("GET", "/metrics", own.metrics, "Prometheus metrics", "manage", tag="omni"),
@@ -133,6 +134,10 @@ class Surface:
 
     async def _gemini_models(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         await request.json(self._listing.gemini(who))
+
+    async def _root(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        """Clients look here whether anybody answers."""
+        await request.json({"name": "omni", "version": __version__, "openapi": "/openapi.json"})
 
     async def _openapi(self, request: Request, _: Principal, __: dict[str, str]) -> None:
         await request.json(openapi(self.router.routes, __version__))

@@ -88,6 +88,7 @@ class AnthropicMessages:
     id_prefix = "msg_"
     stream_type = "text/event-stream; charset=utf-8"
     comments = True
+    answers_by: tuple[str, ...] = ()
 
     def parse(self, body: JsonObject) -> Parsed:
         if count_field(body, "max_tokens") is None:
@@ -116,6 +117,8 @@ class AnthropicMessages:
             stream=flag(body, "stream"),
         )
         left = left_of(body, _KNOWN, _HARMLESS)
+        if _only_clears(body.get("context_management")):
+            left = tuple(name for name in left if name != "context_management")
         return Parsed(request, left if parallel else (*left, "disable_parallel_tool_use"))
 
     def whole(self, completion: Completion, about: Answered) -> bytes:
@@ -145,6 +148,19 @@ class AnthropicMessages:
 
     def error_event(self, error: OmniError, request_id: str) -> bytes:
         return sse(self.error(error, request_id), "error")
+
+
+def _only_clears(management: object) -> bool:
+    """Whether context management only leaves old tool results and thinking out of what a model
+    reads. Elsewhere the model reads them all: the same question, with more of its past. Claude
+    Code sends it with every request.
+
+    Source: Anthropic, "Context editing".
+    """
+    edits = management.get("edits") if isinstance(management, dict) else None
+    return isinstance(edits, list) and all(
+        isinstance(edit, dict) and str(edit.get("type", "")).startswith("clear_") for edit in edits
+    )
 
 
 def _effort(thinking: object, effort: object) -> str | None:

@@ -59,13 +59,17 @@ class StreamWriter(Protocol):
 
 
 class Caller(Protocol):
-    """A protocol that callers speak. ``name`` is that of the provider protocol it equals."""
+    """A protocol that callers speak. ``name`` is that of the provider protocol it equals.
+
+    ``answers_by``: fields of a request that the form of its answer depends on.
+    """
 
     name: str
     request_id: str
     id_prefix: str
     stream_type: str
     comments: bool
+    answers_by: tuple[str, ...]
 
     def parse(self, body: JsonObject) -> Parsed:
         """Raises BadRequest, saying which field is wrong."""

@@ -101,6 +101,7 @@ class GeminiContent:
     stream_type = "text/event-stream"
     # Google's own package takes a comment for JSON.
     comments = False
+    answers_by: tuple[str, ...] = ()
 
     def parse(self, body: JsonObject) -> Parsed:
         body = _renamed(body, "body")

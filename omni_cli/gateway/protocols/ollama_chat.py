@@ -52,6 +52,7 @@ class OllamaChat:
     id_prefix = ""
     stream_type = "application/x-ndjson"
     comments = False
+    answers_by: tuple[str, ...] = ()
 
     def parse(self, body: JsonObject) -> Parsed:
         options = object_field(body.get("options") or {}, "options")

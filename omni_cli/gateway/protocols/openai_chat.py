@@ -107,6 +107,7 @@ class OpenAiChat:
     id_prefix = "chatcmpl-"
     stream_type = "text/event-stream; charset=utf-8"
     comments = True
+    answers_by: tuple[str, ...] = ("stream_options",)
 
     def parse(self, body: JsonObject) -> Parsed:
         messages = objects(body.get("messages"), "messages")
