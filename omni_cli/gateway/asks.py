@@ -15,7 +15,7 @@ from omni_cli.services.routing import input_estimate
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
-_TRUE = msgspec.Raw(b"true")
+_TRUTHS = (b"true", b"false", b"null")
 #: How each protocol marks input that is not text. Without it, no input has more tokens than
 #: bytes.
 _MEDIA: Mapping[str, tuple[bytes, ...]] = {
@@ -88,9 +88,11 @@ class Ask:
         self._parsed: Parsed | None = None
         self.model = self._text("model") if model is None else model
         if stream is None:
-            stated = self.fields.get("stream")
+            stated = bytes(self.fields.get("stream", b"null"))
+            if stated not in _TRUTHS:
+                raise wrong("'stream' must be true or false")
             # Ollama streams unless it is told not to.
-            stream = caller.name == "ollama" if stated is None else bytes(stated) == b"true"
+            stream = caller.name == "ollama" if stated == b"null" else stated == b"true"
         self.stream = stream
 
     def parsed(self) -> Parsed:
@@ -201,6 +203,8 @@ class Ask:
 def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
     """The fields of a JSON object, their values unread. Raises BadRequest."""
     try:
+        if not body.isascii():
+            body.decode()  # values that are left unread are not looked at by the parser
         return _FIELDS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         message = f"the body must be a JSON object: {exc}"

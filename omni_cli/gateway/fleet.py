@@ -19,6 +19,7 @@ from omni_cli.gateway.protocols.base import Refused
 from omni_cli.gateway.upstream import Origin, encode_head, locate
 from omni_cli.ports import Endpoint, HttpCall, ProviderAdapter
 from omni_cli.providers.registry import adapter
+from omni_cli.providers.scrub import secrets_in
 from omni_cli.services.abtest import Arm
 from omni_cli.services.attempts import Consent, Target
 from omni_cli.services.chat import ChatJob, ChatPlan
@@ -85,11 +86,12 @@ class PlanQuery:
 @dataclass(slots=True)
 class Line:
     """The way to one target: address and head of a call. ``call`` is what the adapter built:
-    it tells how the answer is framed, and which secrets its errors must not repeat."""
+    it tells how the answer is framed. ``secrets``: of its headers; nothing may say them back."""
 
     origin: Origin
     head: bytes
     call: HttpCall
+    secrets: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -413,7 +415,7 @@ def line_of(call: HttpCall) -> Line:
     except ValueError as exc:
         message = f"the provider's address or headers cannot be used: {exc}"
     else:
-        return Line(origin, head, call)
+        return Line(origin, head, call, secrets_in(call.headers))
     raise ConfigError(message, hint="omni providers edit SLUG --base-url URL")
 
 

@@ -46,7 +46,7 @@ def with_options(options: RouteOptions, given: Mapping[str, Any]) -> RouteOption
         value = given.get(name)
         if value is None:
             continue
-        if value not in allowed:
+        if not isinstance(value, str) or value not in allowed:
             raise UsageError(f"{name} is one of {', '.join(allowed)}, not {value!r}")
         changes[name] = value
     if given.get("max_cost") is not None:
@@ -60,7 +60,7 @@ def with_options(options: RouteOptions, given: Mapping[str, Any]) -> RouteOption
         changes[name] = value
     if given.get("needs") is not None:
         needs = given["needs"]
-        if not isinstance(needs, list) or not set(needs) <= set(BADGES):
+        if not isinstance(needs, list) or not all(need in BADGES for need in needs):
             raise UsageError(f"needs is a list of {', '.join(BADGES)}")
         changes["needs"] = frozenset(needs)
     return replace(options, **changes)

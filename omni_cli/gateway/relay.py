@@ -13,7 +13,7 @@ from omni_cli.gateway.receipts import Receipt, Streams
 from omni_cli.gateway.upstream import Answer
 from omni_cli.providers.framing import MAX_EVENT_BYTES
 from omni_cli.providers.openai_usage import read_usage
-from omni_cli.providers.reader import AnswerReader, refused
+from omni_cli.providers.reader import AnswerReader, refused, request_id_of
 from omni_cli.services.attempts import Target
 from omni_cli.services.settlement import Reading
 
@@ -62,7 +62,7 @@ class Relay:
             ProviderError: the provider refused, or its answer broke off.
         """
         headers = answer.headers
-        reading.response_id = headers.get("x-request-id") or headers.get("request-id")
+        reading.response_id = request_id_of(headers, line.secrets)
         adapter = self._fleet.adapter(target.provider)
         if not 200 <= answer.status < 300:
             body = await error_body(answer)

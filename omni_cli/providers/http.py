@@ -18,6 +18,7 @@ from omni_cli.providers import trouble
 from omni_cli.providers._wire import host_of
 from omni_cli.providers.framing import MAX_EVENT_BYTES
 from omni_cli.providers.reader import AnswerReader, cleaned, kept_headers, refused
+from omni_cli.providers.scrub import secrets_in
 
 _BLOCKED = "httpx" not in sys.modules
 if _BLOCKED:
@@ -121,7 +122,7 @@ class HttpAnswer:
         self._reader = reader
         self._call = call
         self._timeout_s = timeout_s
-        self.headers: Mapping[str, str] = kept_headers(response.headers)
+        self.headers: Mapping[str, str] = kept_headers(response.headers, secrets_in(call.headers))
 
     def __enter__(self) -> Self:
         return self
@@ -262,7 +263,7 @@ class AsyncHttpAnswer:
         self._reader = reader
         self._call = call
         self._timeout_s = timeout_s
-        self.headers: Mapping[str, str] = kept_headers(response.headers)
+        self.headers: Mapping[str, str] = kept_headers(response.headers, secrets_in(call.headers))
 
     async def __aenter__(self) -> Self:
         return self

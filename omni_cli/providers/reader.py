@@ -1,25 +1,35 @@
 """Reads an answer from bytes that somebody else receives: no I/O, sync and async share it."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import BadRequest, Malformed, ProviderError
 from omni_cli.ports import Framing, HttpCall, ProviderAdapter
 from omni_cli.providers._wire import host_of
 from omni_cli.providers.framing import MAX_EVENT_BYTES, splitter
-from omni_cli.providers.scrub import scrub, secrets_in
+from omni_cli.providers.scrub import echoes, scrub, secrets_in
 
 _KEPT_EXACTLY = frozenset(
     {"retry-after", "retry-after-ms", "cf-ray", "x-generation-id", "openai-processing-ms"}
 )
 
 
-def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Response headers worth keeping: request ids, rate limits, waits; lower-case names."""
+#: What providers' ids of requests are made of.
+_REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,200}")
+
+
+def kept_headers(headers: Mapping[str, str], secrets: Iterable[str] = ()) -> dict[str, str]:
+    """Response headers worth keeping: request ids, rate limits, waits; lower-case names.
+
+    Args:
+        secrets: the call's own; a header that says one of them back is left out.
+    """
     kept: dict[str, str] = {}
     for name, value in headers.items():
         lower = name.lower()
-        if lower in _KEPT_EXACTLY or "request-id" in lower or "ratelimit" in lower:
+        wanted = lower in _KEPT_EXACTLY or "request-id" in lower or "ratelimit" in lower
+        if wanted and not echoes(value, secrets):
             kept[lower] = value
     return kept
 
@@ -93,6 +103,19 @@ def cleaned(fault: ProviderError, call: HttpCall) -> ProviderError:
         fault.provider_code = scrub(fault.provider_code, secrets)
     fault.args = (fault.message,)
     return fault
+
+
+def request_id_of(headers: Mapping[str, str], secrets: Iterable[str]) -> str | None:
+    """The provider's own id of a call, where it is one: it is kept, so no key may pass for it.
+
+    Args:
+        headers: lower-case names.
+        secrets: the call's own.
+    """
+    found = headers.get("x-request-id") or headers.get("request-id")
+    if found is None or not _REQUEST_ID.fullmatch(found) or echoes(found, secrets):
+        return None
+    return found
 
 
 def refused(

@@ -35,6 +35,11 @@ def secrets_in(headers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(secret for secret in found if secret)
 
 
+def echoes(text: str, secrets: Iterable[str]) -> bool:
+    """Whether ``text`` holds one of the secrets, or more than its first characters."""
+    return any(secret[:_PREFIX] in text for secret in secrets if len(secret) >= 4)
+
+
 def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     """One printable line of at most MAX_MESSAGE characters without anything like a key.
 

@@ -28,6 +28,8 @@ from omni_cli.gateway.protocols.base import (
     number_field,
     object_field,
     objects,
+    optional_flag,
+    optional_text,
     sse,
     status_of,
     text_field,
@@ -199,9 +201,9 @@ def _tool(tool: JsonObject) -> Tool:
         raise untranslatable(f"the tool {kind!r}", "chosen")
     return Tool(
         text_field(tool, "name"),
-        text_field(tool, "description", ""),
+        optional_text(tool, "description"),
         object_field(tool.get("input_schema"), "tools[].input_schema"),
-        tool.get("strict"),
+        optional_flag(tool, "strict"),
     )
 
 

@@ -206,6 +206,11 @@ def text_field(body: Mapping[str, Any], name: str, default: str | None = None) -
     return value
 
 
+def optional_text(body: Mapping[str, Any], name: str) -> str:
+    """A text field, "" where it is missing or null. Raises BadRequest."""
+    return "" if body.get(name) is None else text_field(body, name)
+
+
 def number_field(body: Mapping[str, Any], name: str) -> float | None:
     value = body.get(name)
     if value is None:
@@ -235,10 +240,15 @@ def integer_field(body: Mapping[str, Any], name: str) -> int | None:
 
 
 def flag(body: Mapping[str, Any], name: str) -> bool:
+    return bool(optional_flag(body, name))
+
+
+def optional_flag(body: Mapping[str, Any], name: str) -> bool | None:
+    """None where it is missing or null. Raises BadRequest."""
     value = body.get(name)
     if value is not None and not isinstance(value, bool):
         raise wrong(f"{name!r} must be true or false")
-    return bool(value)
+    return value
 
 
 def objects(value: object, name: str) -> list[JsonObject]:

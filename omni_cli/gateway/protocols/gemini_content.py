@@ -32,6 +32,7 @@ from omni_cli.gateway.protocols.base import (
     number_field,
     object_field,
     objects,
+    optional_text,
     sse,
     status_of,
     text_field,
@@ -193,7 +194,7 @@ def _tools(tools: list[JsonObject]) -> list[Tool]:
                 found.append(
                     Tool(
                         text_field(declared, "name"),
-                        text_field(declared, "description", ""),
+                        optional_text(declared, "description"),
                         object_field(schema, "parameters"),
                     )
                 )
@@ -227,7 +228,7 @@ def _turn(turn: JsonObject, number: int, ids: dict[str, str]) -> list[Message]:
         if "function_call" in part:
             call = object_field(part["function_call"], "functionCall")
             name = text_field(call, "name")
-            ident = call.get("id") or f"call_{number}_{len(calls)}"
+            ident = optional_text(call, "id") or f"call_{number}_{len(calls)}"
             ids[name] = ident
             if signature:
                 reasoning.append(_signed(len(calls), signature))
@@ -235,7 +236,7 @@ def _turn(turn: JsonObject, number: int, ids: dict[str, str]) -> list[Message]:
         elif "function_response" in part:
             answer = object_field(part["function_response"], "functionResponse")
             name = text_field(answer, "name")
-            ident = answer.get("id") or ids.get(name, name)
+            ident = optional_text(answer, "id") or ids.get(name, name)
             text = TextPart(_output(answer.get("response") or {}))
             results.append(Message("tool", (text,), tool_call_id=ident, name=name))
         elif part.get("thought") is not True:

@@ -30,6 +30,7 @@ from omni_cli.gateway.protocols.base import (
     number_field,
     object_field,
     objects,
+    optional_text,
     text_field,
     texts,
     wrong,
@@ -99,8 +100,8 @@ def _tool(tool: JsonObject) -> Tool:
     function = object_field(tool.get("function"), "tools[].function")
     return Tool(
         text_field(function, "name"),
-        text_field(function, "description", ""),
-        function.get("parameters") or {},
+        optional_text(function, "description"),
+        object_field(function.get("parameters") or {}, "parameters"),
     )
 
 
@@ -116,11 +117,11 @@ def _messages(turns: list[JsonObject]) -> tuple[Message, ...]:
             parts = (TextPart(text),)
         parts += tuple(_image(data) for data in texts(turn.get("images"), "images"))
         if role == "tool":
-            name = turn.get("tool_name") or turn.get("name")
+            name = optional_text(turn, "tool_name") or optional_text(turn, "name") or None
             call = next((c for c in waiting if not name or c.name == name), None)
             if call is not None:
                 waiting.remove(call)
-            ident = turn.get("tool_call_id") or (call.id if call else "call_0")
+            ident = optional_text(turn, "tool_call_id") or (call.id if call else "call_0")
             found.append(Message("tool", parts, tool_call_id=ident, name=name))
             continue
         if role not in ("system", "user", "assistant"):

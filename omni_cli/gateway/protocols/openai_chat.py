@@ -33,6 +33,8 @@ from omni_cli.gateway.protocols.base import (
     number_field,
     object_field,
     objects,
+    optional_flag,
+    optional_text,
     sse,
     status_of,
     text_field,
@@ -126,7 +128,7 @@ class OpenAiChat:
             seed=integer_field(body, "seed"),
             json_mode=json_mode,
             json_schema=schema,
-            reasoning_effort=body.get("reasoning_effort"),
+            reasoning_effort=optional_text(body, "reasoning_effort") or None,
             stream=flag(body, "stream"),
         )
         return Parsed(request, left_of(body, _KNOWN, _HARMLESS))
@@ -210,15 +212,15 @@ def _tool(tool: JsonObject) -> Tool:
     function = object_field(tool.get("function"), "tools[].function")
     return Tool(
         text_field(function, "name"),
-        text_field(function, "description", ""),
-        function.get("parameters") or {},
-        function.get("strict"),
+        optional_text(function, "description"),
+        object_field(function.get("parameters") or {}, "parameters"),
+        optional_flag(function, "strict"),
     )
 
 
 def _message(message: JsonObject) -> Message:
     role = message.get("role")
-    name = message.get("name")
+    name = optional_text(message, "name") or None
     match role:
         case "system" | "developer":
             return Message("system", _parts(message.get("content")), name=name)
@@ -275,7 +277,9 @@ def _part(part: JsonObject) -> Part:
         if "file_data" not in file:
             raise untranslatable("a file by id", "chosen")
         media = media_of(text_field(file, "file_data"), "application/pdf")
-        return MediaPart(media.media_type, media.data, media.url, file.get("filename"))
+        return MediaPart(
+            media.media_type, media.data, media.url, optional_text(file, "filename") or None
+        )
     raise wrong(f"content of type {kind!r} is not known")
 
 

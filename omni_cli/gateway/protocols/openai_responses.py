@@ -17,6 +17,7 @@ from omni_cli.gateway.protocols.base import (
     message_of,
     number_field,
     object_field,
+    optional_text,
     sse,
     text_field,
     wrong,
@@ -88,7 +89,7 @@ class OpenAiResponses:
             top_p=number_field(body, "top_p"),
             json_mode=kind != "text",
             json_schema=schema.get("schema") if kind == "json_schema" else None,
-            reasoning_effort=reasoning.get("effort"),
+            reasoning_effort=optional_text(reasoning, "effort") or None,
             stream=flag(body, "stream"),
         )
         left = left_of(body, _KNOWN, _HARMLESS)

@@ -10,6 +10,7 @@ from omni_cli.gateway.protocols.base import (
     JsonObject,
     media_of,
     objects,
+    optional_text,
     text_field,
     untranslatable,
     wrong,
@@ -76,7 +77,9 @@ def _part(part: JsonObject) -> Part:
     if kind == "input_file":
         if part.get("file_data"):
             media = media_of(text_field(part, "file_data"), "application/pdf")
-            return MediaPart(media.media_type, media.data, media.url, part.get("filename"))
+            return MediaPart(
+                media.media_type, media.data, media.url, optional_text(part, "filename") or None
+            )
         if part.get("file_url"):
             return MediaPart("application/pdf", url=text_field(part, "file_url"))
     raise untranslatable(f"content of type {kind!r} by id", "chosen")

@@ -13,6 +13,8 @@ from omni_cli.gateway.protocols.base import (
     JsonObject,
     object_field,
     objects,
+    optional_flag,
+    optional_text,
     text_field,
     untranslatable,
 )
@@ -28,7 +30,7 @@ def tools_of(value: object) -> tuple[Tool, ...]:
     found: list[Tool] = []
     for tool in objects(value, "tools"):
         if tool.get("type") == "namespace":
-            space, about = text_field(tool, "name"), str(tool.get("description") or "")
+            space, about = text_field(tool, "name"), optional_text(tool, "description")
             found += [_function(item, space, about) for item in objects(tool.get("tools"), "tools")]
         else:
             found.append(_function(tool))
@@ -39,12 +41,12 @@ def _function(tool: JsonObject, space: str = "", about: str = "") -> Tool:
     kind = tool.get("type")
     if kind != "function":
         raise untranslatable(f"the tool {kind!r}", "chosen")
-    description = tool.get("description") or ""
+    description = optional_text(tool, "description")
     return Tool(
         flat_name(text_field(tool, "name"), space),
         f"{about}\n\n{description}" if about else description,
-        tool.get("parameters") or {},
-        tool.get("strict"),
+        object_field(tool.get("parameters") or {}, "tools[].parameters"),
+        optional_flag(tool, "strict"),
     )
 
 
