@@ -22,6 +22,7 @@ from omni_cli.gateway.management import Management
 from omni_cli.gateway.meter import NO_LIMIT, Meter, Quota
 from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.protocols.base import Refused
+from omni_cli.gateway.proxies import Proxies
 from omni_cli.gateway.receipts import Streams
 from omni_cli.gateway.redis_counts import shared_counts
 from omni_cli.gateway.remembering import Memory
@@ -99,7 +100,7 @@ class Gateway:
         )
         fleet.poll()
         self._streams = Streams(self._commits)
-        self._pool = UpstreamPool()
+        self._pool = UpstreamPool(proxies=Proxies(self._app.env))
         self._traces = Traces.of(self._app.env)
         tools = Tools(fleet, self._pool, self._streams, random.Random(), self._traces)
         self._meter = Meter(

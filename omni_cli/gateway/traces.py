@@ -5,6 +5,7 @@ The SDK exports from a thread of its own; nothing of it is imported unless an en
 OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT).
 """
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from omni_cli.domain.errors import ConfigError, OmniError
 from omni_cli.services.attempts import Target
 from omni_cli.services.settlement import Reading
 
+#: How long the last spans are waited for, seconds.
+_LAST_S = 2.0
 _VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -35,7 +38,7 @@ class Traces:
         self._api = trace
         # Service name and attributes come from OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
         resource = Resource.create({"service.name": "omni"})
-        self._provider = TracerProvider(resource=resource)
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("omni")
         self._propagator = TraceContextTextMapPropagator()
@@ -59,8 +62,10 @@ class Traces:
         return RequestTrace(self, span, operation)
 
     def close(self) -> None:
-        """Send what is left; may take seconds."""
-        self._provider.shutdown()
+        """Send what is left, for a while: a collector that is down must not keep the gateway."""
+        last = threading.Thread(target=self._provider.shutdown, daemon=True)
+        last.start()
+        last.join(_LAST_S)
 
 
 class RequestTrace:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
+from omni_cli.gateway.proxies import Proxies, tunnel
 
 #: Longest wait for a connection, seconds; a call's own timeout may be shorter.
 CONNECT_S = 10.0
@@ -300,10 +301,14 @@ class UpstreamPool:
 
     Args:
         tls: for https; by default the system's certificates, loaded on first use.
+        proxies: on the way to providers; none by default.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *, tls: ssl.SSLContext | None = None, proxies: Proxies | None = None
+    ) -> None:
         self._tls = tls
+        self._proxies = proxies
         self._idle: dict[Origin, deque[_Connection]] = {}
         self._all: set[_Connection] = set()
 
@@ -340,18 +345,14 @@ class UpstreamPool:
         return None
 
     async def _connect(self, origin: Origin, timeout_s: float) -> _Connection:
-        loop = asyncio.get_running_loop()
         fault: ProviderError
         try:
             async with asyncio.timeout(min(timeout_s, CONNECT_S)):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self, origin),
-                    origin.host,
-                    origin.port,
-                    ssl=self._context() if origin.tls else None,
-                )
+                connection = await self._connected(origin)
         except TimeoutError:
             fault = TimedOut(f"{origin.host} did not take the connection")
+        except ProviderError as exc:
+            fault = exc
         except ssl.SSLCertVerificationError as exc:
             fault = ConnectionFailed(
                 f"{origin.host}: its certificate is not trusted: {exc.verify_message}",
@@ -365,6 +366,32 @@ class UpstreamPool:
             self._all.add(connection)
             return connection
         raise fault
+
+    async def _connected(self, origin: Origin) -> _Connection:
+        loop = asyncio.get_running_loop()
+        host, port = origin.host, origin.port
+        context = self._context() if origin.tls else None
+        proxy = None if self._proxies is None else self._proxies.of(host, port, tls=origin.tls)
+        if proxy is None:
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self, origin), host, port, ssl=context
+            )
+            return connection
+        transport = await tunnel(proxy, host, port)
+        connection = _Connection(self, origin)
+        try:
+            if context is not None:
+                through = await loop.start_tls(transport, connection, context, server_hostname=host)
+                if through is None:
+                    raise ConnectionFailed(f"{host}: the connection ended within TLS")
+            else:
+                transport.set_protocol(connection)
+                through = transport
+        except BaseException:
+            transport.abort()
+            raise
+        connection.connection_made(through)
+        return connection
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:

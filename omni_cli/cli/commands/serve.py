@@ -41,6 +41,7 @@ def serve(
     from omni_cli.gateway.auth import is_loopback
     from omni_cli.gateway.http import Limits
     from omni_cli.gateway.meter import Quota
+    from omni_cli.gateway.proxies import Proxies
     from omni_cli.gateway.redis_counts import shared_counts
     from omni_cli.gateway.serve import bind_each, run
     from omni_cli.store.gateway_keys import GatewayKeyStore
@@ -57,7 +58,9 @@ def serve(
                 f"{host} can be reached from elsewhere, and there is no client key",
                 hint="omni keys create makes one; or listen on 127.0.0.1",
             )
-        shared_counts(omni_app.env)  # a wrong address is told here, not by a worker that ends
+        # What is wrong is told here, not by a worker that ends.
+        shared_counts(omni_app.env)
+        Proxies(omni_app.env)
         try:
             sockets = bind_each(host, port, workers)
         except OSError as exc:

@@ -1,12 +1,15 @@
 """The router spec's own API, the management endpoints, and the document that lists them."""
 
 import threading
+import time
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from omni_cli.domain.models import ModelInfo
 from omni_cli.gateway.protocols.base import encode
 from tests.gateway_server import Served
 
@@ -88,11 +91,26 @@ def test_health_ready_metrics_and_document(gateway: Served, http: httpx.Client) 
     assert http.get("/ready").status_code == 200
     http.post("/v1/chat", json={"messages": MESSAGES})
     gateway.settle(1)
-    assert "gen_ai" in http.get("/metrics").text
+    families = text_string_to_metric_families(http.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples]
+    assert any(s.name.startswith("gen_ai") and s.value > 0 for s in samples)
     document = http.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     assert "/v1/chat/completions" in document["paths"]
     assert "/api/models/{id}" in document["paths"]
+
+
+def test_odd_names_do_not_break_metrics(gateway: Served, http: httpx.Client) -> None:
+    name = 'we"ird\\\\{x=1} 7'
+    model = ModelInfo(f"openai/{name}", "openai", name, "weird")
+    gateway.app.fleet.put_model(model, set_fields=())
+    gateway.app.fleet.set_status(model.id, "active")
+    time.sleep(0.5)
+    http.post("/v1/chat/completions", json={"model": model.id, "messages": MESSAGES})
+    gateway.settle(1)
+    families = list(text_string_to_metric_families(http.get("/metrics").text))
+    named = [s for f in families for s in f.samples if name in "".join(s.labels.values())]
+    assert named
 
 
 def test_every_documented_get_answers(gateway: Served, http: httpx.Client) -> None:

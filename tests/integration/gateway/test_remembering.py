@@ -92,6 +92,26 @@ def test_organisations_do_not_share_it(gateway: Served, http: httpx.Client) -> N
     assert seen == ["miss", "miss", "hit"]
 
 
+def test_a_key_gets_no_answer_of_a_model_that_it_may_not_call(
+    gateway: Served, http: httpx.Client
+) -> None:
+    keys = {}
+    for name, models in (("all", ()), ("narrow", ("openai/*",))):
+        made = ClientKey(name=name, shown="omni-...", created_at=1, org="acme", models=models)
+        GatewayKeyStore(gateway.app.store).add(made, f"omni-{name}")
+        keys[name] = {"authorization": f"Bearer omni-{name}"}
+    time.sleep(0.5)
+    assert http.post(CHAT, json=ask(), headers=keys["all"]).headers["x-omni-model"] == HAIKU
+    settled(gateway, 1)
+    assert http.post(CHAT, json=ask(), headers=keys["all"]).headers["x-omni-cache"] == "hit"
+    answer = http.post(CHAT, json=ask(), headers=keys["narrow"])
+    if answer.status_code == 200:
+        assert answer.headers["x-omni-model"].startswith("openai/")
+        assert answer.headers.get("x-omni-cache") != "hit"
+    else:
+        assert answer.status_code == 403
+
+
 def test_broken_answers_are_not_remembered(gateway: Served, http: httpx.Client) -> None:
     gateway.sim.fault("truncate:1", HAIKU, first=1)
     http.post(CHAT, json=ask(stream=True))

@@ -1,8 +1,10 @@
 """Traces to a real OTLP receiver: what is in them, whose children they are, what is not (E3)."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,56 @@ def test_a_request_and_its_attempts(
     everything = "".join(str(span) for span in spans)
     assert "Is all well" not in everything
     assert "simulated" not in everything
+
+
+def test_the_caller_and_the_provider_are_in_one_trace(traced: Served) -> None:
+    """A provider is told whose child its own span is, and nothing else of the caller's."""
+    heads: list[dict[str, str]] = []
+
+    class Upstream(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heads.append({name.lower(): value for name, value in self.headers.items()})
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(401)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    provider = traced.app.providers.get("openai")
+    assert provider is not None
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    traced.app.fleet.put_provider(replace(provider, base_url=url))
+    time.sleep(0.6)
+    with httpx.Client(base_url=traced.url, timeout=20, trust_env=False) as http:
+        given = {"traceparent": PARENT, "tracestate": "a=1", "baggage": "user=jo", "cookie": "c=1"}
+        http.post("/v1/chat/completions", json=_ask(), headers=given)
+    server.shutdown()
+    server.server_close()
+    (head,) = heads
+    version, trace, span, flags = head["traceparent"].split("-")
+    assert (version, trace, flags) == ("00", PARENT.split("-")[1], "01")
+    assert span != PARENT.split("-")[2]
+    assert not {"baggage", "cookie"} & head.keys()
+
+
+def test_a_collector_that_is_down_costs_nobody_anything(
+    tmp_path: Path, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    with serving(tmp_path, sim, env={"OTEL_EXPORTER_OTLP_ENDPOINT": url}) as served:
+        with httpx.Client(base_url=served.url, timeout=5, trust_env=False) as http:
+            for _ in range(20):
+                assert http.post("/v1/chat/completions", json=_ask()).status_code == 200
+        served.settle(20)
+    # serving() has seen it stop in good time.
 
 
 def test_without_an_endpoint_nothing_is_imported(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.ids import id_text
 from omni_cli.gateway.serve import bind_each
 from omni_cli.simulator import Simulator
+from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
 from tests.gateway_server import build_fleet
 from tests.paths import REPO
 
@@ -196,3 +197,37 @@ def _sockets(pid: int) -> int:
         except FileNotFoundError:  # closed meanwhile
             continue
     return found
+
+
+def test_a_revoked_key_opens_no_connection_of_any_worker(tmp_path: Path) -> None:
+    with Simulator(seed=7) as sim, App({"OMNI_HOME": str(tmp_path), "USER": "test"}) as app:
+        build_fleet(app, sim.url)
+        keys = GatewayKeyStore(app.store)
+        for name in ("one", "two"):
+            made = ClientKey(name=name, shown="omni-...", created_at=1, org=name)
+            keys.add(made, f"omni-{name}")
+        with _serving(tmp_path, 2) as (url, _):
+
+            def kept(name: str) -> httpx.Client:
+                headers = {"authorization": f"Bearer omni-{name}"}
+                return httpx.Client(base_url=url, headers=headers, timeout=20, trust_env=False)
+
+            callers = [kept("one") for _ in range(12)]
+            other = kept("two")
+            for caller in callers:
+                assert caller.post("/v1/chat/completions", json=ASK).status_code == 200
+            assert other.post("/v1/chat/completions", json=ASK).status_code == 200
+            time.sleep(0.3)
+            # Whichever worker answers, an organisation sees its own.
+            totals = {caller.get("/v1/usage").json()["total"]["calls"] for caller in callers}
+            assert totals == {12}
+            assert other.get("/v1/usage").json()["total"]["calls"] == 1
+            keys.revoke("one", now_ms=app.now_ms())
+            time.sleep(0.6)
+            codes = {
+                caller.post("/v1/chat/completions", json=ASK).status_code for caller in callers
+            }
+            assert codes == {401}
+            assert other.post("/v1/chat/completions", json=ASK).status_code == 200
+            for caller in (*callers, other):
+                caller.close()
