@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 # Only names in signatures: a command that reads one table must not load every domain module.
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from omni_cli.domain.analytics import Totals
     from omni_cli.domain.budgets import Budget, BudgetStatus
-    from omni_cli.domain.chat import Message, Usage
+    from omni_cli.domain.chat import Message
     from omni_cli.domain.imports import ImportedCall, PricedCall
     from omni_cli.domain.ledger import (
         AttemptEnd,
@@ -25,159 +24,20 @@ if TYPE_CHECKING:
     from omni_cli.domain.models import Chain, ModelInfo, Provider, ProviderStatus, Role, Rule
     from omni_cli.domain.prices import Price, PriceState
     from omni_cli.domain.recommend import Finding
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPrice:
-    """A price row: ``id`` is what attempts point at. ``origin``: catalogue, provider or user."""
-
-    id: int
-    origin: str
-    price: Price
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStats:
-    """Measured behaviour of a model at one task type.
-
-    ``mean_output_tokens`` over good calls; latencies in ms, newest weighted most.
-    """
-
-    calls: int
-    ok: int
-    mean_output_tokens: float | None
-    latency_ms: float | None
-    ttft_ms: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """``before`` and ``after`` are JSON texts or None; ``hash`` covers all fields and the
-    entry before, so that an edit or a gap shows. Times in ms UTC."""
-
-    id: int
-    at_ms: int
-    who: str
-    action: str
-    target: str
-    before: str | None
-    after: str | None
-    previous_hash: str
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """A numbered snapshot of the fleet as TOML text."""
-
-    number: int
-    at_ms: int
-    who: str
-    reason: str
-    fleet: str
-
-
-@dataclass(frozen=True, slots=True)
-class KnownCalls:
-    """What the ledger holds already: arguments of ``domain.imports.unknown_only``."""
-
-    external_ids: Container[tuple[str, str]]
-    message_ids: Container[tuple[str, str]]
-    ledger_ids: Container[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """An attempt and what it is charged at now.
-
-    ``current_nusd``: its cost with corrections, None where unknown. ``input_nusd``: the part for
-    input. ``calls``: how many calls an imported report's row adds up (1: a single call).
-    """
-
-    request: RequestRow
-    attempt: AttemptRow
-    current_nusd: int | None
-    input_nusd: int | None
-    calls: int
-
-
-@dataclass(frozen=True, slots=True)
-class Adjustment:
-    """A correction as written: of attempt ``n``, when (ms UTC), by whom, why, by how much."""
-
-    n: int
-    at_ms: int
-    who: str
-    reason: str
-    delta_nusd: int
-
-
-@dataclass(frozen=True, slots=True)
-class DaySum:
-    """A model's day (ISO date, UTC) in the ledger. ``cost_nusd`` None: nothing is known;
-    ``unknown``: attempts of unknown price, which are not in it."""
-
-    day: str
-    provider: str
-    model: str
-    usage: Usage
-    cost_nusd: int | None
-    unknown: int
-
-
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """What one attempt should have cost. ``price``: id of the price row that says so."""
-
-    request: int
-    n: int
-    cost_nusd: int
-    input_nusd: int | None
-    price: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class UsageLine:
-    """One rollup row: ``day`` yyyymmdd; ``keys`` by source, org, key, provider, model, role,
-    agent and task."""
-
-    day: int
-    keys: Mapping[str, str]
-    totals: Totals
-
-
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """A premium model, how many requests were compared with it, and their cost there."""
-
-    model: str
-    calls: int
-    premium_nusd: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoreStats:
-    """The store's file. ``rows`` by table; times of requests in ms UTC, None without any."""
-
-    path: str
-    schema: int
-    size_bytes: int
-    free_bytes: int
-    wal_bytes: int
-    rows: Mapping[str, int]
-    oldest_ms: int | None
-    newest_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class BackupFacts:
-    """A file that holds a whole store."""
-
-    path: str
-    schema: int
-    size_bytes: int
-    requests: int
-    newest_ms: int | None
+from omni_cli.records import (
+    Adjustment,
+    AuditEntry,
+    Baseline,
+    Charge,
+    Correction,
+    DaySum,
+    KnownCalls,
+    ModelStats,
+    Revision,
+    StoredAdvice,
+    StoredPrice,
+    UsageLine,
+)
 
 
 class Reports(Protocol):
@@ -206,21 +66,6 @@ class Reports(Protocol):
     ) -> dict[tuple[str, ...], dict[int, int]]: ...
     def baselines(self, first: int, last: int) -> list[Baseline]: ...
     def lines(self, first: int, last: int) -> Iterator[UsageLine]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAdvice:
-    """A recommendation and what became of it: pending, applied, dismissed or undone.
-
-    ``undo`` are JSON values that say how to take it back. Times in ms UTC.
-    """
-
-    id: int
-    status: str
-    finding: Finding
-    seen_at_ms: int
-    decided_at_ms: int | None
-    undo: Any
 
 
 class Advice(Protocol):

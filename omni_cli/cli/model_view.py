@@ -7,7 +7,7 @@ from decimal import Decimal
 from omni_cli.cli.render import Style, bar, clip, milliseconds, out, paint, table, tokens, width_of
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.prices import KINDS, Price, Rate
-from omni_cli.repositories import StoredPrice
+from omni_cli.records import StoredPrice
 from omni_cli.services.browse import Listed
 
 _CARD = 38

@@ -8,7 +8,7 @@ from omni_cli.cli.prompts import chat_request, new_turns
 from omni_cli.cli.render import note, out, paint
 from omni_cli.domain.chat import Message, TextPart
 from omni_cli.domain.errors import OmniError
-from omni_cli.services.chat import ChatJob
+from omni_cli.services.chat_plan import ChatJob
 from omni_cli.services.names import Selector
 from omni_cli.services.routing import RouteOptions
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from omni_cli.domain.errors import ProviderError
 from omni_cli.gateway.asks import Ask
-from omni_cli.gateway.fleet import Fleet, Line, line_of
+from omni_cli.gateway.fleet import Fleet
+from omni_cli.gateway.plans import Line, line_of
 from omni_cli.gateway.upstream import Answer
 from omni_cli.services.attempts import Target
 

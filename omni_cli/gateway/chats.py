@@ -12,11 +12,11 @@ from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.exchange import Exchange, Tools
-from omni_cli.gateway.fleet import Plan, PlanQuery
 from omni_cli.gateway.hedging import Hedge, wanted
 from omni_cli.gateway.http import Request
 from omni_cli.gateway.meter import Entry, Meter
 from omni_cli.gateway.options import from_headers
+from omni_cli.gateway.plans import Plan, PlanQuery
 from omni_cli.gateway.protocols.base import Caller, Refused
 from omni_cli.gateway.receipts import Receipt
 from omni_cli.gateway.remembering import Memory

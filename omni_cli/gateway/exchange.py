@@ -26,9 +26,10 @@ from omni_cli.domain.errors import (
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.calls import forwarding, translated
 from omni_cli.gateway.delivery import Delivery, interrupted, verdict
-from omni_cli.gateway.fleet import Fleet, Plan
+from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.hedging import Hedge, Outrun, Race
 from omni_cli.gateway.http import Request
+from omni_cli.gateway.plans import Plan
 from omni_cli.gateway.protocols.base import untranslatable
 from omni_cli.gateway.receipts import Receipt, Streams
 from omni_cli.gateway.relay import Relay

@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, Usage
-from omni_cli.domain.errors import ConfigError, NoRoute, NotFound, OmniError, UsageError
+from omni_cli.domain.errors import NoRoute, NotFound, OmniError, UsageError
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.routing import Decision
-from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.options import with_options
 from omni_cli.gateway.protocols.base import Refused
-from omni_cli.gateway.upstream import Origin, encode_head, locate
-from omni_cli.ports import Endpoint, HttpCall, ProviderAdapter
+from omni_cli.ports import Endpoint, ProviderAdapter
 from omni_cli.providers.registry import adapter
-from omni_cli.providers.scrub import secrets_in
 from omni_cli.services.abtest import Arm
 from omni_cli.services.attempts import Consent, Target
-from omni_cli.services.chat import ChatJob, ChatPlan
+from omni_cli.services.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.health import HealthRecorder
 from omni_cli.services.names import Selector
 from omni_cli.services.prices import PriceBook, cost_or_none
@@ -31,6 +28,7 @@ from omni_cli.store.batch_writer import pack_decision
 
 if TYPE_CHECKING:
     from omni_cli.domain.pricing import Price
+from omni_cli.gateway.plans import Line, Plan, PlanQuery, line_of
 
 #: What a named model is planned with: its plan does not depend on the request.
 _ANY_REQUEST = ChatRequest((Message.text_of("user", "."),))
@@ -47,51 +45,6 @@ _AT_MOST = 3
 _CHANGES = """
 SELECT (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM prices)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Who is to answer, in this order. ``decision`` is packed for the ledger.
-
-    ``task`` None: nothing was classified, because nothing hung on it. ``asked``: what an answer may
-    be remembered by, where the role remembers answers. ``arm``: of an A/B test of the role, and
-    ``conversation`` its unit there.
-    """
-
-    targets: tuple[Target, ...]
-    consent: Consent
-    decision: bytes
-    chain: str | None = None
-    role: str = ""
-    task: TaskEstimate | None = None
-    asked: ChatPlan | None = None
-    arm: Arm | None = None
-    conversation: int | None = None
-    hedge_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PlanQuery:
-    """What a plan is made for. ``fallback``: may others stand in for a model that is named."""
-
-    request: ChatRequest
-    selector: Selector
-    options: RouteOptions
-    org: str = ""
-    key: str = ""
-    fallback: bool = False
-    restricted: bool = False
-
-
-@dataclass(slots=True)
-class Line:
-    """The way to one target: address and head of a call. ``call`` is what the adapter built:
-    it tells how the answer is framed. ``secrets``: of its headers; nothing may say them back."""
-
-    origin: Origin
-    head: bytes
-    call: HttpCall
-    secrets: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -405,18 +358,6 @@ class Fleet:
             return named, None
         row = PriceBook(self.app.models, now_ms=self.app.now_ms()).current(model)
         return model, None if row is None else row.price
-
-
-def line_of(call: HttpCall) -> Line:
-    """Raises ConfigError when the provider's address or headers cannot be sent."""
-    try:
-        origin, path, host = locate(call.url)
-        head = encode_head("POST", path, host, {"user-agent": "omni-cli", **call.headers})
-    except ValueError as exc:
-        message = f"the provider's address or headers cannot be used: {exc}"
-    else:
-        return Line(origin, head, call, secrets_in(call.headers))
-    raise ConfigError(message, hint="omni providers edit SLUG --base-url URL")
 
 
 def _pack(document: dict[str, Any]) -> bytes:

@@ -5,9 +5,10 @@ from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.calls import error_body
 from omni_cli.gateway.delivery import Delivery, interrupted
-from omni_cli.gateway.fleet import Fleet, Line, Plan
+from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.hedging import Race
 from omni_cli.gateway.passing import PassReader, UsageFilter, glance
+from omni_cli.gateway.plans import Line, Plan
 from omni_cli.gateway.protocols.base import Answered, StreamWriter
 from omni_cli.gateway.receipts import Receipt, Streams
 from omni_cli.gateway.upstream import Answer

@@ -15,8 +15,9 @@ from omni_cli.domain.ledger import NewRequest, RequestEnd
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.delivery import Delivery
-from omni_cli.gateway.fleet import Fleet, Plan
+from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.http import Request
+from omni_cli.gateway.plans import Plan
 from omni_cli.gateway.protocols.base import Answered
 from omni_cli.gateway.receipts import Receipt
 

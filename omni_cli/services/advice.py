@@ -32,7 +32,8 @@ from omni_cli.domain.recommend_traffic import (
 )
 from omni_cli.domain.routing import Rates
 from omni_cli.ports import Clock
-from omni_cli.repositories import Advice, Assignments, Models, Providers, Reports, StoredAdvice
+from omni_cli.records import StoredAdvice
+from omni_cli.repositories import Advice, Assignments, Models, Providers, Reports
 from omni_cli.services.costs import BudgetLine
 from omni_cli.services.fleet import FleetService
 from omni_cli.services.prices import PriceBook, rates_of, utc_day

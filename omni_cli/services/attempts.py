@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from omni_cli.domain.chat import Completion, Usage
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import format_usd
-from omni_cli.repositories import StoredPrice
+from omni_cli.records import StoredPrice
 
 
 @dataclass(frozen=True, slots=True)

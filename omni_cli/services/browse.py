@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from omni_cli.domain.models import ModelInfo
-    from omni_cli.repositories import ModelStats, StoredPrice
+    from omni_cli.records import ModelStats, StoredPrice
     from omni_cli.services.prices import PriceBook
 
 SORTS = ("name", "provider", "cost", "context", "quality", "speed", "popularity")

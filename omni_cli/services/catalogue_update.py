@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from omni_cli.domain.prices import Price
-from omni_cli.repositories import Models, StoredPrice
+from omni_cli.records import StoredPrice
+from omni_cli.repositories import Models
 from omni_cli.services.catalogue import Catalogue, seed
 from omni_cli.services.prices import PriceBook
 

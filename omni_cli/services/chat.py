@@ -1,24 +1,18 @@
 """One chat: decide, open the ledger row, dispatch, settle, report."""
 
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 
-from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, Message, Usage
+from omni_cli.domain.chat import ChatChunk, Completion, Message, Usage
 from omni_cli.domain.errors import (
     BudgetExceeded,
     Cancelled,
-    NoRoute,
-    NotFound,
     OmniError,
     UnknownPrice,
 )
 from omni_cli.domain.ids import make_id
-from omni_cli.domain.ledger import NewRequest, RequestEnd, RequestRow, RequestState, Source
-from omni_cli.domain.models import Chain
-from omni_cli.domain.preferences import PRIORITIES
-from omni_cli.domain.routing import Decision
+from omni_cli.domain.ledger import NewRequest, RequestEnd, RequestRow, RequestState
 from omni_cli.ports import Clock
 from omni_cli.repositories import (
     Assignments,
@@ -29,73 +23,21 @@ from omni_cli.repositories import (
     Providers,
 )
 from omni_cli.services.answer_cache import AnswerCache, Remembered
-from omni_cli.services.attempts import Consent, Progress, Target
-from omni_cli.services.cascade import ladder
-from omni_cli.services.checks import Check, checks_for
+from omni_cli.services.attempts import Progress
+from omni_cli.services.chat_plan import (
+    ChatJob,
+    ChatPlan,
+    ChatPlanner,
+    Experiments,
+)
+from omni_cli.services.checks import checks_for
 from omni_cli.services.dispatch import Dispatcher
-from omni_cli.services.names import Names, Selector
+from omni_cli.services.names import Names
 from omni_cli.services.prices import PriceBook, cost_or_none
 from omni_cli.services.recovery import Recovery
-from omni_cli.services.routing import RouteOptions, RoutingService, decision_document
+from omni_cli.services.routing import RoutingService, decision_document
 
 _TITLE_CHARS = 60
-#: Sources whose requests may be in an A/B test: comparisons and probes are no one's work.
-_TESTED = ("chat", "gateway")
-#: How many models stand in after the chosen one when nobody named a chain.
-_AUTO_FALLBACKS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class ChatJob:
-    """What the caller wants: messages, who should answer, and what to note in the ledger.
-
-    ``fallback``: may other models stand in for a model that was named. ``conversation``: id of
-    the one this goes on with, or None. ``keep``: store messages for later turns. ``checks``: try
-    a cheaper model first and go up where an answer fails these, or those that fit the request;
-    None: no cascade. ``settled`` is called within the transaction that settles the request: what
-    it writes is there if and only if the request is settled.
-    """
-
-    request: ChatRequest
-    selector: Selector
-    options: RouteOptions = field(default_factory=RouteOptions)
-    source: Source = "chat"
-    conversation: int | None = None
-    keep: bool = True
-    fallback: bool = False
-    checks: tuple[Check, ...] | None = None
-    org: str = ""
-    key: str = ""
-    external_id: str | None = None
-    settled: "Callable[[ChatRun], None] | None" = None
-
-
-class Arm(Protocol):
-    """An arm of an A/B test (services/abtest.py): who leads the role."""
-
-    @property
-    def model(self) -> str: ...
-
-
-class Experiments(Protocol):
-    """The seam of requirement B7: which model leads a role for one request."""
-
-    def arm(self, role: str, conversation: int | None) -> Any: ...
-    def join(self, arm: Any, unit: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ChatPlan:
-    """A decision made and not yet carried out. ``arm``: of the A/B test that it is part of.
-    ``hedge_ms``: the chain's, which only the gateway keeps."""
-
-    job: ChatJob
-    decision: Decision
-    targets: tuple[Target, ...]
-    consent: Consent
-    chain: str | None = None
-    arm: Arm | None = None
-    hedge_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -141,110 +83,32 @@ class ChatService:
         experiments: Experiments | None = None,
         answers: AnswerCache | None = None,
     ) -> None:
-        self._providers = providers
         self._models = models
-        self._assignments = assignments
+        self._experiments = experiments
+        self._planner = ChatPlanner(
+            providers=providers,
+            models=models,
+            assignments=assignments,
+            routing=routing,
+            experiments=experiments,
+            clock=clock,
+            default_retries=default_retries,
+            default_timeout_ms=default_timeout_ms,
+        )
         self._conversations = conversations
         self._ledger = ledger
         self._learning = learning
-        self._routing = routing
         self._dispatcher = dispatcher
         self._recovery = recovery
         self._names = names
         self._clock = clock
         self._random_bits = random_bits
         self._premium_model = premium_model
-        self._retries = default_retries
-        self._timeout_ms = default_timeout_ms
-        self._experiments = experiments
         self._answers = answers
 
     def plan(self, job: ChatJob) -> ChatPlan:
-        """Decide, without writing or sending anything.
-
-        Raises:
-            NoRoute: no model is eligible; the message says why for each.
-            UnknownPrice: the named model's price is unknown and that is forbidden.
-        """
-        kind = job.selector.kind
-        chain = self._assignments.chain(job.selector.name) if kind == "chain" else None
-        options = job.options
-        if kind == "role":
-            options = replace(options, role=job.selector.name)
-        if kind == "auto" and job.selector.name:
-            options = _auto_options(options, job.selector.name)
-        among: list[str] | None = None
-        if kind == "model":
-            among = [job.selector.name]
-        elif chain is not None:
-            among = [link.model for link in chain.links]
-        arm = self._arm(job, options) if among is None else None
-        lead = None if arm is None else arm.model
-        decision = self._routing.decide(job.request, replace(options, role_lead=lead), among=among)
-        if decision.by != "role" or decision.model != lead:
-            arm = None  # a rule or a filter came first: this answer tells nothing of the arm
-        if arm is not None:
-            decision = replace(decision, reason=f"{decision.reason}; an arm of its A/B test")
-        job = replace(job, options=options)
-        if decision.model is None:
-            raise self._no_route(decision, options)
-        prices = PriceBook(self._models, now_ms=self._now())
-        if chain is not None:
-            return self._chain_plan(job, chain, decision, prices)
-        ranked = decision.ranked() if kind != "model" or job.fallback else [decision.model]
-        expected = _expected(decision)
-        if kind == "model" and job.fallback:
-            others = self._routing.decide(job.request, options)
-            ranked += others.ranked()
-            expected = _expected(others) | expected
-        if job.checks is not None and kind != "model":
-            ranked = ladder(decision)
-        names = list(dict.fromkeys(ranked))[: 1 + _AUTO_FALLBACKS]
-        targets = [
-            self._target(name, expected, prices, self._retries, self._timeout_ms) for name in names
-        ]
-        # Whoever asks for a cascade asks for the dearer models in it too.
-        consent = Consent() if job.checks is None else Consent(None, allow_free_to_paid=True)
-        return ChatPlan(job, decision, tuple(targets), consent, arm=arm)
-
-    def _arm(self, job: ChatJob, options: RouteOptions) -> Any:
-        """The arm of an A/B test of the role, for real traffic only."""
-        if self._experiments is None or not options.role or job.source not in _TESTED:
-            return None
-        return self._experiments.arm(options.role, job.conversation)
-
-    def _chain_plan(
-        self, job: ChatJob, chain: Chain, decision: Decision, prices: PriceBook
-    ) -> ChatPlan:
-        """The chain's own order counts; links that cannot be called are passed over."""
-        eligible = {c.model for c in decision.candidates if c.eligible}
-        expected = _expected(decision)
-        targets = [
-            self._target(link.model, expected, prices, link.max_retries, link.timeout_ms)
-            for link in chain.links
-            if link.model in eligible
-        ]
-        place = {link.model: position for position, link in enumerate(chain.links)}
-        decision = replace(
-            decision,
-            model=targets[0].model.id,
-            by="chain",
-            reason=f"chain {chain.name}, first callable link",
-            candidates=tuple(
-                sorted(decision.candidates, key=lambda c: (not c.eligible, place[c.model]))
-            ),
-        )
-        # Named one by one, so that no rule or role comes before the price.
-        others = [m.id for m in self._routing.active_models() if m.id not in place]
-        spare = self._routing.decide(
-            job.request, replace(job.options, priority="cheap", latency_pref="normal"), among=others
-        )
-        if spare.model is not None:
-            targets.append(
-                self._target(spare.model, _expected(spare), prices, self._retries, self._timeout_ms)
-            )
-        consent = Consent(chain.max_cost_multiple, chain.allow_free_to_paid)
-        return ChatPlan(job, decision, tuple(targets), consent, chain.name, hedge_ms=chain.hedge_ms)
+        """Decide, without writing or sending anything. Raises as ``ChatPlanner.plan``."""
+        return self._planner.plan(job)
 
     def start(self, plan: ChatPlan) -> ChatRun:
         """Write the request's row; the returned run's chunks must then be read."""
@@ -400,55 +264,5 @@ class ChatService:
         row = PriceBook(self._models, now_ms=self._now()).current(model_id)
         return model_id, cost_or_none(usage, None if row is None else row.price)
 
-    def _target(
-        self,
-        model_id: str,
-        expected: Mapping[str, int | None],
-        prices: PriceBook,
-        max_retries: int,
-        timeout_ms: int,
-    ) -> Target:
-        model = self._models.get(model_id)
-        provider = None if model is None else self._providers.get(model.provider)
-        if model is None or provider is None:
-            raise NotFound(f"{model_id} is not in the fleet", hint="omni models list shows it")
-        return Target(
-            model,
-            provider,
-            prices.current(model_id),
-            max_retries,
-            timeout_ms,
-            expected.get(model_id),
-        )
-
-    def _no_route(self, decision: Decision, options: RouteOptions) -> OmniError:
-        reasons = [f"{c.model}: {decision.reason_of(c)}" for c in decision.candidates]
-        if not reasons:
-            return NoRoute(
-                "the fleet has no active model",
-                hint="omni init finds keys and local servers and proposes a fleet; "
-                "omni demo shows omni at work without any",
-            )
-        shown = "; ".join(reasons[:6]) + (f"; and {len(reasons) - 6} more" if reasons[6:] else "")
-        if all("price unknown" in reason for reason in reasons):
-            return UnknownPrice(
-                f"no price is known: {shown}",
-                hint="omni models price MODEL --price-in USD --price-out USD sets one",
-            )
-        if options.max_cost_nusd is not None and any("above the maximum" in r for r in reasons):
-            return BudgetExceeded(f"no model fits --max-cost: {shown}", hint="raise --max-cost")
-        return NoRoute(f"no model can take this: {shown}", hint="omni doctor looks for the cause")
-
     def _now(self) -> int:
         return int(self._clock() * 1000)
-
-
-def _expected(decision: Decision) -> dict[str, int | None]:
-    return {c.model: c.expected_cost_nusd for c in decision.candidates}
-
-
-def _auto_options(options: RouteOptions, word: str) -> RouteOptions:
-    """``auto:fast`` is a latency preference, ``auto:cheap`` and the like are priorities."""
-    if word == "fast":
-        return replace(options, latency_pref="fast")
-    return replace(options, priority=next(p for p in PRIORITIES if p == word))

@@ -13,7 +13,8 @@ from omni_cli.ports import Clock
 from omni_cli.services import judge
 from omni_cli.services.attempts import Target
 from omni_cli.services.bounds import bounds
-from omni_cli.services.chat import ChatJob, ChatPlan, ChatRun, ChatService
+from omni_cli.services.chat import ChatRun, ChatService
+from omni_cli.services.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.compare_plan import (
     JudgementRow,
     Plan,

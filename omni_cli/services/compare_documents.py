@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omni_cli.domain.assertions import FIGURES, Assertion
-from omni_cli.domain.compare import intervals_document, results_document
+from omni_cli.domain.compare_document import intervals_document, results_document
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.scoring import verdict

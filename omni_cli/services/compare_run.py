@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from omni_cli.domain.errors import BudgetExceeded, OmniError
-from omni_cli.services.chat import ChatPlan, ChatRun, ChatService
+from omni_cli.services.chat import ChatRun, ChatService
+from omni_cli.services.chat_plan import ChatPlan
 
 #: A contender that failed so often in a row, for reasons of its own, is asked no more.
 GIVE_UP = 3

@@ -15,13 +15,8 @@ from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, Role, 
 from omni_cli.domain.prices import Price, price_from_json
 from omni_cli.repositories import Assignments, Budgets, Models, Providers
 from omni_cli.services.budget_document import budget_from, budget_name
-from omni_cli.services.fleet import (
-    FleetService,
-    check_chain_name,
-    check_hedge,
-    check_link,
-    check_slug,
-)
+from omni_cli.services.fleet import FleetService
+from omni_cli.services.fleet_checks import check_chain_name, check_hedge, check_link, check_slug
 from omni_cli.services.fleet_document import MODEL_FIELDS, fleet_document
 
 _SECTIONS = ("providers", "models", "roles", "chains", "rules", "budgets")

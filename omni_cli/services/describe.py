@@ -7,7 +7,7 @@ from typing import Any
 
 from omni_cli.domain.models import Chain, ModelInfo, Provider, Role, Rule
 from omni_cli.domain.prices import KINDS, Price, price_to_json
-from omni_cli.repositories import AuditEntry, Revision, StoredPrice
+from omni_cli.records import AuditEntry, Revision, StoredPrice
 
 #: Keys of a price that are always there, null where the price has no such rate.
 _ALWAYS = ("input", "cached", "cache_write", "output")

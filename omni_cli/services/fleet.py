@@ -12,10 +12,7 @@ from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import (
     BADGES,
     CAPABILITIES,
-    HEDGE_MS_RANGE,
-    MAX_RETRIES_RANGE,
     PROTOCOLS,
-    TIMEOUT_MS_RANGE,
     Chain,
     ChainLink,
     ModelInfo,
@@ -29,14 +26,20 @@ from omni_cli.domain.pricing import Price, Rate
 from omni_cli.domain.secrets import scrub
 from omni_cli.ports import Clock
 from omni_cli.repositories import Assignments, Audit, Budgets, Models, Providers
+from omni_cli.services.fleet_checks import (
+    check_chain_name,
+    check_hedge,
+    check_link,
+    check_no_secret,
+    check_slug,
+    one_of,
+    split_link,
+)
 from omni_cli.services.fleet_document import fleet_document
 from omni_cli.services.names import Names
 
 #: Nine digits hold any context window for years to come, and fit the store's integers.
 _MOST_TOKENS = 999_999_999
-_SLUG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
-_SECRET_HEADER = re.compile(r"auth|cookie|secret|token|api[-_]?key", re.IGNORECASE)
-_CHAIN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{0,61}[A-Za-z0-9])?")
 
 
 class Unit(Protocol):
@@ -127,7 +130,7 @@ class FleetService:
                 f"{scrub(provider.base_url)!r} is no base URL",
                 hint="write it as https://host/path, without a key, a query or a user name",
             )
-        _check_no_secret(provider)
+        check_no_secret(provider)
         if provider.max_concurrency < 1:
             raise UsageError("max concurrency is at least 1")
         old = self._providers.get(provider.slug)
@@ -197,7 +200,7 @@ class FleetService:
     def set_status(self, name: str, status: str) -> ModelInfo:
         """``active``, ``standby`` or ``disabled``."""
         model = self.model(name)
-        fresh = replace(model, status=_one_of("status", status, ("active", "standby", "disabled")))
+        fresh = replace(model, status=one_of("status", status, ("active", "standby", "disabled")))
         self.put_model(fresh, set_fields=("status",))
         return fresh
 
@@ -396,7 +399,7 @@ class FleetService:
 
     def link(self, text: str) -> ChainLink:
         """``PROVIDER/MODEL[:retries=3,timeout_ms=30000]``."""
-        head, settings = _split_link(text)
+        head, settings = split_link(text)
         try:
             values = {key.strip(): int(value) for key, value in settings.items()}
         except ValueError as exc:
@@ -415,70 +418,6 @@ class FleetService:
         )
         check_link(link)
         return link
-
-
-def check_link(link: ChainLink) -> None:
-    """Raises UsageError when retries or timeout are out of range."""
-    low, high = MAX_RETRIES_RANGE
-    if not low <= link.max_retries <= high:
-        raise UsageError(f"{link.model}: retries run from {low} to {high}")
-    low, high = TIMEOUT_MS_RANGE
-    if not low <= link.timeout_ms <= high:
-        raise UsageError(f"{link.model}: timeout_ms runs from {low} to {high}")
-
-
-def check_hedge(hedge_ms: int | None) -> None:
-    """Raises UsageError when the wait before the next model is asked as well is none."""
-    low, high = HEDGE_MS_RANGE
-    if hedge_ms is not None and (type(hedge_ms) is not int or not low <= hedge_ms <= high):
-        raise UsageError(f"hedge_ms runs from {low} to {high}")
-
-
-def _check_no_secret(provider: Provider) -> None:
-    """The fleet is written to revisions and TOML in plain text: no key may get into it."""
-    hint = f"keep the key apart: omni providers key {provider.slug} --stdin"
-    for name, value in provider.headers.items():
-        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not value.isprintable():
-            raise UsageError(
-                f"{name!r} is no header that can be sent", hint="write it as NAME=VALUE"
-            )
-        if _SECRET_HEADER.search(name) or scrub(value) != value:
-            raise UsageError(f"header {name} looks like a secret", hint=hint)
-    if provider.key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", provider.key_env):
-        raise UsageError("--key-env takes the name of a variable, not a key", hint=hint)
-
-
-def check_slug(what: str, text: str) -> None:
-    """Names are lower-case words that need no quoting in a shell or a URL."""
-    if not _SLUG.fullmatch(text):
-        raise UsageError(
-            f"{text!r} cannot name a {what}",
-            hint="use a-z, 0-9, dash, underscore and dot, 63 characters at most",
-        )
-
-
-def check_chain_name(text: str) -> None:
-    """Chains may be called as people speak: "Production Chain"."""
-    if not _CHAIN_NAME.fullmatch(text):
-        raise UsageError(
-            f"{text!r} cannot name a chain",
-            hint="use letters, digits, spaces, dash, underscore and dot, 63 characters at most",
-        )
-
-
-def _split_link(text: str) -> tuple[str, dict[str, str]]:
-    """Model names may hold colons (``llama3.1:8b``): settings follow the last one with "="."""
-    head, colon, tail = text.rpartition(":")
-    if not colon or "=" not in tail:
-        return text, {}
-    pairs = [pair.partition("=") for pair in tail.split(",")]
-    return head, {key: value for key, _, value in pairs}
-
-
-def _one_of(what: str, text: str, values: tuple[str, ...]) -> Any:
-    if text not in values:
-        raise UsageError(f"{what} is one of {', '.join(values)}, not {text!r}")
-    return text
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import price_to_json
-from omni_cli.repositories import Assignments, Budgets, Models, Providers, StoredPrice
+from omni_cli.records import StoredPrice
+from omni_cli.repositories import Assignments, Budgets, Models, Providers
 from omni_cli.services.budget_document import budget_name, budget_table
 
 #: Fields of a model that a document holds, in this order.

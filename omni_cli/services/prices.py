@@ -10,7 +10,8 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import UnknownPrice
 from omni_cli.domain.pricing import KINDS, Price, PriceState, Rate, cost_nusd, price_on, usd_to_nusd
 from omni_cli.domain.routing import Rates
-from omni_cli.repositories import Models, StoredPrice
+from omni_cli.records import StoredPrice
+from omni_cli.repositories import Models
 
 _ORIGIN_RANK: Mapping[str, int] = {"user": 0, "provider": 1, "catalogue": 2}
 

@@ -9,7 +9,8 @@ from omni_cli.domain.chat import ChatRequest, Message
 from omni_cli.domain.errors import BudgetExceeded, OmniError, UnknownPrice
 from omni_cli.domain.pricing import format_usd, worst_case_nusd
 from omni_cli.services.alerts import Alert
-from omni_cli.services.chat import ChatJob, ChatService
+from omni_cli.services.chat import ChatService
+from omni_cli.services.chat_plan import ChatJob
 from omni_cli.services.names import Names, Selector
 from omni_cli.services.watch import Chore
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.scoring import Scorer
-from omni_cli.repositories import StoredAdvice
+from omni_cli.records import StoredAdvice
 from omni_cli.services.compare import CompareService
 from omni_cli.services.compare_plan import (
     ComparisonRow,

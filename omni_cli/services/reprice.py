@@ -7,7 +7,8 @@ from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import Price, usd_string
 from omni_cli.ports import Clock
-from omni_cli.repositories import Adjustments, Audit, Charge, Correction, Models
+from omni_cli.records import Charge, Correction
+from omni_cli.repositories import Adjustments, Audit, Models
 from omni_cli.services.names import Names
 from omni_cli.services.prices import (
     CallCounter,

@@ -21,7 +21,8 @@ from omni_cli.domain.models import Role, RoleModel
 from omni_cli.domain.periods import local_date
 from omni_cli.ports import Clock
 from omni_cli.repositories import Models, Reports
-from omni_cli.services.chat import ChatJob, ChatService
+from omni_cli.services.chat import ChatService
+from omni_cli.services.chat_plan import ChatJob
 from omni_cli.services.fleet import FleetService
 from omni_cli.services.prices import PriceBook, sum_cost_or_none
 from omni_cli.services.probes import QUESTION

@@ -14,7 +14,8 @@ from typing import Literal
 from omni_cli.domain.analytics import Totals, calendar, day_key, key_date, sum_totals
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.quality import NO_EVIDENCE, Cell, QualityTable
-from omni_cli.repositories import Baseline, Reports
+from omni_cli.records import Baseline
+from omni_cli.repositories import Reports
 from omni_cli.services.own_scores import OWN_SCORE
 from omni_cli.services.usage import UsageQuery, UsageService
 

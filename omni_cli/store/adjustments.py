@@ -7,7 +7,7 @@ from sqlite3 import Connection, Row
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.pricing import Price, price_to_json
-from omni_cli.repositories import Adjustment, Charge, Correction, DaySum
+from omni_cli.records import Adjustment, Charge, Correction, DaySum
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore

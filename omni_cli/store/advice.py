@@ -4,7 +4,7 @@ import json
 from sqlite3 import Row
 
 from omni_cli.domain.recommend import Finding, finding_from_json, finding_to_json
-from omni_cli.repositories import StoredAdvice
+from omni_cli.records import StoredAdvice
 from omni_cli.store.connection import Store
 
 SCHEMA = """

@@ -4,7 +4,7 @@ import hashlib
 import json
 from sqlite3 import Row
 
-from omni_cli.repositories import AuditEntry, Revision
+from omni_cli.records import AuditEntry, Revision
 from omni_cli.store.connection import Store
 
 _GENESIS = "0" * 64

@@ -10,7 +10,7 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import RANDOM_BITS, make_id
 from omni_cli.domain.imports import ImportedCall, PricedCall
 from omni_cli.domain.ledger import AttemptRow, AttemptState, RequestRow
-from omni_cli.repositories import KnownCalls
+from omni_cli.records import KnownCalls
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import TOKEN_COLUMNS, LedgerStore

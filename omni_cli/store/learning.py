@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from omni_cli.repositories import ModelStats
+from omni_cli.records import ModelStats
 from omni_cli.store.connection import Store
 
 

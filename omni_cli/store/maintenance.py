@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from omni_cli.domain.errors import StoreError
-from omni_cli.repositories import BackupFacts, StoreStats
+from omni_cli.records import BackupFacts, StoreStats
 from omni_cli.store.connection import Store
 from omni_cli.store.migrations import SCHEMA_VERSION
 from omni_cli.store.rebuild import RollupRebuild

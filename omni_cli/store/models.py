@@ -6,7 +6,7 @@ from sqlite3 import Row
 
 from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.pricing import Price, PriceState, price_from_json, price_to_json
-from omni_cli.repositories import StoredPrice
+from omni_cli.records import StoredPrice
 from omni_cli.store.connection import Store
 
 _UPSERT = """

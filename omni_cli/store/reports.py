@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from omni_cli.domain.analytics import TOTALS_FIELDS, Totals
-from omni_cli.repositories import Baseline, UsageLine
+from omni_cli.records import Baseline, UsageLine
 from omni_cli.store.connection import Store
 from omni_cli.store.rollup_sql import DIMENSIONS
 

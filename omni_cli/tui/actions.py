@@ -11,7 +11,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import outcome_counts
-from omni_cli.services.chat import ChatJob
+from omni_cli.services.chat_plan import ChatJob
 from omni_cli.services.connection_test import TestResult
 from omni_cli.services.names import Selector
 from omni_cli.services.routing import prompt_form

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import Chain, ModelInfo
-from omni_cli.repositories import Revision
+from omni_cli.records import Revision
 from omni_cli.tui import text
 from omni_cli.tui.overview import Overview
 

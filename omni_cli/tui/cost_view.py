@@ -10,7 +10,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.analytics import Share
 from omni_cli.domain.money import NUSD_PER_USD
 from omni_cli.domain.pricing import format_usd
-from omni_cli.repositories import StoredAdvice
+from omni_cli.records import StoredAdvice
 from omni_cli.services.costs import BudgetLine, CostOverview
 from omni_cli.tui import text
 from omni_cli.tui.usage_view import money

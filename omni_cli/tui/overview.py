@@ -10,7 +10,7 @@ from omni_cli.domain.budgets import BudgetStatus
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import local_date, local_day
 from omni_cli.domain.recommend import Finding
-from omni_cli.repositories import StoredPrice
+from omni_cli.records import StoredPrice
 from omni_cli.store.advice import AdviceStore
 from omni_cli.store.glance import GlanceStore, Hour, Tally
 from omni_cli.tui.health import (

@@ -12,7 +12,7 @@ from omni_cli.domain.chat import ChatRequest, Message, Usage
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.optimize import Setting
 from omni_cli.domain.preferences import Weights
-from omni_cli.services.chat import ChatJob
+from omni_cli.services.chat_plan import ChatJob
 from omni_cli.services.names import Selector
 from omni_cli.services.optimize import Optimizer
 from omni_cli.services.routing import RouteOptions

@@ -16,7 +16,8 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.models import Chain, ChainLink, Role, RoleModel, Rule
 from omni_cli.services.answer import result_document
-from omni_cli.services.chat import ChatJob, ChatRun, ChatService
+from omni_cli.services.chat import ChatRun, ChatService
+from omni_cli.services.chat_plan import ChatJob
 from omni_cli.services.names import Selector
 from omni_cli.services.routing import RouteOptions
 from tests import stable

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from omni_cli.domain.compare import Outcome, intervals_document, results, results_document
+from omni_cli.domain.compare import Outcome, results
+from omni_cli.domain.compare_document import intervals_document, results_document
 
 
 def _answers(

@@ -9,7 +9,7 @@ import typer
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, moment, note, out, paint, table
 from omni_cli.domain.errors import OmniError
-from omni_cli.repositories import AuditEntry
+from omni_cli.records import AuditEntry
 from omni_cli.services.describe import audit_document
 
 app = typer.Typer(rich_markup_mode=None)

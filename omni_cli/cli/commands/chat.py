@@ -18,7 +18,8 @@ from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.pricing import format_usd
 from omni_cli.services.answer import result_document
-from omni_cli.services.chat import ChatJob, ChatPlan, ChatRun
+from omni_cli.services.chat import ChatRun
+from omni_cli.services.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.checks import command
 from omni_cli.services.routing import decision_document
 

@@ -16,7 +16,8 @@ from omni_cli.domain.chat import TextPart
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
 from omni_cli.services.answer import result_document
-from omni_cli.services.chat import ChatJob, ChatRun
+from omni_cli.services.chat import ChatRun
+from omni_cli.services.chat_plan import ChatJob
 from omni_cli.services.routing import RouteOptions
 
 app = typer.Typer(rich_markup_mode=None)

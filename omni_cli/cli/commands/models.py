@@ -1,7 +1,6 @@
 """``omni models``: what there is, what it costs, what is at work."""
 
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +13,7 @@ from omni_cli.cli.common import (
     complete_models,
     complete_providers,
     money,
-    numbers,
     omni,
-    words,
 )
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.errors import NotFound, UsageError
@@ -24,7 +21,8 @@ from omni_cli.services.browse import Filters, Listed
 from omni_cli.services.describe import model_document, price_document, uses_document
 
 if TYPE_CHECKING:  # lists, the common case, change nothing
-    from omni_cli.services.model_changes import ModelChange
+    pass
+from omni_cli.cli.model_options import change_of, fold, rates_of
 
 app = typer.Typer(rich_markup_mode=None, help="Models, prices, aliases; the catalogue.")
 
@@ -181,7 +179,7 @@ def add(
     """
     from omni_cli.services.model_changes import PriceChange, add_model, split_id
 
-    change = _change(
+    change = change_of(
         name=name,
         alias=alias,
         context=context,
@@ -194,7 +192,7 @@ def add(
         recommended_for=recommended_for,
         token_weight=token_weight,
     )
-    price = PriceChange(_rates(price_in, price_out, price_cached, price_cache_write), {}, free)
+    price = PriceChange(rates_of(price_in, price_out, price_cached, price_cache_write), {}, free)
     with omni() as omni_app:
         slugs = [provider.slug for provider in omni_app.providers.all()]
         if "/" not in model and ":" not in model:
@@ -234,7 +232,7 @@ def edit(
     """Change what is named; updates of the catalogue leave it so."""
     from omni_cli.services.model_changes import edit_model
 
-    change = _change(
+    change = change_of(
         name=name,
         alias=alias,
         context=context,
@@ -302,11 +300,6 @@ def alias(
     out(f"{found.id}: {', '.join(aliases) or 'no aliases'}")
 
 
-def fold(name: str) -> str:
-    """As the store keeps aliases: lower case, dashes for spaces."""
-    return "-".join(name.lower().split())
-
-
 @app.command()
 def price(
     model: Known,
@@ -330,7 +323,7 @@ def price(
     """
     from omni_cli.services.model_changes import PriceChange, set_price
 
-    rates = _rates(price_in, price_out, price_cached, price_cache_write, price_reasoning)
+    rates = rates_of(price_in, price_out, price_cached, price_cache_write, price_reasoning)
     terms: dict[str, Any] = {}
     if (fee := money(per_request, "--per-request")) is not None:
         terms["per_request_usd"] = fee
@@ -436,51 +429,3 @@ def _warn_retired(omni_app: App, model_id: str, status: str) -> None:
     model = omni_app.fleet.model(model_id)
     if model.retired_on and status == "active":
         note(f"its provider stops serving it on {model.retired_on}; the router leaves it out then")
-
-
-def _rates(
-    price_in: str | None,
-    price_out: str | None,
-    cached: str | None,
-    cache_write: str | None,
-    reasoning: str | None = None,
-) -> dict[str, Decimal]:
-    options = {
-        "input": money(price_in, "--price-in"),
-        "output": money(price_out, "--price-out"),
-        "cached": money(cached, "--price-cached"),
-        "cache_write": money(cache_write, "--price-cache-write"),
-        "reasoning": money(reasoning, "--price-reasoning"),
-    }
-    return {kind: amount for kind, amount in options.items() if amount is not None}
-
-
-def _change(
-    *,
-    name: str | None,
-    alias: list[str] | None,
-    context: int | None,
-    max_output: int | None,
-    capability: list[str] | None,
-    badge: list[str] | None,
-    parameters_b: float | None,
-    kind: str | None,
-    strength: list[str] | None,
-    recommended_for: list[str] | None,
-    token_weight: list[str] | None,
-) -> "ModelChange":
-    from omni_cli.services.model_changes import ModelChange
-
-    return ModelChange(
-        name=name,
-        aliases=[fold(text) for text in words(alias)],
-        context_window=context,
-        max_output=max_output,
-        type=kind,
-        badges=words(badge),
-        scores=numbers(capability, "--capability"),
-        parameters_b=parameters_b,
-        strengths=words(strength),
-        recommended_for=words(recommended_for),
-        token_weights=numbers(token_weight, "--token-weight"),
-    )

@@ -1,6 +1,5 @@
 """``omni providers``: accounts at APIs, their keys, and whether they answer."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
@@ -9,10 +8,19 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
+from omni_cli.cli.provider_view import (
+    is_local,
+    key_text,
+    place_text,
+    provider_row,
+    show_test,
+    status_text,
+    unset_hint,
+    warn_plain,
+)
 from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint, table
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.models import AuthMethod, Provider
-from omni_cli.services.describe import provider_document
 
 DEFAULT_SLOTS = 8
 
@@ -54,7 +62,7 @@ Headers = Annotated[
 def list_(as_json: JsonFlag = False) -> None:
     """The providers of the fleet."""
     with omni() as omni_app:
-        rows = [_document(omni_app, provider) for provider in omni_app.providers.all()]
+        rows = [provider_row(omni_app, provider) for provider in omni_app.providers.all()]
     if as_json:
         emit_json(rows)
         return
@@ -69,7 +77,7 @@ def list_(as_json: JsonFlag = False) -> None:
                 row["slug"],
                 row["name"],
                 row["protocol"],
-                _status(row),
+                status_text(row),
                 key_text(row),
                 f"{row['models_active']}/{row['models_total']}",
                 row["base_url"],
@@ -86,7 +94,7 @@ def show(slug: Slug, as_json: JsonFlag = False) -> None:
     """Everything about one provider."""
     with omni() as omni_app:
         provider = omni_app.fleet.provider(slug)
-        row = _document(omni_app, provider, masked=True)
+        row = provider_row(omni_app, provider, masked=True)
         row["models"] = [
             {"id": model.id, "name": model.name, "status": model.status}
             for model in omni_app.models.all(provider=slug)
@@ -98,7 +106,7 @@ def show(slug: Slug, as_json: JsonFlag = False) -> None:
         emit_json(row)
         return
     simulated = ", simulator" if row["simulated"] else ""
-    out(f"{paint(slug, 'bold')}  {row['name']} ({_status(row)}{simulated})")
+    out(f"{paint(slug, 'bold')}  {row['name']} ({status_text(row)}{simulated})")
     out(f"  protocol         {row['protocol']}")
     out(f"  base URL         {row['base_url']}")
     out(f"  key              {key_text(row)}")
@@ -173,8 +181,8 @@ def add(
         if old is None:
             omni_app.fleet.put_provider(provider)
         if key is not None:
-            note(f"key kept in the {_place(omni_app.keep_key(slug, key))}")
-        row = _document(omni_app, omni_app.fleet.provider(slug))
+            note(f"key kept in the {place_text(omni_app.keep_key(slug, key))}")
+        row = provider_row(omni_app, omni_app.fleet.provider(slug))
     if as_json:
         emit_json(row)
         return
@@ -185,7 +193,7 @@ def add(
     elif provider.auth_method == "none" and not no_auth:
         note("a server on this machine, taken to need no key; else: --key-env or --key-stdin")
     if provider.auth_method == "api_key" and not provider.base_url.startswith("https://"):
-        _warn_plain(provider)
+        warn_plain(provider)
     note(f"next: omni providers test {slug}, then omni models list --provider {slug} --all")
 
 
@@ -231,7 +239,7 @@ def edit(
             raise UsageError("nothing to change", hint="omni providers edit --help lists it")
         fresh = replace(old, **changes)
         omni_app.fleet.put_provider(fresh)
-        row = _document(omni_app, fresh)
+        row = provider_row(omni_app, fresh)
     if as_json:
         emit_json(row)
     else:
@@ -244,7 +252,7 @@ def remove(slug: Slug) -> None:
     with omni() as omni_app:
         omni_app.fleet.remove_provider(slug)
         gone = omni_app.forget_key(slug)
-    out(f"removed {slug}" + (f" and its key from the {_place(gone[0])}" if gone else ""))
+    out(f"removed {slug}" + (f" and its key from the {place_text(gone[0])}" if gone else ""))
 
 
 @app.command()
@@ -273,15 +281,15 @@ def key(
     with omni() as omni_app:
         provider = omni_app.fleet.provider(slug)
         if stdin:
-            note(f"key kept in the {_place(omni_app.keep_key(slug, read_key(slug)))}")
+            note(f"key kept in the {place_text(omni_app.keep_key(slug, read_key(slug)))}")
             if provider.auth_method == "none":
                 omni_app.fleet.put_provider(replace(provider, auth_method="api_key"))
         elif delete:
             gone = omni_app.forget_key(slug)
             if not gone:
-                raise NotFound(f"no key of {slug} is stored", hint=_unset_hint(omni_app, provider))
-            note(f"deleted from the {_place(gone[0])}")
-        row = _document(omni_app, omni_app.fleet.provider(slug), masked=True)
+                raise NotFound(f"no key of {slug} is stored", hint=unset_hint(omni_app, provider))
+            note(f"deleted from the {place_text(gone[0])}")
+        row = provider_row(omni_app, omni_app.fleet.provider(slug), masked=True)
     document = {name: row[name] for name in ("slug", "key", "key_masked", "key_env")}
     if as_json:
         emit_json(document)
@@ -331,7 +339,7 @@ def ask(
         emit_json(documents[0] if slug is not None else documents)
     else:
         for document in documents:
-            _show_test(document)
+            show_test(document)
     errors = [r.error for r in results if r.error is not None]
     if errors:
         raise typer.Exit(_worst(errors))
@@ -393,46 +401,12 @@ def models(
         )
 
 
-def key_text(row: dict[str, Any]) -> str:
-    """Where the key is and how it looks, for a person."""
-    if row["auth_method"] == "none":
-        return "none needed"
-    if row["key"] is None:
-        return "missing"
-    place = str(row["key"]).removeprefix("env:")
-    return f"{place} {row['key_masked']}" if row["key_masked"] else place
-
-
-def _status(row: dict[str, Any]) -> str:
-    """For a person, "disconnected" before any test would be a claim."""
-    if not row["enabled"]:
-        return "disabled"
-    if row["status"] == "disconnected" and row["tested_at"] is None:
-        return "untested"
-    return str(row["status"])
-
-
-def _document(omni_app: App, provider: Provider, *, masked: bool = False) -> dict[str, Any]:
-    """``masked``: also unlock a stored key to show its mask; the environment's is free."""
-    place = omni_app.key_place(provider) if provider.auth_method == "api_key" else None
-    look = place is not None and (masked or place.startswith("env:"))
-    mine = omni_app.models.all(provider=provider.slug)
-    return provider_document(
-        provider,
-        key=place,
-        masked=omni_app.key_masked(provider) if look else None,
-        active=sum(model.status == "active" for model in mine),
-        total=len(mine),
-        tested=omni_app.providers.last_test(provider.slug),
-    )
-
-
 def _auth(omni_app: App, provider: Provider) -> AuthMethod:
     """Without a word about keys: local servers need none, unless there is one."""
     preset = omni_app.presets.get(provider.slug)
     if omni_app.key_place(provider) is not None:
         return "api_key"
-    if (preset is not None and preset.local) or _is_loopback(provider.base_url):
+    if (preset is not None and preset.local) or is_local(provider.base_url):
         return "none"
     return "api_key"
 
@@ -441,13 +415,6 @@ def _variable(omni_app: App, provider: Provider, names: Sequence[str]) -> str | 
     """The preset's variable that is set, else its first."""
     place = omni_app.key_place(provider) or ""
     return place.removeprefix("env:") if place.startswith("env:") else next(iter(names), None)
-
-
-def _is_loopback(url: str) -> bool:
-    from urllib.parse import urlsplit
-
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _headers(pairs: list[str] | None) -> dict[str, str]:
@@ -474,36 +441,9 @@ def _switch(slug: str, *, enabled: bool) -> None:
     out(f"{slug} is {'enabled' if enabled else 'disabled'}")
 
 
-def _show_test(row: dict[str, Any]) -> None:
-    slug = str(row["provider"])
-    if row["skipped"]:
-        out(f"{slug:<14} skipped: tested just now, wait {row['wait_s']:g} s ({row['status']})")
-    elif row["ok"]:
-        verdict = paint("ok", "green")
-        out(f"{slug:<14} {verdict} in {milliseconds(row['latency_ms'])}, {row['models']} models")
-    else:
-        out(f"{slug:<14} {paint('failed', 'red')} {row['error']['message']}")
-        if row["error"]["hint"]:
-            note(f"{paint('hint:', 'cyan', sys.stderr)} {row['error']['hint']}")
-
-
 def _worst(errors: Sequence[OmniError]) -> int:
     """One failure's own code; of several, "providers" unless all are the same."""
     from omni_cli.cli.exits import PROVIDERS, exit_code
 
     codes = {exit_code(error) for error in errors}
     return codes.pop() if len(codes) == 1 else PROVIDERS
-
-
-def _place(where: str) -> str:
-    return "OS keyring" if where == "keyring" else "encrypted file"
-
-
-def _unset_hint(omni_app: App, provider: Provider) -> str:
-    place = omni_app.key_place(provider) or ""
-    return f"unset {place.removeprefix('env:')}" if place.startswith("env:") else ""
-
-
-def _warn_plain(provider: Provider) -> None:
-    if not _is_loopback(provider.base_url):
-        note(f"warning: {provider.base_url} is not encrypted: anyone on the way reads the key")

@@ -10,7 +10,7 @@ from omni_cli.cli.common import JsonFlag, complete_models, money, omni
 from omni_cli.cli.render import emit_json, iso, note, out, paint
 from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
 from omni_cli.domain.recommend import Finding
-from omni_cli.repositories import StoredAdvice
+from omni_cli.records import StoredAdvice
 from omni_cli.services.advice import Verified
 
 app = typer.Typer(rich_markup_mode=None)

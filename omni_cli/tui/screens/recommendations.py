@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import format_usd
-from omni_cli.repositories import StoredAdvice
+from omni_cli.records import StoredAdvice
 from omni_cli.services.advice import Verified
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible

@@ -270,7 +270,7 @@ def test_watch_sees_others_failures_within_five_seconds(fleet: Path, sim: Simula
         sim.fault("503", OPENAI)
         from omni_cli.domain.chat import ChatRequest, Message
         from omni_cli.domain.errors import OmniError
-        from omni_cli.services.chat import ChatJob
+        from omni_cli.services.chat_plan import ChatJob
 
         with App(env) as app:
             plan = app.chat.plan(

@@ -11,8 +11,9 @@ import pytest
 import uvloop
 
 from omni_cli.domain.errors import ConfigError, ConnectionFailed
+from omni_cli.gateway.address import encode_head, locate
 from omni_cli.gateway.proxies import Proxies
-from omni_cli.gateway.upstream import UpstreamPool, encode_head, locate
+from omni_cli.gateway.upstream import UpstreamPool
 from tests.integration.cli_process import omni
 from tests.unit.gateway.test_upstream_tls import Authority, authority, serving
 

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
+from omni_cli.gateway.address import Origin, encode_head, locate
 from omni_cli.gateway.passing import UsageFilter
-from omni_cli.gateway.upstream import Answer, Origin, UpstreamPool, encode_head, locate
+from omni_cli.gateway.upstream import Answer, UpstreamPool
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

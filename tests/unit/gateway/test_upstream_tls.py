@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from omni_cli.domain.errors import ConnectionFailed
-from omni_cli.gateway.upstream import UpstreamPool, encode_head, locate
+from omni_cli.gateway.address import encode_head, locate
+from omni_cli.gateway.upstream import UpstreamPool
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)

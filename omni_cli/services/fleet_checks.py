@@ -1,0 +1,84 @@
+"""What a fleet's values must be, whoever sets them."""
+
+import re
+from typing import Any
+
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.models import (
+    HEDGE_MS_RANGE,
+    MAX_RETRIES_RANGE,
+    TIMEOUT_MS_RANGE,
+    ChainLink,
+    Provider,
+)
+from omni_cli.domain.secrets import scrub
+
+_SECRET_HEADER = re.compile(r"auth|cookie|secret|token|api[-_]?key", re.IGNORECASE)
+
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_CHAIN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{0,61}[A-Za-z0-9])?")
+
+
+def check_link(link: ChainLink) -> None:
+    """Raises UsageError when retries or timeout are out of range."""
+    low, high = MAX_RETRIES_RANGE
+    if not low <= link.max_retries <= high:
+        raise UsageError(f"{link.model}: retries run from {low} to {high}")
+    low, high = TIMEOUT_MS_RANGE
+    if not low <= link.timeout_ms <= high:
+        raise UsageError(f"{link.model}: timeout_ms runs from {low} to {high}")
+
+
+def check_hedge(hedge_ms: int | None) -> None:
+    """Raises UsageError when the wait before the next model is asked as well is none."""
+    low, high = HEDGE_MS_RANGE
+    if hedge_ms is not None and (type(hedge_ms) is not int or not low <= hedge_ms <= high):
+        raise UsageError(f"hedge_ms runs from {low} to {high}")
+
+
+def check_no_secret(provider: Provider) -> None:
+    """The fleet is written to revisions and TOML in plain text: no key may get into it."""
+    hint = f"keep the key apart: omni providers key {provider.slug} --stdin"
+    for name, value in provider.headers.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not value.isprintable():
+            raise UsageError(
+                f"{name!r} is no header that can be sent", hint="write it as NAME=VALUE"
+            )
+        if _SECRET_HEADER.search(name) or scrub(value) != value:
+            raise UsageError(f"header {name} looks like a secret", hint=hint)
+    if provider.key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", provider.key_env):
+        raise UsageError("--key-env takes the name of a variable, not a key", hint=hint)
+
+
+def check_slug(what: str, text: str) -> None:
+    """Names are lower-case words that need no quoting in a shell or a URL."""
+    if not _SLUG.fullmatch(text):
+        raise UsageError(
+            f"{text!r} cannot name a {what}",
+            hint="use a-z, 0-9, dash, underscore and dot, 63 characters at most",
+        )
+
+
+def check_chain_name(text: str) -> None:
+    """Chains may be called as people speak: "Production Chain"."""
+    if not _CHAIN_NAME.fullmatch(text):
+        raise UsageError(
+            f"{text!r} cannot name a chain",
+            hint="use letters, digits, spaces, dash, underscore and dot, 63 characters at most",
+        )
+
+
+def split_link(text: str) -> tuple[str, dict[str, str]]:
+    """Model names may hold colons (``llama3.1:8b``): settings follow the last one with "="."""
+    head, colon, tail = text.rpartition(":")
+    if not colon or "=" not in tail:
+        return text, {}
+    pairs = [pair.partition("=") for pair in tail.split(",")]
+    return head, {key: value for key, _, value in pairs}
+
+
+def one_of(what: str, text: str, values: tuple[str, ...]) -> Any:
+    if text not in values:
+        raise UsageError(f"{what} is one of {', '.join(values)}, not {text!r}")
+    return text
