@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import money
+from omni_cli.cli.common import complete_roles, money
 from omni_cli.cli.render import note
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.errors import UsageError
@@ -25,6 +27,16 @@ MAX_FILE_BYTES = 20 * 1024 * 1024
 _PATIENCE_S = 3.0
 _T = TypeVar("_T", bound=str)
 _MEDIA = ("image/", "audio/", "application/pdf")
+
+#: The options of ``route_options``, as commands take them.
+RoleOption = Annotated[str | None, typer.Option(autocompletion=complete_roles)]
+AgentOption = Annotated[str | None, typer.Option(help="Name of the calling agent.")]
+PriorityOption = Annotated[str | None, typer.Option(help="cheap, balanced or best.")]
+LatencyOption = Annotated[str | None, typer.Option(help="fast or normal.")]
+MaxCostOption = Annotated[str | None, typer.Option(help="US dollars for this request.")]
+MinQualityOption = Annotated[float | None, typer.Option(help="0 to 1.")]
+TaskOption = Annotated[str | None, typer.Option(help="Skip detection: the task type.")]
+ComplexityOption = Annotated[str | None, typer.Option(help="low, medium or high.")]
 
 
 def read_prompt(

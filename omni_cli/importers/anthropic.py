@@ -13,8 +13,7 @@ from typing import Any
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine
 from omni_cli.importers.openrouter import DAY_MS
-from omni_cli.importers.reports import lines_of, money, report_files, results, token_kind
-from omni_cli.importers.tables import header_of, rows
+from omni_cli.importers.reports import lines_of, money, report_files, report_rows, token_kind
 from omni_cli.importers.values import (
     Skips,
     Unreadable,
@@ -40,6 +39,7 @@ _DIMENSIONS = (
     "inference_geo",
     "speed",
 )
+_NEEDED = ("usage_date_utc",)
 _IS_COST = "a cost report holds no calls: give it to `omni reconcile`"
 Record = Mapping[str, Any]
 
@@ -53,7 +53,7 @@ files = report_files
 
 def read_file(path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem]:
     repeats: Counter[str] = Counter()
-    for item in _rows(path, skips):
+    for item in report_rows(path, skips, "Anthropic", _NEEDED):
         if isinstance(item, ImportProblem):
             yield item
             continue
@@ -69,7 +69,7 @@ def read_file(path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem
 
 def invoice_file(path: Path, skips: Skips) -> Iterator[InvoiceLine | ImportProblem]:
     repeats: Counter[str] = Counter()
-    for item in _rows(path, skips):
+    for item in report_rows(path, skips, "Anthropic", _NEEDED):
         if isinstance(item, ImportProblem):
             yield item
             continue
@@ -81,23 +81,6 @@ def invoice_file(path: Path, skips: Skips) -> Iterator[InvoiceLine | ImportProbl
                 yield from lines_of(_usage_row(bucket, row, path.name, line, repeats))
         except Unreadable as exc:
             yield ImportProblem(str(path), line, str(exc))
-
-
-def _rows(path: Path, skips: Skips) -> Iterator[tuple[int | None, Record, Record] | ImportProblem]:
-    """(line, bucket, row); of a CSV file the row is its own bucket, a day."""
-    if path.suffix != ".csv":
-        for item in results(path, skips):
-            yield item if isinstance(item, ImportProblem) else (None, *item)
-        return
-    columns, _ = header_of(path)
-    if columns and "usage_date_utc" not in columns:
-        yield ImportProblem(str(path), 1, "not one of Anthropic's exports: no usage_date_utc")
-        return
-    for record in rows(path):
-        if isinstance(record, ImportProblem):
-            yield record
-        else:
-            yield record[0], record[1], record[1]
 
 
 def _is_cost(row: Record) -> bool:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine
-from omni_cli.importers.reports import lines_of, money, report_files, results, token_kind
-from omni_cli.importers.tables import header_of, rows
+from omni_cli.importers.reports import lines_of, money, report_files, report_rows, token_kind
 from omni_cli.importers.values import (
     Skips,
     Unreadable,
@@ -28,6 +27,7 @@ from omni_cli.importers.values import (
 SOURCE = "openai"
 _DIMENSIONS = ("project_id", "user_id", "api_key_id", "model", "batch", "service_tier")
 _CACHED_AUDIO = "input_cached_audio_tokens"
+_NEEDED = ("start_time", "end_time")
 _IS_COST = "a cost report holds no calls: give it to `omni reconcile`"
 
 
@@ -40,7 +40,7 @@ files = report_files
 
 def read_file(path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem]:
     repeats: Counter[str] = Counter()
-    for item in _rows(path, skips):
+    for item in report_rows(path, skips, "OpenAI", _NEEDED):
         if isinstance(item, ImportProblem):
             yield item
             continue
@@ -59,7 +59,7 @@ def read_file(path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem
 
 def invoice_file(path: Path, skips: Skips) -> Iterator[InvoiceLine | ImportProblem]:
     repeats: Counter[str] = Counter()
-    for item in _rows(path, skips):
+    for item in report_rows(path, skips, "OpenAI", _NEEDED):
         if isinstance(item, ImportProblem):
             yield item
             continue
@@ -73,25 +73,6 @@ def invoice_file(path: Path, skips: Skips) -> Iterator[InvoiceLine | ImportProbl
                 skips["rows without tokens"] += 1
         except Unreadable as exc:
             yield ImportProblem(str(path), line, str(exc))
-
-
-def _rows(
-    path: Path, skips: Skips
-) -> Iterator[tuple[int | None, Mapping[str, Any], Mapping[str, Any]] | ImportProblem]:
-    """(line, bucket, row); of a CSV file the row is its own bucket."""
-    if path.suffix != ".csv":
-        for item in results(path, skips):
-            yield item if isinstance(item, ImportProblem) else (None, *item)
-        return
-    columns, _ = header_of(path)
-    if columns and not {"start_time", "end_time"} <= set(columns):
-        yield ImportProblem(str(path), 1, "not one of OpenAI's exports: no start_time, end_time")
-        return
-    for record in rows(path):
-        if isinstance(record, ImportProblem):
-            yield record
-        else:
-            yield record[0], record[1], record[1]
 
 
 def _is_cost(row: Mapping[str, Any]) -> bool:

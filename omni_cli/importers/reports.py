@@ -1,12 +1,13 @@
 """What OpenAI's and Anthropic's organisation reports share: pages of buckets of results."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, TokenKind, split_usage
 from omni_cli.importers.files import document
+from omni_cli.importers.tables import header_of, rows
 from omni_cli.importers.values import (
     NUSD_PER_USD,
     Skips,
@@ -54,6 +55,31 @@ def results(path: Path, skips: Skips) -> Iterator[tuple[Record, Record] | Import
             if not found:
                 skips["empty buckets"] += 1
             yield from ((obj(bucket), obj(result)) for result in found)
+
+
+def report_rows(
+    path: Path, skips: Skips, house: str, needed: Iterable[str]
+) -> Iterator[tuple[int | None, Record, Record] | ImportProblem]:
+    """(line, bucket, row) of a report; of a CSV file the row is its own bucket.
+
+    Args:
+        house: whose report it is, for the message.
+        needed: columns that each of its CSV files has.
+    """
+    if path.suffix != ".csv":
+        for item in results(path, skips):
+            yield item if isinstance(item, ImportProblem) else (None, *item)
+        return
+    columns, _ = header_of(path)
+    missing = [name for name in needed if name not in columns]
+    if columns and missing:
+        yield ImportProblem(str(path), 1, f"not one of {house}'s exports: no {', '.join(missing)}")
+        return
+    for record in rows(path):
+        if isinstance(record, ImportProblem):
+            yield record
+        else:
+            yield record[0], record[1], record[1]
 
 
 def token_kind(words: str | None) -> TokenKind:

@@ -10,8 +10,21 @@ from typing import Annotated
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_roles, complete_selectors, omni
-from omni_cli.cli.prompts import chat_request, new_turns, read_prompt, route_options
+from omni_cli.cli.common import JsonFlag, complete_selectors, omni
+from omni_cli.cli.prompts import (
+    AgentOption,
+    ComplexityOption,
+    LatencyOption,
+    MaxCostOption,
+    MinQualityOption,
+    PriorityOption,
+    RoleOption,
+    TaskOption,
+    chat_request,
+    new_turns,
+    read_prompt,
+    route_options,
+)
 from omni_cli.cli.render import emit_json, note, out, paint, plain
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound
@@ -53,14 +66,14 @@ def chat(
     conversation: Annotated[
         str | None, typer.Option("--conversation", help="Go on with this one (its id).")
     ] = None,
-    role: Annotated[str | None, typer.Option(autocompletion=complete_roles)] = None,
-    agent: Annotated[str | None, typer.Option(help="Name of the calling agent.")] = None,
-    priority: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
-    latency: Annotated[str | None, typer.Option(help="fast or normal.")] = None,
-    max_cost: Annotated[str | None, typer.Option(help="US dollars for this request.")] = None,
-    min_quality: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
-    task: Annotated[str | None, typer.Option(help="Skip detection: the task type.")] = None,
-    complexity: Annotated[str | None, typer.Option(help="low, medium or high.")] = None,
+    role: RoleOption = None,
+    agent: AgentOption = None,
+    priority: PriorityOption = None,
+    latency: LatencyOption = None,
+    max_cost: MaxCostOption = None,
+    min_quality: MinQualityOption = None,
+    task: TaskOption = None,
+    complexity: ComplexityOption = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens to answer.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0)] = None,
     json_mode: Annotated[bool, typer.Option("--json-mode", help="Ask for a JSON answer.")] = False,

@@ -8,8 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from omni_cli.cli.common import JsonFlag, complete_roles, complete_selectors, omni
-from omni_cli.cli.prompts import chat_request, read_prompt, route_options
+from omni_cli.cli.common import JsonFlag, complete_selectors, omni
+from omni_cli.cli.prompts import (
+    AgentOption,
+    ComplexityOption,
+    LatencyOption,
+    MaxCostOption,
+    MinQualityOption,
+    PriorityOption,
+    RoleOption,
+    TaskOption,
+    chat_request,
+    read_prompt,
+    route_options,
+)
 from omni_cli.cli.render import bar, emit_json, milliseconds, out, paint, table
 from omni_cli.domain.chat import ChatRequest, TextPart
 from omni_cli.domain.errors import UsageError
@@ -29,14 +41,14 @@ def route(
         str | None,
         typer.Option("-m", "--model", autocompletion=complete_selectors, help="Role or chain."),
     ] = None,
-    role: Annotated[str | None, typer.Option(autocompletion=complete_roles)] = None,
-    agent: Annotated[str | None, typer.Option(help="Name of the calling agent.")] = None,
-    priority: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
-    latency: Annotated[str | None, typer.Option(help="fast or normal.")] = None,
-    max_cost: Annotated[str | None, typer.Option(help="US dollars for this request.")] = None,
-    min_quality: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
-    task: Annotated[str | None, typer.Option(help="Skip detection: the task type.")] = None,
-    complexity: Annotated[str | None, typer.Option(help="low, medium or high.")] = None,
+    role: RoleOption = None,
+    agent: AgentOption = None,
+    priority: PriorityOption = None,
+    latency: LatencyOption = None,
+    max_cost: MaxCostOption = None,
+    min_quality: MinQualityOption = None,
+    task: TaskOption = None,
+    complexity: ComplexityOption = None,
     need: Annotated[list[str] | None, typer.Option(help="A badge the model must have.")] = None,
     system: Annotated[str | None, typer.Option("-s", "--system")] = None,
     file: Annotated[
