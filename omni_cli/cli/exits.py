@@ -2,7 +2,6 @@
 
 from omni_cli.domain import errors
 
-OK = 0
 ERROR = 1
 USAGE = 2
 CONFIG = 3

@@ -13,7 +13,7 @@ from omni_cli.domain.models import ModelInfo, Provider, RoleModel
 from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, Weights
 from omni_cli.domain.pricing import nusd_to_usd, usd_string
 from omni_cli.domain.routing import CompiledRule, Decision, Query, decide
-from omni_cli.domain.tasks import COMPLEXITIES, Complexity, Signals, TaskEstimate
+from omni_cli.domain.tasks import Complexity, Signals, TaskEstimate
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.ports import Clock
 from omni_cli.repositories import Assignments, Breakers, Learning, Models, Providers
@@ -286,14 +286,6 @@ def decision_document(decision: Decision) -> dict[str, Any]:
             for candidate in decision.candidates
         ],
     }
-
-
-def parse_complexity(text: str) -> Complexity:
-    """Raises ValueError."""
-    for value in COMPLEXITIES:
-        if value == text:
-            return value
-    raise ValueError(text)
 
 
 def prompt_form(decision: str | None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from omni_cli.domain.discovery import Change, Facts, Finding
+from omni_cli.domain.discovery import Facts, Finding
 from omni_cli.store.connection import Store
 
 
@@ -112,10 +112,6 @@ def _details(finding: Finding) -> dict[str, Any]:
         "day": finding.day,
         "active": finding.active,
     }
-
-
-def changes_of(details: Mapping[str, Any]) -> tuple[Change, ...]:
-    return tuple(Change(**change) for change in details["changes"])
 
 
 def _plain(facts: Facts) -> dict[str, Any]:

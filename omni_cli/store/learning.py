@@ -88,10 +88,3 @@ class LearningStore:
             (row["task"], row["model"]): (max(row["wins"], 0.0), max(row["losses"], 0.0))
             for row in self._store.db.execute("SELECT * FROM quality")
         }
-
-    def reset_quality(self) -> int:
-        """Forget all outcomes; returns how many there were."""
-        with self._store.transaction() as db:
-            count = db.execute("DELETE FROM outcomes").rowcount
-            db.execute("DELETE FROM quality")
-            return int(count)

@@ -1,11 +1,11 @@
 """Models, their aliases and their prices."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from sqlite3 import Row
 
 from omni_cli.domain.models import ModelInfo, fold_alias
-from omni_cli.domain.pricing import Price, PriceState, price_from_json, price_to_json
+from omni_cli.domain.pricing import Price, price_from_json, price_to_json
 from omni_cli.records import StoredPrice
 from omni_cli.store.connection import Store
 
@@ -205,15 +205,6 @@ class ModelStore:
                 " AND superseded_at IS NULL",
                 (now_ms, model_id, origin),
             )
-
-    def price_states(self) -> Mapping[PriceState, int]:
-        """How many models are priced, free, unknown (no row counts as unknown)."""
-        counts: dict[PriceState, int] = {"priced": 0, "free": 0, "unknown": 0}
-        prices = self.prices()
-        for (model_id,) in self._store.db.execute("SELECT id FROM models"):
-            rows = prices.get(model_id)
-            counts[rows[-1].price.state if rows else "unknown"] += 1
-        return counts
 
     def _aliases(self) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
