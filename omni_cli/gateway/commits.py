@@ -81,6 +81,8 @@ class Commits:
         self._batch = _Pending()
         self._waiting: list[_Waiting] = []
         self._queued: deque[_Waiting] = deque()
+        #: Whom to tell when the transaction under way is committed.
+        self._done: list[asyncio.Future[None]] = []
         #: A request found no slot or no room the last time.
         self._short = False
         self._timer: asyncio.Handle | None = None
@@ -141,8 +143,7 @@ class Commits:
 
         def run() -> None:
             job()
-            # Told after the commit: callbacks run when the batch is over.
-            self._loop.call_soon(_finish, done)
+            self._done.append(done)
 
         self.job(run)
         try:
@@ -213,7 +214,7 @@ class Commits:
     def _write(self, batch: Batch, waiting: "list[_Waiting]") -> bool:
         """Write a batch, or put it back for later; returns whether it was written."""
         try:
-            self._writer.write(batch)
+            self._commit(batch)
         except Locked as exc:
             self._put_back(batch, waiting, exc, OPEN_WAIT_S, self._delay_s)
             self._delay_s = min(self._delay_s * 2, _LOCKED_MOST_S)
@@ -234,13 +235,21 @@ class Commits:
             return True
         return False
 
+    def _commit(self, batch: Batch) -> None:
+        """Write a batch, then tell those who wait for one of its jobs. Raises as the writer."""
+        self._done.clear()
+        self._writer.write(batch)
+        for done in self._done:
+            if not done.done():
+                done.set_result(None)
+
     def _one_by_one(self, batch: Batch, waiting: list[_Waiting]) -> None:
         """One row cannot be written, whatever comes: write all others, and tell of that one."""
         parts = [Batch(endings=[ending]) for ending in batch.endings]
         parts += [Batch(jobs=[job]) for job in batch.jobs]
         for part in parts:
             try:
-                self._writer.write(part)
+                self._commit(part)
             except (StoreError, sqlite3.OperationalError):
                 self._batch.endings += part.endings
                 self._batch.jobs += part.jobs
@@ -248,7 +257,7 @@ class Commits:
                 self._note(f"a row was refused by the store and is left out: {exc!r}: {part}")
         for entry in waiting:
             try:
-                self._writer.write(Batch(openings=[entry[0]]))
+                self._commit(Batch(openings=[entry[0]]))
             except Exception as exc:  # noqa: BLE001  # told to the caller
                 entry[1].set_exception(StoreError(f"cannot write the request's row: {exc}"))
             else:
@@ -322,8 +331,3 @@ def _checkpoint(path: Path) -> None:
         db.execute("PRAGMA wal_checkpoint(PASSIVE)")
     finally:
         db.close()
-
-
-def _finish(done: "asyncio.Future[None]") -> None:
-    if not done.done():
-        done.set_result(None)
