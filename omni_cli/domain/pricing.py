@@ -215,6 +215,13 @@ def worst_case_nusd(
         return 0
     plan = price.plan or _compiled(price)
     if kinds is None:
+        if len(plan.dearest) == 1:  # no context tiers
+            _, most_in, most_out = plan.dearest[0]
+            if most_in is not None and most_out is not None:
+                total = (
+                    plan.fee + max(input_tokens, 0) * most_in + max(max_output_tokens, 0) * most_out
+                )
+                return -(-max(total, plan.minimum) // plan.scale)
         total = plan.fee
         for tokens, at, name in ((input_tokens, 1, "input"), (max_output_tokens, 2, "output")):
             if tokens <= 0:
@@ -330,6 +337,18 @@ def _rates(plan: _Plan, input_tokens: int) -> tuple[int | None, ...]:
 def _split(usage: Usage) -> tuple[int, ...]:
     """Tokens by ``KINDS``, each token in exactly one kind."""
     cached_audio = usage.cached_audio_tokens
+    if not (
+        usage.cached_tokens
+        or usage.cache_write_tokens
+        or usage.cache_write_1h_tokens
+        or usage.input_image_tokens
+        or usage.input_audio_tokens
+        or cached_audio
+        or usage.reasoning_tokens
+        or usage.output_image_tokens
+        or usage.output_audio_tokens
+    ):  # plain text, the most of all calls
+        return (max(usage.input_tokens, 0), 0, 0, 0, 0, 0, 0, max(usage.output_tokens, 0), 0, 0, 0)
     counts = (
         usage.input_tokens
         - usage.cached_tokens

@@ -6,6 +6,7 @@ add are summed by their key, so that a batch costs one statement for each row it
 for each request.
 """
 
+import json
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,10 @@ WHERE id = ? AND state = 'pending'
 _CHARGE = """
 UPDATE budget_periods SET spent_nusd = spent_nusd + ?, reserved_nusd = reserved_nusd - ?
 WHERE budget = ? AND start_at = ?
+"""
+#: Of a batch in one statement: each statement of its own costs 2 us more.
+_RELEASE = """
+DELETE FROM leases WHERE n = 1 AND request IN (SELECT value FROM json_each(?))
 """
 _tokens = attrgetter(*TOKEN_COLUMNS)
 _QUARTER_MS = 15 * 60 * 1000
@@ -232,7 +237,7 @@ class BatchLedger:
         db.executemany(_END_ATTEMPT, [_attempt_values(item) for item in items])
         db.executemany(_END_REQUEST, [_request_values(item) for item in items])
         sums: dict[tuple[int, int], list[int]] = {}
-        released: list[tuple[int]] = []
+        released: list[int] = []
         for item in items:
             row, attempt = _request_row(item), _attempt_row(item)
             if item.attempt.state != "unsent":
@@ -244,7 +249,7 @@ class BatchLedger:
         if sums:
             db.executemany(_CHARGE, [(spent, held, *key) for key, (spent, held) in sums.items()])
         if released:
-            db.executemany("DELETE FROM leases WHERE request = ? AND n = 1", released)
+            db.execute(_RELEASE, (json.dumps(released),))
         self._rollups.flush()
         self._buffer.flush()
 
@@ -254,7 +259,7 @@ class BatchLedger:
         row: RequestRow,
         budgets: Sequence[Budget],
         sums: dict[tuple[int, int], list[int]],
-        released: list[tuple[int]],
+        released: list[int],
     ) -> None:
         new, cost = item.request, item.attempt.cost_nusd or 0
         covering = {
@@ -277,7 +282,7 @@ class BatchLedger:
             total = sums.setdefault((lease.budget, lease.start_at), [0, 0])
             total[0] += cost
             total[1] += lease.amount_nusd
-        released.append((new.id,))
+        released.append(new.id)
 
 
 def _attempt_values(item: Settled) -> tuple[object, ...]:
