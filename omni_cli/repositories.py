@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 # Only names in signatures: a command that reads one table must not load every domain module.
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from typing import Protocol
 
     from omni_cli.domain.analytics import Totals
     from omni_cli.domain.budgets import Budget, BudgetStatus
@@ -24,20 +25,19 @@ if TYPE_CHECKING:
     from omni_cli.domain.models import Chain, ModelInfo, Provider, ProviderStatus, Role, Rule
     from omni_cli.domain.prices import Price
     from omni_cli.domain.recommend import Finding
-from omni_cli.records import (
-    Adjustment,
-    AuditEntry,
-    Baseline,
-    Charge,
-    Correction,
-    DaySum,
-    KnownCalls,
-    ModelStats,
-    Revision,
-    StoredAdvice,
-    StoredPrice,
-    UsageLine,
-)
+    from omni_cli.records import AuditEntry, ModelStats, Revision, StoredAdvice, StoredPrice
+    from omni_cli.usage_records import (
+        Adjustment,
+        Baseline,
+        Charge,
+        Correction,
+        DaySum,
+        KnownCalls,
+        UsageLine,
+    )
+else:
+    # Making a protocol costs 0.2 ms, and nothing asks at run time whether a class fulfils one.
+    Protocol = object
 
 
 class Reports(Protocol):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.preferences import LatencyPref, Priority, Weights
-from omni_cli.domain.routing import NO_EVIDENCE, Contender, Query, Rates, decide
+from omni_cli.domain.prices import Rates
+from omni_cli.domain.routing import NO_EVIDENCE, Contender, Query, decide
 from omni_cli.domain.tasks import Complexity, TaskEstimate
 
 #: Weights that are tried, in tenths: all that sum to one in steps of a fifth.

@@ -163,3 +163,26 @@ def _plain(amount: Decimal) -> str:
     """Decimal text without an exponent and without trailing zeros."""
     text = f"{amount:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """A price reduced to what an estimate needs, in pico-dollars (1e-12 USD) per token.
+
+    ``floor`` is per request: fee and minimum.
+    """
+
+    input_pusd: int
+    cached_pusd: int
+    output_pusd: int
+    floor_pusd: int = 0
+
+    def cost_nusd(self, input_tokens: int, cached_tokens: int, output_tokens: int) -> int:
+        """Expected cost, rounded up to a whole nano-dollar."""
+        total = (
+            (input_tokens - cached_tokens) * self.input_pusd
+            + cached_tokens * self.cached_pusd
+            + output_tokens * self.output_pusd
+            + self.floor_pusd
+        )
+        return -(-total // 1_000)

@@ -5,12 +5,13 @@ down or read by a person. Inside, a price is compiled once to integers over a co
 ten, so that a cost is a sum of integer products, rounded half to even once, at the end.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import UnknownPrice
 from omni_cli.domain.money import (
     NUSD_PER_USD,
@@ -31,6 +32,9 @@ from omni_cli.domain.prices import (
     price_on,
     price_to_json,
 )
+
+if TYPE_CHECKING:
+    from omni_cli.domain.chat import Usage
 
 __all__ = [
     "INPUT_KINDS",

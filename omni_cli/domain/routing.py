@@ -4,16 +4,20 @@ Pure and deterministic: the same query over the same fleet gives the same decisi
 the cheaper model, then to the alphabetically first id.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from omni_cli.domain import rules as rule_language
 from omni_cli.domain.models import ModelInfo, Role, Rule
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, Weights
-from omni_cli.domain.prices import PriceState
+from omni_cli.domain.prices import PriceState, Rates
 from omni_cli.domain.tasks import TaskEstimate
+
+if TYPE_CHECKING:
+    from omni_cli.domain.rules import Node
 
 #: An adequate model's quality is at least this share of the best eligible model's, both taken
 #: with caution: how likely it must be to be that good is SURENESS.
@@ -29,29 +33,6 @@ LEAVE_SHARE = 0.8
 NO_EVIDENCE = 0.5
 #: Latency assumed where none was measured, ms.
 UNMEASURED_LATENCY_MS = 3_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """A price reduced to what an estimate needs, in pico-dollars (1e-12 USD) per token.
-
-    ``floor`` is per request: fee and minimum.
-    """
-
-    input_pusd: int
-    cached_pusd: int
-    output_pusd: int
-    floor_pusd: int = 0
-
-    def cost_nusd(self, input_tokens: int, cached_tokens: int, output_tokens: int) -> int:
-        """Expected cost, rounded up to a whole nano-dollar."""
-        total = (
-            (input_tokens - cached_tokens) * self.input_pusd
-            + cached_tokens * self.cached_pusd
-            + output_tokens * self.output_pusd
-            + self.floor_pusd
-        )
-        return -(-total // 1_000)
 
 
 class Contender(NamedTuple):
@@ -149,7 +130,7 @@ class Decision:
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
     rule: Rule
-    tree: rule_language.Node
+    tree: Node
 
 
 def decide(
@@ -198,8 +179,11 @@ def decide(
             bar=bar,
         )
 
+    rules = tuple(rules)
+    if rules:  # few have any, and the language costs 5 ms to load
+        from omni_cli.domain.rules import evaluate
     for compiled in rules:
-        if not rule_language.evaluate(compiled.tree, query.facts):
+        if not evaluate(compiled.tree, query.facts):
             continue
         if compiled.rule.model in names:
             reason = f"rule {compiled.rule.id} holds: {compiled.rule.condition}"

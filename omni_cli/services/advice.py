@@ -9,6 +9,7 @@ from omni_cli.domain.analytics import Totals, day_key, key_date, sum_totals
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import BADGES, ModelInfo, Role, RoleModel
 from omni_cli.domain.periods import local_date
+from omni_cli.domain.prices import Rates
 from omni_cli.domain.quality import QualityTable
 from omni_cli.domain.recommend import (
     AS_GOOD,
@@ -30,7 +31,6 @@ from omni_cli.domain.recommend_traffic import (
     prompt_caching,
     response_caching,
 )
-from omni_cli.domain.routing import Rates
 from omni_cli.ports import Clock
 from omni_cli.records import StoredAdvice
 from omni_cli.repositories import Advice, Assignments, Models, Providers, Reports

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from omni_cli.domain import rules as rule_language
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, Role, RoleModel, Rule
@@ -16,7 +15,13 @@ from omni_cli.domain.prices import Price, price_from_json
 from omni_cli.repositories import Assignments, Budgets, Models, Providers
 from omni_cli.services.budget_document import budget_from, budget_name
 from omni_cli.services.fleet import FleetService
-from omni_cli.services.fleet_checks import check_chain_name, check_hedge, check_link, check_slug
+from omni_cli.services.fleet_checks import (
+    check_chain_name,
+    check_condition,
+    check_hedge,
+    check_link,
+    check_slug,
+)
 from omni_cli.services.fleet_document import MODEL_FIELDS, fleet_document
 
 _SECTIONS = ("providers", "models", "roles", "chains", "rules", "budgets")
@@ -289,7 +294,7 @@ def _chain(name: str, table: Mapping[str, Any]) -> Chain:
 
 def _rule(table: Mapping[str, Any]) -> Rule:
     try:
-        rule_language.parse(table["condition"])
+        check_condition(table["condition"])
     except OmniError as exc:
         raise UsageError(f"rule {table['condition']!r}: {exc.message}", hint=exc.hint) from exc
     return Rule(0, table["condition"], table["model"], table["priority"], table["enabled"])

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
-from omni_cli.domain import rules as rule_language
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import (
     BADGES,
@@ -28,6 +27,7 @@ from omni_cli.ports import Clock
 from omni_cli.repositories import Assignments, Audit, Budgets, Models, Providers
 from omni_cli.services.fleet_checks import (
     check_chain_name,
+    check_condition,
     check_hedge,
     check_link,
     check_no_secret,
@@ -329,7 +329,7 @@ class FleetService:
 
     def add_rule(self, condition: str, model_name: str, priority: int) -> Rule:
         """Raises RuleSyntaxError with the column of what does not fit."""
-        rule_language.parse(condition)
+        check_condition(condition)
         if priority < 1:
             raise UsageError("priority is 1 (first) or more")
         model = self.model(model_name)
@@ -343,7 +343,7 @@ class FleetService:
     def edit_rule(self, rule_id: int, **fields: Any) -> Rule:
         rule = self.rule(rule_id)
         fresh = replace(rule, **fields)
-        rule_language.parse(fresh.condition)
+        check_condition(fresh.condition)
         with self.change("rule.edit", str(rule_id), _plain(rule), _plain(fresh)):
             self._assignments.put_rule(fresh)
         return fresh

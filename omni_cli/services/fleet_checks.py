@@ -51,6 +51,13 @@ def check_no_secret(provider: Provider) -> None:
         raise UsageError("--key-env takes the name of a variable, not a key", hint=hint)
 
 
+def check_condition(condition: str) -> None:
+    """Raises UsageError when it is no condition of the rules' language."""
+    from omni_cli.domain.rules import parse
+
+    parse(condition)
+
+
 def check_slug(what: str, text: str) -> None:
     """Names are lower-case words that need no quoting in a shell or a URL."""
     if not _SLUG.fullmatch(text):

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.models import ModelInfo, Provider, Role
-from omni_cli.domain.prices import PriceState
-from omni_cli.domain.routing import CompiledRule, Contender, Rates
+from omni_cli.domain.prices import PriceState, Rates
+from omni_cli.domain.routing import CompiledRule, Contender
 from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.records import ModelStats
 from omni_cli.services.prices import PriceBook, rates_of, state_of, utc_day

@@ -1,17 +1,21 @@
 """Which price holds for a model now, and what calls cost by it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import UnknownPrice
+from omni_cli.domain.prices import Rates
 from omni_cli.domain.pricing import KINDS, Price, PriceState, Rate, cost_nusd, price_on, usd_to_nusd
-from omni_cli.domain.routing import Rates
-from omni_cli.records import StoredPrice
-from omni_cli.repositories import Models
+
+if TYPE_CHECKING:
+    from omni_cli.domain.chat import Usage
+    from omni_cli.records import StoredPrice
+    from omni_cli.repositories import Models
 
 _ORIGIN_RANK: Mapping[str, int] = {"user": 0, "provider": 1, "catalogue": 2}
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from omni_cli.domain.imports import InvoiceLine, TokenKind, split_usage
 from omni_cli.domain.models import fold_alias
-from omni_cli.records import Charge
 from omni_cli.repositories import Adjustments, Models
 from omni_cli.services.prices import PriceHistory, cost_or_none
+from omni_cli.usage_records import Charge
 
 _DAY_MS = 86_400_000
 _CHUNK = 500

@@ -7,7 +7,6 @@ from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import Price, usd_string
 from omni_cli.ports import Clock
-from omni_cli.records import Charge, Correction
 from omni_cli.repositories import Adjustments, Audit, Models
 from omni_cli.services.names import Names
 from omni_cli.services.prices import (
@@ -18,6 +17,7 @@ from omni_cli.services.prices import (
     sum_cost_or_none,
 )
 from omni_cli.services.settlement import input_cost
+from omni_cli.usage_records import Charge, Correction
 
 #: Attempts per transaction.
 CHUNK = 500

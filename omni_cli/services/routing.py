@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from omni_cli.domain import rules as rule_language
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.chat import ChatRequest, MediaPart
 from omni_cli.domain.classify import classify
-from omni_cli.domain.models import ModelInfo, Provider, RoleModel
+from omni_cli.domain.models import ModelInfo, Provider, RoleModel, Rule
 from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, Weights
 from omni_cli.domain.pricing import nusd_to_usd, usd_string
 from omni_cli.domain.routing import CompiledRule, Decision, Query, decide
@@ -133,11 +132,7 @@ class RoutingService:
                 providers=providers,
                 models=self._models.of_providers(providers),
                 prices=PriceBook(self._models, now_ms=now_ms),
-                rules=[
-                    CompiledRule(rule, rule_language.parse(rule.condition))
-                    for rule in self._assignments.rules()
-                    if rule.enabled
-                ],
+                rules=[_compiled(rule) for rule in self._assignments.rules() if rule.enabled],
                 roles={role.name: role for role in self._assignments.roles()},
                 stats=self._learning.stats(),
                 breakers={
@@ -183,6 +178,12 @@ class RoutingService:
             weights=options.weights,
             allow_unknown_price=options.allow_unknown_price,
         )
+
+
+def _compiled(rule: Rule) -> CompiledRule:
+    from omni_cli.domain.rules import parse
+
+    return CompiledRule(rule, parse(rule.condition))
 
 
 def input_estimate(request: ChatRequest) -> int:

@@ -14,10 +14,10 @@ from typing import Literal
 from omni_cli.domain.analytics import Totals, calendar, day_key, key_date, sum_totals
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.quality import NO_EVIDENCE, Cell, QualityTable
-from omni_cli.records import Baseline
 from omni_cli.repositories import Reports
 from omni_cli.services.own_scores import OWN_SCORE
 from omni_cli.services.usage import UsageQuery, UsageService
+from omni_cli.usage_records import Baseline
 
 #: Requests that would not exist without a fleet to choose from.
 EVALUATION = frozenset({"compare", "judge", "probe", "test"})

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from omni_cli.domain.analytics import TOTALS_FIELDS, Totals
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.secrets import scrub
-from omni_cli.records import UsageLine
+from omni_cli.usage_records import UsageLine
 
 KEYS = ("source", "org", "key", "provider", "model", "role", "agent", "task")
 

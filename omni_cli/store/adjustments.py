@@ -7,11 +7,11 @@ from sqlite3 import Connection, Row
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.pricing import Price, price_to_json
-from omni_cli.records import Adjustment, Charge, Correction, DaySum
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rollups import RollupStore
+from omni_cli.usage_records import Adjustment, Charge, Correction, DaySum
 
 _SUM = """
 SELECT a.request, a.n, a.cost_nusd, a.input_cost_nusd,

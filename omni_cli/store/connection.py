@@ -8,7 +8,6 @@ survive a killed process, FULL also a power cut.
 import contextlib
 import fcntl
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -130,7 +129,7 @@ class Store:
         """This process's name in the ledger; the first use takes its life sign."""
         if self._owner is None:
             self._run_dir.mkdir(exist_ok=True, mode=0o700)
-            name = f"{os.getpid()}-{secrets.token_hex(4)}"
+            name = f"{os.getpid()}-{os.urandom(4).hex()}"
             self._life = os.open(self._run_dir / f"{name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(self._life, fcntl.LOCK_EX)
             self._owner = name

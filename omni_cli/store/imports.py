@@ -10,11 +10,11 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import RANDOM_BITS, make_id
 from omni_cli.domain.imports import ImportedCall, PricedCall
 from omni_cli.domain.ledger import AttemptRow, AttemptState, RequestRow
-from omni_cli.records import KnownCalls
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import TOKEN_COLUMNS, LedgerStore
 from omni_cli.store.rollups import RollupStore
+from omni_cli.usage_records import KnownCalls
 
 _DAY_MS = 86_400_000
 _STATES: dict[str | None, AttemptState] = {"failure": "failed", "cancelled": "cancelled"}

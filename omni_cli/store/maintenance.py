@@ -8,11 +8,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from omni_cli.domain.errors import StoreError
-from omni_cli.records import BackupFacts, StoreStats
 from omni_cli.store.connection import Store
 from omni_cli.store.migrations import SCHEMA_VERSION
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.rollup_sql import ROLLUPS
+from omni_cli.usage_records import BackupFacts, StoreStats
 
 #: How long a restore waits for other processes' transactions.
 _PATIENCE_S = 30.0

@@ -7,7 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from omni_cli.domain.models import ModelInfo, Role, RoleModel
-from omni_cli.domain.routing import Contender, Decision, Query, Rates, decide
+from omni_cli.domain.prices import Rates
+from omni_cli.domain.routing import Contender, Decision, Query, decide
 from omni_cli.domain.tasks import TaskEstimate
 
 NAMES = st.sampled_from([f"p/{letter}" for letter in "abcdefgh"])

@@ -4,7 +4,8 @@ counts against a model that little is known of."""
 from dataclasses import replace
 
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.routing import Contender, Query, Rates, decide
+from omni_cli.domain.prices import Rates
+from omni_cli.domain.routing import Contender, Query, decide
 from omni_cli.domain.tasks import TaskEstimate
 
 CHAT = TaskEstimate("chat", {"chat": 1.0}, "medium", 0.4)

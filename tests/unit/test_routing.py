@@ -8,14 +8,8 @@ import pytest
 from omni_cli.domain import rules as rule_language
 from omni_cli.domain.models import ModelInfo, Role, RoleModel, Rule
 from omni_cli.domain.preferences import Weights
-from omni_cli.domain.routing import (
-    CompiledRule,
-    Contender,
-    Decision,
-    Query,
-    Rates,
-    decide,
-)
+from omni_cli.domain.prices import Rates
+from omni_cli.domain.routing import CompiledRule, Contender, Decision, Query, decide
 from omni_cli.domain.tasks import TaskEstimate
 
 TASK = TaskEstimate("coding", {"coding": 1.0}, "medium", 0.5)

@@ -11,7 +11,7 @@ from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, iso, moment, note, out, paint, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_string
-from omni_cli.records import BackupFacts
+from omni_cli.usage_records import BackupFacts
 
 app = typer.Typer(rich_markup_mode=None, help="The store: back up, restore, check, shrink.")
 

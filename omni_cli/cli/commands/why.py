@@ -19,7 +19,7 @@ from omni_cli.domain.pricing import (
     usd_string,
     usd_to_nusd,
 )
-from omni_cli.records import Adjustment
+from omni_cli.usage_records import Adjustment
 
 app = typer.Typer(rich_markup_mode=None)
 

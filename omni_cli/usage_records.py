@@ -1,0 +1,119 @@
+"""What the store gives back of usage, corrections and its own size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+    from omni_cli.domain.analytics import Totals
+    from omni_cli.domain.chat import Usage
+    from omni_cli.domain.ledger import (
+        AttemptRow,
+        RequestRow,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCalls:
+    """What the ledger holds already: arguments of ``domain.imports.unknown_only``."""
+
+    external_ids: Container[tuple[str, str]]
+    message_ids: Container[tuple[str, str]]
+    ledger_ids: Container[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """An attempt and what it is charged at now.
+
+    ``current_nusd``: its cost with corrections, None where unknown. ``input_nusd``: the part for
+    input. ``calls``: how many calls an imported report's row adds up (1: a single call).
+    """
+
+    request: RequestRow
+    attempt: AttemptRow
+    current_nusd: int | None
+    input_nusd: int | None
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A correction as written: of attempt ``n``, when (ms UTC), by whom, why, by how much."""
+
+    n: int
+    at_ms: int
+    who: str
+    reason: str
+    delta_nusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class DaySum:
+    """A model's day (ISO date, UTC) in the ledger. ``cost_nusd`` None: nothing is known;
+    ``unknown``: attempts of unknown price, which are not in it."""
+
+    day: str
+    provider: str
+    model: str
+    usage: Usage
+    cost_nusd: int | None
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What one attempt should have cost. ``price``: id of the price row that says so."""
+
+    request: int
+    n: int
+    cost_nusd: int
+    input_nusd: int | None
+    price: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLine:
+    """One rollup row: ``day`` yyyymmdd; ``keys`` by source, org, key, provider, model, role,
+    agent and task."""
+
+    day: int
+    keys: Mapping[str, str]
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A premium model, how many requests were compared with it, and their cost there."""
+
+    model: str
+    calls: int
+    premium_nusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """The store's file. ``rows`` by table; times of requests in ms UTC, None without any."""
+
+    path: str
+    schema: int
+    size_bytes: int
+    free_bytes: int
+    wal_bytes: int
+    rows: Mapping[str, int]
+    oldest_ms: int | None
+    newest_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFacts:
+    """A file that holds a whole store."""
+
+    path: str
+    schema: int
+    size_bytes: int
+    requests: int
+    newest_ms: int | None
