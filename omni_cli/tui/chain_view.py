@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from textual.content import Content
 
-from omni_cli.domain.models import Chain, ChainLink
-from omni_cli.tui.chains import ANY_COST, Member
+from omni_cli.domain.models import HEDGE_MS_RANGE, Chain, ChainLink
+from omni_cli.tui.chains import ANY_COST, NO_HEDGE, Member
 from omni_cli.tui.widgets.form import Field
 from omni_cli.tui.widgets.links import LinkRow
 from omni_cli.tui.widgets.picker import Item
@@ -77,6 +77,11 @@ def fields(chain: Chain, names: set[str]) -> list[Field]:
         well = text == ANY_COST or (re.fullmatch(r"\d+(\.\d+)?", text) and float(text) >= 1)
         return "" if well else f"a number from 1 on, or {ANY_COST}"
 
+    def check_hedge(text: str) -> str:
+        low, high = HEDGE_MS_RANGE
+        well = text == NO_HEDGE or (text.isdecimal() and low <= int(text) <= high)
+        return "" if well else f"{low} to {high} ms, or {NO_HEDGE}"
+
     limit = chain.max_cost_multiple
     return [
         name_field(chain.name, names),
@@ -92,5 +97,12 @@ def fields(chain: Chain, names: set[str]) -> list[Field]:
             "Free to paid",
             "yes" if chain.allow_free_to_paid else "no",
             choices=("no", "yes"),
+        ),
+        Field(
+            "hedge",
+            "Hedge after",
+            NO_HEDGE if chain.hedge_ms is None else str(chain.hedge_ms),
+            "ms; the gateway then asks the next model as well",
+            check=check_hedge,
         ),
     ]

@@ -14,6 +14,8 @@ from omni_cli.tui.overview import Overview
 _OURS, _BACK = "chain.", "fleet.rollback revision "
 #: A form's word for no limit.
 ANY_COST = "any"
+#: And for no second model.
+NO_HEDGE = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def change_chain(omni: App, name: str, values: Mapping[str, str]) -> None:
         chain,
         max_cost_multiple=None if multiple == ANY_COST else float(multiple),
         allow_free_to_paid=values["free_to_paid"] == "yes",
+        hedge_ms=None if values["hedge"] == NO_HEDGE else int(values["hedge"]),
     )
     with omni.fleet.change("chain.edit", name, None, None):
         if fresh != chain:

@@ -172,7 +172,7 @@ async def test_rename_and_consent_are_one_revision(home: Path) -> None:
     before = newest(home)
     async with opened(home, "failover") as pilot:
         await press(pilot, "r")
-        for name, value in (("name", "Quick"), ("multiple", "any")):
+        for name, value in (("name", "Quick"), ("multiple", "any"), ("hedge", "800")):
             pilot.app.screen.query_one(f"#in-{name}", Input).value = value
         await press(pilot, "ctrl+s")
         pane = pilot.app.query_one(FailoverPane)
@@ -180,6 +180,7 @@ async def test_rename_and_consent_are_one_revision(home: Path) -> None:
     chain = read(home, lambda omni: omni.assignments.chain("Quick"))
     assert isinstance(chain, Chain)
     assert chain.max_cost_multiple is None
+    assert chain.hedge_ms == 800
     assert newest(home) == before + 1
 
 
