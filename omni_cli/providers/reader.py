@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from omni_cli.domain.chat import ChatChunk
-from omni_cli.domain.errors import BadRequest, Malformed, ProviderError
+from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.ports import Framing, HttpCall, ProviderAdapter
 from omni_cli.providers._wire import host_of
 from omni_cli.providers.framing import MAX_EVENT_BYTES, splitter
@@ -125,8 +125,9 @@ def refused(
     if 300 <= status < 400:
         target = headers.get("location", "").partition("?")[0]
         where = host_of(target) or target or "nowhere"
-        # Following would hand the key to another host, or turn a POST into a GET.
-        fault: ProviderError = BadRequest(
+        # Following would hand the key to another host, or turn a POST into a GET. It is the
+        # provider's address that is wrong, not the request: another model may well answer.
+        fault = ProviderError(
             f"HTTP {status}: {host_of(call.url)} redirects to {where}; omni does not follow",
             hint="Set the provider's base URL to the address it redirects to.",
             status=status,

@@ -372,7 +372,7 @@ def test_redirect_is_not_followed_with_the_key(server: Server, client: Client) -
     other = Server()
     server.handler.other_url = other.url.replace("127.0.0.1", "localhost")
     try:
-        with pytest.raises(errors.BadRequest, match="redirects to localhost") as caught:
+        with pytest.raises(errors.ProviderError, match="redirects to localhost") as caught:
             client.chat(server.call("moved"))
         assert other.seen == []
         assert KEY not in str(caught.value)
