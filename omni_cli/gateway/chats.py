@@ -142,8 +142,8 @@ class Chats:
             if trace is not None and receipt is not None:
                 trace.end(receipt.name, receipt.total_nusd, error)
             request.stops_when_gone = False
-            if entry is not None and receipt is not None:
-                entry.leave(receipt.usage.total_tokens)
+            if entry is not None:
+                entry.leave(0 if receipt is None else receipt.usage.total_tokens)
 
     def _join(self, arm: Arm, unit: int) -> None:
         """Count the request in its A/B test, with the next batch that is written."""

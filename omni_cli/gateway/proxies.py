@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from omni_cli.domain.errors import ConfigError, ConnectionFailed, ProviderError
+from omni_cli.gateway.address import is_loopback
 
 #: Longest head of a proxy's answer, bytes.
 _MOST_HEAD = 16 * 1024
@@ -48,7 +49,7 @@ class Proxies:
     def of(self, host: str, port: int, *, tls: bool) -> Proxy | None:
         """The proxy on the way to a host; None for this machine, and where none is wanted."""
         proxy = self._by_scheme.get(tls)
-        if proxy is None or host == "localhost" or host.startswith("127.") or host == "::1":
+        if proxy is None or is_loopback(host):
             return None
         # It is there on all systems; the stubs know it on none.
         from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]

@@ -71,8 +71,8 @@ class RedisCounts:
             port = 0
         if parts.scheme not in _SCHEMES or not parts.hostname or not port:
             raise ConfigError(
-                "OMNI_REDIS_URL is written redis://[:PASSWORD@]HOST[:PORT][/DB]",
-                hint="rediss:// speaks TLS; without the variable limits are kept in memory",
+                "OMNI_REDIS_URL is written redis://HOST:PORT/DB",
+                hint="a password stands before HOST as :PASSWORD@; rediss:// speaks TLS",
             )
         try:
             import redis.asyncio

@@ -29,6 +29,7 @@ OPENAI, RESPONSES = OpenAiChat(), OpenAiResponses()
 ANTHROPIC, OLLAMA, GEMINI, OMNI = AnthropicMessages(), OllamaChat(), GeminiContent(), OmniChat()
 #: Version of Ollama's API that this speaks: clients look at it before they ask for tools.
 _OLLAMA_VERSION = "0.12.0"
+_GEMINI = re.compile(r"^/v1/models/.+:(generateContent|streamGenerateContent|countTokens)$")
 _OURS = re.compile(r"/v1/(chat|agent-step|usage|router/debug)$")
 
 
@@ -36,7 +37,7 @@ def caller_of(path: str) -> Caller:
     """Whose words an error at this path is told in."""
     if path.startswith("/v1/messages"):
         return ANTHROPIC
-    if path.startswith("/v1beta/"):
+    if path.startswith("/v1beta/") or _GEMINI.search(path):
         return GEMINI
     if path in ("/api/chat", "/api/tags", "/api/show", "/api/version"):
         return OLLAMA
@@ -67,7 +68,6 @@ class Surface:
             ]
 
         own = self._own
-        gemini = "/v1beta/models/{model+}"
         return [
             *both("POST", "/chat/completions", chat(OPENAI), "Chat completion", "Completion"),
             *both("POST", "/responses", chat(RESPONSES), "Response"),
@@ -86,16 +86,8 @@ class Surface:
             Route("GET", "/api/tags", self._tags, "Models", tag="ollama"),
             Route("POST", "/api/show", self._show, "One model", tag="ollama"),
             Route("GET", "/api/version", self._version, "Version", "open", tag="ollama"),
-            Route("POST", f"{gemini}:generateContent", self._gemini, "Content", tag="gemini"),
-            Route(
-                "POST",
-                f"{gemini}:streamGenerateContent",
-                self._gemini_stream,
-                "Content, streamed",
-                tag="gemini",
-                query=("alt",),
-            ),
-            Route("POST", f"{gemini}:countTokens", self._gemini_count, "Tokens", tag="gemini"),
+            *self._gemini_routes("/v1beta"),
+            *self._gemini_routes("/v1"),
             Route("GET", "/v1beta/models", self._gemini_models, "Models", tag="gemini"),
             Route(
                 "POST", "/v1/chat", self._chat, "The right model answers", tag="omni", body="Chat"
@@ -111,6 +103,22 @@ class Surface:
             Route("GET", "/metrics", own.metrics, "Prometheus metrics", "manage", tag="omni"),
             Route("GET", "/openapi.json", self._openapi, "This document", "open", tag="omni"),
             *self._management.routes(),
+        ]
+
+    def _gemini_routes(self, version: str) -> list[Route]:
+        """Google's own packages differ in the version that they ask for."""
+        path = version + "/models/{model+}"
+        return [
+            Route("POST", f"{path}:generateContent", self._gemini, "Content", tag="gemini"),
+            Route(
+                "POST",
+                f"{path}:streamGenerateContent",
+                self._gemini_stream,
+                "Content, streamed",
+                tag="gemini",
+                query=("alt",),
+            ),
+            Route("POST", f"{path}:countTokens", self._gemini_count, "Tokens", tag="gemini"),
         ]
 
     # --- listings -----------------------------------------------------------------------------

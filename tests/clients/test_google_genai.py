@@ -11,9 +11,9 @@ from tests.gateway_server import Served
 OWN, OTHER = "google/gemini-2.0-flash", "openai/gpt-4o"
 
 
-@pytest.fixture
-def client(gateway: Served) -> Iterator[genai.Client]:
-    options = types.HttpOptions(base_url=gateway.url, api_version="v1beta")
+@pytest.fixture(params=["v1beta", "v1", None], ids=["v1beta", "v1", "its own"])
+def client(gateway: Served, request: pytest.FixtureRequest) -> Iterator[genai.Client]:
+    options = types.HttpOptions(base_url=gateway.url, api_version=request.param)
     made = genai.Client(api_key="none", http_options=options)
     yield made
     made.close()
