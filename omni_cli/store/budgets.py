@@ -29,10 +29,17 @@ UPDATE budgets SET scope = :scope, value = :value, period = :period, limit_nusd 
 WHERE id = :id
 """
 _UPSERT = """
-INSERT INTO budgets (scope, value, period, limit_nusd, settings, enabled)
-VALUES (:scope, :value, :period, :limit_nusd, :settings, :enabled)
+INSERT INTO budgets (id, scope, value, period, limit_nusd, settings, enabled)
+VALUES (:new, :scope, :value, :period, :limit_nusd, :settings, :enabled)
 ON CONFLICT (scope, value, period) DO UPDATE SET
     limit_nusd = excluded.limit_nusd, settings = excluded.settings, enabled = excluded.enabled
+"""
+#: The last id that a budget had. None is given twice: a call under way still names the one that it
+#: has a lease of.
+_LAST_KEY = "last_budget"
+_LAST = """
+SELECT max(coalesce((SELECT max(id) FROM budgets), 0),
+           coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?), 0))
 """
 #: What was spent in a window before its period row existed: straight from the ledger.
 _SPENT = """
@@ -86,10 +93,14 @@ class BudgetStore:
                     "period": budget.period,
                 },
             ).fetchone()
+            new = db.execute(_LAST, (_LAST_KEY,)).fetchone()[0] + 1
+            if old is None and not budget.id:
+                self._store.set_meta(_LAST_KEY, str(new))
             db.execute(
                 _CHANGE if budget.id else _UPSERT,
                 {
                     "id": budget.id,
+                    "new": new,
                     "scope": budget.scope,
                     "value": budget.value,
                     "period": budget.period,
