@@ -31,6 +31,7 @@ class Recovery:
 
     def _close(self, request: RequestRow) -> bool:
         now = int(self._clock() * 1000)
+        self._ledger.adopt(request.id)
         attempts = self._ledger.attempts(request.id)
         for attempt in attempts:
             if attempt.state == "planned":

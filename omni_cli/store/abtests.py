@@ -18,6 +18,7 @@ _VALUE = """
 SELECT avg(o.value) FROM requests AS r JOIN outcomes AS o ON o.request = r.id
 WHERE {where} AND r.role = :role AND o.kind IN ('rating', 'thumb', 'test', 'retry')
 """
+_UNDER_WAY = "SELECT count(*) FROM open_calls WHERE {where} AND role = :role"
 #: A conversation's id is its first request's; a request outside of one stands for itself.
 _OF_UNIT = "(conversation = :unit OR (id = :unit AND conversation IS NULL))"
 _OF_UNIT_R = "(r.conversation = :unit OR (r.id = :unit AND r.conversation IS NULL))"
@@ -108,10 +109,11 @@ class AbTestStore:
         """What the ledger holds of a unit."""
         values = {"role": role, "unit": unit}
         row = self._store.db.execute(_CALLS.format(where=_OF_UNIT), values).fetchone()
+        (live,) = self._store.db.execute(_UNDER_WAY.format(where=_OF_UNIT), values).fetchone()
         value = self._store.db.execute(_VALUE.format(where=_OF_UNIT_R), values).fetchone()[0]
         return UnitCalls(
-            calls=row["calls"],
-            pending=row["pending"] or 0,
+            calls=row["calls"] + live,
+            pending=(row["pending"] or 0) + live,
             failed=row["failed"] or 0,
             last_at=row["last_at"] or 0,
             cost_nusd=None if row["unknown"] else row["known"] or 0,

@@ -10,11 +10,10 @@ from omni_cli.domain.errors import OmniError, UnknownPrice
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.domain.pricing import Price, worst_case_nusd
 from omni_cli.services.bounds import LEAST_OUTPUT
-from omni_cli.store.batch_ledger import Lease
+from omni_cli.store.batch_ledger import SCOPES, Lease
 from omni_cli.store.budgets import BudgetStore, resets_at
 from omni_cli.store.connection import Store
 
-_LEASE = "INSERT INTO leases (request, n, budget, start_at, amount_nusd) VALUES (?, ?, ?, ?, ?)"
 _RESERVE = """
 UPDATE budget_periods SET reserved_nusd = reserved_nusd + ? WHERE budget = ? AND start_at = ?
 """
@@ -51,7 +50,6 @@ class Opening:
     leases: tuple[Lease, ...] = ()
 
 
-_SCOPES = ("provider", "model", "role", "agent", "org", "key")
 #: The budgets that were read last, by the rows they were read from.
 _LAST_BUDGETS: dict[tuple[tuple[object, ...], ...], list[Budget]] = {}
 
@@ -95,7 +93,6 @@ class Leases:
         self._budgets = budgets
         self._all = all_budgets
         self._rooms: dict[tuple[int, int], _Room] = {}
-        self._rows: list[tuple[int, int, int, int, int]] = []
         self._covering: dict[tuple[str, ...], list[Budget]] = {}
 
     def grant(self, opening: Opening) -> OmniError | None:
@@ -107,7 +104,7 @@ class Leases:
         scope = (opening.provider, opening.model, new.role, new.agent, new.org, new.key)
         covering = self._covering.get(scope)
         if covering is None:
-            named = dict(zip(_SCOPES, scope, strict=True))
+            named = dict(zip(SCOPES, scope, strict=True))
             covering = [budget for budget in enabled if budget.covers(**named)]
             self._covering[scope] = covering
         if not covering:
@@ -137,23 +134,19 @@ class Leases:
         opening.leases = tuple(
             Lease(room.status.budget.id, room.status.start_at, need) for room in rooms
         )
-        for room, lease in zip(rooms, opening.leases, strict=True):
+        for room in rooms:
             room.granted_nusd += need
-            self._rows.append((new.id, opening.n, lease.budget, lease.start_at, need))
         return None
 
-    def write(self, db: sqlite3.Connection) -> None:
-        if not self._rows:
-            return
-        db.executemany(_LEASE, self._rows)
-        db.executemany(
-            _RESERVE,
-            [
-                (room.granted_nusd, room.status.budget.id, room.status.start_at)
-                for room in self._rooms.values()
-                if room.granted_nusd
-            ],
-        )
+    def reserve(self, db: sqlite3.Connection) -> None:
+        """Hold back what was granted; each lease's own row is its caller's to write."""
+        rows = [
+            (room.granted_nusd, room.status.budget.id, room.status.start_at)
+            for room in self._rooms.values()
+            if room.granted_nusd
+        ]
+        if rows:
+            db.executemany(_RESERVE, rows)
 
     def _need(self, opening: Opening, most_in: int) -> int | None:
         if opening.price is None or opening.price.state == "unknown":

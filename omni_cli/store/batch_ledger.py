@@ -1,55 +1,46 @@
 """Settling many requests at once: the same rows as ``LedgerStore`` writes, with sums added up
 in memory first.
-
-Rollups and health windows are written by their own stores, over a buffer: upserts that only
-add are summed by their key, so that a batch costs one statement for each row it touches, not
-for each request.
 """
 
 import json
-import re
-import sqlite3
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import attrgetter
-from typing import Any, cast
 
 from omni_cli.domain.budgets import Budget
-from omni_cli.domain.ledger import AttemptEnd, AttemptRow, NewRequest, RequestEnd, RequestRow
-from omni_cli.store.budgets import BudgetStore
+from omni_cli.domain.health import HOUR_MS
+from omni_cli.domain.ledger import AttemptEnd, NewRequest, RequestEnd
 from omni_cli.store.connection import Store
-from omni_cli.store.health_windows import HealthWindowStore
+from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.ledger import TOKEN_COLUMNS
-from omni_cli.store.rollup_sql import Rollup
+from omni_cli.store.rollup_counts import NO_ATTEMPT, Counts, Outcome, attempt_sums
 from omni_cli.store.rollups import RollupStore
 
-_SET = ", ".join(f"{name} = ?" for name in TOKEN_COLUMNS)
-_END_ATTEMPT = f"""
-UPDATE attempts SET {_SET}, state = ?, ended_at = ?, first_at = ?, received_chars = ?,
-    cost_nusd = ?, input_cost_nusd = ?, reported_cost_nusd = ?, estimated = ?, http_status = ?,
-    provider_request_id = ?, error_code = ?, error_message = ?
-WHERE request = ? AND n = ? AND state = 'sent'
+_TOKENS = ", ".join(TOKEN_COLUMNS)
+_REQUEST = f"""
+INSERT INTO requests (id, created_at, settled_at, state, source, org, key, role, agent, task,
+    complexity, difficulty, conversation, chain, model, provider, attempts, {_TOKENS},
+    price_state, cost_nusd, estimated, premium_model, premium_cost_nusd, latency_ms, ttft_ms,
+    finish_reason, error_code, error_message)
+VALUES ({", ".join("?" * (27 + len(TOKEN_COLUMNS)))})
 """  # noqa: S608  # column names only
-_END_REQUEST = f"""
-UPDATE requests SET {_SET}, attempts = ?, cost_nusd = ?, price_state = ?, estimated = ?,
-    state = ?, settled_at = ?, model = ?, provider = ?, premium_model = ?,
-    premium_cost_nusd = ?, latency_ms = ?, ttft_ms = ?, finish_reason = ?, error_code = ?,
-    error_message = ?, owner = NULL
-WHERE id = ? AND state = 'pending'
+_ATTEMPT = f"""
+INSERT INTO attempts (request, n, model, provider, state, started_at, first_at, ended_at,
+    {_TOKENS}, input_estimate, output_bound, received_chars, price, cost_nusd, input_cost_nusd,
+    reported_cost_nusd, estimated, http_status, provider_request_id, error_code, error_message)
+VALUES ({", ".join("?" * (20 + len(TOKEN_COLUMNS)))})
 """  # noqa: S608  # column names only
 _CHARGE = """
 UPDATE budget_periods SET spent_nusd = spent_nusd + ?, reserved_nusd = reserved_nusd - ?
 WHERE budget = ? AND start_at = ?
 """
 #: Of a batch in one statement: each statement of its own costs 2 us more.
-_RELEASE = """
-DELETE FROM leases WHERE n = 1 AND request IN (SELECT value FROM json_each(?))
-"""
+_OVER = "DELETE FROM open_calls WHERE id IN (SELECT value FROM json_each(?))"
 _tokens = attrgetter(*TOKEN_COLUMNS)
 _QUARTER_MS = 15 * 60 * 1000
-_UPSERT = re.compile(r"ON CONFLICT\s*\(([^)]*)\)\s*DO UPDATE SET\s+(.*)", re.DOTALL)
-_ADDS = re.compile(r"\s*(\w+) = \1 \+ excluded\.\1\s*")
+#: What a budget may be about, as ``Budget.covers`` names it.
+SCOPES = ("provider", "model", "role", "agent", "org", "key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +54,8 @@ class Lease:
 
 @dataclass(slots=True)
 class Settled:
-    """A request of one attempt, from its row to its end. ``leases``: those it holds."""
+    """A request of one attempt, by ``model`` of ``provider``, who also count as its last.
+    ``leases``: those it holds."""
 
     request: NewRequest
     started_at: int
@@ -76,140 +68,7 @@ class Settled:
     attempt: AttemptEnd
     priced: str | None
     end: RequestEnd
-
-
-@lru_cache(maxsize=64)
-def _keys_of(sql: str) -> tuple[str, ...] | None:
-    """The key's columns of an upsert that only adds; None for any other statement."""
-    match = _UPSERT.search(sql)
-    if match is None:
-        return None
-    if not all(_ADDS.fullmatch(part) for part in match[2].split(",")):
-        return None
-    return tuple(name.strip() for name in match[1].split(","))
-
-
-class _BufferedDb:
-    """Stands for a connection: collects writes, and reads once per batch what is read often."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-        self._sums: dict[tuple[str, tuple[object, ...]], dict[str, Any]] = {}
-        self._rest: dict[str, list[Mapping[str, Any]]] = {}
-        self._read: dict[tuple[str, str], list[Any]] = {}
-
-    def execute(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
-        if sql.lstrip().startswith("SELECT"):
-            key = (sql, repr(values))
-            if key not in self._read:
-                self._read[key] = self._db.execute(sql, values).fetchall()
-            return self._read[key]
-        names = _keys_of(sql)
-        if names is None:
-            self._rest.setdefault(sql, []).append(values)
-            return []
-        row_key = (sql, tuple([values[name] for name in names]))
-        row = self._sums.get(row_key)
-        if row is None:
-            self._sums[row_key] = dict(values)
-        else:
-            for name, value in values.items():
-                if value and name not in names:
-                    row[name] += value
-        return []
-
-    def flush(self) -> None:
-        by_sql: dict[str, list[Mapping[str, Any]]] = {}
-        for (sql, _), row in self._sums.items():
-            by_sql.setdefault(sql, []).append(row)
-        for sql, rows in (*by_sql.items(), *self._rest.items()):
-            self._db.executemany(sql, rows)
-        self.clear()
-
-    def clear(self) -> None:
-        self._sums.clear()
-        self._rest.clear()
-        self._read.clear()
-
-
-class _BufferedStore:
-    def __init__(self, db: _BufferedDb) -> None:
-        self.db = db
-
-
-class _SummedRollups(RollupStore):
-    """Adds up what is counted under the same keys, then writes it by its base's own rules.
-
-    A quarter of an hour never lies in two days of any zone, whose offsets are multiples of it.
-    """
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        self._seen: Any = None
-        self._sums: dict[tuple[object, ...], tuple[Any, dict[str, Any]]] = {}
-        self._single: dict[tuple[object, ...], tuple[Any, dict[str, Any]]] = {}
-
-    def clear(self) -> None:
-        self._seen = None
-        self._sums.clear()
-        self._single.clear()
-
-    def flush(self) -> None:
-        for (request, targets, provider, model), values in self._sums.values():
-            super()._add(request, targets, provider, model, **values)
-        for (request, targets, rollup), values in self._single.values():
-            super()._add_once(request, targets, rollup, **values)
-
-    def _state(self) -> Any:
-        # One transaction sees one state.
-        if self._seen is None:
-            self._seen = super()._state()
-        return self._seen
-
-    def _add(
-        self, request: RequestRow, targets: Any, provider: str, model: str, **values: int
-    ) -> None:
-        if len(targets) > 1:  # a rebuild is under way: which tables count depends on the id
-            super()._add(request, targets, provider, model, **values)
-            return
-        key = (*_scope(request), provider, model)
-        found = self._sums.get(key)
-        if found is None:
-            self._sums[key] = ((request, targets, provider, model), values)
-            return
-        sums = found[1]
-        for name, value in values.items():
-            if value:
-                sums[name] = sums.get(name, 0) + value
-
-    def _add_once(
-        self, request: RequestRow, targets: Any, rollup: Rollup, **values: int | str | None
-    ) -> None:
-        if len(targets) > 1:
-            super()._add_once(request, targets, rollup, **values)
-            return
-        keys = tuple([value for name, value in values.items() if name in rollup.key])
-        key = (*_scope(request), request.provider, request.model, rollup, keys)
-        found = self._single.get(key)
-        if found is None:
-            self._single[key] = ((request, targets, rollup), values)
-            return
-        sums = found[1]
-        for name, value in values.items():
-            if name not in rollup.key and value:
-                sums[name] += value
-
-
-def _scope(request: RequestRow) -> tuple[object, ...]:
-    return (
-        request.created_at // _QUARTER_MS,
-        request.source,
-        request.org,
-        request.key,
-        request.role,
-        request.agent,
-        request.task,
-    )
+    decision: bytes | None
 
 
 class BatchLedger:
@@ -217,82 +76,159 @@ class BatchLedger:
     store: whose transaction must be open when ``settle`` is called.
     """
 
-    def __init__(self, store: Store, budgets: BudgetStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._budgets = budgets
-        self._buffer = _BufferedDb(store.db)
-        buffered = cast("Store", _BufferedStore(self._buffer))
-        self._rollups = _SummedRollups(buffered)
-        self._health = HealthWindowStore(buffered)
+        self._rollups = RollupStore(store)
+        self._health = HealthWindowStore(store)
 
-    def settle(self, items: Sequence[Settled], budgets: Sequence[Budget]) -> None:
-        """Write the end of requests that this process opened.
+    def changed(self, items: Sequence[Settled], budgets: Sequence[Budget]) -> list[Settled]:
+        """Those whose budgets were set, changed or removed while they were under way."""
+        if not budgets:
+            return [item for item in items if item.leases]
+        covering: dict[tuple[str, ...], set[int]] = {}
+        found = []
+        for item in items:
+            new = item.request
+            scope = (item.provider, item.model, new.role, new.agent, new.org, new.key)
+            known = covering.get(scope)
+            if known is None:
+                named = dict(zip(SCOPES, scope, strict=True))
+                known = {budget.id for budget in budgets if budget.covers(**named)}
+                covering[scope] = known
+            if known != {lease.budget for lease in item.leases}:
+                found.append(item)
+        return found
+
+    def settle(self, items: Sequence[Settled]) -> None:
+        """Write calls that are over into the ledger, whole.
 
         Args:
-            budgets: all enabled ones, as this transaction sees them.
+            items: each has its row in ``open_calls``, and its budgets are as when it began.
         """
         db = self._store.db
-        self._buffer.clear()
-        self._rollups.clear()
-        db.executemany(_END_ATTEMPT, [_attempt_values(item) for item in items])
-        db.executemany(_END_REQUEST, [_request_values(item) for item in items])
-        sums: dict[tuple[int, int], list[int]] = {}
-        released: list[int] = []
-        for item in items:
-            row, attempt = _request_row(item), _attempt_row(item)
-            if item.attempt.state != "unsent":
-                self._rollups.add_attempt(row, attempt, item.attempt)
-                self._health.add_attempt(attempt, item.attempt)
-            self._rollups.add_request(row)
-            if budgets or item.leases:
-                self._charge(item, row, budgets, sums, released)
-        if sums:
-            db.executemany(_CHARGE, [(spent, held, *key) for key, (spent, held) in sums.items()])
-        if released:
-            db.execute(_RELEASE, (json.dumps(released),))
-        self._rollups.flush()
-        self._buffer.flush()
+        db.executemany(_REQUEST, [_request_values(item) for item in items])
+        db.executemany(_ATTEMPT, [_attempt_values(item) for item in items])
+        decisions = [
+            (item.request.id, item.decision) for item in items if item.decision is not None
+        ]
+        db.executemany("INSERT INTO decisions VALUES (?, ?)", decisions)
+        db.execute(_OVER, (json.dumps([item.request.id for item in items]),))
+        self._charge(items)
+        self._count(items)
 
-    def _charge(
-        self,
-        item: Settled,
-        row: RequestRow,
-        budgets: Sequence[Budget],
-        sums: dict[tuple[int, int], list[int]],
-        released: list[int],
-    ) -> None:
-        new, cost = item.request, item.attempt.cost_nusd or 0
-        covering = {
-            budget.id
-            for budget in budgets
-            if budget.covers(
-                provider=item.provider,
-                model=item.model,
-                role=new.role,
-                agent=new.agent,
-                org=new.org,
-                key=new.key,
+    def _charge(self, items: Sequence[Settled]) -> None:
+        sums: dict[tuple[int, int], list[int]] = {}
+        for item in items:
+            for lease in item.leases:
+                total = sums.get((lease.budget, lease.start_at))
+                if total is None:
+                    total = sums[lease.budget, lease.start_at] = [0, 0]
+                total[0] += item.attempt.cost_nusd or 0
+                total[1] += lease.amount_nusd
+        if sums:
+            rows = [(spent, held, *key) for key, (spent, held) in sums.items()]
+            self._store.db.executemany(_CHARGE, rows)
+
+    def _count(self, items: Sequence[Settled]) -> None:
+        """In rollups and health windows: one statement for each row that the batch touches."""
+        counts: dict[tuple[object, ...], Counts] = {}
+        hours: dict[tuple[str, str, int], Sequence[int]] = {}
+        building = self._rollups.building
+        for item in items:
+            new, end, attempt = item.request, item.end, item.attempt
+            key = (
+                new.created_at // _QUARTER_MS,
+                item.model,
+                item.provider,
+                new.source,
+                new.org,
+                new.key,
+                new.role,
+                new.agent,
+                new.task,
+                building is not None and new.id <= building.done,
             )
-        }
-        if covering != {lease.budget for lease in item.leases}:
-            # A budget was set, changed or removed while the call was under way.
-            self._budgets.settle(row, item.provider, item.model, 1, cost)
-            return
-        for lease in item.leases:
-            total = sums.setdefault((lease.budget, lease.start_at), [0, 0])
-            total[0] += cost
-            total[1] += lease.amount_nusd
-        released.append(new.id)
+            group = counts.get(key)
+            if group is None:
+                targets = self._rollups.targets(new.id)
+                group = counts[key] = Counts(new, targets, item.provider, item.model)
+            cost = attempt.cost_nusd
+            outcome = Outcome(
+                end.state == "ok",
+                cost or 0,
+                end.premium_cost_nusd is not None and cost is not None and item.priced != "unknown",
+                end.premium_model,
+                end.premium_cost_nusd,
+                attempt.usage.output_tokens,
+                end.latency_ms,
+                end.ttft_ms,
+            )
+            if attempt.state == "unsent":
+                group.add(NO_ATTEMPT, outcome)
+                continue
+            group.add(attempt_sums(attempt), outcome)
+            sums = hour_sums(item.started_at, attempt.first_at, attempt)
+            if sums is not None:
+                hour = (item.provider, item.model, attempt.ended_at // HOUR_MS)
+                known = hours.get(hour)
+                hours[hour] = sums if known is None else list(map(operator.add, known, sums))
+        for group in counts.values():
+            self._rollups.add(group)
+        for hour, total in hours.items():
+            self._health.add(hour, total)
+
+
+def _request_values(item: Settled) -> tuple[object, ...]:
+    new, attempt, end = item.request, item.attempt, item.end
+    usage = attempt.usage
+    return (
+        new.id,
+        new.created_at,
+        end.settled_at,
+        end.state,
+        new.source,
+        new.org,
+        new.key,
+        new.role,
+        new.agent,
+        new.task,
+        new.complexity,
+        new.difficulty,
+        new.conversation,
+        new.chain,
+        end.model,
+        end.provider,
+        int(attempt.state != "unsent"),
+        *_tokens(usage),
+        item.priced,
+        attempt.cost_nusd,
+        int(usage.estimated),
+        end.premium_model,
+        end.premium_cost_nusd,
+        end.latency_ms,
+        end.ttft_ms,
+        end.finish_reason,
+        end.error_code,
+        end.error_message,
+    )
 
 
 def _attempt_values(item: Settled) -> tuple[object, ...]:
     end, usage = item.attempt, item.attempt.usage
     return (
-        *_tokens(usage),
+        item.request.id,
+        1,
+        item.model,
+        item.provider,
         end.state,
-        end.ended_at,
+        item.started_at,
         end.first_at,
+        end.ended_at,
+        *_tokens(usage),
+        item.input_estimate,
+        item.output_bound,
         end.received_chars,
+        item.price,
         end.cost_nusd,
         end.input_cost_nusd,
         usage.reported_cost_nusd,
@@ -301,90 +237,4 @@ def _attempt_values(item: Settled) -> tuple[object, ...]:
         end.provider_request_id,
         end.error_code,
         end.error_message,
-        item.request.id,
-        1,
-    )
-
-
-def _request_values(item: Settled) -> tuple[object, ...]:
-    attempt, end = item.attempt, item.end
-    return (
-        *_tokens(attempt.usage),
-        int(attempt.state != "unsent"),
-        attempt.cost_nusd,
-        item.priced,
-        int(attempt.usage.estimated),
-        end.state,
-        end.settled_at,
-        end.model,
-        end.provider,
-        end.premium_model,
-        end.premium_cost_nusd,
-        end.latency_ms,
-        end.ttft_ms,
-        end.finish_reason,
-        end.error_code,
-        end.error_message,
-        item.request.id,
-    )
-
-
-def _request_row(item: Settled) -> RequestRow:
-    """The row as it now stands, without reading it."""
-    new, attempt, end = item.request, item.attempt, item.end
-    return RequestRow(
-        id=new.id,
-        created_at=new.created_at,
-        source=new.source,
-        org=new.org,
-        key=new.key,
-        role=new.role,
-        agent=new.agent,
-        task=new.task,
-        complexity=new.complexity,
-        difficulty=new.difficulty,
-        conversation=new.conversation,
-        chain=new.chain,
-        settled_at=end.settled_at,
-        state=end.state,
-        owner=None,
-        model=end.model,
-        provider=end.provider,
-        attempts=int(attempt.state != "unsent"),
-        usage=attempt.usage,
-        price_state=item.priced,
-        cost_nusd=attempt.cost_nusd,
-        adjusted_nusd=0,
-        estimated=attempt.usage.estimated,
-        premium_model=end.premium_model,
-        premium_cost_nusd=end.premium_cost_nusd,
-        latency_ms=end.latency_ms,
-        ttft_ms=end.ttft_ms,
-        finish_reason=end.finish_reason,
-        error_code=end.error_code,
-        error_message=end.error_message,
-    )
-
-
-def _attempt_row(item: Settled) -> AttemptRow:
-    end = item.attempt
-    return AttemptRow(
-        request=item.request.id,
-        n=1,
-        model=item.model,
-        provider=item.provider,
-        state=end.state,
-        started_at=item.started_at,
-        first_at=end.first_at,
-        ended_at=end.ended_at,
-        usage=end.usage,
-        input_estimate=item.input_estimate,
-        output_bound=item.output_bound,
-        received_chars=end.received_chars,
-        price=item.price,
-        cost_nusd=end.cost_nusd,
-        http_status=end.http_status,
-        provider_request_id=end.provider_request_id,
-        error_code=end.error_code,
-        error_message=end.error_message,
     )

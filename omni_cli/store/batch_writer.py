@@ -5,33 +5,45 @@ made) and requests that end. It is all written or not at all, and the budgets ar
 all of its leases, within the transaction: any number of processes never pass a limit together.
 """
 
+import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from omni_cli.domain.errors import StoreError
-from omni_cli.domain.ledger import AttemptEnd, NewRequest, RequestEnd
+from omni_cli.domain.ledger import AttemptEnd, RequestEnd
 from omni_cli.store.batch_leases import BudgetList, Leases, Opening
 from omni_cli.store.batch_ledger import BatchLedger, Settled
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
+from omni_cli.store.open_calls import promote
 
-_OPEN = """
-INSERT OR IGNORE INTO requests (id, created_at, state, source, owner, org, key, role, agent,
-                                task, complexity, difficulty, conversation, chain)
-VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_STAGE = """
+INSERT OR IGNORE INTO open_calls (id, created_at, source, owner, org, key, role, agent, task,
+    complexity, difficulty, conversation, chain, model, provider, started_at, input_estimate,
+    output_bound, price, leases, decision)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_GO = """
+UPDATE open_calls SET model = ?, provider = ?, started_at = ?, input_estimate = ?,
+    output_bound = ?, price = ?, leases = ?
+WHERE id = ?
+"""
+_TAKEN = "SELECT EXISTS (SELECT 1 FROM requests WHERE id IN (SELECT value FROM json_each(?)))"
 _SENT = """
 INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate,
                       output_bound, price)
 VALUES (?, ?, ?, ?, 'sent', ?, ?, ?, ?)
 """
+_LEASE = "INSERT INTO leases (request, n, budget, start_at, amount_nusd) VALUES (?, ?, ?, ?, ?)"
 _SAVE = """
 UPDATE attempts SET first_at = ?, received_chars = ?
 WHERE request = ? AND n = ? AND state = 'sent'
 """
+_SAVE_LIVE = "UPDATE open_calls SET first_at = ?, received_chars = ? WHERE id = ?"
+_NOTHING_SENT = (None, None, None, None, None, None, "[]")
 
 
 class Locked(StoreError):
@@ -94,9 +106,11 @@ class BatchWriter:
         self._store = store
         self._ledger = ledger
         self._budgets = budgets
-        self._batches = BatchLedger(store, budgets)
-        #: Requests whose first attempt is out, and is the only one so far.
+        self._batches = BatchLedger(store)
+        #: What stands in ``open_calls``: requests whose first attempt is out and is the only one
+        #: so far, and those that wait for a slot.
         self._under_way: dict[int, Opening] = {}
+        self._waiting: set[int] = set()
         store.db.execute("PRAGMA busy_timeout = 0")
         # The lists of states that a column may hold are looked through anew for each row, at 2 us;
         # what is written here is typed by these lists (domain/ledger.py).
@@ -124,19 +138,25 @@ class BatchWriter:
         budgets = BudgetList(self._store, self._budgets)
         leases = Leases(self._budgets, budgets)
         whole, single = self._paired(batch.endings)
+        moved = {ending.request for ending in single} | {
+            opening.request.id for opening in batch.openings if opening.n > 1
+        }
         try:
             with self._store.transaction() as db:
+                if whole and (changed := self._batches.changed(whole, budgets.enabled())):
+                    single += _parts(changed)
+                    moved |= {item.request.id for item in changed}
+                    whole = [item for item in whole if item.request.id not in moved]
+                moved = {ident for ident in moved if self._is_live(ident)}
+                if moved:
+                    promote(db, moved)
                 for ending in single:
                     self._end(ending)
                 if whole:
-                    self._batches.settle(whole, budgets.enabled())
-                if batch.openings:
-                    self._open(db, batch.openings, leases)
+                    self._batches.settle(whole)
+                refused = self._open(db, batch.openings, leases) if batch.openings else set()
                 if batch.progress:
-                    db.executemany(
-                        _SAVE,
-                        [(p.first_at, p.received_chars, p.request, p.n) for p in batch.progress],
-                    )
+                    self._save(db, batch.progress, moved)
                 for job in batch.jobs:
                     job()
         except StoreError as exc:
@@ -145,19 +165,27 @@ class BatchWriter:
                 raise Locked(exc.message, hint=exc.hint) from exc
             raise
         for item in whole:
-            self._under_way.pop(item.request.id, None)
-        for ending in single:
-            if isinstance(ending, RequestEnding):
-                self._under_way.pop(ending.request, None)
+            del self._under_way[item.request.id]
+        for ident in (*moved, *refused):
+            self._under_way.pop(ident, None)
+            self._waiting.discard(ident)
         for opening in batch.openings:
-            opening.opened = True
-            opening.committed = opening.error is None and not opening.full
-            if not opening.committed:
-                continue
-            if opening.n == 1:
-                self._under_way[opening.request.id] = opening
-            else:
-                self._under_way.pop(opening.request.id, None)
+            self._opened(opening)
+
+    def _is_live(self, request: int) -> bool:
+        return request in self._under_way or request in self._waiting
+
+    def _opened(self, opening: Opening) -> None:
+        """Its part of the batch is committed."""
+        fresh, ident = not opening.opened, opening.request.id
+        opening.opened = True
+        opening.committed = opening.error is None and not opening.full
+        if opening.committed:
+            if fresh or ident in self._waiting:
+                self._under_way[ident] = opening
+                self._waiting.discard(ident)
+        elif opening.full and fresh:
+            self._waiting.add(ident)
 
     def _paired(
         self, endings: Sequence[AttemptEnding | RequestEnding]
@@ -185,35 +213,75 @@ class BatchWriter:
         else:
             self._ledger.end_request(ending.request, ending.end)
 
-    def _open(self, db: sqlite3.Connection, openings: Sequence[Opening], leases: Leases) -> None:
+    def _save(
+        self, db: sqlite3.Connection, progress: Sequence[Progressed], moved: Collection[int]
+    ) -> None:
+        live = [p for p in progress if p.request in self._under_way and p.request not in moved]
+        db.executemany(_SAVE_LIVE, [(p.first_at, p.received_chars, p.request) for p in live])
+        rows = [p for p in progress if p not in live]
+        db.executemany(_SAVE, [(p.first_at, p.received_chars, p.request, p.n) for p in rows])
+
+    def _open(
+        self, db: sqlite3.Connection, openings: Sequence[Opening], leases: Leases
+    ) -> set[int]:
+        """Returns the requests whose first attempt may not be sent: they are in the ledger now."""
         taken: dict[str, int] = {}
-        requests, attempts, decisions = [], [], []
+        fresh: list[Opening] = []
+        going: list[Opening] = []
+        further: list[Opening] = []
+        refused: set[int] = set()
         for opening in openings:
             opening.error, opening.full, opening.leases = None, False, ()
             provider = opening.provider
             if provider not in taken:
                 taken[provider] = self._ledger.open_attempts(provider)
-            new = opening.request
+            ident = opening.request.id
             if not opening.opened:
-                requests.append(_request_row(new))
-                if opening.decision is not None:
-                    decisions.append((new.id, opening.decision))
+                fresh.append(opening)
             if taken[provider] >= opening.slots:
                 opening.full = True
                 continue
             opening.error = leases.grant(opening)
-            if opening.error is None:
-                taken[provider] += 1
-                attempts.append(_attempt_row(opening))
-        if requests:
-            if db.executemany(_OPEN, requests).rowcount != len(requests):
-                raise SameId
-            db.executemany("INSERT INTO decisions VALUES (?, ?)", decisions)
-        db.executemany(_SENT, attempts)
-        leases.write(db)
+            if opening.error is not None:
+                refused.add(ident)
+                continue
+            taken[provider] += 1
+            if ident in self._waiting:
+                going.append(opening)
+            elif opening.opened:
+                further.append(opening)
+        if fresh:
+            self._stage(db, fresh)
+        if going:
+            db.executemany(_GO, [(*_attempt_part(o), o.request.id) for o in going])
+        if further:
+            db.executemany(_SENT, [_attempt_row(opening) for opening in further])
+            db.executemany(_LEASE, [row for opening in further for row in _lease_rows(opening)])
+        if refused:
+            promote(db, refused)
+        leases.reserve(db)
+        return refused
+
+    def _stage(self, db: sqlite3.Connection, openings: Sequence[Opening]) -> None:
+        ids = json.dumps([opening.request.id for opening in openings])
+        if db.execute(_TAKEN, (ids,)).fetchone()[0]:
+            raise SameId
+        rows = [_live_row(opening) for opening in openings]
+        if db.executemany(_STAGE, rows).rowcount != len(rows):
+            raise SameId
 
 
-def _request_row(new: NewRequest) -> tuple[object, ...]:
+def _parts(items: Sequence[Settled]) -> list[AttemptEnding | RequestEnding]:
+    found: list[AttemptEnding | RequestEnding] = []
+    for item in items:
+        found.append(AttemptEnding(item.request.id, 1, item.attempt, item.priced))
+        found.append(RequestEnding(item.request.id, item.end))
+    return found
+
+
+def _live_row(opening: Opening) -> tuple[object, ...]:
+    new = opening.request
+    sent = opening.error is None and not opening.full
     return (
         new.id,
         new.created_at,
@@ -228,7 +296,29 @@ def _request_row(new: NewRequest) -> tuple[object, ...]:
         new.difficulty,
         new.conversation,
         new.chain,
+        *(_attempt_part(opening) if sent else _NOTHING_SENT),
+        opening.decision,
     )
+
+
+def _attempt_part(opening: Opening) -> tuple[object, ...]:
+    leases = ",".join([f"[{x.budget},{x.start_at},{x.amount_nusd}]" for x in opening.leases])
+    return (
+        opening.model,
+        opening.provider,
+        opening.started_at,
+        opening.input_estimate,
+        opening.output_bound,
+        opening.price_id,
+        f"[{leases}]",
+    )
+
+
+def _lease_rows(opening: Opening) -> list[tuple[int, int, int, int, int]]:
+    return [
+        (opening.request.id, opening.n, lease.budget, lease.start_at, lease.amount_nusd)
+        for lease in opening.leases
+    ]
 
 
 def _attempt_row(opening: Opening) -> tuple[object, ...]:
@@ -257,4 +347,5 @@ def _settled(opening: Opening, attempt: AttemptEnding, end: RequestEnd) -> Settl
         attempt=attempt.end,
         priced=attempt.priced,
         end=end,
+        decision=opening.decision,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omni_cli.store.migrations import SCHEMA_VERSION
+from omni_cli.store.open_calls import OPEN_CALLS_SINCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ def examine(path: Path) -> StoreFacts:
             counts = db.execute(
                 "SELECT COUNT(*), TOTAL(state = 'pending') FROM requests"
             ).fetchone()
+        if schema >= OPEN_CALLS_SINCE:
+            (live,) = db.execute("SELECT COUNT(*) FROM open_calls").fetchone()
+            counts = (counts[0] + live, counts[1] + live)
         return StoreFacts(
             exists=True,
             problems=() if found == ["ok"] else tuple(found),

@@ -4,7 +4,7 @@ Hourly rows are written in the ledger's own transactions, one upsert an attempt;
 calls are read from the attempts themselves, by a range of their primary key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from sqlite3 import Row
 
 from omni_cli.domain.health import AT_FAULT, HOUR_MS, STUCK_MS, Check, Hour, Sample
@@ -22,6 +22,7 @@ _LONGEST_MS = 10 * 60_000
 _SKEW_MS = 60_000
 KEEP_HOURS = 8 * 24
 
+_SUMS = ("good", "bad", "latency_ms", "gen_ms", "gen_tokens")
 _ADD = """
 INSERT INTO health_hours (provider, model, hour, good, bad, latency_ms, gen_ms, gen_tokens)
 VALUES (:provider, :model, :hour, :good, :bad, :latency_ms, :gen_ms, :gen_tokens)
@@ -37,6 +38,12 @@ WHERE a.request BETWEEN :first AND :last AND a.ended_at BETWEEN :since AND :unti
     AND a.state IN ('ok', 'failed', 'cancelled')
 ORDER BY a.request DESC LIMIT :most
 """
+_STUCK = """
+SELECT model, count(*) FROM (
+    SELECT model, first_at, started_at FROM attempts WHERE state IN ('planned', 'sent')
+    UNION ALL SELECT model, first_at, started_at FROM open_calls WHERE provider IS NOT NULL
+) WHERE first_at IS NULL AND started_at BETWEEN :since AND :until GROUP BY model
+"""
 _CHECKED = """
 INSERT INTO health_checks VALUES (:provider, :at, :ok, :latency_ms, :models, :code, :message)
 ON CONFLICT (provider) DO UPDATE SET at = excluded.at, ok = excluded.ok,
@@ -51,24 +58,14 @@ class HealthWindowStore:
 
     def add_attempt(self, attempt: AttemptRow, end: AttemptEnd) -> None:
         """Count one settled attempt, where it tells something of its provider."""
-        good = end.state == "ok"
-        if not good and (end.state != "failed" or end.error_code not in AT_FAULT):
-            return
-        first = attempt.first_at
-        writing = 0 if first is None or not good else max(end.ended_at - first, 0)
-        self._store.db.execute(
-            _ADD,
-            {
-                "provider": attempt.provider,
-                "model": attempt.model,
-                "hour": end.ended_at // HOUR_MS,
-                "good": int(good),
-                "bad": int(not good),
-                "latency_ms": max(end.ended_at - attempt.started_at, 0) if good else 0,
-                "gen_ms": writing,
-                "gen_tokens": end.usage.output_tokens if writing else 0,
-            },
-        )
+        sums = hour_sums(attempt.started_at, attempt.first_at, end)
+        if sums is not None:
+            self.add((attempt.provider, attempt.model, end.ended_at // HOUR_MS), sums)
+
+    def add(self, key: tuple[str, str, int], sums: Sequence[int]) -> None:
+        """Add ``hour_sums`` to the hour of a provider's model: (provider, model, hour)."""
+        names = ("provider", "model", "hour", *_SUMS)
+        self._store.db.execute(_ADD, dict(zip(names, (*key, *sums), strict=True)))
 
     def add_check(self, provider: str, check: Check) -> None:
         """Keep a check as the provider's last, and count it."""
@@ -132,9 +129,7 @@ class HealthWindowStore:
         """Calls under way without a token for STUCK_MS, by model; those of dead processes
         drop out when the next request settles them."""
         rows = self._store.db.execute(
-            "SELECT model, count(*) FROM attempts WHERE state IN ('planned', 'sent')"
-            " AND first_at IS NULL AND started_at BETWEEN ? AND ? GROUP BY model",
-            (now_ms - _LONGEST_MS, now_ms - STUCK_MS),
+            _STUCK, {"since": now_ms - _LONGEST_MS, "until": now_ms - STUCK_MS}
         )
         return {str(model): int(count) for model, count in rows}
 
@@ -186,6 +181,17 @@ class HealthWindowStore:
             return db.execute(
                 "DELETE FROM health_hours WHERE hour < ?", (now_ms // HOUR_MS - KEEP_HOURS,)
             ).rowcount
+
+
+def hour_sums(started_at: int, first_at: int | None, end: AttemptEnd) -> tuple[int, ...] | None:
+    """What one settled attempt adds, in the order of _SUMS; None where it tells nothing."""
+    if end.state == "ok":
+        writing = 0 if first_at is None else max(end.ended_at - first_at, 0)
+        tokens = end.usage.output_tokens if writing else 0
+        return 1, 0, max(end.ended_at - started_at, 0), writing, tokens
+    if end.state == "failed" and end.error_code in AT_FAULT:
+        return 0, 1, 0, 0, 0
+    return None
 
 
 def _sample(row: Row) -> Sample:

@@ -20,6 +20,7 @@ from omni_cli.domain.ledger import (
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.health_windows import HealthWindowStore
+from omni_cli.store.open_calls import OpenCalls, promote
 from omni_cli.store.rollups import RollupStore
 
 TOKEN_COLUMNS: tuple[str, ...] = tuple(
@@ -69,11 +70,20 @@ UPDATE requests SET state = :state, settled_at = :settled_at, model = :model,
     owner = NULL
 WHERE id = :id AND state = 'pending'
 """
+_TAKEN = """
+SELECT EXISTS (SELECT 1 FROM requests WHERE id = :id)
+    OR EXISTS (SELECT 1 FROM open_calls WHERE id = :id)
+"""
+_OPEN_AT = """
+SELECT (SELECT count(*) FROM attempts WHERE provider = :slug AND state IN ('planned', 'sent'))
+    + (SELECT count(*) FROM open_calls WHERE provider = :slug)
+"""
 # The partial index keeps this as small as the number of calls under way.
 _LEFT_OPEN = """
 SELECT * FROM requests WHERE state != 'pending' AND id IN
     (SELECT request FROM attempts WHERE state IN ('planned', 'sent'))
 """
+_LAST_ID = (1 << 63) - 1
 
 
 class LedgerStore:
@@ -84,6 +94,7 @@ class LedgerStore:
         self._rollups = rollups
         self._budgets = budgets
         self._health = HealthWindowStore(store)
+        self._under_way = OpenCalls(store)
 
     def unit(self) -> AbstractContextManager[Connection]:
         """All writes inside happen together or not at all."""
@@ -100,7 +111,7 @@ class LedgerStore:
         Returns False, with nothing written, when another request has this id.
         """
         with self._store.transaction() as db:
-            if db.execute("SELECT 1 FROM requests WHERE id = ?", (request.id,)).fetchone():
+            if db.execute(_TAKEN, {"id": request.id}).fetchone()[0]:
                 return False
             db.execute(_OPEN, {item.name: getattr(request, item.name) for item in fields(request)})
             if decision is not None:
@@ -253,19 +264,26 @@ class LedgerStore:
                 "SELECT * FROM requests WHERE state = 'pending' AND owner = ?", (owner,)
             )
         ]
-        return found + [_request(row) for row in db.execute(_LEFT_OPEN)]
+        found += [_request(row) for row in db.execute(_LEFT_OPEN)]
+        for owner in self._under_way.owners():
+            if not self._store.is_alive(owner):
+                found += self._under_way.of(owner)
+        return found
+
+    def adopt(self, request: int) -> None:
+        """Before another process settles it: have the request's own rows in the ledger."""
+        with self._store.transaction() as db:
+            promote(db, (request,))
 
     def open_attempts(self, provider: str) -> int:
         """How many attempts at this provider are under way, in all processes."""
-        row = self._store.db.execute(
-            "SELECT count(*) FROM attempts WHERE provider = ? AND state IN ('planned', 'sent')",
-            (provider,),
-        ).fetchone()
-        return int(row[0])
+        return int(self._store.db.execute(_OPEN_AT, {"slug": provider}).fetchone()[0])
 
     def get(self, request: int) -> RequestRow | None:
         row = self._store.db.execute("SELECT * FROM requests WHERE id = ?", (request,)).fetchone()
-        return None if row is None else _request(row)
+        if row is not None:
+            return _request(row)
+        return next(iter(self._under_way.between(request, request)), None)
 
     def find(self, text: str) -> RequestRow:
         """The request whose id is or begins with ``text``; "last" is the newest.
@@ -273,22 +291,17 @@ class LedgerStore:
         Raises:
             NotFound: none, or more than one.
         """
+        found: list[RequestRow] = []
         if text == "last":
+            found = list(self.recent(limit=1))
+        elif span := parse_id(text):
             rows = self._store.db.execute(
-                "SELECT * FROM requests ORDER BY created_at DESC, id DESC LIMIT 1"
-            ).fetchall()
-        else:
-            span = parse_id(text)
-            rows = (
-                []
-                if span is None
-                else self._store.db.execute(
-                    "SELECT * FROM requests WHERE id BETWEEN ? AND ? LIMIT 2", span
-                ).fetchall()
+                "SELECT * FROM requests WHERE id BETWEEN ? AND ? LIMIT 2", span
             )
-        if len(rows) == 1:
-            return _request(rows[0])
-        if rows:
+            found = [*map(_request, rows), *self._under_way.between(*span)]
+        if len(found) == 1:
+            return found[0]
+        if found:
             raise NotFound(f"more than one request begins with {text!r}", hint="give more of it")
         raise NotFound(f"no request {text!r} in the ledger", hint="omni logs lists the latest")
 
@@ -317,22 +330,37 @@ class LedgerStore:
             "since": since_ms or 0,
             "limit": limit,
         }
-        for row in self._store.db.execute(sql, values):
-            yield _request(row)
+        rows = map(_request, self._store.db.execute(sql, values))
+        if state not in (None, "pending") or model:  # what is under way has no model yet
+            return rows
+        live = [
+            row
+            for row in self._under_way.between(0, _LAST_ID)
+            if source in (None, row.source)
+            and role in (None, row.role)
+            and row.created_at >= (since_ms or 0)
+        ]
+        newest = sorted([*rows, *live], key=lambda row: (row.created_at, row.id), reverse=True)
+        return iter(newest[:limit])
 
     def attempts(self, request: int) -> list[AttemptRow]:
         """In the order they were made."""
         rows = self._store.db.execute(
             "SELECT * FROM attempts WHERE request = ? ORDER BY n", (request,)
         )
-        return [_attempt(row) for row in rows]
+        found = [_attempt(row) for row in rows]
+        if not found and (live := self._under_way.attempt(request)) is not None:
+            return [live]
+        return found
 
     def decision(self, request: int) -> str | None:
         """The routing decision as JSON text."""
         row = self._store.db.execute(
             "SELECT decision FROM decisions WHERE request = ?", (request,)
         ).fetchone()
-        return None if row is None else zlib.decompress(row[0]).decode()
+        if row is None:
+            return self._under_way.decision(request)
+        return zlib.decompress(row[0]).decode()
 
     def calls_between(self, model: str, start_ms: int, end_ms: int) -> int:
         """How many calls of a model were answered that were asked for in ``[start, end)``."""

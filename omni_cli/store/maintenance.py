@@ -10,6 +10,7 @@ from pathlib import Path
 from omni_cli.domain.errors import StoreError
 from omni_cli.store.connection import Store
 from omni_cli.store.migrations import SCHEMA_VERSION
+from omni_cli.store.open_calls import HELD_SQL
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.rollup_sql import ROLLUPS
 from omni_cli.usage_records import BackupFacts, StoreStats
@@ -22,6 +23,11 @@ INSERT INTO pruned SELECT id FROM requests
 WHERE created_at < :before AND state <> 'pending' ORDER BY created_at LIMIT :limit
 """
 _TABLES = ("requests", "attempts", "decisions", "adjustments", "outcomes", "turns")
+_UNACCOUNTED = f"""
+SELECT coalesce(sum(reserved_nusd), 0) - (SELECT coalesce(sum(amount_nusd), 0) FROM leases)
+    - ({HELD_SQL})
+FROM budget_periods
+"""  # noqa: S608  # no values
 
 
 class MaintenanceStore:
@@ -90,10 +96,7 @@ class MaintenanceStore:
             f"{row[0]} row {row[1]} points at a missing row of {row[2]}"
             for row in db.execute("PRAGMA foreign_key_check").fetchmany(20)
         ]
-        (held,) = db.execute(
-            "SELECT coalesce(sum(reserved_nusd), 0) - (SELECT coalesce(sum(amount_nusd), 0)"
-            " FROM leases) FROM budget_periods"
-        ).fetchone()
+        (held,) = db.execute(_UNACCOUNTED).fetchone()
         if held:
             found.append(f"budgets hold {held} nano-dollars that no lease accounts for")
         return found

@@ -110,6 +110,12 @@ def _step_10(db: "Database") -> None:
     db.conn.execute("ALTER TABLE chains ADD COLUMN hedge_ms INTEGER")
 
 
+def _step_11(db: "Database") -> None:
+    from omni_cli.store.open_calls import SCHEMA
+
+    _run_script(db, SCHEMA)
+
+
 STEPS = (
     _step_1,
     _step_2,
@@ -121,6 +127,7 @@ STEPS = (
     _step_8,
     _step_9,
     _step_10,
+    _step_11,
 )
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)

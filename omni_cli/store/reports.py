@@ -9,10 +9,11 @@ from omni_cli.usage_records import Baseline, UsageLine
 
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in TOTALS_FIELDS)
 _SMALL = frozenset({"day", "provider", "model"})
-# Both are answered from small partial indexes.
+# All are answered from small partial indexes, and a table that holds only what is under way.
 _OPEN = """
 SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'pending' AND owner IS NOT NULL)
     OR EXISTS (SELECT 1 FROM attempts WHERE state IN ('planned', 'sent'))
+    OR EXISTS (SELECT 1 FROM open_calls)
 """
 _BASELINES = """
 SELECT premium_model, sum(compared_calls) AS calls, sum(premium_nusd) AS premium_nusd

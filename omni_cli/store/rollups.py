@@ -7,13 +7,22 @@ tables of their own (``_next``), which calls that it has already counted are the
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from omni_cli.domain.analytics import latency_bucket
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow, RequestRow
 from omni_cli.domain.periods import local_day
 from omni_cli.store.connection import Store
+from omni_cli.store.rollup_counts import (
+    ATTEMPT_SUMS,
+    REQUEST_SUMS,
+    Counts,
+    Outcome,
+    Scope,
+    Targets,
+    attempt_sums,
+    folded,
+)
 from omni_cli.store.rollup_sql import (
     BASELINE,
     DAY,
@@ -33,21 +42,18 @@ REBUILD_KEY = "rollup_rebuild"
 _SUFFIXES = ("", "_next")
 _ADD = {(rollup, suffix): rollup.upsert(suffix) for rollup in ROLLUPS for suffix in _SUFFIXES}
 _NOTHING = {rollup: dict.fromkeys(rollup.values, 0) for rollup in (DAY, HOUR)}
-#: (suffix, zone) of each set of tables.
-_Targets = list[tuple[str, str]]
 _STATE = "SELECT key, value FROM meta WHERE key IN (:zone, :rebuild)"
+#: Several calls at once: each average decays by ``keep`` and takes ``add`` in; ``first`` stands for
+#: what it was before where there was none.
 _ADD_STATS = """
 INSERT INTO model_stats (model, task, calls, ok, output_tokens, latency_ewma_ms, ttft_ewma_ms)
-VALUES (:model, :task, 1, :ok, :output_tokens, :latency_ms, :ttft_ms)
+VALUES (:model, :task, :calls, :ok, :output_tokens, :latency_first * :latency_keep + :latency_add,
+        :ttft_first * :ttft_keep + :ttft_add)
 ON CONFLICT (model, task) DO UPDATE SET
-    calls = calls + 1, ok = ok + excluded.ok,
+    calls = calls + excluded.calls, ok = ok + excluded.ok,
     output_tokens = output_tokens + excluded.output_tokens,
-    latency_ewma_ms = CASE WHEN excluded.latency_ewma_ms IS NULL THEN latency_ewma_ms
-        ELSE coalesce(latency_ewma_ms, excluded.latency_ewma_ms) * 0.9
-             + excluded.latency_ewma_ms * 0.1 END,
-    ttft_ewma_ms = CASE WHEN excluded.ttft_ewma_ms IS NULL THEN ttft_ewma_ms
-        ELSE coalesce(ttft_ewma_ms, excluded.ttft_ewma_ms) * 0.9
-             + excluded.ttft_ewma_ms * 0.1 END
+    latency_ewma_ms = coalesce(latency_ewma_ms, :latency_first) * :latency_keep + :latency_add,
+    ttft_ewma_ms = coalesce(ttft_ewma_ms, :ttft_first) * :ttft_keep + :ttft_add
 """
 
 
@@ -87,7 +93,7 @@ class RollupStore:
         text = found.get(REBUILD_KEY)
         return found.get(ZONE_KEY, "UTC"), None if text is None else Building(**json.loads(text))
 
-    def _targets(self, request: int) -> _Targets:
+    def targets(self, request: int) -> Targets:
         """Of the tables that count this request."""
         zone, building = self._state()
         if building is None or request > building.done:
@@ -124,117 +130,86 @@ class RollupStore:
 
     def add_attempt(self, request: RequestRow, attempt: AttemptRow, end: AttemptEnd) -> None:
         """Count one settled attempt: its tokens, money and failure."""
-        failed = int(end.state != "ok")
-        cost = end.cost_nusd or 0
-        estimated = int(end.usage.estimated)
-        self._add(
-            request,
-            self._targets(request.id),
-            attempt.provider,
-            attempt.model,
-            attempts=1,
-            failed_attempts=failed,
-            unknown_attempts=int(end.cost_nusd is None),
-            estimated_attempts=estimated,
-            input_tokens=end.usage.input_tokens,
-            cached_tokens=end.usage.cached_tokens,
-            cache_write_tokens=end.usage.cache_write_tokens,
-            output_tokens=end.usage.output_tokens,
-            reasoning_tokens=end.usage.reasoning_tokens,
-            cost_nusd=cost,
-            input_cost_nusd=end.input_cost_nusd or 0,
-            estimated_nusd=cost * estimated,
-            failed_nusd=cost * failed,
-        )
+        values = dict(zip(ATTEMPT_SUMS, attempt_sums(end), strict=True))
+        targets = self.targets(request.id)
+        self._add(request, targets, attempt.provider, attempt.model, values)
 
     def add_request(self, request: RequestRow) -> None:
         """Count one settled request under the model that answered it."""
         if request.state == "refused":
             return
-        ok = int(request.state == "ok")
+        counts = Counts(request, self.targets(request.id), request.provider, request.model)
         spent = (request.cost_nusd or 0) + request.adjusted_nusd
-        compared = int(is_compared(request))
-        timed = ok and request.latency_ms is not None
-        targets = self._targets(request.id)
-        self._add(
-            request,
-            targets,
-            request.provider,
-            request.model,
-            calls=1,
-            ok=ok,
-            premium_nusd=(request.premium_cost_nusd or 0) * compared,
-            compared_nusd=spent * compared,
-            compared_calls=compared,
-            unanswered_nusd=spent * (1 - ok) * (1 - compared),
-            latency_ms=(request.latency_ms or 0) if timed else 0,
-            latency_calls=int(timed),
-        )
-        if timed and request.latency_ms is not None:
-            bucket = latency_bucket(request.latency_ms)
-            for rollup in (LATENCY, LATENCY_SCOPE):
-                self._add_once(request, targets, rollup, bucket=bucket, calls=1)
-        if compared:
-            self._add_once(
-                request,
-                targets,
-                BASELINE,
-                premium_model=request.premium_model or "",
-                compared_calls=1,
+        counts.add_request(
+            Outcome(
+                ok=request.state == "ok",
+                spent_nusd=spent,
+                compared=is_compared(request),
+                premium_model=request.premium_model,
                 premium_nusd=request.premium_cost_nusd,
+                output_tokens=request.usage.output_tokens,
+                latency_ms=request.latency_ms,
+                ttft_ms=request.ttft_ms,
             )
-        if request.model and request.source not in ("import", "cache"):
+        )
+        self.add(counts)
+
+    def add(self, counts: "Counts") -> None:
+        """Count settled calls of one scope and model."""
+        scope, targets, model = counts.scope, counts.targets, counts.model
+        sums = dict(zip((*ATTEMPT_SUMS, *REQUEST_SUMS), counts.sums, strict=True))
+        self._add(scope, targets, counts.provider, model, sums)
+        own = {
+            name: getattr(scope, name)
+            for name in LATENCY_SCOPE.key
+            if name not in ("day", "provider", "model", "bucket")
+        }
+        own |= {"provider": counts.provider, "model": model}
+        for bucket, calls in counts.buckets.items():
+            for rollup in (LATENCY, LATENCY_SCOPE):
+                values = {**own, "bucket": bucket, "calls": calls}
+                self._add_by_day(scope.created_at, targets, rollup, values)
+        for premium, (calls, nusd) in counts.compared.items():
+            values = {"premium_model": premium, "compared_calls": calls, "premium_nusd": nusd}
+            self._add_by_day(scope.created_at, targets, BASELINE, values)
+        if counts.stats and model and scope.source not in ("import", "cache"):
             self._store.db.execute(
-                _ADD_STATS,
-                {
-                    "model": request.model,
-                    "task": request.task,
-                    "ok": ok,
-                    "output_tokens": request.usage.output_tokens if ok else 0,
-                    "latency_ms": request.latency_ms if ok else None,
-                    "ttft_ms": request.ttft_ms if ok else None,
-                },
+                _ADD_STATS, {"model": model, "task": scope.task, **folded(counts.stats)}
             )
 
     def _add(
-        self, request: RequestRow, targets: _Targets, provider: str, model: str, **values: int
+        self,
+        scope: Scope,
+        targets: Targets,
+        provider: str,
+        model: str,
+        values: Mapping[str, int],
     ) -> None:
         execute = self._store.db.execute
         day: dict[str, int | str | None] = {
             **_NOTHING[DAY],
             **values,
-            "source": request.source,
-            "org": request.org,
-            "key": request.key,
+            "source": scope.source,
+            "org": scope.org,
+            "key": scope.key,
             "provider": provider,
             "model": model,
-            "role": request.role,
-            "agent": request.agent,
-            "task": request.task,
+            "role": scope.role,
+            "agent": scope.agent,
+            "task": scope.task,
         }
         hour = {name: day[name] for name in (*HOUR.key[1:], *HOUR.values)}
-        hour["hour"] = request.created_at // HOUR_MS
+        hour["hour"] = scope.created_at // HOUR_MS
         for suffix, zone in targets:
-            day["day"] = local_day(request.created_at, zone)
-            execute(_ADD[DAY, suffix], dict(day))
+            day["day"] = local_day(scope.created_at, zone)
+            execute(_ADD[DAY, suffix], day)
             execute(_ADD[HOUR, suffix], hour)
 
-    def _add_once(
-        self,
-        request: RequestRow,
-        targets: _Targets,
-        rollup: Rollup,
-        **values: int | str | None,
+    def _add_by_day(
+        self, at_ms: int, targets: Targets, rollup: Rollup, values: Mapping[str, int | str | None]
     ) -> None:
-        """Add one row's values by the request's day; other keys are the request's own."""
-        own = {
-            name: getattr(request, name)
-            for name in rollup.key
-            if name != "day" and name not in values
-        }
         for suffix, zone in targets:
-            day = local_day(request.created_at, zone)
-            self._store.db.execute(_ADD[rollup, suffix], {**own, **values, "day": day})
+            self._store.db.execute(_ADD[rollup, suffix], {**values, "day": local_day(at_ms, zone)})
 
 
 def is_compared(request: RequestRow) -> bool:
