@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from omni_cli.domain.record import record
+
 MessageRole = Literal["system", "user", "assistant", "tool"]
 
 #: Why a model stopped, normalised. ``raw_finish_reason`` keeps the provider's own word.
@@ -125,7 +127,7 @@ class ChatRequest:
         return "\n\n".join(m.text for m in self.messages if m.role == "system")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Usage:
     """Token counts in omni's convention, whatever the provider's own is.
 
@@ -155,7 +157,7 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ToolCallDelta:
     """Part of a tool call. ``index`` tells calls apart; ``arguments`` are appended."""
 
@@ -165,7 +167,7 @@ class ToolCallDelta:
     arguments: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ChatChunk:
     """One step of an answer; every field is optional. ``usage`` replaces what came before."""
 
@@ -186,7 +188,7 @@ class ChatChunk:
         return bool(self.text or self.reasoning or self.tool_calls or self.images)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Completion:
     """A whole answer, folded from its chunks."""
 
@@ -256,7 +258,13 @@ class CompletionFolder:
     @property
     def received_chars(self) -> int:
         """Characters of text, reasoning and tool arguments received so far."""
-        found = sum(map(len, self._text)) + sum(map(len, self._reasoning))
+        return self.folded_chars()
+
+    def folded_chars(self) -> int:
+        """Those among them that were folded here."""
+        found = sum(map(len, self._text))
+        if self._reasoning:
+            found += sum(map(len, self._reasoning))
         if self._calls:
             found += sum(len(call[1]) + len(call[2]) for call in self._calls.values())
         return found

@@ -1,6 +1,7 @@
 """A caller's request as it came: its fields unread, parsed only when something hangs on it."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from omni_cli.services.routing import input_estimate
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
+#: Of a limit that was not looked for yet; none is negative.
+_UNREAD = -1
 _TRUTHS = (b"true", b"false", b"null")
 #: How each protocol marks input that is not text. Without it, no input has more tokens than
 #: bytes.
@@ -59,7 +62,7 @@ class Ask:
     """
 
     __slots__ = (
-        "_media",
+        "_limit",
         "_parsed",
         "body",
         "caller",
@@ -86,6 +89,7 @@ class Ask:
         self.fields = fields_of(body)
         self.forwarded = forwarded or {}
         self._parsed: Parsed | None = None
+        self._limit: int | None = _UNREAD
         self.model = self._text("model") if model is None else model
         if stream is None:
             stated = bytes(self.fields.get("stream", b"null"))
@@ -111,7 +115,7 @@ class Ask:
         if raw is None:
             return None
         value = _ANY.decode(raw)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        return value if type(value) is int else None
 
     def value(self, name: str) -> Any:
         """A field's value, None where it is missing."""
@@ -136,9 +140,15 @@ class Ask:
 
     def limit(self) -> int | None:
         """The answer's bound as the caller stated it."""
+        if self._limit == _UNREAD:
+            self._limit = self._stated_limit()
+        return self._limit
+
+    def _stated_limit(self) -> int | None:
         for name in _LIMITS.get(self.caller.name, ()):
+            # What servers take for "no limit" (-1) is none.
             if (stated := self.number(name)) is not None:
-                return stated
+                return stated if stated > 0 else None
         if self.caller.name in _NESTED_LIMITS:
             outer, inner = _NESTED_LIMITS[self.caller.name]
             nested = self.value(outer)
@@ -154,7 +164,7 @@ class Ask:
         """
         fields = dict(self.fields)
         if self.caller.name != "gemini":
-            fields["model"] = _raw(target.model.wire_name)
+            fields["model"] = _raw_text(target.model.wire_name)
         if bound is not None and bound != self.limit():
             self._bind(fields, target, bound)
         added = False
@@ -226,3 +236,8 @@ def decode_object(body: bytes) -> JsonObject:
 
 def _raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(_encode(value))
+
+
+@lru_cache(maxsize=1024)
+def _raw_text(text: str) -> msgspec.Raw:
+    return _raw(text)

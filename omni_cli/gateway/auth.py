@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from omni_cli.gateway.meter import NO_LIMIT, Quota
 from omni_cli.gateway.protocols.base import Refused
@@ -78,13 +79,12 @@ class KeyRing:
         if origin is not None and origin not in self._origins:
             # Any page that a person opens can send requests to this machine.
             raise Refused(403, "forbidden", "web pages may not call this gateway")
-        token = _token(headers)
         if not self.required:
-            host = headers.get("host", "").rpartition(":")
-            name = (host[0] if host[1] and not host[2].endswith("]") else host[2]).lower()
+            name = _host_of(headers.get("host", ""))
             if name and name not in _LOCAL_NAMES:
                 raise Refused(403, "forbidden", f"this gateway is not called {name!r}")
             return OWNER
+        token = _token(headers)
         if not token:
             raise Refused(
                 401, "unauthorized", "a key is required", hint="omni keys create makes one"
@@ -103,6 +103,13 @@ class KeyRing:
             self._used(key.name, now)
         quota = Quota(key.rpm, key.tpm, key.concurrency)
         return Principal(key.org, key.name, key.models, quota, key.manages)
+
+
+@lru_cache(maxsize=64)
+def _host_of(host: str) -> str:
+    """The name in a Host header, without its port, in lower case."""
+    before, colon, after = host.rpartition(":")
+    return (before if colon and not after.endswith("]") else after).lower()
 
 
 def _token(headers: Mapping[str, str]) -> str:

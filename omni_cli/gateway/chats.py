@@ -3,11 +3,11 @@
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
+from omni_cli.domain.record import record
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.commits import Commits
@@ -46,7 +46,7 @@ class Ids:
         return make_id(self._now_ms(), self._next)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wish:
     """How an ask is to be served. ``options`` None: as its headers say."""
 
@@ -91,7 +91,8 @@ class Chats:
             wish: makes the ask from the body; by default it is the protocol's own.
         """
         ident = self._ids()
-        request_id = f"req_{id_text(ident)}"
+        name = id_text(ident)
+        request_id = f"req_{name}"
         exchange: Exchange | None = None
         entry: Entry | None = None
         receipt: Receipt | None = None
@@ -108,6 +109,7 @@ class Chats:
                 self._fleet,
                 self._row(ident, plan, options, who),
                 plan.decision,
+                name,
             )
             if plan.arm is not None:
                 self._join(plan.arm, plan.conversation or ident)

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from omni_cli.gateway.http import Limits, Request
+from omni_cli.gateway.http import Limits, Request, header_name
 
 #: Seconds that a request's head may take to come.
 HEAD_S = 15.0
@@ -175,7 +175,7 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self._headers[header_name(name)] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self._head_open = False

@@ -118,8 +118,9 @@ class Exchange:
             OmniError: nothing went out; the receipt is settled.
         """
         receipt = self._receipt
-        task = asyncio.current_task()
-        timer = asyncio.get_running_loop().call_later(limit_s, self._expire, task)
+        loop = self._pool.loop
+        task = asyncio.current_task(loop)
+        timer = loop.call_later(limit_s, self._expire, task)
         try:
             if self._hedge is None:
                 await self._run()
@@ -174,7 +175,7 @@ class Exchange:
         causes: list[tuple[str, OmniError]] = []
         willing = self._willing()
         race = self._race = self._relay.race = Race()
-        now = asyncio.get_running_loop().time
+        now = self._pool.loop.time
         due: float | None = now() + hedge.after_s
         try:
             while True:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 
@@ -266,6 +267,12 @@ class Request:
         if request_id[0] != "x-request-id":
             headers.append((b"x-request-id", request_id[1].encode()))
         await self.answer(status_of(error), encode(body), headers)
+
+
+@lru_cache(maxsize=1024)
+def header_name(name: bytes) -> str:
+    """In lower case."""
+    return name.decode("latin-1").lower()
 
 
 def header_lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -29,9 +29,6 @@ class QueuedLedger:
         self._commits.end(AttemptEnding(request, n, end, priced))
         return True
 
-    def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None:
-        """Streams are written down together (``Streams.save``), not one by one."""
-
 
 class PassedFolder(CompletionFolder):
     """Folds an answer whose middle passes by unread: head and tail are parsed, bytes counted.
@@ -47,9 +44,9 @@ class PassedFolder(CompletionFolder):
     @property
     def received_chars(self) -> int:
         """Characters received: counted where read, worked out for the rest."""
-        known = CompletionFolder.received_chars.fget(self)  # type: ignore[attr-defined]
+        known = self.folded_chars()
         if not self.passed_bytes or not self.read_bytes:
-            return int(known)
+            return known
         return int(known * (1 + self.passed_bytes / self.read_bytes))
 
 
@@ -58,9 +55,12 @@ class Receipt:
 
     Args:
         new: its row; the id may be replaced until the row is committed.
+        name: that id as it is shown.
     """
 
-    def __init__(self, commits: Commits, fleet: Fleet, new: NewRequest, decision: bytes) -> None:
+    def __init__(
+        self, commits: Commits, fleet: Fleet, new: NewRequest, decision: bytes, name: str
+    ) -> None:
         self._commits = commits
         self._fleet = fleet
         self._ledger = QueuedLedger(commits)
@@ -78,8 +78,8 @@ class Receipt:
         self.hedged = False
         #: Who was asked last.
         self.asked: Target | None = None
-        self._named = 0
-        self._name = ""
+        self._named = new.id
+        self._name = name
 
     @property
     def name(self) -> str:
@@ -126,8 +126,9 @@ class Receipt:
             ),
             target=target,
             progress=self.progress,
+            folder=PassedFolder(),
+            saves=False,
         )
-        self.reading.folder = PassedFolder()
         return self.reading
 
     def end(self, state: RequestState, error: OmniError | None = None) -> None:

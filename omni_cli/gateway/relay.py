@@ -64,19 +64,18 @@ class Relay:
         """
         headers = answer.headers
         reading.response_id = request_id_of(headers, line.secrets)
-        adapter = self._fleet.adapter(target.provider)
         if not 200 <= answer.status < 300:
+            adapter = self._fleet.adapter(target.provider)
             body = await error_body(answer)
             raise refused(adapter, line.call, answer.status, headers, body)
-        content_type = headers.get("content-type", "")
         if self._ask.operation == "embeddings":
             await self._read_embeddings(answer, target, reading)
             return
         if not self._ask.stream:
-            await self._read_whole(
-                answer, AnswerReader(adapter, line.call), target, reading, same=same
-            )
+            await self._read_whole(answer, line, target, reading, same=same)
             return
+        adapter = self._fleet.adapter(target.provider)
+        content_type = headers.get("content-type", "")
         plain = content_type.lower().startswith("application/json") and line.call.framing == "sse"
         self._streams.add(self._receipt)
         if same and not plain:
@@ -101,7 +100,7 @@ class Relay:
     async def _read_whole(
         self,
         answer: Answer,
-        reader: AnswerReader,
+        line: Line,
         target: Target,
         reading: Reading,
         *,
@@ -112,6 +111,7 @@ class Relay:
         if quick is not None:
             reading.take(quick)
         else:
+            reader = AnswerReader(self._fleet.adapter(target.provider), line.call)
             for chunk in reader.feed(body):
                 reading.take(chunk)
             for chunk in reader.end():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Completion
+from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import NewRequest, RequestEnd
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.commits import Commits
@@ -91,7 +92,7 @@ class Memory:
             ledger.end_request(new.id, end)
 
         await self._commits.within(write)
-        receipt = Receipt(self._commits, self._fleet, new, b"")
+        receipt = Receipt(self._commits, self._fleet, new, b"", id_text(new.id))
         receipt.asked, receipt.cached = target, "hit"
         out = Delivery(ask.caller, receipt, request, request_id)
         about = Answered(

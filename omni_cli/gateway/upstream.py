@@ -15,6 +15,7 @@ import httptools
 
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
 from omni_cli.gateway.address import Origin
+from omni_cli.gateway.http import header_name
 from omni_cli.gateway.proxies import Proxies, tunnel
 
 #: Longest wait for a connection, seconds; a call's own timeout may be shorter.
@@ -124,7 +125,7 @@ class Answer:
     # --- called by httptools ------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self.headers[header_name(name)] = value.decode("latin-1")
 
     def on_status_complete(self) -> None:
         parser = self._connection._parser
@@ -266,6 +267,7 @@ class UpstreamPool:
     def __init__(
         self, *, tls: ssl.SSLContext | None = None, proxies: Proxies | None = None
     ) -> None:
+        self.loop = asyncio.get_running_loop()
         self._tls = tls
         self._proxies = proxies
         self._idle: dict[Origin, deque[_Connection]] = {}
@@ -282,7 +284,7 @@ class UpstreamPool:
             ConnectionFailed, TimedOut, Malformed.
         """
         connection = self._take(origin) or await self._connect(origin, timeout_s)
-        answer = Answer(connection, asyncio.get_running_loop(), timeout_s)
+        answer = Answer(connection, self.loop, timeout_s)
         connection.send(answer, b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         try:
             await answer.head()
@@ -327,7 +329,7 @@ class UpstreamPool:
         raise fault
 
     async def _connected(self, origin: Origin) -> _Connection:
-        loop = asyncio.get_running_loop()
+        loop = self.loop
         host, port = origin.host, origin.port
         context = self._context() if origin.tls else None
         proxy = None if self._proxies is None else self._proxies.of(host, port, tls=origin.tls)

@@ -28,7 +28,11 @@ _MESSAGE_CHARS = 500
 
 class Reading:
     """Takes an attempt's chunks, and settles it by exactly one of ``finish``, ``fail`` and
-    ``stop``; a second one changes nothing in the ledger."""
+    ``stop``; a second one changes nothing in the ledger.
+
+    Args:
+        saves: write down as chunks come how much has; else somebody else does.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,8 @@ class Reading:
         attempt: NewAttempt,
         target: Target,
         progress: Progress,
+        folder: CompletionFolder | None = None,
+        saves: bool = True,
     ) -> None:
         self._ledger = ledger
         self._health = health
@@ -47,8 +53,9 @@ class Reading:
         self._target = target
         self._progress = progress
         self._first_at: int | None = None
+        self._saves = saves
         self._saved_at = 0.0
-        self.folder = CompletionFolder()
+        self.folder = CompletionFolder() if folder is None else folder
         self.response_id: str | None = None
         #: Bytes may have left this machine.
         self.sent = False
@@ -64,10 +71,14 @@ class Reading:
         self.folder.add(chunk)
         if not chunk.has_content:
             return
+        self.shown = True
+        if self._first_at is not None and not self._saves:
+            return
         now = self._clock()
         if self._first_at is None:
             self._first_at = self._progress.first_token_at = int(now * 1000)
-        self.shown = True
+        if not self._saves:
+            return
         # The clock may be put back meanwhile: the distance counts, not the direction.
         if abs(now - self._saved_at) >= CHECKPOINT_S:
             self._saved_at = now

@@ -11,6 +11,7 @@ from operator import attrgetter
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.health import HOUR_MS
 from omni_cli.domain.ledger import AttemptEnd, NewRequest, RequestEnd
+from omni_cli.domain.record import record
 from omni_cli.store.connection import Store
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.ledger import TOKEN_COLUMNS
@@ -43,7 +44,7 @@ _QUARTER_MS = 15 * 60 * 1000
 SCOPES = ("provider", "model", "role", "agent", "org", "key")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lease:
     """What a budget's period holds back for one attempt."""
 

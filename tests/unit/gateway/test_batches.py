@@ -69,9 +69,7 @@ def _opening(new: NewRequest, n: int = 1, **fields: Any) -> Opening:
 def _dump(app: App) -> dict[str, list[tuple[Any, ...]]]:
     return {
         table: sorted(
-            # A batch folds moving averages in one step: the same but for their last digits.
-            tuple(round(value, 6) if isinstance(value, float) else value for value in row)
-            for row in app.store.db.execute(f"SELECT * FROM {table}").fetchall()
+            tuple(row) for row in app.store.db.execute(f"SELECT * FROM {table}").fetchall()
         )
         for table in TABLES
     }
@@ -143,7 +141,14 @@ def test_a_batch_equals_its_requests_one_by_one(
         # The cut may fall between an attempt's end and its request's.
         writer.write(Batch(endings=endings[:cut]))
         writer.write(Batch(endings=endings[cut:]))
-        assert _dump(batched) == _dump(single)
+        found, expected = _dump(batched), _dump(single)
+        # A batch folds moving averages in one step: the same but for their last digits.
+        stats = list(itertools.chain(*found.pop("model_stats")))
+        assert stats == [
+            pytest.approx(value) if isinstance(value, float) else value
+            for value in itertools.chain(*expected.pop("model_stats"))
+        ]
+        assert found == expected
 
 
 def test_leases_of_one_batch_never_pass_the_limit(tmp_path: Path) -> None:
