@@ -59,11 +59,21 @@ class Store:
     def _pragmas(self, durable: bool) -> None:
         execute = self.db.execute
         execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            execute("PRAGMA journal_mode = WAL")
+        self._use_wal()
         execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         execute("PRAGMA foreign_keys = ON")
         execute("PRAGMA temp_store = MEMORY")
+
+    def _use_wal(self) -> None:
+        """Once in a store's life. SQLite does not wait for others here, whatever its timeout."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+        while self.db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                self.db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def _gate(self) -> None:
         from omni_cli.store import migrations
