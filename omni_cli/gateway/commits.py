@@ -29,7 +29,7 @@ from omni_cli.store.batch_writer import (
 SETTLE_S = 0.008
 #: With so many requests under way, a new one waits so long for others, seconds: a transaction
 #: costs as much as ten of its rows.
-_BUSY, _GATHER_S = 8, 0.0015
+_BUSY, _GATHER_S = 8, 0.0025
 #: Waits before another try while the store is locked (the first and the longest), and while it
 #: cannot be written for another reason, seconds.
 _LOCKED_S, _LOCKED_MOST_S, _BROKEN_S = 0.001, 0.05, 0.5

@@ -76,14 +76,27 @@ class BudgetList:
 
 @dataclass(slots=True)
 class _Room:
-    """A budget's period as this transaction sees it, with what it has granted so far."""
+    """A budget's period as this transaction sees it. ``left_nusd``: less what it has granted."""
 
     status: BudgetStatus
+    left_nusd: int
     granted_nusd: int = 0
 
-    @property
-    def left_nusd(self) -> int:
-        return self.status.left_nusd - self.granted_nusd
+    def grant(self, nusd: int) -> Lease:
+        self.left_nusd -= nusd
+        self.granted_nusd += nusd
+        return Lease(self.status.budget.id, self.status.start_at, nusd)
+
+
+@dataclass(slots=True)
+class _Cover:
+    """The periods that cover calls of one scope which began in ``[start_at, end_at)``.
+    ``knowing``: a budget among them that takes no call of an unknown price."""
+
+    rooms: list[_Room]
+    start_at: int
+    end_at: int
+    knowing: Budget | None
 
 
 class Leases:
@@ -93,50 +106,54 @@ class Leases:
         self._budgets = budgets
         self._all = all_budgets
         self._rooms: dict[tuple[int, int], _Room] = {}
-        self._covering: dict[tuple[str, ...], list[Budget]] = {}
+        self._covers: dict[tuple[str, ...], _Cover] = {}
 
     def grant(self, opening: Opening) -> OmniError | None:
         """Reserve the worst case in every budget that covers it; the error when one cannot."""
-        enabled = self._all.enabled()
-        if not enabled:
+        if not self._all.enabled():
             return None
         new = opening.request
         scope = (opening.provider, opening.model, new.role, new.agent, new.org, new.key)
-        covering = self._covering.get(scope)
-        if covering is None:
-            named = dict(zip(SCOPES, scope, strict=True))
-            covering = [budget for budget in enabled if budget.covers(**named)]
-            self._covering[scope] = covering
-        if not covering:
+        cover = self._covers.get(scope)
+        if cover is None or not cover.start_at <= new.created_at < cover.end_at:
+            cover = self._covers[scope] = self._cover(scope, new.created_at)
+        rooms = cover.rooms
+        if not rooms:
             return None
         most_in = opening.most_in()
-        need, unknown = self._need(opening, most_in), False
+        need = self._need(opening, most_in)
         if need is None:
-            unknown = True
-            for budget in covering:
-                if not budget.allow_unknown:
-                    return UnknownPrice(
-                        f"the price of {opening.model} is unknown, so the {budget.label} "
-                        "cannot hold it",
-                        hint=f"omni models price {opening.model} --price-in USD --price-out USD",
-                    )
-            need = 0
-        rooms = [self._room(budget, new.created_at) for budget in covering]
+            if cover.knowing is not None:
+                return UnknownPrice(
+                    f"the price of {opening.model} is unknown, so the {cover.knowing.label} "
+                    "cannot hold it",
+                    hint=f"omni models price {opening.model} --price-in USD --price-out USD",
+                )
+            opening.output_bound = None
+            opening.leases = tuple([room.grant(0) for room in rooms])
+            return None
         bound = opening.most_out
-        tightest = min(rooms, key=lambda room: room.left_nusd)
+        tightest = rooms[0] if len(rooms) == 1 else min(rooms, key=lambda room: room.left_nusd)
         if opening.price is not None and need and need > tightest.left_nusd:
             bound = _fitting(most_in, bound, opening.price, tightest.left_nusd)
             if bound < min(LEAST_OUTPUT, opening.most_out):
                 status = tightest.status
                 return refusal(status, need, resets_at(status))
             need = worst_case_nusd(most_in, bound, opening.price)
-        opening.output_bound = None if unknown else bound
-        opening.leases = tuple(
-            Lease(room.status.budget.id, room.status.start_at, need) for room in rooms
-        )
-        for room in rooms:
-            room.granted_nusd += need
+        opening.output_bound = bound
+        opening.leases = tuple([room.grant(need) for room in rooms])
         return None
+
+    def _cover(self, scope: tuple[str, ...], at_ms: int) -> _Cover:
+        named = dict(zip(SCOPES, scope, strict=True))
+        covering = [budget for budget in self._all.enabled() if budget.covers(**named)]
+        rooms = [self._room(budget, at_ms) for budget in covering]
+        return _Cover(
+            rooms,
+            max((room.status.start_at for room in rooms), default=at_ms),
+            min((room.status.end_at for room in rooms), default=at_ms + 1),
+            next((budget for budget in covering if not budget.allow_unknown), None),
+        )
 
     def reserve(self, db: sqlite3.Connection) -> None:
         """Hold back what was granted; each lease's own row is its caller's to write."""
@@ -157,11 +174,9 @@ class Leases:
             return None
 
     def _room(self, budget: Budget, at_ms: int) -> _Room:
-        for (budget_id, _), room in self._rooms.items():
-            if budget_id == budget.id and room.status.start_at <= at_ms < room.status.end_at:
-                return room
         status = self._budgets.status(budget, at_ms)
-        return self._rooms.setdefault((budget.id, status.start_at), _Room(status))
+        key = budget.id, status.start_at
+        return self._rooms.setdefault(key, _Room(status, status.left_nusd))
 
 
 def _fitting(input_tokens: int, most: int, price: Price, room_nusd: int) -> int:

@@ -5,7 +5,6 @@ made) and requests that end. It is all written or not at all, and the budgets ar
 all of its leases, within the transaction: any number of processes never pass a limit together.
 """
 
-import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Collection, Sequence
@@ -24,14 +23,14 @@ _STAGE = """
 INSERT OR IGNORE INTO open_calls (id, created_at, source, owner, org, key, role, agent, task,
     complexity, difficulty, conversation, chain, model, provider, started_at, input_estimate,
     output_bound, price, leases, decision)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+WHERE NOT EXISTS (SELECT 1 FROM requests WHERE id = ?1)
 """
 _GO = """
 UPDATE open_calls SET model = ?, provider = ?, started_at = ?, input_estimate = ?,
     output_bound = ?, price = ?, leases = ?
 WHERE id = ?
 """
-_TAKEN = "SELECT EXISTS (SELECT 1 FROM requests WHERE id IN (SELECT value FROM json_each(?)))"
 _SENT = """
 INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate,
                       output_bound, price)
@@ -251,7 +250,9 @@ class BatchWriter:
             elif opening.opened:
                 further.append(opening)
         if fresh:
-            self._stage(db, fresh)
+            rows = [_live_row(opening) for opening in fresh]
+            if db.executemany(_STAGE, rows).rowcount != len(rows):
+                raise SameId
         if going:
             db.executemany(_GO, [(*_attempt_part(o), o.request.id) for o in going])
         if further:
@@ -261,14 +262,6 @@ class BatchWriter:
             promote(db, refused)
         leases.reserve(db)
         return refused
-
-    def _stage(self, db: sqlite3.Connection, openings: Sequence[Opening]) -> None:
-        ids = json.dumps([opening.request.id for opening in openings])
-        if db.execute(_TAKEN, (ids,)).fetchone()[0]:
-            raise SameId
-        rows = [_live_row(opening) for opening in openings]
-        if db.executemany(_STAGE, rows).rowcount != len(rows):
-            raise SameId
 
 
 def _parts(items: Sequence[Settled]) -> list[AttemptEnding | RequestEnding]:
