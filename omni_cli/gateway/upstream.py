@@ -9,7 +9,7 @@ import contextlib
 import ssl
 import time
 from collections import deque
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
@@ -28,6 +28,12 @@ KEPT_S = 20.0
 HIGH_WATER = 256 * 1024
 
 _CLOSED = b""
+
+
+class Sending(Protocol):
+    """What wants to know whether anything of its call left this machine."""
+
+    sent: bool
 
 
 class _Connection(asyncio.Protocol):
@@ -273,17 +279,29 @@ class UpstreamPool:
         self._idle: dict[Origin, deque[_Connection]] = {}
         self._all: set[_Connection] = set()
 
-    async def send(self, origin: Origin, head: bytes, body: bytes, *, timeout_s: float) -> Answer:
+    async def send(
+        self,
+        origin: Origin,
+        head: bytes,
+        body: bytes,
+        *,
+        timeout_s: float,
+        sending: Sending | None = None,
+    ) -> Answer:
         """Send a request and wait for the head of its answer.
 
         Args:
             head: as ``encode_head`` writes it.
             timeout_s: longest silence, before the head and between pieces of the body.
+            sending: is told when the first byte leaves, which is after a connection stands.
 
         Raises:
-            ConnectionFailed, TimedOut, Malformed.
+            ConnectionFailed, TimedOut: ``reached`` is False where there was no connection.
+            Malformed.
         """
         connection = self._take(origin) or await self._connect(origin, timeout_s)
+        if sending is not None:
+            sending.sent = True
         answer = Answer(connection, self.loop, timeout_s)
         connection.send(answer, b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         try:
@@ -326,6 +344,7 @@ class UpstreamPool:
         else:
             self._all.add(connection)
             return connection
+        fault.reached = False  # nothing was sent, so nothing can have been charged
         raise fault
 
     async def _connected(self, origin: Origin) -> _Connection:

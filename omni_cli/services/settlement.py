@@ -116,12 +116,12 @@ class Reading:
             error = OmniError(f"unexpected {type(reason).__name__}")
         else:
             error = Cancelled("interrupted by the user")
-        if not self.sent:
+        if self.sent:
+            usage = self._partial()
+            self._settle("cancelled" if isinstance(error, Cancelled) else "failed", usage, error)
+            self._keep(usage)
+        else:
             self._settle("unsent", None, error)
-            return
-        usage = self._partial()
-        self._settle("cancelled" if isinstance(error, Cancelled) else "failed", usage, error)
-        self._keep(usage)
         self._health.cancelled(self._target, started_ms=self._attempt.started_at)
 
     def _keep(self, usage: Usage) -> None:

@@ -113,6 +113,25 @@ async def test_silence_and_absence() -> None:
         await _ask(UpstreamPool(), origin)
 
 
+class _Sending:
+    sent = False
+
+
+async def test_what_never_left_is_told_apart_from_what_may_have_arrived() -> None:
+    async with _server(b"", close=True) as (origin, _):
+        pool, sending = UpstreamPool(), _Sending()
+        with pytest.raises(ConnectionFailed) as dropped:
+            await pool.send(origin, HEAD, b"{}", timeout_s=2, sending=sending)
+        assert dropped.value.reached
+        assert sending.sent
+        pool.close()
+    sending = _Sending()
+    with pytest.raises(ConnectionFailed) as refused:
+        await pool.send(origin, HEAD, b"{}", timeout_s=2, sending=sending)
+    assert not refused.value.reached
+    assert not sending.sent
+
+
 async def test_a_large_answer_waits_for_its_reader() -> None:
     size = 4_000_000
     raw = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size
