@@ -154,8 +154,10 @@ class RequestRow:
 
     @property
     def total_nusd(self) -> int | None:
-        """Cost with corrections; None where unknown."""
-        return None if self.cost_nusd is None else self.cost_nusd + self.adjusted_nusd
+        """Cost with corrections, 0 where nothing was sent; None where unknown."""
+        if self.cost_nusd is None:
+            return 0 if self.state == "refused" else None
+        return self.cost_nusd + self.adjusted_nusd
 
     @property
     def savings_nusd(self) -> int | None:

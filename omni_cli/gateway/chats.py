@@ -4,13 +4,15 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from omni_cli.domain.errors import OmniError, UsageError
+from omni_cli.domain.errors import BudgetExceeded, OmniError, UnknownPrice, UsageError
 from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
+from omni_cli.domain.pricing import format_usd, worst_case_nusd
 from omni_cli.domain.record import record
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.commits import Commits
+from omni_cli.gateway.delivery import receipt_headers
 from omni_cli.gateway.exchange import Exchange, Tools
 from omni_cli.gateway.hedging import Hedge, wanted
 from omni_cli.gateway.http import Request
@@ -22,6 +24,7 @@ from omni_cli.gateway.receipts import Receipt
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.traces import RequestTrace
 from omni_cli.services.abtest import AbTests, Arm
+from omni_cli.services.attempts import Target
 from omni_cli.services.names import Selector
 from omni_cli.services.routing import RouteOptions
 
@@ -110,6 +113,7 @@ class Chats:
                 self._row(ident, plan, options, who),
                 plan.decision,
                 name,
+                named=plan.named,
             )
             if plan.arm is not None:
                 self._join(plan.arm, plan.conversation or ident)
@@ -135,7 +139,9 @@ class Chats:
             if exchange is not None and exchange.started:
                 raise
             refusal = caller.error(exc, request_id)
-            await request.refuse(exc, refusal, (caller.request_id, request_id))
+            await request.refuse(
+                exc, refusal, (caller.request_id, request_id), receipt_headers(receipt)
+            )
         except asyncio.CancelledError as exc:
             error = exc
             if not request.gone:
@@ -181,17 +187,20 @@ class Chats:
         Raises:
             NotFound, UsageError: the model's name, or an option, is wrong.
             Refused: the key may not call it.
-            NoRoute, BudgetExceeded, UnknownPrice: no model may take it.
+            NoRoute, BudgetExceeded, UnknownPrice: no model may take it, or none at that cost.
         """
         options = wished.options
         if options is None:
             options = from_headers(request.headers, _PLAIN)
-        ask = wished.ask
+        ask, most = wished.ask, options.max_cost_nusd
         falls_back = request.headers.get("x-omni-fallback", "") in ("1", "true", "yes")
+        plan: Plan | None = None
         if ask.operation != "chat":
-            plan: Plan | None = self._fleet.direct(ask.model)
-        else:
-            plan = None if falls_back else self._fleet.named(ask.model)
+            plan = self._fleet.direct(ask.model)
+            if most is not None and ask.operation != "count":  # counting is free
+                _check_input(ask, plan.targets[0], most)
+        elif not falls_back and most is None:  # else the plan depends on the request
+            plan = self._fleet.named(ask.model)
         if plan is None:
             selector: Selector = self._fleet.selector(ask.model)
             query = PlanQuery(
@@ -218,6 +227,22 @@ class Chats:
             difficulty=None if task is None else task.difficulty,
             conversation=plan.conversation,
             chain=plan.chain,
+        )
+
+
+def _check_input(ask: Ask, target: Target, most_nusd: int) -> None:
+    """For what is answered without tokens of output. Raises BudgetExceeded, UnknownPrice."""
+    model = target.model.id
+    if target.price is None:
+        raise UnknownPrice(
+            f"the price of {model} is unknown, so is whether it fits a maximum cost",
+            hint=f"omni models price {model} --price-in USD --price-out USD sets one",
+        )
+    cost = worst_case_nusd(ask.estimate(), 0, target.price.price, kinds=("input",))
+    if cost > most_nusd:
+        raise BudgetExceeded(
+            f"{model}: expected {format_usd(cost)} is above the maximum {format_usd(most_nusd)}",
+            hint="raise x-omni-max-cost",
         )
 
 

@@ -94,6 +94,19 @@ class Delivery:
         )
 
 
+def receipt_headers(receipt: Receipt | None) -> list[tuple[bytes, bytes]]:
+    """What an error's answer tells of its request's receipt; nothing where there is none."""
+    if receipt is None or not receipt.opened:
+        return []
+    told = {"x-omni-request-id": receipt.name, "x-omni-attempts": str(receipt.progress.tries)}
+    if receipt.asked is not None:
+        told["x-omni-model"] = _header(receipt.asked.model.id)
+    cost = receipt.total_nusd
+    if cost is not None:
+        told["x-omni-cost-usd"] = usd_string(cost)
+    return [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
+
+
 def verdict(
     causes: Sequence[tuple[str, OmniError]], attempts: Sequence[AttemptSummary]
 ) -> OmniError:

@@ -15,6 +15,7 @@ from omni_cli.domain.errors import (
     BadRequest,
     BudgetExceeded,
     Busy,
+    Cancelled,
     ConfigError,
     ContentFiltered,
     OmniError,
@@ -99,6 +100,7 @@ class Exchange:
         self._ask = ask
         self._plan = plan
         self._receipt = receipt
+        self._request = request
         self._out = Delivery(ask.caller, receipt, request, request_id)
         self._relay = Relay(tools.fleet, tools.streams, ask, plan, receipt, self._out)
         self._late = False
@@ -134,7 +136,7 @@ class Exchange:
             raise
         except asyncio.CancelledError:
             if not self._late:
-                receipt.cancel()
+                receipt.cancel(self._stopped())
                 raise
             if task is not None:
                 task.uncancel()
@@ -151,6 +153,14 @@ class Exchange:
         finally:
             timer.cancel()
             self._streams.remove(receipt)
+
+    def _stopped(self) -> Cancelled:
+        """Why what was under way was given up."""
+        if self._late:
+            return Cancelled("the request's time was over")
+        if self._request.gone:
+            return Cancelled("the caller went away")
+        return Cancelled("the gateway was stopped")
 
     def _expire(self, task: "asyncio.Task[None] | None") -> None:
         self._late = True
@@ -290,9 +300,12 @@ class Exchange:
             name = f"x-omni-attempt: {receipt.name}-{opening.n}\r\n".encode()
             if trace is not None:
                 name += trace.attempt(target, opening.n)
-            reading.sent = True
             answer = await self._pool.send(
-                line.origin, line.head + name, body, timeout_s=target.timeout_ms / 1000
+                line.origin,
+                line.head + name,
+                body,
+                timeout_s=target.timeout_ms / 1000,
+                sending=reading,
             )
             try:
                 await self._relay.read(answer, line, target, reading, same=same, wished=wished)
@@ -308,6 +321,8 @@ class Exchange:
             error = exc
             if self._race is not None and self._race.outran():
                 error = Outrun("another model's answer began first")
+            elif isinstance(exc, asyncio.CancelledError):
+                error = self._stopped()
             reading.stop(error)
             raise
         finally:

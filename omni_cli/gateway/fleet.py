@@ -20,6 +20,7 @@ from omni_cli.providers.registry import adapter
 from omni_cli.services.abtest import Arm
 from omni_cli.services.attempts import Consent, Target
 from omni_cli.services.chat_plan import ChatJob, ChatPlan
+from omni_cli.services.decisions import named_decision
 from omni_cli.services.health import HealthRecorder
 from omni_cli.services.names import Selector
 from omni_cli.services.prices import PriceBook, cost_or_none
@@ -154,13 +155,8 @@ class Fleet:
             found = self.app.chat.plan(
                 ChatJob(_ANY_REQUEST, selector, options=self._options(RouteOptions()))
             )
-            document = {
-                "model": selector.name,
-                "reason": "named by the caller",
-                "by": "name",
-                "candidates": [{"model": selector.name, "eligible": True, "reason": "named"}],
-            }
-            plan = Plan(found.targets, found.consent, _pack(document))
+            decision = _pack(named_decision(selector.name))
+            plan = Plan(found.targets, found.consent, decision, named=True)
             if len(self._cache.plans) < _MOST_NAMES:
                 self._cache.plans[text] = plan
         return plan
@@ -178,8 +174,8 @@ class Fleet:
         blocked = self.app.routing.block(selector.name)
         if blocked:
             raise NoRoute(f"{selector.name}: {blocked}")
-        document = {"model": selector.name, "reason": "named by the caller", "by": "name"}
-        return Plan((self.target(selector.name),), Consent(), _pack(document))
+        decision = _pack(named_decision(selector.name))
+        return Plan((self.target(selector.name),), Consent(), decision, named=True)
 
     def decide(self, query: "PlanQuery", *, allowed: Callable[[str], bool]) -> Plan:
         """The plan for a request that leaves the choice to omni.

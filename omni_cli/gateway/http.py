@@ -260,9 +260,20 @@ class Request:
         extra = [(k.replace("_", "-").encode(), v.encode("latin-1")) for k, v in headers.items()]
         await self.answer(status, encode(value), [_JSON, *extra])
 
-    async def refuse(self, error: OmniError, body: object, request_id: tuple[str, str]) -> None:
-        """An error answer, with what the caller needs to know when to come back."""
-        headers = [_JSON, (request_id[0].encode(), request_id[1].encode())]
+    async def refuse(
+        self,
+        error: OmniError,
+        body: object,
+        request_id: tuple[str, str],
+        receipt: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """An error answer, with what the caller needs to know when to come back.
+
+        Args:
+            request_id: (header, value) of the caller's protocol.
+            receipt: headers about what was tried, and what it cost.
+        """
+        headers = [_JSON, (request_id[0].encode(), request_id[1].encode()), *receipt]
         headers += [(k.encode(), v.encode()) for k, v in retry_headers(error).items()]
         if request_id[0] != "x-request-id":
             headers.append((b"x-request-id", request_id[1].encode()))

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who is to answer, in this order. ``decision`` is packed for the ledger.
+    """Who is to answer, in this order. ``decision`` is packed for the ledger, which keeps that of
+    a ``named`` model only while the call is not sent (services/decisions.py).
 
     ``task`` None: nothing was classified, because nothing hung on it. ``asked``: what an answer may
     be remembered by, where the role remembers answers. ``arm``: of an A/B test of the role, and
@@ -31,6 +32,7 @@ class Plan:
     targets: tuple[Target, ...]
     consent: Consent
     decision: bytes
+    named: bool = False
     chain: str | None = None
     role: str = ""
     task: TaskEstimate | None = None

@@ -55,16 +55,26 @@ class Receipt:
 
     Args:
         new: its row; the id may be replaced until the row is committed.
+        decision: packed, for the ledger.
         name: that id as it is shown.
+        named: its caller named the model.
     """
 
     def __init__(
-        self, commits: Commits, fleet: Fleet, new: NewRequest, decision: bytes, name: str
+        self,
+        commits: Commits,
+        fleet: Fleet,
+        new: NewRequest,
+        decision: bytes,
+        name: str,
+        *,
+        named: bool = False,
     ) -> None:
         self._commits = commits
         self._fleet = fleet
         self._ledger = QueuedLedger(commits)
         self._decision: bytes | None = decision
+        self._by_name = named
         self.new = new
         self.progress = Progress()
         self.opened = False
@@ -94,6 +104,7 @@ class Receipt:
         Raises BudgetExceeded, UnknownPrice, Busy, StoreError: it must not be sent.
         """
         opening.opened, opening.decision = self.opened, self._decision
+        opening.named = self._by_name
         try:
             await self._commits.open(opening)
         except BaseException:
@@ -131,8 +142,14 @@ class Receipt:
         )
         return self.reading
 
-    def end(self, state: RequestState, error: OmniError | None = None) -> None:
-        """Write the request's end, once."""
+    def end(
+        self, state: RequestState, error: OmniError | None = None, *, compared: bool = True
+    ) -> None:
+        """Write the request's end, once.
+
+        Args:
+            compared: the premium model could have answered it, too.
+        """
         if self.ended or not self.opened:
             return
         self.ended = True
@@ -141,7 +158,7 @@ class Receipt:
         last = progress.target or self.asked
         model, provider = ("", "") if last is None else (last.model.id, last.provider.slug)
         premium, premium_cost = (
-            self._fleet.premium(progress.usage) if state == "ok" else (None, None)
+            self._fleet.premium(progress.usage) if state == "ok" and compared else (None, None)
         )
         first = progress.first_token_at
         completion = progress.completion or Completion()
@@ -169,9 +186,9 @@ class Receipt:
         refused = isinstance(error, BudgetExceeded | UnknownPrice) and not self.progress.tries
         self.end("refused" if refused else "failed", error)
 
-    def cancel(self) -> None:
-        """The caller went away."""
-        self.end("cancelled", Cancelled("the caller went away"))
+    def cancel(self, why: Cancelled) -> None:
+        """The caller went away, or the gateway stopped."""
+        self.end("cancelled", why)
 
     @property
     def total_nusd(self) -> int | None:

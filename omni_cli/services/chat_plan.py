@@ -240,7 +240,10 @@ class ChatPlanner:
                 hint="omni models price MODEL --price-in USD --price-out USD sets one",
             )
         if options.max_cost_nusd is not None and any("above the maximum" in r for r in reasons):
-            return BudgetExceeded(f"no model fits --max-cost: {shown}", hint="raise --max-cost")
+            return BudgetExceeded(
+                f"no model fits the maximum cost: {shown}",
+                hint="raise it (--max-cost; at the gateway x-omni-max-cost or max_cost)",
+            )
         return NoRoute(f"no model can take this: {shown}", hint="omni doctor looks for the cause")
 
 

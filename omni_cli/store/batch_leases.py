@@ -27,7 +27,8 @@ class Opening:
     that may be under way at its provider. After the write, one of these holds: ``error`` (it
     must not be sent), ``full`` (no slot is free; ask again), or ``committed``: it may go, with
     ``output_bound`` tokens of answer at most where a budget covers it. ``opened``: the request's
-    row is written.
+    row is written. ``named``: its caller named the model, so that once it is sent nothing is kept
+    of the decision.
     """
 
     request: NewRequest
@@ -42,6 +43,7 @@ class Opening:
     price_id: int | None = None
     price: Price | None = None
     decision: bytes | None = None
+    named: bool = False
     output_bound: int | None = None
     opened: bool = False
     committed: bool = False

@@ -112,7 +112,8 @@ class BatchLedger:
         decisions = [
             (item.request.id, item.decision) for item in items if item.decision is not None
         ]
-        db.executemany("INSERT INTO decisions VALUES (?, ?)", decisions)
+        if decisions:
+            db.executemany("INSERT INTO decisions VALUES (?, ?)", decisions)
         db.execute(_OVER, (json.dumps([item.request.id for item in items]),))
         self._charge(items)
         self._count(items)

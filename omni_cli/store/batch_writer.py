@@ -290,7 +290,7 @@ def _live_row(opening: Opening) -> tuple[object, ...]:
         new.conversation,
         new.chain,
         *(_attempt_part(opening) if sent else _NOTHING_SENT),
-        opening.decision,
+        None if sent and opening.named else opening.decision,
     )
 
 
@@ -340,5 +340,5 @@ def _settled(opening: Opening, attempt: AttemptEnding, end: RequestEnd) -> Settl
         attempt=attempt.end,
         priced=attempt.priced,
         end=end,
-        decision=opening.decision,
+        decision=None if opening.named else opening.decision,
     )

@@ -1,6 +1,5 @@
 """A request's receipt as lines for a screen: what ``omni why`` prints, from the same rows."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.pricing import PriceLine, format_usd, price_lines, usd_to_nusd
+from omni_cli.services.decisions import recorded_decision
 from omni_cli.tui import text
 
 _MUTED = "$foreground-muted"
@@ -33,8 +33,7 @@ class Receipt:
 def read_receipt(omni: App, request: int) -> Receipt:
     """Raises NotFound."""
     row = omni.ledger.find(id_text(request))
-    attempts = tuple(omni.ledger.attempts(row.id))
-    decided = omni.ledger.decision(row.id)
+    attempts = omni.ledger.attempts(row.id)
     lines: dict[int, tuple[PriceLine, ...]] = {}
     for attempt in attempts:
         price = None if attempt.price is None else omni.models.price_by_id(attempt.price)
@@ -46,8 +45,8 @@ def read_receipt(omni: App, request: int) -> Receipt:
             continue
     return Receipt(
         row=row,
-        attempts=attempts,
-        decision=None if decided is None else json.loads(decided),
+        attempts=tuple(attempts),
+        decision=recorded_decision(row, attempts, omni.ledger.decision(row.id)),
         lines=lines,
         outcomes=tuple(omni.learning.outcomes_of(row.id)),
         zone=omni.rollups.zone,
@@ -115,7 +114,10 @@ def decision_text(decision: dict[str, Any], *, most: int = 12) -> Content:
     Args:
         decision: as ``services.routing.decision_document`` gives it.
     """
-    shown = Content.styled("DECISION", "bold $primary") + Content(f"\n{decision['reason']}")
+    shown = Content.styled("DECISION", "bold $primary")
+    if decision["by"] == "named" and decision["task_type"] is None:  # nothing was looked at
+        return shown + Content(f"\n{decision['model']}, {decision['reason']}")
+    shown += Content(f"\n{decision['reason']}")
     for candidate in decision["candidates"][:most]:
         quality, score = candidate["quality"], candidate["score"]
         numbers = (

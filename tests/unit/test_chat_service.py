@@ -101,7 +101,7 @@ class TestPlan:
         assert "omni init" in raised.value.hint
 
     def test_money_decides_the_kind_of_refusal(self, fleet: World) -> None:
-        with pytest.raises(BudgetExceeded, match="--max-cost"):
+        with pytest.raises(BudgetExceeded, match="maximum cost"):
             fleet.service().plan(ChatJob(ask(), AUTO, RouteOptions(max_cost_nusd=1)))
         vague = ChatJob(
             ask(), Selector("model", "r/vague"), RouteOptions(allow_unknown_price=False)

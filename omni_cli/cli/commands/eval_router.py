@@ -183,7 +183,7 @@ def _ledger(omni_app: App, *, as_json: bool) -> None:
         found += [
             (model, candidate["quality"], value)
             for candidate in json.loads(text)["candidates"]
-            if candidate["model"] == model and candidate["quality"] is not None
+            if candidate["model"] == model and candidate.get("quality") is not None
         ]
     rows = replay(found)
     if as_json:

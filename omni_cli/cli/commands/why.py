@@ -1,6 +1,5 @@
 """``omni why``: one request's receipt."""
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +18,7 @@ from omni_cli.domain.pricing import (
     usd_string,
     usd_to_nusd,
 )
+from omni_cli.services.decisions import recorded_decision
 from omni_cli.usage_records import Adjustment
 
 app = typer.Typer(rich_markup_mode=None)
@@ -68,11 +68,10 @@ _Receipt = tuple[
 def _receipt(omni_app: App, request_id: int) -> _Receipt:
     row = omni_app.ledger.find(id_text(request_id))
     attempts = omni_app.ledger.attempts(row.id)
-    text = omni_app.ledger.decision(row.id)
     return (
         row,
         attempts,
-        None if text is None else json.loads(text),
+        recorded_decision(row, attempts, omni_app.ledger.decision(row.id)),
         {attempt.n: _lines(omni_app, attempt) for attempt in attempts},
         omni_app.learning.outcomes_of(row.id),
         omni_app.adjustments.of_request(row.id),
@@ -203,7 +202,9 @@ def _print(
     for label, value in (("role", row.role), ("agent", row.agent), ("chain", row.chain)):
         if value:
             out(f"{label:<10} {value}")
-    out(f"task       {row.task}, complexity {row.complexity}")
+    task = ", ".join(filter(None, (row.task, row.complexity and f"complexity {row.complexity}")))
+    if task:
+        out(f"task       {task}")
     usage = row.usage
     extra = [
         f"{count:,} {word}"
@@ -220,24 +221,55 @@ def _print(
     )
     out(f"time       {milliseconds(row.latency_ms)}, first token {milliseconds(row.ttft_ms)}")
     if decision:
-        out()
-        out(paint("decision", "bold") + f"   {decision['reason']}")
-        table(
-            ("candidate", "quality", "expected", "score", "why"),
-            [
-                (
-                    candidate["model"],
-                    "-" if candidate["quality"] is None else f"{candidate['quality']:.0%}",
-                    _usd_text(candidate["expected_cost_usd"]),
-                    "-" if candidate["score"] is None else f"{candidate['score']:.3f}",
-                    candidate["reason"],
-                )
-                for candidate in decision["candidates"]
-            ],
-            align=("left", "right", "right", "right"),
-            styles=[None if c["eligible"] else "dim" for c in decision["candidates"]],
+        _print_decision(decision)
+    _print_attempts(attempts, lines)
+    for correction in corrections:
+        out(
+            f"   #{correction.n} corrected by {format_usd(correction.delta_nusd)} on "
+            f"{moment(correction.at_ms, zone)} by {correction.who}: {correction.reason}"
         )
     out()
+    out(f"cost       {_cost(_known(row), estimated=row.estimated)}")
+    if row.premium_model:
+        out(f"premium    {format_usd(row.premium_cost_nusd)} at {row.premium_model}")
+    if row.savings_nusd is not None and row.price_state != "unknown":
+        word = "saved" if row.savings_nusd >= 0 else "paid more"
+        out(f"{word:<10} {paint(format_usd(abs(row.savings_nusd)), 'green')}")
+    for kind, share, remark in outcomes:
+        out(f"{kind:<10} {share:.0%}{' · ' + remark if remark else ''}")
+
+
+def _print_decision(decision: dict[str, Any]) -> None:
+    out()
+    if decision["by"] == "named" and decision["task_type"] is None:
+        # Nothing was looked at: a table of one candidate would say so once more.
+        out(paint("decision", "bold") + f"   {decision['model']}, {decision['reason']}")
+        return
+    out(paint("decision", "bold") + f"   {decision['reason']}")
+    table(
+        ("candidate", "quality", "expected", "score", "why"),
+        [
+            (
+                candidate["model"],
+                "-" if candidate["quality"] is None else f"{candidate['quality']:.0%}",
+                _usd_text(candidate["expected_cost_usd"]),
+                "-" if candidate["score"] is None else f"{candidate['score']:.3f}",
+                candidate["reason"],
+            )
+            for candidate in decision["candidates"]
+        ],
+        align=("left", "right", "right", "right"),
+        styles=[None if c["eligible"] else "dim" for c in decision["candidates"]],
+    )
+
+
+def _print_attempts(
+    attempts: list[AttemptRow], lines: dict[int, tuple[PriceLine, ...] | None]
+) -> None:
+    out()
+    if not attempts:
+        out(paint("attempts", "bold") + "   none: nothing was sent")
+        return
     out(paint("attempts", "bold"))
     table(
         ("#", "model", "outcome", "time", "cost", ""),
@@ -264,20 +296,6 @@ def _print(
         if reported is not None and reported != attempt.cost_nusd:
             ours = "" if attempt.cost_nusd is None else _drift(attempt.cost_nusd - reported)
             out(f"   #{attempt.n} reported as {format_usd(reported)}{ours}")
-    for correction in corrections:
-        out(
-            f"   #{correction.n} corrected by {format_usd(correction.delta_nusd)} on "
-            f"{moment(correction.at_ms, zone)} by {correction.who}: {correction.reason}"
-        )
-    out()
-    out(f"cost       {_cost(_known(row), estimated=row.estimated)}")
-    if row.premium_model:
-        out(f"premium    {format_usd(row.premium_cost_nusd)} at {row.premium_model}")
-    if row.savings_nusd is not None and row.price_state != "unknown":
-        word = "saved" if row.savings_nusd >= 0 else "paid more"
-        out(f"{word:<10} {paint(format_usd(abs(row.savings_nusd)), 'green')}")
-    for kind, share, remark in outcomes:
-        out(f"{kind:<10} {share:.0%}{' · ' + remark if remark else ''}")
 
 
 def _drift(nusd: int) -> str:
