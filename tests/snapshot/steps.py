@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.screen import Screen
+from textual.widgets import Footer, Input
+from textual.widgets._footer import FooterKey
 
 Step = Callable[[Pilot[Any]], Awaitable[None]]
 
@@ -14,8 +16,21 @@ async def settle(pilot: Pilot[Any]) -> None:
     for _ in range(3):
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
+    # On a busy machine the footer may follow the focus later than that.
+    for _ in range(200):
+        if _footer_follows(pilot.app.screen):
+            break
+        await pilot.pause(0.01)
     for box in pilot.app.screen.query(Input):
         box.cursor_blink = False
+
+
+def _footer_follows(screen: Screen[Any]) -> bool:
+    """Whether the footer shows the keys of what has the focus."""
+    wanted = {b.action for _, b, _, _ in screen.active_bindings.values() if b.show}
+    return all(
+        wanted <= {key.action for key in footer.query(FooterKey)} for footer in screen.query(Footer)
+    )
 
 
 def press(*keys: str) -> Step:
