@@ -130,12 +130,13 @@ def cost_nusd(usage: Usage, price: Price, *, free_requests_used: int | None = No
     ):
         return 0
     plan = price.plan or _compiled(price)
+    rates = _rates(plan, usage.input_tokens)
     total = plan.fee
-    for tokens, rate in zip(_split(usage), _rates(plan, usage.input_tokens), strict=True):
-        if tokens:
-            if rate is None:
-                raise _no_rate(usage, price)
-            total += tokens * rate
+    for kind, tokens in _used(usage):
+        rate = rates[kind]
+        if rate is None:
+            raise _no_rate(usage, price)
+        total += tokens * rate
     if total < plan.minimum:
         total = plan.minimum
     return _round_half_even(total, plan.scale)
@@ -151,8 +152,9 @@ def input_cost_nusd(usage: Usage, price: Price) -> int:
     plan = price.plan or _compiled(price)
     rates = _rates(plan, usage.input_tokens)
     total = plan.fee
-    for tokens, rate in zip(_split(usage)[:_N_INPUT], rates, strict=False):
-        if tokens:
+    for kind, tokens in _used(usage):
+        if kind < _N_INPUT:
+            rate = rates[kind]
             if rate is None:
                 raise _no_rate(usage, price)
             total += tokens * rate
@@ -173,14 +175,14 @@ def price_lines(
     unit = plan.scale * NUSD_PER_USD
     lines: list[PriceLine] = []
     total = plan.fee
-    counts = _split(usage)
-    for kind, tokens, rate in zip(KINDS, counts, _rates(plan, usage.input_tokens), strict=True):
-        if tokens:
-            if rate is None:
-                raise _no_rate(usage, price)
-            total += tokens * rate
-            rate_usd = _decimal(rate * 1_000_000, unit)
-            lines.append(PriceLine(kind, tokens, rate_usd, _decimal(tokens * rate, unit)))
+    rates = _rates(plan, usage.input_tokens)
+    for kind, tokens in _used(usage):
+        rate = rates[kind]
+        if rate is None:
+            raise _no_rate(usage, price)
+        total += tokens * rate
+        rate_usd = _decimal(rate * 1_000_000, unit)
+        lines.append(PriceLine(KINDS[kind], tokens, rate_usd, _decimal(tokens * rate, unit)))
     if plan.fee:
         lines.append(PriceLine("request", 0, price.per_request_usd, _decimal(plan.fee, unit)))
     if total < plan.minimum:
@@ -338,8 +340,8 @@ def _rates(plan: _Plan, input_tokens: int) -> tuple[int | None, ...]:
     return chosen
 
 
-def _split(usage: Usage) -> tuple[int, ...]:
-    """Tokens by ``KINDS``, each token in exactly one kind."""
+def _used(usage: Usage) -> list[tuple[int, int]]:
+    """(place in ``KINDS``, tokens) of the kinds that occur, each token in exactly one of them."""
     cached_audio = usage.cached_audio_tokens
     if not (
         usage.cached_tokens
@@ -352,8 +354,11 @@ def _split(usage: Usage) -> tuple[int, ...]:
         or usage.output_image_tokens
         or usage.output_audio_tokens
     ):  # plain text, the most of all calls
-        return (max(usage.input_tokens, 0), 0, 0, 0, 0, 0, 0, max(usage.output_tokens, 0), 0, 0, 0)
-    counts = (
+        tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
+        if tokens_in > 0 and tokens_out > 0:
+            return [(0, tokens_in), (_N_INPUT, tokens_out)]
+        return [(at, n) for at, n in ((0, tokens_in), (_N_INPUT, tokens_out)) if n > 0]
+    counts: tuple[int, ...] = (
         usage.input_tokens
         - usage.cached_tokens
         - usage.cache_write_tokens
@@ -374,7 +379,9 @@ def _split(usage: Usage) -> tuple[int, ...]:
         usage.output_image_tokens,
         usage.output_audio_tokens,
     )
-    return counts if min(counts) >= 0 else _untangled(usage)
+    if min(counts) < 0:
+        counts = _untangled(usage)
+    return [(at, tokens) for at, tokens in enumerate(counts) if tokens]
 
 
 def _untangled(usage: Usage) -> tuple[int, ...]:
@@ -426,7 +433,7 @@ def _untangled(usage: Usage) -> tuple[int, ...]:
 def _no_rate(usage: Usage, price: Price) -> UnknownPrice:
     plan = price.plan or _compiled(price)
     rates = _rates(plan, usage.input_tokens)
-    missing = [k for k, n, r in zip(KINDS, _split(usage), rates, strict=True) if n and r is None]
+    missing = [KINDS[kind] for kind, _ in _used(usage) if rates[kind] is None]
     return UnknownPrice(f"no price is known for {', '.join(missing)} tokens", hint=_HINT)
 
 

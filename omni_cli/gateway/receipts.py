@@ -4,7 +4,7 @@ The rules of settlement are those of ``services/settlement.py``; only the way in
 differs: rows are handed to the group commit and not waited for.
 """
 
-from omni_cli.domain.chat import Completion, CompletionFolder, Usage
+from omni_cli.domain.chat import CompletionFolder, Usage
 from omni_cli.domain.errors import BudgetExceeded, Cancelled, OmniError, UnknownPrice
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd, RequestState
@@ -161,7 +161,6 @@ class Receipt:
             self._fleet.premium(progress.usage) if state == "ok" and compared else (None, None)
         )
         first = progress.first_token_at
-        completion = progress.completion or Completion()
         self._commits.end(
             RequestEnding(
                 self.new.id,
@@ -174,7 +173,7 @@ class Receipt:
                     premium_cost_nusd=premium_cost,
                     latency_ms=now - self.new.created_at,
                     ttft_ms=None if first is None else first - self.new.created_at,
-                    finish_reason=completion.finish_reason,
+                    finish_reason=progress.finish_reason,
                     error_code=None if error is None else error.code,
                     error_message=None if error is None else error.message[:_MESSAGE_CHARS],
                 ),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from omni_cli.domain.chat import Completion, Usage
+from omni_cli.domain.chat import Completion, CompletionFolder, FinishReason, Usage
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import format_usd
 from omni_cli.records import StoredPrice
@@ -60,17 +60,33 @@ class AttemptSummary:
     message: str = ""
 
 
+_NO_USAGE = Usage()
+
+
 @dataclass(slots=True)
 class Progress:
     """What a dispatch has done so far; read it at any time, also after an error."""
 
     attempts: list[AttemptSummary] = field(default_factory=list)
-    completion: Completion | None = None
     target: Target | None = None
     first_token_at: int | None = None
     notes: list[str] = field(default_factory=list)
     tries: int = 0
+    usage: Usage = _NO_USAGE
+    _kept: CompletionFolder | Completion | None = None
+
+    def keep(self, answer: CompletionFolder | Completion, usage: Usage) -> None:
+        """What has been answered. It is put together when it is asked for: most of what the
+        gateway passes on never is."""
+        self._kept, self.usage = answer, usage
 
     @property
-    def usage(self) -> Usage:
-        return (self.completion and self.completion.usage) or Usage()
+    def completion(self) -> Completion | None:
+        kept = self._kept
+        if isinstance(kept, CompletionFolder):
+            kept = self._kept = kept.completion(self.usage)
+        return kept
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        return None if self._kept is None else self._kept.finish_reason

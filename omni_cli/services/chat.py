@@ -133,7 +133,7 @@ class ChatService:
         job = replace(plan.job, conversation=request.conversation)
         run = ChatRun(request.id, replace(plan, job=job), Progress(), remembered=remembered)
         if remembered is not None:
-            run.progress.completion = remembered.completion
+            run.progress.keep(remembered.completion, remembered.usage)
         return run
 
     def _new_request(self, plan: ChatPlan, now: int) -> NewRequest:

@@ -125,7 +125,7 @@ class Reading:
         self._health.cancelled(self._target, started_ms=self._attempt.started_at)
 
     def _keep(self, usage: Usage) -> None:
-        self._progress.completion = self.folder.completion(usage)
+        self._progress.keep(self.folder, usage)
         self._progress.target = self._target
 
     def _partial(self) -> Usage:
