@@ -26,6 +26,7 @@ _MEDIA: Mapping[str, tuple[bytes, ...]] = {
     "openai-responses": (b'"input_image"', b'"input_file"'),
     "anthropic": (b'"image"', b'"document"'),
     "ollama": (b'"images"',),
+    "ollama-generate": (b'"images"',),
     "gemini": (b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
     "omni": (b'"image_url"', b'"input_audio"', b'"file"'),
 }
@@ -44,6 +45,7 @@ _LIMITS = {
 _NESTED_LIMITS = {
     "gemini": ("generationConfig", "maxOutputTokens"),
     "ollama": ("options", "num_predict"),
+    "ollama-generate": ("options", "num_predict"),
 }
 
 
@@ -55,7 +57,7 @@ class Ask:
         model: who is asked, where the protocol's path says it; else the body does.
         stream: likewise.
         forwarded: headers that go on to a provider of the same protocol.
-        operation: "chat", or "embeddings", which only its own protocol knows.
+        operation: "chat" or "embeddings".
 
     Raises:
         BadRequest: the body is no JSON object, or names no model.
@@ -66,6 +68,7 @@ class Ask:
         "_parsed",
         "body",
         "caller",
+        "embeds",
         "fields",
         "forwarded",
         "model",
@@ -85,6 +88,7 @@ class Ask:
     ) -> None:
         self.caller = caller
         self.operation = operation
+        self.embeds = operation == "embeddings"
         self.body = body
         self.fields = fields_of(body)
         self.forwarded = forwarded or {}
@@ -95,8 +99,7 @@ class Ask:
             stated = bytes(self.fields.get("stream", b"null"))
             if stated not in _TRUTHS:
                 raise wrong("'stream' must be true or false")
-            # Ollama streams unless it is told not to.
-            stream = caller.name == "ollama" if stated == b"null" else stated == b"true"
+            stream = caller.streams_unasked if stated == b"null" else stated == b"true"
         self.stream = stream
 
     def parsed(self) -> Parsed:
@@ -130,12 +133,14 @@ class Ask:
 
     def most_in(self, target: Target) -> int:
         """The most tokens that the input can be counted as."""
-        if self._has_media():
+        if not self.embeds and self._has_media():
             return input_bound(self.request, target.model, target.provider.protocol)
         return len(self.body)
 
     def most_out(self, target: Target) -> int:
         """The most tokens that the answer can have."""
+        if self.embeds:  # with vectors
+            return 0
         return self.limit() or target.model.max_output or DEFAULT_MAX_OUTPUT
 
     def limit(self) -> int | None:
@@ -165,7 +170,7 @@ class Ask:
         fields = dict(self.fields)
         if self.caller.name != "gemini":
             fields["model"] = _raw_text(target.model.wire_name)
-        if bound is not None and bound != self.limit():
+        if bound is not None and not self.embeds and bound != self.limit():
             self._bind(fields, target, bound)
         added = False
         if self.stream and self.caller.name == "openai":

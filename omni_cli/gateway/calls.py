@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from omni_cli.domain.errors import ProviderError
-from omni_cli.gateway.asks import Ask
+from omni_cli.gateway import embeddings
+from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.plans import Line, line_of
+from omni_cli.gateway.protocols.base import untranslatable
 from omni_cli.gateway.upstream import Answer
 from omni_cli.services.attempts import Target
 
@@ -31,6 +33,13 @@ def translated(fleet: Fleet, ask: Ask, target: Target, bound: int | None) -> tup
         BadRequest: the protocol cannot say it.
         MissingKey, ConfigError: the provider cannot be called.
     """
+    protocol = target.provider.protocol
+    if ask.embeds:
+        texts = embeddings.parse(ask.caller.name, decode_object(ask.body), protocol)
+        line = fleet.line(target, ask.operation, stream=False)
+        return line, embeddings.written(texts, target.model.wire_name)
+    if left := ask.parsed().left:
+        raise untranslatable(", ".join(left), protocol)
     request = replace(
         ask.request,
         stream=ask.stream,

@@ -197,7 +197,7 @@ class Chats:
         plan: Plan | None = None
         if ask.operation != "chat":
             plan = self._fleet.direct(ask.model)
-            if most is not None and ask.operation != "count":  # counting is free
+            if most is not None:
                 _check_input(ask, plan.targets[0], most)
         elif not falls_back and most is None:  # else the plan depends on the request
             plan = self._fleet.named(ask.model)

@@ -31,7 +31,6 @@ from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.hedging import Hedge, Outrun, Race
 from omni_cli.gateway.http import Request
 from omni_cli.gateway.plans import Plan
-from omni_cli.gateway.protocols.base import untranslatable
 from omni_cli.gateway.receipts import Receipt, Streams
 from omni_cli.gateway.relay import Relay
 from omni_cli.gateway.traces import Traces
@@ -273,10 +272,6 @@ class Exchange:
         """One call: committed, sent, read, settled."""
         ask, receipt, fleet = self._ask, self._receipt, self._fleet
         same = target.provider.protocol == ask.caller.name
-        if not same and ask.operation != "chat":
-            raise untranslatable(ask.operation, target.provider.protocol)
-        if not same and (left := ask.parsed().left):
-            raise untranslatable(", ".join(left), target.provider.protocol)
         # What cannot be built must not be charged, so it is built before the row is written.
         line = (
             fleet.line(target, ask.operation, stream=ask.stream)

@@ -35,11 +35,8 @@ from omni_cli.gateway.plans import Line, Plan, PlanQuery, line_of
 _ANY_REQUEST = ChatRequest((Message.text_of("user", "."),))
 #: Names kept in the cache; callers may send any number of wrong ones.
 _MOST_NAMES = 4_096
-#: How other operations' paths differ from chat's.
-_PATHS = {
-    "embeddings": ("/chat/completions", "/embeddings"),
-    "count": ("/messages", "/messages/count_tokens"),
-}
+#: By protocol, how the path of embeddings differs from chat's.
+_EMBEDDINGS = {"openai": ("/chat/completions", "/embeddings"), "ollama": ("/chat", "/embed")}
 #: Models that an automatic choice tries at most.
 _AT_MOST = 3
 #: What the fleet was loaded from. Every change of the fleet is in the audit log.
@@ -321,7 +318,7 @@ class Fleet:
         """Where a body in the provider's own protocol goes. Raises MissingKey, BadRequest.
 
         Args:
-            operation: "chat", or another one that its protocol has ("embeddings", "count").
+            operation: "chat", or "embeddings" where its protocol has them.
         """
         key = (target.model.id, operation, stream)
         found = self._cache.lines.get(key)
@@ -331,8 +328,8 @@ class Fleet:
                 target.model.wire_name,
                 self.endpoint(target.provider),
             )
-            if operation != "chat":
-                chat, other = _PATHS[operation]
+            if operation == "embeddings":
+                chat, other = _EMBEDDINGS[target.provider.protocol]
                 call = replace(call, url=call.url.removesuffix(chat) + other)
             found = self._cache.lines[key] = line_of(call)
         return found

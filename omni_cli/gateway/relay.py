@@ -2,6 +2,7 @@
 
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.gateway import embeddings
 from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.calls import error_body
 from omni_cli.gateway.delivery import Delivery, interrupted
@@ -13,7 +14,6 @@ from omni_cli.gateway.protocols.base import Answered, StreamWriter
 from omni_cli.gateway.receipts import Receipt, Streams
 from omni_cli.gateway.upstream import Answer
 from omni_cli.providers.framing import MAX_EVENT_BYTES
-from omni_cli.providers.openai_usage import read_usage
 from omni_cli.providers.reader import AnswerReader, refused, request_id_of
 from omni_cli.services.attempts import Target
 from omni_cli.services.settlement import Reading
@@ -68,8 +68,8 @@ class Relay:
             adapter = self._fleet.adapter(target.provider)
             body = await error_body(answer)
             raise refused(adapter, line.call, answer.status, headers, body)
-        if self._ask.operation == "embeddings":
-            await self._read_embeddings(answer, target, reading)
+        if self._ask.embeds:
+            await self._read_embeddings(answer, target, reading, same=same)
             return
         if not self._ask.stream:
             await self._read_whole(answer, line, target, reading, same=same)
@@ -126,14 +126,23 @@ class Relay:
             body = self._ask.caller.whole(completion, self._about(target))
         self._out.whole(body)
 
-    async def _read_embeddings(self, answer: Answer, target: Target, reading: Reading) -> None:
-        """A list of vectors, passed on as it came; only its usage is read."""
+    async def _read_embeddings(
+        self, answer: Answer, target: Target, reading: Reading, *, same: bool
+    ) -> None:
+        """A list of vectors; of the caller's own protocol it is passed on as it came, and only
+        its usage is read."""
+        ask, protocol = self._ask, target.provider.protocol
         body = await answer.whole(MAX_EVENT_BYTES)
-        usage = read_usage(decode_object(body).get("usage"))
+        vectors = None if same else embeddings.vectors(protocol, body)
+        usage = embeddings.usage(protocol, body)
         reading.take(ChatChunk(usage=usage, finish_reason="stop"))
         await self._claim(target, reading)
         reading.finish()
         self._receipt.end("ok", compared=False)  # no chat model answers with vectors
+        if vectors is not None:
+            texts = embeddings.parse(ask.caller.name, decode_object(ask.body), protocol)
+            used = self._receipt.usage
+            body = embeddings.answered(ask.caller.name, texts, vectors, used, self._about(target))
         self._out.whole(body)
 
     async def _pass(

@@ -6,6 +6,7 @@ from typing import Any
 
 from omni_cli import __version__
 from omni_cli.domain.errors import UsageError
+from omni_cli.gateway import ollama_paths
 from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.chats import Chats, Wish
@@ -18,7 +19,6 @@ from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.protocols.anthropic_messages import AnthropicMessages
 from omni_cli.gateway.protocols.base import Caller, text_field, wrong
 from omni_cli.gateway.protocols.gemini_content import GeminiContent
-from omni_cli.gateway.protocols.ollama_chat import OllamaChat
 from omni_cli.gateway.protocols.omni_chat import OPTIONS, OmniChat
 from omni_cli.gateway.protocols.openai_chat import OpenAiChat
 from omni_cli.gateway.protocols.openai_responses import OpenAiResponses
@@ -26,9 +26,7 @@ from omni_cli.gateway.routes import Route, Router, openapi
 from omni_cli.services.routing import RouteOptions, input_estimate
 
 OPENAI, RESPONSES = OpenAiChat(), OpenAiResponses()
-ANTHROPIC, OLLAMA, GEMINI, OMNI = AnthropicMessages(), OllamaChat(), GeminiContent(), OmniChat()
-#: Version of Ollama's API that this speaks: clients look at it before they ask for tools.
-_OLLAMA_VERSION = "0.12.0"
+ANTHROPIC, GEMINI, OMNI = AnthropicMessages(), GeminiContent(), OmniChat()
 _GEMINI = re.compile(r"^/v1/models/.+:(generateContent|streamGenerateContent|countTokens)$")
 _OURS = re.compile(r"/v1/(chat|agent-step|usage|router/debug)$")
 
@@ -39,8 +37,8 @@ def caller_of(path: str) -> Caller:
         return ANTHROPIC
     if path.startswith("/v1beta/") or _GEMINI.search(path):
         return GEMINI
-    if path in ("/api/chat", "/api/tags", "/api/show", "/api/version"):
-        return OLLAMA
+    if path in ollama_paths.PATHS:
+        return ollama_paths.CHAT
     return OMNI if path.startswith("/api/") or _OURS.match(path) else OPENAI
 
 
@@ -49,6 +47,7 @@ class Surface:
         self._fleet = fleet
         self._chats = chats
         self._listing = Listing(fleet)
+        self._ollama = ollama_paths.OllamaPaths(chats, self._listing)
         self._own = own
         self._management = management
         self.router = Router(self._routes())
@@ -82,10 +81,7 @@ class Surface:
                 "Tokens of a message, estimated",
                 tag="anthropic",
             ),
-            Route("POST", "/api/chat", chat(OLLAMA), "Chat", tag="ollama"),
-            Route("GET", "/api/tags", self._tags, "Models", tag="ollama"),
-            Route("POST", "/api/show", self._show, "One model", tag="ollama"),
-            Route("GET", "/api/version", self._version, "Version", "open", tag="ollama"),
+            *self._ollama.routes(),
             *self._gemini_routes("/v1beta"),
             *self._gemini_routes("/v1"),
             Route("GET", "/v1beta/models", self._gemini_models, "Models", tag="gemini"),
@@ -128,17 +124,6 @@ class Surface:
 
     async def _model(self, request: Request, who: Principal, at: dict[str, str]) -> None:
         await request.json(self._listing.model(at["id"], who))
-
-    async def _tags(self, request: Request, who: Principal, _: dict[str, str]) -> None:
-        await request.json(self._listing.tags(who))
-
-    async def _show(self, request: Request, who: Principal, _: dict[str, str]) -> None:
-        body = decode_object(await request.body())
-        name = text_field(body, "model", text_field(body, "name", ""))
-        await request.json(self._listing.show(name, who))
-
-    async def _version(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        await request.json({"version": _OLLAMA_VERSION})
 
     async def _gemini_models(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         await request.json(self._listing.gemini(who))

@@ -143,6 +143,10 @@ class App:
             if not isinstance(body, dict):
                 raise Refused("400", "The body must be a JSON object.")
             call.body = body
+        if call.route.operation == "embeddings":
+            unknown = listing.unknown_fields(call.route.protocol, call.body)
+            if unknown:
+                raise Refused("400", f"Unrecognized request argument supplied: {unknown[0]}")
         if call.route.operation in ("chat", "count"):
             try:
                 target = f"{call.route.target}:{call.route.verb}"

@@ -26,7 +26,7 @@ def answer(route: Route, body: Json, input_tokens: int, seed: int) -> Json:
                 return {"totalTokens": input_tokens, "promptTokensDetails": details}
             return {"input_tokens": input_tokens}
         case "embeddings":
-            return _embeddings(body)
+            return _embeddings(body, ollama=route.protocol == "ollama")
         case "labels":
             return vision.answer(route, body, seed)
         case "version":
@@ -110,10 +110,20 @@ def _vector(text: str, dimensions: int) -> list[float]:
     return [value / norm for value in values]
 
 
-def _embeddings(body: Json) -> Json:
+def unknown_fields(protocol: str, body: Json) -> list[str]:
+    """What OpenAI refuses in a wish for embeddings; Ollama passes over what it does not know."""
+    known = {"model", "input", "dimensions", "encoding_format", "user"}
+    return sorted(body.keys() - known) if protocol == "openai" else []
+
+
+def _embeddings(body: Json, *, ollama: bool) -> Json:
     sent = body.get("input", "")
     texts = [str(text) for text in sent] if isinstance(sent, list) else [str(sent)]
     dimensions = int(body.get("dimensions") or DIMENSIONS)
+    tokens = sum(map(count, texts))
+    if ollama:
+        vectors = [_vector(text, dimensions) for text in texts]
+        return {"model": body.get("model"), "embeddings": vectors, "prompt_eval_count": tokens}
     data: list[Json] = []
     for index, text in enumerate(texts):
         vector: list[float] | str = _vector(text, dimensions)
@@ -121,6 +131,5 @@ def _embeddings(body: Json) -> Json:
             packed = struct.pack(f"<{dimensions}f", *vector)
             vector = base64.b64encode(packed).decode()
         data.append({"object": "embedding", "index": index, "embedding": vector})
-    tokens = sum(map(count, texts))
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": body.get("model"), "usage": usage}

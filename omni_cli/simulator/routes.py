@@ -30,6 +30,7 @@ _ENDINGS: tuple[tuple[str, Operation, str], ...] = (
     ("/messages", "chat", "anthropic"),
     ("/embeddings", "embeddings", "openai"),
     ("/api/chat", "chat", "ollama"),
+    ("/api/embed", "embeddings", "ollama"),
     ("/api/tags", "models", "ollama"),
     ("/api/show", "show", "ollama"),
     ("/api/version", "version", "ollama"),

@@ -138,7 +138,8 @@ class Leases:
         tightest = rooms[0] if len(rooms) == 1 else min(rooms, key=lambda room: room.left_nusd)
         if opening.price is not None and need and need > tightest.left_nusd:
             bound = _fitting(most_in, bound, opening.price, tightest.left_nusd)
-            if bound < min(LEAST_OUTPUT, opening.most_out):
+            # What is answered without tokens (vectors) has no shorter answer.
+            if not bound or bound < min(LEAST_OUTPUT, opening.most_out):
                 status = tightest.status
                 return refusal(status, need, resets_at(status))
             need = worst_case_nusd(most_in, bound, opening.price)

@@ -64,3 +64,49 @@ def test_listing_and_errors(client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError, match="no-such") as caught:
         client.chat(model="no-such/model", messages=ASK)
     assert caught.value.status_code == 404
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_one_prompt(client: ollama.Client, gateway: Served, model: str) -> None:
+    answer = client.generate(
+        model=model, prompt="Is all well?", system="Be brief.", options={"num_predict": 40}
+    )
+    assert answer.response
+    assert answer.done_reason in ("stop", "length")
+    pieces = list(client.generate(model=model, prompt="Is all well?", stream=True))
+    assert "".join(piece.response for piece in pieces)
+    assert pieces[-1].done
+    assert (pieces[-1].eval_count or 0) > 0
+    assert (pieces[-1].total_duration or 0) >= (pieces[-1].eval_duration or 0) > 0
+    gateway.settle(2)
+    for row in gateway.app.ledger.recent(limit=2):
+        assert (row.model, row.state) == (model, "ok")
+        assert row.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("model", ["ollama/llama3.1:70b", "openai/text-embedding-3-small"])
+def test_vectors(client: ollama.Client, gateway: Served, model: str) -> None:
+    answer = client.embed(model=model, input=["one", "two"], dimensions=4)
+    assert [len(vector) for vector in answer.embeddings] == [4, 4]
+    gateway.settle(1)
+    (row,) = gateway.app.ledger.recent(limit=2)
+    assert row.usage.input_tokens == answer.prompt_eval_count
+
+
+def test_loading_ahead_of_time_asks_nobody(client: ollama.Client, gateway: Served) -> None:
+    assert client.generate(model=MODELS[0]).done_reason == "load"
+    assert client.generate(model=MODELS[0], keep_alive=0).done_reason == "unload"
+    assert client.chat(model=MODELS[0], messages=[]).done_reason == "load"
+    assert not client.ps().models
+    with pytest.raises(ollama.ResponseError) as error:
+        client.generate(model="nobody/nothing")
+    assert error.value.status_code == 404
+    assert not gateway.sim.answered()
+
+
+@pytest.mark.parametrize("field", [{"raw": True}, {"suffix": "end"}, {"template": "{{ .Prompt }}"}])
+def test_what_no_chat_can_say_is_refused_by_name(
+    client: ollama.Client, field: dict[str, Any]
+) -> None:
+    with pytest.raises(ollama.ResponseError, match=next(iter(field))):
+        client.generate(model=MODELS[0], prompt="Is all well?", **field)

@@ -90,6 +90,7 @@ class AnthropicMessages:
     id_prefix = "msg_"
     stream_type = "text/event-stream; charset=utf-8"
     comments = True
+    streams_unasked = False
     answers_by: tuple[str, ...] = ()
 
     def parse(self, body: JsonObject) -> Parsed:

@@ -61,7 +61,9 @@ class StreamWriter(Protocol):
 class Caller(Protocol):
     """A protocol that callers speak. ``name`` is that of the provider protocol it equals.
 
-    ``answers_by``: fields of a request that the form of its answer depends on.
+    ``comments``: its readers of streams pass over comments. ``streams_unasked``: a request that
+    says nothing of it is streamed. ``answers_by``: fields of a request that the form of its answer
+    depends on.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Caller(Protocol):
     id_prefix: str
     stream_type: str
     comments: bool
+    streams_unasked: bool
     answers_by: tuple[str, ...]
 
     def parse(self, body: JsonObject) -> Parsed:

@@ -102,6 +102,7 @@ class GeminiContent:
     stream_type = "text/event-stream"
     # Google's own package takes a comment for JSON.
     comments = False
+    streams_unasked = False
     answers_by: tuple[str, ...] = ()
 
     def parse(self, body: JsonObject) -> Parsed:

@@ -1,8 +1,10 @@
-"""Ollama's /api/chat, as its callers see it.
+"""Ollama's /api/chat, as its callers see it, and what its other ways of asking share with it.
 
 Source: ollama/ollama docs/api.md, "Generate a chat completion".
 """
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from omni_cli.domain.chat import (
@@ -53,47 +55,60 @@ class OllamaChat:
     id_prefix = ""
     stream_type = "application/x-ndjson"
     comments = False
+    streams_unasked = True
     answers_by: tuple[str, ...] = ()
 
     def parse(self, body: JsonObject) -> Parsed:
-        options = object_field(body.get("options") or {}, "options")
-        shape = body.get("format") or None
-        think = body.get("think")
-        limit = integer_field(options, "num_predict")
-        request = ChatRequest(
-            messages=_messages(objects(body.get("messages"), "messages")),
-            tools=tuple(_tool(tool) for tool in objects(body.get("tools"), "tools")),
-            max_output_tokens=limit if limit and limit > 0 else None,  # -1: without limit
-            temperature=number_field(options, "temperature"),
-            top_p=number_field(options, "top_p"),
-            stop=texts(options.get("stop"), "options.stop"),
-            seed=integer_field(options, "seed"),
-            json_mode=shape is not None,
-            json_schema=shape if isinstance(shape, dict) else None,
-            reasoning_effort=think if isinstance(think, str) else ("medium" if think else None),
-            stream=body.get("stream") is not False,
-        )
-        if not request.messages:
+        messages = _messages(objects(body.get("messages"), "messages"))
+        if not messages:
             raise wrong("'messages' must hold at least one message")
-        left = left_of(body, _KNOWN, {})
-        return Parsed(request, left + tuple(f"options.{n}" for n in options if n not in _OPTIONS))
+        tools = tuple(_tool(tool) for tool in objects(body.get("tools"), "tools"))
+        return parsed(body, messages, tools, left_of(body, _KNOWN, {}))
 
     def whole(self, completion: Completion, about: Answered) -> bytes:
-        message: JsonObject = {"role": "assistant", "content": completion.text}
-        if completion.reasoning:
-            message["thinking"] = completion.reasoning
-        if completion.tool_calls:
-            message["tool_calls"] = _calls(completion.tool_calls)
-        return encode({**_base(about), "message": message, **_ending(completion, completion.usage)})
+        message = _message(completion.text, completion.reasoning, completion.tool_calls)
+        took = Took(about)
+        return encode({**base(about), "message": message, **took.ending(completion)})
 
-    def writer(self, about: Answered) -> "_Writer":
-        return _Writer(about)
+    def writer(self, about: Answered) -> "LineWriter":
+        return LineWriter(about, lambda *said: {"message": _message(*said)})
 
     def error(self, error: OmniError, request_id: str) -> JsonObject:  # noqa: ARG002  # protocol
         return {"error": message_of(error)}
 
     def error_event(self, error: OmniError, request_id: str) -> bytes:
         return encode(self.error(error, request_id)) + b"\n"
+
+
+def parsed(
+    body: JsonObject,
+    messages: tuple[Message, ...],
+    tools: tuple[Tool, ...],
+    left: tuple[str, ...],
+) -> Parsed:
+    """A request in omni's words: what Ollama's ways of asking have in common.
+
+    Args:
+        left: other fields that have no place in them.
+    """
+    options = object_field(body.get("options") or {}, "options")
+    shape = body.get("format") or None
+    think = body.get("think")
+    limit = integer_field(options, "num_predict")
+    request = ChatRequest(
+        messages=messages,
+        tools=tools,
+        max_output_tokens=limit if limit and limit > 0 else None,  # -1: without limit
+        temperature=number_field(options, "temperature"),
+        top_p=number_field(options, "top_p"),
+        stop=texts(options.get("stop"), "options.stop"),
+        seed=integer_field(options, "seed"),
+        json_mode=shape is not None,
+        json_schema=shape if isinstance(shape, dict) else None,
+        reasoning_effort=think if isinstance(think, str) else ("medium" if think else None),
+        stream=body.get("stream") is not False,
+    )
+    return Parsed(request, left + tuple(f"options.{n}" for n in options if n not in _OPTIONS))
 
 
 def _tool(tool: JsonObject) -> Tool:
@@ -115,7 +130,7 @@ def _messages(turns: list[JsonObject]) -> tuple[Message, ...]:
         parts: tuple[Part, ...] = ()
         if text := text_field(turn, "content", ""):
             parts = (TextPart(text),)
-        parts += tuple(_image(data) for data in texts(turn.get("images"), "images"))
+        parts += images_of(turn)
         if role == "tool":
             name = optional_text(turn, "tool_name") or optional_text(turn, "name") or None
             call = next((c for c in waiting if not name or c.name == name), None)
@@ -138,63 +153,87 @@ def _messages(turns: list[JsonObject]) -> tuple[Message, ...]:
     return tuple(found)
 
 
+def images_of(fields: JsonObject) -> tuple[MediaPart, ...]:
+    """Raises BadRequest."""
+    return tuple(_image(data) for data in texts(fields.get("images"), "images"))
+
+
 def _image(data: str) -> MediaPart:
     kind = next((kind for start, kind in _SIGNATURES if data.startswith(start)), "image/webp")
     return MediaPart(kind, data=data)
 
 
-def _base(about: Answered) -> JsonObject:
+def base(about: Answered) -> JsonObject:
+    """What every line of an answer begins with."""
     created = datetime.fromtimestamp(about.created, UTC).isoformat().replace("+00:00", "Z")
     return {"model": about.model, "created_at": created}
 
 
-def _calls(calls: tuple[ToolCall, ...]) -> list[JsonObject]:
-    return [
-        {"id": call.id, "function": {"name": call.name, "arguments": arguments_object(call)}}
-        for call in calls
-    ]
+def _message(text: str, thinking: str = "", calls: tuple[ToolCall, ...] = ()) -> JsonObject:
+    message: JsonObject = {"role": "assistant", "content": text}
+    if thinking:
+        message["thinking"] = thinking
+    if calls:
+        message["tool_calls"] = [
+            {"id": call.id, "function": {"name": call.name, "arguments": arguments_object(call)}}
+            for call in calls
+        ]
+    return message
 
 
-def _ending(completion: Completion, usage: Usage | None) -> JsonObject:
-    counts = usage or Usage()
-    reason = "length" if completion.finish_reason == "length" else "stop"
-    return {
-        "done": True,
-        "done_reason": reason,
-        "total_duration": 0,
-        "load_duration": 0,
-        "prompt_eval_count": counts.input_tokens,
-        "prompt_eval_duration": 0,
-        "eval_count": counts.output_tokens,
-        "eval_duration": 0,
-    }
+class Took:
+    """How long an answer takes. Made when it is whole, or with the first of its stream."""
+
+    def __init__(self, about: Answered, *, streams: bool = False) -> None:
+        self._first_ns = (about.latency_ms or 0) * 1_000_000
+        self._since = time.perf_counter_ns() if streams else None
+
+    def ending(self, completion: Completion) -> JsonObject:
+        """The fields of the last line. What was not measured is left out, as Ollama does."""
+        counts = completion.usage or Usage()
+        took = {"total_duration": self._first_ns}
+        if self._since is not None:
+            rest = time.perf_counter_ns() - self._since
+            took = {
+                "total_duration": self._first_ns + rest,
+                "prompt_eval_duration": self._first_ns,
+                "eval_duration": rest,
+            }
+        return {
+            "done": True,
+            "done_reason": "length" if completion.finish_reason == "length" else "stop",
+            **took,
+            "prompt_eval_count": counts.input_tokens,
+            "eval_count": counts.output_tokens,
+        }
 
 
-class _Writer:
-    """Writes lines; a call is written once it is whole, as its arguments are an object."""
+class LineWriter:
+    """Writes lines; a call is written once it is whole, as its arguments are an object.
 
-    def __init__(self, about: Answered) -> None:
+    Args:
+        shape: how a line says (text, thinking, calls).
+    """
+
+    def __init__(self, about: Answered, shape: Callable[..., JsonObject]) -> None:
         self._about = about
+        self._shape = shape
+        self._took = Took(about, streams=True)
         self._calls = CompletionFolder()
 
     def chunk(self, chunk: ChatChunk) -> bytes:
-        message: JsonObject = {"role": "assistant", "content": chunk.text}
-        if chunk.reasoning:
-            message["thinking"] = chunk.reasoning
         if chunk.tool_calls:
             self._calls.add(ChatChunk(tool_calls=chunk.tool_calls))
         if not (chunk.text or chunk.reasoning):
             return b""
-        return self._line({"message": message, "done": False})
+        return self._line(self._shape(chunk.text, chunk.reasoning), {"done": False})
 
     def end(self, completion: Completion) -> bytes:
         out = b""
         calls = self._calls.completion().tool_calls
         if calls:
-            message = {"role": "assistant", "content": "", "tool_calls": _calls(calls)}
-            out = self._line({"message": message, "done": False})
-        last = {"message": {"role": "assistant", "content": ""}}
-        return out + self._line({**last, **_ending(completion, completion.usage)})
+            out = self._line(self._shape("", "", calls), {"done": False})
+        return out + self._line(self._shape(""), self._took.ending(completion))
 
-    def _line(self, value: JsonObject) -> bytes:
-        return encode({**_base(self._about), **value}) + b"\n"
+    def _line(self, said: JsonObject, more: JsonObject) -> bytes:
+        return encode({**base(self._about), **said, **more}) + b"\n"

@@ -49,6 +49,7 @@ class OmniChat:
     id_prefix = "chat_"
     stream_type = "text/event-stream"
     comments = False
+    streams_unasked = False
     answers_by: tuple[str, ...] = ()
 
     def parse(self, body: JsonObject) -> Parsed:

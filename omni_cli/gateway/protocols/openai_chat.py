@@ -109,6 +109,7 @@ class OpenAiChat:
     id_prefix = "chatcmpl-"
     stream_type = "text/event-stream; charset=utf-8"
     comments = True
+    streams_unasked = False
     answers_by: tuple[str, ...] = ("stream_options",)
 
     def parse(self, body: JsonObject) -> Parsed:

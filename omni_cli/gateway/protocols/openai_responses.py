@@ -67,6 +67,7 @@ class OpenAiResponses:
     id_prefix = "resp_"
     stream_type = "text/event-stream; charset=utf-8"
     comments = True
+    streams_unasked = False
     answers_by: tuple[str, ...] = ("tools",)
 
     def parse(self, body: JsonObject) -> Parsed:

@@ -24,8 +24,9 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ProtocolName
+from omni_cli.gateway.ollama_paths import CHAT as OLLAMA
 from omni_cli.gateway.protocols.base import Answered, Caller
-from omni_cli.gateway.surface import ANTHROPIC, GEMINI, OLLAMA, OPENAI, RESPONSES
+from omni_cli.gateway.surface import ANTHROPIC, GEMINI, OPENAI, RESPONSES
 from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.providers.reader import AnswerReader
 from omni_cli.providers.registry import adapter
