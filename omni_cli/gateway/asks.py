@@ -138,10 +138,21 @@ class Ask:
         return len(self.body)
 
     def most_out(self, target: Target) -> int:
-        """The most tokens that the answer can have."""
+        """The most tokens that the answer can have, all its choices together."""
         if self.embeds:  # with vectors
             return 0
-        return self.limit() or target.model.max_output or DEFAULT_MAX_OUTPUT
+        return self.choices() * (self.limit() or target.model.max_output or DEFAULT_MAX_OUTPUT)
+
+    def choices(self) -> int:
+        """How many answers are wanted at once: each may be as long as the bound allows."""
+        stated: object = None
+        if self.caller.name == "openai":
+            stated = self.number("n")
+        elif self.caller.name == "gemini":
+            nested = self.value("generationConfig")
+            if isinstance(nested, dict):
+                stated = nested.get("candidateCount", nested.get("candidate_count"))
+        return stated if isinstance(stated, int) and stated > 1 else 1
 
     def limit(self) -> int | None:
         """The answer's bound as the caller stated it."""
@@ -170,8 +181,10 @@ class Ask:
         fields = dict(self.fields)
         if self.caller.name != "gemini":
             fields["model"] = _raw_text(target.model.wire_name)
-        if bound is not None and not self.embeds and bound != self.limit():
-            self._bind(fields, target, bound)
+        if bound is not None and not self.embeds:
+            each = bound // self.choices()
+            if each != self.limit():
+                self._bind(fields, target, each)
         added = False
         if self.stream and self.caller.name == "openai":
             added = self._wish_usage(fields, target)

@@ -340,6 +340,7 @@ class Exchange:
             slots=target.provider.max_concurrency,
             price_id=None if price is None else price.id,
             price=None if price is None else price.price,
+            choices=ask.choices(),
         )
         return opening, await receipt.open(opening, target)
 

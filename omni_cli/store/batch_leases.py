@@ -23,12 +23,12 @@ UPDATE budget_periods SET reserved_nusd = reserved_nusd + ? WHERE budget = ? AND
 class Opening:
     """An attempt that is about to be sent, and its request's row when it is the first.
 
-    ``most_in()`` and ``most_out`` bound its tokens, for the lease; ``slots`` is the most attempts
-    that may be under way at its provider. After the write, one of these holds: ``error`` (it
-    must not be sent), ``full`` (no slot is free; ask again), or ``committed``: it may go, with
-    ``output_bound`` tokens of answer at most where a budget covers it. ``opened``: the request's
-    row is written. ``named``: its caller named the model, so that once it is sent nothing is kept
-    of the decision.
+    ``most_in()`` and ``most_out`` bound its tokens, for the lease; ``choices`` share the latter
+    evenly. ``slots`` is the most attempts that may be under way at its provider. After the write,
+    one of these holds: ``error`` (it must not be sent), ``full`` (no slot is free; ask again), or
+    ``committed``: it may go, with ``output_bound`` tokens of answer at most where a budget covers
+    it. ``opened``: the request's row is written. ``named``: its caller named the model, so that
+    once it is sent nothing is kept of the decision.
     """
 
     request: NewRequest
@@ -42,6 +42,7 @@ class Opening:
     slots: int
     price_id: int | None = None
     price: Price | None = None
+    choices: int = 1
     decision: bytes | None = None
     named: bool = False
     output_bound: int | None = None
@@ -138,6 +139,7 @@ class Leases:
         tightest = rooms[0] if len(rooms) == 1 else min(rooms, key=lambda room: room.left_nusd)
         if opening.price is not None and need and need > tightest.left_nusd:
             bound = _fitting(most_in, bound, opening.price, tightest.left_nusd)
+            bound -= bound % opening.choices
             # What is answered without tokens (vectors) has no shorter answer.
             if not bound or bound < min(LEAST_OUTPUT, opening.most_out):
                 status = tightest.status

@@ -116,6 +116,18 @@ def test_a_budget_that_leaves_little_bounds_the_answer(gateway: Served, http: ht
     assert 256 <= attempt.output_bound < 100_000
 
 
+def test_a_budget_holds_all_choices_of_an_answer(gateway: Served, http: httpx.Client) -> None:
+    gateway.app.budgets.put(Budget(0, "all", "", "day", 4_000_000))  # gpt-4o: $10 per 1M out
+    answer = http.post("/v1/chat/completions", json={**ASK, "max_tokens": 200, "n": 4})
+    assert answer.status_code == 200, answer.text
+    gateway.settle(1)
+    (row,) = gateway.app.ledger.recent(limit=5)
+    (attempt,) = gateway.app.ledger.attempts(row.id)
+    assert attempt.output_bound is not None
+    assert 256 <= attempt.output_bound <= 400
+    assert attempt.output_bound % 4 == 0
+
+
 def test_an_unknown_model_is_refused_by_name(http: httpx.Client) -> None:
     answer = http.post("/v1/chat/completions", json={**ASK, "model": "nobody/nothing"})
     assert answer.status_code == 404

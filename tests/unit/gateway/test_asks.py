@@ -11,6 +11,7 @@ from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.protocols.anthropic_messages import AnthropicMessages
 from omni_cli.gateway.protocols.base import Caller
+from omni_cli.gateway.protocols.gemini_content import GeminiContent
 from omni_cli.gateway.protocols.ollama_chat import OllamaChat
 from omni_cli.gateway.protocols.openai_chat import OpenAiChat
 from omni_cli.services.bounds import DEFAULT_MAX_OUTPUT
@@ -45,6 +46,34 @@ def test_the_answers_bound_is_what_the_caller_stated(
     ask = _ask(caller, **fields)
     assert ask.limit() == limit
     assert ask.limit() == limit
+
+
+@pytest.mark.parametrize(
+    ("caller", "fields", "choices"),
+    [
+        (OpenAiChat(), {"n": 3, "max_tokens": 50}, 3),
+        (OpenAiChat(), {"n": None, "max_tokens": 50}, 1),
+        (OpenAiChat(), {"n": "3", "max_tokens": 50}, 1),
+        (OpenAiChat(), {"n": -3, "max_tokens": 50}, 1),
+        (AnthropicMessages(), {"n": 3, "max_tokens": 50}, 1),
+        (GeminiContent(), {"generationConfig": {"candidateCount": 3, "maxOutputTokens": 50}}, 3),
+    ],
+)
+def test_a_bound_holds_for_each_choice(
+    tmp_path: Path, caller: Caller, fields: dict[str, Any], choices: int
+) -> None:
+    with _app(tmp_path) as app:
+        with app.fleet.change("test", "test", None, "test"):
+            app.fleet.put_provider(
+                Provider("openai", "here", "openai", "http://127.0.0.1:9/v1", auth_method="none")
+            )
+            app.fleet.set_status("openai/gpt-4o", "active")
+        target = Fleet(app).target("openai/gpt-4o")
+        ask = _ask(caller, **fields)
+        assert ask.most_out(target) == choices * 50
+        sent, _ = ask.passed(target, choices * 20)
+        assert b"20" in sent
+        assert b"50" not in sent
 
 
 @pytest.mark.parametrize("stated", [-1, 0, 500_000_000])
