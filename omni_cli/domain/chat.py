@@ -135,7 +135,8 @@ class Usage:
     includes reasoning. ``cache_write_tokens`` is both lifetimes together,
     ``cache_write_1h_tokens`` the part with the 1 h lifetime. ``reported_cost_nusd`` is what the
     provider says it charged (nano-dollars), None when it says nothing. ``estimated`` marks
-    counts that omni worked out because the provider sent none.
+    counts that omni worked out because the provider sent none, and counts that are not all that
+    is charged: another service tier's rates, searches charged by the call.
     """
 
     input_tokens: int = 0

@@ -10,6 +10,7 @@ from omni_cli.domain.chat import ChatChunk, Usage
 from omni_cli.gateway.receipts import PassedFolder
 from omni_cli.ports import AnswerParser, Framing
 from omni_cli.providers.framing import splitter
+from omni_cli.providers.openai_usage import OTHER_TIERS
 from omni_cli.services.settlement import Reading
 
 #: Bytes kept of a stream's end, where its usage stands.
@@ -55,6 +56,7 @@ class _Answer(msgspec.Struct):
     id: str
     choices: tuple[_Choice]
     usage: _Usage
+    service_tier: str | None = None
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
@@ -71,7 +73,8 @@ def glance(body: bytes) -> ChatChunk | None:
     choice, usage = answer.choices[0], answer.usage
     into = usage.prompt_tokens_details or _IN
     out = usage.completion_tokens_details or _OUT
-    if into.audio_tokens or out.audio_tokens or into.cached_tokens > usage.prompt_tokens:
+    odd = answer.service_tier in OTHER_TIERS
+    if odd or into.audio_tokens or out.audio_tokens or into.cached_tokens > usage.prompt_tokens:
         return None
     return ChatChunk(
         text=choice.message.content,

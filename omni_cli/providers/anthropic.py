@@ -237,7 +237,16 @@ def _usage(usage: JsonObject) -> Usage | None:
         cache_write_1h_tokens=long_lived,
         output_tokens=output,
         reasoning_tokens=min(thinking, output),
+        estimated=_charged_otherwise(usage),
     )
+
+
+def _charged_otherwise(usage: JsonObject) -> bool:
+    """Whether tokens at the usual rates are not all that is charged (docs.claude.com, "Service
+    tiers", "Fast mode", "Web search tool": by the search)."""
+    searches = as_count(as_object(usage.get("server_tool_use")).get("web_search_requests"))
+    odd = usage.get("service_tier") in ("priority", "batch") or usage.get("speed") == "fast"
+    return bool(searches) or odd
 
 
 def _tagged(block: JsonObject) -> Mapping[str, Any]:

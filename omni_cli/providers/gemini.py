@@ -5,6 +5,7 @@ Source: Gemini API reference, "Generating content", "Function calling", "Thinkin
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -284,6 +285,7 @@ class _Parser(StreamParser):
         self._slots = CallSlots()
         self._introduced = False
         self._response_id = ""
+        self._searched = False
 
     def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
         body = load_object(event.data, "event" if self._stream else "answer")
@@ -331,6 +333,11 @@ class _Parser(StreamParser):
             finish = finished_as("stop", self._slots)
         introduce = not self._introduced
         self._introduced = True
+        grounding = as_object(candidate.get("groundingMetadata"))
+        self._searched = self._searched or bool(as_list(grounding.get("webSearchQueries")))
+        usage = _usage(as_object(body.get("usageMetadata")))
+        if usage is not None and self._searched:  # charged by the prompt, beside its tokens
+            usage = replace(usage, estimated=True)
         return (
             ChatChunk(
                 text=text,
@@ -338,7 +345,7 @@ class _Parser(StreamParser):
                 tool_calls=tuple(calls),
                 images=tuple(images),
                 reasoning_blocks=tuple(blocks),
-                usage=_usage(as_object(body.get("usageMetadata"))),
+                usage=usage,
                 finish_reason=finish,
                 raw_finish_reason=raw or None,
                 model=(as_text(body.get("modelVersion")) or None) if introduce else None,

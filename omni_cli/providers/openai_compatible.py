@@ -39,7 +39,7 @@ from omni_cli.providers._wire import (
     unsupported,
 )
 from omni_cli.providers.openai_listing import parse_models
-from omni_cli.providers.openai_usage import read_usage
+from omni_cli.providers.openai_usage import of_tier, read_usage
 from omni_cli.providers.quirks import Quirks, quirks_of
 
 _FINISH: dict[str, FinishReason] = {
@@ -259,7 +259,7 @@ class _Parser(StreamParser):
         if raw:
             self.complete = self._finished = True
             finish = finished_as(_FINISH.get(raw, "stop"), self._slots, refused=self._refused)
-        counts = read_usage(usage) if usage else None
+        counts = of_tier(read_usage(usage), body.get("service_tier")) if usage else None
         if not (text or thought or calls or images or raw or counts) and self._introduced:
             return None
         model = response_id = None

@@ -4,6 +4,7 @@ Source: OpenAI API reference, "Responses" and "Streaming events".
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from omni_cli.domain.chat import (
@@ -37,9 +38,14 @@ from omni_cli.providers._wire import (
     unsupported,
 )
 from omni_cli.providers.openai_listing import parse_models
-from omni_cli.providers.openai_usage import read_usage
+from omni_cli.providers.openai_usage import of_tier, read_usage
 
 _ENDS = frozenset({"completed", "incomplete", "failed", "cancelled"})
+#: Calls of tools that OpenAI runs itself and charges by the call or the session
+#: (platform.openai.com, "Pricing", built-in tools).
+_CHARGED_CALLS = frozenset(
+    {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"}
+)
 _WHY_INCOMPLETE: dict[str, FinishReason] = {
     "max_output_tokens": "length",
     "max_tokens": "length",
@@ -186,8 +192,12 @@ def _ending(response: JsonObject, slots: CallSlots, refused: bool) -> ChatChunk:
     if status == "incomplete":
         raw = as_text(as_object(response.get("incomplete_details")).get("reason")) or status
         finish = _WHY_INCOMPLETE.get(raw, "error")
+    usage = of_tier(read_usage(response.get("usage")), response.get("service_tier"))
+    items = map(as_object, as_list(response.get("output")))
+    if usage is not None and any(item.get("type") in _CHARGED_CALLS for item in items):
+        usage = replace(usage, estimated=True)
     return ChatChunk(
-        usage=read_usage(response.get("usage")),
+        usage=usage,
         finish_reason=finish,
         raw_finish_reason=raw or None,
         model=as_text(response.get("model")) or None,

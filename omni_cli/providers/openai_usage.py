@@ -1,5 +1,6 @@
 """Token counts of OpenAI's two wire formats and their many dialects, in omni's convention."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 from omni_cli.domain.chat import Usage
@@ -7,6 +8,9 @@ from omni_cli.providers._wire import JsonObject, as_count, as_object, usd_to_nus
 
 #: xAI bills in ticks of 1e-10 US dollar (docs.x.ai, "Cost Tracking").
 _TICKS_PER_NUSD = 10
+#: Service tiers with rates of their own (platform.openai.com, "Priority processing", "Flex
+#: processing", "Batch API"). An answer names the one that served it.
+OTHER_TIERS = frozenset({"priority", "flex", "batch", "scale"})
 
 
 def read_usage(value: object) -> Usage | None:
@@ -56,6 +60,13 @@ def read_usage(value: object) -> Usage | None:
         output_audio_tokens=min(as_count(out.get("audio_tokens")), output_tokens),
         reported_cost_nusd=_reported_cost(usage),
     )
+
+
+def of_tier(usage: Usage | None, tier: object) -> Usage | None:
+    """Marks the usage of an answer that was served at other rates than the usual ones."""
+    if usage is None or tier not in OTHER_TIERS:
+        return usage
+    return replace(usage, estimated=True)
 
 
 def _first(usage: JsonObject, *names: str) -> int | None:
