@@ -6,11 +6,19 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends import fail
+from keyring.compat.properties import classproperty
 from keyring.errors import PasswordDeleteError
 
 
 class DictRing(KeyringBackend):
-    priority = 5
+    #: keyring takes the best of all classes there are; this one only while a test wants it.
+    wanted = False
+
+    @classproperty
+    def priority(cls) -> float:  # noqa: N805  # of the class
+        if not cls.wanted:
+            raise RuntimeError("only where a test wants it")
+        return 5
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -42,7 +50,8 @@ def no_ring() -> Iterator[None]:
 
 
 @pytest.fixture
-def ring(no_ring: None) -> DictRing:
+def ring(no_ring: None, monkeypatch: pytest.MonkeyPatch) -> DictRing:
+    monkeypatch.setattr(DictRing, "wanted", True)
     backend = DictRing()
     keyring.set_keyring(backend)
     return backend
