@@ -224,10 +224,12 @@ def worst_case_nusd(
         if len(plan.dearest) == 1:  # no context tiers
             _, most_in, most_out = plan.dearest[0]
             if most_in is not None and most_out is not None:
-                total = (
-                    plan.fee + max(input_tokens, 0) * most_in + max(max_output_tokens, 0) * most_out
-                )
-                return -(-max(total, plan.minimum) // plan.scale)
+                total = plan.fee
+                if input_tokens > 0:
+                    total += input_tokens * most_in
+                if max_output_tokens > 0:
+                    total += max_output_tokens * most_out
+                return -(-(total if total > plan.minimum else plan.minimum) // plan.scale)
         total = plan.fee
         for tokens, at, name in ((input_tokens, 1, "input"), (max_output_tokens, 2, "output")):
             if tokens <= 0:

@@ -16,7 +16,7 @@ from omni_cli.services.routing import input_estimate
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
-#: Of a limit that was not looked for yet; none is negative.
+#: Of a number that was not looked for yet; none is negative.
 _UNREAD = -1
 _TRUTHS = (b"true", b"false", b"null")
 #: How each protocol marks input that is not text. Without it, no input has more tokens than
@@ -64,6 +64,7 @@ class Ask:
     """
 
     __slots__ = (
+        "_choices",
         "_limit",
         "_parsed",
         "body",
@@ -94,6 +95,7 @@ class Ask:
         self.forwarded = forwarded or {}
         self._parsed: Parsed | None = None
         self._limit: int | None = _UNREAD
+        self._choices = _UNREAD
         self.model = self._text("model") if model is None else model
         if stream is None:
             stated = bytes(self.fields.get("stream", b"null"))
@@ -145,6 +147,11 @@ class Ask:
 
     def choices(self) -> int:
         """How many answers are wanted at once: each may be as long as the bound allows."""
+        if self._choices == _UNREAD:
+            self._choices = self._stated_choices()
+        return self._choices
+
+    def _stated_choices(self) -> int:
         stated: object = None
         if self.caller.name == "openai":
             stated = self.number("n")

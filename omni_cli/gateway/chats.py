@@ -113,7 +113,7 @@ class Chats:
                 self._row(ident, plan, options, who),
                 plan.decision,
                 name,
-                named=plan.named,
+                plan.named,
             )
             if plan.arm is not None:
                 self._join(plan.arm, plan.conversation or ident)
@@ -214,19 +214,19 @@ class Chats:
     def _row(self, ident: int, plan: Plan, options: RouteOptions, who: Principal) -> NewRequest:
         task = plan.task
         return NewRequest(
-            id=ident,
-            created_at=self._now_ms(),
-            source="gateway",
-            owner=self._commits.owner,
-            org=who.org,
-            key=who.key,
-            role=plan.role,
-            agent=options.agent or "",
-            task=options.task_type or "" if task is None else task.task_type,
-            complexity="" if task is None else task.complexity,
-            difficulty=None if task is None else task.difficulty,
-            conversation=plan.conversation,
-            chain=plan.chain,
+            ident,
+            self._now_ms(),
+            "gateway",
+            self._commits.owner,
+            who.org,
+            who.key,
+            plan.role,
+            options.agent or "",
+            options.task_type or "" if task is None else task.task_type,
+            "" if task is None else task.complexity,
+            None if task is None else task.difficulty,
+            plan.conversation,
+            plan.chain,
         )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omni_cli.domain.errors import Busy, OmniError, StoreError
+from omni_cli.domain.ledger import AttemptEnd
 from omni_cli.store.batch_leases import Opening
 from omni_cli.store.batch_writer import (
     AttemptEnding,
@@ -121,6 +122,11 @@ class Commits:
             self._under_way -= 1
         if self._timer is None and not self._soon:
             self._timer = self._loop.call_later(SETTLE_S, self._flush)
+
+    def end_attempt(self, request: int, n: int, end: AttemptEnd, *, priced: str | None) -> bool:
+        """As the ledger's own, for settlement; it is not waited for."""
+        self.end(AttemptEnding(request, n, end, priced))
+        return True
 
     def progress(self, rows: list[Progressed]) -> None:
         self._batch.progress += rows

@@ -189,8 +189,8 @@ class Connection(asyncio.Protocol):
             parser.get_method().decode("latin-1"),
             _target(self._url),
             headers,
-            keeps="close" not in wish if modern else "keep-alive" in wish,
-            chunks=modern,
+            "close" not in wish if modern else "keep-alive" in wish,
+            modern,
         )
         self._incoming = request
         self._ahead.append(request)

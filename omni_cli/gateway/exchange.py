@@ -329,18 +329,18 @@ class Exchange:
         ask, receipt = self._ask, self._receipt
         price = target.price
         opening = Opening(
-            request=receipt.new,
-            n=receipt.progress.tries + 1,
-            model=target.model.id,
-            provider=target.provider.slug,
-            started_at=self._fleet.app.now_ms(),
-            input_estimate=ask.estimate(),
-            most_in=lambda: ask.most_in(target),
-            most_out=ask.most_out(target),
-            slots=target.provider.max_concurrency,
-            price_id=None if price is None else price.id,
-            price=None if price is None else price.price,
-            choices=ask.choices(),
+            receipt.new,
+            receipt.progress.tries + 1,
+            target.model.id,
+            target.provider.slug,
+            self._fleet.app.now_ms(),
+            ask.estimate(),
+            lambda: ask.most_in(target),
+            ask.most_out(target),
+            target.provider.max_concurrency,
+            None if price is None else price.id,
+            None if price is None else price.price,
+            ask.choices(),
         )
         return opening, await receipt.open(opening, target)
 

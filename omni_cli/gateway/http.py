@@ -90,8 +90,7 @@ class Request:
         method: str,
         target: tuple[str, bytes],
         headers: dict[str, str],
-        *,
-        keeps: bool,
+        keeps: bool,  # one is made for each request: by names it takes twice as long
         chunks: bool,
     ) -> None:
         self.method = method

@@ -76,17 +76,11 @@ def glance(body: bytes) -> ChatChunk | None:
     odd = answer.service_tier in OTHER_TIERS
     if odd or into.audio_tokens or out.audio_tokens or into.cached_tokens > usage.prompt_tokens:
         return None
+    reason = choice.finish_reason
+    tokens_in, tokens_out = usage.prompt_tokens, usage.completion_tokens
+    counts = Usage(tokens_in, into.cached_tokens, 0, 0, 0, 0, 0, tokens_out, out.reasoning_tokens)
     return ChatChunk(
-        text=choice.message.content,
-        usage=Usage(
-            input_tokens=usage.prompt_tokens,
-            cached_tokens=into.cached_tokens,
-            output_tokens=usage.completion_tokens,
-            reasoning_tokens=out.reasoning_tokens,
-        ),
-        finish_reason=choice.finish_reason,
-        raw_finish_reason=choice.finish_reason,
-        response_id=answer.id,
+        choice.message.content, "", (), (), (), counts, reason, reason, None, answer.id
     )
 
 

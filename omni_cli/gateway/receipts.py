@@ -7,27 +7,16 @@ differs: rows are handed to the group commit and not waited for.
 from omni_cli.domain.chat import CompletionFolder, Usage
 from omni_cli.domain.errors import BudgetExceeded, Cancelled, OmniError, UnknownPrice
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd, RequestState
+from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestEnd, RequestState
 from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.traces import RequestTrace
 from omni_cli.services.attempts import Progress, Target
 from omni_cli.services.settlement import Reading
 from omni_cli.store.batch_leases import Opening
-from omni_cli.store.batch_writer import AttemptEnding, Progressed, RequestEnding
+from omni_cli.store.batch_writer import Progressed, RequestEnding
 
 _MESSAGE_CHARS = 500
-
-
-class QueuedLedger:
-    """The part of the ledger that settlement writes to, over the group commit."""
-
-    def __init__(self, commits: Commits) -> None:
-        self._commits = commits
-
-    def end_attempt(self, request: int, n: int, end: AttemptEnd, *, priced: str | None) -> bool:
-        self._commits.end(AttemptEnding(request, n, end, priced))
-        return True
 
 
 class PassedFolder(CompletionFolder):
@@ -67,12 +56,10 @@ class Receipt:
         new: NewRequest,
         decision: bytes,
         name: str,
-        *,
-        named: bool = False,
+        named: bool = False,  # as in http.Request
     ) -> None:
         self._commits = commits
         self._fleet = fleet
-        self._ledger = QueuedLedger(commits)
         self._decision: bytes | None = decision
         self._by_name = named
         self.new = new
@@ -122,23 +109,24 @@ class Receipt:
         self.progress.tries = opening.n
         self.asked = target
         self.reading = Reading(
-            ledger=self._ledger,  # type: ignore[arg-type]  # settlement uses this part only
-            health=self._fleet.health,
-            clock=self._fleet.app.clock,
-            attempt=NewAttempt(
-                request=self.new.id,
-                n=opening.n,
-                model=opening.model,
-                provider=opening.provider,
-                started_at=opening.started_at,
-                input_estimate=opening.input_estimate,
-                price=opening.price_id,
-                output_bound=opening.output_bound,
+            self._commits,  # type: ignore[arg-type]  # settlement uses end_attempt only
+            self._fleet.health,
+            self._fleet.app.clock,
+            NewAttempt(
+                self.new.id,
+                opening.n,
+                opening.model,
+                opening.provider,
+                opening.started_at,
+                opening.input_estimate,
+                opening.price_id,
+                None,
+                opening.output_bound,
             ),
-            target=target,
-            progress=self.progress,
-            folder=PassedFolder(),
-            saves=False,
+            target,
+            self.progress,
+            PassedFolder(),
+            False,
         )
         return self.reading
 
@@ -165,17 +153,17 @@ class Receipt:
             RequestEnding(
                 self.new.id,
                 RequestEnd(
-                    state=state,
-                    settled_at=now,
-                    model=model,
-                    provider=provider,
-                    premium_model=premium,
-                    premium_cost_nusd=premium_cost,
-                    latency_ms=now - self.new.created_at,
-                    ttft_ms=None if first is None else first - self.new.created_at,
-                    finish_reason=progress.finish_reason,
-                    error_code=None if error is None else error.code,
-                    error_message=None if error is None else error.message[:_MESSAGE_CHARS],
+                    state,
+                    now,
+                    model,
+                    provider,
+                    premium,
+                    premium_cost,
+                    now - self.new.created_at,
+                    None if first is None else first - self.new.created_at,
+                    progress.finish_reason,
+                    None if error is None else error.code,
+                    None if error is None else error.message[:_MESSAGE_CHARS],
                 ),
             )
         )

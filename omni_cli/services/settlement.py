@@ -36,7 +36,6 @@ class Reading:
 
     def __init__(
         self,
-        *,
         ledger: Ledger,
         health: HealthRecorder,
         clock: Clock,
@@ -164,12 +163,12 @@ class Reading:
             return
         self._progress.attempts.append(
             AttemptSummary(
-                model=self._target.model.id,
-                outcome=state,
-                error=None if error is None else error.code,
-                latency_ms=ended - self._attempt.started_at,
-                cost_nusd=cost,
-                message="" if error is None else error.message,
+                self._target.model.id,
+                state,
+                None if error is None else error.code,
+                ended - self._attempt.started_at,
+                cost,
+                "" if error is None else error.message,
             )
         )
 
@@ -186,17 +185,17 @@ class Reading:
             self._attempt.request,
             self._attempt.n,
             AttemptEnd(
-                state=state,
-                ended_at=ended,
-                usage=usage or Usage(),
-                first_at=self._first_at,
-                received_chars=self.folder.received_chars,
-                cost_nusd=cost,
-                input_cost_nusd=input_cost(usage, price) if usage and cost else cost,
-                http_status=error.status if isinstance(error, ProviderError) else None,
-                provider_request_id=self.folder.response_id or self.response_id,
-                error_code=None if error is None else error.code,
-                error_message=None if error is None else error.message[:_MESSAGE_CHARS],
+                state,
+                ended,
+                usage or Usage(),
+                self._first_at,
+                self.folder.received_chars,
+                cost,
+                input_cost(usage, price) if usage and cost else cost,
+                error.status if isinstance(error, ProviderError) else None,
+                self.folder.response_id or self.response_id,
+                None if error is None else error.code,
+                None if error is None else error.message[:_MESSAGE_CHARS],
             ),
             priced=None if usage is None else price_state(cost, price),
         )

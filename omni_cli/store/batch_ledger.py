@@ -5,18 +5,21 @@ in memory first.
 import json
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.health import HOUR_MS
-from omni_cli.domain.ledger import AttemptEnd, NewRequest, RequestEnd
+from omni_cli.domain.ledger import AttemptEnd, RequestEnd
 from omni_cli.domain.record import record
 from omni_cli.store.connection import Store
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.ledger import TOKEN_COLUMNS
 from omni_cli.store.rollup_counts import NO_ATTEMPT, Counts, Outcome, attempt_sums
 from omni_cli.store.rollups import RollupStore
+
+if TYPE_CHECKING:
+    from omni_cli.store.batch_leases import Opening
 
 _TOKENS = ", ".join(TOKEN_COLUMNS)
 _REQUEST = f"""
@@ -53,23 +56,14 @@ class Lease:
     amount_nusd: int
 
 
-@dataclass(slots=True)
+@record
 class Settled:
-    """A request of one attempt, by ``model`` of ``provider``, who also count as its last.
-    ``leases``: those it holds."""
+    """A request that is over with its only attempt, which ``opening`` was."""
 
-    request: NewRequest
-    started_at: int
-    input_estimate: int
-    output_bound: int | None
-    price: int | None
-    leases: tuple[Lease, ...]
-    model: str
-    provider: str
+    opening: "Opening"
     attempt: AttemptEnd
     priced: str | None
     end: RequestEnd
-    decision: bytes | None
 
 
 class BatchLedger:
@@ -85,18 +79,19 @@ class BatchLedger:
     def changed(self, items: Sequence[Settled], budgets: Sequence[Budget]) -> list[Settled]:
         """Those whose budgets were set, changed or removed while they were under way."""
         if not budgets:
-            return [item for item in items if item.leases]
+            return [item for item in items if item.opening.leases]
         covering: dict[tuple[str, ...], set[int]] = {}
         found = []
         for item in items:
-            new = item.request
-            scope = (item.provider, item.model, new.role, new.agent, new.org, new.key)
+            opening = item.opening
+            new = opening.request
+            scope = (opening.provider, opening.model, new.role, new.agent, new.org, new.key)
             known = covering.get(scope)
             if known is None:
                 named = dict(zip(SCOPES, scope, strict=True))
                 known = {budget.id for budget in budgets if budget.covers(**named)}
                 covering[scope] = known
-            if known != {lease.budget for lease in item.leases}:
+            if known != {lease.budget for lease in opening.leases}:
                 found.append(item)
         return found
 
@@ -110,18 +105,20 @@ class BatchLedger:
         db.executemany(_REQUEST, [_request_values(item) for item in items])
         db.executemany(_ATTEMPT, [_attempt_values(item) for item in items])
         decisions = [
-            (item.request.id, item.decision) for item in items if item.decision is not None
+            (item.opening.request.id, item.opening.decision)
+            for item in items
+            if item.opening.decision is not None and not item.opening.named
         ]
         if decisions:
             db.executemany("INSERT INTO decisions VALUES (?, ?)", decisions)
-        db.execute(_OVER, (json.dumps([item.request.id for item in items]),))
+        db.execute(_OVER, (json.dumps([item.opening.request.id for item in items]),))
         self._charge(items)
         self._count(items)
 
     def _charge(self, items: Sequence[Settled]) -> None:
         sums: dict[tuple[int, int], list[int]] = {}
         for item in items:
-            for lease in item.leases:
+            for lease in item.opening.leases:
                 total = sums.get((lease.budget, lease.start_at))
                 if total is None:
                     total = sums[lease.budget, lease.start_at] = [0, 0]
@@ -137,11 +134,12 @@ class BatchLedger:
         hours: dict[tuple[str, str, int], Sequence[int]] = {}
         building = self._rollups.building
         for item in items:
-            new, end, attempt = item.request, item.end, item.attempt
+            opening, end, attempt = item.opening, item.end, item.attempt
+            new = opening.request
             key = (
                 new.created_at // _QUARTER_MS,
-                item.model,
-                item.provider,
+                opening.model,
+                opening.provider,
                 new.source,
                 new.org,
                 new.key,
@@ -153,7 +151,7 @@ class BatchLedger:
             group = counts.get(key)
             if group is None:
                 targets = self._rollups.targets(new.id)
-                group = counts[key] = Counts(new, targets, item.provider, item.model)
+                group = counts[key] = Counts(new, targets, opening.provider, opening.model)
             cost = attempt.cost_nusd
             outcome = Outcome(
                 end.state == "ok",
@@ -169,9 +167,9 @@ class BatchLedger:
                 group.add(NO_ATTEMPT, outcome)
                 continue
             group.add(attempt_sums(attempt), outcome)
-            sums = hour_sums(item.started_at, attempt.first_at, attempt)
+            sums = hour_sums(opening.started_at, attempt.first_at, attempt)
             if sums is not None:
-                hour = (item.provider, item.model, attempt.ended_at // HOUR_MS)
+                hour = (opening.provider, opening.model, attempt.ended_at // HOUR_MS)
                 known = hours.get(hour)
                 hours[hour] = sums if known is None else list(map(operator.add, known, sums))
         for group in counts.values():
@@ -181,7 +179,7 @@ class BatchLedger:
 
 
 def _request_values(item: Settled) -> tuple[object, ...]:
-    new, attempt, end = item.request, item.attempt, item.end
+    new, attempt, end = item.opening.request, item.attempt, item.end
     usage = attempt.usage
     return (
         new.id,
@@ -216,21 +214,22 @@ def _request_values(item: Settled) -> tuple[object, ...]:
 
 
 def _attempt_values(item: Settled) -> tuple[object, ...]:
-    end, usage = item.attempt, item.attempt.usage
+    opening, end = item.opening, item.attempt
+    usage = end.usage
     return (
-        item.request.id,
+        opening.request.id,
         1,
-        item.model,
-        item.provider,
+        opening.model,
+        opening.provider,
         end.state,
-        item.started_at,
+        opening.started_at,
         end.first_at,
         end.ended_at,
         *_tokens(usage),
-        item.input_estimate,
-        item.output_bound,
+        opening.input_estimate,
+        opening.output_bound,
         end.received_chars,
-        item.price,
+        opening.price_id,
         end.cost_nusd,
         end.input_cost_nusd,
         usage.reported_cost_nusd,

@@ -144,8 +144,8 @@ class BatchWriter:
             with self._store.transaction() as db:
                 if whole and (changed := self._batches.changed(whole, budgets.enabled())):
                     single += _parts(changed)
-                    moved |= {item.request.id for item in changed}
-                    whole = [item for item in whole if item.request.id not in moved]
+                    moved |= {item.opening.request.id for item in changed}
+                    whole = [item for item in whole if item.opening.request.id not in moved]
                 moved = {ident for ident in moved if self._is_live(ident)}
                 if moved:
                     promote(db, moved)
@@ -164,7 +164,7 @@ class BatchWriter:
                 raise Locked(exc.message, hint=exc.hint) from exc
             raise
         for item in whole:
-            del self._under_way[item.request.id]
+            del self._under_way[item.opening.request.id]
         for ident in (*moved, *refused):
             self._under_way.pop(ident, None)
             self._waiting.discard(ident)
@@ -202,8 +202,9 @@ class BatchWriter:
         for ending in endings:
             if isinstance(ending, RequestEnding) and ending.request in attempts:
                 done.add(ending.request)
+                attempt = attempts[ending.request]
                 opening = self._under_way[ending.request]
-                whole.append(_settled(opening, attempts[ending.request], ending.end))
+                whole.append(Settled(opening, attempt.end, attempt.priced, ending.end))
         return whole, [ending for ending in endings if ending.request not in done]
 
     def _end(self, ending: AttemptEnding | RequestEnding) -> None:
@@ -267,8 +268,8 @@ class BatchWriter:
 def _parts(items: Sequence[Settled]) -> list[AttemptEnding | RequestEnding]:
     found: list[AttemptEnding | RequestEnding] = []
     for item in items:
-        found.append(AttemptEnding(item.request.id, 1, item.attempt, item.priced))
-        found.append(RequestEnding(item.request.id, item.end))
+        found.append(AttemptEnding(item.opening.request.id, 1, item.attempt, item.priced))
+        found.append(RequestEnding(item.opening.request.id, item.end))
     return found
 
 
@@ -324,21 +325,4 @@ def _attempt_row(opening: Opening) -> tuple[object, ...]:
         opening.input_estimate,
         opening.output_bound,
         opening.price_id,
-    )
-
-
-def _settled(opening: Opening, attempt: AttemptEnding, end: RequestEnd) -> Settled:
-    return Settled(
-        request=opening.request,
-        started_at=opening.started_at,
-        input_estimate=opening.input_estimate,
-        output_bound=opening.output_bound,
-        price=opening.price_id,
-        leases=opening.leases,
-        model=opening.model,
-        provider=opening.provider,
-        attempt=attempt.end,
-        priced=attempt.priced,
-        end=end,
-        decision=None if opening.named else opening.decision,
     )
