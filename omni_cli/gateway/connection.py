@@ -224,6 +224,10 @@ class Connection(asyncio.Protocol):
         if request is not None and "100-continue" in request.headers.get("expect", "").lower():
             self.write(_CONTINUE)
 
+    @property
+    def full(self) -> bool:
+        return self._full
+
     async def drain(self) -> None:
         while self._full and self._transport is not None:
             self._writable = self._loop.create_future()

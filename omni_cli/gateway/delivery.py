@@ -61,6 +61,13 @@ class Delivery:
     async def piece(self, data: bytes) -> None:
         await self._request.piece(data)
 
+    def send(self, data: bytes) -> bool:
+        """A piece; returns whether to wait (``drain``) before the next."""
+        return self._request.send(data)
+
+    async def drain(self) -> None:
+        await self._request.drain()
+
     def end(self) -> None:
         """The stream ends without a receipt: its own last event said why."""
         self._request.end()

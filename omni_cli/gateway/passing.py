@@ -8,7 +8,7 @@ import msgspec
 
 from omni_cli.domain.chat import ChatChunk, Usage
 from omni_cli.gateway.receipts import PassedFolder
-from omni_cli.ports import AnswerParser, Framing
+from omni_cli.ports import AnswerParser, Framing, WireEvent
 from omni_cli.providers.framing import splitter
 from omni_cli.providers.openai_usage import OTHER_TIERS
 from omni_cli.services.settlement import Reading
@@ -19,6 +19,8 @@ TAIL = 16 * 1024
 _LONGEST = 1024 * 1024
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
+#: A quotation mark within a text is escaped: no text can look like these.
+_REASON = re.compile(rb'"(?:finish_reason|stop_reason)"\s*:\s*"')
 
 
 class _Message(msgspec.Struct):
@@ -97,40 +99,44 @@ class PassReader:
         self._parser = parser
         self._framing = framing
         self._reading = reading
+        assert isinstance(reading.folder, PassedFolder)
+        self._folder = reading.folder
         self._head = splitter(framing)
         self._whole = whole
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
-        self._passed = 0
         #: What a caller may see has come.
         self.begun = False
 
     def feed(self, data: bytes) -> None:
         """Raises the ProviderError that the stream reports in itself."""
         if self.begun and not self._whole:
-            self._passed += len(data)
+            size = len(data)
             self._tail.append(data)
-            self._tail_bytes += len(data)
-            while self._tail_bytes - len(self._tail[0]) >= TAIL:
-                self._tail_bytes -= len(self._tail.popleft())
-            folder = self._reading.folder
-            assert isinstance(folder, PassedFolder)
-            folder.passed_bytes += len(data)
+            self._tail_bytes += size
+            folder = self._folder
+            folder.passed_bytes += size
+            folder.passed_events += data.count(b"\n\n") or data.count(b"\n\r\n")
+            if self._tail_bytes > 2 * TAIL:  # now and then, not for each piece
+                while self._tail_bytes - len(self._tail[0]) >= TAIL:
+                    self._tail_bytes -= len(self._tail.popleft())
             return
         for event in self._head.feed(data):
+            before = self._folder.folded_chars()
             for chunk in self._parser.feed(event):
                 self._take(chunk)
-        folder = self._reading.folder
-        if isinstance(folder, PassedFolder):
-            folder.read_bytes += len(data)
+            if text := self._folder.folded_chars() - before:
+                self._folder.frame_bytes = _frame(event) - text
 
     def end(self) -> None:
         """Read the tail. Raises the ProviderError of a stream that failed or was cut off."""
         if self._tail:
             tail = b"".join(self._tail)
-            if self._passed > len(tail):
-                # It begins within an event, which cannot be read.
-                tail = tail[max(tail.find(b"\n\n"), tail.find(b"\n\r\n")) + 1 :]
+            at = _closing(tail)
+            if at or self._folder.passed_bytes > len(tail):
+                # Before it are contents, or the rest of an event, which cannot be read.
+                at = at or max(tail.find(b"\n\n"), tail.find(b"\n\r\n")) + 1
+                tail = tail[at:]
                 events = splitter(self._framing)
             else:
                 events = self._head
@@ -148,6 +154,29 @@ class PassReader:
         self._reading.take(chunk)
         if chunk.has_content or chunk.finish_reason is not None:
             self.begun = True
+
+
+def _frame(event: WireEvent) -> int:
+    """Bytes of a server-sent event: ``data: ...``, an empty line, and its name where it has one."""
+    return len(event.data) + 8 + (len(event.name) + 8 if event.name else 0)
+
+
+def _closing(tail: bytes) -> int:
+    """Where the event begins from which on a stream tells its usage and why it ended; 0 where it
+    does not tell both. What comes before it would be parsed for nothing: it is a hundred events."""
+    usage, reason = _last(_USAGE, tail), _last(_REASON, tail)
+    if usage < 0 or reason < 0:
+        return 0
+    first = min(usage, reason)
+    return max(tail.rfind(b"\n\n", 0, first), tail.rfind(b"\n\r\n", 0, first)) + 1
+
+
+def _last(pattern: re.Pattern[bytes], data: bytes) -> int:
+    """Where its last match begins, -1 where there is none."""
+    at = -1
+    for match in pattern.finditer(data):
+        at = match.start()
+    return at
 
 
 def _without_content(chunk: ChatChunk) -> ChatChunk:

@@ -20,23 +20,23 @@ _MESSAGE_CHARS = 500
 
 
 class PassedFolder(CompletionFolder):
-    """Folds an answer whose middle passes by unread: head and tail are parsed, bytes counted.
-
-    The bytes between stand for characters in the ratio of those that were read.
-    """
+    """Folds an answer whose middle passes by unread: its head is parsed, and of what passes the
+    bytes and events are counted. An event's frame, what stands in it beside its text, is as long as
+    that of the last one that was read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.read_bytes = 0
+        self.frame_bytes = 0
         self.passed_bytes = 0
+        self.passed_events = 0
 
     @property
     def received_chars(self) -> int:
         """Characters received: counted where read, worked out for the rest."""
         known = self.folded_chars()
-        if not self.passed_bytes or not self.read_bytes:
+        if not self.frame_bytes:
             return known
-        return int(known * (1 + self.passed_bytes / self.read_bytes))
+        return known + max(self.passed_bytes - self.passed_events * self.frame_bytes, 0)
 
 
 class Receipt:

@@ -159,25 +159,15 @@ class Relay:
         keeps_out = UsageFilter() if wished else None
         held: list[bytes] = []
         fault: ProviderError | None = None
-        while data := await answer.read():
-            try:
-                reader.feed(data)
-            except ProviderError as exc:
-                if not self._out.started:
-                    raise
-                fault = exc
-            out = data if keeps_out is None else keeps_out.feed(data)
-            if self._out.started:
-                if out:
-                    await self._out.piece(out)
-            else:
-                held.append(out)
-                if reader.begun:
-                    await self._claim(target, reading)
-                    self._out.begin_stream(content_type)
-                    await self._out.piece(b"".join(held))
-            if fault is not None:  # the caller was told of it in the stream itself
-                break
+        while not self._out.started and (data := await answer.read()):
+            reader.feed(data)
+            held.append(data if keeps_out is None else keeps_out.feed(data))
+            if reader.begun:
+                await self._claim(target, reading)
+                self._out.begin_stream(content_type)
+                await self._out.piece(b"".join(held))
+        if self._out.started:
+            fault = await self._pass_on(answer, reader, keeps_out)
         if fault is None:
             try:
                 reader.end()
@@ -199,6 +189,31 @@ class Relay:
             rest = b"".join(held) + rest
         self._finish_stream(reading, rest)
 
+    async def _pass_on(
+        self, answer: Answer, reader: PassReader, keeps_out: UsageFilter | None
+    ) -> ProviderError | None:
+        """What comes after a stream's beginning; returns the fault that it told of in itself."""
+        send = self._out.send
+        faults: list[ProviderError] = []
+
+        def take(data: bytes) -> bool:
+            try:
+                reader.feed(data)
+            except ProviderError as exc:
+                faults.append(exc)
+            if keeps_out is not None:
+                data = keeps_out.feed(data)
+            return (bool(data) and send(data)) or bool(faults)
+
+        async def ready() -> bool:
+            if faults:  # the caller was told of it in the stream itself
+                return False
+            await self._out.drain()
+            return True
+
+        await answer.forward(take, ready)
+        return faults[0] if faults else None
+
     async def _translate(
         self, answer: Answer, reader: AnswerReader, target: Target, reading: Reading
     ) -> None:
@@ -219,8 +234,8 @@ class Relay:
         while data := await answer.read():
             out = take(list(reader.feed(data)))
             if self._out.started:
-                if out:
-                    await self._out.piece(out)
+                if out and self._out.send(out):
+                    await self._out.drain()
                 continue
             held.append(out)
             if reading.shown:

@@ -184,3 +184,89 @@ def test_the_usage_event_is_taken_out_wherever_it_is_cut(end: bytes, size: int) 
     out = b"".join(taken.feed(raw[at : at + size]) for at in range(0, len(raw), size))
     out += taken.finish()
     assert out == b"".join(event + end for event in (events[0], events[1], events[3]))
+
+
+def _chunked(*pieces: bytes) -> bytes:
+    body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body + b"0\r\n\r\n"
+
+
+async def test_pieces_are_handed_on_in_order_and_wait_for_a_slow_caller() -> None:
+    pieces = [b"%d;" % n * 4096 for n in range(200)]
+    async with _server(_chunked(*pieces)) as (origin, _):
+        pool, got, waited = UpstreamPool(), bytearray(), []
+        answer = await _ask(pool, origin)
+        first = await answer.read()
+
+        def take(data: bytes) -> bool:
+            got.extend(data)
+            return len(got) % 3 == 0
+
+        async def ready() -> bool:
+            before = len(got)
+            await asyncio.sleep(0.002)
+            assert len(got) == before  # nothing is handed on meanwhile
+            waited.append(before)
+            return True
+
+        await answer.forward(take, ready)
+        assert first + got == b"".join(pieces)
+        assert waited
+        assert answer.complete
+        pool.close()
+
+
+async def test_what_is_given_up_is_handed_on_no_further() -> None:
+    async with _server(_chunked(*[b"piece;"] * 50)) as (origin, _):
+        pool, got = UpstreamPool(), list[bytes]()
+        answer = await _ask(pool, origin)
+
+        def take(data: bytes) -> bool:
+            got.append(data)
+            return True
+
+        async def ready() -> bool:
+            return False
+
+        await answer.forward(take, ready)
+        assert len(got) == 1
+        answer.close()
+        pool.close()
+
+
+@pytest.mark.parametrize("close", [True, False])
+async def test_a_stream_that_stops_while_it_is_handed_on_is_told(close: bool) -> None:
+    raw = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n"
+    async with _server(raw, close=close) as (origin, _):
+        pool, got = UpstreamPool(), list[bytes]()
+        answer = await _ask(pool, origin, 0.2)
+
+        def take(data: bytes) -> bool:
+            got.append(data)
+            return False
+
+        async def ready() -> bool:
+            return True
+
+        with pytest.raises(ConnectionFailed if close else TimedOut):
+            await answer.forward(take, ready)
+        assert got == [b"he"]
+        answer.close()
+        pool.close()
+
+
+async def test_one_timer_serves_waits_of_different_lengths() -> None:
+    whole = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    half = b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhe"
+    async with _server(whole, half) as (origin, made):
+        pool = UpstreamPool()
+        assert await (await _ask(pool, origin, 600.0)).whole(10) == b"ok"
+        answer = await _ask(pool, origin, 0.1)  # on the same connection, whose timer is far off
+        assert await answer.read() == b"he"
+        since = pool.loop.time()
+        with pytest.raises(TimedOut):
+            await answer.read()
+        assert pool.loop.time() - since >= 0.09
+        assert len(made) == 1
+        answer.close()
+        pool.close()
