@@ -1,4 +1,4 @@
-"""Instructions that the gateway spends on a plain request, counted by valgrind's callgrind.
+"""Instructions that the gateway spends on a request, counted by valgrind's callgrind.
 
     python -m benchmarks.gateway_instructions                  this checkout
     python -m benchmarks.gateway_instructions /path/to/other   that one, too, and the ratio
@@ -16,6 +16,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,24 @@ class _Far:
 
 
 class _Upstream(_Far):
-    """Answers at once."""
+    """Answers at once, in these pieces: each finds what came of the last one written."""
 
-    def __init__(self, connection: Any, loop: asyncio.AbstractEventLoop, answer: bytes) -> None:
+    def __init__(
+        self, connection: Any, loop: asyncio.AbstractEventLoop, pieces: list[bytes]
+    ) -> None:
         self._connection = connection
         self._loop = loop
-        self._answer = answer
+        self._pieces = pieces
 
     def write(self, _: bytes) -> None:
-        self._loop.call_soon(self._connection.data_received, self._answer)
+        self._next(iter(self._pieces))
+
+    def _next(self, pieces: Iterator[bytes]) -> None:
+        piece = next(pieces, None)
+        if piece is not None:
+            self._loop.call_soon(self._connection.data_received, piece)
+            # The gateway's own callbacks come first.
+            self._loop.call_later(0, self._next, pieces)
 
 
 class _Caller(_Far):
@@ -57,13 +67,17 @@ class _Caller(_Far):
         self.connection = connection
         self._run = run
 
-    def write(self, _: bytes) -> None:
-        self._run.answered(self)
+    def write(self, data: bytes) -> None:
+        if not self._run.streams or data.endswith(b"0\r\n\r\n"):
+            self._run.answered(self)
 
 
 class _Run:
-    def __init__(self, loop: asyncio.AbstractEventLoop, request: bytes, wanted: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, request: bytes, wanted: int, *, streams: bool
+    ) -> None:
         self.loop = loop
+        self.streams = streams
         self.request = request
         self.over: asyncio.Future[None] = loop.create_future()
         self._left = wanted
@@ -79,7 +93,7 @@ class _Run:
             self.over.set_result(None)
 
 
-async def _serve(home: Path, wanted: int) -> None:
+async def _serve(home: Path, wanted: int, *, streams: bool) -> None:
     from benchmarks.gateway_load import Upstream, payload
     from benchmarks.gateway_targets import MODEL
     from omni_cli.bootstrap import App
@@ -97,17 +111,18 @@ async def _serve(home: Path, wanted: int) -> None:
 
     async def connected(pool: Any, origin: Any) -> Any:
         connection = upstream._Connection(pool, origin)
-        connection.connection_made(_Upstream(connection, loop, Upstream.plain))  # type: ignore[arg-type]
+        pieces = Upstream.stream if streams else [Upstream.plain]
+        connection.connection_made(_Upstream(connection, loop, pieces))  # type: ignore[arg-type]
         return connection
 
     setattr(upstream.UpstreamPool, "_connected", connected)  # noqa: B010  # a method of another class
     gateway = module.Gateway(App({"OMNI_HOME": str(home), "USER": "bench"}))
     gateway.start()
     hall = Hall(gateway.handle, gateway.limits)
-    request = payload(80, MODEL, stream=False, size=1000)
+    request = payload(80, MODEL, stream=streams, size=1000)
 
     async def go(count: int) -> None:
-        run = _Run(loop, request, count)
+        run = _Run(loop, request, count, streams=streams)
         for _ in range(CONNECTIONS):
             caller = _Caller(Connection(hall), run)
             caller.connection.connection_made(caller)
@@ -115,7 +130,7 @@ async def _serve(home: Path, wanted: int) -> None:
         await run.over
         await asyncio.sleep(0.02 * _SLOWER)  # the last ones are settled
 
-    await go(WARM)
+    await go(CONNECTIONS if streams else WARM)
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
@@ -130,12 +145,13 @@ def _instrument(state: str) -> None:
     subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
-def count(repo: Path, requests: int) -> float:
+def count(repo: Path, requests: int, *, streams: bool) -> float:
     """Instructions per request of a checkout. Raises RuntimeError."""
     with tempfile.TemporaryDirectory(prefix="omni-bench-") as folder:
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no"]
         command += [f"--callgrind-out-file={folder}/out", str(repo / ".venv" / "bin" / "python")]
         command += [__file__, "--serve", folder, "--requests", str(requests)]
+        command += ["--stream"] if streams else []
         env = {**os.environ, "PYTHONPATH": str(repo), "PYTHONHASHSEED": "0"}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     found = re.search(r"Collected : (\d+)", done.stderr)
@@ -148,6 +164,7 @@ def main() -> None:
     made = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     made.add_argument("others", nargs="*", type=Path, help="checkouts to compare with")
     made.add_argument("--requests", type=int, default=1000)
+    made.add_argument("--stream", action="store_true", help="streams of 256 chunks")
     made.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     given = made.parse_args()
     if given.serve is not None:
@@ -156,10 +173,10 @@ def main() -> None:
         from benchmarks.gateway_targets import make_home
 
         make_home(given.serve / "omni", 9, budget=True)
-        uvloop.run(_serve(given.serve / "omni", given.requests))
+        uvloop.run(_serve(given.serve / "omni", given.requests, streams=given.stream))
     base: float | None = None
     for repo in (REPO, *given.others):
-        found = count(repo.resolve(), given.requests)
+        found = count(repo.resolve(), given.requests, streams=given.stream)
         base = base or found
         print(f"{found:12,.0f} instructions a request  {found / base:.3f}  {repo}")
 

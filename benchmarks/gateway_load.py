@@ -10,9 +10,13 @@ import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-CHUNKS = 64
+CHUNKS = 256
+#: From one chunk of a stream to the next, seconds: each is a piece of its own on the wire, as a
+#: model writes them.
+CHUNK_S = 0.001
 _ANSWER = {
     "id": "chatcmpl-bench",
     "object": "chat.completion",
@@ -30,7 +34,7 @@ _ANSWER = {
 }
 
 
-def _stream_body() -> bytes:
+def _stream_pieces() -> list[bytes]:
     def event(delta: dict[str, str], finish: str | None = None) -> str:
         chunk = {
             "id": "chatcmpl-bench",
@@ -46,23 +50,23 @@ def _stream_body() -> bytes:
     events += [event({"content": " word"}) for _ in range(CHUNKS)]
     events += [event({}, "stop"), f"data: {json.dumps(usage, separators=(',', ':'))}\n\n"]
     events.append("data: [DONE]\n\n")
-    out = (
+    top = (
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     )
-    for text in events:
-        out += b"%x\r\n%b\r\n" % (len(text), text.encode())
-    return out + b"0\r\n\r\n"
+    pieces = [b"%x\r\n%b\r\n" % (len(text), text.encode()) for text in events]
+    return [top + pieces[0], *pieces[1:], b"0\r\n\r\n"]
 
 
 class Upstream(asyncio.Protocol):
-    """Answers every request at once; ``"stream":true`` gets a stream of CHUNKS chunks."""
+    """Answers every request at once; ``"stream":true`` gets a stream of CHUNKS chunks, one each
+    CHUNK_S."""
 
     plain = json.dumps(_ANSWER, separators=(",", ":")).encode()
     plain = (
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: bench\r\n"
         b"content-length: %d\r\n\r\n%b" % (len(plain), plain)
     )
-    stream = _stream_body()
+    stream = _stream_pieces()
     answered = 0
 
     def connection_made(self, transport: Any) -> None:
@@ -91,9 +95,17 @@ class Upstream(asyncio.Protocol):
                 continue
             Upstream.answered += 1
             if b"stay idle" in body:
-                self.transport.write(self.stream[:800])  # and nothing more
-                continue
-            self.transport.write(self.stream if streams else self.plain)
+                self.transport.write(b"".join(self.stream[:4]))  # and nothing more
+            elif streams:
+                self._write(iter(self.stream), asyncio.get_running_loop())
+            else:
+                self.transport.write(self.plain)
+
+    def _write(self, pieces: Iterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        piece = next(pieces, None)
+        if piece is not None and not self.transport.is_closing():
+            self.transport.write(piece)
+            loop.call_later(CHUNK_S, self._write, pieces, loop)
 
 
 async def _serve_upstream(port: int) -> None:
