@@ -207,10 +207,13 @@ class Answer:
     def _resume(self) -> None:
         self._waiting = 0
         if self._paused:
-            self._paused = False
-            transport = self._connection.transport
-            if transport is not None and not self.complete:
-                transport.resume_reading()
+            self._unpause()
+
+    def _unpause(self) -> None:
+        self._paused = False
+        transport = self._connection.transport
+        if transport is not None:
+            transport.resume_reading()
 
     def on_message_complete(self) -> None:
         if 100 <= self.status < 200:  # an interim answer: the real one follows
@@ -221,6 +224,8 @@ class Answer:
         # Asked for here: once the message is over, the parser has forgotten its head.
         self.reusable = parser.should_keep_alive()
         self.complete = True
+        if self._paused:  # the connection serves others next
+            self._unpause()
         self._wake()
 
     # --- called by the connection -------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
 from omni_cli.gateway.address import Origin, encode_head, locate
 from omni_cli.gateway.passing import UsageFilter
-from omni_cli.gateway.upstream import Answer, UpstreamPool
+from omni_cli.gateway.upstream import HIGH_WATER, Answer, UpstreamPool
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -269,4 +269,37 @@ async def test_one_timer_serves_waits_of_different_lengths() -> None:
         assert pool.loop.time() - since >= 0.09
         assert len(made) == 1
         answer.close()
+        pool.close()
+
+
+async def test_a_connection_that_was_paused_at_its_answers_end_serves_the_next() -> None:
+    large = b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n" + b"x" * 300_000
+    small = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    async with _server(large, small) as (origin, made):
+        pool, got = UpstreamPool(), [0]
+        answer = await _ask(pool, origin)
+
+        def take(data: bytes) -> bool:
+            got[0] += len(data)
+            return got[0] == 300_000  # the last piece finds a caller that is slow
+
+        async def ready() -> bool:
+            return True
+
+        await answer.forward(take, ready)
+        assert await (await _ask(pool, origin, 1.0)).whole(10) == b"ok"
+        assert len(made) == 1
+        pool.close()
+
+
+async def test_an_answer_that_waits_whole_for_its_reader_leaves_the_connection_usable() -> None:
+    size = HIGH_WATER + 10
+    large = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size
+    small = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    async with _server(large, small) as (origin, _):
+        pool = UpstreamPool()
+        answer = await _ask(pool, origin)
+        await asyncio.sleep(0.1)
+        assert len(await answer.whole(size)) == size
+        assert await (await _ask(pool, origin, 1.0)).whole(10) == b"ok"
         pool.close()
