@@ -48,6 +48,7 @@ def change_of(
     strength: list[str] | None,
     recommended_for: list[str] | None,
     token_weight: list[str] | None,
+    gives: list[str] | None,
 ) -> "ModelChange":
     from omni_cli.services.model_changes import ModelChange
 
@@ -63,4 +64,5 @@ def change_of(
         strengths=words(strength),
         recommended_for=words(recommended_for),
         token_weights=numbers(token_weight, "--token-weight"),
+        gives=words(gives),
     )

@@ -148,6 +148,14 @@ class Chain:
     hedge_ms: int | None = None
 
 
+def outputs_of(wire_name: str) -> tuple[str, ...]:
+    """What a model writes, as far as its name tells: local servers list embedding models beside
+    the others and do not tell them apart."""
+    name = wire_name.lower()
+    embeds = any(word in name for word in ("embed", "rerank", "bge-", "minilm"))
+    return ("embedding",) if embeds else ("text",)
+
+
 def fold_alias(name: str) -> str:
     """Aliases ignore case and treat spaces as dashes: "Claude Sonnet 4" is claude-sonnet-4."""
     return "-".join(name.lower().split())

@@ -82,7 +82,8 @@ class Listing:
         """``POST /api/show`` of Ollama. Raises NotFound."""
         document = self.model(name, who)
         window = document.get("context_window")
-        capabilities = ["completion"]
+        outputs = document.get("output_types") or ["text"]
+        capabilities = ["completion"] if "text" in outputs else list(outputs)
         badges = document.get("badges") or []
         capabilities += ["tools"] if "function-calling" in badges else []
         capabilities += ["vision"] if "vision" in badges else []
@@ -140,6 +141,7 @@ class Listing:
             "supports_vision": "vision" in model.badges,
             "max_tokens": model.max_output,
             "context_window": model.context_window,
+            "output_types": list(model.output_types),
             "badges": sorted(model.badges),
             "aliases": list(model.aliases),
         }

@@ -10,7 +10,16 @@ from typing import Any
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import OmniError, UsageError
-from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, Role, RoleModel, Rule
+from omni_cli.domain.models import (
+    Chain,
+    ChainLink,
+    ModelInfo,
+    Provider,
+    Role,
+    RoleModel,
+    Rule,
+    outputs_of,
+)
 from omni_cli.domain.prices import Price, price_from_json
 from omni_cli.repositories import Assignments, Budgets, Models, Providers
 from omni_cli.services.budget_document import budget_from, budget_name
@@ -211,7 +220,9 @@ class DeployService:
                     f"model {model_id}: no provider {provider!r} in the document",
                     hint="a model's id is provider/wire-name",
                 )
-            base = ModelInfo(model_id, provider, wire_name, values.get("name", wire_name))
+            outputs = outputs_of(wire_name)
+            name = values.get("name", wire_name)
+            base = ModelInfo(model_id, provider, wire_name, name, output_types=outputs)
         unknown = values.keys() - set(MODEL_FIELDS) - {"aliases"}
         if unknown:
             raise UsageError(f"model {model_id}: unknown field {sorted(unknown)[0]!r}")

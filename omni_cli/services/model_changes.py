@@ -6,11 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.models import ModelInfo, outputs_of
 from omni_cli.repositories import Models
 from omni_cli.services.fleet import FleetService
 
 _TYPES = ("text", "vision", "multimodal")
+#: What models write. The router chooses among those that write text.
+OUTPUTS = ("text", "embedding", "image", "audio", "video")
 #: Input types that go with a model's type.
 _INPUTS: Mapping[str, tuple[str, ...]] = {
     "text": ("text",),
@@ -58,6 +60,7 @@ class ModelChange:
     strengths: Sequence[str] = ()
     recommended_for: Sequence[str] = ()
     token_weights: Mapping[str, float] = field(default_factory=dict)
+    gives: Sequence[str] = ()
 
     def applied(self, model: ModelInfo) -> tuple[ModelInfo, tuple[str, ...]]:
         """The changed model, and the names of the fields that the user set."""
@@ -71,6 +74,10 @@ class ModelChange:
                 raise UsageError(f"--type is one of {', '.join(_TYPES)}, not {self.type!r}")
             fields["type"] = self.type
             fields["input_types"] = _INPUTS[self.type]
+        if self.gives:
+            if odd := [kind for kind in self.gives if kind not in OUTPUTS]:
+                raise UsageError(f"--gives is one of {', '.join(OUTPUTS)}, not {odd[0]!r}")
+            fields["output_types"] = tuple(dict.fromkeys(self.gives))
         if self.aliases:
             fields["aliases"] = tuple(dict.fromkeys((*model.aliases, *self.aliases)))
         if self.badges:
@@ -128,7 +135,8 @@ def add_model(
     price.check()
     model_id = f"{slug}/{wire_name}"
     known = models.get(model_id)
-    base = known or ModelInfo(model_id, slug, wire_name, wire_name)
+    outputs = outputs_of(wire_name)
+    base = known or ModelInfo(model_id, slug, wire_name, wire_name, output_types=outputs)
     fresh, fields = change.applied(replace(base, status="active", hidden=False))
     with fleet.change("model.add", model_id, None, None):
         fleet.put_model(fresh, set_fields=(*fields, "status", "hidden"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider
+from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, outputs_of
 from omni_cli.domain.pricing import Price, Rate, blended
 from omni_cli.domain.quality import Prior, family_key
 from omni_cli.ports import RemoteModel
@@ -166,7 +166,7 @@ class _Chooser:
         """All that a server on this machine serves for chat: it is there because it is used."""
         slug = item.provider.slug
         models = [_from_listing(slug, remote) for remote in item.served]
-        chat = [model for model in models if not _is_embedder(model.wire_name)]
+        chat = [model for model in models if "text" in model.output_types]
         return [
             Pick(model, "local", self.quality(model.id), Decimal(0), local=True)
             for model in chat[:_MOST_LOCAL]
@@ -260,11 +260,6 @@ def _plainness(pick: Pick) -> tuple[bool, int, str]:
     return "preview" in name, len(name) - len(family_key(name)), name
 
 
-def _is_embedder(wire_name: str) -> bool:
-    """Local servers list embedding models beside the others and do not tell them apart."""
-    return any(word in wire_name.lower() for word in ("embed", "rerank", "bge-", "minilm"))
-
-
 # --- carrying it out ------------------------------------------------------------------------
 
 
@@ -326,7 +321,7 @@ def _from_listing(slug: str, remote: RemoteModel) -> ModelInfo:
         context_window=remote.context_window,
         max_output=remote.max_output,
         input_types=inputs,
-        output_types=remote.output_types or ("text",),
+        output_types=remote.output_types or outputs_of(remote.wire_name),
         badges=remote.badges,
     )
 

@@ -93,6 +93,11 @@ def test_vectors(client: ollama.Client, gateway: Served, model: str) -> None:
     assert row.usage.input_tokens == answer.prompt_eval_count
 
 
+def test_what_a_model_can_do_is_shown(client: ollama.Client) -> None:
+    assert client.show("openai/text-embedding-3-small").capabilities == ["embedding"]
+    assert "completion" in (client.show(MODELS[0]).capabilities or ())
+
+
 def test_loading_ahead_of_time_asks_nobody(client: ollama.Client, gateway: Served) -> None:
     assert client.generate(model=MODELS[0]).done_reason == "load"
     assert client.generate(model=MODELS[0], keep_alive=0).done_reason == "unload"

@@ -50,6 +50,10 @@ Badge = Annotated[
 ]
 Parameters = Annotated[float | None, typer.Option("--parameters-b", help="Billions.")]
 Type = Annotated[str | None, typer.Option("--type", help="text, vision or multimodal.")]
+Gives = Annotated[
+    list[str] | None,
+    typer.Option("--gives", help="What it writes: text, embedding, image, audio, video."),
+]
 Name = Annotated[str | None, typer.Option("--name", help="The name to show.")]
 Strength = Annotated[list[str] | None, typer.Option("--strength", help="Repeatable.")]
 Recommended = Annotated[
@@ -171,6 +175,7 @@ def add(
     strength: Strength = None,
     recommended_for: Recommended = None,
     token_weight: Weight = None,
+    gives: Gives = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Put a model to work: one from the catalogue, or any other its provider serves.
@@ -191,6 +196,7 @@ def add(
         strength=strength,
         recommended_for=recommended_for,
         token_weight=token_weight,
+        gives=gives,
     )
     price = PriceChange(rates_of(price_in, price_out, price_cached, price_cache_write), {}, free)
     with omni() as omni_app:
@@ -206,6 +212,9 @@ def add(
         emit_json(_document(row))
         return
     out(f"{'added' if new else 'activated'} {fresh.id}{_price_words(row)}")
+    if "text" not in fresh.output_types:
+        kinds = " and ".join(fresh.output_types)
+        note(f"it writes {kinds}: the router never chooses it; --gives text if it chats")
     if row.price is None or row.price.price.state == "unknown":
         note(
             "price unknown: its calls are recorded without a cost; "
@@ -227,6 +236,7 @@ def edit(
     strength: Strength = None,
     recommended_for: Recommended = None,
     token_weight: Weight = None,
+    gives: Gives = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Change what is named; updates of the catalogue leave it so."""
@@ -244,6 +254,7 @@ def edit(
         strength=strength,
         recommended_for=recommended_for,
         token_weight=token_weight,
+        gives=gives,
     )
     with omni() as omni_app:
         row = omni_app.browser.listed(edit_model(omni_app.fleet, model, change))

@@ -592,3 +592,24 @@ def test_the_reference_names_every_command(group: str) -> None:
     assert names
     for name in names:
         assert f"`{name}" in section or f"omni {group} {name}" in section, name
+
+
+def test_a_local_embedder_is_never_chosen_for_a_chat(omni: Omni) -> None:
+    assert omni("providers", "add", "ollama").code == 0
+    omni("models", "add", "ollama/llama3.1:70b", "--free")
+    added = omni("models", "add", "ollama/nomic-embed-text", "--free")
+    assert added.code == 0, added.err
+    assert "the router never chooses it" in added.err
+    shown = omni("models", "show", "ollama/nomic-embed-text", "--json").data
+    assert shown["output_types"] == ["embedding"]
+    candidates = omni("route", "--json", "What is 2 + 2?").data["candidates"]
+    reasons = {c["model"]: (c["eligible"], c["reason"]) for c in candidates}
+    assert reasons["ollama/nomic-embed-text"] == (False, "writes embedding, not text")
+    # The user knows better than a name.
+    assert omni("models", "edit", "ollama/nomic-embed-text", "--gives", "text").code == 0
+    assert omni("models", "show", "ollama/nomic-embed-text", "--json").data["output_types"] == [
+        "text"
+    ]
+    wrong = omni("models", "edit", "ollama/nomic-embed-text", "--gives", "vectors")
+    assert wrong.code == 2
+    assert "embedding" in wrong.err
