@@ -5,6 +5,7 @@ from typing import Any
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.render import milliseconds, note, out, paint
+from omni_cli.domain.hosts import is_here
 from omni_cli.domain.models import Provider
 from omni_cli.services.describe import provider_document
 
@@ -43,13 +44,6 @@ def provider_row(omni_app: App, provider: Provider, *, masked: bool = False) -> 
     )
 
 
-def is_local(url: str) -> bool:
-    from urllib.parse import urlsplit
-
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
 def show_test(row: dict[str, Any]) -> None:
     slug = str(row["provider"])
     if row["skipped"]:
@@ -73,5 +67,5 @@ def unset_hint(omni_app: App, provider: Provider) -> str:
 
 
 def warn_plain(provider: Provider) -> None:
-    if not is_local(provider.base_url):
+    if not is_here(provider.base_url):
         note(f"warning: {provider.base_url} is not encrypted: anyone on the way reads the key")

@@ -1,6 +1,5 @@
 """Where a provider is, and the head of a call to it."""
 
-import ipaddress
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -44,13 +43,3 @@ def encode_head(method: str, path: str, host: str, headers: Mapping[str, str]) -
         if not line.isprintable():
             raise ValueError("a control character in a request's head")
     return ("\r\n".join(lines) + "\r\n").encode("latin-1")
-
-
-def is_loopback(host: str) -> bool:
-    """True for addresses that only this machine reaches."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from omni_cli.domain.errors import ConfigError, ConnectionFailed, ProviderError
-from omni_cli.gateway.address import is_loopback
+from omni_cli.domain.hosts import is_loopback
 
 #: Longest head of a proxy's answer, bytes.
 _MOST_HEAD = 16 * 1024

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, TextPart
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.hosts import is_here
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.pricing import format_usd
@@ -102,7 +102,7 @@ def put_provider(omni: App, values: Mapping[str, str]) -> str:
         raise UsageError(f"{slug!r} is no provider that omni knows", hint="give its base URL")
     variable = values["key_env"] or (preset.key_envs[0] if preset and preset.key_envs else "")
     key = values["key"]
-    local = (preset is not None and preset.local) or _is_loopback(base_url)
+    local = (preset is not None and preset.local) or is_here(base_url)
     base = old or Provider(slug, slug, "openai", base_url)
     fresh = replace(
         base,
@@ -139,8 +139,3 @@ def switch_maintenance(omni: App, slug: str) -> str:
     on = provider.status != "maintenance"
     omni.fleet.put_provider(replace(provider, status="maintenance" if on else "disconnected"))
     return f"{slug} is in maintenance" if on else f"{slug} is back; x tests it"
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")

@@ -9,7 +9,6 @@ import typer
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
 from omni_cli.cli.provider_view import (
-    is_local,
     key_text,
     place_text,
     provider_row,
@@ -20,6 +19,7 @@ from omni_cli.cli.provider_view import (
 )
 from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint, table
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
+from omni_cli.domain.hosts import is_here
 from omni_cli.domain.models import AuthMethod, Provider
 
 DEFAULT_SLOTS = 8
@@ -406,7 +406,7 @@ def _auth(omni_app: App, provider: Provider) -> AuthMethod:
     preset = omni_app.presets.get(provider.slug)
     if omni_app.key_place(provider) is not None:
         return "api_key"
-    if (preset is not None and preset.local) or is_local(provider.base_url):
+    if (preset is not None and preset.local) or is_here(provider.base_url):
         return "none"
     return "api_key"
 

@@ -37,7 +37,7 @@ def serve(
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request, MB.")] = 32,
 ) -> None:
     """Answer OpenAI, Anthropic, Ollama and Gemini clients with the fleet."""
-    from omni_cli.gateway.address import is_loopback
+    from omni_cli.domain.hosts import is_loopback
     from omni_cli.gateway.app import Options
     from omni_cli.gateway.http import Limits
     from omni_cli.gateway.meter import Quota
