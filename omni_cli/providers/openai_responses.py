@@ -194,7 +194,7 @@ def _ending(response: JsonObject, slots: CallSlots, refused: bool) -> ChatChunk:
         finish = _WHY_INCOMPLETE.get(raw, "error")
     usage = of_tier(read_usage(response.get("usage")), response.get("service_tier"))
     items = map(as_object, as_list(response.get("output")))
-    if usage is not None and any(item.get("type") in _CHARGED_CALLS for item in items):
+    if usage is not None and any(as_text(item.get("type")) in _CHARGED_CALLS for item in items):
         usage = replace(usage, estimated=True)
     return ChatChunk(
         usage=usage,

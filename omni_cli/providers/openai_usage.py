@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from omni_cli.domain.chat import Usage
-from omni_cli.providers._wire import JsonObject, as_count, as_object, usd_to_nusd
+from omni_cli.providers._wire import JsonObject, as_count, as_object, as_text, usd_to_nusd
 
 #: xAI bills in ticks of 1e-10 US dollar (docs.x.ai, "Cost Tracking").
 _TICKS_PER_NUSD = 10
@@ -64,7 +64,7 @@ def read_usage(value: object) -> Usage | None:
 
 def of_tier(usage: Usage | None, tier: object) -> Usage | None:
     """Marks the usage of an answer that was served at other rates than the usual ones."""
-    if usage is None or tier not in OTHER_TIERS:
+    if usage is None or as_text(tier) not in OTHER_TIERS:
         return usage
     return replace(usage, estimated=True)
 
