@@ -1,13 +1,17 @@
 """A5: the bundled catalogue is complete, unambiguous, sourced, and rebuilds to the byte."""
 
+import json
 import re
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from importlib.resources import files
 
 import pytest
 
+from omni_cli.catalog import load
 from omni_cli.catalog.load import Catalog, load_catalog, read_tables
 from omni_cli.domain.models import BADGES, CAPABILITIES
 from omni_cli.domain.pricing import price_on
@@ -237,12 +241,18 @@ def test_reading_it_needs_nothing_heavy() -> None:
 
 
 def test_seeding_reads_it_quickly() -> None:
-    times = []
-    for _ in range(5):
-        start = time.process_time()
-        load_catalog()
-        times.append(time.process_time() - start)
-    assert min(times) < 0.06
+    """Against what parsing its file takes on the same machine: some 11 times that."""
+    text = files("omni_cli.catalog").joinpath(load.FILE).read_bytes()
+
+    def best(work: Callable[[], object]) -> float:
+        times = []
+        for _ in range(5):
+            start = time.process_time()
+            work()
+            times.append(time.process_time() - start)
+        return min(times)
+
+    assert best(load_catalog) < 30 * best(lambda: json.loads(text))
 
 
 def test_overrides_have_no_dead_rule() -> None:
