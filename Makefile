@@ -23,7 +23,7 @@ demo: $(VENV)/.installed
 	$(BIN)/omni demo
 
 test: $(VENV)/.tools
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.halves
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .
