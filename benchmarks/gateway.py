@@ -40,6 +40,23 @@ def report(targets: list[Target]) -> None:
             )
 
 
+def compare(targets: list[Target]) -> None:
+    """How much more CPU the others took than the first, round by round."""
+    first = targets[0]
+    for kind, rounds in first.rounds.items():
+        for other in targets[1:]:
+            ratios = [
+                theirs["cpu_us"] / ours["cpu_us"]
+                for ours, theirs in zip(rounds, other.rounds[kind], strict=True)
+            ]
+            if len(ratios) > 1:
+                low, middle, high = statistics.quantiles(ratios, n=4)
+                print(
+                    f"{kind:24}{other.name:>10} takes {middle:.2f} times {first.name}'s CPU"
+                    f" (quartiles {low:.2f} and {high:.2f})"
+                )
+
+
 def main() -> None:
     made = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     made.add_argument("--against", nargs="*", default=[], choices=sorted(TARGETS))
@@ -75,6 +92,7 @@ def main() -> None:
                         size=size,
                     )
         report(targets)
+        compare(targets)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ async def _serve(home: Path, wanted: int, *, streams: bool) -> None:
     async def connected(pool: Any, origin: Any) -> Any:
         connection = upstream._Connection(pool, origin)
         pieces = Upstream.stream if streams else [Upstream.plain]
-        connection.connection_made(_Upstream(connection, loop, pieces))  # type: ignore[arg-type]
+        connection.connection_made(_Upstream(connection, loop, pieces))  # type: ignore[arg-type]  # as one
         return connection
 
     setattr(upstream.UpstreamPool, "_connected", connected)  # noqa: B010  # a method of another class

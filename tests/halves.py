@@ -18,15 +18,12 @@ _NONE = 5
 def main(options: list[str]) -> int:
     """Returns 0 where both passed. The second half's output follows the first's."""
     with tempfile.TemporaryFile("w+") as later:
-        runs = [
-            subprocess.Popen(
-                [sys.executable, "-m", "pytest", *half, "-o", f"cache_dir={cache}", *options],
-                stdout=None if number == 0 else later,
-                stderr=None if number == 0 else subprocess.STDOUT,
-            )
-            for number, half in enumerate(HALVES)
-            for cache in [f".pytest_cache/half{number}"]
-        ]
+        runs = []
+        for number, half in enumerate(HALVES):
+            cache = f"cache_dir=.pytest_cache/half{number}"
+            command = [sys.executable, "-m", "pytest", *half, "-o", cache, *options]
+            shown = None if number == 0 else later
+            runs.append(subprocess.Popen(command, stdout=shown, stderr=shown))
         codes = [run.wait() for run in runs]
         later.seek(0)
         sys.stdout.write(later.read())

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from omni_cli.domain.models import EMBEDDER_WORDS
+
 FindingKind = Literal["new", "updated", "deprecated", "gone"]
 KINDS: tuple[FindingKind, ...] = ("new", "updated", "deprecated", "gone")
 
 #: Words in the names of models that do not chat, for listings that do not say what comes out.
 _OTHER_WORDS = (
-    "embed", "rerank", "bge-", "minilm", "whisper", "tts", "transcribe", "speech", "audio",
+    *EMBEDDER_WORDS, "whisper", "tts", "transcribe", "speech", "audio",
     "realtime", "dall-e", "image", "imagen", "veo", "sora", "video", "moderation", "guard",
     "ocr", "aqa", "davinci-002", "babbage-002", "lyria",
 )  # fmt: skip

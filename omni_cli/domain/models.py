@@ -148,12 +148,15 @@ class Chain:
     hedge_ms: int | None = None
 
 
+#: Words in the names of models that embed or rank.
+EMBEDDER_WORDS = ("embed", "rerank", "bge-", "minilm")
+
+
 def outputs_of(wire_name: str) -> tuple[str, ...]:
     """What a model writes, as far as its name tells: local servers list embedding models beside
     the others and do not tell them apart."""
     name = wire_name.lower()
-    embeds = any(word in name for word in ("embed", "rerank", "bge-", "minilm"))
-    return ("embedding",) if embeds else ("text",)
+    return ("embedding",) if any(word in name for word in EMBEDDER_WORDS) else ("text",)
 
 
 def fold_alias(name: str) -> str:

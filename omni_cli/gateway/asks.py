@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from omni_cli.domain.chat import ChatRequest
+from omni_cli.gateway.embeddings import Texts, parse_texts
 from omni_cli.gateway.protocols.base import Caller, JsonObject, Parsed, wrong
 from omni_cli.providers.quirks import quirks_of
 from omni_cli.services.attempts import Target
@@ -67,6 +68,7 @@ class Ask:
         "_choices",
         "_limit",
         "_parsed",
+        "_texts",
         "body",
         "caller",
         "embeds",
@@ -96,6 +98,7 @@ class Ask:
         self._parsed: Parsed | None = None
         self._limit: int | None = _UNREAD
         self._choices = _UNREAD
+        self._texts: Texts | None = None
         self.model = self._text("model") if model is None else model
         if stream is None:
             stated = bytes(self.fields.get("stream", b"null"))
@@ -109,6 +112,12 @@ class Ask:
         if self._parsed is None:
             self._parsed = self.caller.parse(decode_object(self.body))
         return self._parsed
+
+    def texts(self, protocol: str) -> Texts:
+        """What is to be embedded by a model of that protocol. Raises BadRequest."""
+        if self._texts is None:
+            self._texts = parse_texts(self.caller.name, decode_object(self.body), protocol)
+        return self._texts
 
     @property
     def request(self) -> ChatRequest:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from omni_cli.domain.errors import ProviderError
 from omni_cli.gateway import embeddings
-from omni_cli.gateway.asks import Ask, decode_object
+from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.plans import Line, line_of
 from omni_cli.gateway.protocols.base import untranslatable
@@ -35,9 +35,8 @@ def translated(fleet: Fleet, ask: Ask, target: Target, bound: int | None) -> tup
     """
     protocol = target.provider.protocol
     if ask.embeds:
-        texts = embeddings.parse(ask.caller.name, decode_object(ask.body), protocol)
-        line = fleet.line(target, ask.operation, stream=False)
-        return line, embeddings.written(texts, target.model.wire_name)
+        body = embeddings.written(ask.texts(protocol), target.model.wire_name)
+        return fleet.line(target, ask.operation, stream=False), body
     if left := ask.parsed().left:
         raise untranslatable(", ".join(left), protocol)
     request = replace(

@@ -69,7 +69,7 @@ class Texts:
     packed: bool = False
 
 
-def parse(protocol: str, body: JsonObject, target: str) -> Texts:
+def parse_texts(protocol: str, body: JsonObject, target: str) -> Texts:
     """A request in omni's words, for a model of protocol ``target``.
 
     Raises BadRequest: a field is wrong, or the other protocol cannot be told of it.

@@ -3,7 +3,7 @@
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.gateway import embeddings
-from omni_cli.gateway.asks import Ask, decode_object
+from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.calls import error_body
 from omni_cli.gateway.delivery import Delivery, interrupted
 from omni_cli.gateway.fleet import Fleet
@@ -140,7 +140,7 @@ class Relay:
         reading.finish()
         self._receipt.end("ok", compared=False)  # no chat model answers with vectors
         if vectors is not None:
-            texts = embeddings.parse(ask.caller.name, decode_object(ask.body), protocol)
+            texts = ask.texts(protocol)
             used = self._receipt.usage
             body = embeddings.answered(ask.caller.name, texts, vectors, used, self._about(target))
         self._out.whole(body)

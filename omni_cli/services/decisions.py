@@ -48,12 +48,21 @@ def recorded_decision(
     """The decision about a request in the ledger, None where none was made.
 
     Args:
-        stored: its JSON text in the ledger, if there is one. Documents of older versions lack
-            keys; they get them.
+        stored: its JSON text in the ledger, if there is one.
     """
-    if stored is None:
-        named = row.source == "gateway" and not row.role and not row.chain
-        return named_decision(attempts[0].model) if named and attempts else None
+    if stored is not None:
+        return read_decision(stored)
+    named = row.source == "gateway" and not row.role and not row.chain
+    return named_decision(attempts[0].model) if named and attempts else None
+
+
+def is_unlooked(decision: dict[str, Any]) -> bool:
+    """Whether the caller decided, and nothing was looked at."""
+    return bool(decision["by"] == "named" and decision["task_type"] is None)
+
+
+def read_decision(stored: str) -> dict[str, Any]:
+    """A decision's JSON text. Documents of older versions lack keys; they get them."""
     document = json.loads(stored)
     if document.get("by") == "name":  # as gateways wrote it before
         return named_decision(document["model"])

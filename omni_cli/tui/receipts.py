@@ -10,7 +10,7 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.pricing import PriceLine, format_usd, price_lines, usd_to_nusd
-from omni_cli.services.decisions import recorded_decision
+from omni_cli.services.decisions import is_unlooked, recorded_decision
 from omni_cli.tui import text
 
 _MUTED = "$foreground-muted"
@@ -115,7 +115,7 @@ def decision_text(decision: dict[str, Any], *, most: int = 12) -> Content:
         decision: as ``services.routing.decision_document`` gives it.
     """
     shown = Content.styled("DECISION", "bold $primary")
-    if decision["by"] == "named" and decision["task_type"] is None:  # nothing was looked at
+    if is_unlooked(decision):
         return shown + Content(f"\n{decision['model']}, {decision['reason']}")
     shown += Content(f"\n{decision['reason']}")
     for candidate in decision["candidates"][:most]:

@@ -13,6 +13,7 @@ from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, note, out, paint, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.routing_eval import LadderReport
+from omni_cli.services.decisions import read_decision
 from omni_cli.services.eval_router import (
     SHARES,
     Labelled,
@@ -182,8 +183,8 @@ def _ledger(omni_app: App, *, as_json: bool) -> None:
             continue
         found += [
             (model, candidate["quality"], value)
-            for candidate in json.loads(text)["candidates"]
-            if candidate["model"] == model and candidate.get("quality") is not None
+            for candidate in read_decision(text)["candidates"]
+            if candidate["model"] == model and candidate["quality"] is not None
         ]
     rows = replay(found)
     if as_json:

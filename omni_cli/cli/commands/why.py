@@ -18,7 +18,7 @@ from omni_cli.domain.pricing import (
     usd_string,
     usd_to_nusd,
 )
-from omni_cli.services.decisions import recorded_decision
+from omni_cli.services.decisions import is_unlooked, recorded_decision
 from omni_cli.usage_records import Adjustment
 
 app = typer.Typer(rich_markup_mode=None)
@@ -241,8 +241,7 @@ def _print(
 
 def _print_decision(decision: dict[str, Any]) -> None:
     out()
-    if decision["by"] == "named" and decision["task_type"] is None:
-        # Nothing was looked at: a table of one candidate would say so once more.
+    if is_unlooked(decision):  # a table of one candidate would say so once more
         out(paint("decision", "bold") + f"   {decision['model']}, {decision['reason']}")
         return
     out(paint("decision", "bold") + f"   {decision['reason']}")
