@@ -145,7 +145,7 @@ class ChatPlanner:
             decision = replace(decision, reason=f"{decision.reason}; an arm of its A/B test")
         job = replace(job, options=options)
         if decision.model is None:
-            raise self._no_route(decision, options)
+            raise self._no_route(decision, options, job.selector)
         prices = PriceBook(self._models, now_ms=int(self._clock() * 1000))
         if chain is not None:
             return self._chain_plan(job, chain, decision, prices)
@@ -225,8 +225,14 @@ class ChatPlanner:
             expected.get(model_id),
         )
 
-    def _no_route(self, decision: Decision, options: RouteOptions) -> OmniError:
+    def _no_route(self, decision: Decision, options: RouteOptions, selector: Selector) -> OmniError:
         reasons = [f"{c.model}: {decision.reason_of(c)}" for c in decision.candidates]
+        if not reasons and selector.kind == "model":
+            slug = selector.name.partition("/")[0]
+            return NoRoute(
+                f"{selector.name}: its provider, {slug}, is not in the fleet",
+                hint=f"omni providers add {slug}",
+            )
         if not reasons:
             return NoRoute(
                 "the fleet has no active model",

@@ -613,3 +613,10 @@ def test_a_local_embedder_is_never_chosen_for_a_chat(omni: Omni) -> None:
     wrong = omni("models", "edit", "ollama/nomic-embed-text", "--gives", "vectors")
     assert wrong.code == 2
     assert "embedding" in wrong.err
+
+
+def test_a_model_whose_provider_is_missing_says_which(omni: Omni) -> None:
+    done = omni("chat", "--model", "openai/gpt-4o-mini", "hi")
+    assert done.code != 0
+    assert "openai, is not in the fleet" in done.err
+    assert "omni providers add openai" in done.err
