@@ -17,24 +17,25 @@ from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.ledger import TOKEN_COLUMNS
 from omni_cli.store.rollup_counts import NO_ATTEMPT, Counts, Outcome, attempt_sums
 from omni_cli.store.rollups import RollupStore
+from omni_cli.store.wide_insert import WideInsert
 
 if TYPE_CHECKING:
     from omni_cli.store.batch_leases import Opening
 
 _TOKENS = ", ".join(TOKEN_COLUMNS)
-_REQUEST = f"""
+_REQUEST = WideInsert(f"""
 INSERT INTO requests (id, created_at, settled_at, state, source, org, key, role, agent, task,
     complexity, difficulty, conversation, chain, model, provider, attempts, {_TOKENS},
     price_state, cost_nusd, estimated, premium_model, premium_cost_nusd, latency_ms, ttft_ms,
     finish_reason, error_code, error_message)
-VALUES ({", ".join("?" * (27 + len(TOKEN_COLUMNS)))})
-"""  # noqa: S608  # column names only
-_ATTEMPT = f"""
+VALUES ({{}})
+""")  # noqa: S608  # column names only
+_ATTEMPT = WideInsert(f"""
 INSERT INTO attempts (request, n, model, provider, state, started_at, first_at, ended_at,
     {_TOKENS}, input_estimate, output_bound, received_chars, price, cost_nusd, input_cost_nusd,
     reported_cost_nusd, estimated, http_status, provider_request_id, error_code, error_message)
-VALUES ({", ".join("?" * (20 + len(TOKEN_COLUMNS)))})
-"""  # noqa: S608  # column names only
+VALUES ({{}})
+""")  # noqa: S608  # column names only
 _CHARGE = """
 UPDATE budget_periods SET spent_nusd = spent_nusd + ?, reserved_nusd = reserved_nusd - ?
 WHERE budget = ? AND start_at = ?
@@ -102,8 +103,8 @@ class BatchLedger:
             items: each has its row in ``open_calls``, and its budgets are as when it began.
         """
         db = self._store.db
-        db.executemany(_REQUEST, [_request_values(item) for item in items])
-        db.executemany(_ATTEMPT, [_attempt_values(item) for item in items])
+        _REQUEST.write(db, [_request_values(item) for item in items])
+        _ATTEMPT.write(db, [_attempt_values(item) for item in items])
         decisions = [
             (item.opening.request.id, item.opening.decision)
             for item in items

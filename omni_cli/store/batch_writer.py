@@ -18,14 +18,14 @@ from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.open_calls import promote
+from omni_cli.store.wide_insert import WideInsert
 
-_STAGE = """
+_STAGE = WideInsert("""
 INSERT OR IGNORE INTO open_calls (id, created_at, source, owner, org, key, role, agent, task,
     complexity, difficulty, conversation, chain, model, provider, started_at, input_estimate,
     output_bound, price, leases, decision)
-SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
-WHERE NOT EXISTS (SELECT 1 FROM requests WHERE id = ?1)
-"""
+SELECT {} WHERE NOT EXISTS (SELECT 1 FROM requests WHERE id = ?1)
+""")
 _GO = """
 UPDATE open_calls SET model = ?, provider = ?, started_at = ?, input_estimate = ?,
     output_bound = ?, price = ?, leases = ?
@@ -252,7 +252,7 @@ class BatchWriter:
                 further.append(opening)
         if fresh:
             rows = [_live_row(opening) for opening in fresh]
-            if db.executemany(_STAGE, rows).rowcount != len(rows):
+            if _STAGE.write(db, rows) != len(rows):
                 raise SameId
         if going:
             db.executemany(_GO, [(*_attempt_part(o), o.request.id) for o in going])

@@ -1,0 +1,64 @@
+"""Whatever the rows of a batch have in common, they are stored as if each was bound whole."""
+
+import sqlite3
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from omni_cli.store.wide_insert import WideInsert
+
+_COLUMNS = "id INTEGER PRIMARY KEY, text TEXT, number INTEGER, real REAL, bytes BLOB, more TEXT"
+#: Few values, so that whole columns agree; those that are written into a statement among them.
+_ROW = st.tuples(
+    st.sampled_from([None, "", "ok", "gateway", "it's", "0"]),
+    st.sampled_from([None, 0, 1, 2, -1, True]),
+    st.sampled_from([None, 0.0, 1.0, 0.5]),
+    st.sampled_from([None, b"", b"\0'"]),
+    st.sampled_from(["ok", "?"]),
+)
+
+
+def _stored(rows: list[tuple[Any, ...]], *, wide: bool) -> tuple[list[tuple[Any, ...]], int]:
+    db = sqlite3.connect(":memory:")
+    db.execute(f"CREATE TABLE t ({_COLUMNS}) STRICT")
+    db.execute("INSERT INTO t (id) VALUES (1)")
+    if wide:
+        insert = WideInsert(
+            "INSERT INTO t SELECT {} WHERE NOT EXISTS (SELECT 1 FROM t WHERE id = ?1)"
+        )
+        count = insert.write(db, rows)
+    else:
+        count = sum(
+            db.execute(f"INSERT OR IGNORE INTO t VALUES ({'?, ' * 5}?)", row).rowcount  # marks only
+            for row in rows
+        )
+    kinds = ", ".join(f"{name}, typeof({name})" for name in ("text", "number", "real", "bytes"))
+    return db.execute(
+        f"SELECT id, more, {kinds} FROM t ORDER BY id"
+    ).fetchall(), count  # names only
+
+
+@given(st.lists(_ROW, max_size=8), st.integers(0, 3))
+@example([("it's", 2, 0.5, None, "?")] * 3, 0)
+def test_rows_are_stored_as_they_are(rows: list[tuple[Any, ...]], first: int) -> None:
+    numbered = [(first + index, *row) for index, row in enumerate(rows)]
+    assert _stored(numbered, wide=True) == _stored(numbered, wide=False)
+
+
+def test_what_all_rows_share_stands_in_the_statement() -> None:
+    seen: list[tuple[str, list[tuple[object, ...]]]] = []
+
+    class Recorder(sqlite3.Connection):
+        def executemany(self, sql: str, rows: Any, /) -> sqlite3.Cursor:
+            seen.append((sql, list(rows)))
+            return super().executemany(sql, rows)
+
+    db = sqlite3.connect(":memory:", factory=Recorder)
+    db.execute(f"CREATE TABLE t ({_COLUMNS}) STRICT")
+    insert = WideInsert("INSERT INTO t VALUES ({})")
+    insert.write(db, [(n, "ok", None, float(n), None, "") for n in range(2, 6)])
+    ((sql, rows),) = seen
+    assert sql == "INSERT INTO t VALUES (?, 'ok', NULL, ?, NULL, '')"
+    assert rows == [(n, float(n)) for n in range(2, 6)]
+    assert db.execute("SELECT count(*), sum(real) FROM t").fetchone() == (4, 14.0)
