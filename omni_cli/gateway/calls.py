@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from omni_cli.domain.errors import ProviderError
 from omni_cli.gateway import embeddings
+from omni_cli.gateway.answer import Answer
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.plans import Line, line_of
 from omni_cli.gateway.protocols.base import untranslatable
-from omni_cli.gateway.upstream import Answer
 from omni_cli.services.attempts import Target
 
 #: Most bytes of an error's body that are read.

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import httptools
 
 from omni_cli.gateway.http import Limits, Request, header_name
+from omni_cli.gateway.outbox import Outbox
 
 #: Seconds that a request's head may take to come.
 HEAD_S = 15.0
@@ -47,6 +48,7 @@ class Hall:
         self.handler = handler
         self.limits = limits
         self.connections: set[Connection] = set()
+        self.outbox = Outbox(asyncio.get_running_loop())
         #: The server is ending: each connection is closed after the answer under way.
         self.closing = False
 
@@ -106,6 +108,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         self._hall.connections.discard(self)
         self._stop_timer()
+        if self._transport is not None:
+            self._hall.outbox.drop(self._transport)
         self._transport = None
         self.resume_writing()
         incoming, self._incoming = self._incoming, None
@@ -217,7 +221,7 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:
-            self._transport.write(data)
+            self._hall.outbox.put(self._transport, data)
 
     def go_on(self) -> None:
         request = self._current
@@ -263,7 +267,7 @@ class Connection(asyncio.Protocol):
         if not request.answered:
             self.abort()
         elif not request.keeps or self._hall.closing:
-            self._transport.close()
+            self._close()
         elif self._ahead and self._current is None:
             self._next()
 
@@ -272,17 +276,24 @@ class Connection(asyncio.Protocol):
         body = b'{"error":{"code":"bad_request","message":"%b"}}' % why
         if self._current is None and not self._ahead:
             self.write(_ERROR % (status, len(body), body))
-        if self._transport is not None:
-            self._transport.close()
+        self._close()
 
     # --- the end --------------------------------------------------------------------------------
 
     @property
     def busy(self) -> bool:
-        return self._current is not None or bool(self._ahead)
+        if self._current is not None or self._ahead:
+            return True
+        return self._transport in self._hall.outbox
 
     def close_if_idle(self) -> None:
-        if not self.busy and self._transport is not None:
+        if not self.busy:
+            self._close()
+
+    def _close(self) -> None:
+        """After what was written."""
+        if self._transport is not None:
+            self._hall.outbox.send(self._transport)
             self._transport.close()
 
     def abort(self) -> None:

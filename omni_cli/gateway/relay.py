@@ -3,6 +3,7 @@
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.gateway import embeddings
+from omni_cli.gateway.answer import Answer
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.calls import error_body
 from omni_cli.gateway.delivery import Delivery, interrupted
@@ -12,7 +13,6 @@ from omni_cli.gateway.passing import PassReader, UsageFilter, glance
 from omni_cli.gateway.plans import Line, Plan
 from omni_cli.gateway.protocols.base import Answered, StreamWriter
 from omni_cli.gateway.receipts import Receipt, Streams
-from omni_cli.gateway.upstream import Answer
 from omni_cli.providers.framing import MAX_EVENT_BYTES
 from omni_cli.providers.reader import AnswerReader, refused, request_id_of
 from omni_cli.services.attempts import Target
@@ -106,7 +106,7 @@ class Relay:
         *,
         same: bool,
     ) -> None:
-        body = await answer.whole(MAX_EVENT_BYTES)
+        body = answer.at_once() or await answer.whole(MAX_EVENT_BYTES)
         quick = glance(body) if same and self._ask.caller.name == "openai" else None
         if quick is not None:
             reading.take(quick)
@@ -116,7 +116,8 @@ class Relay:
                 reading.take(chunk)
             for chunk in reader.end():
                 reading.take(chunk)
-        await self._claim(target, reading)
+        if self.race is not None:
+            await self._claim(target, reading)
         reading.finish()
         receipt = self._receipt
         receipt.end("ok")

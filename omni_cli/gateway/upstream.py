@@ -9,14 +9,14 @@ import contextlib
 import ssl
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
 import httptools
 
-from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
+from omni_cli.domain.errors import ConnectionFailed, ProviderError, TimedOut
 from omni_cli.gateway.address import Origin
-from omni_cli.gateway.http import header_name
+from omni_cli.gateway.answer import Answer
+from omni_cli.gateway.outbox import Outbox
 from omni_cli.gateway.proxies import Proxies, tunnel
 
 #: Longest wait for a connection, seconds; a call's own timeout may be shorter.
@@ -25,10 +25,6 @@ CONNECT_S = 10.0
 #: minute or more; a connection that they close first costs a retry.
 KEPT = 256
 KEPT_S = 20.0
-#: Bytes of an answer that wait for their reader before the socket is read no further.
-HIGH_WATER = 256 * 1024
-
-_CLOSED = b""
 
 
 class Sending(Protocol):
@@ -47,13 +43,19 @@ class _Connection(asyncio.Protocol):
         self.answer: Answer | None = None
         self.kept_since = 0.0
         self._watch: asyncio.TimerHandle | None = None
-        self._parser: httptools.HttpResponseParser | None = None
+        self.parser: httptools.HttpResponseParser | None = None
+
+    @property
+    def host(self) -> str:
+        return self.origin.host
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no asyncio.Transport, they only behave like one.
         self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.transport is not None:
+            self.pool.outbox.drop(self.transport)
         self.pool.forget(self)
         if self._watch is not None:
             self._watch.cancel()
@@ -62,19 +64,19 @@ class _Connection(asyncio.Protocol):
             self.answer.lost(exc)
             self.answer = None
 
-    def send(self, answer: "Answer", data: bytes) -> None:
+    def send(self, answer: Answer, data: bytes) -> None:
         assert self.transport is not None
         self.answer = answer
-        self._parser = httptools.HttpResponseParser(answer)
-        self.transport.write(data)
+        self.parser = httptools.HttpResponseParser(answer)
+        self.pool.outbox.put(self.transport, data)
 
     def data_received(self, data: bytes) -> None:
         answer = self.answer
-        if answer is None or self._parser is None:
+        if answer is None or self.parser is None:
             self.abort()  # bytes that nobody asked for: nothing after them can be trusted
             return
         try:
-            self._parser.feed_data(data)
+            self.parser.feed_data(data)
         except httptools.HttpParserError as exc:
             answer.broken(exc)
             self.abort()
@@ -117,242 +119,6 @@ class _Connection(asyncio.Protocol):
             self.watch(answer.due)
 
 
-class Answer:
-    """An answer being received. ``read()`` gives pieces of its body, then ``b""``; ``forward()``
-    hands on the pieces that are left.
-
-    Not read to its end, it must be closed.
-    """
-
-    __slots__ = (
-        "_connection",
-        "_error",
-        "_full",
-        "_host",
-        "_loop",
-        "_paused",
-        "_pieces",
-        "_sink",
-        "_timeout_s",
-        "_waiter",
-        "_waiting",
-        "complete",
-        "due",
-        "headers",
-        "reusable",
-        "status",
-        "top",
-    )
-
-    def __init__(self, connection: _Connection, loop: asyncio.AbstractEventLoop, timeout_s: float):
-        self._connection = connection
-        self._loop = loop
-        self._timeout_s = timeout_s
-        self._host = connection.origin.host
-        self._pieces: deque[bytes] = deque()
-        self._waiting = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self._paused = False
-        self._error: ProviderError | None = None
-        self._sink: Callable[[bytes], bool] | None = None
-        self._full = False
-        self.top = False
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.complete = False
-        self.reusable = False
-        #: When the wait under way is too long, seconds of the loop's clock.
-        self.due = 0.0
-
-    # --- called by httptools ------------------------------------------------------------------
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[header_name(name)] = value.decode("latin-1")
-
-    def on_status_complete(self) -> None:
-        parser = self._connection._parser
-        assert parser is not None
-        self.status = parser.get_status_code()
-
-    def on_headers_complete(self) -> None:
-        parser = self._connection._parser
-        assert parser is not None
-        self.status = parser.get_status_code()
-        if 100 <= self.status < 200:
-            return
-        self.top = True
-        self._wake()
-
-    def on_body(self, body: bytes) -> None:
-        sink = self._sink
-        if sink is not None:
-            self.due = self._loop.time() + self._timeout_s
-            if sink(body):
-                self._sink, self._full = None, True
-                self._pause()
-                self._wake()
-            return
-        self._pieces.append(body)
-        self._waiting += len(body)
-        if self._waiting > HIGH_WATER:
-            self._pause()
-        self._wake()
-
-    def _pause(self) -> None:
-        transport = self._connection.transport
-        if not self._paused and transport is not None:
-            self._paused = True
-            transport.pause_reading()
-
-    def _resume(self) -> None:
-        self._waiting = 0
-        if self._paused:
-            self._unpause()
-
-    def _unpause(self) -> None:
-        self._paused = False
-        transport = self._connection.transport
-        if transport is not None:
-            transport.resume_reading()
-
-    def on_message_complete(self) -> None:
-        if 100 <= self.status < 200:  # an interim answer: the real one follows
-            self.headers.clear()
-            return
-        parser = self._connection._parser
-        assert parser is not None
-        # Asked for here: once the message is over, the parser has forgotten its head.
-        self.reusable = parser.should_keep_alive()
-        self.complete = True
-        if self._paused:  # the connection serves others next
-            self._unpause()
-        self._wake()
-
-    # --- called by the connection -------------------------------------------------------------
-
-    def lost(self, exc: Exception | None) -> None:
-        if self.complete:
-            return
-        if self.top and self._ends_by_close():
-            self.complete = True
-        elif self.top:
-            self._error = ConnectionFailed(
-                f"{self._host} closed the connection before the answer was whole"
-            )
-        else:
-            why = f": {exc.__class__.__name__}" if exc is not None else ""
-            self._error = ConnectionFailed(
-                f"{self._host} closed the connection without an answer{why}"
-            )
-        self._wake()
-
-    def broken(self, exc: Exception) -> None:
-        self._error = Malformed(f"{self._host} does not speak HTTP/1.1: {exc}")
-        self._wake()
-
-    def _ends_by_close(self) -> bool:
-        return "content-length" not in self.headers and "transfer-encoding" not in self.headers
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    # --- called by the reader -----------------------------------------------------------------
-
-    async def head(self) -> None:
-        """Wait for status and headers. Raises ConnectionFailed, TimedOut, Malformed."""
-        while not self.top:
-            if self._error is not None:
-                raise self._error
-            await self._wait()
-
-    async def read(self) -> bytes:
-        """The next bytes of the body, all that have come; ``b""`` at its end.
-
-        Raises ConnectionFailed, TimedOut, Malformed.
-        """
-        while not self._pieces:
-            if self.complete:
-                return _CLOSED
-            if self._error is not None:
-                raise self._error
-            await self._wait()
-        pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self._resume()
-        return data
-
-    async def forward(
-        self, sink: Callable[[bytes], bool], ready: Callable[[], Awaitable[bool]]
-    ) -> None:
-        """Hand on what is left of the body as it comes, without waking anybody for each piece.
-
-        Args:
-            sink: takes a piece, and returns whether to wait before the next.
-            ready: waits until the next may come; returns False to give up the rest.
-
-        Raises ConnectionFailed, TimedOut, Malformed.
-        """
-        while True:
-            while self._pieces:
-                if sink(self._pieces.popleft()) and not await ready():
-                    return
-            self._resume()
-            if self.complete:
-                return
-            if self._error is not None:
-                raise self._error
-            self._sink = sink
-            try:
-                await self._wait()
-            finally:
-                self._sink = None
-            if self._full:
-                self._full = False
-                if not await ready():
-                    return
-
-    async def whole(self, limit: int) -> bytes:
-        """The whole body. Raises as ``read``; Malformed beyond ``limit`` bytes."""
-        data = await self.read()
-        if self.complete and not self._pieces and len(data) <= limit:
-            return data
-        body = bytearray()
-        while data:
-            body += data
-            if len(body) > limit:
-                self.close()
-                raise Malformed(f"the answer of {self._host} exceeds {limit} bytes")
-            data = await self.read()
-        return bytes(body)
-
-    def close(self) -> None:
-        """Give the call up, if it is not over: the provider sees the connection end."""
-        if not self.complete:
-            self._connection.answer = None
-            self._connection.abort()
-
-    async def _wait(self) -> None:
-        waiter = self._waiter = self._loop.create_future()
-        self.due = due = self._loop.time() + self._timeout_s
-        self._connection.watch(due)
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-
-    @property
-    def waits(self) -> bool:
-        """Somebody waits for more of it."""
-        return self._waiter is not None
-
-    def expire(self) -> None:
-        self._error = TimedOut(f"{self._host} was silent for {self._timeout_s:g} s")
-        self._wake()
-
-
 class UpstreamPool:
     """Connections to providers, for one event loop.
 
@@ -365,6 +131,7 @@ class UpstreamPool:
         self, *, tls: ssl.SSLContext | None = None, proxies: Proxies | None = None
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.outbox = Outbox(self.loop)
         self._tls = tls
         self._proxies = proxies
         self._idle: dict[Origin, deque[_Connection]] = {}
@@ -396,7 +163,8 @@ class UpstreamPool:
         answer = Answer(connection, self.loop, timeout_s)
         connection.send(answer, b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         try:
-            await answer.head()
+            while not answer.top:
+                await answer.more()
         except BaseException:
             answer.close()
             raise

@@ -8,8 +8,9 @@ import pytest
 
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
 from omni_cli.gateway.address import Origin, encode_head, locate
+from omni_cli.gateway.answer import HIGH_WATER, Answer
 from omni_cli.gateway.passing import UsageFilter
-from omni_cli.gateway.upstream import HIGH_WATER, Answer, UpstreamPool
+from omni_cli.gateway.upstream import UpstreamPool
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
