@@ -13,6 +13,7 @@ from omni_cli.gateway.auth import KeyRing, Principal
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.chats import Chats, Ids
 from omni_cli.gateway.commits import Commits
+from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.exchange import Tools
 from omni_cli.gateway.fleet import Fleet
@@ -38,6 +39,8 @@ log = logging.getLogger("omni.gateway")
 #: How often the store is looked at for changes, and streams are written down, seconds.
 _POLL_S = 0.25
 _SAVE_S = 1.0
+#: How often requests are held against what they may take, seconds.
+_LIMIT_S = 1.0
 _RECOVER_S = 30.0
 _WATCH_S = 5.0
 _ANYBODY = Principal()
@@ -102,7 +105,8 @@ class Gateway:
         self._streams = Streams(self._commits)
         self._pool = UpstreamPool(proxies=Proxies(self._app.env))
         self._traces = Traces.of(self._app.env)
-        tools = Tools(fleet, self._pool, self._streams, random.Random(), self._traces)
+        deadlines = Deadlines(self._pool.loop)
+        tools = Tools(fleet, self._pool, self._streams, random.Random(), deadlines, self._traces)
         self._meter = Meter(
             options.org, share=1 / options.workers, shared=shared_counts(self._app.env)
         )
@@ -124,6 +128,7 @@ class Gateway:
         for period, work in (
             (_POLL_S, self._poll),
             (_SAVE_S, self._streams.save),
+            (_LIMIT_S, deadlines.sweep),
             (_RECOVER_S, self._recover),
             (_WATCH_S, self._look),
         ):

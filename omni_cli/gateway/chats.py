@@ -8,7 +8,6 @@ from omni_cli.domain.errors import BudgetExceeded, OmniError, UnknownPrice, Usag
 from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.domain.pricing import format_usd, worst_case_nusd
-from omni_cli.domain.record import record
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.commits import Commits
@@ -49,12 +48,8 @@ class Ids:
         return make_id(self._now_ms(), self._next)
 
 
-@record
-class Wish:
-    """How an ask is to be served. ``options`` None: as its headers say."""
-
-    ask: Ask
-    options: RouteOptions | None = None
+#: An ask and how it is to be served; None: as its headers say.
+Wish = tuple[Ask, RouteOptions | None]
 
 
 class Chats:
@@ -102,11 +97,16 @@ class Chats:
         trace: RequestTrace | None = None
         error: BaseException | None = None
         try:
-            body = await request.body()
-            wished = Wish(self._ask(caller, body, request)) if wish is None else wish(body)
-            ask = wished.ask
-            plan, options = self._plan(wished, request, who)
-            entry = await self._meter.enter(who, len(body) // 4)
+            body = request.content() if request.complete else await request.body()
+            if wish is None:
+                ask, options = self._ask(caller, body, request), None
+            else:
+                ask, options = wish(body)
+            if options is None:
+                options = from_headers(request.headers, _PLAIN)
+            plan = self._plan(ask, options, request, who)
+            if self._meter.limits(who):
+                entry = await self._meter.enter(who, len(body) // 4)
             receipt = Receipt(
                 self._commits,
                 self._fleet,
@@ -181,7 +181,7 @@ class Chats:
             caller, body, forwarded={name: headers[name] for name in names if name in headers}
         )
 
-    def _plan(self, wished: Wish, request: Request, who: Principal) -> tuple[Plan, RouteOptions]:
+    def _plan(self, ask: Ask, options: RouteOptions, request: Request, who: Principal) -> Plan:
         """Who is to answer.
 
         Raises:
@@ -189,10 +189,7 @@ class Chats:
             Refused: the key may not call it.
             NoRoute, BudgetExceeded, UnknownPrice: no model may take it, or none at that cost.
         """
-        options = wished.options
-        if options is None:
-            options = from_headers(request.headers, _PLAIN)
-        ask, most = wished.ask, options.max_cost_nusd
+        most = options.max_cost_nusd
         falls_back = request.headers.get("x-omni-fallback", "") in ("1", "true", "yes")
         plan: Plan | None = None
         if ask.operation != "chat":
@@ -209,7 +206,7 @@ class Chats:
             plan = self._fleet.decide(query, allowed=who.may_call)
         elif who.models and not who.may_call(plan.targets[0].model.id):
             raise Refused(403, "forbidden", f"this key may not call {plan.targets[0].model.id}")
-        return plan, options
+        return plan
 
     def _row(self, ident: int, plan: Plan, options: RouteOptions, who: Principal) -> NewRequest:
         task = plan.task

@@ -27,7 +27,7 @@ from omni_cli.store.batch_writer import (
 )
 
 #: How long an ended request waits for others to be written with, seconds.
-SETTLE_S = 0.008
+SETTLE_S = 0.02
 #: With so many requests under way, a new one waits so long for others, seconds: a transaction
 #: costs as much as ten of its rows.
 _BUSY, _GATHER_S = 8, 0.0025
@@ -99,10 +99,10 @@ class Commits:
 
     # --- what callers do ----------------------------------------------------------------------
 
-    async def open(self, opening: Opening) -> None:
-        """Returns once the attempt's row and leases are committed.
+    def open(self, opening: Opening) -> "asyncio.Future[None]":
+        """Is done once the attempt's row and leases are committed.
 
-        Raises:
+        Its errors:
             BudgetExceeded, UnknownPrice: it must not be sent.
             Busy: no slot of its provider became free.
             StoreError: its row could not be written.
@@ -111,7 +111,7 @@ class Commits:
         self._waiting.append((opening, future, self._loop.time()))
         self._under_way += 1
         self._flush_soon()
-        await future
+        return future
 
     def end(self, ending: AttemptEnding | RequestEnding) -> None:
         """Write it within SETTLE_S, and again and again until the store takes it."""

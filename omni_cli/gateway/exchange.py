@@ -26,6 +26,7 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.calls import forwarding, translated
+from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.delivery import Delivery, interrupted, verdict
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.hedging import Hedge, Outrun, Race
@@ -37,7 +38,6 @@ from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.upstream import UpstreamPool
 from omni_cli.providers.reader import cleaned
 from omni_cli.services.attempts import AttemptSummary, Target
-from omni_cli.services.settlement import Reading
 from omni_cli.store.batch_leases import Opening
 
 _PASSED_ON = (ProviderError, Busy, BudgetExceeded, UnknownPrice, ConfigError)
@@ -53,6 +53,7 @@ class Tools:
     pool: UpstreamPool
     streams: Streams
     rng: random.Random
+    deadlines: Deadlines
     traces: Traces | None = None
 
 
@@ -103,6 +104,8 @@ class Exchange:
         self._out = Delivery(ask.caller, receipt, request, request_id)
         self._relay = Relay(tools.fleet, tools.streams, ask, plan, receipt, self._out)
         self._late = False
+        self._deadlines = tools.deadlines
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def started(self) -> bool:
@@ -119,9 +122,8 @@ class Exchange:
             OmniError: nothing went out; the receipt is settled.
         """
         receipt = self._receipt
-        loop = self._pool.loop
-        task = asyncio.current_task(loop)
-        timer = loop.call_later(limit_s, self._expire, task)
+        task = self._task = asyncio.current_task(self._pool.loop)
+        self._deadlines.add(self, limit_s)
         try:
             if self._hedge is None:
                 await self._run()
@@ -150,7 +152,7 @@ class Exchange:
             receipt.fail(OmniError(f"unexpected {type(exc).__name__}"))
             raise
         finally:
-            timer.cancel()
+            self._deadlines.remove(self)
             self._streams.remove(receipt)
 
     def _stopped(self) -> Cancelled:
@@ -161,15 +163,18 @@ class Exchange:
             return Cancelled("the caller went away")
         return Cancelled("the gateway was stopped")
 
-    def _expire(self, task: "asyncio.Task[None] | None") -> None:
+    def expire(self) -> None:
+        """The request's time is over."""
         self._late = True
-        if task is not None:
-            task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     async def _run(self) -> None:
         """One model after the other."""
         causes: list[tuple[str, OmniError]] = []
-        for target in self._willing():
+        for index, target in enumerate(self._plan.targets):
+            if not self._may_ask(index, target):
+                continue
             fault = await self._try_target(target)
             if fault is None:
                 return
@@ -182,7 +187,11 @@ class Exchange:
         """As ``_run``, and once the next model beside the one under way; the same one again where
         there is no other."""
         causes: list[tuple[str, OmniError]] = []
-        willing = self._willing()
+        willing = (
+            target
+            for index, target in enumerate(self._plan.targets)
+            if self._may_ask(index, target)
+        )
         race = self._race = self._relay.race = Race()
         now = self._pool.loop.time
         due: float | None = now() + hedge.after_s
@@ -219,54 +228,52 @@ class Exchange:
         self._receipt.hedged = True
         race.start(more, self._try_target(more))
 
-    def _willing(self) -> Iterator[Target]:
-        """Those that may be asked, looked at when it is their turn."""
+    def _may_ask(self, index: int, target: Target) -> bool:
+        """Asked when it is the turn of the plan's target ``index``."""
         plan = self._plan
-        for index, target in enumerate(plan.targets):
-            if index:
-                refusal = plan.consent.refusal(plan.targets[0], target)
-                if refusal:
-                    self._skip(target, "consent", refusal)
-                    continue
-            # A model that stands alone is tried whatever its breaker says: nobody else can.
-            closed = self._fleet.health.admit(target) if len(plan.targets) > 1 else ""
-            if closed:
-                self._skip(target, "breaker", closed)
-                continue
-            yield target
+        if index:
+            refusal = plan.consent.refusal(plan.targets[0], target)
+            if refusal:
+                self._skip(target, "consent", refusal)
+                return False
+        # A model that stands alone is tried whatever its breaker says: nobody else can.
+        closed = self._fleet.health.admit(target) if len(plan.targets) > 1 else ""
+        if closed:
+            self._skip(target, "breaker", closed)
+        return not closed
 
     async def _try_target(self, target: Target) -> "_Fault | None":
         """One model with its retries; what went wrong at last, None when it answered."""
-        admitted_at = self._fleet.app.now_ms()
+        shared = len(self._plan.targets) > 1
+        admitted_at = self._fleet.app.now_ms() if shared else 0
         turn = _Turn()
+        attempt = 0
         try:
-            await self._with_retries(target, turn)
-        except _PASSED_ON as exc:
-            return _Fault(exc, final=isinstance(exc, _FINAL) and turn.tries > 0)
-        finally:
-            if not turn.tries and len(self._plan.targets) > 1:
-                self._fleet.health.cancelled(target, started_ms=admitted_at)
-        return None
-
-    async def _with_retries(self, target: Target, turn: "_Turn") -> None:
-        """Raises the last error."""
-        for attempt in range(1, target.max_retries + 2):
-            tries = turn.tries
-            try:
-                await self._attempt(target, turn)
-            except _PASSED_ON as exc:
-                if turn.tries == tries:
-                    self._skip(target, exc.code, exc.message)
-                if not isinstance(exc, ProviderError):
-                    raise
-                if not exc.retryable or attempt > target.max_retries:
-                    raise
-                delay = retry.delay_s(attempt, retry_after_s=exc.retry_after_s, rng=self._rng)
-                if delay is None:
-                    raise
+            while True:
+                attempt += 1
+                tries = turn.tries
+                try:
+                    await self._attempt(target, turn)
+                except _PASSED_ON as exc:
+                    if turn.tries == tries:
+                        self._skip(target, exc.code, exc.message)
+                    delay = self._wait_s(exc, attempt, target)
+                    if delay is None:
+                        return _Fault(exc, final=isinstance(exc, _FINAL) and turn.tries > 0)
+                else:
+                    return None
                 await asyncio.sleep(delay)
-            else:
-                return
+        finally:
+            if shared and not turn.tries:
+                self._fleet.health.cancelled(target, started_ms=admitted_at)
+
+    def _wait_s(self, error: OmniError, attempt: int, target: Target) -> float | None:
+        """Before the same model is asked again, seconds; None: it is not."""
+        if not isinstance(error, ProviderError) or not error.retryable:
+            return None
+        if attempt > target.max_retries:
+            return None
+        return retry.delay_s(attempt, retry_after_s=error.retry_after_s, rng=self._rng)
 
     async def _attempt(self, target: Target, turn: "_Turn") -> None:
         """One call: committed, sent, read, settled."""
@@ -279,10 +286,12 @@ class Exchange:
             else translated(fleet, ask, target, None)[0]
         )
         if self._race is None:
-            opening, reading = await self._open(target)
+            opening = self._opening(target)
+            reading = await receipt.open(opening, target)
         else:
             async with self._race.opening:
-                opening, reading = await self._open(target)
+                opening = self._opening(target)
+                reading = await receipt.open(opening, target)
         turn.tries += 1
         trace, wished = receipt.trace, False
         error: BaseException | None = None
@@ -324,11 +333,11 @@ class Exchange:
             if trace is not None:
                 trace.attempt_over(reading, error)
 
-    async def _open(self, target: Target) -> tuple[Opening, Reading]:
-        """Commit the attempt's row and leases. Raises as ``Receipt.open``."""
+    def _opening(self, target: Target) -> Opening:
+        """What is to be committed before the call is made."""
         ask, receipt = self._ask, self._receipt
         price = target.price
-        opening = Opening(
+        return Opening(
             receipt.new,
             receipt.progress.tries + 1,
             target.model.id,
@@ -342,7 +351,6 @@ class Exchange:
             None if price is None else price.price,
             ask.choices(),
         )
-        return opening, await receipt.open(opening, target)
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -170,6 +170,10 @@ class Request:
         """
         if not self._complete:
             await self._wait()
+        return self.content()
+
+    def content(self) -> bytes:
+        """The body once it is complete. Raises Refused: it is larger than allowed."""
         if self._too_large:
             most = self.limits.max_body // (1024 * 1024)
             raise Refused(413, "too_large", f"the body exceeds {most} MB")

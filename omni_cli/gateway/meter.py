@@ -99,9 +99,14 @@ class Meter:
         self, org: Quota = NO_LIMIT, *, share: float = 1.0, shared: SharedCounts | None = None
     ) -> None:
         self._org = org
+        self._org_limited = org != NO_LIMIT
         self._shared = shared
         self._own = _OwnCounts(share)
         self._away_until: float | None = None
+
+    def limits(self, who: Metered) -> bool:
+        """Whether anything does: who may ask without limit need not be counted."""
+        return self._org_limited or (who.quota is not NO_LIMIT and who.quota != NO_LIMIT)
 
     async def enter(self, who: Metered, tokens: int) -> Entry:
         """Count a request in.
@@ -114,9 +119,9 @@ class Meter:
         """
         entry = Entry()
         try:
-            if who.quota is not NO_LIMIT and who.quota != NO_LIMIT:
+            if who.quota != NO_LIMIT:
                 await self._enter("key " + who.key, who.quota, tokens, entry)
-            if self._org != NO_LIMIT:
+            if self._org_limited:
                 await self._enter("org " + who.org, self._org, tokens, entry)
         except BaseException:
             entry.leave()

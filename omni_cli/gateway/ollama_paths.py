@@ -80,7 +80,7 @@ class OllamaPaths:
 
     async def _embed(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         def wish(body: bytes) -> Wish:
-            return Wish(Ask(CHAT, body, stream=False, operation="embeddings"))
+            return Ask(CHAT, body, stream=False, operation="embeddings"), None
 
         await self._chats.handle(CHAT, request, who, wish)
 

@@ -180,8 +180,13 @@ class Receipt:
     @property
     def total_nusd(self) -> int | None:
         """What all attempts cost together; None where one of them is unknown."""
-        costs = [a.cost_nusd for a in self.progress.attempts if a.outcome != "skipped"]
-        return None if None in costs else sum(cost or 0 for cost in costs)
+        total = 0
+        for attempt in self.progress.attempts:
+            if attempt.outcome != "skipped":
+                if attempt.cost_nusd is None:
+                    return None
+                total += attempt.cost_nusd
+        return total
 
     @property
     def usage(self) -> Usage:

@@ -54,10 +54,7 @@ class Surface:
 
     def _routes(self) -> list[Route]:
         def chat(caller: Caller) -> Any:
-            async def handler(request: Request, who: Principal, _: dict[str, str]) -> None:
-                await self._chats.handle(caller, request, who)
-
-            return handler
+            return lambda request, who, _: self._chats.handle(caller, request, who)
 
         def both(method: str, path: str, handler: Any, summary: str, body: str = "") -> list[Route]:
             """With and without /v1: clients differ in what they take for the base URL."""
@@ -139,7 +136,7 @@ class Surface:
 
     async def _embed(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         def wish(body: bytes) -> Wish:
-            return Wish(Ask(OPENAI, body, stream=False, operation="embeddings"))
+            return Ask(OPENAI, body, stream=False, operation="embeddings"), None
 
         await self._chats.handle(OPENAI, request, who, wish)
 
@@ -179,7 +176,7 @@ def _named(model: str, *, stream: bool) -> Callable[[bytes], Wish]:
     """Gemini's path names the model."""
 
     def wish(body: bytes) -> Wish:
-        return Wish(Ask(GEMINI, body, model=model, stream=stream))
+        return Ask(GEMINI, body, model=model, stream=stream), None
 
     return wish
 
@@ -194,6 +191,6 @@ def _own_wish(defaults: dict[str, Any]) -> Callable[[bytes], Wish]:
         if "role" in given and model == "auto":
             model = f"role:{given.pop('role')}"
         options = with_options(RouteOptions(), given)
-        return Wish(Ask(OMNI, body, model=model, stream=False), options)
+        return Ask(OMNI, body, model=model, stream=False), options
 
     return wish

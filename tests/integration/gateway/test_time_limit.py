@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from omni_cli.gateway import app, deadlines
 from omni_cli.gateway.app import Options
 from omni_cli.gateway.http import Limits
 from omni_cli.simulator import Simulator
@@ -78,3 +79,21 @@ def test_a_caller_may_want_less_not_more(hasty: Served, client: httpx.Client) ->
         answer = client.post(PATH, json=_ask(), headers={"x-omni-timeout": wish})
         assert answer.status_code == status, (wish, answer.text)
     assert client.post(PATH, json=_ask(), headers={"x-omni-timeout": "0.5"}).status_code == 200
+
+
+def test_a_limit_that_is_looked_at_once_a_second_holds_too(
+    tmp_path: Path, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As limits of ten seconds and more are, in less time.
+    monkeypatch.setattr(deadlines, "_LONG_S", 0.0)
+    monkeypatch.setattr(app, "_LIMIT_S", 0.05)
+    limits = Limits(request_s=0.3)
+    with serving(tmp_path, sim, Options(limits=limits)) as served:
+        served.sim.fault("hang", "*")
+        with httpx.Client(base_url=served.url, timeout=20, trust_env=False) as made:
+            answer = made.post(PATH, json=_ask())
+        assert answer.status_code == 504
+        assert "within the 0.3 s" in answer.json()["error"]["message"]
+        served.settle(1)
+        (row,) = served.app.ledger.recent(limit=2)
+        assert (row.state, row.error_code) == ("failed", "timeout")
