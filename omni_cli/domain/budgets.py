@@ -6,6 +6,7 @@ from typing import Literal
 from omni_cli.domain.errors import BudgetExceeded
 from omni_cli.domain.periods import PeriodKind, PeriodRule
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.record import record
 
 BudgetScope = Literal["all", "provider", "model", "role", "agent", "org", "key"]
 _CENT_NUSD = 10_000_000
@@ -69,7 +70,7 @@ class Budget:
         return self.scope == "all" or scopes.get(self.scope, "") == self.value
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BudgetStatus:
     """A budget in one period: [start_at, end_at) in ms UTC."""
 

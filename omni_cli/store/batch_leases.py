@@ -4,6 +4,7 @@ transaction, so that any number of processes never pass a limit together."""
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from omni_cli.domain.budgets import Budget, BudgetStatus, refusal
 from omni_cli.domain.errors import OmniError, UnknownPrice
@@ -53,12 +54,11 @@ class Opening:
     leases: tuple[Lease, ...] = ()
 
 
-#: The budgets that were read last, by the rows they were read from.
-_LAST_BUDGETS: dict[tuple[tuple[object, ...], ...], list[Budget]] = {}
-
-
 class BudgetList:
     """The enabled budgets as one transaction sees them, read once."""
+
+    #: The rows that were read last, and what was made of them: they seldom change.
+    _last: ClassVar[tuple[list[object], list[Budget]]] = ([], [])
 
     def __init__(self, store: Store, budgets: BudgetStore) -> None:
         self._store = store
@@ -67,13 +67,12 @@ class BudgetList:
 
     def enabled(self) -> list[Budget]:
         if self._found is None:
-            rows = self._store.db.execute("SELECT * FROM budgets WHERE enabled = 1")
-            key = tuple(tuple(row) for row in rows)
-            if key not in _LAST_BUDGETS:
-                found = [budget for budget in self._budgets.all() if budget.enabled]
-                _LAST_BUDGETS.clear()
-                _LAST_BUDGETS[key] = found
-            self._found = _LAST_BUDGETS[key]
+            cursor = self._store.db.cursor()
+            cursor.row_factory = None
+            rows = cursor.execute("SELECT * FROM budgets WHERE enabled = 1").fetchall()
+            if rows != BudgetList._last[0]:
+                BudgetList._last = rows, [b for b in self._budgets.all() if b.enabled]
+            self._found = BudgetList._last[1]
         return self._found
 
 
@@ -152,13 +151,16 @@ class Leases:
     def _cover(self, scope: tuple[str, ...], at_ms: int) -> _Cover:
         named = dict(zip(SCOPES, scope, strict=True))
         covering = [budget for budget in self._all.enabled() if budget.covers(**named)]
-        rooms = [self._room(budget, at_ms) for budget in covering]
-        return _Cover(
-            rooms,
-            max((room.status.start_at for room in rooms), default=at_ms),
-            min((room.status.end_at for room in rooms), default=at_ms + 1),
-            next((budget for budget in covering if not budget.allow_unknown), None),
-        )
+        cover = _Cover([], 0, at_ms + 1, None)
+        for budget in covering:
+            room = self._room(budget, at_ms)
+            status = room.status
+            end_at = min(cover.end_at, status.end_at) if cover.rooms else status.end_at
+            cover.rooms.append(room)
+            cover.start_at, cover.end_at = max(cover.start_at, status.start_at), end_at
+            if not budget.allow_unknown and cover.knowing is None:
+                cover.knowing = budget
+        return cover
 
     def reserve(self, db: sqlite3.Connection) -> None:
         """Hold back what was granted; each lease's own row is its caller's to write."""
@@ -179,7 +181,7 @@ class Leases:
             return None
 
     def _room(self, budget: Budget, at_ms: int) -> _Room:
-        status = self._budgets.status(budget, at_ms)
+        status = self._budgets.status_within(budget, at_ms)
         key = budget.id, status.start_at
         return self._rooms.setdefault(key, _Room(status, status.left_nusd))
 

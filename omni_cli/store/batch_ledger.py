@@ -133,7 +133,8 @@ class BatchLedger:
         """In rollups and health windows: one statement for each row that the batch touches."""
         counts: dict[tuple[object, ...], Counts] = {}
         hours: dict[tuple[str, str, int], Sequence[int]] = {}
-        building = self._rollups.building
+        counting = self._rollups.counting()
+        building = counting.building
         for item in items:
             opening, end, attempt = item.opening, item.end, item.attempt
             new = opening.request
@@ -151,7 +152,7 @@ class BatchLedger:
             )
             group = counts.get(key)
             if group is None:
-                targets = self._rollups.targets(new.id)
+                targets = counting.targets(new.id)
                 group = counts[key] = Counts(new, targets, opening.provider, opening.model)
             cost = attempt.cost_nusd
             outcome = Outcome(

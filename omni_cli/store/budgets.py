@@ -41,6 +41,10 @@ _LAST = """
 SELECT max(coalesce((SELECT max(id) FROM budgets), 0),
            coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?), 0))
 """
+_PERIOD = (
+    "SELECT start_at, end_at, carried_nusd, spent_nusd, reserved_nusd, alerted"
+    " FROM budget_periods WHERE budget = ?"
+)
 #: What was spent in a window before its period row existed: straight from the ledger.
 _SPENT = """
 SELECT coalesce(sum(cost), 0) FROM (
@@ -143,7 +147,7 @@ class BudgetStore:
                     "omni budgets set ... --allow-unknown lets such calls pass uncounted",
                 )
             need = attempt.reserve_nusd or 0
-            status = self._status(db, budget, request.created_at)
+            status = self.status_within(budget, request.created_at)
             # What costs nothing passes an overspent budget; what costs nobody knows what does not.
             if need > status.left_nusd and attempt.reserve_nusd != 0:
                 raise refusal(status, need, resets_at(status))
@@ -165,9 +169,9 @@ class BudgetStore:
             return None
         # A period's first use writes its row: between reading what was spent and writing it, no
         # other process may settle a call.
-        with self._store.transaction() as db:
+        with self._store.transaction():
             return min(
-                self._status(db, budget, request.created_at).left_nusd for budget in covering
+                self.status_within(budget, request.created_at).left_nusd for budget in covering
             )
 
     def settle(self, request: RequestRow, provider: str, model: str, n: int, cost: int) -> None:
@@ -199,8 +203,8 @@ class BudgetStore:
             )
 
     def status(self, budget: Budget, at_ms: int) -> BudgetStatus:
-        with self._store.transaction() as db:
-            return self._status(db, budget, at_ms)
+        with self._store.transaction():
+            return self.status_within(budget, at_ms)
 
     def mark_alerted(self, budget_id: int, start_at: int, percent: float) -> bool:
         """Returns False when another process has told of this threshold already."""
@@ -235,21 +239,23 @@ class BudgetStore:
             )
         ]
 
-    def _status(self, db: Connection, budget: Budget, at_ms: int) -> BudgetStatus:
+    def status_within(self, budget: Budget, at_ms: int) -> BudgetStatus:
+        """As ``status``, within the caller's transaction."""
+        db = self._store.db
         row = db.execute(
-            "SELECT * FROM budget_periods WHERE budget = ? AND start_at <= ? AND end_at > ?",
-            (budget.id, at_ms, at_ms),
+            f"{_PERIOD} AND start_at <= ? AND end_at > ?", (budget.id, at_ms, at_ms)
         ).fetchone() or self._start_period(db, budget, at_ms)
-        used = 100.0 * row["spent_nusd"] / max(budget.limit_nusd + row["carried_nusd"], 1)
+        start, end, carried, spent, reserved, alerted = row
+        used = 100.0 * spent / max(budget.limit_nusd + carried, 1)
         return BudgetStatus(
-            budget=budget,
-            start_at=row["start_at"],
-            end_at=row["end_at"],
-            carried_nusd=row["carried_nusd"],
-            spent_nusd=row["spent_nusd"],
-            reserved_nusd=row["reserved_nusd"],
-            stop_at_nusd=budget.stop_at_nusd(row["carried_nusd"], at_ms),
-            alerts_due=tuple(p for p in budget.alerts_percent if row["alerted"] < p <= used),
+            budget,
+            start,
+            end,
+            carried,
+            spent,
+            reserved,
+            budget.stop_at_nusd(carried, at_ms),
+            alerts_due=tuple([p for p in budget.alerts_percent if alerted < p <= used]),
         )
 
     def _start_period(self, db: Connection, budget: Budget, at_ms: int) -> Row:
@@ -270,9 +276,7 @@ class BudgetStore:
             " VALUES (?, ?, ?, ?, ?)",
             (budget.id, start, end, carried, self._spent(db, budget, start, end)),
         )
-        row: Row = db.execute(
-            "SELECT * FROM budget_periods WHERE budget = ? AND start_at = ?", (budget.id, start)
-        ).fetchone()
+        row: Row = db.execute(f"{_PERIOD} AND start_at = ?", (budget.id, start)).fetchone()
         return row
 
     def _spent(self, db: Connection, budget: Budget, start: int, end: int) -> int:

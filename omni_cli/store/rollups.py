@@ -42,7 +42,7 @@ REBUILD_KEY = "rollup_rebuild"
 _SUFFIXES = ("", "_next")
 _ADD = {(rollup, suffix): rollup.upsert(suffix) for rollup in ROLLUPS for suffix in _SUFFIXES}
 _NOTHING = {rollup: dict.fromkeys(rollup.values, 0) for rollup in (DAY, HOUR)}
-_STATE = "SELECT key, value FROM meta WHERE key IN (:zone, :rebuild)"
+_STATE = "SELECT key, value FROM meta WHERE key IN (?, ?)"
 #: Several calls at once: each average decays by ``keep`` and takes ``add`` in; ``first`` stands for
 #: what it was before where there was none.
 _ADD_STATS = """
@@ -71,6 +71,22 @@ class Building:
         return json.dumps({"zone": self.zone, "done": self.done})
 
 
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """Which tables count as one transaction sees it. ``zone``: whose days the rollups hold;
+    ``building``: the rebuild that is under way, in this process or another."""
+
+    zone: str
+    building: Building | None
+
+    def targets(self, request: int) -> Targets:
+        """Of the tables that count this request."""
+        building = self.building
+        if building is None or request > building.done:
+            return [("", self.zone)]
+        return [("", self.zone), ("_next", building.zone)]
+
+
 class RollupStore:
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -78,27 +94,20 @@ class RollupStore:
     @property
     def zone(self) -> str:
         """The zone whose days the rollups hold."""
-        return self._state()[0]
+        return self.counting().zone
 
     @property
     def building(self) -> Building | None:
         """The rebuild that is under way, in this process or another."""
-        return self._state()[1]
+        return self.counting().building
 
-    def _state(self) -> tuple[str, Building | None]:
-        # Read anew each time: another process may be rebuilding, and this is its transaction's
-        # view of how far it is.
-        rows = self._store.db.execute(_STATE, {"zone": ZONE_KEY, "rebuild": REBUILD_KEY})
+    def counting(self) -> Counting:
+        """Read anew in each transaction: another process may be rebuilding."""
+        rows = self._store.db.execute(_STATE, (ZONE_KEY, REBUILD_KEY))
         found: dict[str, str] = dict(rows)
         text = found.get(REBUILD_KEY)
-        return found.get(ZONE_KEY, "UTC"), None if text is None else Building(**json.loads(text))
-
-    def targets(self, request: int) -> Targets:
-        """Of the tables that count this request."""
-        zone, building = self._state()
-        if building is None or request > building.done:
-            return [("", zone)]
-        return [("", zone), ("_next", building.zone)]
+        building = None if text is None else Building(**json.loads(text))
+        return Counting(found.get(ZONE_KEY, "UTC"), building)
 
     @contextlib.contextmanager
     def recounting(self, *requests: int) -> Iterator[None]:
@@ -110,8 +119,9 @@ class RollupStore:
         """
         with self._store.transaction() as db:
             register(db)
-            zone, building = self._state()
-            targets = [("", zone, _LAST_ID)]
+            counting = self.counting()
+            building = counting.building
+            targets = [("", counting.zone, _LAST_ID)]
             if building is not None:
                 targets.append(("_next", building.zone, building.done))
             ids = json.dumps(requests)
@@ -131,14 +141,16 @@ class RollupStore:
     def add_attempt(self, request: RequestRow, attempt: AttemptRow, end: AttemptEnd) -> None:
         """Count one settled attempt: its tokens, money and failure."""
         values = dict(zip(ATTEMPT_SUMS, attempt_sums(end), strict=True))
-        targets = self.targets(request.id)
+        targets = self.counting().targets(request.id)
         self._add(request, targets, attempt.provider, attempt.model, values)
 
     def add_request(self, request: RequestRow) -> None:
         """Count one settled request under the model that answered it."""
         if request.state == "refused":
             return
-        counts = Counts(request, self.targets(request.id), request.provider, request.model)
+        counts = Counts(
+            request, self.counting().targets(request.id), request.provider, request.model
+        )
         spent = (request.cost_nusd or 0) + request.adjusted_nusd
         counts.add_request(
             Outcome(
