@@ -118,16 +118,26 @@ def make_home(home: Path, upstream: int, *, budget: bool) -> None:
 
 
 @contextmanager
-def omni(scratch: Path, upstream: int, *, workers: int = 1) -> Iterator[Target]:
-    home, port = scratch / "omni", free_port()
+def omni(
+    scratch: Path,
+    upstream: int,
+    *,
+    workers: int = 1,
+    name: str = "omni",
+    python: str = sys.executable,
+) -> Iterator[Target]:
+    """Args:
+    python: the interpreter that runs it, of an environment with its packages.
+    """
+    home, port = scratch / name, free_port()
     make_home(home, upstream, budget=True)
-    command = [sys.executable, "-m", "omni_cli", "serve", "--port", str(port)]
+    command = [python, "-m", "omni_cli", "serve", "--port", str(port)]
     if workers > 1:
         command += ["--workers", str(workers)]
     env = {"OMNI_HOME": str(home), "USER": "bench", "PYTHONPATH": str(REPO)}
-    with running(command, scratch / "omni.log", env) as pid:
+    with running(command, scratch / f"{name}.log", env) as pid:
         wait_for(port)
-        yield Target("omni", port, MODEL, pid)
+        yield Target(name, port, MODEL, pid)
 
 
 @contextmanager
