@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -292,6 +293,40 @@ async def test_a_server_that_ends_lets_answers_end() -> None:
         assert b"connection: close" in found
         assert not hall.busy
         idle.close()
+
+
+async def test_what_is_not_written_yet_keeps_a_server_from_ending() -> None:
+    class Transport(asyncio.Transport):
+        def __init__(self) -> None:
+            super().__init__()
+            self.done: list[bytes | str] = []
+
+        def is_closing(self) -> bool:
+            return "close" in self.done
+
+        def write(self, data: Any) -> None:
+            self.done.append(bytes(data[:12]))
+
+        def close(self) -> None:
+            self.done.append("close")
+
+    async def handler(request: Request) -> None:
+        await request.answer(200, b"", [])
+
+    hall, transport = Hall(handler, Limits()), Transport()
+    connection = Connection(hall)
+    connection.connection_made(transport)
+    for _ in range(2):
+        connection.data_received(b"GET / HTTP/1.1\r\n\r\n")
+        await asyncio.sleep(0)  # it is answered, and the turn's end has not come
+        assert hall.busy
+    assert transport.done == [b"HTTP/1.1 200"]  # the first one's
+    hall.close()
+    assert transport.done == [b"HTTP/1.1 200"]
+    await asyncio.sleep(0)
+    assert transport.done == [b"HTTP/1.1 200"] * 2
+    assert not hall.busy
+    connection.connection_lost(None)
 
 
 def test_a_header_is_one_line() -> None:
