@@ -6,16 +6,14 @@ string in cents, the console's ``cost_usd`` is in dollars. Cost rows are invoice
 calls; the console writes display names there (``Claude Opus 4.5``).
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine
+from omni_cli.domain.imports import ImportedCall, InvoiceLine
 from omni_cli.importers.openrouter import DAY_MS
-from omni_cli.importers.reports import lines_of, money, report_files, report_rows, token_kind
+from omni_cli.importers.organisation import OrganisationReports, Place
+from omni_cli.importers.reports import Record, money, report_files, token_kind
 from omni_cli.importers.values import (
-    Skips,
     Unreadable,
     at_ms,
     count,
@@ -39,9 +37,6 @@ _DIMENSIONS = (
     "inference_geo",
     "speed",
 )
-_NEEDED = ("usage_date_utc",)
-_IS_COST = "a cost report holds no calls: give it to `omni reconcile`"
-Record = Mapping[str, Any]
 
 
 def find_default(home: Path, env: Mapping[str, str]) -> list[Path]:  # noqa: ARG001 - no default
@@ -49,38 +44,6 @@ def find_default(home: Path, env: Mapping[str, str]) -> list[Path]:  # noqa: ARG
 
 
 files = report_files
-
-
-def read_file(path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem]:
-    repeats: Counter[str] = Counter()
-    for item in report_rows(path, skips, "Anthropic", _NEEDED):
-        if isinstance(item, ImportProblem):
-            yield item
-            continue
-        line, bucket, row = item
-        try:
-            if _is_cost(row):
-                yield ImportProblem(str(path), line, _IS_COST)
-                return
-            yield _usage_row(bucket, row, path.name, line, repeats)
-        except Unreadable as exc:
-            yield ImportProblem(str(path), line, str(exc))
-
-
-def invoice_file(path: Path, skips: Skips) -> Iterator[InvoiceLine | ImportProblem]:
-    repeats: Counter[str] = Counter()
-    for item in report_rows(path, skips, "Anthropic", _NEEDED):
-        if isinstance(item, ImportProblem):
-            yield item
-            continue
-        line, bucket, row = item
-        try:
-            if _is_cost(row):
-                yield _cost_row(bucket, row, path.name, line)
-            else:
-                yield from lines_of(_usage_row(bucket, row, path.name, line, repeats))
-        except Unreadable as exc:
-            yield ImportProblem(str(path), line, str(exc))
 
 
 def _is_cost(row: Record) -> bool:
@@ -94,9 +57,7 @@ def _period(bucket: Record) -> tuple[int, int]:
     return start, max(at_ms(bucket.get("ending_at"), "ending_at") - start, 0)
 
 
-def _usage_row(
-    bucket: Record, row: Record, file: str, line: int | None, repeats: Counter[str]
-) -> ImportedCall:
+def _usage_row(bucket: Record, row: Record, place: Place) -> ImportedCall:
     start, span = _period(bucket)
     if "usage_date_utc" in row:
         prefix = "usage_input_tokens_"
@@ -126,10 +87,9 @@ def _usage_row(
     model = text(row.get("model")) or text(row.get("model_version"))
     tier = text(row.get("speed")) or text(row.get("service_tier")) or text(row.get("usage_type"))
     identity = digest(start, span, model, *(text(row.get(d)) for d in _DIMENSIONS))
-    repeats[identity] += 1
     return ImportedCall(
         source=SOURCE,
-        external_id=f"{identity}:{repeats[identity]}",
+        external_id=place.numbered(identity),
         at_ms=start,
         provider="anthropic",
         model=model,
@@ -137,8 +97,8 @@ def _usage_row(
         unstated=unstated,
         agent=SOURCE,
         project=text(row.get("workspace")) or text(row.get("workspace_id")),
-        file=file,
-        line=line,
+        file=place.file,
+        line=place.line,
         requests=None,
         span_ms=span,
         tier=None if tier in ("standard", "message") else tier,
@@ -146,7 +106,7 @@ def _usage_row(
     )
 
 
-def _cost_row(bucket: Record, row: Record, file: str, line: int | None) -> InvoiceLine:
+def _cost_row(bucket: Record, row: Record, place: Place) -> Iterator[InvoiceLine]:
     start, _ = _period(bucket)
     if "amount" in row:
         cost, rounding = money(row["amount"], "amount", per_usd=100)
@@ -157,7 +117,7 @@ def _cost_row(bucket: Record, row: Record, file: str, line: int | None) -> Invoi
         cost, rounding = money(row["cost_usd"], "cost_usd")
     if cost is None:
         raise Unreadable("no amount")
-    return InvoiceLine(
+    yield InvoiceLine(
         day_of(start),
         text(row.get("model")),
         token_kind(text(row.get("token_type")) or text(row.get("cost_type"))),
@@ -165,6 +125,10 @@ def _cost_row(bucket: Record, row: Record, file: str, line: int | None) -> Invoi
         cost,
         "anthropic",
         rounding,
-        file,
-        line,
+        place.file,
+        place.line,
     )
+
+
+_REPORTS = OrganisationReports("Anthropic", ("usage_date_utc",), _is_cost, _usage_row, _cost_row)
+read_file, invoice_file = _REPORTS.calls, _REPORTS.invoice

@@ -1,0 +1,90 @@
+"""Reading an organisation's reports, usage and costs, which vendors write alike."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine
+from omni_cli.importers.reports import Record, lines_of, report_rows
+from omni_cli.importers.values import Skips, Unreadable
+
+_IS_COST = "a cost report holds no calls: give it to `omni reconcile`"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands. ``repeats``: rows of the file so far that say of themselves the same."""
+
+    file: str
+    line: int | None
+    repeats: Counter[str]
+    skips: Skips
+
+    def numbered(self, identity: str) -> str:
+        """An id of the row's own, the same each time the file is read."""
+        self.repeats[identity] += 1
+        return f"{identity}:{self.repeats[identity]}"
+
+
+@dataclass(frozen=True, slots=True)
+class OrganisationReports:
+    """Of one vendor.
+
+    Args:
+        needed: columns that each of its CSV files has.
+        is_cost: whether a row is of a cost report.
+        usage: a row of a usage report, None where it tells of no tokens; takes its bucket, the row
+            and its place, and raises Unreadable.
+        costs: a row of a cost report, likewise.
+    """
+
+    vendor: str
+    needed: tuple[str, ...]
+    is_cost: Callable[[Record], bool]
+    usage: Callable[[Record, Record, Place], ImportedCall | None]
+    costs: Callable[[Record, Record, Place], Iterator[InvoiceLine]]
+
+    def calls(self, path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem]:
+        """What a usage report holds; a cost report is a problem."""
+        for item in self._rows(path, skips):
+            if isinstance(item, ImportProblem):
+                yield item
+                continue
+            bucket, row, place = item
+            try:
+                if self.is_cost(row):
+                    yield ImportProblem(str(path), place.line, _IS_COST)
+                    return
+                call = self.usage(bucket, row, place)
+            except Unreadable as exc:
+                yield ImportProblem(str(path), place.line, str(exc))
+            else:
+                if call is not None:
+                    yield call
+
+    def invoice(self, path: Path, skips: Skips) -> Iterator[InvoiceLine | ImportProblem]:
+        """What either report says was used, or charged."""
+        for item in self._rows(path, skips):
+            if isinstance(item, ImportProblem):
+                yield item
+                continue
+            bucket, row, place = item
+            try:
+                if self.is_cost(row):
+                    yield from self.costs(bucket, row, place)
+                elif call := self.usage(bucket, row, place):
+                    yield from lines_of(call)
+            except Unreadable as exc:
+                yield ImportProblem(str(path), place.line, str(exc))
+
+    def _rows(
+        self, path: Path, skips: Skips
+    ) -> Iterator[tuple[Record, Record, Place] | ImportProblem]:
+        repeats: Counter[str] = Counter()
+        for item in report_rows(path, skips, self.vendor, self.needed):
+            if isinstance(item, ImportProblem):
+                yield item
+            else:
+                line, bucket, row = item
+                yield bucket, row, Place(path.name, line, repeats, skips)
