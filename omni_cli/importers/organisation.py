@@ -4,12 +4,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine
 from omni_cli.importers.reports import Record, lines_of, report_rows
 from omni_cli.importers.values import Skips, Unreadable
 
-_IS_COST = "a cost report holds no calls: give it to `omni reconcile`"
+T = TypeVar("T")
+
+
+class _OfCosts(Unreadable):
+    """The whole report is of costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,44 +52,37 @@ class OrganisationReports:
 
     def calls(self, path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem]:
         """What a usage report holds; a cost report is a problem."""
-        for item in self._rows(path, skips):
-            if isinstance(item, ImportProblem):
-                yield item
-                continue
-            bucket, row, place = item
-            try:
-                if self.is_cost(row):
-                    yield ImportProblem(str(path), place.line, _IS_COST)
-                    return
-                call = self.usage(bucket, row, place)
-            except Unreadable as exc:
-                yield ImportProblem(str(path), place.line, str(exc))
-            else:
-                if call is not None:
-                    yield call
+        return self._read(path, skips, self._calls_of)
 
     def invoice(self, path: Path, skips: Skips) -> Iterator[InvoiceLine | ImportProblem]:
         """What either report says was used, or charged."""
-        for item in self._rows(path, skips):
-            if isinstance(item, ImportProblem):
-                yield item
-                continue
-            bucket, row, place = item
-            try:
-                if self.is_cost(row):
-                    yield from self.costs(bucket, row, place)
-                elif call := self.usage(bucket, row, place):
-                    yield from lines_of(call)
-            except Unreadable as exc:
-                yield ImportProblem(str(path), place.line, str(exc))
+        return self._read(path, skips, self._lines_of)
 
-    def _rows(
-        self, path: Path, skips: Skips
-    ) -> Iterator[tuple[Record, Record, Place] | ImportProblem]:
+    def _calls_of(self, bucket: Record, row: Record, place: Place) -> Iterator[ImportedCall]:
+        if self.is_cost(row):
+            raise _OfCosts("a cost report holds no calls: give it to `omni reconcile`")
+        call = self.usage(bucket, row, place)
+        if call is not None:
+            yield call
+
+    def _lines_of(self, bucket: Record, row: Record, place: Place) -> Iterator[InvoiceLine]:
+        if self.is_cost(row):
+            yield from self.costs(bucket, row, place)
+        elif call := self.usage(bucket, row, place):
+            yield from lines_of(call)
+
+    def _read(
+        self, path: Path, skips: Skips, take: Callable[[Record, Record, Place], Iterator[T]]
+    ) -> Iterator[T | ImportProblem]:
         repeats: Counter[str] = Counter()
         for item in report_rows(path, skips, self.vendor, self.needed):
             if isinstance(item, ImportProblem):
                 yield item
-            else:
-                line, bucket, row = item
-                yield bucket, row, Place(path.name, line, repeats, skips)
+                continue
+            line, bucket, row = item
+            try:
+                yield from take(bucket, row, Place(path.name, line, repeats, skips))
+            except Unreadable as exc:
+                yield ImportProblem(str(path), line, str(exc))
+                if isinstance(exc, _OfCosts):
+                    return

@@ -166,6 +166,15 @@ def test_openai_rows_of_one_bucket_stay_apart_and_fields_may_be_null(tmp_path: P
     assert batch.skips["pages that say another page follows"] == 1
 
 
+def test_openai_a_row_of_output_alone_counts_in_both_views(tmp_path: Path) -> None:
+    path = tmp_path / "u.json"
+    path.write_text(json.dumps(usage_page({"output_tokens": 5, "model": "m"})))
+    assert [u.output_tokens for u in usages(load("openai", [path]).calls)] == [5]
+    (line,) = importers["openai"].read_invoice(path)
+    assert isinstance(line, InvoiceLine)
+    assert (line.kind, line.tokens) == ("output", 5)
+
+
 def test_openai_a_later_export_of_an_unfinished_day_replaces_it(tmp_path: Path) -> None:
     for name, tokens in (("a", 10), ("b", 25)):
         page = usage_page({"input_tokens": tokens, "output_tokens": 0, "model": "m"})
