@@ -2,8 +2,10 @@
 
     python -m benchmarks.gateway                 the gateway alone
     python -m benchmarks.gateway --install --against nginx litellm portkey
-    make .venv-other/.tools VENV=.venv-other PYTHON=/usr/bin/python3
-    python -m benchmarks.gateway --also .venv-other/bin/python
+    python -m benchmarks.gateway --also ../before     another checkout beside this one
+
+Each checkout runs in its own virtual environment: ``make .venv/.tools PYTHON=...`` in a clone shows
+what another interpreter costs.
 
 Everything runs on this machine: a load generator, the gateway, and an upstream that answers at
 once. CPU is the server's own, user and system, from /proc. Rounds of the targets alternate, and
@@ -66,7 +68,7 @@ def main() -> None:
     made.add_argument("--rounds", type=int, default=3)
     made.add_argument("--seconds", type=float, default=3.0)
     made.add_argument("--connections", type=int, nargs="*", default=[1, 16, 64])
-    made.add_argument("--also", metavar="PYTHON", help="omni under another interpreter, too")
+    made.add_argument("--also", type=Path, help="another checkout of omni, too")
     made.add_argument("--workers", type=int, default=1)
     made.add_argument("--quick", action="store_true", help="plain requests at 16 only")
     given = made.parse_args()
@@ -81,7 +83,7 @@ def main() -> None:
         upstream = stack.enter_context(upstream_at(scratch))
         targets = [stack.enter_context(omni(scratch, upstream, workers=given.workers))]
         if given.also:
-            also = omni(scratch, upstream, workers=given.workers, name="also", python=given.also)
+            also = omni(scratch, upstream, workers=given.workers, name="also", checkout=given.also)
             targets.append(stack.enter_context(also))
         targets += [stack.enter_context(TARGETS[name](scratch, upstream)) for name in given.against]
         for target in targets:  # warm

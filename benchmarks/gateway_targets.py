@@ -124,17 +124,20 @@ def omni(
     *,
     workers: int = 1,
     name: str = "omni",
-    python: str = sys.executable,
+    checkout: Path | None = None,
 ) -> Iterator[Target]:
     """Args:
-    python: the interpreter that runs it, of an environment with its packages.
+    checkout: another one, which its own virtual environment runs.
     """
+    repo = REPO if checkout is None else checkout.resolve()
+    python = sys.executable if checkout is None else str(repo / ".venv" / "bin" / "python")
     home, port = scratch / name, free_port()
     make_home(home, upstream, budget=True)
     command = [python, "-m", "omni_cli", "serve", "--port", str(port)]
     if workers > 1:
         command += ["--workers", str(workers)]
-    env = {"OMNI_HOME": str(home), "USER": "bench", "PYTHONPATH": str(REPO)}
+    env = {"OMNI_HOME": str(home), "USER": "bench", "PYTHONPATH": str(repo)}
+    env["PYTHONSAFEPATH"] = "1"  # else the folder that this runs in comes first
     with running(command, scratch / f"{name}.log", env) as pid:
         wait_for(port)
         yield Target(name, port, MODEL, pid)
