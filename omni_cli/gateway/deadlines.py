@@ -1,8 +1,7 @@
 """When requests are over their time.
 
-A timer of the event loop costs more than a tenth of what it takes to route a request, and nearly
-every request ends long before its limit: limits of many seconds are looked at once a second, all
-together.
+A timer of uvloop costs some 9,000 instructions, and nearly every request ends long before its
+limit: limits of many seconds are looked at once a second, all together.
 """
 
 import asyncio

@@ -1,9 +1,8 @@
 """What is to be written in one turn of the event loop, written together at its end.
 
 A reader that is woken by each write asks again before the next one comes: in turns, bursts of
-answers are followed by bursts of requests, which share transactions and looks at the sockets. That
-takes a tenth of the process's time away (docs/gateway.md), and a stream's events that come together
-cost one system call.
+answers are followed by bursts of requests, which share transactions and looks at the sockets, and a
+stream's events that come together cost one system call.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ class Outbox:
         """Write what waits for this one now: before it is closed."""
         pieces = self._waiting.pop(transport, None)
         if pieces is not None:
-            transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            _write(transport, pieces)
 
     def drop(self, transport: asyncio.Transport) -> None:
         """Its connection is lost."""
@@ -46,4 +45,8 @@ class Outbox:
         waiting, self._waiting = self._waiting, {}
         for transport, pieces in waiting.items():
             if not transport.is_closing():
-                transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                _write(transport, pieces)
+
+
+def _write(transport: asyncio.Transport, pieces: list[bytes]) -> None:
+    transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))

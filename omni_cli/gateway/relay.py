@@ -116,7 +116,7 @@ class Relay:
                 reading.take(chunk)
             for chunk in reader.end():
                 reading.take(chunk)
-        if self.race is not None:
+        if self.race is not None:  # a coroutine less where it is not
             await self._claim(target, reading)
         reading.finish()
         receipt = self._receipt

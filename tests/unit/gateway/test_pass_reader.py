@@ -101,27 +101,27 @@ def test_a_long_stream_is_settled_by_its_end(exchange: Exchange) -> None:
     assert 0.8 < found.received_chars / read.received_chars < 1.3
 
 
-def test_an_end_without_usage_is_read_too() -> None:
+def _passed_of_openai(body: bytes) -> Any:
     exchange = next(e for e in STREAMS if e.protocol == "openai")
-    body = (
+    return _passed(exchange, body, [event for event in _EVENT.split(body) if event])
+
+
+def test_an_end_without_usage_is_read_too() -> None:
+    found = _passed_of_openai(
         b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"Yes"}}]}\n\n'
         b'data: {"id":"1","choices":[{"index":0,"delta":{"content":" \\"usage\\":{"}}]}\n\n'
         b'data: {"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
         b"data: [DONE]\n\n"
     )
-    events = [event for event in _EVENT.split(body) if event]
-    found = _passed(exchange, body, events)
     assert not isinstance(found, type)
     assert (found.usage, found.finish_reason) == (None, "stop")
 
 
 def test_an_error_at_the_end_is_told() -> None:
-    exchange = next(e for e in STREAMS if e.protocol == "openai")
-    body = (
+    found = _passed_of_openai(
         b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"Yes"}}]}\n\n'
         b'data: {"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],'
         b'"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}\n\n'
         b'data: {"error":{"message":"overloaded","code":503}}\n\n'
     )
-    events = [event for event in _EVENT.split(body) if event]
-    assert isinstance(_passed(exchange, body, events), type)
+    assert isinstance(found, type)
