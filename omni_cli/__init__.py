@@ -1,13 +1,3 @@
 """omni: fleet management for AI models, in the terminal."""
 
-from typing import Any
-
-__all__ = ["__version__"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("omni-cli")
-    raise AttributeError(name)
+__version__ = "0.1.0"

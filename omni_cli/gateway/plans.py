@@ -70,7 +70,7 @@ def line_of(call: HttpCall) -> Line:
     """Raises ConfigError when the provider's address or headers cannot be sent."""
     try:
         origin, path, host = locate(call.url)
-        head = encode_head("POST", path, host, {"user-agent": "omni-cli", **call.headers})
+        head = encode_head("POST", path, host, {"user-agent": "omni", **call.headers})
     except ValueError as exc:
         message = f"the provider's address or headers cannot be used: {exc}"
     else:

@@ -18,6 +18,7 @@ from omni_cli.gateway.meter import (
     too_many_requests,
     too_many_tokens,
 )
+from omni_cli.services.extras import install_line
 
 if TYPE_CHECKING:
     from limits import RateLimitItemPerMinute
@@ -79,7 +80,7 @@ class RedisCounts:
             from redis.exceptions import RedisError
         except ImportError:
             raise ConfigError(
-                "limits in Redis need its client", hint="pip install 'omni-cli[redis]'"
+                "limits in Redis need its client", hint=install_line("redis")
             ) from None
         from limits.aio.storage import RedisStorage
         from limits.aio.strategies import FixedWindowRateLimiter, SlidingWindowCounterRateLimiter

@@ -5,14 +5,18 @@ The SDK exports from a thread of its own; nothing of it is imported unless an en
 OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT).
 """
 
+import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from omni_cli.domain import semconv
-from omni_cli.domain.errors import ConfigError, OmniError
+from omni_cli.domain.errors import OmniError
 from omni_cli.services.attempts import Target
+from omni_cli.services.extras import install_line
 from omni_cli.services.settlement import Reading
+
+_log = logging.getLogger(__name__)
 
 #: How long the last spans are waited for, seconds.
 _LAST_S = 2.0
@@ -20,21 +24,16 @@ _VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 
 
 class Traces:
-    """Raises ConfigError: traces are wanted, and the extra ``otel`` is not installed."""
+    """Raises ImportError: the extra ``otel`` is not installed."""
 
     def __init__(self) -> None:
-        try:
-            from opentelemetry import trace
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-            from opentelemetry.sdk.resources import Resource
-            from opentelemetry.sdk.trace import TracerProvider
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor
-            from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-        except ImportError as exc:
-            raise ConfigError(
-                "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed",
-                hint="pip install 'omni-cli[otel]', or unset the variable",
-            ) from exc
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
         self._api = trace
         # Service name and attributes come from OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
         resource = Resource.create({"service.name": "omni"})
@@ -45,10 +44,25 @@ class Traces:
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> "Traces | None":
-        """None where no endpoint is set, or the SDK is switched off."""
+        """None where no endpoint is set, or the SDK is switched off or not installed.
+
+        Clusters set the endpoint for everything that runs in them: it is no reason not to serve.
+        """
         if env.get("OTEL_SDK_DISABLED", "").lower() == "true":
             return None
-        return cls() if any(env.get(name) for name in _VARIABLES) else None
+        name = next((name for name in _VARIABLES if env.get(name)), None)
+        if name is None:
+            return None
+        try:
+            return cls()
+        except ImportError:
+            _log.warning(
+                "%s is set, but OpenTelemetry is not installed: no traces are sent; to have"
+                " them: %s (to silence this: OTEL_SDK_DISABLED=true)",
+                name,
+                install_line("otel"),
+            )
+            return None
 
     def request(self, headers: Mapping[str, str], asked: str, operation: str) -> "RequestTrace":
         """A request's span, a child of the caller's where ``traceparent`` names one."""

@@ -67,7 +67,7 @@ class Ring:
         path = self.home / INDEX
         raw = read_private(path)
         if raw is None:
-            return f"omni-cli/{os.urandom(6).hex()}", []
+            return f"omni/{os.urandom(6).hex()}", []
         try:
             document = json.loads(raw)
             return str(document["service"]), sorted(map(str, document["providers"]))

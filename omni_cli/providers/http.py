@@ -46,7 +46,7 @@ _DIRECT: dict[str, None] = {
     "all://[::1]": None,
 }
 _LIMITS = httpx.Limits(max_connections=512, max_keepalive_connections=32, keepalive_expiry=30.0)
-_HEADERS = {"user-agent": "omni-cli"}
+_HEADERS = {"user-agent": "omni"}
 
 
 def _timeout(timeout_s: float) -> httpx.Timeout:

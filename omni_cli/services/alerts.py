@@ -221,7 +221,7 @@ class Webhook:
         import urllib.request
 
         body = self.body(alert)
-        headers = {"content-type": "application/json", "user-agent": "omni-cli"}
+        headers = {"content-type": "application/json", "user-agent": "omni"}
         if self._secret:
             stamp = str(int(self._clock()))
             headers["x-omni-timestamp"] = stamp
