@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from omni_cli.domain.chat import Message
     from omni_cli.domain.imports import ImportedCall, PricedCall
     from omni_cli.domain.ledger import (
+        Allowance,
         AttemptEnd,
         AttemptRow,
+        Charged,
         NewAttempt,
         NewRequest,
         RequestEnd,
@@ -154,7 +156,22 @@ class Budgets(Protocol):
     def estimated_nusd(self, budget: Budget, start: int, end: int) -> int: ...
 
 
-class Ledger(Protocol):
+class Attempts(Protocol):
+    """Where attempts are settled: the ledger, or what writes it in batches (store/ledger.py)."""
+
+    def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None: ...
+    def end_attempt(
+        self,
+        request: int,
+        n: int,
+        end: AttemptEnd,
+        *,
+        priced: str | None,
+        allowance: Allowance | None = None,
+    ) -> Charged | None: ...
+
+
+class Ledger(Attempts, Protocol):
     """See store/ledger.py for what each promises."""
 
     @property
@@ -163,9 +180,7 @@ class Ledger(Protocol):
     def open(self, request: NewRequest, decision: str | None) -> bool: ...
     def plan(self, attempt: NewAttempt, *, slots: int | None = None) -> bool: ...
     def mark_sent(self, request: int, n: int) -> None: ...
-    def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None: ...
     def annotate(self, request: int, n: int, code: str, message: str) -> None: ...
-    def end_attempt(self, request: int, n: int, end: AttemptEnd, *, priced: str | None) -> bool: ...
     def end_request(self, request: int, end: RequestEnd) -> bool: ...
     def abandoned(self) -> list[RequestRow]: ...
     def adopt(self, request: int) -> None: ...

@@ -3,8 +3,8 @@
 Times are ms since the epoch, UTC; money is integer nano-dollars, None where unknown.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 from omni_cli.domain.chat import Usage
 
@@ -71,6 +71,33 @@ class AttemptEnd:
     provider_request_id: str | None = None
     error_code: str | None = None
     error_message: str | None = None
+
+
+class Allowance(NamedTuple):
+    """A month's free calls, one of which an ending call may be.
+
+    ``calls`` of ``model`` are free that were asked for from ``since_ms`` on; ``until_ms``: when
+    this one ended. ``price_state``: of the price that grants them.
+    """
+
+    model: str
+    since_ms: int
+    until_ms: int
+    calls: int
+    price_state: str
+
+    def charge(self, end: AttemptEnd, priced: str | None, used: int) -> "Charged":
+        """``end`` as it is charged after ``used`` calls; ``priced``: without the allowance."""
+        if used >= self.calls:
+            return Charged(end, priced)
+        return Charged(replace(end, cost_nusd=0, input_cost_nusd=0), self.price_state)
+
+
+class Charged(NamedTuple):
+    """An attempt's end as it is written; ``priced``: how its charge is to be read."""
+
+    end: AttemptEnd
+    priced: str | None
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omni_cli.domain.errors import Busy, OmniError, StoreError
-from omni_cli.domain.ledger import AttemptEnd
+from omni_cli.domain.ledger import Allowance, AttemptEnd, Charged
 from omni_cli.store.batch_leases import Opening
 from omni_cli.store.batch_writer import (
     AttemptEnding,
@@ -123,10 +123,34 @@ class Commits:
         if self._timer is None and not self._soon:
             self._timer = self._loop.call_later(SETTLE_S, self._flush)
 
-    def end_attempt(self, request: int, n: int, end: AttemptEnd, *, priced: str | None) -> bool:
-        """As the ledger's own, for settlement; it is not waited for."""
-        self.end(AttemptEnding(request, n, end, priced))
-        return True
+    def end_attempt(
+        self,
+        request: int,
+        n: int,
+        end: AttemptEnd,
+        *,
+        priced: str | None,
+        allowance: Allowance | None = None,
+    ) -> Charged:
+        """As the ledger's own, for settlement; it is not waited for.
+
+        Returns what will be written, unless another process takes the last free call meanwhile.
+        """
+        charged = Charged(end, priced)
+        if allowance is not None:
+            used = self._writer.calls_of(allowance) + sum(
+                isinstance(other, AttemptEnding)
+                and other.allowance is not None
+                and other.allowance.model == allowance.model
+                and other.end.state == "ok"
+                for other in self._batch.endings
+            )
+            charged = allowance.charge(end, priced, used)
+        self.end(AttemptEnding(request, n, end, priced, allowance))
+        return charged
+
+    def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None:
+        self.progress([Progressed(request, n, first_at, received_chars)])
 
     def progress(self, rows: list[Progressed]) -> None:
         self._batch.progress += rows

@@ -109,7 +109,7 @@ class Receipt:
         self.progress.tries = opening.n
         self.asked = target
         self.reading = Reading(
-            self._commits,  # type: ignore[arg-type]  # settlement uses end_attempt only
+            self._commits,
             self._fleet.health,
             self._fleet.app.clock,
             NewAttempt(

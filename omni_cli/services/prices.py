@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from omni_cli.domain.errors import UnknownPrice
+from omni_cli.domain.ledger import Allowance
 from omni_cli.domain.prices import Rates
 from omni_cli.domain.pricing import KINDS, Price, PriceState, Rate, cost_nusd, price_on, usd_to_nusd
 
@@ -132,6 +133,13 @@ def allowance_used(price: Price | None, model: str, at_ms: int, ledger: CallCoun
     if price is None or not price.free_requests_per_month:
         return None
     return ledger.calls_between(model, month_start(at_ms), at_ms)
+
+
+def allowance_of(price: Price | None, model: str, at_ms: int) -> Allowance | None:
+    """The free calls that one which ends at ``at_ms`` may be among; None without any."""
+    if price is None or not price.free_requests_per_month:
+        return None
+    return Allowance(model, month_start(at_ms), at_ms, price.free_requests_per_month, price.state)
 
 
 def month_start(at_ms: int) -> int:

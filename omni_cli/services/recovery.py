@@ -9,7 +9,7 @@ from dataclasses import replace
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow, RequestEnd, RequestRow
 from omni_cli.ports import Clock
 from omni_cli.repositories import Ledger, Models
-from omni_cli.services.prices import allowance_used, cost_or_none
+from omni_cli.services.prices import allowance_of, cost_or_none
 from omni_cli.services.settlement import estimated_usage, input_cost, price_state
 
 _LOST = "its process ended before the answer was settled"
@@ -69,8 +69,7 @@ class Recovery:
         usage = estimated_usage(
             attempt.input_estimate, attempt.received_chars, attempt.output_bound
         )
-        used = allowance_used(price, attempt.model, attempt.started_at, self._ledger)
-        cost = cost_or_none(usage, price, free_requests_used=used)
+        cost = cost_or_none(usage, price)
         self._ledger.end_attempt(
             attempt.request,
             attempt.n,
@@ -86,4 +85,5 @@ class Recovery:
                 error_message=_LOST,
             ),
             priced=price_state(cost, price),
+            allowance=allowance_of(price, attempt.model, attempt.started_at),
         )

@@ -14,10 +14,10 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt
 from omni_cli.domain.pricing import Price, input_cost_nusd
 from omni_cli.ports import Clock
-from omni_cli.repositories import Ledger
+from omni_cli.repositories import Attempts
 from omni_cli.services.attempts import AttemptSummary, Progress, Target
 from omni_cli.services.health import HealthRecorder
-from omni_cli.services.prices import allowance_used, cost_or_none
+from omni_cli.services.prices import allowance_of, cost_or_none
 
 #: How often a running stream's progress is written down, seconds.
 CHECKPOINT_S = 0.25
@@ -36,7 +36,7 @@ class Reading:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Attempts,
         health: HealthRecorder,
         clock: Clock,
         attempt: NewAttempt,
@@ -150,38 +150,8 @@ class Reading:
         """``usage`` None: the attempt cannot have cost anything."""
         price = None if self._target.price is None else self._target.price.price
         ended = int(self._clock() * 1000)
-        if usage is not None and price is not None and price.free_requests_per_month:
-            # Counted and settled in one transaction: two calls cannot both be the last free one.
-            with self._ledger.unit():
-                used = allowance_used(price, self._target.model.id, ended, self._ledger)
-                cost = cost_or_none(usage, price, free_requests_used=used)
-                settled = self._write(state, usage, error, price, cost, ended)
-        else:
-            cost = 0 if usage is None else cost_or_none(usage, price)
-            settled = self._write(state, usage, error, price, cost, ended)
-        if not settled or state == "unsent":
-            return
-        self._progress.attempts.append(
-            AttemptSummary(
-                self._target.model.id,
-                state,
-                None if error is None else error.code,
-                ended - self._attempt.started_at,
-                cost,
-                "" if error is None else error.message,
-            )
-        )
-
-    def _write(
-        self,
-        state: AttemptState,
-        usage: Usage | None,
-        error: OmniError | None,
-        price: Price | None,
-        cost: int | None,
-        ended: int,
-    ) -> bool:
-        return self._ledger.end_attempt(
+        cost = 0 if usage is None else cost_or_none(usage, price)
+        charged = self._ledger.end_attempt(
             self._attempt.request,
             self._attempt.n,
             AttemptEnd(
@@ -198,6 +168,19 @@ class Reading:
                 None if error is None else error.message[:_MESSAGE_CHARS],
             ),
             priced=None if usage is None else price_state(cost, price),
+            allowance=None if usage is None else allowance_of(price, self._target.model.id, ended),
+        )
+        if charged is None or state == "unsent":
+            return
+        self._progress.attempts.append(
+            AttemptSummary(
+                self._target.model.id,
+                state,
+                None if error is None else error.code,
+                ended - self._attempt.started_at,
+                charged.end.cost_nusd,
+                "" if error is None else error.message,
+            )
         )
 
 

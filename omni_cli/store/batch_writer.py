@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from omni_cli.domain.errors import StoreError
-from omni_cli.domain.ledger import AttemptEnd, RequestEnd
+from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
 from omni_cli.store.batch_leases import BudgetList, Leases, Opening
 from omni_cli.store.batch_ledger import BatchLedger, Settled
 from omni_cli.store.budgets import BudgetStore
@@ -59,6 +59,7 @@ class AttemptEnding:
     n: int
     end: AttemptEnd
     priced: str | None
+    allowance: Allowance | None = None
 
 
 @dataclass(slots=True)
@@ -121,6 +122,10 @@ class BatchWriter:
     def owner(self) -> str:
         """This process's name in rows that are open."""
         return self._store.owner
+
+    def calls_of(self, allowance: Allowance) -> int:
+        """How many of the month's free calls are used by what is written."""
+        return self._ledger.calls_between(allowance.model, allowance.since_ms, allowance.until_ms)
 
     def patient(self, wait_ms: int) -> None:
         """Wait for locks from now on: for the last batch of a process."""
@@ -193,7 +198,11 @@ class BatchWriter:
         attempts: dict[int, AttemptEnding] = {}
         for ending in endings:
             if isinstance(ending, AttemptEnding):
-                if ending.n == 1 and ending.request in self._under_way:
+                if (
+                    ending.n == 1
+                    and ending.request in self._under_way
+                    and ending.allowance is None  # its cost hangs on the calls before it
+                ):
                     attempts[ending.request] = ending
                 else:
                     attempts.pop(ending.request, None)
@@ -209,7 +218,13 @@ class BatchWriter:
 
     def _end(self, ending: AttemptEnding | RequestEnding) -> None:
         if isinstance(ending, AttemptEnding):
-            self._ledger.end_attempt(ending.request, ending.n, ending.end, priced=ending.priced)
+            self._ledger.end_attempt(
+                ending.request,
+                ending.n,
+                ending.end,
+                priced=ending.priced,
+                allowance=ending.allowance,
+            )
         else:
             self._ledger.end_request(ending.request, ending.end)
 

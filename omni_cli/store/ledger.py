@@ -10,8 +10,10 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.ledger import (
+    Allowance,
     AttemptEnd,
     AttemptRow,
+    Charged,
     NewAttempt,
     NewRequest,
     RequestEnd,
@@ -157,24 +159,39 @@ class LedgerStore:
                 (first_at, received_chars, request, n),
             )
 
-    def end_attempt(self, request: int, n: int, end: AttemptEnd, *, priced: str | None) -> bool:
+    def end_attempt(
+        self,
+        request: int,
+        n: int,
+        end: AttemptEnd,
+        *,
+        priced: str | None,
+        allowance: Allowance | None = None,
+    ) -> Charged | None:
         """Settle one attempt: its row, the request's sums, budgets and rollups together.
 
         Args:
+            end: with the cost without any allowance.
             priced: the price's state, or None for an attempt that cannot have cost anything.
+            allowance: counted within the transaction: two calls are never both the last free one.
 
         Returns:
-            False when it was settled already (by another process); nothing changes then.
+            What was written; None when it was settled already (by another process).
         """
         with self._store.transaction() as db:
+            if allowance is not None:
+                used = self.calls_between(allowance.model, allowance.since_ms, allowance.until_ms)
+                end, priced = allowance.charge(end, priced, used)
             pending = db.execute(
                 "SELECT 1 FROM requests WHERE id = ? AND state = 'pending'", (request,)
             ).fetchone()
             if pending:
-                return self._end_attempt(db, request, n, end, priced, count=True)
-            # An interrupt left it open: its request is counted already, and changes with it.
-            with self._rollups.recounting(request):
-                return self._end_attempt(db, request, n, end, priced, count=False)
+                done = self._end_attempt(db, request, n, end, priced, count=True)
+            else:
+                # An interrupt left it open: its request is counted already, and changes with it.
+                with self._rollups.recounting(request):
+                    done = self._end_attempt(db, request, n, end, priced, count=False)
+            return Charged(end, priced) if done else None
 
     def _end_attempt(
         self,
