@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from omni_cli.bootstrap import App
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.prices import Price, Rate, Tier
 from omni_cli.simulator import Simulator
@@ -41,6 +42,10 @@ SHAPES: dict[str, tuple[Price | None, str | None, str | None]] = {
     "no-output-rate": (Price("priced", ONE), None, None),
     "unknown": (None, None, None),
     "reported": (None, None, None),
+}
+ALLOWANCES = {
+    "four-free": Price("priced", ONE, output=TWO, free_requests_per_month=4),
+    "five-free": Price("priced", ONE, output=TWO, free_requests_per_month=5),
 }
 
 
@@ -86,25 +91,23 @@ def lab(home: Path) -> Iterator[Served]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Upstream)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    with (
+        App({"OMNI_HOME": str(home)}) as app,
+        app.fleet.change("test", "price shapes", None, "lab"),
+    ):
+        app.fleet.put_provider(
+            Provider("lab", "Lab", "openai", url, auth_method="none", status="connected")
+        )
+        prices = {name: price for name, (price, _, _) in SHAPES.items()} | ALLOWANCES
+        for name, price in prices.items():
+            model = ModelInfo(f"lab/{name}", "lab", name, name, status="active")
+            app.fleet.put_model(model, set_fields=("status",))
+            if price is not None:
+                app.models.set_price(model.id, price, origin="user", now_ms=app.now_ms())
     with Simulator() as sim, serving(home, sim) as served:
-        with served.app.fleet.change("test", "price shapes", None, "lab"):
-            served.app.fleet.put_provider(
-                Provider("lab", "Lab", "openai", url, auth_method="none", status="connected")
-            )
         yield served
     server.shutdown()
     server.server_close()
-
-
-def put(served: Served, name: str, price: Price | None) -> str:
-    model = f"lab/{name}"
-    with served.app.fleet.change("test", "price shapes", None, model):
-        served.app.fleet.put_model(
-            ModelInfo(model, "lab", name, name, status="active"), set_fields=("status",)
-        )
-        if price is not None:
-            served.app.models.set_price(model, price, origin="user", now_ms=served.app.now_ms())
-    return model
 
 
 def by_cli(omni: Omni, model: str, text: str) -> str | None:
@@ -138,8 +141,8 @@ def same(*costs: str | None) -> bool:
 
 
 def test_a_shape_costs_the_same_by_both_ways(lab: Served, omni: Omni) -> None:
-    for name, (price, few, many) in SHAPES.items():
-        model = put(lab, name, price)
+    for name, (_, few, many) in SHAPES.items():
+        model = f"lab/{name}"
         told = (by_cli(omni, model, "few"), by_gateway(lab, model, "few"))
         assert same(*told, few), (name, told)
         told = (by_gateway(lab, model, "many"), by_gateway(lab, model, "many", stream=True))
@@ -147,8 +150,7 @@ def test_a_shape_costs_the_same_by_both_ways(lab: Served, omni: Omni) -> None:
 
 
 def test_free_calls_are_counted_over_both_ways(lab: Served, omni: Omni) -> None:
-    price = Price("priced", ONE, output=TWO, free_requests_per_month=4)
-    model = put(lab, "allowance", price)
+    model = "lab/four-free"
     assert same(by_gateway(lab, model, "few"), "0")
     assert same(by_cli(omni, model, "few"), "0")
     assert same(by_gateway(lab, model, "few", stream=True), "0")
@@ -158,8 +160,7 @@ def test_free_calls_are_counted_over_both_ways(lab: Served, omni: Omni) -> None:
 
 
 def test_callers_together_never_get_more_free_calls_than_there_are(lab: Served) -> None:
-    model = put(lab, "crowd", Price("priced", ONE, output=TWO, free_requests_per_month=5))
-    body = {"model": model, "messages": [{"role": "user", "content": "few"}]}
+    body = {"model": "lab/five-free", "messages": [{"role": "user", "content": "few"}]}
 
     def ask() -> None:
         with httpx.Client(trust_env=False, timeout=20) as http:
