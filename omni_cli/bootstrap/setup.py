@@ -34,10 +34,21 @@ class Setup(Money):
     """Finding providers, and refreshing the catalogue."""
 
     def keep_key(self, slug: str, key: str) -> str:
-        """Store a provider's key; returns where: ``keyring`` or ``file``."""
-        from omni_cli.keys import store_key
+        """Store a provider's key; returns where: ``keyring`` or ``file``.
 
-        where = store_key(slug, key, env=self.env, home=self.paths.data)
+        Notes what a user would not expect: quotes left out, a keyring that failed, a variable
+        that comes first.
+        """
+        from omni_cli.keys import quoted, store_key
+        from omni_cli.keys.sources import usual_variable
+
+        where = store_key(slug, key, env=self.env, home=self.paths.data, tell=self.note)
+        if quoted(key):
+            self.note("the quotes around the key were left out")
+        provider = self.providers.get(slug)
+        name = usual_variable(slug, None if provider is None else provider.key_env, self.env)
+        if name is not None:
+            self.note(f"{name} is set and comes before a stored key: unset {name} to use this one")
         self.__dict__.pop("_stored_keys", None)
         self.health.forgive(slug)
         return where

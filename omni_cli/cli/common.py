@@ -79,7 +79,7 @@ def read_key(slug: str) -> str:
         key = sys.stdin.read()
     if not key.strip():
         raise UsageError("no key on stdin", hint=f"omni providers key {slug} --stdin < FILE")
-    return key.strip()
+    return key
 
 
 def words(values: Iterable[str] | None) -> list[str]:

@@ -9,8 +9,18 @@ from omni_cli.keys.sources import (
     delete_key,
     has_key,
     list_keys,
+    quoted,
     resolve,
     store_key,
 )
 
-__all__ = ["FoundKey", "Where", "delete_key", "has_key", "list_keys", "resolve", "store_key"]
+__all__ = [
+    "FoundKey",
+    "Where",
+    "delete_key",
+    "has_key",
+    "list_keys",
+    "quoted",
+    "resolve",
+    "store_key",
+]

@@ -7,6 +7,7 @@ own: two omni homes never overwrite each other's keys.
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,18 @@ INDEX, LOCK = "keyring.json", "keys.lock"
 T = TypeVar("T")
 
 
+#: How long the keyring may take for one answer, seconds. D-Bus services that hang never answer.
+WAIT_S = 2.0
+
+
 class KeyringUnavailable(ConfigError):
-    """There is no keyring, it is locked, or it failed."""
+    """There is no keyring, it is locked, or it failed. ``there``: there is one."""
 
     code = "keyring_unavailable"
+
+    def __init__(self, message: str, *, hint: str = "", there: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.there = there
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +92,41 @@ class Ring:
 
 
 def _ask(call: Callable[[Any], T]) -> T:
-    """Call a keyring that is worth trusting with a key."""
-    try:
-        import keyring
+    """Call a keyring that is worth trusting with a key, in a thread that may be left behind."""
+    answers: list[T] = []
+    failures: list[Exception] = []
 
-        backend = keyring.get_keyring()
-        # keyring's own bar for a backend to recommend: below are "fail" and "null".
-        if backend.priority < 1:
-            raise KeyringUnavailable("this machine has no OS keyring")
-        return call(backend)
-    except ConfigError:
-        raise
-    except Exception as exc:  # noqa: BLE001 - backends raise whatever their system does
-        # Its words are not repeated: some backends quote what they were given.
-        locked = type(exc).__name__ == "KeyringLocked"
-        message = "is locked" if locked else f"failed ({type(exc).__name__})"
-        hint = "unlock it, or use the environment or the encrypted file"
-        raise KeyringUnavailable(f"the OS keyring {message}", hint=hint) from None
+    def ask() -> None:
+        try:
+            answers.append(call(_backend()))
+        except Exception as exc:  # noqa: BLE001 - backends raise whatever their system does
+            failures.append(exc)
+
+    # A daemon: one that hangs must not keep the process at its end.
+    asking = threading.Thread(target=ask, name="keyring", daemon=True)
+    asking.start()
+    asking.join(WAIT_S)
+    if answers:
+        return answers[0]
+    if not failures:
+        raise KeyringUnavailable(
+            f"the OS keyring did not answer within {WAIT_S:g} s",
+            hint="unlock it and try again, or use the environment or the encrypted file",
+        )
+    if isinstance(failures[0], ConfigError):
+        raise failures[0]
+    # Its words are not repeated: some backends quote what they were given.
+    name = type(failures[0]).__name__
+    message = "is locked" if name == "KeyringLocked" else f"failed ({name})"
+    hint = "unlock it, or use the environment or the encrypted file"
+    raise KeyringUnavailable(f"the OS keyring {message}", hint=hint)
+
+
+def _backend() -> Any:
+    import keyring
+
+    backend = keyring.get_keyring()
+    # keyring's own bar for a backend to recommend: below are "fail" and "null".
+    if backend.priority < 1:
+        raise KeyringUnavailable("this machine has no OS keyring", there=False)
+    return backend

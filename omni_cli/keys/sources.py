@@ -1,36 +1,22 @@
 """Find, keep and forget API keys."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.secrets import Secret
+from omni_cli.domain.vendor_env import KEY_ENVS
 from omni_cli.keys.ring import KeyringUnavailable, Ring
 from omni_cli.keys.vault import Vault
 
 Where = Literal["env", "keyring", "file"]
 
-#: The variables that vendors' own documentation and SDKs use, by omni's provider slug.
-USUAL_ENV: Mapping[str, tuple[str, ...]] = {
-    "anthropic": ("ANTHROPIC_API_KEY",),
-    "cerebras": ("CEREBRAS_API_KEY",),
-    "clarifai": ("CLARIFAI_PAT", "CLARIFAI_API_KEY"),
-    "deepseek": ("DEEPSEEK_API_KEY",),
-    "fireworks": ("FIREWORKS_API_KEY",),
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "google-vision": ("GOOGLE_VISION_API_KEY", "GOOGLE_API_KEY"),
-    "groq": ("GROQ_API_KEY",),
-    "mistral": ("MISTRAL_API_KEY",),
-    "moonshot": ("MOONSHOT_API_KEY", "KIMI_API_KEY"),
-    "openai": ("OPENAI_API_KEY",),
-    "openrouter": ("OPENROUTER_API_KEY",),
-    "perplexity": ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
-    "together": ("TOGETHER_API_KEY",),
-    "xai": ("XAI_API_KEY",),
-}
+#: What editors and web pages put around a copied key.
+_QUOTES = ('""', "''", "``", "“”", "‘’")
+#: Invisible, and no white space to ``str.strip``: a byte order mark, a zero width space.
+_INVISIBLE = "\ufeff\u200b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +26,22 @@ class FoundKey:
     secret: Secret
     where: Where
     name: str
+
+
+def bare(value: str) -> str:
+    """A key without what came along when it was copied: white space, line ends, quotes."""
+    while True:
+        shorter = value.strip().strip(_INVISIBLE)
+        if len(shorter) >= 2 and shorter[0] + shorter[-1] in _QUOTES:
+            shorter = shorter[1:-1]
+        if shorter == value:
+            return value
+        value = shorter
+
+
+def quoted(value: str) -> bool:
+    """Did quotes or invisible characters come along? White space at the ends is nothing to tell."""
+    return bare(value) != value.strip()
 
 
 def resolve(
@@ -57,14 +59,16 @@ def resolve(
             changed or others may read it, the variable holds what no header can carry.
     """
     if name := usual_variable(provider_slug, key_env, env):
-        return FoundKey(Secret(_usable(env[name], f"the key in {name}")), "env", name)
+        return FoundKey(_usable(env[name], f"the key in {name}"), "env", name)
     unavailable: KeyringUnavailable | None = None
     try:
         if secret := Ring(home).get(provider_slug):
+            secret = _usable(secret.reveal(), f"the key of {provider_slug} in the OS keyring")
             return FoundKey(secret, "keyring", provider_slug)
     except KeyringUnavailable as exc:
         unavailable = exc
     if secret := Vault.at(home, env).get(provider_slug):
+        secret = _usable(secret.reveal(), f"the key of {provider_slug} in the encrypted file")
         return FoundKey(secret, "file", provider_slug)
     if unavailable is not None:
         raise ConfigError(
@@ -92,30 +96,34 @@ def store_key(
     env: Mapping[str, str],
     home: Path,
     where: Literal["auto", "keyring", "file"] = "auto",
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Where:
     """Keep a key, in the place of an earlier one; the answer says where.
 
     ``auto`` takes the OS keyring where there is one that works, else the encrypted file.
 
+    Args:
+        tell: told of a keyring that is there and failed.
+
     Raises:
-        UsageError: an empty key or slug, or characters that no header can carry.
-        ConfigError: the place asked for is not available.
+        UsageError: an empty key or slug, or a slug that is none.
+        ConfigError: characters that no header can carry; the place asked for is not available.
     """
     value = secret.reveal() if isinstance(secret, Secret) else secret
-    if not provider_slug or not value.strip():
+    if not provider_slug or not bare(value):
         raise UsageError("the key is empty" if provider_slug else "the provider has no name")
-    try:
-        provider_slug = _usable(provider_slug, "the provider's name")
-        key = Secret(_usable(value, "the key"))
-    except ConfigError as exc:
-        raise UsageError(exc.message, hint=exc.hint) from exc
+    if not _printable(provider_slug):
+        raise UsageError(f"{provider_slug!r} is no provider's name")
+    key = _usable(value, "the key")
     ring, vault = Ring(home), Vault.at(home, env)
     if where != "file":
         try:
             ring.put(provider_slug, key)
-        except KeyringUnavailable:
+        except KeyringUnavailable as exc:
             if where == "keyring":
                 raise
+            if exc.there:
+                tell(exc.message)
         else:
             vault.remove(provider_slug)
             return "keyring"
@@ -146,17 +154,21 @@ def list_keys(home: Path) -> dict[str, Literal["keyring", "file"]]:
 
 def usual_variable(slug: str, key_env: str | None, env: Mapping[str, str]) -> str | None:
     """The environment variable that holds a provider's key now, or None. Opens nothing."""
-    usual = USUAL_ENV.get(slug, ())
+    usual = KEY_ENVS.get(slug, ())
     names = (key_env,) if key_env and key_env not in usual else (key_env or "", *usual)
-    return next((name for name in names if env.get(name, "").strip()), None)
+    return next((name for name in names if bare(env.get(name, ""))), None)
 
 
-def _usable(value: str, what: str) -> str:
-    """Without the white space around it. A line break inside would forge a header."""
-    value = value.strip()
-    if not all("!" <= char <= "~" for char in value):
+def _usable(value: str, what: str) -> Secret:
+    """Without what came along. A line break inside would forge a header. Raises ConfigError."""
+    key = bare(value)
+    if not _printable(key):
         raise ConfigError(
             f"{what} holds a space, a line break or a character outside ASCII",
-            hint="copy it again, without quotes or line breaks",
+            hint="copy it again, the key alone: what follows it on the line is not part of it",
         )
-    return value
+    return Secret(key)
+
+
+def _printable(text: str) -> bool:
+    return all("!" <= char <= "~" for char in text)

@@ -6,27 +6,29 @@ Source: each provider's API documentation, at ``docs_url``.
 from dataclasses import dataclass
 
 from omni_cli.domain.models import AuthMethod, ProtocolName
+from omni_cli.domain.vendor_env import KEY_ENVS
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """``key_envs``: variables that usually hold the key, the first one set wins.
-
-    ``local``: a server on this machine, found by asking its port.
-    """
+    """``local``: a server on this machine, found by asking its port."""
 
     slug: str
     name: str
     protocol: ProtocolName
     base_url: str
-    key_envs: tuple[str, ...]
     docs_url: str
     auth_method: AuthMethod = "api_key"
     local: bool = False
 
+    @property
+    def key_envs(self) -> tuple[str, ...]:
+        """Variables that usually hold the key, the first one set wins."""
+        return KEY_ENVS.get(self.slug, ())
+
 
 def _local(slug: str, name: str, protocol: ProtocolName, base_url: str, docs_url: str) -> Preset:
-    return Preset(slug, name, protocol, base_url, (), docs_url, auth_method="none", local=True)
+    return Preset(slug, name, protocol, base_url, docs_url, auth_method="none", local=True)
 
 
 _ALL = (
@@ -35,7 +37,6 @@ _ALL = (
         "Anthropic",
         "anthropic",
         "https://api.anthropic.com",
-        ("ANTHROPIC_API_KEY",),
         "https://platform.claude.com/settings/keys",
     ),
     Preset(
@@ -43,7 +44,6 @@ _ALL = (
         "OpenAI",
         "openai",
         "https://api.openai.com/v1",
-        ("OPENAI_API_KEY",),
         "https://platform.openai.com/api-keys",
     ),
     Preset(
@@ -51,7 +51,6 @@ _ALL = (
         "Google Gemini",
         "gemini",
         "https://generativelanguage.googleapis.com/v1beta",
-        ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         "https://aistudio.google.com/apikey",
     ),
     Preset(
@@ -59,7 +58,6 @@ _ALL = (
         "OpenRouter",
         "openai",
         "https://openrouter.ai/api/v1",
-        ("OPENROUTER_API_KEY",),
         "https://openrouter.ai/keys",
     ),
     Preset(
@@ -67,7 +65,6 @@ _ALL = (
         "Groq",
         "openai",
         "https://api.groq.com/openai/v1",
-        ("GROQ_API_KEY",),
         "https://console.groq.com/keys",
     ),
     Preset(
@@ -75,7 +72,6 @@ _ALL = (
         "DeepSeek",
         "openai",
         "https://api.deepseek.com",
-        ("DEEPSEEK_API_KEY",),
         "https://platform.deepseek.com/api_keys",
     ),
     Preset(
@@ -83,7 +79,6 @@ _ALL = (
         "Moonshot (Kimi)",
         "openai",
         "https://api.moonshot.ai/v1",
-        ("MOONSHOT_API_KEY",),
         "https://platform.moonshot.ai/console/api-keys",
     ),
     Preset(
@@ -91,7 +86,6 @@ _ALL = (
         "Mistral",
         "openai",
         "https://api.mistral.ai/v1",
-        ("MISTRAL_API_KEY",),
         "https://console.mistral.ai/api-keys",
     ),
     Preset(
@@ -99,7 +93,6 @@ _ALL = (
         "Perplexity",
         "openai",
         "https://api.perplexity.ai",
-        ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
         "https://www.perplexity.ai/settings/api",
     ),
     Preset(
@@ -107,7 +100,6 @@ _ALL = (
         "xAI",
         "openai",
         "https://api.x.ai/v1",
-        ("XAI_API_KEY",),
         "https://console.x.ai",
     ),
     Preset(
@@ -115,7 +107,6 @@ _ALL = (
         "Cerebras",
         "openai",
         "https://api.cerebras.ai/v1",
-        ("CEREBRAS_API_KEY",),
         "https://cloud.cerebras.ai",
     ),
     Preset(
@@ -123,7 +114,6 @@ _ALL = (
         "Together AI",
         "openai",
         "https://api.together.xyz/v1",
-        ("TOGETHER_API_KEY",),
         "https://api.together.ai/settings/api-keys",
     ),
     Preset(
@@ -131,7 +121,6 @@ _ALL = (
         "Z.ai",
         "openai",
         "https://api.z.ai/api/paas/v4",
-        ("ZAI_API_KEY", "ZHIPUAI_API_KEY"),
         "https://z.ai/manage-apikey/apikey-list",
     ),
     Preset(
@@ -139,7 +128,6 @@ _ALL = (
         "Clarifai",
         "clarifai",
         "https://api.clarifai.com",
-        ("CLARIFAI_PAT", "CLARIFAI_API_KEY"),
         "https://clarifai.com/settings/security",
     ),
     Preset(
@@ -147,7 +135,6 @@ _ALL = (
         "Google Cloud Vision",
         "google-vision",
         "https://vision.googleapis.com/v1",
-        ("GOOGLE_VISION_API_KEY", "GOOGLE_CLOUD_API_KEY"),
         "https://console.cloud.google.com/apis/credentials",
     ),
     _local("ollama", "Ollama", "ollama", "http://127.0.0.1:11434", "https://ollama.com"),

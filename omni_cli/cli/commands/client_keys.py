@@ -2,12 +2,12 @@
 
 import re
 import secrets
-import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
+from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, money, omni, words
 from omni_cli.cli.render import emit_json, note, out, table
 from omni_cli.domain.budgets import Budget
@@ -83,8 +83,7 @@ def create(
         emit_json({**key_document(key, now), "key": token})
         return
     out(token)
-    if sys.stdout.isatty():
-        note(f"key {called}: shown this once; only its digest is kept")
+    note(f"key {called}: shown this once; only its digest is kept (omni keys list --clients)")
 
 
 def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None:
@@ -94,7 +93,19 @@ def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None
         with omni_app.store.transaction():
             key = GatewayKeyStore(omni_app.store).revoke(name, now_ms=now)
             omni_app.audit.record(at_ms=now, who=omni_app.who, action="key.revoke", target=key.name)
+        left = [b for b in omni_app.budgets.all() if (b.scope, b.value) == ("key", name)]
     out(f"key {name} revoked")
+    for budget in left:
+        note(f"its budget stays, with what it spent: omni budgets remove {budget.id} ends it")
+
+
+def clients_line(omni_app: App) -> str:
+    """What ``keys list`` says of the gateway's keys."""
+    now = omni_app.now_ms()
+    active = sum(k.state(now) == "active" for k in GatewayKeyStore(omni_app.store).all())
+    if not active:
+        return "client keys of the gateway: none; omni keys create makes one"
+    return f"client keys of the gateway: {active}; omni keys list --clients shows them"
 
 
 def show_clients(*, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.commands.client_keys import create, revoke, show_clients
+from omni_cli.cli.commands.client_keys import clients_line, create, revoke, show_clients
 from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
 from omni_cli.cli.render import emit_json, note, out, table
 from omni_cli.domain.errors import NotFound
@@ -35,17 +35,19 @@ def list_(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Whose keys there are, and where; masked."""
+    """Providers' keys and where they are, masked; --clients: the keys that the gateway takes."""
     if clients:
         show_clients(as_json=as_json)
         return
     with omni() as omni_app:
         rows = [row for provider in _all(omni_app) if (row := _row(omni_app, provider))]
+        issued = clients_line(omni_app)
     if as_json:
         emit_json(rows)
         return
     if not rows:
-        note("no keys yet: export OPENAI_API_KEY=..., or omni keys set openai < FILE")
+        note("no keys of providers yet: export OPENAI_API_KEY=..., or omni keys set openai < FILE")
+        note(issued)
         return
     table(
         ("provider", "where", "key", "in the fleet"),
@@ -59,6 +61,7 @@ def list_(
             for row in rows
         ],
     )
+    note(issued)
 
 
 @app.command("set")

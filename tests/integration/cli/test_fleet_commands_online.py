@@ -511,3 +511,22 @@ def test_doctor_online_asks_every_provider(omni: Omni, sim: Simulator) -> None:
     found = checks(omni, "--online")
     assert found["test openai"]["state"] == "ok"
     assert found["test dead"]["state"] == "fail"
+
+
+def test_keys_say_what_a_user_would_not_expect(
+    omni: Omni, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = omni("keys", "set", "openai", stdin=f'"{KEY}"\r\n')
+    assert "the quotes around the key were left out" in ran.err
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
+    ran = omni("keys", "set", "openai", stdin=KEY)
+    assert "OPENAI_API_KEY is set and comes before a stored key" in ran.err
+    broken = omni("keys", "set", "openai", stdin="sk-abc def")
+    assert broken.code == 3
+    assert "sk-abc" not in broken.err
+    made = omni("keys", "create", "app", "--budget", "5")
+    assert "shown this once" in made.err
+    assert made.out.strip() not in made.err
+    assert "client keys of the gateway: 1; omni keys list --clients" in omni("keys", "list").err
+    assert "its budget stays" in omni("keys", "revoke", "app").err
+    assert "client keys of the gateway: none" in omni("keys", "list").err

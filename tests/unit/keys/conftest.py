@@ -1,5 +1,6 @@
 """A keyring made of a dict, and none at all; no test meets the machine's own."""
 
+import threading
 from collections.abc import Iterator
 
 import keyring
@@ -24,13 +25,18 @@ class DictRing(KeyringBackend):
         super().__init__()  # type: ignore[no-untyped-call]
         self.kept: dict[tuple[str, str], str] = {}
         self.raises: Exception | None = None
+        self.hangs: threading.Event | None = None
 
     def get_password(self, service: str, username: str) -> str | None:
+        if self.hangs:
+            self.hangs.wait()
         if self.raises:
             raise self.raises
         return self.kept.get((service, username))
 
     def set_password(self, service: str, username: str, password: str) -> None:
+        if self.hangs:
+            self.hangs.wait()
         if self.raises:
             raise self.raises
         self.kept[service, username] = password

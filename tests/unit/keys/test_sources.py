@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import keyring
@@ -13,6 +14,8 @@ from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.secrets import Secret
 from omni_cli.keys import delete_key, has_key, list_keys, resolve, store_key
 from omni_cli.keys.ring import KeyringUnavailable
+from omni_cli.keys.sources import bare, quoted
+from omni_cli.keys.vault import Vault
 from tests.paths import REPO
 from tests.unit.keys.conftest import DictRing
 
@@ -63,8 +66,65 @@ def test_what_no_header_can_carry_is_refused(value: str, tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="OPENAI_API_KEY") as caught:
         resolve("openai", None, {"OPENAI_API_KEY": value}, tmp_path)
     assert value not in caught.value.message
-    with pytest.raises(UsageError):
+    with pytest.raises(ConfigError) as caught:
         store_key("openai", value, env={}, home=tmp_path)
+    assert value not in caught.value.message
+    Vault(tmp_path).put("openai", Secret(value))  # as an earlier omni may have kept it
+    with pytest.raises(ConfigError, match="openai in the encrypted file"):
+        resolve("openai", None, {}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f'"{KEY}"',
+        f"'{KEY}'",
+        f"{KEY}\r\n",
+        f' "{KEY}\r\n" \n',
+        f"\ufeff{KEY}",
+        f"“{KEY}”",
+        f"`{KEY}`",
+    ],
+)
+def test_what_came_along_is_left_out_wherever_the_key_is_from(
+    value: str, tmp_path: Path, ring: DictRing
+) -> None:
+    assert found("openai", {"OPENAI_API_KEY": value}, tmp_path) == (KEY, "env", "OPENAI_API_KEY")
+    assert quoted(value) is (bare(value) != value.strip())
+    for where in ("file", "keyring"):
+        store_key("openai", value, env={}, home=tmp_path, where=where)  # type: ignore[arg-type]
+        assert found("openai", {}, tmp_path) == (KEY, where, "openai")
+    ring.kept = dict.fromkeys(ring.kept, value)  # as another program may have written it
+    assert found("openai", {}, tmp_path) == (KEY, "keyring", "openai")
+
+
+@pytest.mark.parametrize("value", ['""', "''", " \r\n", '" "'])
+def test_quotes_around_nothing_are_no_key(value: str, tmp_path: Path) -> None:
+    assert found("openai", {"OPENAI_API_KEY": value}, tmp_path) is None
+    assert not has_key("openai", None, {"OPENAI_API_KEY": value}, tmp_path)
+    with pytest.raises(UsageError, match="empty"):
+        store_key("openai", value, env={}, home=tmp_path)
+
+
+def test_a_keyring_that_hangs_is_given_up(
+    tmp_path: Path, ring: DictRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_key("openai", KEY, env={}, home=tmp_path)
+    monkeypatch.setattr("omni_cli.keys.ring.WAIT_S", 0.05)
+    ring.hangs = threading.Event()
+    with pytest.raises(ConfigError, match=r"OS keyring did not answer within 0.05 s") as caught:
+        resolve("openai", None, {}, tmp_path)
+    assert "unlock it" in caught.value.hint
+    told: list[str] = []
+    assert store_key("groq", KEY, env={}, home=tmp_path, tell=told.append) == "file"
+    assert told == ["the OS keyring did not answer within 0.05 s"]
+    ring.hangs.set()
+
+
+def test_a_machine_without_a_keyring_is_not_worth_a_word(tmp_path: Path) -> None:
+    told: list[str] = []
+    assert store_key("openai", KEY, env={}, home=tmp_path, tell=told.append) == "file"
+    assert told == []
 
 
 @pytest.mark.parametrize(("slug", "value"), [("openai", " "), ("", KEY), ("a b", KEY)])
