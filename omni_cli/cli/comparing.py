@@ -17,6 +17,8 @@ from omni_cli.services.compare_plan import Plan
 from omni_cli.services.compare_report import Report
 
 _NARROWEST = 36
+#: Prompts whose answers are shown unasked where nothing scores them.
+_MOST_SHOWN = 12
 
 
 def announce(plan: Plan, estimate: Estimate) -> None:
@@ -79,8 +81,15 @@ def run(omni_app: App, comparison: int, plan: Plan, limit: int | None, *, quiet:
         note(f"some calls failed; omni compare --resume {id_text(comparison)} asks them again")
 
 
-def print_report(report: Report, checked: list[Checked]) -> None:
-    """The figures and the verdict for a person, on stdout."""
+def print_report(report: Report, checked: list[Checked], *, answers: bool = False) -> None:
+    """The figures and the verdict for a person, on stdout; where nothing scores the answers, the
+    answers first, since whoever asked compares them by eye.
+
+    Args:
+        answers: all of them, whether scored or not.
+    """
+    if not report.results.scored:
+        print_answers(report, most=None if answers else _MOST_SHOWN)
     heads, lines = documents.HEADS, documents.rows(report)
     kept = [
         place
@@ -104,7 +113,10 @@ def print_report(report: Report, checked: list[Checked]) -> None:
         out(f"{mark} {one.model}: {one.text} ({figures(one)})")
     if report.missing:
         out(paint(f"{report.missing} answers are missing", "yellow"))
-    out(paint(f"omni compare --show {id_text(report.id)} --answers", "dim"))
+    if answers and report.results.scored:
+        print_answers(report)
+    elif report.results.scored or len(report.plan.cases) > _MOST_SHOWN:
+        out(paint(f"omni compare --show {id_text(report.id)} --answers", "dim"))
 
 
 def figures(one: Checked) -> str:
@@ -115,8 +127,9 @@ def figures(one: Checked) -> str:
     )
 
 
-def print_answers(report: Report) -> None:
-    """Every prompt with its answers beside each other, or below where there is no room."""
+def print_answers(report: Report, *, most: int | None = None) -> None:
+    """Every prompt, or the first ``most``, with its answers beside each other, or below where
+    there is no room."""
     width = shutil.get_terminal_size((100, 24)).columns
     contenders = report.plan.contenders
     across = max(min(len(contenders), width // _NARROWEST), 1)
@@ -124,7 +137,8 @@ def print_answers(report: Report) -> None:
     by = {}
     for answer in report.answers:
         by[answer.row.prompt, answer.row.iteration, answer.row.contender] = answer
-    for prompt, case in report.plan.cases.items():
+    cases = list(report.plan.cases.items())[:most]
+    for prompt, case in cases:
         out()
         out(paint(case.name or case.prompt.strip(), "bold"))
         for iteration in range(report.plan.settings.iterations):
@@ -146,6 +160,8 @@ def print_answers(report: Report) -> None:
                     parts = [cell[number] if number < len(cell) else "" for cell in group]
                     out("  ".join(part.ljust(column) for part in parts).rstrip())
                 out()
+    if len(cases) < len(report.plan.cases):
+        out(paint(f"and the answers to {len(report.plan.cases) - len(cases)} more prompts", "dim"))
 
 
 def _wrapped(text: str, width: int) -> list[str]:

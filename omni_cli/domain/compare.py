@@ -83,6 +83,9 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Results:
+    """``no_winner``: why there is none, "" where there is one. ``answered``: contenders with an
+    answer; only among these somebody is the cheapest or the fastest."""
+
     figures: Mapping[str, Figures]
     winner: str | None
     best: Mapping[Criterion, Best]
@@ -90,6 +93,11 @@ class Results:
     scored: bool
     #: Prompts, or repetitions of the only one: what differences are judged over.
     units: int = 0
+    no_winner: str = ""
+    answered: tuple[str, ...] = ()
+
+
+NOTHING_SHOWN = "no difference shown"
 
 
 def results(outcomes: Sequence[Outcome], contenders: Sequence[str]) -> Results:
@@ -102,15 +110,39 @@ def results(outcomes: Sequence[Outcome], contenders: Sequence[str]) -> Results:
     by = {name: [o for o in outcomes if o.contender == name] for name in contenders}
     figures = {name: _figures(own, scored) for name, own in by.items()}
     single = len({outcome.prompt for outcome in outcomes}) == 1
-    table = _Table({name: _units(own, single) for name, own in by.items()}, scored)
-    able = [name for name in contenders if figures[name].success and any(o.ok for o in by[name])]
+    table = _Table({name: _units(own, single) for name, own in by.items()}, figures, scored)
+    answered = tuple(name for name in contenders if any(o.ok for o in by[name]))
+    # Who was not asked yet may be better than all that were; who only failed is not.
+    able = [name for name in contenders if name in answered or not by[name]]
     best = {criterion: table.best(criterion, able) for criterion in _LARGER}
-    quality: Criterion = "accuracy" if scored else "success"
-    won = table.winner(quality, able)
-    winner = None if won is None else won[0]
-    recommendations = _recommendations(table, best, won, able, quality)
-    units = len({(o.prompt, o.iteration if single else 0) for o in outcomes})
-    return Results(figures, winner, best, recommendations, scored, units)
+    won = table.winner(answered, able, contenders) if scored else None
+    return Results(
+        figures,
+        None if won is None else won.name,
+        best,
+        _recommendations(table, best, won, answered, able),
+        scored,
+        len({(o.prompt, o.iteration if single else 0) for o in outcomes}),
+        "" if won is not None else _no_winner(figures, best, answered, scored),
+        answered,
+    )
+
+
+def _no_winner(
+    figures: Mapping[str, Figures],
+    best: Mapping[Criterion, Best],
+    answered: Sequence[str],
+    scored: bool,
+) -> str:
+    if len(figures) == 1:
+        return "one model, nothing to compare it with"
+    if not answered:
+        return "nobody answered"
+    if scored and not any(own.accurate for own in figures.values()):
+        return "no accurate answer"
+    if not scored and any(own.name for own in best.values()):
+        return "none, nothing to score the answers by"
+    return NOTHING_SHOWN
 
 
 def _units(own: Sequence[Outcome], single: bool) -> Sequence[Outcome]:
@@ -178,10 +210,31 @@ def _mean_score(group: Sequence[Outcome]) -> float | None:
     return mean(known) if known else None
 
 
-class _Table:
-    """Every contender's mean by prompt and criterion."""
+@dataclass(frozen=True, slots=True)
+class _Won:
+    """``among``: whom it leads in ``criterion``."""
 
-    def __init__(self, by: Mapping[str, Sequence[Outcome]], scored: bool) -> None:
+    name: str
+    criterion: Criterion
+    among: Sequence[str]
+    reason: str
+
+
+class _Table:
+    """Every contender's mean by prompt and criterion.
+
+    Args:
+        figures: what a reader is shown; no claim may contradict them.
+    """
+
+    def __init__(
+        self,
+        by: Mapping[str, Sequence[Outcome]],
+        figures: Mapping[str, Figures],
+        scored: bool,
+    ) -> None:
+        self.scored = scored
+        self._figures = figures
         self._cells: dict[tuple[str, Criterion], dict[str, float]] = {}
         reads: dict[Criterion, Callable[[Sequence[Outcome]], float | None]] = {
             "accuracy": _mean_score if scored else lambda _: None,
@@ -197,9 +250,19 @@ class _Table:
                     if (value := read(group)) is not None
                 }
 
-    def mean(self, name: str, criterion: Criterion) -> float | None:
-        values = list(self._cells[name, criterion].values())
-        return mean(values) if values else None
+    def accurate(self, name: str) -> int:
+        return self._figures[name].accurate
+
+    def shown(self, name: str, criterion: Criterion) -> float | None:
+        """The figure that stands in the report."""
+        own = self._figures[name]
+        interval = {
+            "accuracy": own.accuracy,
+            "success": own.success,
+            "cost": own.per_request_nusd,
+            "speed": own.latency_ms,
+        }[criterion]
+        return None if interval is None else interval.value
 
     def gap(self, a: str, b: str, criterion: Criterion) -> Interval | None:
         """a - b over the prompts that both have; None without any."""
@@ -210,7 +273,9 @@ class _Table:
         return paired_difference(pairs, fewest_equal=5 if counted else 2)
 
     def best(self, criterion: Criterion, names: Sequence[str]) -> Best:
-        known = {n: value for n in names if (value := self.mean(n, criterion)) is not None}
+        """The leader in the figures shown, where it also leads prompt by prompt. Nobody leads
+        whose figure others lack, and nobody leads alone."""
+        known = {n: value for n in names if (value := self.shown(n, criterion)) is not None}
         if not known:
             return Best(None, ())
         sign = -1.0 if _LARGER[criterion] else 1.0
@@ -219,30 +284,46 @@ class _Table:
         tied = [first]
         for other in ranked[1:]:
             gap = self.gap(first, other, criterion)
-            if gap is None or not gap.excludes(0.0):
+            ahead = sign * (known[other] - known[first]) > 0
+            if not (ahead and gap is not None and gap.excludes(0.0) and sign * gap.value < 0):
                 tied.append(other)
-        alone = len(tied) == 1 and len(known) == len(names)
+        alone = len(tied) == 1 and len(known) == len(names) > 1
         return Best(first if alone else None, tuple(tied))
 
     def winner(
-        self, quality: Criterion, names: Sequence[str]
-    ) -> tuple[str, Criterion, Sequence[str]] | None:
-        """The best in quality; of those not shown to be worse the cheapest, then the fastest.
+        self, answered: Sequence[str], able: Sequence[str], contenders: Sequence[str]
+    ) -> _Won | None:
+        """The best in accuracy; of those not shown to be worse the cheapest, then the fastest.
 
-        Returns who, by what, and among whom; None where not even that is shown.
+        None where not even that is shown, and for whoever gave no accurate answer.
         """
-        if len(names) == 1:
-            return names[0], quality, names
-        left: Sequence[str] = self.best(quality, names).tied
+        if len(contenders) < 2:
+            return None
+        if len(able) == 1 and answered:
+            name = answered[0]
+            only = _Won(name, "accuracy", contenders, "the only one that answered")
+            return only if self.accurate(name) else None
+        left = self._not_worse("accuracy", able)
         if len(left) == 1:
-            return left[0], quality, names
-        order: tuple[Criterion, ...] = ("cost", "speed")
-        for criterion in order:
-            found = self.best(criterion, left)
-            if found.name is not None:
-                return found.name, criterion, left
-            left = found.tied or left
+            only = _Won(left[0], "accuracy", able, "the best accuracy")
+            return only if self.accurate(left[0]) else None
+        fit = [name for name in left if self.accurate(name)]
+        those = "those" if len(fit) == len(left) else "those with an accurate answer"
+        steps: tuple[tuple[Criterion, str], ...] = (
+            ("cost", f"the cheapest of {those} whose accuracy is not shown to be lower"),
+            ("speed", f"the fastest of {those} not shown to be worse in accuracy or cost"),
+        )
+        for criterion, reason in steps:
+            found = self.best(criterion, fit).name
+            if found is not None:
+                return _Won(found, criterion, fit, reason)
+            fit = self._not_worse(criterion, fit)
         return None
+
+    def _not_worse(self, criterion: Criterion, names: Sequence[str]) -> list[str]:
+        """Of ``names`` the tied, and those whose figure nobody knows."""
+        tied = self.best(criterion, names).tied
+        return [n for n in names if n in tied or self.shown(n, criterion) is None]
 
     def confidence(self, name: str, criterion: Criterion, names: Sequence[str]) -> float:
         """Share of resampled prompt sets in which ``name`` is still the best of ``names``."""
@@ -251,8 +332,6 @@ class _Table:
         others = [n for n in cells if n != name]
         if name not in cells or not shared:
             return 0.0
-        if not others:
-            return 1.0
         sign = 1.0 if _LARGER[criterion] else -1.0
 
         def leads(picks: Sequence[int]) -> float:
@@ -285,47 +364,39 @@ def _mean_latency(group: Sequence[Outcome]) -> float | None:
 def _recommendations(
     table: _Table,
     best: Mapping[Criterion, Best],
-    won: tuple[str, Criterion, Sequence[str]] | None,
+    won: _Won | None,
+    answered: Sequence[str],
     able: Sequence[str],
-    quality: Criterion,
 ) -> tuple[Recommendation, ...]:
-    reasons: dict[str, tuple[str, Criterion, Sequence[str]]] = {}
-    word = "accuracy" if quality == "accuracy" else "success rate"
-    if won is not None:
-        name, criterion, among = won
-        reason = f"the best {word}"
-        if criterion == "cost":
-            reason = f"the cheapest of those whose {word} is not shown to be lower"
-        elif criterion == "speed":
-            reason = f"the fastest of those not shown to be worse in {word} or cost"
-        reasons[name] = (reason, criterion, among)
+    chosen = {} if won is None else {won.name: won}
     others: tuple[tuple[Criterion, str], ...] = (("cost", "the cheapest"), ("speed", "the fastest"))
     for criterion, text in others:
         leader = best[criterion].name
-        if leader is not None and len(able) > 1:
-            reasons.setdefault(leader, (text, criterion, able))
+        if leader is not None and (table.accurate(leader) or not table.scored):
+            chosen.setdefault(leader, _Won(leader, criterion, able, text))
     return tuple(
         Recommendation(
-            name,
-            reason,
-            table.confidence(name, criterion, among),
-            _tradeoffs(table, name, [n for n in able if n != name], quality),
+            one.name,
+            one.reason,
+            table.confidence(one.name, one.criterion, one.among),
+            _tradeoffs(table, one.name, [n for n in answered if n != one.name]),
         )
-        for name, (reason, criterion, among) in reasons.items()
+        for one in chosen.values()
     )
 
 
-def _tradeoffs(
-    table: _Table, name: str, others: Sequence[str], quality: Criterion
-) -> tuple[str, ...]:
+def _tradeoffs(table: _Table, name: str, others: Sequence[str]) -> tuple[str, ...]:
     """What choosing ``name`` gives up against the best of the others."""
     found = []
+    quality: Criterion = "accuracy" if table.scored else "success"
+    word = "accuracy" if table.scored else "success rate"
     gaps = {o: gap for o in others if (gap := table.gap(name, o, quality)) is not None}
     if gaps:
         other, gap = min(gaps.items(), key=lambda item: item[1].value)
-        word = "accuracy" if quality == "accuracy" else "success rate"
-        if gap.value < 0 and gap.excludes(0.0):
-            found.append(f"{word} {-gap.value:.0%} lower than {other}")
+        mine, best = table.shown(name, quality), table.shown(other, quality)
+        behind = 0.0 if mine is None or best is None else best - mine
+        if gap.value < 0 and gap.excludes(0.0) and behind > 0:
+            found.append(f"{word} {behind:.0%} lower than {other}")
         elif not gap.excludes(0.0) and gap.low < 0:
             most = "an unknown amount" if math.isinf(gap.low) else f"{min(-gap.low, 1.0):.0%}"
             found.append(f"{word} may be up to {most} lower than {other}: too few prompts to tell")
@@ -334,8 +405,10 @@ def _tradeoffs(
         ("speed", "takes {:.1f} times as long as {}"),
     )
     for criterion, text in words:
-        mine = table.mean(name, criterion)
-        rest = {o: value for o in others if (value := table.mean(o, criterion)) is not None}
+        mine = table.shown(name, criterion)
+        rest = {o: value for o in others if (value := table.shown(o, criterion)) is not None}
+        if mine is None and criterion == "cost":
+            found.append("its price is unknown")
         if mine is None or not rest:
             continue
         least = min(rest, key=lambda other: rest[other])

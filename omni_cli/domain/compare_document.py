@@ -44,7 +44,8 @@ def results_document(found: Results) -> dict[str, Any]:
             {
                 "modelId": item.model,
                 "reason": item.reason,
-                "confidence": round(item.confidence, 4),
+                # Down: a cap that rounding passes is none.
+                "confidence": math.floor(item.confidence * 10_000) / 10_000,
                 "tradeoffs": list(item.tradeoffs),
             }
             for item in found.recommendations
@@ -53,9 +54,10 @@ def results_document(found: Results) -> dict[str, Any]:
 
 
 def intervals_document(found: Results) -> dict[str, Any]:
-    """The 95 % intervals, [low, high], and who is tied with the best."""
+    """The 95 % intervals, [low, high], who is tied with the best, and why nobody won."""
     return {
         "confidenceLevel": 0.95,
+        "noWinner": found.no_winner or None,
         "tied": {criterion: list(best.tied) for criterion, best in found.best.items()},
         "intervals": {
             name: {
@@ -74,7 +76,8 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def _usd(nusd: float | None) -> float | None:
-    return None if nusd is None else round(nusd) / 1e9 if nusd >= 1 else nusd / 1e9
+    """Means keep parts of a nano-dollar: two that differ must not look alike."""
+    return None if nusd is None else round(nusd / 1e9, 15)
 
 
 def _ends(

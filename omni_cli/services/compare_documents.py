@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from omni_cli.domain.assertions import FIGURES, Assertion
+from omni_cli.domain.compare import NOTHING_SHOWN
 from omni_cli.domain.compare_document import intervals_document, results_document
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.scoring import verdict
 from omni_cli.services.compare_report import Answer, Report
 
-NOTHING_SHOWN = "no difference shown"
 #: Below so many prompts hardly any difference can be shown.
 FEW_UNITS = 10
 
@@ -115,25 +115,35 @@ def _answer(report: Report, answer: Answer) -> dict[str, Any]:
 
 
 def summary_lines(report: Report) -> list[str]:
-    """The verdict in words."""
-    document = results_document(report.results)
-    summary = document["summary"]
-    labels = (("winner", "winner"), ("bestForAccuracy", "most accurate"),
-              ("bestForCost", "cheapest"), ("bestForSpeed", "fastest"))  # fmt: skip
-    lines = []
+    """The verdict in words: who won or why nobody did, first."""
+    found = report.results
+    summary = results_document(found)["summary"]
+    lines = [f"winner: {found.winner or found.no_winner}"]
+    if len(report.plan.contenders) == 1:
+        return lines
+    of_those = len(found.answered) < len(report.plan.contenders)
+    labels = (("bestForAccuracy", "most accurate"), ("bestForCost", "cheapest"),
+              ("bestForSpeed", "fastest"))  # fmt: skip
     for key, label in labels:
-        if key == "bestForAccuracy" and not report.results.scored:
+        if key == "bestForAccuracy" and not found.scored:
             lines.append(f"{label}: unknown, nothing to score the answers by")
+        elif len(found.answered) < 2:
+            lines.append(f"{label}: {', '.join(found.answered) or 'nobody'} alone answered")
         else:
-            lines.append(f"{label}: {summary[key] or NOTHING_SHOWN}")
-    for item in report.results.recommendations:
+            name = summary[key]
+            lines.append(
+                f"{label}: {name or NOTHING_SHOWN}"
+                + (", of those that answered" if name and of_those else "")
+            )
+    for item in found.recommendations:
         given_up = f"; {'; '.join(item.tradeoffs)}" if item.tradeoffs else ""
         lines.append(f"{item.model}: {item.reason} (confidence {item.confidence:.0%}){given_up}")
-    if summary["winner"] is None and report.results.units < FEW_UNITS:
+    if found.no_winner == NOTHING_SHOWN and found.units < FEW_UNITS:
         lines.append(
-            f"{report.results.units} prompts or repetitions tell little: add prompts, or "
-            "--iterations"
+            f"{found.units} prompts or repetitions tell little: add prompts, or --iterations"
         )
+    elif found.no_winner and not found.scored:
+        lines.append("--expect, --scorer or --judge says what a good answer is")
     return lines
 
 

@@ -130,7 +130,9 @@ def figures(report: Report, shown: tuple[Column, ...]) -> list[Row]:
 def verdict_text(report: Report, value: Compared) -> Content:
     """Winner, bests, recommendations with trade-offs, the judge, and what may be done next."""
     first, *rest = documents.summary_lines(report)
-    parts: list[Content | str | tuple[str, str]] = [(f"★ {first}", "bold $accent"), "\n"]
+    won = report.results.winner is not None
+    head = (f"★ {first}", "bold $accent") if won else (first, "bold")
+    parts: list[Content | str | tuple[str, str]] = [head, "\n"]
     parts += [f"  {line}\n" for line in rest]
     if report.judge is not None:
         parts.append((f"  {documents.judge_line(report)}\n", _MUTED))

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Select, TextArea
 
+from omni_cli.bootstrap import App
+from omni_cli.services.compare_documents import summary_lines
 from omni_cli.simulator import Simulator
 from omni_cli.tui.comparing import Draft, join_prompts, split_prompts
 from omni_cli.tui.screens.abtests import AbTestsScreen
@@ -47,6 +49,11 @@ def answers(home: Path) -> int:
             ).fetchone()[0],
         )
     )
+
+
+def _said(omni: App) -> list[str]:
+    """What the command line and the reports say of the newest comparison."""
+    return summary_lines(omni.compare_reports.report(*omni.compare.load("last")))
 
 
 async def run(pilot: object) -> ComparePane:
@@ -101,6 +108,8 @@ async def test_from_an_empty_tab_to_a_verdict(home: Path, simulator: Simulator) 
         verdict = shown(pilot.app, "#verdict")
         assert "winner" in verdict
         assert "figures of the simulator" in verdict
+        for line in read(home, _said):
+            assert line in verdict
         assert "complete" in shown(pilot.app, "#title")
         await press(pilot, "v")
         screen = pilot.app.screen

@@ -170,3 +170,60 @@ def test_all_right_claims_no_certainty() -> None:
     low, high = intervals_document(found)["intervals"]["a"]["accuracyScore"]
     assert 0.5 < low < 0.7
     assert high == 1.0
+
+
+def test_one_model_wins_nothing_and_has_no_superlative() -> None:
+    found = results(_answers("a", [1.0] * 5), ["a"])
+    assert (found.winner, found.recommendations) == (None, ())
+    assert {best.name for best in found.best.values()} == {None}
+    assert found.no_winner == "one model, nothing to compare it with"
+
+
+def test_failures_are_not_crowned() -> None:
+    """Six answers each and none of them accurate, one model cheaper and faster by far."""
+    found = results(
+        _answers("dear", [0.0] * 6, cost=9_000_000, ms=4000) + _answers("cheap", [0.0] * 6),
+        ["dear", "cheap"],
+    )
+    assert (found.winner, found.no_winner) == (None, "no accurate answer")
+    assert found.best["cost"].name == "cheap"  # a fact of the figures, no praise
+    assert found.recommendations == ()
+
+
+def _unpriced(name: str, *, ms: int) -> list[Outcome]:
+    return [Outcome(name, f"p{n}", 0, True, 1.0, ms + n, None, "x") for n in range(6)]
+
+
+def test_an_unknown_price_neither_loses_nor_makes_the_other_win() -> None:
+    known = _answers("known", [1.0] * 6, ms=4000)
+    found = results(known + _unpriced("mystery", ms=400), ["known", "mystery"])
+    assert found.best["cost"].name is None
+    assert (found.winner, found.best["speed"].name) == ("mystery", "mystery")
+    (only,) = found.recommendations
+    assert "its price is unknown" in only.tradeoffs
+    assert only.confidence <= 1 - 1 / 8
+    # As fast as each other: nothing is left to tell them apart.
+    same = results(_unpriced("known", ms=400) + _unpriced("mystery", ms=400), ["known", "mystery"])
+    assert (same.winner, same.recommendations) == (None, ())
+
+
+def test_who_alone_answered_wins_with_a_capped_confidence() -> None:
+    dead = [Outcome("dead", f"p{n}", 0, False, None, None, 0) for n in range(6)]
+    found = results(dead + _answers("live", [1.0] * 6), ["dead", "live"])
+    (only,) = found.recommendations
+    assert (found.winner, only.reason) == ("live", "the only one that answered")
+    assert only.confidence == pytest.approx(1 - 1 / 8)
+    assert found.best["speed"].name is None
+    unasked = results(_answers("live", [1.0] * 6), ["unasked", "live"])
+    assert unasked.winner is None
+
+
+def test_without_a_scorer_nobody_wins() -> None:
+    rows = [
+        Outcome(name, f"p{n}", 0, True, None, 100 + n, cost + n)
+        for name, cost in (("a", 5), ("b", 5_000))
+        for n in range(6)
+    ]
+    found = results(rows, ["a", "b"])
+    assert (found.winner, found.best["cost"].name) == (None, "a")
+    assert "nothing to score the answers by" in found.no_winner

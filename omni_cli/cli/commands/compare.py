@@ -8,7 +8,7 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, complete_selectors, money, omni, words
-from omni_cli.cli.comparing import announce, figures, print_answers, print_report, run
+from omni_cli.cli.comparing import announce, figures, print_report, run
 from omni_cli.cli.prompts import read_prompt
 from omni_cli.cli.render import emit_json, moment, note, out, table
 from omni_cli.domain.assertions import Assertion
@@ -238,9 +238,7 @@ def _finish(
     elif text is not None and output is None:
         out(text.rstrip("\n"))
     else:
-        print_report(found, checked)
-        if answers:
-            print_answers(found)
+        print_report(found, checked, answers=answers)
     broken = [one for one in checked if not one.holds]
     if broken:
         if as_json:

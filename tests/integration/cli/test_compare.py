@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,38 @@ def test_one_prompt_shows_no_difference(omni: Omni, fleet: Path) -> None:
     out = omni("compare", "Hello", *TWO).out
     assert "winner: no difference shown" in out
     assert "add prompts, or --iterations" in out
+
+
+def test_failures_of_one_model_are_not_crowned(omni: Omni, fleet: Path) -> None:
+    told = omni("compare", "a", "b", "-m", GPT, "--expect", "nope").out
+    assert "winner: one model, nothing to compare it with" in told
+    for praise in ("confidence", "fastest", "cheapest", "most accurate"):
+        assert praise not in told
+    data = omni("compare", "--show", "last", "--json").data
+    assert set(data["summary"].values()) == {None}
+    both = omni("compare", "a", "b", "c", *TWO, "--expect", "nope", "--json").data
+    assert (both["summary"]["winner"], both["recommendations"]) == (None, [])
+    assert both["statistics"]["noWinner"] == "no accurate answer"
+
+
+def test_an_unknown_price_decides_nothing(omni: Omni, fleet: Path, suite: Path) -> None:
+    with App({"OMNI_HOME": str(fleet), "USER": "t"}) as app:
+        gpt = app.fleet.model(GPT)
+        mystery = replace(gpt, id="openai/mystery", name="Mystery", aliases=())
+        app.fleet.put_model(replace(mystery, is_system=False), set_fields=("name",))
+    data = omni("compare", "--suite", str(suite), "-m", GPT, "-m", "openai/mystery", "--json").data
+    assert data["summary"]["bestForCost"] is None
+    winner = data["summary"]["winner"]
+    assert winner in (None, data["summary"]["bestForSpeed"])
+    for item in data["recommendations"]:
+        assert item["confidence"] <= 1 - 1 / 5
+
+
+def test_unscored_answers_come_before_the_verdict(omni: Omni, fleet: Path) -> None:
+    told = omni("compare", "What is 12 * 12?", *TWO).out
+    assert 0 < told.index("[simulated gpt-4o] 144") < told.index("winner:")
+    scored = omni("compare", "What is 12 * 12?", *TWO, "--expect", "144").out
+    assert "[simulated" not in scored
 
 
 def test_reports(omni: Omni, fleet: Path, suite: Path, tmp_path: Path) -> None:
@@ -319,8 +352,6 @@ def test_a_dead_model_is_given_up(omni: Omni, fleet: Path, sim: Simulator) -> No
 
 
 def test_dns_failure_and_clock_skew(omni: Omni, fleet: Path, sim: Simulator) -> None:
-    from dataclasses import replace
-
     with App({"OMNI_HOME": str(fleet), "USER": "t"}) as app:
         provider = app.providers.get("openai")
         assert provider is not None

@@ -1,9 +1,11 @@
 """Discovery, comparison and optimizing over HTTP, while requests go on (E3, A7, D2, D4)."""
 
+import json
 import time
 
 import httpx
 
+from omni_cli.services.compare_documents import document
 from tests.gateway_server import Served
 
 MODELS = ["openai/gpt-4o", "deepseek/deepseek-chat"]
@@ -34,6 +36,8 @@ def test_a_comparison_from_begin_to_results(gateway: Served, http: httpx.Client)
     while (found := http.get(f"/api/models/compare/{name}").json())["state"] != "complete":
         assert time.monotonic() < end
         time.sleep(0.05)
+    report = gateway.app.compare_reports.report(*gateway.app.compare.load(name))
+    assert found == json.loads(json.dumps(document(report)))
     assert set(found["detailedResults"]) == set(MODELS)
     assert found["detailedResults"][MODELS[0]]["performance"]["accuracyScore"] == 1.0
     assert http.get("/api/models/analytics/compare").json()["comparison"] == name
