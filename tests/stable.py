@@ -43,5 +43,6 @@ CANDIDATE = {
     "quality",
     "expected_cost_usd",
     "expected_latency_ms",
+    "latency_basis",
     "score",
 }

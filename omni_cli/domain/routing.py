@@ -14,6 +14,7 @@ from omni_cli.domain.models import ModelInfo, Role, Rule
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, Weights
 from omni_cli.domain.prices import PriceState, Rates
+from omni_cli.domain.scales import TYPICAL_LATENCY_MS, cost_norm, latency_norm
 from omni_cli.domain.tasks import TaskEstimate
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ SURENESS: Mapping[Priority, float] = {"cheap": 0.0, "balanced": 0.2533, "best": 
 LEAVE_SHARE = 0.8
 #: Quality of a model nobody has measured: it may be good, nothing says so.
 NO_EVIDENCE = 0.5
-#: Latency assumed where none was measured, ms.
-UNMEASURED_LATENCY_MS = 3_000.0
+
+
+#: ``latency_basis`` of a model that nothing is known of.
+NOT_MEASURED = "not measured"
 
 
 class Contender(NamedTuple):
@@ -41,7 +44,9 @@ class Contender(NamedTuple):
     ``blocked`` says why it cannot be called at all (disabled, no key, breaker open), or is "".
     ``quality``: chance 0..1 that it answers this kind of prompt well; None: no evidence.
     ``quality_basis`` says what that rests on. ``output_tokens``: expected length of its answer.
-    ``latency_ms`` None where never measured. ``spread``: standard deviation of ``quality``.
+    ``latency_ms``: expected, None where nothing is known; ``latency_basis`` says whether it was
+    measured. ``spread``: standard deviation of ``quality``. ``evidence``: the quality rests on
+    published results or on outcomes, not on the model's size alone.
     """
 
     model: ModelInfo
@@ -53,6 +58,8 @@ class Contender(NamedTuple):
     output_tokens: int = 500
     latency_ms: float | None = None
     spread: float = 0.0
+    latency_basis: str = NOT_MEASURED
+    evidence: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,8 @@ class Candidate(NamedTuple):
     expected_latency_ms: float | None = None
     score: float | None = None
     spread: float = 0.0
+    latency_basis: str = NOT_MEASURED
+    evidence: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,55 +282,57 @@ def _dropped(contender: Contender, cost: int | None, why: str) -> Candidate:
         quality_basis=contender.quality_basis,
         expected_cost_nusd=cost,
         expected_latency_ms=contender.latency_ms,
+        spread=contender.spread,
+        latency_basis=contender.latency_basis,
+        evidence=contender.evidence,
     )
 
 
 def _rank(
     query: Query, eligible: list[tuple[Contender, int | None]]
 ) -> tuple[list[Candidate], str, float]:
-    """Candidates best first, adequate ones before the others; the word for how; the bar."""
-    qualities = [NO_EVIDENCE if c.quality is None else c.quality for c, _ in eligible]
-    share = ADEQUATE_SHARE[query.priority] + COMPLEXITY_SHIFT[query.task.complexity]
+    """Candidates best first, adequate ones before the others; the word for how; the bar.
+
+    Cost and latency stand on fixed scales, and only models with evidence set the bar: who else
+    is there, measured or not, does not turn the order of two models around.
+    """
     caution = SURENESS[query.priority]
     cautious = [
-        quality - caution * c.spread for quality, (c, _) in zip(qualities, eligible, strict=True)
+        (NO_EVIDENCE if c.quality is None else c.quality) - caution * c.spread for c, _ in eligible
     ]
-    bar = max(cautious) * min(share, 1.0)
-    costs = [cost for _, cost in eligible if cost is not None]
-    low_cost, high_cost = (min(costs), max(costs)) if costs else (0, 0)
-    latencies = [
-        UNMEASURED_LATENCY_MS if c.latency_ms is None else c.latency_ms for c, _ in eligible
-    ]
-    low_latency, high_latency = min(latencies), max(latencies)
-    cost_span = max(high_cost - low_cost, 0)
-    latency_span = high_latency - low_latency
+    shown = [c.evidence and c.quality is not None for c, _ in eligible]
+    share = min(ADEQUATE_SHARE[query.priority] + COMPLEXITY_SHIFT[query.task.complexity], 1.0)
+    proven = [surely for surely, known in zip(cautious, shown, strict=True) if known]
+    bar = max(proven or cautious) * share
+    # Hard work is for models that can show what they are good for, while there is one.
+    must_show = bool(proven) and query.task.complexity == "high"
     weights = query.weights
     by = _manner(query)
-    rows: list[tuple[float, float, float, str, Candidate]] = []
-    for (contender, cost), quality, surely, latency in zip(
-        eligible, qualities, cautious, latencies, strict=True
-    ):
-        cost_norm = 1.0
-        if cost is not None:
-            cost_norm = (cost - low_cost) / cost_span if cost_span else 0.0
-        latency_norm = (latency - low_latency) / latency_span if latency_span else 0.0
+    rows: list[tuple[tuple[float, ...], str, Candidate]] = []
+    for (contender, cost), surely, known in zip(eligible, cautious, shown, strict=True):
+        quality = NO_EVIDENCE if contender.quality is None else contender.quality
         score = round(
-            weights.cost * (1.0 - cost_norm)
-            + weights.latency * (1.0 - latency_norm)
+            weights.cost * (1.0 - cost_norm(cost))
+            + weights.latency * (1.0 - latency_norm(contender.latency_ms))
             + weights.task_match * quality,
             6,
         )
-        adequate = surely >= bar
+        nothing_known = bool(proven) and contender.quality is None
+        adequate = surely >= bar and not nothing_known and (known or not must_show)
         money = float("inf") if cost is None else float(cost)
-        key: tuple[float, float, float]
-        if by == "cheapest":
-            key = (not adequate, money, -quality)
+        key: tuple[float, ...]
+        if not adequate:
+            # What does not clear the bar comes after what does, and its quality decides.
+            key = (1.0 if known else 2.0, -round(surely, 6), money)
+        elif by == "cheapest":
+            key = (0.0, money, -quality)
         elif by == "fastest":
-            key = (not adequate, latency, money)
+            latency = contender.latency_ms
+            key = (0.0, TYPICAL_LATENCY_MS if latency is None else latency, money)
         elif by == "quality":
             key = (0.0, -round(quality, 6), money)
         else:
-            key = (not adequate, -score, money)
+            key = (0.0, -score, money)
         model_id = contender.model.id
         candidate = Candidate(
             model_id,
@@ -334,8 +345,10 @@ def _rank(
             contender.latency_ms,
             score,
             contender.spread,
+            contender.latency_basis,
+            contender.evidence,
         )
-        rows.append((*key, model_id, candidate))
+        rows.append((key, model_id, candidate))
     rows.sort()  # ids differ, so candidates are never compared
     return [row[-1] for row in rows], by, bar
 

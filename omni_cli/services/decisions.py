@@ -24,6 +24,7 @@ _CANDIDATE: dict[str, Any] = {
     "quality_basis": None,
     "expected_cost_usd": None,
     "expected_latency_ms": None,
+    "latency_basis": None,
     "score": None,
 }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from omni_cli.domain.breaker import Breaker
+from omni_cli.domain.latency import Latencies
 from omni_cli.domain.models import ModelInfo, Provider, Role
 from omni_cli.domain.prices import PriceState, Rates
 from omni_cli.domain.routing import CompiledRule, Contender
@@ -56,10 +57,16 @@ class FleetView:
     keys: Mapping[str, bool]
     now_ms: int
     active: Sequence[ModelInfo] = field(init=False)
+    _latencies: Latencies = field(init=False)
     _fixed: dict[str, tuple[PriceState, Rates | None, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.active = [model for model in self.models if model.status == "active"]
+        self._latencies = Latencies(
+            (model, task, row.latency_ms, max(1, row.ok))
+            for (model, task), row in self.stats.items()
+            if row.latency_ms is not None
+        )
 
     def contenders(
         self,
@@ -77,6 +84,7 @@ class FleetView:
         for model, (mean, spread, basis) in zip(models, judged, strict=True):
             state, rates, blocked = self._fixed[model.id]
             stats = self.stats.get((model.id, task))
+            latency = self._latencies.of(model.id, task)
             found.append(
                 Contender(
                     model,
@@ -86,8 +94,9 @@ class FleetView:
                     mean,
                     basis,
                     expected_output(task, stats, model.max_output),
-                    None if stats is None else stats.latency_ms,
+                    latency.ms,
                     spread,
+                    latency.basis,
                 )
             )
         return found

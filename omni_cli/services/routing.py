@@ -282,6 +282,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
                 "expected_latency_ms": None
                 if candidate.expected_latency_ms is None
                 else round(candidate.expected_latency_ms),
+                "latency_basis": candidate.latency_basis,
                 "score": candidate.score,
             }
             for candidate in decision.candidates

@@ -146,3 +146,24 @@ def test_money_and_quality_limits_are_kept(query: Query, fleet: list[Contender])
         if query.min_quality is not None:
             quality = 0.5 if candidate.quality is None else candidate.quality
             assert quality >= query.min_quality
+
+
+@given(queries(), FLEETS, contenders("p/more"), st.integers(0, 20))
+def test_one_more_does_not_turn_the_others_around(
+    query: Query, fleet: list[Contender], more: Contender, best: int
+) -> None:
+    """A model that nobody measured, or that is no better than the best of those known, is
+    irrelevant to how the others stand to each other."""
+    query = replace(query, role=None, needs=frozenset(), min_quality=None, max_cost_nusd=None)
+    known = contenders_known("p/known", best / 20)
+    if more.quality is not None:
+        more = more._replace(quality=min(more.quality, known.quality or 0.0))
+    before = eligible(decide(query, [*fleet, known]))
+    after = eligible(decide(query, [*fleet, known, more]))
+    assert [model for model in after if model != "p/more"] == before
+
+
+def contenders_known(model_id: str, quality: float) -> Contender:
+    rates = Rates(10**6, 10**6, 10**6)
+    model = ModelInfo(model_id, "p", model_id[2:], model_id)
+    return Contender(model, "priced", rates, "", quality, "", 300, 2_000.0)

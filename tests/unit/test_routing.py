@@ -7,10 +7,10 @@ import pytest
 
 from omni_cli.domain import rules as rule_language
 from omni_cli.domain.models import ModelInfo, Role, RoleModel, Rule
-from omni_cli.domain.preferences import Weights
+from omni_cli.domain.preferences import Priority, Weights
 from omni_cli.domain.prices import Rates
 from omni_cli.domain.routing import CompiledRule, Contender, Decision, Query, decide
-from omni_cli.domain.tasks import TaskEstimate
+from omni_cli.domain.tasks import Complexity, TaskEstimate
 
 TASK = TaskEstimate("coding", {"coding": 1.0}, "medium", 0.5)
 QUERY = Query(task=TASK, input_tokens=1_000)
@@ -130,8 +130,9 @@ class TestBadges:
 
 class TestScore:
     def test_the_formula_worked_by_hand(self) -> None:
-        # Costs at 1,500 tokens: 1.5, 4.5 and 7.5 m$; normalised 0, 1/2, 1. Latencies 1, 2 and
-        # 5 s; normalised 0, 1/4, 1. score = .4 (1 - cost) + .3 (1 - latency) + .3 quality
+        # Costs at 1,500 tokens: 1.5, 4.5 and 7.5 m$, of which ln(1 + cost / 0.01 m$) over
+        # ln(100,001) is .43578, .53082 and .57512. Latencies 5, 2 and 1 s: ln(1 + s / 0.25)
+        # over ln(481) is .49298, .35577 and .26060.
         three = [
             contender("a", 1, quality=0.90, latency_ms=5_000.0),
             contender("b", 3, quality=0.95, latency_ms=2_000.0),
@@ -141,14 +142,15 @@ class TestScore:
         scores = {c.model: c.score for c in decision.candidates}
         assert scores == pytest.approx(
             {
-                "p/a": 0.4 * 1.0 + 0.3 * 0.0 + 0.3 * 0.90,  # 0.67
-                "p/b": 0.4 * 0.5 + 0.3 * 0.75 + 0.3 * 0.95,  # 0.71
-                "p/c": 0.4 * 0.0 + 0.3 * 1.0 + 0.3 * 0.92,  # 0.576
-            }
+                "p/a": 0.4 * 0.56422 + 0.3 * 0.50702 + 0.3 * 0.90,  # .648
+                "p/b": 0.4 * 0.46918 + 0.3 * 0.64423 + 0.3 * 0.95,  # .666
+                "p/c": 0.4 * 0.42488 + 0.3 * 0.73940 + 0.3 * 0.92,  # .668
+            },
+            abs=2e-5,
         )
-        assert order(decision) == ["b", "a", "c"]
+        assert order(decision) == ["c", "b", "a"]
         assert decision.by == "score"
-        assert decision.reason == "score 0.710: $0.0045 expected, quality 95%"
+        assert decision.reason == "score 0.668: $0.0075 expected, quality 92%"
 
     def test_the_users_weights_count(self) -> None:
         two = [contender("cheap", 1, quality=0.80), contender("good", 9, quality=0.88)]
@@ -156,13 +158,23 @@ class TestScore:
         heavy = replace(QUERY, weights=Weights(cost=0.01, latency=0.0, task_match=0.99))
         assert decide(heavy, two).model == "p/good"
 
-    def test_what_was_never_timed_is_taken_for_three_seconds(self) -> None:
-        two = [
-            contender("new", 1, latency_ms=None),
-            contender("slow", 1, latency_ms=4_000.0),
-            contender("fast", 1, latency_ms=2_000.0),
-        ]
-        assert order(decide(QUERY, two)) == ["fast", "new", "slow"]
+    @pytest.mark.parametrize("measured_ms", [200.0, 1_200.0, 2_700.0])
+    @pytest.mark.parametrize("times_as_dear", [10, 30])
+    def test_a_measurement_does_not_beat_a_model_many_times_cheaper(
+        self, measured_ms: float, times_as_dear: int
+    ) -> None:
+        dear = contender("dear", times_as_dear, quality=0.96, latency_ms=measured_ms)
+        assert decide(QUERY, [dear, contender("cheap", 1, quality=0.95)]).model == "p/cheap"
+        measured = contender("cheap", 1, quality=0.95, latency_ms=2 * measured_ms)
+        assert decide(QUERY, [dear, measured]).model == "p/cheap"
+
+    def test_of_two_alike_the_quicker_one_answers(self) -> None:
+        two = [contender("slow", 1, latency_ms=4_000.0), contender("quick", 1, latency_ms=900.0)]
+        assert order(decide(QUERY, two)) == ["quick", "slow"]
+
+    def test_what_nobody_timed_says_so(self) -> None:
+        (candidate,) = decide(QUERY, [contender("new", 1)]).candidates
+        assert (candidate.expected_latency_ms, candidate.latency_basis) == (None, "not measured")
 
     def test_an_unknown_price_scores_as_the_dearest(self) -> None:
         three = [contender("vague", None), contender("dear", 9), contender("cheap", 1)]
@@ -176,6 +188,35 @@ class TestScore:
         decision = decide(QUERY, two)
         assert decision.model == "p/good"
         assert "bar of 79%" in why(decision, "weak")
+
+    def test_below_the_bar_quality_decides_who_stands_in(self) -> None:
+        three = [contender("tiny", 0, quality=0.3), contender("fair", 9, quality=0.6)]
+        assert order(decide(QUERY, [*three, contender("good", 9, quality=0.9)])) == [
+            "good", "fair", "tiny",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("priority", ["cheap", "balanced", "best"])
+    def test_hard_work_is_for_who_can_show_it(self, priority: Priority) -> None:
+        hard = replace(QUERY, priority=priority, task=replace(TASK, complexity="high"))
+        unknown = contender("sized", 0, quality=0.93, spread=0.1, evidence=False)
+        known = contender("known", 9, quality=0.8)
+        decision = decide(hard, [unknown, known])
+        assert order(decision) == ["known", "sized"]
+        assert [c.adequate for c in decision.candidates] == [True, False]
+        assert decide(hard, [unknown]).model == "p/sized"  # alone it is as good as any
+
+    @pytest.mark.parametrize("priority", ["cheap", "balanced", "best"])
+    @pytest.mark.parametrize("complexity", ["low", "medium", "high"])
+    def test_a_model_nothing_is_known_of_comes_last(
+        self, priority: Priority, complexity: Complexity
+    ) -> None:
+        query = replace(QUERY, priority=priority, task=replace(TASK, complexity=complexity))
+        three = [
+            contender("mystery", 0, quality=None, spread=0.29),
+            contender("weak", 3, quality=0.4),
+            contender("good", 9, quality=0.9),
+        ]
+        assert order(decide(query, three)) == ["good", "weak", "mystery"]
 
     def test_hard_work_raises_the_bar_and_easy_work_lowers_it(self) -> None:
         two = [contender("fair", 1, quality=0.76), contender("good", 9, quality=0.9)]

@@ -27,7 +27,7 @@ from omni_cli.domain.chat import ChatRequest, TextPart
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.preferences import PRIORITIES
 from omni_cli.domain.pricing import format_usd
-from omni_cli.domain.routing import Decision
+from omni_cli.domain.routing import Candidate, Decision
 from omni_cli.domain.tasks import COMPLEXITIES
 from omni_cli.services.routing import RouteOptions, RoutingService, decision_document
 
@@ -180,6 +180,14 @@ def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
     return row
 
 
+def _latency(candidate: Candidate) -> str:
+    """An estimate is marked, and what nobody measured says so."""
+    if candidate.expected_latency_ms is None:
+        return candidate.latency_basis
+    sure = "" if candidate.latency_basis == "measured" else "~"
+    return sure + milliseconds(candidate.expected_latency_ms)
+
+
 def _show(decision: Decision, *, explain: bool) -> None:
     task = decision.task
     if decision.model is None:
@@ -205,7 +213,7 @@ def _show(decision: Decision, *, explain: bool) -> None:
                 candidate.model,
                 "-" if candidate.quality is None else f"{candidate.quality:.0%}",
                 format_usd(candidate.expected_cost_nusd),
-                milliseconds(candidate.expected_latency_ms),
+                _latency(candidate),
                 "-" if candidate.score is None else f"{candidate.score:.3f}",
                 decision.reason_of(candidate),
             )
