@@ -25,9 +25,12 @@ from omni_cli.domain.analytics import (
 )
 from omni_cli.domain.money import format_usd, usd_to_nusd
 from omni_cli.services.costs import under_percent
-from tests.paths import SHARED
+from tests.paths import shared
 
-SPEC = (SHARED / "specs" / "fleet-dashboard.md").read_text("utf-8")
+
+@pytest.fixture(scope="module")
+def spec() -> str:
+    return shared("specs", "fleet-dashboard.md").read_text("utf-8")
 
 
 def usd(text: str) -> int:
@@ -37,10 +40,10 @@ def usd(text: str) -> int:
 # --- the spec's cost analytics ------------------------------------------------------------------
 
 
-def test_spec_budget_line_is_38_percent_under_not_62() -> None:
+def test_spec_budget_line_is_38_percent_under_not_62(spec: str) -> None:
     # "This month: $312.40 (projected: $420)", "Budget: $500/month | 62% under budget": 62 % is
     # what is used. Nothing in the box is 62 % under $500, which would be $190.
-    assert "62% under budget" in SPEC
+    assert "62% under budget" in spec
     assert under_percent(usd("312.40"), usd("500")) == pytest.approx(37.52)
     assert 100 - under_percent(usd("312.40"), usd("500")) == pytest.approx(62.48)
     assert under_percent(usd("420"), usd("500")) == pytest.approx(16.0)
@@ -61,11 +64,11 @@ def test_spec_projection_of_420_is_reached_at_that_rate() -> None:
     assert "its weekday's mean over the last 28 complete days" in found.method
 
 
-def test_spec_shares_by_model_add_up_to_its_month() -> None:
+def test_spec_shares_by_model_add_up_to_its_month(spec: str) -> None:
     lines = re.findall(
         r"(Claude Sonnet 4|GPT-4 Turbo|Claude Opus|Kimi K2\.5|DeepSeek V3|Others):"
         r"\s+[█░]+ \$([\d.]+) \((\d+)%\)",
-        SPEC,
+        spec,
     )
     amounts = {name: usd(amount) for name, amount, _ in lines}
     assert sum(amounts.values()) == usd("312.40")
@@ -95,8 +98,8 @@ def test_spec_shares_by_model_add_up_to_its_month() -> None:
     assert (percents["GPT-4 Turbo"], percents["Others"]) == (22, 28)
 
 
-def test_spec_shares_by_task() -> None:
-    lines = re.findall(r"(Coding|Research|Analysis|Writing|Other):\s+\$([\d.]+) \((\d+)%\)", SPEC)
+def test_spec_shares_by_task(spec: str) -> None:
+    lines = re.findall(r"(Coding|Research|Analysis|Writing|Other):\s+\$([\d.]+) \((\d+)%\)", spec)
     amounts = {name: usd(amount) for name, amount, _ in lines}
     assert sum(amounts.values()) == usd("312.40")
     found = shares(amounts, top=5)
@@ -112,14 +115,14 @@ def test_spec_shares_of_one_models_tasks_do_not_follow_from_its_amounts() -> Non
     assert [round(100 * (item.share or 0), 1) for item in found] == [57.2, 27.5, 15.3]
 
 
-def test_spec_savings_example() -> None:
+def test_spec_savings_example(spec: str) -> None:
     # savingsVsAllSonnet = cost of all at Sonnet - actual: $45.20 + $12.47 means $57.67 at Sonnet.
     total = Totals(premium_nusd=usd("57.67"), compared_nusd=usd("12.47"))
     assert total.premium_nusd - total.compared_nusd == usd("45.20")
     # It cannot follow from the box: its 2.4M tokens cost at most $36 at Sonnet's $15/M output
     # rate, and the fleet's cards sum to $12.00, not to $12.47.
     assert Decimal("2.4") * 15 < Decimal("57.67")
-    cards = re.findall(r"\| (\d+) calls today \| \$([\d.]+)", SPEC)
+    cards = re.findall(r"\| (\d+) calls today \| \$([\d.]+)", spec)
     assert sum(int(calls) for calls, _ in cards) == 1018
     assert sum(usd(amount) for _, amount in cards) == usd("12.00")
 

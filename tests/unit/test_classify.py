@@ -13,7 +13,7 @@ from omni_cli.domain.classify_rules import fired
 from omni_cli.domain.difficulty import complexity_of
 from omni_cli.domain.lexicon import intents_of
 from omni_cli.domain.tasks import TASK_TYPES, Signals
-from tests.paths import REPO, SHARED
+from tests.paths import REPO, shared
 
 FIXTURES = REPO / "fixtures" / "routing"
 
@@ -97,7 +97,7 @@ def test_accuracy_on_user_prompts_never_trained_on() -> None:
 
     from omni_cli.domain.routing_eval import label_for, type_report
 
-    with gzip.open(SHARED / "data" / "routing" / "tasktype.jsonl.gz", "rt", encoding="utf-8") as fh:
+    with gzip.open(shared("data", "routing", "tasktype.jsonl.gz"), "rt", encoding="utf-8") as fh:
         rows = [json.loads(line) for line in fh]
     foreign = [row for row in rows if row["source"] == "GAIR-NLP/auto-j"]
     gold = [row["type"] for row in foreign]

@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 
 from omni_cli.domain import routing_eval as ours
-from tests.paths import SHARED
-
-DATA = SHARED / "data" / "routing"
+from tests.paths import shared
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tool", SHARED / "tools" / "eval_router.py")
+    spec = importlib.util.spec_from_file_location("tool", shared("tools", "eval_router.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -26,9 +24,10 @@ def tool() -> ModuleType:
 
 
 def bench(name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    with gzip.open(DATA / f"{name}.jsonl.gz", "rt", encoding="utf-8") as fh:
+    data = shared("data", "routing")
+    with gzip.open(data / f"{name}.jsonl.gz", "rt", encoding="utf-8") as fh:
         rows = [json.loads(line) for line in fh]
-    info = json.loads((DATA / "index.json").read_text(encoding="utf-8"))["benches"][name]
+    info = json.loads((data / "index.json").read_text(encoding="utf-8"))["benches"][name]
     return rows, info
 
 
@@ -142,6 +141,7 @@ def test_cross_fitting_never_uses_a_row_to_predict_itself() -> None:
 def test_feedback_passes_the_starting_table() -> None:
     from benchmarks.learning_curve import learning_curve, load
 
+    shared("data", "routing")
     world = load("llmrouter", 0.05, every=4)
     curves = [learning_curve(world, seed, (0, 50, 300)) for seed in range(3)]
     start, early, later = (sum(values) / len(values) for values in zip(*curves, strict=True))

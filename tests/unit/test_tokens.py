@@ -17,7 +17,7 @@ from omni_cli.domain.tokens import (
     image_token_bound,
     upper_bound_tokens,
 )
-from tests.paths import SHARED
+from tests.paths import FIXTURES
 
 #: Output that is billed but not in the text.
 HIDDEN = re.compile(
@@ -30,7 +30,7 @@ OUTPUT = ("completion_tokens", "output_tokens", "candidates_token_count")
 def recorded() -> tuple[tuple[str, str, int], ...]:
     """(model, text, tokens of that text) of recorded answers whose tokens are all in the text."""
     found = []
-    for path in sorted((SHARED / "data" / "wire").glob("*/*.json")):
+    for path in sorted((FIXTURES / "wire").glob("*/*.json")):
         recording = json.loads(path.read_text(encoding="utf-8"))
         expected = recording.get("expected") or []
         for answer, exchange in zip(expected, recording["exchanges"], strict=False):

@@ -9,9 +9,9 @@ from typing import Any
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, ImportProblem
 from omni_cli.importers import ImportBatch, importers, load
-from tests.paths import SHARED
+from tests.paths import FIXTURES
 
-IMPORTS = SHARED / "data" / "imports"
+IMPORTS = FIXTURES / "imports"
 
 
 def expected(tool: str) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from omni_cli.domain.chat import ChatChunk, Completion
 from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import HttpCall, ProviderAdapter
 from omni_cli.providers.reader import AnswerReader
-from tests.paths import SHARED
+from tests.paths import FIXTURES
 
-WIRE = SHARED / "data" / "wire"
+WIRE = FIXTURES / "wire"
 
 #: Folder of recordings -> protocol that reads them.
 PROTOCOL_OF: dict[str, ProtocolName] = {
