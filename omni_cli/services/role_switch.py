@@ -1,4 +1,5 @@
-"""Give a role another first model: one real call proves it, and a failure puts everything back."""
+"""Give a role another first model: a real call of each kind that the role gets proves it, and a
+failure puts everything back."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -8,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from omni_cli.domain.analytics import Totals, day_key
-from omni_cli.domain.chat import ChatRequest, Message, Usage
+from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import (
     AllProvidersFailed,
     BudgetExceeded,
@@ -25,17 +26,16 @@ from omni_cli.services.chat import ChatService
 from omni_cli.services.chat_plan import ChatJob
 from omni_cli.services.fleet import FleetService
 from omni_cli.services.prices import PriceBook, sum_cost_or_none
-from omni_cli.services.probes import QUESTION
 from omni_cli.services.quality import Judgement
+from omni_cli.services.role_calls import CALLS, GETS, SAID, Kind, cannot, flaw, kinds_of, request_of
 from omni_cli.services.routing import RouteOptions
+from omni_cli.services.savings import EVALUATION
 
 #: Calls of this many days tell what a model costs in a role.
 WINDOW_DAYS = 28
-#: A switch is done within 30 s: two tries of this length, and no wait that a provider asks for.
+#: A switch is done within 30 s: two tries of this length, shared by the kinds of call, and no
+#: wait that a provider asks for.
 _TIMEOUT_MS = 12_000
-#: Enough for a word and for a thinking model's least thought.
-_MOST_TOKENS = 64
-_REFUSED = ("content_filter", "refusal", "error")
 
 
 class Memory(Protocol):
@@ -66,8 +66,9 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The one real call. ``cost_nusd`` None: the model's price is unknown."""
+    """One real call. ``cost_nusd`` None: the model's price is unknown."""
 
+    kind: Kind
     request: int
     latency_ms: int | None
     cost_nusd: int | None
@@ -75,10 +76,17 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Switched:
+    """``verifications``: a call of each kind that the role gets; empty where none was wanted."""
+
     role: Role
     before: Effect
     after: Effect
-    verification: Verification | None
+    verifications: tuple[Verification, ...]
+
+    @property
+    def verification(self) -> Verification | None:
+        """The first of them."""
+        return self.verifications[0] if self.verifications else None
 
 
 class RoleSwitcher:
@@ -113,8 +121,9 @@ class RoleSwitcher:
         Raises:
             NotFound: no such role or model.
             UsageError: the model is the first already.
-            AllProvidersFailed: the call failed, and the role is as it was (exit 5).
-            BudgetExceeded, UnknownPrice: the call was not allowed; the role is as it was.
+            AllProvidersFailed: a call failed, or the model cannot take what the role gets; the
+                role is as it was (exit 5).
+            BudgetExceeded, UnknownPrice: a call was not allowed; the role is as it was.
         """
         old = self._fleet.role(role_name)
         model = self._fleet.model(model_name)
@@ -122,6 +131,15 @@ class RoleSwitcher:
         if first == model.id:
             raise UsageError(f"{model.id} is the first model of role {role_name} already")
         before, after = self._effects(role_name, first, model.id)
+        kinds = self.kinds(old)
+        kind: Kind
+        for kind in kinds if verify else ():
+            if lack := cannot(kind, model):
+                raise AllProvidersFailed(
+                    f"role {role_name} gets {GETS[kind]}, and {model.id} takes none; it stays on "
+                    f"{first or 'no model'}",
+                    hint=f"{lack}; --no-verify switches without a call",
+                )
         fresh = _put_first(old, model.id)
         with self._fleet.change("role.switch", role_name, first, model.id):
             self._fleet.put_role(fresh)
@@ -129,9 +147,11 @@ class RoleSwitcher:
                 self._fleet.set_status(model.id, "active")
             self._remember(old, fresh, model.status)
         if not verify:
-            return Switched(fresh, before, after, None)
+            return Switched(fresh, before, after, ())
+        found: list[Verification] = []
         try:
-            verification = self._verify(role_name, model.id)
+            for kind in kinds:
+                found.append(self._verify(role_name, model.id, kind, len(kinds)))
         except BaseException as exc:
             self.undo(role_name)
             kept = f"role {role_name} is back on {first or 'no model'}"
@@ -139,11 +159,23 @@ class RoleSwitcher:
                 raise type(exc)(f"{exc.message}; {kept}", hint=exc.hint) from exc
             if isinstance(exc, OmniError):
                 raise AllProvidersFailed(
-                    f"{model.id} did not pass its call: {exc.message}; {kept}",
+                    f"{model.id} did not pass {CALLS[kind]}: {exc.message}; {kept}",
                     hint=exc.hint or "--no-verify switches without a call",
                 ) from exc
             raise
-        return Switched(fresh, before, after, verification)
+        return Switched(fresh, before, after, tuple(found))
+
+    def kinds(self, role: Role) -> tuple[Kind, ...]:
+        """The kinds of call that a role gets."""
+        today = local_date(int(self._clock() * 1000), self._zone)
+        days = day_key(today - timedelta(days=WINDOW_DAYS)), day_key(today)
+        calls: dict[str, int] = {}
+        by = self._reports.totals(*days, ["source", "task"], {"role": role.name})
+        for (source, task), sums in by.items():
+            if source not in EVALUATION:
+                calls[task] = calls.get(task, 0) + sums.calls
+        models = [model for item in role.models if (model := self._models.get(item.model))]
+        return kinds_of(role, calls, models)
 
     def undo(self, role_name: str) -> Role:
         """Take the last switch of a role back.
@@ -177,41 +209,37 @@ class RoleSwitcher:
         kept = {"before": asdict(old), "after": asdict(fresh), "status": status}
         self._memory.set_meta(_key(old.name), json.dumps(kept))
 
-    def _verify(self, role_name: str, model_id: str) -> Verification:
+    def _verify(self, role_name: str, model_id: str, kind: Kind, of: int) -> Verification:
         try:
-            return self._ask(role_name, model_id)
+            return self._ask(role_name, model_id, kind, _TIMEOUT_MS // of)
         except AllProvidersFailed as exc:
             if not exc.causes or not all(cause.retryable for _, cause in exc.causes):
                 raise
-        return self._ask(role_name, model_id)
+        return self._ask(role_name, model_id, kind, _TIMEOUT_MS // of)
 
-    def _ask(self, role_name: str, model_id: str) -> Verification:
+    def _ask(self, role_name: str, model_id: str, kind: Kind, timeout_ms: int) -> Verification:
         from omni_cli.services.names import Selector
 
         chat = self._chat()
-        request = ChatRequest(
-            (Message.text_of("user", QUESTION),), max_output_tokens=_MOST_TOKENS, stream=False
-        )
         job = ChatJob(
-            request,
+            request_of(kind),
             Selector("model", model_id),
             RouteOptions(role=role_name),
             source="test",
             keep=False,
         )
         plan = chat.plan(job)
-        target = replace(plan.targets[0], timeout_ms=_TIMEOUT_MS, max_retries=0)
+        target = replace(plan.targets[0], timeout_ms=timeout_ms, max_retries=0)
         run = chat.start(replace(plan, targets=(target,)))
         with closing(chat.chunks(run)) as chunks:
             for _ in chunks:
                 pass
-        answer = run.completion
-        if answer.finish_reason in _REFUSED:
-            raise AllProvidersFailed(f"it ended with {answer.finish_reason}")
-        if not (answer.text.strip() or answer.reasoning or answer.finish_reason == "length"):
-            raise AllProvidersFailed("it answered nothing")
+        why = flaw(kind, run.completion)
+        if why:
+            raise AllProvidersFailed(why)
         row = run.row
         return Verification(
+            kind,
             run.id,
             None if row is None else row.latency_ms,
             None if row is None or row.price_state == "unknown" else row.total_nusd,
@@ -293,17 +321,33 @@ def switched_document(done: Switched) -> dict[str, Any]:
             "quality": None if effect.quality is None else round(effect.quality, 4),
         }
 
-    check = done.verification
+    checks = [
+        {
+            "kind": check.kind,
+            "id": id_text(check.request),
+            "latency_ms": check.latency_ms,
+            "cost_usd": usd(check.cost_nusd),
+        }
+        for check in done.verifications
+    ]
     return {
         "role": role_document(done.role),
         "before": plain(done.before),
         "after": plain(done.after),
-        "verified": None
-        if check is None
-        else {
-            "id": id_text(check.request),
-            "latency_ms": check.latency_ms,
-            "cost_usd": usd(check.cost_nusd),
-        },
+        # The first call, and all of them: a role that gets images and tools has two.
+        "verified": checks[0] if checks else None,
+        "verifications": checks,
         "undo": f"omni roles switch {done.role.name} --undo",
     }
+
+
+def verified_lines(done: Switched) -> list[str]:
+    """What was proved, a line for each kind of call, the same on every face."""
+    from omni_cli.domain.pricing import format_usd
+
+    return [
+        f"answered {SAID[check.kind]}"
+        + ("" if check.latency_ms is None else f" in {check.latency_ms:,} ms")
+        + f" for {format_usd(check.cost_nusd)}"
+        for check in done.verifications
+    ]

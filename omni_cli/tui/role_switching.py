@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 
 from omni_cli.bootstrap import App
-from omni_cli.tui import text
 from omni_cli.tui.widgets.form import ConfirmScreen
 from omni_cli.tui.widgets.picker import Item, PickerScreen
 
@@ -45,9 +44,10 @@ def offer_switch(app: "OmniApp", act: Act, role: str, model: str) -> None:
     """Ask, then switch: one real call proves it, and ``App.switched`` remembers it for undo."""
 
     def switch(omni: App) -> str:
-        proof = omni.role_switcher.switch(role, model).verification
-        took = "" if proof is None else f", answered in {text.seconds(proof.latency_ms)}"
-        return f"role {role}: {model} is first now{took}; u takes it back"
+        from omni_cli.services.role_switch import verified_lines
+
+        proved = "; ".join(verified_lines(omni.role_switcher.switch(role, model)))
+        return f"role {role}: {model} is first now, {proved}; u takes it back"
 
     def done(said: str) -> None:
         app.switched = role
@@ -58,7 +58,7 @@ def offer_switch(app: "OmniApp", act: Act, role: str, model: str) -> None:
             app.notify("asking it…", timeout=1)
             act(switch, done)
 
-    detail = "One real call proves it; when that fails, all stays as it is."
+    detail = "A real call like the role's proves it; when that fails, all stays as it is."
     question = f"Make {model} the first of {role}?"
     app.push_screen(ConfirmScreen(question, detail, yes="Switch"), answered)
 

@@ -1,9 +1,16 @@
 """``omni roles switch`` against the simulator (A8)."""
 
+import base64
+from pathlib import Path
+
 import pytest
 
 from omni_cli.domain.budgets import Budget
+from omni_cli.domain.chat import Completion
 from omni_cli.domain.errors import AllProvidersFailed, BudgetExceeded, NotFound, UsageError
+from omni_cli.domain.models import Role
+from omni_cli.services.role_calls import flaw, kinds_of, request_of
+from omni_cli.services.role_switch import switched_document, verified_lines
 from tests.conftest import CHEAP, FREE, GOOD, PREMIUM, Fleet
 from tests.integration.cli_process import omni
 
@@ -90,3 +97,91 @@ def test_a_later_change_is_not_undone_over(fleet: Fleet) -> None:
     fleet.app.fleet.assign_role("reviewer", FREE, 1)
     with pytest.raises(UsageError):
         fleet.app.role_switcher.undo("reviewer")
+
+
+# --- the kind of call that the role gets ------------------------------------------------------
+
+SEES_NOT = "deepseek/deepseek-chat"
+
+
+def asked(fleet: Fleet) -> list[str]:
+    """Who was called as a test, oldest first."""
+    return [row.model for row in fleet.app.ledger.recent(limit=50, source="test")][::-1]
+
+
+def assign(fleet: Fleet, role: str, description: str = "") -> None:
+    fleet.app.fleet.assign_role(role, GOOD, 1, description)
+
+
+def test_a_photo_role_is_proved_by_an_image(fleet: Fleet) -> None:
+    assign(fleet, "photo_analysis")
+    before = fleet.app.fleet.document()
+    refused = omni(fleet.env, "roles", "switch", "photo_analysis", SEES_NOT)
+    assert refused.code == 5, refused.everything
+    assert "gets images" in refused.err
+    assert "--no-verify" in refused.err
+    assert fleet.app.fleet.document() == before
+    assert asked(fleet) == []
+    done = omni(fleet.env, "roles", "switch", "photo_analysis", CHEAP)
+    assert done.code == 0, done.everything
+    assert "verified: answered a question about an image" in done.out
+    assert asked(fleet) == [CHEAP]
+
+
+def test_traffic_tells_what_a_role_gets_whatever_its_name(fleet: Fleet, tmp_path: Path) -> None:
+    assign(fleet, "helper")
+    assert fleet.app.role_switcher.kinds(fleet.app.fleet.role("helper")) == ("text",)
+    picture = tmp_path / "a.png"
+    picture.write_bytes(base64.b64decode(str(request_of("image").messages[0].parts[0].data)))  # type: ignore[union-attr]
+    ran = omni(fleet.env, "chat", "-m", "role:helper", "-i", str(picture), "What is this?")
+    assert ran.code == 0, ran.everything
+    assert fleet.app.role_switcher.kinds(fleet.app.fleet.role("helper")) == ("image",)
+    with pytest.raises(AllProvidersFailed, match="gets images"):
+        fleet.app.role_switcher.switch("helper", SEES_NOT)
+    # And a name alone proves nothing against twenty calls of another kind.
+    photos = Role("photos", "", ())
+    assert kinds_of(photos, {"chat": 19}, ()) == ("image",)
+    assert kinds_of(photos, {"chat": 20}, ()) == ("text",)
+
+
+@pytest.mark.parametrize(
+    ("role", "kinds"),
+    [
+        ("agent_worker", ["tools"]),
+        ("json_extractor", ["json"]),
+        ("photo_agent", ["image", "tools"]),
+        ("writer", ["text"]),
+        ("reagent_lab", ["text"]),
+    ],
+)
+def test_each_kind_is_asked_for_and_said(fleet: Fleet, role: str, kinds: list[str]) -> None:
+    assign(fleet, role)
+    done = fleet.app.role_switcher.switch(role, CHEAP)
+    document = switched_document(done)
+    assert [check["kind"] for check in document["verifications"]] == kinds
+    assert document["verified"] == document["verifications"][0]
+    assert asked(fleet) == [CHEAP] * len(kinds)
+    assert len(verified_lines(done)) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    ("role", "answer", "why"),
+    [
+        ("agent_worker", Completion(text="All is well."), "called no tool"),
+        ("json_extractor", Completion(text="All is well."), "no JSON"),
+        ("photo_tags", Completion(text="I'm sorry, I cannot help with that."), "refused"),
+        ("writer", Completion(text=" "), "answered nothing"),
+    ],
+)
+def test_an_answer_of_another_kind_proves_nothing(role: str, answer: Completion, why: str) -> None:
+    (kind,) = kinds_of(Role(role, "", ()), {}, ())
+    assert why in flaw(kind, answer)
+
+
+def test_a_model_without_tools_does_not_become_an_agent(fleet: Fleet) -> None:
+    """It answers, in words: the simulator's fault leaves the call away."""
+    assign(fleet, "agent")
+    fleet.sim.fault("empty", CHEAP)
+    with pytest.raises(AllProvidersFailed, match="its call with a tool"):
+        fleet.app.role_switcher.switch("agent", CHEAP)
+    assert fleet.app.fleet.role("agent").models[0].model == GOOD

@@ -77,10 +77,12 @@ def switch(
         str | None, typer.Argument(autocompletion=complete_models, help="Id or alias.")
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last switch back.")] = False,
-    verify: Annotated[bool, typer.Option(help="Prove it by one real call.")] = True,
+    verify: Annotated[
+        bool, typer.Option(help="Prove it by a real call of the kind the role gets.")
+    ] = True,
     as_json: JsonFlag = False,
 ) -> None:
-    """Another first model, proved by a call; a failure puts the old one back (exit 5)."""
+    """Another first model, proved by a call like the role's; else the old one is back (exit 5)."""
     if (model is None) != undo:
         raise UsageError(
             "name the new model, or say --undo", hint=f"omni roles switch {role} MODEL"
@@ -103,6 +105,8 @@ def switch(
 
 
 def _show_switch(done: "Switched") -> None:
+    from omni_cli.services.role_switch import verified_lines
+
     def row(when: str, effect: "Effect") -> tuple[str, ...]:
         quality = "not measured" if effect.quality is None else f"{effect.quality:.0%}"
         basis = f"{effect.calls:,} calls" if effect.measured else "expected"
@@ -121,14 +125,10 @@ def _show_switch(done: "Switched") -> None:
         ("", "model", "cost/call", "latency", "quality", "basis"),
         [row("before", done.before), row("now", done.after)],
     )
-    check = done.verification
-    if check is None:
+    if not done.verifications:
         note("not verified: no call was made")
-    else:
-        out(
-            f"verified: answered in {milliseconds(check.latency_ms)} for "
-            f"{format_usd(check.cost_nusd)}"
-        )
+    for line in verified_lines(done):
+        out(f"verified: {line}")
     note(f"undo: omni roles switch {done.role.name} --undo")
 
 
