@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from omni_cli.domain.models import Provider
 
 if TYPE_CHECKING:
-    pass
+    from omni_cli.repositories import Breakers
 
 from omni_cli.bootstrap.stores import Stores
 
@@ -44,13 +44,55 @@ class KeyAccess(Stores):
         found = resolve(provider.slug, provider.key_env, self.env, self.paths.data)
         if found is None:
             from omni_cli.domain.errors import MissingKey
+            from omni_cli.domain.vendor_env import no_key_hint
 
-            variable = provider.key_env or "the provider's variable"
-            raise MissingKey(
-                f"no key for {provider.slug}",
-                hint=f"set {variable}, or: omni providers key {provider.slug} --stdin",
-            )
+            hint = no_key_hint(provider.slug, provider.key_env)
+            raise MissingKey(f"no key for {provider.slug}", hint=hint)
         return found.secret.reveal()
+
+    @cached_property
+    def breakers(self) -> "Breakers":
+        from omni_cli.services.fresh_breakers import FreshBreakers
+        from omni_cli.store.breakers import BreakerStore
+
+        return FreshBreakers(BreakerStore(self.store), self.access)
+
+    def access(self, slug: str) -> str:
+        """A digest of how the provider is reached now; "" where that is not known.
+
+        Opens what keeps the key, but again only after a change: a keyring takes its time.
+        """
+        from omni_cli.domain.errors import OmniError
+        from omni_cli.services.fresh_breakers import access_digest
+
+        provider = self.providers.get(slug)
+        if provider is None:
+            return ""
+        now = (provider, self.key_stamps())
+        known = self._accesses.get(slug)
+        if known is None or known[0] != now:
+            try:
+                known = now, access_digest(provider, self.key(provider))
+            except OmniError:
+                known = now, ""
+            self._accesses[slug] = known
+        return known[1]
+
+    @cached_property
+    def _accesses(self) -> dict[str, tuple[object, str]]:
+        return {}
+
+    def key_stamps(self) -> tuple[int, ...]:
+        """When the files that keys rest on were written last, ns; they change with every key."""
+        from omni_cli.keys import FILES
+
+        found = []
+        for path in (self.paths.data / name for name in FILES):
+            try:
+                found.append(path.stat().st_mtime_ns)
+            except FileNotFoundError:
+                found.append(0)
+        return tuple(found)
 
     def key_place(self, provider: Provider) -> str | None:
         """Where the key is, ``env:NAME``, ``keyring`` or ``file``; None: nowhere. Opens nothing."""

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from omni_cli.store.answer_cache import AnswerCacheStore
     from omni_cli.store.assignments import AssignmentStore
     from omni_cli.store.audit import AuditStore
-    from omni_cli.store.breakers import BreakerStore
     from omni_cli.store.budgets import BudgetStore
     from omni_cli.store.comparisons import ComparisonStore
     from omni_cli.store.connection import Store
@@ -140,12 +139,6 @@ class Stores(Base):
         from omni_cli.store.conversations import ConversationStore
 
         return ConversationStore(self.store)
-
-    @cached_property
-    def breakers(self) -> "BreakerStore":
-        from omni_cli.store.breakers import BreakerStore
-
-        return BreakerStore(self.store)
 
     @cached_property
     def windows(self) -> "HealthWindowStore":

@@ -66,6 +66,7 @@ class Breaker:
     claim holds. ``since_ms``: when this state began. ``opened``: times in a row that it opened.
     ``window_ms``: start of the current counting window; ``good`` and ``bad`` count calls in it,
     ``good_before`` and ``bad_before`` in the one before. ``error``: it opened for a fatal error.
+    ``access``: a digest of the key and address that it opened for, "" where that is not known.
     """
 
     state: BreakerState = "closed"
@@ -81,6 +82,12 @@ class Breaker:
     error: bool = False
     last_error: str = ""
     last_error_ms: int = 0
+    access: str = ""
+
+    def seen_from(self, access: str) -> "Breaker":
+        """The breaker for a caller with this access: closed where another one's had failed."""
+        other = access and self.access and access != self.access
+        return self._closed() if other else self
 
     def allows(
         self, now_ms: int, settings: BreakerSettings = DEFAULT_SETTINGS

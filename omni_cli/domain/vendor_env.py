@@ -30,3 +30,15 @@ KEY_ENVS: Mapping[str, tuple[str, ...]] = {
     "xai": ("XAI_API_KEY",),
     "zai": ("ZAI_API_KEY", "ZHIPUAI_API_KEY"),
 }
+
+
+def no_key_hint(slug: str, key_env: str | None = None) -> str:
+    """What to type where a provider's key is missing."""
+    variable = key_env or next(iter(KEY_ENVS.get(slug, ())), None)
+    either = f"set {variable}, or: " if variable else ""
+    return f"{either}omni keys set {slug} < FILE; then: omni providers test {slug}"
+
+
+def refused_key_hint(slug: str) -> str:
+    """What to type where a provider refused the key."""
+    return f"correct the key (omni keys list shows where it is), then: omni providers test {slug}"

@@ -32,6 +32,7 @@ from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.upstream import UpstreamPool
 from omni_cli.services.budget_alerts import budget_alerts
 from omni_cli.store.batch_writer import BatchWriter
+from omni_cli.store.breakers import BreakerStore
 from omni_cli.store.gateway_keys import GatewayKeyStore
 
 log = logging.getLogger("omni.gateway")
@@ -99,7 +100,11 @@ class Gateway:
         )
         self._fleet = fleet = Fleet(self._app)
         fleet.use(
-            LiveBreakers(writing.breakers, later=self._commits.job, changed=fleet.breakers_changed)
+            LiveBreakers(
+                BreakerStore(writing.store),
+                later=self._commits.job,
+                changed=fleet.breakers_changed,
+            )
         )
         fleet.poll()
         self._streams = Streams(self._commits)

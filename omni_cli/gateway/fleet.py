@@ -21,6 +21,7 @@ from omni_cli.services.abtest import Arm
 from omni_cli.services.attempts import Consent, Target
 from omni_cli.services.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.decisions import named_decision
+from omni_cli.services.fresh_breakers import FreshBreakers
 from omni_cli.services.health import HealthRecorder
 from omni_cli.services.names import Selector
 from omni_cli.services.prices import PriceBook, cost_or_none
@@ -82,8 +83,9 @@ class Fleet:
 
     def use(self, breakers: LiveBreakers) -> None:
         self.breakers = breakers
-        self.app.__dict__["breakers"] = breakers
-        self.app.__dict__["health"] = HealthRecorder(breakers, self.app.clock)
+        fresh = FreshBreakers(breakers, self.app.access)
+        self.app.__dict__["breakers"] = fresh
+        self.app.__dict__["health"] = HealthRecorder(fresh, self.app.clock)
 
     @property
     def health(self) -> HealthRecorder:
@@ -121,10 +123,10 @@ class Fleet:
 
     def _fingerprint(self) -> tuple[object, ...]:
         row = self.app.store.db.execute(_CHANGES).fetchone()
-        files = [self.app.paths.config_file, *sorted(self.app.paths.data.glob("keys.*"))]
-        stamps = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in files)
+        config = self.app.paths.config_file
+        stamp = config.stat().st_mtime_ns if config.exists() else 0
         # A price's day of effect, too, is a change.
-        return (*row, *stamps, self.app.now_ms() // 86_400_000)
+        return (*row, stamp, *self.app.key_stamps(), self.app.now_ms() // 86_400_000)
 
     # --- names and plans ----------------------------------------------------------------------
 

@@ -4,6 +4,7 @@
 """
 
 from omni_cli.keys.sources import (
+    FILES,
     FoundKey,
     Where,
     delete_key,
@@ -15,6 +16,7 @@ from omni_cli.keys.sources import (
 )
 
 __all__ = [
+    "FILES",
     "FoundKey",
     "Where",
     "delete_key",

@@ -8,10 +8,13 @@ from typing import Literal
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.secrets import Secret
 from omni_cli.domain.vendor_env import KEY_ENVS
-from omni_cli.keys.ring import KeyringUnavailable, Ring
-from omni_cli.keys.vault import Vault
+from omni_cli.keys.ring import INDEX, KeyringUnavailable, Ring
+from omni_cli.keys.vault import FILE, MASTER, Vault
 
 Where = Literal["env", "keyring", "file"]
+
+#: What omni writes into its home about keys: one of them is new after every change.
+FILES = (FILE, MASTER, INDEX)
 
 #: What editors and web pages put around a copied key.
 _QUOTES = ('""', "''", "``", "“”", "‘’")

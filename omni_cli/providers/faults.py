@@ -39,7 +39,7 @@ class Detail:
 
 
 _HINTS: dict[type[ProviderError], str] = {
-    AuthError: "Check the provider's key: omni keys",
+    AuthError: "Correct the provider's key, then: omni providers test PROVIDER",
     ModelNotFound: "See what the provider serves: omni discover",
     RateLimited: "Wait, or give the role a chain so that another model takes over.",
     QuotaExceeded: "Add credit at the provider, or use another provider's model.",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from omni_cli.domain.chat import ChatRequest
 from omni_cli.domain.errors import (
     BudgetExceeded,
+    ConfigError,
+    MissingKey,
     NoRoute,
     NotFound,
     OmniError,
@@ -16,6 +18,7 @@ from omni_cli.domain.ledger import Source
 from omni_cli.domain.models import Chain
 from omni_cli.domain.preferences import PRIORITIES
 from omni_cli.domain.routing import Decision
+from omni_cli.domain.vendor_env import no_key_hint, refused_key_hint
 from omni_cli.ports import Clock
 from omni_cli.repositories import (
     Assignments,
@@ -25,6 +28,7 @@ from omni_cli.repositories import (
 from omni_cli.services.attempts import Consent, Target
 from omni_cli.services.cascade import ladder
 from omni_cli.services.checks import Check
+from omni_cli.services.fleet_view import taken_out, wants_key
 from omni_cli.services.names import Selector
 from omni_cli.services.prices import PriceBook
 from omni_cli.services.routing import RouteOptions, RoutingService
@@ -250,6 +254,16 @@ class ChatPlanner:
                 f"no model fits the maximum cost: {shown}",
                 hint="raise it (--max-cost; at the gateway x-omni-max-cost or max_cost)",
             )
+        told = [(c.model.partition("/")[0], decision.reason_of(c)) for c in decision.candidates]
+        told = [(slug, reason) for slug, reason in told if not taken_out(reason)]
+        if told and all(wants_key(reason) for _, reason in told):
+            slug, reason = told[0]
+            message = f"no model can take this: {shown}"
+            if reason.startswith("no key"):
+                provider = self._providers.get(slug)
+                variable = None if provider is None else provider.key_env
+                return MissingKey(message, hint=no_key_hint(slug, variable))
+            return ConfigError(message, hint=refused_key_hint(slug))
         return NoRoute(f"no model can take this: {shown}", hint="omni doctor looks for the cause")
 
 

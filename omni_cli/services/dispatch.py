@@ -30,6 +30,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import NewAttempt
 from omni_cli.domain.models import ProtocolName, Provider
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.vendor_env import refused_key_hint
 from omni_cli.ports import Clock, Endpoint, HttpCall, ProviderAdapter, Transport
 from omni_cli.repositories import Ledger
 from omni_cli.services.attempts import AttemptSummary, Consent, Progress, Target
@@ -254,6 +255,8 @@ class Dispatcher:
         except (BudgetExceeded, UnknownPrice, Busy):
             raise  # by the plan: nothing was written
         except ProviderError as exc:
+            if isinstance(exc, AuthError):
+                exc.hint = refused_key_hint(target.provider.slug)
             reading.fail(exc)
             if reading.shown:
                 raise StreamInterrupted(

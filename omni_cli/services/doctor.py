@@ -6,6 +6,7 @@ from datetime import date
 from typing import Literal, Protocol
 
 from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.domain.vendor_env import no_key_hint
 
 State = Literal["ok", "warn", "fail"]
 #: SQLite before this may corrupt a WAL file when its log is reset; see dependencies.md.
@@ -147,15 +148,8 @@ def provider_checks(providers: Sequence[Provider], keys: Mapping[str, str | None
         elif provider.auth_method == "none":
             checks.append(Check(name, "ok", f"{provider.base_url}, no key needed"))
         elif keys.get(provider.slug) is None:
-            variable = f"set {provider.key_env}, or: " if provider.key_env else ""
-            checks.append(
-                Check(
-                    name,
-                    "warn",
-                    "no key found",
-                    f"{variable}omni providers key {provider.slug} --stdin",
-                )
-            )
+            hint = no_key_hint(provider.slug, provider.key_env)
+            checks.append(Check(name, "warn", "no key found", hint))
         else:
             where = str(keys[provider.slug])
             checks.append(Check(name, "ok", f"key from {where.removeprefix('env:')}"))

@@ -139,6 +139,17 @@ class FleetView:
         return ""
 
 
+def wants_key(reason: str) -> bool:
+    """Whether a ``block`` is about the key alone: none is there, or it was refused."""
+    refused = reason.startswith("circuit breaker of ") and reason.endswith(" is open: auth")
+    return refused or reason.startswith("no key for ")
+
+
+def taken_out(reason: str) -> bool:
+    """Whether a ``block`` is the user's own doing, or the end of the model: no failure."""
+    return reason.endswith(("disabled", " is in maintenance")) or reason.startswith("retired by ")
+
+
 def expected_output(task: str, stats: ModelStats | None, max_output: int | None) -> int:
     """Tokens: the measured mean, pulled towards the task's default while data is thin."""
     expected = DEFAULT_OUTPUT_TOKENS.get(task, 400)

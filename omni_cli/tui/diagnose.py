@@ -7,6 +7,7 @@ from typing import Literal
 from omni_cli.bootstrap import App
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.errors import OmniError
+from omni_cli.domain.vendor_env import no_key_hint
 
 Verdict = Literal["ok", "warning", "error"]
 
@@ -40,7 +41,7 @@ def diagnose(omni: App, name: str) -> list[Check]:
         place = omni.key_place(provider)
         checks.append(Check("ok", f"key: {place}" if place else "needs no key"))
     else:
-        checks.append(Check("error", f"no key for {slug}", f"omni providers key {slug} --stdin"))
+        checks.append(Check("error", f"no key for {slug}", no_key_hint(slug)))
     checks += _breakers(omni, model.id, slug)
     listed = omni.browser.listed(model)
     if listed.price is None or listed.price.price.state == "unknown":

@@ -21,6 +21,7 @@ from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, pain
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.hosts import is_here
 from omni_cli.domain.models import AuthMethod, Provider
+from omni_cli.domain.vendor_env import no_key_hint
 
 DEFAULT_SLOTS = 8
 
@@ -188,8 +189,7 @@ def add(
         return
     out(f"{'kept' if old else 'added'} {slug}: {provider.protocol} at {provider.base_url}")
     if row["key"] is None and provider.auth_method == "api_key":
-        variable = f"set {provider.key_env}, or: " if provider.key_env else ""
-        note(f"no key yet: {variable}omni providers key {slug} --stdin")
+        note(f"no key yet: {no_key_hint(slug, provider.key_env)}")
     elif provider.auth_method == "none" and not no_auth:
         note("a server on this machine, taken to need no key; else: --key-env or --key-stdin")
     if provider.auth_method == "api_key" and not provider.base_url.startswith("https://"):

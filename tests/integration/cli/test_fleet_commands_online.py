@@ -38,7 +38,7 @@ def test_a_known_provider_needs_no_more_than_its_name(omni: Omni, monkeypatch) -
     assert (row["key"], row["key_masked"]) == ("env:GOOGLE_API_KEY", "sk-...XYZW")
     assert row["models_total"] > 10
     without = omni("providers", "add", "anthropic")
-    assert "set ANTHROPIC_API_KEY, or: omni providers key anthropic --stdin" in without.err
+    assert "set ANTHROPIC_API_KEY, or: omni keys set anthropic < FILE" in without.err
 
 
 def test_a_provider_has_these_keys(omni: Omni) -> None:

@@ -1,0 +1,125 @@
+"""A corrected key or address works at once; a wrong one is exit 3 and says what to type."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from omni_cli.bootstrap import App
+from omni_cli.keys import store_key
+from tests.gateway_server import serving
+from tests.integration.cli.conftest import Omni
+from tests.lab import Lab, laboratory
+
+GOOD, BAD = "sk-good-0123456789abcdef", "sk-bad-0123456789abcdef"
+MODEL = "openai/gpt-4o-mini"
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with laboratory(GOOD) as made:
+        yield made
+
+
+@pytest.fixture
+def fleet(omni: Omni, lab: Lab) -> Omni:
+    where = ("--base-url", lab.base_url, "--key-env", "OPENAI_API_KEY")
+    assert omni("providers", "add", "openai", *where).code == 0
+    assert omni("models", "activate", MODEL).code == 0
+    return omni
+
+
+def _by_env(omni: Omni, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+
+
+def _by_file(omni: Omni, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with App() as app:  # as another machine's sync would: nobody forgives the breaker
+        store_key("openai", key, env=app.env, home=app.paths.data)
+
+
+@pytest.mark.parametrize("give", [_by_env, _by_file])
+def test_a_corrected_key_works_at_once(
+    fleet: Omni, lab: Lab, give: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if give is _by_file:
+        fleet("providers", "edit", "openai", "--key-env", "MY_OWN")
+        monkeypatch.delenv("MY_OWN", raising=False)
+    give(fleet, BAD, monkeypatch)
+    for again in range(2):  # refused by the provider, then by the breaker
+        ran = fleet("chat", "hi")
+        assert ran.code == 3, ran.err
+        assert "omni providers test openai" in ran.err
+        asked = len(lab.asked)
+        assert again == 0 or asked == 1
+    assert fleet("chat", "-m", "auto:cheap", "hi").code == 3
+    assert fleet("doctor", "--json").data["checks"][-3]["message"] == "open: openai"
+    give(fleet, GOOD, monkeypatch)
+    assert fleet("doctor", "--json").data["checks"][-3]["message"] == "all closed"
+    ran = fleet("chat", "hi")
+    assert (ran.code, ran.out.strip()) == (0, "from the lab"), ran.err
+    assert GOOD not in ran.err
+    with App() as app:
+        assert not any(GOOD in text or BAD in text for text in app.breakers.all().values())
+
+
+def test_a_corrected_address_works_at_once(
+    fleet: Omni, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", GOOD)
+    fleet("providers", "edit", "openai", "--base-url", "http://127.0.0.1:9/v1")
+    for _ in range(9):  # until the breaker is open
+        ran = fleet("chat", "hi")
+        if "breaker" in ran.err:
+            break
+    assert "circuit breaker of openai is open" in ran.err
+    fleet("providers", "edit", "openai", "--base-url", lab.base_url)
+    assert fleet("chat", "hi").code == 0
+
+
+def test_a_missing_key_is_exit_3_however_it_is_asked_for(fleet: Omni) -> None:
+    for selector in ("auto", "auto:best", MODEL):
+        ran = fleet("chat", "-m", selector, "hi")
+        assert ran.code == 3, ran.err
+        assert "no key for openai" in ran.err
+        assert "set OPENAI_API_KEY, or: omni keys set openai" in ran.err
+        assert "omni providers test openai" in ran.err
+
+
+def test_the_gateway_takes_a_corrected_key_at_once(tmp_path: Path, sim: object, lab: Lab) -> None:
+    home = tmp_path / "gateway"
+    home.mkdir()
+    with serving(home, sim) as served:  # type: ignore[arg-type]
+        app = served.app
+        with app.fleet.change("test", "lab", None, "lab"):
+            for provider in app.providers.all():
+                mine = provider.slug == "openai"
+                app.fleet.put_provider(replace(provider, enabled=mine))
+            openai = app.fleet.provider("openai")
+            app.fleet.put_provider(
+                replace(openai, base_url=lab.base_url, auth_method="api_key", key_env="MINE")
+            )
+        app.keep_key("openai", BAD)
+        body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
+        with httpx.Client(base_url=served.url, timeout=20) as http:
+            codes = [http.post("/v1/chat/completions", json=body).status_code for _ in range(3)]
+            assert set(codes) == {502}
+            refused = len(lab.asked)
+            store_key("openai", GOOD, env=app.env, home=home)
+            answer = _until_ok(http, body)
+        assert answer["choices"][0]["message"]["content"] == "from the lab"
+        assert refused < 4
+
+
+def _until_ok(http: httpx.Client, body: object) -> dict[str, list[dict[str, dict[str, str]]]]:
+    """The gateway looks twice a second for what others have changed."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        answer = http.post("/v1/chat/completions", json=body)
+        if answer.status_code == 200:
+            return answer.json()  # type: ignore[no-any-return]
+        time.sleep(0.1)
+    raise AssertionError(answer.text)
