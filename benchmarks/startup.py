@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from omni_cli.bootstrap import App
+from omni_cli.services.demo import DEMO
 from omni_cli.simulator import fleet as scene
 
 #: What the issue asks for on an idle machine, milliseconds.
@@ -33,7 +34,7 @@ def prepare(folder: Path) -> dict[str, str]:
     with App({"OMNI_HOME": str(folder)}) as app:
         for provider in scene.providers("http://127.0.0.1:9"):
             app.providers.put(replace(provider, auth_method="none", key_env=None))
-        for model in scene.NINE:
+        for model in DEMO.active:
             app.fleet.set_status(model, "active")
     env = {**os.environ, "OMNI_HOME": str(folder), "PYTHONPYCACHEPREFIX": str(folder / "pyc")}
     env.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -101,8 +101,6 @@ def prepare(home: Path, rows: int) -> None:
             omni.fleet,
             omni.providers,
             simulated=fleet.providers("http://127.0.0.1:9"),
-            active=fleet.NINE,
-            chains=fleet.CHAINS,
         )
 
 

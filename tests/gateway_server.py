@@ -16,6 +16,7 @@ from omni_cli.gateway.app import Options
 from omni_cli.gateway.serve import bind, server
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as scene
+from tests.spec_fleet import SPECS
 
 ACTIVE = (
     "openai/gpt-4o",
@@ -69,7 +70,7 @@ def build_fleet(app: App, simulator_url: str) -> None:
         for model in ACTIVE:
             app.fleet.set_status(model, "active")
         app.fleet.assign_role("heartbeat", "anthropic/claude-3-haiku-20240307", 1, "status")
-        for chain in scene.CHAINS:
+        for chain in SPECS.chains:
             app.fleet.put_chain(chain)
     set_value(app.paths, "general.premium_model", PREMIUM)
 

@@ -1,14 +1,14 @@
 """The demo fleet: which providers one simulator plays, and their models.
 
-The models are those of the fleet spec (nine) and of the provider plan's chains, under the wire
+Models in service, those of the demo among them, and older ones that the specs name, under the wire
 names that the genai-prices catalogue knows. Context windows and output limits are those of the
-vendors' model pages. ``ttft_s`` and ``tokens_per_s`` are invented for the demo and used only
-when the simulator is asked for latency.
+catalogue and the vendors' model pages. ``ttft_s`` and ``tokens_per_s`` are invented for the demo
+and used only when the simulator is asked for latency.
 """
 
 from dataclasses import dataclass
 
-from omni_cli.domain.models import Chain, ChainLink, ProtocolName, Provider
+from omni_cli.domain.models import ProtocolName, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,9 @@ PROVIDERS: tuple[SimProvider, ...] = (
         "anthropic",
         "/anthropic",
         (
+            SimModel("claude-opus-5-5", "Claude Opus 5.5", 1_000_000, 1.5, 60),
+            SimModel("claude-sonnet-5-5", "Claude Sonnet 5.5", 1_000_000, 0.9, 85),
+            SimModel("claude-haiku-4-5", "Claude Haiku 4.5", 200_000, 0.4, 140),
             SimModel("claude-opus-4-20250514", "Claude Opus 4", 200_000, 1.6, 45),
             SimModel("claude-sonnet-4-20250514", "Claude Sonnet 4", 200_000, 1.0, 70),
             SimModel("claude-3-haiku-20240307", "Claude 3 Haiku", 200_000, 0.4, 130),
@@ -56,6 +59,9 @@ PROVIDERS: tuple[SimProvider, ...] = (
         "openai",
         "/openai/v1",
         (
+            SimModel("gpt-6-sol", "GPT-6 Sol", 1_050_000, 0.7, 95),
+            SimModel("gpt-6-luna", "GPT-6 Luna", 1_050_000, 0.3, 180),
+            SimModel("gpt-5.5", "GPT-5.5", 1_050_000, 1.1, 70),
             SimModel("gpt-4", "GPT-4", 8_192, 1.2, 30),
             SimModel("gpt-4-turbo", "GPT-4 Turbo", 128_000, 0.9, 45),
             SimModel("gpt-4o", "GPT-4o", 128_000, 0.5, 90),
@@ -70,6 +76,8 @@ PROVIDERS: tuple[SimProvider, ...] = (
         "gemini",
         "/google",
         (
+            SimModel("gemini-3.5-flash", "Gemini 3.5 Flash", 1_048_576, 0.5, 170, 65_536),
+            SimModel("gemini-3.1-flash-lite", "Gemini 3.1 Flash Lite", 1_048_576, 0.3, 210, 65_536),
             SimModel("gemini-1.5-pro", "Gemini Pro", 2_097_152, 0.9, 65, 8_192),
             SimModel("gemini-1.5-flash", "Gemini Flash", 1_048_576, 0.4, 160, 8_192),
             SimModel("gemini-2.0-flash", "Gemini 2.0 Flash", 1_048_576, 0.4, 170, 8_192),
@@ -81,6 +89,8 @@ PROVIDERS: tuple[SimProvider, ...] = (
         "openai",
         "/deepseek/v1",
         (
+            SimModel("deepseek-v4-pro", "DeepSeek V4 Pro", 1_000_000, 1.3, 50),
+            SimModel("deepseek-v4-flash", "DeepSeek V4 Flash", 1_000_000, 0.8, 90),
             SimModel("deepseek-chat", "DeepSeek V3", 128_000, 1.1, 40),
             SimModel("deepseek-reasoner", "DeepSeek R1", 128_000, 2.0, 35),
         ),
@@ -90,7 +100,10 @@ PROVIDERS: tuple[SimProvider, ...] = (
         "Moonshot (Kimi)",
         "openai",
         "/moonshot/v1",
-        (SimModel("kimi-k2.5", "Kimi K2.5", 262_144, 0.8, 60),),
+        (
+            SimModel("kimi-k2.6", "Kimi K2.6", 262_144, 0.8, 65),
+            SimModel("kimi-k2.5", "Kimi K2.5", 262_144, 0.8, 60),
+        ),
     ),
     SimProvider(
         "ollama",
@@ -102,38 +115,6 @@ PROVIDERS: tuple[SimProvider, ...] = (
             SimModel("mistral:7b", "Mistral 7B", 32_768, 0.2, 60),
         ),
         needs_key=False,
-    ),
-)
-
-#: The fleet spec's nine models, in its order.
-NINE: tuple[str, ...] = (
-    "anthropic/claude-opus-4-20250514",
-    "anthropic/claude-sonnet-4-20250514",
-    "anthropic/claude-3-haiku-20240307",
-    "openai/gpt-4",
-    "openai/gpt-4-turbo",
-    "deepseek/deepseek-chat",
-    "google/gemini-1.5-pro",
-    "google/gemini-1.5-flash",
-    "moonshot/kimi-k2.5",
-)
-
-#: The provider plan's two chains.
-CHAINS: tuple[Chain, ...] = (
-    Chain(
-        "Production Chain",
-        (
-            ChainLink("anthropic/claude-sonnet-4-20250514", 3, 30_000),
-            ChainLink("openai/gpt-4o", 2, 30_000),
-            ChainLink("google/gemini-2.0-flash", 1, 60_000),
-        ),
-    ),
-    Chain(
-        "Fast Chain",
-        (
-            ChainLink("anthropic/claude-3-5-haiku-20241022", 2, 15_000),
-            ChainLink("openai/gpt-4o-mini", 2, 15_000),
-        ),
     ),
 )
 

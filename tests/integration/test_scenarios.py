@@ -107,27 +107,27 @@ def test_health_check(shell: Shell) -> None:
 
 def test_discovery(shell: Shell) -> None:
     told = shell.run(BLOCKS["New models are discovered"])
-    assert "lab/gpt-4o-mini: new to omni" in told
+    assert "lab/gpt-6-luna: new to omni" in told
     assert "applied to" in told
 
 
 def test_comparison(shell: Shell) -> None:
-    told = shell.run(BLOCKS["Gemini 2.0 Flash or GPT-4 for photo tagging"])
+    told = shell.run(BLOCKS["Gemini 3.1 Flash Lite or GPT-5.5 for photo tagging"])
     assert "2 models, 3 prompts: 12 calls and 12 of the judge" in told
     assert "winner:" in told
-    assert "cheapest: google/gemini-2.0-flash" in told
+    assert "cheapest: google/gemini-3.1-flash-lite" in told
     assert "✓" in told
-    assert "google/gemini-2.0-flash" in (shell.folder / "comparison.md").read_text()
+    assert "google/gemini-3.1-flash-lite" in (shell.folder / "comparison.md").read_text()
 
 
 def test_quick_switch(shell: Shell) -> None:
     told = shell.run(BLOCKS["Another model for a job, in one command"])
-    assert "[simulated gemini-2.0-flash]" in told
-    assert "[simulated claude-sonnet-4-20250514]" in told
+    assert "[simulated gemini-3.1-flash-lite]" in told
+    assert "[simulated claude-sonnet-5-5]" in told
     rows = [line for line in told.splitlines() if re.match(r"(google|anthropic)/", line)]
     assert len(rows) == 2
     (role,) = json.loads(shell.run("omni roles list --json"))
-    assert [m["model"] for m in role["models"]] == ["google/gemini-2.0-flash"]
+    assert [m["model"] for m in role["models"]] == ["google/gemini-3.1-flash-lite"]
 
 
 def test_cost_optimisation(shell: Shell) -> None:
@@ -137,4 +137,4 @@ def test_cost_optimisation(shell: Shell) -> None:
     assert "omni recommend undo" in told
     assert "expected quality by cost" in told
     last = json.loads(shell.run("omni chat -m role:heartbeat --json 'Is all well?'"))
-    assert last["model_used"] != "anthropic/claude-sonnet-4-20250514"
+    assert last["model_used"] != "anthropic/claude-sonnet-5-5"

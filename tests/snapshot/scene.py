@@ -20,11 +20,12 @@ from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.recommend import Action, Finding
 from omni_cli.domain.scoring import Scorer
 from omni_cli.services.compare_plan import Plan, ResultRow, Settings, keyed, plan_document
-from omni_cli.services.demo import PREMIUM, build
+from omni_cli.services.demo import build
 from omni_cli.services.prices import cost_or_none
 from omni_cli.services.suite import Case
 from omni_cli.simulator import fleet as simulated
 from omni_cli.store.advice import AdviceStore
+from tests.spec_fleet import SPECS
 
 NOW = datetime(2026, 2, 5, 18, 0, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -98,14 +99,13 @@ def make_home(home: Path, *, url: str = "http://127.0.0.1:9", past: bool = True)
         url: where the simulator listens; by default nobody does.
     """
     with open_app(home) as omni:
-        set_value(omni.paths, "general.premium_model", PREMIUM)
+        set_value(omni.paths, "general.premium_model", SPECS.premium)
         set_value(omni.paths, "general.zone", "UTC")
         build(
             omni.fleet,
             omni.providers,
             simulated=simulated.providers(url),
-            active=simulated.NINE,
-            chains=simulated.CHAINS,
+            what=SPECS,
         )
         for provider, latency_ms in (("anthropic", 312), ("deepseek", 540), ("google", 87)):
             omni.providers.record_test(

@@ -1,5 +1,7 @@
 """``omni demo``: the main job on a simulated fleet, with no key and no network."""
 
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,9 +79,9 @@ def _open(home: Path, quiet: bool) -> App:
 
     omni_app = App({"OMNI_HOME": str(home), "USER": "demo"}, note=tell)
     from omni_cli.config import set_value
-    from omni_cli.services.demo import PREMIUM
+    from omni_cli.services.demo import DEMO
 
-    set_value(omni_app.paths, "general.premium_model", PREMIUM)
+    set_value(omni_app.paths, "general.premium_model", DEMO.premium)
     return omni_app
 
 
@@ -87,23 +89,15 @@ def _play(omni_app: App, simulator: Any, *, show: bool) -> list[ChatRun]:
     from omni_cli.services.demo import build
     from omni_cli.simulator import fleet as scene
 
-    active = dict.fromkeys(
-        [*scene.NINE, *(link.model for chain in scene.CHAINS for link in chain.links)]
-    )
-    build(
-        omni_app.fleet,
-        omni_app.providers,
-        simulated=scene.providers(simulator.url),
-        active=list(active),
-        chains=scene.CHAINS,
-    )
+    build(omni_app.fleet, omni_app.providers, simulated=scene.providers(simulator.url))
     if show:
         out(paint("SIMULATED", "yellow") + " providers on this machine; prices are the real ones")
         out()
         _fleet_table(omni_app)
-    simulator.fault("503", "anthropic/*", after=2)
     runs = []
     for target, prompt, why in _ASKS:
+        if target.startswith("chain:"):
+            simulator.fault("503", "anthropic/*")
         if show:
             out()
             head = prompt.split("\n")[0]
@@ -167,7 +161,14 @@ def _totals(runs: list[ChatRun]) -> None:
         f"{paint(format_usd(saved), 'green')}"
     )
     out()
+    # `make demo` leaves omni in a folder that is not on PATH: what is shown works from here.
+    name = "omni" if shutil.which("omni") else sys.argv[0]
+    words = {
+        f"{name} init": "find your keys and local servers, set up a fleet",
+        f'{name} chat "your question"': "ask it",
+        f"{name} demo --keep DIR": "keep this demo's store and look around in it",
+    }
+    width = max(map(len, words))
     out("Next:")
-    out("  omni init                    find your keys and local servers, set up a fleet")
-    out('  omni chat "your question"    ask it')
-    out("  omni demo --keep DIR         keep this demo's store and look around in it")
+    for command, what in words.items():
+        out(f"  {command:<{width}}    {what}")

@@ -7,6 +7,7 @@ from omni_cli.bootstrap import App
 from omni_cli.services.demo import build
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as scene
+from tests.spec_fleet import SPECS
 
 #: Active models, one of each of four providers and two of the first.
 MODELS = (
@@ -27,8 +28,7 @@ def connect(home: Path, sim: Simulator, *, roles: bool = False) -> None:
                 app.fleet,
                 app.providers,
                 simulated=scene.providers(sim.url),
-                active=MODELS,
-                chains=scene.CHAINS,
+                what=replace(SPECS, active=MODELS),
             )
             return
         with app.fleet.change("test.build", "test fleet", None, "simulated"):

@@ -2,7 +2,9 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from omni_cli.domain.models import TIMEOUT_MS_RANGE
+from omni_cli.services.demo import DEMO
 from omni_cli.simulator import fleet, routes
+from tests.spec_fleet import SPECS
 
 
 @pytest.mark.parametrize(
@@ -71,18 +73,20 @@ def test_each_provider_of_the_fleet_is_found_under_its_base_url(
     assert fleet.served(provider.slug, provider.protocol) == provider.models
 
 
-def test_the_fleet_is_the_specs() -> None:
+def test_the_fleets_of_the_demo_and_of_the_specs_are_served() -> None:
     served = {f"{p.slug}/{m.wire_name}" for p in fleet.PROVIDERS for m in p.models}
-    assert len(set(fleet.NINE)) == 9
-    assert set(fleet.NINE) <= served
-    links = [link for chain in fleet.CHAINS for link in chain.links]
-    assert [chain.name for chain in fleet.CHAINS] == ["Production Chain", "Fast Chain"]
+    assert set(DEMO.active) <= served
+    assert {link.model for chain in DEMO.chains for link in chain.links} <= set(DEMO.active)
+    assert len(set(SPECS.active)) == 9
+    assert set(SPECS.active) <= served
+    links = [link for chain in SPECS.chains for link in chain.links]
+    assert [chain.name for chain in SPECS.chains] == ["Production Chain", "Fast Chain"]
     assert {link.model for link in links} <= served
     low, high = TIMEOUT_MS_RANGE
     assert all(low <= link.timeout_ms <= high for link in links)
 
 
-@pytest.mark.parametrize("model", fleet.NINE)
+@pytest.mark.parametrize("model", SPECS.active)
 def test_the_nine_have_a_price_under_their_wire_names(model: str) -> None:
     provider, name = model.split("/")
     provider = {"moonshot": "moonshotai"}.get(provider, provider)
