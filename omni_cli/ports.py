@@ -61,6 +61,8 @@ class RemoteModel:
     badges: frozenset[str] = frozenset()
     #: US dollars per 1M tokens by kind ("input", "output", "cached", ...), as decimal strings.
     prices: Mapping[str, str] = field(default_factory=dict)
+    #: Billions of parameters.
+    parameters_b: float | None = None
 
 
 class AnswerParser(Protocol):

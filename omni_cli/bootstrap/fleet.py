@@ -100,42 +100,46 @@ class FleetParts(KeyAccess):
             learning=self.learning,
             breakers=self.breakers,
             has_key=self.has_key,
-            quality=TableQuality.load(self.learning, *self._priors()),
+            quality=TableQuality.load(self.learning, self._priors()),
             clock=self.clock,
         )
 
     @cached_property
     def browser(self) -> "Browser":
         """Models with price, quality and measured use, for lists."""
-        from omni_cli.domain.quality import QualityTable
+        from omni_cli.domain.tasks import TASK_TYPES
         from omni_cli.services.browse import Browser
         from omni_cli.services.prices import PriceBook
+        from omni_cli.services.quality import TableQuality
 
-        prior, type_means = self._priors()
-        seen = self.learning.quality()
-        table = QualityTable(prior, seen, type_means)
-        rated = {model for _, model in seen}
-        evenly = dict.fromkeys(type_means, 1.0)
+        judge = TableQuality.load(self.learning, self._priors())
+        evenly = dict.fromkeys(TASK_TYPES, 1.0)
 
-        def quality(model_id: str) -> float | None:
-            known = model_id in rated or any(prior(task, model_id) for task in evenly)
-            return table.mixed(evenly, model_id).mean if known else None
+        def quality(model_id: str) -> tuple[float | None, str]:
+            """As the router judges it, over all task types alike."""
+            ((mean, _, basis),) = judge(evenly, [model_id])
+            return mean, basis
 
         prices = PriceBook(self.models, now_ms=self.now_ms())
         return Browser(prices, quality, self.learning.stats())
 
-    def _priors(self) -> "tuple[PriorLookup, Mapping[str, float]]":
-        """Where quality starts: the user's own scores, else what was published; means by type."""
+    def _priors(self, listed: Mapping[str, float] | None = None) -> "PriorLookup":
+        """Where quality starts: the user's own scores, what was published, what size suggests.
+
+        Args:
+            listed: sizes of models that are not in the store yet, in billions, by id.
+        """
         from omni_cli.catalog.priors import load_priors
-        from omni_cli.services.own_scores import with_own_scores
+        from omni_cli.services.own_scores import with_own_scores, with_sizes
 
         priors = load_priors()
-        return with_own_scores(priors.lookup, self.models.own_scores()), priors.type_means
+        known = with_sizes(priors.lookup, priors.weak, self.models.sizes() | dict(listed or {}))
+        return with_own_scores(known, self.models.own_scores())
 
     def _quality_table(self) -> "QualityTable":
         from omni_cli.services.quality import TableQuality
 
-        return TableQuality.load(self.learning, *self._priors()).table
+        return TableQuality.load(self.learning, self._priors()).table
 
     @cached_property
     def presets(self) -> "Mapping[str, Preset]":

@@ -108,7 +108,7 @@ class Setup(Money):
         from omni_cli.services.prices import PriceBook
         from omni_cli.services.setup import Fleet, propose
 
-        priors = load_priors()
+        types = load_priors().types
         prices = PriceBook(self.models, now_ms=self.now_ms())
         slugs = [provider.slug for provider in self.providers.all()]
         models = self.models.all()
@@ -123,8 +123,15 @@ class Setup(Money):
             models,
             retired=frozenset(m.info.id for m in load_catalog().models if m.deprecated),
             price=price,
-            prior=priors.lookup,
-            tasks=tuple(priors.type_means),
+            prior=self._priors(
+                {
+                    f"{item.provider.slug}/{remote.wire_name}": remote.parameters_b
+                    for item in found
+                    for remote in item.served
+                    if remote.parameters_b is not None
+                }
+            ),
+            tasks=types,
             there=Fleet(
                 providers=frozenset(slugs),
                 active=tuple(m for m in self.models.of_providers(slugs) if m.status == "active"),

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_cli.domain.quality import PRIOR_STRENGTH, family_key
+from omni_cli.domain.sizes import size_of_name
 from omni_cli.domain.tasks import TASK_TYPES
 
 HERE = Path(__file__).parent
@@ -67,6 +68,11 @@ _MEAN_RANGE = (0.05, 0.98)
 _INDIRECT_STRENGTH = 8.0
 _STRENGTH_PER_RESULT = 6.0
 _ESTIMATE_STRENGTH = 5.0
+#: Standard deviations below the line of ability over size at which an unknown model is placed:
+#: who gets onto leaderboards is better than most of that size.
+_UNSEEN_BELOW = 0.5
+#: Below so many billion parameters ability falls off more steeply than above.
+_HINGE_B = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,16 +224,89 @@ def calibrate(fit: Fit, table: Mapping[str, Any]) -> dict[str, tuple[float, floa
     return lines
 
 
-def build_priors(table: Mapping[str, Any], seeing: frozenset[str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class SizeLine:
+    """Ability over the natural logarithm of billions of parameters: two lines that meet at
+    _HINGE_B. ``spread``: standard deviation around them."""
+
+    at_hinge: float
+    below: float
+    above: float
+    spread: float
+    models: int
+
+
+def fit_sizes(points: Sequence[tuple[float, float]]) -> SizeLine:
+    """Least squares; ``points``: (billions of parameters, ability), on both sides of _HINGE_B."""
+    hinge = math.log(_HINGE_B)
+    rows = [
+        ((1.0, min(x - hinge, 0.0), max(x - hinge, 0.0)), ability)
+        for x, ability in ((math.log(size), ability) for size, ability in points)
+    ]
+    # Normal equations, solved by elimination.
+    system = [
+        [sum(r[i] * r[j] for r, _ in rows) for j in range(3)] + [sum(r[i] * y for r, y in rows)]
+        for i in range(3)
+    ]
+    for i in range(3):
+        system[i] = [value / system[i][i] for value in system[i]]
+        for other in range(3):
+            if other != i:
+                factor = system[other][i]
+                pairs = zip(system[other], system[i], strict=True)
+                system[other] = [value - factor * own for value, own in pairs]
+    at_hinge, below, above = (row[3] for row in system)
+    off = sum((y - at_hinge - below * r[1] - above * r[2]) ** 2 for r, y in rows)
+    return SizeLine(at_hinge, below, above, math.sqrt(off / (len(rows) - 3)), len(rows))
+
+
+def sized_points(
+    fit: Fit,
+    lines: Mapping[str, tuple[float, float]],
+    table: Mapping[str, Any],
+    sizes: Mapping[str, float],
+) -> list[tuple[float, float]]:
+    """(Billions of parameters, ability) of the models with results, and of the small ones."""
+    intercept, slope = lines["chat"]  # whose scale is IFEval
+    small = {
+        name: (_linear(score, table["small"]["unit"]) - intercept) / slope
+        for name, score in table["small"]["scores"].items()
+    }
+    points = [(sizes[model], ability) for model, ability in fit.ability.items() if model in sizes]
+    return points + [
+        (size, ability) for name, ability in small.items() if (size := size_of_name(name))
+    ]
+
+
+def known_sizes(table: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, float]:
+    """Billions of parameters by family key: as published, else as the model's name says."""
+    families = table["families"]
+    names = {model for entry in table["benchmarks"].values() for model in entry["scores"]}
+    named = {family_key(name): size for name in names if (size := size_of_name(name))}
+    published = {
+        family_key(model): float(entry["parameters_b"])
+        for model, entry in facts.items()
+        if "parameters_b" in entry
+    }
+    found = named | published
+    return {families.get(key, key): size for key, size in found.items()}
+
+
+def build_priors(
+    table: Mapping[str, Any], seeing: frozenset[str], sizes: Mapping[str, float]
+) -> dict[str, Any]:
     """The JSON form that ``catalog.priors`` reads.
 
     Args:
         table: the parsed ``benchmarks.toml``.
         seeing: family keys of models that take images.
+        sizes: billions of parameters by family key, where they are known.
 
     Returns:
         ``models``: family key -> per task type [mean in thousandths, strength, evidence
-        indexes], or null where the model is not known to take the task (images).
+        indexes], or null where the model is not known to take the task (images). ``by_size``:
+        per task type the log-odds of a good answer at ``hinge_b`` billion parameters, and what
+        each unit of their natural logarithm adds below and above, for models without results.
     """
     benchmarks = read_benchmarks(table)
     fit = fit_abilities(benchmarks)
@@ -263,9 +342,20 @@ def build_priors(table: Mapping[str, Any], seeing: frozenset[str]) -> dict[str, 
             for b in benchmarks
         ],
         "families": families,
+        "by_size": _by_size(fit_sizes(sized_points(fit, lines, table, sizes)), lines),
         "type_means": [_type_mean(models, i) for i in range(len(TASK_TYPES))],
         "models": {model: models[model] for model in sorted(models)},
     }
+
+
+def _by_size(line: SizeLine, lines: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    at_hinge = line.at_hinge - _UNSEEN_BELOW * line.spread
+    types = [
+        [round(intercept + steep * at_hinge, 4), round(steep * line.below, 4),
+         round(steep * line.above, 4)]
+        for intercept, steep in (lines[task_type] for task_type in TASK_TYPES)
+    ]  # fmt: skip
+    return {"hinge_b": _HINGE_B, "models": line.models, "types": types}
 
 
 def _mean(fit: Fit, lines: Mapping[str, tuple[float, float]], model: str, task_type: str) -> float:
@@ -336,7 +426,8 @@ def current() -> bytes:
     """The bytes that ``priors.json`` should hold."""
     table = tomllib.loads(TABLE.read_text("utf-8"))
     facts = tomllib.loads(FACTS.read_text("utf-8"))
-    return render(build_priors(table, families_that_see(facts, table["families"])))
+    seeing = families_that_see(facts, table["families"])
+    return render(build_priors(table, seeing, known_sizes(table, facts)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

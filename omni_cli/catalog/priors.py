@@ -1,12 +1,12 @@
 """The quality table's priors, as shipped: read ``priors.json``, which ``catalog.fit`` writes."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
-from omni_cli.domain.quality import Prior, family_key
+from omni_cli.domain.quality import BY_SIZE, POOLED_STRENGTH, SIZE_STRENGTH, Prior, family_key
 
 FILE = "priors.json"
 #: Index of the fields of a cell: mean in thousandths, strength, evidence (benchmark indexes).
@@ -16,7 +16,7 @@ _MEAN, _STRENGTH, _EVIDENCE = range(3)
 class Priors:
     """Priors by task type and model, whatever provider serves it.
 
-    ``lookup`` and ``type_means`` are what ``QualityTable`` takes.
+    ``lookup`` is what ``QualityTable`` takes.
     """
 
     def __init__(self, data: Mapping[str, Any]) -> None:
@@ -25,11 +25,12 @@ class Priors:
         self._families: Mapping[str, str] = data["families"]
         self._models: Mapping[str, Mapping[str, Any]] = data["models"]
         self._type_means: Sequence[int] = data["type_means"]
+        self._by_size: Mapping[str, Any] = data["by_size"]
 
-    @cached_property
-    def type_means(self) -> Mapping[str, float]:
-        """Mean prior of each task type over the models that have one."""
-        return {name: self._type_means[i] / 1000 for name, i in self._types.items()}
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The task types that there are priors of."""
+        return tuple(self._types)
 
     @property
     def families(self) -> frozenset[str]:
@@ -46,6 +47,33 @@ class Priors:
         if cell is None:
             return None
         return Prior(cell[_MEAN] / 1000, cell[_STRENGTH], self._basis(key, entry, cell))
+
+    def weak(self, task_type: str, model_id: str, size_b: float | None) -> Prior | None:
+        """Where ``lookup`` finds nothing: what other models suggest, given little weight.
+
+        Args:
+            size_b: billions of parameters, above 0, or None where they are unknown.
+
+        Returns:
+            For a model that is known at other tasks the mean of known models at this one, for
+            any other what its size alone suggests, or None.
+        """
+        index = self._types.get(task_type)
+        if index is not None and self._entry(model_id)[1] is not None:
+            mean = self._type_means[index] / 1000
+            return Prior(mean, POOLED_STRENGTH, f"mean of known models at {task_type}")
+        return None if size_b is None else self.by_size(task_type, size_b)
+
+    def by_size(self, task_type: str, size_b: float) -> Prior | None:
+        """What a model's size alone suggests; ``size_b``: billions of parameters, above 0."""
+        index = self._types.get(task_type)
+        if index is None:
+            return None
+        at_hinge, below, above = self._by_size["types"][index]
+        x = math.log(size_b / self._by_size["hinge_b"])
+        mean = 1.0 / (1.0 + math.exp(-at_hinge - (below if x < 0 else above) * x))
+        shown = f"{size_b:.3g} B" if size_b >= 1 else f"{size_b * 1000:.3g} M"
+        return Prior(mean, SIZE_STRENGTH, f"{BY_SIZE}, {shown}")
 
     def _entry(self, model_id: str) -> tuple[str, Mapping[str, Any] | None]:
         key = family_key(model_id)

@@ -44,6 +44,13 @@ def rate_text(price: Price | None, kind: str) -> str:
     return usd(rate.base) + ("+" if rate.tiers else "")
 
 
+def quality_text(row: Listed) -> str:
+    """What is guessed from a model's size is marked."""
+    if row.quality is None:
+        return "unknown"
+    return f"{'~' if row.by_size else ''}{row.quality:.0%}"
+
+
 def print_table(rows: Sequence[Listed], *, popularity: bool = False) -> None:
     heads = ["model", "name", "status", "context", "in / 1M", "out / 1M", "quality", "badges"]
     if popularity:
@@ -58,7 +65,7 @@ def print_table(rows: Sequence[Listed], *, popularity: bool = False) -> None:
                 tokens(row.model.context_window),
                 rate_text(_price(row), "input"),
                 rate_text(_price(row), "output"),
-                "unknown" if row.quality is None else f"{row.quality:.0%}",
+                quality_text(row),
                 ", ".join(sorted(row.model.badges)),
                 *([f"{row.calls:,}"] if popularity else []),
             ]
@@ -86,7 +93,7 @@ def _card(row: Listed) -> list[str]:
     rates = rate_text(price, "input")
     if price is not None and price.state == "priced":
         rates = f"{rates} in, {rate_text(price, 'output')} out per 1M"
-    quality = "quality unknown" if row.quality is None else f"quality {row.quality:.0%}"
+    quality = f"quality {quality_text(row)}"
     lines = (
         model.name,
         model.id,
@@ -131,7 +138,11 @@ def print_model(row: Listed, uses: Sequence[str]) -> None:
     if not model.scores:
         out("  no scores with a source")
     if row.quality is not None:
-        out(f"  {'quality':<11} {bar(row.quality)} {row.quality:>6.1%}  the router's estimate")
+        ground = f", {row.quality_basis}" if row.by_size else ""
+        words = f"the router's estimate{ground}"
+        out(f"  {'quality':<11} {bar(row.quality)} {row.quality:>6.1%}  {words}")
+    else:
+        out(f"  {'quality':<11} unknown: no result, no size, none of your outcomes tells")
     _print_price(price)
     calls = f"{row.calls:,} calls, {milliseconds(row.latency_ms)} each" if row.calls else "none yet"
     out(f"use\n  {'measured':<14} {calls}")
@@ -182,7 +193,7 @@ def print_comparison(rows: Sequence[Listed]) -> None:
     for kind in ("input", "cached", "cache_write", "output", "reasoning"):
         name = f"{_KIND_NAMES[kind]} / 1M"
         add(name, [rate_text(_price(row), kind) for row in rows])
-    add("quality", ["unknown" if r.quality is None else f"{r.quality:.0%}" for r in rows])
+    add("quality", [quality_text(r) for r in rows])
     for name in dict.fromkeys(name for model in models for name in model.scores):
         add(name, [f"{m.scores[name]:.0f}" if name in m.scores else "unknown" for m in models])
     add("parameters", [_parameters(m) for m in models])

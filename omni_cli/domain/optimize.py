@@ -22,7 +22,8 @@ _TENTHS = 10
 @dataclass(frozen=True, slots=True)
 class Option:
     """A model that could have answered. ``cost_nusd``: the request's tokens at its price;
-    ``expected_nusd``: what was expected when it came, None: unknown then."""
+    ``expected_nusd``: what was expected when it came, None: unknown then. ``evidence``: its
+    quality rested on more than the model's size."""
 
     model: str
     quality: float | None
@@ -30,6 +31,7 @@ class Option:
     expected_nusd: int | None
     latency_ms: float | None
     cost_nusd: int
+    evidence: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ def _contender(option: Option) -> Contender:
         output_tokens=0,
         latency_ms=option.latency_ms,
         spread=option.spread,
+        evidence=option.evidence,
     )
 
 

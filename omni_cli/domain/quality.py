@@ -17,12 +17,17 @@ from omni_cli.domain.errors import UsageError
 
 #: Pseudo-observations behind a prior that rests on published results for its kind of task.
 PRIOR_STRENGTH = 20.0
-#: Behind a prior borrowed from other models (the mean of a task type).
-POOLED_STRENGTH = 4.0
+#: Behind a prior borrowed from other models: the mean of a task type, for a model that is known
+#: at other tasks; the relation of quality to size, for one of which nothing but that is known.
+POOLED_STRENGTH, SIZE_STRENGTH = 4.0, 3.0
 #: Behind no knowledge at all: Beta(1, 1), every quality equally likely.
 NO_EVIDENCE_STRENGTH = 2.0
 #: Basis of a cell that nothing is known about.
 NO_EVIDENCE = "no evidence"
+#: How the basis of a prior begins that rests on the model's size alone.
+BY_SIZE = "by its size"
+#: Outcomes from which on a user's own show something of a model that nothing else is known of.
+TELLING_OUTCOMES = 5.0
 
 #: Weight of an outcome seen on the same model at another provider.
 SIBLING_WEIGHT = 0.5
@@ -244,6 +249,15 @@ def shares(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:
 PriorLookup = Callable[[str, str], Prior | None]
 
 
+_NOTHING = Prior(0.5, NO_EVIDENCE_STRENGTH, NO_EVIDENCE)
+_WEAK = (NO_EVIDENCE, BY_SIZE)
+
+
+def is_evidence(basis: str) -> bool:
+    """Whether a basis is more than the lack of one, or than the model's size."""
+    return not basis.startswith(_WEAK)
+
+
 def _no_priors(_task_type: str, _model_id: str) -> None:
     return None
 
@@ -254,22 +268,19 @@ class QualityTable:
     Args:
         priors: the shipped priors' lookup.
         observed: this user's wins and losses.
-        type_means: mean prior of each task type over the models that have one.
 
     Values of a table never change; ``with_outcome`` gives a new one.
     """
 
-    __slots__ = ("_cells", "_models", "_observed", "_priors", "_siblings", "_type_means")
+    __slots__ = ("_cells", "_models", "_observed", "_priors", "_siblings")
 
     def __init__(
         self,
         priors: PriorLookup = _no_priors,
         observed: Observed | None = None,
-        type_means: Mapping[str, float] | None = None,
     ) -> None:
         self._priors = priors
         self._observed = dict(observed or {})
-        self._type_means = dict(type_means or {})
         self._cells: dict[tuple[str, str], Cell] = {}
         self._siblings: dict[tuple[str, str], Counts] = {}
         self._models: dict[str, Counts] = {}
@@ -310,7 +321,7 @@ class QualityTable:
         for task_type, model_id, wins, losses in outcomes:
             key = (task_type, model_id)
             observed[key] = _add(observed.get(key, (0.0, 0.0)), (wins, losses))
-        return QualityTable(self._priors, observed, self._type_means)
+        return QualityTable(self._priors, observed)
 
     def _build(self, task_type: str, model_id: str) -> Cell:
         family = family_key(model_id)
@@ -319,22 +330,21 @@ class QualityTable:
         wins, losses = (
             max(0.0, o + SIBLING_WEIGHT * (h - o)) for o, h in zip(own, here, strict=True)
         )
-        prior = self._priors(task_type, model_id) or self._pooled(task_type, family, here)
+        prior = self._priors(task_type, model_id) or _NOTHING
+        if prior.basis.startswith(_WEAK):
+            prior = self._borrowed(prior, family, here)
         return Cell(prior.mean, prior.strength, wins, losses, prior.basis)
 
-    def _pooled(self, task_type: str, family: str, here: Counts) -> Prior:
-        """A prior from neighbours: the type's mean, moved by the model's other outcomes."""
-        base = self._type_means.get(task_type)
-        mean = 0.5 if base is None else base
-        strength = NO_EVIDENCE_STRENGTH if base is None else POOLED_STRENGTH
-        basis = NO_EVIDENCE if base is None else f"mean of known models at {task_type}"
+    def _borrowed(self, prior: Prior, family: str, here: Counts) -> Prior:
+        """A weak prior, moved by the model's outcomes at other tasks."""
+        mean, strength, basis = prior.mean, prior.strength, prior.basis
         everywhere = self._models.get(family, (0.0, 0.0))
         wins, losses = (
             OTHER_TASK_WEIGHT * max(0.0, e - h) for e, h in zip(everywhere, here, strict=True)
         )
         seen = wins + losses
         if seen <= 0.0:
-            return Prior(mean, strength, basis)
+            return prior
         basis = f"{basis}; its outcomes at other tasks ({seen / OTHER_TASK_WEIGHT:g})"
         return Prior((mean * strength + wins) / (strength + seen), strength + seen, basis)
 

@@ -15,6 +15,7 @@ from omni_cli.domain.chat import (
     Usage,
 )
 from omni_cli.domain.errors import Malformed, ModelNotFound, ProviderError
+from omni_cli.domain.sizes import parse_size
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.providers import faults
 from omni_cli.providers._parsing import CallSlots, StreamParser, finished_as
@@ -97,10 +98,15 @@ class Ollama:
         if "models" not in listing:
             raise Malformed("The model list holds no list of models")
         return [
-            RemoteModel(wire_name=name)
+            RemoteModel(wire_name=name, parameters_b=_size(entry))
             for entry in map(as_object, as_list(listing["models"]))
             if (name := as_text(entry.get("model")) or as_text(entry.get("name")))
         ]
+
+
+def _size(entry: JsonObject) -> float | None:
+    """``details.parameter_size`` ("7.2B"): what the weights' own header says."""
+    return parse_size(as_text(as_object(entry.get("details")).get("parameter_size")))
 
 
 def _url(endpoint: Endpoint, path: str) -> str:

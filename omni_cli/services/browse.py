@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.quality import BY_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,13 +48,19 @@ class Filters:
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A model with what the list shows: ``quality`` 0..1 and ``latency_ms`` None where unknown;
-    ``calls`` in the ledger."""
+    ``calls`` in the ledger. ``quality_basis``: what the quality rests on."""
 
     model: ModelInfo
     price: StoredPrice | None
     quality: float | None
     latency_ms: float | None
     calls: int
+    quality_basis: str = ""
+
+    @property
+    def by_size(self) -> bool:
+        """The quality is guessed from the model's size: nothing else is known of it."""
+        return self.quality is not None and self.quality_basis.startswith(BY_SIZE)
 
     @property
     def average_usd(self) -> Decimal | None:
@@ -84,12 +91,13 @@ class Listed:
 class Browser:
     """
     Args:
-        quality: the mean over task types of the chance that a model answers well, or None.
+        quality: the mean over task types of the chance that a model answers well, or None, and
+            what it rests on.
         stats: measured behaviour by (model, task type).
     """
 
     prices: PriceBook
-    quality: Callable[[str], float | None]
+    quality: Callable[[str], tuple[float | None, str]]
     stats: Mapping[tuple[str, str], ModelStats]
     _seen: dict[str, tuple[int, float | None]] = field(default_factory=dict)
 
@@ -109,7 +117,8 @@ class Browser:
     def listed(self, model: ModelInfo) -> Listed:
         calls, latency = self._seen.get(model.id, (0, None))
         price = self.prices.current(model.id)
-        return Listed(model, price, self.quality(model.id), latency, calls)
+        quality, basis = self.quality(model.id)
+        return Listed(model, price, quality, latency, calls, basis)
 
     def find(self, models: Iterable[ModelInfo], filters: Filters, sort: str) -> list[Listed]:
         """Raises UsageError for a filter or an order that there is not."""

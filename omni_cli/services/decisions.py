@@ -22,6 +22,7 @@ _CANDIDATE: dict[str, Any] = {
     "quality": None,
     "quality_spread": None,
     "quality_basis": None,
+    "quality_evidence": None,
     "expected_cost_usd": None,
     "expected_latency_ms": None,
     "latency_basis": None,

@@ -8,6 +8,7 @@ from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.latency import Latencies
 from omni_cli.domain.models import ModelInfo, Provider, Role
 from omni_cli.domain.prices import PriceState, Rates
+from omni_cli.domain.quality import is_evidence
 from omni_cli.domain.routing import CompiledRule, Contender
 from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.records import ModelStats
@@ -97,6 +98,7 @@ class FleetView:
                     latency.ms,
                     spread,
                     latency.basis,
+                    is_evidence(basis),
                 )
             )
         return found

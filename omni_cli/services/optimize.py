@@ -136,6 +136,7 @@ def _option(
         None if expected is None else usd_to_nusd(Decimal(expected)),
         candidate["expected_latency_ms"],
         cost,
+        candidate.get("quality_evidence") is not False,
     )
 
 

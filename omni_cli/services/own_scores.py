@@ -1,8 +1,9 @@
-"""What users say of their models: capability scores of their own, as priors of quality."""
+"""Where quality starts: what users say of their models, what is published, what size suggests."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from omni_cli.domain.quality import PRIOR_STRENGTH, Prior, PriorLookup
+from omni_cli.domain.sizes import size_of_name
 
 #: How the basis of such a prior begins.
 OWN_SCORE = "your own score"
@@ -45,3 +46,25 @@ def with_own_scores(
         return Prior(mean, PRIOR_STRENGTH, f"{OWN_SCORE}: {words}")
 
     return lookup if scores else published
+
+
+def with_sizes(
+    published: PriorLookup,
+    weak: Callable[[str, str, float | None], Prior | None],
+    sizes: Mapping[str, float],
+) -> PriorLookup:
+    """``published``, but where nothing is published a weak prior, by the model's size.
+
+    Args:
+        weak: (task type, model id, billions of parameters or None) to the prior.
+        sizes: billions of parameters by model id, where they are known; else the name tells.
+    """
+
+    def lookup(task_type: str, model_id: str) -> Prior | None:
+        found = published(task_type, model_id)
+        if found is not None:
+            return found
+        size = sizes.get(model_id) or size_of_name(model_id.partition("/")[2])
+        return weak(task_type, model_id, size)
+
+    return lookup

@@ -4,7 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from omni_cli.domain.quality import NO_EVIDENCE, Observed, PriorLookup, QualityTable, shares
+from omni_cli.domain.quality import (
+    NO_EVIDENCE,
+    TELLING_OUTCOMES,
+    Observed,
+    PriorLookup,
+    QualityTable,
+    is_evidence,
+    shares,
+)
 from omni_cli.repositories import Learning
 
 #: A model's quality at a kind of prompt: its mean 0..1 or None without evidence; how far the
@@ -50,11 +58,11 @@ class TableQuality:
         self._columns: dict[str, _Column] = {}
 
     @classmethod
-    def load(cls, learning: Learning, priors: PriorLookup, type_means: Mapping[str, float]) -> Self:
+    def load(cls, learning: Learning, priors: PriorLookup) -> Self:
         observed = learning.quality()
         by_type = {key: counts for key, counts in observed.items() if "/" not in key[0]}
         forms = {key: counts for key, counts in observed.items() if "/" in key[0]}
-        return cls(QualityTable(priors, by_type, type_means), forms)
+        return cls(QualityTable(priors, by_type), forms)
 
     @property
     def table(self) -> QualityTable:
@@ -84,7 +92,9 @@ class TableQuality:
                 seen += share * cell_seen
                 basis = basis or cell_basis
             spread = math.sqrt(variance)
-            if seen:
+            if seen >= TELLING_OUTCOMES and not is_evidence(basis):
+                judged.append((mean, spread, f"{seen:.3g} of your outcomes; before: {basis}"))
+            elif seen:
                 judged.append((mean, spread, f"{basis}; {seen:.3g} of your outcomes"))
             else:
                 judged.append((None if basis == NO_EVIDENCE else mean, spread, basis))

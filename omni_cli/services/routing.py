@@ -276,6 +276,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
                 "quality": None if candidate.quality is None else round(candidate.quality, 4),
                 "quality_spread": round(candidate.spread, 4),
                 "quality_basis": candidate.quality_basis,
+                "quality_evidence": candidate.evidence and candidate.quality is not None,
                 "expected_cost_usd": None
                 if candidate.expected_cost_nusd is None
                 else usd_string(candidate.expected_cost_nusd),

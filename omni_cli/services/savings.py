@@ -13,7 +13,7 @@ from typing import Literal
 
 from omni_cli.domain.analytics import Totals, calendar, day_key, key_date, sum_totals
 from omni_cli.domain.periods import local_date
-from omni_cli.domain.quality import NO_EVIDENCE, Cell, QualityTable
+from omni_cli.domain.quality import BY_SIZE, NO_EVIDENCE, Cell, QualityTable
 from omni_cli.repositories import Reports
 from omni_cli.services.own_scores import OWN_SCORE
 from omni_cli.services.usage import UsageQuery, UsageService
@@ -28,7 +28,7 @@ FOREIGN = frozenset({"import"})
 Evidence = Literal["observed", "published", "estimate"]
 EVIDENCE: tuple[Evidence, ...] = ("observed", "published", "estimate")
 #: How a basis begins that is no measurement of this model at this kind of task.
-_INDIRECT = ("estimate", "inferred", "mean of", OWN_SCORE, NO_EVIDENCE)
+_INDIRECT = ("estimate", "inferred", "mean of", OWN_SCORE, BY_SIZE, NO_EVIDENCE)
 
 
 @dataclass(frozen=True, slots=True)

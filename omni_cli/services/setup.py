@@ -12,6 +12,7 @@ from typing import Any, Literal
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, outputs_of
 from omni_cli.domain.pricing import Price, Rate, blended
 from omni_cli.domain.quality import Prior, family_key
+from omni_cli.domain.routing import ADEQUATE_SHARE, COMPLEXITY_SHIFT
 from omni_cli.ports import RemoteModel
 from omni_cli.repositories import Models
 from omni_cli.services.fleet import FleetService
@@ -21,6 +22,9 @@ Tier = Literal["best", "balanced", "cheap", "local"]
 BALANCED_SLACK, CHEAP_SLACK = 0.02, 0.10
 #: Priors of this strength rest on published results of the model itself, weaker ones on kin.
 _EVIDENCE = 10.0
+#: A stand-in, and a model for the easiest role, is at least this share as good as the best for
+#: it: the router's bar for easy work where money counts most.
+_LEAST_SHARE = ADEQUATE_SHARE["cheap"] + COMPLEXITY_SHIFT["low"]
 _MOST_LOCAL = 8
 _CHAIN_LINKS = 3
 DEFAULT_CHAIN = "default"
@@ -194,7 +198,7 @@ class _Chooser:
         )
 
     def role(self, wish: RoleWish, picks: Sequence[Pick]) -> tuple[str, ...]:
-        """The model for a role, and a second from another provider where there is one."""
+        """The model for a role, and a second from another provider where one is good enough."""
         able = [
             replace(p, quality=None if found is None else found.mean)
             for p in picks
@@ -203,18 +207,20 @@ class _Chooser:
         ]
         if not able:
             return ()
-        top = max((p.quality for p in able if p.quality is not None), default=None)
-        first = min(_within(able, top, wish.slack), key=_cheapest)
-        others = [p for p in able if p.model.provider != first.model.provider]
-        if not others:
-            others = [p for p in able if p.model.id != first.model.id]
-        top = max((p.quality for p in others if p.quality is not None), default=None)
-        second = min(_within(others, top, wish.slack), key=_cheapest, default=None)
+        fit = _good_enough(able)
+        first = min(_within(fit, _top(fit), wish.slack), key=_cheapest)
+        kin = [p for p in fit if p.model.provider == first.model.provider]
+        others = [p for p in fit if p not in kin] or [p for p in kin if p != first]
+        if not others and len({p.model.provider for p in able}) == 1:
+            others = [p for p in able if p != first]  # nobody else could stand in at all
+        second = min(_within(others, _top(others), wish.slack), key=_cheapest, default=None)
         return (first.model.id,) if second is None else (first.model.id, second.model.id)
 
     def chain(self, picks: Sequence[Pick]) -> Chain | None:
         """The good and cheap model of each provider, best first; within one where it is alone."""
         rank = {"balanced": 0, "best": 1, "local": 1, "cheap": 2}
+        if len({p.model.provider for p in picks}) > 1:
+            picks = _good_enough(picks)
         ordered = sorted(picks, key=lambda p: (rank[p.tier], -(p.quality or 0), p.model.id))
         firsts = {p.model.provider: p for p in reversed(ordered)}
         links = sorted(firsts.values(), key=lambda p: -(p.quality or 0))
@@ -227,9 +233,20 @@ class _Chooser:
     def premium(self, picks: Sequence[Pick]) -> str | None:
         """The dearest of those that lead in quality: what one would use if money were no matter."""
         paid = [p for p in picks if p.average_usd]
-        top = max((p.quality for p in paid if p.quality is not None), default=None)
-        near = _within(paid, top, BALANCED_SLACK)
+        near = _within(paid, _top(paid), BALANCED_SLACK)
         return max(near, key=lambda p: (p.average_usd or 0, p.model.id)).model.id if near else None
+
+
+def _top(picks: Sequence[Pick]) -> float | None:
+    return max((p.quality for p in picks if p.quality is not None), default=None)
+
+
+def _good_enough(picks: Sequence[Pick]) -> list[Pick]:
+    """Those not hopeless beside the best; all where no quality is known."""
+    top = _top(picks)
+    if top is None:
+        return list(picks)
+    return [p for p in picks if p.quality is not None and p.quality >= top * _LEAST_SHARE]
 
 
 def _within(picks: Sequence[Pick], top: float | None, slack: float) -> list[Pick]:
@@ -323,6 +340,7 @@ def _from_listing(slug: str, remote: RemoteModel) -> ModelInfo:
         input_types=inputs,
         output_types=remote.output_types or outputs_of(remote.wire_name),
         badges=remote.badges,
+        parameters_b=remote.parameters_b,
     )
 
 

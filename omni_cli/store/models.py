@@ -136,6 +136,15 @@ class ModelStore:
             }
         return found
 
+    def sizes(self) -> dict[str, float]:
+        """Billions of parameters by model, where they are known."""
+        return {
+            model: float(size)
+            for model, size in self._store.db.execute(
+                "SELECT id, parameters_b FROM models WHERE parameters_b > 0"
+            )
+        }
+
     def user_prices(self) -> dict[str, StoredPrice]:
         """The user's own current prices by model."""
         rows = self._store.db.execute(

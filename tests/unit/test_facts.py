@@ -1,5 +1,6 @@
 """Facts, benchmark results and priors: nothing without a source, nothing out of range."""
 
+import math
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from omni_cli.catalog import fit
 from omni_cli.catalog.priors import load_priors
 from omni_cli.domain.models import BADGES, CAPABILITIES
 from omni_cli.domain.quality import PRIOR_STRENGTH, QualityTable, family_key
+from omni_cli.domain.sizes import size_of_name
 from omni_cli.domain.tasks import TASK_TYPES
 
 CATALOG = Path(fit.__file__).parent
@@ -39,7 +41,8 @@ def is_source(text: str) -> bool:
 
 @pytest.fixture(scope="module")
 def built() -> dict[str, Any]:
-    return fit.build_priors(TABLE, fit.families_that_see(FACTS, TABLE["families"]))
+    seeing = fit.families_that_see(FACTS, TABLE["families"])
+    return fit.build_priors(TABLE, seeing, fit.known_sizes(TABLE, FACTS))
 
 
 def test_every_fact_has_a_source_and_a_day() -> None:
@@ -182,7 +185,7 @@ def test_the_order_nobody_disputes(better: str, worse: str, task_type: str) -> N
 
 
 def test_the_fleet_of_the_spec_is_known() -> None:
-    table = QualityTable(load_priors().lookup, type_means=load_priors().type_means)
+    table = QualityTable(load_priors().lookup)
     for model in FLEET:
         for task_type in set(TASK_TYPES) - {"image"}:
             cell = table.cell(task_type, model)
@@ -209,6 +212,53 @@ def test_unknown_models_and_types_have_no_prior() -> None:
     assert lookup("coding", "local/my-own-finetune") is None
     assert lookup("juggling", "openai/gpt-4o") is None
     assert lookup("image", "openai/gpt-3.5-turbo") is None
+
+
+def test_a_size_places_a_model_among_the_known_ones() -> None:
+    priors = load_priors()
+    for task_type in TASK_TYPES:
+        found = [priors.by_size(task_type, size) for size in (0.135, 0.5, 1.1, 3, 8, 32, 70, 405)]
+        means = [prior.mean for prior in found if prior is not None]
+        assert means == sorted(set(means))
+        assert len(means) == 8
+    tiny, large = priors.by_size("coding", 0.135), priors.by_size("coding", 70)
+    known = priors.lookup("coding", "openai/gpt-5.1")
+    assert tiny is not None
+    assert large is not None
+    assert known is not None
+    assert tiny.mean < 0.2 < 0.7 < large.mean < known.mean
+    assert (tiny.basis, large.basis) == ("by its size, 135 M", "by its size, 70 B")
+    assert large.strength < known.strength / 3
+
+
+def test_results_of_small_models_lie_where_their_size_says() -> None:
+    """IFEval fixes the scale of chat: the card's figures against the relation, which lies below
+    the mean of what is published on purpose."""
+    priors = load_priors()
+    for name, score in TABLE["small"]["scores"].items():
+        size = size_of_name(name)
+        assert size is not None
+        prior = priors.by_size("chat", size)
+        assert prior is not None
+        assert abs(prior.mean - score / 100) < 0.4
+
+
+def test_a_model_known_elsewhere_borrows_and_a_stranger_does_not() -> None:
+    priors = load_priors()
+    pooled = priors.weak("image", "openai/gpt-3.5-turbo", None)
+    assert pooled is not None
+    assert pooled.basis == "mean of known models at image"
+    assert priors.weak("coding", "lab/mystery", None) is None
+
+
+def test_the_size_relation_recovers_what_was_planted() -> None:
+    points = [
+        (size, -2.0 + (1.5 if size < 3 else 0.5) * math.log(size / 3))
+        for size in (0.1, 0.4, 1.0, 2.0, 5.0, 20.0, 70.0, 400.0)
+    ]
+    line = fit.fit_sizes(points)
+    assert (line.at_hinge, line.below, line.above) == pytest.approx((-2.0, 1.5, 0.5))
+    assert line.spread == pytest.approx(0.0, abs=1e-9)
 
 
 def test_the_fit_recovers_planted_abilities() -> None:

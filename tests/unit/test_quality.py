@@ -159,18 +159,11 @@ def test_a_prior_is_used_and_named() -> None:
     assert cell.basis == "a benchmark"
 
 
-def test_an_empty_cell_borrows_the_type_mean_weakly() -> None:
-    cell = QualityTable(priors, type_means={"math": 0.6}).cell("math", "p/good")
-    assert cell.mean == pytest.approx(0.6)
-    assert cell.strength < 20.0
-    assert "mean of known models" in cell.basis
-
-
 def test_an_unknown_model_borrows_from_its_own_outcomes_at_other_tasks() -> None:
-    table = QualityTable(priors, {("chat", "x/new"): (8.0, 0.0)}, {"math": 0.6})
+    table = QualityTable(priors, {("chat", "x/new"): (8.0, 0.0)})
     cell = table.cell("math", "x/new")
     seen = 8.0 * OTHER_TASK_WEIGHT
-    assert cell.mean == pytest.approx((0.6 * 4.0 + seen) / (4.0 + seen))
+    assert cell.mean == pytest.approx((0.5 * 2.0 + seen) / (2.0 + seen))
     assert "outcomes at other tasks (8)" in cell.basis
     assert cell.observations == 0.0
     # At the task where they were seen they count once, in full.

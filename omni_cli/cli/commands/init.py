@@ -103,7 +103,8 @@ def _show(omni_app: App, found: Sequence[Found], proposal: Proposal, baseline: s
             ],
             align=("left", "left", "right", "right"),
         )
-        note("  quality: the router's estimate from published results; price: half in, half out")
+        note("  quality: the router's estimate from published results (from the size alone of a")
+        note("  local model that has none); price: half in, half out")
     if proposal.roles:
         out(paint("\nroles", "bold"))
         for role, models in proposal.roles.items():

@@ -406,6 +406,7 @@ def _document(row: Listed) -> dict[str, Any]:
     return model_document(row.model, row.price) | {
         "quality": None if row.quality is None else round(row.quality, 4),
         "quality_class": row.quality_class,
+        "quality_basis": row.quality_basis,
         "speed_class": row.speed_class,
         "latency_ms": None if row.latency_ms is None else round(row.latency_ms),
         "calls": row.calls,

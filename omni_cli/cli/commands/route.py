@@ -180,6 +180,13 @@ def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
     return row
 
 
+def _quality(candidate: Candidate) -> str:
+    """As ``omni models`` shows it: marked where the model's size is all that is known."""
+    if candidate.quality is None:
+        return "unknown"
+    return f"{'' if candidate.evidence else '~'}{candidate.quality:.0%}"
+
+
 def _latency(candidate: Candidate) -> str:
     """An estimate is marked, and what nobody measured says so."""
     if candidate.expected_latency_ms is None:
@@ -211,7 +218,7 @@ def _show(decision: Decision, *, explain: bool) -> None:
         [
             (
                 candidate.model,
-                "-" if candidate.quality is None else f"{candidate.quality:.0%}",
+                _quality(candidate),
                 format_usd(candidate.expected_cost_nusd),
                 _latency(candidate),
                 "-" if candidate.score is None else f"{candidate.score:.3f}",

@@ -1,6 +1,11 @@
 """What is chosen rests on what is known: no measurement, size or address stands for more (B4)."""
 
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +55,117 @@ def test_a_measured_model_does_not_beat_a_far_cheaper_unmeasured_one(
     assert again["model"] == decided["model"] != SONNET
     table = omni("route", "--explain", CODE).out
     assert "not measured" in table
+
+
+# --- size -----------------------------------------------------------------------------------
+
+Serve = Callable[[Any], str]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """``serve(document)`` starts a server that answers every GET with it; returns its address."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(document: Any) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps(document).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+TINY, SMALL = "ollama/smollm-135m-instruct", "ollama/tinyllama-1.1b"
+
+
+@pytest.fixture
+def two_small(serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = [{"name": name.partition("/")[2]} for name in (TINY, SMALL)]
+    monkeypatch.setenv("OLLAMA_HOST", serve({"models": tags}))
+
+
+@pytest.mark.usefixtures("two_small")
+def test_small_local_models_stand_in_for_nobody(
+    omni: Omni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-0123456789abcdefXYZW")
+    done = omni("init", "--yes", "--json").data
+    assert {TINY, SMALL} <= {row["model"] for row in done["models"]}
+    assert len(done["roles"]) == 5
+    for role, models in done["roles"].items():
+        assert not {TINY, SMALL} & set(models), role
+        assert len(models) == 2, role
+    links = [link["model"] for link in done["chain"]["links"]]
+    assert links
+    assert not {TINY, SMALL} & set(links)
+    for prompt in ("hello there", "Prove that the square root of 2 is irrational"):
+        for priority in ("cheap", "balanced", "best"):
+            found = omni("route", "--json", "--priority", priority, prompt).data
+            eligible = [c["model"] for c in found["candidates"] if c["eligible"]]
+            assert eligible[-2:] == [SMALL, TINY], (prompt, priority)
+
+
+@pytest.mark.usefixtures("two_small")
+def test_of_small_models_alone_the_larger_one_comes_first(omni: Omni) -> None:
+    done = omni("init", "--yes", "--json").data
+    for role, models in done["roles"].items():
+        assert models[0] == SMALL, role
+    assert [link["model"] for link in done["chain"]["links"]] == [SMALL, TINY]
+    assert omni("route", "--json", "hello there").data["model"] == SMALL
+    shown = omni("models", "show", SMALL, "--json").data
+    assert shown["quality_basis"] == "by its size, 1.1 B"
+    assert "by its size, 1.1 B" in omni("models", "show", SMALL).out
+
+
+def test_a_listing_tells_sizes_that_names_do_not(
+    omni: Omni, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = [
+        {"name": "house-large:latest", "details": {"parameter_size": "70.6B"}},
+        {"name": "house-small:latest", "details": {"parameter_size": "134.52M"}},
+    ]
+    monkeypatch.setenv("OLLAMA_HOST", serve({"models": tags}))
+    done = omni("init", "--yes", "--json").data
+    assert done["roles"]["primary_coder"][0] == "ollama/house-large:latest"
+    small = omni("models", "show", "ollama/house-small:latest", "--json").data
+    assert small["parameters_b"] == pytest.approx(0.13452)
+    assert small["quality"] < 0.2
+
+
+def test_an_unknown_model_is_not_an_average_one(omni: Omni, home: Path, sim: Simulator) -> None:
+    connect(home, sim)
+    omni("providers", "add", "ollama", "--base-url", sim.base_url("ollama"))
+    for name, size in (("tinyllama:1.1b", ("--parameters-b", "1.1")), ("mystery", ())):
+        assert omni("models", "add", f"ollama/{name}", "--free", *size).code == 0
+        omni("models", "activate", f"ollama/{name}")
+    hard = "Implement a lock-free concurrent hash map in Rust"
+    for priority in ("cheap", "balanced", "best"):
+        found = omni("route", "--json", "--priority", priority, hard).data
+        order = [c["model"] for c in found["candidates"] if c["eligible"]]
+        assert set(order[-2:]) == {"ollama/mystery", "ollama/tinyllama:1.1b"}, priority
+    rows = {c["model"]: c for c in found["candidates"]}
+    assert rows["ollama/mystery"]["quality"] is None
+    assert rows["ollama/mystery"]["quality_spread"] > 0.25
+    assert rows["ollama/mystery"]["quality_evidence"] is False
+    # The models' page and the router say the same.
+    assert omni("models", "show", "ollama/mystery", "--json").data["quality"] is None
+    assert rows["ollama/tinyllama:1.1b"]["quality"] < 0.5
+    table = omni("route", "--explain", hard).out
+    assert "unknown" in table
+    assert "~" in table
