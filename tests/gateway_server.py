@@ -52,7 +52,7 @@ class Served:
 
 
 @cache
-def _seeded() -> bytes:
+def seeded() -> bytes:
     """A store with the catalogue in it: making one takes longer than a test."""
     with tempfile.TemporaryDirectory() as folder:
         with App({"OMNI_HOME": folder, "USER": "test"}) as app:
@@ -64,9 +64,7 @@ def build_fleet(app: App, simulator_url: str) -> None:
     """The simulator's providers, seven active models, two chains, a role."""
     with app.fleet.change("test", "test fleet", None, "simulated"):
         for provider in scene.providers(simulator_url):
-            app.fleet.put_provider(
-                replace(provider, auth_method="none", key_env=None, max_concurrency=512)
-            )
+            app.fleet.put_provider(replace(provider, auth_method="none", key_env=None))
         for model in ACTIVE:
             app.fleet.set_status(model, "active")
         app.fleet.assign_role("heartbeat", "anthropic/claude-3-haiku-20240307", 1, "status")
@@ -86,7 +84,7 @@ def serving(
     """A gateway on a free port until the block ends. ``env``: more for its environment."""
     env = {"OMNI_HOME": str(home), "USER": "test", **(env or {})}
     if not (home / "omni.db").exists():
-        (home / "omni.db").write_bytes(_seeded())
+        (home / "omni.db").write_bytes(seeded())
     with App(env) as app:
         build_fleet(app, sim.url)
         sock = bind("127.0.0.1", 0)

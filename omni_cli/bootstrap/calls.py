@@ -115,6 +115,7 @@ class Calls(FleetParts):
                 sleep=time.sleep,
                 rng=random.Random(),
                 room=room,
+                await_turn=self.ledger.await_turn,
                 reclaim=self.recovery.run,
                 note=self.note,
             ),

@@ -90,7 +90,11 @@ class Reporting(Calls):
         from omni_cli.services.metrics import MetricsService
 
         return MetricsService(
-            reports=self.reports, budgets=self.budgets, zone=self.report_zone, clock=self.clock
+            reports=self.reports,
+            budgets=self.budgets,
+            slots=self.windows.slots,
+            zone=self.report_zone,
+            clock=self.clock,
         )
 
     @cached_property

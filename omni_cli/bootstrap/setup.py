@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omni_cli.domain.hosts import default_slots
 from omni_cli.domain.models import Provider
 
 if TYPE_CHECKING:
@@ -76,7 +77,12 @@ class Setup(Money):
         found = []
         for preset, name in with_keys(self.env, self._stored_keys):
             made = Provider(
-                preset.slug, preset.name, preset.protocol, preset.base_url, key_env=name
+                preset.slug,
+                preset.name,
+                preset.protocol,
+                preset.base_url,
+                key_env=name,
+                max_concurrency=default_slots(preset.base_url),
             )
             provider = there.get(preset.slug, made)
             found.append(Found(provider, f"env:{name}" if name else "stored key"))
@@ -85,7 +91,14 @@ class Setup(Money):
         servers = []
         for slug in listening(urls) if urls else ():
             preset = self.presets[slug]
-            made = Provider(slug, preset.name, preset.protocol, urls[slug], auth_method="none")
+            made = Provider(
+                slug,
+                preset.name,
+                preset.protocol,
+                urls[slug],
+                auth_method="none",
+                max_concurrency=default_slots(urls[slug]),
+            )
             servers.append(there.get(slug, made))
         if not servers:
             return found

@@ -109,6 +109,19 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotUse:
+    """A provider's slots: the limit (None: none), calls under way and calls that wait now, and how
+    many waited, how long together and at most, ms, since some time."""
+
+    limit: int | None
+    in_use: int = 0
+    waiting: int = 0
+    waits: int = 0
+    waited_ms: int = 0
+    longest_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """One target's verdict, with the reason in words."""
 

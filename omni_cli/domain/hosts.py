@@ -13,6 +13,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+#: Calls at once that a server on this machine is given where nobody says: it computes with the
+#: machine's own memory and cores, and what it cannot run beside the others waits in its queue or
+#: fails. A hosted API says by its 429s what is too much.
+LOCAL_SLOTS = 8
+
+
+def default_slots(base_url: str) -> int | None:
+    """The limit of a provider at this address where nobody set one; None: no limit."""
+    return LOCAL_SLOTS if is_here(base_url) else None
+
+
 def is_here(url: str) -> bool:
     """Whether a URL leads to this machine."""
     from urllib.parse import urlsplit

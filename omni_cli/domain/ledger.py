@@ -41,7 +41,8 @@ class NewAttempt:
     """``price`` is the id of the price row that this attempt will be charged by.
 
     ``reserve_nusd`` is the most it can cost, None where its price is unknown; ``output_bound``
-    the most tokens that it may answer, None where nothing bounds it.
+    the most tokens that it may answer, None where nothing bounds it. ``waited_ms``: for a slot of
+    its provider, before it started.
     """
 
     request: int
@@ -53,6 +54,7 @@ class NewAttempt:
     price: int | None = None
     reserve_nusd: int | None = None
     output_bound: int | None = None
+    waited_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -137,6 +139,7 @@ class AttemptRow:
     provider_request_id: str | None
     error_code: str | None
     error_message: str | None
+    waited_ms: int
 
     @property
     def latency_ms(self) -> int | None:

@@ -39,7 +39,9 @@ HEDGE_MS_RANGE = (50, 120_000)
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """An account at an API. ``key_env`` names the variable that holds its key, if any."""
+    """An account at an API. ``key_env`` names the variable that holds its key, if any.
+    ``max_concurrency``: calls that may be under way at once, over all processes; None: no limit.
+    """
 
     slug: str
     name: str
@@ -48,7 +50,7 @@ class Provider:
     auth_method: AuthMethod = "api_key"
     key_env: str | None = None
     enabled: bool = True
-    max_concurrency: int = 8
+    max_concurrency: int | None = None
     status: ProviderStatus = "disconnected"
     simulated: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)

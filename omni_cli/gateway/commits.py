@@ -25,6 +25,8 @@ from omni_cli.store.batch_writer import (
     RequestEnding,
     SameId,
 )
+from omni_cli.store.bells import Bell
+from omni_cli.store.slots import LOOK_S, SHOW_S, SLOT_WAIT_S, ring_others
 
 #: How long an ended request waits for others to be written with, seconds.
 SETTLE_S = 0.02
@@ -34,11 +36,8 @@ _BUSY, _GATHER_S = 8, 0.0025
 #: Waits before another try while the store is locked (the first and the longest), and while it
 #: cannot be written for another reason, seconds.
 _LOCKED_S, _LOCKED_MOST_S, _BROKEN_S = 0.001, 0.05, 0.5
-#: How long a new request waits for a locked store, and for a slot of its provider, seconds.
+#: How long a new request waits for a locked store, seconds.
 OPEN_WAIT_S = 15.0
-SLOT_WAIT_S = 30.0
-#: How often waiting requests look for slots that other processes have freed, seconds.
-_SLOT_POLL_S = 0.05
 #: How long the last batch waits for the store, ms.
 _LAST_WAIT_MS = 15_000
 _CHECKPOINT_S = 1.0
@@ -55,7 +54,7 @@ class _Pending(Batch):
     since: float = 0.0
 
     def due(self, now: float) -> bool:
-        return bool(self.jobs or self.progress) or (
+        return bool(self.jobs or self.progress or self.leaving) or (
             bool(self.endings) and now - self.since >= SETTLE_S
         )
 
@@ -79,9 +78,15 @@ class Commits:
         self._new_id = new_id
         self._note = note
         self._loop = asyncio.get_running_loop()
+        writer.bell = self._listen
         self._batch = _Pending()
         self._waiting: list[_Waiting] = []
-        self._queued: deque[_Waiting] = deque()
+        #: By provider, those that found no slot, in the order in which they came.
+        self._queued: dict[str, deque[_Waiting]] = {}
+        self._bell: Bell | None = None
+        self._looked_at = 0.0
+        #: Called every second while requests wait for slots: dead processes may hold some.
+        self.reclaim: Callable[[], None] = lambda: None
         #: Whom to tell when the transaction under way is committed.
         self._done: list[asyncio.Future[None]] = []
         #: A request found no slot or no room the last time.
@@ -120,7 +125,9 @@ class Commits:
         self._batch.endings.append(ending)
         if isinstance(ending, AttemptEnding):
             self._under_way -= 1
-        if self._timer is None and not self._soon:
+        if self._queued:
+            self._flush_soon()  # it may free the slot that others wait for
+        elif self._timer is None and not self._soon:
             self._timer = self._loop.call_later(SETTLE_S, self._flush)
 
     def end_attempt(
@@ -188,9 +195,12 @@ class Commits:
         if self._timer is not None:
             self._timer.cancel()
         self._writer.patient(_LAST_WAIT_MS)
-        if self._batch.endings or self._batch.jobs:
-            batch, self._batch = self._batch, _Pending()
-            self._writer.write(batch)
+        try:
+            if self._batch.endings or self._batch.jobs or self._batch.leaving:
+                batch, self._batch = self._batch, _Pending()
+                ring_others(self._writer.write(batch))
+        finally:
+            self._stop_listening()
 
     # --- how it is written --------------------------------------------------------------------
 
@@ -209,11 +219,10 @@ class Commits:
     def _flush(self) -> None:
         self._timer, self._soon = None, False
         waiting, self._waiting = self._waiting, []
-        if self._queued:
-            waiting += self._queued
-            self._queued.clear()
-        waiting = [entry for entry in waiting if not entry[1].done()]  # not: caller went away
         now = self._loop.time()
+        if self._queued:
+            waiting[:0] = self._first_in_line(now)
+        waiting = [entry for entry in waiting if not entry[1].done()]  # not: caller went away
         # What has ended waits for more of its kind; it is written first where it is due, and
         # where it may free the slot or the money that a new request needs.
         if not waiting or self._batch.due(now) or self._short:
@@ -236,6 +245,76 @@ class Commits:
         self._short = self._is_short(waiting)
         self._delay_s = _LOCKED_S
         self._answer(waiting)
+
+    # --- who waits for a slot -----------------------------------------------------------------
+
+    def _first_in_line(self, now: float) -> list[_Waiting]:
+        """Of each provider's queue those that may find a slot, taken from it in their order."""
+        found: list[_Waiting] = []
+        for provider, queue in list(self._queued.items()):
+            while queue and (queue[0][1].done() or now - queue[0][2] > SLOT_WAIT_S):
+                opening, future, _ = queue.popleft()
+                if not future.done():
+                    future.set_exception(_busy(opening))
+            most = 0 if not queue else queue[0][0].slots or len(queue)
+            for _ in range(min(most, len(queue))):
+                entry = queue.popleft()
+                if not entry[1].done():
+                    opening, waited_ms = entry[0], max(int((now - entry[2]) * 1000), 1)
+                    opening.started_at += waited_ms - opening.waited_ms
+                    opening.waited_ms = waited_ms
+                    found.append(entry)
+            if not queue:
+                del self._queued[provider]
+        return found
+
+    def _queue(self, entry: _Waiting, *, first: bool) -> None:
+        queue = self._queued.setdefault(entry[0].provider, deque())
+        if first:
+            queue.appendleft(entry)
+        else:
+            queue.append(entry)
+            entry[1].add_done_callback(lambda _: self._left(entry[0]))
+
+    def _left(self, opening: Opening) -> None:
+        """Its request waits no longer: where its place still stands it is given up."""
+        if opening.ticket is not None:
+            self._under_way -= 1
+            self._batch.leaving.append(opening.ticket)
+            opening.ticket = None
+            self._flush_soon()
+
+    def _listen(self) -> int:
+        """The port where other processes ring."""
+        if self._bell is None:
+            self._bell = Bell()
+            if self._bell.socket is not None:
+                self._loop.add_reader(self._bell.socket, self._rung)
+        return self._bell.port
+
+    def _rung(self) -> None:
+        """Another process has freed a slot."""
+        if self._bell is not None:
+            self._bell.silence()
+            self._flush_soon()
+
+    def _stop_listening(self) -> None:
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            if bell.socket is not None:
+                self._loop.remove_reader(bell.socket)
+            bell.close()
+
+    def _look(self) -> None:
+        """Nobody rang: slots may be free all the same."""
+        self._timer = None
+        now = self._loop.time()
+        if now - self._looked_at >= SHOW_S:
+            self._looked_at = now
+            self.reclaim()
+        self._flush_soon()
+
+    # --- how it is written, the details -------------------------------------------------------
 
     def _is_short(self, waiting: "list[_Waiting]") -> bool:
         """Whether a request found no slot, or no room in a budget."""
@@ -268,7 +347,9 @@ class Commits:
     def _commit(self, batch: Batch) -> None:
         """Write a batch, then tell those who wait for one of its jobs. Raises as the writer."""
         self._done.clear()
-        self._writer.write(batch)
+        bells = self._writer.write(batch)
+        if bells:
+            ring_others(bells)
         for done in self._done:
             if not done.done():
                 done.set_result(None)
@@ -277,12 +358,14 @@ class Commits:
         """One row cannot be written, whatever comes: write all others, and tell of that one."""
         parts = [Batch(endings=[ending]) for ending in batch.endings]
         parts += [Batch(jobs=[job]) for job in batch.jobs]
+        parts += [Batch(leaving=[ticket]) for ticket in batch.leaving]
         for part in parts:
             try:
                 self._commit(part)
             except (StoreError, sqlite3.OperationalError):
                 self._batch.endings += part.endings
                 self._batch.jobs += part.jobs
+                self._batch.leaving += part.leaving
             except Exception as exc:  # noqa: BLE001  # told, and left to recovery
                 self._note(f"a row was refused by the store and is left out: {exc!r}: {part}")
         for entry in waiting:
@@ -296,31 +379,32 @@ class Commits:
             self._timer = self._timer or self._loop.call_later(_BROKEN_S, self._flush)
 
     def _answer(self, waiting: list[_Waiting]) -> None:
-        now = self._loop.time()
+        full: list[_Waiting] = []
         for entry in waiting:
-            opening, future, since = entry
+            opening, future, _ = entry
             if future.done():
-                continue
-            if opening.error is not None:
+                self._left(opening)
+            elif opening.error is not None:
+                self._under_way -= 1
                 future.set_exception(opening.error)
-            elif not opening.full:
-                future.set_result(None)
-            elif now - since > SLOT_WAIT_S:
-                future.set_exception(
-                    Busy(
-                        f"all {opening.slots} slots of {opening.provider} were taken for "
-                        f"{SLOT_WAIT_S:.0f} s",
-                        hint=f"omni providers edit {opening.provider} --max-concurrency N",
-                    )
-                )
+                if self._queued and opening.slots is not None:
+                    self._flush_soon()  # the slot that it does not take is another's
+            elif opening.full:
+                full.append(entry)
             else:
-                self._queued.append(entry)
-        if self._timer is None:
-            if self._queued:
-                self._timer = self._loop.call_later(_SLOT_POLL_S, self._flush)
-            elif self._batch:
-                left = self._batch.since + SETTLE_S - self._loop.time()
-                self._timer = self._loop.call_later(max(left, 0.0), self._flush)
+                future.set_result(None)
+        for entry in reversed(full):
+            if entry[0].waited_ms:  # it came out of the queue
+                self._queue(entry, first=True)
+        for entry in full:
+            if not entry[0].waited_ms:
+                self._queue(entry, first=False)
+        if self._queued:
+            if self._timer is None:
+                self._timer = self._loop.call_later(LOOK_S, self._look)
+        elif self._timer is None and self._batch:
+            left = self._batch.since + SETTLE_S - self._loop.time()
+            self._timer = self._loop.call_later(max(left, 0.0), self._flush)
 
     def _put_back(
         self,
@@ -331,14 +415,19 @@ class Commits:
         delay_s: float,
     ) -> None:
         now = self._loop.time()
-        for entry in waiting:
-            if error is not None and now - entry[2] >= patience_s:
+        again: list[_Waiting] = []
+        for entry in reversed(waiting):
+            if entry[0].ticket is not None and patience_s:
+                self._queue(entry, first=True)  # how long it waits is limited there
+            elif error is not None and now - entry[2] >= patience_s:
                 entry[1].set_exception(error)
             else:
-                self._waiting.append(entry)
+                again.append(entry)
+        self._waiting[:0] = reversed(again)
         self._batch.endings[:0] = batch.endings
         self._batch.progress[:0] = batch.progress
         self._batch.jobs[:0] = batch.jobs
+        self._batch.leaving[:0] = batch.leaving
         if self._timer is not None:
             self._timer.cancel()
         self._soon = True  # nobody flushes sooner
@@ -350,6 +439,13 @@ class Commits:
             await asyncio.sleep(_CHECKPOINT_S)
             with contextlib.suppress(sqlite3.Error):
                 await asyncio.to_thread(_checkpoint, self._path)
+
+
+def _busy(opening: Opening) -> Busy:
+    return Busy(
+        f"all {opening.slots} slots of {opening.provider} were taken for {SLOT_WAIT_S:.0f} s",
+        hint=f"omni providers edit {opening.provider} --max-concurrency N",
+    )
 
 
 def _checkpoint(path: Path) -> None:

@@ -220,17 +220,18 @@ class Management:
         if set(body) - {"enabled", "max_concurrency"}:
             raise UsageError("only enabled and max_concurrency can be changed here")
         enabled, most = body.get("enabled"), body.get("max_concurrency")
+        limited = "max_concurrency" in body
         if enabled is not None and not isinstance(enabled, bool):
             raise UsageError("enabled is true or false")
         if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-            raise UsageError("max_concurrency is a whole number of 1 or more")
+            raise UsageError("max_concurrency is a whole number of 1 or more, or null: no limit")
 
         def job(app: App) -> dict[str, Any]:
             old = app.fleet.provider(at["slug"])
             new = replace(
                 old,
                 enabled=old.enabled if enabled is None else enabled,
-                max_concurrency=old.max_concurrency if most is None else most,
+                max_concurrency=most if limited else old.max_concurrency,
             )
             app.fleet.put_provider(new)
             return _provider_document(app, at["slug"])

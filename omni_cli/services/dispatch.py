@@ -40,11 +40,10 @@ from omni_cli.services.health import HealthRecorder
 from omni_cli.services.routing import input_estimate
 from omni_cli.services.settlement import Reading
 
-#: How long a call waits for a free slot of its provider, seconds.
+#: How long a call waits for a free slot of its provider, seconds, and how often it looks at least,
+#: and for slots that dead processes hold.
 SLOT_WAIT_S = 30.0
-_SLOT_POLL_S = 0.05
-#: How often a waiting call looks for slots that dead processes hold, in polls.
-_RECLAIM_POLLS = 20
+_SLOT_LOOK_S = 1.0
 #: Names an attempt on the wire: ties a proxy's or a provider's log to the ledger.
 ATTEMPT_HEADER = "x-omni-attempt"
 #: Errors that end one target's turn, and may leave it to the next.
@@ -66,6 +65,8 @@ class Dispatcher:
     adapters: protocol name to adapter.
     sleep: seconds to wait; replaced in tests.
     room: nano-dollars that the budgets leave for a request at a target, None without budget.
+    await_turn: waits for a request's (its id) turn at a provider of so many slots, so many
+        seconds at most; else the time is slept through.
     reclaim: frees what dead processes hold; called while waiting for a slot.
     note: told of retries and failovers as they happen (one line each).
     """
@@ -82,6 +83,7 @@ class Dispatcher:
         sleep: Callable[[float], None],
         rng: random.Random,
         room: Callable[[int, Target], int | None],
+        await_turn: Callable[[int, str, int, float], None] | None = None,
         reclaim: Callable[[], object] = lambda: None,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -94,6 +96,7 @@ class Dispatcher:
         self._sleep = sleep
         self._rng = rng
         self._room = room
+        self._await_turn = await_turn or (lambda *where: sleep(where[-1]))
         self._reclaim = reclaim
         self._note = note
 
@@ -217,7 +220,6 @@ class Dispatcher:
         estimate = input_estimate(request)
         bound = self._bound(request_id, request, target, estimate, progress)
         call = adapter.build(bound.request, target.model.wire_name, endpoint)
-        self._wait_for_slot(target)
         attempt = NewAttempt(
             request=request_id,
             n=progress.tries + 1,
@@ -238,8 +240,7 @@ class Dispatcher:
             progress=progress,
         )
         try:
-            while not self._ledger.plan(attempt, slots=target.provider.max_concurrency):
-                self._wait_for_slot(target)
+            reading.begin(self._planned(attempt, target))
             progress.tries = attempt.n
             reading.sent = True
             self._ledger.mark_sent(request_id, attempt.n)
@@ -292,20 +293,31 @@ class Dispatcher:
             )
         return found
 
-    def _wait_for_slot(self, target: Target) -> None:
-        """Raises Busy when the provider's slots stay taken."""
-        polls = 0
-        while self._ledger.open_attempts(target.provider.slug) >= target.provider.max_concurrency:
-            if polls * _SLOT_POLL_S >= SLOT_WAIT_S:
-                raise Busy(
-                    f"all {target.provider.max_concurrency} slots of {target.provider.slug} "
-                    f"were taken for {SLOT_WAIT_S:.0f} s",
-                    hint=f"omni providers edit {target.provider.slug} --max-concurrency N",
-                )
-            if polls % _RECLAIM_POLLS == 0:
+    def _planned(self, attempt: NewAttempt, target: Target) -> NewAttempt:
+        """The attempt as it was written once its provider had a slot for it.
+
+        Raises:
+            Busy: the slots stayed taken, or others came first. Nothing was written.
+            BudgetExceeded, UnknownPrice: as ``Ledger.plan``.
+        """
+        slots, slug = target.provider.max_concurrency, target.provider.slug
+        began = attempt.started_at
+        try:
+            while not self._ledger.plan(attempt, slots=slots):
+                assert slots is not None
+                if attempt.waited_ms >= SLOT_WAIT_S * 1000:
+                    raise Busy(
+                        f"all {slots} slots of {slug} were taken for {SLOT_WAIT_S:.0f} s",
+                        hint=f"omni providers edit {slug} --max-concurrency N",
+                    )
                 self._reclaim()
-            self._sleep(_SLOT_POLL_S)
-            polls += 1
+                self._await_turn(attempt.request, slug, slots, _SLOT_LOOK_S)
+                now = self._now()
+                attempt = replace(attempt, started_at=now, waited_ms=max(now - began, 1))
+        except BaseException:
+            self._ledger.leave_queue(attempt.request)
+            raise
+        return attempt
 
     def _verdict(self, causes: list[tuple[str, OmniError]], progress: Progress) -> OmniError:
         spared = "; ".join(

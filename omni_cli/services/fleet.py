@@ -40,6 +40,7 @@ from omni_cli.services.names import Names
 
 #: Nine digits hold any context window for years to come, and fit the store's integers.
 _MOST_TOKENS = 999_999_999
+_MOST_SLOTS = 1_000_000
 
 
 class Unit(Protocol):
@@ -131,8 +132,11 @@ class FleetService:
                 hint="write it as https://host/path, without a key, a query or a user name",
             )
         check_no_secret(provider)
-        if provider.max_concurrency < 1:
-            raise UsageError("max concurrency is at least 1")
+        slots = provider.max_concurrency
+        if slots is not None and (type(slots) is not int or not 1 <= slots <= _MOST_SLOTS):
+            raise UsageError(
+                "max concurrency is a whole number of at least 1; without it: no limit"
+            )
         old = self._providers.get(provider.slug)
         with self.change("provider.put", provider.slug, _plain(old), _plain(provider)):
             self._providers.put(provider)

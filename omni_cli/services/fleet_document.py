@@ -55,7 +55,11 @@ def fleet_document(
                 "auth_method": provider.auth_method,
                 **({"key_env": provider.key_env} if provider.key_env else {}),
                 "enabled": provider.enabled,
-                "max_concurrency": provider.max_concurrency,
+                **(
+                    {}
+                    if provider.max_concurrency is None
+                    else {"max_concurrency": provider.max_concurrency}
+                ),
                 **({"simulated": True} if provider.simulated else {}),
                 **({"headers": dict(provider.headers)} if provider.headers else {}),
             }

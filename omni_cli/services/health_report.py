@@ -8,12 +8,14 @@ from omni_cli.domain.breaker import DEFAULT_SETTINGS, Breaker
 from omni_cli.domain.errors import OmniError, ProviderError
 from omni_cli.domain.health import (
     AT_FAULT,
+    HOUR_MS,
     WINDOW_MS,
     Check,
     Health,
     Hour,
     Overall,
     Sample,
+    SlotUse,
     Trend,
     bar,
     model_health,
@@ -44,6 +46,7 @@ class Windows(Protocol):
     def add_check(self, provider: str, check: Check) -> None: ...
     def checks(self) -> dict[str, Check]: ...
     def recent(self, since_ms: int, now_ms: int) -> list[Sample]: ...
+    def slots(self, since_ms: int) -> Mapping[str, SlotUse]: ...
     def stuck(self, now_ms: int) -> Mapping[str, int]: ...
     def hours(self, now_ms: int, hours: int = 26) -> dict[tuple[str, str], list[Hour]]: ...
     def today(self, now_ms: int) -> dict[str, tuple[int, int, bool]]: ...
@@ -52,7 +55,8 @@ class Windows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProviderReport:
-    """A provider with its models. ``daily_nusd`` None where some cost is unknown."""
+    """A provider with its models. ``daily_nusd`` None where some cost is unknown; ``slots``: its
+    queue now, and of the last hour."""
 
     provider: Provider
     health: Health
@@ -61,6 +65,7 @@ class ProviderReport:
     active_models: int
     daily_requests: int
     daily_nusd: int | None
+    slots: SlotUse = field(default=SlotUse(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class HealthReporter:
             checks=self._windows.checks(),
             breakers={k: Breaker.from_json(v) for k, v in self._breakers.all().items()},
             stuck=self._windows.stuck(now_ms),
+            slots=self._windows.slots(now_ms - HOUR_MS),
             today=self._windows.today(now_ms),
         )
         every = self._providers.all()
@@ -175,6 +181,7 @@ class HealthReporter:
             active_models=sum(model.status == "active" for model in models),
             daily_requests=calls,
             daily_nusd=None if unknown else nusd,
+            slots=look.slots.get(slug, SlotUse(provider.max_concurrency)),
         )
 
     def check(
@@ -261,6 +268,7 @@ class _Look:
     checks: dict[str, Check]
     breakers: dict[str, Breaker]
     stuck: Mapping[str, int]
+    slots: Mapping[str, SlotUse]
     today: dict[str, tuple[int, int, bool]]
 
     def of_provider(self, slug: str) -> list[Hour]:
@@ -329,6 +337,13 @@ def _provider_document(report: ProviderReport) -> dict[str, Any]:
             "models": check.models,
             "error": check.error_code,
             "message": check.error_message,
+        },
+        "slots": {
+            "limit": report.slots.limit,
+            "in_use": report.slots.in_use,
+            "waiting": report.slots.waiting,
+            "waited_last_hour": report.slots.waits,
+            "longest_wait_ms": report.slots.longest_ms,
         },
         "models": [{"id": m.target, **_target_document(m)} for m in report.models],
     }

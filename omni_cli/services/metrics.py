@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from omni_cli.domain import semconv
 from omni_cli.domain.analytics import BUCKETS_PER_DOUBLING, Totals
 from omni_cli.domain.budgets import BudgetStatus
+from omni_cli.domain.health import SlotUse
 from omni_cli.domain.money import usd_string
 from omni_cli.ports import Clock
 from omni_cli.repositories import Budgets, Reports
@@ -23,14 +24,22 @@ _DURATION = semconv.prometheus_name(semconv.OPERATION_DURATION, "seconds")
 
 class MetricsService:
     """Args:
+    slots: each provider's queue, with what waited since a time (ms).
     zone: makes the rollups current before they are read.
     """
 
     def __init__(
-        self, *, reports: Reports, budgets: Budgets, zone: Callable[[], str], clock: Clock
+        self,
+        *,
+        reports: Reports,
+        budgets: Budgets,
+        slots: Callable[[int], Mapping[str, SlotUse]],
+        zone: Callable[[], str],
+        clock: Clock,
     ) -> None:
         self._reports = reports
         self._budgets = budgets
+        self._slots = slots
         self._zone = zone
         self._clock = clock
 
@@ -51,6 +60,7 @@ class MetricsService:
             *_duration_lines(models),
             *_own_lines(models),
             *_budget_lines(statuses),
+            *_slot_lines(self._slots(0)),
         ]
         return "\n".join(lines) + "\n"
 
@@ -160,6 +170,27 @@ def _budget_lines(statuses: Iterable[BudgetStatus]) -> Iterator[str]:
             budget = status.budget
             labels = {"scope": budget.scope, "value": budget.value, "period": budget.period}
             yield _sample(name, labels, _usd(value(status)))
+
+
+def _slot_lines(slots: Mapping[str, SlotUse]) -> Iterator[str]:
+    figures: tuple[tuple[str, str, str, Callable[[SlotUse], object]], ...] = (
+        ("omni_slots_limit", "gauge", "Calls that may be under way.", lambda s: s.limit),
+        ("omni_slots_in_use", "gauge", "Calls under way.", lambda s: s.in_use),
+        ("omni_slots_waiting", "gauge", "Calls that wait for a slot.", lambda s: s.waiting),
+        ("omni_slot_waits_total", "counter", "Calls that had to wait.", lambda s: s.waits),
+        (
+            "omni_slot_wait_seconds_total",
+            "counter",
+            "Seconds that they waited.",
+            lambda s: f"{s.waited_ms / 1000:.3f}",
+        ),
+    )
+    name = semconv.prometheus_name(semconv.PROVIDER_NAME)
+    for metric, kind, text, value in figures:
+        yield from _head(metric, kind, text)
+        for slug, use in sorted(slots.items()):
+            if (shown := value(use)) is not None:
+                yield _sample(metric, {name: semconv.provider_name(slug)}, shown)
 
 
 def _usd(nusd: int) -> str:

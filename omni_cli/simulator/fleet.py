@@ -8,6 +8,7 @@ and used only when the simulator is asked for latency.
 
 from dataclasses import dataclass
 
+from omni_cli.domain.hosts import LOCAL_SLOTS
 from omni_cli.domain.models import ProtocolName, Provider
 
 
@@ -137,6 +138,7 @@ def providers(url: str) -> tuple[Provider, ...]:
             base_url=base_url(url, p.slug),
             auth_method="api_key" if p.needs_key else "none",
             simulated=True,
+            max_concurrency=None if p.needs_key else LOCAL_SLOTS,
         )
         for p in PROVIDERS
     )

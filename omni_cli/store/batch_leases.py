@@ -25,8 +25,9 @@ class Opening:
     """An attempt that is about to be sent, and its request's row when it is the first.
 
     ``most_in()`` and ``most_out`` bound its tokens, for the lease; ``choices`` share the latter
-    evenly. ``slots`` is the most attempts that may be under way at its provider. After the write,
-    one of these holds: ``error`` (it must not be sent), ``full`` (no slot is free; ask again), or
+    evenly. ``slots`` is the most attempts that may be under way at its provider, None without a
+    limit. After the write, one of these holds: ``error`` (it must not be sent), ``full`` (it waits
+    for a slot with the ``ticket`` that it was given; ask again when one may be free), or
     ``committed``: it may go, with ``output_bound`` tokens of answer at most where a budget covers
     it. ``opened``: the request's row is written. ``named``: its caller named the model, so that
     once it is sent nothing is kept of the decision.
@@ -40,7 +41,7 @@ class Opening:
     input_estimate: int
     most_in: Callable[[], int]
     most_out: int
-    slots: int
+    slots: int | None
     price_id: int | None = None
     price: Price | None = None
     choices: int = 1
@@ -50,6 +51,8 @@ class Opening:
     opened: bool = False
     committed: bool = False
     full: bool = False
+    ticket: int | None = None
+    waited_ms: int = 0
     error: OmniError | None = None
     leases: tuple[Lease, ...] = ()
 

@@ -33,7 +33,8 @@ VALUES ({{}})
 _ATTEMPT = WideInsert(f"""
 INSERT INTO attempts (request, n, model, provider, state, started_at, first_at, ended_at,
     {_TOKENS}, input_estimate, output_bound, received_chars, price, cost_nusd, input_cost_nusd,
-    reported_cost_nusd, estimated, http_status, provider_request_id, error_code, error_message)
+    reported_cost_nusd, estimated, http_status, provider_request_id, error_code, error_message,
+    waited_ms)
 VALUES ({{}})
 """)  # noqa: S608  # column names only
 _CHARGE = """
@@ -240,4 +241,5 @@ def _attempt_values(item: Settled) -> tuple[object, ...]:
         end.provider_request_id,
         end.error_code,
         end.error_message,
+        opening.waited_ms,
     )

@@ -6,6 +6,7 @@ all of its leases, within the transaction: any number of processes never pass a 
 """
 
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,15 @@ from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.open_calls import promote
+from omni_cli.store.slots import (
+    SHOW_S,
+    Turns,
+    give_up,
+    show,
+    take_ticket,
+    tickets_of,
+    whose_turn,
+)
 from omni_cli.store.wide_insert import WideInsert
 
 _STAGE = WideInsert("""
@@ -28,13 +38,13 @@ SELECT {} WHERE NOT EXISTS (SELECT 1 FROM requests WHERE id = ?1)
 """)
 _GO = """
 UPDATE open_calls SET model = ?, provider = ?, started_at = ?, input_estimate = ?,
-    output_bound = ?, price = ?, leases = ?
+    output_bound = ?, price = ?, leases = ?, waited_ms = ?
 WHERE id = ?
 """
 _SENT = """
 INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate,
-                      output_bound, price)
-VALUES (?, ?, ?, ?, 'sent', ?, ?, ?, ?)
+                      output_bound, price, waited_ms)
+VALUES (?, ?, ?, ?, 'sent', ?, ?, ?, ?, ?)
 """
 _LEASE = "INSERT INTO leases (request, n, budget, start_at, amount_nusd) VALUES (?, ?, ?, ?, ?)"
 _SAVE = """
@@ -80,15 +90,17 @@ class Progressed:
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction is to hold. ``jobs`` run within it, after everything else."""
+    """What one transaction is to hold. ``jobs`` run within it, after everything else.
+    ``leaving``: tickets of calls that wait for a slot no longer."""
 
     endings: list[AttemptEnding | RequestEnding] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
     progress: list[Progressed] = field(default_factory=list)
     jobs: list[Callable[[], None]] = field(default_factory=list)
+    leaving: list[int] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.endings or self.openings or self.progress or self.jobs)
+        return bool(self.endings or self.openings or self.progress or self.jobs or self.leaving)
 
 
 def pack_decision(text: str) -> bytes:
@@ -111,6 +123,9 @@ class BatchWriter:
         #: so far, and those that wait for a slot.
         self._under_way: dict[int, Opening] = {}
         self._waiting: set[int] = set()
+        #: Where other processes ring when a slot is free for this one (store/bells.py).
+        self.bell: Callable[[], int] = lambda: 0
+        self._shown_at = 0.0
         store.db.execute("PRAGMA busy_timeout = 0")
         # The lists of states that a column may hold are looked through anew for each row, at 2 us;
         # what is written here is typed by these lists (domain/ledger.py).
@@ -131,8 +146,11 @@ class BatchWriter:
         """Wait for locks from now on: for the last batch of a process."""
         self._store.db.execute(f"PRAGMA busy_timeout = {int(wait_ms)}")
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch) -> Sequence[int]:
         """Write the batch in one transaction.
+
+        Returns:
+            The bells of other processes for which a slot is free now.
 
         Raises:
             Locked: nothing was written; try again.
@@ -158,11 +176,19 @@ class BatchWriter:
                     self._end(ending)
                 if whole:
                     self._batches.settle(whole)
-                refused = self._open(db, batch.openings, leases) if batch.openings else set()
+                if batch.leaving:
+                    give_up(db, batch.leaving)
+                refused, tickets = set[int](), list[tuple[Opening, int | None]]()
+                if batch.openings:
+                    refused = self._open(db, batch.openings, leases, tickets)
                 if batch.progress:
                     self._save(db, batch.progress, moved)
                 for job in batch.jobs:
                     job()
+                bells: Sequence[int] = ()
+                limited = any(item.opening.slots is not None for item in whole)
+                if limited or single or batch.leaving or refused:
+                    bells = whose_turn(db, self.owner)
         except StoreError as exc:
             code = getattr(exc.__cause__, "sqlite_errorcode", None)
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -173,8 +199,11 @@ class BatchWriter:
         for ident in (*moved, *refused):
             self._under_way.pop(ident, None)
             self._waiting.discard(ident)
+        for opening, ticket in tickets:
+            opening.ticket = ticket
         for opening in batch.openings:
             self._opened(opening)
+        return bells
 
     def _is_live(self, request: int) -> bool:
         return request in self._under_way or request in self._waiting
@@ -237,30 +266,51 @@ class BatchWriter:
         db.executemany(_SAVE, [(p.first_at, p.received_chars, p.request, p.n) for p in rows])
 
     def _open(
-        self, db: sqlite3.Connection, openings: Sequence[Opening], leases: Leases
+        self,
+        db: sqlite3.Connection,
+        openings: Sequence[Opening],
+        leases: Leases,
+        tickets: list[tuple[Opening, int | None]],
     ) -> set[int]:
-        """Returns the requests whose first attempt may not be sent: they are in the ledger now."""
-        taken: dict[str, int] = {}
+        """Returns the requests whose first attempt may not be sent: they are in the ledger now.
+
+        Args:
+            tickets: is told of places in queues that were taken and given up.
+        """
+        turns: dict[str, Turns] = {}
+        held = self._held(db, openings)
         fresh: list[Opening] = []
         going: list[Opening] = []
         further: list[Opening] = []
         refused: set[int] = set()
         for opening in openings:
             opening.error, opening.full, opening.leases = None, False, ()
-            provider = opening.provider
-            if provider not in taken:
-                taken[provider] = self._ledger.open_attempts(provider)
             ident = opening.request.id
             if not opening.opened:
                 fresh.append(opening)
-            if taken[provider] >= opening.slots:
-                opening.full = True
-                continue
+            turn: Turns | None = None
+            ticket = opening.ticket if opening.ticket in held else None
+            if opening.slots is not None:
+                provider = opening.provider
+                turn = turns.get(provider)
+                if turn is None:
+                    turn = turns[provider] = Turns(db, provider, opening.slots)
+                if not turn.take(ticket, opening.slots):
+                    opening.full = True
+                    if ticket is None:
+                        ticket = take_ticket(db, provider, self.owner, ident, self.bell())
+                        tickets.append((opening, ticket))
+                        turn.queue(ticket)
+                    continue
+                if ticket is not None:
+                    give_up(db, (ticket,))
+                    tickets.append((opening, None))
             opening.error = leases.grant(opening)
             if opening.error is not None:
                 refused.add(ident)
+                if turn is not None:
+                    turn.give_back()
                 continue
-            taken[provider] += 1
             if ident in self._waiting:
                 going.append(opening)
             elif opening.opened:
@@ -270,7 +320,7 @@ class BatchWriter:
             if _STAGE.write(db, rows) != len(rows):
                 raise SameId
         if going:
-            db.executemany(_GO, [(*_attempt_part(o), o.request.id) for o in going])
+            db.executemany(_GO, [(*_attempt_part(o), o.waited_ms, o.request.id) for o in going])
         if further:
             db.executemany(_SENT, [_attempt_row(opening) for opening in further])
             db.executemany(_LEASE, [row for opening in further for row in _lease_rows(opening)])
@@ -278,6 +328,16 @@ class BatchWriter:
             promote(db, refused)
         leases.reserve(db)
         return refused
+
+    def _held(self, db: sqlite3.Connection, openings: Sequence[Opening]) -> Collection[int | None]:
+        """Tickets of these that still stand: one that was not shown for long was thrown away."""
+        held = {opening.ticket for opening in openings if opening.ticket is not None}
+        now = time.monotonic()
+        if not held or now - self._shown_at < SHOW_S:
+            return held
+        self._shown_at = now
+        show(db, self.owner)
+        return held & tickets_of(db, self.owner)
 
 
 def _parts(items: Sequence[Settled]) -> list[AttemptEnding | RequestEnding]:
@@ -340,4 +400,5 @@ def _attempt_row(opening: Opening) -> tuple[object, ...]:
         opening.input_estimate,
         opening.output_bound,
         opening.price_id,
+        opening.waited_ms,
     )

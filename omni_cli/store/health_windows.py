@@ -7,12 +7,13 @@ calls are read from the attempts themselves, by a range of their primary key.
 from collections.abc import Mapping, Sequence
 from sqlite3 import Row
 
-from omni_cli.domain.health import AT_FAULT, HOUR_MS, STUCK_MS, Check, Hour, Sample
+from omni_cli.domain.health import AT_FAULT, HOUR_MS, STUCK_MS, Check, Hour, Sample, SlotUse
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow
 from omni_cli.domain.periods import local_day
 from omni_cli.store.connection import Store
 from omni_cli.store.rollups import ZONE_KEY
+from omni_cli.store.slots import slot_use
 
 #: Most attempts that one look reads; a busy gateway's window is then shorter.
 MOST_SAMPLES = 20_000
@@ -124,6 +125,10 @@ class HealthWindowStore:
             },
         )
         return [_sample(row) for row in rows]
+
+    def slots(self, since_ms: int) -> Mapping[str, SlotUse]:
+        """By provider, who calls and who waits to; see store/slots.py."""
+        return slot_use(self._store.db, since_ms)
 
     def stuck(self, now_ms: int) -> Mapping[str, int]:
         """Calls under way without a token for STUCK_MS, by model; those of dead processes

@@ -24,6 +24,7 @@ from omni_cli.store.connection import Store
 from omni_cli.store.health_windows import HealthWindowStore
 from omni_cli.store.open_calls import OpenCalls, promote
 from omni_cli.store.rollups import RollupStore
+from omni_cli.store.slots import SlotQueue, ring_others, slots_in_use, whose_turn
 
 TOKEN_COLUMNS: tuple[str, ...] = tuple(
     item.name for item in fields(Usage) if item.name.endswith("_tokens")
@@ -39,9 +40,9 @@ VALUES (:id, :created_at, 'pending', :source, :owner, :org, :key, :role, :agent,
 """
 _PLAN = """
 INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate,
-                      output_bound, price)
+                      output_bound, price, waited_ms)
 VALUES (:request, :n, :model, :provider, 'planned', :started_at, :input_estimate,
-        :output_bound, :price)
+        :output_bound, :price, :waited_ms)
 """
 _END_ATTEMPT = f"""
 UPDATE attempts SET state = :state, ended_at = :ended_at,
@@ -76,10 +77,6 @@ _TAKEN = """
 SELECT EXISTS (SELECT 1 FROM requests WHERE id = :id)
     OR EXISTS (SELECT 1 FROM open_calls WHERE id = :id)
 """
-_OPEN_AT = """
-SELECT (SELECT count(*) FROM attempts WHERE provider = :slug AND state IN ('planned', 'sent'))
-    + (SELECT count(*) FROM open_calls WHERE provider = :slug)
-"""
 # The partial index keeps this as small as the number of calls under way.
 _LEFT_OPEN = """
 SELECT * FROM requests WHERE state != 'pending' AND id IN
@@ -97,6 +94,7 @@ class LedgerStore:
         self._budgets = budgets
         self._health = HealthWindowStore(store)
         self._under_way = OpenCalls(store)
+        self._queue = SlotQueue(store)
 
     def unit(self) -> AbstractContextManager[Connection]:
         """All writes inside happen together or not at all."""
@@ -130,19 +128,31 @@ class LedgerStore:
             slots: most attempts that may be under way at its provider, over all processes.
 
         Returns:
-            False, with nothing written, when all slots are taken.
+            False, with no attempt written, when all slots are taken or others come first: its
+            place in the queue is kept for the next try. ``leave_queue`` gives it up.
 
         Raises:
             BudgetExceeded: a budget has no room; nothing is written.
             UnknownPrice: a budget applies and the price is unknown; nothing is written.
         """
+        queue, request = self._queue, attempt.request
         with self._store.transaction() as db:
-            if slots is not None and self.open_attempts(attempt.provider) >= slots:
+            if slots is not None and not queue.take(db, request, attempt.provider, slots):
                 return False
-            row = self._request(db, attempt.request)
+            row = self._request(db, request)
             self._budgets.reserve(attempt, row)
             db.execute(_PLAN, {item.name: getattr(attempt, item.name) for item in fields(attempt)})
+        if queue.waits(request):
+            queue.over(request)
         return True
+
+    def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
+        """Wait until ``plan`` may find a slot for a request that it queued, at most so long."""
+        self._queue.await_turn(request, provider, slots, seconds)
+
+    def leave_queue(self, request: int) -> None:
+        """Give up the place that ``plan`` kept for a request; nothing where there is none."""
+        self._queue.leave(request)
 
     def mark_sent(self, request: int, n: int) -> None:
         """From now on the provider may charge for this attempt."""
@@ -186,12 +196,14 @@ class LedgerStore:
                 "SELECT 1 FROM requests WHERE id = ? AND state = 'pending'", (request,)
             ).fetchone()
             if pending:
-                done = self._end_attempt(db, request, n, end, priced, count=True)
+                ended = self._end_attempt(db, request, n, end, priced, count=True)
             else:
                 # An interrupt left it open: its request is counted already, and changes with it.
                 with self._rollups.recounting(request):
-                    done = self._end_attempt(db, request, n, end, priced, count=False)
-            return Charged(end, priced) if done else None
+                    ended = self._end_attempt(db, request, n, end, priced, count=False)
+            waiting = whose_turn(db, self._store.owner)
+        ring_others(waiting)
+        return Charged(end, priced) if ended else None
 
     def _end_attempt(
         self,
@@ -294,7 +306,7 @@ class LedgerStore:
 
     def open_attempts(self, provider: str) -> int:
         """How many attempts at this provider are under way, in all processes."""
-        return int(self._store.db.execute(_OPEN_AT, {"slug": provider}).fetchone()[0])
+        return slots_in_use(self._store.db, provider)
 
     def get(self, request: int) -> RequestRow | None:
         row = self._store.db.execute("SELECT * FROM requests WHERE id = ?", (request,)).fetchone()

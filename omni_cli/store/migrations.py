@@ -116,6 +116,12 @@ def _step_11(db: "Database") -> None:
     _run_script(db, SCHEMA)
 
 
+def _step_12(db: "Database") -> None:
+    from omni_cli.store.slots import SCHEMA
+
+    _run_script(db, SCHEMA)
+
+
 STEPS = (
     _step_1,
     _step_2,
@@ -128,6 +134,7 @@ STEPS = (
     _step_9,
     _step_10,
     _step_11,
+    _step_12,
 )
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)

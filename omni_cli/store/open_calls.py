@@ -64,9 +64,9 @@ INSERT INTO requests (state, {_REQUEST})
 SELECT 'pending', {_REQUEST} FROM open_calls WHERE {_THESE};
 
 INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate,
-    output_bound, price, first_at, received_chars)
+    output_bound, price, first_at, received_chars, waited_ms)
 SELECT id, 1, model, provider, 'sent', started_at, input_estimate, output_bound, price, first_at,
-    received_chars
+    received_chars, waited_ms
 FROM open_calls WHERE {_THESE} AND provider IS NOT NULL;
 
 INSERT INTO leases (request, n, budget, start_at, amount_nusd)
@@ -186,4 +186,5 @@ def _attempt(row: Row) -> AttemptRow:
         provider_request_id=None,
         error_code=None,
         error_message=None,
+        waited_ms=row["waited_ms"],
     )

@@ -5,6 +5,7 @@ from sqlite3 import Row
 
 from omni_cli.domain.models import Provider, ProviderStatus
 from omni_cli.store.connection import Store
+from omni_cli.store.slots import NO_LIMIT
 
 _SELECT = "SELECT * FROM providers"
 _UPSERT = """
@@ -49,7 +50,7 @@ class ProviderStore:
                     "auth_method": provider.auth_method,
                     "key_env": provider.key_env,
                     "enabled": int(provider.enabled),
-                    "max_concurrency": provider.max_concurrency,
+                    "max_concurrency": provider.max_concurrency or NO_LIMIT,
                     "status": provider.status,
                     "simulated": int(provider.simulated),
                     "headers": json.dumps(dict(provider.headers), sort_keys=True),
@@ -98,7 +99,7 @@ def _provider(row: Row) -> Provider:
         auth_method=row["auth_method"],
         key_env=row["key_env"],
         enabled=bool(row["enabled"]),
-        max_concurrency=row["max_concurrency"],
+        max_concurrency=None if row["max_concurrency"] == NO_LIMIT else row["max_concurrency"],
         status=row["status"],
         simulated=bool(row["simulated"]),
         headers=json.loads(row["headers"]),

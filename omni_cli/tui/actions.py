@@ -6,7 +6,7 @@ from dataclasses import replace
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, TextPart
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.hosts import is_here
+from omni_cli.domain.hosts import default_slots, is_here
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.pricing import format_usd
@@ -110,7 +110,7 @@ def put_provider(omni: App, values: Mapping[str, str]) -> str:
         protocol=protocol,  # type: ignore[arg-type]  # put_provider checks it
         base_url=base_url,
         key_env=variable or None,
-        max_concurrency=int(values["max_concurrency"] or base.max_concurrency),
+        max_concurrency=_slots(values["max_concurrency"], base_url),
         auth_method=base.auth_method if old else "api_key",
     )
     if key:
@@ -121,6 +121,13 @@ def put_provider(omni: App, values: Mapping[str, str]) -> str:
     if key:
         omni.keep_key(slug, key)
     return slug
+
+
+def _slots(text: str, base_url: str) -> int | None:
+    """What the form says of calls at once: a number, "none", or nothing for the default."""
+    if text == "none":
+        return None
+    return int(text) if text else default_slots(base_url)
 
 
 def remove_provider(omni: App, slug: str) -> str:

@@ -71,7 +71,11 @@ def detail_text(
         "Address": provider.base_url,
         "Protocol": provider.protocol,
         "Key": key,
-        "At once": f"{provider.max_concurrency} requests",
+        "At once": (
+            "no limit"
+            if provider.max_concurrency is None
+            else f"{provider.max_concurrency} requests"
+        ),
         "Tested": _tested(card, view.now_ms),
         "Response": f"{text.seconds(card.latency_ms)} mean of {SPAN_DAYS} days",
         "Success": f"{text.percent(card.success, 1)} of {SPAN_DAYS} days",

@@ -151,6 +151,10 @@ def _attempts(receipt: Receipt) -> Content:
             f"  {attempt.model}  {text.seconds(attempt.latency_ms)}  ",
             (_cost(attempt.cost_nusd, estimated=attempt.usage.estimated), "bold"),
         )
+        if attempt.waited_ms:
+            shown += Content.styled(
+                f"\n   waited {text.seconds(attempt.waited_ms)} for a slot", _MUTED
+            )
         if attempt.error_message:
             shown += Content.styled(f"\n   {attempt.error_message}", _MUTED)
         for line in receipt.lines.get(attempt.n, ()):

@@ -119,6 +119,13 @@ def show(report: FleetHealth, zone: str, *, models: bool) -> None:
         align=("left", "left", "right", "right", "right", "right", "right", "right", "left"),
         styles=styles,
     )
+    for item in report.providers:
+        slots = item.slots
+        if slots.waiting or slots.waits:
+            out(
+                f"{item.provider.slug}: {slots.waiting} wait for one of {slots.limit} slots; "
+                f"{slots.waits:,} waited in the last hour, {milliseconds(slots.longest_ms)} at most"
+            )
     if report.disabled:
         out(f"disabled: {', '.join(report.disabled)}")
     if report.last_check_ms is None:

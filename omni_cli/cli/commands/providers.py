@@ -19,11 +19,9 @@ from omni_cli.cli.provider_view import (
 )
 from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint, table
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
-from omni_cli.domain.hosts import is_here
+from omni_cli.domain.hosts import default_slots, is_here
 from omni_cli.domain.models import AuthMethod, Provider
 from omni_cli.domain.vendor_env import no_key_hint
-
-DEFAULT_SLOTS = 8
 
 app = typer.Typer(rich_markup_mode=None, help="Accounts at APIs: add, test, keys.")
 
@@ -52,7 +50,10 @@ Name = Annotated[str | None, typer.Option("--name", help="The name to show.")]
 KeyEnv = Annotated[str | None, typer.Option("--key-env", help="Variable that holds the key.")]
 NoAuth = Annotated[bool, typer.Option("--no-auth", help="It takes no key.")]
 Slots = Annotated[
-    int | None, typer.Option("--max-concurrency", min=1, help="Most calls at a time.")
+    str | None,
+    typer.Option(
+        "--max-concurrency", metavar="N|none", help="Most calls at a time; none: no limit."
+    ),
 ]
 Headers = Annotated[
     list[str] | None, typer.Option("--header", help="NAME=VALUE to send along; repeatable.")
@@ -111,7 +112,7 @@ def show(slug: Slug, as_json: JsonFlag = False) -> None:
     out(f"  protocol         {row['protocol']}")
     out(f"  base URL         {row['base_url']}")
     out(f"  key              {key_text(row)}")
-    out(f"  max concurrency  {row['max_concurrency']}")
+    out(f"  max concurrency  {row['max_concurrency'] or 'no limit'}")
     for name in row["headers"]:
         out(f"  header           {name}: {provider.headers[name]}")
     if tested is not None:
@@ -157,14 +158,16 @@ def add(
                 f"or one of {', '.join(omni_app.presets)}",
             )
         old = omni_app.providers.get(slug)
+        url = base_url or preset.base_url  # type: ignore[union-attr]  # the guard above
+        slots = default_slots(url) if max_concurrency is None else _slots(max_concurrency)
         provider = Provider(
             slug=slug,
             name=name or (preset.name if preset else slug),
             protocol=protocol or preset.protocol,  # type: ignore[arg-type,union-attr]  # put_provider checks the one, the guard above the other
-            base_url=base_url or preset.base_url,  # type: ignore[union-attr]
+            base_url=url,
             auth_method="none" if no_auth else "api_key",
             key_env=key_env,
-            max_concurrency=max_concurrency or DEFAULT_SLOTS,
+            max_concurrency=slots,
             headers=_headers(header),
             simulated=simulated,
         )
@@ -222,9 +225,10 @@ def edit(
         "base_url": base_url,
         "key_env": key_env,
         "name": name,
-        "max_concurrency": max_concurrency,
     }
     changes = {field: value for field, value in given.items() if value is not None}
+    if max_concurrency is not None:
+        changes["max_concurrency"] = _slots(max_concurrency)
     if no_auth:
         changes |= {"auth_method": "none", "key_env": None}
     elif key_env is not None:
@@ -415,6 +419,15 @@ def _variable(omni_app: App, provider: Provider, names: Sequence[str]) -> str | 
     """The preset's variable that is set, else its first."""
     place = omni_app.key_place(provider) or ""
     return place.removeprefix("env:") if place.startswith("env:") else next(iter(names), None)
+
+
+def _slots(text: str) -> int | None:
+    """``--max-concurrency``: a number, or "none" for no limit."""
+    if text == "none":
+        return None
+    if not (text.isascii() and text.isdigit()) or not int(text):
+        raise UsageError(f"--max-concurrency is a whole number from 1 on, or none, not {text!r}")
+    return int(text)
 
 
 def _headers(pairs: list[str] | None) -> dict[str, str]:

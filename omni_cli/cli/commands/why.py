@@ -136,6 +136,7 @@ def _document(
                 "error": attempt.error_code,
                 "error_message": attempt.error_message,
                 "http_status": attempt.http_status,
+                "waited_ms": attempt.waited_ms,
                 "latency_ms": attempt.latency_ms,
                 "cost_usd": usd_or_none(attempt.cost_nusd),
                 "reported_cost_usd": usd_or_none(attempt.usage.reported_cost_nusd),
@@ -291,6 +292,8 @@ def _print_attempts(
                 f"   #{attempt.n} {line.kind:<16} {line.tokens:>10,} × "
                 f"${line.rate_usd.normalize():f}/1M = ${line.cost_usd.normalize():f}"
             )
+        if attempt.waited_ms:
+            out(f"   #{attempt.n} waited {milliseconds(attempt.waited_ms)} for a slot")
         reported = attempt.usage.reported_cost_nusd
         if reported is not None and reported != attempt.cost_nusd:
             ours = "" if attempt.cost_nusd is None else _drift(attempt.cost_nusd - reported)

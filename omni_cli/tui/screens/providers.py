@@ -283,8 +283,13 @@ def _fields(card: ProviderCard | None) -> list[Field]:
         Field(
             "max_concurrency",
             "At once",
-            "8" if provider is None else str(provider.max_concurrency),
-            check=lambda v: "" if v.isdigit() and int(v) >= 1 else "a whole number from 1 on",
+            "" if provider is None else str(provider.max_concurrency or "none"),
+            "calls at a time; none: no limit",
+            check=lambda v: (
+                ""
+                if v in ("", "none") or (v.isdigit() and int(v) >= 1)
+                else "a whole number from 1 on, or none"
+            ),
         ),
     ]
 

@@ -1,0 +1,261 @@
+"""Who waits for a slot of a provider, over all processes: first come, first served.
+
+A call that finds no slot free takes a ticket in the store, within the transaction that looked.
+Free slots belong to the first tickets; a newcomer takes one only where more are free than wait.
+Whoever frees a slot rings the process whose turn it is, so nobody has to look again and again.
+Where no slot is wanting the table is empty, and nothing is paid but a look at it.
+"""
+
+import time
+from collections.abc import Iterable
+from sqlite3 import Connection
+from typing import TYPE_CHECKING
+
+from omni_cli.domain.health import SlotUse
+from omni_cli.store.connection import Store
+
+if TYPE_CHECKING:
+    from omni_cli.store.bells import Bell
+
+#: The schema's version that brought it.
+SLOTS_SINCE = 12
+#: ``since`` and ``seen_at``: ms since the epoch; ``port``: of the waiting process' bell on this
+#: machine, 0 where it has none.
+SCHEMA = """
+CREATE TABLE slot_tickets (
+    id INTEGER PRIMARY KEY,
+    provider TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    request INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    port INTEGER NOT NULL
+) STRICT;
+CREATE INDEX slot_tickets_by_provider ON slot_tickets (provider, id);
+ALTER TABLE open_calls ADD COLUMN waited_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN waited_ms INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX attempts_waited ON attempts (provider, started_at, waited_ms) WHERE waited_ms > 0
+"""
+#: How a provider without a limit is stored: the column takes no NULL, and an older omni that
+#: shares the store reads it as a limit that nobody reaches.
+NO_LIMIT = 2**31 - 1
+#: How long a call waits for a slot, seconds.
+SLOT_WAIT_S = 30.0
+#: How often a waiting process looks by itself, and shows that it still waits, seconds. The first
+#: matters only where bells do not reach it (containers that share a store).
+LOOK_S = 0.1
+SHOW_S = 1.0
+#: A ticket that was not shown for so long is passed over, ms: its process died, or stands still.
+_STALE_MS = 4_000
+#: When it is thrown away, ms.
+_GONE_MS = 120_000
+#: Bells that one freed slot may ring.
+MOST_BELLS = 64
+
+_OPEN_AT = """
+SELECT (SELECT count(*) FROM attempts WHERE provider = :slug AND state IN ('planned', 'sent'))
+    + (SELECT count(*) FROM open_calls WHERE provider = :slug)
+"""
+_LOOK = f"{_OPEN_AT}, EXISTS (SELECT 1 FROM slot_tickets WHERE provider = :slug)"  # noqa: S608  # ours
+_FIRST = """
+SELECT id, owner, port FROM slot_tickets
+WHERE provider = ? AND seen_at BETWEEN ? AND ? ORDER BY id LIMIT ?
+"""
+_TAKE = """
+INSERT INTO slot_tickets (provider, owner, request, since, seen_at, port)
+VALUES (?, ?, ?, ?, ?, ?)
+"""
+_SHOW = "UPDATE slot_tickets SET seen_at = ? WHERE owner = ?"
+_SWEEP = "DELETE FROM slot_tickets WHERE seen_at NOT BETWEEN ? AND ?"
+_WAITING = """
+SELECT provider, count(*) FROM slot_tickets WHERE seen_at BETWEEN ? AND ? GROUP BY provider
+"""
+_WAITS = """
+SELECT provider, count(*), sum(waited_ms), max(waited_ms) FROM attempts
+INDEXED BY attempts_waited WHERE waited_ms > 0 AND started_at >= ? GROUP BY provider
+"""
+_HELD = "SELECT 1 FROM slot_tickets WHERE id = ?"
+_LINES = """
+SELECT slug, max_concurrency FROM providers
+WHERE slug IN (SELECT DISTINCT provider FROM slot_tickets)
+"""
+
+
+def slots_in_use(db: Connection, provider: str) -> int:
+    """How many attempts at this provider are under way, in all processes."""
+    return int(db.execute(_OPEN_AT, {"slug": provider}).fetchone()[0])
+
+
+def now_ms() -> int:
+    """Tickets are compared by the machine's clock, whatever clock the ledger was given."""
+    return int(time.time() * 1000)
+
+
+class Turns:
+    """A provider's slots as one transaction sees them, and whose they are.
+
+    Args:
+        slots: most calls that may be under way.
+    """
+
+    __slots__ = ("_line", "_taken")
+
+    def __init__(self, db: Connection, provider: str, slots: int) -> None:
+        self._taken: int
+        self._taken, waited_for = db.execute(_LOOK, {"slug": provider}).fetchone()
+        #: Tickets in their order, as many as could go at most.
+        self._line: list[int] = []
+        if waited_for:
+            self._line = [ident for ident, _, _ in _first(db, provider, slots)]
+
+    def take(self, ticket: int | None, slots: int) -> bool:
+        """Whether a call may go now, of so many at most; a newcomer has no ticket."""
+        free = slots - self._taken
+        if ticket is None:
+            goes = len(self._line) < free
+        else:
+            goes = free > 0 and ticket in self._line[:free]
+            if goes:
+                self._line.remove(ticket)
+        self._taken += goes
+        return goes
+
+    def queue(self, ticket: int) -> None:
+        """Somebody went to the end of the line."""
+        self._line.append(ticket)
+
+    def give_back(self) -> None:
+        """A call that was to go does not."""
+        self._taken -= 1
+
+
+def _first(db: Connection, provider: str, count: int) -> list[tuple[int, str, int]]:
+    """(ticket, owner, port) of those whose turn it is when so many slots are free."""
+    now = now_ms()
+    values = (provider, now - _STALE_MS, now + _STALE_MS, count)
+    return [(row[0], row[1], row[2]) for row in db.execute(_FIRST, values)]
+
+
+def take_ticket(db: Connection, provider: str, owner: str, request: int, port: int) -> int:
+    now = now_ms()
+    ident = db.execute(_TAKE, (provider, owner, request, now, now, port)).lastrowid
+    assert ident is not None
+    return ident
+
+
+def give_up(db: Connection, tickets: Iterable[int]) -> None:
+    db.executemany("DELETE FROM slot_tickets WHERE id = ?", [(ident,) for ident in tickets])
+
+
+def show(db: Connection, owner: str) -> None:
+    """Say that this process still waits, and throw away what others left behind."""
+    now = now_ms()
+    db.execute(_SHOW, (now, owner))
+    db.execute(_SWEEP, (now - _GONE_MS, now + _GONE_MS))
+
+
+def tickets_of(db: Connection, owner: str) -> set[int]:
+    return {row[0] for row in db.execute("SELECT id FROM slot_tickets WHERE owner = ?", (owner,))}
+
+
+def whose_turn(db: Connection, owner: str) -> list[int]:
+    """Ports of other processes that have a free slot waiting for them."""
+    ports: set[int] = set()
+    for provider, slots in db.execute(_LINES).fetchall():
+        free = slots - slots_in_use(db, provider)
+        if free > 0:
+            first = _first(db, provider, free)
+            ports |= {port for _, other, port in first if other != owner and port}
+    return sorted(ports)[:MOST_BELLS]
+
+
+def slot_use(db: Connection, since_ms: int) -> dict[str, SlotUse]:
+    """By provider; what waited is counted from attempts that started at ``since_ms`` or later."""
+    now = now_ms()
+    waiting = dict(db.execute(_WAITING, (now - _STALE_MS, now + _STALE_MS)).fetchall())
+    waits = {row[0]: row[1:] for row in db.execute(_WAITS, (since_ms,)).fetchall()}
+    found = {}
+    for slug, slots in db.execute("SELECT slug, max_concurrency FROM providers").fetchall():
+        limit = None if slots == NO_LIMIT else slots
+        count, total, longest = waits.get(slug, (0, 0, 0))
+        in_use = slots_in_use(db, slug)
+        found[slug] = SlotUse(limit, in_use, waiting.get(slug, 0), count, total, longest)
+    return found
+
+
+class SlotQueue:
+    """One call after the other of this process in the queue: what the CLI waits with.
+
+    Args:
+        store: its own connection to it; a thread has its own.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tickets: dict[int, int] = {}
+        self._bell: Bell | None = None
+
+    def take(self, db: Connection, request: int, provider: str, slots: int) -> bool:
+        """A slot within the caller's transaction; without one, a place in the queue."""
+        ticket = self._tickets.get(request)
+        if ticket is not None:
+            show(db, self._store.owner)
+            if db.execute(_HELD, (ticket,)).fetchone() is None:  # thrown away: it stood still
+                ticket = None
+        if Turns(db, provider, slots).take(ticket, slots):
+            if ticket is not None:
+                give_up(db, (ticket,))
+            return True
+        if ticket is None:
+            port = self._listen().port
+            ticket = take_ticket(db, provider, self._store.owner, request, port)
+            self._tickets[request] = ticket
+        return False
+
+    def waits(self, request: int) -> bool:
+        return request in self._tickets
+
+    def over(self, request: int) -> None:
+        """Its slot was taken, and that is committed."""
+        self._tickets.pop(request, None)
+        self._close()
+
+    def leave(self, request: int) -> None:
+        """Give its place up; those behind it may go on."""
+        ticket = self._tickets.pop(request, None)
+        if ticket is None:
+            return
+        self._close()
+        with self._store.transaction() as db:
+            give_up(db, (ticket,))
+            ports = whose_turn(db, self._store.owner)
+        ring_others(ports)
+
+    def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
+        """Until it may be this request's turn, at most so long."""
+        ticket, bell = self._tickets.get(request), self._listen()
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if Turns(self._store.db, provider, slots).take(ticket, slots):
+                return
+            bell.wait(min(left, LOOK_S))
+
+    def _listen(self) -> "Bell":
+        if self._bell is None:
+            from omni_cli.store.bells import Bell
+
+            self._bell = Bell()
+        return self._bell
+
+    def _close(self) -> None:
+        if not self._tickets and self._bell is not None:
+            self._bell.close()
+            self._bell = None
+
+
+def ring_others(ports: Iterable[int]) -> None:
+    """Wake the processes that listen there; loads nothing where nobody waits."""
+    if ports:
+        from omni_cli.store.bells import ring
+
+        ring(ports)
