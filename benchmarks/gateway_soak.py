@@ -108,8 +108,8 @@ def verdict(home: Path, upstream: int, seen: dict[str, Any], streams: int) -> li
         db = app.store.db
         rows = dict(db.execute("SELECT state, count(*) FROM requests GROUP BY state").fetchall())
         tries = dict(db.execute("SELECT state, count(*) FROM attempts GROUP BY state").fetchall())
-        held = db.execute("SELECT coalesce(sum(reserved_nusd), 0) FROM budget_periods").fetchone()
-        leases = db.execute("SELECT count(*) FROM leases").fetchone()[0]
+        drifts = app.budgets.drifts()
+        held = db.execute("SELECT coalesce(sum(held_nusd), 0) FROM attempts").fetchone()[0]
         poor = next(budget for budget in app.budgets.all() if budget.value == "poor")
         spent = app.budgets.status(poor, app.now_ms()).spent_nusd
     count = answered(upstream)
@@ -123,7 +123,7 @@ def verdict(home: Path, upstream: int, seen: dict[str, Any], streams: int) -> li
         )
     print(f"idle streams open to the end: {seen['alive']:,} of {streams:,}")
     print(f"the upstream answered {count:,}; the ledger's requests: {rows}; attempts: {tries}")
-    print(f"the second key spent {spent:,} of {POOR_NUSD:,}; reserved: {held[0]}, leases: {leases}")
+    print(f"the second key spent {spent:,} of {POOR_NUSD:,}; held: {held:,}")
     for quarter in seen["memory"]:
         print("RSS MB of the workers: " + ", ".join(f"{mb:.0f}" for mb in quarter))
     if seen["rich"]["errors"]:
@@ -141,7 +141,7 @@ def verdict(home: Path, upstream: int, seen: dict[str, Any], streams: int) -> li
         wrong.append("rows were left open")
     if spent > POOR_NUSD:
         wrong.append("a budget was exceeded")
-    if held[0] or leases:
+    if drifts or (held and "killed" not in seen):
         wrong.append("money is reserved for nothing")
     return wrong
 

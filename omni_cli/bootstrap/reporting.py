@@ -105,7 +105,7 @@ class Reporting(Calls):
         return MaintenanceService(
             path=self.paths.store,
             copier=maintenance,
-            files=lambda: maintenance.MaintenanceStore(self.store, self.rebuild),
+            files=lambda: maintenance.MaintenanceStore(self.store, self.rebuild, self.budgets),
             rebuild=lambda: self.rebuild,
             audit=lambda: self.audit,
             recover=lambda: self.recovery.run(),

@@ -40,9 +40,10 @@ class NewRequest:
 class NewAttempt:
     """``price`` is the id of the price row that this attempt will be charged by.
 
-    ``reserve_nusd`` is the most it can cost, None where its price is unknown; ``output_bound``
-    the most tokens that it may answer, None where nothing bounds it. ``waited_ms``: for a slot of
-    its provider, before it started.
+    ``reserve_nusd`` is the most it can cost, None where its price is unknown: its row holds it,
+    whether or not a budget covers the call by now. ``output_bound`` the most tokens that it may
+    answer, None where nothing bounds it. ``waited_ms``: for a slot of its provider, before it
+    started.
     """
 
     request: int
@@ -59,7 +60,11 @@ class NewAttempt:
 
 @dataclass(slots=True)
 class AttemptEnd:
-    """How an attempt ended. ``cost_nusd`` None: its price is unknown (never: zero)."""
+    """How an attempt ended. ``cost_nusd`` None: its price is unknown (never: zero).
+
+    ``unseen``: it was sent, and nobody saw the provider end it, so that the provider may charge
+    up to the worst case: what the cost leaves of that stays held until it is reconciled.
+    """
 
     state: AttemptState
     ended_at: int
@@ -73,6 +78,11 @@ class AttemptEnd:
     provider_request_id: str | None = None
     error_code: str | None = None
     error_message: str | None = None
+    unseen: bool = False
+
+    def held_nusd(self, reserved_nusd: int) -> int:
+        """What its budgets go on to hold, of the worst case that was reserved."""
+        return max(reserved_nusd - (self.cost_nusd or 0), 0) if self.unseen else 0
 
 
 class Allowance(NamedTuple):
@@ -140,6 +150,9 @@ class AttemptRow:
     error_code: str | None
     error_message: str | None
     waited_ms: int
+    #: What budgets hold for it: the worst case while it is under way, and what its cost leaves
+    #: of that where its end was not seen.
+    held_nusd: int = 0
 
     @property
     def latency_ms(self) -> int | None:

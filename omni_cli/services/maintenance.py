@@ -62,6 +62,8 @@ class Files(Protocol):
     def prune(self, before_ms: int) -> Iterator[int]: ...
     def vacuum(self) -> tuple[int, int]: ...
     def problems(self) -> list[str]: ...
+    def budget_problems(self) -> list[str]: ...
+    def mend_budgets(self) -> int: ...
     def stats(self) -> StoreStats: ...
 
 
@@ -90,6 +92,20 @@ class ReportZone:
         if self._rollups.zone != self._wanted:
             self._rebuild().rebuild(self._wanted, self._progress)
         return self._rollups.zone
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a look over the whole store found. ``file`` and ``budgets``: lines to read, none where
+    all is well."""
+
+    file: list[str]
+    budgets: list[str]
+    rollups: RollupCheck
+
+    @property
+    def sound(self) -> bool:
+        return self.rollups.sound and not self.file and not self.budgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +151,11 @@ class MaintenanceService:
     def stats(self) -> StoreStats:
         return self._files().stats()
 
-    def check(self) -> tuple[list[str], RollupCheck]:
-        """What is wrong with the file, and whether reports, receipts and ledger agree."""
+    def check(self) -> Checked:
+        """What is wrong with the file, and whether reports, receipts, budgets and ledger agree."""
         self._recover()
-        return self._files().problems(), self._rebuild().check()
+        files = self._files()
+        return Checked(files.problems(), files.budget_problems(), self._rebuild().check())
 
     def vacuum(self) -> tuple[int, int]:
         """Bytes before and after. Raises StoreError."""
@@ -183,10 +200,12 @@ class MaintenanceService:
             )
         return PruneResult(before, removed)
 
-    def rebuild(self, progress: Callable[[int, int], None]) -> int:
-        """Make the reports' sums anew from the ledger; returns how many requests were counted."""
+    def rebuild(self, progress: Callable[[int, int], None]) -> tuple[int, int]:
+        """Make the sums of reports and budgets anew from the ledger; returns how many requests were
+        counted and how many periods of budgets were wrong."""
         self._recover()
-        return self._rebuild().rebuild(self._zone, progress)
+        mended = self._files().mend_budgets()
+        return self._rebuild().rebuild(self._zone, progress), mended
 
     def backup(self, target: Path, *, overwrite: bool) -> BackupFacts:
         """Copy the store as it is now. Raises StoreError."""

@@ -1,7 +1,8 @@
 """Requests whose process died: found by its life sign, closed once, never left open.
 
 What was never sent is released. What was sent is charged: for as much of the answer as was
-written down, else for the input alone. Such figures are marked as estimated.
+written down, else for the input alone. Such figures are marked as estimated, and the rest of the
+worst case stays held: how much the provider charges is not known.
 """
 
 from dataclasses import replace
@@ -83,6 +84,7 @@ class Recovery:
                 input_cost_nusd=input_cost(usage, price) if cost else cost,
                 error_code="lost",
                 error_message=_LOST,
+                unseen=True,
             ),
             priced=price_state(cost, price),
             allowance=allowance_of(price, attempt.model, attempt.started_at),

@@ -99,14 +99,15 @@ class Reading:
         self._health.succeeded(self._target, started_ms=self._attempt.started_at)
 
     def fail(self, error: ProviderError) -> None:
-        """A refusal in words costs nothing; silence after sending may have cost the input."""
+        """A refusal in words costs nothing; silence after sending may have cost all that was
+        asked for."""
         silent = isinstance(error, TimedOut | ConnectionFailed | Malformed)
         usage: Usage | None = None
         if self.folder.received_chars or self.folder.usage is not None:
             usage = self._partial()
         elif silent and error.status is None and error.reached:
             usage = Usage(input_tokens=self._attempt.input_estimate, estimated=True)
-        self._settle("failed", usage, error)
+        self._settle("failed", usage, error, unseen=not self._ended)
         if self.shown:
             self._keep(usage or Usage())
         self._health.failed(self._target, error, started_ms=self._attempt.started_at)
@@ -121,7 +122,8 @@ class Reading:
             error = Cancelled("interrupted by the user")
         if self.sent:
             usage = self._partial()
-            self._settle("cancelled" if isinstance(error, Cancelled) else "failed", usage, error)
+            state: AttemptState = "cancelled" if isinstance(error, Cancelled) else "failed"
+            self._settle(state, usage, error, unseen=not self._ended)
             self._keep(usage)
         else:
             self._settle("unsent", None, error)
@@ -130,6 +132,11 @@ class Reading:
     def _keep(self, usage: Usage) -> None:
         self._progress.keep(self.folder, usage)
         self._progress.target = self._target
+
+    @property
+    def _ended(self) -> bool:
+        """The provider has said why it ended and what it counted."""
+        return self.folder.finish_reason is not None and self.folder.usage is not None
 
     def _partial(self) -> Usage:
         """Counts of an answer cut off: the provider's where it sent some, else estimates."""
@@ -149,9 +156,15 @@ class Reading:
         )
 
     def _settle(
-        self, state: AttemptState, usage: Usage | None, error: OmniError | None = None
+        self,
+        state: AttemptState,
+        usage: Usage | None,
+        error: OmniError | None = None,
+        *,
+        unseen: bool = False,
     ) -> None:
-        """``usage`` None: the attempt cannot have cost anything."""
+        """``usage`` None: the attempt cannot have cost anything. ``unseen``: nobody saw it end."""
+        unseen = unseen and usage is not None
         price = None if self._target.price is None else self._target.price.price
         ended = int(self._clock() * 1000)
         cost = 0 if usage is None else cost_or_none(usage, price)
@@ -170,6 +183,7 @@ class Reading:
                 self.folder.response_id or self.response_id,
                 None if error is None else error.code,
                 None if error is None else error.message[:_MESSAGE_CHARS],
+                unseen,
             ),
             priced=None if usage is None else price_state(cost, price),
             allowance=None if usage is None else allowance_of(price, self._target.model.id, ended),

@@ -2,7 +2,7 @@
 transaction, so that any number of processes never pass a limit together."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -54,7 +54,11 @@ class Opening:
     ticket: int | None = None
     waited_ms: int = 0
     error: OmniError | None = None
+    #: What it may cost at most: its row holds it, also where no budget covers it yet.
+    held_nusd: int = 0
     leases: tuple[Lease, ...] = ()
+    #: The budgets that were kept when it was granted.
+    budgets: Sequence[Budget] = ()
 
 
 class BudgetList:
@@ -85,12 +89,13 @@ class _Room:
 
     status: BudgetStatus
     left_nusd: int
+    lease: Lease
     granted_nusd: int = 0
 
     def grant(self, nusd: int) -> Lease:
         self.left_nusd -= nusd
         self.granted_nusd += nusd
-        return Lease(self.status.budget.id, self.status.start_at, nusd)
+        return self.lease
 
 
 @dataclass(slots=True)
@@ -115,7 +120,9 @@ class Leases:
 
     def grant(self, opening: Opening) -> OmniError | None:
         """Reserve the worst case in every budget that covers it; the error when one cannot."""
-        if not self._all.enabled():
+        opening.budgets = budgets = self._all.enabled()
+        if not budgets:
+            opening.held_nusd = self._need(opening, opening.most_in()) or 0
             return None
         new = opening.request
         scope = (opening.provider, opening.model, new.role, new.agent, new.org, new.key)
@@ -123,10 +130,11 @@ class Leases:
         if cover is None or not cover.start_at <= new.created_at < cover.end_at:
             cover = self._covers[scope] = self._cover(scope, new.created_at)
         rooms = cover.rooms
-        if not rooms:
-            return None
         most_in = opening.most_in()
         need = self._need(opening, most_in)
+        opening.held_nusd = need or 0
+        if not rooms:
+            return None
         if need is None:
             if cover.knowing is not None:
                 return UnknownPrice(
@@ -146,7 +154,7 @@ class Leases:
             if not bound or bound < min(LEAST_OUTPUT, opening.most_out):
                 status = tightest.status
                 return refusal(status, need, resets_at(status))
-            need = worst_case_nusd(most_in, bound, opening.price)
+            opening.held_nusd = need = worst_case_nusd(most_in, bound, opening.price)
         opening.output_bound = bound
         opening.leases = tuple([room.grant(need) for room in rooms])
         return None
@@ -186,7 +194,8 @@ class Leases:
     def _room(self, budget: Budget, at_ms: int) -> _Room:
         status = self._budgets.status_within(budget, at_ms)
         key = budget.id, status.start_at
-        return self._rooms.setdefault(key, _Room(status, status.left_nusd))
+        lease = Lease(budget, status.start_at, status.end_at if budget.rollover else 0)
+        return self._rooms.setdefault(key, _Room(status, status.left_nusd, lease))
 
 
 def _fitting(input_tokens: int, most: int, price: Price, room_nusd: int) -> int:

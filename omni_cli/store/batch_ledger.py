@@ -12,6 +12,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.health import HOUR_MS
 from omni_cli.domain.ledger import AttemptEnd, RequestEnd
 from omni_cli.domain.record import record
+from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.ledger import TOKEN_COLUMNS
@@ -34,7 +35,7 @@ _ATTEMPT = WideInsert(f"""
 INSERT INTO attempts (request, n, model, provider, state, started_at, first_at, ended_at,
     {_TOKENS}, input_estimate, output_bound, received_chars, price, cost_nusd, input_cost_nusd,
     reported_cost_nusd, estimated, http_status, provider_request_id, error_code, error_message,
-    waited_ms)
+    waited_ms, held_nusd)
 VALUES ({{}})
 """)  # noqa: S608  # column names only
 _CHARGE = """
@@ -51,11 +52,16 @@ SCOPES = ("provider", "model", "role", "agent", "org", "key")
 
 @record
 class Lease:
-    """What a budget's period holds back for one attempt."""
+    """A budget's period that holds an attempt's worst case back. ``turns_at``: its end, after which
+    a change alters what the next period got from it; 0 where nothing is carried over."""
 
-    budget: int
+    budget: Budget
     start_at: int
-    amount_nusd: int
+    turns_at: int = 0
+
+
+class Vanished(Exception):
+    """Calls under way have no row in the store any more: it was restored meanwhile."""
 
 
 @record
@@ -73,37 +79,33 @@ class BatchLedger:
     store: whose transaction must be open when ``settle`` is called.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, budgets: BudgetStore) -> None:
         self._store = store
+        self._budgets = budgets
         self._rollups = RollupStore(store)
         self._health = HealthWindowStore(store)
 
     def changed(self, items: Sequence[Settled], budgets: Sequence[Budget]) -> list[Settled]:
-        """Those whose budgets were set, changed or removed while they were under way."""
-        if not budgets:
-            return [item for item in items if item.opening.leases]
-        covering: dict[tuple[str, ...], set[int]] = {}
-        found = []
-        for item in items:
-            opening = item.opening
-            new = opening.request
-            scope = (opening.provider, opening.model, new.role, new.agent, new.org, new.key)
-            known = covering.get(scope)
-            if known is None:
-                named = dict(zip(SCOPES, scope, strict=True))
-                known = {budget.id for budget in budgets if budget.covers(**named)}
-                covering[scope] = known
-            if known != {lease.budget for lease in opening.leases}:
-                found.append(item)
-        return found
+        """Those that began when other budgets were kept than now, or the same otherwise.
+
+        Args:
+            budgets: the list itself tells: it stays the same object while nothing changes.
+        """
+        return [item for item in items if item.opening.budgets is not budgets]
 
     def settle(self, items: Sequence[Settled]) -> None:
         """Write calls that are over into the ledger, whole.
 
         Args:
             items: each has its row in ``open_calls``, and its budgets are as when it began.
+
+        Raises:
+            Vanished: some have none; the transaction must roll back.
         """
         db = self._store.db
+        over = db.execute(_OVER, (json.dumps([item.opening.request.id for item in items]),))
+        if over.rowcount != len(items):
+            raise Vanished
         _REQUEST.write(db, [_request_values(item) for item in items])
         _ATTEMPT.write(db, [_attempt_values(item) for item in items])
         decisions = [
@@ -113,22 +115,31 @@ class BatchLedger:
         ]
         if decisions:
             db.executemany("INSERT INTO decisions VALUES (?, ?)", decisions)
-        db.execute(_OVER, (json.dumps([item.opening.request.id for item in items]),))
         self._charge(items)
         self._count(items)
 
     def _charge(self, items: Sequence[Settled]) -> None:
         sums: dict[tuple[int, int], list[int]] = {}
+        turned: dict[tuple[int, int], Lease] = {}
         for item in items:
-            for lease in item.opening.leases:
-                total = sums.get((lease.budget, lease.start_at))
+            opening, attempt = item.opening, item.attempt
+            cost = attempt.cost_nusd or 0
+            held = opening.held_nusd
+            free = held - attempt.held_nusd(held) if attempt.unseen else held
+            for lease in opening.leases:
+                key = lease.budget.id, lease.start_at
+                total = sums.get(key)
                 if total is None:
-                    total = sums[lease.budget, lease.start_at] = [0, 0]
-                total[0] += item.attempt.cost_nusd or 0
-                total[1] += lease.amount_nusd
+                    total = sums[key] = [0, 0]
+                total[0] += cost
+                total[1] += free
+                if lease.turns_at and attempt.ended_at >= lease.turns_at:
+                    turned[key] = lease
         if sums:
-            rows = [(spent, held, *key) for key, (spent, held) in sums.items()]
+            rows = [(spent, free, *key) for key, (spent, free) in sums.items()]
             self._store.db.executemany(_CHARGE, rows)
+        for lease in turned.values():
+            self._budgets.carry_on(lease.budget, lease.turns_at)
 
     def _count(self, items: Sequence[Settled]) -> None:
         """In rollups and health windows: one statement for each row that the batch touches."""
@@ -242,4 +253,5 @@ def _attempt_values(item: Settled) -> tuple[object, ...]:
         end.error_code,
         end.error_message,
         opening.waited_ms,
+        end.held_nusd(opening.held_nusd) if end.unseen else 0,
     )

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from omni_cli.domain.errors import StoreError
-from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
+from omni_cli.domain.ledger import Allowance, AttemptEnd, NewAttempt, RequestEnd
 from omni_cli.store.batch_leases import BudgetList, Leases, Opening
-from omni_cli.store.batch_ledger import BatchLedger, Settled
+from omni_cli.store.batch_ledger import BatchLedger, Settled, Vanished
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
@@ -33,26 +33,25 @@ from omni_cli.store.wide_insert import WideInsert
 _STAGE = WideInsert("""
 INSERT OR IGNORE INTO open_calls (id, created_at, source, owner, org, key, role, agent, task,
     complexity, difficulty, conversation, chain, model, provider, started_at, input_estimate,
-    output_bound, price, leases, decision)
+    output_bound, price, held_nusd, decision)
 SELECT {} WHERE NOT EXISTS (SELECT 1 FROM requests WHERE id = ?1)
 """)
 _GO = """
 UPDATE open_calls SET model = ?, provider = ?, started_at = ?, input_estimate = ?,
-    output_bound = ?, price = ?, leases = ?, waited_ms = ?
+    output_bound = ?, price = ?, held_nusd = ?, waited_ms = ?
 WHERE id = ?
 """
 _SENT = """
 INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate,
-                      output_bound, price, waited_ms)
-VALUES (?, ?, ?, ?, 'sent', ?, ?, ?, ?, ?)
+                      output_bound, price, waited_ms, held_nusd)
+VALUES (?, ?, ?, ?, 'sent', ?, ?, ?, ?, ?, ?)
 """
-_LEASE = "INSERT INTO leases (request, n, budget, start_at, amount_nusd) VALUES (?, ?, ?, ?, ?)"
 _SAVE = """
 UPDATE attempts SET first_at = ?, received_chars = ?
 WHERE request = ? AND n = ? AND state = 'sent'
 """
 _SAVE_LIVE = "UPDATE open_calls SET first_at = ?, received_chars = ? WHERE id = ?"
-_NOTHING_SENT = (None, None, None, None, None, None, "[]")
+_NOTHING_SENT = (None, None, None, None, None, None, 0)
 
 
 class Locked(StoreError):
@@ -118,7 +117,7 @@ class BatchWriter:
         self._store = store
         self._ledger = ledger
         self._budgets = budgets
-        self._batches = BatchLedger(store)
+        self._batches = BatchLedger(store, budgets)
         #: What stands in ``open_calls``: requests whose first attempt is out and is the only one
         #: so far, and those that wait for a slot.
         self._under_way: dict[int, Opening] = {}
@@ -126,10 +125,9 @@ class BatchWriter:
         #: Where other processes ring when a slot is free for this one (store/bells.py).
         self.bell: Callable[[], int] = lambda: 0
         self._shown_at = 0.0
+        #: Attempts that were sent and have not ended.
+        self._sent: dict[tuple[int, int], Opening] = {}
         store.db.execute("PRAGMA busy_timeout = 0")
-        # The lists of states that a column may hold are looked through anew for each row, at 2 us;
-        # what is written here is typed by these lists (domain/ledger.py).
-        store.db.execute("PRAGMA ignore_check_constraints = ON")
         # Checkpoints sync to disk; they are run elsewhere (checkpoint()).
         store.db.execute("PRAGMA wal_autocheckpoint = 0")
 
@@ -157,9 +155,20 @@ class BatchWriter:
             SameId: nothing was written; give the new requests other ids.
             StoreError: nothing was written; the disk is full, or the store is broken.
         """
+        try:
+            return self._write(batch, *self._paired(batch.endings))
+        except Vanished:
+            # A restore has put another store in this one's place: each finds its row, or makes it.
+            return self._write(batch, [], list(batch.endings))
+
+    def _write(
+        self,
+        batch: Batch,
+        whole: list[Settled],
+        single: list[AttemptEnding | RequestEnding],
+    ) -> Sequence[int]:
         budgets = BudgetList(self._store, self._budgets)
         leases = Leases(self._budgets, budgets)
-        whole, single = self._paired(batch.endings)
         moved = {ending.request for ending in single} | {
             opening.request.id for opening in batch.openings if opening.n > 1
         }
@@ -203,6 +212,9 @@ class BatchWriter:
             opening.ticket = ticket
         for opening in batch.openings:
             self._opened(opening)
+        for ending in batch.endings:
+            if isinstance(ending, AttemptEnding):
+                self._sent.pop((ending.request, ending.n), None)
         return bells
 
     def _is_live(self, request: int) -> bool:
@@ -214,6 +226,7 @@ class BatchWriter:
         opening.opened = True
         opening.committed = opening.error is None and not opening.full
         if opening.committed:
+            self._sent[ident, opening.n] = opening
             if fresh or ident in self._waiting:
                 self._under_way[ident] = opening
                 self._waiting.discard(ident)
@@ -247,6 +260,9 @@ class BatchWriter:
 
     def _end(self, ending: AttemptEnding | RequestEnding) -> None:
         if isinstance(ending, AttemptEnding):
+            opening = self._sent.get((ending.request, ending.n))
+            if opening is not None:
+                self._ledger.reinstate(opening.request, new_attempt(opening))
             self._ledger.end_attempt(
                 ending.request,
                 ending.n,
@@ -323,7 +339,6 @@ class BatchWriter:
             db.executemany(_GO, [(*_attempt_part(o), o.waited_ms, o.request.id) for o in going])
         if further:
             db.executemany(_SENT, [_attempt_row(opening) for opening in further])
-            db.executemany(_LEASE, [row for opening in further for row in _lease_rows(opening)])
         if refused:
             promote(db, refused)
         leases.reserve(db)
@@ -338,6 +353,22 @@ class BatchWriter:
         self._shown_at = now
         show(db, self.owner)
         return held & tickets_of(db, self.owner)
+
+
+def new_attempt(opening: Opening) -> NewAttempt:
+    """The attempt that ``opening`` began, as the ledger knows it."""
+    return NewAttempt(
+        opening.request.id,
+        opening.n,
+        opening.model,
+        opening.provider,
+        opening.started_at,
+        opening.input_estimate,
+        opening.price_id,
+        opening.held_nusd,
+        opening.output_bound,
+        waited_ms=opening.waited_ms,
+    )
 
 
 def _parts(items: Sequence[Settled]) -> list[AttemptEnding | RequestEnding]:
@@ -371,7 +402,6 @@ def _live_row(opening: Opening) -> tuple[object, ...]:
 
 
 def _attempt_part(opening: Opening) -> tuple[object, ...]:
-    leases = ",".join([f"[{x.budget},{x.start_at},{x.amount_nusd}]" for x in opening.leases])
     return (
         opening.model,
         opening.provider,
@@ -379,15 +409,8 @@ def _attempt_part(opening: Opening) -> tuple[object, ...]:
         opening.input_estimate,
         opening.output_bound,
         opening.price_id,
-        f"[{leases}]",
+        opening.held_nusd,
     )
-
-
-def _lease_rows(opening: Opening) -> list[tuple[int, int, int, int, int]]:
-    return [
-        (opening.request.id, opening.n, lease.budget, lease.start_at, lease.amount_nusd)
-        for lease in opening.leases
-    ]
 
 
 def _attempt_row(opening: Opening) -> tuple[object, ...]:
@@ -401,4 +424,5 @@ def _attempt_row(opening: Opening) -> tuple[object, ...]:
         opening.output_bound,
         opening.price_id,
         opening.waited_ms,
+        opening.held_nusd,
     )

@@ -8,8 +8,11 @@ from zoneinfo import ZoneInfo
 from omni_cli.domain.budgets import Budget, BudgetStatus, refusal
 from omni_cli.domain.errors import UnknownPrice
 from omni_cli.domain.ledger import NewAttempt, RequestRow
-from omni_cli.domain.periods import previous, window
+from omni_cli.domain.periods import local_day, previous, window
+from omni_cli.domain.record import record
 from omni_cli.store.connection import Store
+from omni_cli.store.open_calls import HELD_SQL
+from omni_cli.store.rollups import ZONE_KEY
 
 _SETTINGS = (
     "alerts_percent",
@@ -45,7 +48,7 @@ _PERIOD = (
     "SELECT start_at, end_at, carried_nusd, spent_nusd, reserved_nusd, alerted"
     " FROM budget_periods WHERE budget = ?"
 )
-#: What was spent in a window before its period row existed: straight from the ledger.
+#: What was spent in a window, straight from the ledger.
 _SPENT = """
 SELECT coalesce(sum(cost), 0) FROM (
     SELECT coalesce(a.cost_nusd, 0) + coalesce(
@@ -60,6 +63,31 @@ _ESTIMATED = _SPENT.replace(
     "requests r JOIN attempts a ON a.request = r.id",
     "attempts a CROSS JOIN requests r ON r.id = a.request AND a.estimated = 1",
 )
+#: What a window's attempts hold, straight from their rows. ``leases`` are those of calls that an
+#: older omni began: theirs hold nothing themselves.
+_HELD = f"""
+SELECT (
+    SELECT coalesce(sum(a.held_nusd), 0)
+    FROM attempts a CROSS JOIN requests r ON r.id = a.request AND a.held_nusd <> 0
+    WHERE r.created_at >= :start AND r.created_at < :end AND {{scope}}
+) + (
+    SELECT coalesce(sum(o.held_nusd), 0) FROM open_calls o
+    WHERE o.created_at >= :start AND o.created_at < :end AND {{open_scope}}
+) + (
+    SELECT coalesce(sum(amount_nusd), 0) FROM leases WHERE budget = :budget AND start_at = :start
+) + ({HELD_SQL} WHERE p.budget = :budget AND p.start_at = :start)
+"""  # noqa: S608  # names of ours only
+#: Of that, what calls that are over hold on to: their end was not seen.
+_UNSEEN = """
+SELECT coalesce(sum(a.held_nusd), 0)
+FROM attempts a CROSS JOIN requests r ON r.id = a.request AND a.held_nusd <> 0
+WHERE r.created_at >= :start AND r.created_at < :end AND {scope}
+    AND a.state NOT IN ('planned', 'sent')
+"""
+_CHARGE = """
+UPDATE budget_periods SET spent_nusd = spent_nusd + :cost, reserved_nusd = reserved_nusd + :held
+WHERE budget = :budget AND start_at <= :at AND end_at > :at
+"""
 _SCOPE_SQL = {
     "all": ":value = ''",
     "provider": "a.provider = :value",
@@ -69,6 +97,17 @@ _SCOPE_SQL = {
     "org": "r.org = :value",
     "key": "r.key = :value",
 }
+
+
+@record
+class PeriodDrift:
+    """A period whose figures are not those of the ledger: (spent, reserved, carried over) as they
+    are kept and as the ledger has them, nano-dollars."""
+
+    budget: Budget
+    start_at: int
+    stored: tuple[int, int, int]
+    ledger: tuple[int, int, int]
 
 
 class BudgetStore:
@@ -117,26 +156,25 @@ class BudgetStore:
                 "SELECT id FROM budgets WHERE scope = ? AND value = ? AND period = ?",
                 (budget.scope, budget.value, budget.period),
             ).fetchone()
-            # Another rule gives other windows and another rest to carry over: open ones are worked
-            # out anew when free. Else they stay, for they know which alerts were told.
+            # Another rule gives other windows and another rest to carry over: they are worked out
+            # anew. Else they stay, for they know which alerts were told.
             if old is None or _counted_as(_budget(old)) != _counted_as(budget):
-                db.execute(
-                    "DELETE FROM budget_periods WHERE budget = ? AND reserved_nusd = 0", (row[0],)
-                )
+                db.execute("DELETE FROM budget_periods WHERE budget = ?", (row[0],))
             return int(row[0])
 
     def delete(self, budget_id: int) -> None:
         with self._store.transaction() as db:
             db.execute("DELETE FROM budgets WHERE id = ?", (budget_id,))
 
-    def reserve(self, attempt: NewAttempt, request: RequestRow) -> None:
-        """Lease ``attempt.reserve_nusd`` from every budget that covers the attempt.
+    def admit(self, attempt: NewAttempt, request: RequestRow) -> None:
+        """See that every budget that covers the attempt has room for ``attempt.reserve_nusd``; in
+        the same transaction the caller writes its row, and charges what that holds.
 
         Raises:
             BudgetExceeded, UnknownPrice: see LedgerStore.plan; the caller's transaction must
                 then roll back.
         """
-        db = self._store.db
+        need = attempt.reserve_nusd or 0
         for budget in self._covering(attempt.provider, attempt.model, request):
             if attempt.reserve_nusd is None and not budget.allow_unknown:
                 raise UnknownPrice(
@@ -146,21 +184,10 @@ class BudgetStore:
                     "sets it; "
                     "omni budgets set ... --allow-unknown lets such calls pass uncounted",
                 )
-            need = attempt.reserve_nusd or 0
             status = self.status_within(budget, request.created_at)
             # What costs nothing passes an overspent budget; what costs nobody knows what does not.
             if need > status.left_nusd and attempt.reserve_nusd != 0:
                 raise refusal(status, need, resets_at(status))
-            db.execute(
-                "INSERT INTO leases (request, n, budget, start_at, amount_nusd)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (attempt.request, attempt.n, budget.id, status.start_at, need),
-            )
-            db.execute(
-                "UPDATE budget_periods SET reserved_nusd = reserved_nusd + ?"
-                " WHERE budget = ? AND start_at = ?",
-                (need, budget.id, status.start_at),
-            )
 
     def room_nusd(self, provider: str, model: str, request: RequestRow) -> int | None:
         """The least money left in the budgets that cover a call; None when none does."""
@@ -174,8 +201,14 @@ class BudgetStore:
                 self.status_within(budget, request.created_at).left_nusd for budget in covering
             )
 
-    def settle(self, request: RequestRow, provider: str, model: str, n: int, cost: int) -> None:
-        """Turn an attempt's leases into what it really cost (0 releases them)."""
+    def settle(
+        self, request: RequestRow, provider: str, model: str, n: int, cost: int, held: int
+    ) -> None:
+        """Turn what is held for an attempt into what it really cost (0 releases it).
+
+        Args:
+            held: what it holds from now on, less what it held before.
+        """
         db = self._store.db
         leases = db.execute(
             "SELECT budget, start_at, amount_nusd FROM leases WHERE request = ? AND n = ?",
@@ -189,17 +222,32 @@ class BudgetStore:
             )
         if leases:
             db.execute("DELETE FROM leases WHERE request = ? AND n = ?", (request.id, n))
-        self.charge(request, provider, model, cost)
+        self.charge(request, provider, model, cost, held=held)
 
-    def charge(self, request: RequestRow, provider: str, model: str, cost: int) -> None:
-        """Add to what was spent. A period without a row yet will read it from the ledger."""
-        if not cost:
+    def charge(
+        self, request: RequestRow, provider: str, model: str, cost: int, *, held: int = 0
+    ) -> None:
+        """Add to what was spent, and to what is held. A period without a row yet will read both
+        from the ledger."""
+        if not cost and not held:
             return
         for budget in self._covering(provider, model, request):
-            self._store.db.execute(
-                "UPDATE budget_periods SET spent_nusd = spent_nusd + :cost WHERE budget = :budget"
-                " AND start_at <= :at AND end_at > :at",
-                {"cost": cost, "budget": budget.id, "at": request.created_at},
+            values = {"cost": cost, "held": held, "budget": budget.id, "at": request.created_at}
+            self._store.db.execute(_CHARGE, values)
+            if budget.rollover:
+                self.carry_on(budget, window(budget.rule, request.created_at)[1])
+
+    def carry_on(self, budget: Budget, start: int) -> None:
+        """The period before ``start`` has changed: so has what it leaves to the one that begins
+        there, where that was opened already."""
+        db = self._store.db
+        row = db.execute(
+            "SELECT 1 FROM budget_periods WHERE budget = ? AND start_at = ?", (budget.id, start)
+        ).fetchone()
+        if row is not None:
+            db.execute(
+                "UPDATE budget_periods SET carried_nusd = ? WHERE budget = ? AND start_at = ?",
+                (self._carried(db, budget, start), budget.id, start),
             )
 
     def status(self, budget: Budget, at_ms: int) -> BudgetStatus:
@@ -224,6 +272,53 @@ class BudgetStore:
         ).fetchone()
         return int(row[0])
 
+    def held_nusd(self, budget: Budget, start: int, end: int) -> int:
+        """What is held for calls of a window that are over and whose end was not seen."""
+        row = self._store.db.execute(
+            _UNSEEN.format(scope=_SCOPE_SQL[budget.scope]),
+            {"start": start, "end": end, "value": budget.value},
+        ).fetchone()
+        return int(row[0])
+
+    def drifts(self) -> list[PeriodDrift]:
+        """Periods whose figures are not those of the ledger. Ones that retention has reached are
+        left out, and those that they leave something to: the ledger has not all of them."""
+        db = self._store.db
+        zone = self._store.get_meta(ZONE_KEY) or "UTC"
+        (archived,) = db.execute("SELECT max(day) FROM rollup_day_archive").fetchone()
+        found = []
+        for budget in self.all():
+            rows = db.execute(f"{_PERIOD} ORDER BY start_at", (budget.id,)).fetchall()
+            for start, end, carried, spent, reserved, _ in rows:
+                first = previous(budget.rule, start)[0] if budget.rollover else start
+                if archived is not None and local_day(first, zone) <= archived:
+                    continue
+                true = PeriodDrift(
+                    budget,
+                    start,
+                    (spent, reserved, carried),
+                    (
+                        self._spent(db, budget, start, end),
+                        self._held(db, budget, start, end),
+                        self._carried(db, budget, start),
+                    ),
+                )
+                if true.stored != true.ledger:
+                    found.append(true)
+        return found
+
+    def mend(self) -> int:
+        """Set periods that have drifted right by the ledger; returns how many."""
+        with self._store.transaction() as db:
+            found = self.drifts()
+            for drift in found:
+                db.execute(
+                    "UPDATE budget_periods SET spent_nusd = ?, reserved_nusd = ?, carried_nusd = ?"
+                    " WHERE budget = ? AND start_at = ?",
+                    (*drift.ledger, drift.budget.id, drift.start_at),
+                )
+        return len(found)
+
     def _covering(self, provider: str, model: str, request: RequestRow) -> list[Budget]:
         rows = self._store.db.execute("SELECT * FROM budgets WHERE enabled = 1").fetchall()
         return [
@@ -240,7 +335,8 @@ class BudgetStore:
         ]
 
     def status_within(self, budget: Budget, at_ms: int) -> BudgetStatus:
-        """As ``status``, within the caller's transaction."""
+        """As ``status``, within the caller's transaction. A budget that is not kept has no row of
+        its period, which would fall behind."""
         db = self._store.db
         row = db.execute(
             f"{_PERIOD} AND start_at <= ? AND end_at > ?", (budget.id, at_ms, at_ms)
@@ -258,31 +354,42 @@ class BudgetStore:
             alerts_due=tuple([p for p in budget.alerts_percent if alerted < p <= used]),
         )
 
-    def _start_period(self, db: Connection, budget: Budget, at_ms: int) -> Row:
+    def _start_period(
+        self, db: Connection, budget: Budget, at_ms: int
+    ) -> tuple[int, int, int, int, int, float]:
         start, end = window(budget.rule, at_ms)
-        carried = 0
-        if budget.rollover and budget.since_ms < start:
-            before_start, before_end = previous(budget.rule, at_ms)
-            spent = self._spent(db, budget, before_start, before_end)
-            # Calls that began before the turn of the period are still charged to the one before.
-            (held,) = db.execute(
-                "SELECT coalesce(sum(reserved_nusd), 0) FROM budget_periods"
-                " WHERE budget = ? AND start_at = ?",
-                (budget.id, before_start),
-            ).fetchone()
-            carried = max(budget.limit_nusd - spent - held, 0)
-        db.execute(
-            "INSERT INTO budget_periods (budget, start_at, end_at, carried_nusd, spent_nusd)"
-            " VALUES (?, ?, ?, ?, ?)",
-            (budget.id, start, end, carried, self._spent(db, budget, start, end)),
-        )
-        row: Row = db.execute(f"{_PERIOD} AND start_at = ?", (budget.id, start)).fetchone()
-        return row
+        carried = self._carried(db, budget, start)
+        spent, held = self._spent(db, budget, start, end), self._held(db, budget, start, end)
+        if budget.enabled:
+            db.execute(
+                "INSERT INTO budget_periods (budget, start_at, end_at, carried_nusd, spent_nusd,"
+                " reserved_nusd) VALUES (?, ?, ?, ?, ?, ?)",
+                (budget.id, start, end, carried, spent, held),
+            )
+        return start, end, carried, spent, held, 0.0
+
+    def _carried(self, db: Connection, budget: Budget, start: int) -> int:
+        """What the period before the one that begins at ``start`` leaves to it."""
+        if not budget.rollover or budget.since_ms >= start:
+            return 0
+        before = previous(budget.rule, start)
+        spent = self._spent(db, budget, *before)
+        # Calls that began before the turn of the period are still charged to the one before.
+        return max(budget.limit_nusd - spent - self._held(db, budget, *before), 0)
 
     def _spent(self, db: Connection, budget: Budget, start: int, end: int) -> int:
         row = db.execute(
             _SPENT.format(scope=_SCOPE_SQL[budget.scope]),
             {"start": start, "end": end, "value": budget.value},
+        ).fetchone()
+        return int(row[0])
+
+    def _held(self, db: Connection, budget: Budget, start: int, end: int) -> int:
+        scope = _SCOPE_SQL[budget.scope]
+        open_scope = scope.replace("a.", "o.").replace("r.", "o.")
+        row = db.execute(
+            _HELD.format(scope=scope, open_scope=open_scope),
+            {"start": start, "end": end, "value": budget.value, "budget": budget.id},
         ).fetchone()
         return int(row[0])
 

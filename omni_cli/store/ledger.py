@@ -40,10 +40,15 @@ VALUES (:id, :created_at, 'pending', :source, :owner, :org, :key, :role, :agent,
 """
 _PLAN = """
 INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate,
-                      output_bound, price, waited_ms)
+                      output_bound, price, waited_ms, held_nusd)
 VALUES (:request, :n, :model, :provider, 'planned', :started_at, :input_estimate,
-        :output_bound, :price, :waited_ms)
+        :output_bound, :price, :waited_ms, coalesce(:reserve_nusd, 0))
 """
+_KNOWN = "SELECT 1 FROM attempts WHERE request = ? AND n = ?"
+#: The store that was put in its place may not know the price by which it was begun.
+_PLAN_ANEW = _PLAN.replace(":price,", "(SELECT id FROM prices WHERE id = :price),").replace(
+    "'planned'", "'sent'"
+)
 _END_ATTEMPT = f"""
 UPDATE attempts SET state = :state, ended_at = :ended_at,
     first_at = coalesce(:first_at, first_at), {_SET_TOKENS},
@@ -51,9 +56,12 @@ UPDATE attempts SET state = :state, ended_at = :ended_at,
     input_cost_nusd = :input_cost_nusd,
     reported_cost_nusd = :reported_cost_nusd, estimated = :estimated,
     http_status = :http_status, provider_request_id = :provider_request_id,
-    error_code = :error_code, error_message = :error_message
+    error_code = :error_code, error_message = :error_message, held_nusd = :held_nusd
 WHERE request = :request AND n = :n AND state IN ('planned', 'sent')
 """  # noqa: S608  # column names only
+_HOLDS = """
+SELECT held_nusd FROM attempts WHERE request = ? AND n = ? AND state IN ('planned', 'sent')
+"""
 _ADD_TO_REQUEST = f"""
 UPDATE requests SET attempts = attempts + :tried, {_SUM_TOKENS},
     cost_nusd = CASE WHEN :cost_nusd IS NULL THEN cost_nusd
@@ -95,6 +103,10 @@ class LedgerStore:
         self._health = HealthWindowStore(store)
         self._under_way = OpenCalls(store)
         self._queue = SlotQueue(store)
+        #: What this process has begun and not ended.
+        self._begun: dict[int, NewRequest] = {}
+        self._ended: list[int] = []
+        self._sent: dict[tuple[int, int], NewAttempt] = {}
 
     def unit(self) -> AbstractContextManager[Connection]:
         """All writes inside happen together or not at all."""
@@ -119,6 +131,13 @@ class LedgerStore:
                     "INSERT INTO decisions VALUES (?, ?)",
                     (request.id, zlib.compress(decision.encode(), 1)),
                 )
+        # By now the ends that were written before are committed.
+        for ended in self._ended:
+            self._begun.pop(ended, None)
+            for key in [key for key in self._sent if key[0] == ended]:
+                del self._sent[key]
+        self._ended.clear()
+        self._begun[request.id] = request
         return True
 
     def plan(self, attempt: NewAttempt, *, slots: int | None = None) -> bool:
@@ -140,10 +159,37 @@ class LedgerStore:
             if slots is not None and not queue.take(db, request, attempt.provider, slots):
                 return False
             row = self._request(db, request)
-            self._budgets.reserve(attempt, row)
+            self._budgets.admit(attempt, row)
             db.execute(_PLAN, {item.name: getattr(attempt, item.name) for item in fields(attempt)})
+            self._budgets.charge(
+                row, attempt.provider, attempt.model, 0, held=attempt.reserve_nusd or 0
+            )
+        self._sent[request, attempt.n] = attempt
         if queue.waits(request):
             queue.over(request)
+        return True
+
+    def reinstate(self, request: NewRequest, attempt: NewAttempt) -> bool:
+        """Have the row of an attempt under way in the store, whatever has become of it: another
+        store may have been put in its place. What it holds is held again; no limit is asked.
+
+        Returns:
+            False when it was there.
+        """
+        with self._store.transaction() as db:
+            key = attempt.request, attempt.n
+            if db.execute(_KNOWN, key).fetchone():
+                return False
+            promote(db, (request.id,))
+            if db.execute(_KNOWN, key).fetchone():
+                return False
+            self.open(request, None)
+            row = self._request(db, request.id)
+            values = {item.name: getattr(attempt, item.name) for item in fields(attempt)}
+            db.execute(_PLAN_ANEW, values)
+            self._budgets.charge(
+                row, attempt.provider, attempt.model, 0, held=attempt.reserve_nusd or 0
+            )
         return True
 
     def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
@@ -188,7 +234,10 @@ class LedgerStore:
         Returns:
             What was written; None when it was settled already (by another process).
         """
+        begun, sent = self.begun(request, n)
         with self._store.transaction() as db:
+            if begun is not None and sent is not None:
+                self.reinstate(begun, sent)
             if allowance is not None:
                 used = self.calls_between(allowance.model, allowance.since_ms, allowance.until_ms)
                 end, priced = allowance.charge(end, priced, used)
@@ -216,7 +265,12 @@ class LedgerStore:
         count: bool,
     ) -> bool:
         tokens = {name: getattr(end.usage, name) for name in TOKEN_COLUMNS}
-        changed = db.execute(
+        row = db.execute(_HOLDS, (request, n)).fetchone()
+        if row is None:
+            return False
+        before = int(row[0])
+        held = end.held_nusd(before)
+        db.execute(
             _END_ATTEMPT,
             {
                 **tokens,
@@ -234,10 +288,9 @@ class LedgerStore:
                 "provider_request_id": end.provider_request_id,
                 "error_code": end.error_code,
                 "error_message": end.error_message,
+                "held_nusd": held,
             },
-        ).rowcount
-        if not changed:
-            return False
+        )
         db.execute(
             _ADD_TO_REQUEST,
             {
@@ -251,12 +304,18 @@ class LedgerStore:
         )
         row = self._request(db, request)
         attempt = self._attempt(db, request, n)
-        self._budgets.settle(row, attempt.provider, attempt.model, n, end.cost_nusd or 0)
+        self._budgets.settle(
+            row, attempt.provider, attempt.model, n, end.cost_nusd or 0, held - before
+        )
         if end.state != "unsent":
             if count:
                 self._rollups.add_attempt(row, attempt, end)
             self._health.add_attempt(attempt, end)
         return True
+
+    def begun(self, request: int, n: int) -> tuple[NewRequest | None, NewAttempt | None]:
+        """What this process began, where it has not ended."""
+        return self._begun.get(request), self._sent.get((request, n))
 
     def annotate(self, request: int, n: int, code: str, message: str) -> None:
         """Say what was wrong with an attempt's answer; its state and cost stay."""
@@ -273,6 +332,7 @@ class LedgerStore:
             if not db.execute(_END_REQUEST, {**values, "id": request}).rowcount:
                 return False
             self._rollups.add_request(self._request(db, request))
+        self._ended.append(request)
         return True
 
     def abandoned(self) -> list[RequestRow]:

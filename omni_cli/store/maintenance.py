@@ -5,12 +5,14 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from omni_cli.domain.errors import StoreError
+from omni_cli.domain.money import format_usd
+from omni_cli.store.budgets import BudgetStore, PeriodDrift
 from omni_cli.store.connection import Store
 from omni_cli.store.migrations import SCHEMA_VERSION
-from omni_cli.store.open_calls import HELD_SQL
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.rollup_sql import ROLLUPS
 from omni_cli.usage_records import BackupFacts, StoreStats
@@ -20,22 +22,20 @@ _PATIENCE_S = 30.0
 _PRUNE_CHUNK = 2_000
 _OLD = """
 INSERT INTO pruned SELECT id FROM requests
-WHERE created_at < :before AND state <> 'pending' ORDER BY created_at LIMIT :limit
+WHERE created_at < :before AND state <> 'pending'
+    AND id NOT IN (SELECT request FROM attempts WHERE held_nusd <> 0)
+ORDER BY created_at LIMIT :limit
 """
 _TABLES = ("requests", "attempts", "decisions", "adjustments", "outcomes", "turns")
-_UNACCOUNTED = f"""
-SELECT coalesce(sum(reserved_nusd), 0) - (SELECT coalesce(sum(amount_nusd), 0) FROM leases)
-    - ({HELD_SQL})
-FROM budget_periods
-"""  # noqa: S608  # no values
 
 
 class MaintenanceStore:
     """Work on an open store; see the functions below for work on files."""
 
-    def __init__(self, store: Store, rebuild: RollupRebuild) -> None:
+    def __init__(self, store: Store, rebuild: RollupRebuild, budgets: BudgetStore) -> None:
         self._store = store
         self._rebuild = rebuild
+        self._budgets = budgets
 
     def old_requests(self, before_ms: int) -> int:
         """How many settled requests are older."""
@@ -96,10 +96,20 @@ class MaintenanceStore:
             f"{row[0]} row {row[1]} points at a missing row of {row[2]}"
             for row in db.execute("PRAGMA foreign_key_check").fetchmany(20)
         ]
-        (held,) = db.execute(_UNACCOUNTED).fetchone()
-        if held:
-            found.append(f"budgets hold {held} nano-dollars that no lease accounts for")
         return found
+
+    def budget_problems(self) -> list[str]:
+        """Periods of budgets whose spent, reserved or carried money is not what the ledger's rows
+        add up to, as lines to read."""
+        self._store.db.execute("BEGIN")  # one moment, beside calls under way
+        try:
+            return [_drift_line(drift) for drift in self._budgets.drifts()]
+        finally:
+            self._store.db.execute("ROLLBACK")
+
+    def mend_budgets(self) -> int:
+        """Set them right by the ledger; returns how many periods changed."""
+        return self._budgets.mend()
 
     def stats(self) -> StoreStats:
         """Counts every row: seconds at tens of millions."""
@@ -123,6 +133,17 @@ class MaintenanceStore:
             oldest_ms=oldest,
             newest_ms=newest,
         )
+
+
+def _drift_line(drift: PeriodDrift) -> str:
+    day = datetime.fromtimestamp(drift.start_at / 1000, UTC).date().isoformat()
+    words = ("spent", "reserved", "carried over")
+    parts = [
+        f"{word} {format_usd(kept)}, by the ledger {format_usd(true)}"
+        for word, kept, true in zip(words, drift.stored, drift.ledger, strict=True)
+        if kept != true
+    ]
+    return f"#{drift.budget.id} {drift.budget.label} from {day}: {'; '.join(parts)}"
 
 
 def backup(path: Path, target: Path, *, overwrite: bool) -> BackupFacts:

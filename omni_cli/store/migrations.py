@@ -122,6 +122,20 @@ def _step_12(db: "Database") -> None:
     _run_script(db, SCHEMA)
 
 
+def _step_13(db: "Database") -> None:
+    """What each attempt holds in budgets, in its own row: a budget's period can be worked out anew
+    from the ledger. A budget that is not kept has no period that could fall behind."""
+    for table in ("attempts", "open_calls"):
+        db.conn.execute(
+            f"ALTER TABLE {table} ADD COLUMN held_nusd INTEGER NOT NULL DEFAULT 0"
+            " CHECK (held_nusd >= 0)"
+        )
+    db.conn.execute("CREATE INDEX attempts_held ON attempts (request) WHERE held_nusd <> 0")
+    db.conn.execute(
+        "DELETE FROM budget_periods WHERE budget IN (SELECT id FROM budgets WHERE enabled = 0)"
+    )
+
+
 STEPS = (
     _step_1,
     _step_2,
@@ -135,6 +149,7 @@ STEPS = (
     _step_10,
     _step_11,
     _step_12,
+    _step_13,
 )
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)

@@ -18,7 +18,8 @@ from omni_cli.store.connection import Store
 #: The schema's version that brought them.
 OPEN_CALLS_SINCE = 11
 #: ``provider`` is NULL while the call waits for a slot: nothing is sent and nothing reserved.
-#: ``leases``: JSON, a list of [budget, start of its period, nano-dollars].
+#: ``leases``, of calls that an older omni began, which knows no ``held_nusd``: JSON, a list of
+#: [budget, start of its period, nano-dollars].
 SCHEMA = """
 CREATE TABLE open_calls (
     id INTEGER PRIMARY KEY,
@@ -64,9 +65,9 @@ INSERT INTO requests (state, {_REQUEST})
 SELECT 'pending', {_REQUEST} FROM open_calls WHERE {_THESE};
 
 INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate,
-    output_bound, price, first_at, received_chars, waited_ms)
+    output_bound, price, first_at, received_chars, waited_ms, held_nusd)
 SELECT id, 1, model, provider, 'sent', started_at, input_estimate, output_bound, price, first_at,
-    received_chars, waited_ms
+    received_chars, waited_ms, held_nusd
 FROM open_calls WHERE {_THESE} AND provider IS NOT NULL;
 
 INSERT INTO leases (request, n, budget, start_at, amount_nusd)
@@ -187,4 +188,5 @@ def _attempt(row: Row) -> AttemptRow:
         error_code=None,
         error_message=None,
         waited_ms=row["waited_ms"],
+        held_nusd=row["held_nusd"],
     )

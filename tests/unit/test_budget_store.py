@@ -140,6 +140,26 @@ class TestPeriods:
         assert status.carried_nusd == 100 - 20 - 50
         assert status.stop_at_nusd == 130 + (100 - 100)
 
+    def test_what_comes_of_a_closed_period_changes_what_it_left(self, world: World) -> None:
+        world.budgets.put(Budget(0, "all", "", "day", 100, rollover=True))
+        late = plan(world, 50)
+        world.clock.now += DAY_S
+        (budget,) = world.budgets.all()
+
+        def carried() -> int:
+            return world.budgets.status(budget, int(world.clock() * 1000)).carried_nusd
+
+        assert carried() == 50
+        settle(world, late, 10)
+        assert carried() == 90
+        # As an import of yesterday's usage or a correction is written.
+        row = world.ledger.get(late)
+        assert row is not None
+        world.store.db.execute("UPDATE attempts SET cost_nusd = 95")
+        world.budgets.charge(row, "p", "p/a", 85)
+        assert carried() == 5
+        assert world.budgets.drifts() == []
+
     def test_a_raise_ends_when_it_says(self, world: World) -> None:
         until = int((world.clock() + 3_600) * 1000)
         world.budgets.put(Budget(0, "all", "", "day", 100, raise_nusd=50, raise_until=until))
@@ -201,14 +221,80 @@ class TestChanges:
         settle(world, request, 80)
         assert figures(world) == (80, 0)
 
-    def test_one_removed_while_a_call_is_under_way_takes_its_lease_along(
-        self, world: World
+    @pytest.mark.parametrize("change", ["set", "remove and set", "off and on", "replace", "rename"])
+    def test_a_call_under_way_counts_whatever_is_done_to_the_budget(
+        self, world: World, change: str
     ) -> None:
-        budget = world.budgets.put(Budget(0, "all", "", "day", 100))
-        request = plan(world, 80)
-        world.budgets.delete(budget)
-        settle(world, request, 80)
-        assert world.open_leases() == 0
+        budget = Budget(0, "all", "", "day", 100)
+        if change != "set":
+            budget = replace(budget, id=world.budgets.put(budget))
+        before, later = plan(world, 80), plan(world, 0)
+        if change == "off and on":
+            world.budgets.put(replace(budget, enabled=False))
+            # Looked at while it is off, and a call made meanwhile.
+            assert figures(world) == (0, 80)
+            settle(world, later, 15)
+            world.budgets.put(budget)
+        else:
+            settle(world, later, 15)
+            if change == "remove and set":
+                world.budgets.delete(budget.id)
+            elif change == "replace":
+                world.budgets.put(replace(budget, limit_nusd=99, zone="Asia/Kathmandu"))
+            elif change == "rename":
+                world.budgets.put(replace(budget, scope="provider", value="p"))
+            if change in ("set", "remove and set"):
+                world.budgets.put(replace(budget, id=0))
+        assert figures(world) == (15, 80)
+        with pytest.raises(BudgetExceeded):
+            plan(world, 6)
+        settle(world, before, 70)
+        assert figures(world) == (85, 0)
+        assert world.budgets.drifts() == []
+
+    @pytest.mark.parametrize("unseen", [True, False])
+    def test_what_nobody_saw_end_stays_held(self, world: World, unseen: bool) -> None:
+        world.budgets.put(Budget(0, "all", "", "day", 1_000))
+        request = plan(world, 600)
+        end = AttemptEnd("failed", 9, cost_nusd=100, unseen=unseen)
+        world.ledger.end_attempt(request, 1, end, priced="priced")
+        assert figures(world) == (100, 500 if unseen else 0)
+        (budget,) = world.budgets.all()
+        status = world.budgets.status(budget, int(world.clock() * 1000))
+        window = status.start_at, status.end_at
+        assert world.budgets.held_nusd(budget, *window) == (500 if unseen else 0)
+        assert world.budgets.drifts() == []
+
+    def test_what_has_drifted_is_found_and_mended(self, world: World) -> None:
+        budget = world.budgets.put(Budget(0, "all", "", "day", 1_000, rollover=True))
+        plan(world, 600)
+        settle(world, plan(world, 100), 70)
+        world.store.db.execute(
+            "UPDATE budget_periods SET spent_nusd = 3, reserved_nusd = 4, carried_nusd = 5"
+        )
+        (drift,) = world.budgets.drifts()
+        assert (drift.budget.id, drift.stored) == (budget, (3, 4, 5))
+        assert world.budgets.mend() == 1
+        assert figures(world) == (70, 600)
+        assert world.budgets.drifts() == []
+
+    def test_a_call_of_a_restored_store_is_written_all_the_same(self, world: World) -> None:
+        world.budgets.put(Budget(0, "all", "", "day", 1_000))
+        requests = [plan(world, 300), plan(world, 200)]
+        world.ledger.mark_sent(requests[1], 1)
+        # As after ``db restore --force``: of one nothing is left, of the other its request.
+        world.store.db.execute("DELETE FROM requests WHERE id = ?", (requests[0],))
+        world.store.db.execute("DELETE FROM attempts WHERE request = ?", (requests[1],))
+        world.store.db.execute("DELETE FROM budget_periods")
+        assert figures(world) == (0, 0)
+        for request in requests:
+            settle(world, request, 90)
+            world.end(request)
+            row = world.ledger.get(request)
+            assert row is not None
+            assert (row.state, row.cost_nusd, row.attempts) == ("ok", 90, 1)
+        assert figures(world) == (180, 0)
+        assert world.budgets.drifts() == []
 
     def test_alerts_are_due_once(self, world: World) -> None:
         budget_id = world.budgets.put(Budget(0, "all", "", "day", 100))

@@ -209,3 +209,14 @@ def test_totals_say_unknown_apart() -> None:
     assert Totals().document()["cost_usd"] is None
     assert month_start(0) == 0
     assert month_start(NOW) == 1_788_220_800_000
+
+
+def test_usage_of_a_closed_period_lowers_what_it_left(app: App) -> None:
+    now = app.now_ms()
+    app.budgets.put(Budget(0, "all", "", "day", 10**12, rollover=True))
+    (budget,) = app.budgets.all()
+    before = app.budgets.status(budget, now).carried_nusd
+    app.importing.apply(app.importing.plan("tool", [call(at_ms=now - DAY)]))
+    spent = app.budgets.status(budget, now - DAY).spent_nusd
+    assert spent > 0
+    assert app.budgets.status(budget, now).carried_nusd == before - spent

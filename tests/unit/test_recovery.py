@@ -66,7 +66,7 @@ class TestWhatItIsCharged:
         world.recovery.run()
         (row,) = world.ledger.attempts(lost)
         assert (row.state, row.cost_nusd, row.usage.estimated) == ("lost", 100_000, True)
-        assert (world.open_leases(), spent(world)) == (0, 100_000)
+        assert (world.open_leases(), spent(world)) == (600_000, 100_000)
         request = world.ledger.get(lost)
         assert request is not None
         assert (request.state, request.estimated, request.model) == ("lost", True, "p/a")
@@ -147,7 +147,7 @@ class TestWhom:
         world.end(request, "cancelled")
         world.recovery.run()
         assert world.ledger.attempts(request)[0].state == "lost"
-        assert (world.open_leases(), spent(world)) == (0, 100_000)
+        assert (world.open_leases(), spent(world)) == (600_000, 100_000)
 
     def test_a_killed_process_is_told_from_a_slow_one(self, tmp_path: Path) -> None:
         code = (

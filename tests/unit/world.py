@@ -296,7 +296,7 @@ class World:
 
     def open_leases(self) -> int:
         """Nano-dollars reserved now, over all budgets."""
-        (leases,) = self.store.db.execute("SELECT coalesce(sum(amount_nusd), 0) FROM leases")
+        (leases,) = self.store.db.execute("SELECT coalesce(sum(held_nusd), 0) FROM attempts")
         (held,) = self.store.db.execute(
             "SELECT coalesce(sum(reserved_nusd), 0) FROM budget_periods"
         )

@@ -55,15 +55,16 @@ def stats(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def check(as_json: JsonFlag = False) -> None:
-    """Is the file sound, and do reports, receipts and ledger agree to the nano-dollar?"""
+    """Is the file sound; do reports, receipts, budgets and ledger agree to the nano-dollar?"""
     with omni() as omni_app:
-        problems, found = omni_app.maintenance.check()
-    sound = found.sound and not problems
+        checked = omni_app.maintenance.check()
+    problems, found, sound = checked.file, checked.rollups, checked.sound
     if as_json:
         emit_json(
             {
                 "sound": sound,
                 "file_problems": problems,
+                "budget_problems": checked.budgets,
                 "ledger_usd": usd_string(found.ledger_nusd),
                 "receipts_usd": usd_string(found.receipts_nusd),
                 "reports_usd": usd_string(found.day_nusd),
@@ -82,18 +83,26 @@ def check(as_json: JsonFlag = False) -> None:
         out(f"reports   {format_usd(found.day_nusd)}{removed if found.archive_nusd else ''}")
         for line in found.examples:
             out(f"          {line}")
+        out(f"budgets   {paint('differ', 'red') if checked.budgets else 'agree'}")
+        for line in checked.budgets:
+            out(f"          {line}")
         out(paint("all agree", "green") if sound else paint("they differ", "red"))
     if not sound:
-        note("omni db rebuild makes the reports anew; omni db restore brings back a backup")
+        note(
+            "omni db rebuild makes the sums of reports and budgets anew; "
+            "omni db restore brings back a backup"
+        )
         raise typer.Exit(1)
 
 
 @app.command()
 def rebuild() -> None:
-    """Make the reports' sums anew from the ledger; goes on where one was cut off."""
+    """Make the sums of reports and budgets anew from the ledger; goes on where one was cut off."""
     with omni() as omni_app:
-        counted = omni_app.maintenance.rebuild(_progress)
+        counted, mended = omni_app.maintenance.rebuild(_progress)
     out(f"counted {counted:,} requests anew")
+    if mended:
+        out(f"set {mended:,} {'period' if mended == 1 else 'periods'} of budgets right")
 
 
 @app.command()

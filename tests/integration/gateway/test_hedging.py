@@ -134,7 +134,10 @@ def test_a_caller_that_leaves_ends_both(gateway: Served) -> None:
     assert [state for _, state, _ in _attempts(gateway)] == ["cancelled", "cancelled"]
     budget = gateway.app.budgets.get(number)
     assert budget is not None
-    assert gateway.app.budgets.status(budget, gateway.app.now_ms()).reserved_nusd == 0
+    # What both may cost yet stays held.
+    held = [attempt.held_nusd for attempt in gateway.app.ledger.attempts(row.id)]
+    assert all(held)
+    assert gateway.app.budgets.status(budget, gateway.app.now_ms()).reserved_nusd == sum(held)
 
 
 def test_it_stays_within_what_a_request_may_cost(gateway: Served, http: httpx.Client) -> None:
