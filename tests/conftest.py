@@ -69,7 +69,9 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
-            if name.startswith(_CLEARED) or name.endswith(("_API_KEY", "_TOKEN", "_PAT")):
+            if name.startswith(_CLEARED) or name.endswith(
+                ("_API_KEY", "_TOKEN", "_PAT", "_BASE_URL", "_API_BASE")
+            ):
                 patch.delenv(name)
         patch.setenv("HOME", str(home))
         patch.setenv("OMNI_HOME", str(home / "omni"))

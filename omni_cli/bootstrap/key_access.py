@@ -9,10 +9,10 @@ from omni_cli.domain.models import Provider
 if TYPE_CHECKING:
     from omni_cli.repositories import Breakers
 
-from omni_cli.bootstrap.stores import Stores
+from omni_cli.bootstrap.addresses import Addresses
 
 
-class KeyAccess(Stores):
+class KeyAccess(Addresses):
     """Keys: found, kept, masked."""
 
     @cached_property
@@ -36,7 +36,8 @@ class KeyAccess(Stores):
         )
 
     def key(self, provider: Provider) -> str | None:
-        """The provider's key. Raises MissingKey when it needs one and none is found."""
+        """The provider's key. Raises MissingKey when it needs one and none is found, ConfigError
+        where it is from the environment, which says that it belongs to another address."""
         if provider.auth_method == "none":
             return None
         from omni_cli.keys import resolve
@@ -48,6 +49,16 @@ class KeyAccess(Stores):
 
             hint = no_key_hint(provider.slug, provider.key_env)
             raise MissingKey(f"no key for {provider.slug}", hint=hint)
+        if found.where == "env" and (other := self.other_address(provider)) is not None:
+            from omni_cli.domain.errors import ConfigError
+
+            variable, url = other
+            raise ConfigError(
+                f"{variable} says that {provider.slug} is at {url}, but the fleet has it at "
+                f"{provider.base_url}: {found.name} was not sent there",
+                hint=f"omni providers edit {provider.slug} --base-url {url}; or unset {variable}; "
+                f"or keep it: omni providers edit {provider.slug} --base-url {provider.base_url}",
+            )
         return found.secret.reveal()
 
     @cached_property

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from omni_cli.domain.prices import Price
     from omni_cli.services.setup import Found, Proposal
 
+from omni_cli.bootstrap.addresses import SERVE_PORT
 from omni_cli.bootstrap.money import Money
 
 _CHECKED_KEY = "catalogue_checked"
@@ -65,27 +66,36 @@ class Setup(Money):
     def find_providers(self, *, local: bool = True) -> "list[Found]":
         """What this machine could use: keys, and servers that answer on loopback.
 
-        A provider that is in the fleet already is found as it is there.
+        A provider that is in the fleet already is found as it is there. omni's own gateway is
+        none. Raises ConfigError where a variable that says where a provider is names no address.
         """
         from concurrent.futures import ThreadPoolExecutor
 
         from omni_cli.domain.errors import OmniError
-        from omni_cli.providers.local import LISTING_S, listening, local_presets, with_keys
+        from omni_cli.keys.sources import usual_variable
+        from omni_cli.providers.local import LISTING_S, listening, local_presets
         from omni_cli.services.setup import Found
 
         there = {provider.slug: provider for provider in self.providers.all()}
         found = []
-        for preset, name in with_keys(self.env, self._stored_keys):
+        for slug, preset in self.presets.items():
+            name = usual_variable(slug, None, self.env)
+            if name is None and slug not in self._stored_keys:
+                continue
+            if slug not in there:
+                self._leave_own_gateway(slug)
+            url, variable = self.usual_address(slug)
             made = Provider(
-                preset.slug,
+                slug,
                 preset.name,
                 preset.protocol,
-                preset.base_url,
+                url,
                 key_env=name,
-                max_concurrency=default_slots(preset.base_url),
+                max_concurrency=default_slots(url),
             )
-            provider = there.get(preset.slug, made)
-            found.append(Found(provider, f"env:{name}" if name else "stored key"))
+            how = f"env:{name}" if name else "stored key"
+            kept = there.get(slug)
+            found.append(Found(kept or made, how, address=None if kept else variable))
         urls = local_presets(self.env) if local else {}
         urls.update({s: p.base_url for s, p in there.items() if s in urls and p.enabled})
         servers = []
@@ -106,6 +116,8 @@ class Setup(Money):
 
         def ask(provider: Provider) -> "Found | None":
             try:
+                if self._is_omni(provider.base_url):
+                    return None
                 served = tester.listing(provider, timeout_s=LISTING_S)
             except OmniError:
                 return None  # something else listens there
@@ -113,6 +125,36 @@ class Setup(Money):
 
         with ThreadPoolExecutor(max_workers=len(servers)) as pool:
             return found + [answer for answer in pool.map(ask, servers) if answer is not None]
+
+    def _leave_own_gateway(self, slug: str) -> None:
+        """Turn down an address that leads to omni itself: calls would go in circles."""
+        url, variable = self.usual_address(slug)
+        if variable is not None and self._is_omni(url, silent=True):
+            self.decline_address(slug)
+            self.note(f"{variable} is the address of omni's own gateway: left aside")
+
+    def _is_omni(self, url: str, *, silent: bool = False) -> bool:
+        """Whether omni's gateway answers there; ``silent``: or would, on its usual port."""
+        import json
+        from urllib.parse import urlsplit
+
+        from omni_cli.domain.errors import ConnectionFailed, OmniError
+        from omni_cli.domain.hosts import is_loopback
+        from omni_cli.ports import HttpCall
+        from omni_cli.providers.local import LISTING_S
+        from omni_cli.providers.registry import adapter
+
+        parts = urlsplit(url)
+        call = HttpCall("GET", f"{parts.scheme}://{parts.netloc}/", {}, None, "json")
+        try:
+            body = self.transport.fetch(adapter("openai"), call, timeout_s=LISTING_S)
+            said = json.loads(body)
+        except ConnectionFailed:
+            ours = parts.port == SERVE_PORT and is_loopback(parts.hostname or "")
+            return silent and ours
+        except (OmniError, ValueError):
+            return False
+        return isinstance(said, dict) and said.get("name") == "omni" and "openapi" in said
 
     def propose_fleet(self, found: "Sequence[Found]") -> "Proposal":
         """What ``omni init`` would set up; see services/setup.py."""

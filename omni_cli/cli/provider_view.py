@@ -20,6 +20,12 @@ def key_text(row: dict[str, Any]) -> str:
     return f"{place} {row['key_masked']}" if row["key_masked"] else place
 
 
+def address_text(row: dict[str, Any]) -> str:
+    """The base URL, and the variable that it follows."""
+    variable = str(row["base_url_from"]).partition(":")[2]
+    return f"{row['base_url']} ({variable})" if variable else str(row["base_url"])
+
+
 def status_text(row: dict[str, Any]) -> str:
     """For a person, "disconnected" before any test would be a claim."""
     if not row["enabled"]:
@@ -41,6 +47,7 @@ def provider_row(omni_app: App, provider: Provider, *, masked: bool = False) -> 
         active=sum(model.status == "active" for model in mine),
         total=len(mine),
         tested=omni_app.providers.last_test(provider.slug),
+        address=omni_app.address_from(provider),
     )
 
 

@@ -1,4 +1,13 @@
-"""Which addresses are this machine's own."""
+"""What an address may look like, and which are this machine's own."""
+
+import re
+
+_BASE_URL = re.compile(r"https?://[^\s/@?#]+(/[^\s?#]*)?")
+
+
+def is_base_url(text: str) -> bool:
+    """Where an API is: a scheme, a host, perhaps a path; no key, no query, no user name."""
+    return _BASE_URL.fullmatch(text) is not None
 
 
 def is_loopback(host: str) -> bool:

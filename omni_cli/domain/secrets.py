@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 REDACTED = "[key]"
+#: Keys of omni's own gateway begin so (``omni keys create``): no provider takes them.
+CLIENT_PREFIX = "omni-"
 #: Fewer characters than this are not shown any part of.
 _MASKABLE = 16
 #: From this length on a known secret is looked for anywhere, also cut short; below, as a word.

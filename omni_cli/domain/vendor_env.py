@@ -1,15 +1,14 @@
 """Environment variables that vendors' own documentation and SDKs use, by omni's provider slug.
 
-Keys: each provider's API documentation. Addresses: the variables that the official SDKs of the
-vendor read, or, where it has none of its own, that its documentation or the usual tools name:
-openai-python and openai-node ``OPENAI_BASE_URL`` (older versions, LangChain and aider
-``OPENAI_API_BASE``), anthropic-sdk ``ANTHROPIC_BASE_URL``, google-genai
-``GOOGLE_GEMINI_BASE_URL`` (older: ``GEMINI_BASE_URL``), groq-sdk ``GROQ_BASE_URL``,
-together-python ``TOGETHER_BASE_URL``, cerebras-cloud-sdk ``CEREBRAS_BASE_URL``, perplexity-sdk
-``PERPLEXITY_BASE_URL``, clarifai ``CLARIFAI_API_BASE``; LiteLLM reads ``NAME_API_BASE`` for most.
+Keys: each provider's API documentation. Addresses: what the vendor's SDK reads (openai
+``OPENAI_BASE_URL``, anthropic ``ANTHROPIC_BASE_URL``, google-genai ``GOOGLE_GEMINI_BASE_URL``, groq
+``GROQ_BASE_URL``, cerebras ``CEREBRAS_BASE_URL``, clarifai ``CLARIFAI_API_BASE``), else the two
+spellings that tools have settled on, ``NAME_BASE_URL`` and LangChain's, aider's and LiteLLM's
+``NAME_API_BASE``.
 """
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 KEY_ENVS: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("ANTHROPIC_API_KEY",),
@@ -30,6 +29,39 @@ KEY_ENVS: Mapping[str, tuple[str, ...]] = {
     "xai": ("XAI_API_KEY",),
     "zai": ("ZAI_API_KEY", "ZHIPUAI_API_KEY"),
 }
+
+#: Where an SDK's variable is not the slug's; the first one set wins.
+_URL_ENVS: Mapping[str, tuple[str, ...]] = {
+    "clarifai": ("CLARIFAI_API_BASE", "CLARIFAI_BASE_URL"),
+    "google": ("GOOGLE_GEMINI_BASE_URL", "GEMINI_BASE_URL", "GEMINI_API_BASE"),
+}
+#: SDKs of these append the version themselves, so people write the address with and without it.
+_APPENDED: Mapping[str, str] = {"anthropic": "/v1", "clarifai": "/v2"}
+
+
+def url_variables(slug: str) -> tuple[str, ...]:
+    """The variables that say where a vendor's API is; none for a slug that is no vendor's."""
+    if slug not in KEY_ENVS:
+        return ()
+    name = slug.upper().replace("-", "_")
+    return _URL_ENVS.get(slug, (f"{name}_BASE_URL", f"{name}_API_BASE"))
+
+
+def base_url_of(slug: str, text: str, usual: str) -> str:
+    """An address as the vendor's SDK takes it, as omni writes it.
+
+    Args:
+        usual: the vendor's own base URL in omni. An address without a path gets its path: SDKs
+            append it. OpenAI's does not, so that one is taken as it stands.
+    """
+    url = text.rstrip("/")
+    if slug in _APPENDED:
+        return url.removesuffix(_APPENDED[slug])
+    try:
+        bare = not urlsplit(url).path
+    except ValueError:
+        bare = False
+    return url + urlsplit(usual).path if bare and slug != "openai" else url
 
 
 def no_key_hint(slug: str, key_env: str | None = None) -> str:

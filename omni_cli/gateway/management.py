@@ -392,4 +392,5 @@ def _provider_document(app: App, slug: str) -> dict[str, Any]:
         active=sum(model.status == "active" for model in models),
         total=len(models),
         tested=app.providers.last_test(slug),
+        address=app.address_from(provider),
     )

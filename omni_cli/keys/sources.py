@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from omni_cli.domain.errors import ConfigError, UsageError
-from omni_cli.domain.secrets import Secret
+from omni_cli.domain.secrets import CLIENT_PREFIX, Secret
 from omni_cli.domain.vendor_env import KEY_ENVS
 from omni_cli.keys.ring import INDEX, KeyringUnavailable, Ring
 from omni_cli.keys.vault import FILE, MASTER, Vault
@@ -156,10 +156,15 @@ def list_keys(home: Path) -> dict[str, Literal["keyring", "file"]]:
 
 
 def usual_variable(slug: str, key_env: str | None, env: Mapping[str, str]) -> str | None:
-    """The environment variable that holds a provider's key now, or None. Opens nothing."""
+    """The environment variable that holds a provider's key now, or None. Opens nothing.
+
+    What clients of omni's own gateway are given in a vendor's variable is no key of the vendor's.
+    """
     usual = KEY_ENVS.get(slug, ())
-    names = (key_env,) if key_env and key_env not in usual else (key_env or "", *usual)
-    return next((name for name in names if bare(env.get(name, ""))), None)
+    if key_env and key_env not in usual:
+        return key_env if bare(env.get(key_env, "")) else None
+    held = ((name, bare(env.get(name, ""))) for name in (key_env or "", *usual))
+    return next((n for n, key in held if key and not key.startswith(CLIENT_PREFIX)), None)
 
 
 def _usable(value: str, what: str) -> Secret:

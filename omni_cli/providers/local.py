@@ -1,25 +1,28 @@
 """Model servers on this machine: where they usually listen, and whether something does."""
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from omni_cli.providers.presets import PRESETS, Preset
+from omni_cli.providers.presets import PRESETS
 
 #: Longest wait for a local port, seconds; a closed one refuses at once.
 PROBE_S = 0.3
 #: Longest wait for its model list: it may have to read its disk.
 LISTING_S = 2.0
 _OLLAMA_PORT = 11434
+_OLLAMA = ("OLLAMA_HOST", "OLLAMA_API_BASE", "OLLAMA_BASE_URL")
 #: An address to listen on, not to call.
 _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
 
 
 def local_presets(env: Mapping[str, str]) -> dict[str, str]:
-    """Base URL by slug of the servers to look for; ``OLLAMA_HOST`` says where Ollama is."""
+    """Base URL by slug of the servers to look for; ``OLLAMA_HOST`` says where Ollama is, as do
+    the names that tools use for it."""
     found = {slug: preset.base_url for slug, preset in PRESETS.items() if preset.local}
-    if host := env.get("OLLAMA_HOST", "").strip():
+    hosts = (env.get(name, "").strip() for name in _OLLAMA)
+    if host := next(filter(None, hosts), ""):
         found["ollama"] = _ollama_url(host)
     return found
 
@@ -54,14 +57,3 @@ def _ollama_url(host: str) -> str:
         port = {"https": 443}.get(parts.scheme, 80 if "://" in host else _OLLAMA_PORT)
     shown = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{shown}:{port}{parts.path.rstrip('/')}"
-
-
-def with_keys(env: Mapping[str, str], stored: Iterable[str]) -> list[tuple[Preset, str | None]]:
-    """Known providers that there is a key for: the variable, or None where it is stored."""
-    kept = set(stored)
-    found: list[tuple[Preset, str | None]] = []
-    for slug, preset in PRESETS.items():
-        name = next((name for name in preset.key_envs if env.get(name, "").strip()), None)
-        if name is not None or slug in kept:
-            found.append((preset, name))
-    return found

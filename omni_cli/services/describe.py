@@ -29,12 +29,14 @@ def provider_document(
     active: int,
     total: int,
     tested: tuple[int, int | None, str | None] | None,
+    address: str,
 ) -> dict[str, Any]:
     """
     Args:
         key: where the key is: ``env:NAME``, ``keyring``, ``file``, or None where there is none.
         masked: the key as it may be shown, or None.
         active: models of this provider at work; ``total`` all that omni knows of.
+        address: where the base URL is from: ``env:NAME``, ``usual`` or ``settings``.
         tested: when in ms UTC, latency in ms and error of the last test.
     """
     at_ms, latency_ms, error = tested or (None, None, None)
@@ -43,6 +45,7 @@ def provider_document(
         "name": provider.name,
         "protocol": provider.protocol,
         "base_url": provider.base_url,
+        "base_url_from": address,
         "auth_method": provider.auth_method,
         "key_env": provider.key_env,
         "key": key,

@@ -134,8 +134,18 @@ def zone_check(zone: str, wanted: str | None) -> Check:
     return Check("time zone", "ok", f"{zone}: days and months of reports begin there")
 
 
-def provider_checks(providers: Sequence[Provider], keys: Mapping[str, str | None]) -> list[Check]:
-    """``keys``: where each provider's key is, None where it is missing."""
+def provider_checks(
+    providers: Sequence[Provider],
+    keys: Mapping[str, str | None],
+    addresses: Mapping[str, str],
+    elsewhere: Mapping[str, tuple[str, str]],
+) -> list[Check]:
+    """
+    Args:
+        keys: where each provider's key is, None where it is missing.
+        addresses: where each one's base URL is from, as ``base_url_from`` says.
+        elsewhere: variable and address where the environment names another than the fleet.
+    """
     if not providers:
         hint = "omni init finds keys and local servers; omni demo needs neither"
         return [Check("providers", "warn", "none in the fleet", hint)]
@@ -152,7 +162,20 @@ def provider_checks(providers: Sequence[Provider], keys: Mapping[str, str | None
             checks.append(Check(name, "warn", "no key found", hint))
         else:
             where = str(keys[provider.slug])
-            checks.append(Check(name, "ok", f"key from {where.removeprefix('env:')}"))
+            variable = addresses[provider.slug].partition(":")[2]
+            at = f", at {provider.base_url} ({variable})" if variable else ""
+            checks.append(Check(name, "ok", f"key from {where.removeprefix('env:')}{at}"))
+        if provider.enabled and provider.slug in elsewhere:
+            variable, url = elsewhere[provider.slug]
+            checks.append(
+                Check(
+                    f"address of {provider.slug}",
+                    "warn",
+                    f"{variable} says {url}, the fleet says {provider.base_url}: keys of the "
+                    "environment are not sent there",
+                    f"omni providers edit {provider.slug} --base-url URL decides",
+                )
+            )
     return checks
 
 

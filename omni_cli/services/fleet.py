@@ -1,6 +1,5 @@
 """Changes to the fleet: checked, audited, and each one a revision."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
@@ -8,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.hosts import is_base_url
 from omni_cli.domain.models import (
     BADGES,
     CAPABILITIES,
@@ -126,7 +126,7 @@ class FleetService:
             raise UsageError(
                 f"unknown protocol {provider.protocol!r}", hint=f"one of {', '.join(PROTOCOLS)}"
             )
-        if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", provider.base_url):
+        if not is_base_url(provider.base_url):
             raise UsageError(
                 f"{scrub(provider.base_url)!r} is no base URL",
                 hint="write it as https://host/path, without a key, a query or a user name",

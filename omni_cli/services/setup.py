@@ -57,11 +57,13 @@ ROLES: tuple[RoleWish, ...] = (
 @dataclass(frozen=True, slots=True)
 class Found:
     """A provider that could be used. ``how``: the variable or place of its key, or that a local
-    server answered; ``served``: what a local server lists."""
+    server answered; ``served``: what a local server lists; ``address``: the variable that says
+    where it is."""
 
     provider: Provider
     how: str
     served: tuple[RemoteModel, ...] = ()
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def put_provider(omni: App, values: Mapping[str, str]) -> str:
     """
     slug = values["slug"]
     preset, old = omni.presets.get(slug), omni.providers.get(slug)
-    base_url = values["base_url"] or (preset.base_url if preset else "")
+    base_url = values["base_url"] or (omni.usual_address(slug)[0] if preset else "")
     protocol = values["protocol"]
     if protocol == AUTOMATIC:
         protocol = preset.protocol if preset else "openai"
@@ -118,6 +118,8 @@ def put_provider(omni: App, values: Mapping[str, str]) -> str:
     elif old is None and local and not omni.has_key(fresh):
         fresh = replace(fresh, auth_method="none", key_env=None)
     omni.fleet.put_provider(fresh)
+    if values["base_url"]:
+        omni.decline_address(slug)
     if key:
         omni.keep_key(slug, key)
     return slug

@@ -13,6 +13,7 @@ from omni_cli.cli.render import emit_json, note, out, table
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.secrets import CLIENT_PREFIX
 from omni_cli.services.describe import iso
 from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
 
@@ -20,7 +21,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SPAN = re.compile(r"(\d+)([hdw])")
 _HOURS = {"h": 1, "d": 24, "w": 168}
 _PERIODS = ("day", "week", "month")
-PREFIX = "omni-"
 
 
 def create(
@@ -51,7 +51,7 @@ def create(
     if per not in _PERIODS:
         raise UsageError(f"--per is one of {', '.join(_PERIODS)}, not {per!r}")
     limit = money(budget, "--budget")
-    token = PREFIX + secrets.token_urlsafe(32)
+    token = CLIENT_PREFIX + secrets.token_urlsafe(32)
     with omni() as omni_app:
         now = omni_app.now_ms()
         key = ClientKey(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -62,12 +63,16 @@ def init(
             _show(omni_app, found, proposal, baseline)
             if not (yes or dry_run) and not (proposal.empty and baseline is None):
                 apply_it, baseline = _ask(omni_app, baseline)
+                if apply_it:
+                    proposal = _ask_addresses(omni_app, found, proposal)
+        for line in _addresses(omni_app, found) if yes else ():
+            note(line)
         if apply_it:
             apply(omni_app.fleet, omni_app.models, proposal)
             if baseline is not None:
                 settings.set_value(omni_app.paths, _PREMIUM_KEY, baseline)
         if as_json:
-            emit_json(_document(found, proposal, baseline, applied=apply_it))
+            emit_json(_document(omni_app, found, proposal, baseline, applied=apply_it))
             return
         if apply_it and test:
             _test(omni_app)
@@ -85,7 +90,8 @@ def _show(omni_app: App, found: Sequence[Found], proposal: Proposal, baseline: s
     out(paint("found", "bold"))
     for item in found:
         served = f", {len(item.served)} models" if item.served else ""
-        out(f"  {item.provider.name}: {item.how.removeprefix('env:')}{served}")
+        at = f", at {item.provider.base_url} ({item.address})" if item.address else ""
+        out(f"  {item.provider.name}: {item.how.removeprefix('env:')}{served}{at}")
     if not found:
         out("  nothing new")
     if proposal.picks:
@@ -135,6 +141,36 @@ def _ask(omni_app: App, baseline: str | None) -> tuple[bool, str | None]:
     return True, baseline
 
 
+def _addresses(omni_app: App, found: Sequence[Found]) -> list[str]:
+    """What is to be said about providers that a variable places elsewhere."""
+    lines = []
+    for item in found:
+        provider = item.provider
+        if item.address:
+            lines.append(f"{provider.slug} is at {provider.base_url}, as {item.address} says")
+        elif (other := omni_app.other_address(provider)) is not None:
+            lines.append(
+                f"{other[0]} says {other[1]}; {provider.slug} stays at {provider.base_url} "
+                f"(omni providers edit {provider.slug} --base-url {other[1]})"
+            )
+    return lines
+
+
+def _ask_addresses(omni_app: App, found: Sequence[Found], proposal: Proposal) -> Proposal:
+    """Keys go only where the user says: each address that a variable names is asked about."""
+    providers = {provider.slug: provider for provider in proposal.providers}
+    for item in found:
+        slug = item.provider.slug
+        if not item.address or slug not in providers:
+            continue
+        question = f"Send {slug}'s key to {item.provider.base_url}, as {item.address} says?"
+        if not typer.confirm(question, default=True):
+            omni_app.decline_address(slug)
+            usual = omni_app.presets[slug].base_url
+            providers[slug] = replace(item.provider, base_url=usual)
+    return replace(proposal, providers=tuple(providers.values()))
+
+
 def _test(omni_app: App) -> None:
     enabled = [provider for provider in omni_app.providers.all() if provider.enabled]
     for result in omni_app.tester.test_all(enabled):
@@ -176,7 +212,12 @@ def _nothing(omni_app: App) -> None:
 
 
 def _document(
-    found: Sequence[Found], proposal: Proposal, baseline: str | None, *, applied: bool
+    omni_app: App,
+    found: Sequence[Found],
+    proposal: Proposal,
+    baseline: str | None,
+    *,
+    applied: bool,
 ) -> dict[str, Any]:
     return {
         "applied": applied,
@@ -185,6 +226,8 @@ def _document(
                 "provider": item.provider.slug,
                 "name": item.provider.name,
                 "how": item.how,
+                "base_url": item.provider.base_url,
+                "base_url_from": omni_app.address_from(item.provider),
                 "served": [remote.wire_name for remote in item.served],
             }
             for item in found

@@ -9,6 +9,7 @@ import typer
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
 from omni_cli.cli.provider_view import (
+    address_text,
     key_text,
     place_text,
     provider_row,
@@ -82,7 +83,7 @@ def list_(as_json: JsonFlag = False) -> None:
                 status_text(row),
                 key_text(row),
                 f"{row['models_active']}/{row['models_total']}",
-                row["base_url"],
+                address_text(row),
             )
             for row in rows
         ],
@@ -110,7 +111,7 @@ def show(slug: Slug, as_json: JsonFlag = False) -> None:
     simulated = ", simulator" if row["simulated"] else ""
     out(f"{paint(slug, 'bold')}  {row['name']} ({status_text(row)}{simulated})")
     out(f"  protocol         {row['protocol']}")
-    out(f"  base URL         {row['base_url']}")
+    out(f"  base URL         {address_text(row)}")
     out(f"  key              {key_text(row)}")
     out(f"  max concurrency  {row['max_concurrency'] or 'no limit'}")
     for name in row["headers"]:
@@ -158,7 +159,10 @@ def add(
                 f"or one of {', '.join(omni_app.presets)}",
             )
         old = omni_app.providers.get(slug)
-        url = base_url or preset.base_url  # type: ignore[union-attr]  # the guard above
+        variable = None
+        if preset is not None and base_url is None:
+            base_url, variable = omni_app.usual_address(slug)
+        url = base_url or ""
         slots = default_slots(url) if max_concurrency is None else _slots(max_concurrency)
         provider = Provider(
             slug=slug,
@@ -184,13 +188,16 @@ def add(
         key = read_key(slug) if key_stdin else None
         if old is None:
             omni_app.fleet.put_provider(provider)
+            if variable is None:
+                omni_app.decline_address(slug)
         if key is not None:
             note(f"key kept in the {place_text(omni_app.keep_key(slug, key))}")
         row = provider_row(omni_app, omni_app.fleet.provider(slug))
     if as_json:
         emit_json(row)
         return
-    out(f"{'kept' if old else 'added'} {slug}: {provider.protocol} at {provider.base_url}")
+    because = f", as {variable} says" if variable else ""
+    out(f"{'kept' if old else 'added'} {slug}: {provider.protocol} at {provider.base_url}{because}")
     if row["key"] is None and provider.auth_method == "api_key":
         note(f"no key yet: {no_key_hint(slug, provider.key_env)}")
     elif provider.auth_method == "none" and not no_auth:
@@ -243,6 +250,8 @@ def edit(
             raise UsageError("nothing to change", hint="omni providers edit --help lists it")
         fresh = replace(old, **changes)
         omni_app.fleet.put_provider(fresh)
+        if base_url is not None:
+            omni_app.decline_address(slug)
         row = provider_row(omni_app, fresh)
     if as_json:
         emit_json(row)

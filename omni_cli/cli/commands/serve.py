@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from omni_cli.bootstrap.addresses import SERVE_PORT
 from omni_cli.cli.common import omni
 from omni_cli.cli.render import note
 from omni_cli.domain.errors import ConfigError, UsageError
@@ -14,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 4000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = SERVE_PORT,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 1,
     require_key: Annotated[
         bool, typer.Option("--require-key", help="Demand a client key on this machine too.")
@@ -68,6 +69,7 @@ def serve(
                 f"cannot listen on {host}:{port}: {exc.strerror or exc}",
                 hint="choose another --port",
             ) from exc
+        omni_app.note_served(sockets[0].getsockname()[1])
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{sockets[0].getsockname()[1]}"
         note(f"omni serves {url}")

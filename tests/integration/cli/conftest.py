@@ -50,7 +50,7 @@ def home(tmp_path: Path, seeded: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(mode=0o700)
     shutil.copy2(seeded, folder / "omni.db")
     for name in os.environ:
-        if name.endswith(("_API_KEY", "_PAT")):
+        if name.endswith(("_API_KEY", "_PAT", "_BASE_URL", "_API_BASE")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("OMNI_HOME", str(folder))
     monkeypatch.setenv("USER", "tester")

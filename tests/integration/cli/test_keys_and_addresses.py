@@ -123,3 +123,122 @@ def _until_ok(http: httpx.Client, body: object) -> dict[str, list[dict[str, dict
             return answer.json()  # type: ignore[no-any-return]
         time.sleep(0.1)
     raise AssertionError(answer.text)
+
+
+# --- addresses that the environment names -------------------------------------------------------
+
+#: Slug, variable, what is in it, the base URL that omni makes of it.
+GIVEN = [
+    ("openai", "OPENAI_BASE_URL", "https://lab.example/v1/", "https://lab.example/v1"),
+    ("openai", "OPENAI_API_BASE", ' "https://lab.example/x"\r\n', "https://lab.example/x"),
+    ("anthropic", "ANTHROPIC_BASE_URL", "https://lab.example", "https://lab.example"),
+    ("anthropic", "ANTHROPIC_BASE_URL", "https://lab.example/a/v1", "https://lab.example/a"),
+    ("google", "GOOGLE_GEMINI_BASE_URL", "https://lab.example", "https://lab.example/v1beta"),
+    ("groq", "GROQ_BASE_URL", "https://lab.example", "https://lab.example/openai/v1"),
+    ("mistral", "MISTRAL_API_BASE", "https://lab.example/v1", "https://lab.example/v1"),
+    ("xai", "XAI_BASE_URL", "https://lab.example", "https://lab.example/v1"),
+    ("deepseek", "DEEPSEEK_BASE_URL", "https://lab.example", "https://lab.example"),
+    ("openrouter", "OPENROUTER_BASE_URL", "https://lab.example/v1", "https://lab.example/v1"),
+    ("perplexity", "PERPLEXITY_BASE_URL", "https://lab.example", "https://lab.example"),
+]
+
+
+@pytest.mark.parametrize(("slug", "variable", "text", "url"), GIVEN)
+def test_a_vendors_address_variable_is_read_shown_and_said(
+    omni: Omni, monkeypatch: pytest.MonkeyPatch, slug: str, variable: str, text: str, url: str
+) -> None:
+    with App() as app:
+        key_env = app.presets[slug].key_envs[0]
+    monkeypatch.setenv(key_env, GOOD)
+    monkeypatch.setenv(variable, text)
+    shown = omni("init", "--no-local", "--dry-run")
+    assert f"{url} ({variable})" in shown.out
+    ran = omni("init", "--no-local", "--yes", "--json")
+    mine = next(item for item in ran.data["found"] if item["provider"] == slug)
+    assert (mine["base_url"], mine["base_url_from"]) == (url, f"env:{variable}")
+    assert f"{slug} is at {url}, as {variable} says" in ran.err
+    row = omni("providers", "show", slug, "--json").data
+    assert (row["base_url"], row["base_url_from"]) == (url, f"env:{variable}")
+    assert f"{url} ({variable})" in omni("providers", "show", slug).out
+    assert f"{url} ({variable})" in omni("providers", "list").out.replace("\n", "")
+    assert f"{url} ({variable})" in omni("doctor").out
+
+
+def test_providers_add_follows_the_variable_too(
+    omni: Omni, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", GOOD)
+    monkeypatch.setenv("OPENAI_BASE_URL", lab.base_url)
+    assert "as OPENAI_BASE_URL says" in omni("providers", "add", "openai").out
+    omni("models", "activate", MODEL)
+    assert omni("chat", "hi").out.strip() == "from the lab"
+    assert lab.asked == [("/v1/chat/completions", GOOD)]
+
+
+def test_a_key_does_not_go_where_its_variable_did_not_mean_it_to(
+    omni: Omni, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", GOOD)
+    omni("providers", "add", "openai")
+    omni("models", "activate", MODEL)
+    monkeypatch.setenv("OPENAI_BASE_URL", lab.base_url)
+    ran = omni("chat", "hi")
+    assert ran.code == 3
+    assert f"OPENAI_BASE_URL says that openai is at {lab.base_url}" in ran.err
+    assert "address of openai" in omni("doctor").out
+    assert f"OPENAI_BASE_URL says {lab.base_url}" in omni("init", "--no-local", "--yes").err
+    # The user's own word ends it, either way.
+    usual = "https://api.openai.com/v1"
+    omni("providers", "edit", "openai", "--base-url", usual)
+    assert "address of openai" not in omni("doctor").out
+    omni("providers", "edit", "openai", "--base-url", lab.base_url)
+    assert omni("chat", "hi").out.strip() == "from the lab"
+
+
+def test_another_vendors_key_never_goes_there(
+    omni: Omni, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789abcdef")
+    monkeypatch.setenv("OPENAI_BASE_URL", lab.base_url)
+    data = omni("init", "--no-local", "--yes", "--json").data
+    assert [item["base_url"] for item in data["found"]] == ["https://api.anthropic.com"]
+    assert lab.asked == []
+
+
+@pytest.mark.parametrize("text", ["lab.example/v1", "https://u:p@lab.example", "https://x/?k=1"])
+def test_what_is_no_address_is_an_error(
+    omni: Omni, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", GOOD)
+    monkeypatch.setenv("OPENAI_BASE_URL", text)
+    ran = omni("init", "--no-local", "--yes")
+    assert ran.code == 3
+    assert "OPENAI_BASE_URL names no base URL" in ran.err
+    assert text not in ran.err
+
+
+def test_omnis_own_gateway_is_no_provider(
+    omni: Omni, tmp_path: Path, sim: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "gateway"
+    home.mkdir()
+    monkeypatch.setenv("OPENAI_API_KEY", GOOD)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "omni-key")  # as docs/clients.md has it
+    with serving(home, sim) as served:  # type: ignore[arg-type]
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{served.url}/v1")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", served.url)
+        monkeypatch.setenv("OLLAMA_HOST", served.url)
+        ran = omni("init", "--yes", "--json")
+        assert "OPENAI_BASE_URL is the address of omni's own gateway" in ran.err
+        found = {item["provider"]: item["base_url"] for item in ran.data["found"]}
+        assert found["openai"] == "https://api.openai.com/v1"
+        assert not {"anthropic", "ollama"} & set(found)
+        assert "address of openai" not in omni("doctor").out
+
+
+def test_a_port_that_omni_served_is_its_own(omni: Omni, monkeypatch: pytest.MonkeyPatch) -> None:
+    with App() as app:
+        app.note_served(4321)
+    monkeypatch.setenv("OPENAI_API_KEY", GOOD)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:4321/v1")
+    assert omni("providers", "add", "openai", "--json").data["base_url_from"] == "usual"
