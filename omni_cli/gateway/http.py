@@ -14,6 +14,8 @@ _JSON = (b"content-type", b"application/json")
 _CLOSE = b"connection: close\r\n"
 _STATUS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
 
+SHORT_NAME = 64
+
 #: How much of a body that is too large is read before it is refused, and for how long.
 _DRAIN_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 2.0
@@ -297,10 +299,13 @@ class Request:
         await self.answer(status_of(error), encode(body), headers)
 
 
-@lru_cache(maxsize=1024)
-def header_name(name: bytes) -> str:
-    """In lower case."""
+def long_name(name: bytes) -> str:
+    """A header's name in lower case."""
     return name.decode("latin-1").lower()
+
+
+#: The same for names of SHORT_NAME bytes at most, which are remembered: anybody may send any.
+header_name = lru_cache(maxsize=512)(long_name)
 
 
 def header_lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
