@@ -3,16 +3,18 @@
 import asyncio
 import logging
 import random
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.errors import OmniError
+from omni_cli.domain.errors import OmniError, StoreError
 from omni_cli.domain.ids import id_text
 from omni_cli.gateway.auth import KeyRing, Principal
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.chats import Chats, Ids
 from omni_cli.gateway.commits import Commits
+from omni_cli.gateway.connection import Hall
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.exchange import Tools
@@ -30,6 +32,7 @@ from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.surface import Surface, caller_of
 from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.upstream import UpstreamPool
+from omni_cli.gateway.watching import Watcher
 from omni_cli.services.budget_alerts import budget_alerts
 from omni_cli.store.batch_writer import BatchWriter
 from omni_cli.store.breakers import BreakerStore
@@ -71,7 +74,11 @@ class Gateway:
     def __init__(self, app: App, options: Options | None = None) -> None:
         self._app = app
         self._options = options or Options()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._watchers: list[Watcher] = []
+        #: The callers' connections, once there is a server.
+        self.hall: Hall | None = None
+        #: Why nobody is served: the store is gone, or cannot be read.
+        self._lost: OmniError | None = None
         self._ids = Ids(app.now_ms)
         self._version = -1
         self._looking: asyncio.Task[None] | None = None
@@ -116,7 +123,7 @@ class Gateway:
             options.org, share=1 / options.workers, shared=shared_counts(self._app.env)
         )
         self._desk = Desk(self._app)
-        own = OwnApi(fleet, self._desk)
+        own = OwnApi(fleet, self._desk, self._trouble, self._figures)
         memory = Memory(fleet, self._commits, writing)
         chats = Chats(
             tools,
@@ -130,19 +137,20 @@ class Gateway:
         self._long = LongJobs(self._app)
         self._surface = Surface(fleet, chats, own, Management(self._desk, own, self._long))
         self._recover()
-        for period, work in (
-            (_POLL_S, self._poll),
-            (_SAVE_S, self._streams.save),
-            (_LIMIT_S, deadlines.sweep),
-            (_RECOVER_S, self._recover),
-            (_WATCH_S, self._look),
-        ):
-            self._tasks.append(asyncio.get_running_loop().create_task(_every(period, work)))
+        self._commits.reclaim = self._recover
+        self._watchers = [
+            Watcher("watching the store", _POLL_S, self._poll),
+            Watcher("watching the fleet", _POLL_S, self._fleet_poll),
+            Watcher("writing down streams", _SAVE_S, self._streams.save),
+            Watcher("watching time limits", _LIMIT_S, deadlines.sweep),
+            Watcher("closing what dead processes left", _RECOVER_S, self._recover),
+            Watcher("watching budgets and deploys", _WATCH_S, self._look),
+        ]
 
     async def stop(self) -> None:
         """Write what is left, close what is open. Requests under way were waited for before."""
-        for task in self._tasks:
-            task.cancel()
+        for watcher in self._watchers:
+            watcher.stop()
         if self._looking is not None:
             await asyncio.wait([self._looking])
         await self._long.close()
@@ -163,11 +171,39 @@ class Gateway:
         self._commits.job(lambda: keys.used(key, now_ms=now_ms))
 
     def _poll(self) -> None:
-        version = self._app.store.data_version()
-        if version != self._version:  # somebody wrote: a key may be revoked
-            self._version = version
-            self._keys.reload()
-        self._fleet.poll()
+        """Nobody is served by what cannot be known any more: keys, budgets, the ledger."""
+        store = self._app.store
+        try:
+            store.check_file()
+            version = store.data_version()
+            if version != self._version:  # somebody wrote: a key may be revoked
+                self._keys.reload()
+                self._version = version
+        except OmniError as exc:
+            self._lost = exc
+            raise
+        except sqlite3.Error as exc:
+            self._lost = StoreError(f"the store cannot be read: {exc}")
+            raise self._lost from exc
+        self._lost = None
+
+    def _fleet_poll(self) -> None:
+        if self._lost is None:
+            self._fleet.poll()
+
+    def _trouble(self) -> str:
+        """Why this process should get no callers; "" when it should."""
+        return "" if self._lost is None else self._lost.message
+
+    def _figures(self) -> dict[str, int]:
+        """For metrics, of this process."""
+        hall = self.hall
+        return {
+            "connections": 0 if hall is None else len(hall.connections),
+            "idle_connections_closed_total": 0 if hall is None else hall.put_out,
+            "callers_turned_away_total": 0 if hall is None else hall.turned_away,
+            "watch_failures_total": sum(watcher.failures for watcher in self._watchers),
+        }
 
     def _recover(self) -> None:
         """Close what dead processes left open."""
@@ -189,6 +225,8 @@ class Gateway:
             if found is None:
                 raise self._unknown(request)
             route, at = found
+            if self._lost is not None and route.access != "open":
+                raise self._lost
             who = _ANYBODY if route.access == "open" else self._keys.admit(request.headers)
             if route.access == "manage" and not who.manages:
                 raise Refused(403, "forbidden", "this key may not manage the fleet")
@@ -227,12 +265,3 @@ def _tell(app: App) -> None:
     for alert in (*budget_alerts(app.budget_admin.statuses()), *app.deploys.check()):
         alerter.consider(alert)
     alerter.finish()
-
-
-async def _every(seconds: float, work: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            work()
-        except OmniError as exc:
-            log.warning("%s", exc.message)

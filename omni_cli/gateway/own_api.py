@@ -1,5 +1,7 @@
 """The router spec's endpoints that no model answers: usage, debug, health."""
 
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,6 +16,7 @@ from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.http import Request
 from omni_cli.gateway.options import with_options
 from omni_cli.gateway.protocols.omni_chat import own_request
+from omni_cli.services.metrics import process_lines
 from omni_cli.services.routing import RouteOptions, decision_document
 from omni_cli.services.usage import UsageQuery, UsageRow
 
@@ -24,7 +27,20 @@ def query_of(request: Request) -> dict[str, str]:
 
 
 class OwnApi:
-    def __init__(self, fleet: Fleet, desk: Desk) -> None:
+    """Args:
+    trouble: why this process should get no callers; "" when it should.
+    figures: of this process, for metrics.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        desk: Desk,
+        trouble: Callable[[], str],
+        figures: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._trouble = trouble
+        self._figures = figures
         self._fleet = fleet
         self._desk = desk
 
@@ -56,6 +72,10 @@ class OwnApi:
 
     async def ready(self, request: Request, _: Principal, __: dict[str, str]) -> None:
         """Whether the store can be read and a model may be called."""
+        trouble = self._trouble()
+        if trouble:
+            await request.json({"status": trouble, "models": 0}, 503)
+            return
         models = sum(1 for _ in self._fleet.models())
         self._fleet.app.store.db.execute("SELECT 1 FROM requests LIMIT 1").fetchone()
         await request.json(
@@ -66,6 +86,7 @@ class OwnApi:
     async def metrics(self, request: Request, _: Principal, __: dict[str, str]) -> None:
         """Prometheus' text form."""
         text = await self._desk.do(lambda app: app.metrics.text())
+        text += process_lines(os.getpid(), self._figures())
         kind = b"text/plain; version=0.0.4; charset=utf-8"
         await request.answer(200, text.encode(), [(b"content-type", kind)])
 

@@ -1,5 +1,7 @@
 """Run the gateway: in this process, or in several that share a socket and a store."""
 
+import contextlib
+import errno
 import gc
 import json
 import logging
@@ -22,13 +24,19 @@ from omni_cli.gateway.server import BACKLOG, Server
 DRAIN_S = 30
 #: Where a worker finds how it is to run.
 _SETTINGS = "OMNI_SERVE_WORKER"
+#: How long a port that is taken is waited for, seconds.
+_PORT_S = 1.0
+#: File descriptors that a process takes where it may.
+_FILES = 65_536
 #: A worker that ends sooner than this after its start is not started again at once, seconds.
 _SHORT_LIFE_S = 2.0
 
 
-def server(app: App, options: Options, *, drain_s: float = DRAIN_S) -> Server:
+def server(
+    app: App, options: Options, *, drain_s: float = DRAIN_S, lifeline: int | None = None
+) -> Server:
     """A server for this process."""
-    return Server(Gateway(app, options), drain_s=drain_s)
+    return Server(Gateway(app, options), drain_s=drain_s, lifeline=lifeline)
 
 
 def bind(host: str, port: int, *, beside: bool = False) -> socket.socket:
@@ -58,12 +66,24 @@ def bind_each(host: str, port: int, workers: int) -> list[socket.socket]:
     them over several. This process keeps the sockets too: callers of a worker that died wait for
     the one that takes its place.
     """
-    first = bind(host, port)  # which fails where anybody else listens, be it another gateway
+    first = _bind_soon(host, port)  # which fails where anybody else listens, be it a gateway
     if workers == 1 or sys.platform != "linux":
         return [first] * workers
     port = first.getsockname()[1]
     first.close()
     return [bind(host, port, beside=True) for _ in range(workers)]
+
+
+def _bind_soon(host: str, port: int) -> socket.socket:
+    """Workers whose master was killed give their port up within a moment. Raises OSError."""
+    end = time.monotonic() + _PORT_S
+    while True:
+        try:
+            return bind(host, port)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE or time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 def run(app: App, options: Options, sockets: Sequence[socket.socket]) -> None:
@@ -85,9 +105,22 @@ def _settle_down() -> None:
     """Log to stderr; let the collector pass over what stays, and look less often at the rest:
     a request's objects hold no cycles."""
     _log_to_stderr()
+    _more_files()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+def _more_files() -> None:
+    """Take as many file descriptors as this process may: the usual soft limit of 1,024 is there
+    for programs that use select()."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    want = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < want:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (want, hard))
 
 
 def _log_to_stderr() -> None:
@@ -97,11 +130,14 @@ def _log_to_stderr() -> None:
 def _supervise(options: Options, sockets: Sequence[socket.socket]) -> None:
     """Start the workers, start again those that die, and end them all when asked to."""
     command = [sys.executable, "-m", "omni_cli.gateway.serve"]
+    # Nothing is ever written: when this process ends, however it does, its end of the pipe closes.
+    lifeline, _held = os.pipe()
 
     def start(sock: socket.socket) -> subprocess.Popen[bytes]:
-        settings = json.dumps({"fd": sock.fileno(), "options": asdict(options)})
+        files = [sock.fileno(), lifeline]
+        settings = json.dumps({"fd": files[0], "lifeline": lifeline, "options": asdict(options)})
         env = {**os.environ, _SETTINGS: settings}
-        return subprocess.Popen(command, env=env, pass_fds=[sock.fileno()])  # noqa: S603  # ourselves
+        return subprocess.Popen(command, env=env, pass_fds=files)  # noqa: S603  # ourselves
 
     stopping = False
 
@@ -159,7 +195,8 @@ def _work() -> None:
     )
     _settle_down()
     with App() as app:
-        server(app, options).run([socket.socket(fileno=settings["fd"])])
+        serving = server(app, options, lifeline=settings["lifeline"])
+        serving.run([socket.socket(fileno=settings["fd"])])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """One process's server: it listens, hands requests to the gateway, and ends in good order."""
 
 import asyncio
+import logging
+import os
 import signal
 import socket
 import threading
@@ -14,14 +16,32 @@ BACKLOG = 4096
 #: How often a wish to end is looked for, and connections for their age, seconds.
 _LOOK_S = 0.1
 _SWEEP_S = 5.0
+#: File descriptors that are no caller's and no call's: the store, the log, the loop, threads.
+_OWN_FILES = 64
+_FEWEST = 8
+
+log = logging.getLogger("omni.gateway")
+
+
+def most_connections() -> int:
+    """Callers that this process has room for: each may need a connection to a provider, too."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 1_000_000
+    return max((soft - _OWN_FILES) // 2, _FEWEST)
 
 
 class Server:
     """Args:
     drain_s: seconds that requests under way have to end when the server is asked to stop.
+    lifeline: the reading end of a pipe that another process holds open; when that process is
+        gone, this one ends, too.
     """
 
-    def __init__(self, gateway: Gateway, *, drain_s: float) -> None:
+    def __init__(self, gateway: Gateway, *, drain_s: float, lifeline: int | None = None) -> None:
+        self._lifeline = lifeline
         self._gateway = gateway
         self._drain_s = drain_s
         self.started = False
@@ -48,7 +68,10 @@ class Server:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._asked, number)
         self._gateway.start()
-        hall = Hall(self._gateway.handle, self._gateway.limits)
+        hall = Hall(self._gateway.handle, self._gateway.limits, most_connections())
+        self._gateway.hall = hall
+        if self._lifeline is not None:
+            loop.add_reader(self._lifeline, self._orphaned)
         listening = [
             await loop.create_server(lambda: Connection(hall), sock=sock, backlog=BACKLOG)
             for sock in sockets
@@ -76,6 +99,14 @@ class Server:
         # What was cancelled settles what it has; its rows go into the last batch.
         while hall.busy and time.monotonic() < end + 1.0:
             await asyncio.sleep(0.02)
+
+    def _orphaned(self) -> None:
+        """Nobody supervises this process any more, and its port is wanted by whoever does next."""
+        assert self._lifeline is not None
+        asyncio.get_running_loop().remove_reader(self._lifeline)
+        os.close(self._lifeline)
+        log.error("the process that started this worker is gone: ending")
+        self.should_exit = True
 
     def _asked(self, number: int) -> None:
         self._interrupted = self._interrupted or number == signal.SIGINT

@@ -193,5 +193,15 @@ def _slot_lines(slots: Mapping[str, SlotUse]) -> Iterator[str]:
                 yield _sample(metric, {name: semconv.provider_name(slug)}, shown)
 
 
+def process_lines(pid: int, figures: Mapping[str, int]) -> str:
+    """Of one gateway process; each scrape is answered by one of them."""
+    lines: list[str] = []
+    for name, value in figures.items():
+        kind = "counter" if name.endswith("_total") else "gauge"
+        lines += _head(f"omni_gateway_{name}", kind, "Of the process that answered this scrape.")
+        lines.append(_sample(f"omni_gateway_{name}", {"process": str(pid)}, value))
+    return "\n".join(lines) + "\n"
+
+
 def _usd(nusd: int) -> str:
     return usd_string(nusd)

@@ -54,6 +54,8 @@ class Store:
                 check_same_thread=False,
             )
             self.db.row_factory = sqlite3.Row
+            found = path.stat()
+            self._file = found.st_dev, found.st_ino
             self._pragmas(durable)
             self._gate()
         except (sqlite3.Error, OSError) as exc:
@@ -181,6 +183,25 @@ class Store:
                 "INSERT INTO meta VALUES (?, ?)"
                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 (key, value),
+            )
+
+    def check_file(self) -> None:
+        """Whether the store's file is still the one that is open here.
+
+        Raises StoreError: it was removed, or another was put in its place. What is written then
+        goes into a file that nobody will find.
+        """
+        try:
+            found = self.path.stat()
+        except OSError as exc:
+            raise StoreError(
+                f"the store {self.path} is gone: {exc.strerror or exc}",
+                hint="bring it back (omni db restore), then start omni serve again",
+            ) from exc
+        if (found.st_dev, found.st_ino) != self._file:
+            raise StoreError(
+                f"the store {self.path} was replaced by another file while it was open",
+                hint="start omni serve again",
             )
 
     def data_version(self) -> int:
