@@ -15,6 +15,7 @@ from typing import Any
 
 from omni_cli.catalog.names import is_snapshot, wire_names
 from omni_cli.catalog.timeline import price_rows
+from omni_cli.domain.models import BADGES
 
 #: The source's provider ids, and omni's slugs for those that differ.
 PROVIDERS: Mapping[str, str] = {
@@ -74,7 +75,7 @@ def build_catalog(
 
     Args:
         providers: the source's provider objects (its JSON form, version 2).
-        overrides: the parsed ``overrides.toml``.
+        overrides: the parsed ``overrides.toml``, and under "badges" ``badges.toml``.
         facts: the parsed ``facts.toml``; may be empty.
         source: name and version of the source, for the prices' ``source``.
         checked: ISO date on which the source was read.
@@ -93,6 +94,7 @@ def build_catalog(
     _apply_retirements(work)
     _apply_kinds(work)
     _apply_facts(work, facts)
+    _apply_badges(work)
     _apply_aliases(work)
     models = [work.models[key] for key in sorted(work.models)]
     return {
@@ -225,10 +227,47 @@ def _apply_facts(work: _Work, facts: Mapping[str, Any]) -> None:
     for key, table in facts.items():
         if model := _found(work, _canonical(work, key), "a fact"):
             model.update({name: table[name] for name in _FACT_FIELDS if name in table})
+            if table.get("type") == "text" and "image" not in table.get("input_types", ("image",)):
+                model["lacks"] = ["vision"]
             origin = ", ".join(str(table[k]) for k in ("source", "date") if k in table)
             if "scores" in table:
                 said = table.get("score_sources", {})
                 model["score_sources"] = {name: said.get(name, origin) for name in table["scores"]}
+
+
+def _apply_badges(work: _Work) -> None:
+    """Badges that others' lists give, that names speak of, and of a variant's plain model."""
+    tables = work.overrides.get("badges", {})
+    for said in tables.get("said", ()):
+        for badge in BADGES:
+            for key in said.get(badge, ()):
+                if model := _found(work, _canonical(work, key), f"the badge {badge}"):
+                    _give(model, badge)
+    for named in tables.get("named", ()):
+        for key, model in work.models.items():
+            speaks = "text" in model.get("output_types", ("text",))
+            if speaks and re.search(named["pattern"], key.split("/", 1)[1].lower()):
+                _give(model, named["badge"])
+    for key, model in work.models.items():
+        plain, colon, suffix = key.rpartition(":")
+        base = work.models.get(plain)
+        if base is not None and f"{colon}{suffix}" in tables.get("variants", ()):
+            if "badges" not in model:
+                inherited = ("type", "input_types", "output_types", "lacks")
+                model.update({name: base[name] for name in inherited if name in base})
+            for badge in base.get("badges", ()):
+                _give(model, badge)
+
+
+def _give(model: Model, badge: str) -> None:
+    """A badge more, unless a fact says that the model lacks it."""
+    if badge in model.get("lacks", ()):
+        return
+    have = {*model.get("badges", ()), badge}
+    model["badges"] = [name for name in BADGES if name in have]
+    if badge == "vision":
+        model.setdefault("type", "multimodal")
+        model.setdefault("input_types", ["text", "image"])
 
 
 def _canonical(work: _Work, key: str) -> str:

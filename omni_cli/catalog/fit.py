@@ -26,6 +26,7 @@ from omni_cli.domain.tasks import TASK_TYPES
 HERE = Path(__file__).parent
 TABLE = HERE / "benchmarks.toml"
 FACTS = HERE / "facts.toml"
+BADGES = HERE / "badges.toml"
 PRIORS = HERE / "priors.json"
 
 #: What a task type draws on; the weights sum to 1.
@@ -416,9 +417,13 @@ def render(priors: Mapping[str, Any]) -> bytes:
     return f'{text[:-1]},\n"models":{{\n{lines}\n}}}}\n'.encode()
 
 
-def families_that_see(facts: Mapping[str, Any], families: Mapping[str, str]) -> frozenset[str]:
-    """Family keys of the models with a vision badge in the parsed ``facts.toml``."""
-    keys = (family_key(m) for m, entry in facts.items() if "vision" in entry.get("badges", ()))
+def families_that_see(
+    facts: Mapping[str, Any], families: Mapping[str, str], badges: Mapping[str, Any]
+) -> frozenset[str]:
+    """Family keys of the models with a vision badge in ``facts.toml`` or ``badges.toml``."""
+    seeing = {m for m, entry in facts.items() if "vision" in entry.get("badges", ())}
+    seeing.update(m for said in badges["said"] for m in said.get("vision", ()))
+    keys = map(family_key, seeing)
     return frozenset(families.get(key, key) for key in keys)
 
 
@@ -426,7 +431,8 @@ def current() -> bytes:
     """The bytes that ``priors.json`` should hold."""
     table = tomllib.loads(TABLE.read_text("utf-8"))
     facts = tomllib.loads(FACTS.read_text("utf-8"))
-    seeing = families_that_see(facts, table["families"])
+    badges = tomllib.loads(BADGES.read_text("utf-8"))
+    seeing = families_that_see(facts, table["families"], badges)
     return render(build_priors(table, seeing, known_sizes(table, facts)))
 
 

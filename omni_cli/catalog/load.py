@@ -126,11 +126,12 @@ def apply_remote(data: bytes, *, checked: str) -> Catalog:
 
 
 def read_tables() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """``overrides.toml`` and, where it exists, ``facts.toml``."""
+    """``overrides.toml``, with ``badges.toml`` under "badges", and ``facts.toml``, if it exists."""
     import tomllib
 
     folder = files(__package__)
     overrides = tomllib.loads(folder.joinpath("overrides.toml").read_text("utf-8"))
+    overrides["badges"] = tomllib.loads(folder.joinpath("badges.toml").read_text("utf-8"))
     facts = folder.joinpath("facts.toml")
     return overrides, tomllib.loads(facts.read_text("utf-8")) if facts.is_file() else {}
 
@@ -172,6 +173,7 @@ def _model(
         input_types=tuple(entry.get("input_types", ("text",))),
         output_types=tuple(entry.get("output_types", ("text",))),
         badges=frozenset(entry.get("badges", ())),
+        lacks=frozenset(entry.get("lacks", ())),
         scores=entry.get("scores", {}),
         score_sources={k: texts[i] for k, i in entry.get("score_sources", {}).items()},
         strengths=tuple(entry.get("strengths", ())),

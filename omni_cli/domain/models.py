@@ -64,7 +64,8 @@ class ModelInfo:
     ``scores`` are 0-100 by capability, only those with a source. ``parameters_b`` is in
     billions. ``token_weights`` scale omni's token estimate for this model's tokenizer.
     Times are ms since the epoch, UTC. ``retired_on`` is the ISO date on which its provider stops
-    (or stopped) serving it, None where none is known.
+    (or stopped) serving it, None where none is known. A badge that is missing is unknown; ``lacks``
+    are those that a source says the model has not.
     """
 
     id: str
@@ -78,6 +79,7 @@ class ModelInfo:
     input_types: tuple[str, ...] = ("text",)
     output_types: tuple[str, ...] = ("text",)
     badges: frozenset[str] = frozenset()
+    lacks: frozenset[str] = frozenset()
     scores: Mapping[str, float] = field(default_factory=dict)
     score_sources: Mapping[str, str] = field(default_factory=dict)
     strengths: tuple[str, ...] = ()
@@ -91,6 +93,12 @@ class ModelInfo:
     retired_on: str | None = None
     added_at: int | None = None
     updated_at: int | None = None
+
+    def has(self, badge: str) -> bool | None:
+        """Whether it has a badge; None where nobody says."""
+        if badge in self.badges or (badge == "vision" and "image" in self.input_types):
+            return True
+        return False if badge in self.lacks else None
 
     @property
     def complexity_factor(self) -> float | None:

@@ -32,6 +32,9 @@ SURENESS: Mapping[Priority, float] = {"cheap": 0.0, "balanced": 0.2533, "best": 
 LEAVE_SHARE = 0.8
 #: Quality of a model nobody has measured: it may be good, nothing says so.
 NO_EVIDENCE = 0.5
+#: Models not known to have what the request wants come after those that are; models that write
+#: labels in place of text, where the user listed them, after all.
+_UNSURE, _LABELS = 10.0, 20.0
 
 
 #: ``latency_basis`` of a model that nothing is known of.
@@ -66,7 +69,9 @@ class Contender(NamedTuple):
 class Query:
     """What is asked of the router. Token counts are estimates; money is nano-dollars.
 
-    ``needs`` are badges the model should carry. ``conversation_model`` answered the turns before;
+    ``needs`` are badges the model should carry. ``listed``: models that the user named, or put
+    into the role, the chain or a rule: only so are those asked that write labels in place of
+    text. ``conversation_model`` answered the turns before;
     with it, ``cached_tokens`` of the input are likely in its prompt cache. ``facts`` are the
     variables of the rule language.
     """
@@ -86,6 +91,12 @@ class Query:
     facts: Mapping[str, Any] = field(default_factory=dict)
     weights: Weights = DEFAULT_WEIGHTS
     allow_unknown_price: bool = True
+    listed: frozenset[str] = frozenset()
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Badges that the request asks for."""
+        return self.needs | {"vision"} if self.image_input else self.needs
 
 
 class Candidate(NamedTuple):
@@ -93,6 +104,8 @@ class Candidate(NamedTuple):
 
     ``dropped`` says why a model is not eligible. Reasons of eligible ones are put into words
     only when somebody reads them (``Decision.reason_of``): words cost more than the choice.
+    ``unsure``: what it is not known to have of what the request wants; such a model is asked
+    after those that are known to have it.
     """
 
     model: str
@@ -107,6 +120,7 @@ class Candidate(NamedTuple):
     spread: float = 0.0
     latency_basis: str = NOT_MEASURED
     evidence: bool = True
+    unsure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +142,11 @@ class Decision:
 
     def reason_of(self, candidate: Candidate) -> str:
         """In words, why a candidate stands where it stands."""
-        return candidate.dropped or _reason(self.manner, self.bar, candidate)
+        if candidate.dropped:
+            return candidate.dropped
+        if candidate.unsure and any(c.eligible and not c.unsure for c in self.candidates):
+            return f"not known to have {candidate.unsure}; others are"
+        return _reason(self.manner, self.bar, candidate)
 
     def ranked(self) -> list[str]:
         """Eligible models, the chosen one first."""
@@ -147,26 +165,15 @@ def decide(
 ) -> Decision:
     """Choose among ``contenders``. Raises nothing: no eligible model gives ``model=None``."""
     eligible: list[tuple[Contender, int | None]] = []
-    unsure: list[tuple[Contender, int | None]] = []
     dropped: list[Candidate] = []
     for contender in contenders:
         cost = _expected_cost(query, contender)
         why = _barrier(query, contender, cost)
         if why:
             dropped.append(_dropped(contender, cost, why))
-        elif query.needs and not query.needs <= contender.model.badges:
-            unsure.append((contender, cost))
         else:
             eligible.append((contender, cost))
     notes: list[str] = []
-    if unsure:
-        # A missing badge means unknown: models known to have it come first, the others only
-        # where there is none.
-        if eligible:
-            dropped += [_dropped(c, cost, _not_known(query, c.model)) for c, cost in unsure]
-        else:
-            eligible = unsure
-            notes.append("no model is known to have all that is needed, this one not to lack it")
     dropped.sort(key=lambda c: c.model)
     if not eligible:
         reason = "no model is eligible" if contenders else "the fleet has no active model"
@@ -174,6 +181,9 @@ def decide(
 
     ranked, by, bar = _rank(query, eligible)
     names = {candidate.model for candidate in ranked}
+    unsure = {candidate.model for candidate in ranked if candidate.unsure}
+    if len(unsure) == len(ranked):
+        notes.append("no model is known to have all that is needed, this one not to lack it")
 
     def choose(model: str, reason: str, step: str, rule: int | None = None) -> Decision:
         ranked.sort(key=lambda c: c.model != model)  # stable: only the chosen one moves up
@@ -199,7 +209,7 @@ def decide(
             return choose(compiled.rule.model, reason, "rule", compiled.rule.id)
         notes.append(f"rule {compiled.rule.id} prefers {compiled.rule.model}, not eligible")
     if query.role is not None:
-        for item in query.role.models:
+        for item in sorted(query.role.models, key=lambda item: item.model in unsure):
             if item.model in names:
                 reason = f"role {query.role.name}, priority {item.priority}"
                 return choose(item.model, reason, "role")
@@ -218,6 +228,8 @@ def _stay(query: Query, ranked: list[Candidate], by: str) -> Candidate | None:
     if query.conversation_model is None or by in ("fastest", "quality"):
         return None
     for candidate in ranked:
+        if candidate.unsure and not ranked[0].unsure:
+            continue
         if candidate.model == query.conversation_model and candidate.adequate:
             stay, leave = candidate.expected_cost_nusd, ranked[0].expected_cost_nusd
             if stay is not None and leave is not None and leave < stay * LEAVE_SHARE:
@@ -243,12 +255,13 @@ def _barrier(query: Query, contender: Contender, cost: int | None) -> str:
     if contender.blocked:
         return contender.blocked
     model = contender.model
-    sees = "image" in model.input_types or "vision" in model.badges
-    if not sees and (query.image_input or "vision" in query.needs):
-        return "takes no images"
+    if (query.needs or query.image_input) and (missing := _missing(query, model)):
+        return missing
     if model.type == "vision" and not query.image_input:
         return "answers images only"
-    if "text" not in model.output_types:
+    if "text" not in model.output_types and not (
+        "labels" in model.output_types and model.id in query.listed
+    ):
         return f"writes {' and '.join(model.output_types) or 'nothing'}, not text"
     if model.context_window is not None:
         room = model.context_window - query.input_tokens
@@ -269,8 +282,16 @@ def _barrier(query: Query, contender: Contender, cost: int | None) -> str:
     return ""
 
 
-def _not_known(query: Query, model: ModelInfo) -> str:
-    return f"not known to have {', '.join(sorted(query.needs - model.badges))}; others are"
+def _missing(query: Query, model: ModelInfo) -> str:
+    """What a source says the model has not, of what the request wants, or ""."""
+    lacking = sorted(badge for badge in query.wanted if model.has(badge) is False)
+    if "vision" in lacking:
+        return "takes no images"
+    return f"has no {' and no '.join(lacking)}" if lacking else ""
+
+
+def _not_known(wanted: frozenset[str], model: ModelInfo) -> str:
+    return ", ".join(sorted(badge for badge in wanted if model.has(badge) is None))
 
 
 def _dropped(contender: Contender, cost: int | None, why: str) -> Candidate:
@@ -294,22 +315,33 @@ def _rank(
     """Candidates best first, adequate ones before the others; the word for how; the bar.
 
     Cost and latency stand on fixed scales, and only models with evidence set the bar: who else
-    is there, measured or not, does not turn the order of two models around.
+    is there, measured or not, does not turn the order of two models around. A missing badge
+    means unknown: models known to have it come first, those not known to lack it after them.
     """
     caution = SURENESS[query.priority]
     cautious = [
         (NO_EVIDENCE if c.quality is None else c.quality) - caution * c.spread for c, _ in eligible
     ]
+    wanted = query.wanted
+    unsure = [_not_known(wanted, c.model) if wanted else "" for c, _ in eligible]
+    tiers = [
+        _LABELS if "text" not in c.model.output_types else _UNSURE if missing else 0.0
+        for (c, _), missing in zip(eligible, unsure, strict=True)
+    ]
+    front = min(tiers)
     shown = [c.evidence and c.quality is not None for c, _ in eligible]
     share = min(ADEQUATE_SHARE[query.priority] + COMPLEXITY_SHIFT[query.task.complexity], 1.0)
-    proven = [surely for surely, known in zip(cautious, shown, strict=True) if known]
-    bar = max(proven or cautious) * share
+    leading = [i for i, tier in enumerate(tiers) if tier == front]
+    proven = [cautious[i] for i in leading if shown[i]]
+    bar = max(proven or [cautious[i] for i in leading]) * share
     # Hard work is for models that can show what they are good for, while there is one.
     must_show = bool(proven) and query.task.complexity == "high"
     weights = query.weights
     by = _manner(query)
     rows: list[tuple[tuple[float, ...], str, Candidate]] = []
-    for (contender, cost), surely, known in zip(eligible, cautious, shown, strict=True):
+    for (contender, cost), surely, known, tier, missing in zip(
+        eligible, cautious, shown, tiers, unsure, strict=True
+    ):
         quality = NO_EVIDENCE if contender.quality is None else contender.quality
         score = round(
             weights.cost * (1.0 - cost_norm(cost))
@@ -323,16 +355,16 @@ def _rank(
         key: tuple[float, ...]
         if not adequate:
             # What does not clear the bar comes after what does, and its quality decides.
-            key = (1.0 if known else 2.0, -round(surely, 6), money)
+            key = (tier + (1.0 if known else 2.0), -round(surely, 6), money)
         elif by == "cheapest":
-            key = (0.0, money, -quality)
+            key = (tier, money, -quality)
         elif by == "fastest":
             latency = contender.latency_ms
-            key = (0.0, TYPICAL_LATENCY_MS if latency is None else latency, money)
+            key = (tier, TYPICAL_LATENCY_MS if latency is None else latency, money)
         elif by == "quality":
-            key = (0.0, -round(quality, 6), money)
+            key = (tier, -round(quality, 6), money)
         else:
-            key = (0.0, -score, money)
+            key = (tier, -score, money)
         model_id = contender.model.id
         candidate = Candidate(
             model_id,
@@ -347,6 +379,7 @@ def _rank(
             contender.spread,
             contender.latency_basis,
             contender.evidence,
+            missing,
         )
         rows.append((key, model_id, candidate))
     rows.sort()  # ids differ, so candidates are never compared

@@ -140,7 +140,8 @@ class Fleet:
         return found
 
     def named(self, text: str) -> Plan | None:
-        """The plan of a model's name, None when ``text`` names something to decide about.
+        """The plan of a model's name, None when ``text`` names something to decide about, or a
+        model whose plan depends on the request: one that answers images only.
 
         Raises:
             NotFound, UsageError: nothing, or more than one thing, has that name.
@@ -149,7 +150,7 @@ class Fleet:
         plan = self._cache.plans.get(text)
         if plan is None:
             selector = self.selector(text)
-            if selector.kind != "model":
+            if selector.kind != "model" or self._wants_an_image(selector.name):
                 return None
             found = self.app.chat.plan(
                 ChatJob(_ANY_REQUEST, selector, options=self._options(RouteOptions()))
@@ -159,6 +160,10 @@ class Fleet:
             if len(self._cache.plans) < _MOST_NAMES:
                 self._cache.plans[text] = plan
         return plan
+
+    def _wants_an_image(self, model_id: str) -> bool:
+        model = self.app.models.get(model_id)
+        return model is not None and model.type == "vision"
 
     def direct(self, text: str) -> Plan:
         """The plan for what is no chat: the model that is named, whatever it writes.

@@ -11,6 +11,7 @@ def ladder(decision: Decision) -> list[str]:
     """At most three model ids in order of expected cost: the cheapest that may do, the one that
     routing would take, and the best. Models of unknown price come last."""
     eligible = [c for c in decision.candidates if c.eligible]
+    eligible = [c for c in eligible if not c.unsure] or eligible
     if not eligible:
         return []
     best = max(eligible, key=_quality)

@@ -13,6 +13,7 @@ from omni_cli.domain.errors import (
     NotFound,
     OmniError,
     UnknownPrice,
+    UsageError,
 )
 from omni_cli.domain.ledger import Source
 from omni_cli.domain.models import Chain
@@ -126,6 +127,7 @@ class ChatPlanner:
 
         Raises:
             NoRoute: no model is eligible; the message says why for each.
+            UsageError: all that could are image recognisers, and there is no image.
             UnknownPrice: the named model's price is unknown and that is forbidden.
         """
         kind = job.selector.kind
@@ -142,7 +144,9 @@ class ChatPlanner:
             among = [link.model for link in chain.links]
         arm = self._arm(job, options) if among is None else None
         lead = None if arm is None else arm.model
-        decision = self._routing.decide(job.request, replace(options, role_lead=lead), among=among)
+        decision = self._routing.decide(
+            job.request, replace(options, role_lead=lead), among=among, listed=chain is not None
+        )
         if decision.by != "role" or decision.model != lead:
             arm = None  # a rule or a filter came first: this answer tells nothing of the arm
         if arm is not None:
@@ -264,7 +268,14 @@ class ChatPlanner:
                 variable = None if provider is None else provider.key_env
                 return MissingKey(message, hint=no_key_hint(slug, variable))
             return ConfigError(message, hint=refused_key_hint(slug))
-        return NoRoute(f"no model can take this: {shown}", hint="omni doctor looks for the cause")
+        message = f"no model can take this: {shown}"
+        why = {decision.reason_of(c) for c in decision.candidates}
+        if why == {"answers images only"}:
+            return UsageError(message, hint="attach an image: omni chat -m MODEL -i FILE")
+        if why == {"takes no images"}:
+            believed = "so its source says; if it does: omni models edit MODEL --badge vision"
+            return NoRoute(message, hint=believed)
+        return NoRoute(message, hint="omni doctor looks for the cause")
 
 
 def _expected(decision: Decision) -> dict[str, int | None]:

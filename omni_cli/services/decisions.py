@@ -19,6 +19,7 @@ _TASK: dict[str, Any] = {
     "by": "named",
 }
 _CANDIDATE: dict[str, Any] = {
+    "not_known_to_have": None,
     "quality": None,
     "quality_spread": None,
     "quality_basis": None,

@@ -228,7 +228,7 @@ class DeployService:
             raise UsageError(f"model {model_id}: unknown field {sorted(unknown)[0]!r}")
         shaped: dict[str, Any] = {
             key: frozenset(value)
-            if key == "badges"
+            if key in ("badges", "lacks")
             else tuple(value)
             if isinstance(value, list)
             else value

@@ -86,6 +86,7 @@ def model_document(model: ModelInfo, price: StoredPrice | None) -> dict[str, Any
         "input_types": list(model.input_types),
         "output_types": list(model.output_types),
         "badges": sorted(model.badges),
+        "lacks": sorted(model.lacks),
         "scores": dict(model.scores),
         "score_sources": dict(model.score_sources),
         "strengths": list(model.strengths),

@@ -250,6 +250,7 @@ class DiscoveryService:
                 else model.context_window,
                 max_output=fresh.max_output if "max_output" in names else model.max_output,
                 badges=model.badges | fresh.badges if "badges" in names else model.badges,
+                lacks=model.lacks - fresh.badges,
             )
             if changed != model:
                 self._fleet.put_model(changed, set_fields=())

@@ -20,6 +20,7 @@ MODEL_FIELDS = (
     "input_types",
     "output_types",
     "badges",
+    "lacks",
     "scores",
     "strengths",
     "recommended_for",

@@ -74,6 +74,8 @@ class ModelChange:
                 raise UsageError(f"--type is one of {', '.join(_TYPES)}, not {self.type!r}")
             fields["type"] = self.type
             fields["input_types"] = _INPUTS[self.type]
+            sees = "image" in fields["input_types"]
+            fields["lacks"] = model.lacks - {"vision"} if sees else model.lacks | {"vision"}
         if self.gives:
             if odd := [kind for kind in self.gives if kind not in OUTPUTS]:
                 raise UsageError(f"--gives is one of {', '.join(OUTPUTS)}, not {odd[0]!r}")
@@ -82,6 +84,7 @@ class ModelChange:
             fields["aliases"] = tuple(dict.fromkeys((*model.aliases, *self.aliases)))
         if self.badges:
             fields["badges"] = model.badges | frozenset(self.badges)
+            fields["lacks"] = fields.get("lacks", model.lacks) - fields["badges"]
         if "vision" in self.badges and self.type is None and "image" not in model.input_types:
             fields["type"] = "multimodal"
             fields["input_types"] = (*model.input_types, "image")

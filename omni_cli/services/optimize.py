@@ -106,7 +106,8 @@ class Optimizer:
             if decision.get("by") not in _FREE or decision.get("complexity") not in COMPLEXITIES:
                 continue
             options = []
-            for candidate in decision["candidates"]:
+            asked = [c for c in decision["candidates"] if not c.get("not_known_to_have")]
+            for candidate in asked or decision["candidates"]:
                 option = _option(candidate, answered_by, usage, prices)
                 if option is not None:
                     options.append(option)

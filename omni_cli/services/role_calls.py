@@ -82,10 +82,9 @@ def kinds_of(role: Role, calls: Mapping[str, int], models: Sequence[ModelInfo]) 
 
 
 def cannot(kind: Kind, model: ModelInfo) -> str:
-    """What to do about a model that is known not to take such a call, or "". One that no badge
-    describes is unknown, so it is asked."""
-    sees = "image" in model.input_types or "vision" in model.badges
-    if kind != "image" or sees or not model.badges:
+    """What to do about a model that is known not to take such a call, or "". Of what no source
+    says anything is unknown, so it is asked."""
+    if kind != "image" or model.has("vision") is not False:
         return ""
     return f"if it does take them, omni models edit {model.id} --badge vision says so"
 

@@ -76,11 +76,13 @@ class RoutingService:
         options: RouteOptions,
         *,
         among: Iterable[str] | None = None,
+        listed: bool = False,
     ) -> Decision:
         """Choose a model.
 
         Args:
             among: only these model ids, whatever their status; None: all active ones.
+            listed: the user named them, one by one (a chain). A single one is named anyway.
         """
         estimate = self.estimate(request, options)
         fleet = self._load()
@@ -91,7 +93,8 @@ class RoutingService:
         # Who names models has set rules and roles aside.
         wanted = set(among)
         named = len(wanted) == 1
-        query = self._query(request, replace(options, role=None), estimate, fleet)
+        mine = frozenset(wanted) if named or listed else frozenset()
+        query = self._query(request, replace(options, role=None), estimate, fleet, mine)
         chosen = [model for model in fleet.models if model.id in wanted]
         contenders = fleet.contenders(chosen, estimate, self._quality, named=named)
         decision = decide(query, contenders)
@@ -149,6 +152,7 @@ class RoutingService:
         options: RouteOptions,
         estimate: TaskEstimate,
         fleet: FleetView,
+        named: frozenset[str] = frozenset(),
     ) -> Query:
         input_tokens = input_estimate(request)
         needs = set(options.needs)
@@ -160,6 +164,9 @@ class RoutingService:
         if role is not None and options.role_lead is not None:
             rest = tuple(item for item in role.models if item.model != options.role_lead)
             role = replace(role, models=(RoleModel(options.role_lead), *rest))
+        listed = {rule.rule.model for rule in fleet.rules} | named
+        if role is not None:
+            listed |= {item.model for item in role.models}
         cached = _cached_prefix(request) if options.conversation_model else 0
         return Query(
             task=estimate,
@@ -177,6 +184,7 @@ class RoutingService:
             facts=rule_facts(request, options, estimate, input_tokens),
             weights=options.weights,
             allow_unknown_price=options.allow_unknown_price,
+            listed=frozenset(listed),
         )
 
 
@@ -272,6 +280,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
             {
                 "model": candidate.model,
                 "eligible": candidate.eligible,
+                "not_known_to_have": candidate.unsure or None,
                 "reason": decision.reason_of(candidate),
                 "quality": None if candidate.quality is None else round(candidate.quality, 4),
                 "quality_spread": round(candidate.spread, 4),

@@ -342,6 +342,7 @@ def _from_listing(slug: str, remote: RemoteModel) -> ModelInfo:
         input_types=inputs,
         output_types=remote.output_types or outputs_of(remote.wire_name),
         badges=remote.badges,
+        lacks=frozenset(() if "image" in inputs or not remote.input_types else ("vision",)),
         parameters_b=remote.parameters_b,
     )
 

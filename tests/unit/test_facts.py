@@ -20,6 +20,7 @@ from omni_cli.domain.tasks import TASK_TYPES
 
 CATALOG = Path(fit.__file__).parent
 FACTS: dict[str, Any] = tomllib.loads((CATALOG / "facts.toml").read_text("utf-8"))
+BADGE_LISTS: dict[str, Any] = tomllib.loads((CATALOG / "badges.toml").read_text("utf-8"))
 TABLE: dict[str, Any] = tomllib.loads((CATALOG / "benchmarks.toml").read_text("utf-8"))
 INPUTS = {"text", "image", "audio", "video", "document"}
 FLEET = (
@@ -41,7 +42,7 @@ def is_source(text: str) -> bool:
 
 @pytest.fixture(scope="module")
 def built() -> dict[str, Any]:
-    seeing = fit.families_that_see(FACTS, TABLE["families"])
+    seeing = fit.families_that_see(FACTS, TABLE["families"], BADGE_LISTS)
     return fit.build_priors(TABLE, seeing, fit.known_sizes(TABLE, FACTS))
 
 

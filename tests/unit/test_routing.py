@@ -45,8 +45,18 @@ class TestFilters:
         ("left_out", "query", "reason"),
         [
             (contender("x", blocked="no key for p"), QUERY, "no key for p"),
-            (contender("x"), replace(QUERY, image_input=True), "takes no images"),
+            (
+                contender("x", lacks=frozenset({"vision"})),
+                replace(QUERY, image_input=True),
+                "takes no images",
+            ),
+            (
+                contender("x", lacks=frozenset({"json-mode"})),
+                replace(QUERY, needs=frozenset({"json-mode"})),
+                "has no json-mode",
+            ),
             (contender("x", type="vision"), QUERY, "answers images only"),
+            (contender("x", output_types=("labels",)), QUERY, "writes labels, not text"),
             (contender("x", output_types=("image",)), QUERY, "writes image, not text"),
             (contender("x", output_types=()), QUERY, "writes nothing, not text"),
             (contender("x", context_window=1_000), QUERY, "context of 1,000 tokens is too small"),
@@ -121,11 +131,47 @@ class TestBadges:
         assert decision.model == "p/b"
         assert "no model is known to have all that is needed" in decision.reason
 
-    def test_what_cannot_see_has_no_vision(self) -> None:
-        query = replace(QUERY, needs=frozenset({"vision"}))
-        decision = decide(query, [contender("blind"), contender("eyes", 9, badges={"vision"})])
-        assert decision.model == "p/eyes"
+    @pytest.mark.parametrize(
+        "query",
+        [replace(QUERY, needs=frozenset({"vision"})), replace(QUERY, image_input=True)],
+    )
+    def test_an_unknown_one_sees_last_and_a_blind_one_never(self, query: Query) -> None:
+        three = [
+            contender("blind", lacks=frozenset({"vision"})),
+            contender("silent", quality=0.99),
+            contender("eyes", 9, quality=0.5, badges=frozenset({"vision"})),
+        ]
+        decision = decide(query, three)
+        assert decision.ranked() == ["p/eyes", "p/silent"]
         assert why(decision, "blind") == "takes no images"
+        assert why(decision, "silent") == "not known to have vision; others are"
+        assert decide(query, three[:2]).ranked() == ["p/silent"]
+
+    def test_a_role_tries_its_unknown_ones_after_its_known_ones(self) -> None:
+        role = Role("eyes", "", (RoleModel("p/silent", 1), RoleModel("p/sees", 2)))
+        query = replace(QUERY, image_input=True, role=role)
+        both = [
+            contender("silent"),
+            contender("sees", 9, badges=frozenset({"vision"})),
+            contender("other", 1, badges=frozenset({"vision"})),
+        ]
+        assert decide(query, both).model == "p/sees"
+        # What the user put into the role is named by the user.
+        assert decide(query, [both[0], both[2]]).model == "p/silent"
+
+    def test_labels_are_for_who_listed_them(self) -> None:
+        labels = contender("labels", 0, type="vision", output_types=("labels",))
+        eyes = contender("eyes", 9, badges=frozenset({"vision"}))
+        image = replace(QUERY, image_input=True)
+        assert decide(image, [labels, eyes]).ranked() == ["p/eyes"]
+        listed = replace(image, listed=frozenset({"p/labels"}))
+        assert decide(listed, [labels]).ranked() == ["p/labels"]
+        assert decide(listed, [labels, eyes]).ranked() == ["p/eyes", "p/labels"]
+        role = Role("tags", "", (RoleModel("p/labels"),))
+        assert decide(replace(listed, role=role), [labels, eyes]).model == "p/labels"
+        asked = decide(replace(listed, image_input=False, role=role), [labels, eyes])
+        assert asked.model == "p/eyes"
+        assert why(asked, "labels") == "answers images only"
 
 
 class TestScore:
