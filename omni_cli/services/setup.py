@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, outputs_of
 from omni_cli.domain.pricing import Price, Rate, blended
-from omni_cli.domain.quality import Prior, family_key
+from omni_cli.domain.quality import Prior, plainness
 from omni_cli.domain.routing import ADEQUATE_SHARE, COMPLEXITY_SHIFT
 from omni_cli.ports import RemoteModel
 from omni_cli.repositories import Models
@@ -185,11 +185,16 @@ class _Chooser:
             rows = [row for row in rows if wanted(row)] or rows
         if not rows:
             return [self.pick(model, "balanced") for model in models[:1]]
-        best = min(rows, key=lambda r: (-round(r.quality or 0, 2), r.average_usd, _plainness(r)))
+        best = min(
+            rows,
+            key=lambda r: (-round(r.quality or 0, 2), r.average_usd, plainness(r.model.wire_name)),
+        )
         picks = {best.model.id: best}
         for tier, slack in (("balanced", BALANCED_SLACK), ("cheap", CHEAP_SLACK)):
             near = _within(rows, best.quality, slack)
-            choice = min(near, key=lambda r: (r.average_usd, -(r.quality or 0), _plainness(r)))
+            choice = min(
+                near, key=lambda r: (r.average_usd, -(r.quality or 0), plainness(r.model.wire_name))
+            )
             picks.setdefault(choice.model.id, replace(choice, tier=tier))  # type: ignore[arg-type]  # the two literals above
         return list(picks.values())
 
@@ -271,12 +276,6 @@ def _documented(pick: Pick) -> bool:
 
 def _rated(pick: Pick) -> bool:
     return pick.quality is not None
-
-
-def _plainness(pick: Pick) -> tuple[bool, int, str]:
-    """Of a model's several names: the family's own, without dates, previews and variants."""
-    name = pick.model.wire_name
-    return "preview" in name, len(name) - len(family_key(name)), name
 
 
 # --- carrying it out ------------------------------------------------------------------------
