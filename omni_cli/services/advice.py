@@ -339,7 +339,7 @@ class AdviceService:
         return {task: totals for (task,), totals in found.items() if task and totals.calls}
 
     def _about_badges(self, active: list[ModelInfo], candidates: Candidates) -> list[Finding]:
-        missing = [b for b in BADGES if active and not any(b in m.badges for m in active)]
+        missing = [b for b in BADGES if active and not any(m.has(b) for m in active)]
         return [
             missing_capability(b, known) for b in missing if (known := candidates.with_badge(b))
         ]

@@ -57,7 +57,7 @@ class Candidates:
     def with_badge(self, badge: str) -> list[str]:
         """Models on standby that have a badge, the best value first: of those close to the best
         in quality the cheapest."""
-        known = [m for m in self.models if m.status != "active" and badge in m.badges]
+        known = [m for m in self.models if m.status != "active" and m.has(badge)]
         quality = {m.id: self.table.cell("chat", m.id).mean for m in known}
         top = max(quality.values(), default=0.0)
 
@@ -85,9 +85,9 @@ class Candidates:
         cost = rate.cost_nusd(totals.input_tokens, totals.cached_tokens, totals.output_tokens)
         if cost >= totals.cost_nusd and not dearer:
             return None
-        if "image" in tasks and not {"image", "vision"} & {*other.input_types, *other.badges}:
+        if "image" in tasks and not other.has("vision"):
             return None
-        if "agent_step" in tasks and "function-calling" not in other.badges:
+        if "agent_step" in tasks and not other.has("function-calling"):
             return None
         mean_input = totals.input_tokens / max(totals.calls, 1)
         if other.context_window is not None and other.context_window < 2 * mean_input:
