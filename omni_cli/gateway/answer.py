@@ -1,6 +1,7 @@
 """An answer of a provider as it comes in."""
 
 import asyncio
+import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -8,10 +9,18 @@ from typing import Protocol
 import httptools
 
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
-from omni_cli.gateway.http import header_name
+from omni_cli.gateway.http import SHORT_NAME, header_name, long_name
+from omni_cli.providers.reader import GOOD_PIECE
 
 #: Bytes of an answer that wait for their reader before the socket is read no further.
 HIGH_WATER = 256 * 1024
+#: Bytes that an answer's head may have, interim ones included, and what comes beside its body:
+#: sizes of chunks and trailers.
+MAX_HEAD = 256 * 1024
+#: What one read of a compressed body may become.
+_MOST_INFLATED = 16 * 1024 * 1024
+#: A piece of a stream that is so long is no keep-alive.
+_LONG = 2_048
 
 _CLOSED = b""
 
@@ -40,13 +49,18 @@ class Answer:
     """
 
     __slots__ = (
+        "_beside",
         "_connection",
         "_error",
         "_full",
+        "_head_bytes",
         "_host",
+        "_inflater",
         "_loop",
+        "_moved",
         "_paused",
         "_pieces",
+        "_since",
         "_sink",
         "_timeout_s",
         "_waiter",
@@ -54,6 +68,7 @@ class Answer:
         "complete",
         "due",
         "headers",
+        "lines",
         "reusable",
         "status",
         "top",
@@ -78,11 +93,21 @@ class Answer:
         self.reusable = False
         #: When the wait under way is too long, seconds of the loop's clock.
         self.due = 0.0
+        #: Since when nothing came that tells of an answer: a head, a comment or a ping does not.
+        self._since = loop.time()
+        #: A stream of JSON lines, not of server-sent events.
+        self.lines = False
+        self._head_bytes = self._beside = 0
+        self._moved = False
+        self._inflater: Inflater | None = None
 
     # --- called by httptools ------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[header_name(name)] = value.decode("latin-1")
+        if self.top:
+            return  # a trailer
+        key = header_name(name) if len(name) <= SHORT_NAME else long_name(name)
+        self.headers[key] = value.decode("latin-1")
 
     def on_status_complete(self) -> None:
         parser = self._connection.parser
@@ -96,12 +121,22 @@ class Answer:
         if 100 <= self.status < 200:
             return
         self.top = True
+        coding = self.headers.get("content-encoding", "identity").strip().lower()
+        if coding != "identity":
+            self._inflater = Inflater(coding)
         self._wake()
 
     def on_body(self, body: bytes) -> None:
+        self._moved = True
+        if self._inflater is not None:
+            body = self._inflater.feed(body)
+            if not body:
+                return
         sink = self._sink
         if sink is not None:
-            self.due = self._loop.time() + self._timeout_s
+            if len(body) >= _LONG or tells(body, lines=self.lines):
+                self.due = self._since = self._loop.time()
+                self.due += self._timeout_s
             if sink(body):
                 self._sink, self._full = None, True
                 self._pause()
@@ -145,6 +180,19 @@ class Answer:
 
     # --- called by the connection -------------------------------------------------------------
 
+    def received(self, size: int) -> None:
+        """So many bytes were parsed. Raises Malformed: too much that is no body."""
+        if self._moved or self.complete:
+            self._moved = False
+            self._beside = 0
+            return
+        if not self.top:
+            self._head_bytes += size
+        else:
+            self._beside += size
+        if max(self._head_bytes, self._beside) > MAX_HEAD:
+            raise Malformed(f"the headers of {self._host} exceed {MAX_HEAD // 1024} KB")
+
     def lost(self, exc: Exception | None) -> None:
         if self.complete:
             return
@@ -162,7 +210,11 @@ class Answer:
         self._wake()
 
     def broken(self, exc: Exception) -> None:
-        self._error = Malformed(f"{self._host} does not speak HTTP/1.1: {exc}")
+        cause = exc.__context__ if isinstance(exc, httptools.HttpParserCallbackError) else exc
+        if isinstance(cause, Malformed):
+            self._error = Malformed(f"{self._host}: {cause.message}")
+        else:
+            self._error = Malformed(f"{self._host} does not speak HTTP/1.1: {exc}")
         self._wake()
 
     def _ends_by_close(self) -> bool:
@@ -190,6 +242,10 @@ class Answer:
         self._resume()
         return data
 
+    def progress(self) -> None:
+        """What came tells of an answer: its silence begins anew."""
+        self._since = self._loop.time()
+
     async def forward(
         self, sink: Callable[[bytes], bool], ready: Callable[[], Awaitable[bool]]
     ) -> None:
@@ -201,10 +257,13 @@ class Answer:
 
         Raises ConnectionFailed, TimedOut, Malformed.
         """
+        self.progress()  # the caller may have kept it waiting
         while True:
             while self._pieces:
-                if sink(self._pieces.popleft()) and not await ready():
-                    return
+                if sink(self._pieces.popleft()):
+                    if not await ready():
+                        return
+                    self.progress()
             self._resume()
             if self.complete:
                 return
@@ -218,6 +277,7 @@ class Answer:
                 self._full = False
                 if not await ready():
                     return
+                self.progress()
 
     def at_once(self) -> bytes | None:
         """The whole body, where it has come in one piece by now."""
@@ -229,8 +289,12 @@ class Answer:
         """The whole body. Raises as ``read``; Malformed beyond ``limit`` bytes."""
         data = await self.read()
         body = bytearray()
+        good = GOOD_PIECE
         while data:
             body += data
+            if len(body) >= good:
+                good = len(body) + GOOD_PIECE
+                self.progress()
             if len(body) > limit:
                 self.close()
                 raise Malformed(f"the answer of {self._host} exceeds {limit} bytes")
@@ -252,7 +316,7 @@ class Answer:
             raise self._error
         loop = self._loop
         waiter = self._waiter = loop.create_future()
-        self.due = due = loop.time() + self._timeout_s
+        self.due = due = self._since + self._timeout_s
         self._connection.watch(due)
         return waiter
 
@@ -264,3 +328,50 @@ class Answer:
     def expire(self) -> None:
         self._error = TimedOut(f"{self._host} was silent for {self._timeout_s:g} s")
         self._wake()
+
+
+def tells(data: bytes, *, lines: bool) -> bool:
+    """Whether a short piece of a stream holds (the beginning of) an event that is no ping.
+
+    Args:
+        lines: of JSON lines; else of server-sent events, whose comments are keep-alives.
+    """
+    if lines:
+        return b"\n" in data.lstrip()
+    if not data.startswith(b"data:") and b"\ndata:" not in data:
+        return False
+    return not (b'"ping"' in data and data.count(b"data:") == data.count(b"event: ping"))
+
+
+class Inflater:
+    """A body in a coding that nobody asked for, made plain.
+
+    Args:
+        coding: what ``content-encoding`` says. Raises nothing; ``feed`` raises Malformed.
+    """
+
+    def __init__(self, coding: str) -> None:
+        self._coding = coding
+        self._raw = False
+        self._stream = None
+        if coding in ("gzip", "x-gzip"):
+            self._stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        elif coding == "deflate":
+            self._stream = zlib.decompressobj()
+
+    def feed(self, data: bytes) -> bytes:
+        """Raises Malformed: it is no such thing, or becomes too large."""
+        if self._stream is None:
+            shown = self._coding[:40] if self._coding.isprintable() else "?"
+            raise Malformed(f"its answer is encoded as {shown}, which was not asked for")
+        try:
+            out = self._stream.decompress(data, _MOST_INFLATED)
+        except zlib.error as exc:
+            if self._coding != "deflate" or self._raw:
+                raise Malformed(f"its answer is no {self._coding}, as it says: {exc}") from None
+            # Many servers mean the raw form by it.
+            self._raw, self._stream = True, zlib.decompressobj(-zlib.MAX_WBITS)
+            return self.feed(data)
+        if self._stream.unconsumed_tail:
+            raise Malformed("its compressed answer unpacks to too much")
+        return out

@@ -107,6 +107,8 @@ class PassReader:
         self._tail_bytes = 0
         #: What a caller may see has come.
         self.begun = False
+        #: Events read so far that are no pings.
+        self.signs = 0
 
     def feed(self, data: bytes) -> None:
         """Raises the ProviderError that the stream reports in itself."""
@@ -122,6 +124,7 @@ class PassReader:
                     self._tail_bytes -= len(self._tail.popleft())
             return
         for event in self._head.feed(data):
+            self.signs += event.name != "ping"
             before = self._folder.folded_chars()
             for chunk in self._parser.feed(event):
                 self._take(chunk)

@@ -78,6 +78,7 @@ class Relay:
         content_type = headers.get("content-type", "")
         plain = content_type.lower().startswith("application/json") and line.call.framing == "sse"
         self._streams.add(self._receipt)
+        answer.lines = line.call.framing == "ndjson"
         if same and not plain:
             reader = PassReader(
                 adapter.parser(stream=True),
@@ -160,8 +161,12 @@ class Relay:
         keeps_out = UsageFilter() if wished else None
         held: list[bytes] = []
         fault: ProviderError | None = None
+        signs = 0
         while not self._out.started and (data := await answer.read()):
             reader.feed(data)
+            if reader.signs != signs:
+                signs = reader.signs
+                answer.progress()
             held.append(data if keeps_out is None else keeps_out.feed(data))
             if reader.begun:
                 await self._claim(target, reading)
@@ -232,11 +237,16 @@ class Relay:
                 out += writer.chunk(chunk)
             return out
 
+        signs = 0
         while data := await answer.read():
             out = take(list(reader.feed(data)))
+            if reader.signs != signs:
+                signs = reader.signs
+                answer.progress()
             if self._out.started:
                 if out and self._out.send(out):
                     await self._out.drain()
+                    answer.progress()
                 continue
             held.append(out)
             if reading.shown:

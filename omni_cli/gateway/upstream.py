@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from omni_cli.domain.errors import ConnectionFailed, ProviderError, TimedOut
+from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
 from omni_cli.gateway.address import Origin
 from omni_cli.gateway.answer import Answer
 from omni_cli.gateway.outbox import Outbox
@@ -77,7 +77,8 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError as exc:
+            answer.received(len(data))
+        except (httptools.HttpParserError, Malformed) as exc:
             answer.broken(exc)
             self.abort()
             return

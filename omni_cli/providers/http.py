@@ -17,6 +17,7 @@ from omni_cli.ports import HttpCall, ProviderAdapter
 from omni_cli.providers import trouble
 from omni_cli.providers._wire import host_of
 from omni_cli.providers.framing import MAX_EVENT_BYTES
+from omni_cli.providers.punctual import due_in, make_punctual
 from omni_cli.providers.reader import AnswerReader, cleaned, kept_headers, refused
 from omni_cli.providers.scrub import secrets_in
 
@@ -63,6 +64,11 @@ def _trust_nobody() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
+def _punctual(client: httpx.Client) -> httpx.Client:
+    make_punctual([client._transport, *client._mounts.values()])  # see there
+    return client
+
+
 def _build(
     client: httpx.Client | httpx.AsyncClient, call: HttpCall, timeout_s: float
 ) -> httpx.Request:
@@ -89,13 +95,17 @@ def _refusal(
 
 
 class _Silence:
-    """Adds up the waiting since the last event: keep-alive bytes without one do not count."""
+    """Adds up the waiting since the last event: keep-alive bytes without one do not count.
 
-    def __init__(self, reader: AnswerReader, limit_s: float) -> None:
+    Args:
+        waited_s: for the answer's head.
+    """
+
+    def __init__(self, reader: AnswerReader, limit_s: float, waited_s: float) -> None:
         self._reader = reader
         self._limit_s = limit_s
-        self._events = 0
-        self._waited_s = 0.0
+        self._signs = 0
+        self._waited_s = waited_s
         self._since = 0.0
 
     def begins(self) -> None:
@@ -105,9 +115,13 @@ class _Silence:
         self._waited_s += time.monotonic() - self._since
 
     @property
+    def left_s(self) -> float:
+        return max(self._limit_s - self._waited_s, 0.001)
+
+    @property
     def too_long(self) -> bool:
-        if self._reader.events != self._events:
-            self._events = self._reader.events
+        if self._reader.signs != self._signs:
+            self._signs = self._reader.signs
             self._waited_s = 0.0
         return self._waited_s > self._limit_s
 
@@ -116,8 +130,14 @@ class HttpAnswer:
     """An answer being received over httpx; see ports.AnswerStream."""
 
     def __init__(
-        self, response: httpx.Response, reader: AnswerReader, call: HttpCall, timeout_s: float
+        self,
+        response: httpx.Response,
+        reader: AnswerReader,
+        call: HttpCall,
+        timeout_s: float,
+        waited_s: float,
     ) -> None:
+        self._waited_s = waited_s
         self._response = response
         self._reader = reader
         self._call = call
@@ -142,12 +162,13 @@ class HttpAnswer:
 
     def _chunks(self) -> Iterator[ChatChunk]:
         pieces = self._response.iter_bytes()
-        silence = _Silence(self._reader, self._timeout_s)
+        silence = _Silence(self._reader, self._timeout_s, self._waited_s)
         fault: ProviderError | None = None
         while fault is None:
             silence.begins()
             try:
-                piece = next(pieces, None)
+                with due_in(silence.left_s):
+                    piece = next(pieces, None)
             except _CAUGHT as exc:
                 fault = trouble.fault(exc, self._call, self._timeout_s)
                 break
@@ -175,24 +196,27 @@ class HttpTransport:
         self._away: httpx.Client | None = None
 
     def open(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> HttpAnswer:
-        response = self._send(adapter, call, timeout_s)
+        began = time.monotonic()
+        with due_in(timeout_s):
+            response = self._send(adapter, call, timeout_s)
         reader = _reader(adapter, call, response, self._max_bytes)
-        return HttpAnswer(response, reader, call, timeout_s)
+        return HttpAnswer(response, reader, call, timeout_s, time.monotonic() - began)
 
     def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
-        response = self._send(adapter, call, timeout_s)
         body = bytearray()
         fault: ProviderError | None = None
-        try:
-            for piece in response.iter_bytes():
-                body += piece
-                if len(body) > self._max_bytes:
-                    fault = Malformed(f"The answer exceeds {self._max_bytes} bytes")
-                    break
-        except _CAUGHT as exc:
-            fault = trouble.fault(exc, call, timeout_s)
-        finally:
-            response.close()
+        with due_in(timeout_s):
+            response = self._send(adapter, call, timeout_s)
+            try:
+                for piece in response.iter_bytes():
+                    body += piece
+                    if len(body) > self._max_bytes:
+                        fault = Malformed(f"The answer exceeds {self._max_bytes} bytes")
+                        break
+            except _CAUGHT as exc:
+                fault = trouble.fault(exc, call, timeout_s)
+            finally:
+                response.close()
         if fault is not None:
             raise cleaned(fault, call)
         return body.decode("utf-8", "replace")
@@ -215,12 +239,19 @@ class HttpTransport:
         with self._lock:
             if _stays_here(url):
                 if self._here is None:
-                    self._here = httpx.Client(
-                        trust_env=False, verify=_trust_nobody(), limits=_LIMITS, headers=_HEADERS
+                    self._here = _punctual(
+                        httpx.Client(
+                            trust_env=False,
+                            verify=_trust_nobody(),
+                            limits=_LIMITS,
+                            headers=_HEADERS,
+                        )
                     )
                 return self._here
             if self._away is None:
-                self._away = httpx.Client(mounts=_DIRECT, limits=_LIMITS, headers=_HEADERS)
+                self._away = _punctual(
+                    httpx.Client(mounts=_DIRECT, limits=_LIMITS, headers=_HEADERS)
+                )
             return self._away
 
     def _send(self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float) -> httpx.Response:
@@ -257,8 +288,14 @@ class AsyncHttpAnswer:
     """HttpAnswer's twin: an async context manager and iterator."""
 
     def __init__(
-        self, response: httpx.Response, reader: AnswerReader, call: HttpCall, timeout_s: float
+        self,
+        response: httpx.Response,
+        reader: AnswerReader,
+        call: HttpCall,
+        timeout_s: float,
+        waited_s: float,
     ) -> None:
+        self._waited_s = waited_s
         self._response = response
         self._reader = reader
         self._call = call
@@ -283,7 +320,7 @@ class AsyncHttpAnswer:
 
     async def _chunks(self) -> AsyncIterator[ChatChunk]:
         pieces = self._response.aiter_bytes()
-        silence = _Silence(self._reader, self._timeout_s)
+        silence = _Silence(self._reader, self._timeout_s, self._waited_s)
         fault: ProviderError | None = None
         while fault is None:
             silence.begins()
@@ -316,9 +353,10 @@ class AsyncHttpTransport:
     async def open(
         self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float
     ) -> AsyncHttpAnswer:
+        began = time.monotonic()
         response = await self._send(adapter, call, timeout_s)
         reader = _reader(adapter, call, response, self._max_bytes)
-        return AsyncHttpAnswer(response, reader, call, timeout_s)
+        return AsyncHttpAnswer(response, reader, call, timeout_s, time.monotonic() - began)
 
     async def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
         response = await self._send(adapter, call, timeout_s)
@@ -364,10 +402,13 @@ class AsyncHttpTransport:
     async def _send(
         self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float
     ) -> httpx.Response:
+        import asyncio
+
         fault: ProviderError
         try:
             client = self._client(call.url)
-            response = await client.send(_build(client, call, timeout_s), stream=True)
+            async with asyncio.timeout(timeout_s):
+                response = await client.send(_build(client, call, timeout_s), stream=True)
         except _CAUGHT as exc:
             fault = trouble.fault(exc, call, timeout_s)
         else:

@@ -15,6 +15,8 @@ _KEPT_EXACTLY = frozenset(
 )
 
 
+#: Bytes of a plain body that have to come within a call's timeout, again and again.
+GOOD_PIECE = 64 * 1024
 #: What providers' ids of requests are made of.
 _REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,200}")
 
@@ -55,13 +57,21 @@ class AnswerReader:
             framing = "json"
         self._splitter = splitter(framing, max_bytes)
         self._parser = adapter.parser(stream=framing != "json")
-        #: Events read so far: what a watchdog on silence looks at.
+        self._plain = framing == "json"
+        self._bytes = 0
         self.events = 0
+        #: Signs of life so far, which a watchdog on silence looks at: an event that is no ping; of
+        #: a plain body, a good piece of it. Comments and single bytes are none.
+        self.signs = 0
 
     def feed(self, piece: bytes) -> Iterator[ChatChunk]:
         """The chunks that ``piece`` completes. Raises a ProviderError."""
+        if self._plain:
+            self._bytes += len(piece)
+            self.signs = self._bytes // GOOD_PIECE
         for event in self._splitter.feed(piece):
             self.events += 1
+            self.signs += event.name != "ping"
             yield from self._parser.feed(event)
 
     def end(self) -> Iterator[ChatChunk]:

@@ -1,6 +1,8 @@
 """The HTTP client against servers that behave, and servers that do not."""
 
 import asyncio
+import gzip
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -8,7 +10,7 @@ import pytest
 
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
 from omni_cli.gateway.address import Origin, encode_head, locate
-from omni_cli.gateway.answer import HIGH_WATER, Answer
+from omni_cli.gateway.answer import HIGH_WATER, Answer, tells
 from omni_cli.gateway.passing import UsageFilter
 from omni_cli.gateway.upstream import UpstreamPool
 
@@ -304,3 +306,95 @@ async def test_an_answer_that_waits_whole_for_its_reader_leaves_the_connection_u
         assert len(await answer.whole(size)) == size
         assert await (await _ask(pool, origin, 1.0)).whole(10) == b"ok"
         pool.close()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"x-%d: y\r\n" % n for n in range(100_000)),
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 1_000_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 30_000,
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n" + b"x: y\r\n" * 200_000,
+    ],
+    ids=["headers", "one header", "interim", "trailers"],
+)
+async def test_what_is_no_body_is_bounded(raw: bytes) -> None:
+    async with _server(raw) as (origin, _):
+        pool = UpstreamPool()
+        with pytest.raises(Malformed, match=r"headers of .* exceed 256 KB"):
+            await (await _ask(pool, origin, 10)).whole(100)
+        pool.close()
+
+
+async def test_a_trailer_of_a_provider_is_no_header() -> None:
+    raw = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-a: b\r\n\r\n"
+    async with _server(raw) as (origin, _):
+        pool = UpstreamPool()
+        answer = await _ask(pool, origin)
+        assert await answer.whole(100) == b"ok"
+        assert "x-a" not in answer.headers
+        pool.close()
+
+
+def _coded(coding: bytes, body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: %b\r\ncontent-length: %d\r\n\r\n%b"
+    return head % (coding, len(body), body)
+
+
+_RAW = zlib.compressobj(wbits=-15)
+_TEXT = b'{"a": "word"}' * 1_000
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        (b"gzip", gzip.compress(_TEXT)),
+        (b"GZIP", gzip.compress(_TEXT)),
+        (b"deflate", zlib.compress(_TEXT)),
+        (b"deflate", _RAW.compress(_TEXT) + _RAW.flush()),
+        (b"identity", _TEXT),
+    ],
+)
+async def test_a_coding_that_nobody_asked_for_is_undone(coding: bytes, body: bytes) -> None:
+    async with _server(_coded(coding, body)) as (origin, _):
+        pool = UpstreamPool()
+        assert await (await _ask(pool, origin)).whole(100_000) == _TEXT
+        pool.close()
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "words"),
+    [
+        (b"br", b"\x8b\x02\x80", "encoded as br, which was not asked for"),
+        (b"gzip", b"no gzip at all", "is no gzip, as it says"),
+        (b"deflate", b"\xff\xff\xff", "is no deflate, as it says"),
+        (b"gzip", gzip.compress(bytes(100_000_000)), "unpacks to too much"),
+    ],
+)
+async def test_a_coding_that_cannot_be_undone_is_told(
+    coding: bytes, body: bytes, words: str
+) -> None:
+    async with _server(_coded(coding, body)) as (origin, _):
+        pool = UpstreamPool()
+        with pytest.raises(Malformed, match=words) as told:
+            await (await _ask(pool, origin)).whole(200_000_000)
+        assert told.value.message.isprintable()
+        pool.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "lines", "tells_"),
+    [
+        (b": OPENROUTER PROCESSING\n\n", False, False),
+        (b"\n\n", False, False),
+        (b"d", False, False),
+        (b'event: ping\ndata: {"type": "ping"}\n\n', False, False),
+        (b'data: {"choices":[]}\n\n', False, True),
+        (b': keep\n\ndata: {"a":"ping"}\n\n', False, True),
+        (b'event: ping\ndata: {"type": "ping"}\n\nevent: x\ndata: {}\n\n', False, True),
+        (b" \n", True, False),
+        (b'{"a":1}\n', True, True),
+    ],
+)
+def test_what_a_piece_of_a_stream_tells(data: bytes, lines: bool, tells_: bool) -> None:
+    assert tells(data, lines=lines) is tells_
