@@ -1,10 +1,11 @@
 """What is asked and what comes back, in one vocabulary for all wire protocols."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from omni_cli.domain.record import record
+from omni_cli.domain.tokens import estimate_tokens
 
 MessageRole = Literal["system", "user", "assistant", "tool"]
 
@@ -158,6 +159,10 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
 
+#: Its counts.
+TOKEN_FIELDS = tuple(item.name for item in fields(Usage) if item.name.endswith("_tokens"))
+
+
 @record
 class ToolCallDelta:
     """Part of a tool call. ``index`` tells calls apart; ``arguments`` are appended."""
@@ -269,6 +274,11 @@ class CompletionFolder:
         if self._calls:
             found += sum(len(call[1]) + len(call[2]) for call in self._calls.values())
         return found
+
+    def estimated_tokens(self) -> int:
+        """About how many tokens what was received is, by the estimator."""
+        calls = [part for call in self._calls.values() for part in call[1:]]
+        return estimate_tokens("".join([*self._text, *self._reasoning, *calls]))
 
     def completion(self, usage: Usage | None = None) -> Completion:
         """What has been received; ``usage`` in place of what the provider sent."""

@@ -119,6 +119,7 @@ class Gateway:
         self._traces = Traces.of(self._app.env)
         deadlines = Deadlines(self._pool.loop)
         tools = Tools(fleet, self._pool, self._streams, random.Random(), deadlines, self._traces)
+        self._staying = tools.staying
         self._meter = Meter(
             options.org, share=1 / options.workers, shared=shared_counts(self._app.env)
         )
@@ -156,6 +157,7 @@ class Gateway:
         await self._long.close()
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)
+        await self._leave_answers()
         self._pool.close()
         await self._meter.close()
         await asyncio.sleep(0)
@@ -165,6 +167,15 @@ class Gateway:
             self._desk.close()
             self._writing.close()
             self._app.close()
+
+    async def _leave_answers(self) -> None:
+        """Give up answers whose callers have gone: what they may cost stays held."""
+        for exchange in list(self._staying):
+            exchange.give_up()
+        for _ in range(100):
+            if not self._staying:
+                break
+            await asyncio.sleep(0.01)
 
     def _note_use(self, key: str, now_ms: int) -> None:
         keys = GatewayKeyStore(self._writing.store)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from omni_cli.domain.chat import ChatRequest
+from omni_cli.domain.errors import OmniError
 from omni_cli.gateway.embeddings import Texts, parse_texts
 from omni_cli.gateway.protocols.base import Caller, JsonObject, Parsed, wrong
 from omni_cli.providers.quirks import quirks_of
@@ -141,6 +142,13 @@ class Ask:
         if self._parsed is not None:
             return input_estimate(self._parsed.request)
         return len(self.body) // _BYTES_PER_TOKEN
+
+    def sent_tokens(self) -> int:
+        """Tokens of the input by the estimator, for an answer without counts."""
+        try:
+            return input_estimate(self.request)
+        except OmniError:
+            return self.estimate()  # of a body that only its own protocol's provider can read
 
     def most_in(self, target: Target) -> int:
         """The most tokens that the input can be counted as."""

@@ -8,7 +8,7 @@ error, and what arrived is charged. A caller that goes away ends the provider's 
 import asyncio
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omni_cli.domain import retry
 from omni_cli.domain.errors import (
@@ -43,6 +43,8 @@ from omni_cli.store.batch_leases import Opening
 _PASSED_ON = (ProviderError, Busy, BudgetExceeded, UnknownPrice, ConfigError)
 #: Errors that say the request itself is wrong: another model would get it no righter.
 _FINAL = (BadRequest, ContentFiltered)
+#: How long a plain answer is waited for whose caller has gone, seconds.
+READ_ON_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Tools:
     rng: random.Random
     deadlines: Deadlines
     traces: Traces | None = None
+    #: Exchanges whose callers have gone, and that wait for a plain answer all the same.
+    staying: "set[Exchange]" = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -93,6 +97,8 @@ class Exchange:
     ) -> None:
         self._hedge = hedge
         self._race: Race | None = None
+        self._staying = tools.staying
+        self._leaving: asyncio.TimerHandle | None = None
         self._fleet = tools.fleet
         self._pool = tools.pool
         self._streams = tools.streams
@@ -100,6 +106,7 @@ class Exchange:
         self._ask = ask
         self._plan = plan
         self._receipt = receipt
+        receipt.sent = ask.sent_tokens
         self._request = request
         self._out = Delivery(ask.caller, receipt, request, request_id)
         self._relay = Relay(tools.fleet, tools.streams, ask, plan, receipt, self._out)
@@ -162,6 +169,26 @@ class Exchange:
         if self._request.gone:
             return Cancelled("the caller went away")
         return Cancelled("the gateway was stopped")
+
+    def _stay(self) -> None:
+        """The caller has gone; the answer is paid for all the same, and tells what it cost."""
+        self._receipt.left = True
+        self._staying.add(self)
+        self._leaving = self._pool.loop.call_later(READ_ON_S, self.give_up)
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer any longer."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _stay_for_answer(self, *, on: bool) -> None:
+        """Whether a caller that leaves leaves an answer behind that is waited for."""
+        request = self._request
+        request.stops_when_gone = not on
+        request.on_gone = self._stay if on else None
+        if not on and self._leaving is not None:
+            self._leaving.cancel()
+            self._staying.discard(self)
 
     def expire(self) -> None:
         """The request's time is over."""
@@ -257,6 +284,8 @@ class Exchange:
                 except _PASSED_ON as exc:
                     if turn.tries == tries:
                         self._skip(target, exc.code, exc.message)
+                    if self._request.gone:
+                        raise asyncio.CancelledError from None
                     delay = self._wait_s(exc, attempt, target)
                     if delay is None:
                         return _Fault(exc, final=isinstance(exc, _FINAL) and turn.tries > 0)
@@ -293,6 +322,10 @@ class Exchange:
                 opening = self._opening(target)
                 reading = await receipt.open(opening, target)
         turn.tries += 1
+        # Where a stream is closed most providers stop; with a plain answer they go on, and charge.
+        stays = not ask.stream and self._race is None
+        if stays:
+            self._stay_for_answer(on=True)
         trace, wished = receipt.trace, False
         error: BaseException | None = None
         try:
@@ -330,6 +363,8 @@ class Exchange:
             reading.stop(error)
             raise
         finally:
+            if stays:
+                self._stay_for_answer(on=False)
             if trace is not None:
                 trace.attempt_over(reading, error)
 

@@ -2,19 +2,23 @@
 
 import re
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Literal
 
 import msgspec
 
-from omni_cli.domain.chat import ChatChunk, Usage
+from omni_cli.domain.chat import ChatChunk, CompletionFolder, Usage
+from omni_cli.domain.errors import ProviderError
 from omni_cli.gateway.receipts import PassedFolder
 from omni_cli.ports import AnswerParser, Framing, WireEvent
 from omni_cli.providers.framing import splitter
 from omni_cli.providers.openai_usage import OTHER_TIERS
 from omni_cli.services.settlement import Reading
 
-#: Bytes kept of a stream's end, where its usage stands.
-TAIL = 16 * 1024
+#: Bytes kept of a stream's end, where its usage stands, and of its beginning, which is read where
+#: no usage comes.
+TAIL, KEPT = 16 * 1024, 256 * 1024
 #: Longest event that is held back to be looked at.
 _LONGEST = 1024 * 1024
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
@@ -94,15 +98,24 @@ class PassReader:
     """
 
     def __init__(
-        self, parser: AnswerParser, framing: Framing, reading: Reading, *, whole: bool
+        self,
+        parser: Callable[[], AnswerParser],
+        framing: Framing,
+        reading: Reading,
+        *,
+        whole: bool,
     ) -> None:
-        self._parser = parser
+        self._new_parser = parser
+        self._parser = parser()
         self._framing = framing
         self._reading = reading
         assert isinstance(reading.folder, PassedFolder)
         self._folder = reading.folder
         self._head = splitter(framing)
         self._whole = whole
+        self._folder.reread = self._reread
+        self._kept: list[bytes] = []
+        self._kept_bytes = self._head_bytes = 0
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
         #: What a caller may see has come.
@@ -112,8 +125,11 @@ class PassReader:
 
     def feed(self, data: bytes) -> None:
         """Raises the ProviderError that the stream reports in itself."""
+        size = len(data)
+        if self._kept_bytes < KEPT:
+            self._kept.append(data)
+            self._kept_bytes += size
         if self.begun and not self._whole:
-            size = len(data)
             self._tail.append(data)
             self._tail_bytes += size
             folder = self._folder
@@ -123,6 +139,7 @@ class PassReader:
                 while self._tail_bytes - len(self._tail[0]) >= TAIL:
                     self._tail_bytes -= len(self._tail.popleft())
             return
+        self._head_bytes += size
         for event in self._head.feed(data):
             self.signs += event.name != "ping"
             before = self._folder.folded_chars()
@@ -130,6 +147,16 @@ class PassReader:
                 self._take(chunk)
             if text := self._folder.folded_chars() - before:
                 self._folder.frame_bytes = _frame(event) - text
+
+    def _reread(self, folder: CompletionFolder) -> float:
+        """Read what was kept of the whole stream; returns which share of its bytes that is."""
+        parser, events = self._new_parser(), splitter(self._framing)
+        with suppress(ProviderError):  # told already, or cut within an event
+            for data in self._kept:
+                for event in events.feed(data):
+                    for chunk in parser.feed(event):
+                        folder.add(chunk)
+        return self._kept_bytes / (self._head_bytes + self._folder.passed_bytes)
 
     def end(self) -> None:
         """Read the tail. Raises the ProviderError of a stream that failed or was cut off."""

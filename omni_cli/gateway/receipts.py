@@ -4,6 +4,9 @@ The rules of settlement are those of ``services/settlement.py``; only the way in
 differs: rows are handed to the group commit and not waited for.
 """
 
+import math
+from collections.abc import Callable
+
 from omni_cli.domain.chat import CompletionFolder, Usage
 from omni_cli.domain.errors import BudgetExceeded, Cancelled, OmniError, UnknownPrice
 from omni_cli.domain.ids import id_text
@@ -29,14 +32,31 @@ class PassedFolder(CompletionFolder):
         self.frame_bytes = 0
         self.passed_bytes = 0
         self.passed_events = 0
+        #: Reads what passed after all, into another folder; returns which share of it was kept.
+        self.reread: Callable[[CompletionFolder], float] | None = None
+        self._found: tuple[int, int] | None = None
 
     @property
     def received_chars(self) -> int:
         """Characters received: counted where read, worked out for the rest."""
+        if self._found is not None:
+            return self._found[0]
         known = self.folded_chars()
         if not self.frame_bytes:
             return known
         return known + max(self.passed_bytes - self.passed_events * self.frame_bytes, 0)
+
+    def estimated_tokens(self) -> int:
+        """As of an answer that was read: its middle is read now."""
+        if self.reread is None or not self.passed_bytes:
+            return super().estimated_tokens()
+        whole = CompletionFolder()
+        share = self.reread(whole)
+        self._found = (
+            round(whole.received_chars / share),
+            math.ceil(whole.estimated_tokens() / share),
+        )
+        return self._found[1]
 
 
 class Receipt:
@@ -69,6 +89,10 @@ class Receipt:
         self.reading: Reading | None = None
         #: Where traces are configured.
         self.trace: RequestTrace | None = None
+        #: Tokens of what was sent, by the estimator.
+        self.sent: Callable[[], int] | None = None
+        #: Its caller has gone.
+        self.left = False
         #: "hit" or "miss" where the role remembers answers.
         self.cached = ""
         #: A second model was asked beside the first.
@@ -121,12 +145,13 @@ class Receipt:
                 opening.input_estimate,
                 opening.price_id,
                 None,
-                opening.output_bound,
+                opening.most_out if opening.output_bound is None else opening.output_bound,
             ),
             target,
             self.progress,
             PassedFolder(),
             False,
+            self.sent,
         )
         return self.reading
 
@@ -141,6 +166,8 @@ class Receipt:
         if self.ended or not self.opened:
             return
         self.ended = True
+        if self.left and state == "ok":
+            state, error = "cancelled", Cancelled("the caller went away")
         now = self._fleet.app.now_ms()
         progress = self.progress
         last = progress.target or self.asked

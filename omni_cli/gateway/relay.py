@@ -1,5 +1,7 @@
 """One attempt's answer on its way to the caller: whole or streamed, passed on or translated."""
 
+from collections.abc import Iterable
+
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.gateway import embeddings
@@ -81,7 +83,7 @@ class Relay:
         answer.lines = line.call.framing == "ndjson"
         if same and not plain:
             reader = PassReader(
-                adapter.parser(stream=True),
+                lambda: adapter.parser(stream=True),
                 line.call.framing,
                 reading,
                 whole=self._ask.caller.name not in _SHORT_TAIL or bool(self._receipt.cached),
@@ -226,34 +228,42 @@ class Relay:
         """A stream of another protocol: read into chunks and written anew."""
         writer: StreamWriter | None = None
         held: list[bytes] = []
+        faults: list[ProviderError] = []
 
-        def take(chunks: list[ChatChunk]) -> bytes:
+        def take(chunks: Iterable[ChatChunk]) -> bytes:
             nonlocal writer
             out = b""
-            for chunk in chunks:
-                reading.take(chunk)
-                if writer is None:
-                    writer = self._ask.caller.writer(self._about(target))
-                out += writer.chunk(chunk)
+            try:
+                for chunk in chunks:
+                    reading.take(chunk)
+                    if writer is None:
+                        writer = self._ask.caller.writer(self._about(target))
+                    out += writer.chunk(chunk)
+            except ProviderError as exc:  # what came before it in the same read has come
+                faults.append(exc)
             return out
 
         signs = 0
         while data := await answer.read():
-            out = take(list(reader.feed(data)))
+            out = take(reader.feed(data))
             if reader.signs != signs:
                 signs = reader.signs
                 answer.progress()
+            if self._out.started and out and self._out.send(out):
+                await self._out.drain()
+                answer.progress()
+            if faults:
+                raise faults[0]
             if self._out.started:
-                if out and self._out.send(out):
-                    await self._out.drain()
-                    answer.progress()
                 continue
             held.append(out)
             if reading.shown:
                 await self._claim(target, reading)
                 self._out.begin_stream(self._ask.caller.stream_type)
                 await self._out.piece(b"".join(held))
-        out = take(list(reader.end()))
+        out = take(reader.end())
+        if faults:
+            raise faults[0]
         if not self._out.started:
             await self._claim(target, reading)
             self._out.begin_stream(self._ask.caller.stream_type)

@@ -254,7 +254,7 @@ def _tagged(block: JsonObject) -> Mapping[str, Any]:
 
 
 class _StreamParser(StreamParser):
-    """Reads named events; ``message_stop`` ends the answer."""
+    """Reads named events; a stop reason or ``message_stop`` ends the answer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -280,6 +280,8 @@ class _StreamParser(StreamParser):
         if kind == "message_delta":
             raw = as_text(as_object(body.get("delta")).get("stop_reason"))
             finish = _FINISH.get(raw, "stop") if raw else None
+            # Some servers leave ``message_stop`` out: who says why it stopped has stopped.
+            self.complete = self.complete or finish is not None
             usage = self._merged(body.get("usage"))
             return (ChatChunk(usage=usage, finish_reason=finish, raw_finish_reason=raw or None),)
         if kind == "message_stop":

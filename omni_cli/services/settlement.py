@@ -1,8 +1,9 @@
 """One attempt's answer being received, and its settlement in the ledger."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from omni_cli.domain.chat import ChatChunk, CompletionFolder, Usage
+from omni_cli.domain.chat import TOKEN_FIELDS, ChatChunk, CompletionFolder, Usage
 from omni_cli.domain.errors import (
     Cancelled,
     ConnectionFailed,
@@ -12,6 +13,7 @@ from omni_cli.domain.errors import (
     TimedOut,
 )
 from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt
+from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import Price, input_cost_nusd
 from omni_cli.ports import Clock
 from omni_cli.repositories import Attempts
@@ -24,6 +26,9 @@ CHECKPOINT_S = 0.25
 #: Characters a token stands for when a provider sent no counts.
 CHARS_PER_TOKEN = 4
 _MESSAGE_CHARS = 500
+#: More tokens than any one call has, how often a context may be read in one, and more nano-dollars
+#: than any one call costs.
+_MOST_TOKENS, _TIMES, _MOST_NUSD = 10**9, 10, 10**15
 
 
 class Reading:
@@ -32,6 +37,7 @@ class Reading:
 
     Args:
         saves: write down as chunks come how much has; else somebody else does.
+        sent: tokens of the input by the estimator, where the attempt's row has less than that.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Reading:
         progress: Progress,
         folder: CompletionFolder | None = None,
         saves: bool = True,
+        sent: Callable[[], int] | None = None,
     ) -> None:
         self._ledger = ledger
         self._health = health
@@ -53,6 +60,7 @@ class Reading:
         self._progress = progress
         self._first_at: int | None = None
         self._saves = saves
+        self._input = sent
         self._saved_at = 0.0
         self.folder = CompletionFolder() if folder is None else folder
         self.response_id: str | None = None
@@ -93,7 +101,7 @@ class Reading:
             )
 
     def finish(self) -> None:
-        usage = self.folder.usage or self._estimated()
+        usage = self._counted() or self._estimated()
         self._settle("ok", usage)
         self._keep(usage)
         self._health.succeeded(self._target, started_ms=self._attempt.started_at)
@@ -106,8 +114,10 @@ class Reading:
         if self.folder.received_chars or self.folder.usage is not None:
             usage = self._partial()
         elif silent and error.status is None and error.reached:
-            usage = Usage(input_tokens=self._attempt.input_estimate, estimated=True)
-        self._settle("failed", usage, error, unseen=not self._ended)
+            usage = self._estimated()
+        # Who says that it failed before it said anything else has done no more.
+        begun = silent or bool(self.folder.received_chars)
+        self._settle("failed", usage, error, unseen=begun and not self._ended)
         if self.shown:
             self._keep(usage or Usage())
         self._health.failed(self._target, error, started_ms=self._attempt.started_at)
@@ -140,19 +150,38 @@ class Reading:
 
     def _partial(self) -> Usage:
         """Counts of an answer cut off: the provider's where it sent some, else estimates."""
+        seen = self._counted()
+        if seen is not None and self.folder.finish_reason is not None:
+            return seen
         estimate = self._estimated()
-        seen = self.folder.usage
         if seen is None:
             return estimate
-        if self.folder.finish_reason is not None:
-            return seen
         return replace(
             seen, output_tokens=max(seen.output_tokens, estimate.output_tokens), estimated=True
         )
 
+    def _counted(self) -> Usage | None:
+        """What the provider counted; None where it sent nothing that can be so.
+
+        Nothing for something is no count: what was sent is then estimated, and so is an answer."""
+        usage = self.folder.usage
+        if usage is None or not plausible(usage, self._target.model):
+            return None
+        if not usage.output_tokens and self.folder.received_chars:
+            return None
+        if not usage.input_tokens and (sent := self._sent_tokens()):
+            return replace(usage, input_tokens=sent, estimated=True)
+        return usage
+
+    def _sent_tokens(self) -> int:
+        return self._attempt.input_estimate if self._input is None else self._input()
+
     def _estimated(self) -> Usage:
-        return estimated_usage(
-            self._attempt.input_estimate, self.folder.received_chars, self._attempt.output_bound
+        tokens, bound = self.folder.estimated_tokens(), self._attempt.output_bound
+        return Usage(
+            input_tokens=self._sent_tokens(),
+            output_tokens=tokens if bound is None else min(tokens, bound),
+            estimated=True,
         )
 
     def _settle(
@@ -202,8 +231,21 @@ class Reading:
         )
 
 
+def plausible(usage: Usage, model: ModelInfo) -> bool:
+    """Whether a provider's counts can be so: none below zero, and none beyond what the model can
+    read by far (tools that a provider runs make it read its context more than once)."""
+    counts = [getattr(usage, name) for name in TOKEN_FIELDS]
+    most = _MOST_TOKENS if model.context_window is None else _TIMES * model.context_window
+    reported = usage.reported_cost_nusd
+    return (
+        min(counts) >= 0
+        and max(counts) <= min(max(most, _TIMES * (model.max_output or 0)), _MOST_TOKENS)
+        and (reported is None or 0 <= reported <= _MOST_NUSD)
+    )
+
+
 def estimated_usage(input_estimate: int, received_chars: int, output_bound: int | None) -> Usage:
-    """Counts worked out from what was sent and received.
+    """Counts worked out from how much was sent and received, where nothing more is known.
 
     Never more output than was asked for: a reservation was made for no more.
     """

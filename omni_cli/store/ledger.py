@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import fields
 from sqlite3 import Connection, Row
 
-from omni_cli.domain.chat import Usage
+from omni_cli.domain.chat import TOKEN_FIELDS, Usage
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.ledger import (
@@ -26,9 +26,7 @@ from omni_cli.store.open_calls import OpenCalls, promote
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.slots import SlotQueue, ring_others, slots_in_use, whose_turn
 
-TOKEN_COLUMNS: tuple[str, ...] = tuple(
-    item.name for item in fields(Usage) if item.name.endswith("_tokens")
-)
+TOKEN_COLUMNS: tuple[str, ...] = TOKEN_FIELDS
 _SET_TOKENS = ", ".join(f"{name} = :{name}" for name in TOKEN_COLUMNS)
 _SUM_TOKENS = ", ".join(f"{name} = {name} + :{name}" for name in TOKEN_COLUMNS)
 

@@ -27,6 +27,7 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
+from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.services.attempts import Consent, Progress
 from tests.unit.world import Clock, World, answer, ask
 
@@ -268,8 +269,12 @@ class TestStreams:
         (row,) = world.ledger.attempts(request)
         assert row.state == "failed"
         assert row.usage.estimated
-        # 40 characters are 10 tokens at $2, and the input at $1, per million.
-        assert row.cost_nusd == 10 * 2_000 + row.input_estimate * 1_000
+        # By the estimator, at $2 and the input at $1 per million; the rest of the worst case, of
+        # 1,000 tokens of answer, is held.
+        tokens = estimate_tokens("x" * 40)
+        assert row.usage.output_tokens == tokens
+        assert row.cost_nusd == tokens * 2_000 + row.input_estimate * 1_000
+        assert row.cost_nusd + row.held_nusd > 1_000 * 2_000
         assert progress.completion is not None
         assert progress.completion.text == "x" * 40
 
@@ -303,12 +308,48 @@ class TestStreams:
 
     def test_a_provider_that_counts_nothing_is_estimated(self, world: World) -> None:
         world.model("p/a")
-        world.script("p/a", [ChatChunk(text="y" * 9, finish_reason="stop")])
+        world.script("p/a", [ChatChunk(text="one two three", finish_reason="stop")])
         _, progress, request = world.run(world.target("p/a"))
         (row,) = world.ledger.attempts(request)
         assert row.usage.estimated
-        assert row.usage.output_tokens == 3
-        assert progress.usage.output_tokens == 3
+        tokens = estimate_tokens("one two three")
+        assert row.usage.output_tokens == progress.usage.output_tokens == tokens
+        assert row.held_nusd == 0  # it was seen to end
+
+    @pytest.mark.parametrize(
+        "counts",
+        [
+            Usage(),
+            Usage(input_tokens=9),
+            Usage(input_tokens=-5, output_tokens=10),
+            Usage(input_tokens=9, output_tokens=-1),
+            Usage(input_tokens=1 << 70, output_tokens=3),
+            Usage(input_tokens=9, output_tokens=1 << 63),
+            Usage(input_tokens=9, output_tokens=3, reasoning_tokens=1 << 64),
+            Usage(input_tokens=80_001, output_tokens=3),
+            Usage(input_tokens=9, output_tokens=3, reported_cost_nusd=1 << 63),
+        ],
+    )
+    def test_counts_that_cannot_be_so_are_estimated(self, world: World, counts: Usage) -> None:
+        world.model("p/a", context_window=8_000)
+        text = "an answer of several words, paid for"
+        world.script("p/a", [ChatChunk(text=text, usage=counts, finish_reason="stop")])
+        told, _, request = world.run(world.target("p/a"))
+        assert told == text
+        (row,) = world.ledger.attempts(request)
+        assert row.usage == Usage(
+            row.input_estimate, output_tokens=row.usage.output_tokens, estimated=True
+        )
+        assert row.usage.output_tokens == estimate_tokens(text)
+        assert row.cost_nusd
+
+    def test_an_answer_without_text_may_count_nothing(self, world: World) -> None:
+        world.model("p/a")
+        usage = Usage(input_tokens=9)
+        world.script("p/a", [ChatChunk(usage=usage, finish_reason="refusal")])
+        _, _, request = world.run(world.target("p/a"))
+        (row,) = world.ledger.attempts(request)
+        assert row.usage == usage
 
 
 class TestLeaving:
@@ -424,8 +465,7 @@ class TestMoney:
     def test_an_estimate_never_exceeds_what_was_reserved(self, world: World) -> None:
         world.model("p/a", "0", "2")
         world.budgets.put(Budget(0, "all", "", "day", 2_000 * 300))
-        # 300 tokens may be more than 1,200 characters, as code's blanks are.
-        world.script("p/a", [ChatChunk(text=" " * 5_000), ConnectionFailed("reset")])
+        world.script("p/a", [ChatChunk(text=" -" * 5_000), ConnectionFailed("reset")])
         progress, request = Progress(), world.open()
         with pytest.raises(StreamInterrupted):
             list(

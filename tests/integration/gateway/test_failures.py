@@ -86,8 +86,9 @@ def test_a_caller_that_leaves_ends_the_providers_work_and_pays_for_what_came(
     assert gateway.sim.stats()["in_flight"] == 0
 
 
-def test_a_caller_that_leaves_before_the_answer_ends_it_too(gateway: Served) -> None:
-    gateway.sim.fault("hang", "*")
+def _ask_and_leave(gateway: Served, fault: str) -> int:
+    """Ask for a plain answer and leave before it comes; returns the budget that covers it."""
+    gateway.sim.fault(fault, "*")
     number = gateway.app.budgets.put(Budget(0, "all", "", "day", 10**12))
     body = json.dumps(_ask()).encode()
     host, port = gateway.url.removeprefix("http://").split(":")
@@ -100,16 +101,41 @@ def test_a_caller_that_leaves_before_the_answer_ends_it_too(gateway: Served) -> 
         while not gateway.sim.stats()["in_flight"] and time.monotonic() < end:
             time.sleep(0.02)
         time.sleep(0.1)
+    return number
+
+
+def _figures(gateway: Served, number: int) -> tuple[int, int]:
+    """(spent, reserved) of a budget."""
+    budget = gateway.app.budgets.get(number)
+    assert budget is not None
+    status = gateway.app.budgets.status(budget, gateway.app.now_ms())
+    return status.spent_nusd, status.reserved_nusd
+
+
+def test_a_plain_answer_is_read_to_its_end_though_its_caller_left(gateway: Served) -> None:
+    """Its provider charges for it: the ledger has the exact figure, and nothing is held."""
+    number = _ask_and_leave(gateway, "slow-first:0.5")
+    gateway.settle(1)
+    (row,) = _rows(gateway)
+    (attempt,) = gateway.app.ledger.attempts(row.id)
+    assert (row.state, row.error_code, attempt.state) == ("cancelled", "cancelled", "ok")
+    assert row.usage.output_tokens > 0
+    assert not row.estimated
+    assert _figures(gateway, number) == (row.total_nusd, 0)
+
+
+def test_what_a_caller_left_that_never_ended_stays_held(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omni_cli.gateway.exchange.READ_ON_S", 0.1)
+    number = _ask_and_leave(gateway, "hang")
     gateway.settle(1)
     (row,) = _rows(gateway)
     assert row.state == "cancelled"
-    budget = gateway.app.budgets.get(number)
-    assert budget is not None
     # Its provider may go on and charge for the whole: that much stays held.
     (attempt,) = gateway.app.ledger.attempts(row.id)
     assert attempt.held_nusd > 0
-    status = gateway.app.budgets.status(budget, gateway.app.now_ms())
-    assert (status.spent_nusd, status.reserved_nusd) == (attempt.cost_nusd, attempt.held_nusd)
+    assert _figures(gateway, number) == (attempt.cost_nusd, attempt.held_nusd)
 
 
 def test_a_named_model_is_not_replaced_unasked(gateway: Served, http: httpx.Client) -> None:

@@ -7,6 +7,9 @@ import httpx
 import pytest
 
 from omni_cli.domain.budgets import Budget
+from omni_cli.domain.chat import ChatRequest, Message
+from omni_cli.domain.tokens import estimate_tokens
+from omni_cli.services.chat_plan import ChatJob
 from tests.gateway_server import Served
 
 ASK: dict[str, Any] = {
@@ -160,3 +163,34 @@ def test_rollups_equal_the_ledger(gateway: Served, http: httpx.Client) -> None:
         6,
     )
     assert db.execute("SELECT sum(good) FROM health_hours").fetchone()[0] == 6
+
+
+@pytest.mark.parametrize("tokens", [3, 20, 60, 100, 400])
+@pytest.mark.parametrize("way", ["passed", "translated", "plain", "command"])
+def test_without_counts_every_face_estimates_alike(
+    gateway: Served, http: httpx.Client, way: str, tokens: int
+) -> None:
+    gateway.sim.fault("no-usage", "*")
+    model = "anthropic/claude-3-haiku-20240307" if way == "translated" else "openai/gpt-4o"
+    messages = [{"role": "user", "content": "Say how all is, in a long letter."}]
+    ask = {"model": model, "messages": messages, "max_tokens": tokens}
+    if way == "command":
+        request = ChatRequest(
+            (Message.text_of("user", messages[0]["content"]),), max_output_tokens=tokens
+        )
+        selector = gateway.app.names.select(model)
+        run = gateway.app.chat.start(gateway.app.chat.plan(ChatJob(request, selector)))
+        text = "".join(chunk.text for chunk in gateway.app.chat.chunks(run))
+    elif way == "plain":
+        body = http.post("/v1/chat/completions", json=ask).json()
+        text = body["choices"][0]["message"]["content"]
+    else:
+        answer = http.post("/v1/chat/completions", json={**ask, "stream": True})
+        choices = [event["choices"][0] for event in _events(answer.text) if event["choices"]]
+        text = "".join(choice["delta"].get("content") or "" for choice in choices)
+    gateway.settle(1)
+    (row,) = gateway.app.ledger.recent(limit=5)
+    assert row.estimated
+    sent = 4 + estimate_tokens(messages[0]["content"])
+    assert row.usage.input_tokens == sent
+    assert row.usage.output_tokens == min(estimate_tokens(text), tokens)

@@ -7,7 +7,7 @@ import pytest
 
 from omni_cli.domain.chat import CompletionFolder
 from omni_cli.domain.errors import ProviderError
-from omni_cli.gateway.passing import TAIL, PassReader
+from omni_cli.gateway.passing import KEPT, TAIL, PassReader
 from omni_cli.gateway.receipts import PassedFolder
 from omni_cli.providers.registry import adapter
 from tests.unit.providers.wire import Exchange, chats
@@ -28,9 +28,14 @@ class _Reading:
         self.folder.add(chunk)
 
 
+def _reader(exchange: Exchange, reading: Any, *, whole: bool) -> PassReader:
+    parsers = adapter(exchange.protocol)
+    return PassReader(lambda: parsers.parser(stream=True), "sse", reading, whole=whole)
+
+
 def _passed(exchange: Exchange, body: bytes, pieces: list[bytes]) -> PassedFolder | type[Exception]:
     reading: Any = _Reading()
-    reader = PassReader(adapter(exchange.protocol).parser(stream=True), "sse", reading, whole=False)
+    reader = _reader(exchange, reading, whole=False)
     assert b"".join(pieces) == body
     try:
         for piece in pieces:
@@ -44,7 +49,7 @@ def _passed(exchange: Exchange, body: bytes, pieces: list[bytes]) -> PassedFolde
 
 def _whole(exchange: Exchange, body: bytes) -> CompletionFolder | type[Exception]:
     reading: Any = _Reading()
-    reader = PassReader(adapter(exchange.protocol).parser(stream=True), "sse", reading, whole=True)
+    reader = _reader(exchange, reading, whole=True)
     try:
         reader.feed(body)
         reader.end()
@@ -99,6 +104,34 @@ def test_a_long_stream_is_settled_by_its_end(exchange: Exchange) -> None:
     assert not isinstance(read, type)
     assert _told(found) == _told(whole)
     assert 0.8 < found.received_chars / read.received_chars < 1.3
+
+
+@pytest.mark.parametrize("exchange", STREAMS, ids=lambda e: e.id)
+def test_without_counts_a_passed_stream_is_estimated_as_one_that_is_read(
+    exchange: Exchange,
+) -> None:
+    body = exchange.body
+    read = _whole(exchange, body)
+    found = _passed(exchange, body, [event for event in _EVENT.split(body) if event])
+    if not isinstance(read, type) and not isinstance(found, type):
+        assert found.estimated_tokens() == read.estimated_tokens()
+        assert found.received_chars == read.received_chars
+
+
+def test_a_stream_too_long_to_keep_is_estimated_by_what_was_kept() -> None:
+    words = [b"Budgets", b" hold,", b" whatever", b" the", b" weather.\n"]
+    events = [
+        b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n'
+        % words[n % len(words)].replace(b"\n", b"\\n")
+        for n in range(3 * KEPT // 60)
+    ]
+    exchange = next(e for e in STREAMS if e.protocol == "openai")
+    body = b"".join([*events, b"data: [DONE]\n\n"])
+    found = _passed(exchange, body, [*events, b"data: [DONE]\n\n"])
+    read = _whole(exchange, body)
+    assert not isinstance(found, type)
+    assert not isinstance(read, type)
+    assert abs(found.estimated_tokens() / read.estimated_tokens() - 1) < 0.01
 
 
 def _passed_of_openai(body: bytes) -> Any:
