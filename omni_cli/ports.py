@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from omni_cli.domain.chat import ChatChunk, ChatRequest
@@ -63,6 +63,10 @@ class RemoteModel:
     prices: Mapping[str, str] = field(default_factory=dict)
     #: Billions of parameters.
     parameters_b: float | None = None
+    #: Who stands behind it, in the server's word ("vllm", "openai", ...).
+    owner: str = ""
+    #: The server says of itself that it runs the weights: nobody else is paid for its answers.
+    own_weights: bool = False
 
 
 class AnswerParser(Protocol):
@@ -93,6 +97,15 @@ class ProviderAdapter(Protocol):
         ...
 
     def parse_models(self, body: str) -> Sequence[RemoteModel]: ...
+
+
+@runtime_checkable
+class ListsDetails(Protocol):
+    """An adapter whose lists may be short of what another call of the same server tells."""
+
+    def list_details(self, endpoint: Endpoint, listing: str) -> HttpCall | None:
+        """The call that tells more, for the body of a list; None where there is none."""
+        ...
 
 
 class AnswerStream(AbstractContextManager["AnswerStream"], Protocol):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omni_cli.services.advice import AdviceService
+    from omni_cli.services.advice_document import Telling
     from omni_cli.services.alerts import Alert, Alerter
     from omni_cli.services.compare import CompareService
     from omni_cli.services.compare_report import CompareReports
@@ -40,11 +41,22 @@ class Knowing(Setup):
             fleet=self.fleet,
             table=self._quality_table,
             budgets=lambda: self.costs.overview().budgets,
-            repeats=lambda since_ms: StoredQuestions(self.store).repeats(since_ms),
+            repeats=lambda since_ms, today_ms: StoredQuestions(self.store).repeats(
+                since_ms, today_ms
+            ),
             cached=lambda: self.answers.roles(),
+            usable=self.has_key,
+            gets=lambda role: self.role_switcher.kinds(role),
             zone=self.rollups.zone,
             clock=self.clock,
         )
+
+    @cached_property
+    def telling(self) -> "Telling":
+        """What every face shows of recommendations."""
+        from omni_cli.services.advice_document import Telling
+
+        return Telling(self.advice, self.prover)
 
     @cached_property
     def sync(self) -> "SyncService":

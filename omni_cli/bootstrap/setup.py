@@ -161,7 +161,7 @@ class Setup(Money):
         from omni_cli.catalog.load import load_catalog
         from omni_cli.catalog.priors import load_priors
         from omni_cli.services.prices import PriceBook
-        from omni_cli.services.setup import Fleet, propose
+        from omni_cli.services.setup import Fleet, propose, runs_here
 
         types = load_priors().types
         prices = PriceBook(self.models, now_ms=self.now_ms())
@@ -187,6 +187,7 @@ class Setup(Money):
                 }
             ),
             tasks=types,
+            here=lambda provider, remote: runs_here(provider, remote, self.models),
             there=Fleet(
                 providers=frozenset(slugs),
                 active=tuple(m for m in self.models.of_providers(slugs) if m.status == "active"),

@@ -6,6 +6,7 @@ Money is integer nano-dollars and stays so; a figure that cannot be known is Non
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
+from fractions import Fraction
 from math import floor, isqrt, log2
 
 #: Latency buckets grow by 2**(1/4), some 19 %: percentiles are off by at most 9 %.
@@ -217,6 +218,20 @@ def project(
     freedom = max(len(known) - (7 if by_weekday else 1), 1)
     margin = isqrt(len(coming) * sum(misses) // freedom) * _Z80_PERMILLE // 1000
     return Projection(total, max(total - margin, spent_nusd), total + margin, method)
+
+
+def per_day(total: int, today: int, days: int) -> Fraction:
+    """What an ordinary day has, by the rule of ``project``: complete days by their mean, and
+    today, which is not over, as one of them unless it has more already.
+
+    Args:
+        total: calls, tokens or nano-dollars of all days, today's part included.
+        today: today's part.
+        days: dates from the first with any usage to today, both included; n >= 1.
+    """
+    before = total - today
+    usual = Fraction(before, days - 1) if days > 1 else Fraction(0)
+    return (before + max(usual, Fraction(today))) / max(days, 1)
 
 
 def _mean(amounts: Sequence[int]) -> int:

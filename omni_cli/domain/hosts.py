@@ -33,6 +33,20 @@ def default_slots(base_url: str) -> int | None:
     return LOCAL_SLOTS if is_here(base_url) else None
 
 
+def is_near(url: str) -> bool:
+    """Whether a URL leads to this machine or into a private network."""
+    import ipaddress
+    from urllib.parse import urlsplit
+
+    host = urlsplit(url).hostname or ""
+    if is_loopback(host):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host.endswith((".local", ".lan", ".internal", ".home.arpa"))
+
+
 def is_here(url: str) -> bool:
     """Whether a URL leads to this machine."""
     from urllib.parse import urlsplit

@@ -97,6 +97,12 @@ def family_key(model_id: str) -> str:
     return "-".join(kept)
 
 
+def plainness(wire_name: str) -> tuple[bool, int, str]:
+    """Sorts a model's several names: the family's own first, before those with dates, previews
+    and variants."""
+    return "preview" in wire_name, len(wire_name) - len(family_key(wire_name)), wire_name
+
+
 def _is_month_day(tokens: list[str]) -> bool:
     return len(tokens) == 2 and all(re.fullmatch(r"[0-3]\d", token) for token in tokens)
 

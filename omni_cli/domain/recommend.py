@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from omni_cli.domain.analytics import Totals
+from omni_cli.domain.analytics import Totals, per_day
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.quality import beta_tail
 
 FindingType = Literal[
     "cheaper_model",
@@ -34,6 +35,10 @@ LEAST_CALLS = 20
 LEAST_CONFIDENCE = 0.5
 #: "As good": at least this share of the current model's quality.
 AS_GOOD = 0.95
+#: A model that needs no activation is named before another that would save up to this much more.
+_NEWCOMER = 1.1
+#: A model fails too often from this share of its tries on, and urgently from that.
+_SICK, _VERY_SICK = 0.1, 0.3
 #: Savings below this a month are not worth a person's minute, nano-dollars (10 cents).
 LEAST_MONTHLY_NUSD = 100_000_000
 #: From these monthly savings on, a finding is of high or medium priority.
@@ -44,10 +49,11 @@ MEDIUM_MONTHLY_NUSD = 5 * 10**9
 @dataclass(frozen=True, slots=True)
 class Action:
     """What applying does. ``kind``: role (put ``model`` first in ``target``), rule (prefer it for
-    task type ``target``), standby (take ``target`` out), or none (a person has to act:
-    ``command`` says what to type)."""
+    task type ``target``), replace (``model`` takes the place of model ``target`` wherever that
+    serves), standby (take ``target`` out), or none (a person has to act: ``command`` says what to
+    type). A ``model`` on standby is activated."""
 
-    kind: Literal["role", "rule", "standby", "none"]
+    kind: Literal["role", "rule", "replace", "standby", "none"]
     target: str = ""
     model: str = ""
     command: str = ""
@@ -58,7 +64,10 @@ class Finding:
     """One recommendation. ``key`` is the same for the same advice on another day.
 
     ``daily_nusd`` and ``recommended_daily_nusd``: cost a day now and after, None where the advice
-    is not about money. ``confidence`` 0..1; ``sample``: calls that it rests on, over ``days``.
+    is not about money. ``confidence`` 0..1, worked out from the evidence: of a cheaper model, that
+    it is about as good; of a failing one or of repeated questions, that the true share is above
+    the bar (both Bayesian, see ``sure_above``). None where nothing was measured that tells.
+    ``sample``: calls that it rests on, over ``days``. ``standby``: ``recommended`` is not active.
     """
 
     key: str
@@ -69,7 +78,7 @@ class Finding:
     effort: str
     sample: int
     days: int
-    confidence: float
+    confidence: float | None = None
     current: str = ""
     recommended: str = ""
     calls_per_day: float = 0.0
@@ -77,6 +86,7 @@ class Finding:
     recommended_daily_nusd: int | None = None
     urgent: bool = False
     scope: Mapping[str, str] = field(default_factory=dict)
+    standby: bool = False
 
     @property
     def saving_daily_nusd(self) -> int | None:
@@ -103,31 +113,46 @@ class Finding:
 
     @property
     def impact(self) -> Level:
-        """How much an answer may change: the spec's "impact". Low where the quality is sure."""
-        if self.type in ("unused_model", "prompt_caching", "batching"):
-            return "low"
-        return "low" if self.confidence >= 0.8 else "medium" if self.confidence >= 0.6 else "high"
+        """How much an answer may change: the spec's "impact". Low where the same model goes on
+        answering, or another whose quality is sure; medium where nothing tells."""
+        if self.type in ("cheaper_model", "repetitive_traffic"):
+            sure = self.confidence or 0.0
+            return "low" if sure >= 0.8 else "medium" if sure >= 0.6 else "high"
+        return "medium" if self.type in ("unhealthy_model", "retiring_model") else "low"
+
+
+def in_days(days: int) -> str:
+    return "1 day" if days == 1 else f"{days} days"
+
+
+def sure_above(bar: float, hits: int, of: int) -> float:
+    """The chance that the true share is ``bar`` or more after ``hits`` of ``of`` (each 0..n), every
+    share being equally likely before: the tail of a Beta distribution."""
+    return beta_tail(1.0 + hits, 1.0 + of - hits, bar)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """Another model for a piece of work: its cost for the same tokens, and the chance that it is
-    about as good as the one in use."""
+    about as good as the one in use. ``standby``: it would have to be activated."""
 
     model: str
     cost_nusd: int
     as_good: float
     basis: str
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one model did for one role (or, without a role, one task type) in a window."""
+    """What one model did for one role (or, without a role, one task type) in a window of ``days``
+    dates, the last of them today. ``totals`` include ``today``."""
 
     scope: Literal["role", "task"]
     name: str
     model: str
     totals: Totals
+    today: Totals
     days: int
     candidates: Sequence[Candidate]
     #: Share of its calls whose kind of task is usually done in bulk (see recommend_traffic.py).
@@ -135,7 +160,11 @@ class Work:
 
     @property
     def calls_per_day(self) -> float:
-        return self.totals.calls / max(self.days, 1)
+        return float(per_day(self.totals.calls, self.today.calls, self.days))
+
+    @property
+    def daily_nusd(self) -> int:
+        return int(per_day(self.totals.cost_nusd, self.today.cost_nusd, self.days))
 
     @property
     def repetitive(self) -> bool:
@@ -162,11 +191,14 @@ def cheaper_model(work: Work) -> Finding | None:
     ]
     if not sure:
         return None
-    best = max(
-        sure, key=lambda c: ((totals.cost_nusd - c.cost_nusd) * c.as_good, c.as_good, c.model)
-    )
-    days = max(work.days, 1)
-    daily, after = totals.cost_nusd // days, best.cost_nusd // days
+
+    def worth(candidate: Candidate) -> float:
+        saved = (totals.cost_nusd - candidate.cost_nusd) * candidate.as_good
+        return saved if candidate.standby else saved * _NEWCOMER
+
+    best = max(sure, key=lambda c: (worth(c), c.as_good))  # of equals the first
+    daily = work.daily_nusd
+    after = daily * best.cost_nusd // totals.cost_nusd
     if (daily - after) * DAYS_PER_MONTH < LEAST_MONTHLY_NUSD:
         return None
     times = totals.cost_nusd / best.cost_nusd if best.cost_nusd else None
@@ -176,11 +208,14 @@ def cheaper_model(work: Work) -> Finding | None:
     return Finding(
         key=f"cheaper:{work.scope}:{work.name}:{work.model}:{best.model}",
         type="repetitive_traffic" if small else "cheaper_model",
-        title=f"Switch {what} to {best.model}",
+        title=f"{'Add' if best.standby else 'Switch'} "
+        + (f"{best.model} for {what}" if best.standby else f"{what} to {best.model}"),
         reasoning=(
-            f"{totals.calls:,} calls in {work.days} days cost {format_usd(totals.cost_nusd)} at "
-            f"{work.model}; the same tokens at {best.model} cost {format_usd(best.cost_nusd)}, "
-            f"{cheaper}. It is {best.as_good:.0%} likely to be about as good ({best.basis})."
+            f"{totals.calls:,} calls in {in_days(work.days)} cost {format_usd(totals.cost_nusd)} "
+            f"at {work.model}; the same tokens at {best.model} cost {format_usd(best.cost_nusd)}, "
+            f"{cheaper}. It is {min(best.as_good, 0.99):.0%} likely to be about as good "
+            f"({best.basis})."
+            + (" It is on standby: applying this activates it." if best.standby else "")
             + (" The calls are small and alike, as status checks are." if small else "")
         ),
         action=Action("role" if work.scope == "role" else "rule", work.name, best.model),
@@ -194,58 +229,75 @@ def cheaper_model(work: Work) -> Finding | None:
         daily_nusd=daily,
         recommended_daily_nusd=after,
         scope={work.scope: work.name},
+        standby=best.standby,
     )
 
 
 def unhealthy_model(
-    model: str, totals: Totals, days: int, uses: Sequence[str], spare: str
+    model: str, totals: Totals, days: int, uses: Sequence[str], spare: str, kept: Sequence[str] = ()
 ) -> Finding | None:
-    """A model in use that fails more than one try in ten."""
+    """A model in use that fails more than one try in ten.
+
+    Args:
+        uses: roles, rules and chains that name it.
+        spare: who takes its place, "" where nobody can.
+        kept: those of ``uses`` that the spare cannot serve, with the reason in brackets.
+    """
     if totals.attempts < LEAST_CALLS or not uses:
         return None
     share = totals.failed_attempts / totals.attempts
-    if share < 0.1:
+    if share < _SICK:
         return None
-    roles = [use.removeprefix("role ") for use in uses if use.startswith("role ")]
-    action = (
-        Action("role", roles[0], spare)
-        if roles and spare
-        else Action("none", command=f"omni models standby {model}")
-    )
+    told = ""
+    if spare:
+        told = f" {spare} is healthy and takes its place in all of these; {model} stays behind it"
+        told += f", except in {', '.join(kept)}." if kept else "."
     return Finding(
         key=f"unhealthy:{model}",
         type="unhealthy_model",
         title=f"Replace {model}, which fails {share:.0%} of its tries",
         reasoning=(
-            f"{totals.failed_attempts:,} of {totals.attempts:,} tries in {days} days failed; "
-            f"it serves {', '.join(uses)}."
-            + (f" {spare} stands next and is healthy." if spare else "")
+            f"{totals.failed_attempts:,} of {totals.attempts:,} tries in {in_days(days)} failed; "
+            f"it serves {', '.join(uses)}.{told}"
         ),
-        action=action,
+        action=Action("replace", model, spare)
+        if spare
+        else Action("none", command=f"omni models standby {model}"),
         effort="one command",
         sample=totals.attempts,
         days=days,
-        confidence=min(0.99, totals.attempts / (totals.attempts + 20)),
+        confidence=sure_above(_SICK, totals.failed_attempts, totals.attempts),
         current=model,
         recommended=spare,
-        urgent=share >= 0.3,
+        urgent=share >= _VERY_SICK,
     )
 
 
-def retiring_model(model: str, retired_on: str, uses: Sequence[str], today: str) -> Finding:
-    """A model in use that its provider stops serving."""
+def retiring_model(
+    model: str, retired_on: str, uses: Sequence[str], today: str, other: str = ""
+) -> Finding:
+    """A model in use that its provider stops serving. ``other``: who may do instead."""
     gone = retired_on <= today
+    names = f"-m {model} -m {other}" if other else f"-m {model} -m ANOTHER"
+    command = f"omni compare 'a question of yours' {names}"
+    roles = [use.removeprefix("role ") for use in uses if use.startswith("role ")]
+    if gone and other:
+        command = f"omni models activate {other}"
+        if roles:
+            command = f"omni roles switch {roles[0]} {other}"
     return Finding(
         key=f"retiring:{model}",
         type="retiring_model",
         title=f"{model} {'was' if gone else 'will be'} retired on {retired_on}",
-        reasoning=f"It serves {', '.join(uses)}; calls {'fail' if gone else 'will fail'} then.",
-        action=Action("none", command=f"omni compare ... -m {model} -m ANOTHER"),
+        reasoning=f"It serves {', '.join(uses)}; its provider "
+        f"{'stopped' if gone else 'stops'} serving it then."
+        + (f" {other} is likely about as good." if other else ""),
+        action=Action("none", command=command),
         effort="choose another model",
         sample=0,
         days=0,
-        confidence=0.95,
         current=model,
+        recommended=other,
         urgent=True,
     )
 
@@ -255,12 +307,12 @@ def unused_model(model: str, days: int) -> Finding:
         key=f"unused:{model}",
         type="unused_model",
         title=f"Put {model} on standby",
-        reasoning=f"It is active, serves no role, rule or chain, and had no call in {days} days.",
+        reasoning="It is active, serves no role, rule or chain, and had no call in "
+        f"{in_days(days)}.",
         action=Action("standby", model),
         effort="one command",
         sample=0,
         days=days,
-        confidence=0.9,
         current=model,
     )
 
@@ -274,29 +326,39 @@ def budget_overrun(label: str, budget_id: int, projected_nusd: int, limit_nusd: 
         reasoning=(
             f"At this pace the period ends at {format_usd(projected_nusd)}, "
             f"{format_usd(over)} above the limit of {format_usd(limit_nusd)}; calls are refused "
-            "from then on."
+            f"from then on. omni usage --by model says what costs most."
         ),
-        action=Action("none", command="omni costs; omni recommend lists what saves most"),
+        action=Action(
+            "none", command=f"omni budgets raise {budget_id} --by {_cents(over)} --for 7d"
+        ),
         effort="decide",
         sample=0,
         days=0,
-        confidence=0.7,
         urgent=True,
     )
 
 
+def _cents(nusd: int) -> str:
+    """At least so many dollars, in whole cents."""
+    return f"{-(-nusd // 10**7) / 100:.2f}"
+
+
 def missing_capability(badge: str, models: Sequence[str]) -> Finding:
+    """Args:
+    models: not active, known to have the badge, the best suited first; n >= 1.
+    """
     return Finding(
         key=f"missing:{badge}",
         type="missing_capability",
         title=f"No active model is known to have {badge}",
-        reasoning=f"Requests that need it go unanswered; {', '.join(models[:3])} would do.",
+        reasoning="A request that needs it is refused, or goes to a model that may lack it. "
+        f"Known to have it, and on standby: {', '.join(models[:3])}.",
         action=Action("none", command=f"omni models activate {models[0]}"),
         effort="one command",
         sample=0,
         days=0,
-        confidence=0.9,
         recommended=models[0],
+        standby=True,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from omni_cli.domain.analytics import Totals
+from omni_cli.domain.analytics import Totals, per_day
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.recommend import (
     DAYS_PER_MONTH,
@@ -12,12 +12,16 @@ from omni_cli.domain.recommend import (
     Action,
     Finding,
     Work,
+    in_days,
+    sure_above,
 )
 
 #: Kinds of task that people seldom wait for.
 BULK_TASKS = frozenset({"extraction", "summarization", "translation"})
 #: From so many calls a day on, collecting them is worth the trouble.
 _BULK_CALLS_PER_DAY = 48
+#: From this share of repeated questions on, remembering answers is worth it.
+_REPEATED = 0.1
 #: Providers whose batch interface takes half of every rate, and where that is said:
 #: platform.claude.com/docs/en/build-with-claude/batch-processing (read 2026-11-27),
 #: developers.googleblog.com/scale-your-ai-workloads-batch-mode-gemini-api (2025-07-07),
@@ -32,17 +36,26 @@ BATCH_DISCOUNT: Mapping[str, str] = {
 @dataclass(frozen=True, slots=True)
 class Repeats:
     """Stored first questions of a role at a model: how many, how many of them were asked before
-    word for word, and what these repetitions cost, nano-dollars."""
+    word for word, and what these repetitions cost, nano-dollars. ``today``, ``today_nusd``:
+    today's part of ``asked`` and of ``cost_nusd``."""
 
     role: str
     model: str
     asked: int
     repeated: int
     cost_nusd: int
+    today: int = 0
+    today_nusd: int = 0
 
 
 def prompt_caching(
-    scope: str, model: str, totals: Totals, days: int, uncached_usd_1m: float, cached_usd_1m: float
+    scope: str,
+    model: str,
+    totals: Totals,
+    today: Totals,
+    days: int,
+    uncached_usd_1m: float,
+    cached_usd_1m: float,
 ) -> Finding | None:
     """Long inputs that are hardly ever cached, at a model whose cache costs less.
 
@@ -57,8 +70,8 @@ def prompt_caching(
         return None
     spare_tokens = (totals.input_tokens - totals.cached_tokens) // 2
     saved = round(spare_tokens * (uncached_usd_1m - cached_usd_1m) * 1_000)
-    daily = totals.cost_nusd // max(days, 1)
-    after = max(totals.cost_nusd - saved, 0) // max(days, 1)
+    daily = int(per_day(totals.cost_nusd, today.cost_nusd, days))
+    after = daily * max(totals.cost_nusd - saved, 0) // max(totals.cost_nusd, 1)
     if (daily - after) * DAYS_PER_MONTH < LEAST_MONTHLY_NUSD:
         return None
     return Finding(
@@ -75,10 +88,9 @@ def prompt_caching(
         effort="reorder the prompt",
         sample=totals.calls,
         days=days,
-        confidence=0.5,
         current=model,
         recommended=model,
-        calls_per_day=totals.calls / max(days, 1),
+        calls_per_day=float(per_day(totals.calls, today.calls, days)),
         daily_nusd=daily,
         recommended_daily_nusd=after,
     )
@@ -89,9 +101,8 @@ def response_caching(repeats: Repeats, days: int) -> Finding | None:
     if repeats.asked < LEAST_CALLS or not repeats.repeated:
         return None
     share = repeats.repeated / repeats.asked
-    days = max(days, 1)
-    daily = repeats.cost_nusd // days
-    if share < 0.1 or daily * DAYS_PER_MONTH < LEAST_MONTHLY_NUSD:
+    daily = int(per_day(repeats.cost_nusd, repeats.today_nusd, days))
+    if share < _REPEATED or daily * DAYS_PER_MONTH < LEAST_MONTHLY_NUSD:
         return None
     return Finding(
         key=f"answers:{repeats.role}:{repeats.model}",
@@ -100,16 +111,16 @@ def response_caching(repeats: Repeats, days: int) -> Finding | None:
         reasoning=(
             f"{repeats.repeated:,} of {repeats.asked:,} stored questions ({share:.0%}) had been "
             f"asked before, word for word; asking again cost {format_usd(repeats.cost_nusd)} in "
-            f"{days} days. A remembered answer costs nothing, and is as old as you allow."
+            f"{in_days(days)}. A remembered answer costs nothing, and is as old as you allow."
         ),
         action=Action("none", command=f"omni roles cache {repeats.role} --ttl 1h"),
         effort="one command",
         sample=repeats.asked,
         days=days,
-        confidence=min(0.9, repeats.asked / (repeats.asked + 20)),
+        confidence=sure_above(_REPEATED, repeats.repeated, repeats.asked),
         current=repeats.model,
         recommended=repeats.model,
-        calls_per_day=repeats.asked / days,
+        calls_per_day=float(per_day(repeats.asked, repeats.today, days)),
         daily_nusd=daily,
         recommended_daily_nusd=0,
         scope={"role": repeats.role},
@@ -124,7 +135,7 @@ def batching(work: Work) -> Finding | None:
         return None
     if work.calls_per_day < _BULK_CALLS_PER_DAY or work.bulk_share < 0.8:
         return None
-    daily = totals.cost_nusd // max(work.days, 1)
+    daily = work.daily_nusd
     after = daily // 2
     if (daily - after) * DAYS_PER_MONTH < LEAST_MONTHLY_NUSD:
         return None
@@ -141,7 +152,6 @@ def batching(work: Work) -> Finding | None:
         effort="a change in the program that sends them",
         sample=totals.calls,
         days=work.days,
-        confidence=0.5,
         current=work.model,
         recommended=work.model,
         calls_per_day=work.calls_per_day,

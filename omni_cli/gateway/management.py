@@ -19,7 +19,7 @@ from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.http import Request, header_lines
 from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.own_api import OwnApi, query_of, totals_document
-from omni_cli.gateway.protocols.base import Refused, encode, sse
+from omni_cli.gateway.protocols.base import Refused, sse
 from omni_cli.gateway.routes import Route
 from omni_cli.services.connection_test import INTERVAL_S
 from omni_cli.services.describe import (
@@ -59,7 +59,7 @@ class Management:
             route("GET", "/models/analytics/usage", self._usage, "Usage analytics", "by", "period"),
             route("GET", "/models/analytics/costs", self._costs, "Cost analytics"),
             route("GET", "/models/analytics/trends", self._trends, "Usage by day", "period"),
-            route("GET", "/models/recommendations", self._advice, "Recommendations"),
+            route("GET", "/models/recommendations", self._advice, "Recommendations", "all"),
             route("GET", "/models/savings", self._savings, "What routing saved", "period"),
             route("POST", "/models/route", self._own.debug, "Smart model selection"),
             route("POST", "/route", self._own.debug, "Smart model selection"),
@@ -196,13 +196,12 @@ class Management:
         await request.json(await self._desk.do(job))
 
     async def _advice(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        decided = "all" in query_of(request)
+
         def job(app: App) -> list[dict[str, Any]]:
-            from dataclasses import asdict
+            return [told.document() for told in app.telling.every(decided=decided)]
 
-            return [asdict(item) for item in app.advice.refresh()]
-
-        found = await self._desk.do(job)
-        await request.answer(200, encode({"recommendations": found}))
+        await request.json({"recommendations": await self._desk.do(job)})
 
     # --- providers ----------------------------------------------------------------------------
 

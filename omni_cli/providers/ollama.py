@@ -98,7 +98,12 @@ class Ollama:
         if "models" not in listing:
             raise Malformed("The model list holds no list of models")
         return [
-            RemoteModel(wire_name=name, parameters_b=_size(entry))
+            RemoteModel(
+                wire_name=name,
+                parameters_b=_size(entry),
+                # Models of Ollama's cloud stand in the same list, with where they really run.
+                own_weights=not (entry.get("remote_host") or entry.get("remote_model")),
+            )
             for entry in map(as_object, as_list(listing["models"]))
             if (name := as_text(entry.get("model")) or as_text(entry.get("name")))
         ]

@@ -38,7 +38,7 @@ from omni_cli.providers._wire import (
     tool_choice_kind,
     unsupported,
 )
-from omni_cli.providers.openai_listing import parse_models
+from omni_cli.providers.openai_listing import is_litellm, parse_models
 from omni_cli.providers.openai_usage import of_tier, read_usage
 from omni_cli.providers.quirks import Quirks, quirks_of
 
@@ -109,6 +109,13 @@ class OpenAiCompatible:
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         url = endpoint.base_url.rstrip("/") + "/models"
+        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+
+    def list_details(self, endpoint: Endpoint, listing: str) -> HttpCall | None:
+        """LiteLLM's list has no prices; its ``/model/info`` has."""
+        if not is_litellm(listing):
+            return None
+        url = endpoint.base_url.rstrip("/") + "/model/info"
         return get(url, endpoint=endpoint, auth=bearer(endpoint))
 
     def parse_models(self, body: str) -> Sequence[RemoteModel]:

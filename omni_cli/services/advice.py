@@ -7,13 +7,11 @@ from typing import Protocol
 
 from omni_cli.domain.analytics import Totals, day_key, key_date, sum_totals
 from omni_cli.domain.errors import NotFound, UsageError
-from omni_cli.domain.models import BADGES, ModelInfo, Role, RoleModel
-from omni_cli.domain.periods import local_date
-from omni_cli.domain.prices import Rates
+from omni_cli.domain.hosts import is_here
+from omni_cli.domain.models import BADGES, ModelInfo, Provider
+from omni_cli.domain.periods import day_start, local_date
 from omni_cli.domain.quality import QualityTable
 from omni_cli.domain.recommend import (
-    AS_GOOD,
-    Candidate,
     Finding,
     Work,
     budget_overrun,
@@ -34,9 +32,12 @@ from omni_cli.domain.recommend_traffic import (
 from omni_cli.ports import Clock
 from omni_cli.records import StoredAdvice
 from omni_cli.repositories import Advice, Assignments, Models, Providers, Reports
+from omni_cli.services.advice_actions import AdviceActions, Gets
+from omni_cli.services.advice_candidates import Candidates, namable
 from omni_cli.services.costs import BudgetLine
 from omni_cli.services.fleet import FleetService
 from omni_cli.services.prices import PriceBook, rates_of, utc_day
+from omni_cli.services.savings import EVALUATION
 
 #: Evidence of this many days is read.
 WINDOW_DAYS = 28
@@ -64,8 +65,10 @@ class AdviceService:
     """Args:
     table: the quality table as routing uses it.
     budgets: how each budget's period is expected to end.
-    repeats: stored questions that came again, from a time in ms on.
+    repeats: stored questions that came again, from a time in ms on, and since today began.
     cached: roles that remember answers.
+    usable: whether a provider could be asked, that is, its key is there.
+    gets: the kinds of call that a role gets.
     """
 
     def __init__(
@@ -79,8 +82,10 @@ class AdviceService:
         fleet: FleetService,
         table: Callable[[], QualityTable],
         budgets: Budgeted,
-        repeats: Callable[[int], list[Repeats]],
+        repeats: Callable[[int, int], list[Repeats]],
         cached: Callable[[], Collection[str]],
+        usable: Callable[[Provider], bool],
+        gets: Gets,
         zone: str,
         clock: Clock,
     ) -> None:
@@ -94,6 +99,8 @@ class AdviceService:
         self._budgets = budgets
         self._repeats = repeats
         self._cached = cached
+        self._usable = usable
+        self._actions = AdviceActions(fleet, assignments, gets)
         self._zone = zone
         self._clock = clock
 
@@ -124,20 +131,9 @@ class AdviceService:
             raise UsageError(
                 "this one needs your decision", hint=f"it comes down to: {action.command}"
             )
-        undo: dict[str, object]
         label = f"recommendation {advice_id}"
         with self._fleet.change("recommend.apply", label, None, found.finding.title):
-            if action.kind == "role":
-                role = self._fleet.role(action.target)
-                undo = {"role": role.name, "models": [[m.model, m.priority] for m in role.models]}
-                self._fleet.put_role(_first(role, action.model))
-            elif action.kind == "rule":
-                rule = self._fleet.add_rule(f"taskType == '{action.target}'", action.model, 1)
-                undo = {"rule": rule.id}
-            else:
-                before = self._fleet.model(action.target).status
-                undo = {"model": action.target, "status": before}
-                self._fleet.set_status(action.target, "standby")
+            undo = self._actions.do(action)
             self._advice.decide(advice_id, "applied", now_ms=self._now(), undo=undo)
         return self.get(advice_id)
 
@@ -156,14 +152,7 @@ class AdviceService:
             raise UsageError(f"recommendation {advice_id} is not applied")
         undo = found.undo
         with self._fleet.change("recommend.undo", f"recommendation {advice_id}", None, undo):
-            if "role" in undo:
-                role = self._fleet.role(undo["role"])
-                models = tuple(RoleModel(model, priority) for model, priority in undo["models"])
-                self._fleet.put_role(Role(role.name, role.description, models))
-            elif "rule" in undo:
-                self._fleet.remove_rule(undo["rule"])
-            else:
-                self._fleet.set_status(undo["model"], undo["status"])
+            self._actions.take_back(undo)
             self._advice.decide(advice_id, "undone", now_ms=self._now())
         return self.get(advice_id)
 
@@ -213,25 +202,34 @@ class AdviceService:
             for model in fleet
             for row in (prices.current(model.id),)
         }
+        candidates = Candidates(self._namable(fleet, utc_day(now)), rates, self._table())
         found = [
             rule(work)
-            for work in self._work(first, last, days, self._lasting(active, utc_day(now)), rates)
+            for work in self._work(first, last, days, candidates)
             for rule in (cheaper_model, batching)
         ]
         found += [
             response_caching(repeats, days)
-            for repeats in self._repeats(now - WINDOW_DAYS * 86_400_000)
+            for repeats in self._repeats(
+                now - WINDOW_DAYS * 86_400_000, day_start(today, self._zone)
+            )
             if repeats.role not in self._cached()
         ]
         findings = [finding for finding in found if finding is not None]
-        findings += self._about_models(first, last, days, fleet, active, rates, utc_day(now))
+        findings += self._about_models(first, last, days, active, candidates, utc_day(now))
+        findings += self._about_badges(active, candidates)
         findings += self._about_budgets()
         return ranked(findings)
 
-    def _lasting(self, active: list[ModelInfo], today: str) -> list[ModelInfo]:
-        """Models that their providers go on serving."""
-        simulated = {p.slug for p in self._providers.all() if p.simulated}
-        return [m for m in active if m.provider in simulated or (m.retired_on or "9") > today]
+    def _namable(self, fleet: list[ModelInfo], today: str) -> tuple[ModelInfo, ...]:
+        providers = self._providers.all()
+        return namable(
+            fleet,
+            today=today,
+            simulated={p.slug for p in providers if p.simulated},
+            usable={p.slug for p in providers if p.enabled and self._usable(p)},
+            here={p.slug for p in providers if is_here(p.base_url) and not p.simulated},
+        )
 
     def _days(self, first: int, last: int) -> int:
         """Days that the evidence spans: a young ledger is not stretched over four weeks."""
@@ -240,27 +238,10 @@ class AdviceService:
             return 1
         return max((key_date(last) - key_date(min(used))).days + 1, 1)
 
-    def _work(
-        self,
-        first: int,
-        last: int,
-        days: int,
-        active: list[ModelInfo],
-        rates: Mapping[str, Rates | None],
-    ) -> list[Work]:
-        table = self._table()
+    def _work(self, first: int, last: int, days: int, candidates: Candidates) -> list[Work]:
         roles = {role.name for role in self._assignments.roles()}
-        by = self._reports.totals(first, last, ("source", "role", "task", "model"))
-        grouped: dict[tuple[str, str, str], dict[str, Totals]] = {}
-        for (source, role, task, model), totals in by.items():
-            if source in ("import", "compare", "judge", "probe", "test") or not model:
-                continue
-            if role and role not in roles:
-                continue
-            key = ("role", role, model) if role else ("task", task, model)
-            if key[1]:
-                tasks = grouped.setdefault(key, {})
-                tasks[task] = tasks.get(task, _NO_TOTALS) + totals
+        grouped = self._grouped(first, last, roles)
+        now = self._grouped(last, last, roles)
         # One piece of advice for a job: about the model that costs most there.
         dearest: dict[tuple[str, str], tuple[int, str]] = {}
         for (scope, name, model), tasks in grouped.items():
@@ -271,12 +252,6 @@ class AdviceService:
             if dearest[scope, name][1] != model:
                 continue
             totals = sum_totals(tasks.values())
-            candidates = [
-                candidate
-                for other in active
-                if other.id != model
-                and (candidate := self._candidate(other, model, tasks, totals, rates, table))
-            ]
             bulk = sum(part.calls for task, part in tasks.items() if task in BULK_TASKS)
             found.append(
                 Work(
@@ -284,103 +259,120 @@ class AdviceService:
                     name,
                     model,
                     totals,
+                    sum_totals(now.get((scope, name, model), {}).values()),
                     days,
-                    candidates,
+                    candidates.of(model, tasks, totals),
                     bulk / max(totals.calls, 1),
                 )
             )
         return found
 
-    def _candidate(
-        self,
-        other: ModelInfo,
-        current: str,
-        tasks: Mapping[str, Totals],
-        totals: Totals,
-        rates: Mapping[str, Rates | None],
-        table: QualityTable,
-    ) -> Candidate | None:
-        """``other`` in place of ``current`` for the same tokens; None where it cannot do it."""
-        rate = rates.get(other.id)
-        if rate is None or "text" not in other.output_types:
-            return None
-        if "image" in tasks and "image" not in other.input_types:
-            return None
-        if "agent_step" in tasks and "function-calling" not in other.badges:
-            return None
-        mean_input = totals.input_tokens / max(totals.calls, 1)
-        if other.context_window is not None and other.context_window < 2 * mean_input:
-            return None
-        calls = max(sum(t.calls for t in tasks.values()), 1)
-        as_good = 0.0
-        basis = ""
-        heaviest = 0
-        for task, part in tasks.items():
-            if not part.calls:
+    def _grouped(
+        self, first: int, last: int, roles: Collection[str]
+    ) -> dict[tuple[str, str, str], dict[str, Totals]]:
+        """Real work by role (or type of task without one) and model, split by type of task."""
+        by = self._reports.totals(first, last, ("source", "role", "task", "model"))
+        grouped: dict[tuple[str, str, str], dict[str, Totals]] = {}
+        for (source, role, task, model), totals in by.items():
+            if source in EVALUATION or source == "import" or not model:
                 continue
-            cell = table.cell(task, other.id)
-            bar = AS_GOOD * table.cell(task, current).mean
-            as_good += part.calls / calls * cell.chance_at_least(bar)
-            if part.calls > heaviest:
-                heaviest, basis = part.calls, cell.basis
-        cost = rate.cost_nusd(totals.input_tokens, totals.cached_tokens, totals.output_tokens)
-        return Candidate(other.id, cost, as_good, basis)
+            if role and role not in roles:
+                continue
+            key = ("role", role, model) if role else ("task", task, model)
+            if key[1]:
+                tasks = grouped.setdefault(key, {})
+                tasks[task] = tasks.get(task, _NO_TOTALS) + totals
+        return grouped
 
     def _about_models(
         self,
         first: int,
         last: int,
         days: int,
-        fleet: list[ModelInfo],
         active: list[ModelInfo],
-        rates: Mapping[str, Rates | None],
+        candidates: Candidates,
         today: str,
     ) -> list[Finding]:
         findings: list[Finding] = []
-        by_model = {
-            model: totals
-            for (model,), totals in self._reports.totals(first, last, ("model",)).items()
-        }
+        by_model = self._by_model(first, last)
+        now = self._by_model(last, last)
         simulated = {p.slug for p in self._providers.all() if p.simulated}
         for model in active:
             uses = self._fleet.uses(model.id)
             totals = by_model.get(model.id, _NO_TOTALS)
             if model.retired_on and model.provider not in simulated and (uses or totals.calls):
                 findings.append(
-                    retiring_model(model.id, model.retired_on, uses or ["recent calls"], today)
+                    retiring_model(
+                        model.id,
+                        model.retired_on,
+                        uses or ["recent calls"],
+                        today,
+                        candidates.substitute(model.id, self._tasks(first, last, model.id)),
+                    )
                 )
-            sick = unhealthy_model(model.id, totals, days, uses, self._spare(model.id, by_model))
+            sick = self._unhealthy(model, totals, days, uses, by_model, candidates)
             if sick is not None:
                 findings.append(sick)
             if not uses and not totals.attempts and days >= WINDOW_DAYS:
                 findings.append(unused_model(model.id, days))
-            rate = rates.get(model.id)
+            rate = candidates.rates.get(model.id)
             if rate is not None:
                 cached = prompt_caching(
                     "this traffic",
                     model.id,
                     totals,
+                    now.get(model.id, _NO_TOTALS),
                     days,
                     rate.input_pusd / 1_000_000,
                     rate.cached_pusd / 1_000_000,
                 )
                 if cached is not None:
                     findings.append(cached)
-        for badge in BADGES:
-            known = [model.id for model in fleet if badge in model.badges]
-            if known and active and not any(badge in model.badges for model in active):
-                findings.append(missing_capability(badge, known))
         return findings
 
-    def _spare(self, model_id: str, by_model: Mapping[str, Totals]) -> str:
-        """The next model of a role that this one serves, if it does not fail as well."""
-        for role in self._assignments.roles():
-            names = [item.model for item in role.models]
-            if model_id in names:
-                for name in names:
-                    success = by_model.get(name, _NO_TOTALS).attempt_success
-                    if name != model_id and (success is None or success >= 0.9):
-                        return name
+    def _by_model(self, first: int, last: int) -> dict[str, Totals]:
+        found = self._reports.totals(first, last, ("model",))
+        return {model: totals for (model,), totals in found.items()}
+
+    def _tasks(self, first: int, last: int, model: str) -> dict[str, Totals]:
+        found = self._reports.totals(first, last, ("task",), {"model": model})
+        return {task: totals for (task,), totals in found.items() if task and totals.calls}
+
+    def _about_badges(self, active: list[ModelInfo], candidates: Candidates) -> list[Finding]:
+        missing = [b for b in BADGES if active and not any(m.has(b) for m in active)]
+        return [
+            missing_capability(b, known) for b in missing if (known := candidates.with_badge(b))
+        ]
+
+    def _unhealthy(
+        self,
+        model: ModelInfo,
+        totals: Totals,
+        days: int,
+        uses: list[str],
+        by_model: Mapping[str, Totals],
+        candidates: Candidates,
+    ) -> Finding | None:
+        found = unhealthy_model(model.id, totals, days, uses, "")
+        if found is None:
+            return None
+        lasting = {m.id for m in candidates.models if m.status == "active"}
+        spare = self._spare(model.id, by_model, lasting)
+        kept = self._actions.kept(model.id, spare) if spare else []
+        return unhealthy_model(model.id, totals, days, uses, spare, kept)
+
+    def _spare(self, model_id: str, by_model: Mapping[str, Totals], lasting: set[str]) -> str:
+        """Who stands next to a model in a role or chain, or is in use at all, and does not fail
+        as well."""
+        beside = [[i.model for i in role.models] for role in self._assignments.roles()]
+        beside += [[link.model for link in chain.links] for chain in self._assignments.chains()]
+        names = [name for group in beside if model_id in group for name in group]
+        others = sorted(lasting, key=lambda n: -by_model.get(n, _NO_TOTALS).calls)
+        for name in [*names, *others]:
+            success = by_model.get(name, _NO_TOTALS).attempt_success
+            well = success is None or success >= 0.9
+            if name != model_id and name in lasting and well:
+                return name
         return ""
 
     def _about_budgets(self) -> list[Finding]:
@@ -397,10 +389,3 @@ class AdviceService:
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
-
-
-def _first(role: Role, model: str) -> Role:
-    """The role with ``model`` first and the others after it in their order."""
-    rest = [item.model for item in role.models if item.model != model]
-    models = tuple(RoleModel(name, place) for place, name in enumerate([model, *rest], 1))
-    return Role(role.name, role.description, models)

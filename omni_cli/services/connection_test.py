@@ -10,7 +10,7 @@ from omni_cli.domain.errors import Busy, OmniError, ProviderError, UsageError
 from omni_cli.domain.models import Provider, ProviderStatus
 from omni_cli.ports import Clock, Endpoint, ProviderAdapter, RemoteModel, Transport
 from omni_cli.repositories import Providers
-from omni_cli.services.listing import read_models
+from omni_cli.services.listing import fetch_models
 
 #: At most one test of a provider in this time, whatever process asks, seconds.
 INTERVAL_S = 5.0
@@ -130,8 +130,7 @@ class ConnectionTester:
                 f"{provider.protocol} has no call that lists models, and none free of charge",
                 hint=f"omni chat -m {provider.slug}/MODEL makes a real one, which may be billed",
             )
-        body = self._transport().fetch(adapter, call, timeout_s=timeout_s)
-        return read_models(adapter, body)
+        return fetch_models(adapter, self._transport(), endpoint, call, timeout_s=timeout_s)
 
     def _probe(self, provider: Provider, endpoint: Endpoint | OmniError) -> TestResult:
         """Raises UsageError."""

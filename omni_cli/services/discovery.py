@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from omni_cli.domain.discovery import Facts, Finding, FindingKind, Known, findings
 from omni_cli.domain.errors import Malformed, OmniError
@@ -19,13 +18,12 @@ from omni_cli.services.describe import iso
 from omni_cli.services.fleet import FleetService
 from omni_cli.services.listing import Lister
 from omni_cli.services.prices import PriceBook, utc_day
-from omni_cli.services.setup import LOCAL_SOURCE, add_listed, listed_price
+from omni_cli.services.setup import LOCAL_SOURCE, add_listed, listed_price, runs_here
 
 #: Each provider's own time limit, seconds; all together take no longer.
 LIMIT_S = 30.0
 #: A retirement within so many days is told loudly, used or not.
 SOON_DAYS = 60
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Discoveries(Protocol):
@@ -225,13 +223,12 @@ class DiscoveryService:
         self, provider: Provider, items: Sequence[Found], remote: Mapping[str, RemoteModel]
     ) -> list[str]:
         new = [remote[item.finding.wire_name] for item in items if item.kind == "new"]
-        here = (urlsplit(provider.base_url).hostname or "") in _LOOPBACK and not provider.simulated
-        added = add_listed(
-            self._fleet, self._models, provider, new, status="active" if here else "standby"
-        )
-        for model_id in added if here else ():
+        here = [item for item in new if runs_here(provider, item, self._models)]
+        added = add_listed(self._fleet, self._models, provider, here, status="active")
+        for model_id in added:
             self._fleet.set_price(model_id, {}, free=True, source=LOCAL_SOURCE)
-        return added
+        others = [item for item in new if item not in here]
+        return added + add_listed(self._fleet, self._models, provider, others, status="standby")
 
     def _update(
         self, provider: Provider, items: Sequence[Found], remote: Mapping[str, RemoteModel]

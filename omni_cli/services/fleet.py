@@ -1,6 +1,6 @@
 """Changes to the fleet: checked, audited, and each one a revision."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from decimal import Decimal
@@ -38,6 +38,7 @@ from omni_cli.services.fleet_checks import (
 from omni_cli.services.fleet_document import fleet_document
 from omni_cli.services.names import Names
 
+STATUSES = ("active", "standby", "disabled")
 #: Nine digits hold any context window for years to come, and fit the store's integers.
 _MOST_TOKENS = 999_999_999
 _MOST_SLOTS = 1_000_000
@@ -189,10 +190,11 @@ class FleetService:
             taken = [name for name in found if name.partition("/")[0] in connected]
             if taken:
                 raise UsageError(f"{alias!r} already names {taken[0]}", hint="choose another alias")
-        old = self._models.get(model.id)
-        fields = self._models.user_fields(model.id) | set(set_fields)
-        with self.change("model.put", model.id, _plain(old), _plain(model)):
-            self._models.put(model, now_ms=self.now_ms(), user_fields=fields)
+        self._put_model(model, self._models.user_fields(model.id) | set(set_fields))
+
+    def _put_model(self, model: ModelInfo, user_fields: Collection[str]) -> None:
+        with self.change("model.put", model.id, _plain(self._models.get(model.id)), _plain(model)):
+            self._models.put(model, now_ms=self.now_ms(), user_fields=set(user_fields))
 
     def model(self, name: str) -> ModelInfo:
         """By id or alias."""
@@ -204,9 +206,19 @@ class FleetService:
     def set_status(self, name: str, status: str) -> ModelInfo:
         """``active``, ``standby`` or ``disabled``."""
         model = self.model(name)
-        fresh = replace(model, status=one_of("status", status, ("active", "standby", "disabled")))
+        fresh = replace(model, status=one_of("status", status, STATUSES))
         self.put_model(fresh, set_fields=("status",))
         return fresh
+
+    def kept_status(self, model_id: str) -> tuple[str, bool]:
+        """A model's status, and whether it is the user's own word: what ``put_back`` takes."""
+        return self.model(model_id).status, "status" in self._models.user_fields(model_id)
+
+    def put_back(self, model_id: str, status: str, own: bool) -> None:
+        """A status as ``kept_status`` told it: the catalogue's stays out of the fleet document."""
+        fields = self._models.user_fields(model_id) - {"status"}
+        fresh = replace(self.model(model_id), status=one_of("status", status, STATUSES))
+        self._put_model(fresh, fields | {"status"} if own else fields)
 
     def remove_model(self, name: str) -> ModelInfo:
         """Delete the user's own model; hide one that came with omni (A5)."""

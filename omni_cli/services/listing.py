@@ -2,11 +2,20 @@
 health check and for discovery."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.models import Provider
-from omni_cli.ports import Endpoint, ProviderAdapter, RemoteModel, Transport
+from omni_cli.ports import (
+    Endpoint,
+    HttpCall,
+    ListsDetails,
+    ProviderAdapter,
+    RemoteModel,
+    Transport,
+)
 
 Listing = Callable[[], list[RemoteModel]]
 
@@ -18,6 +27,46 @@ def read_models(adapter: ProviderAdapter, body: str) -> list[RemoteModel]:
         for model in adapter.parse_models(body)
         if model.wire_name.isprintable() and (model.name or "").isprintable()
     ]
+
+
+def fetch_models(
+    adapter: ProviderAdapter,
+    transport: Transport,
+    endpoint: Endpoint,
+    call: HttpCall,
+    *,
+    timeout_s: float,
+) -> list[RemoteModel]:
+    """What a server lists.
+
+    Where the same server tells more of its models elsewhere (prices), that is taken in; if it
+    does not answer there, the list stands as it is.
+
+    Raises:
+        ProviderError: Malformed, where the list is none.
+    """
+    body = transport.fetch(adapter, call, timeout_s=timeout_s)
+    found = read_models(adapter, body)
+    more = adapter.list_details(endpoint, body) if isinstance(adapter, ListsDetails) else None
+    if more is None:
+        return found
+    try:
+        details = read_models(adapter, transport.fetch(adapter, more, timeout_s=timeout_s))
+    except OmniError:
+        return found
+    told: dict[str, RemoteModel] = {}
+    for item in details:  # one name may stand for several: the dearest of them bounds the cost
+        known = told.get(item.wire_name)
+        if known is None or _dearness(item) > _dearness(known):
+            told[item.wire_name] = item
+    return [
+        replace(told[item.wire_name], owner=item.owner) if item.wire_name in told else item
+        for item in found
+    ]
+
+
+def _dearness(model: RemoteModel) -> Decimal:
+    return sum((Decimal(model.prices.get(kind, "0")) for kind in ("input", "output")), Decimal(0))
 
 
 class Lister:
@@ -52,7 +101,7 @@ class Lister:
         transport = self._transport()
 
         def listing() -> list[RemoteModel]:
-            return read_models(adapter, transport.fetch(adapter, call, timeout_s=timeout_s))
+            return fetch_models(adapter, transport, endpoint, call, timeout_s=timeout_s)
 
         return listing
 

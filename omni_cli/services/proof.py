@@ -152,6 +152,11 @@ class Prover:
         found = self._find(number, complete=True)
         return None if found is None else self._reports.report(found.comparison, found.plan)
 
+    def told(self, number: int) -> str | None:
+        """The same in a sentence."""
+        report = self.last(number)
+        return None if report is None else verdict(report)
+
     def _judge(self, judge: str | None, current: str, candidate: str) -> str:
         if judge is not None:
             named = self._names.model(judge)

@@ -42,6 +42,9 @@ _WORDS: Mapping[Kind, re.Pattern[str]] = {
 }
 #: The type of task that a call of a kind is counted under. (That JSON was asked for is not kept.)
 _TASKS: Mapping[Kind, str] = {"image": "image", "tools": "agent_step"}
+#: What a model is known to lack that cannot take such a call. (Without a mode for it, many write
+#: JSON all the same.)
+_BADGES: Mapping[Kind, str] = {"image": "vision", "tools": "function-calling"}
 #: From this share of its calls on a role gets a kind, whatever its name; and below it, whatever
 #: its name, once so many calls are known.
 _SHARE, _ENOUGH = 0.05, 20
@@ -82,11 +85,12 @@ def kinds_of(role: Role, calls: Mapping[str, int], models: Sequence[ModelInfo]) 
 
 
 def cannot(kind: Kind, model: ModelInfo) -> str:
-    """What to do about a model that is known not to take such a call, or "". Of what no source
-    says anything is unknown, so it is asked."""
-    if kind != "image" or model.has("vision") is not False:
+    """What to do about a model that is known not to take such a call, or "". Where nobody says,
+    it is asked."""
+    badge = _BADGES.get(kind)
+    if badge is None or model.has(badge) is not False:
         return ""
-    return f"if it does take them, omni models edit {model.id} --badge vision says so"
+    return f"if it does take them, omni models edit {model.id} --badge {badge} says so"
 
 
 def request_of(kind: Kind) -> ChatRequest:

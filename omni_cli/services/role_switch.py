@@ -141,11 +141,12 @@ class RoleSwitcher:
                     hint=f"{lack}; --no-verify switches without a call",
                 )
         fresh = _put_first(old, model.id)
+        status, own = self._fleet.kept_status(model.id)
         with self._fleet.change("role.switch", role_name, first, model.id):
             self._fleet.put_role(fresh)
             if model.status != "active":
                 self._fleet.set_status(model.id, "active")
-            self._remember(old, fresh, model.status)
+            self._remember(old, fresh, status, own)
         if not verify:
             return Switched(fresh, before, after, ())
         found: list[Verification] = []
@@ -201,12 +202,12 @@ class RoleSwitcher:
             model = self._models.get(fresh.models[0].model)
             unused = model is not None and not self._fleet.uses(model.id)
             if model is not None and unused and model.status != kept["status"]:
-                self._fleet.set_status(model.id, kept["status"])
+                self._fleet.put_back(model.id, kept["status"], kept.get("own", True))
             self._memory.set_meta(_key(role_name), "")
         return old
 
-    def _remember(self, old: Role, fresh: Role, status: str) -> None:
-        kept = {"before": asdict(old), "after": asdict(fresh), "status": status}
+    def _remember(self, old: Role, fresh: Role, status: str, own: bool) -> None:
+        kept = {"before": asdict(old), "after": asdict(fresh), "status": status, "own": own}
         self._memory.set_meta(_key(old.name), json.dumps(kept))
 
     def _verify(self, role_name: str, model_id: str, kind: Kind, of: int) -> Verification:

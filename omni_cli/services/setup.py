@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
+from omni_cli.domain.hosts import is_here, is_near
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, outputs_of
 from omni_cli.domain.pricing import Price, Rate, blended
-from omni_cli.domain.quality import Prior, family_key
+from omni_cli.domain.quality import Prior, plainness
 from omni_cli.domain.routing import ADEQUATE_SHARE, COMPLEXITY_SHIFT
 from omni_cli.ports import RemoteModel
 from omni_cli.repositories import Models
@@ -28,7 +29,11 @@ _LEAST_SHARE = ADEQUATE_SHARE["cheap"] + COMPLEXITY_SHIFT["low"]
 _MOST_LOCAL = 8
 _CHAIN_LINKS = 3
 DEFAULT_CHAIN = "default"
-LOCAL_SOURCE = "runs on this machine"
+LOCAL_SOURCE = "runs on your own machine"
+#: Known servers that run weights themselves (those of providers/presets.py marked local).
+RUNNERS = frozenset({"ollama", "lmstudio", "vllm", "llamacpp"})
+#: Vendors whose models nobody else can run: a server that lists one passes it on.
+_CLOSED = ("openai", "anthropic", "google", "xai")
 
 PriorOf = Callable[[str, str], Prior | None]
 
@@ -68,13 +73,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A model to activate. ``average_usd`` per 1M tokens, half input and half output."""
+    """A model to activate. ``average_usd`` per 1M tokens, half input and half output.
+    ``local``: it runs here, free of charge; ``listed``: it has the price of its server's list."""
 
     model: ModelInfo
     tier: Tier
     quality: float | None
     average_usd: Decimal | None
     local: bool = False
+    listed: RemoteModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,8 @@ class Proposal:
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     chain: Chain | None = None
     premium: str | None = None
+    #: Served by a server on this machine, at a price that nobody tells: not activated.
+    unpriced: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -109,6 +118,7 @@ def propose(
     price: Callable[[str], Price | None],
     prior: PriorOf,
     tasks: Sequence[str],
+    here: Callable[[Provider, RemoteModel], bool],
     there: Fleet,
 ) -> Proposal:
     """
@@ -118,20 +128,27 @@ def propose(
         price: the price in force of a model id.
         prior: (task type, model id) to the estimated quality.
         tasks: the task types.
+        here: whether a listed model runs on this machine (``runs_here``).
         there: the fleet so far; a second run proposes only what is missing.
     """
-    chooser = _Chooser(price, prior, tasks)
+    chooser = _Chooser(price, prior, tasks, here)
     by_provider: dict[str, list[ModelInfo]] = {}
     for model in known:
         if model.id not in retired and _chats(model):
             by_provider.setdefault(model.provider, []).append(model)
     active = {model.provider for model in there.active}
     picks: list[Pick] = []
+    unpriced: list[str] = []
     for item in found:
         slug = item.provider.slug
         if slug in active:
             continue  # the user has chosen
         picks += chooser.local(item) if item.served else chooser.tiers(by_provider.get(slug, []))
+        unpriced += [
+            f"{slug}/{remote.wire_name}"
+            for remote in item.served
+            if not (here(item.provider, remote) or _has_price(remote))
+        ]
     every = [*picks, *(chooser.pick(model, "balanced") for model in there.active)]
     chain = None if there.chains else chooser.chain(every)
     return Proposal(
@@ -144,6 +161,7 @@ def propose(
         },
         chain=chain,
         premium=chooser.premium(every),
+        unpriced=tuple(unpriced),
     )
 
 
@@ -157,6 +175,7 @@ class _Chooser:
     price: Callable[[str], Price | None]
     prior: PriorOf
     tasks: Sequence[str]
+    here: Callable[[Provider, RemoteModel], bool]
 
     def pick(self, model: ModelInfo, tier: Tier) -> Pick:
         price = self.price(model.id)
@@ -169,14 +188,19 @@ class _Chooser:
         return sum(means) / len(means) if means else None
 
     def local(self, item: Found) -> list[Pick]:
-        """All that a server on this machine serves for chat: it is there because it is used."""
-        slug = item.provider.slug
-        models = [_from_listing(slug, remote) for remote in item.served]
-        chat = [model for model in models if "text" in model.output_types]
-        return [
-            Pick(model, "local", self.quality(model.id), Decimal(0), local=True)
-            for model in chat[:_MOST_LOCAL]
-        ]
+        """All that a server on this machine serves for chat: it is there because it is used.
+        What does not run here and has no price in the list is not activated."""
+        picks = []
+        for remote in item.served:
+            model = _from_listing(item.provider.slug, remote)
+            here = self.here(item.provider, remote)
+            if "text" not in model.output_types or not (here or _has_price(remote)):
+                continue
+            average = Decimal(0) if here else blended(listed_price(item.provider, remote))
+            quality = self.quality(model.id)
+            listed = None if here else remote
+            picks.append(Pick(model, "local", quality, average, local=here, listed=listed))
+        return picks[:_MOST_LOCAL]
 
     def tiers(self, models: Sequence[ModelInfo]) -> list[Pick]:
         """One best, one balanced, one cheap; fewer where one model is all of it."""
@@ -185,11 +209,16 @@ class _Chooser:
             rows = [row for row in rows if wanted(row)] or rows
         if not rows:
             return [self.pick(model, "balanced") for model in models[:1]]
-        best = min(rows, key=lambda r: (-round(r.quality or 0, 2), r.average_usd, _plainness(r)))
+        best = min(
+            rows,
+            key=lambda r: (-round(r.quality or 0, 2), r.average_usd, plainness(r.model.wire_name)),
+        )
         picks = {best.model.id: best}
         for tier, slack in (("balanced", BALANCED_SLACK), ("cheap", CHEAP_SLACK)):
             near = _within(rows, best.quality, slack)
-            choice = min(near, key=lambda r: (r.average_usd, -(r.quality or 0), _plainness(r)))
+            choice = min(
+                near, key=lambda r: (r.average_usd, -(r.quality or 0), plainness(r.model.wire_name))
+            )
             picks.setdefault(choice.model.id, replace(choice, tier=tier))  # type: ignore[arg-type]  # the two literals above
         return list(picks.values())
 
@@ -273,12 +302,6 @@ def _rated(pick: Pick) -> bool:
     return pick.quality is not None
 
 
-def _plainness(pick: Pick) -> tuple[bool, int, str]:
-    """Of a model's several names: the family's own, without dates, previews and variants."""
-    name = pick.model.wire_name
-    return "preview" in name, len(name) - len(family_key(name)), name
-
-
 # --- carrying it out ------------------------------------------------------------------------
 
 
@@ -291,6 +314,9 @@ def apply(fleet: FleetService, models: Models, proposal: Proposal) -> None:
             if pick.local and models.get(pick.model.id) is None:
                 fleet.put_model(pick.model, set_fields=("status",))
                 fleet.set_price(pick.model.id, {}, free=True, source=LOCAL_SOURCE)
+            elif pick.listed is not None and models.get(pick.model.id) is None:
+                provider = fleet.provider(pick.model.provider)
+                add_listed(fleet, models, provider, [pick.listed], status="active")
             else:
                 fleet.set_status(pick.model.id, "active")
         for role, ids in proposal.roles.items():
@@ -299,6 +325,24 @@ def apply(fleet: FleetService, models: Models, proposal: Proposal) -> None:
                 fleet.assign_role(role, model_id, priority, wish.description)
         if proposal.chain is not None:
             fleet.put_chain(proposal.chain)
+
+
+def runs_here(provider: Provider, remote: RemoteModel, models: Models) -> bool:
+    """Whether a listed model runs on the user's own machine or in a private network, so that
+    nobody is paid for its answers.
+
+    An address on this machine says nothing of that: a proxy listens here, too. The server must
+    say that it runs weights, or be of a known kind whose list says nothing else.
+    """
+    if provider.simulated or remote.prices or not is_near(provider.base_url):
+        return False
+    if remote.own_weights:
+        return True
+    if not is_here(provider.base_url):
+        return False
+    if provider.slug not in RUNNERS or provider.protocol == "ollama" or remote.owner in _CLOSED:
+        return False
+    return all(models.get(f"{slug}/{remote.wire_name}") is None for slug in _CLOSED)
 
 
 def add_listed(
@@ -318,7 +362,7 @@ def add_listed(
         for remote in served:
             model = replace(_from_listing(provider.slug, remote), status=status)
             fleet.put_model(model, set_fields=())
-            if {"input", "output"} <= remote.prices.keys():
+            if _has_price(remote):
                 models.set_price(
                     model.id,
                     listed_price(provider, remote),
@@ -345,6 +389,10 @@ def _from_listing(slug: str, remote: RemoteModel) -> ModelInfo:
         lacks=frozenset(() if "image" in inputs or not remote.input_types else ("vision",)),
         parameters_b=remote.parameters_b,
     )
+
+
+def _has_price(remote: RemoteModel) -> bool:
+    return {"input", "output"} <= remote.prices.keys()
 
 
 def listed_price(provider: Provider, remote: RemoteModel) -> Price:

@@ -12,13 +12,14 @@ from omni_cli.store.conversations import message_from_json
 
 _REPEATS = """
 WITH asked AS (
-    SELECT r.role, r.model, r.cost_nusd,
+    SELECT r.role, r.model, r.cost_nusd, r.id >= :today AS now,
         row_number() OVER (PARTITION BY r.role, r.model, t.message ORDER BY r.id) AS turn
     FROM turns t JOIN requests r ON r.id = t.request
     WHERE t.n = 0 AND r.id >= :first AND r.state = 'ok' AND r.role != ''
 )
 SELECT role, model, count(*) AS asked, sum(turn > 1) AS repeated,
-    sum(CASE WHEN turn > 1 THEN coalesce(cost_nusd, 0) ELSE 0 END) AS cost
+    sum(CASE WHEN turn > 1 THEN coalesce(cost_nusd, 0) ELSE 0 END) AS cost, sum(now) AS today,
+    sum(CASE WHEN turn > 1 AND now THEN coalesce(cost_nusd, 0) ELSE 0 END) AS today_cost
 FROM asked GROUP BY role, model ORDER BY role, model
 """
 #: The newest answered requests of a model in a role, or of a task without a role.
@@ -51,9 +52,10 @@ class StoredQuestions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def repeats(self, since_ms: int) -> list[Repeats]:
-        """By role and model, of conversations' first questions."""
-        rows = self._store.db.execute(_REPEATS, {"first": make_id(since_ms, 0)})
+    def repeats(self, since_ms: int, today_ms: int) -> list[Repeats]:
+        """By role and model, of conversations' first questions; ``today_ms``: when today began."""
+        times = {"first": make_id(since_ms, 0), "today": make_id(today_ms, 0)}
+        rows = self._store.db.execute(_REPEATS, times)
         return [Repeats(*row) for row in rows]
 
     def answered(self, scope: str, name: str, model: str, *, most: int) -> list[int]:

@@ -56,10 +56,12 @@ def test_a_short_fault_is_asked_over(fleet: Fleet) -> None:
 
 def test_a_standby_model_sleeps_again_after_a_failure(fleet: Fleet) -> None:
     assert fleet.app.fleet.model(PREMIUM).status == "standby"
+    before = fleet.app.fleet.document()
     fleet.sim.fault("401", PREMIUM)
     with pytest.raises(AllProvidersFailed):
         fleet.app.role_switcher.switch("reviewer", PREMIUM)
     assert fleet.app.fleet.model(PREMIUM).status == "standby"
+    assert fleet.app.fleet.document() == before
     assert first(fleet) == GOOD
 
 

@@ -111,6 +111,10 @@ def _show(omni_app: App, found: Sequence[Found], proposal: Proposal, baseline: s
         )
         note("  quality: the router's estimate from published results (from the size alone of a")
         note("  local model that has none); price: half in, half out")
+    if proposal.unpriced:
+        names = ", ".join(proposal.unpriced[:4]) + (", ..." if proposal.unpriced[4:] else "")
+        note(f"  not activated: nobody tells the price of {names};")
+        note("  omni models add MODEL --price-in USD --price-out USD (or --free) adds one")
     if proposal.roles:
         out(paint("\nroles", "bold"))
         for role, models in proposal.roles.items():
@@ -245,6 +249,7 @@ def _document(
         "roles": {role: list(models) for role, models in proposal.roles.items()},
         "chain": None if proposal.chain is None else chain_document(proposal.chain),
         "premium_model": baseline,
+        "unpriced": list(proposal.unpriced),
     }
 
 

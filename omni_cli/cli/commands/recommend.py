@@ -1,17 +1,17 @@
 """``omni recommend``: advice from the ledger's evidence, and what became of it."""
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, money, omni
-from omni_cli.cli.render import emit_json, iso, note, out, paint
+from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
-from omni_cli.domain.recommend import Finding
 from omni_cli.records import StoredAdvice
 from omni_cli.services.advice import Verified
+from omni_cli.services.advice_document import Told, confidence_text, implementation
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -41,20 +41,17 @@ def recommend(
         _prove(prove, sample, judge, max_cost, as_json=as_json)
         return
     with omni() as omni_app:
-        found = [
-            a for a in omni_app.advice.refresh() if every or a.status in ("pending", "applied")
-        ]
-        verified = {a.id: omni_app.advice.verify(a) for a in found}
-        proofs = {a.id: _proof(omni_app, a.id) for a in found}
+        found = omni_app.telling.every(decided=every)
     if as_json:
-        emit_json([_document(a, verified[a.id], proofs[a.id]) for a in found])
+        emit_json([told.document() for told in found])
         return
     if not found:
         note("nothing to recommend: the ledger shows no better choice, or too little so far")
         return
-    for advice in found:
-        _show(advice, verified[advice.id], proofs[advice.id])
-    monthly = sum(a.finding.saving_monthly_nusd or 0 for a in found if a.status == "pending")
+    for told in found:
+        _show(told)
+    open_ones = [told.advice.finding for told in found if told.advice.status == "pending"]
+    monthly = sum(finding.saving_monthly_nusd or 0 for finding in open_ones)
     if monthly:
         out(f"potential savings: {paint(format_usd(monthly), 'green')} a month")
 
@@ -63,13 +60,11 @@ def recommend(
 def show(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) -> None:
     """One recommendation."""
     with omni() as omni_app:
-        advice = omni_app.advice.get(number)
-        verified = omni_app.advice.verify(advice)
-        proof = _proof(omni_app, number)
+        told = omni_app.telling.of(omni_app.advice.get(number))
     if as_json:
-        emit_json(_document(advice, verified, proof))
+        emit_json(told.document())
     else:
-        _show(advice, verified, proof)
+        _show(told)
 
 
 @app.command()
@@ -127,78 +122,17 @@ def _prove(number: int, sample: int, judge: str | None, max_cost: str, *, as_jso
     out(paint(f"{told}; this cost {format_usd(spent)}", "bold"))
 
 
-def _proof(omni_app: App, number: int) -> str | None:
-    """What the last proof showed."""
-    from omni_cli.services.proof import verdict
-
-    report = omni_app.prover.last(number)
-    return None if report is None else verdict(report)
-
-
 def _done(omni_app: App, advice: StoredAdvice, *, as_json: bool) -> None:
     if as_json:
-        emit_json(_document(advice, omni_app.advice.verify(advice), _proof(omni_app, advice.id)))
+        emit_json(omni_app.telling.of(advice).document())
         return
     note(f"{advice.finding.title}: {advice.status}")
     if advice.status == "applied":
         note(f"omni recommend undo {advice.id} takes it back")
 
 
-def _document(advice: StoredAdvice, verified: Verified | None, proof: str | None) -> dict[str, Any]:
-    finding = advice.finding
-
-    def usd(nusd: int | None) -> str | None:
-        return None if nusd is None else usd_string(nusd)
-
-    return {
-        "id": advice.id,
-        "type": finding.type,
-        "priority": finding.priority,
-        "title": finding.title,
-        "current": {
-            "model": finding.current or None,
-            "calls_per_day": round(finding.calls_per_day, 1),
-            "daily_cost_usd": usd(finding.daily_nusd),
-        },
-        "recommended": {
-            "model": finding.recommended or None,
-            "calls_per_day": round(finding.calls_per_day, 1),
-            "daily_cost_usd": usd(finding.recommended_daily_nusd),
-        },
-        "savings": {
-            "daily_usd": usd(finding.saving_daily_nusd),
-            "monthly_usd": usd(finding.saving_monthly_nusd),
-            "yearly_usd": usd(finding.saving_yearly_nusd),
-        },
-        "impact": finding.impact,
-        "reasoning": finding.reasoning,
-        "implementation": _implementation(finding, advice.id),
-        "effort": finding.effort,
-        "confidence": round(finding.confidence, 3),
-        "sample_size": finding.sample,
-        "days": finding.days,
-        "status": advice.status,
-        "decided_at": iso(advice.decided_at_ms),
-        "undo": f"omni recommend undo {advice.id}" if advice.status == "applied" else None,
-        "proof": proof,
-        "verified": None
-        if verified is None
-        else {
-            "calls": verified.calls,
-            "before_per_call_usd": usd(verified.before_per_call_nusd),
-            "after_per_call_usd": usd(verified.after_per_call_nusd),
-            "saved_usd": usd(verified.saved_nusd),
-        },
-    }
-
-
-def _implementation(finding: Finding, number: int) -> str:
-    if finding.action.kind == "none":
-        return finding.action.command
-    return f"omni recommend apply {number}"
-
-
-def _show(advice: StoredAdvice, verified: Verified | None, proof: str | None) -> None:
+def _show(told: Told) -> None:
+    advice, proof = told.advice, told.proof
     finding = advice.finding
     monthly = finding.saving_monthly_nusd
     head = f"{advice.id:>3}  {finding.title}"
@@ -212,15 +146,16 @@ def _show(advice: StoredAdvice, verified: Verified | None, proof: str | None) ->
         out(
             f"       {format_usd(finding.daily_nusd)}/day → "
             f"{format_usd(finding.recommended_daily_nusd)}/day; impact {finding.impact}, "
-            f"confidence {finding.confidence:.0%}, {finding.sample:,} calls"
+            + ("" if finding.confidence is None else f"confidence {confidence_text(finding)}, ")
+            + f"{finding.sample:,} calls"
         )
     if proof is not None:
         out(f"       {proof}")
     if advice.status == "applied":
-        out(f"       {_verified(verified)}")
+        out(f"       {_verified(told.verified)}")
         out(f"       omni recommend undo {advice.id}")
     elif advice.status == "pending":
-        out(f"       {_implementation(finding, advice.id)}")
+        out(f"       {implementation(finding, advice.id)}")
         if proof is None and finding.type in ("cheaper_model", "repetitive_traffic"):
             out(f"       omni recommend --prove {advice.id} tries it on your own stored questions")
     else:

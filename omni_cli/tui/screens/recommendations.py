@@ -14,8 +14,10 @@ from textual.widgets import DataTable, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.recommend import in_days
 from omni_cli.records import StoredAdvice
 from omni_cli.services.advice import Verified
+from omni_cli.services.advice_document import confidence_text
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 
@@ -151,7 +153,7 @@ def _row(advice: StoredAdvice) -> Row:
             _MARKS[finding.priority],
             Text(finding.title, overflow="ellipsis", no_wrap=True),
             "-" if monthly is None else format_usd(monthly),
-            f"{finding.confidence:.0%}",
+            confidence_text(finding),
             advice.status,
         ],
     )
@@ -171,10 +173,12 @@ def _words(advice: StoredAdvice, verified: Verified | None) -> Content:
             f"{format_usd(finding.saving_monthly_nusd)} a month, "
             f"{format_usd(finding.saving_yearly_nusd)} a year"
         )
-    lines.append(
-        f"\nimpact {finding.impact}, confidence {finding.confidence:.0%}, "
-        f"{finding.sample:,} calls in {finding.days} days, effort: {finding.effort}\n"
-    )
+    facts = [f"impact {finding.impact}"]
+    if finding.confidence is not None:
+        facts.append(f"confidence {confidence_text(finding)}")
+    if finding.sample:
+        facts.append(f"{finding.sample:,} calls in {in_days(finding.days)}")
+    lines.append(f"\n{', '.join([*facts, f'effort: {finding.effort}'])}\n")
     if advice.status == "applied":
         lines.append(_verified(verified))
     elif finding.action.kind == "none":

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -59,18 +59,19 @@ def test_a_measured_model_does_not_beat_a_far_cheaper_unmeasured_one(
 
 # --- size -----------------------------------------------------------------------------------
 
-Serve = Callable[[Any], str]
+Serve = Callable[..., str]
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """``serve(document)`` starts a server that answers every GET with it; returns its address."""
+    """``serve(document)`` starts a server that answers every GET with it, and those of a path in
+    ``at`` with that; returns its address."""
     servers: list[ThreadingHTTPServer] = []
 
-    def start(document: Any) -> str:
+    def start(document: Any, at: Mapping[str, Any] | None = None) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = json.dumps(document).encode()
+                body = json.dumps((at or {}).get(self.path, document)).encode()
                 self.send_response(200)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(body)))
@@ -169,3 +170,126 @@ def test_an_unknown_model_is_not_an_average_one(omni: Omni, home: Path, sim: Sim
     table = omni("route", "--explain", hard).out
     assert "unknown" in table
     assert "~" in table
+
+
+# --- prices of servers on this machine ------------------------------------------------------
+
+
+def _listing(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"object": "list", "data": [{"object": "model", **entry} for entry in entries]}
+
+
+def _discovered(omni: Omni, slug: str, url: str) -> dict[str, dict[str, Any]]:
+    added = omni(
+        "providers", "add", slug, "--protocol", "openai", "--base-url", f"{url}/v1", "--no-auth"
+    )
+    assert added.code == 0, added.err
+    assert omni("discover", "--provider", slug, "--apply").code == 0
+    rows = omni("models", "list", "--all", "--json").data
+    return {row["wire_name"]: row for row in rows if row["provider"] == slug}
+
+
+def test_a_proxy_takes_the_prices_of_its_listing(omni: Omni, serve: Serve) -> None:
+    url = serve(
+        _listing(
+            {"id": "house", "pricing": {"prompt": "0.000001", "completion": "0.000002"}},
+            {"id": "lite", "input_cost_per_token": 3e-6, "output_cost_per_token": 1.5e-5},
+            {"id": "silent"},
+        )
+    )
+    rows = _discovered(omni, "proxy", url)
+    prices = {name: row["price"] for name, row in rows.items()}
+    assert (prices["house"]["input"], prices["house"]["output"]) == ("1", "2")
+    assert (prices["lite"]["input"], prices["lite"]["output"]) == ("3", "15")
+    assert prices["silent"]["state"] == "unknown"
+    assert {row["status"] for row in rows.values()} == {"standby"}
+
+
+def test_a_litellm_proxy_is_asked_for_its_prices(omni: Omni, serve: Serve) -> None:
+    made = {"created": 1677610602, "owned_by": "openai"}
+    info = [
+        {
+            "model_name": name,
+            "litellm_params": {"model": f"openai/{name}"},
+            "model_info": {
+                "id": "112f",
+                "input_cost_per_token": cost,
+                "output_cost_per_token": 2 * cost,
+                "max_input_tokens": 128_000,
+                "max_output_tokens": 16_384,
+                "mode": "chat",
+                "supports_vision": True,
+                "supports_function_calling": True,
+            },
+        }
+        # One name, two deployments: the dearer one bounds the cost.
+        for name, cost in (("team-chat", 1e-6), ("team-chat", 2e-6), ("free-looking", 0))
+    ]
+    url = serve(
+        _listing({"id": "team-chat", **made}, {"id": "free-looking", **made}),
+        {"/v1/model/info": {"data": info}},
+    )
+    rows = _discovered(omni, "company", url)
+    assert rows["team-chat"]["price"]["input"] == "2"
+    assert rows["team-chat"]["price"]["output"] == "4"
+    assert rows["team-chat"]["context_window"] == 128_000
+    assert set(rows["team-chat"]["badges"]) == {"vision", "function-calling"}
+    # LiteLLM writes zero where it knows no price.
+    assert rows["free-looking"]["price"]["state"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"id": "gemma-4-12b", "owned_by": "llamacpp", "meta": {"n_params": 11_907_350_576}},
+        {"id": "Qwen/Qwen3-30B-A3B", "owned_by": "vllm", "max_model_len": 32_768},
+        {"id": "qwen/qwen3.5-9b", "owned_by": "organization_owner"},
+    ],
+)
+def test_a_server_that_runs_weights_is_free(
+    omni: Omni, serve: Serve, entry: dict[str, Any]
+) -> None:
+    (row,) = _discovered(omni, "box", serve(_listing(entry))).values()
+    assert (row["price"]["state"], row["status"]) == ("free", "active")
+
+
+@pytest.mark.parametrize("slug", ["vllm", "llamacpp", "lmstudio"])
+@pytest.mark.parametrize(
+    ("entry", "state"),
+    [
+        ({"id": "my-finetune"}, "free"),
+        ({"id": "gpt-4o"}, "unknown"),
+        ({"id": "anything", "owned_by": "anthropic"}, "unknown"),
+        ({"id": "anything", "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}, "priced"),
+    ],
+)
+def test_a_known_kind_of_server_is_believed_until_its_list_says_otherwise(
+    omni: Omni, serve: Serve, slug: str, entry: dict[str, Any], state: str
+) -> None:
+    (row,) = _discovered(omni, slug, serve(_listing(entry))).values()
+    assert row["price"]["state"] == state
+
+
+def test_init_activates_nothing_of_unknown_price(
+    omni: Omni, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = serve(
+        {
+            "models": [
+                {"name": "llama3.2:3b", "details": {"parameter_size": "3.2B"}},
+                {
+                    "name": "gpt-oss:120b-cloud",
+                    "remote_host": "https://ollama.com:443",
+                    "remote_model": "gpt-oss:120b",
+                },
+            ]
+        }
+    )
+    monkeypatch.setenv("OLLAMA_HOST", url)
+    done = omni("init", "--yes", "--json").data
+    assert done["unpriced"] == ["ollama/gpt-oss:120b-cloud"]
+    assert [row["model"] for row in done["models"]] == ["ollama/llama3.2:3b"]
+    shown = omni("models", "list", "--json").data
+    assert [(row["id"], row["price"]["state"]) for row in shown if row["status"] == "active"] == [
+        ("ollama/llama3.2:3b", "free")
+    ]

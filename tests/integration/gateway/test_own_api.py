@@ -1,5 +1,6 @@
 """The router spec's own API, the management endpoints, and the document that lists them."""
 
+import json
 import threading
 import time
 from decimal import Decimal
@@ -9,9 +10,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from omni_cli.cli.app import main
 from omni_cli.domain.models import ModelInfo
 from omni_cli.gateway.protocols.base import encode
 from tests.gateway_server import Served
+from tests.integration.test_recommend import DAY_MS, NOON_MS, spend
 
 MESSAGES = [{"role": "user", "content": "Fix this Python function that raises KeyError."}]
 
@@ -216,3 +219,33 @@ def test_gemini_clients(gateway: Served, http: httpx.Client) -> None:
     wrong = http.post("/v1beta/models/auto:generateContent", json={})
     assert wrong.json()["error"]["status"] == "INVALID_ARGUMENT"
     gateway.settle(6)
+
+
+def test_recommendations_are_those_of_the_command_line(
+    gateway: Served,
+    http: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    app = gateway.app
+    day = (app.now_ms() - NOON_MS) // DAY_MS
+    app.fleet.assign_role("coder", "anthropic/claude-sonnet-4-20250514", 1)
+    for role, failed in (("coder", 0), ("coder", 30)):
+        spend(
+            app,
+            "anthropic/claude-sonnet-4-20250514",
+            role=role,
+            task="coding",
+            day=day,
+            calls=40,
+            tokens=(3_000, 900),
+            failed=failed,
+        )
+    told = http.get("/api/models/recommendations").json()["recommendations"]
+    monkeypatch.setenv("OMNI_HOME", str(gateway.home))
+    monkeypatch.setattr("sys.argv", ["omni", "recommend", "--json"])
+    with pytest.raises(SystemExit):
+        main()
+    assert told == json.loads(capsys.readouterr().out)
+    assert {"cheaper_model", "unhealthy_model"} <= {one["type"] for one in told}
+    assert {"savings", "impact", "priority", "implementation"} <= set(told[0])
