@@ -24,6 +24,7 @@ from pathlib import Path
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import ChatChunk, Usage
+from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import (
     ConnectionFailed,
     Malformed,
@@ -35,7 +36,7 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd
 from omni_cli.domain.pricing import cost_nusd, price_lines
-from omni_cli.services.attempts import Consent, Progress
+from omni_cli.services.attempts import Progress
 from tests.unit.world import NOON, Clock, Step, World, ask
 
 MODELS = ("p/a", "q/b", "r/free")
@@ -137,7 +138,7 @@ def one_call(world: World, rng: random.Random) -> None:
     if not world.ledger.open(new, None):
         return
     request = ask("hi", max_output_tokens=rng.choice([None, 1_000]))
-    consent = Consent(None, allow_free_to_paid=True)
+    consent = Consent(any_cost=True, free_to_paid=True)
     progress, state = Progress(), "ok"
     try:
         for _ in world.dispatcher.stream(request_id, request, targets, consent, progress):

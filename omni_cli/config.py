@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import ConfigError
+from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.preferences import (
     LATENCY_PREFS,
     PRIORITIES,
@@ -59,25 +61,41 @@ class General:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Weights of the score and defaults of ``chat`` and ``route``."""
+    """Weights of the score, defaults of ``chat`` and ``route``, and what a stand-in may cost
+    unasked: ``consent_floor_usd`` more than the first choice, ``max_fallback_multiple`` times as
+    much (0: any), and after a free model nothing above the floor but where it is allowed."""
 
     cost_weight: float = 0.4
     latency_weight: float = 0.3
     task_weight: float = 0.3
     priority: Priority = "balanced"
     latency_pref: LatencyPref = "normal"
+    consent_floor_usd: float = 0.01
+    max_fallback_multiple: float = 5.0
+    allow_free_to_paid: bool = False
 
     @property
     def weights(self) -> Weights:
         return Weights(self.cost_weight, self.latency_weight, self.task_weight)
 
+    @property
+    def consent(self) -> Consent:
+        return Consent(
+            usd_to_nusd(str(self.consent_floor_usd)),
+            self.max_fallback_multiple or None,
+            free_to_paid=self.allow_free_to_paid,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """``keep_conversations``: store prompts and answers of ``omni chat`` for ``-c``."""
+    """``keep_conversations``: store prompts and answers of ``omni chat`` for ``-c``.
+    ``timeout_s``: what one try may take; ``limit_s``: what a request may, with all its tries and
+    stand-ins (at the gateway ``omni serve --request-timeout`` says it)."""
 
     keep_conversations: bool = True
     timeout_s: float = 60.0
+    limit_s: float = 900.0
     max_retries: int = 2
     default_model: str = ""
 
@@ -287,8 +305,10 @@ def _check(key: str, value: Any, kind: str, source: str) -> None:
         raise ConfigError(f"{source}: {key} must be finite, not {value}")
     if kind in ("int", "float") and value < 0:
         raise ConfigError(f"{source}: {key} cannot be negative")
-    if key == "chat.timeout_s" and value == 0:
+    if key in ("chat.timeout_s", "chat.limit_s") and value == 0:
         raise ConfigError(f"{source}: {key} must be above 0")
+    if key == "routing.max_fallback_multiple" and 0 < value < 1:
+        raise ConfigError(f"{source}: {key} is 1 or more, or 0 for any, not {value}")
     if key == "general.month_day" and not 1 <= value <= 31:
         raise ConfigError(f"{source}: {key} is a day of the month, 1 to 31, not {value}")
     if key == "general.zone" and value and not _is_zone(value):

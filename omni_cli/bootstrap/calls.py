@@ -98,7 +98,6 @@ class Calls(FleetParts):
 
         chat = self.config.chat
         return ChatService(
-            providers=self.providers,
             models=self.models,
             assignments=self.assignments,
             learning=self.learning,
@@ -118,6 +117,7 @@ class Calls(FleetParts):
                 await_turn=self.ledger.await_turn,
                 reclaim=self.recovery.run,
                 note=self.note,
+                limit_s=chat.limit_s,
             ),
             recovery=self.recovery,
             names=self.names,

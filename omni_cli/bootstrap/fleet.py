@@ -102,6 +102,8 @@ class FleetParts(KeyAccess):
             has_key=self.has_key,
             quality=TableQuality.load(self.learning, self._priors()),
             clock=self.clock,
+            consent=self.config.routing.consent,
+            budgets=lambda at_ms: self.budgets.of_models(at_ms),
         )
 
     @cached_property

@@ -37,6 +37,12 @@ MaxCostOption = Annotated[str | None, typer.Option(help="US dollars for this req
 MinQualityOption = Annotated[float | None, typer.Option(help="0 to 1.")]
 TaskOption = Annotated[str | None, typer.Option(help="Skip detection: the task type.")]
 ComplexityOption = Annotated[str | None, typer.Option(help="low, medium or high.")]
+AnyCostOption = Annotated[
+    bool, typer.Option("--any-cost", help="Whoever stands in may cost anything.")
+]
+FreeToPaidOption = Annotated[
+    bool, typer.Option("--free-to-paid", help="A paid model may stand in for a free one.")
+]
 
 
 def read_prompt(
@@ -222,6 +228,8 @@ def route_options(
     role: str | None = None,
     agent: str | None = None,
     needs: Sequence[str] = (),
+    any_cost: bool = False,
+    free_to_paid: bool = False,
 ) -> RouteOptions:
     """Checked options, the configuration's defaults where none was given."""
     routing = app.config.routing
@@ -245,6 +253,8 @@ def route_options(
         needs=frozenset(needs),
         weights=routing.weights,
         allow_unknown_price=app.config.prices.allow_unknown,
+        any_cost=any_cost,
+        free_to_paid=free_to_paid,
     )
 
 

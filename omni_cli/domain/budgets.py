@@ -108,7 +108,7 @@ def refusal(status: BudgetStatus, need_nusd: int, resets: str) -> BudgetExceeded
         if status.reserved_nusd
         else ""
     )
-    return BudgetExceeded(
+    refused = BudgetExceeded(
         f"the {budget.label} has {format_usd(max(status.left_nusd, 0))} left of "
         f"{format_usd(status.stop_at_nusd)} ({format_usd(status.spent_nusd)} spent{reserved}); "
         f"this call may cost up to {format_usd(need_nusd)}; it resets {resets}",
@@ -116,6 +116,8 @@ def refusal(status: BudgetStatus, need_nusd: int, resets: str) -> BudgetExceeded
         f"omni budgets raise {budget.id} --by {_lift(status, need_nusd)} --for 1d makes room "
         "for a day",
     )
+    refused.for_all = status.left_nusd <= 0 and budget.scope not in ("provider", "model")
+    return refused
 
 
 def _lift(status: BudgetStatus, need_nusd: int) -> str:

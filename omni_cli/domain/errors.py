@@ -103,7 +103,10 @@ class NoRoute(OmniError):
 
 
 class BudgetExceeded(OmniError):
+    """``for_all``: nothing is left for any model that costs something."""
+
     code = "budget_exceeded"
+    for_all: bool = False
 
 
 class UnknownPrice(OmniError):

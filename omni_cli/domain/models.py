@@ -145,17 +145,20 @@ class ChainLink:
 class Chain:
     """A failover chain, at least one link.
 
-    ``max_cost_multiple``: a later link may cost at most this many times the first link's
-    expected cost without consent; None means any. ``allow_free_to_paid``: may a chain whose
-    first link is free go on to a paid one. ``hedge_ms``: the gateway asks the next link as well
-    when no answer has begun by then, and takes the one that begins first; None: it waits.
+    To list a model is to consent to its cost. ``max_cost_multiple`` takes that back: whoever
+    stands in may cost at most this many times the first link's expected cost; None: the links may
+    cost anything, and models after them what the settings say. ``any_cost``: those, too, anything.
+    ``allow_free_to_paid``: may a paid model stand in for a free first link; None: a link may.
+    ``hedge_ms``: the gateway asks the next link as well when no answer has begun by then, and
+    takes the one that begins first; None: it waits.
     """
 
     name: str
     links: tuple[ChainLink, ...]
-    max_cost_multiple: float | None = 5.0
-    allow_free_to_paid: bool = False
+    max_cost_multiple: float | None = None
+    allow_free_to_paid: bool | None = None
     hedge_ms: int | None = None
+    any_cost: bool = False
 
 
 #: Words in the names of models that embed or rank.

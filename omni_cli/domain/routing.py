@@ -7,17 +7,20 @@ the cheaper model, then to the alphabetically first id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from omni_cli.domain.consent import DEFAULT_CONSENT, Consent
 from omni_cli.domain.models import ModelInfo, Role, Rule
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, Weights
 from omni_cli.domain.prices import PriceState, Rates
 from omni_cli.domain.scales import TYPICAL_LATENCY_MS, cost_norm, latency_norm
 from omni_cli.domain.tasks import TaskEstimate
+from omni_cli.domain.tokens import LEAST_OUTPUT
 
 if TYPE_CHECKING:
+    from omni_cli.domain.budgets import BudgetStatus
     from omni_cli.domain.rules import Node
 
 #: An adequate model's quality is at least this share of the best eligible model's, both taken
@@ -44,7 +47,9 @@ NOT_MEASURED = "not measured"
 class Contender(NamedTuple):
     """A model as the router sees it. (A tuple: 200 are made for each decision.)
 
-    ``blocked`` says why it cannot be called at all (disabled, no key, breaker open), or is "".
+    ``blocked`` says why it cannot be called at all (disabled, no key), or is "". ``down``: why it
+    is not to be called just now though it is meant to (breaker open), or "". ``budgets``: those of
+    its own or of its provider, as they stand.
     ``quality``: chance 0..1 that it answers this kind of prompt well; None: no evidence.
     ``quality_basis`` says what that rests on. ``output_tokens``: expected length of its answer.
     ``latency_ms``: expected, None where nothing is known; ``latency_basis`` says whether it was
@@ -63,6 +68,8 @@ class Contender(NamedTuple):
     spread: float = 0.0
     latency_basis: str = NOT_MEASURED
     evidence: bool = True
+    down: str = ""
+    budgets: tuple[BudgetStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,9 @@ class Query:
     into the role, the chain or a rule: only so are those asked that write labels in place of
     text. ``conversation_model`` answered the turns before;
     with it, ``cached_tokens`` of the input are likely in its prompt cache. ``facts`` are the
-    variables of the rule language.
+    variables of the rule language. ``order``: models that come before all others, one after the
+    other, in place of rules and role; ``order_name`` says whose they are ("chain steady").
+    ``consent``: what whoever stands in for the first choice may cost.
     """
 
     task: TaskEstimate
@@ -92,6 +101,9 @@ class Query:
     weights: Weights = DEFAULT_WEIGHTS
     allow_unknown_price: bool = True
     listed: frozenset[str] = frozenset()
+    order: tuple[str, ...] = ()
+    order_name: str = ""
+    consent: Consent = DEFAULT_CONSENT
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -102,6 +114,7 @@ class Query:
 class Candidate(NamedTuple):
     """One model's fate in a decision. ``score`` None: not scored.
 
+    ``kept_out`` says by what it is out that may pass: "breaker", "budget" or "consent", else "".
     ``dropped`` says why a model is not eligible. Reasons of eligible ones are put into words
     only when somebody reads them (``Decision.reason_of``): words cost more than the choice.
     ``unsure``: what it is not known to have of what the request wants; such a model is asked
@@ -121,14 +134,17 @@ class Candidate(NamedTuple):
     latency_basis: str = NOT_MEASURED
     evidence: bool = True
     unsure: str = ""
+    kept_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """``model`` None: nobody is eligible. ``candidates``: best first, dropped ones last.
 
-    ``by`` tells which step decided: "rule", "role", "score", "cheapest", "fastest", "quality";
+    ``by`` tells which step decided: "rule", "role", "chain", "named", "score", "cheapest",
+    "fastest", "quality";
     ``manner`` which of the last four ranked the rest. ``bar``: the least adequate quality.
+    ``consent``: what whoever stands in may cost, and who the first choice was.
     """
 
     model: str | None
@@ -139,6 +155,7 @@ class Decision:
     rule: int | None = None
     manner: str = "score"
     bar: float = 0.0
+    consent: Consent = DEFAULT_CONSENT
 
     def reason_of(self, candidate: Candidate) -> str:
         """In words, why a candidate stands where it stands."""
@@ -160,64 +177,186 @@ class CompiledRule:
     tree: Node
 
 
+_Entry = tuple[Contender, "int | None"]
+
+
 def decide(
     query: Query, contenders: Sequence[Contender], rules: Iterable[CompiledRule] = ()
 ) -> Decision:
-    """Choose among ``contenders``. Raises nothing: no eligible model gives ``model=None``."""
-    eligible: list[tuple[Contender, int | None]] = []
+    """Choose among ``contenders``. Raises nothing: no eligible model gives ``model=None``.
+
+    Whoever is down, or has no budget left, is passed over; who then stands in must be within
+    ``query.consent``, measured against the one who would have been chosen.
+    """
+    present: list[_Entry] = []
+    absent: list[_Entry] = []
     dropped: list[Candidate] = []
     for contender in contenders:
         cost = _expected_cost(query, contender)
-        why = _barrier(query, contender, cost)
+        why, kept_out = _barrier(query, contender, cost), ""
+        if not why and (contender.down or contender.budgets):
+            why, kept_out = _absence(query, contender, cost)
+            if why:
+                absent.append((contender, cost))
         if why:
-            dropped.append(_dropped(contender, cost, why))
+            dropped.append(_dropped(contender, cost, why, kept_out))
         else:
-            eligible.append((contender, cost))
-    notes: list[str] = []
+            present.append((contender, cost))
+    eligible = present
+    rules, consent = tuple(rules), query.consent
+    if query.role is not None and not query.order:
+        consent = replace(consent, listed=tuple(item.model for item in query.role.models))
+    meant: Candidate | None = None
+    if absent:
+        first = _pick(query, [*present, *absent], rules).ranked[0]
+        if any(first.model == contender.model.id for contender, _ in absent):
+            meant = first
+            consent = replace(consent, first=first.model, first_nusd=first.expected_cost_nusd)
+            eligible, refused = _consented(consent, present)
+            dropped += refused
     dropped.sort(key=lambda c: c.model)
     if not eligible:
         reason = "no model is eligible" if contenders else "the fleet has no active model"
-        return Decision(None, reason, "filters", query.task, tuple(dropped))
+        return Decision(None, reason, "filters", query.task, tuple(dropped), consent=consent)
+    pick = _pick(query, eligible, rules, "" if meant is None else meant.model)
+    first = pick.ranked[0]
+    if meant is None:
+        consent = replace(consent, first=first.model, first_nusd=first.expected_cost_nusd)
+    reason = pick.reason
+    if meant is not None:
+        why = next(c.dropped for c in dropped if c.model == meant.model)
+        reason += f"; in place of {meant.model} ({why})"
+    return Decision(
+        first.model,
+        reason,
+        pick.by,
+        query.task,
+        (*pick.ranked, *dropped),
+        pick.rule,
+        pick.manner,
+        pick.bar,
+        consent,
+    )
 
+
+def _consented(consent: Consent, entries: Sequence[_Entry]) -> tuple[list[_Entry], list[Candidate]]:
+    """Those who may stand in for the first choice, and those who may not."""
+    may: list[_Entry] = []
+    refused: list[Candidate] = []
+    for contender, cost in entries:
+        refusal = consent.refusal(contender.model.id, cost)
+        if refusal is None:
+            may.append((contender, cost))
+        else:
+            refused.append(_dropped(contender, cost, refusal.why, "consent"))
+    return may, refused
+
+
+class _Pick(NamedTuple):
+    """Candidates in the order in which they are asked, and why the first one is the first."""
+
+    ranked: list[Candidate]
+    reason: str
+    by: str
+    manner: str
+    bar: float
+    rule: int | None = None
+
+
+def _pick(
+    query: Query, eligible: list[_Entry], rules: Sequence[CompiledRule], meant: str = ""
+) -> _Pick:
+    """Who is asked, one after the other: the models of a chain or role in their order and then
+    whoever is cheapest; otherwise by rank.
+
+    Args:
+        eligible: at least one.
+        meant: who would come first, and is down.
+    """
     ranked, by, bar = _rank(query, eligible)
     names = {candidate.model for candidate in ranked}
     unsure = {candidate.model for candidate in ranked if candidate.unsure}
+    notes: list[str] = []
     if len(unsure) == len(ranked):
         notes.append("no model is known to have all that is needed, this one not to lack it")
+    role = None if query.order else query.role
+    listed = query.order
+    if role is not None:
+        models = [item.model for item in role.models]
+        listed = tuple(sorted(models, key=lambda model: model in unsure))
+    called = [model for model in listed if model in names]
+    if called or query.order_name or meant in listed:
+        ranked = _listed_first(ranked, listed, by_cost=role is not None or bool(query.order_name))
 
-    def choose(model: str, reason: str, step: str, rule: int | None = None) -> Decision:
-        ranked.sort(key=lambda c: c.model != model)  # stable: only the chosen one moves up
-        return Decision(
-            model,
-            "; ".join([reason, *notes]),
-            step,
-            query.task,
-            (*ranked, *dropped),
-            rule,
-            manner=by,
-            bar=bar,
-        )
+    def pick(reason: str, step: str, rule: int | None = None) -> _Pick:
+        return _Pick(ranked, "; ".join([reason, *notes]), step, by, bar, rule)
 
-    rules = tuple(rules)
-    if rules:  # few have any, and the language costs 5 ms to load
+    if rules and not query.order:  # few have any, and the language costs 5 ms to load
         from omni_cli.domain.rules import evaluate
-    for compiled in rules:
-        if not evaluate(compiled.tree, query.facts):
-            continue
-        if compiled.rule.model in names:
-            reason = f"rule {compiled.rule.id} holds: {compiled.rule.condition}"
-            return choose(compiled.rule.model, reason, "rule", compiled.rule.id)
-        notes.append(f"rule {compiled.rule.id} prefers {compiled.rule.model}, not eligible")
-    if query.role is not None:
-        for item in sorted(query.role.models, key=lambda item: item.model in unsure):
-            if item.model in names:
-                reason = f"role {query.role.name}, priority {item.priority}"
-                return choose(item.model, reason, "role")
-            notes.append(f"role {query.role.name} prefers {item.model}, not eligible")
+
+        for compiled in rules:
+            wanted = compiled.rule.model
+            if not evaluate(compiled.tree, query.facts):
+                continue
+            if wanted in names:
+                ranked.sort(key=lambda c: c.model != wanted)  # stable: only it moves up
+                reason = f"rule {compiled.rule.id} holds: {compiled.rule.condition}"
+                return pick(reason, "rule", compiled.rule.id)
+            notes.append(f"rule {compiled.rule.id} prefers {wanted}, not eligible")
+    whose = query.order_name if role is None else f"role {role.name}"
+    for model in listed:
+        if model not in names:
+            notes.append(f"{whose or 'the caller'} prefers {model}, not eligible")
+        elif role is not None:
+            place = next(item.priority for item in role.models if item.model == model)
+            return pick(f"{whose}, priority {place}", "role")
+        elif whose:
+            return pick(f"{whose}, first callable link", "chain")
+        else:
+            return pick(f"named; {_reason(by, bar, ranked[0])}", "named")
+    if called or query.order_name or meant in listed:
+        return pick(_reason("cheapest", bar, ranked[0]), "cheapest")
     first = _stay(query, ranked, by) or ranked[0]
     if first is not ranked[0]:
         notes.append(f"the conversation stays; {ranked[0].model} would not pay for a cold cache")
-    return choose(first.model, _reason(by, bar, first), by)
+        ranked.sort(key=lambda c: c.model != first.model)
+    return pick(_reason(by, bar, first), by)
+
+
+def _listed_first(
+    ranked: list[Candidate], listed: Sequence[str], *, by_cost: bool
+) -> list[Candidate]:
+    """Models that somebody listed, in that order; the others after them as they are ranked or,
+    ``by_cost``, cheapest first: those that are known to have what is needed before the rest."""
+    place = {model: number for number, model in enumerate(listed)}
+    last = len(place)
+
+    def key(candidate: Candidate) -> tuple[int, bool, bool, int]:
+        at, cost = place.get(candidate.model, last), candidate.expected_cost_nusd
+        if at < last or not by_cost:
+            return at, False, False, 0
+        return at, bool(candidate.unsure), cost is None, cost or 0
+
+    return sorted(ranked, key=key)
+
+
+def _absence(query: Query, contender: Contender, cost: int | None) -> tuple[str, str]:
+    """Why a model that could take this is passed over just now, and by what it is kept out."""
+    if contender.down:
+        return contender.down, "breaker"
+    for status in contender.budgets if cost != 0 else ():
+        label = status.budget.label
+        if cost is None:
+            if not status.budget.allow_unknown:
+                return f"price unknown, so the {label} cannot hold it", "budget"
+            continue
+        if status.left_nusd <= 0:
+            return f"the {label} is spent", "budget"
+        least = _expected_cost(query, contender._replace(output_tokens=LEAST_OUTPUT))
+        if least is not None and least > status.left_nusd:
+            left, least_usd = format_usd(status.left_nusd), format_usd(least)
+            return f"the {label} has {left} left, and this takes {least_usd} at least", "budget"
+    return "", ""
 
 
 def _stay(query: Query, ranked: list[Candidate], by: str) -> Candidate | None:
@@ -294,7 +433,7 @@ def _not_known(wanted: frozenset[str], model: ModelInfo) -> str:
     return ", ".join(sorted(badge for badge in wanted if model.has(badge) is None))
 
 
-def _dropped(contender: Contender, cost: int | None, why: str) -> Candidate:
+def _dropped(contender: Contender, cost: int | None, why: str, kept_out: str = "") -> Candidate:
     return Candidate(
         contender.model.id,
         eligible=False,
@@ -306,6 +445,7 @@ def _dropped(contender: Contender, cost: int | None, why: str) -> Candidate:
         spread=contender.spread,
         latency_basis=contender.latency_basis,
         evidence=contender.evidence,
+        kept_out=kept_out,
     )
 
 

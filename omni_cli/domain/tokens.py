@@ -11,6 +11,8 @@ finer: a model's own token weight makes up for that.
 
 import math
 
+#: Least output that is worth asking for when a budget leaves little room, tokens.
+LEAST_OUTPUT = 256
 _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _DIGITS = frozenset(b"0123456789")
 _LINE_ENDS = frozenset(b"\r\n")

@@ -114,6 +114,7 @@ class Chats:
                 plan.decision,
                 name,
                 plan.named,
+                plan.passed,
             )
             if plan.arm is not None:
                 self._join(plan.arm, plan.conversation or ident)

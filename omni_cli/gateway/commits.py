@@ -159,6 +159,10 @@ class Commits:
     def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None:
         self.progress([Progressed(request, n, first_at, received_chars)])
 
+    def note_skipped(self, request: int, skipped: list[dict[str, str | None]]) -> None:
+        """After the request's end: who was passed over is added to its decision."""
+        self.job(lambda: self._writer.note_skipped(request, skipped))
+
     def progress(self, rows: list[Progressed]) -> None:
         self._batch.progress += rows
         self._flush_soon()

@@ -1,30 +1,17 @@
 """Telling the caller: heads, pieces, the receipt, and what went wrong."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
-from omni_cli.domain.errors import (
-    AllProvidersFailed,
-    AuthError,
-    BadRequest,
-    BudgetExceeded,
-    Busy,
-    ConfigError,
-    ContentFiltered,
-    OmniError,
-    ProviderError,
-    StreamInterrupted,
-    UnknownPrice,
-)
+from omni_cli.domain.errors import ProviderError, StreamInterrupted
 from omni_cli.domain.pricing import usd_string
 from omni_cli.gateway.http import Request
 from omni_cli.gateway.protocols.base import Caller
 from omni_cli.gateway.receipts import Receipt
-from omni_cli.services.attempts import AttemptSummary, Target
+from omni_cli.services.attempts import Target
 from omni_cli.services.settlement import Reading
 
-#: Errors that a single target's failure is told by, as they are.
-_PLAIN = (AuthError, BadRequest, ContentFiltered, ConfigError, Busy)
+#: Models that ``x-omni-skipped`` names at most.
+_MOST_SKIPPED = 8
 
 
 class Delivery:
@@ -94,6 +81,8 @@ class Delivery:
             model += f"x-omni-cache: {receipt.cached}\r\n"
         if receipt.hedged:
             model += "x-omni-hedged: 1\r\n"
+        if skipped := _skipped(receipt):
+            model += f"x-omni-skipped: {skipped}\r\n"
         return (
             f"{self._caller.request_id}: {self._request_id}\r\n"
             f"x-omni-request-id: {receipt.name}\r\n"
@@ -108,41 +97,12 @@ def receipt_headers(receipt: Receipt | None) -> list[tuple[bytes, bytes]]:
     told = {"x-omni-request-id": receipt.name, "x-omni-attempts": str(receipt.progress.tries)}
     if receipt.asked is not None:
         told["x-omni-model"] = _header(receipt.asked.model.id)
+    if skipped := _skipped(receipt):
+        told["x-omni-skipped"] = skipped
     cost = receipt.total_nusd
     if cost is not None:
         told["x-omni-cost-usd"] = usd_string(cost)
     return [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
-
-
-def verdict(
-    causes: Sequence[tuple[str, OmniError]], attempts: Sequence[AttemptSummary]
-) -> OmniError:
-    """The error of a request that no target answered.
-
-    Args:
-        causes: (model id, its last error) of those that were tried.
-        attempts: all of the request, with those that were passed over.
-    """
-    spared = "; ".join(
-        f"{a.model}: {a.message}"
-        for a in attempts
-        if a.outcome == "skipped" and a.error in ("breaker", "consent")
-    )
-    if not causes:
-        return AllProvidersFailed(f"no model may be called: {spared}")
-    found = [exc for _, exc in causes]
-    if all(isinstance(exc, BudgetExceeded | UnknownPrice) for exc in found):
-        return found[0]
-    # What no model can be asked is the request's own fault, not a lack of models.
-    if all(isinstance(exc, BadRequest) for exc in found):
-        return found[0]
-    # A single target's failure is told as it is: status and wait are the caller's to use.
-    if len(found) == 1 and (isinstance(found[0], _PLAIN) or not spared):
-        return found[0]
-    listed = "; ".join(f"{model}: {exc.code}: {exc.message}" for model, exc in causes)
-    hint = next((exc.hint for exc in reversed(found) if exc.hint), "")
-    more = f"; not tried: {spared}" if spared else ""
-    return AllProvidersFailed(f"no model answered: {listed}{more}", causes=causes, hint=hint)
 
 
 def interrupted(target: Target, reading: Reading, fault: ProviderError) -> StreamInterrupted:
@@ -154,6 +114,15 @@ def interrupted(target: Target, reading: Reading, fault: ProviderError) -> Strea
         cause=fault,
         hint="what arrived was charged; send it again",
     )
+
+
+def _skipped(receipt: Receipt) -> str:
+    """Who was passed over and why, as a header's value; "" where nobody was."""
+    skipped = receipt.progress.skipped
+    if not skipped:
+        return ""
+    found = dict.fromkeys(f"{a.model}={a.error}" for a in skipped)
+    return _header(", ".join(list(found)[:_MOST_SKIPPED]))
 
 
 @lru_cache(maxsize=4096)

@@ -12,22 +12,16 @@ from dataclasses import dataclass, field
 
 from omni_cli.domain import retry
 from omni_cli.domain.errors import (
-    BadRequest,
-    BudgetExceeded,
-    Busy,
     Cancelled,
-    ConfigError,
-    ContentFiltered,
     OmniError,
     ProviderError,
     StreamInterrupted,
     TimedOut,
-    UnknownPrice,
 )
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.calls import forwarding, translated
 from omni_cli.gateway.deadlines import Deadlines
-from omni_cli.gateway.delivery import Delivery, interrupted, verdict
+from omni_cli.gateway.delivery import Delivery, interrupted
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.hedging import Hedge, Outrun, Race
 from omni_cli.gateway.http import Request
@@ -38,11 +32,9 @@ from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.upstream import UpstreamPool
 from omni_cli.providers.reader import cleaned
 from omni_cli.services.attempts import AttemptSummary, Target
+from omni_cli.services.turns import FINAL, PASSED_ON, Turns, verdict
 from omni_cli.store.batch_leases import Opening
 
-_PASSED_ON = (ProviderError, Busy, BudgetExceeded, UnknownPrice, ConfigError)
-#: Errors that say the request itself is wrong: another model would get it no righter.
-_FINAL = (BadRequest, ContentFiltered)
 #: How long a plain answer is waited for whose caller has gone, seconds.
 READ_ON_S = 120.0
 
@@ -199,26 +191,39 @@ class Exchange:
     async def _run(self) -> None:
         """One model after the other."""
         causes: list[tuple[str, OmniError]] = []
-        for index, target in enumerate(self._plan.targets):
-            if not self._may_ask(index, target):
-                continue
+        turns = self._turns()
+        while (target := turns.next()) is not None:
             fault = await self._try_target(target)
             if fault is None:
                 return
-            causes.append((target.model.id, fault.error))
-            if fault.final:
-                break
-        raise verdict(causes, self._receipt.progress.attempts)
+            self._note(causes, turns, target, fault)
+        raise self._verdict(causes, turns)
+
+    def _turns(self) -> Turns:
+        return Turns(self._plan.targets, self._plan.consent, self._fleet.health.admit, self._skip)
+
+    def _note(
+        self,
+        causes: list[tuple[str, OmniError]],
+        turns: Turns,
+        target: Target,
+        fault: "_Fault",
+    ) -> None:
+        """A target's turn is over."""
+        causes.append((target.model.id, fault.error))
+        turns.failed(target, fault.error)
+        if fault.final:
+            turns.end()
+
+    def _verdict(self, causes: list[tuple[str, OmniError]], turns: Turns) -> OmniError:
+        return verdict(causes, self._receipt.progress, turns.lift, as_they_are=True)
 
     async def _run_hedged(self, hedge: Hedge) -> None:
         """As ``_run``, and once the next model beside the one under way; the same one again where
         there is no other."""
         causes: list[tuple[str, OmniError]] = []
-        willing = (
-            target
-            for index, target in enumerate(self._plan.targets)
-            if self._may_ask(index, target)
-        )
+        turns = self._turns()
+        willing = iter(turns.next, None)
         race = self._race = self._relay.race = Race()
         now = self._pool.loop.time
         due: float | None = now() + hedge.after_s
@@ -238,12 +243,12 @@ class Exchange:
                     fault = task.result()
                     if fault is None:
                         return
-                    causes.append((target.model.id, fault.error))
+                    self._note(causes, turns, target, fault)
                     if fault.final:
-                        raise verdict(causes, self._receipt.progress.attempts)
+                        raise self._verdict(causes, turns)
         finally:
             await race.close()
-        raise verdict(causes, self._receipt.progress.attempts)
+        raise self._verdict(causes, turns)
 
     def _ask_more(self, race: Race, hedge: Hedge, willing: Iterator[Target]) -> None:
         asked = race.asked
@@ -254,20 +259,6 @@ class Exchange:
             return
         self._receipt.hedged = True
         race.start(more, self._try_target(more))
-
-    def _may_ask(self, index: int, target: Target) -> bool:
-        """Asked when it is the turn of the plan's target ``index``."""
-        plan = self._plan
-        if index:
-            refusal = plan.consent.refusal(plan.targets[0], target)
-            if refusal:
-                self._skip(target, "consent", refusal)
-                return False
-        # A model that stands alone is tried whatever its breaker says: nobody else can.
-        closed = self._fleet.health.admit(target) if len(plan.targets) > 1 else ""
-        if closed:
-            self._skip(target, "breaker", closed)
-        return not closed
 
     async def _try_target(self, target: Target) -> "_Fault | None":
         """One model with its retries; what went wrong at last, None when it answered."""
@@ -281,14 +272,14 @@ class Exchange:
                 tries = turn.tries
                 try:
                     await self._attempt(target, turn)
-                except _PASSED_ON as exc:
+                except PASSED_ON as exc:
                     if turn.tries == tries:
                         self._skip(target, exc.code, exc.message)
                     if self._request.gone:
                         raise asyncio.CancelledError from None
                     delay = self._wait_s(exc, attempt, target)
                     if delay is None:
-                        return _Fault(exc, final=isinstance(exc, _FINAL) and turn.tries > 0)
+                        return _Fault(exc, final=isinstance(exc, FINAL) and turn.tries > 0)
                 else:
                     return None
                 await asyncio.sleep(delay)

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, Usage
-from omni_cli.domain.errors import NoRoute, NotFound, OmniError, UsageError
+from omni_cli.domain.consent import Consent
+from omni_cli.domain.errors import NoRoute, OmniError, UsageError
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.routing import Decision
 from omni_cli.gateway.breakers import LiveBreakers
-from omni_cli.gateway.options import with_options
-from omni_cli.gateway.protocols.base import Refused
 from omni_cli.ports import Endpoint, ProviderAdapter
 from omni_cli.providers.registry import adapter
 from omni_cli.services.abtest import Arm
-from omni_cli.services.attempts import Consent, Target
+from omni_cli.services.attempts import Target
 from omni_cli.services.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.decisions import named_decision
 from omni_cli.services.fresh_breakers import FreshBreakers
@@ -38,8 +37,6 @@ _ANY_REQUEST = ChatRequest((Message.text_of("user", "."),))
 _MOST_NAMES = 4_096
 #: By protocol, how the path of embeddings differs from chat's.
 _EMBEDDINGS = {"openai": ("/chat/completions", "/embeddings"), "ollama": ("/chat", "/embed")}
-#: Models that an automatic choice tries at most.
-_AT_MOST = 3
 #: What the fleet was loaded from. Every change of the fleet is in the audit log.
 _CHANGES = """
 SELECT (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM prices)
@@ -189,10 +186,7 @@ class Fleet:
 
         Raises:
             NoRoute, BudgetExceeded, UnknownPrice: no model may take it.
-            Refused: those that could, the key may not call.
         """
-        if query.restricted and query.selector.kind == "auto":
-            return self._among_allowed(query, allowed)
         conversation, known = self._conversation(query)
         found = self.app.chat.plan(
             ChatJob(
@@ -203,17 +197,13 @@ class Fleet:
                 conversation=conversation if known else None,
                 keep=False,
                 fallback=query.fallback,
+                allowed=allowed if query.restricted else None,
                 org=query.org,
                 key=query.key,
             )
         )
-        targets = tuple(target for target in found.targets if allowed(target.model.id))
-        if not targets:
-            raise Refused(
-                403, "forbidden", "this key may call none of the models that could take it"
-            )
         return Plan(
-            targets,
+            found.targets,
             found.consent,
             _pack(decision_document(found.decision)),
             chain=found.chain,
@@ -222,7 +212,8 @@ class Fleet:
             arm=cast("Arm | None", found.arm),
             conversation=None if found.arm is None else conversation,
             hedge_ms=found.hedge_ms,
-            asked=found if targets == found.targets and self._remembers(found) else None,
+            asked=found if self._remembers(found) else None,
+            passed=found.passed(),
         )
 
     def _conversation(self, query: PlanQuery) -> tuple[int | None, bool]:
@@ -246,23 +237,6 @@ class Fleet:
         role = plan.job.options.role
         return bool(role) and plan.arm is None and self.app.answers.ttl_s(str(role)) is not None
 
-    def _among_allowed(self, query: "PlanQuery", allowed: Callable[[str], bool]) -> Plan:
-        """A decision among the models that a key is restricted to."""
-        names = [model.id for model in self.models() if allowed(model.id)]
-        options = query.options
-        if query.selector.name == "fast":
-            options = replace(options, latency_pref="fast")
-        elif query.selector.name:
-            options = with_options(options, {"priority": query.selector.name})
-        decision = self.app.routing.decide(query.request, self._options(options), among=names)
-        ranked = decision.ranked()[:_AT_MOST]
-        if not ranked:
-            reasons = "; ".join(f"{c.model}: {decision.reason_of(c)}" for c in decision.candidates)
-            raise NoRoute(f"none of the models that this key may call can take it: {reasons}")
-        expected = {c.model: c.expected_cost_nusd for c in decision.candidates}
-        targets = tuple(self.target(name, expected.get(name)) for name in ranked)
-        return Plan(targets, Consent(), _pack(decision_document(decision)), task=decision.task)
-
     def explain(
         self,
         request: ChatRequest,
@@ -272,28 +246,13 @@ class Fleet:
         allowed: Callable[[str], bool],
     ) -> Decision:
         """The decision about a request that is not sent."""
-        among: list[str] | None = None
-        if selector.kind == "model":
-            among = [selector.name]
-        elif selector.kind == "chain":
-            chain = self.app.assignments.chain(selector.name)
-            among = [] if chain is None else [link.model for link in chain.links]
-        elif selector.kind == "role":
-            options = replace(options, role=selector.name)
-        names = among if among is not None else [model.id for model in self.models()]
-        visible = [name for name in names if allowed(name)]
-        return self.app.routing.decide(request, self._options(options), among=visible)
+        return self.app.routing.decide(request, self._options(options), selector, allowed=allowed)
 
-    def target(self, model_id: str, expected_nusd: int | None = None) -> Target:
+    def target(self, model_id: str) -> Target:
         """A model as it may be called now. Raises NotFound."""
-        model = self.app.models.get(model_id)
-        provider = None if model is None else self.app.providers.get(model.provider)
-        if model is None or provider is None:
-            raise NotFound(f"{model_id} is not in the fleet", hint="omni models list shows it")
         chat = self.app.config.chat
-        price = PriceBook(self.app.models, now_ms=self.app.now_ms()).current(model_id)
         return Target(
-            model, provider, price, chat.max_retries, int(chat.timeout_s * 1000), expected_nusd
+            *self.app.routing.known(model_id), chat.max_retries, int(chat.timeout_s * 1000)
         )
 
     def _options(self, options: RouteOptions) -> RouteOptions:

@@ -20,7 +20,11 @@ _HEADERS = {
     "x-omni-task": "task_type",
     "x-omni-complexity": "complexity",
     "x-omni-agent": "agent",
+    "x-omni-any-cost": "any_cost",
+    "x-omni-free-to-paid": "free_to_paid",
 }
+#: How a header says yes and no.
+_TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _LONGEST = 200
 
 
@@ -49,6 +53,14 @@ def with_options(options: RouteOptions, given: Mapping[str, Any]) -> RouteOption
         if not isinstance(value, str) or value not in allowed:
             raise UsageError(f"{name} is one of {', '.join(allowed)}, not {value!r}")
         changes[name] = value
+    for name in ("any_cost", "free_to_paid"):
+        value = given.get(name)
+        if value is None:
+            continue
+        truth = _TRUTHS.get(str(value).strip().lower())
+        if truth is None:
+            raise UsageError(f"{name} is true or false (1 or 0 in a header), not {value!r}")
+        changes[name] = truth
     if given.get("max_cost") is not None:
         changes["max_cost_nusd"] = _money(given["max_cost"])
     for name in ("agent", "role"):

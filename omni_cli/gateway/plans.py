@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from omni_cli.domain.chat import ChatRequest
+from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.gateway.address import Origin, encode_head, locate
 from omni_cli.ports import HttpCall
 from omni_cli.providers.scrub import secrets_in
 from omni_cli.services.abtest import Arm
-from omni_cli.services.attempts import Consent, Target
+from omni_cli.services.attempts import AttemptSummary, Target
 from omni_cli.services.chat_plan import ChatPlan
 from omni_cli.services.names import Selector
 from omni_cli.services.routing import RouteOptions
@@ -26,7 +27,7 @@ class Plan:
 
     ``task`` None: nothing was classified, because nothing hung on it. ``asked``: what an answer may
     be remembered by, where the role remembers answers. ``arm``: of an A/B test of the role, and
-    ``conversation`` its unit there.
+    ``conversation`` its unit there. ``passed``: who was passed over by the decision.
     """
 
     targets: tuple[Target, ...]
@@ -40,6 +41,7 @@ class Plan:
     arm: Arm | None = None
     conversation: int | None = None
     hedge_ms: int | None = None
+    passed: tuple[AttemptSummary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestEnd, RequestSt
 from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.traces import RequestTrace
-from omni_cli.services.attempts import Progress, Target
+from omni_cli.services.attempts import AttemptSummary, Progress, Target, skipped_document
 from omni_cli.services.settlement import Reading
 from omni_cli.store.batch_leases import Opening
 from omni_cli.store.batch_writer import Progressed, RequestEnding
@@ -67,6 +67,7 @@ class Receipt:
         decision: packed, for the ledger.
         name: that id as it is shown.
         named: its caller named the model.
+        passed: who was passed over by the decision.
     """
 
     def __init__(
@@ -77,13 +78,14 @@ class Receipt:
         decision: bytes,
         name: str,
         named: bool = False,  # as in http.Request
+        passed: tuple[AttemptSummary, ...] = (),
     ) -> None:
         self._commits = commits
         self._fleet = fleet
         self._decision: bytes | None = decision
         self._by_name = named
         self.new = new
-        self.progress = Progress()
+        self.progress = Progress(passed)
         self.opened = False
         self.ended = False
         self.reading: Reading | None = None
@@ -194,6 +196,9 @@ class Receipt:
                 ),
             )
         )
+
+        if skipped := progress.skipped:
+            self._commits.note_skipped(self.new.id, skipped_document(skipped))
 
     def fail(self, error: OmniError) -> None:
         """The request ends with an error."""

@@ -1,10 +1,10 @@
-"""What a dispatch is given and what it tells: targets, consent, and its progress."""
+"""What a dispatch is given and what it tells: targets, and its progress."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from omni_cli.domain.chat import Completion, CompletionFolder, FinishReason, Usage
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.pricing import format_usd
 from omni_cli.records import StoredPrice
 
 
@@ -17,34 +17,8 @@ class Target:
     price: StoredPrice | None
     max_retries: int
     timeout_ms: int
-    #: Expected cost of this request there, for the consent to dearer fallbacks.
+    #: Expected cost of this request there, nano-dollars, for the consent to dearer stand-ins.
     expected_nusd: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Consent:
-    """What a fallback may cost unasked (a chain's settings)."""
-
-    max_cost_multiple: float | None = 5.0
-    allow_free_to_paid: bool = False
-
-    def refusal(self, first: Target, later: Target) -> str:
-        """Why ``later`` may not stand in for ``first``, or ""."""
-        was_free = first.price is not None and first.price.price.state == "free"
-        is_free = later.price is not None and later.price.price.state == "free"
-        if was_free and not is_free and not self.allow_free_to_paid:
-            return "costs money and the first choice is free"
-        if self.max_cost_multiple is None or not first.expected_nusd:
-            return ""
-        if later.expected_nusd is None:
-            return "its price is unknown, so it may be far dearer than the first choice"
-        if later.expected_nusd > first.expected_nusd * self.max_cost_multiple:
-            return (
-                f"{format_usd(later.expected_nusd)} expected is more than "
-                f"{self.max_cost_multiple:g} times the first choice's "
-                f"{format_usd(first.expected_nusd)}"
-            )
-        return ""
 
 
 @dataclass(slots=True)
@@ -65,8 +39,11 @@ _NO_USAGE = Usage()
 
 @dataclass(slots=True)
 class Progress:
-    """What a dispatch has done so far; read it at any time, also after an error."""
+    """What a dispatch has done so far; read it at any time, also after an error.
 
+    ``passed``: who was passed over by the decision, before anybody was asked."""
+
+    passed: tuple[AttemptSummary, ...] = ()
     attempts: list[AttemptSummary] = field(default_factory=list)
     target: Target | None = None
     first_token_at: int | None = None
@@ -81,6 +58,11 @@ class Progress:
         self._kept, self.usage = answer, usage
 
     @property
+    def skipped(self) -> list[AttemptSummary]:
+        """Who was passed over, by the decision and since."""
+        return [*self.passed, *(a for a in self.attempts if a.outcome == "skipped")]
+
+    @property
     def completion(self) -> Completion | None:
         kept = self._kept
         if isinstance(kept, CompletionFolder):
@@ -90,3 +72,8 @@ class Progress:
     @property
     def finish_reason(self) -> FinishReason | None:
         return None if self._kept is None else self._kept.finish_reason
+
+
+def skipped_document(skipped: Sequence[AttemptSummary]) -> list[dict[str, str | None]]:
+    """Who was passed over, as JSON values."""
+    return [{"model": a.model, "code": a.error, "why": a.message} for a in skipped]

@@ -6,12 +6,10 @@ from omni_cli.domain.chat import ChatRequest, MediaPart
 from omni_cli.domain.errors import UnknownPrice
 from omni_cli.domain.models import ModelInfo, ProtocolName
 from omni_cli.domain.pricing import Price, worst_case_nusd
-from omni_cli.domain.tokens import image_token_bound, upper_bound_tokens
+from omni_cli.domain.tokens import LEAST_OUTPUT, image_token_bound, upper_bound_tokens
 
 #: Output bound used for reservations where neither request nor model names one, tokens.
 DEFAULT_MAX_OUTPUT = 4_096
-#: Least output that is worth asking for when a budget leaves little room, tokens.
-LEAST_OUTPUT = 256
 #: Covers every provider's framing of a message or a tool, tokens.
 _FRAME = 16
 #: Least that a sound or a document is taken for, tokens.

@@ -20,10 +20,9 @@ from omni_cli.repositories import (
     Learning,
     Ledger,
     Models,
-    Providers,
 )
 from omni_cli.services.answer_cache import AnswerCache, Remembered
-from omni_cli.services.attempts import Progress
+from omni_cli.services.attempts import Progress, skipped_document
 from omni_cli.services.chat_plan import (
     ChatJob,
     ChatPlan,
@@ -65,7 +64,6 @@ class ChatService:
     def __init__(
         self,
         *,
-        providers: Providers,
         models: Models,
         assignments: Assignments,
         conversations: Conversations,
@@ -86,12 +84,9 @@ class ChatService:
         self._models = models
         self._experiments = experiments
         self._planner = ChatPlanner(
-            providers=providers,
-            models=models,
             assignments=assignments,
             routing=routing,
             experiments=experiments,
-            clock=clock,
             default_retries=default_retries,
             default_timeout_ms=default_timeout_ms,
         )
@@ -131,7 +126,9 @@ class ChatService:
             if remembered is not None and self._answers is not None:
                 self._answers.hit(request.id, remembered)
         job = replace(plan.job, conversation=request.conversation)
-        run = ChatRun(request.id, replace(plan, job=job), Progress(), remembered=remembered)
+        run = ChatRun(
+            request.id, replace(plan, job=job), Progress(plan.passed()), remembered=remembered
+        )
         if remembered is not None:
             run.progress.keep(remembered.completion, remembered.usage)
         return run
@@ -231,6 +228,8 @@ class ChatService:
                     request=run.id,
                     at_ms=now,
                 )
+            if progress.skipped:
+                self._ledger.note_skipped(run.id, skipped_document(progress.skipped))
             run.row = row = self._ledger.get(run.id)
             if self._answers is not None and state == "ok" and cached is None and row is not None:
                 cost = None if row.price_state == "unknown" else row.total_nusd

@@ -17,9 +17,11 @@ _TASK: dict[str, Any] = {
     "complexity": None,
     "difficulty": None,
     "by": "named",
+    "skipped": [],
 }
 _CANDIDATE: dict[str, Any] = {
     "not_known_to_have": None,
+    "kept_out": None,
     "quality": None,
     "quality_spread": None,
     "quality_basis": None,

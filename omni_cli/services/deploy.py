@@ -298,8 +298,9 @@ def _chain(name: str, table: Mapping[str, Any]) -> Chain:
         name,
         links,
         table.get("max_cost_multiple"),
-        bool(table.get("allow_free_to_paid", False)),
+        table.get("allow_free_to_paid"),
         table.get("hedge_ms"),
+        bool(table.get("any_cost", False)),
     )
 
 

@@ -122,10 +122,23 @@ def rule_document(rule: Rule) -> dict[str, Any]:
     }
 
 
+def chain_consent(chain: Chain) -> str:
+    """What may stand in for its first model, in words."""
+    if chain.any_cost:
+        dearer = "any cost"
+    elif chain.max_cost_multiple is None:
+        dearer = "its models at any cost"
+    else:
+        dearer = f"up to {chain.max_cost_multiple:g} times the cost"
+    paid = {None: "", True: ", free to paid", False: ", never free to paid"}
+    return dearer + paid[chain.allow_free_to_paid]
+
+
 def chain_document(chain: Chain) -> dict[str, Any]:
     return {
         "name": chain.name,
         "max_cost_multiple": chain.max_cost_multiple,
+        "any_cost": chain.any_cost,
         "allow_free_to_paid": chain.allow_free_to_paid,
         "hedge_ms": chain.hedge_ms,
         "links": [

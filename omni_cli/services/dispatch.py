@@ -12,15 +12,12 @@ from typing import Protocol
 
 from omni_cli.domain import retry
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion
+from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import (
-    AllProvidersFailed,
     AssertionFailed,
     AuthError,
-    BadRequest,
     BudgetExceeded,
     Busy,
-    ConfigError,
-    ContentFiltered,
     OmniError,
     ProviderError,
     StreamInterrupted,
@@ -33,12 +30,13 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.vendor_env import refused_key_hint
 from omni_cli.ports import Clock, Endpoint, HttpCall, ProviderAdapter, Transport
 from omni_cli.repositories import Ledger
-from omni_cli.services.attempts import AttemptSummary, Consent, Progress, Target
+from omni_cli.services.attempts import AttemptSummary, Progress, Target
 from omni_cli.services.bounds import Bounds, bounds
 from omni_cli.services.checks import Check
 from omni_cli.services.health import HealthRecorder
 from omni_cli.services.routing import input_estimate
 from omni_cli.services.settlement import Reading
+from omni_cli.services.turns import FINAL, PASSED_ON, Turns, verdict
 
 #: How long a call waits for a free slot of its provider, seconds, and how often it looks at least,
 #: and for slots that dead processes hold.
@@ -46,12 +44,8 @@ SLOT_WAIT_S = 30.0
 _SLOT_LOOK_S = 1.0
 #: Names an attempt on the wire: ties a proxy's or a provider's log to the ledger.
 ATTEMPT_HEADER = "x-omni-attempt"
-#: Errors that end one target's turn, and may leave it to the next.
-_PASSED_ON = (ProviderError, Busy, BudgetExceeded, UnknownPrice, ConfigError)
-#: Errors that say the request itself is wrong: another model would get it no righter.
-_FINAL = (BadRequest, ContentFiltered)
-#: Errors that a single target's failure is told by, as they are.
-_PLAIN = (AuthError, BadRequest, ContentFiltered, ConfigError, Busy)
+#: What a request may take in all, seconds.
+LIMIT_S = 900.0
 
 
 class Keys(Protocol):
@@ -69,6 +63,8 @@ class Dispatcher:
         seconds at most; else the time is slept through.
     reclaim: frees what dead processes hold; called while waiting for a slot.
     note: told of retries and failovers as they happen (one line each).
+    limit_s: what a request may take with all its tries and stand-ins; an answer that began goes
+        on to its end.
     """
 
     def __init__(
@@ -86,6 +82,7 @@ class Dispatcher:
         await_turn: Callable[[int, str, int, float], None] | None = None,
         reclaim: Callable[[], object] = lambda: None,
         note: Callable[[str], None] = lambda _: None,
+        limit_s: float = LIMIT_S,
     ) -> None:
         self._ledger = ledger
         self._transport = transport
@@ -99,6 +96,7 @@ class Dispatcher:
         self._await_turn = await_turn or (lambda *where: sleep(where[-1]))
         self._reclaim = reclaim
         self._note = note
+        self._limit_ms = int(limit_s * 1000)
 
     def stream(
         self,
@@ -126,52 +124,56 @@ class Dispatcher:
         """
         causes: list[tuple[str, OmniError]] = []
         rejected: list[ChatChunk] = []
-        verdict = ""
-        for index, target in enumerate(targets):
-            if index:
-                refused = consent.refusal(targets[0], target)
-                if refused:
-                    self._skip(progress, target, "consent", refused)
-                    continue
+        verdict_of_check = ""
+        ends_at = self._now() + self._limit_ms
+        turns = Turns(
+            targets,
+            consent,
+            self._health.admit,
+            lambda target, code, why: self._skip(progress, target, code, why),
+        )
+        asked = 0
+        while self._now() < ends_at:
             admitted_at = self._now()
-            # A model that stands alone is tried whatever its breaker says: nobody else can.
-            guarded = len(targets) > 1
-            closed = self._health.admit(target) if guarded else ""
-            if closed:
-                self._skip(progress, target, "breaker", closed)
-                continue
-            if index:
+            target = turns.next()
+            if target is None:
+                break
+            if asked:
                 self._tell(progress, f"falling back to {target.model.id}")
+            asked += 1
             tries = progress.tries
             try:
                 if accept is None:
-                    yield from self._try_target(request_id, request, target, progress)
+                    yield from self._try_target(request_id, request, target, progress, ends_at)
                     return
-                held = list(self._try_target(request_id, request, target, progress))
-                verdict = accept(progress.completion or Completion())
-                if not verdict:
+                held = list(self._try_target(request_id, request, target, progress, ends_at))
+                verdict_of_check = accept(progress.completion or Completion())
+                if not verdict_of_check:
                     yield from held
                     return
                 rejected = held
-                self._reject(request_id, progress, verdict)
+                self._reject(request_id, progress, verdict_of_check)
             except StreamInterrupted as exc:
                 if accept is None:
                     raise
                 causes.append((target.model.id, exc))  # kept back, so nobody has seen it
-            except _PASSED_ON as exc:
+                turns.failed(target, exc.cause)
+            except PASSED_ON as exc:
                 causes.append((target.model.id, exc))
-                if isinstance(exc, _FINAL) and progress.tries > tries:
-                    break
+                turns.failed(target, exc)
+                if isinstance(exc, FINAL) and progress.tries > tries:
+                    turns.end()
             finally:
-                if guarded and progress.tries == tries:
+                if turns.guarded and progress.tries == tries:
                     self._health.cancelled(target, started_ms=admitted_at)
         if rejected:
             yield from rejected
             raise AssertionFailed(
-                f"no answer passed the check: {verdict}",
+                f"no answer passed the check: {verdict_of_check}",
                 hint="the last answer is shown; a better model may do: --priority best",
             )
-        raise self._verdict(causes, progress)
+        late = f"nobody else was asked, as its {self._limit_ms / 1000:g} s (chat.limit_s) are over"
+        raise verdict(causes, progress, late if turns.left else turns.lift)
 
     def _reject(self, request_id: int, progress: Progress, verdict: str) -> None:
         """An answer came and was charged, and failed its check."""
@@ -183,14 +185,22 @@ class Dispatcher:
         self._tell(progress, f"{last.model}: check failed: {verdict}")
 
     def _try_target(
-        self, request_id: int, request: ChatRequest, target: Target, progress: Progress
+        self,
+        request_id: int,
+        request: ChatRequest,
+        target: Target,
+        progress: Progress,
+        ends_at: int,
     ) -> Generator[ChatChunk]:
-        """One model with its retries. Raises the last error."""
+        """One model with its retries, until the request's time is over. Raises the last error."""
         for attempt in range(1, target.max_retries + 2):
             tries = progress.tries
+            left_ms = max(ends_at - self._now(), 1)
+            if target.timeout_ms > left_ms:
+                target = replace(target, timeout_ms=left_ms)
             try:
                 yield from self._attempt(request_id, request, target, progress)
-            except _PASSED_ON as exc:
+            except PASSED_ON as exc:
                 if progress.tries == tries:
                     self._skip(progress, target, exc.code, exc.message)
                 if not isinstance(exc, ProviderError):
@@ -198,7 +208,7 @@ class Dispatcher:
                 if not exc.retryable or attempt > target.max_retries:
                     raise
                 delay = retry.delay_s(attempt, retry_after_s=exc.retry_after_s, rng=self._rng)
-                if delay is None:
+                if delay is None or self._now() + delay * 1000 >= ends_at:
                     raise
                 self._tell(
                     progress,
@@ -318,25 +328,6 @@ class Dispatcher:
             self._ledger.leave_queue(attempt.request)
             raise
         return attempt
-
-    def _verdict(self, causes: list[tuple[str, OmniError]], progress: Progress) -> OmniError:
-        spared = "; ".join(
-            f"{a.model}: {a.message}"
-            for a in progress.attempts
-            if a.outcome == "skipped" and a.error in ("breaker", "consent")
-        )
-        if not causes:
-            return AllProvidersFailed(f"no model may be called: {spared}")
-        errors = [exc for _, exc in causes]
-        if all(isinstance(exc, BudgetExceeded | UnknownPrice) for exc in errors):
-            return errors[0]
-        if len(errors) == 1 and isinstance(errors[0], _PLAIN):
-            return errors[0]
-        listed = "; ".join(f"{model}: {exc.code}: {exc.message}" for model, exc in causes)
-        hint = next((exc.hint for exc in reversed(errors) if exc.hint), "")
-        word = "no model answered" if len(causes) > 1 else "the model did not answer"
-        more = f"; not tried: {spared}" if spared else ""
-        return AllProvidersFailed(f"{word}: {listed}{more}", causes=causes, hint=hint)
 
     def _skip(self, progress: Progress, target: Target, code: str, why: str) -> None:
         progress.attempts.append(

@@ -389,6 +389,8 @@ class FleetService:
         multiple = chain.max_cost_multiple
         if multiple is not None and not 1 <= multiple < float("inf"):  # NaN is neither
             raise UsageError("the cost multiple is 1 or more", hint="--any-cost sets no limit")
+        if multiple is not None and chain.any_cost:
+            raise UsageError("a chain has a cost multiple or takes any cost, not both")
         check_hedge(chain.hedge_ms)
         old = self._assignments.chain(chain.name)
         with self.change("chain.put", chain.name, _plain(old), _plain(chain)):

@@ -78,13 +78,16 @@ def fleet_document(
         },
         "chains": {
             chain.name: {
-                **(
-                    {}
-                    if chain.max_cost_multiple is None
-                    else {"max_cost_multiple": chain.max_cost_multiple}
-                ),
-                "allow_free_to_paid": chain.allow_free_to_paid,
-                **({} if chain.hedge_ms is None else {"hedge_ms": chain.hedge_ms}),
+                **{
+                    name: value
+                    for name, value in (
+                        ("max_cost_multiple", chain.max_cost_multiple),
+                        ("any_cost", chain.any_cost or None),
+                        ("allow_free_to_paid", chain.allow_free_to_paid),
+                        ("hedge_ms", chain.hedge_ms),
+                    )
+                    if value is not None
+                },
                 "links": [
                     {
                         "model": link.model,

@@ -1,8 +1,10 @@
 """The fleet as the router sees it: read once, for one decision after another."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.latency import Latencies
@@ -14,6 +16,12 @@ from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.records import ModelStats
 from omni_cli.services.prices import PriceBook, rates_of, state_of, utc_day
 
+if TYPE_CHECKING:
+    from omni_cli.domain.budgets import Budget, BudgetStatus
+
+#: Of a model, whatever the prompt: state and rates of its price, why it is blocked, why it is
+#: down, and the budgets of it alone.
+_Fixed = tuple[PriceState, "Rates | None", str, str, "tuple[BudgetStatus, ...]"]
 #: Expected answer length where nothing was measured, tokens; the ledger replaces it.
 DEFAULT_OUTPUT_TOKENS: Mapping[str, int] = {
     "chat": 200,
@@ -57,11 +65,17 @@ class FleetView:
     breakers: Mapping[str, Breaker]
     keys: Mapping[str, bool]
     now_ms: int
+    budgets: Sequence[BudgetStatus] = ()
     active: Sequence[ModelInfo] = field(init=False)
     _latencies: Latencies = field(init=False)
-    _fixed: dict[str, tuple[PriceState, Rates | None, str]] = field(default_factory=dict)
+    _by_id: Mapping[str, ModelInfo] = field(init=False)
+    _fixed: dict[str, _Fixed] = field(default_factory=dict)
+
+    def model(self, model_id: str) -> ModelInfo | None:
+        return self._by_id.get(model_id)
 
     def __post_init__(self) -> None:
+        self._by_id = {model.id: model for model in self.models}
         self.active = [model for model in self.models if model.status == "active"]
         self._latencies = Latencies(
             (model, task, row.latency_ms, max(1, row.ok))
@@ -75,15 +89,20 @@ class FleetView:
         estimate: TaskEstimate,
         quality: Quality,
         *,
-        named: bool = False,
+        named: Container[str] = (),
     ) -> list[Contender]:
-        """``models`` for a prompt so classified; ``named`` as for ``block``."""
+        """``models`` for a prompt so classified; the ``named`` ones as for ``block``.
+
+        One that is named and stands alone is asked also where it is down, and its budgets are
+        its reservation's to keep.
+        """
         self._fix(models)
+        alone = len(models) == 1 and models[0].id in named
         task = estimate.task_type
         judged = quality(estimate.probabilities, [model.id for model in models], estimate.form)
         found = []
         for model, (mean, spread, basis) in zip(models, judged, strict=True):
-            state, rates, blocked = self._fixed[model.id]
+            state, rates, blocked, down, budgets = self._fixed[model.id]
             stats = self.stats.get((model.id, task))
             latency = self._latencies.of(model.id, task)
             found.append(
@@ -91,7 +110,7 @@ class FleetView:
                     model,
                     state,
                     rates,
-                    self.block(model, named=True) if named else blocked,
+                    self.block(model, named=True) if model.id in named else blocked,
                     mean,
                     basis,
                     expected_output(task, stats, model.max_output),
@@ -99,6 +118,8 @@ class FleetView:
                     spread,
                     latency.basis,
                     is_evidence(basis),
+                    "" if alone else down,
+                    () if alone else budgets,
                 )
             )
         return found
@@ -110,14 +131,18 @@ class FleetView:
         for model in missing:
             row = self.prices.current(model.id)
             rates = rates_of(None if row is None else row.price)
-            self._fixed[model.id] = (state_of(row), rates, self.block(model))
+            budgets = [s for s in self.budgets if _covers(s.budget, model)]
+            self._fixed[model.id] = (
+                state_of(row),
+                rates,
+                self.block(model),
+                self.down(model),
+                tuple(budgets),
+            )
 
     def block(self, model: ModelInfo, *, named: bool = False) -> str:
-        """Why a model cannot be called now, or "".
-
-        ``named``: the user asked for this model and no other: neither a breaker nor its
-        retirement is an obstacle.
-        """
+        """Why a model cannot be called, or "". ``named``: the user asked for this very model: its
+        retirement is no obstacle."""
         provider = self.providers.get(model.provider)
         if provider is None:
             return f"provider {model.provider} is not in the fleet"
@@ -129,12 +154,14 @@ class FleetView:
             return "disabled"
         if not self.keys[provider.slug]:
             return f"no key for {provider.slug}"
-        if named:
-            return ""
         retired = model.retired_on is not None and model.retired_on <= utc_day(self.now_ms)
-        if retired and not provider.simulated:
+        if retired and not provider.simulated and not named:
             return f"retired by its provider on {model.retired_on}"
-        for target in (model.id, provider.slug):
+        return ""
+
+    def down(self, model: ModelInfo) -> str:
+        """Why a model is left alone for a while, or ""."""
+        for target in (model.id, model.provider):
             breaker = self.breakers.get(target)
             if breaker is not None and not breaker.allows(self.now_ms):
                 return f"circuit breaker of {target} is open: {breaker.last_error or 'failing'}"
@@ -150,6 +177,10 @@ def wants_key(reason: str) -> bool:
 def taken_out(reason: str) -> bool:
     """Whether a ``block`` is the user's own doing, or the end of the model: no failure."""
     return reason.endswith(("disabled", " is in maintenance")) or reason.startswith("retired by ")
+
+
+def _covers(budget: Budget, model: ModelInfo) -> bool:
+    return budget.covers(provider=model.provider, model=model.id)
 
 
 def expected_output(task: str, stats: ModelStats | None, max_output: int | None) -> int:

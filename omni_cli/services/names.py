@@ -20,6 +20,9 @@ class Selector:
     name: str
 
 
+AUTO_SELECTOR = Selector("auto", "")
+
+
 class Names:
     def __init__(self, providers: Providers, models: Models, assignments: Assignments) -> None:
         self._providers = providers

@@ -1,23 +1,36 @@
 """From a request to a decision: classify, look at the fleet, decide."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.chat import ChatRequest, MediaPart
 from omni_cli.domain.classify import classify
+from omni_cli.domain.consent import DEFAULT_CONSENT, Consent
+from omni_cli.domain.errors import NotFound
 from omni_cli.domain.models import ModelInfo, Provider, RoleModel, Rule
-from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, Weights
+from omni_cli.domain.preferences import (
+    DEFAULT_WEIGHTS,
+    PRIORITIES,
+    LatencyPref,
+    Priority,
+    Weights,
+)
 from omni_cli.domain.pricing import nusd_to_usd, usd_string
 from omni_cli.domain.routing import CompiledRule, Decision, Query, decide
 from omni_cli.domain.tasks import Complexity, Signals, TaskEstimate
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.ports import Clock
+from omni_cli.records import StoredPrice
 from omni_cli.repositories import Assignments, Breakers, Learning, Models, Providers
 from omni_cli.services.fleet_view import FleetView, Quality
+from omni_cli.services.names import AUTO_SELECTOR, Selector
 from omni_cli.services.prices import PriceBook
+
+if TYPE_CHECKING:
+    from omni_cli.domain.budgets import BudgetStatus
 
 #: A long-lived process sees what others changed (D1: within 5 s) after at most this long, ms.
 FRESH_MS = 4_000
@@ -43,10 +56,18 @@ class RouteOptions:
     conversation_model: str | None = None
     weights: Weights = DEFAULT_WEIGHTS
     allow_unknown_price: bool = True
+    #: The caller's leave for stand-ins, beside what the settings say (domain/consent.py).
+    any_cost: bool = False
+    free_to_paid: bool = False
 
 
 class RoutingService:
-    """Reads the fleet on first use, and again when what it read is older than FRESH_MS."""
+    """Reads the fleet on first use, and again when what it read is older than FRESH_MS.
+
+    Args:
+        consent: what the settings say of stand-ins.
+        budgets: those of one provider or one model as they stand at a time, ms UTC.
+    """
 
     def __init__(
         self,
@@ -59,6 +80,8 @@ class RoutingService:
         has_key: Callable[[Provider], bool],
         quality: Quality,
         clock: Clock,
+        consent: Consent = DEFAULT_CONSENT,
+        budgets: "Callable[[int], Sequence[BudgetStatus]]" = lambda _: (),
     ) -> None:
         self._providers = providers
         self._models = models
@@ -68,39 +91,73 @@ class RoutingService:
         self._has_key = has_key
         self._quality = quality
         self._clock = clock
+        self._consent = consent
+        self._budgets = budgets
         self._fleet: FleetView | None = None
 
     def decide(
         self,
         request: ChatRequest,
         options: RouteOptions,
+        selector: Selector = AUTO_SELECTOR,
         *,
-        among: Iterable[str] | None = None,
-        listed: bool = False,
+        fallback: bool = False,
+        allowed: Callable[[str], bool] | None = None,
     ) -> Decision:
-        """Choose a model.
+        """Who is to answer, and who after, where the caller asked for ``selector``.
 
         Args:
-            among: only these model ids, whatever their status; None: all active ones.
-            listed: the user named them, one by one (a chain). A single one is named anyway.
+            fallback: may others stand in for a model that is named.
+            allowed: whether a model may be called at all; None: all may.
         """
+        options = options_for(selector, options)
         estimate = self.estimate(request, options)
         fleet = self._load()
-        if among is None:
-            query = self._query(request, options, estimate, fleet)
-            contenders = fleet.contenders(fleet.active, estimate, self._quality)
-            return decide(query, contenders, fleet.rules)
-        # Who names models has set rules and roles aside.
-        wanted = set(among)
-        named = len(wanted) == 1
-        mine = frozenset(wanted) if named or listed else frozenset()
-        query = self._query(request, replace(options, role=None), estimate, fleet, mine)
-        chosen = [model for model in fleet.models if model.id in wanted]
-        contenders = fleet.contenders(chosen, estimate, self._quality, named=named)
-        decision = decide(query, contenders)
-        if named and decision.model is not None:
-            return replace(decision, by="named", reason=f"named; {decision.reason}")
-        return decision
+        order, order_name, consent = self._listed(selector)
+        consent = replace(
+            consent,
+            any_cost=consent.any_cost or options.any_cost,
+            free_to_paid=consent.free_to_paid or options.free_to_paid,
+            free_only=consent.free_only and not options.free_to_paid,
+        )
+        if order:  # who names models has set rules and roles aside
+            options = replace(options, role=None)
+        alone = selector.kind == "model" and not fallback
+        pool = [
+            model
+            for model in (fleet.models if order else fleet.active)
+            if (model.id in order or (not alone and model.status == "active"))
+            and (allowed is None or allowed(model.id))
+        ]
+        named = order if selector.kind == "model" else ()
+        query = replace(
+            self._query(request, options, estimate, fleet, frozenset(order)),
+            order=order,
+            order_name=order_name,
+            consent=consent,
+        )
+        contenders = fleet.contenders(pool, estimate, self._quality, named=named)
+        return decide(query, contenders, fleet.rules)
+
+    def _listed(self, selector: Selector) -> tuple[tuple[str, ...], str, Consent]:
+        """The models that the caller's word stands for, in order, whose they are, and what may
+        stand in for them. A role's are its decision's own matter."""
+        if selector.kind == "model":
+            return (selector.name,), "", self._consent
+        chain = self._assignments.chain(selector.name) if selector.kind == "chain" else None
+        if chain is None:
+            return (), "", self._consent
+        links = tuple(link.model for link in chain.links)
+        consent = replace(
+            self._consent,
+            any_cost=chain.any_cost,
+            free_to_paid=bool(chain.allow_free_to_paid or self._consent.free_to_paid),
+            listed=links,
+            chain=chain.name,
+            chain_multiple=chain.max_cost_multiple,
+            free_only=chain.allow_free_to_paid is False,
+        )
+        return links, f"chain {chain.name}", consent
 
     def estimate(self, request: ChatRequest, options: RouteOptions) -> TaskEstimate:
         """The classifier's view, with the caller's overrides on top."""
@@ -116,16 +173,27 @@ class RoutingService:
             estimate = replace(estimate, complexity=options.complexity)
         return estimate
 
+    def provider(self, slug: str) -> Provider | None:
+        return self._load().providers.get(slug)
+
+    def known(self, model_id: str) -> tuple[ModelInfo, Provider, StoredPrice | None]:
+        """A model of the fleet, its provider and its price, as they were read. Raises NotFound."""
+        fleet = self._load()
+        model = fleet.model(model_id)
+        provider = None if model is None else fleet.providers.get(model.provider)
+        if model is None or provider is None:
+            raise NotFound(f"{model_id} is not in the fleet", hint="omni models list shows it")
+        fleet.prices.load([model_id])
+        return model, provider, fleet.prices.current(model_id)
+
     def active_models(self) -> list[ModelInfo]:
         return list(self._load().active)
 
     def block(self, model_id: str) -> str:
         """Why a model cannot be called now, or ""."""
         fleet = self._load()
-        for model in fleet.models:
-            if model.id == model_id:
-                return fleet.block(model)
-        return "not in the fleet"
+        model = fleet.model(model_id)
+        return "not in the fleet" if model is None else fleet.block(model) or fleet.down(model)
 
     def _load(self) -> FleetView:
         now_ms = int(self._clock() * 1000)
@@ -143,6 +211,7 @@ class RoutingService:
                 },
                 keys={slug: self._has_key(provider) for slug, provider in providers.items()},
                 now_ms=now_ms,
+                budgets=self._budgets(now_ms),
             )
         return self._fleet
 
@@ -186,6 +255,18 @@ class RoutingService:
             allow_unknown_price=options.allow_unknown_price,
             listed=frozenset(listed),
         )
+
+
+def options_for(selector: Selector, options: RouteOptions) -> RouteOptions:
+    """With what the caller's word says: a role; ``auto:fast`` is a latency preference,
+    ``auto:cheap`` and the like are priorities."""
+    if selector.kind == "role":
+        return replace(options, role=selector.name)
+    if selector.kind != "auto" or not selector.name:
+        return options
+    if selector.name == "fast":
+        return replace(options, latency_pref="fast")
+    return replace(options, priority=next(p for p in PRIORITIES if p == selector.name))
 
 
 def _compiled(rule: Rule) -> CompiledRule:
@@ -282,6 +363,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
                 "eligible": candidate.eligible,
                 "not_known_to_have": candidate.unsure or None,
                 "reason": decision.reason_of(candidate),
+                "kept_out": candidate.kept_out or None,
                 "quality": None if candidate.quality is None else round(candidate.quality, 4),
                 "quality_spread": round(candidate.spread, 4),
                 "quality_basis": candidate.quality_basis,
@@ -298,6 +380,16 @@ def decision_document(decision: Decision) -> dict[str, Any]:
             for candidate in decision.candidates
         ],
     }
+
+
+def stand_in_refusals(decision: Decision) -> dict[str, str]:
+    """By model, why consent to its cost is missing should those before it fail."""
+    refusals = {
+        c.model: decision.consent.refusal(c.model, c.expected_cost_nusd)
+        for c in decision.candidates
+        if c.eligible
+    }
+    return {model: refusal.why for model, refusal in refusals.items() if refusal is not None}
 
 
 def prompt_form(decision: str | None) -> str:

@@ -9,7 +9,7 @@ FROM roles LEFT JOIN role_models ON role = name
 {where} ORDER BY name, priority, model
 """
 _CHAIN_ROWS = """
-SELECT name, max_cost_multiple, allow_free_to_paid, hedge_ms, model, max_retries, timeout_ms
+SELECT name, max_cost_multiple, any_cost, free_to_paid, hedge_ms, model, max_retries, timeout_ms
 FROM chains LEFT JOIN chain_links ON chain = name
 {where} ORDER BY name, position
 """
@@ -92,23 +92,26 @@ class AssignmentStore:
                 row["name"],
                 links,
                 row["max_cost_multiple"],
-                bool(row["allow_free_to_paid"]),
+                None if row["free_to_paid"] is None else bool(row["free_to_paid"]),
                 row["hedge_ms"],
+                bool(row["any_cost"]),
             )
         return list(found.values())
 
     def put_chain(self, chain: Chain) -> None:
         with self._store.transaction() as db:
             db.execute(
-                "INSERT INTO chains (name, max_cost_multiple, allow_free_to_paid, hedge_ms)"
-                " VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+                "INSERT INTO chains (name, max_cost_multiple, any_cost, free_to_paid, hedge_ms)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
                 " max_cost_multiple = excluded.max_cost_multiple,"
-                " allow_free_to_paid = excluded.allow_free_to_paid,"
+                " any_cost = excluded.any_cost,"
+                " free_to_paid = excluded.free_to_paid,"
                 " hedge_ms = excluded.hedge_ms",
                 (
                     chain.name,
                     chain.max_cost_multiple,
-                    int(chain.allow_free_to_paid),
+                    int(chain.any_cost),
+                    None if chain.allow_free_to_paid is None else int(chain.allow_free_to_paid),
                     chain.hedge_ms,
                 ),
             )

@@ -10,7 +10,7 @@ from omni_cli.domain.budgets import Budget, BudgetStatus, refusal
 from omni_cli.domain.errors import OmniError, UnknownPrice
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.domain.pricing import Price, worst_case_nusd
-from omni_cli.services.bounds import LEAST_OUTPUT
+from omni_cli.domain.tokens import LEAST_OUTPUT
 from omni_cli.store.batch_ledger import SCOPES, Lease
 from omni_cli.store.budgets import BudgetStore, resets_at
 from omni_cli.store.connection import Store

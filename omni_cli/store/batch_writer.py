@@ -140,6 +140,10 @@ class BatchWriter:
         """How many of the month's free calls are used by what is written."""
         return self._ledger.calls_between(allowance.model, allowance.since_ms, allowance.until_ms)
 
+    def note_skipped(self, request: int, skipped: list[dict[str, str | None]]) -> None:
+        """Within a job; see LedgerStore."""
+        self._ledger.note_skipped(request, skipped)
+
     def patient(self, wait_ms: int) -> None:
         """Wait for locks from now on: for the last batch of a process."""
         self._store.db.execute(f"PRAGMA busy_timeout = {int(wait_ms)}")

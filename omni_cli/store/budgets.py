@@ -37,12 +37,21 @@ VALUES (:new, :scope, :value, :period, :limit_nusd, :settings, :enabled)
 ON CONFLICT (scope, value, period) DO UPDATE SET
     limit_nusd = excluded.limit_nusd, settings = excluded.settings, enabled = excluded.enabled
 """
+_OF_MODELS = """
+SELECT * FROM budgets WHERE enabled = 1 AND scope IN ('provider', 'model') ORDER BY id
+"""
 #: The last id that a budget had. None is given twice: a call under way still names the one that it
 #: has a lease of.
 _LAST_KEY = "last_budget"
 _LAST = """
 SELECT max(coalesce((SELECT max(id) FROM budgets), 0),
            coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?), 0))
+"""
+#: Start, end, carried, spent, reserved, alerted.
+_Period = tuple[int, int, int, int, int, float]
+_BEGIN = """
+INSERT INTO budget_periods (budget, start_at, end_at, carried_nusd, spent_nusd, reserved_nusd)
+VALUES (?, ?, ?, ?, ?, ?)
 """
 _PERIOD = (
     "SELECT start_at, end_at, carried_nusd, spent_nusd, reserved_nusd, alerted"
@@ -250,6 +259,14 @@ class BudgetStore:
                 (self._carried(db, budget, start), budget.id, start),
             )
 
+    def of_models(self, at_ms: int) -> list[BudgetStatus]:
+        """Enabled budgets of one provider or one model, as they stand. Nothing is written."""
+        found = []
+        for budget in map(_budget, self._store.db.execute(_OF_MODELS).fetchall()):
+            period = self._period(budget, at_ms) or self._new_period(budget, at_ms)
+            found.append(_status(budget, period, at_ms))
+        return found
+
     def status(self, budget: Budget, at_ms: int) -> BudgetStatus:
         with self._store.transaction():
             return self.status_within(budget, at_ms)
@@ -337,35 +354,25 @@ class BudgetStore:
     def status_within(self, budget: Budget, at_ms: int) -> BudgetStatus:
         """As ``status``, within the caller's transaction. A budget that is not kept has no row of
         its period, which would fall behind."""
-        db = self._store.db
-        row = db.execute(
-            f"{_PERIOD} AND start_at <= ? AND end_at > ?", (budget.id, at_ms, at_ms)
-        ).fetchone() or self._start_period(db, budget, at_ms)
-        start, end, carried, spent, reserved, alerted = row
-        used = 100.0 * spent / max(budget.limit_nusd + carried, 1)
-        return BudgetStatus(
-            budget,
-            start,
-            end,
-            carried,
-            spent,
-            reserved,
-            budget.stop_at_nusd(carried, at_ms),
-            alerts_due=tuple([p for p in budget.alerts_percent if alerted < p <= used]),
-        )
+        period = self._period(budget, at_ms)
+        if period is None:
+            period = self._new_period(budget, at_ms)
+            if budget.enabled:
+                self._store.db.execute(_BEGIN, (budget.id, *period[:5]))
+        return _status(budget, period, at_ms)
 
-    def _start_period(
-        self, db: Connection, budget: Budget, at_ms: int
-    ) -> tuple[int, int, int, int, int, float]:
+    def _period(self, budget: Budget, at_ms: int) -> "_Period | None":
+        row = self._store.db.execute(
+            f"{_PERIOD} AND start_at <= ? AND end_at > ?", (budget.id, at_ms, at_ms)
+        ).fetchone()
+        return None if row is None else tuple(row)
+
+    def _new_period(self, budget: Budget, at_ms: int) -> "_Period":
+        """A period that has no row yet, as the ledger tells of it."""
+        db = self._store.db
         start, end = window(budget.rule, at_ms)
         carried = self._carried(db, budget, start)
         spent, held = self._spent(db, budget, start, end), self._held(db, budget, start, end)
-        if budget.enabled:
-            db.execute(
-                "INSERT INTO budget_periods (budget, start_at, end_at, carried_nusd, spent_nusd,"
-                " reserved_nusd) VALUES (?, ?, ?, ?, ?, ?)",
-                (budget.id, start, end, carried, spent, held),
-            )
         return start, end, carried, spent, held, 0.0
 
     def _carried(self, db: Connection, budget: Budget, start: int) -> int:
@@ -392,6 +399,21 @@ class BudgetStore:
             {"start": start, "end": end, "value": budget.value, "budget": budget.id},
         ).fetchone()
         return int(row[0])
+
+
+def _status(budget: Budget, period: _Period, at_ms: int) -> BudgetStatus:
+    start, end, carried, spent, reserved, alerted = period
+    used = 100.0 * spent / max(budget.limit_nusd + carried, 1)
+    return BudgetStatus(
+        budget,
+        start,
+        end,
+        carried,
+        spent,
+        reserved,
+        budget.stop_at_nusd(carried, at_ms),
+        alerts_due=tuple([p for p in budget.alerts_percent if alerted < p <= used]),
+    )
 
 
 def _counted_as(budget: Budget) -> tuple[object, ...]:

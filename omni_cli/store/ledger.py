@@ -1,5 +1,6 @@
 """The ledger: a request's row is written before its call and settled after it."""
 
+import json
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -439,6 +440,18 @@ class LedgerStore:
         if not found and (live := self._under_way.attempt(request)) is not None:
             return [live]
         return found
+
+    def note_skipped(self, request: int, skipped: list[dict[str, str | None]]) -> None:
+        """Add to a request's decision who was passed over when it was carried out."""
+        with self._store.transaction() as db:
+            row = db.execute(
+                "SELECT decision FROM decisions WHERE request = ?", (request,)
+            ).fetchone()
+            if row is None:
+                return
+            decision = {**json.loads(zlib.decompress(row[0])), "skipped": skipped}
+            packed = zlib.compress(json.dumps(decision, separators=(",", ":")).encode(), 1)
+            db.execute("UPDATE decisions SET decision = ? WHERE request = ?", (packed, request))
 
     def decision(self, request: int) -> str | None:
         """The routing decision as JSON text."""

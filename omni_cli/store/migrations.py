@@ -136,6 +136,21 @@ def _step_13(db: "Database") -> None:
     )
 
 
+def _step_14(db: "Database") -> None:
+    """What a chain's user said of its cost, told apart from what every chain was made with:
+    five times, and nothing paid after a free one."""
+    _run_script(
+        db,
+        """
+        ALTER TABLE chains ADD COLUMN any_cost INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE chains ADD COLUMN free_to_paid INTEGER;
+        UPDATE chains SET any_cost = 1 WHERE max_cost_multiple IS NULL;
+        UPDATE chains SET max_cost_multiple = NULL WHERE max_cost_multiple = 5.0;
+        UPDATE chains SET free_to_paid = 1 WHERE allow_free_to_paid = 1
+        """,
+    )
+
+
 STEPS = (
     _step_1,
     _step_2,
@@ -150,6 +165,7 @@ STEPS = (
     _step_11,
     _step_12,
     _step_13,
+    _step_14,
 )
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from textual.content import Content
 
 from omni_cli.domain.models import HEDGE_MS_RANGE, Chain, ChainLink
-from omni_cli.tui.chains import ANY_COST, NO_HEDGE, Member
+from omni_cli.tui.chains import ANY_COST, AS_LISTED, FREE_TO_PAID, NO_HEDGE, Member
 from omni_cli.tui.widgets.form import Field
 from omni_cli.tui.widgets.links import LinkRow
 from omni_cli.tui.widgets.picker import Item
@@ -74,8 +74,10 @@ def fields(chain: Chain, names: set[str]) -> list[Field]:
     """Of a chain as it is; ``names``: those of the other chains."""
 
     def check_multiple(text: str) -> str:
-        well = text == ANY_COST or (re.fullmatch(r"\d+(\.\d+)?", text) and float(text) >= 1)
-        return "" if well else f"a number from 1 on, or {ANY_COST}"
+        well = text in (ANY_COST, AS_LISTED) or (
+            re.fullmatch(r"\d+(\.\d+)?", text) and float(text) >= 1
+        )
+        return "" if well else f"a number from 1 on, {AS_LISTED} or {ANY_COST}"
 
     def check_hedge(text: str) -> str:
         low, high = HEDGE_MS_RANGE
@@ -88,15 +90,15 @@ def fields(chain: Chain, names: set[str]) -> list[Field]:
         Field(
             "multiple",
             "Times the cost",
-            ANY_COST if limit is None else f"{limit:g}",
-            "what a stand-in may cost, against the first model",
+            ANY_COST if chain.any_cost else AS_LISTED if limit is None else f"{limit:g}",
+            f"what a stand-in may cost; {AS_LISTED}: the chain's own, anything",
             check=check_multiple,
         ),
         Field(
             "free_to_paid",
             "Free to paid",
-            "yes" if chain.allow_free_to_paid else "no",
-            choices=("no", "yes"),
+            next(word for word, may in FREE_TO_PAID.items() if may == chain.allow_free_to_paid),
+            choices=tuple(FREE_TO_PAID),
         ),
         Field(
             "hedge",

@@ -12,8 +12,10 @@ from omni_cli.tui.overview import Overview
 
 #: How the reasons of revisions begin that changed a chain, or went back to another one.
 _OURS, _BACK = "chain.", "fleet.rollback revision "
-#: A form's word for no limit.
-ANY_COST = "any"
+#: A form's words for no limit: for whoever stands in, and for the chain's own models.
+ANY_COST, AS_LISTED = "any", "listed"
+#: And for going from a free model to a paid one: the chain's own, any, none.
+FREE_TO_PAID = {"listed": None, "yes": True, "no": False}
 #: And for no second model.
 NO_HEDGE = "never"
 
@@ -74,8 +76,9 @@ def change_chain(omni: App, name: str, values: Mapping[str, str]) -> None:
     multiple = values["multiple"]
     fresh = replace(
         chain,
-        max_cost_multiple=None if multiple == ANY_COST else float(multiple),
-        allow_free_to_paid=values["free_to_paid"] == "yes",
+        max_cost_multiple=None if multiple in (ANY_COST, AS_LISTED) else float(multiple),
+        any_cost=multiple == ANY_COST,
+        allow_free_to_paid=FREE_TO_PAID[values["free_to_paid"]],
         hedge_ms=None if values["hedge"] == NO_HEDGE else int(values["hedge"]),
     )
     with omni.fleet.change("chain.edit", name, None, None):

@@ -277,7 +277,7 @@ class TestReceipts:
         assert sum(float(line["cost_usd"]) for line in lines) == pytest.approx(
             float(document["cost_usd"])
         )
-        assert {c["model"] for c in receipt["decision"]["candidates"]} == {GOOD, CHEAP}
+        assert [c["model"] for c in receipt["decision"]["candidates"]][:2] == [GOOD, CHEAP]
         (row,) = omni(fleet.env, "logs", "--json").json
         assert (row["id"], row["cost_usd"], row["attempts"]) == (
             document["id"],

@@ -180,6 +180,7 @@ async def test_rename_and_consent_are_one_revision(home: Path) -> None:
     chain = read(home, lambda omni: omni.assignments.chain("Quick"))
     assert isinstance(chain, Chain)
     assert chain.max_cost_multiple is None
+    assert chain.any_cost
     assert chain.hedge_ms == 800
     assert newest(home) == before + 1
 

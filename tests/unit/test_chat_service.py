@@ -47,7 +47,7 @@ def targets(service: ChatService, job: ChatJob) -> list[str]:
 
 
 class TestPlan:
-    def test_auto_takes_the_best_score_and_two_to_stand_in(self, fleet: World) -> None:
+    def test_auto_takes_the_best_score_and_all_others_stand_in(self, fleet: World) -> None:
         assert targets(fleet.service(), ChatJob(ask(), AUTO)) == ["p/cheap", "q/good", "r/vague"]
 
     def test_a_named_model_stands_alone_unless_others_may_stand_in(self, fleet: World) -> None:
@@ -57,7 +57,9 @@ class TestPlan:
         assert [t.model.id for t in plan.targets] == ["q/good", "p/cheap", "r/vague"]
         # The expected costs are those of the same request: consent can be judged.
         assert [t.expected_nusd is None for t in plan.targets] == [False, False, True]
-        assert plan.consent.refusal(plan.targets[0], plan.targets[1]) == ""
+        assert plan.consent.first == "q/good"
+        refusals = [plan.consent.refusal(t.model.id, t.expected_nusd) for t in plan.targets]
+        assert [refusal is None for refusal in refusals] == [True, True, False]
 
     def test_a_named_model_heeds_neither_rule_nor_role(self, fleet: World) -> None:
         fleet.assignments.put_rule(Rule(0, "priority == 'balanced'", "p/cheap"))
@@ -81,13 +83,13 @@ class TestPlan:
             fleet.service().plan(ChatJob(ask(), Selector("auto", "fast"))).decision.by == "fastest"
         )
 
-    def test_a_chain_keeps_its_order_and_adds_the_cheapest_other(self, fleet: World) -> None:
+    def test_a_chain_keeps_its_order_and_adds_the_others_cheapest_first(self, fleet: World) -> None:
         fleet.model("s/free", free=True, quality=0.8)
         fleet.assignments.put_rule(Rule(0, "priority == 'cheap'", "r/vague"))
         chain = Chain("c", (ChainLink("q/good", 3, 9_000), ChainLink("gone/model")))
         fleet.assignments.put_chain(chain)
         plan = fleet.service().plan(ChatJob(ask(), Selector("chain", "c")))
-        assert [t.model.id for t in plan.targets] == ["q/good", "s/free"]
+        assert [t.model.id for t in plan.targets] == ["q/good", "s/free", "p/cheap", "r/vague"]
         assert (plan.targets[0].max_retries, plan.targets[0].timeout_ms) == (3, 9_000)
         assert plan.chain == "c"
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from omni_cli.domain.breaker import DEFAULT_SETTINGS
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import ChatChunk, Usage
+from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import (
     AllProvidersFailed,
     AuthError,
@@ -18,7 +20,9 @@ from omni_cli.domain.errors import (
     ConfigError,
     ConnectionFailed,
     MissingKey,
+    ModelNotFound,
     Overloaded,
+    ProviderError,
     QuotaExceeded,
     RateLimited,
     StreamInterrupted,
@@ -28,7 +32,7 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.tokens import estimate_tokens
-from omni_cli.services.attempts import Consent, Progress
+from omni_cli.services.attempts import Progress, Target
 from tests.unit.world import Clock, World, answer, ask
 
 
@@ -165,14 +169,18 @@ class TestConsent:
         world.model("q/b")
         cheap, dear = world.target("p/a", expected=100), world.target("q/b", expected=501)
         world.script("p/a", *[Overloaded("x", status=503)] * 3)
-        raised, progress, _ = world.fails(cheap, dear)
+        strict = Consent(floor_nusd=0)
+        raised, progress, _ = world.fails(cheap, dear, consent=strict)
         assert world.transport.models == ["a"]
         assert outcomes(progress)[-1] == ("q/b", "skipped", "consent")
         assert "q/b" in raised.message
         assert "5 times" in raised.message
+        for way in ("omni chat --any-cost", "x-omni-any-cost", "routing.max_fallback_multiple"):
+            assert way in raised.hint
         world.script("q/b", answer(), answer())
-        assert world.run(cheap, world.target("q/b", expected=500))[0] == "hello"
-        assert world.run(cheap, dear, consent=Consent(max_cost_multiple=None))[0] == "hello"
+        near = world.target("q/b", expected=500)
+        assert world.run(cheap, near, consent=strict)[0] == "hello"
+        assert world.run(cheap, dear, consent=replace(strict, multiple=None))[0] == "hello"
 
     def test_a_price_that_nobody_knows_counts_as_too_dear(self, world: World) -> None:
         world.model("p/a")
@@ -186,11 +194,90 @@ class TestConsent:
         world.model("q/b")
         targets = world.target("p/a", expected=0), world.target("q/b", expected=10)
         world.script("p/a", *[Overloaded("x", status=503)] * 2)
-        _, progress, _ = world.fails(*targets)
+        strict = Consent(floor_nusd=0)
+        raised, progress, _ = world.fails(*targets, consent=strict)
         assert outcomes(progress)[-1] == ("q/b", "skipped", "consent")
+        assert "routing.allow_free_to_paid" in raised.hint
         world.script("q/b", answer())
-        text, _, _ = world.run(*targets, consent=Consent(allow_free_to_paid=True))
+        text, _, _ = world.run(*targets, consent=replace(strict, free_to_paid=True))
         assert text == "hello"
+
+
+class TestTurns:
+    """Who is asked after whom (G1)."""
+
+    def fleet(self, world: World, *models: str) -> list[Target]:
+        for model in models:
+            world.model(model)
+        return [world.target(model) for model in models]
+
+    def test_everybody_is_asked_until_one_answers(self, world: World) -> None:
+        models = [f"p{n}/m{n}" for n in range(9)]
+        targets = self.fleet(world, *models)
+        for model in models[:-1]:
+            world.script(model, Overloaded("x", status=503))
+        world.script(models[-1], answer("the last one"))
+        assert world.run(*targets)[0] == "the last one"
+
+    @pytest.mark.parametrize(
+        "error", [Overloaded("x", status=503), AuthError("y", status=401), TimedOut("z")]
+    )
+    def test_providers_that_have_just_failed_come_last(
+        self, world: World, error: ProviderError
+    ) -> None:
+        targets = self.fleet(world, "p/a", "p/b", "q/c", "p/d", "r/e")
+        world.script("p/a", error)
+        world.script("q/c", Overloaded("x", status=503))
+        world.script("r/e", answer("from e"))
+        assert world.run(*targets)[0] == "from e"
+        assert world.transport.models == ["a", "c", "e"]
+
+    def test_a_model_that_is_gone_is_no_fault_of_its_provider(self, world: World) -> None:
+        targets = self.fleet(world, "p/a", "p/b", "q/c")
+        world.script("p/a", ModelNotFound("gone", status=404))
+        world.script("p/b", answer("from b"))
+        assert world.run(*targets)[0] == "from b"
+
+    def test_what_was_listed_keeps_its_order(self, world: World) -> None:
+        targets = self.fleet(world, "p/a", "p/b", "q/c")
+        world.script("p/a", Overloaded("x", status=503))
+        world.script("p/b", answer("from b"))
+        listed = Consent(listed=("p/a", "p/b"))
+        assert world.run(*targets, consent=listed)[0] == "from b"
+
+    def test_a_providers_own_budget_leaves_the_others(self, world: World) -> None:
+        targets = self.fleet(world, "p/a", "p/b", "q/c")
+        world.budgets.put(Budget(0, "provider", "p", "day", 1))
+        world.script("q/c", answer("from c"))
+        assert world.run(*targets)[0] == "from c"
+
+    def test_a_budget_of_all_that_is_spent_ends_it(self, world: World) -> None:
+        world.model("s/free", free=True)
+        targets = [*self.fleet(world, "p/a", "q/c"), world.target("s/free")]
+        world.budgets.put(Budget(0, "all", "", "day", 0))
+        raised, progress, _ = world.fails(*targets)
+        assert isinstance(raised, BudgetExceeded)
+        assert outcomes(progress) == [("p/a", "skipped", "budget_exceeded")]
+
+    def test_budgets_that_keep_each_out_are_all_named(self, world: World) -> None:
+        targets = self.fleet(world, "p/a", "q/c")
+        world.budgets.put(Budget(0, "provider", "p", "day", 1))
+        world.budgets.put(Budget(0, "model", "q/c", "day", 1))
+        raised, _, _ = world.fails(*targets)
+        assert isinstance(raised, BudgetExceeded)
+        assert "day budget of provider p" in raised.message
+        assert "day budget of model q/c" in raised.message
+
+    def test_nobody_is_asked_when_the_requests_time_is_over(self, world: World) -> None:
+        targets = self.fleet(world, "p/a", "q/c")
+        world.dispatcher._limit_ms = 7_000
+        world.transport.before = lambda: world.clock.sleep(5.0)
+        world.script("p/a", *[TimedOut("silence")] * 2)
+        raised, _, _ = world.fails(replace(targets[0], max_retries=1), targets[1])
+        assert world.transport.models == ["a", "a"]
+        assert world.transport.timeouts[0] == 5.0
+        assert world.transport.timeouts[1] < 2.0  # what is left
+        assert "chat.limit_s" in raised.hint
 
 
 class TestBreaker:

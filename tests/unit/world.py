@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Message, Usage
+from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import OmniError, ProviderError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate
 from omni_cli.ports import Endpoint, HttpCall
-from omni_cli.services.attempts import Consent, Progress, Target
+from omni_cli.services.attempts import Progress, Target
 from omni_cli.services.chat import ChatService
 from omni_cli.services.dispatch import Dispatcher
 from omni_cli.services.health import HealthRecorder
@@ -187,6 +188,7 @@ class World:
             has_key=lambda _: True,
             quality=lambda _, ids, _form: [(self.quality.get(i), 0.0, "scripted") for i in ids],
             clock=self.clock,
+            budgets=self.budgets.of_models,
         )
 
     def close(self) -> None:
@@ -194,7 +196,6 @@ class World:
 
     def service(self, premium: str = "") -> ChatService:
         return ChatService(
-            providers=self.providers,
             models=self.models,
             assignments=self.assignments,
             conversations=self.conversations,
@@ -285,11 +286,13 @@ class World:
         )
         return "".join(chunk.text for chunk in chunks), progress, request_id
 
-    def fails(self, *targets: Target, **fields: Any) -> tuple[OmniError, Progress, int]:
+    def fails(
+        self, *targets: Target, consent: Consent | None = None, **fields: Any
+    ) -> tuple[OmniError, Progress, int]:
         """The same for a dispatch that must raise an error of omni's."""
         progress, request_id = Progress(), self.open(**fields)
         try:
-            list(self.dispatcher.stream(request_id, ask(), targets, Consent(), progress))
+            list(self.dispatcher.stream(request_id, ask(), targets, consent or Consent(), progress))
         except OmniError as exc:
             return exc, progress, request_id
         raise AssertionError("it answered")

@@ -1,7 +1,7 @@
 """``omni chains``: ordered models that stand in for each other."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,7 +9,7 @@ from omni_cli.cli.common import JsonFlag, complete_chains, complete_models, omni
 from omni_cli.cli.render import emit_json, note, out, paint, table
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Chain, ChainLink
-from omni_cli.services.describe import chain_document
+from omni_cli.services.describe import chain_consent, chain_document
 
 app = typer.Typer(rich_markup_mode=None, help="Failover chains.")
 
@@ -24,13 +24,26 @@ Links = Annotated[
 Model = Annotated[str, typer.Argument(autocompletion=complete_models, help="Id or alias.")]
 Multiple = Annotated[
     float | None,
-    typer.Option(help="A stand-in may cost so many times the first choice; else it is skipped."),
+    typer.Option(help="A stand-in may cost so many times the first model, and no more."),
+]
+FreeToPaid = Annotated[
+    bool | None,
+    typer.Option(
+        "--free-to-paid/--no-free-to-paid",
+        help="From a free model to a paid one: any, or not even the chain's own.",
+    ),
 ]
 Hedge = Annotated[
     int | None,
     typer.Option(help="The gateway asks the next model as well when no answer began by then, ms."),
 ]
-AnyCost = Annotated[bool, typer.Option("--any-cost", help="A stand-in may cost anything.")]
+AnyCost = Annotated[
+    bool,
+    typer.Option("--any-cost", help="Models that are not in the chain may cost anything, too."),
+]
+AsListed = Annotated[
+    bool, typer.Option("--as-listed", help="The chain's models may cost anything (the default).")
+]
 
 
 @app.command("list")
@@ -67,9 +80,7 @@ def create(
     links: Links,
     max_cost_multiple: Multiple = None,
     any_cost: AnyCost = False,
-    free_to_paid: Annotated[
-        bool, typer.Option("--free-to-paid", help="May go from a free model to a paid one.")
-    ] = False,
+    free_to_paid: FreeToPaid = None,
     hedge_ms: Hedge = None,
     replace_it: Annotated[
         bool, typer.Option("--replace", help="Instead of the one of this name.")
@@ -86,9 +97,9 @@ def create(
         chain = Chain(
             name,
             tuple(omni_app.fleet.link(text) for text in links),
-            _multiple(Chain(name, ()).max_cost_multiple, max_cost_multiple, any_cost),
-            free_to_paid,
-            hedge_ms,
+            allow_free_to_paid=free_to_paid,
+            hedge_ms=hedge_ms,
+            **_cost(max_cost_multiple, any_cost=any_cost),
         )
         omni_app.fleet.put_chain(chain)
     _report(chain, as_json)
@@ -99,19 +110,19 @@ def edit(
     name: Name,
     max_cost_multiple: Multiple = None,
     any_cost: AnyCost = False,
-    free_to_paid: Annotated[
-        bool | None,
-        typer.Option("--free-to-paid/--no-free-to-paid", help="From a free model to a paid one."),
-    ] = None,
+    as_listed: AsListed = False,
+    free_to_paid: FreeToPaid = None,
     hedge_ms: Hedge = None,
     no_hedge: Annotated[bool, typer.Option("--no-hedge", help="Ask one after the other.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Change what a stand-in may cost, and when it is asked."""
-    if not any_cost and not no_hedge and (max_cost_multiple, free_to_paid, hedge_ms) == (None,) * 3:
+    cost = _cost(max_cost_multiple, any_cost=any_cost, as_listed=as_listed)
+    if not cost and not no_hedge and (free_to_paid, hedge_ms) == (None, None):
         raise UsageError(
             "nothing to change",
-            hint="--max-cost-multiple, --any-cost, --free-to-paid, --hedge-ms or --no-hedge",
+            hint="--max-cost-multiple, --any-cost, --as-listed, --free-to-paid, --hedge-ms or "
+            "--no-hedge",
         )
     if no_hedge and hedge_ms is not None:
         raise UsageError("--hedge-ms and --no-hedge exclude each other")
@@ -119,7 +130,7 @@ def edit(
         chain = omni_app.fleet.chain(name)
         chain = replace(
             chain,
-            max_cost_multiple=_multiple(chain.max_cost_multiple, max_cost_multiple, any_cost),
+            **cost,
             allow_free_to_paid=chain.allow_free_to_paid if free_to_paid is None else free_to_paid,
             hedge_ms=None if no_hedge else chain.hedge_ms if hedge_ms is None else hedge_ms,
         )
@@ -227,18 +238,20 @@ def _find(chain: Chain, model_id: str) -> ChainLink:
     )
 
 
-def _multiple(old: float | None, multiple: float | None, any_cost: bool) -> float | None:
-    if any_cost and multiple is not None:
-        raise UsageError("--any-cost and --max-cost-multiple exclude each other")
-    return None if any_cost else old if multiple is None else multiple
+def _cost(
+    multiple: float | None, *, any_cost: bool = False, as_listed: bool = False
+) -> dict[str, Any]:
+    """The chain's fields that the options change; none where none is given."""
+    if any_cost + as_listed + (multiple is not None) > 1:
+        raise UsageError("--any-cost, --as-listed and --max-cost-multiple exclude each other")
+    if not any_cost and not as_listed and multiple is None:
+        return {}
+    return {"max_cost_multiple": multiple, "any_cost": any_cost}
 
 
 def _consent(chain: Chain) -> str:
-    limit = chain.max_cost_multiple
-    dearer = "any cost" if limit is None else f"up to {limit:g} times the cost"
-    paid = ", free to paid" if chain.allow_free_to_paid else ""
     hedge = "" if chain.hedge_ms is None else f", hedged after {chain.hedge_ms} ms"
-    return dearer + paid + hedge
+    return chain_consent(chain) + hedge
 
 
 def _report(chain: Chain, as_json: bool) -> None:

@@ -13,7 +13,9 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_selectors, omni
 from omni_cli.cli.prompts import (
     AgentOption,
+    AnyCostOption,
     ComplexityOption,
+    FreeToPaidOption,
     LatencyOption,
     MaxCostOption,
     MinQualityOption,
@@ -74,6 +76,8 @@ def chat(
     min_quality: MinQualityOption = None,
     task: TaskOption = None,
     complexity: ComplexityOption = None,
+    any_cost: AnyCostOption = False,
+    free_to_paid: FreeToPaidOption = False,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens to answer.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0)] = None,
     json_mode: Annotated[bool, typer.Option("--json-mode", help="Ask for a JSON answer.")] = False,
@@ -116,6 +120,8 @@ def chat(
             complexity=complexity,
             role=role,
             agent=agent,
+            any_cost=any_cost,
+            free_to_paid=free_to_paid,
         )
         earlier_id = _conversation(omni_app, go_on, conversation)
         earlier = [] if earlier_id is None else omni_app.conversations.messages(earlier_id)

@@ -11,7 +11,9 @@ import typer
 from omni_cli.cli.common import JsonFlag, complete_selectors, omni
 from omni_cli.cli.prompts import (
     AgentOption,
+    AnyCostOption,
     ComplexityOption,
+    FreeToPaidOption,
     LatencyOption,
     MaxCostOption,
     MinQualityOption,
@@ -29,9 +31,17 @@ from omni_cli.domain.preferences import PRIORITIES
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.routing import Candidate, Decision
 from omni_cli.domain.tasks import COMPLEXITIES
-from omni_cli.services.routing import RouteOptions, RoutingService, decision_document
+from omni_cli.services.names import Selector
+from omni_cli.services.routing import (
+    RouteOptions,
+    RoutingService,
+    decision_document,
+    stand_in_refusals,
+)
 
 app = typer.Typer(rich_markup_mode=None)
+#: Models that would not stand in, of which ``--explain`` says why.
+_MOST_REFUSED = 5
 
 
 @app.command()
@@ -49,6 +59,8 @@ def route(
     min_quality: MinQualityOption = None,
     task: TaskOption = None,
     complexity: ComplexityOption = None,
+    any_cost: AnyCostOption = False,
+    free_to_paid: FreeToPaidOption = False,
     need: Annotated[list[str] | None, typer.Option(help="A badge the model must have.")] = None,
     system: Annotated[str | None, typer.Option("-s", "--system")] = None,
     file: Annotated[
@@ -73,27 +85,22 @@ def route(
             complexity=complexity,
             role=role,
             agent=agent,
+            any_cost=any_cost,
+            free_to_paid=free_to_paid,
             needs=need or (),
         )
-        among: list[str] | None = None
-        if model is not None:
-            selector = omni_app.names.select(model)
-            if selector.kind == "model":
-                among = [selector.name]
-            elif selector.kind == "chain":
-                among = [link.model for link in omni_app.fleet.chain(selector.name).links]
-            elif selector.kind == "role":
-                options = replace(options, role=selector.name)
+        selector = omni_app.names.select(model)
         if file is not None:
-            _bulk(omni_app.routing, options, file, among, as_json=as_json, scores=scores)
+            _bulk(omni_app.routing, options, file, selector, as_json=as_json, scores=scores)
             return
         request = chat_request(read_prompt(prompt or (), (), image or ()), system=system)
-        decision = omni_app.routing.decide(request, options, among=among)
-        others = _others(omni_app.routing, request, options, among, decision) if explain else {}
+        decision = omni_app.routing.decide(request, options, selector)
+        others = _others(omni_app.routing, request, options, selector, decision) if explain else {}
     if as_json:
         document = decision_document(decision)
         if explain:
             document["would_change"] = others
+            document["would_not_stand_in"] = stand_in_refusals(decision)
         emit_json(document)
     else:
         _show(decision, explain=explain)
@@ -107,7 +114,7 @@ def _others(
     routing: RoutingService,
     request: ChatRequest,
     options: RouteOptions,
-    among: list[str] | None,
+    selector: Selector,
     decision: Decision,
 ) -> dict[str, str]:
     """What would answer instead, by the one option that would change it: decided, not guessed."""
@@ -118,7 +125,7 @@ def _others(
     for level in COMPLEXITIES:
         variants[f"--complexity {level}"] = replace(options, complexity=level)
     found = {
-        option: routing.decide(request, variant, among=among).model
+        option: routing.decide(request, variant, selector).model
         for option, variant in variants.items()
     }
     return {option: model for option, model in found.items() if model and model != decision.model}
@@ -131,6 +138,11 @@ def _show_ground(decision: Decision, others: dict[str, str]) -> None:
             mean = "unknown" if candidate.quality is None else f"{candidate.quality:.0%}"
             out()
             out(f"quality {mean} ± {candidate.spread:.0%} rests on {candidate.quality_basis}")
+    refused = stand_in_refusals(decision)
+    for model, why in list(refused.items())[:_MOST_REFUSED]:
+        out(f"{model} would not stand in: {why}")
+    if len(refused) > _MOST_REFUSED:
+        out(f"nor would {len(refused) - _MOST_REFUSED} more (--any-cost, --free-to-paid)")
     for option, model in others.items():
         out(f"with {option:<20} {model}")
     if decision.model is not None and not others:
@@ -141,7 +153,7 @@ def _bulk(
     routing: RoutingService,
     options: RouteOptions,
     path: Path,
-    among: list[str] | None,
+    selector: Selector,
     *,
     as_json: bool,
     scores: bool,
@@ -157,7 +169,7 @@ def _bulk(
                 continue
             row = _row(line, path, number)
             request = chat_request((TextPart(row["prompt"]),))
-            decision = routing.decide(request, options, among=among)
+            decision = routing.decide(request, options, selector)
             document = {"id": row["id"], **decision_document(decision)}
             if scores:
                 from omni_cli.services.eval_router import score_line

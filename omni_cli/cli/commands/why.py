@@ -224,6 +224,8 @@ def _print(
     if decision:
         _print_decision(decision)
     _print_attempts(attempts, lines)
+    for skipped in (decision or {}).get("skipped", ()):
+        out(f"   not asked  {skipped['model']}: {skipped['why']}")
     for correction in corrections:
         out(
             f"   #{correction.n} corrected by {format_usd(correction.delta_nusd)} on "

@@ -29,6 +29,8 @@ OPTIONS = frozenset(
         "priority",
         "latency_pref",
         "max_cost",
+        "any_cost",
+        "free_to_paid",
         "task_type",
         "complexity",
         "role",

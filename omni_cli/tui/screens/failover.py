@@ -13,6 +13,7 @@ from textual.widgets import OptionList, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import Chain, ChainLink
+from omni_cli.services.describe import chain_consent
 from omni_cli.tui import chain_view
 from omni_cli.tui.chains import (
     Chains,
@@ -154,11 +155,8 @@ class FailoverPane(Pane[Chains]):
         head = Content.styled(chain.name, "bold")
         if dirty:
             head += Content.styled("  ▲ not saved", "$warning")
-        limit = chain.max_cost_multiple
-        may = "may cost anything" if limit is None else f"may cost up to {limit:g} times the first"
-        paid = ", also after a free one" if chain.allow_free_to_paid else ""
         hedge = "" if chain.hedge_ms is None else f", asked too after {chain.hedge_ms} ms"
-        head += Content.styled(f"\na stand-in {may}{paid}{hedge}", _MUTED)
+        head += Content.styled(f"\nstand-ins: {chain_consent(chain)}{hedge}", _MUTED)
         self.query_one("#head", Static).update(head)
         self.query_one(LinkList).fill([chain_view.row(link, view.members) for link in chain.links])
         undo = f" · u undoes: {view.undo}" if view.undo and not dirty else ""

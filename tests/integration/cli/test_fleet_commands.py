@@ -338,7 +338,8 @@ def test_chains_are_made_and_changed(fleet: Omni) -> None:
     assert chain == {
         "name": "Production Chain",
         "max_cost_multiple": 2.5,
-        "allow_free_to_paid": False,
+        "any_cost": False,
+        "allow_free_to_paid": None,
         "hedge_ms": None,
         "links": [
             {"model": "mine/big", "max_retries": 3, "timeout_ms": 30000},
@@ -358,6 +359,13 @@ def test_chains_are_made_and_changed(fleet: Omni) -> None:
     assert shown["links"][2] == {"model": "mine/big", "max_retries": 1, "timeout_ms": 60000}
     edited = fleet("chains", "edit", *name, "--any-cost", "--free-to-paid", "--json").data
     assert (edited["max_cost_multiple"], edited["allow_free_to_paid"]) == (None, True)
+    assert edited["any_cost"] is True
+    exported = fleet("fleet", "export").out
+    assert "any_cost = true" in exported
+    listed = fleet("chains", "edit", *name, "--as-listed", "--no-free-to-paid", "--json").data
+    assert (listed["any_cost"], listed["allow_free_to_paid"]) == (False, False)
+    assert "its models at any cost, never free to paid" in fleet("chains", "list").out
+    assert fleet("chains", "edit", *name, "--any-cost", "--max-cost-multiple", "2").code == 2
     assert fleet("chains", "edit", *name, "--hedge-ms", "800", "--json").data["hedge_ms"] == 800
     assert "hedged after 800 ms" in fleet("chains", "list").out
     assert "hedge_ms = 800" in fleet("fleet", "export").out

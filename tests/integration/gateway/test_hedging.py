@@ -152,14 +152,15 @@ def test_it_stays_within_what_a_request_may_cost(gateway: Served, http: httpx.Cl
 
 
 def test_it_stays_within_budgets(gateway: Served, http: httpx.Client) -> None:
-    """Of a budget for one more request, the hedge gets nothing."""
+    """Where a budget leaves nothing for it, the hedge passes the next model over."""
     gateway.app.budgets.put(Budget(0, "provider", "openai", "day", 1))
     gateway.sim.fault("slow-first:0.3", "anthropic/*")
     answer = http.post(PATHS[0], json=_ask(), headers=HEDGE)
     assert answer.status_code == 200
-    assert answer.headers["x-omni-model"] == FIRST
+    assert answer.headers["x-omni-model"] != SECOND
+    assert f"{SECOND}=budget" in answer.headers["x-omni-skipped"]
     gateway.settle(1)
-    assert [state for _, state, _ in _attempts(gateway)] == ["ok"]
+    assert SECOND not in [model for model, _, _ in _attempts(gateway)]
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "1", "99999999", "1.5", ""])
