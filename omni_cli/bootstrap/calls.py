@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from omni_cli.ports import Transport
     from omni_cli.services.abtest import AbTests
     from omni_cli.services.chat import ChatService
+    from omni_cli.services.check_record import CheckRecorder
     from omni_cli.services.connection_test import ConnectionTester
     from omni_cli.services.listing import Lister
     from omni_cli.services.recovery import Recovery
@@ -40,17 +41,22 @@ class Calls(FleetParts):
         return HttpTransport()
 
     @cached_property
+    def check_recorder(self) -> "CheckRecorder":
+        from omni_cli.services.check_record import CheckRecorder
+
+        return CheckRecorder(self.windows, self.providers, self.breakers)
+
+    @cached_property
     def tester(self) -> "ConnectionTester":
         from omni_cli.providers.registry import adapter
         from omni_cli.services.connection_test import ConnectionTester
 
         return ConnectionTester(
-            providers=self.providers,
+            recorder=self.check_recorder,
             claims=self.store,
             adapters=adapter,
             transport=lambda: self.transport,
             key=self.key,
-            forgive=self.health.forgive,
             clock=self.clock,
             timer=time.perf_counter,
         )

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from omni_cli.services.compare_report import CompareReports
     from omni_cli.services.deploys import Deploys
     from omni_cli.services.discovery import DiscoveryService
-    from omni_cli.services.health_report import HealthReporter
     from omni_cli.services.optimize import Optimizer
     from omni_cli.services.probes import Prober
     from omni_cli.services.proof import Prover
@@ -97,21 +96,6 @@ class Knowing(Setup):
             quality=lambda: TableQuality(self._quality_table()),
             memory=self.store,
             zone=self.rollups.zone,
-            clock=self.clock,
-        )
-
-    @cached_property
-    def reporter(self) -> "HealthReporter":
-        """The fleet's health."""
-        from omni_cli.services.health_report import HealthReporter
-
-        return HealthReporter(
-            providers=self.providers,
-            models=self.models,
-            breakers=self.breakers,
-            windows=self.windows,
-            lister=self.lister,
-            has_key=self.has_key,
             clock=self.clock,
         )
 

@@ -8,6 +8,7 @@ from omni_cli import config as settings
 if TYPE_CHECKING:
     from omni_cli.services.costs import CostService
     from omni_cli.services.export import ExportService
+    from omni_cli.services.health_report import HealthReporter
     from omni_cli.services.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.metrics import MetricsService
     from omni_cli.services.savings import SavingsService
@@ -86,6 +87,22 @@ class Reporting(Calls):
         )
 
     @cached_property
+    def reporter(self) -> "HealthReporter":
+        """The fleet's health."""
+        from omni_cli.services.health_report import HealthReporter
+
+        return HealthReporter(
+            providers=self.providers,
+            models=self.models,
+            breakers=self.breakers,
+            windows=self.windows,
+            recorder=self.check_recorder,
+            lister=self.lister,
+            has_key=self.has_key,
+            clock=self.clock,
+        )
+
+    @cached_property
     def metrics(self) -> "MetricsService":
         from omni_cli.services.metrics import MetricsService
 
@@ -93,6 +110,7 @@ class Reporting(Calls):
             reports=self.reports,
             budgets=self.budgets,
             slots=self.windows.slots,
+            health=lambda: self.reporter.report(),
             zone=self.report_zone,
             clock=self.clock,
         )

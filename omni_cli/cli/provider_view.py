@@ -8,6 +8,7 @@ from omni_cli.cli.render import milliseconds, note, out, paint
 from omni_cli.domain.hosts import is_here
 from omni_cli.domain.models import Provider
 from omni_cli.services.describe import provider_document
+from omni_cli.services.health_report import FleetHealth
 
 
 def key_text(row: dict[str, Any]) -> str:
@@ -27,15 +28,13 @@ def address_text(row: dict[str, Any]) -> str:
 
 
 def status_text(row: dict[str, Any]) -> str:
-    """For a person, "disconnected" before any test would be a claim."""
-    if not row["enabled"]:
-        return "disabled"
-    if row["status"] == "disconnected" and row["tested_at"] is None:
-        return "untested"
-    return str(row["status"])
+    """For a person: its health, as ``omni health`` says it."""
+    return str(row["health"]) if row["enabled"] else "disabled"
 
 
-def provider_row(omni_app: App, provider: Provider, *, masked: bool = False) -> dict[str, Any]:
+def provider_row(
+    omni_app: App, provider: Provider, health: FleetHealth, *, masked: bool = False
+) -> dict[str, Any]:
     """``masked``: also unlock a stored key to show its mask; the environment's is free."""
     place = omni_app.key_place(provider) if provider.auth_method == "api_key" else None
     look = place is not None and (masked or place.startswith("env:"))
@@ -48,6 +47,7 @@ def provider_row(omni_app: App, provider: Provider, *, masked: bool = False) -> 
         total=len(mine),
         tested=omni_app.providers.last_test(provider.slug),
         address=omni_app.address_from(provider),
+        health=health.of(provider.slug),
     )
 
 

@@ -125,7 +125,7 @@ class Breaker:
         """
         if self.state != "closed":
             return self if self._is_stale(started_ms) else self._closed()
-        if not (self.streak or self.bad or self.bad_before):
+        if not (self.streak or self.bad or self.bad_before or self.opened):
             return self
         counted = self._counted(now_ms, settings)
         if not (counted.bad or counted.bad_before):
@@ -173,6 +173,13 @@ class Breaker:
         ):
             return counted._open(now_ms, fatal, retry_after_s, settings)
         return counted
+
+    def on_check(self) -> "Breaker":
+        """Its provider answered a check: closed, but it remembers how often it had opened, so
+        that a target which fails again is kept out for longer, until a call succeeds."""
+        if self.state == "closed" and not (self.streak or self.bad or self.bad_before):
+            return self
+        return replace(self._closed(), opened=self.opened)
 
     def to_json(self) -> str:
         """Only what differs from a new breaker; the same state is always the same text."""

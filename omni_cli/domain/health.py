@@ -6,106 +6,43 @@ never healthy.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from omni_cli.domain import breaker as breakers
 from omni_cli.domain.breaker import Breaker
-from omni_cli.domain.statistics import percentile, rate_difference
+from omni_cli.domain.evidence import (
+    AT_FAULT,
+    FLAPPING,
+    HOUR_MS,
+    WINDOW_MS,
+    Check,
+    Hour,
+    Window,
+    spells,
+)
+from omni_cli.domain.statistics import rate_difference
 
 HealthStatus = Literal["healthy", "warning", "error", "maintenance", "unknown"]
 Overall = Literal["healthy", "degraded", "critical", "unknown"]
 Trend = Literal["improving", "stable", "declining", "unknown"]
 
-WINDOW_MS = 15 * 60_000
-HOUR_MS = 3_600_000
+#: The reason of a provider that cannot be asked for want of a key.
+NO_KEY = "no key"
 #: Failures in a row, newest last, that make a model an error.
 ERROR_STREAK = 3
-#: Of at least so many calls, a success rate below the first is an error, below the second a
-#: warning.
+#: Of at least so many calls, a success rate below this is an error while calls fail.
 ENOUGH_CALLS = 4
-ERROR_RATE, WARNING_RATE = 0.5, 0.95
+ERROR_RATE = 0.5
 #: Slow: so many times the usual; without a usual, fewer tokens a second than this.
 SLOW_FACTOR = 3.0
 SLOW_TOKENS_PER_S = 10.0
 _ENOUGH_TIMED = 3
-_LEAST_TOKENS = 10
 _ENOUGH_USUAL = 20
 #: A call that has shown nothing for so long is a sign of its own, ms.
 STUCK_MS = 20_000
 #: Trend: the last hours against those before, with enough of both.
 _TREND_RECENT_H, _TREND_LEAST = 1, 5
-
-#: Error codes that speak of the provider; all others blame the request or ourselves.
-AT_FAULT: frozenset[str] = breakers.TRANSIENT | breakers.FATAL
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One attempt. ``good`` None: it tells nothing (a wrong request, a cancelled call).
-
-    Times in ms since the epoch, UTC; durations in ms, None where not measured.
-    """
-
-    provider: str
-    model: str
-    at_ms: int
-    good: bool | None
-    latency_ms: int | None = None
-    ttft_ms: int | None = None
-    output_tokens: int = 0
-    error_code: str | None = None
-    error_message: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The last unbilled call to a provider: its list of models."""
-
-    at_ms: int
-    ok: bool
-    latency_ms: int | None = None
-    models: int | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hour:
-    """Calls that tell something, by hour; sums over the good ones. ``gen_ms``: time from first
-    to last token, for ``gen_tokens`` tokens."""
-
-    hour: int
-    good: int
-    bad: int
-    latency_ms: int = 0
-    gen_ms: int = 0
-    gen_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The recent calls of one target. Rates 0..1, durations ms; None where nothing was seen."""
-
-    calls: int = 0
-    good: int = 0
-    bad: int = 0
-    streak: int = 0
-    latency_p50_ms: float | None = None
-    latency_p95_ms: float | None = None
-    ttft_p50_ms: float | None = None
-    tokens_per_s: float | None = None
-    timed: int = 0
-    errors: Mapping[str, int] = field(default_factory=dict)
-    last_error: str | None = None
-    last_error_at_ms: int | None = None
-    last_good_at_ms: int | None = None
-
-    @property
-    def success_rate(self) -> float | None:
-        told = self.good + self.bad
-        return self.good / told if told else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,44 +69,6 @@ class Health:
     uptime: float | None = None
     trend: Trend = "unknown"
     retires_on: str | None = None
-
-
-def window_of(samples: Iterable[Sample]) -> Window:
-    """Summarise the calls of one target, in any order."""
-    ordered = sorted(samples, key=lambda sample: sample.at_ms)
-    good = [sample for sample in ordered if sample.good]
-    bad = [sample for sample in ordered if sample.good is False]
-    streak = 0
-    for sample in reversed(ordered):
-        if sample.good:
-            break
-        streak += sample.good is False
-    latencies = [sample.latency_ms for sample in good if sample.latency_ms is not None]
-    ttfts = [sample.ttft_ms for sample in good if sample.ttft_ms is not None]
-    timed = [
-        (sample.output_tokens, sample.latency_ms - sample.ttft_ms)
-        for sample in good
-        if sample.latency_ms is not None
-        and sample.ttft_ms is not None
-        and sample.output_tokens >= _LEAST_TOKENS
-        and sample.latency_ms > sample.ttft_ms
-    ]
-    generating = sum(ms for _, ms in timed)
-    return Window(
-        calls=len(ordered),
-        good=len(good),
-        bad=len(bad),
-        streak=streak,
-        latency_p50_ms=percentile(latencies, 0.5) if latencies else None,
-        latency_p95_ms=percentile(latencies, 0.95) if latencies else None,
-        ttft_p50_ms=percentile(ttfts, 0.5) if ttfts else None,
-        tokens_per_s=sum(n for n, _ in timed) * 1000 / generating if generating else None,
-        timed=len(timed),
-        errors=dict(Counter(sample.error_code or "error" for sample in bad)),
-        last_error=(bad[-1].error_message or bad[-1].error_code) if bad else None,
-        last_error_at_ms=bad[-1].at_ms if bad else None,
-        last_good_at_ms=good[-1].at_ms if good else None,
-    )
 
 
 def model_health(
@@ -215,14 +114,17 @@ def _model_verdict(
         return by_breaker
     if window.streak >= ERROR_STREAK:
         return "error", f"{window.streak} failures in a row: {window.last_error}"
-    rate = window.success_rate
-    told = window.good + window.bad
-    if rate is not None and told >= ENOUGH_CALLS and rate < ERROR_RATE:
-        return "error", f"{window.bad} of {told} calls failed: {window.last_error}"
+    rate, told = window.success_rate, window.told
+    failed = f"{window.bad} of {told} calls failed"
+    if window.streak and rate is not None and told >= ENOUGH_CALLS and rate < ERROR_RATE:
+        return "error", f"{failed}: {window.last_error}"
     if by_breaker is not None:
         return by_breaker
-    if window.bad and (window.streak or (rate is not None and rate < WARNING_RATE)):
-        return "warning", f"{window.bad} of {told} calls failed: {window.last_error}"
+    if window.flapping:
+        times = f"after {window.recoveries} recoveries"
+        return "warning", f"{failed}, {times}: {window.last_error}"
+    if window.streak:
+        return "warning", f"{failed}: {window.last_error}"
     if stuck:
         return "warning", f"{stuck} under way without a token for over {STUCK_MS // 1000} s"
     slow = _slowness(window, hours, now_ms)
@@ -230,10 +132,16 @@ def _model_verdict(
         return "warning", slow
     if retired_on is not None and today and retired_on <= today:
         return "warning", f"retired by its provider on {retired_on}"
+    if window.good and window.forgotten:
+        return "healthy", f"recovered: {window.good} answered since {window.forgotten} failed"
     if window.good:
-        return "healthy", f"{window.good} of {told} recent calls answered"
+        return "healthy", f"{window.good} recent calls answered"
+    if window.forgotten:
+        return "healthy", f"recovered: its provider answers since {window.forgotten} failed"
     if provider is not None and provider.status == "healthy":
-        return "healthy", "its provider answers; no recent call"
+        if any(hour.good for hour in hours):
+            return "healthy", "its provider answers; no recent call"
+        return "unknown", "not tried yet; its provider answers"
     return "unknown", "nothing was seen of it lately"
 
 
@@ -263,7 +171,7 @@ def provider_health(
     if maintenance:
         return verdict("maintenance", "set to maintenance")
     if not has_key:
-        return verdict("error", "no key")
+        return verdict("error", NO_KEY)
     fresh = check is not None and now_ms - check.at_ms <= HOUR_MS
     proven = samples.last_good_at_ms or 0
     if check is not None and fresh and not check.ok and check.at_ms > proven:
@@ -276,6 +184,10 @@ def provider_health(
         return verdict(*by_breaker)
     if by_breaker is not None and not (check is not None and check.ok and fresh):
         return verdict(*by_breaker)
+    back = 0 if check is None else _came_back(check, samples, now_ms)
+    if back >= FLAPPING:
+        minutes = WINDOW_MS // 60_000
+        return verdict("warning", f"checks failed, then answered, {back} times in {minutes} min")
     if check is not None and check.ok and fresh:
         if serves and check.models == 0 and check.at_ms > proven:
             return verdict("warning", "it answers, but lists no models")
@@ -283,6 +195,14 @@ def provider_health(
     if samples.good:
         return verdict("healthy", f"{samples.good} recent calls answered")
     return verdict("unknown", "nothing was seen of it lately")
+
+
+def _came_back(check: Check, samples: Window, now_ms: int) -> int:
+    """How often in the window checks failed and then the provider answered again."""
+    evidence = [(at, ok, True) for at, ok in check.series if now_ms - at <= WINDOW_MS]
+    if samples.last_good_at_ms is not None:
+        evidence.append((samples.last_good_at_ms, True, True))
+    return spells(sorted(evidence)).recoveries
 
 
 def with_models(provider: Health, models: Sequence[Health]) -> Health:

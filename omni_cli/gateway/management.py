@@ -30,7 +30,7 @@ from omni_cli.services.describe import (
     role_document,
     rule_document,
 )
-from omni_cli.services.health_report import health_document
+from omni_cli.services.health_report import FleetHealth, health_document
 from omni_cli.services.prices import PriceBook
 from omni_cli.services.usage import UsageQuery
 
@@ -207,12 +207,16 @@ class Management:
 
     async def _providers(self, request: Request, _: Principal, __: dict[str, str]) -> None:
         def job(app: App) -> list[dict[str, Any]]:
-            return [_provider_document(app, p.slug) for p in app.providers.all()]
+            health = app.reporter.report()
+            return [_provider_document(app, p.slug, health) for p in app.providers.all()]
 
         await request.json({"providers": await self._desk.do(job)})
 
     async def _provider(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        await request.json(await self._desk.do(lambda app: _provider_document(app, at["slug"])))
+        def job(app: App) -> dict[str, Any]:
+            return _provider_document(app, at["slug"], app.reporter.report())
+
+        await request.json(await self._desk.do(job))
 
     async def _put_provider(self, request: Request, _: Principal, at: dict[str, str]) -> None:
         body = decode_object(await request.body())
@@ -233,7 +237,7 @@ class Management:
                 max_concurrency=most if limited else old.max_concurrency,
             )
             app.fleet.put_provider(new)
-            return _provider_document(app, at["slug"])
+            return _provider_document(app, at["slug"], app.reporter.report())
 
         await request.json(await self._desk.do(job))
 
@@ -381,7 +385,7 @@ def _model_document(app: App, name: str) -> dict[str, Any]:
     return {**model_document(model, price), "price": price_document(price)}
 
 
-def _provider_document(app: App, slug: str) -> dict[str, Any]:
+def _provider_document(app: App, slug: str, health: FleetHealth) -> dict[str, Any]:
     provider = app.fleet.provider(slug)
     models = app.models.of_providers([slug])
     return provider_document(
@@ -392,4 +396,5 @@ def _provider_document(app: App, slug: str) -> dict[str, Any]:
         total=len(models),
         tested=app.providers.last_test(slug),
         address=app.address_from(provider),
+        health=health.of(slug),
     )

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from omni_cli.domain.errors import Busy, OmniError, ProviderError, UsageError
 from omni_cli.domain.models import Provider, ProviderStatus
 from omni_cli.ports import Clock, Endpoint, ProviderAdapter, RemoteModel, Transport
-from omni_cli.repositories import Providers
+from omni_cli.services.check_record import CheckRecorder, check_of
 from omni_cli.services.listing import fetch_models
 
 #: At most one test of a provider in this time, whatever process asks, seconds.
@@ -46,28 +46,26 @@ class TestResult:
 class ConnectionTester:
     """Args:
     key: the provider's key; raises MissingKey.
-    forgive: told of a provider that answers, to close its circuit breaker.
+    recorder: keeps what a test found, where health and routing look for it.
     timer: seconds of a clock that never jumps.
     """
 
     def __init__(
         self,
         *,
-        providers: Providers,
+        recorder: CheckRecorder,
         claims: Claims,
         adapters: Callable[[Any], ProviderAdapter],
         transport: Callable[[], Transport],
         key: Callable[[Provider], str | None],
-        forgive: Callable[[str], None],
         clock: Clock,
         timer: Clock,
     ) -> None:
-        self._providers = providers
+        self._recorder = recorder
         self._claims = claims
         self._adapters = adapters
         self._transport = transport
         self._key = key
-        self._forgive = forgive
         self._clock = clock
         self._timer = timer
 
@@ -157,16 +155,10 @@ class ConnectionTester:
     def _record(self, provider: Provider, result: TestResult) -> TestResult:
         if isinstance(result.error, UsageError):
             return result
-        self._providers.record_test(
-            provider.slug,
-            # Maintenance is the user's word: a test does not end it.
-            "maintenance" if provider.status == "maintenance" else result.status,
-            at_ms=int(self._clock() * 1000),
-            latency_ms=result.latency_ms,
-            error=None if result.error is None else result.error.message,
-        )
-        if result.ok:
-            self._forgive(provider.slug)
+        now_ms = int(self._clock() * 1000)
+        took_ms = result.latency_ms or 0
+        check = check_of(result.error or result.models or 0, now_ms, took_ms)
+        self._recorder.keep(provider, check, started_ms=now_ms - took_ms, asked=True)
         return result
 
     def _claim(self, slug: str) -> float:

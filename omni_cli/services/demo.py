@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from omni_cli.domain.models import Chain, ChainLink, Provider
-from omni_cli.repositories import Providers
 from omni_cli.services.fleet import FleetService
 
 
@@ -80,7 +79,6 @@ DEMO = DemoFleet(
 
 def build(
     fleet: FleetService,
-    providers: Providers,
     *,
     simulated: Iterable[Provider],
     what: DemoFleet = DEMO,
@@ -89,9 +87,6 @@ def build(
     with fleet.change("demo.build", "demo fleet", None, "simulated"):
         for provider in simulated:
             fleet.put_provider(replace(provider, auth_method="none", key_env=None))
-            providers.record_test(
-                provider.slug, "connected", at_ms=fleet.now_ms(), latency_ms=None, error=None
-            )
         for model in what.active:
             fleet.set_status(model, "active")
         for name, description, models in what.roles:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from omni_cli.domain.health import Health
 from omni_cli.domain.models import Chain, ModelInfo, Provider, Role, Rule
 from omni_cli.domain.prices import KINDS, Price, price_to_json
 from omni_cli.records import AuditEntry, Revision, StoredPrice
@@ -30,6 +31,7 @@ def provider_document(
     total: int,
     tested: tuple[int, int | None, str | None] | None,
     address: str,
+    health: Health | None,
 ) -> dict[str, Any]:
     """
     Args:
@@ -37,7 +39,8 @@ def provider_document(
         masked: the key as it may be shown, or None.
         active: models of this provider at work; ``total`` all that omni knows of.
         address: where the base URL is from: ``env:NAME``, ``usual`` or ``settings``.
-        tested: when in ms UTC, latency in ms and error of the last test.
+        tested: when in ms UTC, latency in ms and error of the last check.
+        health: the health report's verdict; None for a provider that is disabled.
     """
     at_ms, latency_ms, error = tested or (None, None, None)
     return {
@@ -52,6 +55,8 @@ def provider_document(
         "key_masked": masked,
         "enabled": provider.enabled,
         "status": provider.status,
+        "health": None if health is None else health.status,
+        "health_reason": None if health is None else health.reason,
         "max_concurrency": provider.max_concurrency,
         "simulated": provider.simulated,
         "headers": sorted(provider.headers),

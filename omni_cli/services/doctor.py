@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal, Protocol
 
+from omni_cli.domain.health import NO_KEY
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.vendor_env import no_key_hint
+from omni_cli.services.health_report import FleetHealth
 
 State = Literal["ok", "warn", "fail"]
 #: SQLite before this may corrupt a WAL file when its log is reset; see dependencies.md.
@@ -235,6 +237,19 @@ def audit_check(first_broken: int | None) -> Check:
         return Check("audit log", "ok", "every entry is as it was written")
     message = f"entry {first_broken}, or the one before it, was changed"
     return Check("audit log", "fail", message, "omni audit --verify; compare with a backup")
+
+
+def health_checks(fleet: FleetHealth) -> list[Check]:
+    """What ``omni health`` says. A missing key has a line of its own."""
+    hint = "omni health --check --models says why"
+    state: State = "ok" if fleet.overall in ("healthy", "unknown") else "warn"
+    checks = [Check("health", state, f"{fleet.bar}, fleet {fleet.overall}", hint)]
+    for report in fleet.providers:
+        found = report.health
+        if found.status in ("warning", "error") and found.reason != NO_KEY:
+            words = f"{found.status}: {found.reason}"
+            checks.append(Check(f"health {report.provider.slug}", "warn", words, hint))
+    return checks
 
 
 def breaker_check(open_ones: Sequence[str]) -> Check:

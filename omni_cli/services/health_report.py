@@ -4,17 +4,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from omni_cli.domain.breaker import DEFAULT_SETTINGS, Breaker
-from omni_cli.domain.errors import OmniError, ProviderError
-from omni_cli.domain.health import (
-    AT_FAULT,
+from omni_cli.domain.breaker import Breaker
+from omni_cli.domain.errors import OmniError
+from omni_cli.domain.evidence import (
     HOUR_MS,
     WINDOW_MS,
     Check,
-    Health,
     Hour,
-    Overall,
     Sample,
+    Window,
+    window_of,
+    window_of_all,
+)
+from omni_cli.domain.health import (
+    Health,
+    Overall,
     SlotUse,
     Trend,
     bar,
@@ -22,7 +26,6 @@ from omni_cli.domain.health import (
     overall,
     overall_trend,
     provider_health,
-    window_of,
     with_models,
 )
 from omni_cli.domain.models import ModelInfo, Provider
@@ -30,20 +33,18 @@ from omni_cli.domain.pricing import usd_string
 from omni_cli.ports import Clock, RemoteModel
 from omni_cli.repositories import Breakers, Models, Providers
 from omni_cli.services.at_once import at_once
+from omni_cli.services.check_record import CheckRecorder, check_of
 from omni_cli.services.describe import iso
 from omni_cli.services.listing import Lister
 from omni_cli.services.prices import utc_day
 
 #: A provider's list of models must come within this, so that trouble shows within 5 s.
 CHECK_S = 4.0
-#: A check that fails opens the provider's breaker at once: it is a probe, not one call of many.
-_AT_ONCE = replace(DEFAULT_SETTINGS, failures=1)
 
 
 class Windows(Protocol):
     """See store/health_windows.py."""
 
-    def add_check(self, provider: str, check: Check) -> None: ...
     def checks(self) -> dict[str, Check]: ...
     def recent(self, since_ms: int, now_ms: int) -> list[Sample]: ...
     def slots(self, since_ms: int) -> Mapping[str, SlotUse]: ...
@@ -77,6 +78,14 @@ class FleetHealth:
     last_check_ms: int | None
     disabled: tuple[str, ...] = field(default=())
 
+    def of(self, slug: str) -> Health | None:
+        """A provider's verdict; None for one that is disabled or absent."""
+        return next((r.health for r in self.providers if r.provider.slug == slug), None)
+
+    @property
+    def healthy(self) -> int:
+        return sum(report.health.status == "healthy" for report in self.providers)
+
     @property
     def bar(self) -> str:
         return bar([report.health.status for report in self.providers])
@@ -94,6 +103,7 @@ class HealthReporter:
         models: Models,
         breakers: Breakers,
         windows: Windows,
+        recorder: CheckRecorder,
         lister: Lister,
         has_key: Callable[[Provider], bool],
         clock: Clock,
@@ -102,6 +112,7 @@ class HealthReporter:
         self._models = models
         self._breakers = breakers
         self._windows = windows
+        self._recorder = recorder
         self._lister = lister
         self._has_key = has_key
         self._clock = clock
@@ -111,7 +122,7 @@ class HealthReporter:
         now_ms = self._now()
         look = _Look(
             now_ms=now_ms,
-            samples=self._windows.recent(now_ms - WINDOW_MS, now_ms),
+            samples=_grouped(self._windows.recent(now_ms - WINDOW_MS, now_ms)),
             hours=self._windows.hours(now_ms),
             checks=self._windows.checks(),
             breakers={k: Breaker.from_json(v) for k, v in self._breakers.all().items()},
@@ -142,24 +153,23 @@ class HealthReporter:
         self, provider: Provider, models: list[ModelInfo], look: "_Look"
     ) -> ProviderReport:
         slug = provider.slug
-        samples = [sample for sample in look.samples if sample.provider == slug]
-        hours = look.of_provider(slug)
+        check = look.checks.get(slug)
+        windows = look.windows_of(slug)
         own = provider_health(
             slug,
-            samples=window_of(samples),
-            hours=hours,
+            samples=window_of_all(look.samples_of(slug), windows),
+            hours=look.of_provider(slug),
             now_ms=look.now_ms,
             breaker=look.breakers.get(slug),
-            check=look.checks.get(slug),
+            check=check,
             maintenance=provider.status == "maintenance",
             has_key=self._has_key(provider),
             serves=any(model.status == "active" for model in models),
         )
-        seen = {sample.model for sample in samples}
         healths = tuple(
             model_health(
                 model.id,
-                window_of(sample for sample in samples if sample.model == model.id),
+                windows.get(model.id, Window()),
                 look.hours.get((slug, model.id), []),
                 now_ms=look.now_ms,
                 breaker=look.breakers.get(model.id),
@@ -170,14 +180,14 @@ class HealthReporter:
                 stuck=look.stuck.get(model.id, 0),
             )
             for model in models
-            if model.status == "active" or model.id in seen
+            if model.status == "active" or model.id in windows
         )
         calls, nusd, unknown = look.today.get(slug, (0, 0, False))
         return ProviderReport(
             provider=provider,
             health=with_models(own, healths),
             models=healths,
-            check=look.checks.get(slug),
+            check=check,
             active_models=sum(model.status == "active" for model in models),
             daily_requests=calls,
             daily_nusd=None if unknown else nusd,
@@ -185,71 +195,45 @@ class HealthReporter:
         )
 
     def check(
-        self, slugs: Iterable[str] | None = None, *, limit_s: float = CHECK_S
+        self,
+        slugs: Iterable[str] | None = None,
+        *,
+        limit_s: float = CHECK_S,
+        asked: bool = False,
     ) -> Iterator[tuple[str, Check]]:
         """Ask enabled providers for their models, all at once; yields as they answer.
 
         What was found is stored, and opens or closes the circuit breakers, so that routing
-        knows it too. Providers without such a call are passed over.
+        knows it too. Providers without such a call are passed over. ``asked``: by a person, just
+        now.
         """
         wanted = None if slugs is None else set(slugs)
-        asked = [
+        enabled = [
             provider
             for provider in self._providers.all()
             if provider.enabled
             and provider.status != "maintenance"
             and (wanted is None or provider.slug in wanted)
         ]
-        ready, refused = self._lister.prepare_all(asked, timeout_s=limit_s)
-        by_slug = {provider.slug: provider for provider in asked}
+        ready, refused = self._lister.prepare_all(enabled, timeout_s=limit_s)
+        by_slug = {provider.slug: provider for provider in enabled}
         started = self._now()
         for slug, result in at_once(ready, limit_s=limit_s):
-            yield slug, self._keep(by_slug[slug], result, started)
+            yield slug, self._keep(by_slug[slug], result, started, asked)
         for slug, error in refused.items():
             if error.code != "usage":
-                yield slug, self._keep(by_slug[slug], error, started)
+                yield slug, self._keep(by_slug[slug], error, started, asked)
 
     def _keep(
-        self, provider: Provider, result: list[RemoteModel] | Exception, started: int
+        self, provider: Provider, result: list[RemoteModel] | Exception, started: int, asked: bool
     ) -> Check:
         now_ms = self._now()
         if isinstance(result, Exception) and not isinstance(result, OmniError):
             raise result
-        check = check_of(result, now_ms, now_ms - started)
-        self._windows.add_check(provider.slug, check)
-        self._providers.record_test(
-            provider.slug,
-            "connected" if check.ok else "error",
-            at_ms=now_ms,
-            latency_ms=check.latency_ms,
-            error=check.error_message,
-        )
-        self._tell_router(provider.slug, check, started)
+        found = result if isinstance(result, Exception) else len(result)
+        check = check_of(found, now_ms, now_ms - started)
+        self._recorder.keep(provider, check, started_ms=started, asked=asked)
         return check
-
-    def _tell_router(self, slug: str, check: Check, started: int) -> None:
-        code = check.error_code
-        if check.ok:
-            if self._breakers.get(slug) is not None:
-                self._breakers.update(
-                    slug,
-                    lambda stored: Breaker.from_json(stored).on_success(check.at_ms).to_json(),
-                    now_ms=check.at_ms,
-                )
-            return
-        if code not in AT_FAULT or code == "rate_limited":
-            return
-        # Calls that were answered meanwhile weigh more than a list that was not.
-        since = self._windows.recent(started, check.at_ms)
-        if any(sample.good and sample.provider == slug for sample in since):
-            return
-        self._breakers.update(
-            slug,
-            lambda stored: (
-                Breaker.from_json(stored).on_failure(check.at_ms, code, settings=_AT_ONCE).to_json()
-            ),
-            now_ms=check.at_ms,
-        )
 
     def prune(self) -> None:
         self._windows.prune(self._now())
@@ -263,13 +247,30 @@ class _Look:
     """Everything stored that one report needs, read once."""
 
     now_ms: int
-    samples: list[Sample]
+    samples: Mapping[str, Mapping[str, list[Sample]]]
     hours: dict[tuple[str, str], list[Hour]]
     checks: dict[str, Check]
     breakers: dict[str, Breaker]
     stuck: Mapping[str, int]
     slots: Mapping[str, SlotUse]
     today: dict[str, tuple[int, int, bool]]
+
+    def samples_of(self, slug: str) -> Iterator[Sample]:
+        for samples in self.samples.get(slug, {}).values():
+            yield from samples
+
+    def windows_of(self, slug: str) -> dict[str, Window]:
+        """By model: those that were called lately."""
+        check = self.checks.get(slug)
+        answered = [
+            at_ms
+            for at_ms, ok in (() if check is None else check.series)
+            if ok and self.now_ms - at_ms <= WINDOW_MS
+        ]
+        return {
+            model: window_of(samples, answered)
+            for model, samples in self.samples.get(slug, {}).items()
+        }
 
     def of_provider(self, slug: str) -> list[Hour]:
         """Its models' hours and its checks together."""
@@ -290,20 +291,16 @@ class _Look:
         return [sums[hour] for hour in sorted(sums)]
 
 
-def check_of(result: list[RemoteModel] | Exception, now_ms: int, took_ms: int) -> Check:
-    """A listing or what it failed with, as a check."""
-    if isinstance(result, ProviderError):
-        return Check(now_ms, False, took_ms, None, result.code, result.message)
-    if isinstance(result, OmniError):
-        return Check(now_ms, False, None, None, result.code, result.message)
-    if isinstance(result, Exception):
-        raise result
-    return Check(now_ms, True, took_ms, len(result))
+def _grouped(samples: Iterable[Sample]) -> dict[str, dict[str, list[Sample]]]:
+    """By provider and model."""
+    found: dict[str, dict[str, list[Sample]]] = {}
+    for sample in samples:
+        found.setdefault(sample.provider, {}).setdefault(sample.model, []).append(sample)
+    return found
 
 
 def health_document(fleet: FleetHealth) -> dict[str, Any]:
     """What ``omni health --json`` prints."""
-    healthy = sum(report.health.status == "healthy" for report in fleet.providers)
     return {
         "at": iso(fleet.at_ms),
         "overall_health": fleet.overall,
@@ -311,7 +308,7 @@ def health_document(fleet: FleetHealth) -> dict[str, Any]:
         "last_health_check": iso(fleet.last_check_ms),
         "total_providers": len(fleet.providers) + len(fleet.disabled),
         "active_providers": len(fleet.providers),
-        "healthy_providers": healthy,
+        "healthy_providers": fleet.healthy,
         "bar": fleet.bar,
         "providers": [_provider_document(report) for report in fleet.providers],
     }
@@ -364,6 +361,8 @@ def _target_document(health: Health) -> dict[str, Any]:
         "tokens_per_second": None if window.tokens_per_s is None else round(window.tokens_per_s, 1),
         "success_rate": None if window.success_rate is None else round(window.success_rate, 4),
         "recent_calls": window.calls,
+        "recoveries": window.recoveries,
+        "recovered_at": iso(window.since_ms or None),
         "errors": dict(window.errors),
         "last_error": window.last_error,
         "last_error_at": iso(window.last_error_at_ms),

@@ -5,14 +5,16 @@ cost, which a scraper reads as a restarted counter. omni's own metrics begin wit
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import get_args
 
 from omni_cli.domain import semconv
 from omni_cli.domain.analytics import BUCKETS_PER_DOUBLING, Totals
 from omni_cli.domain.budgets import BudgetStatus
-from omni_cli.domain.health import SlotUse
+from omni_cli.domain.health import HealthStatus, SlotUse
 from omni_cli.domain.money import usd_string
 from omni_cli.ports import Clock
 from omni_cli.repositories import Budgets, Reports
+from omni_cli.services.health_report import FleetHealth
 
 _FIRST, _LAST = 0, 99_999_999
 #: Powers of two of a millisecond up to some four minutes: edges of the latency buckets, so that
@@ -34,9 +36,11 @@ class MetricsService:
         reports: Reports,
         budgets: Budgets,
         slots: Callable[[int], Mapping[str, SlotUse]],
+        health: Callable[[], FleetHealth],
         zone: Callable[[], str],
         clock: Clock,
     ) -> None:
+        self._health = health
         self._reports = reports
         self._budgets = budgets
         self._slots = slots
@@ -61,6 +65,7 @@ class MetricsService:
             *_own_lines(models),
             *_budget_lines(statuses),
             *_slot_lines(self._slots(0)),
+            *_health_lines(self._health()),
         ]
         return "\n".join(lines) + "\n"
 
@@ -201,6 +206,15 @@ def process_lines(pid: int, figures: Mapping[str, int]) -> str:
         lines += _head(f"omni_gateway_{name}", kind, "Of the process that answered this scrape.")
         lines.append(_sample(f"omni_gateway_{name}", {"process": str(pid)}, value))
     return "\n".join(lines) + "\n"
+
+
+def _health_lines(fleet: FleetHealth) -> Iterator[str]:
+    yield from _head("omni_provider_health", "gauge", "1 for the status that a provider has now.")
+    for report in fleet.providers:
+        for status in get_args(HealthStatus):
+            labels = {"provider": report.provider.slug, "status": status}
+            value = int(report.health.status == status)
+            yield _sample("omni_provider_health", labels, value)
 
 
 def _usd(nusd: int) -> str:

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from omni_cli.domain.budgets import Budget
-from omni_cli.domain.health import HOUR_MS
+from omni_cli.domain.evidence import HOUR_MS
 from omni_cli.domain.ledger import AttemptEnd, RequestEnd
 from omni_cli.domain.record import record
 from omni_cli.store.budgets import BudgetStore

@@ -7,7 +7,8 @@ calls are read from the attempts themselves, by a range of their primary key.
 from collections.abc import Mapping, Sequence
 from sqlite3 import Row
 
-from omni_cli.domain.health import AT_FAULT, HOUR_MS, STUCK_MS, Check, Hour, Sample, SlotUse
+from omni_cli.domain.evidence import AT_FAULT, HOUR_MS, WINDOW_MS, Check, Hour, Sample
+from omni_cli.domain.health import STUCK_MS, SlotUse
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow
 from omni_cli.domain.periods import local_day
@@ -51,6 +52,12 @@ ON CONFLICT (provider) DO UPDATE SET at = excluded.at, ok = excluded.ok,
     latency_ms = excluded.latency_ms, models = excluded.models,
     error_code = excluded.error_code, error_message = excluded.error_message
 """
+_LOGGED = """
+INSERT INTO health_check_log (provider, at, ok) VALUES (:provider, :at, :ok)
+ON CONFLICT (provider, at) DO UPDATE SET ok = excluded.ok
+"""
+#: Nobody looks further back; a watch that checks every 30 s leaves some thirty rows.
+_FORGET_LOGGED = "DELETE FROM health_check_log WHERE provider = :provider AND at < :before"
 
 
 class HealthWindowStore:
@@ -83,6 +90,8 @@ class HealthWindowStore:
                     "message": check.error_message,
                 },
             )
+            db.execute(_LOGGED, {"provider": provider, "at": check.at_ms, "ok": int(check.ok)})
+            db.execute(_FORGET_LOGGED, {"provider": provider, "before": check.at_ms - WINDOW_MS})
             if check.ok or check.error_code in AT_FAULT:
                 db.execute(
                     _ADD,
@@ -99,7 +108,12 @@ class HealthWindowStore:
                 )
 
     def checks(self) -> dict[str, Check]:
-        """The last check of each provider."""
+        """The last check of each provider, with those of the window before it."""
+        earlier: dict[str, list[tuple[int, bool]]] = {}
+        for slug, at_ms, ok in self._store.db.execute(
+            "SELECT provider, at, ok FROM health_check_log ORDER BY at"
+        ):
+            earlier.setdefault(slug, []).append((at_ms, bool(ok)))
         return {
             row["provider"]: Check(
                 row["at"],
@@ -108,6 +122,7 @@ class HealthWindowStore:
                 row["models"],
                 row["error_code"],
                 row["error_message"],
+                tuple(e for e in earlier.get(row["provider"], ()) if e[0] < row["at"]),
             )
             for row in self._store.db.execute("SELECT * FROM health_checks")
         }

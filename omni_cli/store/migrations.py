@@ -151,6 +151,14 @@ def _step_14(db: "Database") -> None:
     )
 
 
+def _step_15(db: "Database") -> None:
+    """The last minutes' checks: a provider that comes and goes is not well."""
+    db.conn.execute(
+        "CREATE TABLE health_check_log (provider TEXT NOT NULL, at INTEGER NOT NULL,"
+        " ok INTEGER NOT NULL, PRIMARY KEY (provider, at)) STRICT, WITHOUT ROWID"
+    )
+
+
 STEPS = (
     _step_1,
     _step_2,
@@ -166,6 +174,7 @@ STEPS = (
     _step_12,
     _step_13,
     _step_14,
+    _step_15,
 )
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)

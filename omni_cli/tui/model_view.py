@@ -67,7 +67,7 @@ def title_text(view: ModelView) -> Content:
     model, card = view.model, view.card
     state = model.status if card is None else card.state
     sign, style = text.SIGNS[state]
-    word = "kept out" if state == "out" else state
+    word = text.STATE_WORDS[state].lower() if card is not None else state
     shown = Content.assemble(
         (model.name, "bold"),
         ("  " + text.MEDALS[card.medal][0], text.MEDALS[card.medal][2])

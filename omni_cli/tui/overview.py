@@ -3,27 +3,23 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from typing import Literal
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.budgets import BudgetStatus
+from omni_cli.domain.health import Health, HealthStatus, Overall, Trend
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import local_date, local_day
 from omni_cli.domain.recommend import Finding
 from omni_cli.records import StoredPrice
+from omni_cli.services.health_report import ProviderReport
 from omni_cli.store.advice import AdviceStore
 from omni_cli.store.glance import GlanceStore, Hour, Tally
-from omni_cli.tui.health import (
-    Health,
-    Overall,
-    Recent,
-    Trend,
-    overall,
-    provider_health,
-    recent,
-    trend,
-)
 
+#: A health status, or "off" for a provider that is disabled.
+State = HealthStatus | Literal["off"]
+#: What a tile says of a model: its health while it is active, else how it is set.
+ModelState = HealthStatus | Literal["standby", "disabled", "off"]
 _HOUR_MS = 3_600_000
 #: Quality, speed and success are of so many days, today included.
 SPAN_DAYS = 7
@@ -43,15 +39,24 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """What some days' calls say: a mean of good answers in ms, and the share that succeeded,
+    0..1; None without any."""
+
+    latency_ms: float | None
+    success: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """``medal`` 1 to 3 or None. ``quality`` and ``success`` 0..1, ``latency_ms`` the mean of
-    good answers, all None where unknown. ``state``: active, standby, disabled, or out (it cannot
-    be called: ``why`` says it). ``hours`` are calls of the last 24 hours, oldest first."""
+    good answers, all None where unknown. ``why`` is empty for what is healthy, standby or
+    disabled. ``hours`` are calls of the last 24 hours, oldest first."""
 
     model: ModelInfo
     provider: Provider | None
     price: StoredPrice | None
-    state: str
+    state: ModelState
     why: str
     roles: tuple[str, ...]
     today: Totals
@@ -68,11 +73,13 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class ProviderCard:
-    """``test`` is (when in ms, latency in ms, error) of the last connection test."""
+    """``why`` is empty for what is healthy. ``test`` is (when in ms, latency in ms, error) of the
+    last check."""
 
     provider: Provider
-    health: Health
-    trend: Trend | None
+    state: State
+    why: str
+    trend: Trend
     latency_ms: float | None
     success: float | None
     today: Totals
@@ -80,26 +87,25 @@ class ProviderCard:
     total: int
     key: str | None
     test: tuple[int, int | None, str | None] | None
-    last_error: str
     hours: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
+    """``overall`` and ``healthy`` are the health report's own."""
+
     now_ms: int
     zone: str
     models: tuple[ModelCard, ...] = ()
     providers: tuple[ProviderCard, ...] = ()
+    overall: Overall = "unknown"
+    healthy: int = 0
     today: Totals = field(default_factory=Totals)
     yesterday: Totals = field(default_factory=Totals)
     #: The budget that is nearest to its limit, with its period.
     budget: BudgetStatus | None = None
     #: Recommendations that wait for a decision, the greatest saving first.
     advice: tuple[Finding, ...] = ()
-
-    @property
-    def overall(self) -> Overall:
-        return overall([card.health.state for card in self.providers])
 
 
 def read_overview(omni: App) -> Overview:
@@ -118,21 +124,21 @@ def read_overview(omni: App) -> Overview:
     days = glance.days(first, today)
     now_hour = now_ms // _HOUR_MS
     hours = glance.hours(now_hour - 23, now_hour)
-    breakers = {name: Breaker.from_json(text) for name, text in omni.breakers.all().items()}
     known = omni.models.of_providers(providers)
-    models = _fleet_models(omni, known)
-    health = {
-        slug: _health(omni, provider, models, breakers, hours, now_ms)
-        for slug, provider in providers.items()
-    }
+    health = omni.reporter.report()
+    reports = {report.provider.slug: report for report in health.providers}
     return Overview(
         now_ms=now_ms,
         zone=zone,
-        models=_model_cards(omni, models, providers, health, breakers, days, hours, today),
+        models=_model_cards(
+            omni, _fleet_models(omni, known), providers, reports, days, hours, today
+        ),
         providers=tuple(
-            _provider_card(omni, provider, health[slug], breakers, known, days, hours, today)
+            _provider_card(omni, provider, reports.get(slug), known, days, hours, today)
             for slug, provider in providers.items()
         ),
+        overall=health.overall,
+        healthy=health.healthy,
         today=totals(row for row in days if row.day == today),
         yesterday=totals(row for row in days if row.day == before),
         budget=_tightest(omni, now_ms),
@@ -152,15 +158,6 @@ def totals(rows: Iterable[Tally]) -> Totals:
     )
 
 
-def is_out(model: ModelInfo, health: Health, breaker: Breaker | None, now_ms: int) -> str:
-    """Why an active model cannot be called now, or ""."""
-    if breaker is not None and not breaker.allows(now_ms):
-        return f"kept out: {breaker.last_error or 'failing'}"
-    if health.state in ("off", "maintenance") or health.why == "no key":
-        return f"{model.provider} {health.why}"
-    return ""
-
-
 def _as_day(day: date) -> int:
     return day.year * 10_000 + day.month * 100 + day.day
 
@@ -178,39 +175,11 @@ def _fleet_models(omni: App, known: Sequence[ModelInfo]) -> list[ModelInfo]:
     ]
 
 
-def _health(
-    omni: App,
-    provider: Provider,
-    models: Sequence[ModelInfo],
-    breakers: Mapping[str, Breaker],
-    hours: Sequence[Hour],
-    now_ms: int,
-) -> Health:
-    tested = omni.providers.last_test(provider.slug)
-    last = now_ms // _HOUR_MS - 1
-    return provider_health(
-        provider,
-        has_key=omni.has_key(provider),
-        test_error=None if tested is None else tested[2],
-        breaker=breakers.get(provider.slug),
-        models_out=[
-            model.name
-            for model in models
-            if model.provider == provider.slug
-            and (found := breakers.get(model.id)) is not None
-            and not found.allows(now_ms)
-        ],
-        last_hours=recent(h for h in hours if h.provider == provider.slug and h.hour >= last),
-        now_ms=now_ms,
-    )
-
-
 def _model_cards(
     omni: App,
     models: Sequence[ModelInfo],
     providers: Mapping[str, Provider],
-    health: Mapping[str, Health],
-    breakers: Mapping[str, Breaker],
+    reports: Mapping[str, ProviderReport],
     days: Sequence[Tally],
     hours: Sequence[Hour],
     today: int,
@@ -220,12 +189,12 @@ def _model_cards(
         for item in role.models:
             roles.setdefault(item.model, []).append((item.priority, role.name))
     omni.browser.prices.load(model.id for model in models)
+    judged = {health.target: health for report in reports.values() for health in report.models}
     cards = []
     for model in models:
         rows = [row for row in days if row.model == model.id]
-        why = is_out(model, health[model.provider], breakers.get(model.id), omni.now_ms())
-        mine, listed = measured(rows), omni.browser.listed(model)
-        state = "out" if why and model.status == "active" else model.status
+        seen, listed = measured(rows), omni.browser.listed(model)
+        state, why = _model_state(model, judged.get(model.id))
         cards.append(
             ModelCard(
                 model=model,
@@ -236,8 +205,8 @@ def _model_cards(
                 roles=tuple(name for _, name in sorted(roles.get(model.id, []))),
                 today=totals(row for row in rows if row.day == today),
                 quality=listed.quality,
-                latency_ms=mine.latency_ms,
-                success=None if mine.failure_rate is None else 1 - mine.failure_rate,
+                latency_ms=seen.latency_ms,
+                success=seen.success,
                 medal=None,
                 hours=_by_hour((h for h in hours if h.model == model.id), omni.now_ms()),
             )
@@ -245,34 +214,47 @@ def _model_cards(
     return _ranked(cards)
 
 
-def measured(rows: Sequence[Tally]) -> Recent:
+def _model_state(model: ModelInfo, health: Health | None) -> tuple[ModelState, str]:
+    if model.status != "active":
+        return model.status, ""
+    if health is None:
+        return "off", f"{model.provider} is disabled"
+    return health.status, _why(health)
+
+
+def _why(health: Health) -> str:
+    return "" if health.status == "healthy" else health.reason
+
+
+def measured(rows: Sequence[Tally]) -> Speed:
     """What days of tallies say of speed and failures."""
+    attempts = sum(row.attempts for row in rows)
     timed = sum(row.latency_calls for row in rows)
-    return Recent(
-        attempts=sum(row.attempts for row in rows),
-        failed=sum(row.failed_attempts for row in rows),
+    return Speed(
         latency_ms=sum(row.latency_ms for row in rows) / timed if timed else None,
+        success=1 - sum(row.failed_attempts for row in rows) / attempts if attempts else None,
     )
 
 
 def _ranked(cards: Sequence[ModelCard]) -> tuple[ModelCard, ...]:
     """Best first: the chance of a good answer, which is quality times success.
 
-    Medals go to models that have worked lately; the rest follow, active before standby.
+    Medals go to models that have worked lately and can be asked; the rest follow, active before
+    standby.
     """
 
     def worth(card: ModelCard) -> float:
         return (card.quality or 0.0) * (card.success or 0.0)
 
-    order = {"active": 0, "out": 1, "standby": 2, "disabled": 3}
+    order = {"error": 1, "maintenance": 1, "off": 1, "standby": 2, "disabled": 3}
     ranked = sorted(
         cards,
-        key=lambda c: (order[c.state], -worth(c), -(c.quality or 0.0), c.model.name.lower()),
+        key=lambda c: (order.get(c.state, 0), -worth(c), -(c.quality or 0.0), c.model.name.lower()),
     )
     medals = iter(range(1, MEDALS + 1))
     return tuple(
         replace(card, medal=next(medals, None))
-        if card.state == "active" and worth(card) > 0
+        if not order.get(card.state) and worth(card) > 0
         else card
         for card in ranked
     )
@@ -281,8 +263,7 @@ def _ranked(cards: Sequence[ModelCard]) -> tuple[ModelCard, ...]:
 def _provider_card(
     omni: App,
     provider: Provider,
-    health: Health,
-    breakers: Mapping[str, Breaker],
+    report: ProviderReport | None,
     models: Sequence[ModelInfo],
     days: Sequence[Tally],
     hours: Sequence[Hour],
@@ -292,20 +273,18 @@ def _provider_card(
     rows = [row for row in days if row.provider == slug]
     mine = [hour for hour in hours if hour.provider == slug]
     seen = measured(rows)
-    test = omni.providers.last_test(slug)
-    breaker = breakers.get(slug)
     return ProviderCard(
         provider=provider,
-        health=health,
-        trend=trend(mine, omni.now_ms() // _HOUR_MS),
+        state="off" if report is None else report.health.status,
+        why="disabled" if report is None else _why(report.health),
+        trend="unknown" if report is None else report.health.trend,
         latency_ms=seen.latency_ms,
-        success=None if seen.failure_rate is None else 1 - seen.failure_rate,
+        success=seen.success,
         today=totals(row for row in rows if row.day == today),
         active=sum(m.provider == slug and m.status == "active" for m in models),
         total=sum(m.provider == slug for m in models),
         key=omni.key_place(provider),
-        test=test,
-        last_error=(test[2] if test and test[2] else "") or (breaker.last_error if breaker else ""),
+        test=omni.providers.last_test(slug),
         hours=_by_hour(mine, omni.now_ms()),
     )
 

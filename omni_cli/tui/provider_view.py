@@ -9,21 +9,13 @@ from omni_cli.tui.model_view import failures_text
 from omni_cli.tui.overview import SPAN_DAYS, Overview, ProviderCard
 
 _MUTED = "$foreground-muted"
-STATE_WORDS = {
-    "healthy": "Healthy",
-    "warning": "Warning",
-    "error": "Error",
-    "maintenance": "Maintenance",
-    "unknown": "Not tested",
-    "off": "Disabled",
-}
 
 
 def card_text(card: ProviderCard, width: int) -> Content:
     """Name and state; then latency, success, cost and calls; then models and trend or error."""
-    provider, health = card.provider, card.health
-    sign, style = text.SIGNS[health.state]
-    word = STATE_WORDS[health.state]
+    provider = card.provider
+    sign, style = text.SIGNS[card.state]
+    word = text.STATE_WORDS[card.state]
     name = set_cell_size(provider.name, max(width - cell_len(word) - 16, 8)).rstrip()
     simulated = " simulated" if provider.simulated and "simulat" not in name else ""
     head = Content.assemble((name, "bold"), (simulated, "italic $warning"))
@@ -43,13 +35,13 @@ def card_text(card: ProviderCard, width: int) -> Content:
     if width >= 66:
         numbers += Content.assemble((" │ ", _MUTED), f"{card.today.calls:>5,}", (" calls", _MUTED))
     last = Content.styled(f"{card.active} of {card.total} models active", _MUTED)
-    if card.trend is not None:
+    if card.trend != "unknown":
         arrow, colour = text.TRENDS[card.trend]
         last += Content.assemble((" │ ", _MUTED), (f"{arrow} {card.trend}", colour))
     if width >= 70:
         last += Content.assemble((" │ ", _MUTED), (text.spark(card.hours), "$primary"))
-    if health.why and health.state not in ("off", "maintenance"):
-        last = Content.styled(text.clip(health.why, width - 2), style)
+    if card.why and card.state not in ("off", "maintenance", "unknown"):
+        last = Content.styled(text.clip(card.why, width - 2), style)
     return head + Content("\n  ") + numbers + Content("\n  ") + last
 
 
@@ -58,12 +50,12 @@ def detail_text(
 ) -> Content:
     """Everything about one provider: for the side panel and for the dialog."""
     provider = card.provider
-    sign, style = text.SIGNS[card.health.state]
+    sign, style = text.SIGNS[card.state]
     shown = Content.assemble(
         (provider.name, "bold"),
         "\n",
-        (f"{sign} {STATE_WORDS[card.health.state]}", style),
-        (f": {card.health.why}" if card.health.why else "", style),
+        (f"{sign} {text.STATE_WORDS[card.state]}", style),
+        (f": {card.why}" if card.why else "", style),
         "\n",
     )
     key = "none needed" if provider.auth_method == "none" else masked or "missing: e sets one"

@@ -17,7 +17,6 @@ SIGNS: dict[str, tuple[str, str]] = {
     "ok": ("●", "$success"),
     "warning": ("▲", "$warning"),
     "degraded": ("▲", "$warning"),
-    "out": ("▲", "$warning"),
     "pending": ("◌", "$primary"),
     "error": ("✗", "$error"),
     "critical": ("✗", "$error"),
@@ -30,6 +29,17 @@ SIGNS: dict[str, tuple[str, str]] = {
     "unknown": ("○", "$foreground-muted"),
     "disabled": ("–", "$foreground-muted"),
     "off": ("–", "$foreground-muted"),
+}
+#: The word beside the sign of a provider's or a model's health.
+STATE_WORDS: dict[str, str] = {
+    "healthy": "Healthy",
+    "warning": "Warning",
+    "error": "Error",
+    "maintenance": "Maintenance",
+    "unknown": "Unknown",
+    "standby": "Standby",
+    "disabled": "Disabled",
+    "off": "Disabled",
 }
 TRENDS: dict[str, tuple[str, str]] = {
     "improving": ("↗", "$success"),

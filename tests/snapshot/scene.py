@@ -14,6 +14,7 @@ from omni_cli.bootstrap import App
 from omni_cli.config import set_value
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Message, Usage
+from omni_cli.domain.evidence import Check
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.models import ModelInfo
@@ -103,25 +104,13 @@ def make_home(home: Path, *, url: str = "http://127.0.0.1:9", past: bool = True)
         set_value(omni.paths, "general.zone", "UTC")
         build(
             omni.fleet,
-            omni.providers,
             simulated=simulated.providers(url),
             what=SPECS,
         )
         for provider, latency_ms in (("anthropic", 312), ("deepseek", 540), ("google", 87)):
-            omni.providers.record_test(
-                provider,
-                "connected",
-                at_ms=NOW_MS - 240_000,
-                latency_ms=latency_ms,
-                error=None,
-            )
-        omni.providers.record_test(
-            "openai",
-            "error",
-            at_ms=NOW_MS - 90_000,
-            latency_ms=2_140,
-            error="503: The server is currently overloaded",
-        )
+            _checked(omni, provider, Check(NOW_MS - 240_000, True, latency_ms, 12))
+        said = "503: The server is currently overloaded"
+        _checked(omni, "openai", Check(NOW_MS - 90_000, False, 2_140, None, "overloaded", said))
         ollama = omni.fleet.provider("ollama")
         omni.fleet.put_provider(replace(ollama, status="maintenance"))
         omni.fleet.set_status("anthropic/claude-opus-4-20250514", "standby")
@@ -130,6 +119,11 @@ def make_home(home: Path, *, url: str = "http://127.0.0.1:9", past: bool = True)
             omni.budgets.put(Budget(0, "all", "", "month", 20_000_000_000))
             AdviceStore(omni.store).refresh(list(_ADVICE), now_ms=NOW_MS)
             _write_comparison(omni)
+
+
+def _checked(omni: App, slug: str, check: Check) -> None:
+    started_ms = check.at_ms - (check.latency_ms or 0)
+    omni.check_recorder.keep(omni.fleet.provider(slug), check, started_ms=started_ms, asked=True)
 
 
 def _write_past(omni: App) -> None:

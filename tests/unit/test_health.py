@@ -5,21 +5,16 @@ from dataclasses import replace
 import pytest
 
 from omni_cli.domain.breaker import Breaker
+from omni_cli.domain.evidence import HOUR_MS, Check, Hour, Sample, Window, window_of
 from omni_cli.domain.health import (
-    HOUR_MS,
     STUCK_MS,
-    Check,
     Health,
-    Hour,
-    Sample,
-    Window,
     bar,
     model_health,
     overall,
     overall_trend,
     provider_health,
     trend_of,
-    window_of,
     with_models,
 )
 
@@ -48,8 +43,18 @@ def _samples(marks: str, ms: int = 500) -> list[Sample]:
         ("--", "warning"),
         ("---", "error"),
         ("+++---", "error"),
-        ("---+", "error"),  # one of four
-        ("-+", "warning"),
+        # One spell of trouble, and over: healthy as soon as a call is answered.
+        ("---+", "healthy"),
+        ("-+", "healthy"),
+        ("+---------+", "healthy"),
+        # Back again: an error by its own failures, not by those of the first spell.
+        ("---+-", "warning"),
+        ("---+---", "error"),
+        # Twice recovered within the window is flapping, and is not hidden.
+        ("-+-+", "warning"),
+        ("---+---+", "warning"),
+        ("-+-+--", "error"),
+        ("-+-+" + "+" * 60, "healthy"),
         ("-" + "+" * 40, "healthy"),
         ("??", "unknown"),
         ("+?", "healthy"),
@@ -59,6 +64,58 @@ def _samples(marks: str, ms: int = 500) -> list[Sample]:
 def test_status_follows_the_recent_calls(marks: str, status: str) -> None:
     window = window_of(_samples(marks))
     assert model_health("p/m", window, [], now_ms=NOW).status == status
+
+
+@pytest.mark.parametrize(
+    ("marks", "status"),
+    [
+        ("---c", "healthy"),
+        ("---cc", "healthy"),
+        ("---c-", "warning"),
+        ("---c---", "error"),
+        ("---c---c", "warning"),
+        ("-c-c+", "warning"),
+        ("c---", "error"),
+        ("+c", "healthy"),
+        ("c", "unknown"),  # never tried: a list of models proves no model
+    ],
+)
+def test_a_check_ends_what_it_can_disprove(marks: str, status: str) -> None:
+    """``c``: its provider answered a check; it shows nothing of spent credit."""
+    calls, checks = _with_checks(marks)
+    provider = Health("p", "healthy", "answered a check")
+    window = window_of(calls, checks)
+    assert model_health("p/m", window, [], now_ms=NOW, provider=provider).status == status
+    spent = [replace(c, error_code="quota_exceeded") if c.good is False else c for c in calls]
+    if status == "healthy" and "-" in marks:
+        window = window_of(spent, checks)
+        assert model_health("p/m", window, [], now_ms=NOW, provider=provider).status == "error"
+
+
+def _with_checks(marks: str) -> tuple[list[Sample], list[int]]:
+    """The calls among the marks, and the times of the checks."""
+    samples = _samples(marks.replace("c", "?"))
+    told = [sample for sample, mark in zip(samples, reversed(marks), strict=True) if mark != "c"]
+    checks = [sample.at_ms for sample, m in zip(samples, reversed(marks), strict=True) if m == "c"]
+    return told, checks
+
+
+def test_the_rate_counts_from_the_recovery_and_errors_stay_in_view() -> None:
+    window = window_of(_samples("+---++"))
+    assert (window.good, window.bad, window.forgotten, window.success_rate) == (2, 0, 3, 1.0)
+    assert (window.calls, window.errors, window.recoveries) == (6, {"overloaded": 3}, 1)
+    flapping = window_of(_samples("+---+-+"))
+    assert (flapping.good, flapping.bad, flapping.flapping) == (3, 4, True)
+
+
+def test_a_provider_whose_checks_come_and_go_is_a_warning() -> None:
+    series = ((NOW - 90_000, False), (NOW - 60_000, True), (NOW - 30_000, False))
+    check = Check(NOW, True, 20, 4, earlier=series)
+    found = provider_health("p", samples=Window(), hours=[], now_ms=NOW, check=check)
+    assert (found.status, "2 times" in found.reason) == ("warning", True)
+    once = replace(check, earlier=series[:2])
+    found = provider_health("p", samples=Window(), hours=[], now_ms=NOW, check=once)
+    assert found.status == "healthy"
 
 
 def test_window_measures() -> None:

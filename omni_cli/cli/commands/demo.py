@@ -89,7 +89,9 @@ def _play(omni_app: App, simulator: Any, *, show: bool) -> list[ChatRun]:
     from omni_cli.services.demo import build
     from omni_cli.simulator import fleet as scene
 
-    build(omni_app.fleet, omni_app.providers, simulated=scene.providers(simulator.url))
+    build(omni_app.fleet, simulated=scene.providers(simulator.url))
+    for _ in omni_app.reporter.check():
+        pass
     if show:
         out(paint("SIMULATED", "yellow") + " providers on this machine; prices are the real ones")
         out()

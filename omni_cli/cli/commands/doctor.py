@@ -36,6 +36,7 @@ def doctor(
         checks = [*_files(omni_app), *_fleet(omni_app)]
         if online:
             checks += _online(omni_app)
+        checks += _health(omni_app)
     failed = any(check.state == "fail" for check in checks)
     if as_json:
         emit_json(
@@ -123,6 +124,15 @@ def _fleet(omni_app: App) -> Iterable[Check]:
     yield judge.breaker_check(stuck)
     yield judge.abandoned_check(abandoned)
     yield judge.audit_check(broken)
+
+
+def _health(omni_app: App) -> Iterable[Check]:
+    try:
+        fleet = omni_app.reporter.report()
+    except OmniError:
+        return  # reported above
+    if fleet.providers:
+        yield from judge.health_checks(fleet)
 
 
 def _online(omni_app: App) -> Iterable[Check]:

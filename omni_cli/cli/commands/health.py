@@ -58,7 +58,7 @@ def health(
     """How every provider and model is doing, from your own calls; --check asks them now."""
     with omni(quiet=as_json) as omni_app:
         if check:
-            for _ in omni_app.reporter.check(limit_s=timeout):
+            for _ in omni_app.reporter.check(limit_s=timeout, asked=True):
                 pass
         if probe:
             _probe(omni_app, probe, probe_cap, quiet=as_json)

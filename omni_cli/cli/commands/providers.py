@@ -65,7 +65,8 @@ Headers = Annotated[
 def list_(as_json: JsonFlag = False) -> None:
     """The providers of the fleet."""
     with omni() as omni_app:
-        rows = [provider_row(omni_app, provider) for provider in omni_app.providers.all()]
+        health = omni_app.reporter.report()
+        rows = [provider_row(omni_app, provider, health) for provider in omni_app.providers.all()]
     if as_json:
         emit_json(rows)
         return
@@ -97,7 +98,7 @@ def show(slug: Slug, as_json: JsonFlag = False) -> None:
     """Everything about one provider."""
     with omni() as omni_app:
         provider = omni_app.fleet.provider(slug)
-        row = provider_row(omni_app, provider, masked=True)
+        row = provider_row(omni_app, provider, omni_app.reporter.report(), masked=True)
         row["models"] = [
             {"id": model.id, "name": model.name, "status": model.status}
             for model in omni_app.models.all(provider=slug)
@@ -192,7 +193,7 @@ def add(
                 omni_app.decline_address(slug)
         if key is not None:
             note(f"key kept in the {place_text(omni_app.keep_key(slug, key))}")
-        row = provider_row(omni_app, omni_app.fleet.provider(slug))
+        row = provider_row(omni_app, omni_app.fleet.provider(slug), omni_app.reporter.report())
     if as_json:
         emit_json(row)
         return
@@ -252,7 +253,7 @@ def edit(
         omni_app.fleet.put_provider(fresh)
         if base_url is not None:
             omni_app.decline_address(slug)
-        row = provider_row(omni_app, fresh)
+        row = provider_row(omni_app, fresh, omni_app.reporter.report())
     if as_json:
         emit_json(row)
     else:
@@ -302,7 +303,8 @@ def key(
             if not gone:
                 raise NotFound(f"no key of {slug} is stored", hint=unset_hint(omni_app, provider))
             note(f"deleted from the {place_text(gone[0])}")
-        row = provider_row(omni_app, omni_app.fleet.provider(slug), masked=True)
+        health = omni_app.reporter.report()
+        row = provider_row(omni_app, omni_app.fleet.provider(slug), health, masked=True)
     document = {name: row[name] for name in ("slug", "key", "key_masked", "key_env")}
     if as_json:
         emit_json(document)

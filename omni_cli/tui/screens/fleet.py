@@ -153,7 +153,7 @@ class FleetPane(Pane[Overview]):
 def card_text(card: ModelCard, width: int) -> Content:
     """Three lines: name and state; role, calls and cost of today; quality, speed, success."""
     sign, style = text.SIGNS[card.state]
-    word = {"out": "Kept out", "active": "Online"}.get(card.state, card.state.capitalize())
+    word = "Online" if card.state == "healthy" else text.STATE_WORDS[card.state]
     simulated = " simulated" if card.simulated else ""
     state_width = cell_len(f"{sign} {word}")
     medal = text.MEDALS.get(card.medal or 0)
@@ -184,7 +184,7 @@ def card_text(card: ModelCard, width: int) -> Content:
     if width >= 76:
         label = " │ 24 h " if width >= 84 else " │ "
         last += Content.assemble((label, _MUTED), (text.spark(card.hours), "$primary"))
-    if card.why:
+    if card.why and card.state != "unknown":
         last = Content.styled(f"   {text.clip(card.why, width - 4)}", style)
     return head + Content("\n") + today + Content("\n") + last
 
@@ -314,7 +314,7 @@ def _columns(width: int) -> tuple[Column, ...]:
     columns = [
         Column("medal", "", width=2),
         Column("model", "Model", width=0),
-        Column("state", "State", width=10),
+        Column("state", "State", width=11),
         *((Column("role", "Role", width=20),) if width >= _ROLES_FROM else ()),
         Column("calls", "Calls", "right", 6),
         Column("cost", "Cost", "right", 8),
@@ -329,7 +329,7 @@ def _columns(width: int) -> tuple[Column, ...]:
 
 def _row(card: ModelCard, width: int, colour: Callable[[str], str]) -> Row:
     sign, style = text.SIGNS[card.state]
-    state = Text(f"{sign} {'kept out' if card.state == 'out' else card.state}")
+    state = Text(f"{sign} {text.STATE_WORDS[card.state].lower()}")
     state.stylize(colour(style), 0, 1)
     name = named(card.model.name, colour("$warning") if card.simulated else "")
     cells: list[str | Text] = [

@@ -23,9 +23,9 @@ _EVERYWHERE = (
     ("q", "quit; where you were is remembered"),
 )
 _SIGNS = (
-    ("● healthy, active, ok", "▲ warning, kept out"),
+    ("● healthy, active, ok", "▲ warning"),
     ("✗ error, failed", "◐ maintenance"),
-    ("○ standby, not tested", "– disabled"),
+    ("○ standby, unknown", "– disabled"),
 )
 
 

@@ -28,7 +28,7 @@ from omni_cli.tui.actions import (
 )
 from omni_cli.tui.overview import Overview, ProviderCard, read_overview
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.provider_view import STATE_WORDS, card_text, detail_text
+from omni_cli.tui.provider_view import card_text, detail_text
 from omni_cli.tui.widgets.cards import CardList
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
 
@@ -113,8 +113,8 @@ class ProvidersPane(Pane[Loaded]):
         shown = Content.assemble(
             ("Health ", _MUTED), (view.overall, f"bold {text.SIGNS[view.overall][1]}")
         )
-        states = [card.health.state for card in view.providers]
-        for state, word in STATE_WORDS.items():
+        states = [card.state for card in view.providers]
+        for state, word in text.STATE_WORDS.items():
             if state in states:
                 sign, style = text.SIGNS[state]
                 shown += Content.assemble(

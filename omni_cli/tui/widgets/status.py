@@ -76,8 +76,7 @@ class StatusLine(Widget):
 
 def health_bar(view: Overview) -> Content:
     """``[●●▲○] 2/4 healthy``: one sign a provider in use, then how many are healthy."""
-    states = [card.health.state for card in view.providers if card.health.state != "off"]
-    well = sum(state == "healthy" for state in states)
+    states = [card.state for card in view.providers if card.state != "off"]
     signs = [text.SIGNS[state] for state in states]
     bar: list[str | tuple[str, str]] = [
         ("[", "$foreground-muted"),
@@ -85,6 +84,6 @@ def health_bar(view: Overview) -> Content:
         ("]", "$foreground-muted"),
         " ",
     ]
-    words = f"{well}/{len(states)} healthy"
+    words = f"{view.healthy}/{len(states)} healthy"
     style = text.SIGNS[view.overall][1]
     return Content.assemble(*(bar if len(states) <= _MOST_SIGNS else []), (words, style))

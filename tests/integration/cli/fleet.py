@@ -26,7 +26,6 @@ def connect(home: Path, sim: Simulator, *, roles: bool = False) -> None:
         if roles:
             build(
                 app.fleet,
-                app.providers,
                 simulated=scene.providers(sim.url),
                 what=replace(SPECS, active=MODELS),
             )

@@ -47,11 +47,13 @@ def test_a_provider_has_these_keys(omni: Omni) -> None:
     (row,) = omni("providers", "list", "--json").data
     assert set(row) == {
         "slug", "name", "protocol", "base_url", "auth_method", "key_env", "key", "key_masked",
-        "enabled", "status", "max_concurrency", "simulated", "headers", "models_active",
-        "models_total", "tested_at", "latency_ms", "last_error", "base_url_from",
+        "enabled", "status", "health", "health_reason", "max_concurrency", "simulated",
+        "headers", "models_active", "models_total", "tested_at", "latency_ms", "last_error",
+        "base_url_from",
     }  # fmt: skip
     assert set(omni("providers", "show", "openai", "--json").data) == {*row, "models"}
-    assert "untested" in omni("providers", "list").out
+    assert (row["health"], row["health_reason"]) == ("error", "no key")
+    assert " error " in omni("providers", "list").out
 
 
 @pytest.mark.parametrize(
