@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError, StoreError
 from omni_cli.domain.ids import id_text
+from omni_cli.gateway import cors
 from omni_cli.gateway.auth import KeyRing, Principal
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.chats import Chats, Ids
@@ -232,6 +233,9 @@ class Gateway:
     async def handle(self, request: Request) -> None:
         """Answer one request; whatever goes wrong is told to its caller."""
         try:
+            origin = request.headers.get("origin")
+            if origin is not None and await self._at_page(request, origin):
+                return
             found = self._surface.router.find(request.method, request.path)
             if found is None:
                 raise self._unknown(request)
@@ -252,6 +256,18 @@ class Gateway:
             if not request.begun:
                 error = OmniError("an unexpected error; the gateway's log has it")
                 await self._refuse(request, error)
+
+    async def _at_page(self, request: Request, origin: str) -> bool:
+        """A web page asks: what its browser wants to hear. Returns whether that is all."""
+        named = cors.is_named(origin, self._options.origins)
+        if named:
+            request.extra = cors.answer_lines(origin)
+        if not cors.is_preflight(request.method, request.headers):
+            return False
+        if not named:
+            raise Refused(403, "forbidden", "no --origin of omni serve names this page")
+        request.respond(200, cors.preflight_lines(request.headers), b"")
+        return True
 
     def _unknown(self, request: Request) -> Refused:
         methods = self._surface.router.methods(request.path)

@@ -39,7 +39,7 @@ class KeyRing:
 
     Args:
         always: demand a key even where none was ever made.
-        origins: web pages that may ask; CORS is off without any.
+        origins: web pages that may ask while no key is required.
         used: notes a key's name and the time, ms, at most once a minute.
     """
 
@@ -73,13 +73,21 @@ class KeyRing:
         """Who sends these headers.
 
         Raises:
-            Refused: 401 without a valid key where one is required, 403 for a web page.
+            Refused: 401 without a valid key where one is required, 403 for a web page where none
+                is.
         """
-        origin = headers.get("origin")
-        if origin is not None and origin not in self._origins:
-            # Any page that a person opens can send requests to this machine.
-            raise Refused(403, "forbidden", "web pages may not call this gateway")
         if not self.required:
+            origin = headers.get("origin")
+            if origin is not None and origin not in self._origins:
+                # Any page that a person opens can send requests to this machine. Where a key is
+                # required it cannot: browsers send none by themselves.
+                shown = "".join(c for c in origin if c.isprintable())[:100]
+                raise Refused(
+                    403,
+                    "forbidden",
+                    f"web pages of {shown} may not call this gateway",
+                    hint=f"omni serve --origin {shown} lets them, or send a client key",
+                )
             name = _host_of(headers.get("host", ""))
             if name and name not in _LOCAL_NAMES:
                 raise Refused(403, "forbidden", f"this gateway is not called {name!r}")

@@ -1,9 +1,11 @@
 """What is sent to a provider, and the body of its refusal."""
 
+import re
 from dataclasses import replace
 
 from omni_cli.domain.errors import ProviderError
 from omni_cli.gateway import embeddings
+from omni_cli.gateway.address import Origin
 from omni_cli.gateway.answer import Answer
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.fleet import Fleet
@@ -47,6 +49,18 @@ def translated(fleet: Fleet, ask: Ask, target: Target, bound: int | None) -> tup
     endpoint = fleet.endpoint(target.provider)
     call = fleet.adapter(target.provider).build(request, target.model.wire_name, endpoint)
     return line_of(call), call.body or b""
+
+
+def veil(fault: ProviderError, target: Target, origin: Origin) -> None:
+    """Before a caller is told: a client key's holder need not know where a provider is. The ledger
+    has the words as they were."""
+    host, slug = origin.host, target.provider.slug
+    if host in fault.message:
+        place = rf"(?<![\w.-]){re.escape(host)}(:\d+)?(?![\w-])"
+        fault.message = re.sub(place, slug, fault.message)
+        fault.args = (fault.message,)
+    if host in fault.hint:
+        fault.hint = ""
 
 
 async def error_body(answer: Answer) -> str:

@@ -4,7 +4,14 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from omni_cli.domain.errors import BudgetExceeded, OmniError, UnknownPrice, UsageError
+from omni_cli.domain.errors import (
+    BudgetExceeded,
+    NoRoute,
+    NotFound,
+    OmniError,
+    UnknownPrice,
+    UsageError,
+)
 from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.domain.pricing import format_usd, worst_case_nusd
@@ -24,7 +31,7 @@ from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.traces import RequestTrace
 from omni_cli.services.abtest import AbTests, Arm
 from omni_cli.services.attempts import Target
-from omni_cli.services.names import Selector
+from omni_cli.services.names import AmbiguousName, Selector, shown
 from omni_cli.services.routing import RouteOptions
 
 #: Headers of a protocol that change what a provider of the same protocol does.
@@ -190,6 +197,25 @@ class Chats:
             Refused: the key may not call it.
             NoRoute, BudgetExceeded, UnknownPrice: no model may take it, or none at that cost.
         """
+        try:
+            if who.models and not self._fleet.usable(self._fleet.selector(ask.model), who.may_call):
+                # In the caller's word: an alias must not tell what it stands for.
+                raise Refused(403, "forbidden", f"this key may not call {shown(ask.model)}")
+            return self._plan_of(ask, options, request, who)
+        except NotFound as exc:
+            if not exc.hint:
+                exc.hint = self._fleet.near(ask.model, who.may_call)
+            raise
+        except AmbiguousName as exc:
+            if who.models:
+                raise UsageError(f"{shown(ask.model)} may mean several models") from exc
+            raise
+        except NoRoute as exc:
+            if who.models:  # its words tell of every model that was thought of
+                raise NoRoute("no model that this key may call can take it") from exc
+            raise
+
+    def _plan_of(self, ask: Ask, options: RouteOptions, request: Request, who: Principal) -> Plan:
         most = options.max_cost_nusd
         falls_back = request.headers.get("x-omni-fallback", "") in ("1", "true", "yes")
         plan: Plan | None = None
@@ -206,7 +232,7 @@ class Chats:
             )
             plan = self._fleet.decide(query, allowed=who.may_call)
         elif who.models and not who.may_call(plan.targets[0].model.id):
-            raise Refused(403, "forbidden", f"this key may not call {plan.targets[0].model.id}")
+            raise Refused(403, "forbidden", f"this key may not call {shown(ask.model)}")
         return plan
 
     def _row(self, ident: int, plan: Plan, options: RouteOptions, who: Principal) -> NewRequest:

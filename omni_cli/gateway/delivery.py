@@ -102,6 +102,8 @@ def receipt_headers(receipt: Receipt | None) -> list[tuple[bytes, bytes]]:
     cost = receipt.total_nusd
     if cost is not None:
         told["x-omni-cost-usd"] = usd_string(cost)
+    if receipt.progress.tries > 1:  # what the SDK would do again was done
+        told["x-should-retry"] = "false"
     return [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
 
 

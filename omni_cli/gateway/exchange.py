@@ -19,7 +19,7 @@ from omni_cli.domain.errors import (
     TimedOut,
 )
 from omni_cli.gateway.asks import Ask
-from omni_cli.gateway.calls import forwarding, translated
+from omni_cli.gateway.calls import forwarding, translated, veil
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.delivery import Delivery, interrupted
 from omni_cli.gateway.fleet import Fleet
@@ -35,6 +35,8 @@ from omni_cli.services.attempts import AttemptSummary, Target
 from omni_cli.services.turns import FINAL, PASSED_ON, Turns, verdict
 from omni_cli.store.batch_leases import Opening
 
+#: A longer wait that a provider asks for is told to the caller, whose SDK keeps to it.
+_MOST_WAIT_S = 5.0
 #: How long a plain answer is waited for whose caller has gone, seconds.
 READ_ON_S = 120.0
 
@@ -293,7 +295,12 @@ class Exchange:
             return None
         if attempt > target.max_retries:
             return None
-        return retry.delay_s(attempt, retry_after_s=error.retry_after_s, rng=self._rng)
+        return retry.delay_s(
+            attempt,
+            retry_after_s=error.retry_after_s,
+            rng=self._rng,
+            max_retry_after_s=_MOST_WAIT_S,
+        )
 
     async def _attempt(self, target: Target, turn: "_Turn") -> None:
         """One call: committed, sent, read, settled."""
@@ -342,6 +349,7 @@ class Exchange:
         except ProviderError as exc:
             fault = error = cleaned(exc, line.call)
             reading.fail(fault)
+            veil(fault, target, line.origin)
             if self.started:
                 raise interrupted(target, reading, fault) from None
             raise

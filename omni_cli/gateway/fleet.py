@@ -33,6 +33,8 @@ from omni_cli.gateway.plans import Line, Plan, PlanQuery, line_of
 
 #: What a named model is planned with: its plan does not depend on the request.
 _ANY_REQUEST = ChatRequest((Message.text_of("user", "."),))
+#: Characters of a wrong name that are looked at.
+_FOLDED = 100
 #: Names kept in the cache; callers may send any number of wrong ones.
 _MOST_NAMES = 4_096
 #: By protocol, how the path of embeddings differs from chat's.
@@ -48,6 +50,7 @@ class _Cache:
     plans: dict[str, Plan] = field(default_factory=dict)
     selectors: dict[str, Selector] = field(default_factory=dict)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    near: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     lines: dict[tuple[str, str, bool], Line] = field(default_factory=dict)
     premium: "tuple[str | None, Price | None] | None" = None
 
@@ -131,10 +134,36 @@ class Fleet:
         """Raises NotFound, UsageError."""
         found = self._cache.selectors.get(text)
         if found is None:
-            found = self.app.names.select(text)
+            found = self.app.names.select(text, suggest=False)
             if len(self._cache.selectors) < _MOST_NAMES:
                 self._cache.selectors[text] = found
         return found
+
+    def near(self, text: str, allowed: Callable[[str], bool]) -> str:
+        """What to say beside a name that nothing has: names that differ in their punctuation, case
+        or provider only, found by one look into a table. More is no work for the event loop."""
+        table = self._cache.near
+        if not table:
+            for model in self.models():
+                for name in (model.id, *model.aliases):
+                    table.setdefault(_folded(name), []).append((name, model.id))
+            table.setdefault("", [])
+        near = [n for n, ident in table.get(_folded(text[-_FOLDED:]), ()) if allowed(ident)][:3]
+        if near:
+            return f"did you mean {' or '.join(dict.fromkeys(near))}?"
+        return "GET /v1/models lists the names that can be used here"
+
+    def usable(self, selector: Selector, allowed: Callable[[str], bool]) -> bool:
+        """Whether a key that may call these models has any use for the name."""
+        if selector.kind == "model":
+            return allowed(selector.name)
+        if selector.kind == "role":
+            role = self.app.assignments.role(selector.name)
+            return role is not None and any(allowed(item.model) for item in role.models)
+        if selector.kind == "chain":
+            chain = self.app.assignments.chain(selector.name)
+            return chain is not None and any(allowed(link.model) for link in chain.links)
+        return True
 
     def named(self, text: str) -> Plan | None:
         """The plan of a model's name, None when ``text`` names something to decide about, or a
@@ -317,6 +346,11 @@ class Fleet:
             return named, None
         row = PriceBook(self.app.models, now_ms=self.app.now_ms()).current(model)
         return model, None if row is None else row.price
+
+
+def _folded(name: str) -> str:
+    """A name without its provider, its case and its punctuation."""
+    return "".join(c for c in name.rpartition("/")[2].lower() if c.isalnum())
 
 
 def _pack(document: dict[str, Any]) -> bytes:

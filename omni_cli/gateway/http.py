@@ -78,6 +78,7 @@ class Request:
         "answered",
         "begun",
         "chunks",
+        "extra",
         "gone",
         "headers",
         "keeps",
@@ -112,6 +113,8 @@ class Request:
         self.on_gone: Callable[[], object] | None = None
         #: The answer's head went out; all of it did.
         self.begun = self.answered = False
+        #: Header lines that go with any answer.
+        self.extra = b""
         self._wire = wire
         self._pieces: list[bytes] = []
         self._size = self._discarded = 0
@@ -217,8 +220,9 @@ class Request:
         """
         self.begun = self.answered = True
         self.keeps = self._stays()
-        top = b"HTTP/1.1 %b\r\n%bcontent-length: %d\r\n%b\r\n" % (
+        top = b"HTTP/1.1 %b\r\n%b%bcontent-length: %d\r\n%b\r\n" % (
             _STATUS[status],
+            self.extra,
             head,
             len(body),
             b"" if self.keeps else _CLOSE,
@@ -230,8 +234,9 @@ class Request:
         self.begun = True
         self.keeps = self.chunks and self._stays()
         self._wire.write(
-            b"HTTP/1.1 200 OK\r\n%b%b%b\r\n"
+            b"HTTP/1.1 200 OK\r\n%b%b%b%b\r\n"
             % (
+                self.extra,
                 head,
                 b"transfer-encoding: chunked\r\n" if self.chunks else b"",
                 b"" if self.keeps else _CLOSE,
@@ -293,7 +298,12 @@ class Request:
             receipt: headers about what was tried, and what it cost.
         """
         headers = [_JSON, (request_id[0].encode(), request_id[1].encode()), *receipt]
-        headers += [(k.encode(), v.encode()) for k, v in retry_headers(error).items()]
+        given = {name for name, _ in receipt}
+        headers += [
+            (name, value.encode())
+            for key, value in retry_headers(error).items()
+            if (name := key.encode()) not in given
+        ]
         if request_id[0] != "x-request-id":
             headers.append((b"x-request-id", request_id[1].encode()))
         await self.answer(status_of(error), encode(body), headers)

@@ -1,5 +1,6 @@
 """What models there are, in every protocol's own form."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ from omni_cli.domain.models import ModelInfo
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.services.describe import iso, model_document
+from omni_cli.services.names import AmbiguousName, Selector, shown
 from omni_cli.services.prices import PriceBook
 
 #: When a model was added is not known for those of the catalogue.
@@ -31,7 +33,7 @@ class Listing:
         shown = self.visible(who)
         prices = self._prices(shown)
         data = [self._model(model, prices) for model in shown]
-        data += [self._virtual(name, what) for name, what in self._others()]
+        data += [self._virtual(name, what) for name, what in self._others(who)]
         return {
             "object": "list",
             "data": data,
@@ -42,20 +44,25 @@ class Listing:
 
     def model(self, name: str, who: Principal) -> dict[str, Any]:
         """One model, by its id or alias. Raises NotFound."""
-        for other, what in self._others():
+        for other, what in self._others(who):
             if other == name:
                 return self._virtual(name, what)
-        model_id = self._fleet.app.names.model(name)
-        model = self._fleet.app.models.get(model_id)
-        if model is None or not who.may_call(model_id):
-            raise NotFound(f"no model is called {name!r}")
-        return self._model(model, self._prices([model]))
+        selector: Selector | None = None
+        with suppress(NotFound, AmbiguousName):
+            selector = self._fleet.selector(name)
+        # What the list does not show is not here either.
+        for model in self.visible(who):
+            if selector == Selector("model", model.id):
+                return self._model(model, self._prices([model]))
+        raise NotFound(
+            f"no model is called {shown(name)}", hint=self._fleet.near(name, who.may_call)
+        )
 
     def tags(self, who: Principal) -> dict[str, Any]:
         """``GET /api/tags`` of Ollama."""
         models = []
         names = [(m.id, m.parameters_b) for m in self.visible(who)]
-        names += [(name, None) for name, _ in self._others()]
+        names += [(name, None) for name, _ in self._others(who)]
         for name, size in names:
             details = {
                 "format": "gguf",
@@ -108,12 +115,18 @@ class Listing:
             ]
         }
 
-    def _others(self) -> list[tuple[str, str]]:
-        """Names that are no model's: what a decision is left to."""
-        app = self._fleet.app
-        names = [(name, "automatic choice") for name in _AUTOS]
-        names += [(f"role:{role.name}", "role") for role in app.assignments.roles()]
-        return names + [(f"chain:{chain.name}", "chain") for chain in app.assignments.chains()]
+    def _others(self, who: Principal) -> list[tuple[str, str]]:
+        """Names that are no model's: what a decision is left to. A key that may call some models
+        learns of roles and chains that hold one of these."""
+        app, usable = self._fleet.app, self._fleet.usable
+        names: list[tuple[str, str]] = [(name, "automatic choice") for name in _AUTOS]
+        others = [Selector("role", role.name) for role in app.assignments.roles()]
+        others += [Selector("chain", chain.name) for chain in app.assignments.chains()]
+        return names + [
+            (f"{other.kind}:{other.name}", other.kind)
+            for other in others
+            if not who.models or usable(other, who.may_call)
+        ]
 
     def _prices(self, models: list[ModelInfo]) -> PriceBook:
         book = PriceBook(self._fleet.app.models, now_ms=self._fleet.app.now_ms())

@@ -6,6 +6,7 @@ docs/gateway.md). It speaks to providers' APIs only: no redirects, no cookies, n
 
 import asyncio
 import contextlib
+import os
 import ssl
 import time
 from collections import deque
@@ -200,7 +201,7 @@ class UpstreamPool:
         except ssl.SSLError as exc:
             fault = ConnectionFailed(f"{origin.host}: TLS failed: {exc.reason or exc}")
         except OSError as exc:
-            fault = ConnectionFailed(f"cannot connect to {origin.host}:{origin.port}: {exc}")
+            fault = ConnectionFailed(f"cannot connect to {origin.host}:{origin.port}: {_why(exc)}")
         else:
             self._all.add(connection)
             return connection
@@ -261,3 +262,10 @@ class UpstreamPool:
             connection.abort()
         self._all.clear()
         self._idle.clear()
+
+
+def _why(exc: OSError) -> str:
+    """In the system's words; asyncio's hold the address, too."""
+    if exc.errno is not None and exc.errno > 0:
+        return os.strerror(exc.errno)
+    return exc.strerror or "no address of it takes the connection"

@@ -12,6 +12,7 @@ from omni_cli.domain.errors import (
     ConfigError,
     MissingKey,
     NoRoute,
+    NotFound,
     OmniError,
     UnknownPrice,
     UsageError,
@@ -193,7 +194,7 @@ class ChatPlanner:
         kept_out = {c.kept_out for c in decision.candidates} - {""}
         if not reasons and selector.kind == "model":
             slug = selector.name.partition("/")[0]
-            return NoRoute(
+            return NotFound(
                 f"{selector.name}: its provider, {slug}, is not in the fleet",
                 hint=f"omni providers add {slug}",
             )

@@ -11,6 +11,22 @@ SelectorKind = Literal["auto", "model", "role", "chain"]
 AUTO = "auto"
 
 
+class AmbiguousName(UsageError):
+    """More than one model has it; the message names them."""
+
+
+#: No name of anything is longer, characters.
+_LONGEST = 512
+_SHOWN = 100
+
+
+def shown(name: str) -> str:
+    """A name that somebody gave, as a message says it."""
+    if len(name) <= _SHOWN:
+        return repr(name)
+    return f"{name[:_SHOWN]!r}… ({len(name):,} characters)"
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
     """``name`` is a model id, a role's or a chain's name; for auto the priority after a colon
@@ -29,34 +45,38 @@ class Names:
         self._models = models
         self._assignments = assignments
 
-    def select(self, text: str | None) -> Selector:
+    def select(self, text: str | None, *, suggest: bool = True) -> Selector:
         """``auto``, ``auto:cheap``, ``provider/model``, ``provider:model``, an alias,
         ``role:NAME``, ``chain:NAME``, or the bare name of a role or chain.
 
         Raises:
-            NotFound: nothing has that name; the hint offers near ones.
+            NotFound: nothing has that name; the hint offers near ones, where it is to
+                ``suggest``: that looks at the whole catalogue.
             UsageError: more than one model has it.
         """
         if text is None or text == AUTO:
             return Selector("auto", "")
+        if len(text) > _LONGEST:
+            raise NotFound(f"no model, role or chain is called {shown(text)}")
         head, _, rest = text.partition(":")
         if head == AUTO and rest in ("cheap", "balanced", "best", "fast"):
             return Selector("auto", rest)
         if head == "role":
-            return Selector("role", self._known(rest, [r.name for r in self._assignments.roles()]))
+            names = [r.name for r in self._assignments.roles()]
+            return Selector("role", self._known(rest, names, suggest=suggest))
         if head == "chain":
             names = [c.name for c in self._assignments.chains()]
-            return Selector("chain", self._known(rest, names))
+            return Selector("chain", self._known(rest, names, suggest=suggest))
         if self._models.find(text):
             return Selector("model", self.model(text))
         if self._assignments.role(text) is not None:
             return Selector("role", text)
         if self._assignments.chain(text) is not None:
             return Selector("chain", text)
-        return Selector("model", self.model(text))
+        return Selector("model", self.model(text, suggest=suggest))
 
-    def model(self, text: str) -> str:
-        """The id of the model that ``text`` names."""
+    def model(self, text: str, *, suggest: bool = True) -> str:
+        """The id of the model that ``text`` names. Raises as ``select``."""
         found = self._models.find(text)
         if not found and ":" in text and "/" not in text:
             found = self._models.find(text.replace(":", "/", 1))
@@ -66,10 +86,11 @@ class Names:
         if len(choice) == 1:
             return choice[0]
         if choice:
-            raise UsageError(
+            raise AmbiguousName(
                 f"{text!r} may mean {', '.join(choice)}", hint="write it as provider/model"
             )
-        raise NotFound(f"no model, role or chain is called {text!r}", hint=self._nearest(text))
+        hint = self._nearest(text) if suggest and len(text) <= _LONGEST else ""
+        raise NotFound(f"no model, role or chain is called {shown(text)}", hint=hint)
 
     def _nearest(self, text: str) -> str:
         known = [model.id for model in self._models.all()]
@@ -81,11 +102,13 @@ class Names:
             return f"did you mean {' or '.join(dict.fromkeys(near))}?"
         return "omni models list shows the fleet; omni models add PROVIDER/NAME adds one"
 
-    def _known(self, name: str, names: list[str]) -> str:
+    def _known(self, name: str, names: list[str], *, suggest: bool) -> str:
         if name in names:
             return name
+        if not suggest:
+            raise NotFound(f"no such name: {shown(name)}")
         near = difflib.get_close_matches(name, names, 1, 0.5)
         raise NotFound(
-            f"no such name: {name!r}",
+            f"no such name: {shown(name)}",
             hint=f"did you mean {near[0]}?" if near else f"there are: {', '.join(names) or 'none'}",
         )

@@ -1,5 +1,6 @@
 """``omni serve``: the gateway."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -48,12 +49,20 @@ def serve(
     from omni_cli.store.gateway_keys import GatewayKeyStore
 
     for page in origin or ():
-        if not page.startswith(("http://", "https://")):
-            raise UsageError(f"--origin is written https://HOST, not {page!r}")
+        if page != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s,]*/?", page):
+            raise UsageError(
+                f"--origin is written https://HOST, not {page!r}",
+                hint="app://NAME and the like are desktop programs; '*' is any page, with keys",
+            )
     with omni() as omni_app:
         local = is_loopback(host)
         now = omni_app.now_ms()
         keys = [k for k in GatewayKeyStore(omni_app.store).all() if k.state(now) == "active"]
+        if "*" in (origin or ()) and not (keys or require_key):
+            raise ConfigError(
+                "--origin '*' would let any web page use this gateway",
+                hint="omni keys create makes a client key; or name the pages",
+            )
         if not local and not keys:
             raise ConfigError(
                 f"{host} can be reached from elsewhere, and there is no client key",
