@@ -166,6 +166,7 @@ class Setup(Money):
         types = load_priors().types
         prices = PriceBook(self.models, now_ms=self.now_ms())
         slugs = [provider.slug for provider in self.providers.all()]
+        simulated = {provider.slug for provider in self.providers.all() if provider.simulated}
         models = self.models.all()
         prices.load(model.id for model in models)
 
@@ -176,7 +177,11 @@ class Setup(Money):
         return propose(
             found,
             models,
-            retired=frozenset(m.info.id for m in load_catalog().models if m.deprecated),
+            retired=frozenset(
+                m.info.id
+                for m in load_catalog().models
+                if m.deprecated and m.info.provider not in simulated
+            ),
             price=price,
             prior=self._priors(
                 {

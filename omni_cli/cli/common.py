@@ -31,6 +31,32 @@ def _note(line: str) -> None:
     note(paint(f"· {line}", "dim", sys.stderr))
 
 
+def agree_to_leaving(omni_app: App, name: str, *, yes: bool, at_work: bool = False) -> None:
+    """Ask before a model is put to work that its provider stops serving, or has stopped serving.
+
+    Args:
+        at_work: ask of a model that is active already, too.
+
+    Raises UsageError: nobody agreed; nothing was changed.
+    """
+    said = omni_app.fleet.leaving(name)
+    if not said or (not at_work and omni_app.fleet.model(name).status == "active"):
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                f"{omni_app.names.model(name)}: {said}; nothing was changed",
+                hint="--yes takes it all the same; omni models list --sort quality shows others",
+            )
+        if not typer.confirm(f"{omni_app.names.model(name)}: {said}. Take it?", err=True):
+            raise UsageError("nothing was changed")
+
+
+YesFlag = Annotated[
+    bool, typer.Option("--yes", "-y", help="Take it though its provider stops serving it.")
+]
+
+
 def money(text: str | None, option: str) -> Decimal | None:
     """US dollars from an option. Raises UsageError unless it is a number of 0 or more."""
     if text is None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from omni_cli.cli.render import Style, bar, clip, milliseconds, out, paint, table, tokens, width_of
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.prices import KINDS, Price, Rate
+from omni_cli.domain.retirement import retirement_words
 from omni_cli.records import StoredPrice
 from omni_cli.services.browse import Listed
 
@@ -104,13 +105,13 @@ def _card(row: Listed) -> list[str]:
     return [clip(line, _CARD) for line in lines]
 
 
-def print_model(row: Listed, uses: Sequence[str]) -> None:
-    """Everything known of one model."""
+def print_model(row: Listed, uses: Sequence[str], today: str) -> None:
+    """Everything known of one model. ``today``: ISO date."""
     model, price = row.model, row.price
     default = ", default" if model.is_default else ""
     out(f"{paint(model.name, 'bold')}  {model.id}  ({model.status}{default})")
     if model.retired_on:
-        out(paint(f"  its provider stops serving it on {model.retired_on}", "yellow"))
+        out(paint(f"  its provider {retirement_words(model.retired_on, today)}", "yellow"))
     facts = {
         "aliases": ", ".join(model.aliases),
         "type": model.type,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from omni_cli.domain.analytics import Totals, per_day
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import beta_tail
+from omni_cli.domain.retirement import retirement_words
 
 FindingType = Literal[
     "cheaper_model",
@@ -290,7 +291,7 @@ def retiring_model(
         type="retiring_model",
         title=f"{model} {'was' if gone else 'will be'} retired on {retired_on}",
         reasoning=f"It serves {', '.join(uses)}; its provider "
-        f"{'stopped' if gone else 'stops'} serving it then."
+        f"{retirement_words(retired_on, today)}."
         + (f" {other} is likely about as good." if other else ""),
         action=Action("none", command=command),
         effort="choose another model",

@@ -2,26 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
 
 from omni_cli.domain.analytics import Totals
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.prices import Rates
 from omni_cli.domain.quality import QualityTable, plainness
 from omni_cli.domain.recommend import AS_GOOD, LEAST_CONFIDENCE, Candidate
+from omni_cli.domain.retirement import is_leaving
 
-#: A model that its provider stops serving within so many days is not advised any more.
-LEAVING_DAYS = 90
 #: A model that is not in use yet is named only where published results of its own, or the user's
 #: outcomes, weigh at least this much.
 _EVIDENCE = 10.0
-
-
-def is_leaving(model: ModelInfo, today: str, *, within_days: int = LEAVING_DAYS) -> bool:
-    """Whether its provider has stopped serving it or means to soon. ``today``: ISO date."""
-    if model.retired_on is None:
-        return False
-    return model.retired_on <= (date.fromisoformat(today) + timedelta(within_days)).isoformat()
 
 
 @dataclass(frozen=True, slots=True)

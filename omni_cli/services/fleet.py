@@ -22,6 +22,7 @@ from omni_cli.domain.models import (
 )
 from omni_cli.domain.prices import MOST_USD
 from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.retirement import ASK_DAYS, is_leaving, retirement_words
 from omni_cli.domain.secrets import scrub
 from omni_cli.ports import Clock
 from omni_cli.repositories import Assignments, Audit, Budgets, Models, Providers
@@ -209,6 +210,18 @@ class FleetService:
         fresh = replace(model, status=one_of("status", status, STATUSES))
         self.put_model(fresh, set_fields=("status",))
         return fresh
+
+    def leaving(self, name: str) -> str:
+        """What to say before a model is put to work that its provider stops serving soon, or has
+        stopped serving; "" for any other, and for those of a simulator, which serves them all."""
+        model = self.model(name)
+        provider = self._providers.get(model.provider)
+        today = _iso_day(self.now_ms())
+        if model.retired_on is None or (provider is not None and provider.simulated):
+            return ""
+        if not is_leaving(model, today, within_days=ASK_DAYS):
+            return ""
+        return f"its provider {retirement_words(model.retired_on, today)}"
 
     def kept_status(self, model_id: str) -> tuple[str, bool]:
         """A model's status, and whether it is the user's own word: what ``put_back`` takes."""

@@ -149,7 +149,8 @@ def propose(
             for remote in item.served
             if not (here(item.provider, remote) or _has_price(remote))
         ]
-    every = [*picks, *(chooser.pick(model, "balanced") for model in there.active)]
+    staying = [model for model in there.active if model.id not in retired]
+    every = [*picks, *(chooser.pick(model, "balanced") for model in staying)]
     chain = None if there.chains else chooser.chain(every)
     return Proposal(
         providers=tuple(f.provider for f in found if f.provider.slug not in there.providers),
@@ -262,10 +263,20 @@ class _Chooser:
         return Chain(DEFAULT_CHAIN, tuple(ChainLink(p.model.id) for p in links[:_CHAIN_LINKS]))
 
     def premium(self, picks: Sequence[Pick]) -> str | None:
-        """The dearest of those that lead in quality: what one would use if money were no matter."""
+        """The best that costs something: what one would use if money were no matter. Of equals the
+        cheaper, so that no saving comes from the choice of what it is counted against."""
         paid = [p for p in picks if p.average_usd]
-        near = _within(paid, _top(paid), BALANCED_SLACK)
-        return max(near, key=lambda p: (p.average_usd or 0, p.model.id)).model.id if near else None
+        rated = [p for p in paid if p.quality is not None] or paid
+        best = min(
+            rated,
+            key=lambda p: (
+                -round(p.quality or 0.0, 2),
+                p.average_usd or 0,
+                plainness(p.model.wire_name),
+            ),
+            default=None,
+        )
+        return None if best is None else best.model.id
 
 
 def _top(picks: Sequence[Pick]) -> float | None:

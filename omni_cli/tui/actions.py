@@ -27,6 +27,9 @@ def switch_model(omni: App, model_id: str) -> str:
     """Disable a model, or bring a disabled or standby one to work; returns what was done."""
     model = omni.fleet.model(model_id)
     fresh = "disabled" if model.status == "active" else "active"
+    said = omni.fleet.leaving(model_id) if fresh == "active" else ""
+    if said:
+        raise UsageError(f"{said}; omni models activate {model_id} --yes takes it all the same")
     omni.fleet.set_status(model_id, fresh)
     return f"{model.name} is {fresh}"
 

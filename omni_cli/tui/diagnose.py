@@ -7,7 +7,9 @@ from typing import Literal
 from omni_cli.bootstrap import App
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.errors import OmniError
+from omni_cli.domain.retirement import retirement_words
 from omni_cli.domain.vendor_env import no_key_hint
+from omni_cli.services.prices import utc_day
 
 Verdict = Literal["ok", "warning", "error"]
 
@@ -50,7 +52,8 @@ def diagnose(omni: App, name: str) -> list[Check]:
     else:
         checks.append(Check("ok", f"its price is known ({listed.price.origin})"))
     if model.retired_on and not provider.simulated:
-        checks.append(Check("warning", f"retired by its provider on {model.retired_on}"))
+        said = retirement_words(model.retired_on, utc_day(omni.now_ms()))
+        checks.append(Check("warning", f"its provider {said}"))
     if not omni.fleet.uses(model.id):
         checks.append(Check("ok", "no role, rule or chain: chosen by score alone"))
     return [*checks, _served(omni, slug, model.wire_name)]

@@ -9,7 +9,9 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.models import CAPABILITIES, ModelInfo
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.pricing import KINDS, Price, blended, format_usd
+from omni_cli.domain.retirement import retirement_words
 from omni_cli.services.browse import Listed
+from omni_cli.services.prices import utc_day
 from omni_cli.store.glance import Failure, GlanceStore, Tally
 from omni_cli.tui import text
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview, totals
@@ -85,7 +87,7 @@ def title_text(view: ModelView) -> Content:
         shown += Content.styled(f"\n{card.why}", style)
     if model.retired_on:
         shown += Content.styled(
-            f"\nits provider stops serving it on {model.retired_on}", "$warning"
+            f"\nits provider {retirement_words(model.retired_on, utc_day(view.now_ms))}", "$warning"
         )
     return shown
 

@@ -12,7 +12,7 @@ import typer
 
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_settings, omni
+from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_settings, omni
 from omni_cli.cli.render import emit_json, note, out, table
 from omni_cli.domain.errors import ConfigError
 
@@ -54,13 +54,18 @@ def get(key: Key, as_json: JsonFlag = False) -> None:
 
 
 @app.command("set")
-def set_(key: Key, value: Annotated[str, typer.Argument(help="The new value.")]) -> None:
+def set_(
+    key: Key,
+    value: Annotated[str, typer.Argument(help="The new value.")],
+    yes: YesFlag = False,
+) -> None:
     """Change a setting of this user."""
     with omni() as omni_app:
         if key in _MODEL_KEYS and value:
             selector = omni_app.names.select(value)
             if key == "general.premium_model" or selector.kind == "model":
                 value = omni_app.names.model(value)
+                agree_to_leaving(omni_app, value, yes=yes, at_work=True)
         settings.set_value(omni_app.paths, key, value)
         row = next(row for row in _rows(omni_app) if row["key"] == key)
     out(f"{key} = {value}")

@@ -9,7 +9,7 @@ import typer
 
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_catalogue, omni
+from omni_cli.cli.common import JsonFlag, agree_to_leaving, complete_catalogue, omni
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.services.describe import chain_document
@@ -57,7 +57,7 @@ def init(
                 "omni demo shows omni without either",
             )
         proposal = omni_app.propose_fleet(found)
-        baseline = _baseline(omni_app, proposal, premium)
+        baseline = _baseline(omni_app, proposal, premium, yes=yes or dry_run)
         apply_it = yes and not dry_run
         if not as_json:
             _show(omni_app, found, proposal, baseline)
@@ -79,10 +79,13 @@ def init(
         _next(proposal, applied=apply_it, changes=not proposal.empty or baseline is not None)
 
 
-def _baseline(omni_app: App, proposal: Proposal, asked: str | None) -> str | None:
+def _baseline(omni_app: App, proposal: Proposal, asked: str | None, *, yes: bool) -> str | None:
     """The premium model to set, or None to leave the setting as it is."""
     if asked is not None:
-        return "" if asked == "none" else omni_app.names.model(asked)
+        if asked == "none":
+            return ""
+        agree_to_leaving(omni_app, asked, yes=yes, at_work=True)
+        return omni_app.names.model(asked)
     return None if omni_app.config.general.premium_model else proposal.premium
 
 
@@ -141,7 +144,11 @@ def _ask(omni_app: App, baseline: str | None) -> tuple[bool, str | None]:
         return False, None
     if baseline:
         answer = typer.prompt("Premium model (none for no savings)", default=baseline)
-        baseline = None if answer.strip() == "none" else omni_app.names.model(answer.strip())
+        if answer.strip() == "none":
+            return True, None
+        if answer.strip() != baseline:
+            agree_to_leaving(omni_app, answer.strip(), yes=False, at_work=True)
+        baseline = omni_app.names.model(answer.strip())
     return True, baseline
 
 

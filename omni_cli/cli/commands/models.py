@@ -9,6 +9,8 @@ import typer
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import (
     JsonFlag,
+    YesFlag,
+    agree_to_leaving,
     complete_catalogue,
     complete_models,
     complete_providers,
@@ -17,8 +19,10 @@ from omni_cli.cli.common import (
 )
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.retirement import retirement_words
 from omni_cli.services.browse import Filters, Listed
 from omni_cli.services.describe import model_document, price_document, uses_document
+from omni_cli.services.prices import utc_day
 
 if TYPE_CHECKING:  # lists, the common case, change nothing
     pass
@@ -151,7 +155,7 @@ def show(model: Known, as_json: JsonFlag = False) -> None:
     else:
         from omni_cli.cli.model_view import print_model
 
-        print_model(row, uses)
+        print_model(row, uses, utc_day(omni_app.now_ms()))
 
 
 @app.command()
@@ -176,6 +180,7 @@ def add(
     recommended_for: Recommended = None,
     token_weight: Weight = None,
     gives: Gives = None,
+    yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Put a model to work: one from the catalogue, or any other its provider serves.
@@ -206,6 +211,8 @@ def add(
             slug, wire_name = found.provider, found.wire_name
         else:
             slug, wire_name = split_id(model, slugs)
+        if (known := omni_app.models.get(f"{slug}/{wire_name}")) is not None:
+            agree_to_leaving(omni_app, known.id, yes=yes)
         fresh, new = add_model(omni_app.fleet, omni_app.models, slug, wire_name, change, price)
         row = omni_app.browser.listed(fresh)
     if as_json:
@@ -265,9 +272,9 @@ def edit(
 
 
 @app.command()
-def activate(model: Known) -> None:
+def activate(model: Known, yes: YesFlag = False) -> None:
     """Let the router choose it."""
-    _set_status(model, "active")
+    _set_status(model, "active", yes=yes)
 
 
 @app.command()
@@ -426,10 +433,12 @@ def _price_words(row: Listed) -> str:
     return paint(f"  {text} ({stored.origin})", "dim")
 
 
-def _set_status(name: str, status: str) -> None:
+def _set_status(name: str, status: str, *, yes: bool = True) -> None:
     with omni() as omni_app:
         model = omni_app.fleet.model(name)
         omni_app.fleet.provider(model.provider)
+        if status == "active":
+            agree_to_leaving(omni_app, model.id, yes=yes)
         if model.hidden:
             omni_app.fleet.put_model(replace(model, hidden=False), set_fields=("hidden",))
         omni_app.fleet.set_status(model.id, status)
@@ -440,4 +449,5 @@ def _set_status(name: str, status: str) -> None:
 def _warn_retired(omni_app: App, model_id: str, status: str) -> None:
     model = omni_app.fleet.model(model_id)
     if model.retired_on and status == "active":
-        note(f"its provider stops serving it on {model.retired_on}; the router leaves it out then")
+        said = retirement_words(model.retired_on, utc_day(omni_app.now_ms()))
+        note(f"its provider {said}; the router leaves it out from then on")

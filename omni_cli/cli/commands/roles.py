@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, omni
+from omni_cli.cli.common import (
+    JsonFlag,
+    YesFlag,
+    agree_to_leaving,
+    complete_models,
+    complete_roles,
+    omni,
+)
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
@@ -55,10 +62,12 @@ def assign(
     model: Model,
     priority: Annotated[int, typer.Option(min=1, help="1 is asked first.")] = 1,
     description: Annotated[str | None, typer.Option(help="What the job is.")] = None,
+    yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Give a role a model; the role is made where there is none."""
     with omni() as omni_app:
+        agree_to_leaving(omni_app, model, yes=yes)
         found = omni_app.fleet.assign_role(role, model, priority, description)
         model_id = omni_app.names.model(model)
     if as_json:
@@ -77,6 +86,7 @@ def switch(
         str | None, typer.Argument(autocompletion=complete_models, help="Id or alias.")
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last switch back.")] = False,
+    yes: YesFlag = False,
     verify: Annotated[
         bool, typer.Option(help="Prove it by a real call of the kind the role gets.")
     ] = True,
@@ -95,6 +105,7 @@ def switch(
             else:
                 out(f"{role}: back on {', '.join(i.model for i in found.models) or 'no model'}")
             return
+        agree_to_leaving(omni_app, model, yes=yes)
         done = omni_app.role_switcher.switch(role, model, verify=verify)
     if as_json:
         from omni_cli.services.role_switch import switched_document

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omni_cli.cli.common import JsonFlag, complete_models, omni
+from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_models, omni
 from omni_cli.cli.prompts import chat_request, read_prompt, route_options
 from omni_cli.cli.render import emit_json, note, out, paint, table
 from omni_cli.domain.errors import UsageError
@@ -46,6 +46,7 @@ def add(
     condition: Annotated[str, typer.Argument(help="taskType == 'coding' && complexity == 'low'")],
     model: Model,
     priority: Annotated[int, typer.Option(min=1, help="1 is tried first.")] = 1,
+    yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Prefer a model for the requests that a condition describes.
@@ -55,6 +56,7 @@ def add(
     in [...], contains, && || ! and parentheses.
     """
     with omni() as omni_app:
+        agree_to_leaving(omni_app, model, yes=yes)
         rule = omni_app.fleet.add_rule(condition, model, priority)
     if as_json:
         emit_json(rule_document(rule))
