@@ -81,7 +81,12 @@ class Knowing(Setup):
         from omni_cli.services.optimize import Optimizer
         from omni_cli.store.decisions import DecisionStore
 
-        return Optimizer(decisions=DecisionStore(self.store), models=self.models, clock=self.clock)
+        return Optimizer(
+            decisions=DecisionStore(self.store),
+            models=self.models,
+            zone=self.rollups.zone,
+            clock=self.clock,
+        )
 
     @cached_property
     def role_switcher(self) -> "RoleSwitcher":

@@ -1,14 +1,17 @@
 """The last days' requests through other routing settings, without asking anything again (D4)."""
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
+from omni_cli.domain.analytics import per_day
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import NotFound
-from omni_cli.domain.ids import EPOCH_MS, RANDOM_BITS
+from omni_cli.domain.ids import EPOCH_MS, RANDOM_BITS, make_id
 from omni_cli.domain.money import usd_string, usd_to_nusd
 from omni_cli.domain.optimize import (
     Option,
@@ -20,6 +23,7 @@ from omni_cli.domain.optimize import (
     settings,
     suggestion,
 )
+from omni_cli.domain.periods import day_start, local_date
 from omni_cli.domain.tasks import COMPLEXITIES
 from omni_cli.ports import Clock
 from omni_cli.repositories import Models
@@ -28,7 +32,6 @@ from omni_cli.services.prices import PriceBook, cost_or_none
 #: More requests than this are sampled evenly over the time.
 MOST = 1_500
 LEAST = 20
-_DAY_MS = 86_400_000
 #: Steps of a decision that weigh models; rules, roles, names and chains do not.
 _FREE = ("score", "cheapest", "fastest", "quality")
 
@@ -42,13 +45,14 @@ class Decisions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """``days``: back to the oldest request. ``requests``: all that were found; ``read`` of them
-    were looked at, ``replayed`` were the router's to decide and have a known price. ``suggested``
-    None: no setting is cheaper without losing more quality than allowed. Costs are of the
-    replayed ones."""
+    """``days``: dates from the oldest request's to today. ``requests``: all that were found,
+    ``today_requests`` of them today; ``read`` of them were looked at, ``replayed`` were the
+    router's to decide and have a known price. ``suggested`` None: no setting is cheaper without
+    losing more quality than allowed. Costs are of the replayed ones."""
 
     days: int
     requests: int
+    today_requests: int
     read: int
     replayed: int
     today: Outcome
@@ -57,14 +61,22 @@ class Optimum:
     suggested: Outcome | None
 
     def monthly_nusd(self, outcome: Outcome) -> int:
-        """The cost of 30 days like these, nano-dollars."""
-        return outcome.cost_nusd * self.requests * 30 // (max(self.read, 1) * self.days)
+        """The cost of 30 ordinary days at this pace, nano-dollars."""
+        pace = per_day(self.requests, self.today_requests, self.days)
+        return int(outcome.cost_nusd * pace * 30 / max(self.read, 1))
 
 
 class Optimizer:
-    def __init__(self, *, decisions: Decisions, models: Models, clock: Clock) -> None:
+    """Args:
+    zone: whose days are counted.
+    """
+
+    def __init__(
+        self, *, decisions: Decisions, models: Models, clock: Clock, zone: str = "UTC"
+    ) -> None:
         self._decisions = decisions
         self._models = models
+        self._zone = zone
         self._clock = clock
 
     def run(self, today: Setting, *, days: int, may_lose: float) -> Optimum:
@@ -77,7 +89,8 @@ class Optimizer:
         Raises NotFound where fewer than LEAST requests can be replayed.
         """
         now = int(self._clock() * 1000)
-        ids = self._decisions.ids(now - days * _DAY_MS)
+        date = local_date(now, self._zone)
+        ids = self._decisions.ids(day_start(date - timedelta(days=days - 1), self._zone))
         kept = _evenly(ids, MOST)
         past = list(self._past(kept, now))
         if len(past) < LEAST:
@@ -89,8 +102,9 @@ class Optimizer:
         outcomes = [replay(setting, past) for setting in settings()]
         oldest = EPOCH_MS + (ids[0] >> RANDOM_BITS)  # an id begins with its time
         return Optimum(
-            min(days, max(1, -(-(now - oldest) // _DAY_MS))),
+            max(1, (date - local_date(oldest, self._zone)).days + 1),
             len(ids),
+            len(ids) - bisect_left(ids, make_id(day_start(date, self._zone), 0)),
             len(kept),
             len(past),
             base,

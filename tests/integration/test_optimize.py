@@ -10,6 +10,7 @@ from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, Usage
 from omni_cli.domain.errors import NotFound
+from omni_cli.domain.ids import make_id
 from omni_cli.domain.optimize import Setting
 from omni_cli.domain.preferences import Weights
 from omni_cli.services.chat_plan import ChatJob
@@ -125,3 +126,21 @@ def test_another_model_has_nothing_in_its_cache(
     app = fleet.app
     optimizer = Optimizer(decisions=Cached(good, cheap), models=app.models, clock=app.clock)
     assert optimizer.run(BEST, days=30, may_lose=0.0).today.cost_nusd == 20 * nusd
+
+
+class ThreeDays(Cached):
+    """Twelve requests on each of three days, and none yet today."""
+
+    def ids(self, since_ms: int) -> list[int]:
+        midnight = 1_781_481_600_000  # 2026-06-15
+        return [make_id(midnight - (3 - n // 12) * 86_400_000 + n, n) for n in range(36)]
+
+
+def test_a_day_that_has_just_begun_makes_nothing_cheaper(fleet: Fleet) -> None:
+    clock = 1_781_481_600 + 5 * 3_600  # 05:00
+    optimizer = Optimizer(
+        decisions=ThreeDays(0.95, 0.9), models=fleet.app.models, clock=lambda: float(clock)
+    )
+    found = optimizer.run(BEST, days=30, may_lose=0.0)
+    assert (found.days, found.requests, found.today_requests) == (4, 36, 0)
+    assert found.monthly_nusd(found.today) == found.today.cost_nusd // 36 * 12 * 30
