@@ -10,6 +10,7 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.scoring import verdict
+from omni_cli.domain.words import counted
 from omni_cli.services import compare_documents as documents
 from omni_cli.services.compare import Estimate, Progress
 from omni_cli.services.compare_documents import Checked
@@ -27,7 +28,8 @@ def announce(plan: Plan, estimate: Estimate) -> None:
     judged = f" and {estimate.judge_calls} of the judge" if estimate.judge_calls else ""
     unknown = f", {', '.join(estimate.unknown)} at unknown prices" if estimate.unknown else ""
     note(
-        f"{len(plan.contenders)} models, {len(plan.cases)} prompts: {estimate.calls} calls"
+        f"{counted(len(plan.contenders), 'model')}, {counted(len(plan.cases), 'prompt')}: "
+        f"{counted(estimate.calls, 'call')}"
         f"{judged}{done}; {format_usd(estimate.expected_nusd)} expected{unknown}"
     )
 
@@ -112,7 +114,8 @@ def print_report(report: Report, checked: list[Checked], *, answers: bool = Fals
         mark = paint("✓", "green") if one.holds else paint("✗", "red")
         out(f"{mark} {one.model}: {one.text} ({figures(one)})")
     if report.missing:
-        out(paint(f"{report.missing} answers are missing", "yellow"))
+        missing = counted(report.missing, "answer is missing", "answers are missing")
+        out(paint(missing, "yellow"))
     if answers and report.results.scored:
         print_answers(report)
     elif report.results.scored or len(report.plan.cases) > _MOST_SHOWN:
@@ -161,7 +164,8 @@ def print_answers(report: Report, *, most: int | None = None) -> None:
                     out("  ".join(part.ljust(column) for part in parts).rstrip())
                 out()
     if len(cases) < len(report.plan.cases):
-        out(paint(f"and the answers to {len(report.plan.cases) - len(cases)} more prompts", "dim"))
+        more = counted(len(report.plan.cases) - len(cases), "more prompt")
+        out(paint(f"and the answers to {more}", "dim"))
 
 
 def _wrapped(text: str, width: int) -> list[str]:

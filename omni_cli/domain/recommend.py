@@ -13,6 +13,7 @@ from omni_cli.domain.analytics import Totals, per_day
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import beta_tail
 from omni_cli.domain.retirement import retirement_words
+from omni_cli.domain.words import counted
 
 FindingType = Literal[
     "cheaper_model",
@@ -122,10 +123,6 @@ class Finding:
         return "medium" if self.type in ("unhealthy_model", "retiring_model") else "low"
 
 
-def in_days(days: int) -> str:
-    return "1 day" if days == 1 else f"{days} days"
-
-
 def sure_above(bar: float, hits: int, of: int) -> float:
     """The chance that the true share is ``bar`` or more after ``hits`` of ``of`` (each 0..n), every
     share being equally likely before: the tail of a Beta distribution."""
@@ -212,8 +209,9 @@ def cheaper_model(work: Work) -> Finding | None:
         title=f"{'Add' if best.standby else 'Switch'} "
         + (f"{best.model} for {what}" if best.standby else f"{what} to {best.model}"),
         reasoning=(
-            f"{totals.calls:,} calls in {in_days(work.days)} cost {format_usd(totals.cost_nusd)} "
-            f"at {work.model}; the same tokens at {best.model} cost {format_usd(best.cost_nusd)}, "
+            f"{totals.calls:,} calls in {counted(work.days, 'day')} cost "
+            f"{format_usd(totals.cost_nusd)} at {work.model}; the same tokens at "
+            f"{best.model} cost {format_usd(best.cost_nusd)}, "
             f"{cheaper}. It is {min(best.as_good, 0.99):.0%} likely to be about as good "
             f"({best.basis})."
             + (" It is on standby: applying this activates it." if best.standby else "")
@@ -258,8 +256,8 @@ def unhealthy_model(
         type="unhealthy_model",
         title=f"Replace {model}, which fails {share:.0%} of its tries",
         reasoning=(
-            f"{totals.failed_attempts:,} of {totals.attempts:,} tries in {in_days(days)} failed; "
-            f"it serves {', '.join(uses)}.{told}"
+            f"{totals.failed_attempts:,} of {totals.attempts:,} tries in "
+            f"{counted(days, 'day')} failed; it serves {', '.join(uses)}.{told}"
         ),
         action=Action("replace", model, spare)
         if spare
@@ -309,7 +307,7 @@ def unused_model(model: str, days: int) -> Finding:
         type="unused_model",
         title=f"Put {model} on standby",
         reasoning="It is active, serves no role, rule or chain, and had no call in "
-        f"{in_days(days)}.",
+        f"{counted(days, 'day')}.",
         action=Action("standby", model),
         effort="one command",
         sample=0,

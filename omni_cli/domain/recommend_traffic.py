@@ -12,9 +12,9 @@ from omni_cli.domain.recommend import (
     Action,
     Finding,
     Work,
-    in_days,
     sure_above,
 )
+from omni_cli.domain.words import counted
 
 #: Kinds of task that people seldom wait for.
 BULK_TASKS = frozenset({"extraction", "summarization", "translation"})
@@ -111,7 +111,8 @@ def response_caching(repeats: Repeats, days: int) -> Finding | None:
         reasoning=(
             f"{repeats.repeated:,} of {repeats.asked:,} stored questions ({share:.0%}) had been "
             f"asked before, word for word; asking again cost {format_usd(repeats.cost_nusd)} in "
-            f"{in_days(days)}. A remembered answer costs nothing, and is as old as you allow."
+            f"{counted(days, 'day')}. A remembered answer costs nothing, and is as old as you "
+            "allow."
         ),
         action=Action("none", command=f"omni roles cache {repeats.role} --ttl 1h"),
         effort="one command",

@@ -18,6 +18,7 @@ from omni_cli.domain.prices import PriceState, Rates
 from omni_cli.domain.scales import TYPICAL_LATENCY_MS, cost_norm, latency_norm
 from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.domain.tokens import LEAST_OUTPUT
+from omni_cli.domain.words import apart
 
 if TYPE_CHECKING:
     from omni_cli.domain.budgets import BudgetStatus
@@ -417,7 +418,9 @@ def _barrier(query: Query, contender: Contender, cost: int | None) -> str:
     if query.min_quality is not None:
         quality = NO_EVIDENCE if contender.quality is None else contender.quality
         if quality < query.min_quality:
-            return f"quality {_percent(contender.quality)} is below {query.min_quality:.0%}"
+            own, least = apart(quality, query.min_quality)
+            known = "not measured" if contender.quality is None else own
+            return f"quality {known} is below {least}"
     return ""
 
 
@@ -540,7 +543,12 @@ def _reason(by: str, bar: float, candidate: Candidate) -> str:
     price = "price unknown" if cost is None else f"{format_usd(cost)} expected"
     if not candidate.adequate:
         off = f" ± {candidate.spread:.0%}" if candidate.spread else ""
-        return f"quality {quality}{off} does not clear the bar of {bar:.0%} for this task"
+        if candidate.quality is None:
+            return f"quality {quality} does not clear the bar of {bar:.0%} for this task"
+        if candidate.quality >= bar:  # its mean does, with caution it does not
+            return f"quality {quality}{off} is too uncertain to clear the bar of {bar:.0%}"
+        own, least = apart(candidate.quality, bar)
+        return f"quality {own}{off} does not clear the bar of {least} for this task"
     if by == "cheapest":
         return f"{price}, quality {quality} is adequate"
     if by == "fastest":

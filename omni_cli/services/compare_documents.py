@@ -10,6 +10,7 @@ from omni_cli.domain.compare_document import intervals_document, results_documen
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.scoring import verdict
+from omni_cli.domain.words import counted
 from omni_cli.services.compare_report import Answer, Report
 
 #: Below so many prompts hardly any difference can be shown.
@@ -140,7 +141,8 @@ def summary_lines(report: Report) -> list[str]:
         lines.append(f"{item.model}: {item.reason} (confidence {item.confidence:.0%}){given_up}")
     if found.no_winner == NOTHING_SHOWN and found.units < FEW_UNITS:
         lines.append(
-            f"{found.units} prompts or repetitions tell little: add prompts, or --iterations"
+            f"{counted(found.units, 'prompt or repetition tells', 'prompts or repetitions tell')} "
+            "little: add prompts, or --iterations"
         )
     elif found.no_winner and not found.scored:
         lines.append("--expect, --scorer or --judge says what a good answer is")
@@ -185,7 +187,7 @@ def judge_line(report: Report) -> str:
     judge = report.judge
     if judge is None:
         return ""
-    parts = [f"judge {judge.model}: {judge.calls} calls, {format_usd(judge.cost_nusd)}"]
+    parts = [f"judge {judge.model}: {counted(judge.calls, 'call')}, {format_usd(judge.cost_nusd)}"]
     if judge.unreadable:
         parts.append(f"{judge.unreadable} unreadable")
     if judge.agreement is not None:
@@ -225,7 +227,8 @@ def _cell(text: str) -> str:
 def _counts(report: Report) -> str:
     settings = report.plan.settings
     return (
-        f"{len(report.plan.cases)} prompts, {settings.iterations} iterations, "
+        f"{counted(len(report.plan.cases), 'prompt')}, "
+        f"{counted(settings.iterations, 'iteration')}, "
         f"{format_usd(report.spent_nusd)} spent"
     )
 

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from omni_cli.domain.health import NO_KEY
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.vendor_env import no_key_hint
+from omni_cli.domain.words import counted
 from omni_cli.services.health_report import FleetHealth
 
 State = Literal["ok", "warn", "fail"]
@@ -122,7 +123,7 @@ def space_check(free_bytes: int) -> Check:
 def catalogue_check(checked: str, today: str) -> Check:
     """ISO dates."""
     age = (date.fromisoformat(today) - date.fromisoformat(checked)).days
-    message = f"prices of {checked}, {age} days old"
+    message = f"prices of {checked}, {counted(age, 'day')} old"
     if age > _STALE_DAYS:
         return Check("catalogue", "warn", message, "omni models update")
     return Check("catalogue", "ok", message)

@@ -25,6 +25,7 @@ from omni_cli.domain.optimize import (
 )
 from omni_cli.domain.periods import day_start, local_date
 from omni_cli.domain.tasks import COMPLEXITIES
+from omni_cli.domain.words import counted
 from omni_cli.ports import Clock
 from omni_cli.repositories import Models
 from omni_cli.services.prices import PriceBook, cost_or_none
@@ -95,7 +96,8 @@ class Optimizer:
         past = list(self._past(kept, now))
         if len(past) < LEAST:
             raise NotFound(
-                f"{len(past)} requests of {days} days can be replayed, {LEAST} are needed",
+                f"{counted(len(past), 'request')} of {counted(days, 'day')} can be replayed, "
+                f"{LEAST} are needed",
                 hint="requests with --model, a role, a rule or a chain are not the router's choice",
             )
         base = replay(today, past)

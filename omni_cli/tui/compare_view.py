@@ -4,6 +4,7 @@ from textual.content import Content
 
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.words import counted
 from omni_cli.services import compare_documents as documents
 from omni_cli.services.compare_report import Report
 from omni_cli.tui import text
@@ -70,7 +71,7 @@ def offer_lines(made: Offer) -> str:
     limit = "" if made.limit_nusd is None else f", {format_usd(made.limit_nusd)} at most"
     return (
         f"{', '.join(plan.contenders)}\n"
-        f"{len(plan.cases)} prompts: {estimate.calls} calls{judged}{there}\n"
+        f"{counted(len(plan.cases), 'prompt')}: {counted(estimate.calls, 'call')}{judged}{there}\n"
         f"{format_usd(estimate.expected_nusd)} expected{limit}{unknown}"
     )
 
@@ -137,7 +138,8 @@ def verdict_text(report: Report, value: Compared) -> Content:
     if report.judge is not None:
         parts.append((f"  {documents.judge_line(report)}\n", _MUTED))
     if report.missing:
-        parts.append((f"▲ {report.missing} answers are missing: c asks for them\n", "$warning"))
+        missing = counted(report.missing, "answer is missing", "answers are missing")
+        parts.append((f"▲ {missing}: c asks for them\n", "$warning"))
     if any(name.partition("/")[0] in value.simulated for name in report.plan.contenders):
         parts.append(("  simulated providers: figures of the simulator, not of models\n", _MUTED))
     parts += [
@@ -159,7 +161,7 @@ def title_text(report: Report, value: Compared) -> Content:
     at = next((row.created_at for row in value.rows if row.id == report.id), None)
     made = "" if at is None else f"{text.clock(at, value.zone)[:16]} · "
     times = "" if plan.settings.iterations == 1 else f" × {plan.settings.iterations}"
-    prompts = f"{len(plan.cases)} prompt{'' if len(plan.cases) == 1 else 's'}{times}"
+    prompts = f"{counted(len(plan.cases), 'prompt')}{times}"
     return Content.assemble(
         (f" {plan.name or 'Comparison'} ", "bold"),
         (f"{report.state} · {prompts} · {format_usd(report.spent_nusd)} spent · ", _MUTED),

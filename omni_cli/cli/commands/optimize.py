@@ -13,6 +13,7 @@ from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.optimize import Outcome, Setting
+from omni_cli.domain.words import counted
 from omni_cli.services.optimize import Optimum, optimum_document, setting_values
 
 app = typer.Typer(rich_markup_mode=None)
@@ -99,7 +100,7 @@ def _name(setting: Setting) -> str:
 def _show(found: Optimum) -> None:
     sampled = "" if found.read == found.requests else f", {found.read:,} of them sampled"
     out(
-        f"{found.requests:,} requests of {found.days} {'day' if found.days == 1 else 'days'}"
+        f"{counted(found.requests, 'request')} of {counted(found.days, 'day')}"
         f"{sampled}; the router was free in "
         f"{found.replayed:,}, which are replayed"
     )

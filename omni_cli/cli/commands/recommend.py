@@ -9,6 +9,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, money, omni
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
+from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
 from omni_cli.services.advice import Verified
 from omni_cli.services.advice_document import Told, confidence_text, implementation
@@ -147,7 +148,7 @@ def _show(told: Told) -> None:
             f"       {format_usd(finding.daily_nusd)}/day → "
             f"{format_usd(finding.recommended_daily_nusd)}/day; impact {finding.impact}, "
             + ("" if finding.confidence is None else f"confidence {confidence_text(finding)}, ")
-            + f"{finding.sample:,} calls"
+            + counted(finding.sample, "call")
         )
     if proof is not None:
         out(f"       {proof}")
@@ -168,7 +169,8 @@ def _verified(verified: Verified | None) -> str:
         return "applied; what it saves shows after a whole day of calls"
     word = "saved" if verified.saved_nusd >= 0 else "cost more by"
     text = (
-        f"applied; {word} {format_usd(abs(verified.saved_nusd))} over {verified.calls:,} calls "
+        f"applied; {word} {format_usd(abs(verified.saved_nusd))} over "
+        f"{counted(verified.calls, 'call')} "
         f"({format_usd(verified.before_per_call_nusd)} → "
         f"{format_usd(verified.after_per_call_nusd)} per call)"
     )

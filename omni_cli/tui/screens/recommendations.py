@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import format_usd
-from omni_cli.domain.recommend import in_days
+from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
 from omni_cli.services.advice import Verified
 from omni_cli.services.advice_document import confidence_text
@@ -177,7 +177,7 @@ def _words(advice: StoredAdvice, verified: Verified | None) -> Content:
     if finding.confidence is not None:
         facts.append(f"confidence {confidence_text(finding)}")
     if finding.sample:
-        facts.append(f"{finding.sample:,} calls in {in_days(finding.days)}")
+        facts.append(f"{counted(finding.sample, 'call')} in {counted(finding.days, 'day')}")
     lines.append(f"\n{', '.join([*facts, f'effort: {finding.effort}'])}\n")
     if advice.status == "applied":
         lines.append(_verified(verified))
@@ -199,7 +199,8 @@ def _verified(verified: Verified | None) -> str:
         return "\napplied; what it saves shows after a whole day of calls"
     word = "saved" if verified.saved_nusd >= 0 else "cost more by"
     return (
-        f"\napplied; {word} {format_usd(abs(verified.saved_nusd))} over {verified.calls:,} calls "
+        f"\napplied; {word} {format_usd(abs(verified.saved_nusd))} over "
+        f"{counted(verified.calls, 'call')} "
         f"({format_usd(verified.before_per_call_nusd)} → "
         f"{format_usd(verified.after_per_call_nusd)} each)"
     )
