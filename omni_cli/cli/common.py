@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ from omni_cli.domain.errors import OmniError, UsageError
 
 if TYPE_CHECKING:
     from omni_cli.domain.models import ModelInfo
+
+T = TypeVar("T")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -68,6 +70,25 @@ def money(text: str | None, option: str) -> Decimal | None:
     if not amount.is_finite() or amount < 0:
         raise UsageError(f"{option} takes US dollars such as 0.05, not {text!r}")
     return amount
+
+
+def confirmed(change: "Callable[[bool], T]", yes: bool) -> "T":
+    """Carry out a change that may have to be confirmed: it is told whether the user is sure.
+
+    Raises Doubtful where nobody is there to ask.
+    """
+    from omni_cli.services.price_doubts import Doubtful
+
+    try:
+        return change(yes)
+    except Doubtful as exc:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        note(exc.message)
+        note(exc.hint)
+        if not typer.confirm("Is that meant?", default=False, err=True):
+            raise typer.Exit(1) from None
+    return change(True)
 
 
 _UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}

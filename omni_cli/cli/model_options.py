@@ -13,11 +13,6 @@ if TYPE_CHECKING:  # lists, the common case, change nothing
     from omni_cli.services.model_changes import ModelChange
 
 
-def fold(name: str) -> str:
-    """As the store keeps aliases: lower case, dashes for spaces."""
-    return "-".join(name.lower().split())
-
-
 def rates_of(
     price_in: str | None,
     price_out: str | None,
@@ -54,7 +49,7 @@ def change_of(
 
     return ModelChange(
         name=name,
-        aliases=[fold(text) for text in words(alias)],
+        aliases=[text.lower() for text in words(alias)],
         context_window=context,
         max_output=max_output,
         type=kind,

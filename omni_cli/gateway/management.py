@@ -107,7 +107,7 @@ class Management:
 
     async def _put_model(self, request: Request, _: Principal, at: dict[str, str]) -> None:
         body = decode_object(await request.body())
-        unknown = set(body) - {"status", "price"}
+        unknown = set(body) - {"status", "price", "sure"}
         if unknown:
             raise UsageError(f"unknown fields: {', '.join(sorted(unknown))}")
         price = body.get("price") or {}
@@ -119,7 +119,7 @@ class Management:
             if "status" in body:
                 app.fleet.set_status(at["id"], str(body["status"]))
             if rates:
-                app.fleet.set_price(at["id"], rates)
+                app.fleet.set_price(at["id"], rates, sure=body.get("sure") is True)
             return _model_document(app, at["id"])
 
         await request.json(await self._desk.do(job))

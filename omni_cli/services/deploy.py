@@ -4,8 +4,9 @@ A document is checked whole before anything is written; applying it is one trans
 audit entry and one revision.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from omni_cli.domain.budgets import Budget
@@ -18,6 +19,7 @@ from omni_cli.domain.models import (
     Role,
     RoleModel,
     Rule,
+    fold_alias,
     outputs_of,
 )
 from omni_cli.domain.prices import Price, price_from_json
@@ -32,6 +34,8 @@ from omni_cli.services.fleet_checks import (
     check_slug,
 )
 from omni_cli.services.fleet_document import MODEL_FIELDS, fleet_document
+from omni_cli.services.naming import check_alias, check_free, check_word
+from omni_cli.services.price_doubts import base_rates, doubt, published
 
 _SECTIONS = ("providers", "models", "roles", "chains", "rules", "budgets")
 
@@ -107,6 +111,18 @@ class DeployService:
         """What applying ``document`` would change. Raises UsageError where it does not fit."""
         self.parse(document)
         return compare(self.current(), document)
+
+    def doubts(self, document: Mapping[str, Any]) -> list[str]:
+        """Prices new in ``document`` that look like another unit. Raises UsageError."""
+        now, before = self._fleet.now_ms(), self._models.user_prices()
+        found = []
+        for model_id, price in self.parse(document).prices.items():
+            old = before.get(model_id)
+            if old is None or base_rates(old.price) != base_rates(price):
+                rates, known = base_rates(price), published(self._models, model_id, now)
+                if odd := doubt(rates, known):
+                    found.append(f"{model_id}: {odd}")
+        return found
 
     def apply(self, document: Mapping[str, Any], *, action: str, target: str) -> list[Change]:
         """Make the fleet equal to ``document``. Raises UsageError; nothing is written then."""
@@ -200,6 +216,7 @@ class DeployService:
             raise UsageError(
                 f"the document does not fit: {exc}", hint="compare it with: omni fleet export"
             ) from exc
+        self._check_names(providers, roles, chains, models)
         used = {item.model for role in roles for item in role.models}
         used |= {link.model for chain in chains for link in chain.links}
         used |= {rule.model for rule in rules}
@@ -210,6 +227,34 @@ class DeployService:
                     hint=f'add a [models."{model_id}"] table',
                 )
         return Parsed(providers, tuple(models), touched, prices, roles, chains, rules, budgets)
+
+    def _check_names(
+        self,
+        providers: Iterable[Provider],
+        roles: Iterable[Role],
+        chains: Iterable[Chain],
+        models: Iterable[ModelInfo],
+    ) -> None:
+        """As services/naming.py has it, for names that are new. Raises UsageError."""
+        old = {provider.slug for provider in self._providers.all()}
+        named = [("provider", p.slug, f"the provider {p.slug}", p.slug in old) for p in providers]
+        slugs = {name for _, name, _, _ in named}
+        old = {role.name for role in self._assignments.roles()}
+        named += [("role", r.name, f"the role {r.name}", r.name in old) for r in roles]
+        old = {chain.name for chain in self._assignments.chains()}
+        named += [("chain", c.name, f"the chain {c.name}", c.name in old) for c in chains]
+        for model in models:
+            known = self._models.get(model.id)
+            old = set() if known is None else set(known.aliases)
+            named += [("alias", alias, model.id, alias in old) for alias in model.aliases]
+        taken: dict[str, str] = {}
+        for kind, name, label, is_old in sorted(named, key=lambda item: not item[3]):
+            if not is_old:
+                (check_alias if kind == "alias" else partial(check_word, kind))(name)
+                found = [m for m in self._models.find(name) if m.partition("/")[0] in slugs]
+                others = [m for m in found if kind != "alias" or m != label]
+                check_free(kind, name, {fold_alias(name): m for m in others[:1]} | taken)
+            taken.setdefault(fold_alias(name), label)
 
     def _model(self, model_id: str, values: dict[str, Any], slugs: set[str]) -> ModelInfo:
         base = self._catalogue(model_id)

@@ -38,6 +38,9 @@ from omni_cli.services.fleet_checks import (
 )
 from omni_cli.services.fleet_document import fleet_document
 from omni_cli.services.names import Names
+from omni_cli.services.naming import Namespace, check_alias
+from omni_cli.services.price_doubts import check_rates, published
+from omni_cli.services.prices import PriceBook, state_of, utc_day
 
 STATUSES = ("active", "standby", "disabled")
 #: Nine digits hold any context window for years to come, and fit the store's integers.
@@ -77,6 +80,7 @@ class FleetService:
         self._budgets = budgets
         self._audit = audit
         self._names = names
+        self._namespace = Namespace(providers, models, assignments)
         self._clock = clock
         self._who = who
         self._unit = unit
@@ -134,6 +138,8 @@ class FleetService:
                 hint="write it as https://host/path, without a key, a query or a user name",
             )
         check_no_secret(provider)
+        if self._providers.get(provider.slug) is None:
+            self._namespace.check("provider", provider.slug)
         slots = provider.max_concurrency
         if slots is not None and (type(slots) is not int or not 1 <= slots <= _MOST_SLOTS):
             raise UsageError(
@@ -184,13 +190,11 @@ class FleetService:
         for name, value in (("context", model.context_window), ("max output", model.max_output)):
             if value is not None and not 1 <= value <= _MOST_TOKENS:
                 raise UsageError(f"{name} is 1 to {_MOST_TOKENS:,} tokens")
-        connected = {provider.slug for provider in self._providers.all()}
+        old = self._models.get(model.id)
         for alias in model.aliases:
-            # A name of the catalogue is free while its provider is not in the fleet.
-            found = [name for name in self._models.find(alias) if name != model.id]
-            taken = [name for name in found if name.partition("/")[0] in connected]
-            if taken:
-                raise UsageError(f"{alias!r} already names {taken[0]}", hint="choose another alias")
+            if old is None or alias not in old.aliases:
+                check_alias(alias)
+                self._namespace.check("alias", alias, model=model.id)
         self._put_model(model, self._models.user_fields(model.id) | set(set_fields))
 
     def _put_model(self, model: ModelInfo, user_fields: Collection[str]) -> None:
@@ -216,7 +220,7 @@ class FleetService:
         stopped serving; "" for any other, and for those of a simulator, which serves them all."""
         model = self.model(name)
         provider = self._providers.get(model.provider)
-        today = _iso_day(self.now_ms())
+        today = utc_day(self.now_ms())
         if model.retired_on is None or (provider is not None and provider.simulated):
             return ""
         if not is_leaving(model, today, within_days=ASK_DAYS):
@@ -255,11 +259,17 @@ class FleetService:
         *,
         free: bool = False,
         source: str = "user",
+        sure: bool = False,
         **terms: Any,
     ) -> ModelInfo:
         """The user's own price, US dollars per 1M tokens by kind; it wins over any other.
 
-        ``terms`` are Price's ``per_request_usd``, ``minimum_usd``, ``free_requests_per_month``.
+        ``terms`` are Price's ``per_request_usd``, ``minimum_usd``, ``free_requests_per_month``;
+        without rates they go with the price in force.
+
+        Raises:
+            UsageError: a number that is no price.
+            Doubtful: one that looks like another unit, unless the user is ``sure``.
         """
         model = self.model(name)
         for kind, amount in rates.items():
@@ -269,13 +279,23 @@ class FleetService:
             if amount > MOST_USD:
                 raise UsageError(f"a price is at most ${MOST_USD:,}; rates are per 1M tokens")
         now = self.now_ms()
-        price = Price(
-            state="free" if free else "priced",
-            **{kind: Rate(amount) for kind, amount in rates.items()},  # type: ignore[arg-type]  # kinds are Price's rate fields
-            source=source,
-            source_date=_iso_day(now),
-            **terms,
-        )
+        if not sure:
+            check_rates(rates, published(self._models, model.id, now), model.id)
+        dated = {"source": source, "source_date": utc_day(now), **terms}
+        if rates or free:
+            price = Price(
+                state="free" if free else "priced",
+                **{kind: Rate(amount) for kind, amount in rates.items()},  # type: ignore[arg-type]  # kinds are Price's rate fields
+                **dated,
+            )
+        else:
+            row = PriceBook(self._models, now_ms=now).current(model.id)
+            if row is None or row.price.state != "priced":
+                raise UsageError(
+                    f"the price of {model.id} is {state_of(row)}",
+                    hint="give --price-in and --price-out as well, US dollars per 1M tokens",
+                )
+            price = replace(row.price, effective_from=None, **dated)
         shown: object = "free"
         if not free:
             shown = {kind: str(amount) for kind, amount in (rates | terms).items()}
@@ -316,6 +336,8 @@ class FleetService:
             raise UsageError("priority is 1 (first) or more")
         model = self.model(model_name)
         old = self._assignments.role(role_name)
+        if old is None:
+            self._namespace.check("role", role_name)
         kept = [item for item in (old.models if old else ()) if item.model != model.id]
         fresh = Role(
             role_name,
@@ -332,6 +354,8 @@ class FleetService:
         """Replace a role's models and description as a whole."""
         check_slug("role", role.name)
         old = self._assignments.role(role.name)
+        if old is None:
+            self._namespace.check("role", role.name)
         with self.change("role.assign", role.name, _plain(old), _plain(role)):
             self._assignments.put_role(role)
 
@@ -406,6 +430,8 @@ class FleetService:
             raise UsageError("a chain has a cost multiple or takes any cost, not both")
         check_hedge(chain.hedge_ms)
         old = self._assignments.chain(chain.name)
+        if old is None:
+            self._namespace.check("chain", chain.name)
         with self.change("chain.put", chain.name, _plain(old), _plain(chain)):
             self._assignments.put_chain(chain)
 
@@ -414,6 +440,7 @@ class FleetService:
         self.chain(name)
         if self._assignments.chain(new_name) is not None:
             raise UsageError(f"there is a chain {new_name!r} already")
+        self._namespace.check("chain", new_name)
         with self.change("chain.rename", name, name, new_name):
             self._assignments.rename_chain(name, new_name)
 
@@ -460,9 +487,3 @@ def _plain(value: Any) -> Any:
         for key, item in asdict(value).items()
         if item not in (None, "", (), {}, frozenset()) and key not in ("added_at", "updated_at")
     }
-
-
-def _iso_day(now_ms: int) -> str:
-    from omni_cli.services.prices import utc_day
-
-    return utc_day(now_ms)

@@ -38,6 +38,8 @@ class PriceChange:
             return
         if self.free and (self.rates or self.terms):
             raise UsageError("a model is free or has a price, not both")
+        if not self.rates and self.terms:
+            return  # terms on the rates that there are
         if not self.free and not {"input", "output"} <= self.rates.keys():
             raise UsageError(
                 "a price needs --price-in and --price-out, US dollars per 1M tokens",
@@ -124,6 +126,8 @@ def add_model(
     wire_name: str,
     change: ModelChange,
     price: PriceChange,
+    *,
+    sure: bool = False,
 ) -> tuple[ModelInfo, bool]:
     """Activate a model that omni knows, or create one. One revision.
 
@@ -144,7 +148,7 @@ def add_model(
     with fleet.change("model.add", model_id, None, None):
         fleet.put_model(fresh, set_fields=(*fields, "status", "hidden"))
         if price:
-            set_price(fleet, model_id, price)
+            set_price(fleet, model_id, price, sure=sure)
     return fleet.model(model_id), known is None
 
 
@@ -158,7 +162,16 @@ def edit_model(fleet: FleetService, name: str, change: ModelChange) -> ModelInfo
     return fleet.model(model.id)
 
 
-def set_price(fleet: FleetService, name: str, price: PriceChange, *, source: str = "user") -> None:
-    """Raises UsageError when it does not say enough."""
+def set_price(
+    fleet: FleetService,
+    name: str,
+    price: PriceChange,
+    *,
+    source: str = "user",
+    sure: bool = False,
+) -> None:
+    """Raises UsageError when it does not say enough, Doubtful as FleetService.set_price."""
     price.check()
-    fleet.set_price(name, dict(price.rates), free=price.free, source=source, **price.terms)
+    fleet.set_price(
+        name, dict(price.rates), free=price.free, source=source, sure=sure, **price.terms
+    )

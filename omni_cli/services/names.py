@@ -67,8 +67,7 @@ class Names:
         if head == "chain":
             names = [c.name for c in self._assignments.chains()]
             return Selector("chain", self._known(rest, names, suggest=suggest))
-        if self._models.find(text):
-            return Selector("model", self.model(text))
+        # What the user has named comes before the names that a catalogue brings along.
         if self._assignments.role(text) is not None:
             return Selector("role", text)
         if self._assignments.chain(text) is not None:

@@ -9,6 +9,7 @@ from omni_cli.domain.pricing import Price, usd_string
 from omni_cli.ports import Clock
 from omni_cli.repositories import Adjustments, Audit, Models
 from omni_cli.services.names import Names
+from omni_cli.services.price_doubts import base_rates, check_rates, published
 from omni_cli.services.prices import (
     CallCounter,
     PriceHistory,
@@ -101,6 +102,7 @@ class Repricing:
         apply: bool,
         reason: str,
         progress: Callable[[int], None] = lambda _seen: None,
+        sure: bool = False,
     ) -> Report:
         """Work out every charge anew; with ``apply`` write the differences, a chunk at a time.
 
@@ -113,11 +115,15 @@ class Repricing:
         Raises:
             NotFound: no such model, in the fleet or the ledger.
             UsageError: a price without a model.
+            Doubtful: a price that looks like another unit, unless the user is ``sure``.
         """
         self._history = PriceHistory(self._models)
         names = () if selection.model is None else self._ledger_names(selection.model)
         if price is not None and not names:
             raise UsageError("a price needs --model", hint="or --current for all models")
+        if price is not None and not sure:
+            now = int(self._clock() * 1000)
+            check_rates(base_rates(price), published(self._models, names[0], now), names[0])
         report = Report(applied=apply)
         price_id: int | None = None
         now = int(self._clock() * 1000)

@@ -31,7 +31,7 @@ def named(world: World) -> World:
         ("p:big", "model", "p/big"),
         ("big", "model", "p/big"),
         ("BIG one", "model", "p/big"),
-        ("big-one", "model", "p/big"),  # a model comes before a role of that name
+        ("big-one", "role", "big-one"),  # the user named the role; a catalogue brings aliases
         ("role:big-one", "role", "big-one"),
         ("llama3:8b", "model", "p/llama3:8b"),
         ("p/llama3:8b", "model", "p/llama3:8b"),

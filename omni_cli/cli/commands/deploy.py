@@ -87,6 +87,10 @@ def apply(
             return
         if not as_json:
             _show(changes, as_json=False)
+        for doubt in omni_app.deploy.doubts(document):
+            note(
+                f"{paint('an odd price:', 'yellow', sys.stderr)} {doubt}; prices are per 1M tokens"
+            )
         if not yes and not _agreed(f"apply {len(changes)} changes?"):
             raise typer.Exit(1)
         if share is None and rollback_if is None:

@@ -14,11 +14,13 @@ from omni_cli.cli.common import (
     complete_catalogue,
     complete_models,
     complete_providers,
+    confirmed,
     money,
     omni,
 )
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.models import fold_alias
 from omni_cli.domain.retirement import retirement_words
 from omni_cli.services.browse import Filters, Listed
 from omni_cli.services.describe import model_document, price_document, uses_document
@@ -26,7 +28,7 @@ from omni_cli.services.prices import utc_day
 
 if TYPE_CHECKING:  # lists, the common case, change nothing
     pass
-from omni_cli.cli.model_options import change_of, fold, rates_of
+from omni_cli.cli.model_options import change_of, rates_of
 
 app = typer.Typer(rich_markup_mode=None, help="Models, prices, aliases; the catalogue.")
 
@@ -213,7 +215,10 @@ def add(
             slug, wire_name = split_id(model, slugs)
         if (known := omni_app.models.get(f"{slug}/{wire_name}")) is not None:
             agree_to_leaving(omni_app, known.id, yes=yes)
-        fresh, new = add_model(omni_app.fleet, omni_app.models, slug, wire_name, change, price)
+        fleet, models = omni_app.fleet, omni_app.models
+        fresh, new = confirmed(
+            lambda sure: add_model(fleet, models, slug, wire_name, change, price, sure=sure), yes
+        )
         row = omni_app.browser.listed(fresh)
     if as_json:
         emit_json(_document(row))
@@ -306,14 +311,14 @@ def alias(
     """Give a model short names, or take them away."""
     with omni() as omni_app:
         found = omni_app.fleet.model(model)
-        folded = [fold(name) for name in names]
         if drop:
+            folded = [fold_alias(name) for name in names]
             missing = [name for name in folded if name not in found.aliases]
             if missing:
                 raise NotFound(f"{missing[0]!r} is no alias of {found.id}")
             aliases = tuple(name for name in found.aliases if name not in folded)
         else:
-            aliases = tuple(dict.fromkeys((*found.aliases, *folded)))
+            aliases = tuple(dict.fromkeys((*found.aliases, *(name.lower() for name in names))))
         omni_app.fleet.put_model(replace(found, aliases=aliases), set_fields=("aliases",))
     out(f"{found.id}: {', '.join(aliases) or 'no aliases'}")
 
@@ -333,6 +338,7 @@ def price(
     free_requests: Annotated[int | None, typer.Option(min=0, help="Free ones a month.")] = None,
     free: Free = False,
     reset: Annotated[bool, typer.Option("--reset", help="Back to the catalogue's price.")] = False,
+    yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show or set what a model costs. Yours wins over the catalogue's, and updates keep it.
@@ -357,7 +363,7 @@ def price(
         if reset:
             omni_app.fleet.reset_price(found.id)
         elif change:
-            set_price(omni_app.fleet, found.id, change)
+            confirmed(lambda sure: set_price(omni_app.fleet, found.id, change, sure=sure), yes)
         row = omni_app.browser.listed(found)
     if as_json:
         emit_json({"model": found.id, **price_document(row.price)})

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_models, money, omni
+from omni_cli.cli.common import JsonFlag, complete_models, confirmed, money, omni
 from omni_cli.cli.render import emit_json, note, number, out, paint, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
@@ -59,6 +59,7 @@ def reprice(
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Kept with each correction.")] = "",
     apply: Annotated[bool, typer.Option("--apply", help="Write it; without: only show.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="An odd price is meant so.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Correct what past calls cost. Shows what would change; --apply writes it."""
@@ -83,12 +84,16 @@ def reprice(
         if given and not {"input", "output"} <= given.keys():
             raise UsageError("give both --price-in and --price-out")
         selection = _selection(omni_app, model, from_date, to_date, unknown)
-        report = omni_app.repricing.run(
-            selection,
-            _price(given) if given else None,
-            apply=apply,
-            reason=reason or ("price list" if current else "price given by hand"),
-            progress=_progress,
+        report = confirmed(
+            lambda sure: omni_app.repricing.run(
+                selection,
+                _price(given) if given else None,
+                apply=apply,
+                reason=reason or ("price list" if current else "price given by hand"),
+                progress=_progress,
+                sure=sure,
+            ),
+            yes,
         )
         _clear()
     if as_json:

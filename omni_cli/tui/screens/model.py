@@ -11,10 +11,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.errors import OmniError
+from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.pricing import KINDS
 from omni_cli.services.connection_test import TestResult
 from omni_cli.services.model_changes import ModelChange, PriceChange, edit_model, set_price
+from omni_cli.services.price_doubts import Doubtful
 from omni_cli.tui import model_view, text
 from omni_cli.tui.actions import call_model, check_connection, switch_model
 from omni_cli.tui.data import Loader
@@ -245,9 +246,15 @@ def edit_form(loader: Loader, view: ModelView) -> FormScreen:
         Field("output", "Price out", rates["output"], "US dollars per 1M tokens", check=_amount),
     ]
 
+    doubted: list[Values] = []
+
     def save(omni: App, values: Values) -> None:
         changed = {name: v for name, v in values.items() if v and v != before.get(name, "")}
-        _save(omni, model.id, changed, values)
+        try:
+            _save(omni, model.id, changed, values, sure=values in doubted)
+        except Doubtful as exc:
+            doubted.append(dict(values))
+            raise UsageError(exc.message, hint="save again if it is meant") from exc
 
     tiers = priced and any(
         (found := getattr(price, kind)) is not None and found.tiers for kind in KINDS
@@ -258,7 +265,7 @@ def edit_form(loader: Loader, view: ModelView) -> FormScreen:
     )
 
 
-def _save(omni: App, model_id: str, changed: Values, values: Values) -> None:
+def _save(omni: App, model_id: str, changed: Values, values: Values, *, sure: bool = False) -> None:
     """One revision for all of it; nothing is written where nothing was changed."""
     new_price = any(kind in changed for kind in _RATES)
     rates = _rates(omni, model_id, values) if new_price else {}
@@ -282,7 +289,7 @@ def _save(omni: App, model_id: str, changed: Values, values: Values) -> None:
         if fields:
             edit_model(omni.fleet, model_id, change)
         if new_price:
-            set_price(omni.fleet, model_id, PriceChange(rates))
+            set_price(omni.fleet, model_id, PriceChange(rates), sure=sure)
 
 
 def _rates(omni: App, model_id: str, values: Values) -> dict[str, Decimal]:
