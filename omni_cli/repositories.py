@@ -226,6 +226,7 @@ class Adjustments(Protocol):
         start_ms: int,
         end_ms: int,
         models: Sequence[str] = (),
+        provider: str | None = None,
         only_unknown: bool = False,
         only_estimated: bool = False,
         only_reported: bool = False,

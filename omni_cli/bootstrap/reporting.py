@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from omni_cli.services.costs import CostService
     from omni_cli.services.export import ExportService
     from omni_cli.services.health_report import HealthReporter
+    from omni_cli.services.ledger_names import LedgerNames
     from omni_cli.services.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.metrics import MetricsService
     from omni_cli.services.savings import SavingsService
@@ -43,6 +44,19 @@ class Reporting(Calls):
             self.recovery.run()
 
     @cached_property
+    def ledger_names(self) -> "LedgerNames":
+        """What filters of reports may name."""
+        from omni_cli.services.ledger_names import LedgerNames
+
+        return LedgerNames(
+            reports=self.reports,
+            names=self.names,
+            providers=self.providers,
+            assignments=self.assignments,
+            vendors=lambda: self.presets,
+        )
+
+    @cached_property
     def usage(self) -> "UsageService":
         from omni_cli.services.usage import UsageService
 
@@ -50,6 +64,7 @@ class Reporting(Calls):
             reports=self.reports,
             zone=self.report_zone,
             clock=self.clock,
+            known=self.ledger_names.resolve,
             week_start=settings.WEEKDAYS.index(self.config.general.week_start),
             month_day=self.config.general.month_day,
         )

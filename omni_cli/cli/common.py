@@ -55,7 +55,7 @@ def agree_to_leaving(omni_app: App, name: str, *, yes: bool, at_work: bool = Fal
 
 
 YesFlag = Annotated[
-    bool, typer.Option("--yes", "-y", help="Take it though its provider stops serving it.")
+    bool, typer.Option("--yes", "-y", help="Take it as it is: on its way out, at an odd price.")
 ]
 
 

@@ -30,10 +30,14 @@ from omni_cli.services.describe import (
     role_document,
     rule_document,
 )
+from omni_cli.services.fleet_checks import one_of
 from omni_cli.services.health_report import FleetHealth, health_document
+from omni_cli.services.ledger_names import CHECKED
 from omni_cli.services.prices import PriceBook
 from omni_cli.services.usage import UsageQuery
 
+#: What a report of usage may be asked for.
+_USAGE = ("by", "period", *CHECKED)
 #: How often a live stream looks for a change, and says that it is still there, seconds.
 _LOOK_S = 1.0
 _ALIVE_S = 15.0
@@ -56,7 +60,15 @@ class Management:
 
         return [
             *self._long.routes(),
-            route("GET", "/models/analytics/usage", self._usage, "Usage analytics", "by", "period"),
+            route(
+                "GET",
+                "/models/analytics/usage",
+                self._usage,
+                "Usage analytics",
+                "by",
+                "period",
+                *CHECKED,
+            ),
             route("GET", "/models/analytics/costs", self._costs, "Cost analytics"),
             route("GET", "/models/analytics/trends", self._trends, "Usage by day", "period"),
             route("GET", "/models/recommendations", self._advice, "Recommendations", "all"),
@@ -93,7 +105,8 @@ class Management:
             status = asked.get("status", "active")
             slugs = [p.slug for p in app.providers.all()]
             if "provider" in asked:
-                slugs = [slug for slug in slugs if slug == asked["provider"]]
+                slugs = [app.fleet.provider(asked["provider"]).slug]
+            one_of("status", status, ("all", "active", "standby", "disabled"))
             models = app.models.of_providers(slugs)
             shown = [m for m in models if status in ("all", m.status)]
             prices = PriceBook(app.models, now_ms=app.now_ms())
@@ -143,8 +156,9 @@ class Management:
         period = query_of(request).get("period", "month")
 
         def job(app: App) -> dict[str, Any]:
-            model = app.names.model(at["id"])
-            report = app.usage.report(UsageQuery(by="day", period=period, filters={"model": model}))
+            filters = app.ledger_names.resolve({"model": at["id"]})
+            model = filters["model"]
+            report = app.usage.report(UsageQuery(by="day", period=period, filters=filters))
             rows = [{"day": r.name, **totals_document(r.totals)} for r in report.rows]
             return {"model": model, "rows": rows, "total": totals_document(report.total.totals)}
 

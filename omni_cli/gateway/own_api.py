@@ -16,6 +16,7 @@ from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.http import Request
 from omni_cli.gateway.options import with_options
 from omni_cli.gateway.protocols.omni_chat import own_request
+from omni_cli.services.ledger_names import CHECKED
 from omni_cli.services.metrics import process_lines
 from omni_cli.services.routing import RouteOptions, decision_document
 from omni_cli.services.usage import UsageQuery, UsageRow
@@ -53,7 +54,7 @@ class OwnApi:
             period=asked.get("period"),
             from_date=asked.get("from"),
             to_date=asked.get("to"),
-            filters=scope_of(who),
+            filters={**{k: v for k, v in asked.items() if k in CHECKED}, **scope_of(who)},
         )
         await request.json(await self._desk.do(lambda app: _usage(app, query)))
 

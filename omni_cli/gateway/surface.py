@@ -23,6 +23,7 @@ from omni_cli.gateway.protocols.omni_chat import OPTIONS, OmniChat
 from omni_cli.gateway.protocols.openai_chat import OpenAiChat
 from omni_cli.gateway.protocols.openai_responses import OpenAiResponses
 from omni_cli.gateway.routes import Route, Router, openapi
+from omni_cli.services.ledger_names import CHECKED
 from omni_cli.services.routing import RouteOptions, input_estimate
 
 OPENAI, RESPONSES = OpenAiChat(), OpenAiResponses()
@@ -86,7 +87,14 @@ class Surface:
                 "POST", "/v1/chat", self._chat, "The right model answers", tag="omni", body="Chat"
             ),
             Route("POST", "/v1/agent-step", self._step, "One agent step", tag="omni", body="Chat"),
-            Route("GET", "/v1/usage", own.usage, "Usage", tag="omni", query=("from", "to", "by")),
+            Route(
+                "GET",
+                "/v1/usage",
+                own.usage,
+                "Usage",
+                tag="omni",
+                query=("from", "to", "by", *CHECKED),
+            ),
             Route(
                 "POST", "/v1/router/debug", own.debug, "Explain a decision", tag="omni", body="Chat"
             ),

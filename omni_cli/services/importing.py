@@ -84,7 +84,8 @@ ModelKey = tuple[str | None, str | None, str | None, str]
 
 @dataclass(frozen=True, slots=True)
 class ImportPlan:
-    """What an import would do; nothing is written yet. ``known``: calls that are there already."""
+    """What an import would do; nothing is written yet. ``known``: calls that are there already;
+    ``known_models``: ids of the catalogue that calls were found to be of."""
 
     source: str
     new: list[PricedCall]
@@ -93,6 +94,19 @@ class ImportPlan:
     all: Totals
     added: Totals
     by_model: dict[ModelKey, Totals]
+    known_models: frozenset[str] = frozenset()
+
+    def is_known(self, key: ModelKey) -> bool:
+        """Whether the catalogue has the model."""
+        return key[3] in self.known_models
+
+    def unpriced(self) -> list[tuple[str, str, bool]]:
+        """Models with calls of unknown price: recorded provider, name, whether it is known."""
+        return [
+            (key[0] or "", key[3], self.is_known(key))
+            for key, sums in self.by_model.items()
+            if sums.unknown and key[3]
+        ]
 
 
 class Importing:
@@ -163,6 +177,7 @@ class Importing:
             plan.all,
             plan.added,
             plan.by_model,
+            frozenset(model for model in self._names.values() if model),
         )
 
     def apply(

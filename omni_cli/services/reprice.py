@@ -118,7 +118,7 @@ class Repricing:
             Doubtful: a price that looks like another unit, unless the user is ``sure``.
         """
         self._history = PriceHistory(self._models)
-        names = () if selection.model is None else self._ledger_names(selection.model)
+        names, provider = ((), None) if selection.model is None else self._named(selection.model)
         if price is not None and not names:
             raise UsageError("a price needs --model", hint="or --current for all models")
         if price is not None and not sure:
@@ -127,7 +127,7 @@ class Repricing:
         report = Report(applied=apply)
         price_id: int | None = None
         now = int(self._clock() * 1000)
-        for chunk in self._chunks(selection, names):
+        for chunk in self._chunks(selection, names, provider):
             corrections = []
             for charge in chunk:
                 report.seen += 1
@@ -201,18 +201,59 @@ class Repricing:
             after={"changed": changed, "delta_usd": usd_string(delta), "reason": reason},
         )
 
-    def _ledger_names(self, text: str) -> tuple[str, ...]:
-        """The names under which the ledger has a model: its id, and names that imports recorded
-        before the catalogue knew them."""
+    def _named(self, text: str) -> tuple[tuple[str, ...], str | None]:
+        """The names under which the ledger has a model, and of which provider, None for any.
+
+        A model is there by its id, and by names that imports recorded before the catalogue knew
+        them; what no catalogue knows by the recorded name, ``provider/name`` or ``name``.
+        """
         unpriced = self._adjustments.unpriced_names()
+        strangers = [pair for pair in unpriced if self._is_stranger(*pair)]
+        for provider, name in strangers:
+            if text == recorded_name(provider, name) and text != name:
+                return (name,), provider
+        alike = [pair for pair in strangers if pair[1] == text]
         try:
             model = self._names.model(text)
         except OmniError:
-            if not any(text == name for _, name in unpriced):
+            if not alike:
                 raise
-            return (text,)
-        others = [name for provider, name in unpriced if self._find(provider, name) == model]
-        return tuple(dict.fromkeys((model, *others)))
+            names: tuple[str, ...] = ()
+        else:
+            found = [n for provider, n in unpriced if self._find(provider, n) == model]
+            names = tuple(dict.fromkeys((model, *found)))
+        if not alike:
+            return names, None
+        meant = [recorded_name(*pair) for pair in alike]
+        if names and self._any(names):
+            meant.append(names[0])
+        if len(meant) > 1:
+            raise UsageError(
+                f"{text!r} may mean {', '.join(meant)}", hint=f"name one: --model {meant[0]}"
+            )
+        return (text,), alike[0][0]
+
+    def _any(self, names: Sequence[str]) -> bool:
+        """Whether the ledger has a charge of a model so named."""
+        return bool(
+            self._adjustments.charges(
+                after=(-1, -1), limit=1, start_ms=0, end_ms=_FOREVER, models=names
+            )
+        )
+
+    def strangers(self, text: str) -> list[str]:
+        """Unpriced calls of a name that no catalogue knows, as ``--model`` takes them."""
+        return [
+            recorded_name(provider, name)
+            for provider, name in self._adjustments.unpriced_names()
+            if text in (name, recorded_name(provider, name)) and self._is_stranger(provider, name)
+        ]
+
+    def _is_stranger(self, provider: str, name: str) -> bool:
+        """Whether neither the fleet nor the catalogue has the model."""
+        if not name or self._models.get(name) is not None:
+            return False
+        return self._find(provider, name) is None
 
     def _find(self, provider: str, name: str) -> str | None:
         key = provider, name
@@ -220,7 +261,9 @@ class Repricing:
             self._resolved[key] = self._resolve(provider or None, name) if name else None
         return self._resolved[key]
 
-    def _chunks(self, selection: Selection, names: Sequence[str]) -> Iterator[list[Charge]]:
+    def _chunks(
+        self, selection: Selection, names: Sequence[str], provider: str | None
+    ) -> Iterator[list[Charge]]:
         after = (-1, -1)
         while True:
             chunk = self._adjustments.charges(
@@ -229,6 +272,7 @@ class Repricing:
                 start_ms=selection.start_ms,
                 end_ms=selection.end_ms,
                 models=names,
+                provider=provider,
                 only_unknown=selection.only_unknown,
             )
             if not chunk:
@@ -278,6 +322,19 @@ class Repricing:
         used = allowance_used(price, model, charge.request.created_at, self._ledger)
         cost = cost_or_none(usage, price, free_requests_used=used)
         return cost, input_cost(usage, price) if cost else cost
+
+
+def recorded_name(provider: str, name: str) -> str:
+    """What calls of a model that no catalogue knows are named by: as imports recorded them."""
+    return f"{provider}/{name}" if provider else name
+
+
+def price_command(provider: str, name: str) -> str:
+    """What prices the imported calls of such a model, to be typed with two amounts put in."""
+    from shlex import quote
+
+    model = quote(recorded_name(provider, name))
+    return f"omni reprice --model {model} --unknown --price-in USD --price-out USD --apply"
 
 
 def _priceable(charge: Charge) -> bool:

@@ -1,7 +1,7 @@
 """Usage by anything, over any range, against the range before (C4)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Literal, get_args
 
@@ -66,6 +66,7 @@ class UsageReport:
 class UsageService:
     """Args:
     zone: gives the zone whose days the rollups hold, after making them so if need be.
+    known: a query's filters as the ledger has them; raises NotFound, UsageError.
     """
 
     def __init__(
@@ -74,12 +75,14 @@ class UsageService:
         reports: Reports,
         zone: Callable[[], str],
         clock: Clock,
+        known: Callable[[Mapping[str, str]], dict[str, str]] = dict,
         week_start: int = 0,
         month_day: int = 1,
     ) -> None:
         self._reports = reports
         self._zone = zone
         self._clock = clock
+        self._known = known
         self._week_start = week_start
         self._month_day = month_day
 
@@ -98,10 +101,11 @@ class UsageService:
         return span, zone
 
     def report(self, query: UsageQuery) -> UsageReport:
-        """Raises UsageError: no such dimension, or no such range."""
+        """Raises UsageError: no such dimension, or no such range; NotFound: no such filter."""
         for name in (query.by, *query.filters):
             if name not in DIMENSIONS:
                 raise UsageError(f"cannot report by {name!r}", hint=", ".join(DIMENSIONS))
+        query = replace(query, filters=self._known(query.filters))
         span, zone = self.span(query)
         today = local_date(int(self._clock() * 1000), zone)
         first, last = local_date(span.start_ms, zone), local_date(span.end_ms - 1, zone)

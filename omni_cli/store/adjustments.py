@@ -96,6 +96,7 @@ class AdjustmentStore:
         start_ms: int,
         end_ms: int,
         models: Sequence[str] = (),
+        provider: str | None = None,
         only_unknown: bool = False,
         only_estimated: bool = False,
         only_reported: bool = False,
@@ -105,6 +106,7 @@ class AdjustmentStore:
         Args:
             after: (request, n) of the last one seen, (0, 0) to begin.
             models: ids or recorded names; none for all.
+            provider: as recorded; None for all.
             only_unknown: those without a cost, corrections included.
             only_estimated: those whose tokens were estimated.
             only_reported: those for which the provider reported a cost.
@@ -120,6 +122,9 @@ class AdjustmentStore:
         if models:
             values |= {f"model{i}": name for i, name in enumerate(models)}
             where += f" AND a.model IN ({', '.join(f':model{i}' for i in range(len(models)))})"
+        if provider is not None:
+            values["provider"] = provider
+            where += " AND a.provider = :provider"
         if only_unknown:
             where += (
                 " AND a.cost_nusd IS NULL AND NOT EXISTS"

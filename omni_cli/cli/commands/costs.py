@@ -108,7 +108,7 @@ def _print(overview: CostOverview, *, chart: bool) -> None:
     if overview.month.unknown_attempts:
         note(
             f"{overview.month.unknown_attempts:,} calls this month have no known price and are "
-            "in no amount; omni models price sets one"
+            "in no amount; omni usage names them, omni models price or omni reprice sets one"
         )
 
 

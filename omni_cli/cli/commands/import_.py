@@ -70,12 +70,24 @@ def import_(
         elif applied:
             note(f"added {added:,} {_calls(added)}" + (f", updated {changed:,}" if changed else ""))
             if plan.added.unknown:
-                note(
-                    "give a price where it says unknown (omni models price), "
-                    "then: omni reprice --current --unknown --apply"
-                )
+                _how_to_price(plan)
         elif plan.new or plan.grown:
             note("nothing was written; --yes writes it")
+
+
+def _how_to_price(plan: ImportPlan) -> None:
+    """For each model of unknown price the command that prices its calls."""
+    from omni_cli.services.reprice import price_command
+
+    rows = dict.fromkeys(plan.unpriced())
+    note("some prices are unknown; with the amounts per 1M tokens put in, this sets them:")
+    for provider, name, known in rows:
+        if not known:
+            note(f"  {price_command(provider, name)}")
+        else:
+            note(f"  omni models price {name} --price-in USD --price-out USD")
+    if any(known for _, _, known in rows):
+        note("  omni reprice --current --unknown --apply")
 
 
 def _places(omni_app: App, source: str, paths: list[Path]) -> list[Path]:
@@ -152,7 +164,7 @@ def _show(plan: ImportPlan, batch: ImportBatch, zone: str) -> None:
     table(
         ("recorded as", "model", "calls", "input", "cached", "output", "cost", "recorded cost"),
         [
-            (_recorded(key[1], key[2]), "?" if key[3] == key[1] else key[3], *_cells(sums))
+            (_recorded(key[1], key[2]), key[3] if plan.is_known(key) else "?", *_cells(sums))
             for key, sums in rows
         ]
         + [("all", "", *_cells(plan.all))],
@@ -220,7 +232,7 @@ def _document(
                 "recorded": name,
                 "provider": provider,
                 "tier": tier,
-                "model": None if model == (name or "") else model,
+                "model": model if model in plan.known_models else None,
                 **sums.document(),
             }
             for (provider, name, tier, model), sums in plan.by_model.items()

@@ -34,10 +34,12 @@ def logs(
         raise UsageError(f"--state is one of {', '.join(_STATES)}, not {state!r}")
     with omni() as omni_app:
         omni_app.recovery.run()
+        asked = {"model": model, "role": role, "source": source}
+        wanted = omni_app.ledger_names.resolve({k: v for k, v in asked.items() if v is not None})
         rows = list(
             omni_app.ledger.recent(
                 limit=limit,
-                model=None if model is None else omni_app.names.model(model),
+                model=wanted.get("model"),
                 state=state,
                 source=source,
                 role=role,

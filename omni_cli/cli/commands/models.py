@@ -20,7 +20,7 @@ from omni_cli.cli.common import (
 )
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.errors import NotFound, UsageError
-from omni_cli.domain.models import fold_alias
+from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.retirement import retirement_words
 from omni_cli.services.browse import Filters, Listed
 from omni_cli.services.describe import model_document, price_document, uses_document
@@ -359,7 +359,7 @@ def price(
     if reset and change:
         raise UsageError("--reset takes no price beside it")
     with omni() as omni_app:
-        found = omni_app.fleet.model(model)
+        found = _priced_model(omni_app, model)
         if reset:
             omni_app.fleet.reset_price(found.id)
         elif change:
@@ -437,6 +437,30 @@ def _price_words(row: Listed) -> str:
         rates = [rate_text(stored.price, kind) for kind in ("input", "output")]
         text = f"{rates[0]} in, {rates[1]} out per 1M"
     return paint(f"  {text} ({stored.origin})", "dim")
+
+
+def _priced_model(omni_app: App, text: str) -> "ModelInfo":
+    """The model meant: never one that only bears the name of calls that an import recorded."""
+    try:
+        found: ModelInfo | None = omni_app.fleet.model(text)
+    except NotFound:
+        found = None
+    if found is not None and found.id == text:
+        return found
+    strangers = omni_app.repricing.strangers(text)
+    if found is not None and not strangers:
+        return found
+    if not strangers:
+        return omni_app.fleet.model(text)
+    command = f"omni reprice --model {strangers[0]} --price-in USD --price-out USD --apply"
+    if found is None:
+        raise NotFound(
+            f"{text!r} is no model of the fleet, but the name of imported calls", hint=command
+        )
+    raise UsageError(
+        f"{text!r} may mean {found.id} or the imported calls of {', '.join(strangers)}",
+        hint=f"omni models price {found.id} ..., or: {command}",
+    )
 
 
 def _set_status(name: str, status: str, *, yes: bool = True) -> None:

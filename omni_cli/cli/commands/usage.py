@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from omni_cli.bootstrap import App
 from omni_cli.cli.common import (
     JsonFlag,
     complete_models,
@@ -16,7 +15,7 @@ from omni_cli.cli.common import (
 )
 from omni_cli.cli.render import colour_on, emit_json, milliseconds, note, out, paint, table
 from omni_cli.domain.analytics import Totals, change
-from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_string
 from omni_cli.services.usage import DIMENSIONS, UsageQuery, UsageReport, UsageRow
 
@@ -82,7 +81,7 @@ def usage(
     with omni() as omni_app:
         wanted = {
             "provider": provider,
-            "model": None if model is None else _model(omni_app, model),
+            "model": model,
             "role": role,
             "agent": agent,
             "task": task,
@@ -105,14 +104,6 @@ def usage(
         _print_csv(report)
     else:
         _print(report, chart=chart)
-
-
-def _model(omni_app: App, name: str) -> str:
-    """The model's id; usage may name models that the catalogue does not know."""
-    try:
-        return omni_app.names.model(name)
-    except NotFound:
-        return name
 
 
 def usage_document(report: UsageReport) -> dict[str, Any]:
@@ -192,7 +183,7 @@ def _print_csv(report: UsageReport) -> None:
 
     writer = csv.writer(sys.stdout)
     writer.writerow((report.by, *_CSV))
-    for row in (*report.rows, report.total):
+    for row in report.rows:  # data only: whoever sums a column would count a total twice
         document = {
             **_document(row),
             "success": _success(report, row.totals),
