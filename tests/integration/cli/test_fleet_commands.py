@@ -157,7 +157,9 @@ def test_a_system_model_is_hidden_not_deleted(omni: Omni) -> None:
 
 def test_aliases_are_names_and_cannot_be_taken_twice(fleet: Omni) -> None:
     assert fleet("models", "show", "tiny", "--json").data["id"] == "mine/small"
-    assert fleet("models", "alias", "mine/big", "My Big One").out == "mine/big: my-big-one\n"
+    spaced = fleet("models", "alias", "mine/big", "My Big One")
+    assert (spaced.code, "'my-big-one'" in spaced.err) == (2, True)
+    assert fleet("models", "alias", "mine/big", "My-Big-One").out == "mine/big: my-big-one\n"
     assert fleet("models", "show", "my-big-one", "--json").data["id"] == "mine/big"
     taken = fleet("models", "alias", "mine/big", "tiny")
     assert taken.code == 2
