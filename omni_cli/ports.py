@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from omni_cli.domain.chat import ChatChunk, ChatRequest
+    from omni_cli.domain.chat import ChatChunk, ChatRequest, Usage
     from omni_cli.domain.errors import ProviderError
 
 Framing = Literal["sse", "ndjson", "json"]
@@ -115,6 +115,20 @@ class AnswerStream(AbstractContextManager["AnswerStream"], Protocol):
 
     #: Response headers worth keeping (request ids, rate limits), lower-case names.
     headers: Mapping[str, str]
+
+
+@runtime_checkable
+class TellsCost(Protocol):
+    """An adapter whose API tells later what a call has cost, by the provider's own id of it."""
+
+    def ask_cost(self, endpoint: Endpoint, response_id: str) -> HttpCall | None:
+        """The unbilled call that asks; None where this server cannot be asked."""
+        ...
+
+    def read_cost(self, body: str) -> tuple[Usage | None, int | None] | None:
+        """(its counts, nano-dollars that were charged), each None where it is not told; None
+        where the call is not over. Raises Malformed."""
+        ...
 
 
 class Transport(Protocol):

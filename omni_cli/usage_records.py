@@ -66,13 +66,15 @@ class DaySum:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What one attempt should have cost. ``price``: id of the price row that says so."""
+    """What one attempt should have cost. ``price``: id of the price row that says so. ``final``: it
+    is known to have cost that, and nothing more is held for it."""
 
     request: int
     n: int
     cost_nusd: int
     input_nusd: int | None
     price: int | None
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from omni_cli import config as settings
 
 if TYPE_CHECKING:
     from omni_cli.services.budget_admin import BudgetAdmin
+    from omni_cli.services.held import HeldMoney
     from omni_cli.services.importing import Importing
     from omni_cli.services.reconciling import Reconciling
     from omni_cli.services.reprice import Repricing
@@ -73,6 +74,23 @@ class Money(Reporting):
             clock=self.clock,
             who=self.who,
             resolve=self.resolve_model,
+        )
+
+    @cached_property
+    def held(self) -> "HeldMoney":
+        from omni_cli.providers.registry import adapter
+        from omni_cli.services.held import HeldMoney
+
+        return HeldMoney(
+            adjustments=self.adjustments,
+            models=self.models,
+            providers=self.providers,
+            audit=self.audit,
+            adapters=adapter,
+            transport=lambda: self.transport,
+            key=self.key,
+            clock=self.clock,
+            who=self.who,
         )
 
     @cached_property

@@ -72,7 +72,11 @@ class Budget:
 
 @record
 class BudgetStatus:
-    """A budget in one period: [start_at, end_at) in ms UTC."""
+    """A budget in one period: [start_at, end_at) in ms UTC.
+
+    ``reserved_nusd``: what calls under way may cost, and what calls whose end was not seen may have
+    cost; ``held_nusd`` is the second part, where it was worked out, as is ``estimated_nusd``.
+    """
 
     budget: Budget
     start_at: int
@@ -82,6 +86,7 @@ class BudgetStatus:
     reserved_nusd: int
     stop_at_nusd: int
     estimated_nusd: int = 0
+    held_nusd: int = 0
     alerts_due: tuple[float, ...] = field(default=())
 
     @property
@@ -104,7 +109,8 @@ def refusal(status: BudgetStatus, need_nusd: int, resets: str) -> BudgetExceeded
     """
     budget = status.budget
     reserved = (
-        f", {format_usd(status.reserved_nusd)} reserved by calls under way"
+        f", {format_usd(status.reserved_nusd)} reserved by calls under way or held "
+        "(omni budgets held)"
         if status.reserved_nusd
         else ""
     )

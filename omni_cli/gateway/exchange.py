@@ -175,12 +175,11 @@ class Exchange:
         if self._task is not None:
             self._task.cancel()
 
-    def _stay_for_answer(self, *, on: bool) -> None:
-        """Whether a caller that leaves leaves an answer behind that is waited for."""
-        request = self._request
-        request.stops_when_gone = not on
-        request.on_gone = self._stay if on else None
-        if not on and self._leaving is not None:
+    def _go(self) -> None:
+        """The answer has come, or will not."""
+        self._request.on_gone = None
+        self._request.stops_when_gone = True
+        if self._leaving is not None:
             self._leaving.cancel()
             self._staying.discard(self)
 
@@ -323,7 +322,8 @@ class Exchange:
         # Where a stream is closed most providers stop; with a plain answer they go on, and charge.
         stays = not ask.stream and self._race is None
         if stays:
-            self._stay_for_answer(on=True)
+            self._request.stops_when_gone = False
+            self._request.on_gone = self._stay
         trace, wished = receipt.trace, False
         error: BaseException | None = None
         try:
@@ -363,7 +363,7 @@ class Exchange:
             raise
         finally:
             if stays:
-                self._stay_for_answer(on=False)
+                self._go()
             if trace is not None:
                 trace.attempt_over(reading, error)
 

@@ -351,6 +351,7 @@ class Management:
             found = []
             for budget in app.budgets.all():
                 status = app.budgets.status(budget, now)
+                window = status.start_at, status.end_at
                 found.append(
                     {
                         "id": budget.id,
@@ -360,6 +361,7 @@ class Management:
                         "limit_usd": usd_string(budget.limit_nusd),
                         "spent_usd": usd_string(status.spent_nusd),
                         "reserved_usd": usd_string(status.reserved_nusd),
+                        "held_usd": usd_string(app.budgets.held_nusd(budget, *window)),
                         "enabled": budget.enabled,
                     }
                 )

@@ -15,6 +15,7 @@ from omni_cli.domain.chat import (
     Message,
     TextPart,
     ToolCallDelta,
+    Usage,
 )
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
@@ -37,6 +38,7 @@ from omni_cli.providers._wire import (
     post,
     tool_choice_kind,
     unsupported,
+    usd_to_nusd,
 )
 from omni_cli.providers.openai_listing import is_litellm, parse_models
 from omni_cli.providers.openai_usage import of_tier, read_usage
@@ -120,6 +122,20 @@ class OpenAiCompatible:
 
     def parse_models(self, body: str) -> Sequence[RemoteModel]:
         return parse_models(body)
+
+    def ask_cost(self, endpoint: Endpoint, response_id: str) -> HttpCall | None:
+        """OpenRouter keeps what each generation cost (openrouter.ai, "Get a generation")."""
+        if not response_id.startswith("gen-"):
+            return None
+        from urllib.parse import quote
+
+        url = f"{endpoint.base_url.rstrip('/')}/generation?id={quote(response_id, safe='')}"
+        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+
+    def read_cost(self, body: str) -> tuple[Usage | None, int | None] | None:
+        data = as_object(load_object(body).get("data"))
+        cost = usd_to_nusd(data.get("total_cost"))
+        return None if cost is None else (None, cost)
 
 
 def _add_tools(body: JsonObject, request: ChatRequest) -> None:

@@ -15,6 +15,7 @@ from omni_cli.domain.chat import (
     Message,
     TextPart,
     ToolCallDelta,
+    Usage,
 )
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
@@ -110,6 +111,23 @@ class OpenAiResponses:
 
     def parse_models(self, body: str) -> Sequence[RemoteModel]:
         return parse_models(body)
+
+    def ask_cost(self, endpoint: Endpoint, response_id: str) -> HttpCall | None:
+        """Answers are stored unless their caller forbade it (developers.openai.com, "Get a model
+        response")."""
+        if not response_id.startswith("resp"):
+            return None
+        from urllib.parse import quote
+
+        url = f"{endpoint.base_url.rstrip('/')}/responses/{quote(response_id, safe='')}"
+        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+
+    def read_cost(self, body: str) -> tuple[Usage | None, int | None] | None:
+        answer = load_object(body)
+        if as_text(answer.get("status")) in ("queued", "in_progress"):
+            return None
+        usage = read_usage(answer.get("usage"))
+        return None if usage is None else (usage, usage.reported_cost_nusd)
 
 
 def _add_tools(body: JsonObject, request: ChatRequest) -> None:

@@ -122,7 +122,10 @@ def request_id_of(headers: Mapping[str, str], secrets: Iterable[str]) -> str | N
         headers: lower-case names.
         secrets: the call's own.
     """
-    found = headers.get("x-request-id") or headers.get("request-id")
+    # OpenRouter's id of a generation, by which it can be asked what that cost.
+    found = (
+        headers.get("x-generation-id") or headers.get("x-request-id") or headers.get("request-id")
+    )
     if found is None or not _REQUEST_ID.fullmatch(found) or echoes(found, secrets):
         return None
     return found

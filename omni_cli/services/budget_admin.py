@@ -99,7 +99,8 @@ class BudgetAdmin:
         return self._budgets.all()
 
     def statuses(self) -> list[BudgetStatus]:
-        """Every enabled budget in the period that holds now, its estimated part worked out."""
+        """Every enabled budget in the period that holds now, its estimated and held parts worked
+        out."""
         now = self._fleet.now_ms()
         found = [self._budgets.status(b, now) for b in self._budgets.all() if b.enabled]
         return [
@@ -108,6 +109,7 @@ class BudgetAdmin:
                 estimated_nusd=self._budgets.estimated_nusd(
                     status.budget, status.start_at, status.end_at
                 ),
+                held_nusd=self._budgets.held_nusd(status.budget, status.start_at, status.end_at),
             )
             for status in found
         ]

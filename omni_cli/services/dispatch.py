@@ -256,8 +256,11 @@ class Dispatcher:
             self._ledger.mark_sent(request_id, attempt.n)
             named = _named(call, attempt)
             with self._transport.open(adapter, named, timeout_s=target.timeout_ms / 1000) as answer:
-                reading.response_id = answer.headers.get("x-request-id") or answer.headers.get(
-                    "request-id"
+                told = answer.headers
+                reading.response_id = (
+                    told.get("x-generation-id")
+                    or told.get("x-request-id")
+                    or told.get("request-id")
                 )
                 for chunk in answer:
                     reading.take(chunk)

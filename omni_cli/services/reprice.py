@@ -185,7 +185,7 @@ class Repricing:
         """Say what an attempt really cost, as an invoice shows it; False when it did already."""
         now = int(self._clock() * 1000)
         request = charge.request.id
-        correction = Correction(request, charge.attempt.n, cost_nusd, None, None)
+        correction = Correction(request, charge.attempt.n, cost_nusd, None, None, final=True)
         written = self._adjustments.apply([correction], at_ms=now, who=self._who, reason=reason)
         if written:
             delta = cost_nusd - (charge.current_nusd or 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from operator import attrgetter
 
 from omni_cli.domain.chat import TOKEN_FIELDS, ChatChunk, CompletionFolder, Usage
 from omni_cli.domain.errors import (
@@ -29,6 +30,7 @@ _MESSAGE_CHARS = 500
 #: More tokens than any one call has, how often a context may be read in one, and more nano-dollars
 #: than any one call costs.
 _MOST_TOKENS, _TIMES, _MOST_NUSD = 10**9, 10, 10**15
+_counts = attrgetter(*TOKEN_FIELDS)
 
 
 class Reading:
@@ -234,7 +236,7 @@ class Reading:
 def plausible(usage: Usage, model: ModelInfo) -> bool:
     """Whether a provider's counts can be so: none below zero, and none beyond what the model can
     read by far (tools that a provider runs make it read its context more than once)."""
-    counts = [getattr(usage, name) for name in TOKEN_FIELDS]
+    counts = _counts(usage)
     most = _MOST_TOKENS if model.context_window is None else _TIMES * model.context_window
     reported = usage.reported_cost_nusd
     return (

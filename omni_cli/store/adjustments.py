@@ -28,11 +28,17 @@ WHERE (a.request, a.n) > (:request, :n) AND r.created_at >= :start AND r.created
 ORDER BY a.request, a.n LIMIT :limit
 """
 )
+_HELD = f"""{_SUM}
+WHERE a.request IN (SELECT request FROM attempts WHERE held_nusd <> 0) AND a.held_nusd <> 0
+    AND a.state NOT IN ('planned', 'sent')
+ORDER BY a.request, a.n
+"""  # noqa: S608  # names of ours only
 _CHARGE = _SUM + "WHERE a.request = :request AND a.n = :n"
 _ADD = """
 INSERT INTO adjustments (request, n, at, who, reason, price, delta_nusd)
 VALUES (:request, :n, :at, :who, :reason, :price, :delta)
 """
+_FREE = "UPDATE attempts SET held_nusd = 0 WHERE request = :request AND n = :n"
 _SET_INPUT = "UPDATE attempts SET input_cost_nusd = :input WHERE request = :request AND n = :n"
 #: A request is of unknown price while any of its attempts is.
 _UPDATE = """
@@ -137,6 +143,11 @@ class AdjustmentStore:
         rows = self._store.db.execute(_CHARGES.format(where=where), values).fetchall()
         return [charge for charge in map(self._charge, rows) if charge is not None]
 
+    def held(self) -> list[Charge]:
+        """Attempts that are over and for which money is held yet, in the order of their ids."""
+        rows = self._store.db.execute(_HELD).fetchall()
+        return [charge for charge in map(self._charge, rows) if charge is not None]
+
     def unpriced_names(self) -> list[tuple[str, str]]:
         """(provider, model) of attempts without a cost of their own, as the ledger has them."""
         rows = self._store.db.execute(
@@ -175,7 +186,10 @@ class AdjustmentStore:
             changes: list[tuple[Charge, Correction]] = []
             for correction in corrections:
                 charge = self.charge(correction.request, correction.n)
-                if charge is not None and charge.current_nusd != correction.cost_nusd:
+                if charge is None:
+                    continue
+                frees = correction.final and charge.attempt.held_nusd
+                if frees or charge.current_nusd != correction.cost_nusd:
                     changes.append((charge, correction))
             with self._rollups.recounting(*{charge.request.id for charge, _ in changes}):
                 for charge, correction in changes:
@@ -207,7 +221,10 @@ class AdjustmentStore:
             # Not a charge, but the share of it that charts show as input.
             db.execute(_SET_INPUT, values)
         attempt = charge.attempt
-        self._budgets.charge(charge.request, attempt.provider, attempt.model, delta)
+        free = attempt.held_nusd if correction.final else 0
+        if free:
+            db.execute(_FREE, values)
+        self._budgets.charge(charge.request, attempt.provider, attempt.model, delta, held=-free)
 
     def of_request(self, request: int) -> list[Adjustment]:
         """Corrections of a request, oldest first."""

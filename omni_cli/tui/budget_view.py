@@ -84,7 +84,8 @@ def card(status: BudgetStatus, view: BudgetsView, width: int) -> Content:
     ) + Content.styled(f" {share:>7}", "bold")
     facts = [f"{format_usd(status.spent_nusd)} of {format_usd(whole)} spent"]
     if status.reserved_nusd:
-        facts.append(f"{format_usd(status.reserved_nusd)} reserved")
+        held = f", {format_usd(status.held_nusd)} held" if status.held_nusd else ""
+        facts.append(f"{format_usd(status.reserved_nusd)} reserved{held}")
     if status.estimated_nusd:
         facts.append(f"{format_usd(status.estimated_nusd)} of it estimated")
     facts.append(f"{format_usd(max(status.left_nusd, 0))} left")

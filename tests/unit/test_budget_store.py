@@ -47,7 +47,7 @@ class TestLeases:
         plan(world, 600)
         with pytest.raises(BudgetExceeded) as raised:
             plan(world, 401)
-        assert "reserved by calls under way" in raised.value.message
+        assert "reserved by calls under way or held" in raised.value.message
         assert "resets on 2026-06-16 at 00:00 UTC" in raised.value.message
         plan(world, 400)
         assert figures(world) == (0, 1_000)

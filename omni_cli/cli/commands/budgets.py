@@ -207,6 +207,48 @@ def disable(budget_id: Id) -> None:
         note(f"the {omni_app.budget_admin.enable(budget_id, on=False).label} is not kept")
 
 
+@app.command()
+def held(as_json: JsonFlag = False) -> None:
+    """Calls whose end was not seen, and what is held for them until they are reconciled."""
+    from omni_cli.cli.held import show
+
+    with omni() as omni_app:
+        omni_app.recovery.run()
+        show(omni_app, as_json=as_json)
+
+
+@app.command()
+def release(
+    requests: Annotated[
+        list[str] | None, typer.Argument(help="Requests: omni budgets held lists them.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Everything that is held.")] = False,
+    model: Annotated[str | None, typer.Option("--model", help="All of a model.")] = None,
+    day: Annotated[str | None, typer.Option("--day", help="All of a day, YYYY-MM-DD, UTC.")] = None,
+    cost: Annotated[
+        str | None, typer.Option("--cost", help="US dollars that they cost together.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Kept with it.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Hold nothing more for some calls: they count as what is known to have come, or as --cost."""
+    from omni_cli.cli.held import release as free
+
+    amount = None if cost is None else usd(cost, "--cost")
+    with omni() as omni_app:
+        omni_app.recovery.run()
+        free(
+            omni_app,
+            requests or (),
+            every=every,
+            model=model,
+            day=day,
+            cost_nusd=None if amount is None else usd_to_nusd(amount),
+            reason=reason,
+            as_json=as_json,
+        )
+
+
 def tell_alerts(omni_app: App) -> None:
     """Warn on stderr of thresholds that were passed; each is told once per period."""
     for alert in omni_app.budget_admin.due_alerts():
@@ -287,6 +329,8 @@ def _print_status(omni_app: App, statuses: list[BudgetStatus]) -> None:
         if status.estimated_nusd:
             held.append(f"{format_usd(status.estimated_nusd)} of it estimated")
         held.append(f"{format_usd(status.reserved_nusd)} reserved")
+        if status.held_nusd:
+            held.append(f"{format_usd(status.held_nusd)} of it held for calls not seen to end")
         held.append(f"{format_usd(max(status.left_nusd, 0))} left")
         out(f"   {', '.join(held)}; resets {moment(status.end_at, omni_app.zone)}")
         notes = _notes(budget, omni_app.zone)
@@ -355,6 +399,7 @@ def _status_document(status: BudgetStatus) -> dict[str, Any]:
         "spent_usd": usd_string(status.spent_nusd),
         "estimated_usd": usd_string(status.estimated_nusd),
         "reserved_usd": usd_string(status.reserved_nusd),
+        "held_usd": usd_string(status.held_nusd),
         "left_usd": usd_string(status.left_nusd),
         "used_percent": None if status.used_percent is None else round(status.used_percent, 3),
     }

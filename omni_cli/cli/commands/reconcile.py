@@ -57,6 +57,13 @@ def reconcile(
         bool,
         typer.Option("--reported", help="Costs that providers and tools reported, against ours."),
     ] = False,
+    held: Annotated[
+        bool,
+        typer.Option("--held", help="Ask providers about calls whose end was not seen."),
+    ] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="With --held: write what they say.")
+    ] = False,
     from_date: Annotated[
         str | None, typer.Option("--from", help="YYYY-MM-DD, for --reported.")
     ] = None,
@@ -69,11 +76,15 @@ def reconcile(
     as_json: JsonFlag = False,
 ) -> None:
     """Compare an invoice or usage export with the ledger, and name what drifts."""
-    if reported == (file is not None):
-        raise UsageError("give a FILE, or --reported")
+    if sum((reported, held, file is not None)) != 1:
+        raise UsageError("give a FILE, --reported or --held")
     with omni() as omni_app:
         omni_app.recovery.run()
-        if file is None:
+        if held:
+            from omni_cli.cli.held import reconcile as ask_about_held
+
+            differs = ask_about_held(omni_app, apply=apply, as_json=as_json)
+        elif file is None:
             differs = _reported(omni_app, from_date, to_date, as_json=as_json)
         else:
             differs = _file(
@@ -210,6 +221,19 @@ def _correction(
 ) -> Advice:
     estimated = omni_app.reconciling.estimated(day, model)
     names = ", ".join(id_text(charge.request.id) for charge in estimated[:5])
+    unseen = [charge for charge in estimated if charge.attempt.held_nusd]
+    off = [drift.difference for drift in drifts if drift.measure == "cost"]
+    known = sum(charge.current_nusd or 0 for charge in unseen)
+    most = known + sum(charge.attempt.held_nusd for charge in unseen)
+    if len(unseen) > 1 and off and model is not None and 0 <= known - sum(off) <= most:
+        return Advice(
+            day,
+            model,
+            f"the end of {len(unseen)} calls was not seen ({names}); "
+            f"{format_usd(known - sum(off))} for them together would make the day agree",
+            f"omni budgets release --model {quote(model)} --day {day} "
+            f"--cost {usd_string(known - sum(off))} --reason {quote(file.name)}",
+        )
     if len(estimated) > 1:
         why = f"{len(estimated)} calls were estimated ({names}); correct each with its true cost"
         return Advice(

@@ -141,6 +141,7 @@ def _document(
                 "cost_usd": usd_or_none(attempt.cost_nusd),
                 "reported_cost_usd": usd_or_none(attempt.usage.reported_cost_nusd),
                 "estimated": attempt.usage.estimated,
+                "held_usd": usd_string(attempt.held_nusd),
                 "provider_request_id": attempt.provider_request_id,
                 "price_lines": [
                     {
@@ -293,6 +294,11 @@ def _print_attempts(
             out(
                 f"   #{attempt.n} {line.kind:<16} {line.tokens:>10,} × "
                 f"${line.rate_usd.normalize():f}/1M = ${line.cost_usd.normalize():f}"
+            )
+        if attempt.held_nusd and attempt.state not in ("planned", "sent"):
+            out(
+                f"   #{attempt.n} its end was not seen: {format_usd(attempt.held_nusd)} more is "
+                "held (omni budgets release)"
             )
         if attempt.waited_ms:
             out(f"   #{attempt.n} waited {milliseconds(attempt.waited_ms)} for a slot")
