@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from omni_cli.domain.bounds import CallBound
     from omni_cli.domain.chat import ChatChunk, ChatRequest, Usage
     from omni_cli.domain.errors import ProviderError
 
@@ -81,6 +82,33 @@ class AnswerParser(Protocol):
         ...
 
 
+class SentBody(Protocol):
+    """A call's body, a JSON object, as it is about to go out. Fields are read when asked for."""
+
+    #: Bytes as it stands.
+    size: int
+    #: Where it goes, and what it is: "chat" or "embeddings".
+    base_url: str
+    operation: str
+    #: Headers of the caller's own that go with it.
+    headers: Mapping[str, str]
+
+    #: Of its fields.
+    names: KeysView[str]
+
+    def texts_only(self, name: str) -> bool:
+        """Whether the field is known to be a text, or messages that are nothing but texts."""
+        ...
+
+    def value(self, name: str) -> Any:
+        """A field's value, None where it is missing. Raises BadRequest: it cannot be read."""
+        ...
+
+    def put(self, name: str, value: object) -> None: ...
+
+    def drop(self, name: str) -> None: ...
+
+
 class ProviderAdapter(Protocol):
     """A wire protocol: pure functions between omni's values and a provider's bytes."""
 
@@ -91,6 +119,15 @@ class ProviderAdapter(Protocol):
     def parser(self, *, stream: bool) -> AnswerParser: ...
 
     def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError: ...
+
+    def bound(self, sent: SentBody) -> CallBound:
+        """What the bytes bound. Raises BadRequest: they cannot be read."""
+        ...
+
+    def limit(self, sent: SentBody, each: int, bound: CallBound) -> None:
+        """Write into ``sent`` that each answer has ``each`` tokens at most, once and in the one way
+        that the provider reads, and its counts as they were understood."""
+        ...
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         """The unbilled call that lists models; None where the API has none."""

@@ -100,12 +100,13 @@ class BudgetStatus:
         return None if whole <= 0 else 100.0 * self.spent_nusd / whole
 
 
-def refusal(status: BudgetStatus, need_nusd: int, resets: str) -> BudgetExceeded:
+def refusal(status: BudgetStatus, need_nusd: int, resets: str, why: str = "") -> BudgetExceeded:
     """The error for a call that does not fit.
 
     Args:
         need_nusd: the call's worst case.
         resets: when the period ends, as the user reads time.
+        why: what makes it so much.
     """
     budget = status.budget
     reserved = (
@@ -114,10 +115,11 @@ def refusal(status: BudgetStatus, need_nusd: int, resets: str) -> BudgetExceeded
         if status.reserved_nusd
         else ""
     )
+    reason = f" ({why})" if why else ""
     refused = BudgetExceeded(
         f"the {budget.label} has {format_usd(max(status.left_nusd, 0))} left of "
         f"{format_usd(status.stop_at_nusd)} ({format_usd(status.spent_nusd)} spent{reserved}); "
-        f"this call may cost up to {format_usd(need_nusd)}; it resets {resets}",
+        f"this call may cost up to {format_usd(need_nusd)}{reason}; it resets {resets}",
         hint=f"a smaller --max-tokens or a cheaper model may fit; "
         f"omni budgets raise {budget.id} --by {_lift(status, need_nusd)} --for 1d makes room "
         "for a day",

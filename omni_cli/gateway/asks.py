@@ -10,45 +10,19 @@ from omni_cli.domain.chat import ChatRequest
 from omni_cli.domain.errors import OmniError
 from omni_cli.gateway.embeddings import Texts, parse_texts
 from omni_cli.gateway.protocols.base import Caller, JsonObject, Parsed, wrong
+from omni_cli.gateway.sending import Sending, fields_of, read_field
+from omni_cli.ports import ProviderAdapter
 from omni_cli.providers.quirks import quirks_of
 from omni_cli.services.attempts import Target
-from omni_cli.services.bounds import DEFAULT_MAX_OUTPUT, input_bound
 from omni_cli.services.routing import input_estimate
 
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
-#: Of a number that was not looked for yet; none is negative.
-_UNREAD = -1
 _TRUTHS = (b"true", b"false", b"null")
-#: How each protocol marks input that is not text. Without it, no input has more tokens than
-#: bytes.
-_MEDIA: Mapping[str, tuple[bytes, ...]] = {
-    "openai": (b'"image_url"', b'"input_audio"', b'"file"'),
-    "openai-responses": (b'"input_image"', b'"input_file"'),
-    "anthropic": (b'"image"', b'"document"'),
-    "ollama": (b'"images"',),
-    "ollama-generate": (b'"images"',),
-    "gemini": (b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
-    "omni": (b'"image_url"', b'"input_audio"', b'"file"'),
-}
-#: Protocols whose media stand in a message's list of parts. A byte is counted ten times faster
-#: than a word is found.
-_PARTS_IN_LISTS = frozenset({"openai", "openai-responses", "anthropic", "omni"})
 #: Bytes of JSON that a token stands for in an estimate.
 _BYTES_PER_TOKEN = 4
-#: The field that bounds the answer, where it is one of the body's own.
-_LIMITS = {
-    "openai": ("max_completion_tokens", "max_tokens"),
-    "anthropic": ("max_tokens",),
-    "openai-responses": ("max_output_tokens",),
-}
-#: The object that holds it, and its name there.
-_NESTED_LIMITS = {
-    "gemini": ("generationConfig", "maxOutputTokens"),
-    "ollama": ("options", "num_predict"),
-    "ollama-generate": ("options", "num_predict"),
-}
+#: Counts that a provider's server may not be able to read as a number at all.
+_COUNTS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n")
 
 
 class Ask:
@@ -66,8 +40,6 @@ class Ask:
     """
 
     __slots__ = (
-        "_choices",
-        "_limit",
         "_parsed",
         "_texts",
         "body",
@@ -97,8 +69,6 @@ class Ask:
         self.fields = fields_of(body)
         self.forwarded = forwarded or {}
         self._parsed: Parsed | None = None
-        self._limit: int | None = _UNREAD
-        self._choices = _UNREAD
         self._texts: Texts | None = None
         self.model = self._text("model") if model is None else model
         if stream is None:
@@ -124,18 +94,10 @@ class Ask:
     def request(self) -> ChatRequest:
         return self.parsed().request
 
-    def number(self, name: str) -> int | None:
-        """A whole number among the fields; None where it is missing or something else."""
-        raw = self.fields.get(name)
-        if raw is None:
-            return None
-        value = _ANY.decode(raw)
-        return value if type(value) is int else None
-
     def value(self, name: str) -> Any:
-        """A field's value, None where it is missing."""
+        """A field's value, None where it is missing. Raises BadRequest: it cannot be read."""
         raw = self.fields.get(name)
-        return None if raw is None else _ANY.decode(raw)
+        return None if raw is None else read_field(name, raw)
 
     def estimate(self) -> int:
         """Tokens of the input, for what a lost call is charged."""
@@ -150,117 +112,49 @@ class Ask:
         except OmniError:
             return self.estimate()  # of a body that only its own protocol's provider can read
 
-    def most_in(self, target: Target) -> int:
-        """The most tokens that the input can be counted as."""
-        if not self.embeds and self._has_media():
-            return input_bound(self.request, target.model, target.provider.protocol)
-        return len(self.body)
-
-    def most_out(self, target: Target) -> int:
-        """The most tokens that the answer can have, all its choices together."""
-        if self.embeds:  # with vectors
-            return 0
-        return self.choices() * (self.limit() or target.model.max_output or DEFAULT_MAX_OUTPUT)
-
-    def choices(self) -> int:
-        """How many answers are wanted at once: each may be as long as the bound allows."""
-        if self._choices == _UNREAD:
-            self._choices = self._stated_choices()
-        return self._choices
-
-    def _stated_choices(self) -> int:
-        stated: object = None
-        if self.caller.name == "openai":
-            stated = self.number("n")
-        elif self.caller.name == "gemini":
-            nested = self.value("generationConfig")
-            if isinstance(nested, dict):
-                stated = nested.get("candidateCount", nested.get("candidate_count"))
-        return stated if isinstance(stated, int) and stated > 1 else 1
-
-    def limit(self) -> int | None:
-        """The answer's bound as the caller stated it."""
-        if self._limit == _UNREAD:
-            self._limit = self._stated_limit()
-        return self._limit
-
-    def _stated_limit(self) -> int | None:
-        for name in _LIMITS.get(self.caller.name, ()):
-            # What servers take for "no limit" (-1) is none.
-            if (stated := self.number(name)) is not None:
-                return stated if stated > 0 else None
-        if self.caller.name in _NESTED_LIMITS:
-            outer, inner = _NESTED_LIMITS[self.caller.name]
-            nested = self.value(outer)
-            value = nested.get(inner) if isinstance(nested, dict) else None
-            return value if isinstance(value, int) and value > 0 else None
-        return None
-
-    def passed(self, target: Target, bound: int | None) -> tuple[bytes, bool]:
+    def passed(
+        self, target: Target, adapter: ProviderAdapter, headers: Mapping[str, str]
+    ) -> tuple[Sending, bool]:
         """The body for a provider of the same protocol, and whether usage was asked for unasked.
 
-        Only the model's name changes, the answer's bound where a budget sets one, and the wish
-        for usage in a stream; every other field is sent on byte for byte.
+        Only the model's name changes, and the wish for usage in a stream; every other field is sent
+        on byte for byte, unless the answer is limited afterwards.
+
+        Args:
+            headers: that go with it.
+
+        Raises:
+            BadRequest: a count is no number that any server could read.
         """
         fields = dict(self.fields)
+        for name in _COUNTS:
+            if name in fields and not bytes(raw := fields[name]).isdigit():
+                read_field(name, raw)
         if self.caller.name != "gemini":
             fields["model"] = _raw_text(target.model.wire_name)
-        if bound is not None and not self.embeds:
-            each = bound // self.choices()
-            if each != self.limit():
-                self._bind(fields, target, each)
         added = False
         if self.stream and self.caller.name == "openai":
             added = self._wish_usage(fields, target)
-        return _encode(fields), added
-
-    def _bind(self, fields: dict[str, msgspec.Raw], target: Target, bound: int) -> None:
-        name = self.caller.name
-        if name in _NESTED_LIMITS:
-            outer, inner = _NESTED_LIMITS[name]
-            nested = self.value(outer)
-            fields[outer] = _raw({**(nested if isinstance(nested, dict) else {}), inner: bound})
-            return
-        usual = quirks_of(target.provider.base_url).max_tokens if name == "openai" else ""
-        given = [known for known in _LIMITS[name] if known in fields]
-        fields[next(iter(given), usual or _LIMITS[name][0])] = _raw(bound)
+        return Sending(self.body, target, adapter, self.operation, headers, fields), added
 
     def _wish_usage(self, fields: dict[str, msgspec.Raw], target: Target) -> bool:
         if not quirks_of(target.provider.base_url).stream_options:
             fields.pop("stream_options", None)
             return False
         stated = fields.get("stream_options")
-        options = {} if stated is None else _ANY.decode(stated)
+        options = {} if stated is None else read_field("stream_options", stated)
         options = options if isinstance(options, dict) else {}
         if options.get("include_usage") is True:
             return False
         fields["stream_options"] = _raw({**options, "include_usage": True})
         return True
 
-    def _has_media(self) -> bool:
-        body = self.body
-        if body.count(b"[") <= 1 and self.caller.name in _PARTS_IN_LISTS:
-            return False  # only the list of messages: their contents are plain texts
-        # A mark may be written in another way (\\u escapes): those bodies are read whole.
-        return b"\\u" in body or any(mark in body for mark in _MEDIA[self.caller.name])
-
     def _text(self, name: str) -> str:
         raw = self.fields.get(name)
-        value = None if raw is None else _ANY.decode(raw)
+        value = None if raw is None else read_field(name, raw)
         if not isinstance(value, str) or not value:
             raise wrong(f"{name!r} must name a model")
         return value
-
-
-def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
-    """The fields of a JSON object, their values unread. Raises BadRequest."""
-    try:
-        if not body.isascii():
-            body.decode()  # values that are left unread are not looked at by the parser
-        return _FIELDS.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        message = f"the body must be a JSON object: {exc}"
-    raise wrong(message)
 
 
 def decode_object(body: bytes) -> JsonObject:

@@ -11,6 +11,7 @@ from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.plans import Line, line_of
 from omni_cli.gateway.protocols.base import untranslatable
+from omni_cli.gateway.sending import Sending
 from omni_cli.services.attempts import Target
 
 #: Most bytes of an error's body that are read.
@@ -25,30 +26,24 @@ def forwarding(line: Line, ask: Ask) -> Line:
     return line_of(replace(call, headers={**call.headers, **ask.forwarded}))
 
 
-def translated(fleet: Fleet, ask: Ask, target: Target, bound: int | None) -> tuple[Line, bytes]:
+def translated(fleet: Fleet, ask: Ask, target: Target) -> tuple[Line, Sending]:
     """The call in the target's own protocol.
-
-    Args:
-        bound: tokens of answer that a budget leaves; None: as the caller asked.
 
     Raises:
         BadRequest: the protocol cannot say it.
         MissingKey, ConfigError: the provider cannot be called.
     """
-    protocol = target.provider.protocol
+    protocol, adapter = target.provider.protocol, fleet.adapter(target.provider)
     if ask.embeds:
         body = embeddings.written(ask.texts(protocol), target.model.wire_name)
-        return fleet.line(target, ask.operation, stream=False), body
+        line = fleet.line(target, ask.operation, stream=False)
+        return line, Sending(body, target, adapter, ask.operation, line.call.headers)
     if left := ask.parsed().left:
         raise untranslatable(", ".join(left), protocol)
-    request = replace(
-        ask.request,
-        stream=ask.stream,
-        max_output_tokens=bound or ask.request.max_output_tokens,
-    )
+    request = replace(ask.request, stream=ask.stream)
     endpoint = fleet.endpoint(target.provider)
-    call = fleet.adapter(target.provider).build(request, target.model.wire_name, endpoint)
-    return line_of(call), call.body or b""
+    call = adapter.build(request, target.model.wire_name, endpoint)
+    return line_of(call), Sending(call.body or b"{}", target, adapter, ask.operation, call.headers)
 
 
 def veil(fault: ProviderError, target: Target, origin: Origin) -> None:

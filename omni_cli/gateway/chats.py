@@ -4,17 +4,9 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from omni_cli.domain.errors import (
-    BudgetExceeded,
-    NoRoute,
-    NotFound,
-    OmniError,
-    UnknownPrice,
-    UsageError,
-)
+from omni_cli.domain.errors import NoRoute, NotFound, OmniError, UsageError
 from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
-from omni_cli.domain.pricing import format_usd, worst_case_nusd
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.commits import Commits
@@ -30,7 +22,6 @@ from omni_cli.gateway.receipts import Receipt
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.traces import RequestTrace
 from omni_cli.services.abtest import AbTests, Arm
-from omni_cli.services.attempts import Target
 from omni_cli.services.names import AmbiguousName, Selector, shown
 from omni_cli.services.routing import RouteOptions
 
@@ -123,6 +114,7 @@ class Chats:
                 plan.named,
                 plan.passed,
             )
+            receipt.progress.most_nusd = options.max_cost_nusd
             if plan.arm is not None:
                 self._join(plan.arm, plan.conversation or ident)
             if self._tools.traces is not None:
@@ -136,7 +128,7 @@ class Chats:
                     return
                 receipt.cached = "miss"
             exchange = Exchange(
-                self._tools, ask, plan, receipt, request, request_id, _hedge(request, plan, options)
+                self._tools, ask, plan, receipt, request, request_id, _hedge(request, plan)
             )
             request.stops_when_gone = True
             await exchange.run(self._limit_s(request))
@@ -221,8 +213,6 @@ class Chats:
         plan: Plan | None = None
         if ask.operation != "chat":
             plan = self._fleet.direct(ask.model)
-            if most is not None:
-                _check_input(ask, plan.targets[0], most)
         elif not falls_back and most is None:  # else the plan depends on the request
             plan = self._fleet.named(ask.model)
         if plan is None:
@@ -254,26 +244,10 @@ class Chats:
         )
 
 
-def _check_input(ask: Ask, target: Target, most_nusd: int) -> None:
-    """For what is answered without tokens of output. Raises BudgetExceeded, UnknownPrice."""
-    model = target.model.id
-    if target.price is None:
-        raise UnknownPrice(
-            f"the price of {model} is unknown, so is whether it fits a maximum cost",
-            hint=f"omni models price {model} --price-in USD --price-out USD sets one",
-        )
-    cost = worst_case_nusd(ask.estimate(), 0, target.price.price, kinds=("input",))
-    if cost > most_nusd:
-        raise BudgetExceeded(
-            f"{model}: expected {format_usd(cost)} is above the maximum {format_usd(most_nusd)}",
-            hint="raise x-omni-max-cost",
-        )
-
-
-def _hedge(request: Request, plan: Plan, options: RouteOptions) -> Hedge | None:
+def _hedge(request: Request, plan: Plan) -> Hedge | None:
     """Raises UsageError: the header is wrong."""
     after_s = wanted(request.headers.get("x-omni-hedge"), plan.hedge_ms)
-    return None if after_s is None else Hedge(after_s, options.max_cost_nusd)
+    return None if after_s is None else Hedge(after_s)
 
 
 _PLAIN = RouteOptions()

@@ -28,6 +28,7 @@ from omni_cli.gateway.http import Request
 from omni_cli.gateway.plans import Plan
 from omni_cli.gateway.receipts import Receipt, Streams
 from omni_cli.gateway.relay import Relay
+from omni_cli.gateway.sending import Sending
 from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.upstream import UpstreamPool
 from omni_cli.providers.reader import cleaned
@@ -239,7 +240,7 @@ class Exchange:
                 if due is not None and now() >= due and not ended:
                     due = None
                     if not race.decided:
-                        self._ask_more(race, hedge, willing)
+                        self._ask_more(race, willing)
                 for target, task in ended:
                     fault = task.result()
                     if fault is None:
@@ -251,14 +252,9 @@ class Exchange:
             await race.close()
         raise self._verdict(causes, turns)
 
-    def _ask_more(self, race: Race, hedge: Hedge, willing: Iterator[Target]) -> None:
+    def _ask_more(self, race: Race, willing: Iterator[Target]) -> None:
         asked = race.asked
         more = next(willing, asked[0])
-        refusal = hedge.allows(asked, more)
-        if refusal:
-            self._skip(more, "hedge", refusal)
-            return
-        self._receipt.hedged = True
         race.start(more, self._try_target(more))
 
     async def _try_target(self, target: Target) -> "_Fault | None":
@@ -304,41 +300,40 @@ class Exchange:
     async def _attempt(self, target: Target, turn: "_Turn") -> None:
         """One call: committed, sent, read, settled."""
         ask, receipt, fleet = self._ask, self._receipt, self._fleet
-        same = target.provider.protocol == ask.caller.name
+        same, wished = target.provider.protocol == ask.caller.name, False
         # What cannot be built must not be charged, so it is built before the row is written.
-        line = (
-            fleet.line(target, ask.operation, stream=ask.stream)
-            if same
-            else translated(fleet, ask, target, None)[0]
-        )
+        if same:
+            line = forwarding(fleet.line(target, ask.operation, stream=ask.stream), ask)
+            sent, wished = ask.passed(target, fleet.adapter(target.provider), line.call.headers)
+        else:
+            line, sent = translated(fleet, ask, target)
         if self._race is None:
-            opening = self._opening(target)
+            opening = self._opening(target, sent)
             reading = await receipt.open(opening, target)
         else:
             async with self._race.opening:
-                opening = self._opening(target)
+                opening = self._opening(target, sent)
                 reading = await receipt.open(opening, target)
         turn.tries += 1
+        if self._race is not None and len(self._race.asked) > 1:
+            receipt.hedged = True
         # Where a stream is closed most providers stop; with a plain answer they go on, and charge.
         stays = not ask.stream and self._race is None
         if stays:
             self._request.stops_when_gone = False
             self._request.on_gone = self._stay
-        trace, wished = receipt.trace, False
+        trace = receipt.trace
         error: BaseException | None = None
         try:
-            if same:
-                line = forwarding(line, ask)
-                body, wished = ask.passed(target, opening.output_bound)
-            else:
-                line, body = translated(fleet, ask, target, opening.output_bound)
+            if opening.each is not None:
+                sent.limit(opening.each)
             name = f"x-omni-attempt: {receipt.name}-{opening.n}\r\n".encode()
             if trace is not None:
                 name += trace.attempt(target, opening.n)
             answer = await self._pool.send(
                 line.origin,
                 line.head + name,
-                body,
+                sent.written(),
                 timeout_s=target.timeout_ms / 1000,
                 sending=reading,
             )
@@ -367,23 +362,23 @@ class Exchange:
             if trace is not None:
                 trace.attempt_over(reading, error)
 
-    def _opening(self, target: Target) -> Opening:
+    def _opening(self, target: Target, sent: Sending) -> Opening:
         """What is to be committed before the call is made."""
         ask, receipt = self._ask, self._receipt
-        price = target.price
+        price, progress = target.price, receipt.progress
         return Opening(
             receipt.new,
-            receipt.progress.tries + 1,
+            progress.tries + 1,
             target.model.id,
             target.provider.slug,
             self._fleet.app.now_ms(),
             ask.estimate(),
-            lambda: ask.most_in(target),
-            ask.most_out(target),
+            sent.most,
             target.provider.max_concurrency,
             None if price is None else price.id,
             None if price is None else price.price,
-            ask.choices(),
+            None if progress.most_nusd is None else progress.room_nusd,
+            progress.most_nusd or 0,
         )
 
     # --- the end ------------------------------------------------------------------------------

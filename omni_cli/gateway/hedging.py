@@ -19,25 +19,9 @@ _OFF = ("off", "no", "0")
 
 @dataclass(frozen=True, slots=True)
 class Hedge:
-    """When another model is asked as well.
-
-    ``after_s``: since the first was asked. ``most_nusd``: what the request may cost, all attempts
-    together as expected; None: as much as budgets leave.
-    """
+    """When another model is asked as well. ``after_s``: since the first was asked."""
 
     after_s: float
-    most_nusd: int | None = None
-
-    def allows(self, asked: list[Target], more: Target) -> str:
-        """Why ``more`` may not be asked beside ``asked``, or ""."""
-        if self.most_nusd is None:
-            return ""
-        costs = [target.expected_nusd for target in (*asked, more)]
-        if None in costs:
-            return "what both would cost is unknown, and the request may not cost anything"
-        if sum(cost or 0 for cost in costs) > self.most_nusd:
-            return "both together would cost more than the request may"
-        return ""
 
 
 def wanted(header: str | None, setting_ms: int | None) -> float | None:

@@ -6,7 +6,7 @@ Source: ollama/ollama docs/api.md.
 from datetime import UTC, datetime
 from typing import Any
 
-from omni_cli.gateway.asks import Ask, decode_object, fields_of
+from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.chats import Chats, Wish
 from omni_cli.gateway.http import Request
@@ -15,6 +15,7 @@ from omni_cli.gateway.protocols.base import text_field
 from omni_cli.gateway.protocols.ollama_chat import OllamaChat
 from omni_cli.gateway.protocols.ollama_generate import OllamaGenerate
 from omni_cli.gateway.routes import Route
+from omni_cli.gateway.sending import fields_of
 
 CHAT, GENERATE = OllamaChat(), OllamaGenerate()
 PATHS = frozenset(

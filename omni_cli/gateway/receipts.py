@@ -133,6 +133,8 @@ class Receipt:
 
     def _read(self, opening: Opening, target: Target) -> Reading:
         self.progress.tries = opening.n
+        if opening.ceiling_nusd is not None:
+            self.progress.sent(opening.n, opening.held_nusd)
         self.asked = target
         self.reading = Reading(
             self._commits,
@@ -146,7 +148,7 @@ class Receipt:
                 opening.started_at,
                 opening.input_estimate,
                 opening.price_id,
-                None,
+                opening.held_nusd,
                 opening.most_out if opening.output_bound is None else opening.output_bound,
             ),
             target,

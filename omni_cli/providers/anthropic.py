@@ -20,7 +20,7 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
-from omni_cli.providers import faults
+from omni_cli.providers import bounds_anthropic, faults
 from omni_cli.providers._parsing import CallSlots, StreamParser
 from omni_cli.providers._wire import (
     JsonObject,
@@ -104,6 +104,9 @@ class Anthropic:
 
     def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         return faults.explain(status, headers, body)
+
+    bound = staticmethod(bounds_anthropic.bound)
+    limit = staticmethod(bounds_anthropic.write)
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         return get(_url(endpoint, "models?limit=1000"), endpoint=endpoint, auth=_auth(endpoint))

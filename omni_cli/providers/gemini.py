@@ -22,7 +22,7 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.errors import ContentFiltered, Malformed, ProviderError
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
-from omni_cli.providers import faults
+from omni_cli.providers import bounds_gemini, faults
 from omni_cli.providers._parsing import CallSlots, StreamParser, finished_as
 from omni_cli.providers._wire import (
     JsonObject,
@@ -94,6 +94,9 @@ class Gemini:
 
     def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         return faults.explain(status, headers, body)
+
+    bound = staticmethod(bounds_gemini.bound)
+    limit = staticmethod(bounds_gemini.write)
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         url = f"{_base(endpoint)}/models?pageSize=1000"

@@ -6,9 +6,10 @@ Source: Cloud Vision API reference, ``images:annotate``.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from omni_cli.domain.bounds import CallBound
 from omni_cli.domain.chat import ChatChunk, ChatRequest, MediaPart, Usage
 from omni_cli.domain.errors import BadRequest, Malformed, ProviderError
-from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
+from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.providers import faults
 from omni_cli.providers._parsing import StreamParser
 from omni_cli.providers._vision import images_of, refuse_chat_features
@@ -80,6 +81,13 @@ class GoogleVision:
 
     def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         return faults.explain(status, headers, body)
+
+    def bound(self, sent: SentBody) -> CallBound:  # noqa: ARG002  # the port's signature
+        """Billed by the call: no tokens at all."""
+        return CallBound(0, plain=True, writes=False)
+
+    def limit(self, sent: SentBody, each: int, bound: CallBound) -> None:
+        """There is nothing to limit."""
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:  # noqa: ARG002  # the port's signature
         """None: the API has fixed features and no listing."""

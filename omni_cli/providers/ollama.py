@@ -17,7 +17,7 @@ from omni_cli.domain.chat import (
 from omni_cli.domain.errors import Malformed, ModelNotFound, ProviderError
 from omni_cli.domain.sizes import parse_size
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
-from omni_cli.providers import faults
+from omni_cli.providers import bounds_ollama, faults
 from omni_cli.providers._parsing import CallSlots, StreamParser, finished_as
 from omni_cli.providers._wire import (
     JsonObject,
@@ -89,6 +89,9 @@ class Ollama:
         if isinstance(error, ModelNotFound):
             error.hint = "Fetch the model first: ollama pull MODEL"
         return error
+
+    bound = staticmethod(bounds_ollama.bound)
+    limit = staticmethod(bounds_ollama.write)
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         return get(_url(endpoint, "tags"), endpoint=endpoint, auth=bearer(endpoint))

@@ -19,7 +19,7 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
-from omni_cli.providers import faults
+from omni_cli.providers import bounds_openai, faults
 from omni_cli.providers._parsing import CallSlots, StreamParser, finished_as
 from omni_cli.providers._wire import (
     JsonObject,
@@ -108,6 +108,9 @@ class OpenAiCompatible:
 
     def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         return faults.explain(status, headers, body)
+
+    bound = staticmethod(bounds_openai.bound)
+    limit = staticmethod(bounds_openai.write)
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         url = endpoint.base_url.rstrip("/") + "/models"

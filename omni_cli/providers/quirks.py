@@ -5,6 +5,7 @@ reference; Mistral's 422 "extra_forbidden" for ``stream_options`` (BerriAI/litel
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from omni_cli.providers._wire import host_of
@@ -42,6 +43,7 @@ _BY_DOMAIN: dict[str, Quirks] = {
 }
 
 
+@lru_cache(maxsize=256)
 def quirks_of(base_url: str) -> Quirks:
     host = host_of(base_url)
     domain = ".".join(host.rsplit(".", 2)[-2:])

@@ -50,7 +50,27 @@ class Progress:
     notes: list[str] = field(default_factory=list)
     tries: int = 0
     usage: Usage = _NO_USAGE
+    #: What the request may cost, all its calls together at their worst; None: no maximum.
+    most_nusd: int | None = None
+    #: The most that each call may be billed, by its number, where there is a maximum.
+    worst: dict[int, int] | None = None
     _kept: CompletionFolder | Completion | None = None
+
+    @property
+    def room_nusd(self) -> int | None:
+        """What is left of the maximum, None without one."""
+        if self.most_nusd is None:
+            return None
+        return self.most_nusd - sum((self.worst or {}).values())
+
+    def sent(self, n: int, worst_nusd: int) -> None:
+        """A call goes out, for which there is a maximum."""
+        self.worst = {**(self.worst or {}), n: worst_nusd}
+
+    def billed(self, n: int, cost_nusd: int | None) -> None:
+        """A call is over, and was seen to end. Any other may be billed as much as it ever could."""
+        if self.worst and n in self.worst and cost_nusd is not None:
+            self.worst = {**self.worst, n: cost_nusd}
 
     def keep(self, answer: CompletionFolder | Completion, usage: Usage) -> None:
         """What has been answered. It is put together when it is asked for: most of what the

@@ -1,106 +1,117 @@
-"""The most that a call can cost, and the longest answer that fits into what is left."""
+"""A call of the command line, bound to the money that is left for it."""
 
+import json
+from collections.abc import KeysView
 from dataclasses import dataclass, replace
+from typing import Any
 
-from omni_cli.domain.chat import ChatRequest, MediaPart
-from omni_cli.domain.errors import UnknownPrice
-from omni_cli.domain.models import ModelInfo, ProtocolName
-from omni_cli.domain.pricing import Price, worst_case_nusd
-from omni_cli.domain.tokens import LEAST_OUTPUT, image_token_bound, upper_bound_tokens
+from omni_cli.domain.bounds import CallBound, fitting, most_of, worst_nusd
+from omni_cli.domain.errors import BudgetExceeded, UnknownPrice
+from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.pricing import Price
+from omni_cli.ports import HttpCall, ProviderAdapter
 
-#: Output bound used for reservations where neither request nor model names one, tokens.
-DEFAULT_MAX_OUTPUT = 4_096
-#: Covers every provider's framing of a message or a tool, tokens.
-_FRAME = 16
-#: Least that a sound or a document is taken for, tokens.
-_LEAST_MEDIA = 4_000
+
+class JsonBody:
+    """ports.SentBody of a body that omni wrote itself."""
+
+    operation = "chat"
+
+    def __init__(self, call: HttpCall, base_url: str) -> None:
+        body = call.body or b"{}"
+        self.size = len(body)
+        self.base_url = base_url
+        self.headers = call.headers
+        self._fields: dict[str, Any] = json.loads(body)
+        self.names: KeysView[str] = self._fields.keys()
+
+    def texts_only(self, name: str) -> bool:
+        return isinstance(self._fields.get(name), str)
+
+    def value(self, name: str) -> Any:
+        return self._fields.get(name)
+
+    def put(self, name: str, value: object) -> None:
+        self._fields[name] = value
+
+    def drop(self, name: str) -> None:
+        self._fields.pop(name, None)
+
+    def written(self) -> bytes:
+        text = json.dumps(self._fields, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """``request`` as it may go out: its output bounded where a budget applies.
+    """``call`` as it may go out: its output bounded where money is limited.
 
-    ``reserve_nusd`` is the most it can cost there, None where the price is unknown.
-    ``cut_from``: tokens that the answer might have had, where a budget leaves room for fewer.
+    ``reserve_nusd`` is the most it can cost there, None where the price is unknown;
+    ``output_bound`` the most tokens of answer, None where nothing bounds them. ``cut_from``: tokens
+    that the answer might have had, where there is room for fewer. ``why``: what makes its input the
+    whole context window.
     """
 
-    request: ChatRequest
+    call: HttpCall
     reserve_nusd: int | None
+    output_bound: int | None = None
     cut_from: int | None = None
+    why: str = ""
 
 
 def bounds(
-    request: ChatRequest,
+    adapter: ProviderAdapter,
+    call: HttpCall,
+    base_url: str,
     model: ModelInfo,
-    protocol: ProtocolName,
     price: Price | None,
     room_nusd: int | None,
-    input_estimate: int,
 ) -> Bounds:
-    """Bound a request to what budgets leave.
+    """Bound a call to the money that is left.
 
     Args:
         price: None or of unknown state: nothing can be reserved.
-        room_nusd: the least money left in the budgets that cover it; None: no budget, and the
-            request goes out as it is.
-        input_estimate: tokens, by the estimator; the bound is never below it.
+        room_nusd: the least money left in the budgets and the maximum that cover it; None: there
+            are none, and the call goes out as it is.
 
     Returns:
         The worst case may exceed the room: the reservation then refuses the call.
+
+    Raises:
+        BudgetExceeded: money is limited, and nothing bounds what the call may cost.
     """
+    body = JsonBody(call, base_url)
+    found = adapter.bound(body)
     if price is None or price.state == "unknown":
-        return Bounds(request, None)
-    most_in = max(input_bound(request, model, protocol), input_estimate)
-    most_out = request.max_output_tokens or model.max_output or DEFAULT_MAX_OUTPUT
+        return Bounds(call, None, found.output_tokens)
+    if price.state == "free":
+        return Bounds(call, 0, found.output_tokens)
     try:
-        worst = worst_case_nusd(most_in, most_out, price)
+        most = most_of(found, model, price)
+        worst = worst_nusd(most, price, most.each)
+    except BudgetExceeded:
+        if room_nusd is None:
+            return Bounds(call, None, found.output_tokens)
+        raise
     except UnknownPrice:
-        return Bounds(request, None)
-    if room_nusd is None or not worst:
-        return Bounds(request, worst)
-    if worst > room_nusd:
-        fitting = _fitting_output(most_in, most_out, price, room_nusd)
-        if fitting >= min(LEAST_OUTPUT, most_out):
-            return Bounds(
-                replace(request, max_output_tokens=fitting),
-                worst_case_nusd(most_in, fitting, price),
-                cut_from=most_out,
-            )
-    return Bounds(replace(request, max_output_tokens=most_out), worst)
-
-
-def input_bound(request: ChatRequest, model: ModelInfo, protocol: ProtocolName) -> int:
-    """The most tokens that the request's input can be counted as."""
-    texts = [message.text for message in request.messages]
-    texts += [c.name + c.arguments for message in request.messages for c in message.tool_calls]
-    texts += [f"{tool.name}{tool.description}{tool.parameters}" for tool in request.tools]
-    texts.append(str(request.json_schema or ""))
-    media = sum(
-        _media_bound(part, model, protocol)
-        for message in request.messages
-        for part in message.parts
-        if isinstance(part, MediaPart)
+        return Bounds(call, None, found.output_tokens)
+    if room_nusd is None:
+        return Bounds(call, worst, found.output_tokens, why=most.why)
+    cut = fitting(most, price, room_nusd) if worst > room_nusd else 0
+    each = cut or most.each
+    return Bounds(
+        _limited(adapter, call, body, found, each),
+        worst_nusd(most, price, each),
+        each * most.choices if found.writes else None,
+        most.each if cut else None,
+        most.why,
     )
-    if model.context_window is not None:
-        media = min(media, model.context_window)
-    frames = _FRAME * (len(request.messages) + len(request.tools) + 1)
-    return sum(map(upper_bound_tokens, texts)) + frames + media
 
 
-def _media_bound(part: MediaPart, model: ModelInfo, protocol: ProtocolName) -> int:
-    if part.kind == "image":
-        return image_token_bound(protocol, model=model.wire_name)
-    # No vendor states a bound by size; a token for each character sent is beyond any measured.
-    return max(_LEAST_MEDIA, len(part.data or ""))
-
-
-def _fitting_output(input_tokens: int, most: int, price: Price, room: int) -> int:
-    """The largest output bound whose worst case fits into ``room`` nano-dollars; may be 0."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if worst_case_nusd(input_tokens, middle, price) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+def _limited(
+    adapter: ProviderAdapter, call: HttpCall, body: JsonBody, found: CallBound, each: int
+) -> HttpCall:
+    if not found.writes or (found.plain and each == found.output_tokens):
+        return call
+    adapter.limit(body, each, found)
+    return replace(call, body=body.written())

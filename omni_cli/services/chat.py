@@ -105,6 +105,10 @@ class ChatService:
         """Decide, without writing or sending anything. Raises as ``ChatPlanner.plan``."""
         return self._planner.plan(job)
 
+    def worst_nusd(self, plan: ChatPlan) -> int | None:
+        """The most that one call of the plan's first model can cost; None where unknown."""
+        return self._dispatcher.worst_nusd(plan.job.request, plan.targets[0])
+
     def start(self, plan: ChatPlan) -> ChatRun:
         """Write the request's row; the returned run's chunks must then be read."""
         self._recovery.run()
@@ -126,9 +130,8 @@ class ChatService:
             if remembered is not None and self._answers is not None:
                 self._answers.hit(request.id, remembered)
         job = replace(plan.job, conversation=request.conversation)
-        run = ChatRun(
-            request.id, replace(plan, job=job), Progress(plan.passed()), remembered=remembered
-        )
+        progress = Progress(plan.passed(), most_nusd=job.options.max_cost_nusd)
+        run = ChatRun(request.id, replace(plan, job=job), progress, remembered=remembered)
         if remembered is not None:
             run.progress.keep(remembered.completion, remembered.usage)
         return run

@@ -11,8 +11,6 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.pricing import format_usd
 from omni_cli.ports import Clock
 from omni_cli.services import judge
-from omni_cli.services.attempts import Target
-from omni_cli.services.bounds import bounds
 from omni_cli.services.chat import ChatRun, ChatService
 from omni_cli.services.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.compare_plan import (
@@ -25,7 +23,7 @@ from omni_cli.services.compare_plan import (
 from omni_cli.services.compare_report import CompareReports, Comparisons
 from omni_cli.services.compare_run import Done, Pool, Purse, Spawn, Task
 from omni_cli.services.names import Names
-from omni_cli.services.routing import RouteOptions, input_estimate
+from omni_cli.services.routing import RouteOptions
 
 #: What a judge is assumed to read of each answer in an estimate, characters.
 _TYPICAL_ANSWER = "word " * 160
@@ -254,7 +252,7 @@ class CompareService:
                 if not wanted:
                     continue
                 made = self._plan_call(plan, contender, prompt)
-                worst = _worst(made, plan.settings.retries)
+                worst = self._worst(made, plan.settings.retries)
                 for iteration in wanted:
                     keep = self._keeper(comparison or 0, prompt, contender, iteration)
                     yield Task(contender, made, worst, keep)
@@ -324,7 +322,7 @@ class CompareService:
                     continue
                 made = self._judge_plan(plan, prompt, answers, turn)
                 keep = self._judge_keeper(comparison, prompt, iteration, turn, tuple(answers))
-                yield Task(f"judge {plan.settings.judge}", made, _worst(made, 1), keep)
+                yield Task(f"judge {plan.settings.judge}", made, self._worst(made, 1), keep)
 
     def _answers(self, plan: Plan, comparison: int) -> dict[tuple[str, int], dict[str, str]]:
         """Good answers by prompt and iteration, by contender in the plan's order."""
@@ -385,16 +383,10 @@ class CompareService:
 
         return keep
 
+    def _worst(self, made: ChatPlan, retries: int) -> int | None:
+        """The most that a call and its retries can cost."""
+        one = self._chat.worst_nusd(made)
+        return None if one is None else one * (retries + 1)
+
     def _now(self) -> int:
         return int(self._clock() * 1000)
-
-
-def _worst(made: ChatPlan, retries: int) -> int | None:
-    """The most that a call and its retries can cost."""
-    target: Target = made.targets[0]
-    price = None if target.price is None else target.price.price
-    request = made.job.request
-    one = bounds(
-        request, target.model, target.provider.protocol, price, None, input_estimate(request)
-    ).reserve_nusd
-    return None if one is None else one * (retries + 1)

@@ -11,11 +11,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from omni_cli.domain import retry
+from omni_cli.domain.bounds import over_maximum
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import (
     AssertionFailed,
     AuthError,
+    BadRequest,
     BudgetExceeded,
     Busy,
     OmniError,
@@ -227,19 +229,20 @@ class Dispatcher:
         endpoint = Endpoint(
             target.provider.base_url, self._keys(target.provider), target.provider.headers
         )
-        estimate = input_estimate(request)
-        bound = self._bound(request_id, request, target, estimate, progress)
-        call = adapter.build(bound.request, target.model.wire_name, endpoint)
+        call = adapter.build(request, target.model.wire_name, endpoint)
+        bound = self._bound(request_id, call, target, progress)
+        call = bound.call
         attempt = NewAttempt(
             request=request_id,
             n=progress.tries + 1,
             model=target.model.id,
             provider=target.provider.slug,
             started_at=self._now(),
-            input_estimate=estimate,
+            input_estimate=input_estimate(request),
             price=None if target.price is None else target.price.id,
             reserve_nusd=bound.reserve_nusd,
-            output_bound=bound.request.max_output_tokens,
+            output_bound=bound.output_bound,
+            reserve_why=bound.why,
         )
         reading = Reading(
             ledger=self._ledger,
@@ -252,6 +255,8 @@ class Dispatcher:
         try:
             reading.begin(self._planned(attempt, target))
             progress.tries = attempt.n
+            if progress.most_nusd is not None:
+                progress.sent(attempt.n, bound.reserve_nusd or 0)
             reading.sent = True
             self._ledger.mark_sent(request_id, attempt.n)
             named = _named(call, attempt)
@@ -286,25 +291,47 @@ class Dispatcher:
             reading.stop(exc)
             raise
 
-    def _bound(
-        self,
-        request_id: int,
-        request: ChatRequest,
-        target: Target,
-        estimate: int,
-        progress: Progress,
-    ) -> Bounds:
-        """The request bounded to what the budgets leave; says so where that shortens it."""
-        price = None if target.price is None else target.price.price
-        room = self._room(request_id, target)
-        found = bounds(request, target.model, target.provider.protocol, price, room, estimate)
+    def worst_nusd(self, request: ChatRequest, target: Target) -> int | None:
+        """The most that one call can cost, nothing being limited; None where that is unknown."""
+        adapter = self._adapters(target.provider.protocol)
+        endpoint = Endpoint(target.provider.base_url, None, target.provider.headers)
+        try:
+            call = adapter.build(request, target.model.wire_name, endpoint)
+        except BadRequest:
+            return 0  # it cannot be sent
+        return self._bounds(call, target, None).reserve_nusd
+
+    def _bound(self, request_id: int, call: HttpCall, target: Target, progress: Progress) -> Bounds:
+        """The call bounded to what budgets and the request's maximum leave; says so where that
+        shortens its answer. Raises BudgetExceeded, UnknownPrice: the maximum cannot hold it."""
+        left = progress.room_nusd
+        rooms = [room for room in (self._room(request_id, target), left) if room is not None]
+        room = min(rooms, default=None)
+        found = self._bounds(call, target, room)
+        if left is not None and progress.most_nusd is not None:
+            if found.reserve_nusd is None:
+                raise UnknownPrice(
+                    f"the price of {target.model.id} is unknown, so is whether it fits a maximum "
+                    "cost",
+                    hint=f"omni models price {target.model.id} --price-in USD --price-out USD",
+                )
+            if found.reserve_nusd > left:
+                raise over_maximum(
+                    target.model.id, found.reserve_nusd, left, progress.most_nusd, found.why
+                )
         if found.cut_from is not None:
+            whose = "the maximum cost" if room == left else "a budget"
             self._tell(
                 progress,
-                f"{target.model.id}: a budget leaves {format_usd(room)}, so the answer is limited "
-                f"to {found.request.max_output_tokens:,} tokens instead of {found.cut_from:,}",
+                f"{target.model.id}: {whose} leaves {format_usd(room)}, so the answer is limited "
+                f"to {found.output_bound or 0:,} tokens instead of {found.cut_from:,}",
             )
         return found
+
+    def _bounds(self, call: HttpCall, target: Target, room: int | None) -> Bounds:
+        price = None if target.price is None else target.price.price
+        adapter = self._adapters(target.provider.protocol)
+        return bounds(adapter, call, target.provider.base_url, target.model, price, room)
 
     def _planned(self, attempt: NewAttempt, target: Target) -> NewAttempt:
         """The attempt as it was written once its provider had a slot for it.

@@ -167,13 +167,28 @@ class Reading:
 
         Nothing for something is no count: what was sent is then estimated, and so is an answer."""
         usage = self.folder.usage
-        if usage is None or not plausible(usage, self._target.model):
+        if usage is None:
+            return None
+        if not (plausible(usage, self._target.model) or self._reserved_for(usage)):
             return None
         if not usage.output_tokens and self.folder.received_chars:
             return None
         if not usage.input_tokens and (sent := self._sent_tokens()):
             return replace(usage, input_tokens=sent, estimated=True)
         return usage
+
+    def _reserved_for(self, usage: Usage) -> bool:
+        """Whether counts cost no more than was thought of: many answers at once, and tools that a
+        provider runs, make many tokens."""
+        counts = [getattr(usage, name) for name in TOKEN_FIELDS]
+        most = usage.input_tokens + usage.output_tokens
+        if min(counts) < 0 or max(counts) > most or most > _MOST_TOKENS:
+            return False
+        if usage.reported_cost_nusd is not None:
+            return False
+        price = None if self._target.price is None else self._target.price.price
+        cost, reserved = cost_or_none(usage, price), self._attempt.reserve_nusd
+        return cost is not None and reserved is not None and 0 < cost <= reserved
 
     def _sent_tokens(self) -> int:
         return self._attempt.input_estimate if self._input is None else self._input()
@@ -219,6 +234,10 @@ class Reading:
             priced=None if usage is None else price_state(cost, price),
             allowance=None if usage is None else allowance_of(price, self._target.model.id, ended),
         )
+        if not unseen:
+            self._progress.billed(
+                self._attempt.n, cost if charged is None else charged.end.cost_nusd
+            )
         if charged is None or state == "unsent":
             return
         self._progress.attempts.append(

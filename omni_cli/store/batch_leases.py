@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from omni_cli.domain.bounds import Most, fitting, over_maximum, worst_nusd
 from omni_cli.domain.budgets import Budget, BudgetStatus, refusal
-from omni_cli.domain.errors import OmniError, UnknownPrice
+from omni_cli.domain.errors import BudgetExceeded, OmniError, UnknownPrice
 from omni_cli.domain.ledger import NewRequest
-from omni_cli.domain.pricing import Price, worst_case_nusd
-from omni_cli.domain.tokens import LEAST_OUTPUT
+from omni_cli.domain.pricing import Price
 from omni_cli.store.batch_ledger import SCOPES, Lease
 from omni_cli.store.budgets import BudgetStore, resets_at
 from omni_cli.store.connection import Store
@@ -24,13 +24,15 @@ UPDATE budget_periods SET reserved_nusd = reserved_nusd + ? WHERE budget = ? AND
 class Opening:
     """An attempt that is about to be sent, and its request's row when it is the first.
 
-    ``most_in()`` and ``most_out`` bound its tokens, for the lease; ``choices`` share the latter
-    evenly. ``slots`` is the most attempts that may be under way at its provider, None without a
-    limit. After the write, one of these holds: ``error`` (it must not be sent), ``full`` (it waits
-    for a slot with the ``ticket`` that it was given; ask again when one may be free), or
-    ``committed``: it may go, with ``output_bound`` tokens of answer at most where a budget covers
-    it. ``opened``: the request's row is written. ``named``: its caller named the model, so that
-    once it is sent nothing is kept of the decision.
+    ``most()`` bounds its tokens, and may raise any OmniError: where money is limited, the call must
+    not be sent. ``ceiling_nusd``: what its request may still cost of the maximum
+    ``ceiling_of_nusd``, None for none. ``slots`` is the most attempts that may be under way at its
+    provider, None without a limit. After the write, one of these holds: ``error`` (it must not be
+    sent), ``full`` (it waits for a slot with the ``ticket`` that it was given; ask again when one
+    may be free), or ``committed``: it may go, and costs ``held_nusd`` at most. Where money is
+    limited, it has ``output_bound`` tokens of answer then, ``each`` of every choice. ``opened``:
+    the request's row is written. ``named``: its caller named the model, so that once it is sent
+    nothing is kept of the decision.
     """
 
     request: NewRequest
@@ -39,15 +41,18 @@ class Opening:
     provider: str
     started_at: int
     input_estimate: int
-    most_in: Callable[[], int]
-    most_out: int
+    most: Callable[[], Most]
     slots: int | None
     price_id: int | None = None
     price: Price | None = None
-    choices: int = 1
+    ceiling_nusd: int | None = None
+    ceiling_of_nusd: int = 0
     decision: bytes | None = None
     named: bool = False
     output_bound: int | None = None
+    each: int | None = None
+    #: Tokens of answer that it can have at most, limited or not; None where nobody knows.
+    most_out: int | None = None
     opened: bool = False
     committed: bool = False
     full: bool = False
@@ -109,6 +114,10 @@ class _Cover:
     knowing: Budget | None
 
 
+#: Of a call that no budget covers.
+_NONE = _Cover([], 0, 0, None)
+
+
 class Leases:
     """Grants the leases of one transaction."""
 
@@ -121,43 +130,75 @@ class Leases:
     def grant(self, opening: Opening) -> OmniError | None:
         """Reserve the worst case in every budget that covers it; the error when one cannot."""
         opening.budgets = budgets = self._all.enabled()
-        if not budgets:
-            opening.held_nusd = self._need(opening, opening.most_in()) or 0
+        cover = self._cover_of(opening) if budgets else _NONE
+        rooms, price = cover.rooms, opening.price
+        limited = bool(rooms) or opening.ceiling_nusd is not None
+        opening.each = opening.output_bound = opening.most_out = None
+        opening.held_nusd = 0
+        if price is not None and price.state == "free":
+            opening.leases = tuple([room.grant(0) for room in rooms])
             return None
+        try:
+            if price is None or price.state == "unknown":
+                raise UnknownPrice("")
+            most = opening.most()
+            need = worst_nusd(most, price, most.each)
+        except UnknownPrice:
+            return self._unknown(opening, cover)
+        except OmniError as exc:
+            return exc if limited else None
+        except Exception as exc:  # noqa: BLE001  # one caller's body must not cost others theirs
+            return OmniError(f"unexpected {type(exc).__name__} while its cost was worked out")
+        opening.most_out = most.each * most.choices + most.beside
+        if not limited:
+            opening.held_nusd = need
+            return None
+        tightest = rooms[0] if len(rooms) == 1 else min(rooms, key=_left, default=None)
+        left = opening.ceiling_nusd
+        if tightest is not None and (left is None or tightest.left_nusd <= left):
+            left = tightest.left_nusd
+        else:
+            tightest = None
+        each = most.each
+        if need and left is not None and need > left:
+            each = fitting(most, price, left)
+            if not each:
+                return self._short(opening, tightest, need, most.why)
+            need = worst_nusd(most, price, each)
+        opening.held_nusd = need
+        if most.each:
+            opening.each, opening.output_bound = each, each * most.choices
+        opening.leases = tuple([room.grant(need) for room in rooms])
+        return None
+
+    def _cover_of(self, opening: Opening) -> "_Cover":
         new = opening.request
         scope = (opening.provider, opening.model, new.role, new.agent, new.org, new.key)
         cover = self._covers.get(scope)
         if cover is None or not cover.start_at <= new.created_at < cover.end_at:
             cover = self._covers[scope] = self._cover(scope, new.created_at)
-        rooms = cover.rooms
-        most_in = opening.most_in()
-        need = self._need(opening, most_in)
-        opening.held_nusd = need or 0
-        if not rooms:
-            return None
-        if need is None:
-            if cover.knowing is not None:
-                return UnknownPrice(
-                    f"the price of {opening.model} is unknown, so the {cover.knowing.label} "
-                    "cannot hold it",
-                    hint=f"omni models price {opening.model} --price-in USD --price-out USD",
-                )
-            opening.output_bound = None
-            opening.leases = tuple([room.grant(0) for room in rooms])
-            return None
-        bound = opening.most_out
-        tightest = rooms[0] if len(rooms) == 1 else min(rooms, key=lambda room: room.left_nusd)
-        if opening.price is not None and need and need > tightest.left_nusd:
-            bound = _fitting(most_in, bound, opening.price, tightest.left_nusd)
-            bound -= bound % opening.choices
-            # What is answered without tokens (vectors) has no shorter answer.
-            if not bound or bound < min(LEAST_OUTPUT, opening.most_out):
-                status = tightest.status
-                return refusal(status, need, resets_at(status))
-            opening.held_nusd = need = worst_case_nusd(most_in, bound, opening.price)
-        opening.output_bound = bound
-        opening.leases = tuple([room.grant(need) for room in rooms])
+        return cover
+
+    def _unknown(self, opening: Opening, cover: "_Cover") -> OmniError | None:
+        """A call of unknown price: refused, or let pass uncounted."""
+        whose = None if cover.knowing is None else f"the {cover.knowing.label}"
+        if opening.ceiling_nusd is not None:
+            whose = "a maximum cost"
+        if whose is not None:
+            return UnknownPrice(
+                f"the price of {opening.model} is unknown, so {whose} cannot hold it",
+                hint=f"omni models price {opening.model} --price-in USD --price-out USD",
+            )
+        opening.leases = tuple([room.grant(0) for room in cover.rooms])
         return None
+
+    def _short(
+        self, opening: Opening, tightest: "_Room | None", need: int, why: str
+    ) -> BudgetExceeded:
+        if tightest is not None:
+            return refusal(tightest.status, need, resets_at(tightest.status), why)
+        left, most = opening.ceiling_nusd or 0, opening.ceiling_of_nusd
+        return over_maximum(opening.model, need, left, most, why)
 
     def _cover(self, scope: tuple[str, ...], at_ms: int) -> _Cover:
         named = dict(zip(SCOPES, scope, strict=True))
@@ -183,14 +224,6 @@ class Leases:
         if rows:
             db.executemany(_RESERVE, rows)
 
-    def _need(self, opening: Opening, most_in: int) -> int | None:
-        if opening.price is None or opening.price.state == "unknown":
-            return None
-        try:
-            return worst_case_nusd(most_in, opening.most_out, opening.price)
-        except UnknownPrice:
-            return None
-
     def _room(self, budget: Budget, at_ms: int) -> _Room:
         status = self._budgets.status_within(budget, at_ms)
         key = budget.id, status.start_at
@@ -198,13 +231,5 @@ class Leases:
         return self._rooms.setdefault(key, _Room(status, status.left_nusd, lease))
 
 
-def _fitting(input_tokens: int, most: int, price: Price, room_nusd: int) -> int:
-    """The longest answer, in tokens, whose worst case fits into ``room_nusd``; may be 0."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if worst_case_nusd(input_tokens, middle, price) <= room_nusd:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+def _left(room: _Room) -> int:
+    return room.left_nusd

@@ -196,7 +196,7 @@ class BudgetStore:
             status = self.status_within(budget, request.created_at)
             # What costs nothing passes an overspent budget; what costs nobody knows what does not.
             if need > status.left_nusd and attempt.reserve_nusd != 0:
-                raise refusal(status, need, resets_at(status))
+                raise refusal(status, need, resets_at(status), attempt.reserve_why)
 
     def room_nusd(self, provider: str, model: str, request: RequestRow) -> int | None:
         """The least money left in the budgets that cover a call; None when none does."""

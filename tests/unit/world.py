@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
+from omni_cli.domain.bounds import CallBound
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Message, Usage
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import OmniError, ProviderError
@@ -15,7 +16,7 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate
-from omni_cli.ports import Endpoint, HttpCall
+from omni_cli.ports import Endpoint, HttpCall, SentBody
 from omni_cli.services.attempts import Progress, Target
 from omni_cli.services.chat import ChatService
 from omni_cli.services.dispatch import Dispatcher
@@ -105,6 +106,12 @@ class Adapter:
 
     def explain(self, status: int, headers: Mapping[str, str], body: str) -> Any:
         raise AssertionError("the transport is scripted")
+
+    def bound(self, sent: SentBody) -> CallBound:
+        return CallBound(sent.size, sent.value("max"))
+
+    def limit(self, sent: SentBody, each: int, bound: CallBound) -> None:
+        sent.put("max", each)
 
     def list_models(self, endpoint: Endpoint) -> Any:
         raise AssertionError("the transport is scripted")

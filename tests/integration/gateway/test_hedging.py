@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -14,6 +15,9 @@ import pytest
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.pricing import usd_string
+from omni_cli.gateway.protocols.openai_chat import OpenAiChat
+from omni_cli.services.chat_plan import ChatJob
+from omni_cli.services.names import Selector
 from tests.gateway_server import Served
 
 FAST = "chain:Fast Chain"
@@ -141,14 +145,17 @@ def test_a_caller_that_leaves_ends_both(gateway: Served) -> None:
 
 
 def test_it_stays_within_what_a_request_may_cost(gateway: Served, http: httpx.Client) -> None:
+    """Both at their worst: of a maximum for one and a half calls, the hedge gets nothing."""
     gateway.sim.fault("slow-first:0.3", "anthropic/*")
-    debug = http.post("/v1/router/debug", json=_ask()).json()
-    first = next(c for c in debug["candidates"] if c["model"] == FIRST)
-    most = first["expected_cost_usd"]
-    answer = http.post(PATHS[0], json=_ask(), headers={**HEDGE, "x-omni-max-cost": most})
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["x-omni-model"] == FIRST
-    assert answer.headers["x-omni-attempts"] == "1"
+    request = OpenAiChat().parse(_ask(model=FIRST)).request
+    plan = gateway.app.chat.plan(ChatJob(request, Selector("model", FIRST)))
+    worst = gateway.app.chat.worst_nusd(plan)
+    assert worst
+    for share, attempts in ((Decimal("1.5"), "1"), (Decimal("2.1"), "2")):
+        most = {"x-omni-max-cost": usd_string(int(worst * share))}
+        answer = http.post(PATHS[0], json=_ask(model=FIRST), headers={**HEDGE, **most})
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-omni-attempts"] == attempts
 
 
 def test_it_stays_within_budgets(gateway: Served, http: httpx.Client) -> None:

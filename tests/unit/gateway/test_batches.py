@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.bounds import Most
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import BudgetExceeded
@@ -59,8 +60,7 @@ def _opening(new: NewRequest, n: int = 1, **fields: Any) -> Opening:
         "model": "openai/gpt-4o",
         "provider": "openai",
         "slots": 100,
-        "most_in": lambda: 100,
-        "most_out": 100,
+        "most": lambda: Most(100, 100),
         "price": PRICE,
     }
     return Opening(request=new, n=n, started_at=NOW, input_estimate=100, **{**given, **fields})
@@ -187,7 +187,7 @@ def test_leases_of_one_batch_never_pass_the_limit(tmp_path: Path) -> None:
 def test_the_answer_is_bounded_to_what_is_left(tmp_path: Path) -> None:
     with _app(tmp_path) as app:
         app.budgets.put(Budget(0, "all", "", "day", 5_000_000))
-        opening = _opening(_new(1), most_out=50_000)
+        opening = _opening(_new(1), most=lambda: Most(100, 50_000))
         _writer(app).write(Batch(openings=[opening]))
         assert opening.committed
         assert opening.output_bound == (5_000_000 - 100_000) // 4_000
