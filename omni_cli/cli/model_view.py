@@ -120,6 +120,7 @@ def print_model(row: Listed, uses: Sequence[str], today: str) -> None:
         "context": f"{model.context_window:,} tokens" if model.context_window else "unknown",
         "max output": f"{model.max_output:,} tokens" if model.max_output else "unknown",
         "badges": ", ".join(sorted(model.badges)) or "none known",
+        "lacks": ", ".join(sorted(model.lacks)),
         "parameters": "unknown" if model.parameters_b is None else f"{model.parameters_b:g} B",
         "complexity": "unknown"
         if model.complexity_factor is None

@@ -328,15 +328,16 @@ def _listed_first(
     ranked: list[Candidate], listed: Sequence[str], *, by_cost: bool
 ) -> list[Candidate]:
     """Models that somebody listed, in that order; the others after them as they are ranked or,
-    ``by_cost``, cheapest first: those that are known to have what is needed before the rest."""
+    ``by_cost``, cheapest first: those that are known to have what is needed before the rest, and
+    in each those that are good enough: a hopeless model is no stand-in for being free."""
     place = {model: number for number, model in enumerate(listed)}
     last = len(place)
 
-    def key(candidate: Candidate) -> tuple[int, bool, bool, int]:
+    def key(candidate: Candidate) -> tuple[int, bool, bool, bool, int]:
         at, cost = place.get(candidate.model, last), candidate.expected_cost_nusd
         if at < last or not by_cost:
-            return at, False, False, 0
-        return at, bool(candidate.unsure), cost is None, cost or 0
+            return at, False, False, False, 0
+        return at, bool(candidate.unsure), not candidate.adequate, cost is None, cost or 0
 
     return sorted(ranked, key=key)
 
@@ -494,6 +495,7 @@ def _rank(
         )
         nothing_known = bool(proven) and contender.quality is None
         adequate = surely >= bar and not nothing_known and (known or not must_show)
+        adequate = adequate and (tier < _LABELS or tier == front)
         money = float("inf") if cost is None else float(cost)
         key: tuple[float, ...]
         if not adequate:

@@ -12,6 +12,9 @@ from omni_cli.tui.catalogue_view import BADGE_WORDS, CatalogueView, context, sta
 
 _MUTED = "$foreground-muted"
 
+#: A badge that nobody speaks of is not known to be missing.
+_KNOWN = {True: "yes", False: "no", None: "unknown"}
+
 
 def comparison(view: CatalogueView, width: int) -> Content:
     """The marked models beside each other; ★ at the best of a line where there is one."""
@@ -89,7 +92,7 @@ def _compared(
     lines += [
         (
             f"can {BADGE_WORDS[name]}",
-            ["yes" if name in m.badges else "no" for m in models],
+            [_KNOWN[m.has(name)] for m in models],
             None,
             0,
         )

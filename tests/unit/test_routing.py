@@ -159,6 +159,17 @@ class TestBadges:
         # What the user put into the role is named by the user.
         assert decide(query, [both[0], both[2]]).model == "p/silent"
 
+    def test_a_hopeless_model_stands_in_last_however_cheap(self) -> None:
+        role = Role("coder", "", (RoleModel("p/first", 1),))
+        four = [
+            contender("first", 5, quality=0.9),
+            contender("tiny", 0, quality=0.1),
+            contender("dear", 9, quality=0.9),
+            contender("cheap", 1, quality=0.85),
+        ]
+        decision = decide(replace(QUERY, role=role), four)
+        assert decision.ranked() == ["p/first", "p/cheap", "p/dear", "p/tiny"]
+
     def test_labels_are_for_who_listed_them(self) -> None:
         labels = contender("labels", 0, type="vision", output_types=("labels",))
         eyes = contender("eyes", 9, badges=frozenset({"vision"}))
