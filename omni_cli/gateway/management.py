@@ -130,6 +130,8 @@ class Management:
 
         def job(app: App) -> dict[str, Any]:
             if "status" in body:
+                if body["status"] == "active":
+                    _agreed(app, at["id"], body)
                 app.fleet.set_status(at["id"], str(body["status"]))
             if rates:
                 app.fleet.set_price(at["id"], rates, sure=body.get("sure") is True)
@@ -144,6 +146,7 @@ class Management:
             raise UsageError("roles is a list of names")
 
         def job(app: App) -> list[dict[str, Any]]:
+            _agreed(app, at["id"], body)
             return [role_document(_put_first(app, role, at["id"])) for role in roles]
 
         await request.json({"roles": await self._desk.do(job)})
@@ -331,6 +334,7 @@ class Management:
             raise UsageError("model names the model to put first")
 
         def job(app: App) -> dict[str, Any]:
+            _agreed(app, model, body)
             return role_document(_put_first(app, at["name"], model))
 
         await request.json(await self._desk.do(job))
@@ -378,6 +382,15 @@ def _rate(value: object) -> Decimal:
     if not rate.is_finite() or rate < 0:
         raise UsageError(f"a rate is a number of 0 or more, not {value!r}")
     return rate
+
+
+def _agreed(app: App, name: str, body: dict[str, Any]) -> None:
+    """Raises UsageError: the model's provider stops serving it, and the caller did not say that
+    it knows."""
+    said = app.fleet.leaving(name)
+    asleep = app.fleet.model(name).status != "active"
+    if said and asleep and body.get("sure") is not True:
+        raise UsageError(f"{name}: {said}; nothing was changed", hint='"sure": true takes it')
 
 
 def _put_first(app: App, name: str, model: str) -> Role:

@@ -23,7 +23,7 @@ SPEEDS = ("fast", "medium", "slow")
 #: limits of the upper and lower third of the shipped priors.
 HIGH, MEDIUM = 0.93, 0.86
 #: Longest mean response, ms, to count as fast, as medium; without measurements the speed score
-#: of the catalogue decides, from 70 and from 40 on.
+#: that the user gave decides, from 70 and from 40 on.
 FAST_MS, MEDIUM_MS = 3_000.0, 10_000.0
 _FAST_SCORE, _MEDIUM_SCORE = 70.0, 40.0
 
@@ -170,7 +170,7 @@ def _check(option: str, value: str | None, known: tuple[str, ...]) -> None:
 
 
 def _speed_key(row: Listed) -> tuple[Any, ...]:
-    """Measured ones first, fastest first; then by the catalogue's speed score; then the rest."""
+    """Measured ones first, fastest first; then by the user's speed score; then the rest."""
     score = row.model.scores.get("speed")
     if row.latency_ms is not None:
         return (0, row.latency_ms, row.model.id)

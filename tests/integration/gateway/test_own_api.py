@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -249,3 +250,23 @@ def test_recommendations_are_those_of_the_command_line(
     assert told == json.loads(capsys.readouterr().out)
     assert {"cheaper_model", "unhealthy_model"} <= {one["type"] for one in told}
     assert {"savings", "impact", "priority", "implementation"} <= set(told[0])
+
+
+def test_a_retired_model_is_not_put_to_work_unless_sure(
+    gateway: Served, http: httpx.Client
+) -> None:
+    gone = "anthropic/claude-2"  # retired in 2025
+    provider = gateway.app.fleet.provider("anthropic")
+    gateway.app.fleet.put_provider(replace(provider, simulated=False))
+    for path, body in (
+        (f"/api/models/{gone}/config", {"status": "active"}),
+        (f"/api/models/{gone}/roles", {"roles": ["coder"]}),
+        ("/api/roles/coder", {"model": gone}),
+    ):
+        refused = http.put(path, json=body)
+        assert refused.status_code == 400, refused.text
+        assert "stopped serving it on 2025-07-21" in refused.text
+        assert gateway.app.fleet.model(gone).status == "standby"
+    taken = http.put("/api/roles/coder", json={"model": gone, "sure": True})
+    assert taken.status_code == 200, taken.text
+    assert gateway.app.fleet.model(gone).status == "active"
