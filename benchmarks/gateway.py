@@ -7,6 +7,11 @@
 Each checkout runs in its own virtual environment: ``make .venv/.tools PYTHON=...`` in a clone shows
 what another interpreter costs.
 
+The fleet is the one that ``omni providers add`` makes, with its default of calls at once
+(``--slots none``: without a limit). ``waited`` is the share of calls that waited for a slot;
+``max/min`` how many times as many answers the caller with the most got as the one with the
+fewest, in the worst round.
+
 Everything runs on this machine: a load generator, the gateway, and an upstream that answers at
 once. CPU is the server's own, user and system, from /proc. Rounds of the targets alternate, and
 medians are shown: on a shared machine only figures of one run can be compared.
@@ -25,8 +30,8 @@ from benchmarks.gateway_targets import TARGETS, Target, install, measure, omni, 
 def report(targets: list[Target]) -> None:
     kinds = list(dict.fromkeys(kind for target in targets for kind in target.rounds))
     print(
-        f"{'':24}{'target':>10}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>9}{'RSS MB':>8}"
-        f"{'errors':>8}"
+        f"{'':22}{'target':>9}{'req/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'max ms':>8}{'waited':>8}"
+        f"{'max/min':>8}{'CPU us':>8}{'RSS MB':>7}{'errors':>7}"
     )
     for kind in kinds:
         for target in targets:
@@ -35,12 +40,16 @@ def report(targets: list[Target]) -> None:
                 continue
 
             def middle(name: str, rounds: list[dict[str, Any]] = rounds) -> float:
-                return statistics.median(r[name] or 0 for r in rounds)
+                return statistics.median(r.get(name) or 0 for r in rounds)
 
+            share = f"{middle('waited'):.0%}" if "waited" in rounds[0] else "-"
             print(
-                f"{kind:24}{target.name:>10}{middle('per_s'):9.0f}{middle('p50_ms'):9.2f}"
-                f"{middle('p99_ms'):9.2f}{middle('cpu_us'):9.0f}{middle('rss_mb'):8.0f}"
-                f"{sum(sum(r['errors'].values()) + r['lost'] for r in rounds):8d}"
+                f"{kind:22}{target.name:>9}{middle('per_s'):8.0f}{middle('p50_ms'):8.2f}"
+                f"{middle('p99_ms'):8.2f}{middle('longest_ms'):8.1f}"
+                f"{share:>8}"
+                f"{max(r['fairness'] or 0 for r in rounds):8.2f}"
+                f"{middle('cpu_us'):8.0f}{middle('rss_mb'):7.0f}"
+                f"{sum(sum(r['errors'].values()) + r['lost'] for r in rounds):7d}"
             )
 
 
@@ -69,6 +78,7 @@ def main() -> None:
     made.add_argument("--seconds", type=float, default=3.0)
     made.add_argument("--connections", type=int, nargs="*", default=[1, 16, 64])
     made.add_argument("--also", type=Path, help="another checkout of omni, too")
+    made.add_argument("--slots", help="calls at once: a number, or none; by default the default")
     made.add_argument("--workers", type=int, default=1)
     made.add_argument("--quick", action="store_true", help="plain requests at 16 only")
     given = made.parse_args()
@@ -81,9 +91,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="omni-bench-") as folder, ExitStack() as stack:
         scratch = Path(folder)
         upstream = stack.enter_context(upstream_at(scratch))
-        targets = [stack.enter_context(omni(scratch, upstream, workers=given.workers))]
+        how = {"workers": given.workers, "slots": given.slots}
+        targets = [stack.enter_context(omni(scratch, upstream, **how))]
         if given.also:
-            also = omni(scratch, upstream, workers=given.workers, name="also", checkout=given.also)
+            also = omni(scratch, upstream, **how, name="also", checkout=given.also)
             targets.append(stack.enter_context(also))
         targets += [stack.enter_context(TARGETS[name](scratch, upstream)) for name in given.against]
         for target in targets:  # warm

@@ -235,7 +235,13 @@ async def _load(port: int, data: bytes, connections: int, seconds: float) -> dic
     elapsed = time.perf_counter() - since
     times = sorted(t for c in clients for t in c.times)
     firsts = sorted(t for c in clients for t in c.firsts)
+    # By caller: how many answers each got, and how long it waited for one.
+    counts = sorted(len(c.times) for c in clients)
+    means = sorted(sum(c.times) / len(c.times) for c in clients if c.times)
     return {
+        "fairness": counts[-1] / max(counts[0], 1) if counts else None,
+        "unfair_waits": means[-1] / means[0] if means else None,
+        "longest_ms": 1000 * times[-1] if times else None,
         "requests": len(times),
         "errors": sum((c.errors for c in clients), Counter()),
         "lost": sum(c.lost for c in clients),

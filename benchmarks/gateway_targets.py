@@ -5,12 +5,13 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,18 @@ class Target:
     key: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     rounds: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    store: Path | None = None
+
+    def waited(self) -> int | None:
+        """Calls that waited for a slot so far; None where nobody tells."""
+        if self.store is None:
+            return None
+        with closing(sqlite3.connect(self.store)) as db:
+            try:
+                rows = db.execute("SELECT count(*) FROM attempts WHERE waited_ms > 0")
+            except sqlite3.OperationalError:  # a checkout from before
+                return None
+            return int(rows.fetchone()[0])
 
     def pids(self) -> list[int]:
         """The process and its descendants."""
@@ -91,30 +104,50 @@ def running(command: list[str], log: Path, env: dict[str, str] | None = None) ->
                 process.wait()
 
 
-def make_home(home: Path, upstream: int, *, budget: bool) -> None:
-    """A store with one provider, its model active, and a budget that never runs out."""
-    from omni_cli.bootstrap import App
-    from omni_cli.config import set_value
-    from omni_cli.domain.budgets import Budget
-    from omni_cli.domain.models import Provider
+def make_home(
+    home: Path,
+    upstream: int,
+    *,
+    budget: bool,
+    slots: str | None = None,
+    run: Callable[..., None] | None = None,
+) -> None:
+    """A store with one provider as ``omni providers add`` makes it, one model active, and a budget
+    that never runs out.
 
-    with App({"OMNI_HOME": str(home), "USER": "bench"}) as app:
-        with app.fleet.change("bench", "bench", None, "bench"):
-            app.fleet.put_provider(
-                Provider(
-                    "openai",
-                    "upstream",
-                    "openai",
-                    f"http://127.0.0.1:{upstream}/v1",
-                    auth_method="none",
-                    max_concurrency=100_000,
-                    simulated=True,
-                )
-            )
-            app.fleet.set_status(MODEL, "active")
-        set_value(app.paths, "chat.timeout_s", "600")  # streams that say nothing stay open
-        if budget:
-            app.budgets.put(Budget(0, "all", "", "day", 10**15))
+    Args:
+        slots: calls at once; by default what the command gives a server on this machine.
+        run: runs an ``omni`` command of the checkout whose home it is.
+    """
+    run = run or omni_command(sys.executable, REPO, home)
+    url = f"http://127.0.0.1:{upstream}/v1"
+    limit = ["--max-concurrency", slots] if slots else []
+    run(
+        "providers", "add", "openai", "--protocol", "openai", "--base-url", url, "--no-auth", *limit
+    )
+    run("models", "activate", MODEL)
+    run("config", "set", "chat.timeout_s", "600")  # streams that say nothing stay open
+    if budget:
+        run("budgets", "set", "all", "1000000", "--per", "day")
+
+
+def omni_command(python: str, repo: Path, home: Path) -> Callable[..., None]:
+    """What runs an ``omni`` command of a checkout on a home of its own."""
+    env = _environ(repo, home)
+
+    def run(*words: str) -> None:
+        command = [python, "-m", "omni_cli", *words]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"omni {' '.join(words)}: {done.stdout}{done.stderr}")
+
+    return run
+
+
+def _environ(repo: Path, home: Path) -> dict[str, str]:
+    # Without the last, the folder that this runs in comes first.
+    own = {"OMNI_HOME": str(home), "USER": "bench", "PYTHONPATH": str(repo)}
+    return {**os.environ, **own, "PYTHONSAFEPATH": "1"}
 
 
 @contextmanager
@@ -125,22 +158,23 @@ def omni(
     workers: int = 1,
     name: str = "omni",
     checkout: Path | None = None,
+    slots: str | None = None,
 ) -> Iterator[Target]:
     """Args:
     checkout: another one, which its own virtual environment runs.
+    slots: as for ``make_home``.
     """
     repo = REPO if checkout is None else checkout.resolve()
     python = sys.executable if checkout is None else str(repo / ".venv" / "bin" / "python")
     home, port = scratch / name, free_port()
-    make_home(home, upstream, budget=True)
+    run = omni_command(python, repo, home)
+    make_home(home, upstream, budget=True, slots=slots, run=run)
     command = [python, "-m", "omni_cli", "serve", "--port", str(port)]
     if workers > 1:
         command += ["--workers", str(workers)]
-    env = {"OMNI_HOME": str(home), "USER": "bench", "PYTHONPATH": str(repo)}
-    env["PYTHONSAFEPATH"] = "1"  # else the folder that this runs in comes first
-    with running(command, scratch / f"{name}.log", env) as pid:
+    with running(command, scratch / f"{name}.log", _environ(repo, home)) as pid:
         wait_for(port)
-        yield Target(name, port, MODEL, pid)
+        yield Target(name, port, MODEL, pid, store=home / "omni.db")
 
 
 @contextmanager
@@ -262,9 +296,12 @@ def measure(target: Target, *, connections: int, seconds: float, stream: bool, s
     data = payload(
         target.port, target.model, stream=stream, size=size, key=target.key, headers=target.headers
     )
-    before = target.cpu_s()
+    waited, before = target.waited(), target.cpu_s()
     found = load(target.port, data, connections, seconds)
     found["cpu_us"] = 1e6 * (target.cpu_s() - before) / max(found["requests"], 1)
     found["rss_mb"] = target.rss_mb()
+    if waited is not None:
+        time.sleep(0.1)  # the last rows are written
+        found["waited"] = ((target.waited() or 0) - waited) / max(found["requests"], 1)
     kind = f"{'stream' if stream else 'plain'} {size // 1000} KB c={connections}"
     target.rounds.setdefault(kind, []).append(found)

@@ -215,7 +215,9 @@ class Commits:
         if self._timer is not None:
             self._timer.cancel()
         if self._under_way >= _BUSY:
-            self._timer = self._loop.call_later(_GATHER_S, self._flush)
+            # Where slots are wanting, each ms that one stands empty is everybody's.
+            wait_s = _GATHER_S / 4 if self._queued else _GATHER_S
+            self._timer = self._loop.call_later(wait_s, self._flush)
         else:
             # After the callbacks that are ready now: their requests join the batch.
             self._timer = self._loop.call_soon(self._flush)

@@ -1,7 +1,7 @@
 """Callers' connections: HTTP/1.1 over asyncio and httptools.
 
 The gateway does without an ASGI server because its answer goes out in one write, and no message
-objects are made on the way: with uvicorn a request cost some 50 µs more (docs/gateway.md).
+objects are made on the way: with uvicorn a request cost some 50 µs more (docs/gateway-costs.md).
 """
 
 import asyncio

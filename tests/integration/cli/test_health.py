@@ -17,6 +17,8 @@ import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.ids import make_id
+from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.services.alerts import Alert, Webhook, signature
 from omni_cli.services.watch import Watch
 from omni_cli.simulator import Simulator
@@ -495,3 +497,41 @@ def test_report_reads_a_full_window_quickly(fleet: Path) -> None:
     assert mine.health.window.calls == 20_000
     assert {p.provider.slug for p in report.providers} == set(SLUGS)
     assert len([m for p in report.providers for m in p.models]) == len(MODELS)
+
+
+def test_the_wait_for_a_slot_is_told_everywhere(omni: Omni, fleet: Path) -> None:
+    """Another process has the only slot, and gives it up once the command waits."""
+    assert omni("providers", "edit", "openai", "--max-concurrency", "1").code == 0
+    with App({"OMNI_HOME": str(fleet), "USER": "other"}) as other:
+        request = make_id(other.now_ms(), 7)
+        other.ledger.open(NewRequest(request, other.now_ms(), "chat", other.ledger.owner), None)
+        attempt = NewAttempt(request, 1, OPENAI, "openai", other.now_ms(), 10)
+        assert other.ledger.plan(attempt, slots=1)
+        seen: list[str] = []
+
+        def give_up() -> None:
+            end = time.monotonic() + 20
+            while not other.windows.slots(0)["openai"].waiting and time.monotonic() < end:
+                time.sleep(0.005)
+            seen.append(other.metrics.text())
+            ended = AttemptEnd("unsent", other.now_ms(), cost_nusd=0)
+            other.ledger.end_attempt(request, 1, ended, priced=None)
+            other.ledger.end_request(request, RequestEnd("failed", other.now_ms()))
+
+        thread = threading.Thread(target=give_up)
+        thread.start()
+        assert omni("chat", "-m", OPENAI, "Is all well?").code == 0
+        thread.join()
+    assert 'omni_slots_waiting{gen_ai_provider_name="openai"} 1' in seen[0]
+    (attempt_shown,) = omni("why", "last", "--json").data["attempts"]
+    assert attempt_shown["waited_ms"] >= 1
+    assert "for a slot" in omni("why", "last").out
+    told = omni("health").out
+    assert "openai: 0 wait for one of 1 slots; 1 waited in the last hour" in told
+    slots = next(
+        p["slots"] for p in omni("health", "--json").data["providers"] if p["id"] == "openai"
+    )
+    assert (slots["limit"], slots["in_use"], slots["waited_last_hour"]) == (1, 0, 1)
+    assert omni("providers", "edit", "openai", "--max-concurrency", "none").code == 0
+    assert "max concurrency  no limit" in omni("providers", "show", "openai").out
+    assert omni("providers", "edit", "openai", "--max-concurrency", "0").code == 2
