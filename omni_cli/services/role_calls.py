@@ -93,6 +93,17 @@ def cannot(kind: Kind, model: ModelInfo) -> str:
     return f"if it does take them, omni models edit {model.id} --badge {badge} says so"
 
 
+def doubt(kind: Kind, model: ModelInfo) -> str:
+    """What keeps routing from such calls though the model takes them: that nobody says so."""
+    badge = "json-mode" if kind == "json" else _BADGES.get(kind)
+    if badge is None or model.has(badge) is not None:
+        return ""
+    return (
+        f"others of the role that are known to have {badge} come before it: if all is well, "
+        f"omni models edit {model.id} --badge {badge} says that it has"
+    )
+
+
 def request_of(kind: Kind) -> ChatRequest:
     """A call of a few tokens."""
     most = _MOST_TOKENS[kind]

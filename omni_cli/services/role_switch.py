@@ -27,7 +27,17 @@ from omni_cli.services.chat_plan import ChatJob
 from omni_cli.services.fleet import FleetService
 from omni_cli.services.prices import PriceBook, sum_cost_or_none
 from omni_cli.services.quality import Judgement
-from omni_cli.services.role_calls import CALLS, GETS, SAID, Kind, cannot, flaw, kinds_of, request_of
+from omni_cli.services.role_calls import (
+    CALLS,
+    GETS,
+    SAID,
+    Kind,
+    cannot,
+    doubt,
+    flaw,
+    kinds_of,
+    request_of,
+)
 from omni_cli.services.routing import RouteOptions
 from omni_cli.services.savings import EVALUATION
 
@@ -76,12 +86,14 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """``verifications``: a call of each kind that the role gets; empty where none was wanted."""
+    """``verifications``: a call of each kind that the role gets; empty where none was wanted.
+    ``notes``: what keeps calls from the model all the same."""
 
     role: Role
     before: Effect
     after: Effect
     verifications: tuple[Verification, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def verification(self) -> Verification | None:
@@ -164,7 +176,9 @@ class RoleSwitcher:
                     hint=exc.hint or "--no-verify switches without a call",
                 ) from exc
             raise
-        return Switched(fresh, before, after, tuple(found))
+        rest = [self._models.get(item.model) for item in fresh.models[1:]]
+        notes = tuple(why for kind in kinds if any(rest) and (why := doubt(kind, model)))
+        return Switched(fresh, before, after, tuple(found), notes)
 
     def kinds(self, role: Role) -> tuple[Kind, ...]:
         """The kinds of call that a role gets."""
@@ -338,6 +352,7 @@ def switched_document(done: Switched) -> dict[str, Any]:
         # The first call, and all of them: a role that gets images and tools has two.
         "verified": checks[0] if checks else None,
         "verifications": checks,
+        "notes": list(done.notes),
         "undo": f"omni roles switch {done.role.name} --undo",
     }
 

@@ -46,7 +46,8 @@ def offer_switch(app: "OmniApp", act: Act, role: str, model: str) -> None:
     def switch(omni: App) -> str:
         from omni_cli.services.role_switch import verified_lines
 
-        proved = "; ".join(verified_lines(omni.role_switcher.switch(role, model)))
+        made = omni.role_switcher.switch(role, model)
+        proved = "; ".join([*verified_lines(made), *made.notes])
         return f"role {role}: {model} is first now, {proved}; u takes it back"
 
     def done(said: str) -> None:

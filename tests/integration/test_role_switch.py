@@ -8,7 +8,7 @@ import pytest
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Completion
 from omni_cli.domain.errors import AllProvidersFailed, BudgetExceeded, NotFound, UsageError
-from omni_cli.domain.models import Role
+from omni_cli.domain.models import ModelInfo, Role
 from omni_cli.services.role_calls import flaw, kinds_of, request_of
 from omni_cli.services.role_switch import switched_document, verified_lines
 from tests.conftest import CHEAP, FREE, GOOD, PREMIUM, Fleet
@@ -187,3 +187,19 @@ def test_a_model_without_tools_does_not_become_an_agent(fleet: Fleet) -> None:
     with pytest.raises(AllProvidersFailed, match="its call with a tool"):
         fleet.app.role_switcher.switch("agent", CHEAP)
     assert fleet.app.fleet.role("agent").models[0].model == GOOD
+
+
+def test_a_model_nobody_knows_is_asked_and_told_what_else_it_takes(fleet: Fleet) -> None:
+    """It sees, as the call shows; routing still prefers those of the role that are known to."""
+    app = fleet.app
+    app.fleet.put_model(
+        ModelInfo("openai/gpt-4", "openai", "gpt-4", "Somebody's", status="active"),
+        set_fields=("badges", "input_types"),
+    )
+    assign(fleet, "photo_tags")
+    done = app.role_switcher.switch("photo_tags", "openai/gpt-4")
+    assert [check.kind for check in done.verifications] == ["image"]
+    (note,) = done.notes
+    assert "--badge vision" in note
+    assert switched_document(done)["notes"] == [note]
+    assert not app.role_switcher.switch("photo_tags", CHEAP).notes

@@ -140,6 +140,8 @@ def _show_switch(done: "Switched") -> None:
         note("not verified: no call was made")
     for line in verified_lines(done):
         out(f"verified: {line}")
+    for line in done.notes:
+        note(line)
     note(f"undo: omni roles switch {done.role.name} --undo")
 
 
