@@ -278,7 +278,11 @@ def _locate(key: str) -> tuple[str, str, str]:
     for item in fields(kind) if kind else ():
         if item.name == name:
             return section, name, type(item.default).__name__
-    raise ConfigError(f"unknown setting {key!r}", hint="omni config list shows all keys")
+    import difflib
+
+    near = difflib.get_close_matches(key, list(known_keys()), 1, 0.6)
+    hint = f"did you mean {near[0]}?" if near else "omni config list shows all keys"
+    raise ConfigError(f"unknown setting {key!r}", hint=hint)
 
 
 def _parse(key: str, text: str, kind: str) -> Any:

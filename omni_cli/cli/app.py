@@ -1,7 +1,10 @@
 """The root command: the table of commands, and how errors leave the process."""
 
+import errno
 import os
+import signal
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, ClassVar, NoReturn
@@ -11,6 +14,8 @@ import typer
 from omni_cli.cli.lazy import Entry, LazyGroup
 
 _COMMANDS = "omni_cli.cli.commands."
+#: What writing to a full disk, a dead terminal or a file of the wrong kind ends in.
+_UNWRITABLE = frozenset((errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF))
 #: Values of the environment from this length on are kept out of crash reports.
 _SECRET_CHARS = 16
 
@@ -107,6 +112,7 @@ def main() -> NoReturn:
 
     _open_closed()
     _tolerate()
+    _settle_on_sigterm()
     try:
         code = typer.main.get_command(app)(prog_name="omni", standalone_mode=False) or 0
     except OmniError as exc:
@@ -116,16 +122,42 @@ def main() -> NoReturn:
         _report(exc.code, exc.message, exc.hint, getattr(exc, "pointer", lambda: "")())
     except KeyboardInterrupt:
         code = 130
-        sys.stderr.write("\ninterrupted\n")
+        sys.stderr.write("\nterminated\n" if _Terminated.told else "\ninterrupted\n")
     except BrokenPipeError:
         # The reader (head, less) has what it wanted. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as exc:
+        code = _crash(exc) if exc.filename or exc.errno not in _UNWRITABLE else _unwritable(exc)
     except Exception as exc:  # noqa: BLE001  # the last resort: told without secrets
         code = _usage_error(exc)
         if code is None:
             code = _crash(exc)
     _leave(code)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what is under way is settled as after Ctrl-C."""
+
+    told = False
+
+
+def _settle_on_sigterm() -> None:
+    """Commands that serve or watch have handlers of their own, which take this one's place."""
+
+    def stop(*_: object) -> NoReturn:
+        _Terminated.told = True  # the frameworks on the way turn the exception into others
+        raise _Terminated
+
+    with suppress(ValueError):  # not the main thread: somebody else's process
+        signal.signal(signal.SIGTERM, stop)
+
+
+def _unwritable(exc: OSError) -> int:
+    """Standard output is full or gone: said once, and not again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _report("output", f"cannot write the output: {exc.strerror}", "make room where it goes")
+    return 1
 
 
 def _open_closed() -> None:
@@ -138,7 +170,11 @@ def _open_closed() -> None:
 def _tolerate() -> None:
     """Where the locale cannot write a character (Latin-1, ASCII), "?" stands for it."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+        if not isinstance(stream, TextIOWrapper):
+            continue
+        # In the C locale Python lets odd bytes of its own input through, and fails on the rest.
+        narrow = stream.errors == "surrogateescape" and "utf" not in stream.encoding.lower()
+        if stream.errors == "strict" or narrow:
             stream.reconfigure(errors="replace")
 
 
@@ -175,7 +211,13 @@ def _usage_error(exc: Exception) -> int | None:
         return None
     context = getattr(exc, "ctx", None)
     path = context.command_path if context is not None else "omni"
-    _report("usage", show(), f"{path} --help shows how it is used")
+    hint = f"{path} --help shows how it is used"
+    if type(exc).__name__ == "NoSuchOption" and context is not None:
+        if any(item.name in ("prompt", "prompts") for item in context.command.params):
+            hint = f'a question that begins with a dash goes after --: {path} -- "-5 plus 3?"'
+        elif getattr(exc, "option_name", "") in ("-V", "-v"):
+            hint = "omni --version"
+    _report("usage", show(), hint)
     return 2
 
 
@@ -205,4 +247,6 @@ def _leave(code: int) -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    except OSError as exc:
+        code = code or _unwritable(exc)
+    sys.exit(143 if code == 130 and _Terminated.told else code)

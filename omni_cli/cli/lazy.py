@@ -21,6 +21,24 @@ class Entry:
     hidden: bool = False
 
 
+#: Words that other tools have for it.
+_NEAR = {
+    "help": "--help (omni COMMAND --help)",
+    "version": "--version",
+    "ask": "'chat'",
+    "test": "'doctor' or 'providers test'",
+    "setup": "'init'",
+    "cost": "'costs'",
+    "status": "'health'",
+}
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    import difflib
+
+    return " or ".join(f"'{name}'" for name in difflib.get_close_matches(word, known, 3, 0.6))
+
+
 class LazyGroup(TyperGroup):
     """Subclasses set ``table``: command name to Entry, in the order shown."""
 
@@ -41,6 +59,12 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         command.help = command.help or entry.help
         return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.table and not args[0].startswith("-"):
+            near = _NEAR.get(args[0]) or _nearest(args[0], list(self.table))
+            ctx.fail(f"No such command {args[0]!r}.{near and f' Did you mean {near}?'}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         sections: dict[str, list[tuple[str, str]]] = {}

@@ -15,6 +15,7 @@ from omni_cli.cli.common import complete_roles, money
 from omni_cli.cli.render import note
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.media import image_part, media_type
 from omni_cli.domain.models import BADGES
 from omni_cli.domain.preferences import LATENCY_PREFS, PRIORITIES
 from omni_cli.domain.pricing import usd_to_nusd
@@ -27,6 +28,7 @@ MAX_FILE_BYTES = 20 * 1024 * 1024
 _PATIENCE_S = 3.0
 _T = TypeVar("_T", bound=str)
 _MEDIA = ("image/", "audio/", "application/pdf")
+_SVG = "image/svg+xml"  # is text, and models read it as such
 
 #: The options of ``route_options``, as commands take them.
 RoleOption = Annotated[str | None, typer.Option(autocompletion=complete_roles)]
@@ -68,7 +70,7 @@ def read_prompt(
             texts.append(part.text)
         else:
             media.append(part)
-    if asked:
+    if any(word.strip() for word in asked):
         texts.append(" ".join(asked))
     media += [_image(source) for source in images]
     if not texts and not media:
@@ -127,16 +129,24 @@ def _encodable(text: str) -> str:
 
 def _file(path: Path) -> Part:
     data = _bytes(path)
-    kind = mimetypes.guess_type(path.name)[0] or ""
-    if kind.startswith(_MEDIA):
+    named = mimetypes.guess_type(path.name)[0] or ""
+    kind = media_type(data)
+    if kind:
         return MediaPart(kind, base64.b64encode(data).decode(), name=path.name)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as exc:
+        if named.startswith("audio/"):
+            return MediaPart(named, base64.b64encode(data).decode(), name=path.name)
         raise UsageError(
             f"{path} is neither UTF-8 text nor an image, a sound or a PDF",
             hint="convert it to text first",
         ) from exc
+    if named.startswith(_MEDIA) and named != _SVG:
+        raise UsageError(
+            f"{path} is named as {named}, and holds text",
+            hint="rename it to .txt to send it as text",
+        )
     return TextPart(f"{path.name}:\n```\n{text}\n```")
 
 
@@ -144,22 +154,7 @@ def _image(source: str) -> MediaPart:
     if source.startswith(("https://", "http://")):
         return MediaPart(mimetypes.guess_type(source)[0] or "", url=source)
     path = Path(source)
-    data = _bytes(path)
-    kind = mimetypes.guess_type(path.name)[0] or _sniff(data)
-    if not kind.startswith("image/"):
-        raise UsageError(f"{path} is no image", hint="PNG, JPEG, GIF and WebP are taken")
-    return MediaPart(kind, base64.b64encode(data).decode(), name=path.name)
-
-
-def _sniff(data: bytes) -> str:
-    for head, kind in (
-        (b"\x89PNG", "image/png"),
-        (b"\xff\xd8", "image/jpeg"),
-        (b"GIF8", "image/gif"),
-    ):
-        if data.startswith(head):
-            return kind
-    return "image/webp" if data[8:12] == b"WEBP" else ""
+    return image_part(_bytes(path), path.name, str(path))
 
 
 def _bytes(path: Path) -> bytes:

@@ -406,8 +406,10 @@ def _barrier(query: Query, contender: Contender, cost: int | None) -> str:
         return f"writes {' and '.join(model.output_types) or 'nothing'}, not text"
     if model.context_window is not None:
         room = model.context_window - query.input_tokens
-        if room < min(query.max_output_tokens or 1, model.max_output or model.context_window):
-            return f"context of {model.context_window:,} tokens is too small"
+        answer = min(query.max_output_tokens or 1, model.max_output or model.context_window)
+        if room < answer:
+            counted = f"about {query.input_tokens:,}" + f" and {answer:,} to answer" * (answer > 1)
+            return f"context of {model.context_window:,} tokens is too small for {counted}"
     if query.max_cost_nusd is not None:
         if cost is None:
             return "price unknown, so the maximum cost cannot be promised"

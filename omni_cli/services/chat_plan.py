@@ -234,6 +234,9 @@ class ChatPlanner:
         if why == {"takes no images"}:
             believed = "so its source says; if it does: omni models edit MODEL --badge vision"
             return NoRoute(message, hint=believed)
+        if why and all("tokens is too small for" in reason for reason in why):
+            larger = "omni models list --all --sort context shows larger ones"
+            return NoRoute(message, hint=f"shorten the input, or take a larger model: {larger}")
         return NoRoute(message, hint="omni doctor looks for the cause")
 
     def _kept_out(self, decision: Decision, by: set[str], shown: str) -> OmniError:

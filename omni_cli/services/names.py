@@ -9,6 +9,8 @@ from omni_cli.repositories import Assignments, Models, Providers
 
 SelectorKind = Literal["auto", "model", "role", "chain"]
 AUTO = "auto"
+#: What may follow ``auto:``.
+AUTO_WORDS = ("cheap", "balanced", "best", "fast")
 
 
 class AmbiguousName(UsageError):
@@ -59,14 +61,22 @@ class Names:
         if len(text) > _LONGEST:
             raise NotFound(f"no model, role or chain is called {shown(text)}")
         head, _, rest = text.partition(":")
-        if head == AUTO and rest in ("cheap", "balanced", "best", "fast"):
+        if head == AUTO and rest in AUTO_WORDS:
             return Selector("auto", rest)
+        if head == AUTO and rest and not self._models.find(text):
+            near = difflib.get_close_matches(rest, AUTO_WORDS, 1, 0.5)
+            raise NotFound(
+                f"auto has no {shown(rest)}",
+                hint=f"did you mean auto:{near[0]}?"
+                if near
+                else f"auto, or auto: with {', '.join(AUTO_WORDS)}",
+            )
         if head == "role":
             names = [r.name for r in self._assignments.roles()]
-            return Selector("role", self._known(rest, names, suggest=suggest))
+            return Selector("role", self._known("role", rest, names, suggest=suggest))
         if head == "chain":
             names = [c.name for c in self._assignments.chains()]
-            return Selector("chain", self._known(rest, names, suggest=suggest))
+            return Selector("chain", self._known("chain", rest, names, suggest=suggest))
         # What the user has named comes before the names that a catalogue brings along.
         if self._assignments.role(text) is not None:
             return Selector("role", text)
@@ -101,13 +111,15 @@ class Names:
             return f"did you mean {' or '.join(dict.fromkeys(near))}?"
         return "omni models list shows the fleet; omni models add PROVIDER/NAME adds one"
 
-    def _known(self, name: str, names: list[str], *, suggest: bool) -> str:
+    def _known(self, kind: str, name: str, names: list[str], *, suggest: bool) -> str:
         if name in names:
             return name
         if not suggest:
-            raise NotFound(f"no such name: {shown(name)}")
+            raise NotFound(f"no {kind} is called {shown(name)}")
         near = difflib.get_close_matches(name, names, 1, 0.5)
         raise NotFound(
-            f"no such name: {shown(name)}",
-            hint=f"did you mean {near[0]}?" if near else f"there are: {', '.join(names) or 'none'}",
+            f"no {kind} is called {shown(name)}",
+            hint=f"did you mean {kind}:{near[0]}?"
+            if near
+            else f"{kind}s are: {', '.join(names) or 'none yet'}",
         )

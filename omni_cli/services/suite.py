@@ -4,9 +4,7 @@ A suite holds ``cases`` (each a ``prompt`` or ``messages``, and what to expect),
 all of them: ``system``, ``scorer``, ``models``.
 """
 
-import base64
 import json
-import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 from omni_cli.domain.chat import MediaPart, Message, MessageRole, Part, TextPart
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.media import image_part
 from omni_cli.domain.scoring import KINDS, Scorer
 
 _CASE_KEYS = frozenset(
@@ -176,14 +175,10 @@ def chat_messages(value: Any, where: str) -> tuple[Message, ...]:
 
 def image(path: Path) -> MediaPart:
     """Raises UsageError."""
-    kind = mimetypes.guess_type(path.name)[0] or ""
-    if not kind.startswith("image/"):
-        raise UsageError(f"{path} is no image", hint="PNG, JPEG, GIF and WebP are taken")
     try:
-        data = path.read_bytes()
+        return image_part(path.read_bytes(), path.name, str(path))
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
-    return MediaPart(kind, base64.b64encode(data).decode(), name=path.name)
 
 
 def scorers_of(values: Mapping[str, Any], folder: Path, where: str) -> tuple[Scorer, ...]:

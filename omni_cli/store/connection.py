@@ -24,6 +24,18 @@ sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(bool, int)
 
 
+UNWRITABLE_HINT = "set OMNI_HOME to a folder that you can write"
+
+
+def can_write(path: Path) -> bool:
+    """Whether the store may be made or changed there: SQLite writes beside it, too."""
+    try:
+        folder = next(parent for parent in path.parents if parent.exists())
+        return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+
+
 class Store:
     """One connection and this process's life sign.
 
@@ -61,7 +73,9 @@ class Store:
         except (sqlite3.Error, OSError) as exc:
             raise StoreError(
                 f"cannot open the store {path}: {exc}",
-                hint="omni doctor checks it; omni db restore brings back a backup",
+                hint=UNWRITABLE_HINT
+                if not can_write(path)
+                else "omni doctor checks it; omni db restore brings back a backup",
             ) from exc
 
     def _pragmas(self, durable: bool) -> None:

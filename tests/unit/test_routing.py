@@ -59,11 +59,15 @@ class TestFilters:
             (contender("x", output_types=("labels",)), QUERY, "writes labels, not text"),
             (contender("x", output_types=("image",)), QUERY, "writes image, not text"),
             (contender("x", output_types=()), QUERY, "writes nothing, not text"),
-            (contender("x", context_window=1_000), QUERY, "context of 1,000 tokens is too small"),
+            (
+                contender("x", context_window=1_000),
+                QUERY,
+                "context of 1,000 tokens is too small for about 1,000",
+            ),
             (
                 contender("x", context_window=1_500, max_output=800),
                 replace(QUERY, max_output_tokens=600),
-                "context of 1,500 tokens is too small",
+                "context of 1,500 tokens is too small for about 1,000 and 600 to answer",
             ),
             (
                 contender("x", 100),

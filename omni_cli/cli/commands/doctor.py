@@ -63,6 +63,7 @@ def _files(omni_app: App) -> Iterable[Check]:
     """What needs no store to be open."""
     from omni_cli import __version__
     from omni_cli.store.checkup import examine
+    from omni_cli.store.connection import UNWRITABLE_HINT, can_write
 
     python = ".".join(map(str, sys.version_info[:3]))
     yield Check("omni", "ok", f"{__version__} on Python {python}")
@@ -76,6 +77,9 @@ def _files(omni_app: App) -> Iterable[Check]:
         yield Check("settings", "ok", shown)
         yield judge.zone_check(zone, omni_app.env.get("TZ"))
     yield judge.space_check(shutil.disk_usage(_nearest(where.data)).free)
+    if not can_write(where.store):
+        message = f"{where.data} cannot be written: nothing can be kept"
+        yield Check("home", "fail", message, UNWRITABLE_HINT)
     if sys.platform != "win32":
         yield judge.permission_check(_modes(where.data))
     yield from judge.store_checks(examine(where.store), str(where.store))
@@ -158,6 +162,6 @@ def _modes(folder: Path) -> dict[str, int]:
     for path in (folder / name for name in _PRIVATE):
         try:
             found[str(path)] = stat.S_IMODE(path.stat().st_mode)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
     return found

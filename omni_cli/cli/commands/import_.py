@@ -93,7 +93,12 @@ def _how_to_price(plan: ImportPlan) -> None:
 def _places(omni_app: App, source: str, paths: list[Path]) -> list[Path]:
     importer = importers.get(source)
     if importer is None:
-        raise UsageError(f"no such source: {source}", hint=f"one of: {', '.join(importers)}")
+        import difflib
+
+        near = difflib.get_close_matches(source, list(importers), 1, 0.4)
+        meant = f"did you mean {near[0]}? " if near else ""
+        hint = f"{meant}one of: {', '.join(importers)}"
+        raise UsageError(f"no such source: {source}", hint=hint)
     for path in paths:
         if not path.exists():
             raise NotFound(f"there is no {path}")

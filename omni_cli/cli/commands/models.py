@@ -72,7 +72,7 @@ Weight = Annotated[
 
 @app.command("list")
 def list_(
-    search: Annotated[str | None, typer.Argument(help="Words in id, name or alias.")] = None,
+    search: Annotated[list[str] | None, typer.Argument(help="Words in id, name or alias.")] = None,
     every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
     provider: Annotated[
         list[str] | None, typer.Option(autocompletion=complete_providers, help="Repeatable.")
@@ -110,7 +110,7 @@ def list_(
         statuses=status or (() if every else ("active", "disabled")),
         capabilities=capability or (),
         type=kind,
-        search=search,
+        search=" ".join(search) if search else None,
         max_price_in=money(max_price_in, "--max-price-in"),
         free=free,
         quality=quality,

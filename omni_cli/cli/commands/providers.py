@@ -154,9 +154,14 @@ def add(
     with omni() as omni_app:
         preset = omni_app.presets.get(slug)
         if preset is None and (protocol is None or base_url is None):
+            import difflib
+
+            near = difflib.get_close_matches(slug, list(omni_app.presets), 1, 0.7)
+            meant = f"did you mean {near[0]}? Else: " if near else ""
             raise UsageError(
                 f"{slug!r} is no provider that omni knows",
-                hint=f"omni providers add {slug} --protocol openai --base-url https://HOST/v1, "
+                hint=f"{meant}omni providers add {slug} --protocol openai "
+                f"--base-url https://HOST/v1, "
                 f"or one of {', '.join(omni_app.presets)}",
             )
         old = omni_app.providers.get(slug)
