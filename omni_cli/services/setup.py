@@ -212,13 +212,24 @@ class _Chooser:
             return [self.pick(model, "balanced") for model in models[:1]]
         best = min(
             rows,
-            key=lambda r: (-round(r.quality or 0, 2), r.average_usd, plainness(r.model.wire_name)),
+            key=lambda r: (
+                -round(r.quality or 0, 2),
+                _passing(r),
+                r.average_usd,
+                plainness(r.model.wire_name),
+            ),
         )
         picks = {best.model.id: best}
         for tier, slack in (("balanced", BALANCED_SLACK), ("cheap", CHEAP_SLACK)):
             near = _within(rows, best.quality, slack)
             choice = min(
-                near, key=lambda r: (r.average_usd, -(r.quality or 0), plainness(r.model.wire_name))
+                near,
+                key=lambda r: (
+                    _passing(r),
+                    r.average_usd,
+                    -(r.quality or 0),
+                    plainness(r.model.wire_name),
+                ),
             )
             picks.setdefault(choice.model.id, replace(choice, tier=tier))  # type: ignore[arg-type]  # the two literals above
         return list(picks.values())
@@ -311,6 +322,11 @@ def _documented(pick: Pick) -> bool:
 
 def _rated(pick: Pick) -> bool:
     return pick.quality is not None
+
+
+def _passing(pick: Pick) -> bool:
+    """A preview changes or goes without notice: nothing to start with, where others are as good."""
+    return "preview" in pick.model.wire_name
 
 
 # --- carrying it out ------------------------------------------------------------------------

@@ -293,3 +293,12 @@ def test_init_activates_nothing_of_unknown_price(
     assert [(row["id"], row["price"]["state"]) for row in shown if row["status"] == "active"] == [
         ("ollama/llama3.2:3b", "free")
     ]
+
+
+def test_init_starts_nobody_on_a_preview(omni: Omni, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "planted-0123456789abcdef")
+    models = [
+        row["model"] for row in omni("init", "--no-local", "--dry-run", "--json").data["models"]
+    ]
+    assert models
+    assert not [model for model in models if "preview" in model]
