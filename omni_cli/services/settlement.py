@@ -27,6 +27,8 @@ CHECKPOINT_S = 0.25
 #: Characters a token stands for when a provider sent no counts.
 CHARS_PER_TOKEN = 4
 _MESSAGE_CHARS = 500
+#: What the Responses API calls an answer that is still to come.
+_UNDER_WAY = ("queued", "in_progress")
 #: More tokens than any one call has, how often a context may be read in one, and more nano-dollars
 #: than any one call costs.
 _MOST_TOKENS, _TIMES, _MOST_NUSD = 10**9, 10, 10**15
@@ -104,7 +106,9 @@ class Reading:
 
     def finish(self) -> None:
         usage = self._counted() or self._estimated()
-        self._settle("ok", usage)
+        # An answer that its provider goes on writing in the background has not ended.
+        pending = self.folder.raw_finish_reason in _UNDER_WAY and self.folder.usage is None
+        self._settle("ok", usage, unseen=pending)
         self._keep(usage)
         self._health.succeeded(self._target, started_ms=self._attempt.started_at)
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from omni_cli.providers.registry import adapter
 from omni_cli.services.attempts import Target
 from omni_cli.services.bounds import JsonBody
 
+REPO = Path(__file__).parents[3]
 MESSAGES = [{"role": "user", "content": "Is all well?"}]
 WINDOW = 50_000
 CALLERS: dict[str, Caller] = {
@@ -358,3 +360,18 @@ def test_a_number_that_none_can_hold_is_the_callers_mistake(name: str) -> None:
 def test_a_model_that_is_such_a_number_too() -> None:
     with pytest.raises(BadRequest, match="model"):
         Ask(OpenAiChat(), b'{"model":1e999,"messages":[]}')
+
+
+_BY_PATH = {"messages": "anthropic", "responses": "openai-responses", "completions": "openai"}
+_RECORDED = sorted((REPO / "fixtures" / "clients").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", _RECORDED, ids=lambda path: path.stem)
+def test_no_request_of_a_real_agent_is_refused_for_its_fields(path: Path) -> None:
+    """As recorded; what their tools search for is reserved, and nothing else is out of bounds."""
+    recorded = json.loads(path.read_text())
+    words = recorded["path"].partition("?")[0].split("/")
+    protocol = next(_BY_PATH[word] for word in reversed(words) if word in _BY_PATH)
+    read = _read(protocol, json.dumps(recorded["body"]).encode())
+    assert not read.bound.refused
+    assert ("search" in path.stem) == bool(read.bound.beyond), read.bound.beyond
