@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from omni_cli.store.discoveries import DiscoveryStore
     from omni_cli.store.health_windows import HealthWindowStore
     from omni_cli.store.imports import ImportStore
+    from omni_cli.store.late_ledger import LateLedger
     from omni_cli.store.learning import LearningStore
-    from omni_cli.store.ledger import LedgerStore
     from omni_cli.store.models import ModelStore
     from omni_cli.store.providers import ProviderStore
     from omni_cli.store.rebuild import RollupRebuild
@@ -111,10 +111,12 @@ class Stores(Base):
         return BudgetStore(self.store)
 
     @cached_property
-    def ledger(self) -> "LedgerStore":
-        from omni_cli.store.ledger import LedgerStore
+    def ledger(self) -> "LateLedger":
+        from omni_cli.store.late_ledger import LateLedger
 
-        return LedgerStore(self.store, self.rollups, self.budgets)
+        ledger = LateLedger(self.store, self.rollups, self.budgets)
+        ledger.catch_up()
+        return ledger
 
     @cached_property
     def imports(self) -> "ImportStore":

@@ -219,7 +219,7 @@ class Gateway:
 
     def _recover(self) -> None:
         """Close what dead processes left open."""
-        if self._writing.ledger.abandoned():
+        if self._writing.ledger.catch_up() and self._writing.ledger.abandoned():
             self._commits.job(lambda: _call(self._writing.recovery.run))
 
     def _look(self) -> None:

@@ -202,7 +202,11 @@ class Commits:
         try:
             if self._batch.endings or self._batch.jobs or self._batch.leaving:
                 batch, self._batch = self._batch, _Pending()
-                ring_others(self._writer.write(batch))
+                try:
+                    ring_others(self._writer.write(batch))
+                except StoreError as exc:
+                    told = self._writer.set_aside(batch.endings, exc)
+                    self._note(f"{told.message}; {told.hint}")
         finally:
             self._stop_listening()
 

@@ -9,6 +9,7 @@ from omni_cli.domain.errors import (
     BudgetExceeded,
     Cancelled,
     OmniError,
+    StoreError,
     UnknownPrice,
 )
 from omni_cli.domain.ids import make_id
@@ -50,6 +51,8 @@ class ChatRun:
     progress: Progress
     row: RequestRow | None = None
     remembered: Remembered | None = None
+    #: The store did not take its end: what its user is to be told, once the answer is shown.
+    late: StoreError | None = None
 
     @property
     def completion(self) -> Completion:
@@ -204,41 +207,49 @@ class ChatService:
             self.premium(usage) if state == "ok" else (self._premium_model or None, None)
         )
         first = progress.first_token_at
-        if job.checks is not None:
-            self._learn(run, now)
-        with self._ledger.unit():
-            self._ledger.end_request(
-                run.id,
-                RequestEnd(
-                    state=state,
-                    settled_at=now,
-                    model=last.model.id,
-                    provider=last.provider.slug,
-                    premium_model=premium,
-                    premium_cost_nusd=premium_cost,
-                    # A memory's speed says nothing about a model's.
-                    latency_ms=now - started if cached is None else None,
-                    ttft_ms=None if first is None else first - started,
-                    finish_reason=run.completion.finish_reason,
-                    error_code=None if error is None else error.code,
-                    error_message=None if error is None else error.message[:500],
-                ),
+        end = RequestEnd(
+            state=state,
+            settled_at=now,
+            model=last.model.id,
+            provider=last.provider.slug,
+            premium_model=premium,
+            premium_cost_nusd=premium_cost,
+            # A memory's speed says nothing about a model's.
+            latency_ms=now - started if cached is None else None,
+            ttft_ms=None if first is None else first - started,
+            finish_reason=run.completion.finish_reason,
+            error_code=None if error is None else error.code,
+            error_message=None if error is None else error.message[:500],
+        )
+        try:
+            # What was set aside comes first; a store that did not take it is not asked again.
+            if self._ledger.behind is not None:
+                raise self._ledger.behind
+            if job.checks is not None:
+                self._learn(run, now)
+            with self._ledger.unit():
+                self._write_end(run, end, new_turns)
+        except StoreError as exc:
+            run.late = self._ledger.late_end(run.id, end, exc)
+
+    def _write_end(self, run: ChatRun, end: RequestEnd, new_turns: Sequence[Message]) -> None:
+        progress, job, cached = run.progress, run.plan.job, run.remembered
+        self._ledger.end_request(run.id, end)
+        if end.state == "ok" and job.keep and job.conversation is not None:
+            self._conversations.append(
+                job.conversation,
+                [*new_turns, run.completion.as_message()],
+                request=run.id,
+                at_ms=end.settled_at,
             )
-            if state == "ok" and job.keep and job.conversation is not None:
-                self._conversations.append(
-                    job.conversation,
-                    [*new_turns, run.completion.as_message()],
-                    request=run.id,
-                    at_ms=now,
-                )
-            if progress.skipped:
-                self._ledger.note_skipped(run.id, skipped_document(progress.skipped))
-            run.row = row = self._ledger.get(run.id)
-            if self._answers is not None and state == "ok" and cached is None and row is not None:
-                cost = None if row.price_state == "unknown" else row.total_nusd
-                self._answers.keep(run.plan, run.id, last.model.id, run.completion, cost)
-            if job.settled is not None:
-                job.settled(run)
+        if progress.skipped:
+            self._ledger.note_skipped(run.id, skipped_document(progress.skipped))
+        run.row = row = self._ledger.get(run.id)
+        if self._answers is not None and end.state == "ok" and cached is None and row is not None:
+            cost = None if row.price_state == "unknown" else row.total_nusd
+            self._answers.keep(run.plan, run.id, end.model, run.completion, cost)
+        if job.settled is not None:
+            job.settled(run)
 
     def _learn(self, run: ChatRun, now: int) -> None:
         """A check's verdict is an outcome that routing learns from."""

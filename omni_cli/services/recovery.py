@@ -25,7 +25,11 @@ class Recovery:
     def run(self) -> int:
         """Close every abandoned request; returns how many this call closed."""
         closed = 0
-        for request in self._ledger.abandoned():
+        found = self._ledger.abandoned()
+        # What they have set aside is known: it must not be taken for lost.
+        if found and not self._ledger.catch_up():
+            return 0
+        for request in found:
             with self._ledger.unit():
                 closed += self._close(request)
         return closed

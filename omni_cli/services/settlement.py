@@ -1,8 +1,8 @@
 """One attempt's answer being received, and its settlement in the ledger."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from operator import attrgetter
 
 from omni_cli.domain.chat import TOKEN_FIELDS, ChatChunk, CompletionFolder, Usage
 from omni_cli.domain.errors import (
@@ -11,6 +11,7 @@ from omni_cli.domain.errors import (
     Malformed,
     OmniError,
     ProviderError,
+    StoreError,
     TimedOut,
 )
 from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt
@@ -32,7 +33,8 @@ _UNDER_WAY = ("queued", "in_progress")
 #: More tokens than any one call has, how often a context may be read in one, and more nano-dollars
 #: than any one call costs.
 _MOST_TOKENS, _TIMES, _MOST_NUSD = 10**9, 10, 10**15
-_counts = attrgetter(*TOKEN_FIELDS)
+#: Any model can read so many, _TIMES over.
+_FEW_TOKENS = 1 << 14
 
 
 class Reading:
@@ -110,7 +112,8 @@ class Reading:
         pending = self.folder.raw_finish_reason in _UNDER_WAY and self.folder.usage is None
         self._settle("ok", usage, unseen=pending)
         self._keep(usage)
-        self._health.succeeded(self._target, started_ms=self._attempt.started_at)
+        with suppress(StoreError):  # what a store that takes nothing should not cost
+            self._health.succeeded(self._target, started_ms=self._attempt.started_at)
 
     def fail(self, error: ProviderError) -> None:
         """A refusal in words costs nothing; silence after sending may have cost all that was
@@ -126,7 +129,8 @@ class Reading:
         self._settle("failed", usage, error, unseen=begun and not self._ended)
         if self.shown:
             self._keep(usage or Usage())
-        self._health.failed(self._target, error, started_ms=self._attempt.started_at)
+        with suppress(StoreError):
+            self._health.failed(self._target, error, started_ms=self._attempt.started_at)
 
     def stop(self, reason: BaseException) -> None:
         """The caller went away, or something broke that is not the provider's doing."""
@@ -143,7 +147,8 @@ class Reading:
             self._keep(usage)
         else:
             self._settle("unsent", None, error)
-        self._health.cancelled(self._target, started_ms=self._attempt.started_at)
+        with suppress(StoreError):
+            self._health.cancelled(self._target, started_ms=self._attempt.started_at)
 
     def _keep(self, usage: Usage) -> None:
         self._progress.keep(self.folder, usage)
@@ -259,7 +264,15 @@ class Reading:
 def plausible(usage: Usage, model: ModelInfo) -> bool:
     """Whether a provider's counts can be so: none below zero, and none beyond what the model can
     read by far (tools that a provider runs make it read its context more than once)."""
-    counts = _counts(usage)
+    u = usage
+    # Of numbers or-ed together the sign and the length tell: of nearly all answers that is enough,
+    # at a tenth of what it takes to look at each.
+    bits = u.input_tokens | u.cached_tokens | u.cache_write_tokens | u.cache_write_1h_tokens
+    bits |= u.input_image_tokens | u.input_audio_tokens | u.cached_audio_tokens | u.output_tokens
+    bits |= u.reasoning_tokens | u.output_image_tokens | u.output_audio_tokens
+    if 0 <= bits < _FEW_TOKENS and u.reported_cost_nusd is None:
+        return True
+    counts = [getattr(u, name) for name in TOKEN_FIELDS]
     most = _MOST_TOKENS if model.context_window is None else _TIMES * model.context_window
     reported = usage.reported_cost_nusd
     return (

@@ -17,7 +17,7 @@ from omni_cli.store.batch_leases import BudgetList, Leases, Opening
 from omni_cli.store.batch_ledger import BatchLedger, Settled, Vanished
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
-from omni_cli.store.ledger import LedgerStore
+from omni_cli.store.late_ledger import LateLedger
 from omni_cli.store.open_calls import promote
 from omni_cli.store.slots import (
     SHOW_S,
@@ -28,6 +28,7 @@ from omni_cli.store.slots import (
     tickets_of,
     whose_turn,
 )
+from omni_cli.store.spool import Record, attempt_record, request_record
 from omni_cli.store.wide_insert import WideInsert
 
 _STAGE = WideInsert("""
@@ -113,7 +114,7 @@ class BatchWriter:
     ledger, budgets: over the same store.
     """
 
-    def __init__(self, store: Store, ledger: LedgerStore, budgets: BudgetStore) -> None:
+    def __init__(self, store: Store, ledger: LateLedger, budgets: BudgetStore) -> None:
         self._store = store
         self._ledger = ledger
         self._budgets = budgets
@@ -220,6 +221,29 @@ class BatchWriter:
             if isinstance(ending, AttemptEnding):
                 self._sent.pop((ending.request, ending.n), None)
         return bells
+
+    def set_aside(
+        self, endings: Sequence[AttemptEnding | RequestEnding], why: StoreError
+    ) -> StoreError:
+        """Keep what the store does not take, for whoever opens it next; returns what to tell."""
+        records: list[Record] = []
+        for ending in endings:
+            if isinstance(ending, RequestEnding):
+                records.append(request_record(ending.request, ending.end))
+                continue
+            opening = self._sent.get((ending.request, ending.n))
+            records.append(
+                attempt_record(
+                    None if opening is None else opening.request,
+                    None if opening is None else new_attempt(opening),
+                    ending.request,
+                    ending.n,
+                    ending.end,
+                    ending.priced,
+                    ending.allowance,
+                )
+            )
+        return self._ledger.set_aside(records, why)
 
     def _is_live(self, request: int) -> bool:
         return request in self._under_way or request in self._waiting

@@ -156,6 +156,20 @@ class Store:
         finally:
             self._depth = 0
 
+    @contextlib.contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Do not wait for locks meanwhile."""
+        (waits,) = self.db.execute("PRAGMA busy_timeout").fetchone()
+        self.db.execute("PRAGMA busy_timeout = 0")
+        try:
+            yield
+        finally:
+            self.db.execute(f"PRAGMA busy_timeout = {int(waits)}")
+
+    @property
+    def in_transaction(self) -> bool:
+        return bool(self._depth)
+
     @property
     def owner(self) -> str:
         """This process's name in the ledger; the first use takes its life sign."""

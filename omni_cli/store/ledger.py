@@ -3,12 +3,12 @@
 import json
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import fields
 from sqlite3 import Connection, Row
 
 from omni_cli.domain.chat import TOKEN_FIELDS, Usage
-from omni_cli.domain.errors import NotFound
+from omni_cli.domain.errors import NotFound, StoreError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.ledger import (
     Allowance,
@@ -207,8 +207,9 @@ class LedgerStore:
             )
 
     def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None:
-        """How much of a stream has arrived: what a killed process will be charged for."""
-        with self._store.transaction() as db:
+        """How much of a stream has arrived: what a killed process will be charged for. Not worth
+        waiting for, nor failing for: the answer goes on."""
+        with suppress(StoreError), self._store.impatient(), self._store.transaction() as db:
             db.execute(
                 "UPDATE attempts SET first_at = ?, received_chars = ? WHERE request = ? AND n = ?",
                 (first_at, received_chars, request, n),

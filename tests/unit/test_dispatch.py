@@ -1,6 +1,7 @@
 """Retries, failover, consent, breakers, slots, and what each end costs (B6, C3)."""
 
 import json
+import sqlite3
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.services.attempts import Progress, Target
+from omni_cli.services.chat_plan import ChatJob
 from tests.unit.world import Clock, World, answer, ask
 
 
@@ -586,3 +588,51 @@ class TestSlots:
         world.script("p/a", answer("free now"))
         assert world.run(world.target("p/a"))[0] == "free now"
         world.close()
+
+
+class TestALockedStore:
+    def test_the_answer_is_shown_and_its_row_is_written_later(self, world: World) -> None:
+        world.model("p/a")
+        world.budgets.put(Budget(0, "all", "", "day", 10**9))
+        world.store.db.execute("PRAGMA busy_timeout = 20")
+        other = sqlite3.connect(world.store.path, isolation_level=None)
+        service = world.service()
+        world.transport.before = lambda: other.execute("BEGIN IMMEDIATE")  # type: ignore[assignment,return-value]  # no value
+        world.script("p/a", answer("paid for", input_tokens=10, output_tokens=5))
+        run = service.start(service.plan(ChatJob(ask(), world.names.select("p/a"))))
+        assert "".join(chunk.text for chunk in service.chunks(run)) == "paid for"
+        assert run.late is not None
+        assert "not in the ledger yet" in run.late.message
+        row = world.ledger.get(run.id)
+        assert row is not None
+        assert row.state == "pending"
+        other.execute("ROLLBACK")
+        other.close()
+        assert world.ledger.catch_up()
+        assert world.ledger.catch_up()
+        row = world.ledger.get(run.id)
+        assert row is not None
+        assert (row.state, row.cost_nusd, row.attempts) == ("ok", 10 * 1_000 + 5 * 2_000, 1)
+        assert world.open_leases() == 0
+        assert world.budgets.drifts() == []
+
+    def test_what_nobody_has_room_for_is_told_to_the_last_figure(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.model("p/a")
+        world.store.db.execute("PRAGMA busy_timeout = 20")
+        monkeypatch.setattr("omni_cli.store.spool._write", _no_room)
+        other = sqlite3.connect(world.store.path, isolation_level=None)
+        world.transport.before = lambda: other.execute("BEGIN IMMEDIATE")  # type: ignore[assignment,return-value]  # no value
+        world.script("p/a", answer("paid for"))
+        service = world.service()
+        run = service.start(service.plan(ChatJob(ask(), world.names.select("p/a"))))
+        assert "".join(chunk.text for chunk in service.chunks(run)) == "paid for"
+        other.close()
+        assert run.late is not None
+        assert "no disk has room" in run.late.message
+        assert '"output_tokens": 5' in run.late.hint
+
+
+def _no_room(folder: Path, _: bytes) -> Path:
+    raise OSError(28, "No space left on device", str(folder))

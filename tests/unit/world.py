@@ -30,8 +30,8 @@ from omni_cli.store.breakers import BreakerStore
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.conversations import ConversationStore
+from omni_cli.store.late_ledger import LateLedger
 from omni_cli.store.learning import LearningStore
-from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.models import ModelStore
 from omni_cli.store.providers import ProviderStore
 from omni_cli.store.rollups import RollupStore
@@ -162,7 +162,7 @@ class World:
         self.breakers = BreakerStore(self.store)
         self.rollups = RollupStore(self.store)
         self.budgets = BudgetStore(self.store)
-        self.ledger = LedgerStore(self.store, self.rollups, self.budgets)
+        self.ledger = LateLedger(self.store, self.rollups, self.budgets)
         self.names = Names(self.providers, self.models, self.assignments)
         self.health = HealthRecorder(self.breakers, self.clock)
         self.recovery = Recovery(self.ledger, self.models, self.clock)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +29,7 @@ from omni_cli.cli.prompts import (
 )
 from omni_cli.cli.render import emit_json, note, out, paint, plain
 from omni_cli.domain.chat import Message
-from omni_cli.domain.errors import NotFound
+from omni_cli.domain.errors import NotFound, StoreError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.pricing import format_usd
 from omni_cli.services.answer import result_document
@@ -171,11 +171,14 @@ def chat(
             run = ask(omni_app, plan, new_turns(request, earlier), show=not as_json)
         finally:
             if not quiet:
-                tell_alerts(omni_app)
+                with suppress(StoreError):  # told with the next call
+                    tell_alerts(omni_app)
         if as_json:
             emit_json(result_document(run))
         elif usage and not quiet:
             note(paint(summary(run), "dim", sys.stderr))
+        if run.late is not None:
+            raise run.late
 
 
 def ask(omni_app: App, plan: ChatPlan, new: list[Message], *, show: bool) -> ChatRun:

@@ -1,6 +1,7 @@
 """A disk that is really full: nothing new is sent, and what was paid for is not lost (E3)."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,7 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from omni_cli.bootstrap import App
+from omni_cli.domain.chat import ChatRequest, Message
+from omni_cli.services.chat_plan import ChatJob
 from omni_cli.simulator import Simulator
+from omni_cli.store.spool import Spool
 from tests.gateway_server import Served, serving
 
 PATH = "/v1/chat/completions"
@@ -47,6 +52,76 @@ def _fill(path: Path) -> None:
                     file.write(b"x" * size)
             except OSError:
                 continue
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_command_shows_its_answer_and_writes_it_later(small: Served, stream: bool) -> None:
+    filler = small.home / "filler"
+    small.sim.fault("slow-first:0.7", "*", first=1)
+
+    def fill() -> None:
+        end = time.monotonic() + 5
+        while not small.sim.stats()["in_flight"] and time.monotonic() < end:
+            time.sleep(0.01)
+        _fill(filler)
+
+    other = threading.Thread(target=fill)
+    request = ChatRequest(
+        (Message.text_of("user", "Is all well?"),), max_output_tokens=40, stream=stream
+    )
+    with App({"OMNI_HOME": str(small.home), "USER": "test"}) as app:
+        plan = app.chat.plan(ChatJob(request, app.names.select("openai/gpt-4o")))
+        run = app.chat.start(plan)
+        other.start()
+        text = "".join(chunk.text for chunk in app.chat.chunks(run))
+        other.join()
+        assert "simulated" in text
+        assert run.late is not None
+        assert "is kept in" in run.late.hint
+        assert app.ledger.get(run.id).state == "pending"  # type: ignore[union-attr]  # it is there
+    with App({"OMNI_HOME": str(small.home), "USER": "test"}) as app:
+        # The next command, while the disk is still full: nothing is taken for lost.
+        app.recovery.run()
+        assert app.ledger.get(run.id).state == "pending"  # type: ignore[union-attr]  # as above
+    filler.unlink()
+    for _ in range(2):
+        with App({"OMNI_HOME": str(small.home), "USER": "test"}) as app:
+            app.recovery.run()
+            row = app.ledger.get(run.id)
+            assert row is not None
+            assert (row.state, row.attempts, row.estimated) == ("ok", 1, False)
+            assert row.usage.output_tokens
+            assert row.total_nusd
+            assert not Spool(app.store.path).waiting()
+            assert app.budgets.drifts() == []
+
+
+def test_a_gateway_that_ends_before_a_locked_store_sets_its_rows_aside(
+    tmp_path: Path, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, sim) as served:
+        url = served.url + PATH
+        httpx.post(url, json=ASK, timeout=20, trust_env=False)
+        served.settle(1)
+        sim.fault("slow-first:0.6", "*", first=1)
+        caller = threading.Thread(
+            target=lambda: httpx.post(url, json=ASK, timeout=20, trust_env=False)
+        )
+        caller.start()
+        end = time.monotonic() + 5
+        while not sim.stats()["in_flight"] and time.monotonic() < end:
+            time.sleep(0.01)
+        # Another process holds the store for longer than the gateway waits for it.
+        lock = sqlite3.connect(served.home / "omni.db", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        caller.join()
+        monkeypatch.setattr("omni_cli.gateway.commits._LAST_WAIT_MS", 200)
+    lock.execute("ROLLBACK")
+    lock.close()
+    with App({"OMNI_HOME": str(tmp_path), "USER": "test"}) as app:
+        app.recovery.run()
+        rows = list(app.ledger.recent(limit=5))
+        assert [(row.state, row.estimated) for row in rows] == [("ok", False)] * 2
 
 
 @pytest.mark.parametrize("stream", [False, True])
