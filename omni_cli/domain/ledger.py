@@ -14,6 +14,11 @@ RequestState = Literal["pending", "ok", "failed", "cancelled", "lost", "refused"
 AttemptState = Literal["planned", "sent", "ok", "failed", "cancelled", "lost", "unsent"]
 #: Where a request came from. Probes, judges and imports are told apart in every report.
 Source = Literal["chat", "demo", "gateway", "compare", "judge", "probe", "import", "cache", "test"]
+#: Requests that would not exist without a fleet to choose from: what they cost is overhead, and
+#: none of them saves anything.
+EVALUATION: frozenset[str] = frozenset({"compare", "judge", "probe", "test"})
+#: Usage that omni did not route.
+FOREIGN: frozenset[str] = frozenset({"import"})
 
 
 @dataclass(slots=True)
@@ -205,7 +210,15 @@ class RequestRow:
 
     @property
     def savings_nusd(self) -> int | None:
-        """Cost at the premium model minus actual cost; negative when it cost more."""
-        if self.premium_cost_nusd is None or self.total_nusd is None:
-            return None
-        return self.premium_cost_nusd - self.total_nusd
+        """Cost at the premium model minus actual cost; negative when it cost more. None where
+        either is unknown, and for calls that only try models out: those save nothing."""
+        return saving_nusd(self.source, self.price_state, self.premium_cost_nusd, self.total_nusd)
+
+
+def saving_nusd(
+    source: str, price_state: str | None, premium_nusd: int | None, cost_nusd: int | None
+) -> int | None:
+    """What one request saved: see ``RequestRow.savings_nusd``."""
+    if premium_nusd is None or cost_nusd is None or price_state == "unknown":
+        return None
+    return None if source in EVALUATION else premium_nusd - cost_nusd

@@ -27,7 +27,7 @@ class Desk:
 
     def _run(self, job: Callable[[App], Value]) -> Value:
         # What was read before may have changed since.
-        for name in ("config", "routing", "chat", "names", "costs", "usage", "reporter"):
+        for name in ("config", "routing", "chat", "names", "costs", "usage", "savings", "reporter"):
             self._app.__dict__.pop(name, None)
         return job(self._app)
 

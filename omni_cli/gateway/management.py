@@ -18,7 +18,7 @@ from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.http import Request, header_lines
 from omni_cli.gateway.long_jobs import LongJobs
-from omni_cli.gateway.own_api import OwnApi, query_of, totals_document
+from omni_cli.gateway.own_api import OwnApi, query_of, usage_of
 from omni_cli.gateway.protocols.base import Refused, sse
 from omni_cli.gateway.routes import Route
 from omni_cli.services.connection_test import INTERVAL_S
@@ -34,6 +34,7 @@ from omni_cli.services.fleet_checks import one_of
 from omni_cli.services.health_report import FleetHealth, health_document
 from omni_cli.services.ledger_names import CHECKED
 from omni_cli.services.prices import PriceBook
+from omni_cli.services.report_documents import costs_document, savings_document
 from omni_cli.services.usage import UsageQuery
 
 #: What a report of usage may be asked for.
@@ -160,10 +161,8 @@ class Management:
 
         def job(app: App) -> dict[str, Any]:
             filters = app.ledger_names.resolve({"model": at["id"]})
-            model = filters["model"]
-            report = app.usage.report(UsageQuery(by="day", period=period, filters=filters))
-            rows = [{"day": r.name, **totals_document(r.totals)} for r in report.rows]
-            return {"model": model, "rows": rows, "total": totals_document(report.total.totals)}
+            query = UsageQuery(by="day", period=period, filters={"model": at["id"]})
+            return {"model": filters["model"], **usage_of(app, query)}
 
         await request.json(await self._desk.do(job))
 
@@ -175,42 +174,27 @@ class Management:
     async def _trends(self, request: Request, _: Principal, __: dict[str, str]) -> None:
         period = query_of(request).get("period", "30d")
 
-        def job(app: App) -> list[dict[str, Any]]:
-            report = app.usage.report(UsageQuery(by="day", period=period))
-            return [{"day": d.isoformat(), **totals_document(t)} for d, t in report.series]
-
-        await request.json({"days": await self._desk.do(job)})
+        query = UsageQuery(by="day", period=period)
+        found = await self._desk.do(lambda app: usage_of(app, query))
+        await request.json({"days": found["days"]})
 
     async def _costs(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        def job(app: App) -> dict[str, Any]:
-            found = app.costs.overview()
-            return {
-                "zone": found.zone,
-                "today": totals_document(found.today),
-                "week": totals_document(found.week),
-                "month": totals_document(found.month),
-                "trend": [
-                    {"day": day.isoformat(), "cost_usd": usd_string(nusd)}
-                    for day, nusd in found.trend
-                ],
-            }
-
-        await request.json(await self._desk.do(job))
+        await request.json(await self._desk.do(lambda app: costs_document(app.costs.overview())))
 
     async def _savings(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+        """What ``omni savings`` says; its main figures once more under this endpoint's names."""
         period = query_of(request).get("period", "month")
-
-        def job(app: App) -> dict[str, Any]:
-            total = app.usage.report(UsageQuery(period=period)).total.totals
-            return {
-                "period": period,
-                "compared_calls": total.compared_calls,
-                "premium_usd": usd_string(total.premium_nusd),
-                "cost_usd": usd_string(total.compared_nusd),
-                "savings_usd": usd_string(total.premium_nusd - total.compared_nusd),
+        report = await self._desk.do(lambda app: app.savings.report(period=period))
+        document, total = savings_document(report), report.total
+        await request.json(
+            {
+                **document,
+                "compared_calls": 0 if total is None else total.calls,
+                "premium_usd": None if total is None else usd_string(total.premium_nusd),
+                "cost_usd": None if total is None else usd_string(total.paid_nusd),
+                "savings_usd": document["saving_usd"],
             }
-
-        await request.json(await self._desk.do(job))
+        )
 
     async def _advice(self, request: Request, _: Principal, __: dict[str, str]) -> None:
         decided = "all" in query_of(request)

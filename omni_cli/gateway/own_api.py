@@ -2,13 +2,10 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qsl
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.analytics import Totals
-from omni_cli.domain.pricing import usd_string
 from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
@@ -18,8 +15,9 @@ from omni_cli.gateway.options import with_options
 from omni_cli.gateway.protocols.omni_chat import own_request
 from omni_cli.services.ledger_names import CHECKED
 from omni_cli.services.metrics import process_lines
+from omni_cli.services.report_documents import usage_document
 from omni_cli.services.routing import RouteOptions, decision_document
-from omni_cli.services.usage import UsageQuery, UsageRow
+from omni_cli.services.usage import UsageQuery
 
 
 def query_of(request: Request) -> dict[str, str]:
@@ -56,7 +54,7 @@ class OwnApi:
             to_date=asked.get("to"),
             filters={**{k: v for k, v in asked.items() if k in CHECKED}, **scope_of(who)},
         )
-        await request.json(await self._desk.do(lambda app: _usage(app, query)))
+        await request.json(await self._desk.do(lambda app: usage_of(app, query)))
 
     async def debug(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         """Which model would answer, and why; nothing is sent."""
@@ -99,36 +97,6 @@ def scope_of(who: Principal) -> dict[str, str]:
     return {"org": who.org} if who.org else {"key": who.key}
 
 
-def _usage(app: App, query: UsageQuery) -> dict[str, Any]:
-    report = app.usage.report(query)
-    return {
-        "by": report.by,
-        "period": report.label,
-        "zone": report.zone,
-        "from": report.first.isoformat(),
-        "through": report.last.isoformat(),
-        "rows": [{report.by: row.name or None, **_row(row)} for row in report.rows],
-        "total": _row(report.total),
-        "series": [
-            {"day": day.isoformat(), **totals_document(totals)} for day, totals in report.series
-        ],
-    }
-
-
-def _row(row: UsageRow) -> dict[str, Any]:
-    return {
-        **totals_document(row.totals),
-        "latency_p50_ms": row.p50_ms,
-        "latency_p95_ms": row.p95_ms,
-    }
-
-
-def totals_document(totals: Totals) -> dict[str, Any]:
-    """Sums as JSON values: money as decimal text."""
-    document = {}
-    for name, value in asdict(totals).items():
-        if name.endswith("_nusd"):
-            document[f"{name.removesuffix('_nusd')}_usd"] = usd_string(value)
-        else:
-            document[name] = value
-    return document
+def usage_of(app: App, query: UsageQuery) -> dict[str, Any]:
+    """The same document as of ``omni usage --json``."""
+    return usage_document(app.usage.report(query), app.savings.saved(query))

@@ -8,6 +8,7 @@ from typing import Protocol
 from omni_cli.domain.analytics import Totals, day_key, key_date, sum_totals
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.hosts import is_here
+from omni_cli.domain.ledger import EVALUATION
 from omni_cli.domain.models import BADGES, ModelInfo, Provider
 from omni_cli.domain.periods import day_start, local_date
 from omni_cli.domain.quality import QualityTable
@@ -37,7 +38,6 @@ from omni_cli.services.advice_candidates import Candidates, namable
 from omni_cli.services.costs import BudgetLine
 from omni_cli.services.fleet import FleetService
 from omni_cli.services.prices import PriceBook, rates_of, utc_day
-from omni_cli.services.savings import EVALUATION
 
 #: Evidence of this many days is read.
 WINDOW_DAYS = 28

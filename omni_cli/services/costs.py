@@ -41,7 +41,8 @@ class BudgetLine:
 
 @dataclass(frozen=True, slots=True)
 class CostOverview:
-    """``trend``: the last 30 dates with what they cost, today the last. ``by_model`` and
+    """``trend``: the last 30 dates with what they cost, today the last; None for a day of which
+    no price is known. ``projection``: None where that is so of the whole month. ``by_model`` and
     ``by_task`` are of this month. Calls of unknown price are in no amount: ``month`` counts
     them."""
 
@@ -51,8 +52,8 @@ class CostOverview:
     week: Totals
     month: Totals
     month_label: str
-    trend: tuple[tuple[date, int], ...]
-    projection: Projection
+    trend: tuple[tuple[date, int | None], ...]
+    projection: Projection | None
     budgets: tuple[BudgetLine, ...]
     by_model: tuple[Share, ...]
     by_task: tuple[Share, ...]
@@ -116,10 +117,12 @@ class CostService:
             month=spent,
             month_label=f"{month.isoformat()} to {(after - timedelta(days=1)).isoformat()}",
             trend=tuple(
-                (key_date(key), history.get(key, 0))
+                (key_date(key), daily.get(key, Totals()).known_nusd)
                 for key in calendar(trend_start, today + timedelta(days=1))
             ),
-            projection=project(spent.cost_nusd, today, after, history, first),
+            projection=None
+            if spent.known_nusd is None
+            else project(spent.cost_nusd, today, after, history, first),
             budgets=tuple(self._budget_lines(now, zone, today, history, first)),
             by_model=self._shares(span, "model"),
             by_task=self._shares(span, "task"),

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from omni_cli.domain.analytics import Totals, day_key, key_date
 from omni_cli.domain.ids import id_text
+from omni_cli.domain.ledger import EVALUATION, saving_nusd
 from omni_cli.domain.money import usd_string
 from omni_cli.domain.periods import PeriodRule, Span, local_date, parse_span
 from omni_cli.ports import Clock
@@ -187,7 +188,7 @@ def _request(row: Mapping[str, Any]) -> dict[str, Any]:
         "known_cost_usd": _usd(known),
         "estimated": bool(row["estimated"]),
         "premium_cost_usd": _usd(premium),
-        "savings_usd": None if premium is None or cost is None else usd_string(premium - cost),
+        "savings_usd": _usd(saving_nusd(row["source"], row["price_state"], premium, cost)),
     }
     return {name: document[name] for name in LEDGER_COLUMNS}
 
@@ -214,16 +215,19 @@ def _attempt(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _line(day: int, keys: Mapping[str, str], totals: Totals) -> dict[str, Any]:
+    unknown = totals.known_nusd is None
+    # What evaluation would have cost elsewhere is no part of any saving.
+    compared = totals.compared_calls > 0 and keys["source"] not in EVALUATION
     return {
         "day": key_date(day).isoformat(),
         **{name: keys["task" if name == "task_type" else name] for name in USAGE_COLUMNS[1:9]},
         **{name: getattr(totals, name) for name in (*_COUNTS, *_TOKENS)},
         "cost_usd": _usd(totals.known_nusd),
-        "input_cost_usd": usd_string(totals.input_cost_nusd),
-        "estimated_usd": usd_string(totals.estimated_nusd),
-        "failed_usd": usd_string(totals.failed_nusd),
-        "premium_usd": usd_string(totals.premium_nusd),
-        "compared_usd": usd_string(totals.compared_nusd),
+        "input_cost_usd": _usd(None if unknown else totals.input_cost_nusd),
+        "estimated_usd": _usd(None if unknown else totals.estimated_nusd),
+        "failed_usd": _usd(None if unknown else totals.failed_nusd),
+        "premium_usd": _usd(totals.premium_nusd if compared else None),
+        "compared_usd": _usd(totals.compared_nusd if compared else None),
         "latency_ms": totals.latency_ms,
         "latency_calls": totals.latency_calls,
     }

@@ -11,10 +11,12 @@ from omni_cli.domain import semconv
 from omni_cli.domain.analytics import BUCKETS_PER_DOUBLING, Totals
 from omni_cli.domain.budgets import BudgetStatus
 from omni_cli.domain.health import HealthStatus, SlotUse
+from omni_cli.domain.ledger import EVALUATION, FOREIGN
 from omni_cli.domain.money import usd_string
 from omni_cli.ports import Clock
 from omni_cli.repositories import Budgets, Reports
 from omni_cli.services.health_report import FleetHealth
+from omni_cli.services.savings import saved_of
 
 _FIRST, _LAST = 0, 99_999_999
 #: Powers of two of a millisecond up to some four minutes: edges of the latency buckets, so that
@@ -52,6 +54,7 @@ class MetricsService:
         self._zone()
         by = ("provider", "model")
         found = self._reports.totals(_FIRST, _LAST, by)
+        sources = self._reports.totals(_FIRST, _LAST, ("source", *by))
         buckets = self._reports.latencies(_FIRST, _LAST, by)
         now = int(self._clock() * 1000)
         statuses = [self._budgets.status(b, now) for b in self._budgets.all() if b.enabled]
@@ -63,6 +66,7 @@ class MetricsService:
             *_token_lines(models),
             *_duration_lines(models),
             *_own_lines(models),
+            *_saving_lines(sources),
             *_budget_lines(statuses),
             *_slot_lines(self._slots(0)),
             *_health_lines(self._health()),
@@ -139,27 +143,57 @@ def _own_lines(models: Iterable[_Model]) -> Iterator[str]:
             "Calls of unknown price: in no cost.",
             lambda t: t.unknown_attempts,
         ),
-        ("omni_cost_usd_total", "US dollars, corrections included.", lambda t: _usd(t.cost_nusd)),
+        (
+            "omni_cost_usd_total",
+            "US dollars, corrections included; absent where no price is known.",
+            lambda t: None if t.known_nusd is None else _usd(t.known_nusd),
+        ),
         (
             "omni_estimated_cost_usd_total",
             "US dollars of omni_cost_usd_total that rest on estimated token counts.",
-            lambda t: _usd(t.estimated_nusd),
-        ),
-        (
-            "omni_premium_cost_usd_total",
-            "US dollars at the premium model, of requests that were compared.",
-            lambda t: _usd(t.premium_nusd),
-        ),
-        (
-            "omni_compared_cost_usd_total",
-            "US dollars that the compared requests cost.",
-            lambda t: _usd(t.compared_nusd),
+            lambda t: None if t.known_nusd is None else _usd(t.estimated_nusd),
         ),
     )
     for name, text, value in counters:
         yield from _head(name, "counter", text)
         for labels, totals, _ in models:
-            yield _sample(name, labels, value(totals))
+            if (shown := value(totals)) is not None:
+                yield _sample(name, labels, shown)
+
+
+def _saving_lines(found: Mapping[tuple[str, ...], Totals]) -> Iterator[str]:
+    """What ``omni savings`` is made of: premium less compared less overhead is the saving."""
+    routed: dict[tuple[str, str], Totals] = {}
+    for (source, provider, model), totals in found.items():
+        if source not in EVALUATION | FOREIGN and totals.compared_calls:
+            key = (provider, model)
+            routed[key] = routed.get(key, Totals()) + totals
+    figures: tuple[tuple[str, str, Callable[[Totals], int]], ...] = (
+        (
+            "omni_premium_cost_usd_total",
+            "US dollars at the premium model, of routed requests that were compared.",
+            lambda t: t.premium_nusd,
+        ),
+        (
+            "omni_compared_cost_usd_total",
+            "US dollars that these requests cost.",
+            lambda t: t.compared_nusd,
+        ),
+    )
+    for name, text, value in figures:
+        yield from _head(name, "counter", text)
+        for key, totals in sorted(routed.items()):
+            yield _sample(name, _model_labels(*key), _usd(value(totals)))
+    saved = saved_of((source, totals) for (source, _, _), totals in found.items())
+    name = "omni_overhead_cost_usd_total"
+    yield from _head(name, "counter", "US dollars for nothing but having a fleet: in no saving.")
+    overhead = {**saved.evaluation_nusd, "unanswered": saved.routed.unanswered_nusd}
+    for kind, nusd in sorted(overhead.items()):
+        yield _sample(name, {"kind": kind}, _usd(nusd))
+    name = "omni_saving_usd"
+    yield from _head(name, "gauge", "US dollars saved, signed; absent where nothing was compared.")
+    if saved.saving_nusd is not None:
+        yield f"{name} {_usd(saved.saving_nusd)}"
 
 
 def _budget_lines(statuses: Iterable[BudgetStatus]) -> Iterator[str]:

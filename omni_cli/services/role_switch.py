@@ -18,6 +18,7 @@ from omni_cli.domain.errors import (
     UnknownPrice,
     UsageError,
 )
+from omni_cli.domain.ledger import EVALUATION
 from omni_cli.domain.models import Role, RoleModel
 from omni_cli.domain.periods import local_date
 from omni_cli.ports import Clock
@@ -39,7 +40,6 @@ from omni_cli.services.role_calls import (
     request_of,
 )
 from omni_cli.services.routing import RouteOptions
-from omni_cli.services.savings import EVALUATION
 
 #: Calls of this many days tell what a model costs in a role.
 WINDOW_DAYS = 28

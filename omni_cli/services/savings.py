@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
-from omni_cli.domain.analytics import Totals, calendar, day_key, key_date, sum_totals
+from omni_cli.domain.analytics import (
+    Totals,
+    calendar,
+    day_key,
+    key_date,
+    sum_totals,
+)
+from omni_cli.domain.ledger import EVALUATION, FOREIGN
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.quality import BY_SIZE, NO_EVIDENCE, Cell, QualityTable
 from omni_cli.repositories import Reports
@@ -19,16 +26,59 @@ from omni_cli.services.own_scores import OWN_SCORE
 from omni_cli.services.usage import UsageQuery, UsageService
 from omni_cli.usage_records import Baseline
 
-#: Requests that would not exist without a fleet to choose from.
-EVALUATION = frozenset({"compare", "judge", "probe", "test"})
-#: Usage that omni did not route.
-FOREIGN = frozenset({"import"})
 #: observed: outcomes this user saw; published: benchmark results for this kind of task;
 #: estimate: anything less.
 Evidence = Literal["observed", "published", "estimate"]
 EVIDENCE: tuple[Evidence, ...] = ("observed", "published", "estimate")
 #: How a basis begins that is no measurement of this model at this kind of task.
 _INDIRECT = ("estimate", "inferred", "mean of", OWN_SCORE, BY_SIZE, NO_EVIDENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The one definition of a saving, over any usage.
+
+    ``routed``: what omni routed for its user. ``evaluation_nusd``: by source, what trying models
+    out cost. ``imported_nusd``: what usage that omni did not route would have saved, None where
+    none of it was compared.
+    """
+
+    routed: Totals
+    evaluation_nusd: Mapping[str, int]
+    imported_nusd: int | None
+
+    @property
+    def overhead_nusd(self) -> int:
+        """Requests without an answer, and evaluation."""
+        return self.routed.unanswered_nusd + sum(self.evaluation_nusd.values())
+
+    @property
+    def saving_nusd(self) -> int | None:
+        """At the premium model, less what was paid and all overhead; None where no request could
+        be compared."""
+        if not self.routed.compared_calls:
+            return None
+        return self.routed.premium_nusd - self.routed.compared_nusd - self.overhead_nusd
+
+
+def saved_of(usage: Iterable[tuple[str, Totals]]) -> Saved:
+    """``usage``: (source, sums), any number of each source."""
+    routed: list[Totals] = []
+    foreign: list[Totals] = []
+    evaluation: dict[str, int] = {}
+    for source, totals in usage:
+        if source in FOREIGN:
+            foreign.append(totals)
+        elif source not in EVALUATION:
+            routed.append(totals)
+        elif totals.cost_nusd:
+            evaluation[source] = evaluation.get(source, 0) + totals.cost_nusd
+    imported = sum_totals(foreign)
+    return Saved(
+        sum_totals(routed),
+        evaluation,
+        imported.premium_nusd - imported.compared_nusd if imported.compared_calls else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +113,8 @@ class SavingsReport:
     ``baselines``: the premium models compared with, most used first. ``unanswered_nusd`` and
     ``evaluation_nusd`` (by source) make up the overhead. ``failed_nusd``: failed attempts, a part
     of what was paid. ``uncompared_nusd``: answered requests without a comparison, in no saving.
-    ``imported_nusd``: what usage that omni did not route would have saved, in no saving either.
+    ``imported_nusd``: what usage that omni did not route would have saved, in no saving either;
+    None without any.
     ``measured_share``: of what was saved, the part on measured quality, 0..1; None without any.
     """
 
@@ -78,7 +129,7 @@ class SavingsReport:
     failed_nusd: int
     uncompared_nusd: int
     unknown_attempts: int
-    imported_nusd: int
+    imported_nusd: int | None
     by_model: tuple[SavingsRow, ...]
     by_day: tuple[SavingsRow, ...]
     evidence: tuple[EvidenceRow, ...]
@@ -119,6 +170,16 @@ class SavingsService:
         self._usage = usage
         self._quality = quality
 
+    def saved(self, query: UsageQuery) -> Saved:
+        """The figures alone, over the requests of a query. Raises UsageError, NotFound."""
+        found = self._totals(self._usage.known(query), ("source",))
+        return saved_of((source, totals) for (source,), totals in found.items())
+
+    def _totals(self, query: UsageQuery, by: tuple[str, ...]) -> dict[tuple[str, ...], Totals]:
+        span, zone = self._usage.span(query)
+        first, last = local_date(span.start_ms, zone), local_date(span.end_ms - 1, zone)
+        return self._reports.totals(day_key(first), day_key(last), by, query.filters)
+
     def report(
         self,
         *,
@@ -127,18 +188,14 @@ class SavingsService:
         to_date: str | None = None,
     ) -> SavingsReport:
         """Raises UsageError: no such range."""
-        span, zone = self._usage.span(
-            UsageQuery(period=period, from_date=from_date, to_date=to_date)
-        )
+        query = UsageQuery(period=period, from_date=from_date, to_date=to_date)
+        span, zone = self._usage.span(query)
         first, last = local_date(span.start_ms, zone), local_date(span.end_ms - 1, zone)
         keys = day_key(first), day_key(last)
-        found = self._reports.totals(*keys, ("source", "model", "task"))
+        found = self._totals(query, ("source", "model", "task"))
         own = {key: t for key, t in found.items() if key[0] not in EVALUATION | FOREIGN}
-        evaluation: dict[str, int] = {}
-        for (source, _, _), totals in found.items():
-            if source in EVALUATION and totals.cost_nusd:
-                evaluation[source] = evaluation.get(source, 0) + totals.cost_nusd
-        routed = sum_totals(own.values())
+        saved = saved_of((source, totals) for (source, _, _), totals in found.items())
+        routed = saved.routed
         models: dict[str, list[Totals]] = {}
         for (_, model, _), totals in own.items():
             models.setdefault(model, []).append(totals)
@@ -150,17 +207,15 @@ class SavingsService:
             first=first,
             last=last,
             baselines=tuple(self._reports.baselines(*keys)) if routed.compared_calls else (),
-            total=_row("total", routed, sum(evaluation.values()))
+            total=_row("total", routed, sum(saved.evaluation_nusd.values()))
             if routed.compared_calls
             else None,
             unanswered_nusd=routed.unanswered_nusd,
-            evaluation_nusd=evaluation,
+            evaluation_nusd=saved.evaluation_nusd,
             failed_nusd=routed.failed_nusd,
             uncompared_nusd=routed.cost_nusd - routed.compared_nusd - routed.unanswered_nusd,
             unknown_attempts=routed.unknown_attempts,
-            imported_nusd=sum(
-                t.premium_nusd - t.compared_nusd for k, t in found.items() if k[0] in FOREIGN
-            ),
+            imported_nusd=saved.imported_nusd,
             by_model=tuple(
                 sorted(
                     (row for row in by_model if row.calls or row.overhead_nusd),

@@ -100,12 +100,16 @@ class UsageService:
         )
         return span, zone
 
+    def known(self, query: UsageQuery) -> UsageQuery:
+        """With its filters as the ledger has them. Raises NotFound, UsageError."""
+        return replace(query, filters=self._known(query.filters))
+
     def report(self, query: UsageQuery) -> UsageReport:
         """Raises UsageError: no such dimension, or no such range; NotFound: no such filter."""
         for name in (query.by, *query.filters):
             if name not in DIMENSIONS:
                 raise UsageError(f"cannot report by {name!r}", hint=", ".join(DIMENSIONS))
-        query = replace(query, filters=self._known(query.filters))
+        query = self.known(query)
         span, zone = self.span(query)
         today = local_date(int(self._clock() * 1000), zone)
         first, last = local_date(span.start_ms, zone), local_date(span.end_ms - 1, zone)

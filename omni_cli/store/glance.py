@@ -15,7 +15,7 @@ _SUMS = """
     sum(calls) AS calls, sum(ok) AS ok, sum(attempts) AS attempts,
     sum(failed_attempts) AS failed_attempts, sum(unknown_attempts) AS unknown_attempts,
     sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-    sum(cost_nusd) AS cost_nusd, sum(premium_nusd - compared_nusd) AS saved_nusd,
+    sum(cost_nusd) AS cost_nusd,
     sum(latency_ms) AS latency_ms, sum(latency_calls) AS latency_calls
 """
 _DAYS = f"""
@@ -66,7 +66,6 @@ class Tally:
     """Sums of a model over a day (yyyymmdd in the rollups' zone), or over one task of it.
 
     ``unknown_attempts`` are those whose price is unknown: they are not in ``cost_nusd``.
-    ``saved_nusd`` against the premium model, over requests where both costs are known.
     """
 
     day: int
@@ -81,7 +80,6 @@ class Tally:
     input_tokens: int
     output_tokens: int
     cost_nusd: int
-    saved_nusd: int
     latency_ms: int
     latency_calls: int
 

@@ -159,6 +159,13 @@ def _step_15(db: "Database") -> None:
     )
 
 
+def _step_16(db: "Database") -> None:
+    """Baselines count what was routed, as savings do, and no calls that only try models out."""
+    from omni_cli.store.rollup_sql import refill_baselines
+
+    refill_baselines(db.conn)
+
+
 STEPS = (
     _step_1,
     _step_2,
@@ -175,6 +182,7 @@ STEPS = (
     _step_13,
     _step_14,
     _step_15,
+    _step_16,
 )
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omni_cli.domain.analytics import latency_bucket
-from omni_cli.domain.ledger import AttemptEnd, NewRequest, RequestRow
+from omni_cli.domain.ledger import EVALUATION, FOREIGN, AttemptEnd, NewRequest, RequestRow
 
 #: (suffix, zone) of each set of tables.
 Targets = list[tuple[str, str]]
@@ -108,7 +108,7 @@ class Counts:
         if latency is not None:
             bucket = latency_bucket(latency)
             self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
-        if compared:
+        if compared and self.scope.source not in EVALUATION | FOREIGN:
             known = self.compared.setdefault(outcome.premium_model or "", [0, 0])
             known[0] += 1
             known[1] += premium

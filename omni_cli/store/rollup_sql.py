@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlite3 import Connection
 
 from omni_cli.domain.analytics import TOTALS_FIELDS, latency_bucket
+from omni_cli.domain.ledger import EVALUATION, FOREIGN
 from omni_cli.domain.periods import local_day
 
 
@@ -79,6 +80,8 @@ _COMPARED = (
     "(r.premium_cost_nusd IS NOT NULL AND r.cost_nusd IS NOT NULL"
     " AND coalesce(r.price_state, '') != 'unknown')"
 )
+#: A baseline is what routed requests were compared with.
+_UNROUTED = ", ".join(f"'{name}'" for name in sorted(EVALUATION | FOREIGN))
 _TIMED = "(r.state = 'ok' AND r.latency_ms IS NOT NULL)"
 _SPENT = "(coalesce(r.cost_nusd, 0) + r.adjusted_nusd)"
 _REQUEST_VALUES = {
@@ -131,9 +134,19 @@ def _pour_statements(suffix: str) -> list[str]:
     for rollup in (LATENCY, LATENCY_SCOPE):
         rows = f"{_REQUESTS} AND {_TIMED}"
         statements.append(_sums(rollup, suffix, {"calls": "count(*)"}, rows, "r"))
-    rows = f"{_REQUESTS} AND {_COMPARED}"
+    rows = f"{_REQUESTS} AND {_COMPARED} AND r.source NOT IN ({_UNROUTED})"
     statements.append(_sums(BASELINE, suffix, _REQUEST_VALUES, rows, "r"))
     return statements
+
+
+def refill_baselines(db: Connection) -> None:
+    """Make the baselines anew from the ledger and from what retention has kept of it."""
+    register(db)
+    row = db.execute("SELECT value FROM meta WHERE key = 'zone'").fetchone()
+    db.execute("DELETE FROM rollup_baseline")
+    db.execute("INSERT INTO rollup_baseline SELECT * FROM rollup_baseline_archive")
+    statement = _pour_statements("")[-1].replace("{where}", "1")
+    db.execute(statement, {"zone": "UTC" if row is None else row[0], "sign": 1})
 
 
 def register(db: Connection) -> None:

@@ -12,6 +12,8 @@ from omni_cli.domain.money import NUSD_PER_USD
 from omni_cli.domain.pricing import format_usd
 from omni_cli.records import StoredAdvice
 from omni_cli.services.costs import BudgetLine, CostOverview
+from omni_cli.services.savings import Saved
+from omni_cli.services.usage import UsageQuery
 from omni_cli.tui import text
 from omni_cli.tui.usage_view import money
 from omni_cli.tui.widgets.chart import COMING, LEVEL, LOWER, Column, axis_width, chart
@@ -22,9 +24,11 @@ _DAYS = {"day": 1, "week": 7}
 
 @dataclass(frozen=True, slots=True)
 class CostView:
-    """``opportunities``: pending recommendations that would save, the most first."""
+    """``saved``: of this month. ``opportunities``: pending recommendations that would save, the
+    most first."""
 
     overview: CostOverview
+    saved: Saved
     opportunities: tuple[StoredAdvice, ...]
     names: dict[str, str]
 
@@ -43,7 +47,8 @@ def read_costs(omni: App) -> CostView:
         model = omni.models.get(share.name)
         if model is not None:
             names[share.name] = model.name
-    return CostView(overview, tuple(found), names)
+    saved = omni.savings.saved(UsageQuery(period="month"))
+    return CostView(overview, saved, tuple(found), names)
 
 
 def any_cost(view: CostView) -> bool:
@@ -59,10 +64,13 @@ def trend_columns(overview: CostOverview) -> tuple[Column, ...]:
     What the projection adds to the month is spread evenly over the days to come: it is made by
     weekday, but only its sum is given.
     """
-    columns = [Column(day.strftime("%m-%d"), cost / NUSD_PER_USD) for day, cost in overview.trend]
+    columns = [
+        Column(day.strftime("%m-%d"), (cost or 0) / NUSD_PER_USD) for day, cost in overview.trend
+    ]
     today = overview.trend[-1][0]
     coming = (_month_end(overview) - today).days
-    rest = overview.projection.nusd - overview.month.cost_nusd
+    rest = 0 if overview.projection is None else overview.projection.nusd
+    rest -= overview.month.cost_nusd
     if coming > 0 and rest > 0:
         mean = rest / coming / NUSD_PER_USD
         columns += [
@@ -128,7 +136,7 @@ def figures(view: CostView, width: int) -> Content:
         today += Content.assemble("  ", (step, style), (" against all of yesterday", _MUTED))
     projection = overview.projection
     between = ""
-    if projection.low_nusd is not None and projection.high_nusd is not None:
+    if projection and projection.low_nusd is not None and projection.high_nusd is not None:
         low, high = format_usd(projection.low_nusd), format_usd(projection.high_nusd)
         between = f"  {low} to {high} in 4 of 5 cases"
     rows = (
@@ -142,8 +150,12 @@ def figures(view: CostView, width: int) -> Content:
         ),
         (
             "Projected",
-            Content.assemble((format_usd(projection.nusd), "bold"), (between, _MUTED)),
+            Content.assemble(
+                (format_usd(None if projection is None else projection.nusd), "bold"),
+                (between, _MUTED),
+            ),
         ),
+        ("Saved", saved_text(view.saved)),
     )
     for name, words in rows:
         shown += Content.styled(f"\n{name:<11}", _MUTED) + words.truncate(width - 11, ellipsis=True)
@@ -157,6 +169,22 @@ def figures(view: CostView, width: int) -> Content:
             "$warning",
         )
     return shown
+
+
+def saved_text(saved: Saved) -> Content:
+    """This month's saving, as ``omni savings`` has it."""
+    nusd = saved.saving_nusd
+    if nusd is None:
+        return Content.styled("unknown: nothing was compared with a premium model", _MUTED)
+    word = "" if nusd >= 0 else "paid more: "
+    shown = Content.styled(word + format_usd(abs(nusd)), "bold")
+    shown += Content.styled(" against the premium model", _MUTED)
+    spent = sum(saved.evaluation_nusd.values())
+    return (
+        shown + Content.styled(f", less {format_usd(spent)} to judge models", _MUTED)
+        if spent
+        else shown
+    )
 
 
 def _budget(line: BudgetLine) -> Content:

@@ -12,6 +12,7 @@ from omni_cli.domain.pricing import KINDS, Price, blended, format_usd
 from omni_cli.domain.retirement import retirement_words
 from omni_cli.services.browse import Listed
 from omni_cli.services.prices import utc_day
+from omni_cli.services.savings import saved_of
 from omni_cli.store.glance import Failure, GlanceStore, Tally
 from omni_cli.tui import text
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview, totals
@@ -24,7 +25,8 @@ _KIND_NAMES = {"cached": "cached input", "cache_write": "cache write"}
 @dataclass(frozen=True, slots=True)
 class ModelView:
     """``card`` is None for a model that is not in the fleet. ``rating``: (mean 0..1, how many)
-    of the user's. ``uses``: roles, rules and chains, as texts."""
+    of the user's. ``uses``: roles, rules and chains, as texts. ``saving_nusd``: of today's requests
+    that it answered; None where it is unknown."""
 
     listed: Listed
     card: ModelCard | None
@@ -33,6 +35,7 @@ class ModelView:
     rating: tuple[float, int] | None
     uses: tuple[str, ...]
     roles: tuple[tuple[str, int, str], ...]
+    saving_nusd: int | None
     now_ms: int
     zone: str
 
@@ -60,6 +63,12 @@ def read_model(omni: App, name: str, overview: Overview) -> ModelView:
             for item in role.models
             if item.model == model.id
         ),
+        saving_nusd=saved_of(
+            (source, sums)
+            for (source,), sums in omni.reports.totals(
+                today, today, ("source",), {"model": model.id}
+            ).items()
+        ).saving_nusd,
         now_ms=overview.now_ms,
         zone=overview.zone,
     )
@@ -161,10 +170,11 @@ def usage_text(view: ModelView) -> Content:
         f"{'Cost':<10}",
         (text.cost(sums), "bold"),
     )
-    if sums.saved_nusd:
-        word = "Saved" if sums.saved_nusd > 0 else "Paid more"
+    saving = view.saving_nusd
+    if saving:
+        word, style = ("Saved", "$success") if saving > 0 else ("Paid more", "$warning")
         shown += Content.assemble(
-            f"\n{word:<10}", (format_usd(abs(sums.saved_nusd)), "$success"), " against premium"
+            f"\n{word:<10}", (format_usd(abs(saving)), style), " against premium"
         )
     for row in view.tasks:
         whole, part = (sums.cost_nusd, row.cost_nusd) if sums.cost_nusd else (sums.calls, row.calls)

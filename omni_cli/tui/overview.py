@@ -13,6 +13,7 @@ from omni_cli.domain.periods import local_date, local_day
 from omni_cli.domain.recommend import Finding
 from omni_cli.records import StoredPrice
 from omni_cli.services.health_report import ProviderReport
+from omni_cli.services.usage import UsageQuery
 from omni_cli.store.advice import AdviceStore
 from omni_cli.store.glance import GlanceStore, Hour, Tally
 
@@ -34,7 +35,6 @@ class Totals:
     calls: int = 0
     tokens: int = 0
     cost_nusd: int = 0
-    saved_nusd: int = 0
     unknown_attempts: int = 0
 
 
@@ -102,6 +102,8 @@ class Overview:
     healthy: int = 0
     today: Totals = field(default_factory=Totals)
     yesterday: Totals = field(default_factory=Totals)
+    #: What today saved, nano-dollars, as ``omni savings`` has it; None where it is unknown.
+    saving_nusd: int | None = None
     #: The budget that is nearest to its limit, with its period.
     budget: BudgetStatus | None = None
     #: Recommendations that wait for a decision, the greatest saving first.
@@ -141,6 +143,7 @@ def read_overview(omni: App) -> Overview:
         healthy=health.healthy,
         today=totals(row for row in days if row.day == today),
         yesterday=totals(row for row in days if row.day == before),
+        saving_nusd=omni.savings.saved(UsageQuery(period="today")).saving_nusd,
         budget=_tightest(omni, now_ms),
         advice=_pending(omni),
     )
@@ -153,7 +156,6 @@ def totals(rows: Iterable[Tally]) -> Totals:
         calls=sum(row.calls for row in found),
         tokens=sum(row.input_tokens + row.output_tokens for row in found),
         cost_nusd=sum(row.cost_nusd for row in found),
-        saved_nusd=sum(row.saved_nusd for row in found),
         unknown_attempts=sum(row.unknown_attempts for row in found),
     )
 

@@ -216,7 +216,7 @@ def summary(run: ChatRun) -> str:
         f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out",
         format_usd(None if row.price_state == "unknown" else row.total_nusd),
     ]
-    if row.savings_nusd is not None and row.price_state != "unknown":
+    if row.savings_nusd is not None:
         parts.append(f"saved {format_usd(row.savings_nusd)} against {row.premium_model}")
     if row.latency_ms is not None:
         parts.append(f"{row.latency_ms / 1000:.1f} s")

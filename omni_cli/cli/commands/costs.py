@@ -3,16 +3,16 @@
 import shutil
 import sys
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from omni_cli.cli.commands.usage import totals_document
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import bar, colour_on, emit_json, note, out, paint, table
-from omni_cli.domain.analytics import Projection, Share, Totals, change
-from omni_cli.domain.money import format_usd, nusd_to_usd, usd_string
+from omni_cli.domain.analytics import Share, Totals, change
+from omni_cli.domain.money import format_usd, nusd_to_usd
 from omni_cli.services.costs import BudgetLine, CostOverview
+from omni_cli.services.report_documents import costs_document
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -32,56 +32,6 @@ def costs(
         _print(overview, chart=chart)
 
 
-def costs_document(overview: CostOverview) -> dict[str, Any]:
-    """The overview as JSON values: money as decimal text, null where unknown."""
-    return {
-        "zone": overview.zone,
-        "today": totals_document(overview.today),
-        "yesterday": totals_document(overview.yesterday),
-        "week": totals_document(overview.week),
-        "month": {"days": overview.month_label, **totals_document(overview.month)},
-        "projected_month": _projection_document(overview.projection),
-        "trend": [
-            {"date": day.isoformat(), "cost_usd": usd_string(cost)} for day, cost in overview.trend
-        ],
-        "budgets": [_budget_document(line) for line in overview.budgets],
-        "by_model": [_share_document("model", item) for item in overview.by_model],
-        "by_task": [_share_document("task_type", item) for item in overview.by_task],
-    }
-
-
-def _projection_document(projection: Projection | None) -> dict[str, Any] | None:
-    if projection is None:
-        return None
-    low, high = projection.low_nusd, projection.high_nusd
-    return {
-        "usd": usd_string(projection.nusd),
-        "low_usd": None if low is None else usd_string(low),
-        "high_usd": None if high is None else usd_string(high),
-        "method": projection.method,
-    }
-
-
-def _budget_document(line: BudgetLine) -> dict[str, Any]:
-    status = line.status
-    return {
-        "id": status.budget.id,
-        "period": status.budget.period,
-        "limit_usd": usd_string(line.limit_nusd),
-        "spent_usd": usd_string(status.spent_nusd),
-        "reserved_usd": usd_string(status.reserved_nusd),
-        "left_usd": usd_string(status.left_nusd),
-        "used_percent": status.used_percent,
-        "under_percent": line.under_percent,
-        "projection": _projection_document(line.projection),
-        "projected_under_percent": line.projected_under_percent,
-    }
-
-
-def _share_document(what: str, item: Share) -> dict[str, Any]:
-    return {what: item.name, "cost_usd": usd_string(item.nusd), "share": item.share}
-
-
 def _print(overview: CostOverview, *, chart: bool) -> None:
     if chart:
         out(paint("Spending, last 30 days", "bold") + f"  {overview.zone}")
@@ -94,11 +44,12 @@ def _print(overview: CostOverview, *, chart: bool) -> None:
     out(f"This month  {_money(overview.month)}  {overview.month_label}")
     projection = overview.projection
     between = ""
-    if projection.low_nusd is not None and projection.high_nusd is not None:
+    if projection and projection.low_nusd is not None and projection.high_nusd is not None:
         low, high = format_usd(projection.low_nusd), format_usd(projection.high_nusd)
         between = f"  (four times in five {low} to {high})"
-    out(f"Projected   {format_usd(projection.nusd)}{between}")
-    out(paint(f"            {projection.method}", "dim"))
+    out(f"Projected   {format_usd(None if projection is None else projection.nusd)}{between}")
+    if projection is not None:
+        out(paint(f"            {projection.method}", "dim"))
     for line in overview.budgets:
         out(f"Budget      {_budget(line)}")
     if not overview.budgets:
@@ -156,12 +107,12 @@ def _print_shares(title: str, items: tuple[Share, ...]) -> None:
     )
 
 
-def _trend(trend: tuple[tuple[date, int], ...]) -> str:
+def _trend(trend: tuple[tuple[date, int | None], ...]) -> str:
     from omni_cli.cli.charts import day_bars, days_chart
 
-    days, values = [day for day, _ in trend], [cost for _, cost in trend]
+    days, values = [day for day, _ in trend], [cost or 0 for _, cost in trend]
     if not sys.stdout.isatty():
-        return "\n".join(day_bars(days, values, [format_usd(cost) for cost in values]))
+        return "\n".join(day_bars(days, values, [format_usd(cost) for _, cost in trend]))
     return days_chart(
         days,
         [float(nusd_to_usd(cost)) for cost in values],

@@ -99,7 +99,7 @@ def _document(row: RequestRow) -> dict[str, object]:
         "cost_usd": None if unknown else usd_or_none(row.total_nusd),
         "price_state": row.price_state,
         "estimated": row.estimated,
-        "savings_usd": None if unknown else usd_or_none(row.savings_nusd),
+        "savings_usd": usd_or_none(row.savings_nusd),
         "latency_ms": row.latency_ms,
         "ttft_ms": row.ttft_ms,
         "error_code": row.error_code,

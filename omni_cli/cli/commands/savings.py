@@ -1,12 +1,13 @@
 """``omni savings``: what routing saved against the premium model, and how sure that is."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, note, out, paint, table
-from omni_cli.domain.money import format_usd, usd_string
+from omni_cli.domain.money import format_usd
+from omni_cli.services.report_documents import savings_document
 from omni_cli.services.savings import SavingsReport, SavingsRow
 
 app = typer.Typer(rich_markup_mode=None)
@@ -41,48 +42,6 @@ def savings(
         emit_json(savings_document(report))
     else:
         _print(report, premium, days=days)
-
-
-def savings_document(report: SavingsReport) -> dict[str, Any]:
-    """The report as JSON values: money as signed decimal text, null where unknown."""
-    return {
-        "period": report.label,
-        "zone": report.zone,
-        "from": report.first.isoformat(),
-        "through": report.last.isoformat(),
-        "baselines": [
-            {"model": b.model, "calls": b.calls, "premium_usd": usd_string(b.premium_nusd)}
-            for b in report.baselines
-        ],
-        "saving_usd": None if report.saving_nusd is None else usd_string(report.saving_nusd),
-        "saving_percent": report.saving_percent,
-        "total": None if report.total is None else _row_document(report.total),
-        "failed_attempts_usd": usd_string(report.failed_nusd),
-        "unanswered_usd": usd_string(report.unanswered_nusd),
-        "evaluation_usd": {
-            source: usd_string(cost) for source, cost in sorted(report.evaluation_nusd.items())
-        },
-        "uncompared_usd": usd_string(report.uncompared_nusd),
-        "unknown_attempts": report.unknown_attempts,
-        "imported_saving_usd": usd_string(report.imported_nusd),
-        "measured_share": report.measured_share,
-        "evidence": [
-            {"kind": e.kind, "calls": e.calls, "saving_usd": usd_string(e.saving_nusd)}
-            for e in report.evidence
-        ],
-        "by_model": [{"model": row.name or None, **_row_document(row)} for row in report.by_model],
-        "by_day": [{"date": row.name, **_row_document(row)} for row in report.by_day],
-    }
-
-
-def _row_document(row: SavingsRow) -> dict[str, Any]:
-    return {
-        "calls": row.calls,
-        "premium_usd": usd_string(row.premium_nusd),
-        "paid_usd": usd_string(row.paid_nusd),
-        "overhead_usd": usd_string(row.overhead_nusd),
-        "saving_usd": usd_string(row.saving_nusd),
-    }
 
 
 def _print(report: SavingsReport, premium: str, *, days: bool) -> None:

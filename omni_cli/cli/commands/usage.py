@@ -2,7 +2,7 @@
 
 import sys
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,7 +16,8 @@ from omni_cli.cli.common import (
 from omni_cli.cli.render import colour_on, emit_json, milliseconds, note, out, paint, table
 from omni_cli.domain.analytics import Totals, change
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.money import format_usd, usd_string
+from omni_cli.domain.money import format_usd
+from omni_cli.services.report_documents import row_document, usage_document
 from omni_cli.services.usage import DIMENSIONS, UsageQuery, UsageReport, UsageRow
 
 app = typer.Typer(rich_markup_mode=None)
@@ -88,90 +89,22 @@ def usage(
             "source": source,
         }
         omni_app.recover()
-        report = omni_app.usage.report(
-            UsageQuery(
-                by=by,
-                period=period,
-                from_date=from_date,
-                to_date=to_date,
-                compare=compare,
-                filters={name: value for name, value in wanted.items() if value is not None},
-            )
+        query = UsageQuery(
+            by=by,
+            period=period,
+            from_date=from_date,
+            to_date=to_date,
+            compare=compare,
+            filters={name: value for name, value in wanted.items() if value is not None},
         )
-    if as_json:
-        emit_json(usage_document(report))
+        report = omni_app.usage.report(query)
+        saved = omni_app.savings.saved(query) if as_json else None
+    if saved is not None:
+        emit_json(usage_document(report, saved))
     elif as_csv:
         _print_csv(report)
     else:
         _print(report, chart=chart)
-
-
-def usage_document(report: UsageReport) -> dict[str, Any]:
-    """The report as JSON values: stable keys, money as decimal text, null where unknown."""
-    return {
-        "by": report.by,
-        "period": report.label,
-        "zone": report.zone,
-        "from": report.first.isoformat(),
-        "through": report.last.isoformat(),
-        "before": None
-        if report.before_first is None or report.before_last is None
-        else {"from": report.before_first.isoformat(), "through": report.before_last.isoformat()},
-        "rows": [{report.by: row.name or None, **_document(row)} for row in report.rows],
-        "total": _document(report.total),
-        "days": [
-            {
-                "date": day.isoformat(),
-                "calls": totals.calls,
-                "input_tokens": totals.input_tokens,
-                "output_tokens": totals.output_tokens,
-                "cost_usd": _usd(totals),
-            }
-            for day, totals in report.series
-        ],
-    }
-
-
-def totals_document(totals: Totals) -> dict[str, Any]:
-    """Sums as JSON values."""
-    return {
-        "calls": totals.calls,
-        "ok": totals.ok,
-        "attempts": totals.attempts,
-        "failed_attempts": totals.failed_attempts,
-        "request_success": totals.success,
-        "attempt_success": totals.attempt_success,
-        "input_tokens": totals.input_tokens,
-        "cached_tokens": totals.cached_tokens,
-        "cache_write_tokens": totals.cache_write_tokens,
-        "output_tokens": totals.output_tokens,
-        "reasoning_tokens": totals.reasoning_tokens,
-        "total_tokens": totals.total_tokens,
-        "cost_usd": _usd(totals),
-        "input_cost_usd": usd_string(totals.input_cost_nusd),
-        "estimated_usd": usd_string(totals.estimated_nusd),
-        "failed_usd": usd_string(totals.failed_nusd),
-        "unknown_attempts": totals.unknown_attempts,
-        "latency_avg_ms": _tenths(totals.mean_latency_ms),
-    }
-
-
-def _document(row: UsageRow) -> dict[str, Any]:
-    before = row.before
-    return {
-        **totals_document(row.totals),
-        "latency_p50_ms": _tenths(row.p50_ms),
-        "latency_p95_ms": _tenths(row.p95_ms),
-        "before": None if before is None else totals_document(before),
-    }
-
-
-def _tenths(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)
-
-
-def _usd(totals: Totals) -> str | None:
-    return None if totals.known_nusd is None else usd_string(totals.known_nusd)
 
 
 def _success(report: UsageReport, totals: Totals) -> float | None:
@@ -185,7 +118,7 @@ def _print_csv(report: UsageReport) -> None:
     writer.writerow((report.by, *_CSV))
     for row in report.rows:  # data only: whoever sums a column would count a total twice
         document = {
-            **_document(row),
+            **row_document(row),
             "success": _success(report, row.totals),
         }
         writer.writerow((row.name, *(document[name] for name in _CSV)))

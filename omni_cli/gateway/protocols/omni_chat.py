@@ -10,6 +10,7 @@ import msgspec
 
 from omni_cli.domain.chat import ChatRequest, Completion, Usage
 from omni_cli.domain.errors import OmniError
+from omni_cli.domain.ledger import saving_nusd
 from omni_cli.gateway.protocols.base import (
     Answered,
     JsonObject,
@@ -64,9 +65,7 @@ class OmniChat:
         return parsed
 
     def whole(self, completion: Completion, about: Answered) -> bytes:
-        savings = None
-        if about.premium_nusd is not None and about.cost_nusd is not None:
-            savings = about.premium_nusd - about.cost_nusd
+        savings = saving_nusd("gateway", None, about.premium_nusd, about.cost_nusd)
         return _numbers(
             {
                 "id": about.id,

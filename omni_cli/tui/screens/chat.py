@@ -216,7 +216,7 @@ class ChatPane(Pane[Names]):
             parts[0] += " (simulated)"
         parts.append(f"{row.usage.input_tokens:,} in, {row.usage.output_tokens:,} out")
         parts.append(format_usd(None if row.price_state == "unknown" else row.total_nusd))
-        if row.savings_nusd is not None and row.price_state != "unknown":
+        if row.savings_nusd is not None:
             parts.append(f"saved {format_usd(row.savings_nusd)}")
         parts.append(text.seconds(row.latency_ms))
         parts.append(id_text(row.id))

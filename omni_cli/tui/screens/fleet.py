@@ -201,10 +201,11 @@ def today_text(view: Overview) -> Content:
     if step:
         style = "$warning" if way == "up" else "$success"
         shown += Content.assemble((step, style), f" against {format_usd(before.cost_nusd)}\n")
-    if now.saved_nusd:
-        word = "saved" if now.saved_nusd > 0 else "paid more"
+    if view.saving_nusd is not None:
+        word = "saved" if view.saving_nusd >= 0 else "paid more"
+        style = "$success" if view.saving_nusd >= 0 else "$warning"
         shown += Content.assemble(
-            (f"{word} {format_usd(abs(now.saved_nusd))}", "$success"), " against premium\n"
+            (f"{word} {format_usd(abs(view.saving_nusd))}", style), " against premium\n"
         )
     shown += _budget_text(view, 30)
     spent = [card for card in view.models if card.today.cost_nusd]
@@ -282,9 +283,9 @@ def foot_text(view: Overview) -> Content:
         shown += Content.assemble(
             (" · ", _MUTED), (step, "$warning" if way == "up" else "$success"), " vs yesterday"
         )
-    if now.saved_nusd > 0:
+    if view.saving_nusd is not None and view.saving_nusd > 0:
         shown += Content.assemble(
-            (" · ", _MUTED), (f"saved {format_usd(now.saved_nusd)}", "$success")
+            (" · ", _MUTED), (f"saved {format_usd(view.saving_nusd)}", "$success")
         )
     status = view.budget
     if status is not None:
