@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from omni_cli.services.ledger_names import LedgerNames
     from omni_cli.services.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.metrics import MetricsService
+    from omni_cli.services.receipt import ReceiptService
     from omni_cli.services.savings import SavingsService
     from omni_cli.services.usage import UsageService
 
@@ -80,6 +81,19 @@ class Reporting(Calls):
             clock=self.clock,
             week_start=settings.WEEKDAYS.index(self.config.general.week_start),
             month_day=self.config.general.month_day,
+        )
+
+    @cached_property
+    def receipts(self) -> "ReceiptService":
+        from omni_cli.services.receipt import ReceiptService
+
+        return ReceiptService(
+            ledger=self.ledger,
+            prices=self.models,
+            outcomes=self.learning,
+            adjustments=self.adjustments,
+            answers=self.answers,
+            providers=self.providers,
         )
 
     @cached_property

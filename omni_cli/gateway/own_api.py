@@ -6,6 +6,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.errors import NotFound
+from omni_cli.domain.ids import id_text
 from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
@@ -15,6 +17,7 @@ from omni_cli.gateway.options import with_options
 from omni_cli.gateway.protocols.omni_chat import own_request
 from omni_cli.services.ledger_names import CHECKED
 from omni_cli.services.metrics import process_lines
+from omni_cli.services.receipt import receipt_document
 from omni_cli.services.report_documents import usage_document
 from omni_cli.services.routing import RouteOptions, decision_document
 from omni_cli.services.usage import UsageQuery
@@ -55,6 +58,19 @@ class OwnApi:
             filters={**{k: v for k, v in asked.items() if k in CHECKED}, **scope_of(who)},
         )
         await request.json(await self._desk.do(lambda app: usage_of(app, query)))
+
+    async def receipt(self, request: Request, who: Principal, at: dict[str, str]) -> None:
+        """The receipt that ``omni why`` shows, of one of the caller's own requests."""
+        name, scope = at["request"], scope_of(who)
+
+        def job(app: App) -> dict[str, Any]:
+            found = app.receipts.read(name)
+            mine = all(getattr(found.row, key) == value for key, value in scope.items())
+            if not mine or (scope and id_text(found.row.id) != name):
+                raise NotFound(f"no request {name!r} in the ledger")
+            return receipt_document(found)
+
+        await request.json(await self._desk.do(job))
 
     async def debug(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         """Which model would answer, and why; nothing is sent."""

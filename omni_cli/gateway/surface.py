@@ -95,6 +95,7 @@ class Surface:
                 tag="omni",
                 query=("from", "to", "by", *CHECKED),
             ),
+            Route("GET", "/v1/requests/{request}", own.receipt, "A request's receipt", tag="omni"),
             Route(
                 "POST", "/v1/router/debug", own.debug, "Explain a decision", tag="omni", body="Chat"
             ),

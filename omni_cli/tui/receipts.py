@@ -1,71 +1,25 @@
 """A request's receipt as lines for a screen: what ``omni why`` prints, from the same rows."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from textual.content import Content
 
-from omni_cli.bootstrap import App
-from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.ledger import AttemptRow, RequestRow
-from omni_cli.domain.pricing import PriceLine, format_usd, price_lines, usd_to_nusd
-from omni_cli.services.decisions import is_unlooked, recorded_decision
+from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.services.decisions import is_unlooked
+from omni_cli.services.receipt import Receipt
 from omni_cli.tui import text
 
 _MUTED = "$foreground-muted"
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """``lines``: by attempt number what it was charged; absent where its price is unknown.
-    ``outcomes``: (kind, value 0..1, note)."""
-
-    row: RequestRow
-    attempts: tuple[AttemptRow, ...]
-    decision: dict[str, Any] | None
-    lines: dict[int, tuple[PriceLine, ...]]
-    outcomes: tuple[tuple[str, float, str], ...]
-    zone: str
-    simulated: bool
-
-
-def read_receipt(omni: App, request: int) -> Receipt:
-    """Raises NotFound."""
-    row = omni.ledger.find(id_text(request))
-    attempts = omni.ledger.attempts(row.id)
-    lines: dict[int, tuple[PriceLine, ...]] = {}
-    for attempt in attempts:
-        price = None if attempt.price is None else omni.models.price_by_id(attempt.price)
-        if price is None or not attempt.cost_nusd:
-            continue
-        try:
-            lines[attempt.n] = price_lines(attempt.usage, price)
-        except OmniError:
-            continue
-    return Receipt(
-        row=row,
-        attempts=tuple(attempts),
-        decision=recorded_decision(row, attempts, omni.ledger.decision(row.id)),
-        lines=lines,
-        outcomes=tuple(omni.learning.outcomes_of(row.id)),
-        zone=omni.rollups.zone,
-        simulated=row.source == "demo" or _is_simulated(omni, row.provider),
-    )
-
-
-def _is_simulated(omni: App, slug: str) -> bool:
-    provider = omni.providers.get(slug)
-    return provider is not None and provider.simulated
-
-
-def receipt_text(receipt: Receipt) -> Content:
+def receipt_text(receipt: Receipt, zone: str) -> Content:
     """The whole receipt, in sections."""
-    parts = [_head(receipt), _decision(receipt), _attempts(receipt), _money(receipt)]
+    parts = [_head(receipt, zone), _decision(receipt), _attempts(receipt, zone), _money(receipt)]
     return Content("\n\n").join([part for part in parts if part is not None])
 
 
-def _head(receipt: Receipt) -> Content:
+def _head(receipt: Receipt, zone: str) -> Content:
     row = receipt.row
     sign, style = text.SIGNS.get(row.state, ("○", _MUTED))
     shown = Content.assemble((id_text(row.id), "bold"), "  ", (f"{sign} {row.state}", style))
@@ -84,7 +38,7 @@ def _head(receipt: Receipt) -> Content:
         if number
     )
     facts = {
-        "time": text.clock(row.created_at, receipt.zone),
+        "time": text.clock(row.created_at, zone),
         "model": row.model or "-",
         "role": row.role,
         "agent": row.agent,
@@ -139,11 +93,12 @@ def decision_text(decision: dict[str, Any], *, most: int = 12) -> Content:
     return shown + Content.styled(f"\n  and {more} more", _MUTED) if more > 0 else shown
 
 
-def _attempts(receipt: Receipt) -> Content:
+def _attempts(receipt: Receipt, zone: str) -> Content:
     shown = Content.styled("ATTEMPTS", "bold $primary")
     if not receipt.attempts:
         return shown + Content.styled("\nnothing was sent", _MUTED)
-    for attempt in receipt.attempts:
+    for item in receipt.attempts:
+        attempt = item.attempt
         sign, style = text.SIGNS.get(attempt.state, ("○", _MUTED))
         shown += Content.assemble(
             f"\n#{attempt.n} ",
@@ -157,22 +112,43 @@ def _attempts(receipt: Receipt) -> Content:
             )
         if attempt.error_message:
             shown += Content.styled(f"\n   {attempt.error_message}", _MUTED)
-        for line in receipt.lines.get(attempt.n, ()):
+        for line in item.lines:
             shown += Content.styled(
                 f"\n   {line.kind:<14} {line.tokens:>9,} × ${line.rate_usd.normalize():f}/1M"
                 f" = ${line.cost_usd.normalize():f}",
                 _MUTED,
             )
+        if attempt.waited_ms:
+            shown += Content.styled(
+                f"\n   waited {text.seconds(attempt.waited_ms)} for a slot", _MUTED
+            )
+        if item.unseen_nusd:
+            said = f"its end was not seen: {format_usd(item.unseen_nusd)} more is held"
+            shown += Content.styled(f"\n   {said} (omni budgets release)", "$warning")
+        if item.reported_nusd is not None:
+            said = f"\n   reported as {format_usd(item.reported_nusd)}"
+            drift = item.drift_nusd
+            if drift is not None:
+                word = "less" if drift > 0 else "more"
+                said += f", {format_usd(abs(drift))} {word} than omni's price"
+            shown += Content.styled(said, "$warning")
+    for skipped in receipt.skipped:
+        shown += Content.styled(f"\nnot asked  {skipped['model']}: {skipped['why']}", _MUTED)
+    for correction in receipt.corrections:
+        shown += Content.styled(
+            f"\n#{correction.n} corrected by {format_usd(correction.delta_nusd)} on "
+            f"{text.clock(correction.at_ms, zone)} by {correction.who}: {correction.reason}",
+            _MUTED,
+        )
     return shown
 
 
 def _money(receipt: Receipt) -> Content:
     row = receipt.row
-    unknown = row.price_state == "unknown"
     shown = Content.assemble(
         ("MONEY", "bold $primary"),
         (f"\n{'cost':<9}", _MUTED),
-        (_cost(None if unknown else row.total_nusd, estimated=row.estimated), "bold"),
+        (_cost(receipt.cost_nusd, estimated=row.estimated), "bold"),
     )
     if row.premium_model:
         shown += Content.assemble(
@@ -180,7 +156,7 @@ def _money(receipt: Receipt) -> Content:
             f"{format_usd(row.premium_cost_nusd)} at {row.premium_model}",
         )
     saved = row.savings_nusd
-    if saved is not None and not unknown:
+    if saved is not None:
         word = "saved" if saved >= 0 else "paid more"
         shown += Content.assemble(
             (f"\n{word:<9}", _MUTED),
@@ -189,6 +165,9 @@ def _money(receipt: Receipt) -> Content:
     for kind, value, note in receipt.outcomes:
         said = f"{value:.0%}" + (f", {note}" if note else "")
         shown += Content.assemble((f"\n{kind:<9}", _MUTED), said)
+    if receipt.cached_from is not None:
+        said = f"the answer of {id_text(receipt.cached_from)}; nothing was sent"
+        shown += Content.assemble((f"\n{'cache':<9}", _MUTED), said)
     return shown
 
 

@@ -10,7 +10,6 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.commands.chat import ask, summary
-from omni_cli.cli.commands.why import why_document
 from omni_cli.cli.common import JsonFlag
 from omni_cli.cli.prompts import chat_request
 from omni_cli.cli.render import emit_json, note, out, paint, table, tokens
@@ -20,6 +19,7 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.services.answer import result_document
 from omni_cli.services.chat import ChatRun
 from omni_cli.services.chat_plan import ChatJob
+from omni_cli.services.receipt import receipt_document
 from omni_cli.services.routing import RouteOptions
 
 app = typer.Typer(rich_markup_mode=None)
@@ -63,7 +63,7 @@ def demo(
                         "simulated": True,
                         "fleet": [m.id for m in omni_app.routing.active_models()],
                         "requests": [result_document(run) for run in runs],
-                        "receipt": why_document(omni_app, runs[-1].id),
+                        "receipt": receipt_document(omni_app.receipts.read(id_text(runs[-1].id))),
                     }
                 )
                 return
@@ -125,7 +125,7 @@ def _play(omni_app: App, simulator: Any, *, show: bool) -> list[ChatRun]:
         out(paint(f"$ omni why {id_text(runs[-1].id)}", "bold"))
         from omni_cli.cli.commands.why import print_receipt
 
-        print_receipt(omni_app, runs[-1].id)
+        print_receipt(omni_app.receipts.read(id_text(runs[-1].id)), omni_app.zone)
     return runs
 
 

@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from omni_cli.cli.commands.why import usage_document, usd_or_none
 from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, duration_ms, omni
 from omni_cli.cli.render import emit_json, iso, milliseconds, moment, note, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.pricing import format_usd
+from omni_cli.services.receipt import tokens_document, usd_or_none
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -95,7 +95,7 @@ def _document(row: RequestRow) -> dict[str, object]:
         "agent": row.agent or None,
         "conversation": None if row.conversation is None else id_text(row.conversation),
         "attempts": row.attempts,
-        "usage": usage_document(row),
+        "usage": tokens_document(row),
         "cost_usd": None if unknown else usd_or_none(row.total_nusd),
         "price_state": row.price_state,
         "estimated": row.estimated,

@@ -9,9 +9,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from omni_cli.domain.errors import OmniError
+from omni_cli.domain.ids import id_text
+from omni_cli.services.receipt import Receipt
 from omni_cli.tui.actions import rate_request
 from omni_cli.tui.data import Loader
-from omni_cli.tui.receipts import Receipt, read_receipt, receipt_text
+from omni_cli.tui.receipts import receipt_text
 from omni_cli.tui.threads import tell
 
 
@@ -36,6 +38,7 @@ class ReceiptScreen(ModalScreen[None]):
         super().__init__()
         self._loader = loader
         self._request = request
+        self._zone = "UTC"
         self.receipt: Receipt | None = None
 
     def compose(self) -> ComposeResult:
@@ -54,7 +57,8 @@ class ReceiptScreen(ModalScreen[None]):
     def _read(self) -> None:
         try:
             with self._loader.session() as omni:
-                found: Receipt | OmniError = read_receipt(omni, self._request)
+                self._zone = omni.rollups.zone
+                found: Receipt | OmniError = omni.receipts.read(id_text(self._request))
         except OmniError as exc:
             found = exc
         tell(self.app, self._take, found)
@@ -67,7 +71,7 @@ class ReceiptScreen(ModalScreen[None]):
             place.update(f"{found.message}\n{found.hint}")
         else:
             self.receipt = found
-            place.update(receipt_text(found))
+            place.update(receipt_text(found, self._zone))
 
     def action_rate(self, stars: int) -> None:
         self.run_worker(lambda: self._rate(stars), thread=True)

@@ -12,7 +12,7 @@ import pytest
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_string
-from omni_cli.tui.receipts import read_receipt, receipt_text
+from omni_cli.tui.receipts import receipt_text
 from tests.gateway_server import Served
 from tests.integration.cli_process import Done, omni
 
@@ -34,7 +34,7 @@ def _why(gateway: Served, *args: str) -> Done:
 def _shown(gateway: Served) -> str:
     """The receipt of the newest request on a screen of the TUI."""
     (row,) = gateway.app.ledger.recent(limit=1)
-    return receipt_text(read_receipt(gateway.app, row.id)).plain
+    return receipt_text(gateway.app.receipts.read(id_text(row.id)), "UTC").plain
 
 
 @pytest.mark.parametrize("model", [OWN, "auto", "role:heartbeat", "chain:Fast Chain"])
