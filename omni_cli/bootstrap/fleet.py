@@ -109,16 +109,21 @@ class FleetParts(KeyAccess):
     @cached_property
     def browser(self) -> "Browser":
         """Models with price, quality and measured use, for lists."""
+        from omni_cli.domain.quality import NO_EVIDENCE, family_key
         from omni_cli.domain.tasks import TASK_TYPES
         from omni_cli.services.browse import Browser
         from omni_cli.services.prices import PriceBook
         from omni_cli.services.quality import TableQuality
 
-        judge = TableQuality.load(self.learning, self._priors())
+        priors = self._priors()
+        judge = TableQuality.load(self.learning, priors)
         evenly = dict.fromkeys(TASK_TYPES, 1.0)
+        rated = {family_key(model) for _, model in judge.table.observed}
 
         def quality(model_id: str) -> tuple[float | None, str]:
             """As the router judges it, over all task types alike."""
+            if family_key(model_id) not in rated and not any(priors(t, model_id) for t in evenly):
+                return None, NO_EVIDENCE  # what the judge says, too: half the catalogue is so
             ((mean, _, basis),) = judge(evenly, [model_id])
             return mean, basis
 

@@ -26,6 +26,8 @@ class Priors:
         self._models: Mapping[str, Mapping[str, Any]] = data["models"]
         self._type_means: Sequence[int] = data["type_means"]
         self._by_size: Mapping[str, Any] = data["by_size"]
+        self._found: dict[str, tuple[str, Mapping[str, Any] | None]] = {}
+        self._sized: dict[tuple[str, float], Prior | None] = {}
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -62,7 +64,12 @@ class Priors:
         if index is not None and self._entry(model_id)[1] is not None:
             mean = self._type_means[index] / 1000
             return Prior(mean, POOLED_STRENGTH, f"mean of known models at {task_type}")
-        return None if size_b is None else self.by_size(task_type, size_b)
+        if size_b is None:
+            return None
+        at = task_type, size_b
+        if at not in self._sized:
+            self._sized[at] = self.by_size(task_type, size_b)
+        return self._sized[at]
 
     def by_size(self, task_type: str, size_b: float) -> Prior | None:
         """What a model's size alone suggests; ``size_b``: billions of parameters, above 0."""
@@ -76,9 +83,12 @@ class Priors:
         return Prior(mean, SIZE_STRENGTH, f"{BY_SIZE}, {shown}")
 
     def _entry(self, model_id: str) -> tuple[str, Mapping[str, Any] | None]:
-        key = family_key(model_id)
-        key = key if key in self._models else self._families.get(key, key)
-        return key, self._models.get(key)
+        found = self._found.get(model_id)
+        if found is None:
+            key = family_key(model_id)
+            key = key if key in self._models else self._families.get(key, key)
+            found = self._found[model_id] = key, self._models.get(key)
+        return found
 
     def _basis(self, key: str, entry: Mapping[str, Any], cell: Sequence[Any]) -> str:
         if cell[_EVIDENCE]:
