@@ -34,6 +34,7 @@ from omni_cli.services.fleet_checks import (
     check_slug,
 )
 from omni_cli.services.fleet_document import MODEL_FIELDS, fleet_document
+from omni_cli.services.fleet_shape import check_shape
 from omni_cli.services.naming import check_alias, check_free, check_word
 from omni_cli.services.price_doubts import base_rates, doubt, published
 
@@ -187,11 +188,7 @@ class DeployService:
             UsageError: an unknown section or field, a value out of range, a model that no
                 provider of the document has; the message names the place.
         """
-        for section in document:
-            if section not in _SECTIONS:
-                raise UsageError(
-                    f"unknown section [{section}]", hint=f"sections are {', '.join(_SECTIONS)}"
-                )
+        check_shape(document)
         try:
             providers = tuple(
                 _provider(slug, table) for slug, table in _tables(document, "providers")
@@ -354,7 +351,9 @@ def _rule(table: Mapping[str, Any]) -> Rule:
         check_condition(table["condition"])
     except OmniError as exc:
         raise UsageError(f"rule {table['condition']!r}: {exc.message}", hint=exc.hint) from exc
-    return Rule(0, table["condition"], table["model"], table["priority"], table["enabled"])
+    return Rule(
+        0, table["condition"], table["model"], table["priority"], table.get("enabled", True)
+    )
 
 
 def _short(value: Any) -> str:

@@ -8,9 +8,15 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, duration_ms, omni, percent
+from omni_cli.cli.exits import ASSERTION
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.services.deploy import Change
+from omni_cli.services.fleet_shape import check_shape
+
+ExitCode = Annotated[
+    bool, typer.Option("--exit-code", help="Exit with 7 where there is a difference.")
+]
 
 fleet_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 diff_app = typer.Typer(rich_markup_mode=None)
@@ -49,6 +55,7 @@ def diff(
     new: Annotated[
         str | None, typer.Argument(help="The same; left out: the fleet as it is.")
     ] = None,
+    exit_code: ExitCode = False,
     as_json: JsonFlag = False,
 ) -> None:
     """What changed between two fleets."""
@@ -57,13 +64,17 @@ def diff(
     with omni() as omni_app:
         before = _document(omni_app, old)
         after = omni_app.deploy.current() if new is None else _document(omni_app, new)
-    _show(compare(before, after), as_json=as_json)
+    changes = compare(before, after)
+    _show(changes, as_json=as_json)
+    if changes and exit_code:
+        raise typer.Exit(ASSERTION)
 
 
 @apply_app.command("apply")
 def apply(
     file: Annotated[Path, typer.Argument(help="A TOML document; - reads stdin.")],
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would change.")] = False,
+    exit_code: ExitCode = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     share: Annotated[
         str | None,
@@ -84,6 +95,8 @@ def apply(
         changes = omni_app.deploy.plan(document)
         if plan or not changes:
             _show(changes, as_json=as_json)
+            if changes and exit_code:
+                raise typer.Exit(ASSERTION)
             return
         if not as_json:
             _show(changes, as_json=False)
@@ -154,9 +167,12 @@ def _document(omni_app: App, source: str) -> dict[str, Any]:
         except (OSError, UnicodeDecodeError) as exc:
             raise UsageError(f"cannot read {source}: {exc}") from exc
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise UsageError(f"{source} is no TOML: {exc}") from exc
+    if not source.isdigit():
+        check_shape(document)
+    return document
 
 
 def _revision(omni_app: App, number: int) -> str:

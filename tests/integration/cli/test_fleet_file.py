@@ -1,0 +1,91 @@
+"""A hand-written fleet file: errors name the place, the page tells the format, drift has a code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from omni_cli.services.fleet_document import MODEL_FIELDS
+from omni_cli.services.fleet_shape import DOCUMENT, Named, Rows
+from tests.integration.cli.conftest import Omni
+from tests.paths import REPO
+
+PAGE = (REPO / "docs" / "fleet.md").read_text("utf-8")
+P = '[providers.openai]\nname = "x"\nprotocol = "openai"\nbase_url = "https://x.example/v1"\n'
+M = '[models."openai/m"]\n'
+C = P + M + "[models.'openai/m'.price]\nstate='priced'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[models]]\nname = 'x'", 'models is written [models."PROVIDER/MODEL"], not a list'),
+        ("[providers.openai]\nprotocol = 'openai'", "providers.openai.name is missing"),
+        ("providers = 3", "providers is written [providers.NAME], not 3"),
+        ("[provider.x]\n", "provider is no section: did you mean providers?"),
+        (P + "enabled = 'yes'", "providers.openai.enabled is true or false, not 'yes'"),
+        (P + "enabld = true", "providers.openai.enabld is no field: did you mean enabled?"),
+        (P.replace('"openai"\nb', '"opnai"\nb'), "providers.openai.protocol is one of openai"),
+        (P + "headers = ['a']", "providers.openai.headers is a table of texts, not a list"),
+        (P + M + "context_window = '1k'", 'models."openai/m".context_window is a whole number'),
+        (P + M + "badges = 'vision'", 'models."openai/m".badges is a list of texts'),
+        (P + M + "scores = [1]", 'models."openai/m".scores is a table of numbers'),
+        (P + M + "price = 5", 'models."openai/m".price is a table, not 5'),
+        (
+            C + "output = 10",
+            "price.output is an amo",
+        ),
+        (
+            C + "input = '-1'",
+            "price.input is an amou",
+        ),
+        (C + "input = 'nan'", "price.input is an"),
+        (P + M + "[models.'openai/m'.price]\ninput = '1'", "price.state is missing"),
+        (
+            C + "input={base='1',tiers=[[1]]}",
+            "input.t",
+        ),
+        ("[roles.w]\nmodels = ['a']", "roles.w.models[1] is a table, not 'a'"),
+        ("[roles.w]\nmodels = [{model='a'}]", "roles.w.models[1].priority is missing"),
+        ("[chains.c]\n", "chains.c.links is missing"),
+        (
+            "[chains.c]\nlinks = [{model='a'}, {model=2}]",
+            "chains.c.links[2].model is a text",
+        ),
+        ("[rules]\na = 1", "rules is a list of tables, not a table"),
+        ("[[rules]]\nmodel='x'\npriority=1", "rules[1].condition is missing"),
+        ("[budgets.'month all']\nlimit_usd = 100", 'budgets."month all".limit_usd is an amount'),
+        (
+            "[budgets.'month all']\nlimit_usd='1'\nalerts_percent='50'",
+            "alerts_percent is a list",
+        ),
+    ],
+)
+def test_an_error_names_the_place(omni: Omni, text: str, said: str) -> None:
+    for command in (("apply", "-", "--yes"), ("apply", "-", "--plan"), ("diff", "-")):
+        ran = omni(*command, stdin=text)
+        assert ran.code == 2, ran.err
+        assert said in ran.err
+        assert not re.search(r"object has no|__init__|argument|NoneType|KeyError", ran.err)
+
+
+def test_the_page_names_every_field_and_its_example_applies(omni: Omni, tmp_path: Path) -> None:
+    for section, shape in DOCUMENT.items():
+        inner = shape.of
+        assert isinstance(shape, Named | Rows)
+        heads = (f"| `[{section}", f"| `[[{section}")
+        row = next(line for line in PAGE.splitlines() if line.startswith(heads))
+        assert {f"`{name}`" for name in inner.fields} <= set(re.findall(r"`[^`]+`", row))
+    assert set(MODEL_FIELDS) <= set(DOCUMENT["models"].of.fields)
+    example = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert example is not None
+    file = tmp_path / "fleet.toml"
+    file.write_text(example[1])
+    assert omni("diff", str(file), "--exit-code").code == 7
+    assert omni("apply", str(file), "--plan", "--exit-code").code == 7
+    assert omni("apply", str(file), "--yes").code == 0
+    exported = omni("fleet", "export").out
+    file.write_text(exported)
+    for command in (("diff", str(file)), ("apply", str(file), "--plan")):
+        assert omni(*command, "--exit-code").code == 0
+    assert omni("apply", "-", "--yes", stdin=exported).code == 0
