@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.bounds import Most
 from omni_cli.domain.errors import Busy
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.models import Provider
@@ -41,7 +42,7 @@ def _commits(app: App) -> Commits:
 
 def _opening(commits: Commits, slots: int) -> Opening:
     new = NewRequest(next(_IDS), NOW, "gateway", commits.owner)
-    return Opening(new, 1, "p/m", "p", NOW, 1, lambda: 1, 1, slots)
+    return Opening(new, 1, "p/m", "p", NOW, 1, lambda: Most(1, 1), slots)
 
 
 def _end(commits: Commits, opening: Opening) -> None:
