@@ -166,6 +166,11 @@ def _step_16(db: "Database") -> None:
     refill_baselines(db.conn)
 
 
+def _step_17(db: "Database") -> None:
+    """Names that nothing has are looked for among all models' names, by whoever likes to."""
+    db.conn.execute("CREATE INDEX models_by_wire_name ON models (wire_name)")
+
+
 STEPS = (
     _step_1,
     _step_2,
@@ -183,6 +188,7 @@ STEPS = (
     _step_14,
     _step_15,
     _step_16,
+    _step_17,
 )
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = len(STEPS)

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from omni_cli.domain.errors import NotFound
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider
 from omni_cli.gateway.app import Options
 from omni_cli.services import names
@@ -47,6 +48,21 @@ def test_an_unknown_name_is_refused_without_a_look_at_the_catalogue(
     assert long.status_code == 404
     assert len(long.content) < 1_000
     assert "7,000,000 characters" in long.text
+
+
+def test_no_table_is_read_through_for_a_name(gateway: Served) -> None:
+    """By SQLite's own account: what a name costs does not grow with the catalogue."""
+    db = gateway.app.store.db
+    asked: list[str] = []
+    db.set_trace_callback(asked.append)
+    with pytest.raises(NotFound):
+        gateway.app.names.select("nothing-like-it", suggest=False)
+    db.set_trace_callback(None)
+    looked = [statement for statement in asked if " models " in statement]
+    assert looked
+    for statement in looked:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert not [step for step in plan if step.startswith("SCAN")], (statement, plan)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -157,3 +173,12 @@ def test_a_named_page_may_ask_and_read(narrow: tuple[Served, httpx.Client]) -> N
         assert answer.headers.get("access-control-allow-origin") == told
     stream = client.post(CHAT, json={**_ask("auto:none")}, headers={"origin": PAGE})
     assert stream.headers["vary"] == "origin"
+
+
+def test_a_long_wait_is_the_callers_to_keep(gateway: Served, http: httpx.Client) -> None:
+    """SDKs keep to it; a connection that hangs for 30 s looks dead to them."""
+    gateway.sim.fault("429:30", "openai/*")
+    answer = http.post(CHAT, json=_ask("openai/gpt-4o-mini"))
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
+    assert answer.headers["x-omni-attempts"] == "1"
+    assert "x-should-retry" not in answer.headers
