@@ -19,6 +19,11 @@ def make_id(now_ms: int, random_bits: int) -> int:
     return max(now_ms - EPOCH_MS, 0) << RANDOM_BITS | random_bits & (1 << RANDOM_BITS) - 1
 
 
+def id_time_ms(value: int) -> int:
+    """When an id was made, ms since the epoch, UTC."""
+    return (value >> RANDOM_BITS) + EPOCH_MS
+
+
 def id_text(value: int) -> str:
     """13 characters, most significant first."""
     pairs = _PAIRS

@@ -7,11 +7,12 @@ from typing import Any
 from omni_cli.domain.assertions import FIGURES, Assertion
 from omni_cli.domain.compare import NOTHING_SHOWN
 from omni_cli.domain.compare_document import intervals_document, results_document
-from omni_cli.domain.ids import id_text
+from omni_cli.domain.ids import id_text, id_time_ms
 from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.scoring import verdict
 from omni_cli.domain.words import counted
 from omni_cli.services.compare_report import Answer, Report
+from omni_cli.services.describe import iso
 
 #: Below so many prompts hardly any difference can be shown.
 FEW_UNITS = 10
@@ -310,9 +311,12 @@ def junit(report: Report, checked: Sequence[Checked]) -> str:
 
     suites = []
     failures = errors = total = 0
+    whole = 0.0
+    began = (iso(id_time_ms(report.id)) or "")[:19]
     for name in report.plan.contenders:
         cases = []
         bad = broken = 0
+        took = 0.0
         for answer in report.answers:
             row = answer.row
             if row.contender != name:
@@ -321,14 +325,17 @@ def junit(report: Report, checked: Sequence[Checked]) -> str:
             inner = ""
             if row.state != "ok":
                 broken += 1
-                inner = f"<error message={quoteattr(_clean(row.error_message or row.state))}/>"
+                said = quoteattr(_clean(row.error_message or row.state))
+                inner = f'<error message={said} type="provider"/>'
             elif answer.score is not None and verdict(answer.score) != "accurate":
                 bad += 1
                 inner = (
-                    f"<failure message={quoteattr(_clean(answer.why or 'not accurate'))}>"
+                    f"<failure message={quoteattr(_clean(answer.why or 'not accurate'))} "
+                    f'type="answer">'
                     f"{xml_escape(_clean(row.output))}</failure>"
                 )
             seconds = (row.latency_ms or 0) / 1000
+            took += seconds
             cases.append(
                 f'<testcase classname={quoteattr(name)} name={title} time="{seconds:.3f}">'
                 f"{inner}</testcase>"
@@ -340,15 +347,18 @@ def junit(report: Report, checked: Sequence[Checked]) -> str:
             if not one.holds:
                 bad += 1
                 said = ", ".join(f"{key} = {value}" for key, value in one.figures.items())
-                inner = f"<failure message={quoteattr(said)}/>"
+                inner = f'<failure message={quoteattr(said)} type="assertion"/>'
             title = quoteattr(one.text)
             cases.append(f'<testcase classname="assert" name={title} time="0">{inner}</testcase>')
         suites.append(
             f'<testsuite name={quoteattr(name)} tests="{len(cases)}" failures="{bad}" '
-            f'errors="{broken}">{"".join(cases)}</testsuite>'
+            f'errors="{broken}" skipped="0" time="{took:.3f}" timestamp="{began}">'
+            f"{''.join(cases)}</testsuite>"
         )
         failures, errors, total = failures + bad, errors + broken, total + len(cases)
+        whole += took
     head = f'<testsuites name="omni compare" tests="{total}" failures="{failures}"'
+    head += f' time="{whole:.3f}"'
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n{head} errors="{errors}">\n'
         + "\n".join(suites)

@@ -182,6 +182,19 @@ def provider_checks(
     return checks
 
 
+def quoted_keys(variables: Iterable[str]) -> list[Check]:
+    """``variables``: those whose keys stand in quotes, or come with invisible characters."""
+    return [
+        Check(
+            f"variable {name}",
+            "warn",
+            "its key stands in quotes: omni leaves them out, other tools may send them",
+            "set it to the key alone",
+        )
+        for name in dict.fromkeys(variables)
+    ]
+
+
 def model_checks(
     active: Sequence[ModelInfo], unpriced: Iterable[str], premium: str, today: str
 ) -> list[Check]:

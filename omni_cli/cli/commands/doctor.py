@@ -14,6 +14,7 @@ from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import Style, emit_json, milliseconds, out, paint
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.errors import ConfigError, OmniError
+from omni_cli.keys import quoted
 from omni_cli.services import doctor as judge
 from omni_cli.services.doctor import Check
 from omni_cli.services.prices import PriceBook, state_of, utc_day
@@ -118,6 +119,8 @@ def _fleet(omni_app: App) -> Iterable[Check]:
         yield Check("keys", "fail", exc.message, exc.hint)
     else:
         yield from judge.provider_checks(providers, keys, addresses, elsewhere)
+        held = {(place or "").removeprefix("env:") for place in keys.values()}
+        yield from judge.quoted_keys(n for n in held if quoted(omni_app.env.get(n, "")))
     if providers:
         try:
             premium = omni_app.config.general.premium_model

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -135,6 +136,12 @@ def test_reports(omni: Omni, fleet: Path, suite: Path, tmp_path: Path) -> None:
     assert wrong.code == 7
     root = ET.fromstring(wrong.out)
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("7", "1", "0")
+    for part in (root, *root):  # dashboards add up what the suites say
+        took = sum(float(case.get("time", "nan")) for case in part.iter("testcase"))
+        assert float(part.get("time", "nan")) == pytest.approx(took, abs=0.01)
+    stamp = r"20[2-9]\d-\d\d-\d\dT\d\d:\d\d:\d\d"
+    assert all(re.fullmatch(stamp, part.get("timestamp", "")) for part in root)
+    assert root.find(".//failure[@type='assertion']") is not None
     answers = omni("compare", "--show", "last", "--answers").out
     assert "[simulated deepseek-chat] 12" in answers
 

@@ -247,3 +247,14 @@ def test_a_port_that_omni_served_is_its_own(omni: Omni, monkeypatch: pytest.Monk
     monkeypatch.setenv("OPENAI_API_KEY", GOOD)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:4321/v1")
     assert omni("providers", "add", "openai", "--json").data["base_url_from"] == "usual"
+
+
+def test_a_key_in_quotes_works_and_doctor_says_so(
+    fleet: Omni, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", f'"{GOOD}"\r\n')
+    assert fleet("chat", "hi").code == 0
+    assert lab.asked[-1][1] == GOOD
+    said = fleet("doctor").out
+    assert "variable OPENAI_API_KEY: its key stands in quotes" in said
+    assert GOOD not in said
