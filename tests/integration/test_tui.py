@@ -16,6 +16,7 @@ from textual.widgets import Input, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.simulator import Simulator
+from omni_cli.simulator import fleet as simulated
 from omni_cli.tui.app import OmniApp
 from omni_cli.tui.screens.chat import ChatPane
 from omni_cli.tui.screens.model import ChecksScreen, ModelScreen
@@ -27,6 +28,7 @@ from tests.snapshot.scene import env_of, make_home
 from tests.snapshot.steps import settle
 
 SONNET = "anthropic/claude-sonnet-4-20250514"
+LISTED = next(len(p.models) for p in simulated.PROVIDERS if p.slug == "anthropic")
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ async def test_test_connection_says_the_latency(home: Path) -> None:
         app = pilot.app
         assert isinstance(app, OmniApp)
         await pilot.press("x")
-        await until(lambda: "lists 6 models" in notes(app))
+        await until(lambda: f"lists {LISTED} models" in notes(app))
         assert "ms" in notes(app)
         status, test = read(
             home,
@@ -218,7 +220,7 @@ async def test_diagnostics_and_a_real_call(home: Path) -> None:
         await settle(pilot)
         await pilot.press("i")
         await until(lambda: isinstance(pilot.app.screen, ChecksScreen))
-        assert "lists it among 6 models" in str(pilot.app.screen.query_one(Static).content)
+        assert f"lists it among {LISTED} models" in str(pilot.app.screen.query_one(Static).content)
         await pilot.press("escape", "c")
         await settle(pilot)
         assert isinstance(pilot.app.screen, ConfirmScreen)
