@@ -118,8 +118,8 @@ class Fleet:
     def breakers_changed(self) -> None:
         """Plans rest on the breakers' states."""
         self._cache.plans.clear()
-        for name in ("routing", "chat"):
-            self.app.__dict__.pop(name, None)
+        if "routing" in self.app.__dict__:
+            self.app.routing.breakers_changed()
 
     def _fingerprint(self) -> tuple[object, ...]:
         row = self.app.store.db.execute(_CHANGES).fetchone()

@@ -83,6 +83,11 @@ class FleetView:
             if row.latency_ms is not None
         )
 
+    def see(self, breakers: Mapping[str, Breaker]) -> None:
+        """Take over what the breakers are now."""
+        self.breakers = breakers
+        self._fixed.clear()
+
     def contenders(
         self,
         models: Sequence[ModelInfo],

@@ -195,6 +195,14 @@ class RoutingService:
         model = fleet.model(model_id)
         return "not in the fleet" if model is None else fleet.block(model) or fleet.down(model)
 
+    def breakers_changed(self) -> None:
+        """Look at the breakers anew; everything else stays as it was read."""
+        if self._fleet is not None:
+            self._fleet.see(self._read_breakers())
+
+    def _read_breakers(self) -> Mapping[str, Breaker]:
+        return {target: Breaker.from_json(text) for target, text in self._breakers.all().items()}
+
     def _load(self) -> FleetView:
         now_ms = int(self._clock() * 1000)
         if self._fleet is None or not 0 <= now_ms - self._fleet.now_ms < FRESH_MS:
@@ -206,9 +214,7 @@ class RoutingService:
                 rules=[_compiled(rule) for rule in self._assignments.rules() if rule.enabled],
                 roles={role.name: role for role in self._assignments.roles()},
                 stats=self._learning.stats(),
-                breakers={
-                    target: Breaker.from_json(text) for target, text in self._breakers.all().items()
-                },
+                breakers=self._read_breakers(),
                 keys={slug: self._has_key(provider) for slug, provider in providers.items()},
                 now_ms=now_ms,
                 budgets=self._budgets(now_ms),
