@@ -97,7 +97,7 @@ class Outage:
 
     def _provider(self, slug: str) -> ProviderInfo:
         preset = PRESETS[slug]
-        url = f"{self.sim.url}/{slug}{_PATHS.get(preset.protocol, '/v1')}"
+        url = f"{self.sim.url}/{_at(slug)}{_PATHS.get(preset.protocol, '/v1')}"
         key = preset.key_envs[0]
         return ProviderInfo(
             slug, preset.name, preset.protocol, url, key_env=key, max_concurrency=64
@@ -160,7 +160,7 @@ class Outage:
             return
         if fault == "revoked":
             fault = "400-key" if PRESETS[slug].protocol == "gemini" else "403"
-        self.sim.fault(fault, f"{slug}/*")
+        self.sim.fault(fault, f"{_at(slug)}/*")
 
     def mend(self, slug: str) -> None:
         """All well again, and nobody remembers."""
@@ -246,6 +246,11 @@ class Outage:
                 picked = tuple(pick.model.id for pick in proposal.picks)
                 if picked:
                     keys.add(ClientKey(name, "omni-...", models=picked), f"omni-{name}")
+
+
+def _at(slug: str) -> str:
+    """The provider's name at the simulator: OpenRouter's models bear those of other providers."""
+    return f"at-{slug}"
 
 
 def impatient(chain: Chain) -> Chain:

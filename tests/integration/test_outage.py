@@ -149,7 +149,7 @@ def test_the_real_commands_with_nothing_configured(outage: Outage) -> None:
     proposal = outage.proposal(("openai", "anthropic"))
     roles = omni(env, "roles", "list", "--json").json
     assert {r["name"]: tuple(m["model"] for m in r["models"]) for r in roles} == proposal.roles
-    outage.sim.fault("503", "openai/*")
+    outage.sim.fault("503", "at-openai/*")
     for asked in ((), ("-m", "role:heartbeat"), ("-m", "chain:default")):
         answer = omni(env, "chat", "--json", "--no-stream", *asked, "Is it up?").json
         assert answer["model_used"].startswith("anthropic/")
