@@ -163,10 +163,11 @@ class TestAbsent:
             absent(CHEAP),
             contender("q/b", 3),
             contender("r/c", 2, quality=0.99),
-            contender("s/d", 1, quality=0.1),
+            contender("s/d", 1, quality=0.98),
+            contender("t/hopeless", 1, quality=0.1),
         ]
         decision = decide(query, fleet)
-        assert decision.ranked() == ["q/b", "s/d", "r/c"]
+        assert decision.ranked() == ["q/b", "s/d", "r/c", "t/hopeless"]
         assert decision.by == "chain"
 
 
