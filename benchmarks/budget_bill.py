@@ -1,0 +1,368 @@
+"""Budgets judged by the provider's own bill: a gateway and commands with default settings.
+
+The upstream bills every call it began by all that it was asked for, whether or not anybody read the
+answer: it answers whole, breaks off in the middle, falls silent, or refuses. Callers leave early,
+commands and gateways are killed, budgets are set, replaced, switched off and on, and the store is
+backed up and restored, all at once. In the end the bill of each budget is held against its limit.
+"""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.budgets import Budget
+from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.domain.pricing import Price, Rate
+
+MODELS = ("bill/a", "bill/b")
+#: Nano-dollars a token of input, and of output.
+_IN, _OUT = 1_000, 10_000
+#: Scope, value, nano-dollars a day.
+BUDGETS = (("all", "", 900_000_000), ("model", "bill/a", 300_000_000))
+_REPO = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Bill:
+    """What the upstream charges: when a call came, its model, nano-dollars."""
+
+    lines: list[tuple[float, str, int]] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def of(self, model: str, gaps: list[tuple[float, float]]) -> int:
+        """Of a model ("" for all), without calls that came while no budget was in force."""
+        return sum(
+            cost
+            for at, name, cost in self.lines
+            if model in ("", name) and not any(start <= at <= end for start, end in gaps)
+        )
+
+
+@dataclass
+class Verdict:
+    """``passed``: limits that the bill or the ledger passed, as lines to read."""
+
+    calls: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    changes: Counter[str] = field(default_factory=Counter)
+    figures: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
+
+
+class _Upstream(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Its callers hang up."""
+
+
+def _handler(bill: Bill, rng: random.Random) -> type[BaseHTTPRequestHandler]:
+    lock = threading.Lock()
+
+    class Upstream(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            came = time.time()
+            raw = self.rfile.read(int(self.headers["content-length"]))
+            body = json.loads(raw)
+            most = body.get("max_completion_tokens") or body.get("max_tokens") or 4_096
+            with lock:
+                kind = rng.choices(
+                    ["whole", "cut", "silent", "slow", "refused", "error", "uncounted"],
+                    [8, 3, 1, 2, 2, 1, 1],
+                )[0]
+                bill.kinds[kind] += 1
+                if kind != "refused":
+                    tokens_in = min(len(raw), 400)
+                    tokens_out = most if kind != "uncounted" else 40
+                    cost = tokens_in * _IN + tokens_out * _OUT
+                    bill.lines.append((came, f"bill/{body['model']}", cost))
+            with suppress(OSError):
+                self._answer(kind, stream=bool(body.get("stream")), tokens=most, sent=len(raw))
+
+        def _answer(self, kind: str, *, stream: bool, tokens: int, sent: int) -> None:
+            if kind == "refused":
+                self._plain(429, {"error": {"message": "slow down", "type": "rate_limit"}})
+                self.close_connection = True
+                return
+            if kind in ("silent", "slow"):
+                time.sleep(1.5 if kind == "silent" else 0.4)
+            if kind == "silent":
+                self.close_connection = True
+                return
+            usage = {"prompt_tokens": min(sent, 400), "completion_tokens": tokens}
+            usage["total_tokens"] = sum(usage.values())
+            told = {} if kind == "uncounted" else {"usage": usage}
+            text = "word " * 40
+            if not stream:
+                message = {"role": "assistant", "content": text}
+                choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                self._plain(200, {"id": "x", "choices": [choice], **told}, cut=kind == "cut")
+                return
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.send_header("connection", "close")
+            self.end_headers()
+            self.close_connection = True
+            for _ in range(8):
+                self._event({"choices": [{"index": 0, "delta": {"content": "word " * 5}}]})
+                time.sleep(0.01)
+            if kind == "cut":
+                return
+            if kind == "error":
+                self._event({"error": {"message": "overloaded", "code": 503}})
+                return
+            self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], **told})
+            self.wfile.write(b"data: [DONE]\n\n")
+
+        def _event(self, event: dict[str, Any]) -> None:
+            self.wfile.write(f"data: {json.dumps({'id': 'x', **event})}\n\n".encode())
+            self.wfile.flush()
+
+        def _plain(self, status: int, value: dict[str, Any], *, cut: bool = False) -> None:
+            body = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if cut else body)
+            if cut:
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its base's name
+            """Nothing."""
+
+    return Upstream
+
+
+def _prepare(home: Path, url: str) -> None:
+    with App({"OMNI_HOME": str(home), "USER": "bench"}) as app:
+        app.providers.put(Provider("bill", "bill", "openai", url, "none"))
+        for model in MODELS:
+            wire = model.partition("/")[2]
+            info = ModelInfo(model, "bill", wire, wire, max_output=4_096, context_window=100_000)
+            app.models.put(info, now_ms=0)
+            price = Price("priced", input=Rate(_usd(_IN)), output=Rate(_usd(_OUT)))
+            app.models.set_price(model, price, origin="user", now_ms=0)
+            app.fleet.set_status(model, "active")
+        for scope, value, limit in BUDGETS:
+            app.budgets.put(Budget(0, scope, value, "day", limit))  # type: ignore[arg-type]  # of SCOPES
+
+
+def _usd(nusd: int) -> Any:
+    from decimal import Decimal
+
+    return Decimal(nusd) / 1_000  # a token, in dollars a million
+
+
+class _Run:
+    def __init__(self, home: Path, seed: int, until: float) -> None:
+        self.home, self.until = home, until
+        self.rng = random.Random(seed)
+        self.env = {**os.environ, "OMNI_HOME": str(home), "USER": "bench", "NO_PROXY": "*"}
+        self.env.pop("OMNI_CONFIG", None)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.verdict = Verdict()
+        self.gaps: list[tuple[float, float]] = []
+        self.gateway: subprocess.Popen[bytes] | None = None
+
+    def omni(self, *args: str, **options: Any) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "omni_cli", *args]
+        return subprocess.Popen(
+            command,
+            cwd=_REPO,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **options,
+        )
+
+    def serve(self) -> None:
+        self.gateway = self.omni("serve", "--port", str(self.port))
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.05)
+
+    def over(self) -> bool:
+        return time.monotonic() > self.until
+
+    def caller(self, seed: int) -> None:
+        """Ask the gateway, and now and then leave before the answer."""
+        rng = random.Random(seed)
+        while not self.over():
+            body = json.dumps(
+                {
+                    "model": rng.choice(MODELS),
+                    "messages": [{"role": "user", "content": "hello " * rng.randrange(1, 20)}],
+                    "max_tokens": rng.choice([50, 500, 2_000]),
+                    "stream": rng.random() < 0.5,
+                }
+            ).encode()
+            head = (
+                f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+                f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            ).encode()
+            status = "left"
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 2) as sock:
+                    sock.sendall(head + body)
+                    if rng.random() < 0.35:
+                        sock.settimeout(rng.random() * 0.1 + 0.001)
+                    else:
+                        sock.settimeout(30)
+                    data = b""
+                    while piece := sock.recv(65536):
+                        data += piece
+                    status = data[9:12].decode() or "none"
+            except ConnectionRefusedError:
+                status = "down"
+                time.sleep(0.1)
+            except OSError:
+                status = "left"
+            self.verdict.statuses[status] += 1
+            time.sleep(rng.random() * 0.02)
+
+    def commands(self, seed: int) -> None:
+        """Chats from the command line, half of them killed."""
+        rng = random.Random(seed)
+        while not self.over():
+            stream = [] if rng.random() < 0.5 else ["--no-stream"]
+            chat = self.omni("chat", "hi", "-m", rng.choice(MODELS), "--max-tokens", "500", *stream)
+            if rng.random() < 0.5:
+                time.sleep(0.3 + rng.random() * 0.7)
+                chat.kill()
+            self.verdict.statuses[f"exit {chat.wait()}"] += 1
+
+    def changes(self) -> None:
+        """Budgets change, the store is restored, the gateway is killed."""
+        with App({"OMNI_HOME": str(self.home), "USER": "bench"}) as app:
+            steps: list[Callable[[App], None]] = [
+                self._replace,
+                self._off_and_on,
+                self._remove_and_set,
+                self._restore,
+                self._kill,
+            ]
+            while not self.over():
+                time.sleep(0.4 + self.rng.random())
+                step = self.rng.choice(steps)
+                step(app)
+                self.verdict.changes[step.__name__.strip("_")] += 1
+
+    def _replace(self, app: App) -> None:
+        """The same limit and day, another setting that has its periods worked out anew."""
+        for budget in app.budgets.all():
+            app.budgets.put(Budget(**{**_fields(budget), "rollover": not budget.rollover}))
+
+    def _gap(self, work: Callable[[], None]) -> None:
+        start = time.time()
+        work()
+        self.gaps.append((start, time.time() + 0.2))
+
+    def _off_and_on(self, app: App) -> None:
+        def work() -> None:
+            for on in (False, True):
+                for budget in app.budgets.all():
+                    app.budgets.put(Budget(**{**_fields(budget), "enabled": on}))
+                time.sleep(0.1)
+
+        self._gap(work)
+
+    def _remove_and_set(self, app: App) -> None:
+        def work() -> None:
+            for budget in app.budgets.all():
+                app.budgets.delete(budget.id)
+            for scope, value, limit in BUDGETS:
+                app.budgets.put(Budget(0, scope, value, "day", limit))  # type: ignore[arg-type]  # of SCOPES
+
+        self._gap(work)
+
+    def _restore(self, app: App) -> None:
+        """What is begun and ended between the backup and its restore is forgotten, as asked."""
+
+        def work() -> None:
+            copy = self.home.parent / "copy.db"
+            app.maintenance.backup(copy, overwrite=True)
+            app.maintenance.restore(copy, force=True)
+
+        self._gap(work)
+
+    def _kill(self, _: App) -> None:
+        assert self.gateway is not None
+        self.gateway.send_signal(self.rng.choice([signal.SIGKILL, signal.SIGTERM]))
+        self.gateway.wait()
+        self.serve()
+
+
+def _fields(budget: Budget) -> dict[str, Any]:
+    return {name: getattr(budget, name) for name in Budget.__slots__}
+
+
+def play(folder: Path, *, seconds: float, callers: int, seed: int) -> Verdict:
+    """Run the mix for so long and judge it by both lists."""
+    bill, rng = Bill(), random.Random(seed)
+    upstream = _Upstream(("127.0.0.1", 0), _handler(bill, rng))
+    threading.Thread(target=upstream.serve_forever, daemon=True).start()
+    home = folder / "omni"
+    home.mkdir()
+    _prepare(home, f"http://127.0.0.1:{upstream.server_port}/v1")
+    run = _Run(home, seed, time.monotonic() + seconds)
+    run.serve()
+    threads = [
+        *(threading.Thread(target=run.caller, args=(seed * 100 + n,)) for n in range(callers)),
+        threading.Thread(target=run.commands, args=(seed * 100 + 99,)),
+        threading.Thread(target=run.changes),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert run.gateway is not None
+    run.gateway.terminate()
+    run.gateway.wait()
+    upstream.shutdown()
+    upstream.server_close()
+    verdict = run.verdict
+    verdict.calls, verdict.kinds = len(bill.lines), bill.kinds
+    _judge(home, bill, run.gaps, verdict)
+    return verdict
+
+
+def _judge(home: Path, bill: Bill, gaps: list[tuple[float, float]], verdict: Verdict) -> None:
+    with App({"OMNI_HOME": str(home), "USER": "bench"}) as app:
+        app.recovery.run()
+        for line in app.maintenance.check().budgets:
+            verdict.passed.append(f"ledger: {line}")
+        for budget in app.budgets.all():
+            status = app.budgets.status(budget, app.now_ms())
+            theirs = bill.of(budget.value if budget.scope == "model" else "", gaps)
+            limit = budget.limit_nusd
+            if theirs > limit:
+                verdict.passed.append(f"bill: {budget.label}: {theirs:,} of {limit:,}")
+            verdict.figures.append(
+                f"{budget.label}: limit {limit:,}, spent {status.spent_nusd:,}, held "
+                f"{status.reserved_nusd:,}, the provider's bill {theirs:,} nano-dollars"
+            )
