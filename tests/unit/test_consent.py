@@ -5,13 +5,17 @@ from dataclasses import replace
 
 import pytest
 
+from omni_cli.config import Routing
 from omni_cli.domain.budgets import Budget, BudgetStatus
 from omni_cli.domain.consent import Consent
+from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo, Role, RoleModel, Rule
 from omni_cli.domain.prices import Rates
 from omni_cli.domain.routing import CompiledRule, Contender, Decision, Query, decide
 from omni_cli.domain.rules import parse
 from omni_cli.domain.tasks import TaskEstimate
+from omni_cli.gateway.options import from_headers
+from omni_cli.services.routing import RouteOptions
 
 CENT = 10_000_000
 PAID = Consent(first="p/a", first_nusd=2 * CENT)
@@ -187,3 +191,21 @@ def test_a_budget_that_leaves_too_little_is_a_filter() -> None:
     vague = short._replace(rates=None, price_state="unknown")
     decision = decide(QUERY, [vague, contender("q/b", 9)])
     assert "cannot hold it" in decision.candidates[-1].dropped
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("0", False)])
+def test_the_gateways_headers_lift_it(text: str, value: bool) -> None:
+    headers = {"x-omni-any-cost": text, "x-omni-free-to-paid": text}
+    options = from_headers(headers, RouteOptions())
+    assert (options.any_cost, options.free_to_paid) == (value, value)
+
+
+def test_a_header_that_says_neither_yes_nor_no_is_refused() -> None:
+    with pytest.raises(UsageError, match="any_cost is true or false"):
+        from_headers({"x-omni-any-cost": "perhaps"}, RouteOptions())
+
+
+def test_the_settings_are_the_rules_figures() -> None:
+    assert Routing().consent == Consent()
+    changed = Routing(consent_floor_usd=0.5, max_fallback_multiple=0.0, allow_free_to_paid=True)
+    assert changed.consent == Consent(50 * CENT, None, free_to_paid=True)
