@@ -21,6 +21,8 @@ WINDOW, MOST_OUT = 50_000, 8_000
 IN_NUSD, OUT_NUSD = 2_500, 10_000
 _LIMITS = {"maxtokens", "maxcompletiontokens", "maxoutputtokens", "maxnewtokens", "npredict"}
 _LIMITS |= {"numpredict"}
+#: Budgets of reasoning, which may come beside the answer.
+_BESIDE = {("reasoning", "maxtokens"), ("thinkingbudget",)}
 _COUNTS = {"n", "bestof", "candidatecount"}
 _STORED = {"previousresponseid", "conversation", "cachedcontent", "container", "thread"}
 _REMOTE = {"fileid", "fileuri", "fileurl", "filedata", "filename"}
@@ -63,8 +65,8 @@ def _walk(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 
 
 def _own(path: tuple[str, ...]) -> bool:
-    """Not within the contents, a schema or a tool of the caller."""
-    return not {"messages", "contents", "input", "tools", "responseformat", "metadata"} & set(path)
+    """A field of the request itself, or of its configuration."""
+    return len(path) == 1 or path[0] in ("generationconfig", "options") or path in _BESIDE
 
 
 def usage(body: bytes) -> tuple[int, int]:
@@ -78,7 +80,9 @@ def usage(body: bytes) -> tuple[int, int]:
         name = path[-1]
         number = _number(value)
         if _own(path):
-            if name in _LIMITS and value is not None:
+            if path in _BESIDE and number is not None and math.isfinite(number):
+                beside += max(math.ceil(number), 0)
+            elif name in _LIMITS and value is not None:
                 good = number is not None and math.isfinite(number) and number > 0
                 limits.append(math.ceil(number or 0) if good else MOST_OUT)
             if name in _COUNTS and number is not None and math.isfinite(number):
@@ -88,7 +92,7 @@ def usage(body: bytes) -> tuple[int, int]:
             if name == "prompt" and isinstance(value, Pairs):
                 stored = loops = True
             if name == "prediction" and value:
-                beside += len(json.dumps(value))
+                beside += sum(len(text) for _, text in _walk(value) if isinstance(text, str))
             if name == "mcpservers" and value:
                 stored = loops = True
             if name == "maxtoolcalls" and number is not None and number > 0:
