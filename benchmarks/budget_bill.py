@@ -25,6 +25,7 @@ from typing import Any
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
+from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate
 
@@ -33,23 +34,31 @@ MODELS = ("bill/a", "bill/b")
 _IN, _OUT = 1_000, 10_000
 #: Scope, value, nano-dollars a day.
 BUDGETS = (("all", "", 900_000_000), ("model", "bill/a", 300_000_000))
+#: How long before it came a call that the ledger does not know may have been let through, seconds.
+_LATE_S = 3.0
 _REPO = Path(__file__).resolve().parents[1]
 
 
 @dataclass
 class Bill:
-    """What the upstream charges: when a call came, its model, nano-dollars."""
+    """What the upstream charges: when a call came, omni's name of it, its model, nano-dollars."""
 
-    lines: list[tuple[float, str, int]] = field(default_factory=list)
+    lines: list[tuple[float, str, str, int]] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
 
-    def of(self, model: str, gaps: list[tuple[float, float]]) -> int:
-        """Of a model ("" for all), without calls that came while no budget was in force."""
-        return sum(
-            cost
-            for at, name, cost in self.lines
-            if model in ("", name) and not any(start <= at <= end for start, end in gaps)
-        )
+    def of(self, model: str, gaps: list[tuple[float, float]], granted: dict[str, float]) -> int:
+        """Of a model ("" for all), without calls that were let through while no budget was kept.
+
+        Args:
+            granted: when, by the ledger, each call was; of others it was some time before it came.
+        """
+        total = 0
+        for came, name, of, cost in self.lines:
+            at = granted.get(name)
+            first, last = (came - _LATE_S, came) if at is None else (at, at)
+            if model in ("", of) and not any(s <= last and first <= e for s, e in gaps):
+                total += cost
+        return total
 
 
 @dataclass
@@ -92,7 +101,8 @@ def _handler(bill: Bill, rng: random.Random) -> type[BaseHTTPRequestHandler]:
                     tokens_in = min(len(raw), 400)
                     tokens_out = most if kind != "uncounted" else 40
                     cost = tokens_in * _IN + tokens_out * _OUT
-                    bill.lines.append((came, f"bill/{body['model']}", cost))
+                    name = self.headers["x-omni-attempt"]
+                    bill.lines.append((came, name, f"bill/{body['model']}", cost))
             with suppress(OSError):
                 self._answer(kind, stream=bool(body.get("stream")), tokens=most, sent=len(raw))
 
@@ -186,20 +196,20 @@ class _Run:
         self.gaps: list[tuple[float, float]] = []
         self.gateway: subprocess.Popen[bytes] | None = None
 
-    def omni(self, *args: str, **options: Any) -> "subprocess.Popen[bytes]":
+    def omni(self, *args: str, log: str = os.devnull) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "omni_cli", *args]
-        return subprocess.Popen(
-            command,
-            cwd=_REPO,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            **options,
-        )
+        with (self.home.parent / log).open("ab") as told:
+            return subprocess.Popen(
+                command,
+                cwd=_REPO,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=told,
+            )
 
     def serve(self) -> None:
-        self.gateway = self.omni("serve", "--port", str(self.port))
+        self.gateway = self.omni("serve", "--port", str(self.port), log="gateway.log")
         end = time.monotonic() + 20
         while time.monotonic() < end:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -280,7 +290,7 @@ class _Run:
     def _gap(self, work: Callable[[], None]) -> None:
         start = time.time()
         work()
-        self.gaps.append((start, time.time() + 0.2))
+        self.gaps.append((start, time.time()))
 
     def _off_and_on(self, app: App) -> None:
         def work() -> None:
@@ -356,9 +366,15 @@ def _judge(home: Path, bill: Bill, gaps: list[tuple[float, float]], verdict: Ver
         app.recovery.run()
         for line in app.maintenance.check().budgets:
             verdict.passed.append(f"ledger: {line}")
+        granted = {
+            f"{id_text(request)}-{n}": at / 1000
+            for request, n, at in app.store.db.execute(
+                "SELECT request, n, started_at FROM attempts"
+            )
+        }
         for budget in app.budgets.all():
             status = app.budgets.status(budget, app.now_ms())
-            theirs = bill.of(budget.value if budget.scope == "model" else "", gaps)
+            theirs = bill.of(budget.value if budget.scope == "model" else "", gaps, granted)
             limit = budget.limit_nusd
             if theirs > limit:
                 verdict.passed.append(f"bill: {budget.label}: {theirs:,} of {limit:,}")

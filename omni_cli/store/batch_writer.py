@@ -5,6 +5,7 @@ made) and requests that end. It is all written or not at all, and the budgets ar
 all of its leases, within the transaction: any number of processes never pass a limit together.
 """
 
+import json
 import sqlite3
 import time
 import zlib
@@ -52,6 +53,7 @@ UPDATE attempts SET first_at = ?, received_chars = ?
 WHERE request = ? AND n = ? AND state = 'sent'
 """
 _SAVE_LIVE = "UPDATE open_calls SET first_at = ?, received_chars = ? WHERE id = ?"
+_THERE = "SELECT id FROM open_calls WHERE id IN (SELECT value FROM json_each(?))"
 _NOTHING_SENT = (None, None, None, None, None, None, 0)
 
 
@@ -364,13 +366,23 @@ class BatchWriter:
             if _STAGE.write(db, rows) != len(rows):
                 raise SameId
         if going:
-            db.executemany(_GO, [(*_attempt_part(o), o.waited_ms, o.request.id) for o in going])
+            rows = [(*_attempt_part(o), o.waited_ms, o.request.id) for o in going]
+            if db.executemany(_GO, rows).rowcount != len(going):
+                self._stage_anew(db, going)
         if further:
+            for opening in further:
+                self._ledger.have(opening.request)
             db.executemany(_SENT, [_attempt_row(opening) for opening in further])
         if refused:
             promote(db, refused)
         leases.reserve(db)
         return refused
+
+    def _stage_anew(self, db: sqlite3.Connection, going: Sequence[Opening]) -> None:
+        """Have the rows of calls that waited, in a store that was put in the place of theirs."""
+        ids = json.dumps([opening.request.id for opening in going])
+        there = {row[0] for row in db.execute(_THERE, (ids,))}
+        _STAGE.write(db, [_live_row(o) for o in going if o.request.id not in there])
 
     def _held(self, db: sqlite3.Connection, openings: Sequence[Opening]) -> Collection[int | None]:
         """Tickets of these that still stand: one that was not shown for long was thrown away."""

@@ -157,6 +157,8 @@ class LedgerStore:
         with self._store.transaction() as db:
             if slots is not None and not queue.take(db, request, attempt.provider, slots):
                 return False
+            if (begun := self._begun.get(request)) is not None:
+                self.have(begun)
             row = self._request(db, request)
             self._budgets.admit(attempt, row)
             db.execute(_PLAN, {item.name: getattr(attempt, item.name) for item in fields(attempt)})
@@ -167,6 +169,10 @@ class LedgerStore:
         if queue.waits(request):
             queue.over(request)
         return True
+
+    def have(self, request: NewRequest) -> None:
+        """Have the row of a request under way in the store, whatever has become of it."""
+        self.open(request, None)
 
     def reinstate(self, request: NewRequest, attempt: NewAttempt) -> bool:
         """Have the row of an attempt under way in the store, whatever has become of it: another
@@ -332,7 +338,8 @@ class LedgerStore:
             if not db.execute(_END_REQUEST, {**values, "id": request}).rowcount:
                 return False
             self._rollups.add_request(self._request(db, request))
-        self._ended.append(request)
+        if request in self._begun:
+            self._ended.append(request)
         return True
 
     def abandoned(self) -> list[RequestRow]:

@@ -227,6 +227,31 @@ def test_calls_under_way_settle_into_a_restored_store(tmp_path: Path) -> None:
             assert (row.state, row.cost_nusd) == ("ok", 40)
 
 
+def test_a_retry_and_a_call_that_waited_go_on_in_a_restored_store(tmp_path: Path) -> None:
+    with _app(tmp_path) as app:
+        app.budgets.put(Budget(0, "all", "", "day", 10**9))
+        writer = _writer(app)
+        first, waiting = _opening(_new(1), slots=1), _opening(_new(2), slots=1)
+        writer.write(Batch(openings=[first, waiting]))
+        assert waiting.full
+        for table in ("open_calls", "requests", "attempts", "budget_periods"):
+            app.store.db.execute(f"DELETE FROM {table}")
+        retried = _opening(_new(1), n=2, slots=9)
+        retried.opened = True
+        failed = AttemptEnd("failed", NOW + 5, cost_nusd=7)
+        ending = AttemptEnding(_new(1).id, 1, failed, "priced")
+        waiting.slots = 9
+        writer.write(Batch(endings=[ending], openings=[retried, waiting]))
+        assert retried.committed
+        assert waiting.committed
+        assert _problems(app) == []
+        writer.write(Batch(endings=[*_ended(_new(1).id, 2), *_ended(_new(2).id)]))
+        assert _problems(app) == []
+        (budget,) = app.budgets.all()
+        status = app.budgets.status(budget, NOW)
+        assert (status.spent_nusd, status.reserved_nusd) == (87, 0)
+
+
 def test_the_guards_of_the_schema_are_on(tmp_path: Path) -> None:
     with _app(tmp_path) as app:
         writer = _writer(app)
