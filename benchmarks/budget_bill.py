@@ -283,9 +283,10 @@ class _Run:
                 self.verdict.changes[step.__name__.strip("_")] += 1
 
     def _replace(self, app: App) -> None:
-        """The same limit and day, another setting that has its periods worked out anew."""
+        """The same limit and day by another name, which has its periods worked out anew."""
         for budget in app.budgets.all():
-            app.budgets.put(Budget(**{**_fields(budget), "rollover": not budget.rollover}))
+            zone = "UTC" if budget.zone == "Etc/UTC" else "Etc/UTC"
+            app.budgets.put(Budget(**{**_fields(budget), "zone": zone}))
 
     def _gap(self, work: Callable[[], None]) -> None:
         start = time.time()
