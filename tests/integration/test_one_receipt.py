@@ -105,11 +105,12 @@ def test_a_report_of_many_calls_has_no_lines_of_one(faces: Faces, tmp_path: Path
 
 
 def test_a_caller_sees_its_own_receipts_only(omni: Omni, home: Path, sim: Simulator) -> None:
+    # Before the gateway starts: one that knows of no key yet asks for none.
+    keys = {
+        org: omni("keys", "create", f"k-{org}", "--org", org, "--json").data["key"]
+        for org in ("acme", "globex")
+    }
     with serving(home, sim) as served:
-        keys = {
-            org: omni("keys", "create", f"k-{org}", "--org", org, "--json").data["key"]
-            for org in ("acme", "globex")
-        }
         body = {"model": GPT, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 
         def ask(org: str, method: str, path: str, **more: Any) -> httpx.Response:
