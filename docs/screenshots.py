@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from omni_cli.tui.app import OmniApp
-from tests.snapshot.scene import clock, env_of, make_home
+from tests.snapshot.scene import TODAY_CAST, env_of, make_home
 from tests.snapshot.steps import press
 
 FOLDER = Path(__file__).parent / "images"
@@ -29,7 +29,7 @@ PICTURES = (
 async def picture(
     home: Path, name: str, tab: str, keys: tuple[str, ...], size: tuple[int, int], theme: str
 ) -> None:
-    app = OmniApp(env_of(home), clock=clock, theme=theme, tab=tab)
+    app = OmniApp(env_of(home), clock=TODAY_CAST.clock, theme=theme, tab=tab)
     async with app.run_test(size=size) as pilot:
         await press(*keys)(pilot)
         (FOLDER / f"{name}.svg").write_text(app.export_screenshot(title="omni"), "utf-8")
@@ -39,7 +39,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch) / "omni"
-        make_home(home)
+        make_home(home, cast=TODAY_CAST)
         for name, tab, keys, size, theme in PICTURES:
             asyncio.run(picture(home, name, tab, keys, size, theme))
 

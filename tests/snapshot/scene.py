@@ -6,7 +6,7 @@ trouble, a budget and some ratings. Time stands still at ``NOW``.
 
 import random
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.recommend import Action, Finding
 from omni_cli.domain.scoring import Scorer
 from omni_cli.services.compare_plan import Plan, ResultRow, Settings, keyed, plan_document
-from omni_cli.services.demo import build
+from omni_cli.services.demo import DEMO, DemoFleet, build
 from omni_cli.services.prices import cost_or_none
 from omni_cli.services.suite import Case
 from omni_cli.simulator import fleet as simulated
@@ -80,8 +80,46 @@ _ROLES: Mapping[str, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who plays in the scene, and when. ``names``: of the specs' models -> who stands for them."""
+
+    fleet: DemoFleet
+    now: datetime
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def clock(self) -> float:
+        return self.now.timestamp()
+
+    def ago(self, ms: int) -> int:
+        return int(self.now.timestamp() * 1000) - ms
+
+    def named(self, model: str) -> str:
+        return self.names.get(model, model)
+
+
+#: The snapshots'.
+SPEC_CAST = Cast(SPECS, NOW)
+#: The documentation's pictures': models in service.
+TODAY_CAST = Cast(
+    DEMO,
+    datetime(2026, 11, 20, 18, 0, tzinfo=UTC),
+    {
+        "anthropic/claude-sonnet-4-20250514": "anthropic/claude-sonnet-5-5",
+        "deepseek/deepseek-chat": "deepseek/deepseek-v4-flash",
+        "openai/gpt-4-turbo": "openai/gpt-5.5",
+        "anthropic/claude-opus-4-20250514": "anthropic/claude-opus-5-5",
+        "moonshot/kimi-k2.5": "moonshot/kimi-k2.6",
+        "google/gemini-1.5-flash": "google/gemini-3.1-flash-lite",
+        "anthropic/claude-3-haiku-20240307": "anthropic/claude-haiku-4-5",
+        "google/gemini-1.5-pro": "google/gemini-3.5-flash",
+        "GPT-4 Turbo": "GPT-5.5",
+    },
+)
+
+
 def clock() -> float:
-    return NOW.timestamp()
+    return SPEC_CAST.clock()
 
 
 def env_of(home: Path) -> dict[str, str]:
@@ -89,36 +127,42 @@ def env_of(home: Path) -> dict[str, str]:
     return {"OMNI_HOME": str(home), "USER": "tester", "TZ": "UTC", "HOME": str(home)}
 
 
-def open_app(home: Path) -> App:
-    return App(env_of(home), clock=clock, durable=False)
+def open_app(home: Path, cast: Cast = SPEC_CAST) -> App:
+    return App(env_of(home), clock=cast.clock, durable=False)
 
 
-def make_home(home: Path, *, url: str = "http://127.0.0.1:9", past: bool = True) -> None:
+def make_home(
+    home: Path,
+    *,
+    url: str = "http://127.0.0.1:9",
+    past: bool = True,
+    cast: Cast = SPEC_CAST,
+) -> None:
     """Fill ``home`` with the fleet; ``past``: also with a week of requests.
 
     Args:
         url: where the simulator listens; by default nobody does.
     """
-    with open_app(home) as omni:
-        set_value(omni.paths, "general.premium_model", SPECS.premium)
+    with open_app(home, cast) as omni:
+        set_value(omni.paths, "general.premium_model", cast.fleet.premium)
         set_value(omni.paths, "general.zone", "UTC")
         build(
             omni.fleet,
             simulated=simulated.providers(url),
-            what=SPECS,
+            what=cast.fleet,
         )
         for provider, latency_ms in (("anthropic", 312), ("deepseek", 540), ("google", 87)):
-            _checked(omni, provider, Check(NOW_MS - 240_000, True, latency_ms, 12))
+            _checked(omni, provider, Check(cast.ago(240_000), True, latency_ms, 12))
         said = "503: The server is currently overloaded"
-        _checked(omni, "openai", Check(NOW_MS - 90_000, False, 2_140, None, "overloaded", said))
+        _checked(omni, "openai", Check(cast.ago(90_000), False, 2_140, None, "overloaded", said))
         ollama = omni.fleet.provider("ollama")
         omni.fleet.put_provider(replace(ollama, status="maintenance"))
-        omni.fleet.set_status("anthropic/claude-opus-4-20250514", "standby")
+        omni.fleet.set_status(cast.named("anthropic/claude-opus-4-20250514"), "standby")
         if past:
-            _write_past(omni)
+            _write_past(omni, cast)
             omni.budgets.put(Budget(0, "all", "", "month", 20_000_000_000))
-            AdviceStore(omni.store).refresh(list(_ADVICE), now_ms=NOW_MS)
-            _write_comparison(omni)
+            AdviceStore(omni.store).refresh(_advice(cast), now_ms=cast.ago(0))
+            _write_comparison(omni, cast)
 
 
 def _checked(omni: App, slug: str, check: Check) -> None:
@@ -126,15 +170,27 @@ def _checked(omni: App, slug: str, check: Check) -> None:
     omni.check_recorder.keep(omni.fleet.provider(slug), check, started_ms=started_ms, asked=True)
 
 
-def _write_past(omni: App) -> None:
+def _advice(cast: Cast) -> list[Finding]:
+    found = []
+    for finding in _ADVICE:
+        title = finding.title
+        for old, new in cast.names.items():
+            title = title.replace(old, new)
+        action = finding.action
+        if action.model:
+            action = replace(action, model=cast.named(action.model))
+        found.append(replace(finding, title=title, action=action))
+    return found
+
+
+def _write_past(omni: App, cast: Cast) -> None:
     dice = random.Random(7)
-    names = [name for name, *_ in _WORK]
-    models = {model.id: model for model in map(omni.fleet.model, names)}
+    models = {name: omni.fleet.model(cast.named(name)) for name, *_ in _WORK}
     with omni.store.transaction():
         for days_ago in range(6, -1, -1):
             for name, calls, tasks, mean_ms in _WORK:
                 for _ in range(round(calls * (1.0 if not days_ago else dice.uniform(0.4, 1.2)))):
-                    at = NOW_MS - days_ago * _DAY_MS - dice.randrange(60_000, 17 * 3_600_000)
+                    at = cast.ago(days_ago * _DAY_MS + dice.randrange(60_000, 17 * 3_600_000))
                     _one(omni, dice, models[name], dice.choice(tasks), at, mean_ms)
 
 
@@ -147,7 +203,7 @@ _COMPARED = (
 _QUESTIONS = (("What is 3 + 6? Answer with the sum.", "9"), ("What is France's capital?", "Paris"))
 
 
-def _write_comparison(omni: App) -> None:
+def _write_comparison(omni: App, cast: Cast) -> None:
     """A comparison of an hour ago: three models, two prompts, three answers to each."""
     cases = keyed(
         [
@@ -155,11 +211,12 @@ def _write_comparison(omni: App) -> None:
             for asked, expected in _QUESTIONS
         ]
     )
-    plan = Plan(tuple(name for name, *_ in _COMPARED), cases, Settings(iterations=3), "smoke test")
-    at = NOW_MS - 3_600_000
+    compared = [(cast.named(name), *rest) for name, *rest in _COMPARED]
+    plan = Plan(tuple(name for name, *_ in compared), cases, Settings(iterations=3), "smoke test")
+    at = cast.ago(3_600_000)
     comparison = make_id(at, 77)
     omni.comparisons.create(comparison, plan_document(plan), at_ms=at)
-    for name, latency, cost, answers in _COMPARED:
+    for name, latency, cost, answers in compared:
         for number, (key, answer) in enumerate(zip(cases, answers, strict=True)):
             for iteration in range(3):
                 row = ResultRow(
