@@ -101,6 +101,14 @@ class ModelInfo:
         return False if badge in self.lacks else None
 
     @property
+    def by_batch(self) -> bool:
+        """Answers within a day, through its provider's batch interface only, so never a chat.
+
+        OpenRouter's names say it (openrouter.ai/docs/batch-quickstart, read 2026-11-28).
+        """
+        return self.wire_name.endswith(":batch")
+
+    @property
     def complexity_factor(self) -> float | None:
         """``parameters_b / 175`` (registry spec); None where the size is unknown."""
         return None if self.parameters_b is None else self.parameters_b / COMPLEXITY_BASE_B

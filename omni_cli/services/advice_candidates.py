@@ -113,21 +113,25 @@ def namable(
 
     Args:
         models: of the fleet's enabled providers.
-        simulated: providers whose models never retire.
+        simulated: providers whose active models never retire.
         usable: providers that could be asked at once: their key is there.
         here: servers on this machine, which serve what was pulled, not what the catalogue lists.
     """
+
+    def leaving(model: ModelInfo) -> bool:
+        return is_leaving(model, today)
+
     found = [
         model
         for model in models
-        if (model.provider in simulated or not is_leaving(model, today))
-        and "text" in model.output_types
+        if "text" in model.output_types
         and not model.hidden
         and (
-            model.status == "active"
+            (model.status == "active" and (model.provider in simulated or not leaving(model)))
             or (
                 model.status == "standby"
                 and model.provider in usable
+                and not leaving(model)
                 and not (model.is_system and model.provider in here)
                 and _documented(model)
             )
@@ -143,4 +147,5 @@ def namable(
 
 def _documented(model: ModelInfo) -> bool:
     """Its abilities are known, so it is known to chat in the usual way."""
-    return "text" in model.input_types and "streaming" in model.badges
+    texts = "text" in model.input_types and "streaming" in model.badges
+    return texts and not model.by_batch

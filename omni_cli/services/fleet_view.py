@@ -40,6 +40,8 @@ DEFAULT_OUTPUT_TOKENS: Mapping[str, int] = {
 }
 #: Observations after which the measured length outweighs the default half and half.
 _LENGTH_PRIOR = 5
+#: Why a model that answers through a batch interface is not asked.
+_BY_BATCH = "answers through its provider's batch interface, not at once"
 
 
 class Quality(Protocol):
@@ -162,6 +164,8 @@ class FleetView:
         retired = model.retired_on is not None and model.retired_on <= utc_day(self.now_ms)
         if retired and not provider.simulated and not named:
             return f"retired by its provider on {model.retired_on}"
+        if model.by_batch and not named:
+            return _BY_BATCH
         return ""
 
     def down(self, model: ModelInfo) -> str:
@@ -181,7 +185,8 @@ def wants_key(reason: str) -> bool:
 
 def taken_out(reason: str) -> bool:
     """Whether a ``block`` is the user's own doing, or the end of the model: no failure."""
-    return reason.endswith(("disabled", " is in maintenance")) or reason.startswith("retired by ")
+    ends = ("disabled", " is in maintenance", _BY_BATCH)
+    return reason.endswith(ends) or reason.startswith("retired by ")
 
 
 def _covers(budget: Budget, model: ModelInfo) -> bool:

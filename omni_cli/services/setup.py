@@ -167,8 +167,9 @@ def propose(
 
 
 def _chats(model: ModelInfo) -> bool:
-    """Text comes out, and something says it is no bare embedding or speech model."""
-    return "text" in model.output_types and "text" in model.input_types and not model.hidden
+    """Text comes out at once, and something says it is no bare embedding or speech model."""
+    texts = "text" in model.output_types and "text" in model.input_types
+    return texts and not model.hidden and not model.by_batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -94,6 +95,17 @@ def test_what_is_retired_or_soon_will_be_is_never_named(app: App, clock: Clock) 
             name = advice.finding.recommended
             if name and name != advice.finding.current:
                 assert (app.fleet.model(name).retired_on or "9") > limit, advice.finding
+
+
+def test_a_simulated_fleet_is_not_advised_what_is_gone_either(app: App, clock: Clock) -> None:
+    """Its active models never retire; that is no reason to add what the real provider has ended."""
+    clock.now = NOON_MS / 1000 + 365 * 86_400
+    for provider in app.providers.all():
+        app.fleet.put_provider(replace(provider, simulated=True))
+    coding(app, days=(364, 365))
+    advice = [a.finding for a in app.advice.refresh() if a.finding.standby]
+    assert advice
+    assert all(not app.fleet.model(found.recommended).retired_on for found in advice)
 
 
 def _day(clock: Clock, days: int) -> str:

@@ -302,3 +302,20 @@ def test_init_starts_nobody_on_a_preview(omni: Omni, monkeypatch: pytest.MonkeyP
     ]
     assert models
     assert not [model for model in models if "preview" in model]
+
+
+def test_nothing_that_answers_by_batch_is_proposed_or_chosen(
+    omni: Omni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenRouter's cheapest names answer within a day."""
+    monkeypatch.setenv("OPENROUTER_API_KEY", "planted-0123456789abcdef")
+    proposed = omni("init", "--no-local", "--dry-run", "--json").data["models"]
+    assert proposed
+    assert not [row["model"] for row in proposed if row["model"].endswith(":batch")]
+    batch = "openrouter/anthropic/claude-sonnet-5.5:batch"
+    assert omni("init", "--no-local", "--yes").code == 0
+    assert omni("models", "activate", batch).code == 0
+    decision = omni("route", "Write a haiku.", "--priority", "cheap", "--json").data
+    assert decision["model"] != batch
+    fate = next(row for row in decision["candidates"] if row["model"] == batch)
+    assert "batch" in fate["reason"]
