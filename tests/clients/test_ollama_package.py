@@ -1,5 +1,6 @@
 """The ollama package against the gateway."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,8 +94,12 @@ def test_vectors(client: ollama.Client, gateway: Served, model: str) -> None:
     assert row.usage.input_tokens == answer.prompt_eval_count
 
 
-def test_what_a_model_can_do_is_shown(client: ollama.Client) -> None:
-    assert client.show("openai/text-embedding-3-small").capabilities == ["embedding"]
+def test_what_a_model_can_do_is_shown(client: ollama.Client, gateway: Served) -> None:
+    vectors = "openai/text-embedding-3-small"
+    gateway.app.fleet.set_status(vectors, "active")  # what is not in the list is not shown
+    while vectors not in [model.model for model in client.list().models]:
+        time.sleep(0.02)
+    assert client.show(vectors).capabilities == ["embedding"]
     assert "completion" in (client.show(MODELS[0]).capabilities or ())
 
 
