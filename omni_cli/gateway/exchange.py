@@ -195,7 +195,7 @@ class Exchange:
         causes: list[tuple[str, OmniError]] = []
         turns = self._turns()
         while (target := turns.next()) is not None:
-            fault = await self._try_target(target)
+            fault = await self._try_target(target, turns)
             if fault is None:
                 return
             self._note(causes, turns, target, fault)
@@ -235,12 +235,12 @@ class Exchange:
                     first = next(willing, None)
                     if first is None:
                         break
-                    race.start(first, self._try_target(first))
+                    race.start(first, self._try_target(first, turns))
                 ended = await race.next(None if due is None else max(due - now(), 0.0))
                 if due is not None and now() >= due and not ended:
                     due = None
                     if not race.decided:
-                        self._ask_more(race, willing)
+                        self._ask_more(race, willing, turns)
                 for target, task in ended:
                     fault = task.result()
                     if fault is None:
@@ -252,12 +252,12 @@ class Exchange:
             await race.close()
         raise self._verdict(causes, turns)
 
-    def _ask_more(self, race: Race, willing: Iterator[Target]) -> None:
+    def _ask_more(self, race: Race, willing: Iterator[Target], turns: Turns) -> None:
         asked = race.asked
         more = next(willing, asked[0])
-        race.start(more, self._try_target(more))
+        race.start(more, self._try_target(more, turns))
 
-    async def _try_target(self, target: Target) -> "_Fault | None":
+    async def _try_target(self, target: Target, turns: Turns) -> "_Fault | None":
         """One model with its retries; what went wrong at last, None when it answered."""
         shared = len(self._plan.targets) > 1
         admitted_at = self._fleet.app.now_ms() if shared else 0
@@ -274,7 +274,7 @@ class Exchange:
                         self._skip(target, exc.code, exc.message)
                     if self._request.gone:
                         raise asyncio.CancelledError from None
-                    delay = self._wait_s(exc, attempt, target)
+                    delay = self._wait_s(exc, attempt, target) if turns.again(exc) else None
                     if delay is None:
                         return _Fault(exc, final=isinstance(exc, FINAL) and turn.tries > 0)
                 else:
@@ -286,9 +286,7 @@ class Exchange:
 
     def _wait_s(self, error: OmniError, attempt: int, target: Target) -> float | None:
         """Before the same model is asked again, seconds; None: it is not."""
-        if not isinstance(error, ProviderError) or not error.retryable:
-            return None
-        if attempt > target.max_retries:
+        if not isinstance(error, ProviderError) or attempt > target.max_retries:
             return None
         return retry.delay_s(
             attempt,

@@ -146,9 +146,11 @@ class Dispatcher:
             tries = progress.tries
             try:
                 if accept is None:
-                    yield from self._try_target(request_id, request, target, progress, ends_at)
+                    yield from self._try_target(
+                        request_id, request, target, progress, turns, ends_at
+                    )
                     return
-                held = list(self._try_target(request_id, request, target, progress, ends_at))
+                held = list(self._try_target(request_id, request, target, progress, turns, ends_at))
                 verdict_of_check = accept(progress.completion or Completion())
                 if not verdict_of_check:
                     yield from held
@@ -192,6 +194,7 @@ class Dispatcher:
         request: ChatRequest,
         target: Target,
         progress: Progress,
+        turns: Turns,
         ends_at: int,
     ) -> Generator[ChatChunk]:
         """One model with its retries, until the request's time is over. Raises the last error."""
@@ -205,9 +208,9 @@ class Dispatcher:
             except PASSED_ON as exc:
                 if progress.tries == tries:
                     self._skip(progress, target, exc.code, exc.message)
-                if not isinstance(exc, ProviderError):
+                if not isinstance(exc, ProviderError) or not turns.again(exc):
                     raise
-                if not exc.retryable or attempt > target.max_retries:
+                if attempt > target.max_retries:
                     raise
                 delay = retry.delay_s(attempt, retry_after_s=exc.retry_after_s, rng=self._rng)
                 if delay is None or self._now() + delay * 1000 >= ends_at:

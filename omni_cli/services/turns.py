@@ -19,6 +19,7 @@ from omni_cli.domain.errors import (
     ModelNotFound,
     OmniError,
     ProviderError,
+    TimedOut,
     UnknownPrice,
 )
 from omni_cli.services.attempts import Progress, Target
@@ -84,6 +85,18 @@ class Turns:
     def left(self) -> bool:
         """Somebody was not asked yet."""
         return bool(self._left)
+
+    def again(self, error: OmniError) -> bool:
+        """Whether the model that failed so may be asked once more.
+
+        One that said nothing for its whole time limit is not, while another may be asked: a second
+        silence takes as long, and may cost as much.
+        """
+        if not isinstance(error, ProviderError) or not error.retryable:
+            return False
+        return not isinstance(error, TimedOut) or all(
+            self._consent.refusal(target.model.id, target.expected_nusd) for target in self._left
+        )
 
     def end(self) -> None:
         """Nobody else is to be asked."""

@@ -107,12 +107,12 @@ def test_a_gateway_gives_up_in_time_and_asks_the_next(trickling: str, tmp_path: 
             price = Price("priced", input=Rate(Decimal(1)), output=Rate(Decimal(1)))
             app.models.set_price(f"{way}/m", price, origin="user", now_ms=0)
             links = (ChainLink(f"{way}/m", 0, 1_000), ChainLink("openai/gpt-4o-mini", 0, 30_000))
-            app.fleet.put_chain(Chain(way, links, 100.0))
+            app.fleet.put_chain(Chain(f"{way} first", links, 100.0))
         time.sleep(0.6)
 
         def ask(way: str) -> tuple[int, str, str]:
             body = {
-                "model": f"chain:{way}",
+                "model": f"chain:{way} first",
                 "messages": [{"role": "user", "content": "hi"}],
                 "stream": way not in ("plain", "spaces"),
             }

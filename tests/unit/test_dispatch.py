@@ -234,6 +234,15 @@ class TestTurns:
         assert world.run(*targets)[0] == "from e"
         assert world.transport.models == ["a", "c", "e"]
 
+    def test_silence_is_not_tried_again_while_another_may_be_asked(self, world: World) -> None:
+        """A second silence takes as long as the first, and may cost as much."""
+        first, second = self.fleet(world, "p/a", "q/b")
+        first, second = replace(first, max_retries=2), replace(second, max_retries=2)
+        world.script("p/a", TimedOut("silent"))
+        world.script("q/b", TimedOut("silent"), TimedOut("silent"), answer("at last"))
+        assert world.run(first, second)[0] == "at last"
+        assert world.transport.models == ["a", "b", "b", "b"]
+
     def test_a_model_that_is_gone_is_no_fault_of_its_provider(self, world: World) -> None:
         targets = self.fleet(world, "p/a", "p/b", "q/c")
         world.script("p/a", ModelNotFound("gone", status=404))
@@ -274,7 +283,7 @@ class TestTurns:
         targets = self.fleet(world, "p/a", "q/c")
         world.dispatcher._limit_ms = 7_000
         world.transport.before = lambda: world.clock.sleep(5.0)
-        world.script("p/a", *[TimedOut("silence")] * 2)
+        world.script("p/a", *[Overloaded("x", status=503)] * 2)
         raised, _, _ = world.fails(replace(targets[0], max_retries=1), targets[1])
         assert world.transport.models == ["a", "a"]
         assert world.transport.timeouts[0] == 5.0
