@@ -101,7 +101,7 @@ class Chats:
             else:
                 ask, options = wish(body)
             if options is None:
-                options = from_headers(request.headers, _PLAIN)
+                options = from_headers(request.headers, self._fleet.options)
             plan = self._plan(ask, options, request, who)
             if self._meter.limits(who):
                 entry = await self._meter.enter(who, len(body) // 4)
@@ -248,6 +248,3 @@ def _hedge(request: Request, plan: Plan) -> Hedge | None:
     """Raises UsageError: the header is wrong."""
     after_s = wanted(request.headers.get("x-omni-hedge"), plan.hedge_ms)
     return None if after_s is None else Hedge(after_s)
-
-
-_PLAIN = RouteOptions()

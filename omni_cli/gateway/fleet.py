@@ -53,6 +53,7 @@ class _Cache:
     near: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     lines: dict[tuple[str, str, bool], Line] = field(default_factory=dict)
     premium: "tuple[str | None, Price | None] | None" = None
+    options: RouteOptions | None = None
 
 
 class _NoTransport:
@@ -178,9 +179,7 @@ class Fleet:
             selector = self.selector(text)
             if selector.kind != "model" or self._wants_an_image(selector.name):
                 return None
-            found = self.app.chat.plan(
-                ChatJob(_ANY_REQUEST, selector, options=self._options(RouteOptions()))
-            )
+            found = self.app.chat.plan(ChatJob(_ANY_REQUEST, selector, options=self.options))
             decision = _pack(named_decision(selector.name))
             plan = Plan(found.targets, found.consent, decision, named=True)
             if len(self._cache.plans) < _MOST_NAMES:
@@ -221,7 +220,7 @@ class Fleet:
             ChatJob(
                 query.request,
                 query.selector,
-                options=self._options(query.options),
+                options=query.options,
                 source="gateway",
                 conversation=conversation if known else None,
                 keep=False,
@@ -275,7 +274,7 @@ class Fleet:
         allowed: Callable[[str], bool],
     ) -> Decision:
         """The decision about a request that is not sent."""
-        return self.app.routing.decide(request, self._options(options), selector, allowed=allowed)
+        return self.app.routing.decide(request, options, selector, allowed=allowed)
 
     def target(self, model_id: str) -> Target:
         """A model as it may be called now. Raises NotFound."""
@@ -284,13 +283,18 @@ class Fleet:
             *self.app.routing.known(model_id), chat.max_retries, int(chat.timeout_s * 1000)
         )
 
-    def _options(self, options: RouteOptions) -> RouteOptions:
-        config = self.app.config
-        return replace(
-            options,
-            weights=config.routing.weights,
-            allow_unknown_price=config.prices.allow_unknown,
-        )
+    @property
+    def options(self) -> RouteOptions:
+        """What the settings say where a caller says nothing."""
+        if self._cache.options is None:
+            config = self.app.config
+            self._cache.options = RouteOptions(
+                priority=config.routing.priority,
+                latency_pref=config.routing.latency_pref,
+                weights=config.routing.weights,
+                allow_unknown_price=config.prices.allow_unknown,
+            )
+        return self._cache.options
 
     def models(self) -> Iterator[ModelInfo]:
         """Active models, in the order of their ids."""

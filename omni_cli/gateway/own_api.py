@@ -19,7 +19,7 @@ from omni_cli.services.ledger_names import CHECKED
 from omni_cli.services.metrics import process_lines
 from omni_cli.services.receipt import receipt_document
 from omni_cli.services.report_documents import usage_document
-from omni_cli.services.routing import RouteOptions, decision_document
+from omni_cli.services.routing import decision_document
 from omni_cli.services.usage import UsageQuery
 
 
@@ -77,7 +77,7 @@ class OwnApi:
         body = decode_object(await request.body())
         model = body.pop("model", "auto")
         asked, given = own_request({**body, "model": "auto"})
-        options = with_options(RouteOptions(), given)
+        options = with_options(self._fleet.options, given)
         selector = self._fleet.selector(model if isinstance(model, str) else "auto")
         decision = self._fleet.explain(asked, selector, options, allowed=who.may_call)
         await request.json(decision_document(decision))

@@ -24,7 +24,7 @@ from omni_cli.gateway.protocols.openai_chat import OpenAiChat
 from omni_cli.gateway.protocols.openai_responses import OpenAiResponses
 from omni_cli.gateway.routes import Route, Router, openapi
 from omni_cli.services.ledger_names import CHECKED
-from omni_cli.services.routing import RouteOptions, input_estimate
+from omni_cli.services.routing import input_estimate
 
 OPENAI, RESPONSES = OpenAiChat(), OpenAiResponses()
 ANTHROPIC, GEMINI, OMNI = AnthropicMessages(), GeminiContent(), OmniChat()
@@ -174,11 +174,12 @@ class Surface:
         await request.json({"totalTokens": tokens}, x_omni_estimated="true")
 
     async def _chat(self, request: Request, who: Principal, _: dict[str, str]) -> None:
-        await self._chats.handle(OMNI, request, who, _own_wish({}))
+        await self._chats.handle(OMNI, request, who, _own_wish(self._fleet, {}))
 
     async def _step(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         """Each step of an agent's work is routed by itself."""
-        await self._chats.handle(OMNI, request, who, _own_wish({"task_type": "agent_step"}))
+        wish = _own_wish(self._fleet, {"task_type": "agent_step"})
+        await self._chats.handle(OMNI, request, who, wish)
 
 
 def _named(model: str, *, stream: bool) -> Callable[[bytes], Wish]:
@@ -190,7 +191,7 @@ def _named(model: str, *, stream: bool) -> Callable[[bytes], Wish]:
     return wish
 
 
-def _own_wish(defaults: dict[str, Any]) -> Callable[[bytes], Wish]:
+def _own_wish(fleet: Fleet, defaults: dict[str, Any]) -> Callable[[bytes], Wish]:
     def wish(body: bytes) -> Wish:
         fields = decode_object(body)
         given = {**defaults, **{k: v for k, v in fields.items() if k in OPTIONS and v is not None}}
@@ -199,7 +200,7 @@ def _own_wish(defaults: dict[str, Any]) -> Callable[[bytes], Wish]:
             raise UsageError("model must name a model, a role, a chain, or auto")
         if "role" in given and model == "auto":
             model = f"role:{given.pop('role')}"
-        options = with_options(RouteOptions(), given)
+        options = with_options(fleet.options, given)
         return Ask(OMNI, body, model=model, stream=False), options
 
     return wish

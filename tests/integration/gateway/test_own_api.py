@@ -1,10 +1,12 @@
 """The router spec's own API, the management endpoints, and the document that lists them."""
 
+import io
 import json
 import threading
 import time
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from omni_cli.cli.app import main
 from omni_cli.domain.models import ModelInfo
 from omni_cli.gateway.protocols.base import encode
-from tests.gateway_server import Served
+from omni_cli.simulator import Simulator
+from tests.gateway_server import Served, serving
 from tests.integration.test_recommend import DAY_MS, NOON_MS, spend
 
 MESSAGES = [{"role": "user", "content": "Fix this Python function that raises KeyError."}]
@@ -49,6 +52,41 @@ def test_an_agents_step_is_routed_as_one(gateway: Served, http: httpx.Client) ->
 def test_a_role_may_be_named(gateway: Served, http: httpx.Client) -> None:
     answer = http.post("/v1/chat", json={"messages": MESSAGES, "role": "heartbeat"})
     assert answer.json()["model_used"] == "anthropic/claude-3-haiku-20240307"
+
+
+@pytest.mark.parametrize("setting", ["priority", "latency_pref"])
+def test_who_says_nothing_gets_what_the_settings_say(
+    tmp_path: Path,
+    sim: Simulator,
+    setting: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    value, other = {"priority": ("best", "cheap"), "latency_pref": ("fast", "normal")}[setting]
+    (tmp_path / "config.toml").write_text(f'[routing]\n{setting} = "{value}"\n')
+    question = "Fix this Python function that raises KeyError."
+    asked = {"messages": [{"role": "user", "content": question}]}
+    with (
+        serving(tmp_path, sim) as served,
+        httpx.Client(base_url=served.url, timeout=20, trust_env=False) as client,
+    ):
+        monkeypatch.setenv("OMNI_HOME", str(tmp_path))
+        monkeypatch.setattr("sys.argv", ["omni", "route", "--json", question])
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+        with pytest.raises(SystemExit):
+            main()
+        on_the_command_line = json.loads(capsys.readouterr().out)["model"]
+
+        def chosen(more: dict[str, str]) -> str:
+            return str(client.post("/v1/router/debug", json=asked | more).json()["model"])
+
+        assert chosen({}) == chosen({setting: value}) == on_the_command_line
+        assert chosen({setting: other}) != on_the_command_line
+        answer = client.post("/v1/chat/completions", json=asked | {"model": "auto"})
+        assert answer.status_code == 200, answer.text
+        served.settle(1)
+        (row,) = served.app.ledger.recent(limit=2)
+        assert row.model == on_the_command_line
 
 
 def test_debug_explains_and_sends_nothing(gateway: Served, http: httpx.Client) -> None:
