@@ -357,5 +357,14 @@ def _rule(table: Mapping[str, Any]) -> Rule:
 
 
 def _short(value: Any) -> str:
-    text = "unset" if value is None else str(value)
-    return text if len(text) <= 60 else text[:59] + "…"
+    if isinstance(value, list | tuple) and all(isinstance(item, Mapping) for item in value):
+        text, most = ", ".join(map(_entry, value)) or "none", 200
+    else:
+        text, most = "unset" if value is None else str(value), 60
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _entry(table: Mapping[str, Any]) -> str:
+    """One model of a role or link of a chain: its name, and what is said of it."""
+    said = ", ".join(f"{key} {value}" for key, value in table.items() if key != "model")
+    return f"{table.get('model', '')} ({said})" if said else str(table.get("model", ""))

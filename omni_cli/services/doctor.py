@@ -66,7 +66,7 @@ def store_checks(facts: StoreFacts, path: str) -> list[Check]:
             )
         )
     else:
-        size = f"{facts.size_bytes / 2**20:.1f} MiB, {facts.requests:,} requests"
+        size = f"{facts.size_bytes / 2**20:.1f} MiB, {counted(facts.requests, 'request')}"
         checks.append(Check("store", "ok", f"{path} is sound ({size})"))
         if facts.journal_mode != "wal":
             checks.append(
@@ -242,7 +242,7 @@ def model_checks(
 def abandoned_check(count: int) -> Check:
     if not count:
         return Check("requests", "ok", "none was abandoned")
-    message = f"{count:,} requests were cut off by the end of their process"
+    message = f"{counted(count, 'request was', 'requests were')} cut off when a process ended"
     return Check("requests", "warn", message, "the next omni chat settles them; nothing is lost")
 
 

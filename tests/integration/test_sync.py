@@ -100,6 +100,19 @@ def test_what_both_changed_is_told_and_settled(
         assert [m.model for m in app.fleet.role("writer").models] == [GOOD]
 
 
+def test_a_conflict_in_a_long_list_shows_what_differs(two: tuple[App, App]) -> None:
+    desk, laptop = two
+    desk.sync.sync()
+    laptop.sync.sync()
+    desk.fleet.assign_role("reviewer", FREE, 2)
+    desk.sync.sync()
+    laptop.fleet.assign_role("reviewer", CHEAP, 2)
+    (conflict,) = laptop.sync.sync().conflicts
+    before = f"models: {GOOD} (priority 1) → {GOOD} (priority 1)"
+    assert conflict.mine[-1].strip() == f"{before}, {CHEAP} (priority 2)"
+    assert conflict.theirs[-1].strip() == f"{before}, {FREE} (priority 2)"
+
+
 def test_usage_adds_up_to_the_nano_dollar(two: tuple[App, App]) -> None:
     desk, laptop = two
     spend(desk, CHEAP, role="r", task="chat", day=0, calls=7, tokens=(101, 13), failed=2)

@@ -11,6 +11,7 @@ from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, iso, moment, note, out, paint, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_string
+from omni_cli.domain.words import counted
 from omni_cli.usage_records import BackupFacts
 
 app = typer.Typer(rich_markup_mode=None, help="The store: back up, restore, check, shrink.")
@@ -99,8 +100,8 @@ def check(as_json: JsonFlag = False) -> None:
 def rebuild() -> None:
     """Make the sums of reports and budgets anew from the ledger; goes on where one was cut off."""
     with omni() as omni_app:
-        counted, mended = omni_app.maintenance.rebuild(_progress)
-    out(f"counted {counted:,} requests anew")
+        found, mended = omni_app.maintenance.rebuild(_progress)
+    out(f"counted {counted(found, 'request')} anew")
     if mended:
         out(f"set {mended:,} {'period' if mended == 1 else 'periods'} of budgets right")
 
@@ -177,7 +178,7 @@ def _show(facts: BackupFacts, zone: str, word: str, path: Path, *, as_json: bool
         )
         return
     newest = f", the newest of {moment(facts.newest_ms, zone)}" if facts.newest_ms else ""
-    out(f"{word} {path}: {_bytes(facts.size_bytes)}, {facts.requests:,} requests{newest}")
+    out(f"{word} {path}: {_bytes(facts.size_bytes)}, {counted(facts.requests, 'request')}{newest}")
 
 
 def _progress(done: int, total: int | None) -> None:

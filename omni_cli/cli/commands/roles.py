@@ -15,6 +15,7 @@ from omni_cli.cli.common import (
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
+from omni_cli.domain.words import counted
 from omni_cli.services.describe import role_document
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _show_switch(done: "Switched") -> None:
 
     def row(when: str, effect: "Effect") -> tuple[str, ...]:
         quality = "not measured" if effect.quality is None else f"{effect.quality:.0%}"
-        basis = f"{effect.calls:,} calls" if effect.measured else "expected"
+        basis = counted(effect.calls, "call") if effect.measured else "expected"
         cost = effect.cost_per_call_nusd
         per_call = "unknown" if cost is None else format_usd(cost)
         return (
