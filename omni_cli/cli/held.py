@@ -1,4 +1,4 @@
-"""Money held for calls whose end nobody saw, as commands show and release it."""
+"""Money held for calls whose cost nobody saw, as commands show and release it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ def show(omni_app: App, *, as_json: bool) -> None:
         emit_json([_document(charge) for charge in charges])
         return
     if not charges:
-        note("nothing is held: the end of every call was seen, or is reconciled")
+        note("nothing is held: every call was seen to end and counted, or is reconciled")
         return
     table(
         ("request", "when", "model", "outcome", "known cost", "held"),
@@ -28,7 +28,7 @@ def show(omni_app: App, *, as_json: bool) -> None:
                 id_text(charge.request.id),
                 moment(charge.request.created_at, omni_app.zone),
                 charge.attempt.model,
-                charge.attempt.error_code or charge.attempt.state,
+                charge.attempt.outcome,
                 format_usd(charge.current_nusd),
                 format_usd(charge.attempt.held_nusd),
             )
@@ -89,7 +89,7 @@ def reconcile(omni_app: App, *, apply: bool, as_json: bool) -> bool:
     if as_json:
         emit_json([_report_document(report, applied=apply) for report in reports])
     elif not reports:
-        note("nothing is held: the end of every call was seen, or is reconciled")
+        note("nothing is held: every call was seen to end and counted, or is reconciled")
     else:
         table(
             ("request", "model", "known cost", "held", "its provider says"),
@@ -133,7 +133,7 @@ def _document(charge: Charge) -> dict[str, Any]:
         "at": iso(charge.request.created_at),
         "provider": attempt.provider,
         "model": attempt.model,
-        "outcome": attempt.error_code or attempt.state,
+        "outcome": attempt.outcome,
         "provider_request_id": attempt.provider_request_id,
         "cost_usd": None if charge.current_nusd is None else usd_string(charge.current_nusd),
         "held_usd": usd_string(attempt.held_nusd),

@@ -226,6 +226,10 @@ class Completion:
         )
 
 
+#: Tokens of output that a chat template may add to an answer, and to each call of a tool.
+FRAME_TOKENS = 64
+
+
 class CompletionFolder:
     """Folds chunks as they arrive; ``completion()`` may be asked at any time."""
 
@@ -279,6 +283,15 @@ class CompletionFolder:
         """About how many tokens what was received is, by the estimator."""
         calls = [part for call in self._calls.values() for part in call[1:]]
         return estimate_tokens("".join([*self._text, *self._reasoning, *calls]))
+
+    def most_tokens(self) -> int | None:
+        """No tokenizer makes more tokens of what was received: one for each byte, and what frames
+        an answer and its calls. None where nothing bounds them: pictures, or nothing came."""
+        if self._images or not self.received_chars:
+            return None
+        calls = [part for call in self._calls.values() for part in call[1:]]
+        size = len("".join([*self._text, *self._reasoning, *calls]).encode("utf-8", "replace"))
+        return size + FRAME_TOKENS * (1 + len(self._calls))
 
     def completion(self, usage: Usage | None = None) -> Completion:
         """What has been received; ``usage`` in place of what the provider sent."""

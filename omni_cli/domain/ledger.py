@@ -68,8 +68,9 @@ class NewAttempt:
 class AttemptEnd:
     """How an attempt ended. ``cost_nusd`` None: its price is unknown (never: zero).
 
-    ``unseen``: it was sent, and nobody saw the provider end it, so that the provider may charge
-    up to the worst case: what the cost leaves of that stays held until it is reconciled.
+    ``unseen``: it was sent, and nobody saw the provider end it or count it, so that the provider
+    may charge more than the cost: what that leaves of the worst case stays held until it is
+    reconciled. ``most_nusd``: what the provider may charge by what came, None: the worst case.
     """
 
     state: AttemptState
@@ -85,10 +86,14 @@ class AttemptEnd:
     error_code: str | None = None
     error_message: str | None = None
     unseen: bool = False
+    most_nusd: int | None = None
 
     def held_nusd(self, reserved_nusd: int) -> int:
         """What its budgets go on to hold, of the worst case that was reserved."""
-        return max(reserved_nusd - (self.cost_nusd or 0), 0) if self.unseen else 0
+        if not self.unseen:
+            return 0
+        most = reserved_nusd if self.most_nusd is None else min(self.most_nusd, reserved_nusd)
+        return max(most - (self.cost_nusd or 0), 0)
 
 
 class Allowance(NamedTuple):
@@ -108,7 +113,7 @@ class Allowance(NamedTuple):
         """``end`` as it is charged after ``used`` calls; ``priced``: without the allowance."""
         if used >= self.calls:
             return Charged(end, priced)
-        return Charged(replace(end, cost_nusd=0, input_cost_nusd=0), self.price_state)
+        return Charged(replace(end, cost_nusd=0, input_cost_nusd=0, unseen=False), self.price_state)
 
 
 class Charged(NamedTuple):
@@ -157,12 +162,20 @@ class AttemptRow:
     error_message: str | None
     waited_ms: int
     #: What budgets hold for it: the worst case while it is under way, and what its cost leaves
-    #: of that where its end was not seen.
+    #: of that where its end was not seen, or its provider did not count it.
     held_nusd: int = 0
 
     @property
     def latency_ms(self) -> int | None:
         return None if self.ended_at is None else self.ended_at - self.started_at
+
+    @property
+    def outcome(self) -> str:
+        """How it went in a word, for lists of what is held: an answer that nobody counted is no
+        "ok" there."""
+        if self.state == "ok" and self.held_nusd:
+            return "uncounted"
+        return self.error_code or self.state
 
 
 @dataclass(slots=True)

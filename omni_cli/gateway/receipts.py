@@ -58,6 +58,16 @@ class PassedFolder(CompletionFolder):
         )
         return self._found[1]
 
+    def most_tokens(self) -> int | None:
+        """As of an answer that was read, where all of it was kept; else all that passed counts."""
+        known = super().most_tokens()
+        if self.reread is None or not self.passed_bytes:
+            return known
+        whole = CompletionFolder()
+        if self.reread(whole) >= 1:
+            return whole.most_tokens()
+        return None if known is None else known + self.passed_bytes
+
 
 class Receipt:
     """One request's way through the ledger.

@@ -1,4 +1,4 @@
-"""Money that budgets hold for calls whose end nobody saw: shown, asked for, released."""
+"""Money that budgets hold for calls whose end or counts nobody saw: shown, asked for, released."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

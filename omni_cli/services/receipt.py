@@ -29,8 +29,14 @@ class AttemptReceipt:
 
     @property
     def unseen_nusd(self) -> int:
-        """What a call whose end was not seen still holds in budgets, beyond its cost."""
+        """What a call whose end was not seen or counted still holds in budgets, beyond its cost."""
         return 0 if self.attempt.state in ("planned", "sent") else self.attempt.held_nusd
+
+    @property
+    def unseen_why(self) -> str:
+        """Why that is held."""
+        unended = self.attempt.state != "ok"
+        return "its end was not seen" if unended else "its provider did not count it"
 
     @property
     def drift_nusd(self) -> int | None:

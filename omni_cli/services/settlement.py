@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from omni_cli.domain.bounds import DEFAULT_MAX_OUTPUT
 from omni_cli.domain.chat import TOKEN_FIELDS, ChatChunk, CompletionFolder, Usage
 from omni_cli.domain.errors import (
     Cancelled,
@@ -13,10 +14,11 @@ from omni_cli.domain.errors import (
     ProviderError,
     StoreError,
     TimedOut,
+    UnknownPrice,
 )
 from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.pricing import Price, input_cost_nusd
+from omni_cli.domain.pricing import Price, input_cost_nusd, worst_case_nusd
 from omni_cli.ports import Clock
 from omni_cli.repositories import Attempts
 from omni_cli.services.attempts import AttemptSummary, Progress, Target
@@ -199,6 +201,30 @@ class Reading:
         cost, reserved = cost_or_none(usage, price), self._attempt.reserve_nusd
         return cost is not None and reserved is not None and 0 < cost <= reserved
 
+    def _uncounted_nusd(self, price: Price | None) -> int | None:
+        """The most that an answer which was seen to end can be charged, where its provider did not
+        count it: of what was reserved, all but the output that cannot have been.
+        None: it is counted, or nothing was reserved."""
+        reserved, counted = self._attempt.reserve_nusd, self._counted()
+        if not reserved or price is None:
+            return None
+        if counted is not None:
+            if counted is self.folder.usage:
+                return None
+            came: int | None = counted.output_tokens
+        else:
+            hidden = "reasoning" in self._target.model.badges
+            came = None if hidden else self.folder.most_tokens()
+        bound = self._attempt.output_bound or self._target.model.max_output or DEFAULT_MAX_OUTPUT
+        if came is None or came >= bound:
+            return reserved
+        try:
+            # At the lowest tier of the context: no more is given back than was reserved for it.
+            unused = worst_case_nusd(0, bound, price) - worst_case_nusd(0, came, price)
+        except UnknownPrice:
+            return reserved
+        return reserved - unused
+
     def _sent_tokens(self) -> int:
         return self._attempt.input_estimate if self._input is None else self._input()
 
@@ -218,34 +244,44 @@ class Reading:
         *,
         unseen: bool = False,
     ) -> None:
-        """``usage`` None: the attempt cannot have cost anything. ``unseen``: nobody saw it end."""
+        """``usage`` None: the attempt cannot have cost anything. ``unseen``: nobody saw it end; the
+        rest of what an answer without counts can have cost is held as well."""
         unseen = unseen and usage is not None
         price = None if self._target.price is None else self._target.price.price
         ended = int(self._clock() * 1000)
         cost = 0 if usage is None else cost_or_none(usage, price)
+        most = None
+        if usage is not None and usage.estimated and not unseen:
+            most = self._uncounted_nusd(price)
+            unseen = most is not None
+        end = AttemptEnd(
+            state,
+            ended,
+            usage or Usage(),
+            self._first_at,
+            self.folder.received_chars,
+            cost,
+            input_cost(usage, price) if usage and cost else cost,
+            error.status if isinstance(error, ProviderError) else None,
+            self.folder.response_id or self.response_id,
+            None if error is None else error.code,
+            None if error is None else error.message[:_MESSAGE_CHARS],
+            unseen,
+            most,
+        )
         charged = self._ledger.end_attempt(
             self._attempt.request,
             self._attempt.n,
-            AttemptEnd(
-                state,
-                ended,
-                usage or Usage(),
-                self._first_at,
-                self.folder.received_chars,
-                cost,
-                input_cost(usage, price) if usage and cost else cost,
-                error.status if isinstance(error, ProviderError) else None,
-                self.folder.response_id or self.response_id,
-                None if error is None else error.code,
-                None if error is None else error.message[:_MESSAGE_CHARS],
-                unseen,
-            ),
+            end,
             priced=None if usage is None else price_state(cost, price),
             allowance=None if usage is None else allowance_of(price, self._target.model.id, ended),
         )
-        if not unseen:
+        if charged is not None:
+            end = charged.end
+        if not end.unseen or end.most_nusd is not None:
+            more = end.held_nusd(self._attempt.reserve_nusd or 0)
             self._progress.billed(
-                self._attempt.n, cost if charged is None else charged.end.cost_nusd
+                self._attempt.n, None if end.cost_nusd is None else end.cost_nusd + more
             )
         if charged is None or state == "unsent":
             return

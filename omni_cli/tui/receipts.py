@@ -123,7 +123,7 @@ def _attempts(receipt: Receipt, zone: str) -> Content:
                 f"\n   waited {text.seconds(attempt.waited_ms)} for a slot", _MUTED
             )
         if item.unseen_nusd:
-            said = f"its end was not seen: {format_usd(item.unseen_nusd)} more is held"
+            said = f"{item.unseen_why}: {format_usd(item.unseen_nusd)} more is held"
             shown += Content.styled(f"\n   {said} (omni budgets release)", "$warning")
         if item.reported_nusd is not None:
             said = f"\n   reported as {format_usd(item.reported_nusd)}"

@@ -10,7 +10,7 @@ import pytest
 
 from omni_cli.domain.breaker import DEFAULT_SETTINGS
 from omni_cli.domain.budgets import Budget
-from omni_cli.domain.chat import ChatChunk, Usage
+from omni_cli.domain.chat import FRAME_TOKENS, ChatChunk, MediaPart, Usage
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import (
     AllProvidersFailed,
@@ -412,7 +412,54 @@ class TestStreams:
         assert row.usage.estimated
         tokens = estimate_tokens("one two three")
         assert row.usage.output_tokens == progress.usage.output_tokens == tokens
-        assert row.held_nusd == 0  # it was seen to end
+
+    @pytest.mark.parametrize("text", ["one two three", "\N{GRINNING FACE}" * 9])
+    def test_what_an_uncounted_answer_may_cost_beyond_its_estimate_is_held(
+        self, world: World, text: str
+    ) -> None:
+        """A provider may honestly count a token for each byte of what was sent and came."""
+        world.model("p/a")
+        world.budgets.put(Budget(0, "all", "", "day", 10**9))
+        world.script("p/a", [ChatChunk(text=text, finish_reason="stop")])
+        _, _, request = world.run(world.target("p/a"))
+        (row,) = world.ledger.attempts(request)
+        assert row.cost_nusd
+        sent, came = len(world.transport.calls[-1].body or b""), len(text.encode())
+        most = row.cost_nusd + row.held_nusd
+        assert most >= sent * 1_000 + came * 2_000
+        # The body was measured before its limit was written into it.
+        assert most <= (sent + 10) * 1_000 + (came + FRAME_TOKENS) * 2_000
+        assert world.open_leases() == row.held_nusd
+        assert row.outcome == "uncounted"
+
+    def test_hidden_reasoning_of_an_uncounted_answer_is_held(self, world: World) -> None:
+        world.model("p/a", badges=frozenset({"reasoning"}))
+        world.script("p/a", [ChatChunk(text="one", finish_reason="stop")])
+        _, _, request = world.run(world.target("p/a"))
+        (row,) = world.ledger.attempts(request)
+        assert row.cost_nusd
+        assert row.cost_nusd + row.held_nusd > 1_000 * 2_000
+
+    def test_pictures_that_are_not_counted_are_held_as_all_that_was_asked(
+        self, world: World
+    ) -> None:
+        world.model("p/a")
+        picture = MediaPart("image/png", data="cG5n")
+        world.script("p/a", [ChatChunk(text="see", images=(picture,), finish_reason="stop")])
+        _, _, request = world.run(world.target("p/a"))
+        (row,) = world.ledger.attempts(request)
+        assert (row.cost_nusd or 0) + row.held_nusd > 1_000 * 2_000
+
+    def test_nothing_is_held_for_what_is_counted_or_free(self, world: World) -> None:
+        world.model("p/a")
+        world.model("r/free", free=True)
+        world.script("p/a", answer("counted"))
+        world.script("r/free", [ChatChunk(text="one two three", finish_reason="stop")])
+        for model in ("p/a", "r/free"):
+            _, _, request = world.run(world.target(model))
+            (row,) = world.ledger.attempts(request)
+            assert row.held_nusd == 0, model
+            assert row.outcome == "ok"
 
     @pytest.mark.parametrize(
         "counts",
@@ -440,6 +487,7 @@ class TestStreams:
         )
         assert row.usage.output_tokens == estimate_tokens(text)
         assert row.cost_nusd
+        assert row.held_nusd
 
     def test_an_answer_without_text_may_count_nothing(self, world: World) -> None:
         world.model("p/a")

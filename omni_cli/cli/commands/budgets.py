@@ -209,7 +209,7 @@ def disable(budget_id: Id) -> None:
 
 @app.command()
 def held(as_json: JsonFlag = False) -> None:
-    """Calls whose end was not seen, and what is held for them until they are reconciled."""
+    """Calls whose end or cost was not seen, and what is held for them until they are reconciled."""
     from omni_cli.cli.held import show
 
     with omni() as omni_app:
@@ -330,7 +330,8 @@ def _print_status(omni_app: App, statuses: list[BudgetStatus]) -> None:
             held.append(f"{format_usd(status.estimated_nusd)} of it estimated")
         held.append(f"{format_usd(status.reserved_nusd)} reserved")
         if status.held_nusd:
-            held.append(f"{format_usd(status.held_nusd)} of it held for calls not seen to end")
+            kept = f"{format_usd(status.held_nusd)} of it held"
+            held.append(f"{kept} for calls not seen to end or not counted")
         held.append(f"{format_usd(max(status.left_nusd, 0))} left")
         out(f"   {', '.join(held)}; resets {moment(status.end_at, omni_app.zone)}")
         notes = _notes(budget, omni_app.zone)

@@ -136,8 +136,8 @@ def _print_attempts(items: tuple[AttemptReceipt, ...]) -> None:
             out(f"   #{attempt.n} waited {milliseconds(attempt.waited_ms)} for a slot")
         if item.unseen_nusd:
             out(
-                f"   #{attempt.n} its end was not seen: {format_usd(item.unseen_nusd)} more is "
-                "held (omni budgets release)"
+                f"   #{attempt.n} {item.unseen_why}: {format_usd(item.unseen_nusd)} more is held "
+                "(omni budgets release)"
             )
         if item.reported_nusd is not None:
             ours = "" if item.drift_nusd is None else _drift(item.drift_nusd)

@@ -136,7 +136,8 @@ def test_vectors_save_nothing_against_a_chat_model(gateway: Served, http: httpx.
 def test_a_caller_that_leaves_is_told_apart(gateway: Served, http: httpx.Client) -> None:
     gateway.sim.fault("hang", "*")
     with pytest.raises(httpx.ReadTimeout):
-        http.post(CHAT, json=_ask(), timeout=1.0)
+        # A plain answer would be read on: it is paid for.
+        http.post(CHAT, json={**_ask(), "stream": True}, timeout=1.0)
     gateway.settle(1)
     (attempt,) = _why(gateway, "--json").json["attempts"]
     assert attempt["outcome"] == "cancelled"

@@ -116,6 +116,7 @@ def test_without_counts_a_passed_stream_is_estimated_as_one_that_is_read(
     if not isinstance(read, type) and not isinstance(found, type):
         assert found.estimated_tokens() == read.estimated_tokens()
         assert found.received_chars == read.received_chars
+        assert found.most_tokens() == read.most_tokens()
 
 
 def test_a_stream_too_long_to_keep_is_estimated_by_what_was_kept() -> None:
@@ -132,6 +133,10 @@ def test_a_stream_too_long_to_keep_is_estimated_by_what_was_kept() -> None:
     assert not isinstance(found, type)
     assert not isinstance(read, type)
     assert abs(found.estimated_tokens() / read.estimated_tokens() - 1) < 0.01
+    bound, least = found.most_tokens(), read.most_tokens()
+    assert bound is not None
+    assert least is not None
+    assert bound >= least
 
 
 def _passed_of_openai(body: bytes) -> Any:
