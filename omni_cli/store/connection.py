@@ -189,7 +189,7 @@ class Store:
         try:
             handle = os.open(path, os.O_RDWR)
         except FileNotFoundError:
-            return False
+            return _keeps_open(owner, path.name)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -235,6 +235,21 @@ class Store:
     def data_version(self) -> int:
         """Changes whenever another connection has written."""
         return int(self.db.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _keeps_open(owner: str, name: str) -> bool:
+    """Whether a process still holds its life sign although somebody removed the file: as far as
+    the system tells (Linux)."""
+    try:
+        handles = os.scandir(f"/proc/{owner.partition('-')[0]}/fd")
+    except OSError:
+        return False
+    with handles:
+        for handle in handles:
+            with contextlib.suppress(OSError):
+                if name in Path(handle).readlink().name:
+                    return True
+    return False
 
 
 @contextlib.contextmanager

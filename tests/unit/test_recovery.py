@@ -1,6 +1,7 @@
 """Requests whose process died are found, charged for what they used, and closed once (F3)."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,35 @@ def lost(world: World) -> int:
 def spent(world: World) -> int:
     (budget,) = world.budgets.all()
     return world.budgets.status(budget, int(world.clock() * 1000)).spent_nusd
+
+
+def _other(path: Path) -> "tuple[subprocess.Popen[str], str]":
+    """Another process with the store open, and its name in the ledger."""
+    code = (
+        "import sys, time; from pathlib import Path;"
+        "from omni_cli.store.connection import Store;"
+        "store = Store(Path(sys.argv[1]));"
+        "print(store.owner, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def _dies(store: Store, owner: str) -> bool:
+    until = time.monotonic() + 5
+    while store.is_alive(owner) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not store.is_alive(owner)
 
 
 class TestWhatItIsCharged:
@@ -150,27 +180,28 @@ class TestWhom:
         assert (world.open_leases(), spent(world)) == (600_000, 100_000)
 
     def test_a_killed_process_is_told_from_a_slow_one(self, tmp_path: Path) -> None:
-        code = (
-            "import sys, time; from pathlib import Path;"
-            "from omni_cli.store.connection import Store;"
-            "store = Store(Path(sys.argv[1]));"
-            "print(store.owner, flush=True); time.sleep(60)"
-        )
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "omni.db")],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        owner = process.stdout.readline().strip()
+        process, owner = _other(tmp_path / "omni.db")
         store = Store(tmp_path / "omni.db")
         assert store.is_alive(owner)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        until = time.monotonic() + 5
-        while store.is_alive(owner) and time.monotonic() < until:
-            time.sleep(0.01)
-        assert not store.is_alive(owner)
+        _kill(process)
+        assert _dies(store, owner)
         assert not (tmp_path / "run" / f"{owner}.lock").exists()
         store.close()
+
+    @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell")
+    def test_calls_of_a_process_whose_life_sign_was_removed_are_not_lost(
+        self, tmp_path: Path
+    ) -> None:
+        world = World(tmp_path)
+        world.model("p/a")
+        process, owner = _other(tmp_path / "omni.db")
+        request = world.open(owner=owner)
+        plan(world, request)
+        world.ledger.mark_sent(request, 1)
+        shutil.rmtree(tmp_path / "run")
+        assert world.recovery.run() == 0
+        assert [row.state for row in world.ledger.attempts(request)] == ["sent"]
+        _kill(process)
+        assert _dies(world.store, owner)
+        assert world.recovery.run() == 1
+        world.close()
