@@ -33,7 +33,7 @@ from omni_cli.services.fleet_checks import (
     check_link,
     check_slug,
 )
-from omni_cli.services.fleet_document import MODEL_FIELDS, fleet_document
+from omni_cli.services.fleet_document import MODEL_FIELDS, fleet_document, fleet_tables
 from omni_cli.services.fleet_shape import check_shape
 from omni_cli.services.naming import check_alias, check_free, check_word
 from omni_cli.services.price_doubts import base_rates, doubt, published
@@ -110,8 +110,12 @@ class DeployService:
 
     def plan(self, document: Mapping[str, Any]) -> list[Change]:
         """What applying ``document`` would change. Raises UsageError where it does not fit."""
-        self.parse(document)
-        return compare(self.current(), document)
+        return compare(self.current(), self.whole(document))
+
+    def whole(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """``document`` as an export would write it once it is applied: with what it leaves to
+        the defaults. Raises UsageError where it does not fit."""
+        return _whole(self.parse(document))
 
     def doubts(self, document: Mapping[str, Any]) -> list[str]:
         """Prices new in ``document`` that look like another unit. Raises UsageError."""
@@ -129,7 +133,7 @@ class DeployService:
         """Make the fleet equal to ``document``. Raises UsageError; nothing is written then."""
         parsed = self.parse(document)
         before = self.current()
-        changes = compare(before, document)
+        changes = compare(before, _whole(parsed))
         if not changes:
             return []
         shown = [line for change in changes for line in change.lines()]
@@ -277,6 +281,19 @@ class DeployService:
             for key, value in values.items()
         }
         return replace(base, **shaped)
+
+
+def _whole(parsed: Parsed) -> dict[str, Any]:
+    return fleet_tables(
+        parsed.providers,
+        parsed.models,
+        parsed.touched,
+        parsed.prices,
+        parsed.roles,
+        parsed.chains,
+        parsed.rules,
+        parsed.budgets,
+    )
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:

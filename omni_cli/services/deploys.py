@@ -227,8 +227,10 @@ class Deploys:
             if deploy.share is not None:
                 self._stop_tests(deploy, reason)
                 return f"all traffic is with the models of before: {reason}"
-            base = tomllib.loads(self._revisions.revision(deploy.base_revision).fleet)
-            target = f"revision {deploy.base_revision}"
+            number = deploy.base_revision
+            # Before the first revision the fleet was empty.
+            base = tomllib.loads(self._revisions.revision(number).fleet) if number else {}
+            target = f"revision {number}" if number else "the empty fleet"
             self._deploy.apply(base, action="fleet.rollback.automatic", target=target)
             return f"rolled back to {target} as revision {self._newest()}: {reason}"
 

@@ -3,11 +3,13 @@
 System models appear only where the user touched them: the catalogue supplies the rest.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.budgets import Budget
+from omni_cli.domain.models import Chain, ModelInfo, Provider, Role, Rule
+from omni_cli.domain.prices import Price
 from omni_cli.domain.pricing import price_to_json
-from omni_cli.records import StoredPrice
 from omni_cli.repositories import Assignments, Budgets, Models, Providers
 from omni_cli.services.budget_document import budget_name, budget_table
 
@@ -43,9 +45,32 @@ def fleet_document(
         priced = models.get(model_id)
         if priced is not None:
             found[model_id] = priced
+    return fleet_tables(
+        providers.all(),
+        [found[model_id] for model_id in sorted(found)],
+        touched,
+        {model_id: stored.price for model_id, stored in prices.items()},
+        assignments.roles(),
+        assignments.chains(),
+        assignments.rules(),
+        budgets.all(),
+    )
+
+
+def fleet_tables(
+    providers: Iterable[Provider],
+    models: Iterable[ModelInfo],
+    touched: Mapping[str, frozenset[str]],
+    prices: Mapping[str, Price],
+    roles: Iterable[Role],
+    chains: Iterable[Chain],
+    rules: Iterable[Rule],
+    budgets: Iterable[Budget],
+) -> dict[str, Any]:
+    """As ``fleet_document`` has it. ``touched``: the fields of each model that the user set."""
     described = {
-        model_id: _model(found[model_id], touched.get(model_id, frozenset()), prices.get(model_id))
-        for model_id in sorted(found)
+        model.id: _model(model, touched.get(model.id, frozenset()), prices.get(model.id))
+        for model in models
     }
     document: dict[str, Any] = {
         "providers": {
@@ -64,17 +89,18 @@ def fleet_document(
                 **({"simulated": True} if provider.simulated else {}),
                 **({"headers": dict(provider.headers)} if provider.headers else {}),
             }
-            for provider in providers.all()
+            for provider in providers
         },
         "models": {model_id: fields for model_id, fields in described.items() if fields},
         "roles": {
             role.name: {
                 **({"description": role.description} if role.description else {}),
                 "models": [
-                    {"model": item.model, "priority": item.priority} for item in role.models
+                    {"model": item.model, "priority": item.priority}
+                    for item in sorted(role.models, key=lambda item: (item.priority, item.model))
                 ],
             }
-            for role in assignments.roles()
+            for role in roles
         },
         "chains": {
             chain.name: {
@@ -97,7 +123,7 @@ def fleet_document(
                     for link in chain.links
                 ],
             }
-            for chain in assignments.chains()
+            for chain in chains
         },
         "rules": [
             {
@@ -106,17 +132,16 @@ def fleet_document(
                 "priority": rule.priority,
                 "enabled": rule.enabled,
             }
-            for rule in assignments.rules()
+            for rule in sorted(rules, key=lambda rule: rule.priority)
         ],
         "budgets": {
-            budget_name(budget): budget_table(budget)
-            for budget in sorted(budgets.all(), key=budget_name)
+            budget_name(budget): budget_table(budget) for budget in sorted(budgets, key=budget_name)
         },
     }
     return {key: value for key, value in document.items() if value}
 
 
-def _model(model: ModelInfo, touched: frozenset[str], price: StoredPrice | None) -> dict[str, Any]:
+def _model(model: ModelInfo, touched: frozenset[str], price: Price | None) -> dict[str, Any]:
     wanted = touched if model.is_system else frozenset(MODEL_FIELDS) | {"aliases"}
     fields: dict[str, Any] = {}
     for name in (*MODEL_FIELDS, "aliases"):
@@ -129,5 +154,5 @@ def _model(model: ModelInfo, touched: frozenset[str], price: StoredPrice | None)
             value = list(value)
         fields[name] = value if isinstance(value, str | int | float | list) else dict(value)
     if price is not None:
-        fields["price"] = price_to_json(price.price)
+        fields["price"] = price_to_json(price)
     return fields

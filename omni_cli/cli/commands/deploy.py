@@ -11,6 +11,7 @@ from omni_cli.cli.common import JsonFlag, duration_ms, omni, percent
 from omni_cli.cli.exits import ASSERTION
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.words import counted
 from omni_cli.services.deploy import Change
 from omni_cli.services.fleet_shape import check_shape
 
@@ -62,8 +63,8 @@ def diff(
     from omni_cli.services.deploy import compare
 
     with omni() as omni_app:
-        before = _document(omni_app, old)
-        after = omni_app.deploy.current() if new is None else _document(omni_app, new)
+        before = _whole(omni_app, old)
+        after = omni_app.deploy.current() if new is None else _whole(omni_app, new)
     changes = compare(before, after)
     _show(changes, as_json=as_json)
     if changes and exit_code:
@@ -150,10 +151,15 @@ def _done(omni_app: App, changes: list[Change], *, as_json: bool) -> None:
     if as_json:
         emit_json({"revision": newest.number, "changes": [_plain(change) for change in changes]})
         return
-    note(
-        f"{len(changes)} changes applied as revision {newest.number}; "
-        f"omni rollback {newest.number - 1} undoes them"
-    )
+    # Before the first revision there was no fleet to go back to.
+    undo = f"; omni rollback {newest.number - 1} undoes it" if newest.number > 1 else ""
+    note(f"{counted(len(changes), 'change')} applied as revision {newest.number}{undo}")
+
+
+def _whole(omni_app: App, source: str) -> dict[str, Any]:
+    """A revision as it was written; of a file, what it leaves out at the defaults."""
+    document = _document(omni_app, source)
+    return document if source.isdigit() else omni_app.deploy.whole(document)
 
 
 def _document(omni_app: App, source: str) -> dict[str, Any]:

@@ -52,6 +52,17 @@ def _first(home: Path) -> str:
         return app.fleet.role(ROLE).models[0].model
 
 
+def test_the_first_deploy_of_all_goes_back_to_an_empty_fleet(omni: Omni, tmp_path: Path) -> None:
+    lab = {"name": "Lab", "protocol": "openai", "base_url": "http://127.0.0.1:9/v1"}
+    file = _write(tmp_path / "first.toml", {"providers": {"lab": lab}})
+    watched = ("--rollback-if", "successRate < 0.95", "--yes")
+    assert omni("apply", str(file), *watched).code == 0
+    assert "lab" in omni("fleet", "export").out
+    ran = omni("deploy", "abort")
+    assert (ran.code, "empty fleet" in ran.out + ran.err) == (0, True), ran.err
+    assert "lab" not in omni("fleet", "export").out
+
+
 def test_a_canary_gets_its_share_and_is_promoted(omni: Omni, fleet: Path, document: Path) -> None:
     before = omni("fleet", "export").out
     assert omni("apply", str(document), "--share", "40%", "--yes").code == 0

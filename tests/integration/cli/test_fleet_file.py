@@ -83,7 +83,14 @@ def test_the_page_names_every_field_and_its_example_applies(omni: Omni, tmp_path
     file.write_text(example[1])
     assert omni("diff", str(file), "--exit-code").code == 7
     assert omni("apply", str(file), "--plan", "--exit-code").code == 7
-    assert omni("apply", str(file), "--yes").code == 0
+    applied = omni("apply", str(file), "--yes")
+    assert applied.code == 0
+    assert "applied as revision 1" in applied.err
+    assert "rollback" not in applied.err  # there is no revision 0
+    # What it leaves out has the defaults: that is no drift.
+    for command in (("diff", str(file)), ("apply", str(file), "--plan")):
+        ran = omni(*command, "--exit-code")
+        assert ran.code == 0, ran.out
     exported = omni("fleet", "export").out
     file.write_text(exported)
     for command in (("diff", str(file)), ("apply", str(file), "--plan")):
