@@ -11,13 +11,14 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -46,19 +47,45 @@ class Bill:
     lines: list[tuple[float, str, str, int]] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
 
-    def of(self, model: str, gaps: list[tuple[float, float]], granted: dict[str, float]) -> int:
+    def of(self, model: str, gaps: list["Gap"], granted: dict[str, float]) -> int:
         """Of a model ("" for all), without calls that were let through while no budget was kept.
 
         Args:
             granted: when, by the ledger, each call was; of others it was some time before it came.
         """
-        total = 0
-        for came, name, of, cost in self.lines:
-            at = granted.get(name)
-            first, last = (came - _LATE_S, came) if at is None else (at, at)
-            if model in ("", of) and not any(s <= last and first <= e for s, e in gaps):
-                total += cost
-        return total
+        return sum(
+            cost
+            for came, name, of, cost in self.lines
+            if model in ("", of)
+            and not any(gap.let_through(name, granted.get(name), came) for gap in gaps)
+        )
+
+
+@dataclass
+class Gap:
+    """A time without budgets, seconds: which calls had been let through ``before`` it,
+    and which when it ended; None: it cannot be told."""
+
+    start: float
+    end: float
+    before: set[str]
+    after: set[str] | None
+
+    def let_through(self, name: str, at: float | None, came: float) -> bool:
+        if at is None:
+            return self.start <= came and came - _LATE_S <= self.end
+        if name in self.before:
+            return False
+        if self.after is not None:
+            return name in self.after
+        # A call has its time before it is written.
+        return self.start - _LATE_S <= at <= self.end
+
+
+def _known(db: sqlite3.Connection) -> set[str]:
+    """Calls that were let through, by the names that the upstream is told."""
+    rows = db.execute("SELECT request, n FROM attempts UNION SELECT id, 1 FROM open_calls")
+    return {f"{id_text(request)}-{n}" for request, n in rows}
 
 
 @dataclass
@@ -193,7 +220,7 @@ class _Run:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.verdict = Verdict()
-        self.gaps: list[tuple[float, float]] = []
+        self.gaps: list[Gap] = []
         self.gateway: subprocess.Popen[bytes] | None = None
 
     def omni(self, *args: str, log: str = os.devnull) -> "subprocess.Popen[bytes]":
@@ -288,38 +315,45 @@ class _Run:
             zone = "UTC" if budget.zone == "Etc/UTC" else "Etc/UTC"
             app.budgets.put(Budget(**{**_fields(budget), "zone": zone}))
 
-    def _gap(self, work: Callable[[], None]) -> None:
-        start = time.time()
-        work()
-        self.gaps.append((start, time.time()))
-
     def _off_and_on(self, app: App) -> None:
-        def work() -> None:
-            for on in (False, True):
-                for budget in app.budgets.all():
-                    app.budgets.put(Budget(**{**_fields(budget), "enabled": on}))
-                time.sleep(0.1)
+        def switch(on: bool) -> None:
+            for budget in app.budgets.all():
+                app.budgets.put(Budget(**{**_fields(budget), "enabled": on}))
 
-        self._gap(work)
+        self._without(app, lambda: switch(False), lambda: switch(True))
 
     def _remove_and_set(self, app: App) -> None:
-        def work() -> None:
+        def remove() -> None:
             for budget in app.budgets.all():
                 app.budgets.delete(budget.id)
+
+        def put() -> None:
             for scope, value, limit in BUDGETS:
                 app.budgets.put(Budget(0, scope, value, "day", limit))  # type: ignore[arg-type]  # of SCOPES
 
-        self._gap(work)
+        self._without(app, remove, put)
+
+    def _without(self, app: App, away: Callable[[], None], back: Callable[[], None]) -> None:
+        """Each in one transaction, which tells for each call whether it had budgets."""
+        start = time.time()
+        with app.store.transaction():
+            away()
+            before = _known(app.store.db)
+        time.sleep(0.1)
+        with app.store.transaction():
+            back()
+            after = _known(app.store.db)
+        self.gaps.append(Gap(start, time.time(), before, after))
 
     def _restore(self, app: App) -> None:
         """What is begun and ended between the backup and its restore is forgotten, as asked."""
 
-        def work() -> None:
-            copy = self.home.parent / "copy.db"
-            app.maintenance.backup(copy, overwrite=True)
-            app.maintenance.restore(copy, force=True)
-
-        self._gap(work)
+        copy, start = self.home.parent / "copy.db", time.time()
+        app.maintenance.backup(copy, overwrite=True)
+        with closing(sqlite3.connect(copy)) as db:
+            before = _known(db)
+        app.maintenance.restore(copy, force=True)
+        self.gaps.append(Gap(start, time.time(), before, None))
 
     def _kill(self, _: App) -> None:
         assert self.gateway is not None
@@ -362,7 +396,7 @@ def play(folder: Path, *, seconds: float, callers: int, seed: int) -> Verdict:
     return verdict
 
 
-def _judge(home: Path, bill: Bill, gaps: list[tuple[float, float]], verdict: Verdict) -> None:
+def _judge(home: Path, bill: Bill, gaps: list[Gap], verdict: Verdict) -> None:
     with App({"OMNI_HOME": str(home), "USER": "bench"}) as app:
         app.recovery.run()
         for line in app.maintenance.check().budgets:
