@@ -23,7 +23,7 @@ demo: $(VENV)/.installed
 	$(BIN)/omni demo
 
 test: $(VENV)/.tools
-	$(BIN)/python -m tests.halves
+	$(BIN)/python -m tests.parts
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .

@@ -1,0 +1,51 @@
+"""Run the suite in parts, as many beside each other as there are cores.
+
+    python -m tests.parts [options of pytest]
+
+The parts share nothing: each has its own folders, ports and pytest cache. The longest begin first,
+and whichever core is free takes the next.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+_APART = (
+    "tests/integration/gateway",
+    "tests/property",
+    "tests/integration/cli",
+    "tests/unit",
+    "tests/clients",
+    "tests/snapshot",
+)
+#: What pytest is given for each part; the first has whatever no other has.
+PARTS: tuple[tuple[str, ...], ...] = (
+    ("tests", *(f"--ignore={path}" for path in _APART)),
+    *((path,) for path in _APART),
+)
+#: pytest found no test to run, as where none of this part failed before.
+_NONE = 5
+
+
+def run(number: int, options: Sequence[str]) -> int:
+    """One part; what it says is shown when it is over, in one piece."""
+    cache = f"cache_dir=.pytest_cache/part{number}"
+    command = [sys.executable, "-m", "pytest", *PARTS[number], "-o", cache, *options]
+    with tempfile.TemporaryFile() as said:
+        code = subprocess.run(command, stdout=said, stderr=said, check=False).returncode
+        said.seek(0)
+        os.write(1, f"== {PARTS[number][0]}\n".encode() + said.read())
+    return 0 if code == _NONE else code
+
+
+def main(options: list[str]) -> int:
+    """Returns 0 where all passed."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as cores:
+        return max(cores.map(lambda number: run(number, options), range(len(PARTS))))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
