@@ -91,7 +91,7 @@ class Setup(Money):
                 preset.protocol,
                 url,
                 key_env=name,
-                max_concurrency=default_slots(url),
+                max_concurrency=default_slots(slug, url),
             )
             how = f"env:{name}" if name else "stored key"
             kept = there.get(slug)
@@ -107,7 +107,7 @@ class Setup(Money):
                 preset.protocol,
                 urls[slug],
                 auth_method="none",
-                max_concurrency=default_slots(urls[slug]),
+                max_concurrency=default_slots(slug, urls[slug]),
             )
             servers.append(there.get(slug, made))
         if not servers:

@@ -22,15 +22,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-#: Calls at once that a server on this machine is given where nobody says: it computes with the
-#: machine's own memory and cores, and what it cannot run beside the others waits in its queue or
-#: fails. A hosted API says by its 429s what is too much.
+#: Known servers that run weights themselves (those of providers/presets.py marked local).
+RUNNERS = frozenset({"ollama", "lmstudio", "vllm", "llamacpp"})
+#: Calls at once that such a server on this machine is given where nobody says: it computes with
+#: the machine's own memory and cores, and what it cannot run beside the others waits in its queue
+#: or fails. A hosted API says by its 429s what is too much.
 LOCAL_SLOTS = 8
 
 
-def default_slots(base_url: str) -> int | None:
-    """The limit of a provider at this address where nobody set one; None: no limit."""
-    return LOCAL_SLOTS if is_here(base_url) else None
+def default_slots(slug: str, base_url: str) -> int | None:
+    """The limit of a provider of this kind at this address where nobody set one; None: no limit.
+
+    An address on this machine alone says little: a proxy to hosted models listens here, too.
+    """
+    return LOCAL_SLOTS if slug in RUNNERS and is_here(base_url) else None
 
 
 def is_near(url: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from omni_cli.domain.hosts import is_here, is_near
+from omni_cli.domain.hosts import RUNNERS, is_here, is_near
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, outputs_of
 from omni_cli.domain.pricing import Price, Rate, blended
 from omni_cli.domain.quality import Prior, plainness
@@ -30,8 +30,6 @@ _MOST_LOCAL = 8
 _CHAIN_LINKS = 3
 DEFAULT_CHAIN = "default"
 LOCAL_SOURCE = "runs on your own machine"
-#: Known servers that run weights themselves (those of providers/presets.py marked local).
-RUNNERS = frozenset({"ollama", "lmstudio", "vllm", "llamacpp"})
 #: Vendors whose models nobody else can run: a server that lists one passes it on.
 _CLOSED = ("openai", "anthropic", "google", "xai")
 

@@ -113,7 +113,7 @@ def put_provider(omni: App, values: Mapping[str, str]) -> str:
         protocol=protocol,  # type: ignore[arg-type]  # put_provider checks it
         base_url=base_url,
         key_env=variable or None,
-        max_concurrency=_slots(values["max_concurrency"], base_url),
+        max_concurrency=_slots(values["max_concurrency"], slug, base_url),
         auth_method=base.auth_method if old else "api_key",
     )
     if key:
@@ -128,11 +128,11 @@ def put_provider(omni: App, values: Mapping[str, str]) -> str:
     return slug
 
 
-def _slots(text: str, base_url: str) -> int | None:
+def _slots(text: str, slug: str, base_url: str) -> int | None:
     """What the form says of calls at once: a number, "none", or nothing for the default."""
     if text == "none":
         return None
-    return int(text) if text else default_slots(base_url)
+    return int(text) if text else default_slots(slug, base_url)
 
 
 def remove_provider(omni: App, slug: str) -> str:

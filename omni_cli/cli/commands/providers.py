@@ -169,7 +169,7 @@ def add(
         if preset is not None and base_url is None:
             base_url, variable = omni_app.usual_address(slug)
         url = base_url or ""
-        slots = default_slots(url) if max_concurrency is None else _slots(max_concurrency)
+        slots = default_slots(slug, url) if max_concurrency is None else _slots(max_concurrency)
         provider = Provider(
             slug=slug,
             name=name or (preset.name if preset else slug),

@@ -630,3 +630,18 @@ def test_a_model_whose_provider_is_missing_says_which(omni: Omni) -> None:
     assert done.code != 0
     assert "openai, is not in the fleet" in done.err
     assert "omni providers add openai" in done.err
+
+
+def test_only_servers_that_run_weights_here_get_a_limit_unasked(omni: Omni) -> None:
+    """A hosted provider, and a proxy on this machine, say themselves what is too much."""
+    asked = {
+        "openai": ((), None),
+        "proxy": (LOCAL, None),
+        "ollama": (("--base-url", "http://127.0.0.1:9", "--no-auth"), 8),
+        "vllm": (("--base-url", "http://10.0.0.9:8000/v1", "--no-auth"), None),
+        "mine": ((*LOCAL, "--max-concurrency", "3"), 3),
+    }
+    for slug, (words, limit) in asked.items():
+        assert omni("providers", "add", slug, *words).code == 0
+        shown = omni("providers", "show", slug, "--json").data
+        assert shown["max_concurrency"] == limit, slug
