@@ -38,7 +38,7 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd
 from omni_cli.domain.pricing import cost_nusd, price_lines
-from omni_cli.services.attempts import Progress
+from omni_cli.services.engine.attempts import Progress
 from tests.unit.world import NOON, Clock, Step, World, ask
 
 MODELS = ("p/a", "q/b", "r/free")

@@ -18,7 +18,7 @@ from dataclasses import replace
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message
 from omni_cli.domain.models import Provider, Rule
-from omni_cli.services.routing import RouteOptions
+from omni_cli.services.engine.routing import RouteOptions
 
 _SLUGS = ("openai", "anthropic", "google", "openrouter", "mistral", "deepseek")
 _PROSE = (

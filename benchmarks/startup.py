@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from omni_cli.bootstrap import App
-from omni_cli.services.demo import DEMO
+from omni_cli.services.fleet.demo import DEMO
 from omni_cli.simulator import fleet as scene
 
 #: What the issue asks for on an idle machine, milliseconds.

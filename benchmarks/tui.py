@@ -25,7 +25,7 @@ from pathlib import Path
 
 from benchmarks import ledger
 from omni_cli.bootstrap import App
-from omni_cli.services.demo import build
+from omni_cli.services.fleet.demo import build
 from omni_cli.simulator import fleet
 
 _SIZE = (40, 120)

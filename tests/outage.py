@@ -24,10 +24,18 @@ from omni_cli.domain.models import Chain, ModelInfo, Role, RoleModel
 from omni_cli.domain.models import Provider as ProviderInfo
 from omni_cli.domain.pricing import Price
 from omni_cli.providers.presets import PRESETS
-from omni_cli.services.chat_plan import ChatJob
-from omni_cli.services.prices import PriceBook
-from omni_cli.services.routing import FRESH_MS
-from omni_cli.services.setup import DEFAULT_CHAIN, ROLES, Fleet, Found, PriorOf, Proposal, propose
+from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.engine.routing import FRESH_MS
+from omni_cli.services.fleet.setup import (
+    DEFAULT_CHAIN,
+    ROLES,
+    Fleet,
+    Found,
+    PriorOf,
+    Proposal,
+    propose,
+)
+from omni_cli.services.money.prices import PriceBook
 from omni_cli.simulator import Simulator
 from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
 

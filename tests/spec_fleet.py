@@ -5,7 +5,7 @@ specs are.
 """
 
 from omni_cli.domain.models import Chain, ChainLink
-from omni_cli.services.demo import DemoFleet
+from omni_cli.services.fleet.demo import DemoFleet
 
 OPUS = "anthropic/claude-opus-4-20250514"
 SONNET = "anthropic/claude-sonnet-4-20250514"

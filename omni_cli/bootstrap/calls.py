@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from omni_cli.ports import Transport
-    from omni_cli.services.abtest import AbTests
-    from omni_cli.services.chat import ChatService
-    from omni_cli.services.check_record import CheckRecorder
-    from omni_cli.services.connection_test import ConnectionTester
-    from omni_cli.services.listing import Lister
-    from omni_cli.services.recovery import Recovery
+    from omni_cli.services.engine.chat import ChatService
+    from omni_cli.services.engine.recovery import Recovery
+    from omni_cli.services.fleet.connection_test import ConnectionTester
+    from omni_cli.services.fleet.listing import Lister
+    from omni_cli.services.judge.abtest import AbTests
+    from omni_cli.services.judge.check_record import CheckRecorder
 
 from omni_cli.bootstrap.fleet import FleetParts
 
@@ -21,7 +21,7 @@ class Calls(FleetParts):
 
     @cached_property
     def recovery(self) -> "Recovery":
-        from omni_cli.services.recovery import Recovery
+        from omni_cli.services.engine.recovery import Recovery
 
         return Recovery(self.ledger, self.models, self.clock)
 
@@ -42,14 +42,14 @@ class Calls(FleetParts):
 
     @cached_property
     def check_recorder(self) -> "CheckRecorder":
-        from omni_cli.services.check_record import CheckRecorder
+        from omni_cli.services.judge.check_record import CheckRecorder
 
         return CheckRecorder(self.windows, self.providers, self.breakers)
 
     @cached_property
     def tester(self) -> "ConnectionTester":
         from omni_cli.providers.registry import adapter
-        from omni_cli.services.connection_test import ConnectionTester
+        from omni_cli.services.fleet.connection_test import ConnectionTester
 
         return ConnectionTester(
             recorder=self.check_recorder,
@@ -65,7 +65,7 @@ class Calls(FleetParts):
     def lister(self) -> "Lister":
         """Providers' lists of models, for checks and discovery."""
         from omni_cli.providers.registry import adapter
-        from omni_cli.services.listing import Lister
+        from omni_cli.services.fleet.listing import Lister
 
         return Lister(adapter, lambda: self.transport, self.key)
 
@@ -74,7 +74,7 @@ class Calls(FleetParts):
         """A/B tests of roles; also the router's seam to them."""
         import random
 
-        from omni_cli.services.abtest import AbTests
+        from omni_cli.services.judge.abtest import AbTests
         from omni_cli.store.abtests import AbTestStore
 
         return AbTests(
@@ -91,10 +91,10 @@ class Calls(FleetParts):
         import secrets
 
         from omni_cli.providers.registry import adapter
-        from omni_cli.services.answer_cache import AnswerCache
-        from omni_cli.services.attempts import Target
-        from omni_cli.services.chat import ChatService
-        from omni_cli.services.dispatch import Dispatcher
+        from omni_cli.services.engine.answer_cache import AnswerCache
+        from omni_cli.services.engine.attempts import Target
+        from omni_cli.services.engine.chat import ChatService
+        from omni_cli.services.engine.dispatch import Dispatcher
 
         def room(request_id: int, target: Target) -> int | None:
             row = self.ledger.get(request_id)

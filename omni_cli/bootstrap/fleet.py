@@ -10,12 +10,12 @@ from omni_cli.domain.models import ModelInfo
 if TYPE_CHECKING:
     from omni_cli.domain.quality import PriorLookup, QualityTable
     from omni_cli.providers.presets import Preset
-    from omni_cli.services.browse import Browser
-    from omni_cli.services.deploy import DeployService
-    from omni_cli.services.fleet import FleetService
-    from omni_cli.services.health import HealthRecorder
-    from omni_cli.services.names import Names
-    from omni_cli.services.routing import RoutingService
+    from omni_cli.services.engine.health import HealthRecorder
+    from omni_cli.services.engine.names import Names
+    from omni_cli.services.engine.routing import RoutingService
+    from omni_cli.services.fleet.browse import Browser
+    from omni_cli.services.fleet.deploy import DeployService
+    from omni_cli.services.fleet.fleet import FleetService
 
 from omni_cli.bootstrap.key_access import KeyAccess
 
@@ -40,13 +40,13 @@ class FleetParts(KeyAccess):
 
     @cached_property
     def names(self) -> "Names":
-        from omni_cli.services.names import Names
+        from omni_cli.services.engine.names import Names
 
         return Names(self.providers, self.models, self.assignments)
 
     @cached_property
     def fleet(self) -> "FleetService":
-        from omni_cli.services.fleet import FleetService
+        from omni_cli.services.fleet.fleet import FleetService
 
         return FleetService(
             providers=self.providers,
@@ -63,8 +63,8 @@ class FleetParts(KeyAccess):
 
     @cached_property
     def deploy(self) -> "DeployService":
-        from omni_cli.services.catalogue import system_models
-        from omni_cli.services.deploy import DeployService
+        from omni_cli.services.fleet.catalogue import system_models
+        from omni_cli.services.fleet.deploy import DeployService
 
         def catalogue(model_id: str) -> "ModelInfo | None":
             from omni_cli.catalog.load import load_catalog
@@ -84,14 +84,14 @@ class FleetParts(KeyAccess):
 
     @cached_property
     def health(self) -> "HealthRecorder":
-        from omni_cli.services.health import HealthRecorder
+        from omni_cli.services.engine.health import HealthRecorder
 
         return HealthRecorder(self.breakers, self.clock)
 
     @cached_property
     def routing(self) -> "RoutingService":
-        from omni_cli.services.quality import TableQuality
-        from omni_cli.services.routing import RoutingService
+        from omni_cli.services.engine.quality import TableQuality
+        from omni_cli.services.engine.routing import RoutingService
 
         return RoutingService(
             providers=self.providers,
@@ -111,9 +111,9 @@ class FleetParts(KeyAccess):
         """Models with price, quality and measured use, for lists."""
         from omni_cli.domain.quality import NO_EVIDENCE, family_key
         from omni_cli.domain.tasks import TASK_TYPES
-        from omni_cli.services.browse import Browser
-        from omni_cli.services.prices import PriceBook
-        from omni_cli.services.quality import TableQuality
+        from omni_cli.services.engine.quality import TableQuality
+        from omni_cli.services.fleet.browse import Browser
+        from omni_cli.services.money.prices import PriceBook
 
         priors = self._priors()
         judge = TableQuality.load(self.learning, priors)
@@ -137,14 +137,14 @@ class FleetParts(KeyAccess):
             listed: sizes of models that are not in the store yet, in billions, by id.
         """
         from omni_cli.catalog.priors import load_priors
-        from omni_cli.services.own_scores import with_own_scores, with_sizes
+        from omni_cli.services.engine.own_scores import with_own_scores, with_sizes
 
         priors = load_priors()
         known = with_sizes(priors.lookup, priors.weak, self.models.sizes() | dict(listed or {}))
         return with_own_scores(known, self.models.own_scores())
 
     def _quality_table(self) -> "QualityTable":
-        from omni_cli.services.quality import TableQuality
+        from omni_cli.services.engine.quality import TableQuality
 
         return TableQuality.load(self.learning, self._priors()).table
 

@@ -63,7 +63,7 @@ class KeyAccess(Addresses):
 
     @cached_property
     def breakers(self) -> "Breakers":
-        from omni_cli.services.fresh_breakers import FreshBreakers
+        from omni_cli.services.engine.fresh_breakers import FreshBreakers
         from omni_cli.store.breakers import BreakerStore
 
         return FreshBreakers(BreakerStore(self.store), self.access)
@@ -74,7 +74,7 @@ class KeyAccess(Addresses):
         Opens what keeps the key, but again only after a change: a keyring takes its time.
         """
         from omni_cli.domain.errors import OmniError
-        from omni_cli.services.fresh_breakers import access_digest
+        from omni_cli.services.engine.fresh_breakers import access_digest
 
         provider = self.providers.get(slug)
         if provider is None:

@@ -5,18 +5,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from omni_cli.services.advice import AdviceService
-    from omni_cli.services.advice_document import Telling
-    from omni_cli.services.alerts import Alert, Alerter
-    from omni_cli.services.compare import CompareService
-    from omni_cli.services.compare_report import CompareReports
-    from omni_cli.services.deploys import Deploys
-    from omni_cli.services.discovery import DiscoveryService
-    from omni_cli.services.optimize import Optimizer
-    from omni_cli.services.probes import Prober
-    from omni_cli.services.proof import Prover
-    from omni_cli.services.role_switch import RoleSwitcher
-    from omni_cli.services.sync import SyncService
+    from omni_cli.services.fleet.discovery import DiscoveryService
+    from omni_cli.services.fleet.probes import Prober
+    from omni_cli.services.fleet.role_switch import RoleSwitcher
+    from omni_cli.services.fleet.sync import SyncService
+    from omni_cli.services.judge.advice import AdviceService
+    from omni_cli.services.judge.advice_document import Telling
+    from omni_cli.services.judge.alerts import Alert, Alerter
+    from omni_cli.services.judge.compare import CompareService
+    from omni_cli.services.judge.compare_report import CompareReports
+    from omni_cli.services.judge.deploys import Deploys
+    from omni_cli.services.judge.optimize import Optimizer
+    from omni_cli.services.judge.proof import Prover
     from omni_cli.store.deploys import DeployStore
 
 from omni_cli.bootstrap.setup import Setup
@@ -27,7 +27,7 @@ class Knowing(Setup):
 
     @cached_property
     def advice(self) -> "AdviceService":
-        from omni_cli.services.advice import AdviceService
+        from omni_cli.services.judge.advice import AdviceService
         from omni_cli.store.advice import AdviceStore
         from omni_cli.store.questions import StoredQuestions
 
@@ -53,7 +53,7 @@ class Knowing(Setup):
     @cached_property
     def telling(self) -> "Telling":
         """What every face shows of recommendations."""
-        from omni_cli.services.advice_document import Telling
+        from omni_cli.services.judge.advice_document import Telling
 
         return Telling(self.advice, self.prover)
 
@@ -62,7 +62,7 @@ class Knowing(Setup):
         import platform
         import secrets
 
-        from omni_cli.services.sync import SyncService
+        from omni_cli.services.fleet.sync import SyncService
         from omni_cli.store.git_clone import GitClone
 
         return SyncService(
@@ -78,7 +78,7 @@ class Knowing(Setup):
 
     @cached_property
     def optimizer(self) -> "Optimizer":
-        from omni_cli.services.optimize import Optimizer
+        from omni_cli.services.judge.optimize import Optimizer
         from omni_cli.store.decisions import DecisionStore
 
         return Optimizer(
@@ -90,8 +90,8 @@ class Knowing(Setup):
 
     @cached_property
     def role_switcher(self) -> "RoleSwitcher":
-        from omni_cli.services.quality import TableQuality
-        from omni_cli.services.role_switch import RoleSwitcher
+        from omni_cli.services.engine.quality import TableQuality
+        from omni_cli.services.fleet.role_switch import RoleSwitcher
 
         return RoleSwitcher(
             fleet=self.fleet,
@@ -107,7 +107,7 @@ class Knowing(Setup):
     @cached_property
     def discovery(self) -> "DiscoveryService":
         """What providers serve now, and what changed."""
-        from omni_cli.services.discovery import DiscoveryService
+        from omni_cli.services.fleet.discovery import DiscoveryService
 
         return DiscoveryService(
             providers=self.providers,
@@ -120,7 +120,7 @@ class Knowing(Setup):
 
     @cached_property
     def compare_reports(self) -> "CompareReports":
-        from omni_cli.services.compare_report import CompareReports
+        from omni_cli.services.judge.compare_report import CompareReports
 
         return CompareReports(self.comparisons, self.learning, self.ledger.decision, self.clock)
 
@@ -129,8 +129,8 @@ class Knowing(Setup):
         """The same prompts to several models."""
         import secrets
 
-        from omni_cli.services.compare import CompareService
-        from omni_cli.services.routing import RouteOptions
+        from omni_cli.services.engine.routing import RouteOptions
+        from omni_cli.services.judge.compare import CompareService
 
         return CompareService(
             chat=self.chat,
@@ -153,7 +153,7 @@ class Knowing(Setup):
     @cached_property
     def deploys(self) -> "Deploys":
         """Deploys on a share of traffic, or watched."""
-        from omni_cli.services.deploys import Deploys
+        from omni_cli.services.judge.deploys import Deploys
         from omni_cli.store.deploys import Deploy
 
         return Deploys(
@@ -169,7 +169,7 @@ class Knowing(Setup):
     @cached_property
     def prover(self) -> "Prover":
         """Proofs of recommendations on the user's own stored questions."""
-        from omni_cli.services.proof import Prover
+        from omni_cli.services.judge.proof import Prover
         from omni_cli.store.questions import StoredQuestions
 
         return Prover(
@@ -183,7 +183,7 @@ class Knowing(Setup):
 
     def prober(self, cap_nusd: int) -> "Prober":
         """Paid probes, ``cap_nusd`` nano-dollars a day at most."""
-        from omni_cli.services.probes import Prober
+        from omni_cli.services.fleet.probes import Prober
 
         return Prober(
             chat=self.chat,
@@ -195,7 +195,14 @@ class Knowing(Setup):
     def alerter(self, tell: "Callable[[Alert], None]") -> "Alerter":
         """Alerts to ``tell`` and to every place that the settings name."""
         from omni_cli.keys import resolve
-        from omni_cli.services.alerts import Alerter, Command, Desktop, Sink, Terminal, Webhook
+        from omni_cli.services.judge.alerts import (
+            Alerter,
+            Command,
+            Desktop,
+            Sink,
+            Terminal,
+            Webhook,
+        )
         from omni_cli.store.alerts import AlertStore
 
         wanted = self.config.alerts

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from omni_cli import config as settings
 
 if TYPE_CHECKING:
-    from omni_cli.services.budget_admin import BudgetAdmin
-    from omni_cli.services.held import HeldMoney
-    from omni_cli.services.importing import Importing
-    from omni_cli.services.reconciling import Reconciling
-    from omni_cli.services.reprice import Repricing
+    from omni_cli.services.money.budget_admin import BudgetAdmin
+    from omni_cli.services.money.held import HeldMoney
+    from omni_cli.services.money.importing import Importing
+    from omni_cli.services.money.reconciling import Reconciling
+    from omni_cli.services.money.reprice import Repricing
 
 from omni_cli.bootstrap.reporting import Reporting
 
@@ -21,7 +21,7 @@ class Money(Reporting):
 
     @cached_property
     def budget_admin(self) -> "BudgetAdmin":
-        from omni_cli.services.budget_admin import BudgetAdmin, PeriodDefaults
+        from omni_cli.services.money.budget_admin import BudgetAdmin, PeriodDefaults
 
         general = self.config.general
         return BudgetAdmin(
@@ -49,7 +49,7 @@ class Money(Reporting):
     @cached_property
     def importing(self) -> "Importing":
         from omni_cli.importers.names import resolve_call
-        from omni_cli.services.importing import Importing
+        from omni_cli.services.money.importing import Importing
 
         return Importing(
             imports=self.imports,
@@ -63,7 +63,7 @@ class Money(Reporting):
 
     @cached_property
     def repricing(self) -> "Repricing":
-        from omni_cli.services.reprice import Repricing
+        from omni_cli.services.money.reprice import Repricing
 
         return Repricing(
             adjustments=self.adjustments,
@@ -79,7 +79,7 @@ class Money(Reporting):
     @cached_property
     def held(self) -> "HeldMoney":
         from omni_cli.providers.registry import adapter
-        from omni_cli.services.held import HeldMoney
+        from omni_cli.services.money.held import HeldMoney
 
         return HeldMoney(
             adjustments=self.adjustments,
@@ -95,6 +95,6 @@ class Money(Reporting):
 
     @cached_property
     def reconciling(self) -> "Reconciling":
-        from omni_cli.services.reconciling import Reconciling
+        from omni_cli.services.money.reconciling import Reconciling
 
         return Reconciling(self.adjustments, self.models, self.resolve_model)

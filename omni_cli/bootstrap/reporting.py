@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 from omni_cli import config as settings
 
 if TYPE_CHECKING:
-    from omni_cli.services.costs import CostService
-    from omni_cli.services.export import ExportService
-    from omni_cli.services.health_report import HealthReporter
-    from omni_cli.services.ledger_names import LedgerNames
-    from omni_cli.services.maintenance import MaintenanceService, ReportZone
-    from omni_cli.services.metrics import MetricsService
-    from omni_cli.services.receipt import ReceiptService
-    from omni_cli.services.savings import SavingsService
-    from omni_cli.services.usage import UsageService
+    from omni_cli.services.judge.health_report import HealthReporter
+    from omni_cli.services.judge.maintenance import MaintenanceService, ReportZone
+    from omni_cli.services.judge.metrics import MetricsService
+    from omni_cli.services.money.costs import CostService
+    from omni_cli.services.money.export import ExportService
+    from omni_cli.services.money.ledger_names import LedgerNames
+    from omni_cli.services.money.receipt import ReceiptService
+    from omni_cli.services.money.savings import SavingsService
+    from omni_cli.services.money.usage import UsageService
 
 from omni_cli.bootstrap.calls import Calls
 
@@ -24,7 +24,7 @@ class Reporting(Calls):
 
     @cached_property
     def report_zone(self) -> "ReportZone":
-        from omni_cli.services.maintenance import ReportZone
+        from omni_cli.services.judge.maintenance import ReportZone
 
         told = -1
 
@@ -47,7 +47,7 @@ class Reporting(Calls):
     @cached_property
     def ledger_names(self) -> "LedgerNames":
         """What filters of reports may name."""
-        from omni_cli.services.ledger_names import LedgerNames
+        from omni_cli.services.money.ledger_names import LedgerNames
 
         return LedgerNames(
             reports=self.reports,
@@ -59,7 +59,7 @@ class Reporting(Calls):
 
     @cached_property
     def usage(self) -> "UsageService":
-        from omni_cli.services.usage import UsageService
+        from omni_cli.services.money.usage import UsageService
 
         return UsageService(
             reports=self.reports,
@@ -72,7 +72,7 @@ class Reporting(Calls):
 
     @cached_property
     def costs(self) -> "CostService":
-        from omni_cli.services.costs import CostService
+        from omni_cli.services.money.costs import CostService
 
         return CostService(
             reports=self.reports,
@@ -85,7 +85,7 @@ class Reporting(Calls):
 
     @cached_property
     def receipts(self) -> "ReceiptService":
-        from omni_cli.services.receipt import ReceiptService
+        from omni_cli.services.money.receipt import ReceiptService
 
         return ReceiptService(
             ledger=self.ledger,
@@ -98,13 +98,13 @@ class Reporting(Calls):
 
     @cached_property
     def savings(self) -> "SavingsService":
-        from omni_cli.services.savings import SavingsService
+        from omni_cli.services.money.savings import SavingsService
 
         return SavingsService(reports=self.reports, usage=self.usage, quality=self._quality_table)
 
     @cached_property
     def exporting(self) -> "ExportService":
-        from omni_cli.services.export import ExportService
+        from omni_cli.services.money.export import ExportService
         from omni_cli.store.ledger_export import LedgerExport
 
         return ExportService(
@@ -118,7 +118,7 @@ class Reporting(Calls):
     @cached_property
     def reporter(self) -> "HealthReporter":
         """The fleet's health."""
-        from omni_cli.services.health_report import HealthReporter
+        from omni_cli.services.judge.health_report import HealthReporter
 
         return HealthReporter(
             providers=self.providers,
@@ -133,7 +133,7 @@ class Reporting(Calls):
 
     @cached_property
     def metrics(self) -> "MetricsService":
-        from omni_cli.services.metrics import MetricsService
+        from omni_cli.services.judge.metrics import MetricsService
 
         return MetricsService(
             reports=self.reports,
@@ -146,7 +146,7 @@ class Reporting(Calls):
 
     @cached_property
     def maintenance(self) -> "MaintenanceService":
-        from omni_cli.services.maintenance import MaintenanceService
+        from omni_cli.services.judge.maintenance import MaintenanceService
         from omni_cli.store import maintenance
 
         return MaintenanceService(

@@ -9,7 +9,7 @@ from omni_cli.domain.models import Provider
 
 if TYPE_CHECKING:
     from omni_cli.domain.prices import Price
-    from omni_cli.services.setup import Found, Proposal
+    from omni_cli.services.fleet.setup import Found, Proposal
 
 from omni_cli.bootstrap.addresses import SERVE_PORT
 from omni_cli.bootstrap.money import Money
@@ -74,7 +74,7 @@ class Setup(Money):
         from omni_cli.domain.errors import OmniError
         from omni_cli.keys.sources import usual_variable
         from omni_cli.providers.local import LISTING_S, listening, local_presets
-        from omni_cli.services.setup import Found
+        from omni_cli.services.fleet.setup import Found
 
         there = {provider.slug: provider for provider in self.providers.all()}
         found = []
@@ -157,11 +157,11 @@ class Setup(Money):
         return isinstance(said, dict) and said.get("name") == "omni" and "openapi" in said
 
     def propose_fleet(self, found: "Sequence[Found]") -> "Proposal":
-        """What ``omni init`` would set up; see services/setup.py."""
+        """What ``omni init`` would set up; see services/fleet/setup.py."""
         from omni_cli.catalog.load import load_catalog
         from omni_cli.catalog.priors import load_priors
-        from omni_cli.services.prices import PriceBook
-        from omni_cli.services.setup import Fleet, propose, runs_here
+        from omni_cli.services.fleet.setup import Fleet, propose, runs_here
+        from omni_cli.services.money.prices import PriceBook
 
         types = load_priors().types
         prices = PriceBook(self.models, now_ms=self.now_ms())
@@ -220,8 +220,8 @@ class Setup(Money):
             ConfigError: the data is not usable.
         """
         from omni_cli.catalog.load import apply_remote
-        from omni_cli.services.catalogue_update import refresh
-        from omni_cli.services.prices import utc_day
+        from omni_cli.services.fleet.catalogue_update import refresh
+        from omni_cli.services.money.prices import utc_day
 
         today = utc_day(self.now_ms())
         data = self._download(url) if file is None else _contents(file)

@@ -48,7 +48,7 @@ class Stores(Base):
         if store.get_meta(_CATALOGUE_KEY) == current:
             return
         from omni_cli.catalog.load import load_catalog
-        from omni_cli.services.catalogue import seed
+        from omni_cli.services.fleet.catalogue import seed
         from omni_cli.store.models import ModelStore
         from omni_cli.store.rollups import ZONE_KEY
 

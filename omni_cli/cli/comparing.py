@@ -11,11 +11,11 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.scoring import verdict
 from omni_cli.domain.words import counted
-from omni_cli.services import compare_documents as documents
-from omni_cli.services.compare import Estimate, Progress
-from omni_cli.services.compare_documents import Checked
-from omni_cli.services.compare_plan import Plan
-from omni_cli.services.compare_report import Report
+from omni_cli.services.judge import compare_documents as documents
+from omni_cli.services.judge.compare import Estimate, Progress
+from omni_cli.services.judge.compare_documents import Checked
+from omni_cli.services.judge.compare_plan import Plan
+from omni_cli.services.judge.compare_report import Report
 
 _NARROWEST = 36
 #: Prompts whose answers are shown unasked where nothing scores them.

@@ -8,7 +8,7 @@ from omni_cli.cli.render import emit_json, iso, moment, note, out, table
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.pricing import format_usd, usd_string
-from omni_cli.services.held import Report
+from omni_cli.services.money.held import Report
 from omni_cli.usage_records import Charge
 
 

@@ -10,7 +10,7 @@ from omni_cli.cli.common import (
 )
 
 if TYPE_CHECKING:  # lists, the common case, change nothing
-    from omni_cli.services.model_changes import ModelChange
+    from omni_cli.services.fleet.model_changes import ModelChange
 
 
 def rates_of(
@@ -45,7 +45,7 @@ def change_of(
     token_weight: list[str] | None,
     gives: list[str] | None,
 ) -> "ModelChange":
-    from omni_cli.services.model_changes import ModelChange
+    from omni_cli.services.fleet.model_changes import ModelChange
 
     return ModelChange(
         name=name,

@@ -9,7 +9,7 @@ from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.prices import KINDS, Price, Rate
 from omni_cli.domain.retirement import retirement_words
 from omni_cli.records import StoredPrice
-from omni_cli.services.browse import Listed
+from omni_cli.services.fleet.browse import Listed
 
 _CARD = 38
 _KIND_NAMES = {

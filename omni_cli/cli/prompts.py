@@ -20,7 +20,7 @@ from omni_cli.domain.models import BADGES
 from omni_cli.domain.preferences import LATENCY_PREFS, PRIORITIES
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.tasks import COMPLEXITIES, TASK_TYPES
-from omni_cli.services.routing import RouteOptions
+from omni_cli.services.engine.routing import RouteOptions
 
 #: Larger files are refused: a slip of the shell, and no model takes them.
 MAX_FILE_BYTES = 20 * 1024 * 1024

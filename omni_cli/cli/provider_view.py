@@ -7,8 +7,8 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.render import milliseconds, note, out, paint
 from omni_cli.domain.hosts import is_here
 from omni_cli.domain.models import Provider
-from omni_cli.services.describe import provider_document
-from omni_cli.services.health_report import FleetHealth
+from omni_cli.services.fleet.describe import provider_document
+from omni_cli.services.judge.health_report import FleetHealth
 
 
 def key_text(row: dict[str, Any]) -> str:

@@ -8,9 +8,9 @@ from omni_cli.cli.prompts import chat_request, new_turns
 from omni_cli.cli.render import note, out, paint
 from omni_cli.domain.chat import Message, TextPart
 from omni_cli.domain.errors import OmniError
-from omni_cli.services.chat_plan import ChatJob
-from omni_cli.services.names import Selector
-from omni_cli.services.routing import RouteOptions
+from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.engine.names import Selector
+from omni_cli.services.engine.routing import RouteOptions
 
 _HELP = """/model NAME   who answers from now on (auto, a model, a role, a chain)
 /why          the receipt of the last answer

@@ -29,7 +29,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True)
 class AbTest:
-    """``share`` of units for the challenger, 0..1. ``settings``: see services/abtest.py.
+    """``share`` of units for the challenger, 0..1. ``settings``: see services/judge/abtest.py.
 
     ``state``: running, stopped or promoted. Times ms UTC.
     """

@@ -34,7 +34,7 @@ from omni_cli.gateway.surface import Surface, caller_of
 from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.upstream import UpstreamPool
 from omni_cli.gateway.watching import Watcher
-from omni_cli.services.budget_alerts import budget_alerts
+from omni_cli.services.money.budget_alerts import budget_alerts
 from omni_cli.store.batch_writer import BatchWriter
 from omni_cli.store.breakers import BreakerStore
 from omni_cli.store.gateway_keys import GatewayKeyStore

@@ -13,8 +13,8 @@ from omni_cli.gateway.protocols.base import Caller, JsonObject, Parsed, wrong
 from omni_cli.gateway.sending import Sending, fields_of, read_field
 from omni_cli.ports import ProviderAdapter
 from omni_cli.providers.quirks import quirks_of
-from omni_cli.services.attempts import Target
-from omni_cli.services.routing import input_estimate
+from omni_cli.services.engine.attempts import Target
+from omni_cli.services.engine.routing import input_estimate
 
 _ANY = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode

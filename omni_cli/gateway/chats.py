@@ -21,9 +21,9 @@ from omni_cli.gateway.protocols.base import Caller, Refused
 from omni_cli.gateway.receipts import Receipt
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.traces import RequestTrace
-from omni_cli.services.abtest import AbTests, Arm
-from omni_cli.services.names import AmbiguousName, Selector, shown
-from omni_cli.services.routing import RouteOptions
+from omni_cli.services.engine.names import AmbiguousName, Selector, shown
+from omni_cli.services.engine.routing import RouteOptions
+from omni_cli.services.judge.abtest import AbTests, Arm
 
 #: Headers of a protocol that change what a provider of the same protocol does.
 _FORWARDED = {

@@ -1,7 +1,7 @@
 """Carry out one request: attempts in order, retries, failover, and the answer to the caller.
 
-The rules are those of ``services/dispatch.py``, on an event loop: another model may take over
-until the first token of an answer went out; after that a failure ends the answer with a typed
+The rules are those of ``services/engine/dispatch.py``, on an event loop: another model may take
+over until the first token of an answer went out; after that a failure ends the answer with a typed
 error, and what arrived is charged. A caller that goes away ends the provider's work too.
 """
 
@@ -32,8 +32,8 @@ from omni_cli.gateway.sending import Sending
 from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.upstream import UpstreamPool
 from omni_cli.providers.reader import cleaned
-from omni_cli.services.attempts import AttemptSummary, Target
-from omni_cli.services.turns import FINAL, PASSED_ON, Turns, verdict
+from omni_cli.services.engine.attempts import AttemptSummary, Target
+from omni_cli.services.engine.turns import FINAL, PASSED_ON, Turns, verdict
 from omni_cli.store.batch_leases import Opening
 
 #: A longer wait that a provider asks for is told to the caller, whose SDK keeps to it.

@@ -16,15 +16,15 @@ from omni_cli.domain.routing import Decision
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.ports import Endpoint, ProviderAdapter
 from omni_cli.providers.registry import adapter
-from omni_cli.services.abtest import Arm
-from omni_cli.services.attempts import Target
-from omni_cli.services.chat_plan import ChatJob, ChatPlan
-from omni_cli.services.decisions import named_decision
-from omni_cli.services.fresh_breakers import FreshBreakers
-from omni_cli.services.health import HealthRecorder
-from omni_cli.services.names import Selector
-from omni_cli.services.prices import PriceBook, cost_or_none
-from omni_cli.services.routing import RouteOptions, decision_document
+from omni_cli.services.engine.attempts import Target
+from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan
+from omni_cli.services.engine.decisions import named_decision
+from omni_cli.services.engine.fresh_breakers import FreshBreakers
+from omni_cli.services.engine.health import HealthRecorder
+from omni_cli.services.engine.names import Selector
+from omni_cli.services.engine.routing import RouteOptions, decision_document
+from omni_cli.services.judge.abtest import Arm
+from omni_cli.services.money.prices import PriceBook, cost_or_none
 from omni_cli.store.batch_writer import pack_decision
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 
 from omni_cli.domain.errors import Cancelled, UsageError
 from omni_cli.domain.models import HEDGE_MS_RANGE
-from omni_cli.services.attempts import Target
+from omni_cli.services.engine.attempts import Target
 
 _OFF = ("off", "no", "0")
 

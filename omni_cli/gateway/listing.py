@@ -8,9 +8,9 @@ from omni_cli.domain.errors import NotFound
 from omni_cli.domain.models import ModelInfo
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.fleet import Fleet
-from omni_cli.services.describe import iso, model_document
-from omni_cli.services.names import AmbiguousName, Selector, shown
-from omni_cli.services.prices import PriceBook
+from omni_cli.services.engine.names import AmbiguousName, Selector, shown
+from omni_cli.services.fleet.describe import iso, model_document
+from omni_cli.services.money.prices import PriceBook
 
 #: When a model was added is not known for those of the catalogue.
 _SOME_TIME = 1_577_836_800

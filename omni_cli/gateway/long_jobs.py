@@ -25,12 +25,12 @@ from omni_cli.gateway.protocols.base import (
     wrong,
 )
 from omni_cli.gateway.routes import Route
-from omni_cli.services import compare_documents
-from omni_cli.services.compare_plan import Plan, Settings
-from omni_cli.services.compare_setup import Wanted, plan_of
-from omni_cli.services.discovery import discovery_document
-from omni_cli.services.optimize import optimum_document
-from omni_cli.services.suite import Case
+from omni_cli.services.fleet.discovery import discovery_document
+from omni_cli.services.judge import compare_documents
+from omni_cli.services.judge.compare_plan import Plan, Settings
+from omni_cli.services.judge.compare_setup import Wanted, plan_of
+from omni_cli.services.judge.optimize import optimum_document
+from omni_cli.services.judge.suite import Case
 
 #: Comparisons that run at once, and what one may ask for.
 _RUNNING = 4

@@ -21,8 +21,8 @@ from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.own_api import OwnApi, query_of, usage_of
 from omni_cli.gateway.protocols.base import Refused, sse
 from omni_cli.gateway.routes import Route
-from omni_cli.services.connection_test import INTERVAL_S
-from omni_cli.services.describe import (
+from omni_cli.services.fleet.connection_test import INTERVAL_S
+from omni_cli.services.fleet.describe import (
     chain_document,
     model_document,
     price_document,
@@ -30,12 +30,12 @@ from omni_cli.services.describe import (
     role_document,
     rule_document,
 )
-from omni_cli.services.fleet_checks import one_of
-from omni_cli.services.health_report import FleetHealth, health_document
-from omni_cli.services.ledger_names import CHECKED
-from omni_cli.services.prices import PriceBook
-from omni_cli.services.report_documents import costs_document, savings_document
-from omni_cli.services.usage import UsageQuery
+from omni_cli.services.fleet.fleet_checks import one_of
+from omni_cli.services.judge.health_report import FleetHealth, health_document
+from omni_cli.services.money.ledger_names import CHECKED
+from omni_cli.services.money.prices import PriceBook
+from omni_cli.services.money.report_documents import costs_document, savings_document
+from omni_cli.services.money.usage import UsageQuery
 
 #: What a report of usage may be asked for.
 _USAGE = ("by", "period", *CHECKED)

@@ -10,7 +10,7 @@ from omni_cli.domain.models import BADGES
 from omni_cli.domain.preferences import LATENCY_PREFS, PRIORITIES
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.tasks import COMPLEXITIES, TASK_TYPES
-from omni_cli.services.routing import RouteOptions
+from omni_cli.services.engine.routing import RouteOptions
 
 #: Header to option.
 _HEADERS = {

@@ -15,12 +15,12 @@ from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.http import Request
 from omni_cli.gateway.options import with_options
 from omni_cli.gateway.protocols.omni_chat import own_request
-from omni_cli.services.ledger_names import CHECKED
-from omni_cli.services.metrics import process_lines
-from omni_cli.services.receipt import receipt_document
-from omni_cli.services.report_documents import usage_document
-from omni_cli.services.routing import decision_document
-from omni_cli.services.usage import UsageQuery
+from omni_cli.services.engine.routing import decision_document
+from omni_cli.services.judge.metrics import process_lines
+from omni_cli.services.money.ledger_names import CHECKED
+from omni_cli.services.money.receipt import receipt_document
+from omni_cli.services.money.report_documents import usage_document
+from omni_cli.services.money.usage import UsageQuery
 
 
 def query_of(request: Request) -> dict[str, str]:

@@ -10,11 +10,11 @@ from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.gateway.address import Origin, encode_head, locate
 from omni_cli.ports import HttpCall
 from omni_cli.providers.scrub import secrets_in
-from omni_cli.services.abtest import Arm
-from omni_cli.services.attempts import AttemptSummary, Target
-from omni_cli.services.chat_plan import ChatPlan
-from omni_cli.services.names import Selector
-from omni_cli.services.routing import RouteOptions
+from omni_cli.services.engine.attempts import AttemptSummary, Target
+from omni_cli.services.engine.chat_plan import ChatPlan
+from omni_cli.services.engine.names import Selector
+from omni_cli.services.engine.routing import RouteOptions
+from omni_cli.services.judge.abtest import Arm
 
 if TYPE_CHECKING:
     pass
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Who is to answer, in this order. ``decision`` is packed for the ledger, which keeps that of
-    a ``named`` model only while the call is not sent (services/decisions.py).
+    a ``named`` model only while the call is not sent (services/engine/decisions.py).
 
     ``task`` None: nothing was classified, because nothing hung on it. ``asked``: what an answer may
     be remembered by, where the role remembers answers. ``arm``: of an A/B test of the role, and

@@ -1,6 +1,6 @@
 """What one request did: its attempts as they end, and its row when it is over.
 
-The rules of settlement are those of ``services/settlement.py``; only the way into the ledger
+The rules of settlement are those of ``services/engine/settlement.py``; only the way into the ledger
 differs: rows are handed to the group commit and not waited for.
 """
 
@@ -14,8 +14,8 @@ from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestEnd, RequestSt
 from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.traces import RequestTrace
-from omni_cli.services.attempts import AttemptSummary, Progress, Target, skipped_document
-from omni_cli.services.settlement import Reading
+from omni_cli.services.engine.attempts import AttemptSummary, Progress, Target, skipped_document
+from omni_cli.services.engine.settlement import Reading
 from omni_cli.store.batch_leases import Opening
 from omni_cli.store.batch_writer import Progressed, RequestEnding
 

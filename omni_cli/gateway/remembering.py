@@ -23,7 +23,7 @@ from omni_cli.gateway.protocols.base import Answered
 from omni_cli.gateway.receipts import Receipt
 
 if TYPE_CHECKING:
-    from omni_cli.services.answer_cache import AnswerCache, Remembered
+    from omni_cli.services.engine.answer_cache import AnswerCache, Remembered
 
 #: Headers by which a caller says that it wants a fresh answer.
 _FRESH = {"x-omni-cache": ("off", "no-store"), "cache-control": ("no-cache", "no-store")}
@@ -132,6 +132,6 @@ class Memory:
 
     @staticmethod
     def _cache(app: App) -> "AnswerCache":
-        from omni_cli.services.answer_cache import AnswerCache
+        from omni_cli.services.engine.answer_cache import AnswerCache
 
         return AnswerCache(app.answers, clock=app.clock)

@@ -23,8 +23,8 @@ from omni_cli.gateway.protocols.omni_chat import OPTIONS, OmniChat
 from omni_cli.gateway.protocols.openai_chat import OpenAiChat
 from omni_cli.gateway.protocols.openai_responses import OpenAiResponses
 from omni_cli.gateway.routes import Route, Router, openapi
-from omni_cli.services.ledger_names import CHECKED
-from omni_cli.services.routing import input_estimate
+from omni_cli.services.engine.routing import input_estimate
+from omni_cli.services.money.ledger_names import CHECKED
 
 OPENAI, RESPONSES = OpenAiChat(), OpenAiResponses()
 ANTHROPIC, GEMINI, OMNI = AnthropicMessages(), GeminiContent(), OmniChat()

@@ -8,7 +8,7 @@ from typing import Any
 
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import parse_id
-from omni_cli.services.compare_plan import ComparisonRow, JudgementRow, ResultRow
+from omni_cli.services.judge.compare_plan import ComparisonRow, JudgementRow, ResultRow
 from omni_cli.store.connection import Store
 
 _RESULT_FIELDS = [item.name for item in fields(ResultRow)]

@@ -11,10 +11,10 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import outcome_counts
-from omni_cli.services.chat_plan import ChatJob
-from omni_cli.services.connection_test import TestResult
-from omni_cli.services.names import Selector
-from omni_cli.services.routing import prompt_form
+from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.engine.names import Selector
+from omni_cli.services.engine.routing import prompt_form
+from omni_cli.services.fleet.connection_test import TestResult
 
 #: A real call's question, and the most tokens it may answer.
 _PING, _PING_TOKENS = "Answer with the one word: ready", 16

@@ -17,7 +17,7 @@ from textual.widgets import ContentSwitcher, Footer
 from omni_cli import config as settings
 from omni_cli.domain.errors import OmniError
 from omni_cli.ports import Clock
-from omni_cli.services.connection_test import TestResult
+from omni_cli.services.fleet.connection_test import TestResult
 from omni_cli.tui.data import Loader
 from omni_cli.tui.messages import StoreChanged
 from omni_cli.tui.pane import Pane

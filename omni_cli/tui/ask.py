@@ -10,8 +10,8 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, TextPart
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ledger import RequestRow
-from omni_cli.services.chat_plan import ChatJob
-from omni_cli.services.routing import RouteOptions, decision_document
+from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.engine.routing import RouteOptions, decision_document
 from omni_cli.tui.stoppable import StoppableTransport, Stopped
 
 #: Least time between two updates of the text on the screen, seconds.

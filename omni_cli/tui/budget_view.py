@@ -10,7 +10,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import format_usd, nusd_to_usd, usd_to_nusd
-from omni_cli.services.budget_document import PERIODS, budget_name
+from omni_cli.services.money.budget_document import PERIODS, budget_name
 from omni_cli.tui import text
 from omni_cli.tui.widgets.bars import budget_bar
 from omni_cli.tui.widgets.form import Field, Values

@@ -10,7 +10,7 @@ from textual.content import Content
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import BADGES, CAPABILITIES, ModelInfo
 from omni_cli.domain.pricing import KINDS
-from omni_cli.services.browse import QUALITIES, SORTS, SPEEDS, Filters, Listed
+from omni_cli.services.fleet.browse import QUALITIES, SORTS, SPEEDS, Filters, Listed
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
 

@@ -5,8 +5,8 @@ from textual.content import Content
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.words import counted
-from omni_cli.services import compare_documents as documents
-from omni_cli.services.compare_report import Report
+from omni_cli.services.judge import compare_documents as documents
+from omni_cli.services.judge.compare_report import Report
 from omni_cli.tui import text
 from omni_cli.tui.comparing import NONE, Compared, Draft, News, Offer
 from omni_cli.tui.widgets.table import Column, Row, flexible

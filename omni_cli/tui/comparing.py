@@ -13,11 +13,11 @@ from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_to_nusd
-from omni_cli.services.compare import Estimate, Progress
-from omni_cli.services.compare_plan import ComparisonRow, Plan, Settings
-from omni_cli.services.compare_report import Report
-from omni_cli.services.compare_setup import Wanted, plan_of
-from omni_cli.services.suite import Case, load
+from omni_cli.services.judge.compare import Estimate, Progress
+from omni_cli.services.judge.compare_plan import ComparisonRow, Plan, Settings
+from omni_cli.services.judge.compare_report import Report
+from omni_cli.services.judge.compare_setup import Wanted, plan_of
+from omni_cli.services.judge.suite import Case, load
 from omni_cli.tui.role_switching import read_roles
 
 #: Models that are shown side by side; more are ``omni compare``'s.

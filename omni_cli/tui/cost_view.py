@@ -11,9 +11,9 @@ from omni_cli.domain.analytics import Share
 from omni_cli.domain.money import NUSD_PER_USD
 from omni_cli.domain.pricing import format_usd
 from omni_cli.records import StoredAdvice
-from omni_cli.services.costs import BudgetLine, CostOverview
-from omni_cli.services.savings import Saved
-from omni_cli.services.usage import UsageQuery
+from omni_cli.services.money.costs import BudgetLine, CostOverview
+from omni_cli.services.money.savings import Saved
+from omni_cli.services.money.usage import UsageQuery
 from omni_cli.tui import text
 from omni_cli.tui.usage_view import money
 from omni_cli.tui.widgets.chart import COMING, LEVEL, LOWER, Column, axis_width, chart

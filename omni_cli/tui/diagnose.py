@@ -9,7 +9,7 @@ from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.retirement import retirement_words
 from omni_cli.domain.vendor_env import no_key_hint
-from omni_cli.services.prices import utc_day
+from omni_cli.services.money.prices import utc_day
 
 Verdict = Literal["ok", "warning", "error"]
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from textual.content import Content
 
 from omni_cli.domain.models import BADGES, CAPABILITIES
-from omni_cli.services.browse import Listed
+from omni_cli.services.fleet.browse import Listed
 from omni_cli.tui import text
 from omni_cli.tui.catalogue_view import BADGE_WORDS, CatalogueView, context, state_of
 

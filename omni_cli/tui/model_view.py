@@ -10,9 +10,9 @@ from omni_cli.domain.models import CAPABILITIES, ModelInfo
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.pricing import KINDS, Price, blended, format_usd
 from omni_cli.domain.retirement import retirement_words
-from omni_cli.services.browse import Listed
-from omni_cli.services.prices import utc_day
-from omni_cli.services.savings import saved_of
+from omni_cli.services.fleet.browse import Listed
+from omni_cli.services.money.prices import utc_day
+from omni_cli.services.money.savings import saved_of
 from omni_cli.store.glance import Failure, GlanceStore, Tally
 from omni_cli.tui import text
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview, totals

@@ -12,8 +12,8 @@ from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import local_date, local_day
 from omni_cli.domain.recommend import Finding
 from omni_cli.records import StoredPrice
-from omni_cli.services.health_report import ProviderReport
-from omni_cli.services.usage import UsageQuery
+from omni_cli.services.judge.health_report import ProviderReport
+from omni_cli.services.money.usage import UsageQuery
 from omni_cli.store.advice import AdviceStore
 from omni_cli.store.glance import GlanceStore, Hour, Tally
 

@@ -6,8 +6,8 @@ from textual.content import Content
 
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
-from omni_cli.services.decisions import is_unlooked
-from omni_cli.services.receipt import Receipt
+from omni_cli.services.engine.decisions import is_unlooked
+from omni_cli.services.money.receipt import Receipt
 from omni_cli.tui import text
 
 _MUTED = "$foreground-muted"

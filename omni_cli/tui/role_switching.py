@@ -44,7 +44,7 @@ def offer_switch(app: "OmniApp", act: Act, role: str, model: str) -> None:
     """Ask, then switch: one real call proves it, and ``App.switched`` remembers it for undo."""
 
     def switch(omni: App) -> str:
-        from omni_cli.services.role_switch import verified_lines
+        from omni_cli.services.fleet.role_switch import verified_lines
 
         made = omni.role_switcher.switch(role, model)
         proved = "; ".join([*verified_lines(made), *made.notes])

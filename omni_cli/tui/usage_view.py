@@ -12,7 +12,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.analytics import Totals
 from omni_cli.domain.periods import day_start
 from omni_cli.domain.pricing import format_usd
-from omni_cli.services.usage import UsageQuery, UsageReport, UsageRow
+from omni_cli.services.money.usage import UsageQuery, UsageReport, UsageRow
 from omni_cli.store.hourly import HourStore
 from omni_cli.tui import text
 from omni_cli.tui.widgets.bars import split_bar

@@ -8,10 +8,10 @@ import pytest
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import ChatRequest, Message, Tool
-from omni_cli.services.answer_cache import AnswerCache
-from omni_cli.services.chat import ChatRun
-from omni_cli.services.chat_plan import ChatJob
-from omni_cli.services.names import Selector
+from omni_cli.services.engine.answer_cache import AnswerCache
+from omni_cli.services.engine.chat import ChatRun
+from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.engine.names import Selector
 from tests.conftest import CHEAP, GOOD, Fleet
 from tests.integration.cli_process import omni
 

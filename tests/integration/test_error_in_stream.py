@@ -16,8 +16,8 @@ from omni_cli.domain.chat import ChatRequest, conversation
 from omni_cli.domain.errors import StreamInterrupted
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.prices import Price, Rate
-from omni_cli.services.chat_plan import ChatJob
-from omni_cli.services.names import Selector
+from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.engine.names import Selector
 from omni_cli.simulator import Simulator
 from tests.gateway_server import serving
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.services.eval_router import Labelled, evaluate, read_row, replay, score_line
+from omni_cli.services.judge.eval_router import Labelled, evaluate, read_row, replay, score_line
 
 
 def rows(n: int = 200) -> list[Labelled]:

@@ -14,7 +14,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.money import usd_string
 from omni_cli.domain.pricing import format_usd
-from omni_cli.services.receipt import Receipt
+from omni_cli.services.money.receipt import Receipt
 from omni_cli.simulator import Simulator
 from omni_cli.tui.receipts import receipt_text
 from tests.gateway_server import Served, serving

@@ -13,10 +13,10 @@ from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.optimize import Setting
 from omni_cli.domain.preferences import Weights
-from omni_cli.services.chat_plan import ChatJob
-from omni_cli.services.names import Selector
-from omni_cli.services.optimize import Optimizer
-from omni_cli.services.routing import RouteOptions
+from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.engine.names import Selector
+from omni_cli.services.engine.routing import RouteOptions
+from omni_cli.services.judge.optimize import Optimizer
 from tests.conftest import CHEAP, FREE, GOOD, Fleet
 from tests.integration.cli_process import omni
 

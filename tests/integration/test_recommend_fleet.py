@@ -109,7 +109,7 @@ def test_a_simulated_fleet_is_not_advised_what_is_gone_either(app: App, clock: C
 
 
 def _day(clock: Clock, days: int) -> str:
-    from omni_cli.services.prices import utc_day
+    from omni_cli.services.money.prices import utc_day
 
     return utc_day(int(clock.now * 1000) + days * DAY_MS)
 

@@ -9,8 +9,8 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Completion
 from omni_cli.domain.errors import AllProvidersFailed, BudgetExceeded, NotFound, UsageError
 from omni_cli.domain.models import ModelInfo, Role
-from omni_cli.services.role_calls import flaw, kinds_of, request_of
-from omni_cli.services.role_switch import switched_document, verified_lines
+from omni_cli.services.engine.role_calls import flaw, kinds_of, request_of
+from omni_cli.services.fleet.role_switch import switched_document, verified_lines
 from tests.conftest import CHEAP, FREE, GOOD, PREMIUM, Fleet
 from tests.integration.cli_process import omni
 

@@ -7,7 +7,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Select
 
-from omni_cli.services.browse import Filters
+from omni_cli.services.fleet.browse import Filters
 from omni_cli.tui.screens.catalogue import CataloguePane, FactsScreen
 from omni_cli.tui.screens.model import ModelScreen
 from omni_cli.tui.widgets.choices import Choices

@@ -7,7 +7,7 @@ import pytest
 from textual.widgets import Input, Select, TextArea
 
 from omni_cli.bootstrap import App
-from omni_cli.services.compare_documents import summary_lines
+from omni_cli.services.judge.compare_documents import summary_lines
 from omni_cli.simulator import Simulator
 from omni_cli.tui.comparing import Draft, join_prompts, split_prompts
 from omni_cli.tui.screens.abtests import AbTestsScreen

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from textual.widgets import Input
 
 from omni_cli.domain.pricing import format_usd
-from omni_cli.services.usage import UsageQuery
+from omni_cli.services.money.usage import UsageQuery
 from omni_cli.tui.screens.activity import ActivityPane
 from omni_cli.tui.screens.usage import UsagePane
 from omni_cli.tui.widgets.choices import Choices

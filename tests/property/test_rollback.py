@@ -10,7 +10,7 @@ import pytest
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.models import Chain, ChainLink, Provider
-from omni_cli.services.fleet import FleetService
+from omni_cli.services.fleet.fleet import FleetService
 
 _MODELS = (
     "openai/gpt-4o",

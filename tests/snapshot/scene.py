@@ -20,10 +20,10 @@ from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEn
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.recommend import Action, Finding
 from omni_cli.domain.scoring import Scorer
-from omni_cli.services.compare_plan import Plan, ResultRow, Settings, keyed, plan_document
-from omni_cli.services.demo import DEMO, DemoFleet, build
-from omni_cli.services.prices import cost_or_none
-from omni_cli.services.suite import Case
+from omni_cli.services.fleet.demo import DEMO, DemoFleet, build
+from omni_cli.services.judge.compare_plan import Plan, ResultRow, Settings, keyed, plan_document
+from omni_cli.services.judge.suite import Case
+from omni_cli.services.money.prices import cost_or_none
 from omni_cli.simulator import fleet as simulated
 from omni_cli.store.advice import AdviceStore
 from tests.spec_fleet import SPECS

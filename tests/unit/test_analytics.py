@@ -24,7 +24,7 @@ from omni_cli.domain.analytics import (
     sum_totals,
 )
 from omni_cli.domain.money import format_usd, usd_to_nusd
-from omni_cli.services.costs import under_percent
+from omni_cli.services.money.costs import under_percent
 from tests.paths import shared
 
 

@@ -12,7 +12,7 @@ from omni_cli import tokenizer
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import Price, PriceState, Rate, Tier
-from omni_cli.services.calculator import Workload, calculate, custom_price
+from omni_cli.services.money.calculator import Workload, calculate, custom_price
 
 
 def model(name: str, context: int | None = None, **weights: float) -> ModelInfo:

@@ -1,4 +1,4 @@
-"""From a job to a plan to a settled request (services/chat.py, services/answer.py)."""
+"""From a job to a plan to a settled request (services/engine/chat.py and answer.py)."""
 
 import json
 from dataclasses import replace
@@ -15,11 +15,11 @@ from omni_cli.domain.errors import (
     UnknownPrice,
 )
 from omni_cli.domain.models import Chain, ChainLink, Role, RoleModel, Rule
-from omni_cli.services.answer import result_document
-from omni_cli.services.chat import ChatRun, ChatService
-from omni_cli.services.chat_plan import ChatJob
-from omni_cli.services.names import Selector
-from omni_cli.services.routing import RouteOptions
+from omni_cli.services.engine.answer import result_document
+from omni_cli.services.engine.chat import ChatRun, ChatService
+from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.engine.names import Selector
+from omni_cli.services.engine.routing import RouteOptions
 from tests import stable
 from tests.unit.world import World, answer, ask
 

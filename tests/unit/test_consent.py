@@ -15,7 +15,7 @@ from omni_cli.domain.routing import CompiledRule, Contender, Decision, Query, de
 from omni_cli.domain.rules import parse
 from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.gateway.options import from_headers
-from omni_cli.services.routing import RouteOptions
+from omni_cli.services.engine.routing import RouteOptions
 
 CENT = 10_000_000
 PAID = Consent(first="p/a", first_nusd=2 * CENT)

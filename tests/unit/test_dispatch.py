@@ -33,8 +33,8 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.tokens import estimate_tokens
-from omni_cli.services.attempts import Progress, Target
-from omni_cli.services.chat_plan import ChatJob
+from omni_cli.services.engine.attempts import Progress, Target
+from omni_cli.services.engine.chat_plan import ChatJob
 from tests.unit.world import Clock, World, answer, ask
 
 

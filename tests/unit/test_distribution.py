@@ -13,8 +13,8 @@ import pytest
 import omni_cli
 from omni_cli.gateway.redis_counts import RedisCounts
 from omni_cli.gateway.traces import Traces
-from omni_cli.services import extras
-from omni_cli.services.extras import EXTRAS, install_line
+from omni_cli.services.fleet import extras
+from omni_cli.services.fleet.extras import EXTRAS, install_line
 
 ROOT = Path(__file__).parents[2]
 #: "omni-cli" on the public index is a stranger's package with the same import name.

@@ -1,7 +1,7 @@
 """Outcomes of one form of a type's prompts move that form's quality more than the type's."""
 
 from omni_cli.domain.quality import Prior, QualityTable
-from omni_cli.services.quality import FORM_STRENGTH, TableQuality
+from omni_cli.services.engine.quality import FORM_STRENGTH, TableQuality
 from tests.unit.world import World
 
 MODEL = "lab/a"

@@ -13,9 +13,9 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate, Tier
-from omni_cli.services import importing as module
-from omni_cli.services.importing import Totals
-from omni_cli.services.prices import by_sums, month_start, sum_cost_or_none
+from omni_cli.services.money import importing as module
+from omni_cli.services.money.importing import Totals
+from omni_cli.services.money.prices import by_sums, month_start, sum_cost_or_none
 
 NOW = 1_790_000_000_000  # 2026-09-21 UTC
 DAY = 86_400_000

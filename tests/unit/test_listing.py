@@ -3,7 +3,7 @@
 import json
 
 from omni_cli.providers.openai_compatible import OpenAiCompatible
-from omni_cli.services.listing import read_models
+from omni_cli.services.fleet.listing import read_models
 
 
 def test_names_that_steer_a_terminal_are_left_out() -> None:

@@ -1,10 +1,10 @@
-"""What a name on the command line stands for (services/names.py)."""
+"""What a name on the command line stands for (services/engine/names.py)."""
 
 import pytest
 
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Chain, ChainLink, Role
-from omni_cli.services.names import Selector
+from omni_cli.services.engine.names import Selector
 from tests.unit.world import World
 
 

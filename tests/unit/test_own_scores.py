@@ -2,7 +2,7 @@
 
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.quality import Prior, QualityTable
-from omni_cli.services.own_scores import with_own_scores
+from omni_cli.services.engine.own_scores import with_own_scores
 from tests.unit.world import World
 
 PUBLISHED = Prior(0.7, 14.0, "a benchmark 7")

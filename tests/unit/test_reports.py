@@ -15,10 +15,10 @@ from omni_cli.domain.errors import StoreError, UsageError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.quality import Prior, QualityTable
-from omni_cli.services.costs import CostService
-from omni_cli.services.maintenance import ReportZone
-from omni_cli.services.savings import SavingsService
-from omni_cli.services.usage import UsageQuery, UsageService
+from omni_cli.services.judge.maintenance import ReportZone
+from omni_cli.services.money.costs import CostService
+from omni_cli.services.money.savings import SavingsService
+from omni_cli.services.money.usage import UsageQuery, UsageService
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore

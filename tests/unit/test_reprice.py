@@ -15,8 +15,8 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate
-from omni_cli.services import reprice as module
-from omni_cli.services.reprice import Selection
+from omni_cli.services.money import reprice as module
+from omni_cli.services.money.reprice import Selection
 
 NOW = 1_790_000_000_000  # 2026-09-21 UTC
 MODEL = "p/m"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from omni_cli.catalog.load import load_catalog
-from omni_cli.services.demo import DEMO
+from omni_cli.services.fleet.demo import DEMO
 from tests.paths import REPO
 from tests.spec_fleet import SPECS
 

@@ -8,10 +8,10 @@ import pytest
 from omni_cli.domain.chat import MediaPart, Message
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.scoring import Scorer
-from omni_cli.services import judge
-from omni_cli.services.compare_plan import Plan, Settings, keyed, plan_document, plan_from
-from omni_cli.services.scorers import score_answer
-from omni_cli.services.suite import Case, load
+from omni_cli.services.engine.scorers import score_answer
+from omni_cli.services.judge import judge
+from omni_cli.services.judge.compare_plan import Plan, Settings, keyed, plan_document, plan_from
+from omni_cli.services.judge.suite import Case, load
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 20
 

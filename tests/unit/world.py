@@ -17,14 +17,14 @@ from omni_cli.domain.ledger import NewRequest, RequestEnd
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate
 from omni_cli.ports import Endpoint, HttpCall, SentBody
-from omni_cli.services.attempts import Progress, Target
-from omni_cli.services.chat import ChatService
-from omni_cli.services.dispatch import Dispatcher
-from omni_cli.services.health import HealthRecorder
-from omni_cli.services.names import Names
-from omni_cli.services.prices import PriceBook
-from omni_cli.services.recovery import Recovery
-from omni_cli.services.routing import RoutingService
+from omni_cli.services.engine.attempts import Progress, Target
+from omni_cli.services.engine.chat import ChatService
+from omni_cli.services.engine.dispatch import Dispatcher
+from omni_cli.services.engine.health import HealthRecorder
+from omni_cli.services.engine.names import Names
+from omni_cli.services.engine.recovery import Recovery
+from omni_cli.services.engine.routing import RoutingService
+from omni_cli.services.money.prices import PriceBook
 from omni_cli.store.assignments import AssignmentStore
 from omni_cli.store.breakers import BreakerStore
 from omni_cli.store.budgets import BudgetStore

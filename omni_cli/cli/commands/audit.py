@@ -10,7 +10,7 @@ from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, moment, note, out, paint, table
 from omni_cli.domain.errors import OmniError
 from omni_cli.records import AuditEntry
-from omni_cli.services.describe import audit_document
+from omni_cli.services.fleet.describe import audit_document
 
 app = typer.Typer(rich_markup_mode=None)
 

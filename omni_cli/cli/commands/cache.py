@@ -16,7 +16,7 @@ app = typer.Typer(
 @app.command()
 def stats(as_json: JsonFlag = False) -> None:
     """How much is remembered, how often it answered, and what that saved."""
-    from omni_cli.services.answer_cache import LIMIT_BYTES
+    from omni_cli.services.engine.answer_cache import LIMIT_BYTES
 
     with omni() as omni_app:
         found = omni_app.answers.stats()

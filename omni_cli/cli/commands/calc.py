@@ -15,7 +15,7 @@ from omni_cli.domain.errors import UnknownPrice, UsageError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import Price, format_usd, usd_string
 from omni_cli.domain.tokens import estimate_tokens
-from omni_cli.services.calculator import (
+from omni_cli.services.money.calculator import (
     MEDIAN_ERROR_PERCENT,
     MOST_ERROR_PERCENT,
     Line,
@@ -23,7 +23,7 @@ from omni_cli.services.calculator import (
     calculate,
     custom_price,
 )
-from omni_cli.services.prices import PriceBook, utc_day
+from omni_cli.services.money.prices import PriceBook, utc_day
 from omni_cli.tokenizer import ENCODING, exact_counter, is_exact_for
 
 app = typer.Typer(rich_markup_mode=None)

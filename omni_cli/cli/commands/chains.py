@@ -9,7 +9,7 @@ from omni_cli.cli.common import JsonFlag, complete_chains, complete_models, omni
 from omni_cli.cli.render import emit_json, note, out, paint, table
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Chain, ChainLink
-from omni_cli.services.describe import chain_consent, chain_document
+from omni_cli.services.fleet.describe import chain_consent, chain_document
 
 app = typer.Typer(rich_markup_mode=None, help="Failover chains.")
 

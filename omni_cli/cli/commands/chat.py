@@ -32,11 +32,11 @@ from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound, StoreError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.pricing import format_usd
-from omni_cli.services.answer import result_document
-from omni_cli.services.chat import ChatRun
-from omni_cli.services.chat_plan import ChatJob, ChatPlan
-from omni_cli.services.checks import command
-from omni_cli.services.routing import decision_document
+from omni_cli.services.engine.answer import result_document
+from omni_cli.services.engine.chat import ChatRun
+from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan
+from omni_cli.services.engine.checks import command
+from omni_cli.services.engine.routing import decision_document
 
 app = typer.Typer(rich_markup_mode=None)
 

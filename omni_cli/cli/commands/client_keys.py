@@ -14,7 +14,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.secrets import CLIENT_PREFIX
-from omni_cli.services.describe import iso
+from omni_cli.services.fleet.describe import iso
 from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -18,13 +18,13 @@ from omni_cli.domain.errors import AssertionFailed, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.scoring import KINDS
-from omni_cli.services import compare_documents as documents
-from omni_cli.services.compare import Estimate
-from omni_cli.services.compare_documents import Checked
-from omni_cli.services.compare_plan import Plan, Settings
-from omni_cli.services.compare_report import Report
-from omni_cli.services.compare_setup import Wanted, plan_of
-from omni_cli.services.suite import Case, Suite, load
+from omni_cli.services.judge import compare_documents as documents
+from omni_cli.services.judge.compare import Estimate
+from omni_cli.services.judge.compare_documents import Checked
+from omni_cli.services.judge.compare_plan import Plan, Settings
+from omni_cli.services.judge.compare_report import Report
+from omni_cli.services.judge.compare_setup import Wanted, plan_of
+from omni_cli.services.judge.suite import Case, Suite, load
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -11,8 +11,8 @@ from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import bar, colour_on, emit_json, note, out, paint, table
 from omni_cli.domain.analytics import Share, Totals, change
 from omni_cli.domain.money import format_usd, nusd_to_usd
-from omni_cli.services.costs import BudgetLine, CostOverview
-from omni_cli.services.report_documents import costs_document
+from omni_cli.services.money.costs import BudgetLine, CostOverview
+from omni_cli.services.money.report_documents import costs_document
 
 app = typer.Typer(rich_markup_mode=None)
 

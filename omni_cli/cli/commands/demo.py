@@ -16,11 +16,11 @@ from omni_cli.cli.render import emit_json, note, out, paint, table, tokens
 from omni_cli.domain.chat import TextPart
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
-from omni_cli.services.answer import result_document
-from omni_cli.services.chat import ChatRun
-from omni_cli.services.chat_plan import ChatJob
-from omni_cli.services.receipt import receipt_document
-from omni_cli.services.routing import RouteOptions
+from omni_cli.services.engine.answer import result_document
+from omni_cli.services.engine.chat import ChatRun
+from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.engine.routing import RouteOptions
+from omni_cli.services.money.receipt import receipt_document
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -79,14 +79,14 @@ def _open(home: Path, quiet: bool) -> App:
 
     omni_app = App({"OMNI_HOME": str(home), "USER": "demo"}, note=tell)
     from omni_cli.config import set_value
-    from omni_cli.services.demo import DEMO
+    from omni_cli.services.fleet.demo import DEMO
 
     set_value(omni_app.paths, "general.premium_model", DEMO.premium)
     return omni_app
 
 
 def _play(omni_app: App, simulator: Any, *, show: bool) -> list[ChatRun]:
-    from omni_cli.services.demo import build
+    from omni_cli.services.fleet.demo import build
     from omni_cli.simulator import fleet as scene
 
     build(omni_app.fleet, simulated=scene.providers(simulator.url))

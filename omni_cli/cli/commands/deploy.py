@@ -12,8 +12,8 @@ from omni_cli.cli.exits import ASSERTION
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.words import counted
-from omni_cli.services.deploy import Change
-from omni_cli.services.fleet_shape import check_shape
+from omni_cli.services.fleet.deploy import Change
+from omni_cli.services.fleet.fleet_shape import check_shape
 
 ExitCode = Annotated[
     bool, typer.Option("--exit-code", help="Exit with 7 where there is a difference.")
@@ -60,7 +60,7 @@ def diff(
     as_json: JsonFlag = False,
 ) -> None:
     """What changed between two fleets."""
-    from omni_cli.services.deploy import compare
+    from omni_cli.services.fleet.deploy import compare
 
     with omni() as omni_app:
         before = _whole(omni_app, old)

@@ -6,7 +6,7 @@ import typer
 
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, iso, moment, note, out, paint, table
-from omni_cli.services.deploys import Standing
+from omni_cli.services.judge.deploys import Standing
 
 app = typer.Typer(
     rich_markup_mode=None,

@@ -7,8 +7,8 @@ import typer
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, omni
 from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint, table
-from omni_cli.services.describe import iso
-from omni_cli.services.discovery import (
+from omni_cli.services.fleet.describe import iso
+from omni_cli.services.fleet.discovery import (
     LIMIT_S,
     Asked,
     Discovery,

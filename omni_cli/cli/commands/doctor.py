@@ -15,9 +15,9 @@ from omni_cli.cli.render import Style, emit_json, milliseconds, out, paint
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.errors import ConfigError, OmniError
 from omni_cli.keys import quoted
-from omni_cli.services import doctor as judge
-from omni_cli.services.doctor import Check
-from omni_cli.services.prices import PriceBook, state_of, utc_day
+from omni_cli.services.judge import doctor as judge
+from omni_cli.services.judge.doctor import Check
+from omni_cli.services.money.prices import PriceBook, state_of, utc_day
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -13,8 +13,8 @@ from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, note, out, paint, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.routing_eval import LadderReport
-from omni_cli.services.decisions import read_decision
-from omni_cli.services.eval_router import (
+from omni_cli.services.engine.decisions import read_decision
+from omni_cli.services.judge.eval_router import (
     SHARES,
     Labelled,
     RouterReport,

@@ -11,7 +11,7 @@ import typer
 from omni_cli.cli.common import omni
 from omni_cli.cli.render import note
 from omni_cli.domain.errors import OmniError, UsageError
-from omni_cli.services.export import LEDGER_COLUMNS, USAGE_COLUMNS, csv_lines, json_lines
+from omni_cli.services.money.export import LEDGER_COLUMNS, USAGE_COLUMNS, csv_lines, json_lines
 
 app = typer.Typer(rich_markup_mode=None, help="Ledger, usage and metrics for other tools.")
 

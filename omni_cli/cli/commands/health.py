@@ -19,7 +19,7 @@ from omni_cli.cli.render import (
 from omni_cli.domain.errors import AssertionFailed
 from omni_cli.domain.health import Health, HealthStatus
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
-from omni_cli.services.health_report import CHECK_S, FleetHealth, health_document
+from omni_cli.services.judge.health_report import CHECK_S, FleetHealth, health_document
 
 app = typer.Typer(rich_markup_mode=None)
 

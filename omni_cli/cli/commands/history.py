@@ -7,7 +7,7 @@ import typer
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, moment, note, out, table
 from omni_cli.domain.errors import NotFound
-from omni_cli.services.describe import revision_document
+from omni_cli.services.fleet.describe import revision_document
 
 app = typer.Typer(rich_markup_mode=None)
 

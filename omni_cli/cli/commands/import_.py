@@ -12,7 +12,7 @@ from omni_cli.cli.render import emit_json, moment, note, number, out, paint, tab
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.pricing import format_usd
 from omni_cli.importers import ImportBatch, importers, load
-from omni_cli.services.importing import ImportPlan, Totals
+from omni_cli.services.money.importing import ImportPlan, Totals
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -77,7 +77,7 @@ def import_(
 
 def _how_to_price(plan: ImportPlan) -> None:
     """For each model of unknown price the command that prices its calls."""
-    from omni_cli.services.reprice import price_command
+    from omni_cli.services.money.reprice import price_command
 
     rows = dict.fromkeys(plan.unpriced())
     note("some prices are unknown; with the amounts per 1M tokens put in, this sets them:")

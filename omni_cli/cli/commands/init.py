@@ -12,8 +12,8 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, agree_to_leaving, complete_catalogue, omni
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
 from omni_cli.domain.errors import ConfigError, UsageError
-from omni_cli.services.describe import chain_document
-from omni_cli.services.setup import Found, Proposal, apply
+from omni_cli.services.fleet.describe import chain_document
+from omni_cli.services.fleet.setup import Found, Proposal, apply
 
 app = typer.Typer(rich_markup_mode=None)
 

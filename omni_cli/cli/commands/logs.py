@@ -10,7 +10,7 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.pricing import format_usd
-from omni_cli.services.receipt import tokens_document, usd_or_none
+from omni_cli.services.money.receipt import tokens_document, usd_or_none
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -22,9 +22,9 @@ from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.retirement import retirement_words
-from omni_cli.services.browse import Filters, Listed
-from omni_cli.services.describe import model_document, price_document, uses_document
-from omni_cli.services.prices import utc_day
+from omni_cli.services.fleet.browse import Filters, Listed
+from omni_cli.services.fleet.describe import model_document, price_document, uses_document
+from omni_cli.services.money.prices import utc_day
 
 if TYPE_CHECKING:  # lists, the common case, change nothing
     pass
@@ -189,7 +189,7 @@ def add(
 
     Prices are US dollars per 1,000,000 tokens. Without one the cost stays unknown, never zero.
     """
-    from omni_cli.services.model_changes import PriceChange, add_model, split_id
+    from omni_cli.services.fleet.model_changes import PriceChange, add_model, split_id
 
     change = change_of(
         name=name,
@@ -252,7 +252,7 @@ def edit(
     as_json: JsonFlag = False,
 ) -> None:
     """Change what is named; updates of the catalogue leave it so."""
-    from omni_cli.services.model_changes import edit_model
+    from omni_cli.services.fleet.model_changes import edit_model
 
     change = change_of(
         name=name,
@@ -345,7 +345,7 @@ def price(
 
     What was charged already stays as it was.
     """
-    from omni_cli.services.model_changes import PriceChange, set_price
+    from omni_cli.services.fleet.model_changes import PriceChange, set_price
 
     rates = rates_of(price_in, price_out, price_cached, price_cache_write, price_reasoning)
     terms: dict[str, Any] = {}

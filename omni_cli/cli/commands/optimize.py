@@ -14,7 +14,7 @@ from omni_cli.domain.errors import NotFound
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.optimize import Outcome, Setting
 from omni_cli.domain.words import counted
-from omni_cli.services.optimize import Optimum, optimum_document, setting_values
+from omni_cli.services.judge.optimize import Optimum, optimum_document, setting_values
 
 app = typer.Typer(rich_markup_mode=None)
 _WIDTH, _HEIGHT = 60, 12

@@ -396,7 +396,7 @@ def models(
         ]
         fresh = [remote for remote in served if f"{slug}/{remote.wire_name}" not in known]
         if add_them and fresh:
-            from omni_cli.services.setup import add_listed
+            from omni_cli.services.fleet.setup import add_listed
 
             add_listed(omni_app.fleet, omni_app.models, provider, fresh, status="standby")
     if as_json:

@@ -9,7 +9,7 @@ from omni_cli.cli.render import emit_json, out
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.quality import OutcomeKind, outcome_counts
-from omni_cli.services.routing import prompt_form
+from omni_cli.services.engine.routing import prompt_form
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -11,8 +11,8 @@ from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
 from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
-from omni_cli.services.advice import Verified
-from omni_cli.services.advice_document import Told, confidence_text, implementation
+from omni_cli.services.judge.advice import Verified
+from omni_cli.services.judge.advice_document import Told, confidence_text, implementation
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -92,8 +92,8 @@ def undo(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) ->
 def _prove(number: int, sample: int, judge: str | None, max_cost: str, *, as_json: bool) -> None:
     """Raises UsageError, BudgetExceeded, UnknownPrice, NotFound."""
     from omni_cli.cli.comparing import announce, print_report, run
-    from omni_cli.services import compare_documents as documents
-    from omni_cli.services.proof import verdict
+    from omni_cli.services.judge import compare_documents as documents
+    from omni_cli.services.judge.proof import verdict
 
     limit = usd_to_nusd(money(max_cost, "--max-cost") or Decimal(0))
     with omni(quiet=as_json) as omni_app:

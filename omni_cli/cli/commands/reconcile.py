@@ -20,7 +20,7 @@ from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.importers.invoices import read_invoice, recognise, resolved
 from omni_cli.importers.reconcile import Drift
 from omni_cli.importers.reconcile import reconcile as compare
-from omni_cli.services.reconciling import Reported
+from omni_cli.services.money.reconciling import Reported
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -13,7 +13,7 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.periods import parse_span
 from omni_cli.domain.pricing import Price, Rate, format_usd, usd_string, usd_to_nusd
-from omni_cli.services.reprice import Report, Selection
+from omni_cli.services.money.reprice import Report, Selection
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -16,10 +16,10 @@ from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.words import counted
-from omni_cli.services.describe import role_document
+from omni_cli.services.fleet.describe import role_document
 
 if TYPE_CHECKING:
-    from omni_cli.services.role_switch import Effect, Switched
+    from omni_cli.services.fleet.role_switch import Effect, Switched
 
 app = typer.Typer(rich_markup_mode=None, help="Who does which job.")
 
@@ -109,7 +109,7 @@ def switch(
         agree_to_leaving(omni_app, model, yes=yes)
         done = omni_app.role_switcher.switch(role, model, verify=verify)
     if as_json:
-        from omni_cli.services.role_switch import switched_document
+        from omni_cli.services.fleet.role_switch import switched_document
 
         emit_json(switched_document(done))
         return
@@ -117,7 +117,7 @@ def switch(
 
 
 def _show_switch(done: "Switched") -> None:
-    from omni_cli.services.role_switch import verified_lines
+    from omni_cli.services.fleet.role_switch import verified_lines
 
     def row(when: str, effect: "Effect") -> tuple[str, ...]:
         quality = "not measured" if effect.quality is None else f"{effect.quality:.0%}"

@@ -31,8 +31,8 @@ from omni_cli.domain.preferences import PRIORITIES
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.routing import Candidate, Decision
 from omni_cli.domain.tasks import COMPLEXITIES
-from omni_cli.services.names import Selector
-from omni_cli.services.routing import (
+from omni_cli.services.engine.names import Selector
+from omni_cli.services.engine.routing import (
     RouteOptions,
     RoutingService,
     decision_document,
@@ -172,7 +172,7 @@ def _bulk(
             decision = routing.decide(request, options, selector)
             document = {"id": row["id"], **decision_document(decision)}
             if scores:
-                from omni_cli.services.eval_router import score_line
+                from omni_cli.services.judge.eval_router import score_line
 
                 line_of = score_line(row["id"], document["candidates"], document)
                 out(json.dumps(line_of, ensure_ascii=False))

@@ -9,8 +9,8 @@ from omni_cli.cli.prompts import chat_request, read_prompt, route_options
 from omni_cli.cli.render import emit_json, note, out, paint, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.rules import VARIABLES, evaluate, parse, unparse, variables
-from omni_cli.services.describe import rule_document
-from omni_cli.services.routing import input_estimate, rule_facts
+from omni_cli.services.engine.routing import input_estimate, rule_facts
+from omni_cli.services.fleet.describe import rule_document
 
 app = typer.Typer(rich_markup_mode=None, help="Conditions that prefer a model.")
 

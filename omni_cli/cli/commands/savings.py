@@ -7,8 +7,8 @@ import typer
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, note, out, paint, table
 from omni_cli.domain.money import format_usd
-from omni_cli.services.report_documents import savings_document
-from omni_cli.services.savings import SavingsReport, SavingsRow
+from omni_cli.services.money.report_documents import savings_document
+from omni_cli.services.money.savings import SavingsReport, SavingsRow
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -10,8 +10,8 @@ from omni_cli.cli.render import emit_json, iso, moment, note, number, out, paint
 from omni_cli.domain.analytics import Totals, sum_totals
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_string
-from omni_cli.services.deploy import Change
-from omni_cli.services.sync import Synced
+from omni_cli.services.fleet.deploy import Change
+from omni_cli.services.fleet.sync import Synced
 
 app = typer.Typer(rich_markup_mode=None, help="Share fleet and usage between machines, by git.")
 

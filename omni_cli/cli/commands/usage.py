@@ -17,8 +17,8 @@ from omni_cli.cli.render import colour_on, emit_json, milliseconds, note, out, p
 from omni_cli.domain.analytics import Totals, change
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
-from omni_cli.services.report_documents import row_document, usage_document
-from omni_cli.services.usage import DIMENSIONS, UsageQuery, UsageReport, UsageRow
+from omni_cli.services.money.report_documents import row_document, usage_document
+from omni_cli.services.money.usage import DIMENSIONS, UsageQuery, UsageReport, UsageRow
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -13,10 +13,10 @@ from omni_cli.cli.common import JsonFlag, money, omni
 from omni_cli.cli.render import Style, emit_json, moment, note, out, paint
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import usd_to_nusd
-from omni_cli.services.alerts import Alert, document
-from omni_cli.services.budget_alerts import budget_alerts
-from omni_cli.services.health_report import CHECK_S, FleetHealth, health_document
-from omni_cli.services.watch import Chore, Watch
+from omni_cli.services.judge.alerts import Alert, document
+from omni_cli.services.judge.health_report import CHECK_S, FleetHealth, health_document
+from omni_cli.services.judge.watch import Chore, Watch
+from omni_cli.services.money.budget_alerts import budget_alerts
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -129,7 +129,7 @@ def _watch(
 def _chores(omni_app: App, probes: list[str], every_s: float, cap_nusd: int) -> tuple[Chore, ...]:
     chores = []
     if probes:
-        from omni_cli.services.probes import probe_chore
+        from omni_cli.services.fleet.probes import probe_chore
 
         chores.append(probe_chore(omni_app.prober(cap_nusd), probes, every_s))
     return tuple(chores)
@@ -181,7 +181,7 @@ def _often(omni_app: App) -> Chore:
 
 
 def _service(omni_app: App, options: list[str], *, remove: bool) -> None:
-    from omni_cli.services.service_files import service_file
+    from omni_cli.services.fleet.service_files import service_file
 
     home = Path(omni_app.env.get("HOME") or Path.home())
     program = [sys.executable, "-m", "omni_cli", "watch", *options]

@@ -8,8 +8,8 @@ from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, milliseconds, moment, out, paint, table
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
-from omni_cli.services.decisions import is_unlooked
-from omni_cli.services.receipt import AttemptReceipt, Receipt, receipt_document
+from omni_cli.services.engine.decisions import is_unlooked
+from omni_cli.services.money.receipt import AttemptReceipt, Receipt, receipt_document
 
 app = typer.Typer(rich_markup_mode=None)
 

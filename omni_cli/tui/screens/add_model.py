@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import BADGES, CAPABILITIES, COMPLEXITY_BASE_B
-from omni_cli.services.model_changes import ModelChange, PriceChange, add_model
+from omni_cli.services.fleet.model_changes import ModelChange, PriceChange, add_model
 from omni_cli.tui.data import Loader
 from omni_cli.tui.widgets.form import Field, FormScreen, Values
 

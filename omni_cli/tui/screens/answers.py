@@ -11,7 +11,7 @@ from textual.widgets import Footer, Static
 
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.scoring import verdict
-from omni_cli.services.compare_report import Answer, Report
+from omni_cli.services.judge.compare_report import Answer, Report
 from omni_cli.tui import text
 
 #: Cells that an answer needs at least; with fewer, fewer stand side by side.

@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from omni_cli.bootstrap import App
-from omni_cli.services.browse import Listed
+from omni_cli.services.fleet.browse import Listed
 from omni_cli.tui import catalogue_view
 from omni_cli.tui.catalogue_view import (
     FILTERS,

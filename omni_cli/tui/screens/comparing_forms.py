@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.scoring import KINDS
-from omni_cli.services.abtest import Settings
+from omni_cli.services.judge.abtest import Settings
 from omni_cli.tui.comparing import MOST_MODELS, NONE, SEPARATOR, Draft
 from omni_cli.tui.data import Loader
 from omni_cli.tui.widgets.form import Field, FormScreen, Values
@@ -166,7 +166,7 @@ def suite_form(loader: Loader, draft: Draft, take: Callable[[str], None]) -> For
     def save(_: App, values: Values) -> None:
         from pathlib import Path
 
-        from omni_cli.services.suite import load
+        from omni_cli.services.judge.suite import load
 
         path = values["suite"]
         if path:

@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from omni_cli.bootstrap import App
-from omni_cli.services.discovery import Asked, Discovery, Found, touches
+from omni_cli.services.fleet.discovery import Asked, Discovery, Found, touches
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
 from omni_cli.tui.threads import tell

@@ -13,7 +13,7 @@ from textual.widgets import OptionList, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import Chain, ChainLink
-from omni_cli.services.describe import chain_consent
+from omni_cli.services.fleet.describe import chain_consent
 from omni_cli.tui import chain_view
 from omni_cli.tui.chains import (
     Chains,

@@ -14,7 +14,7 @@ from textual.widgets import OptionList, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import PROTOCOLS
-from omni_cli.services.connection_test import INTERVAL_S, TestResult
+from omni_cli.services.fleet.connection_test import INTERVAL_S, TestResult
 from omni_cli.store.glance import Failure, GlanceStore
 from omni_cli.tui import text
 from omni_cli.tui.actions import (

@@ -10,7 +10,7 @@ from textual.widgets import Footer, Static
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
-from omni_cli.services.receipt import Receipt
+from omni_cli.services.money.receipt import Receipt
 from omni_cli.tui.actions import rate_request
 from omni_cli.tui.data import Loader
 from omni_cli.tui.receipts import receipt_text

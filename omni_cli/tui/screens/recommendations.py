@@ -16,8 +16,8 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
-from omni_cli.services.advice import Verified
-from omni_cli.services.advice_document import confidence_text
+from omni_cli.services.judge.advice import Verified
+from omni_cli.services.judge.advice_document import confidence_text
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 

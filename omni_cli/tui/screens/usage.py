@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
 from omni_cli.bootstrap import App
-from omni_cli.services.usage import Dimension, UsageQuery
+from omni_cli.services.money.usage import Dimension, UsageQuery
 from omni_cli.tui import usage_view
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.usage_view import UsageView, read_usage

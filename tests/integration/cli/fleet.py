@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from omni_cli.bootstrap import App
-from omni_cli.services.demo import build
+from omni_cli.services.fleet.demo import build
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as scene
 from tests.spec_fleet import SPECS

@@ -10,8 +10,8 @@ import pytest
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message
 from omni_cli.domain.errors import OmniError
-from omni_cli.services.abtest import AbTests, Settings
-from omni_cli.services.chat_plan import ChatJob
+from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.judge.abtest import AbTests, Settings
 from omni_cli.simulator import Simulator
 from tests.integration.cli.conftest import Omni
 from tests.integration.cli.fleet import connect

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from omni_cli.services.fleet_document import MODEL_FIELDS
-from omni_cli.services.fleet_shape import DOCUMENT, Named, Rows
+from omni_cli.services.fleet.fleet_document import MODEL_FIELDS
+from omni_cli.services.fleet.fleet_shape import DOCUMENT, Named, Rows
 from tests.integration.cli.conftest import Omni
 from tests.paths import REPO
 

@@ -19,8 +19,8 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
-from omni_cli.services.alerts import Alert, Webhook, signature
-from omni_cli.services.watch import Watch
+from omni_cli.services.judge.alerts import Alert, Webhook, signature
+from omni_cli.services.judge.watch import Watch
 from omni_cli.simulator import Simulator
 from tests.integration.cli.conftest import Omni
 from tests.integration.cli.fleet import MODELS, SLUGS, connect
@@ -272,7 +272,7 @@ def test_watch_sees_others_failures_within_five_seconds(fleet: Path, sim: Simula
         sim.fault("503", OPENAI)
         from omni_cli.domain.chat import ChatRequest, Message
         from omni_cli.domain.errors import OmniError
-        from omni_cli.services.chat_plan import ChatJob
+        from omni_cli.services.engine.chat_plan import ChatJob
 
         with App(env) as app:
             plan = app.chat.plan(

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from omni_cli.services.abtest import Settings
+from omni_cli.services.judge.abtest import Settings
 from tests.gateway_server import Served
 
 CHAMPION, CHALLENGER = "anthropic/claude-3-haiku-20240307", "openai/gpt-4o-mini"

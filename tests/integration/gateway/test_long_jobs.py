@@ -5,7 +5,7 @@ import time
 
 import httpx
 
-from omni_cli.services.compare_documents import document
+from omni_cli.services.judge.compare_documents import document
 from tests.gateway_server import Served
 
 MODELS = ["openai/gpt-4o", "deepseek/deepseek-chat"]

@@ -9,7 +9,7 @@ import pytest
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import ChatRequest, Message
 from omni_cli.domain.tokens import estimate_tokens
-from omni_cli.services.chat_plan import ChatJob
+from omni_cli.services.engine.chat_plan import ChatJob
 from tests.gateway_server import Served
 
 ASK: dict[str, Any] = {

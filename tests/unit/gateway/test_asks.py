@@ -21,8 +21,8 @@ from omni_cli.gateway.protocols.openai_responses import OpenAiResponses
 from omni_cli.gateway.sending import Sending
 from omni_cli.ports import HttpCall
 from omni_cli.providers.registry import adapter
-from omni_cli.services.attempts import Target
-from omni_cli.services.bounds import JsonBody
+from omni_cli.services.engine.attempts import Target
+from omni_cli.services.engine.bounds import JsonBody
 
 REPO = Path(__file__).parents[3]
 MESSAGES = [{"role": "user", "content": "Is all well?"}]

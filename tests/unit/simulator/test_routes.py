@@ -2,7 +2,7 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from omni_cli.domain.models import TIMEOUT_MS_RANGE
-from omni_cli.services.demo import DEMO
+from omni_cli.services.fleet.demo import DEMO
 from omni_cli.simulator import fleet, routes
 from tests.spec_fleet import SPECS
 

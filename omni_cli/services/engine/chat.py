@@ -1,0 +1,281 @@
+"""One chat: decide, open the ledger row, dispatch, settle, report."""
+
+import json
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+
+from omni_cli.domain.chat import ChatChunk, Completion, Message, Usage
+from omni_cli.domain.errors import (
+    BudgetExceeded,
+    Cancelled,
+    OmniError,
+    StoreError,
+    UnknownPrice,
+)
+from omni_cli.domain.ids import make_id
+from omni_cli.domain.ledger import NewRequest, RequestEnd, RequestRow, RequestState
+from omni_cli.ports import Clock
+from omni_cli.repositories import (
+    Assignments,
+    Conversations,
+    Learning,
+    Ledger,
+    Models,
+)
+from omni_cli.services.engine.answer_cache import AnswerCache, Remembered
+from omni_cli.services.engine.attempts import Progress, skipped_document
+from omni_cli.services.engine.chat_plan import (
+    ChatJob,
+    ChatPlan,
+    ChatPlanner,
+    Experiments,
+)
+from omni_cli.services.engine.checks import checks_for
+from omni_cli.services.engine.dispatch import Dispatcher
+from omni_cli.services.engine.names import Names
+from omni_cli.services.engine.recovery import Recovery
+from omni_cli.services.engine.routing import RoutingService, decision_document
+from omni_cli.services.money.prices import PriceBook, cost_or_none
+
+_TITLE_CHARS = 60
+
+
+@dataclass(slots=True)
+class ChatRun:
+    """A chat under way. Iterate ``chunks()`` once; then ``row`` and ``completion`` are final.
+
+    ``remembered``: the answer is from the cache, and nothing is sent."""
+
+    id: int
+    plan: ChatPlan
+    progress: Progress
+    row: RequestRow | None = None
+    remembered: Remembered | None = None
+    #: The store did not take its end: what its user is to be told, once the answer is shown.
+    late: StoreError | None = None
+
+    @property
+    def completion(self) -> Completion:
+        return self.progress.completion or Completion()
+
+
+class ChatService:
+    """Args:
+    random_bits: 20 random bits for a new id.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: Models,
+        assignments: Assignments,
+        conversations: Conversations,
+        ledger: Ledger,
+        learning: Learning,
+        routing: RoutingService,
+        dispatcher: Dispatcher,
+        recovery: Recovery,
+        names: Names,
+        clock: Clock,
+        random_bits: Callable[[], int],
+        premium_model: str,
+        default_retries: int,
+        default_timeout_ms: int,
+        experiments: Experiments | None = None,
+        answers: AnswerCache | None = None,
+    ) -> None:
+        self._models = models
+        self._experiments = experiments
+        self._planner = ChatPlanner(
+            assignments=assignments,
+            routing=routing,
+            experiments=experiments,
+            default_retries=default_retries,
+            default_timeout_ms=default_timeout_ms,
+        )
+        self._conversations = conversations
+        self._ledger = ledger
+        self._learning = learning
+        self._dispatcher = dispatcher
+        self._recovery = recovery
+        self._names = names
+        self._clock = clock
+        self._random_bits = random_bits
+        self._premium_model = premium_model
+        self._answers = answers
+
+    def plan(self, job: ChatJob) -> ChatPlan:
+        """Decide, without writing or sending anything. Raises as ``ChatPlanner.plan``."""
+        return self._planner.plan(job)
+
+    def worst_nusd(self, plan: ChatPlan) -> int | None:
+        """The most that one call of the plan's first model can cost; None where unknown."""
+        return self._dispatcher.worst_nusd(plan.job.request, plan.targets[0])
+
+    def start(self, plan: ChatPlan) -> ChatRun:
+        """Write the request's row; the returned run's chunks must then be read."""
+        self._recovery.run()
+        job = plan.job
+        now = self._now()
+        text = json.dumps(decision_document(plan.decision), separators=(",", ":"))
+        remembered = None if self._answers is None else self._answers.look(plan)
+        if remembered is not None:
+            plan = replace(plan, job=replace(job, source="cache"))
+        with self._ledger.unit():
+            # Two processes may draw the same id in the same millisecond.
+            while not self._ledger.open(request := self._new_request(plan, now), text):
+                pass
+            if job.keep and job.conversation is None:
+                title = job.request.last_user_text.strip().split("\n")[0][:_TITLE_CHARS]
+                self._conversations.create(request.id, at_ms=now, title=title)
+            if plan.arm is not None and self._experiments is not None:
+                self._experiments.join(plan.arm, request.conversation or request.id)
+            if remembered is not None and self._answers is not None:
+                self._answers.hit(request.id, remembered)
+        job = replace(plan.job, conversation=request.conversation)
+        progress = Progress(plan.passed(), most_nusd=job.options.max_cost_nusd)
+        run = ChatRun(request.id, replace(plan, job=job), progress, remembered=remembered)
+        if remembered is not None:
+            run.progress.keep(remembered.completion, remembered.usage)
+        return run
+
+    def _new_request(self, plan: ChatPlan, now: int) -> NewRequest:
+        job, task = plan.job, plan.decision.task
+        request_id = make_id(now, self._random_bits())
+        starts_conversation = job.keep and job.conversation is None
+        return NewRequest(
+            id=request_id,
+            created_at=now,
+            source=job.source,
+            owner=self._ledger.owner,
+            org=job.org,
+            key=job.key,
+            role=job.options.role or "",
+            agent=job.options.agent or "",
+            task=task.task_type,
+            complexity=task.complexity,
+            difficulty=task.difficulty,
+            conversation=request_id if starts_conversation else job.conversation,
+            chain=plan.chain,
+            external_id=job.external_id,
+        )
+
+    def chunks(self, run: ChatRun, *, new_turns: Sequence[Message] = ()) -> Generator[ChatChunk]:
+        """The answer as it arrives; the request is settled when this ends, however it ends.
+
+        Args:
+            new_turns: the messages that are new in this conversation, stored with the answer.
+
+        Raises: as Dispatcher.stream.
+        """
+        plan, started = run.plan, self._now()
+        job = plan.job
+        accept = None if job.checks is None else checks_for(job.request, job.checks)
+        try:
+            if run.remembered is not None:
+                yield from run.remembered.chunks()
+            else:
+                yield from self._dispatcher.stream(
+                    run.id, job.request, plan.targets, plan.consent, run.progress, accept=accept
+                )
+        except OmniError as exc:
+            refused = isinstance(exc, BudgetExceeded | UnknownPrice) and not run.progress.tries
+            self._end(run, started, "refused" if refused else "failed", exc)
+            raise
+        except Exception as exc:
+            self._end(run, started, "failed", OmniError(f"unexpected {type(exc).__name__}"))
+            raise
+        except BaseException:
+            self._end(run, started, "cancelled", Cancelled("interrupted by the user"))
+            raise
+        self._end(run, started, "ok", None, new_turns)
+
+    def _end(
+        self,
+        run: ChatRun,
+        started: int,
+        state: RequestState,
+        error: OmniError | None,
+        new_turns: Sequence[Message] = (),
+    ) -> None:
+        now = self._now()
+        progress, job = run.progress, run.plan.job
+        last = progress.target or run.plan.targets[0]
+        cached = run.remembered
+        usage = progress.usage if cached is None else cached.usage
+        premium, premium_cost = (
+            self.premium(usage) if state == "ok" else (self._premium_model or None, None)
+        )
+        first = progress.first_token_at
+        end = RequestEnd(
+            state=state,
+            settled_at=now,
+            model=last.model.id,
+            provider=last.provider.slug,
+            premium_model=premium,
+            premium_cost_nusd=premium_cost,
+            # A memory's speed says nothing about a model's.
+            latency_ms=now - started if cached is None else None,
+            ttft_ms=None if first is None else first - started,
+            finish_reason=run.completion.finish_reason,
+            error_code=None if error is None else error.code,
+            error_message=None if error is None else error.message[:500],
+        )
+        try:
+            # What was set aside comes first; a store that did not take it is not asked again.
+            if self._ledger.behind is not None:
+                raise self._ledger.behind
+            if job.checks is not None:
+                self._learn(run, now)
+            with self._ledger.unit():
+                self._write_end(run, end, new_turns)
+        except StoreError as exc:
+            run.late = self._ledger.late_end(run.id, end, exc)
+
+    def _write_end(self, run: ChatRun, end: RequestEnd, new_turns: Sequence[Message]) -> None:
+        progress, job, cached = run.progress, run.plan.job, run.remembered
+        self._ledger.end_request(run.id, end)
+        if end.state == "ok" and job.keep and job.conversation is not None:
+            self._conversations.append(
+                job.conversation,
+                [*new_turns, run.completion.as_message()],
+                request=run.id,
+                at_ms=end.settled_at,
+            )
+        if progress.skipped:
+            self._ledger.note_skipped(run.id, skipped_document(progress.skipped))
+        run.row = row = self._ledger.get(run.id)
+        if self._answers is not None and end.state == "ok" and cached is None and row is not None:
+            cost = None if row.price_state == "unknown" else row.total_nusd
+            self._answers.keep(run.plan, run.id, end.model, run.completion, cost)
+        if job.settled is not None:
+            job.settled(run)
+
+    def _learn(self, run: ChatRun, now: int) -> None:
+        """A check's verdict is an outcome that routing learns from."""
+        for attempt in run.progress.attempts:
+            if attempt.outcome in ("ok", "rejected"):
+                self._learning.add_outcome(
+                    request=run.id,
+                    at_ms=now,
+                    model=attempt.model,
+                    task=run.plan.decision.task.task_type,
+                    form=run.plan.decision.task.form,
+                    kind="test",
+                    value=1.0 if attempt.outcome == "ok" else 0.0,
+                    note=attempt.message,
+                )
+
+    def premium(self, usage: Usage) -> tuple[str | None, int | None]:
+        """The premium model and what this usage costs there; None where unknown or unset."""
+        if not self._premium_model:
+            return None, None
+        try:
+            model_id = self._names.model(self._premium_model)
+        except OmniError:
+            return self._premium_model, None
+        row = PriceBook(self._models, now_ms=self._now()).current(model_id)
+        return model_id, cost_or_none(usage, None if row is None else row.price)
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)

@@ -1,0 +1,1 @@
+"""What is connected: providers, models, roles, their discovery, setup and changes."""

@@ -1,0 +1,387 @@
+"""A whole fleet as a document: plan what would change, apply it, go back to a revision.
+
+A document is checked whole before anything is written; applying it is one transaction, one
+audit entry and one revision.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+from omni_cli.domain.budgets import Budget
+from omni_cli.domain.errors import OmniError, UsageError
+from omni_cli.domain.models import (
+    Chain,
+    ChainLink,
+    ModelInfo,
+    Provider,
+    Role,
+    RoleModel,
+    Rule,
+    fold_alias,
+    outputs_of,
+)
+from omni_cli.domain.prices import Price, price_from_json
+from omni_cli.repositories import Assignments, Budgets, Models, Providers
+from omni_cli.services.fleet.fleet import FleetService
+from omni_cli.services.fleet.fleet_checks import (
+    check_chain_name,
+    check_condition,
+    check_hedge,
+    check_link,
+    check_slug,
+)
+from omni_cli.services.fleet.fleet_document import MODEL_FIELDS, fleet_document, fleet_tables
+from omni_cli.services.fleet.fleet_shape import check_shape
+from omni_cli.services.fleet.naming import check_alias, check_free, check_word
+from omni_cli.services.money.budget_document import budget_from, budget_name
+from omni_cli.services.money.price_doubts import base_rates, doubt, published
+
+_SECTIONS = ("providers", "models", "roles", "chains", "rules", "budgets")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a plan. ``kind``: add, change or remove; ``before``/``after`` as documents."""
+
+    kind: str
+    section: str
+    name: str
+    before: Any = None
+    after: Any = None
+
+    def lines(self) -> list[str]:
+        """For a person: the head line, then each field that differs."""
+        mark = {"add": "+", "change": "~", "remove": "-"}[self.kind]
+        head = f"{mark} {self.section.rstrip('s')} {self.name}"
+        if self.kind != "change" or not isinstance(self.before, dict):
+            return [head]
+        keys = sorted({*self.before, *self.after})
+        return [
+            head,
+            *(
+                f"    {key}: {_short(self.before.get(key))} → {_short(self.after.get(key))}"
+                for key in keys
+                if self.before.get(key) != self.after.get(key)
+            ),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A document as values. ``touched``: the fields of each model that the document sets."""
+
+    providers: tuple[Provider, ...]
+    models: tuple[ModelInfo, ...]
+    touched: Mapping[str, frozenset[str]]
+    prices: Mapping[str, Price]
+    roles: tuple[Role, ...]
+    chains: tuple[Chain, ...]
+    rules: tuple[Rule, ...]
+    budgets: tuple[Budget, ...]
+
+
+class DeployService:
+    """Args:
+    catalogue: a system model as the catalogue has it, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: FleetService,
+        providers: Providers,
+        models: Models,
+        assignments: Assignments,
+        budgets: Budgets,
+        catalogue: Callable[[str], ModelInfo | None],
+    ) -> None:
+        self._fleet = fleet
+        self._providers = providers
+        self._models = models
+        self._assignments = assignments
+        self._budgets = budgets
+        self._catalogue = catalogue
+
+    def current(self) -> dict[str, Any]:
+        """The fleet as it is, as a document."""
+        return fleet_document(self._providers, self._models, self._assignments, self._budgets)
+
+    def plan(self, document: Mapping[str, Any]) -> list[Change]:
+        """What applying ``document`` would change. Raises UsageError where it does not fit."""
+        return compare(self.current(), self.whole(document))
+
+    def whole(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """``document`` as an export would write it once it is applied: with what it leaves to
+        the defaults. Raises UsageError where it does not fit."""
+        return _whole(self.parse(document))
+
+    def doubts(self, document: Mapping[str, Any]) -> list[str]:
+        """Prices new in ``document`` that look like another unit. Raises UsageError."""
+        now, before = self._fleet.now_ms(), self._models.user_prices()
+        found = []
+        for model_id, price in self.parse(document).prices.items():
+            old = before.get(model_id)
+            if old is None or base_rates(old.price) != base_rates(price):
+                rates, known = base_rates(price), published(self._models, model_id, now)
+                if odd := doubt(rates, known):
+                    found.append(f"{model_id}: {odd}")
+        return found
+
+    def apply(self, document: Mapping[str, Any], *, action: str, target: str) -> list[Change]:
+        """Make the fleet equal to ``document``. Raises UsageError; nothing is written then."""
+        parsed = self.parse(document)
+        before = self.current()
+        changes = compare(before, _whole(parsed))
+        if not changes:
+            return []
+        shown = [line for change in changes for line in change.lines()]
+        with self._fleet.change(action, target, None, shown):
+            self._write(parsed)
+        return changes
+
+    def _write(self, parsed: Parsed) -> None:
+        now = self._fleet.now_ms()
+        kept = {provider.slug for provider in parsed.providers}
+        for provider in self._providers.all():
+            if provider.slug not in kept:
+                self._providers.delete(provider.slug)
+        for provider in parsed.providers:
+            old = self._providers.get(provider.slug)
+            status = provider.status if old is None else old.status
+            self._providers.put(replace(provider, status=status))
+        wanted = {model.id for model in parsed.models}
+        for model in self._models.own():
+            if model.id in wanted:
+                continue
+            original = self._catalogue(model.id) if model.is_system else None
+            if original is None and not model.is_system:
+                self._models.delete(model.id)
+            elif original is not None:
+                self._models.put(original, now_ms=now)
+        for model in parsed.models:
+            self._models.put(model, now_ms=now, user_fields=parsed.touched[model.id])
+        for model_id in self._models.user_prices().keys() - parsed.prices.keys():
+            self._models.drop_prices(model_id, origin="user", now_ms=now)
+        for model_id, price in parsed.prices.items():
+            self._models.set_price(model_id, price, origin="user", now_ms=now)
+        for role in self._assignments.roles():
+            self._assignments.delete_role(role.name)
+        for role in parsed.roles:
+            self._assignments.put_role(role)
+        for chain in self._assignments.chains():
+            self._assignments.delete_chain(chain.name)
+        for chain in parsed.chains:
+            self._assignments.put_chain(chain)
+        for rule in self._assignments.rules():
+            self._assignments.delete_rule(rule.id)
+        for rule in parsed.rules:
+            self._assignments.put_rule(rule)
+        wanted_budgets = {budget_name(budget) for budget in parsed.budgets}
+        for budget in self._budgets.all():
+            if budget_name(budget) not in wanted_budgets:
+                self._budgets.delete(budget.id)
+        for budget in parsed.budgets:
+            self._budgets.put(budget)
+
+    def parse(self, document: Mapping[str, Any]) -> Parsed:
+        """Read and check a document.
+
+        Raises:
+            UsageError: an unknown section or field, a value out of range, a model that no
+                provider of the document has; the message names the place.
+        """
+        check_shape(document)
+        try:
+            providers = tuple(
+                _provider(slug, table) for slug, table in _tables(document, "providers")
+            )
+            slugs = {provider.slug for provider in providers}
+            models, touched, prices = [], {}, {}
+            for model_id, table in _tables(document, "models"):
+                values = dict(table)
+                price = values.pop("price", None)
+                if price is not None:
+                    prices[model_id] = price_from_json(price)
+                models.append(self._model(model_id, values, slugs))
+                touched[model_id] = frozenset(values)
+            known = {model.id for model in models}
+            roles = tuple(_role(name, table) for name, table in _tables(document, "roles"))
+            chains = tuple(_chain(name, table) for name, table in _tables(document, "chains"))
+            rules = tuple(_rule(table) for table in document.get("rules", ()))
+            budgets = tuple(
+                budget_from(name, table) for name, table in _tables(document, "budgets")
+            )
+        except (TypeError, ValueError, KeyError, AttributeError) as exc:
+            raise UsageError(
+                f"the document does not fit: {exc}", hint="compare it with: omni fleet export"
+            ) from exc
+        self._check_names(providers, roles, chains, models)
+        used = {item.model for role in roles for item in role.models}
+        used |= {link.model for chain in chains for link in chain.links}
+        used |= {rule.model for rule in rules}
+        for model_id in sorted(used - known):
+            if self._models.get(model_id) is None:
+                raise UsageError(
+                    f"{model_id} is used by a role, chain or rule and is no known model",
+                    hint=f'add a [models."{model_id}"] table',
+                )
+        return Parsed(providers, tuple(models), touched, prices, roles, chains, rules, budgets)
+
+    def _check_names(
+        self,
+        providers: Iterable[Provider],
+        roles: Iterable[Role],
+        chains: Iterable[Chain],
+        models: Iterable[ModelInfo],
+    ) -> None:
+        """As services/fleet/naming.py has it, for names that are new. Raises UsageError."""
+        old = {provider.slug for provider in self._providers.all()}
+        named = [("provider", p.slug, f"the provider {p.slug}", p.slug in old) for p in providers]
+        slugs = {name for _, name, _, _ in named}
+        old = {role.name for role in self._assignments.roles()}
+        named += [("role", r.name, f"the role {r.name}", r.name in old) for r in roles]
+        old = {chain.name for chain in self._assignments.chains()}
+        named += [("chain", c.name, f"the chain {c.name}", c.name in old) for c in chains]
+        for model in models:
+            known = self._models.get(model.id)
+            old = set() if known is None else set(known.aliases)
+            named += [("alias", alias, model.id, alias in old) for alias in model.aliases]
+        taken: dict[str, str] = {}
+        for kind, name, label, is_old in sorted(named, key=lambda item: not item[3]):
+            if not is_old:
+                (check_alias if kind == "alias" else partial(check_word, kind))(name)
+                found = [m for m in self._models.find(name) if m.partition("/")[0] in slugs]
+                others = [m for m in found if kind != "alias" or m != label]
+                check_free(kind, name, {fold_alias(name): m for m in others[:1]} | taken)
+            taken.setdefault(fold_alias(name), label)
+
+    def _model(self, model_id: str, values: dict[str, Any], slugs: set[str]) -> ModelInfo:
+        base = self._catalogue(model_id)
+        if base is None:
+            provider, _, wire_name = model_id.partition("/")
+            if provider not in slugs:
+                raise UsageError(
+                    f"model {model_id}: no provider {provider!r} in the document",
+                    hint="a model's id is provider/wire-name",
+                )
+            outputs = outputs_of(wire_name)
+            name = values.get("name", wire_name)
+            base = ModelInfo(model_id, provider, wire_name, name, output_types=outputs)
+        unknown = values.keys() - set(MODEL_FIELDS) - {"aliases"}
+        if unknown:
+            raise UsageError(f"model {model_id}: unknown field {sorted(unknown)[0]!r}")
+        shaped: dict[str, Any] = {
+            key: frozenset(value)
+            if key in ("badges", "lacks")
+            else tuple(value)
+            if isinstance(value, list)
+            else value
+            for key, value in values.items()
+        }
+        return replace(base, **shaped)
+
+
+def _whole(parsed: Parsed) -> dict[str, Any]:
+    return fleet_tables(
+        parsed.providers,
+        parsed.models,
+        parsed.touched,
+        parsed.prices,
+        parsed.roles,
+        parsed.chains,
+        parsed.rules,
+        parsed.budgets,
+    )
+
+
+def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """The differences of two documents, section by section, sorted by name."""
+    changes: list[Change] = []
+    for section in _SECTIONS:
+        if section == "rules":
+            old = {_rule_name(rule): rule for rule in before.get("rules", ())}
+            new = {_rule_name(rule): rule for rule in after.get("rules", ())}
+        else:
+            old, new = dict(before.get(section, {})), dict(after.get(section, {}))
+        for name in sorted({*old, *new}):
+            if name not in old:
+                changes.append(Change("add", section, name, None, new[name]))
+            elif name not in new:
+                changes.append(Change("remove", section, name, old[name], None))
+            elif old[name] != new[name]:
+                changes.append(Change("change", section, name, old[name], new[name]))
+    same_rules = not any(change.section == "rules" for change in changes)
+    if same_rules and list(before.get("rules", ())) != list(after.get("rules", ())):
+        changes.append(Change("change", "rules", "order"))
+    return changes
+
+
+def _rule_name(rule: Mapping[str, Any]) -> str:
+    return f"{rule['condition']} → {rule['model']}"
+
+
+def _tables(document: Mapping[str, Any], section: str) -> list[tuple[str, Mapping[str, Any]]]:
+    tables = document.get(section, {})
+    for name, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise UsageError(f"[{section}] {name} is no table")
+    return list(tables.items())
+
+
+def _provider(slug: str, table: Mapping[str, Any]) -> Provider:
+    check_slug("provider", slug)
+    known = {item.name for item in fields(Provider)} - {"slug", "status"}
+    unknown = table.keys() - known
+    if unknown:
+        raise UsageError(f"provider {slug}: unknown field {sorted(unknown)[0]!r}")
+    return Provider(slug=slug, **table)
+
+
+def _role(name: str, table: Mapping[str, Any]) -> Role:
+    check_slug("role", name)
+    models = tuple(RoleModel(item["model"], item["priority"]) for item in table.get("models", ()))
+    return Role(name, table.get("description", ""), models)
+
+
+def _chain(name: str, table: Mapping[str, Any]) -> Chain:
+    check_chain_name(name)
+    links = tuple(ChainLink(**link) for link in table["links"])
+    if not links:
+        raise UsageError(f"chain {name} needs at least one model")
+    for link in links:
+        check_link(link)
+    check_hedge(table.get("hedge_ms"))
+    return Chain(
+        name,
+        links,
+        table.get("max_cost_multiple"),
+        table.get("allow_free_to_paid"),
+        table.get("hedge_ms"),
+        bool(table.get("any_cost", False)),
+    )
+
+
+def _rule(table: Mapping[str, Any]) -> Rule:
+    try:
+        check_condition(table["condition"])
+    except OmniError as exc:
+        raise UsageError(f"rule {table['condition']!r}: {exc.message}", hint=exc.hint) from exc
+    return Rule(
+        0, table["condition"], table["model"], table["priority"], table.get("enabled", True)
+    )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | tuple) and all(isinstance(item, Mapping) for item in value):
+        text, most = ", ".join(map(_entry, value)) or "none", 200
+    else:
+        text, most = "unset" if value is None else str(value), 60
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _entry(table: Mapping[str, Any]) -> str:
+    """One model of a role or link of a chain: its name, and what is said of it."""
+    said = ", ".join(f"{key} {value}" for key, value in table.items() if key != "model")
+    return f"{table.get('model', '')} ({said})" if said else str(table.get("model", ""))

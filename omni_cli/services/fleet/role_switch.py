@@ -1,0 +1,369 @@
+"""Give a role another first model: a real call of each kind that the role gets proves it, and a
+failure puts everything back."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import Any, Protocol
+
+from omni_cli.domain.analytics import Totals, day_key
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.errors import (
+    AllProvidersFailed,
+    BudgetExceeded,
+    NotFound,
+    OmniError,
+    UnknownPrice,
+    UsageError,
+)
+from omni_cli.domain.ledger import EVALUATION
+from omni_cli.domain.models import Role, RoleModel
+from omni_cli.domain.periods import local_date
+from omni_cli.ports import Clock
+from omni_cli.repositories import Models, Reports
+from omni_cli.services.engine.chat import ChatService
+from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.engine.quality import Judgement
+from omni_cli.services.engine.role_calls import (
+    CALLS,
+    GETS,
+    SAID,
+    Kind,
+    cannot,
+    doubt,
+    flaw,
+    kinds_of,
+    request_of,
+)
+from omni_cli.services.engine.routing import RouteOptions
+from omni_cli.services.fleet.fleet import FleetService
+from omni_cli.services.money.prices import PriceBook, sum_cost_or_none
+
+#: Calls of this many days tell what a model costs in a role.
+WINDOW_DAYS = 28
+#: A switch is done within 30 s: two tries of this length, shared by the kinds of call, and no
+#: wait that a provider asks for.
+_TIMEOUT_MS = 12_000
+
+
+class Memory(Protocol):
+    """The store's key-value table."""
+
+    def get_meta(self, key: str) -> str | None: ...
+    def set_meta(self, key: str, value: str) -> None: ...
+
+
+class Judge(Protocol):
+    def __call__(
+        self, probabilities: Mapping[str, float], model_ids: list[str]
+    ) -> list[Judgement]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A model in a role. ``measured``: from its own calls there; else expected: the role's
+    calls at this model's price. Each figure is None where nothing tells it."""
+
+    model: str | None
+    measured: bool
+    calls: int
+    cost_per_call_nusd: int | None
+    latency_ms: int | None
+    quality: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One real call. ``cost_nusd`` None: the model's price is unknown."""
+
+    kind: Kind
+    request: int
+    latency_ms: int | None
+    cost_nusd: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """``verifications``: a call of each kind that the role gets; empty where none was wanted.
+    ``notes``: what keeps calls from the model all the same."""
+
+    role: Role
+    before: Effect
+    after: Effect
+    verifications: tuple[Verification, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verification(self) -> Verification | None:
+        """The first of them."""
+        return self.verifications[0] if self.verifications else None
+
+
+class RoleSwitcher:
+    """Args:
+    quality: what the router thinks of models, by kind of task.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: FleetService,
+        models: Models,
+        reports: Reports,
+        chat: Callable[[], ChatService],
+        quality: Callable[[], Judge],
+        memory: Memory,
+        zone: str,
+        clock: Clock,
+    ) -> None:
+        self._fleet = fleet
+        self._models = models
+        self._reports = reports
+        self._chat = chat
+        self._quality = quality
+        self._memory = memory
+        self._zone = zone
+        self._clock = clock
+
+    def switch(self, role_name: str, model_name: str, *, verify: bool = True) -> Switched:
+        """Make a model the role's first.
+
+        Raises:
+            NotFound: no such role or model.
+            UsageError: the model is the first already.
+            AllProvidersFailed: a call failed, or the model cannot take what the role gets; the
+                role is as it was (exit 5).
+            BudgetExceeded, UnknownPrice: a call was not allowed; the role is as it was.
+        """
+        old = self._fleet.role(role_name)
+        model = self._fleet.model(model_name)
+        first = old.models[0].model if old.models else None
+        if first == model.id:
+            raise UsageError(f"{model.id} is the first model of role {role_name} already")
+        before, after = self._effects(role_name, first, model.id)
+        kinds = self.kinds(old)
+        kind: Kind
+        for kind in kinds if verify else ():
+            if lack := cannot(kind, model):
+                raise AllProvidersFailed(
+                    f"role {role_name} gets {GETS[kind]}, and {model.id} takes none; it stays on "
+                    f"{first or 'no model'}",
+                    hint=f"{lack}; --no-verify switches without a call",
+                )
+        fresh = _put_first(old, model.id)
+        status, own = self._fleet.kept_status(model.id)
+        with self._fleet.change("role.switch", role_name, first, model.id):
+            self._fleet.put_role(fresh)
+            if model.status != "active":
+                self._fleet.set_status(model.id, "active")
+            self._remember(old, fresh, status, own)
+        if not verify:
+            return Switched(fresh, before, after, ())
+        found: list[Verification] = []
+        try:
+            for kind in kinds:
+                found.append(self._verify(role_name, model.id, kind, len(kinds)))
+        except BaseException as exc:
+            self.undo(role_name)
+            kept = f"role {role_name} is back on {first or 'no model'}"
+            if isinstance(exc, BudgetExceeded | UnknownPrice):
+                raise type(exc)(f"{exc.message}; {kept}", hint=exc.hint) from exc
+            if isinstance(exc, OmniError):
+                raise AllProvidersFailed(
+                    f"{model.id} did not pass {CALLS[kind]}: {exc.message}; {kept}",
+                    hint=exc.hint or "--no-verify switches without a call",
+                ) from exc
+            raise
+        rest = [self._models.get(item.model) for item in fresh.models[1:]]
+        notes = tuple(why for kind in kinds if any(rest) and (why := doubt(kind, model)))
+        return Switched(fresh, before, after, tuple(found), notes)
+
+    def kinds(self, role: Role) -> tuple[Kind, ...]:
+        """The kinds of call that a role gets."""
+        today = local_date(int(self._clock() * 1000), self._zone)
+        days = day_key(today - timedelta(days=WINDOW_DAYS)), day_key(today)
+        calls: dict[str, int] = {}
+        by = self._reports.totals(*days, ["source", "task"], {"role": role.name})
+        for (source, task), sums in by.items():
+            if source not in EVALUATION:
+                calls[task] = calls.get(task, 0) + sums.calls
+        models = [model for item in role.models if (model := self._models.get(item.model))]
+        return kinds_of(role, calls, models)
+
+    def undo(self, role_name: str) -> Role:
+        """Take the last switch of a role back.
+
+        Raises:
+            NotFound: there is none, or it was taken back already.
+            UsageError: the role was changed since.
+        """
+        text = self._memory.get_meta(_key(role_name))
+        if not text:
+            raise NotFound(f"no switch of role {role_name} to undo", hint="omni history lists more")
+        kept = json.loads(text)
+        old, fresh = _role(kept["before"]), _role(kept["after"])
+        now = self._fleet.role(role_name)
+        if now != fresh:
+            raise UsageError(
+                f"role {role_name} was changed since the switch",
+                hint="omni history lists revisions, omni rollback N brings one back",
+            )
+        first = old.models[0].model if old.models else None
+        with self._fleet.change("role.switch.undo", role_name, fresh.models[0].model, first):
+            self._fleet.put_role(old)
+            model = self._models.get(fresh.models[0].model)
+            unused = model is not None and not self._fleet.uses(model.id)
+            if model is not None and unused and model.status != kept["status"]:
+                self._fleet.put_back(model.id, kept["status"], kept.get("own", True))
+            self._memory.set_meta(_key(role_name), "")
+        return old
+
+    def _remember(self, old: Role, fresh: Role, status: str, own: bool) -> None:
+        kept = {"before": asdict(old), "after": asdict(fresh), "status": status, "own": own}
+        self._memory.set_meta(_key(old.name), json.dumps(kept))
+
+    def _verify(self, role_name: str, model_id: str, kind: Kind, of: int) -> Verification:
+        try:
+            return self._ask(role_name, model_id, kind, _TIMEOUT_MS // of)
+        except AllProvidersFailed as exc:
+            if not exc.causes or not all(cause.retryable for _, cause in exc.causes):
+                raise
+        return self._ask(role_name, model_id, kind, _TIMEOUT_MS // of)
+
+    def _ask(self, role_name: str, model_id: str, kind: Kind, timeout_ms: int) -> Verification:
+        from omni_cli.services.engine.names import Selector
+
+        chat = self._chat()
+        job = ChatJob(
+            request_of(kind),
+            Selector("model", model_id),
+            RouteOptions(role=role_name),
+            source="test",
+            keep=False,
+        )
+        plan = chat.plan(job)
+        target = replace(plan.targets[0], timeout_ms=timeout_ms, max_retries=0)
+        run = chat.start(replace(plan, targets=(target,)))
+        with closing(chat.chunks(run)) as chunks:
+            for _ in chunks:
+                pass
+        why = flaw(kind, run.completion)
+        if why:
+            raise AllProvidersFailed(why)
+        row = run.row
+        return Verification(
+            kind,
+            run.id,
+            None if row is None else row.latency_ms,
+            None if row is None or row.price_state == "unknown" else row.total_nusd,
+        )
+
+    def _effects(self, role: str, first: str | None, fresh: str) -> tuple[Effect, Effect]:
+        today = local_date(int(self._clock() * 1000), self._zone)
+        days = day_key(today - timedelta(days=WINDOW_DAYS)), day_key(today)
+        by_model = self._reports.totals(*days, ["model"], {"role": role})
+        tasks = {
+            task: float(sums.calls)
+            for (task,), sums in self._reports.totals(*days, ["task"], {"role": role}).items()
+            if task and sums.calls
+        }
+        names = [name for name in (first, fresh) if name is not None]
+        judged = self._quality()(tasks or _evenly(), names)
+        qualities = {name: mean for name, (mean, _, _) in zip(names, judged, strict=True)}
+        prices = PriceBook(self._models, now_ms=int(self._clock() * 1000))
+        every = sum(by_model.values(), Totals())
+
+        def effect(name: str | None) -> Effect:
+            own = by_model.get((name or "",), Totals())
+            anywhere = self._reports.totals(*days, (), {"model": name or ""}).get((), Totals())
+            timed = own if own.latency_calls else anywhere
+            latency = timed.latency_ms // timed.latency_calls if timed.latency_calls else None
+            cost: int | None = None
+            if own.ok and not own.unknown_attempts:
+                cost = own.cost_nusd // own.ok
+            elif name is not None and every.ok and (row := prices.current(name)) is not None:
+                whole = sum_cost_or_none(
+                    Usage(input_tokens=every.input_tokens, output_tokens=every.output_tokens),
+                    row.price,
+                    every.ok,
+                )
+                cost = None if whole is None else whole // every.ok
+            return Effect(name, bool(own.ok), own.ok, cost, latency, qualities.get(name or ""))
+
+        return effect(first), effect(fresh)
+
+
+def _evenly() -> dict[str, float]:
+    from omni_cli.domain.tasks import TASK_TYPES
+
+    return dict.fromkeys(TASK_TYPES, 1.0)
+
+
+def _put_first(role: Role, model: str) -> Role:
+    rest = [item for item in role.models if item.model != model]
+    shift = int(any(item.priority == 1 for item in rest))
+    moved = tuple(RoleModel(item.model, item.priority + shift) for item in rest)
+    return replace(role, models=(RoleModel(model, 1), *moved))
+
+
+def _key(role: str) -> str:
+    return f"role_switch:{role}"
+
+
+def _role(kept: Mapping[str, Any]) -> Role:
+    models = tuple(RoleModel(item["model"], item["priority"]) for item in kept["models"])
+    return Role(kept["name"], kept["description"], models)
+
+
+def switched_document(done: Switched) -> dict[str, Any]:
+    """What ``omni roles switch --json`` prints; money as decimal strings, null where unknown."""
+    from omni_cli.domain.ids import id_text
+    from omni_cli.domain.pricing import usd_string
+    from omni_cli.services.fleet.describe import role_document
+
+    def usd(nusd: int | None) -> str | None:
+        return None if nusd is None else usd_string(nusd)
+
+    def plain(effect: Effect) -> dict[str, Any]:
+        return {
+            "model": effect.model,
+            "basis": "measured" if effect.measured else "expected",
+            "calls": effect.calls,
+            "cost_per_call_usd": usd(effect.cost_per_call_nusd),
+            "latency_ms": effect.latency_ms,
+            "quality": None if effect.quality is None else round(effect.quality, 4),
+        }
+
+    checks = [
+        {
+            "kind": check.kind,
+            "id": id_text(check.request),
+            "latency_ms": check.latency_ms,
+            "cost_usd": usd(check.cost_nusd),
+        }
+        for check in done.verifications
+    ]
+    return {
+        "role": role_document(done.role),
+        "before": plain(done.before),
+        "after": plain(done.after),
+        # The first call, and all of them: a role that gets images and tools has two.
+        "verified": checks[0] if checks else None,
+        "verifications": checks,
+        "notes": list(done.notes),
+        "undo": f"omni roles switch {done.role.name} --undo",
+    }
+
+
+def verified_lines(done: Switched) -> list[str]:
+    """What was proved, a line for each kind of call, the same on every face."""
+    from omni_cli.domain.pricing import format_usd
+
+    return [
+        f"answered {SAID[check.kind]}"
+        + ("" if check.latency_ms is None else f" in {check.latency_ms:,} ms")
+        + f" for {format_usd(check.cost_nusd)}"
+        for check in done.verifications
+    ]

@@ -1,0 +1,263 @@
+"""Configuration and usage of several machines, met in a git repository of the user's own (A10).
+
+The repository holds ``fleet.toml``, the fleet that all share, and ``usage/<machine>/``, which
+that machine alone writes: two machines' usage can neither clash nor be counted twice.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from omni_cli.domain.analytics import Totals
+from omni_cli.domain.errors import Busy, ConfigError, UsageError
+from omni_cli.domain.secrets import scrub
+from omni_cli.ports import Clock
+from omni_cli.repositories import Reports
+from omni_cli.services.fleet.deploy import Change, DeployService, compare
+from omni_cli.services.fleet.fleet import FleetService
+from omni_cli.services.fleet.fleet_merge import Conflict, Side, merge
+from omni_cli.services.money.shared_usage import KEYS, months, read
+
+FLEET = "fleet.toml"
+README = "README.md"
+BY = ("machine", "day", *KEYS)
+_BASE, _MACHINE, _AT = "sync_base", "sync_machine", "sync_at"
+_TRIES = 5
+_ABOUT = """# omni sync
+
+Written by `omni sync`. `fleet.toml` is the fleet that all machines share; `usage/MACHINE/` has
+what each machine used, a file a month, a line for each day and kind of use: integer tokens, money
+in nano-dollars. No key, no prompt and no answer is in here.
+"""
+
+
+class Clone(Protocol):
+    """See store/git_clone.py."""
+
+    @property
+    def exists(self) -> bool: ...
+    def url(self) -> str: ...
+    def clone(self, url: str) -> None: ...
+    def locked(self) -> AbstractContextManager[None]: ...
+    def pull(self) -> None: ...
+    def push(self, message: str) -> bool | None: ...
+    def text(self, name: str) -> str | None: ...
+    def write(self, name: str, text: str) -> None: ...
+    def delete(self, name: str) -> None: ...
+    def names(self, pattern: str) -> list[str]: ...
+
+
+class Memory(Protocol):
+    """The store's key-value table."""
+
+    def transaction(self) -> AbstractContextManager[Any]: ...
+    def get_meta(self, key: str) -> str | None: ...
+    def set_meta(self, key: str, value: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """``pulled``: what changed here; ``pushed``: what this machine changed in the shared fleet.
+    With ``conflicts`` nothing was changed anywhere."""
+
+    pulled: tuple[Change, ...] = ()
+    pushed: tuple[Change, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    sent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    """As of the last sync, without a look at the remote. ``changes``: the fleet's since then."""
+
+    url: str
+    machine: str
+    machines: tuple[str, ...]
+    synced_at: int | None
+    changes: tuple[Change, ...]
+
+
+class SyncService:
+    """Args:
+    machine_name: what people call this machine.
+    new_id: makes a machine's id, once.
+    """
+
+    def __init__(
+        self,
+        *,
+        clone: Clone,
+        fleet: FleetService,
+        deploy: DeployService,
+        reports: Reports,
+        memory: Memory,
+        machine_name: str,
+        new_id: Callable[[], str],
+        clock: Clock,
+    ) -> None:
+        self._clone = clone
+        self._fleet = fleet
+        self._deploy = deploy
+        self._reports = reports
+        self._memory = memory
+        self._name = machine_name
+        self._new_id = new_id
+        self._clock = clock
+
+    @property
+    def machine(self) -> str:
+        """This machine's id; made on first use, kept in the store."""
+        with self._memory.transaction():
+            found = self._memory.get_meta(_MACHINE)
+            if not found:
+                found = self._new_id()
+                self._memory.set_meta(_MACHINE, found)
+        return found
+
+    def init(self, url: str) -> None:
+        """Clone the repository to sync with. Raises UsageError, ConfigError."""
+        if re.match(r"\w+://[^/@]*:[^/@]*@", url):
+            raise UsageError(
+                "the address holds a password, which git would keep in plain text",
+                hint="leave it out; git asks its credential helper",
+            )
+        with self._clone.locked():
+            self._clone.clone(url)
+            self._memory.set_meta(_BASE, "")
+            self._memory.set_meta(_AT, "")
+
+    def sync(self, prefer: Side | None = None) -> Synced:
+        """Pull, merge, push.
+
+        Args:
+            prefer: whose version counts of what both sides changed.
+
+        Raises:
+            NotFound: not set up. Busy: another omni is syncing, or others push all the time.
+            ConfigError: git failed, or a file of the repository is damaged.
+            UsageError: the merged fleet does not fit together.
+        """
+        self._clone.url()
+        with self._clone.locked():
+            pulled: list[Change] = []
+            pushed: list[Change] = []
+            for _ in range(_TRIES):
+                self._clone.pull()
+                met = self._meet(prefer)
+                if met.conflicts:
+                    return met
+                pulled += met.pulled
+                pushed = list(met.pushed)
+                text = self._fleet.document()
+                self._write(text)
+                sent = self._clone.push(f"omni sync from {self._name}")
+                if sent is False:
+                    continue
+                with self._memory.transaction():
+                    self._memory.set_meta(_BASE, text)
+                    self._memory.set_meta(_AT, str(int(self._clock() * 1000)))
+                return Synced(tuple(pulled), tuple(pushed), sent=bool(sent))
+        raise Busy("others push to the repository all the time", hint="omni sync tries again")
+
+    def _meet(self, prefer: Side | None) -> Synced:
+        """Bring the repository's fleet and this machine's together, here."""
+        text = self._clone.text(FLEET)
+        if text is None:
+            return Synced(pushed=tuple(compare({}, self._now())))
+        theirs = _parsed(text, FLEET)
+        base = _parsed(self._memory.get_meta(_BASE) or "", "the last sync")
+        mine = self._now()
+        merged, conflicts = merge(base, mine, theirs, prefer)
+        if conflicts:
+            return Synced(conflicts=tuple(conflicts))
+        self._deploy.parse(merged)
+        with self._memory.transaction():
+            pulled = self._deploy.apply(merged, action="sync", target="pulled")
+            # From here on only what is changed on this machine is this machine's change.
+            self._memory.set_meta(_BASE, text)
+        return Synced(tuple(pulled), tuple(compare(theirs, merged)))
+
+    def _now(self) -> dict[str, Any]:
+        return tomllib.loads(self._fleet.document())
+
+    def _write(self, fleet: str) -> None:
+        if scrub(fleet) != fleet:
+            raise ConfigError(
+                "something in the fleet looks like a key, so it is not sent anywhere",
+                hint="omni fleet export shows it; keys belong into: omni providers key",
+            )
+        folder = f"usage/{self.machine}"
+        files = {
+            f"{folder}/{month}.jsonl": text
+            for month, text in months(self._reports.lines(0, 99_999_999)).items()
+        }
+        for name in self._clone.names(f"{folder}/*.jsonl"):
+            if name not in files:
+                self._clone.delete(name)
+        files[f"{folder}/machine.json"] = json.dumps({"name": self._name}) + "\n"
+        files[FLEET] = fleet
+        if self._clone.text(README) is None:
+            files[README] = _ABOUT
+        for name, text in files.items():
+            self._clone.write(name, text)
+
+    def status(self) -> SyncStatus:
+        """Raises NotFound where sync is not set up."""
+        base, at = self._memory.get_meta(_BASE), self._memory.get_meta(_AT)
+        before = _parsed(base or "", "the last sync")
+        return SyncStatus(
+            scrub(self._clone.url()),
+            self.machine,
+            tuple(name for name, _ in self._machines()),
+            int(at) if at else None,
+            tuple(compare(before, self._now())),
+        )
+
+    def usage(self, by: str = "machine") -> dict[str, Totals]:
+        """All machines' usage since ever: the others' as of the last sync, this one's as of now.
+
+        Raises UsageError on an unknown ``by``, ConfigError where a file is damaged.
+        """
+        if by not in BY:
+            raise UsageError(f"cannot add up by {by!r}", hint=f"one of {', '.join(BY)}")
+        self._clone.url()
+        sums: dict[str, Totals] = {}
+        for machine, files in self._usage_files():
+            for name, text in files:
+                for keys, totals in read(name, text):
+                    group = machine if by == "machine" else keys[by]
+                    sums[group] = sums.get(group, Totals()) + totals
+        return sums
+
+    def machine_names(self) -> dict[str, str]:
+        """What people call each machine, by id."""
+        named = {self.machine: self._name}
+        for machine, text in self._machines():
+            try:
+                named.setdefault(machine, str(json.loads(text)["name"]))
+            except (ValueError, KeyError, TypeError):
+                named[machine] = machine
+        return named
+
+    def _machines(self) -> list[tuple[str, str]]:
+        names = self._clone.names("usage/*/machine.json")
+        return [(name.split("/")[1], self._clone.text(name) or "") for name in names]
+
+    def _usage_files(self) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+        own = months(self._reports.lines(0, 99_999_999))
+        yield self.machine, list(own.items())
+        for name in self._clone.names("usage/*/*.jsonl"):
+            machine = name.split("/")[1]
+            if machine != self.machine:
+                yield machine, [(name, self._clone.text(name) or "")]
+
+
+def _parsed(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{name} of the sync repository is no TOML: {exc}") from exc

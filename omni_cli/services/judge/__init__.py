@@ -1,0 +1,1 @@
+"""How well it works: comparisons, tests, health, advice, alerts."""

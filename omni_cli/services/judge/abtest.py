@@ -1,0 +1,341 @@
+"""A/B tests of a role: a share of its conversations goes to a challenger (B7).
+
+A conversation stays with its arm. It counts once, when it has been quiet for a while: as bad
+where a request failed or the user's outcomes are below the middle, else as good. From then on
+it is frozen, so that the evidence may be looked at at any time (domain/abtest.py).
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from omni_cli.domain.abtest import (
+    AbTest,
+    Unit,
+    UnitCalls,
+    champions_per_block,
+    evidence,
+)
+from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.pricing import format_usd
+from omni_cli.ports import Clock
+
+if TYPE_CHECKING:
+    from omni_cli.services.fleet.fleet import FleetService
+from omni_cli.services.judge.abtest_report import ArmReport, Report, shown, verdict_of
+
+Metric = Literal["success", "rating"]
+Goal = Literal["better", "cheaper"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``alpha``: the chance, at most, that an equal challenger is ever shown better (or worse).
+
+    ``metric`` success: every quiet conversation counts; rating: those that the user rated.
+    ``goal`` cheaper: enough if it costs less and is worse by less than ``margin``.
+    ``max_nusd``: the most that the challenger's calls may cost, None: no limit.
+    ``settle_s``: how long a conversation must be quiet. ``auto``: promote when shown.
+    """
+
+    alpha: float = 0.05
+    metric: Metric = "success"
+    goal: Goal = "better"
+    margin: float = 0.05
+    max_nusd: int | None = None
+    settle_s: float = 600.0
+    auto: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Who leads the role for one request. ``number`` 1 is the challenger's."""
+
+    test: int
+    number: int
+    model: str
+
+
+class Tests(Protocol):
+    """See store/abtests.py."""
+
+    def start(self, test: AbTest) -> int: ...
+    def end(self, test: int, *, state: str, reason: str, at_ms: int) -> bool: ...
+    def running(self, role: str) -> AbTest | None: ...
+    def all(self, role: str | None = None) -> list[AbTest]: ...
+    def arm(self, test: int, unit: int) -> int | None: ...
+    def join(self, test: int, unit: int, arm: int, *, at_ms: int) -> None: ...
+    def units(self, test: int, *, settled: bool) -> list[Unit]: ...
+    def oldest_open(self, test: int) -> int | None: ...
+    def calls(self, role: str, unit: int) -> UnitCalls: ...
+    def settle(self, test: int, unit: Unit) -> None: ...
+
+
+class AbTests:
+    """Args:
+    fleet: made on demand: a chat that is in no test needs none.
+    note: told of tests that end by themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        tests: Tests,
+        fleet: "Callable[[], FleetService]",
+        clock: Clock,
+        rng: random.Random,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._tests = tests
+        self._fleet = fleet
+        self._clock = clock
+        self._rng = rng
+        self._note = note
+
+    # --- the router's seam -------------------------------------------------------------------
+
+    def arm(self, role: str, conversation: int | None) -> Arm | None:
+        """Who leads ``role`` for this request; None where no test runs, or the conversation
+        began before it."""
+        test = self._tests.running(role)
+        if test is None:
+            return None
+        settings = Settings(**test.settings)
+        oldest = self._tests.oldest_open(test.id)
+        if oldest is not None and oldest < self._now() - settings.settle_s * 1000:
+            self.evaluate(test)
+            test = self._tests.running(role)
+            if test is None:
+                return None
+        if conversation is not None:
+            number = self._tests.arm(test.id, conversation)
+            if number is None:
+                return None
+        else:
+            number = int(self._rng.random() < test.share)
+        if number and self._overspent(test, settings):
+            return None
+        return Arm(test.id, number, test.challenger if number else test.champion)
+
+    def joined(self, test: AbTest, unit: int) -> bool:
+        """Whether a conversation is in a test already."""
+        return self._tests.arm(test.id, unit) is not None
+
+    def join(self, arm: Arm, unit: int) -> None:
+        """A request of this arm goes out: its conversation, or itself, is in the test."""
+        self._tests.join(arm.test, unit, arm.number, at_ms=self._now())
+
+    def _overspent(self, test: AbTest, settings: Settings) -> bool:
+        if settings.max_nusd is None or self._spent(test) < settings.max_nusd:
+            return False
+        self._end(test, "stopped", f"the challenger has cost {format_usd(settings.max_nusd)}")
+        return True
+
+    def _spent(self, test: AbTest) -> int:
+        settled = sum(
+            unit.cost_nusd or 0 for unit in self._tests.units(test.id, settled=True) if unit.arm
+        )
+        return settled + sum(
+            self._tests.calls(test.role, unit.unit).known_nusd
+            for unit in self._tests.units(test.id, settled=False)
+            if unit.arm
+        )
+
+    # --- the user's commands -----------------------------------------------------------------
+
+    def start(self, role_name: str, challenger: str, share: float, settings: Settings) -> AbTest:
+        """Begin; the challenger is activated.
+
+        Raises:
+            NotFound: no such role or model.
+            UsageError: a number out of range, a test that runs already, an empty role.
+        """
+        if not 0 < share < 1:
+            raise UsageError("--share lies between 0 and 100 %", hint="for example --share 10%")
+        if not 0 < settings.alpha <= 0.5:
+            raise UsageError("--alpha lies between 0 and 0.5")
+        fleet = self._fleet()
+        role = fleet.role(role_name)
+        if not role.models:
+            raise UsageError(f"role {role_name} has no model to test against")
+        model = fleet.model(challenger)
+        champion = role.models[0].model
+        if model.id == champion:
+            raise UsageError(f"{model.id} is the first model of role {role_name} already")
+        if self._tests.running(role_name) is not None:
+            raise UsageError(
+                f"a test of role {role_name} is running", hint=f"omni ab stop {role_name}"
+            )
+        if model.status != "active":
+            fleet.set_status(model.id, "active")
+        number = self._tests.start(
+            AbTest(
+                id=0,
+                role=role_name,
+                champion=champion,
+                challenger=model.id,
+                share=share,
+                settings=_plain(settings),
+                started_at=self._now(),
+                ended_at=None,
+                state="running",
+                reason="",
+            )
+        )
+        return next(test for test in self._tests.all(role_name) if test.id == number)
+
+    def tests(self, role: str | None = None, *, ended: bool = False) -> list[AbTest]:
+        """Newest first."""
+        return [t for t in self._tests.all(role) if ended or t.state == "running"]
+
+    def report(self, test: AbTest) -> Report:
+        """Where a test stands; settles what is due first."""
+        if test.state == "running":
+            self._settle(test)
+        return self._report(test)
+
+    def evaluate(self, test: AbTest) -> Report:
+        """Settle what is due, and end the test where its evidence or its money says so."""
+        self._settle(test)
+        report = self._report(test)
+        settings = report.settings
+        role = self._fleet().role(test.role)
+        if not role.models or role.models[0].model != test.champion:
+            self._end(test, "stopped", f"role {test.role} has another first model now")
+        elif report.evidence.shown_worse(settings.alpha):
+            self._end(test, "stopped", "the challenger is shown to be worse")
+        elif settings.max_nusd is not None and report.spent_nusd >= settings.max_nusd:
+            self._end(test, "stopped", f"the challenger has cost {format_usd(report.spent_nusd)}")
+        elif settings.auto and report.may_promote:
+            self._promote(test, shown(report))
+        return report
+
+    def evaluate_all(self) -> list[AbTest]:
+        """Every running test; returns those that ended by it."""
+        before = [test for test in self._tests.all() if test.state == "running"]
+        for test in before:
+            self.evaluate(test)
+        after = {test.id: test for test in self._tests.all()}
+        return [after[test.id] for test in before if after[test.id].state != "running"]
+
+    def promote(self, role: str, *, force: bool = False) -> Report:
+        """The challenger becomes the role's first model, the champion its second.
+
+        Raises:
+            NotFound: no test of the role is running.
+            UsageError: it is not shown to be better, and ``force`` is not given.
+        """
+        test = self._running(role)
+        report = self.report(test)
+        if not report.may_promote and not force:
+            raise UsageError(
+                f"{test.challenger} is not shown to be {report.settings.goal} yet: "
+                f"{report.verdict}",
+                hint="wait for more conversations, or --force",
+            )
+        self._promote(test, shown(report) or "by the user, before it was shown")
+        return report
+
+    def stop(self, role: str, reason: str = "stopped by the user") -> AbTest:
+        """Raises NotFound: no test of the role is running."""
+        test = self._running(role)
+        self._end(test, "stopped", reason)
+        return test
+
+    def _running(self, role: str) -> AbTest:
+        test = self._tests.running(role)
+        if test is None:
+            raise NotFound(
+                f"no test of role {role!r} is running",
+                hint=f"omni ab start {role} --challenger MODEL --share 10%",
+            )
+        return test
+
+    def _promote(self, test: AbTest, reason: str) -> None:
+        fleet = self._fleet()
+        with fleet.change("ab.promote", test.role, test.champion, test.challenger):
+            fleet.assign_role(test.role, test.champion, 2)
+            fleet.assign_role(test.role, test.challenger, 1)
+            self._end(test, "promoted", reason)
+
+    def _end(self, test: AbTest, state: str, reason: str) -> None:
+        if self._tests.end(test.id, state=state, reason=reason, at_ms=self._now()):
+            self._note(f"A/B test of role {test.role}: {state}, {reason}")
+
+    # --- evidence ----------------------------------------------------------------------------
+
+    def _settle(self, test: AbTest) -> None:
+        settings = Settings(**test.settings)
+        now = self._now()
+        for unit in self._tests.units(test.id, settled=False):
+            calls = self._tests.calls(test.role, unit.unit)
+            if calls.pending or (not calls.calls and now - unit.joined_at < 86_400_000):
+                continue
+            if calls.last_at > now - settings.settle_s * 1000:
+                continue
+            self._tests.settle(
+                test.id,
+                replace(
+                    unit,
+                    settled_at=now,
+                    good=_good(calls, settings.metric),
+                    cost_nusd=calls.cost_nusd,
+                    latency_ms=calls.latency_ms,
+                ),
+            )
+
+    def _report(self, test: AbTest) -> Report:
+        settings = Settings(**test.settings)
+        done = self._tests.units(test.id, settled=True)
+        waiting = self._tests.units(test.id, settled=False)
+        outcomes = [
+            [bool(unit.good) for unit in done if unit.arm == arm and unit.good is not None]
+            for arm in (0, 1)
+        ]
+        found = evidence(
+            outcomes[0],
+            outcomes[1],
+            champions=champions_per_block(test.share),
+            alpha=settings.alpha,
+        )
+        arms = [
+            _arm(model, [u for u in done if u.arm == arm], sum(u.arm == arm for u in waiting))
+            for arm, model in ((0, test.champion), (1, test.challenger))
+        ]
+        report = Report(test, settings, arms[0], arms[1], found, self._spent(test), "")
+        return replace(report, verdict=verdict_of(report))
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _good(calls: UnitCalls, metric: Metric) -> bool | None:
+    if not calls.calls:
+        return None
+    if metric == "rating":
+        return None if calls.value is None else calls.value >= 0.5
+    if calls.failed:
+        return False
+    return calls.value is None or calls.value >= 0.5
+
+
+def _arm(model: str, units: Sequence[Unit], waiting: int) -> ArmReport:
+    costs = [unit.cost_nusd for unit in units]
+    known = [cost for cost in costs if cost is not None]
+    times = [unit.latency_ms for unit in units if unit.latency_ms is not None]
+    complete = len(known) == len(costs) and bool(costs)
+    return ArmReport(
+        model,
+        len(units),
+        sum(unit.good is not None for unit in units),
+        waiting,
+        sum(unit.good is True for unit in units),
+        sum(known) if complete else None,
+        sum(known) / len(known) if complete else None,
+        sum(times) / len(times) if times else None,
+    )
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in Settings.__slots__}

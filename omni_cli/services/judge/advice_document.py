@@ -1,0 +1,119 @@
+"""A recommendation as JSON values: what ``omni recommend --json`` and the gateway give."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.recommend import Finding
+from omni_cli.records import StoredAdvice
+from omni_cli.services.fleet.describe import iso
+from omni_cli.services.judge.advice import AdviceService, Verified
+from omni_cli.services.judge.proof import Prover
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A recommendation with what it really saved and what its last proof showed, if anything."""
+
+    advice: StoredAdvice
+    verified: Verified | None
+    proof: str | None
+
+    def document(self) -> dict[str, Any]:
+        return advice_document(self.advice, self.verified, self.proof)
+
+
+class Telling:
+    """What every face shows of recommendations."""
+
+    def __init__(self, advice: AdviceService, prover: Prover) -> None:
+        self._advice = advice
+        self._prover = prover
+
+    def every(self, *, decided: bool = False) -> list[Told]:
+        """All that are open or applied; with ``decided`` dismissed and undone ones too."""
+        shown = ("pending", "applied")
+        return [self.of(a) for a in self._advice.refresh() if decided or a.status in shown]
+
+    def of(self, advice: StoredAdvice) -> Told:
+        return Told(advice, self._advice.verify(advice), self._prover.told(advice.id))
+
+
+def advice_document(
+    advice: StoredAdvice, verified: Verified | None, proof: str | None
+) -> dict[str, Any]:
+    """The fleet spec's recommendation. Money as decimal strings, null where it is not about
+    money; ``confidence`` null where no evidence tells one.
+
+    Args:
+        proof: what its last proof showed, in a sentence.
+    """
+    finding = advice.finding
+    return {
+        "id": advice.id,
+        "type": finding.type,
+        "priority": finding.priority,
+        "title": finding.title,
+        "current": {
+            "model": finding.current or None,
+            "calls_per_day": round(finding.calls_per_day, 1) or None,
+            "daily_cost_usd": _usd(finding.daily_nusd),
+        },
+        "recommended": {
+            "model": finding.recommended or None,
+            "status": None
+            if not finding.recommended
+            else "standby"
+            if finding.standby
+            else "active",
+            "calls_per_day": round(finding.calls_per_day, 1) or None,
+            "daily_cost_usd": _usd(finding.recommended_daily_nusd),
+        },
+        "savings": {
+            "daily_usd": _usd(finding.saving_daily_nusd),
+            "monthly_usd": _usd(finding.saving_monthly_nusd),
+            "yearly_usd": _usd(finding.saving_yearly_nusd),
+        },
+        "impact": finding.impact,
+        "reasoning": finding.reasoning,
+        "implementation": implementation(finding, advice.id),
+        "effort": finding.effort,
+        "confidence": _down(finding.confidence, 1000),
+        "sample_size": finding.sample,
+        "days": finding.days,
+        "status": advice.status,
+        "decided_at": iso(advice.decided_at_ms),
+        "undo": f"omni recommend undo {advice.id}" if advice.status == "applied" else None,
+        "proof": proof,
+        "verified": None
+        if verified is None
+        else {
+            "calls": verified.calls,
+            "before_per_call_usd": _usd(verified.before_per_call_nusd),
+            "after_per_call_usd": _usd(verified.after_per_call_nusd),
+            "saved_usd": _usd(verified.saved_nusd),
+        },
+    }
+
+
+def implementation(finding: Finding, number: int) -> str:
+    """What to type."""
+    if finding.action.kind == "none":
+        return finding.action.command
+    return f"omni recommend apply {number}"
+
+
+def confidence_text(finding: Finding) -> str:
+    """For a person: "88%", or "-" where no evidence tells."""
+    sure = _down(finding.confidence, 100)
+    return "-" if sure is None else f"{sure:.0%}"
+
+
+def _down(share: float | None, parts: int) -> float | None:
+    """Rounded down, and never 1: 0.9999 is not certain."""
+    return None if share is None else min(math.floor(share * parts + 1e-9), parts - 1) / parts
+
+
+def _usd(nusd: int | None) -> str | None:
+    return None if nusd is None else usd_string(nusd)

@@ -1,0 +1,208 @@
+"""A stored comparison's report: scores, the judge's figures, and what routing learns from it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from omni_cli.domain.compare import Outcome, Results, results
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.scoring import Scorer
+from omni_cli.domain.statistics import spearman
+from omni_cli.ports import Clock
+from omni_cli.repositories import Learning
+from omni_cli.services.engine.routing import prompt_form
+from omni_cli.services.engine.scorers import score_answer
+from omni_cli.services.judge import judge
+from omni_cli.services.judge.compare_plan import ComparisonRow, JudgementRow, Plan, ResultRow
+
+_JUDGE = Scorer("judge")
+#: How far a judge's outcome counts in routing, beside one of an exact scorer.
+_JUDGE_WEIGHT = 0.5
+
+
+class Comparisons(Protocol):
+    """See store/comparisons.py."""
+
+    def create(self, comparison: int, plan: Mapping[str, Any], *, at_ms: int) -> None: ...
+    def set_state(self, comparison: int, state: str, *, at_ms: int) -> None: ...
+    def find(self, text: str) -> ComparisonRow: ...
+    def results(self, comparison: int) -> list[ResultRow]: ...
+    def judgements(self, comparison: int) -> list[JudgementRow]: ...
+    def ratings(self, requests: list[int]) -> dict[int, float]: ...
+    def spent_nusd(self, comparison: int) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeReport:
+    """``agreement``: share of prompts where both orders name the same best answer.
+    ``first_bonus``: how much higher an answer scores when it stands first.
+    ``rated``: answers that the user rated too; ``with_user``: the share of them where judge and
+    user are on the same side of the middle; ``rank``: Spearman's correlation with the ratings."""
+
+    model: str
+    calls: int
+    unreadable: int
+    cost_nusd: int | None
+    agreement: float | None
+    first_bonus: float | None
+    rated: int
+    with_user: float | None
+    rank: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One stored answer with its score, for reading views and reports."""
+
+    row: ResultRow
+    score: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    id: int
+    state: str
+    plan: Plan
+    results: Results
+    answers: Sequence[Answer]
+    judge: JudgeReport | None
+    spent_nusd: int
+    missing: int
+
+
+class CompareReports:
+    """Args:
+    decision: a request's stored routing decision, JSON text or None.
+    """
+
+    def __init__(
+        self,
+        store: Comparisons,
+        learning: Learning,
+        decision: Callable[[int], str | None],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._learning = learning
+        self._decision = decision
+        self._clock = clock
+
+    def report(self, comparison: int, plan: Plan, state: str = "") -> Report:
+        """Score what is stored. Raises UsageError: a scorer lacks what it needs."""
+        judgements = self._store.judgements(comparison)
+        judged: dict[tuple[str, int], dict[str, float]] = {}
+        for key in {(row.prompt, row.iteration) for row in judgements}:
+            turns = [row.scores for row in judgements if (row.prompt, row.iteration) == key]
+            judged[key] = judge.combined(turns)
+        answers: list[Answer] = []
+        outcomes: list[Outcome] = []
+        for row in self._store.results(comparison):
+            case = plan.cases.get(row.prompt)
+            if case is None or row.contender not in plan.contenders:
+                continue
+            ok = row.state == "ok"
+            by_judge = judged.get((row.prompt, row.iteration), {}).get(row.contender)
+            scorers = case.scorers
+            if plan.judged and not any(scorer.kind == "judge" for scorer in scorers):
+                scorers = (*scorers, _JUDGE)
+            found = score_answer(scorers, row.output, by_judge) if ok else None
+            value = None if found is None else found.value
+            answers.append(Answer(row, value, "" if found is None else found.why))
+            outcomes.append(
+                Outcome(
+                    row.contender,
+                    row.prompt,
+                    row.iteration,
+                    ok,
+                    value,
+                    row.latency_ms,
+                    row.cost_nusd,
+                    row.output,
+                )
+            )
+        order = {name: place for place, name in enumerate(plan.contenders)}
+        prompts = {key: place for place, key in enumerate(plan.cases)}
+        answers.sort(key=lambda a: (prompts[a.row.prompt], a.row.iteration, order[a.row.contender]))
+        outcomes.sort(key=lambda o: (prompts[o.prompt], o.iteration, order[o.contender]))
+        return Report(
+            comparison,
+            state or self._store.find(id_text(comparison)).state,
+            plan,
+            results(outcomes, plan.contenders),
+            answers,
+            self._judge_report(plan, judgements, answers) if plan.judged else None,
+            self._store.spent_nusd(comparison),
+            self.missing(plan, comparison),
+        )
+
+    def missing(self, plan: Plan, comparison: int) -> int:
+        """Answers that are not there yet."""
+        good = sum(row.state == "ok" for row in self._store.results(comparison))
+        return len(plan.cases) * len(plan.contenders) * plan.settings.iterations - good
+
+    def _judge_report(
+        self, plan: Plan, rows: Sequence[JudgementRow], answers: Sequence[Answer]
+    ) -> JudgeReport:
+        both: list[bool] = []
+        bonus: list[float] = []
+        by_key: dict[tuple[str, int], dict[int, Mapping[str, float]]] = {}
+        for row in rows:
+            by_key.setdefault((row.prompt, row.iteration), {})[row.turn] = row.scores
+        for turns in by_key.values():
+            same = judge.agrees([turns.get(turn, {}) for turn in judge.TURNS])
+            if same is not None:
+                both.append(same)
+            first, second = turns.get(0, {}), turns.get(1, {})
+            if len(first) > 1 and first.keys() == second.keys():
+                names = [name for name in plan.contenders if name in first]
+                bonus.append(first[names[0]] - second[names[0]])
+                bonus.append(second[names[-1]] - first[names[-1]])
+        ratings = self._store.ratings([answer.row.request for answer in answers])
+        scores = {
+            answer.row.request: value
+            for answer in answers
+            if (
+                value := judge.combined(
+                    list(by_key.get((answer.row.prompt, answer.row.iteration), {}).values())
+                ).get(answer.row.contender)
+            )
+            is not None
+        }
+        pairs = [(scores[r], rating) for r, rating in ratings.items() if r in scores]
+        unknown = any(row.cost_nusd is None for row in rows)
+        return JudgeReport(
+            plan.settings.judge,
+            len(rows),
+            sum(not row.scores for row in rows),
+            None if unknown else sum(row.cost_nusd or 0 for row in rows),
+            sum(both) / len(both) if both else None,
+            sum(bonus) / len(bonus) if bonus else None,
+            len(pairs),
+            sum((a >= 0.5) == (b >= 0.5) for a, b in pairs) / len(pairs) if pairs else None,
+            spearman(pairs),
+        )
+
+    def learn(self, comparison: int, plan: Plan) -> None:
+        """Scores are outcomes that routing learns from; asked again they replace themselves."""
+        try:
+            report = self.report(comparison, plan)
+        except UsageError:
+            return
+        for answer in report.answers:
+            row = answer.row
+            if answer.score is None or not row.task:
+                continue
+            kinds = {scorer.kind for scorer in plan.cases[row.prompt].scorers}
+            self._learning.add_outcome(
+                request=row.request,
+                at_ms=int(self._clock() * 1000),
+                model=row.model,
+                task=row.task,
+                form=prompt_form(self._decision(row.request)),
+                kind="compare",
+                value=answer.score,
+                weight=1.0 if kinds - {"judge"} else _JUDGE_WEIGHT,
+                note=f"comparison {id_text(comparison)}",
+            )

@@ -1,0 +1,372 @@
+"""The health of the whole fleet: read from what was seen, and unbilled checks on request (D1)."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from omni_cli.domain.breaker import Breaker
+from omni_cli.domain.errors import OmniError
+from omni_cli.domain.evidence import (
+    HOUR_MS,
+    WINDOW_MS,
+    Check,
+    Hour,
+    Sample,
+    Window,
+    window_of,
+    window_of_all,
+)
+from omni_cli.domain.health import (
+    Health,
+    Overall,
+    SlotUse,
+    Trend,
+    bar,
+    model_health,
+    overall,
+    overall_trend,
+    provider_health,
+    with_models,
+)
+from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.domain.pricing import usd_string
+from omni_cli.ports import Clock, RemoteModel
+from omni_cli.repositories import Breakers, Models, Providers
+from omni_cli.services.engine.at_once import at_once
+from omni_cli.services.fleet.describe import iso
+from omni_cli.services.fleet.listing import Lister
+from omni_cli.services.judge.check_record import CheckRecorder, check_of
+from omni_cli.services.money.prices import utc_day
+
+#: A provider's list of models must come within this, so that trouble shows within 5 s.
+CHECK_S = 4.0
+
+
+class Windows(Protocol):
+    """See store/health_windows.py."""
+
+    def checks(self) -> dict[str, Check]: ...
+    def recent(self, since_ms: int, now_ms: int) -> list[Sample]: ...
+    def slots(self, since_ms: int) -> Mapping[str, SlotUse]: ...
+    def stuck(self, now_ms: int) -> Mapping[str, int]: ...
+    def hours(self, now_ms: int, hours: int = 26) -> dict[tuple[str, str], list[Hour]]: ...
+    def today(self, now_ms: int) -> dict[str, tuple[int, int, bool]]: ...
+    def prune(self, now_ms: int) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderReport:
+    """A provider with its models. ``daily_nusd`` None where some cost is unknown; ``slots``: its
+    queue now, and of the last hour."""
+
+    provider: Provider
+    health: Health
+    models: tuple[Health, ...]
+    check: Check | None
+    active_models: int
+    daily_requests: int
+    daily_nusd: int | None
+    slots: SlotUse = field(default=SlotUse(None))
+
+
+@dataclass(frozen=True, slots=True)
+class FleetHealth:
+    at_ms: int
+    overall: Overall
+    trend: Trend
+    providers: tuple[ProviderReport, ...]
+    last_check_ms: int | None
+    disabled: tuple[str, ...] = field(default=())
+
+    def of(self, slug: str) -> Health | None:
+        """A provider's verdict; None for one that is disabled or absent."""
+        return next((r.health for r in self.providers if r.provider.slug == slug), None)
+
+    @property
+    def healthy(self) -> int:
+        return sum(report.health.status == "healthy" for report in self.providers)
+
+    @property
+    def bar(self) -> str:
+        return bar([report.health.status for report in self.providers])
+
+
+class HealthReporter:
+    """Args:
+    has_key: whether a provider can be called, without unlocking anything.
+    """
+
+    def __init__(
+        self,
+        *,
+        providers: Providers,
+        models: Models,
+        breakers: Breakers,
+        windows: Windows,
+        recorder: CheckRecorder,
+        lister: Lister,
+        has_key: Callable[[Provider], bool],
+        clock: Clock,
+    ) -> None:
+        self._providers = providers
+        self._models = models
+        self._breakers = breakers
+        self._windows = windows
+        self._recorder = recorder
+        self._lister = lister
+        self._has_key = has_key
+        self._clock = clock
+
+    def report(self) -> FleetHealth:
+        """Look at what is stored; sends nothing."""
+        now_ms = self._now()
+        look = _Look(
+            now_ms=now_ms,
+            samples=_grouped(self._windows.recent(now_ms - WINDOW_MS, now_ms)),
+            hours=self._windows.hours(now_ms),
+            checks=self._windows.checks(),
+            breakers={k: Breaker.from_json(v) for k, v in self._breakers.all().items()},
+            stuck=self._windows.stuck(now_ms),
+            slots=self._windows.slots(now_ms - HOUR_MS),
+            today=self._windows.today(now_ms),
+        )
+        every = self._providers.all()
+        enabled = [provider for provider in every if provider.enabled]
+        by_provider: dict[str, list[ModelInfo]] = {}
+        for model in self._models.of_providers([provider.slug for provider in enabled]):
+            by_provider.setdefault(model.provider, []).append(model)
+        reports = tuple(
+            self._provider(provider, by_provider.get(provider.slug, []), look)
+            for provider in enabled
+        )
+        checked = [r.check.at_ms for r in reports if r.check is not None]
+        return FleetHealth(
+            at_ms=now_ms,
+            overall=overall(report.health.status for report in reports),
+            trend=overall_trend(report.health.trend for report in reports),
+            providers=reports,
+            last_check_ms=max(checked, default=None),
+            disabled=tuple(provider.slug for provider in every if not provider.enabled),
+        )
+
+    def _provider(
+        self, provider: Provider, models: list[ModelInfo], look: "_Look"
+    ) -> ProviderReport:
+        slug = provider.slug
+        check = look.checks.get(slug)
+        windows = look.windows_of(slug)
+        own = provider_health(
+            slug,
+            samples=window_of_all(look.samples_of(slug), windows),
+            hours=look.of_provider(slug),
+            now_ms=look.now_ms,
+            breaker=look.breakers.get(slug),
+            check=check,
+            maintenance=provider.status == "maintenance",
+            has_key=self._has_key(provider),
+            serves=any(model.status == "active" for model in models),
+        )
+        healths = tuple(
+            model_health(
+                model.id,
+                windows.get(model.id, Window()),
+                look.hours.get((slug, model.id), []),
+                now_ms=look.now_ms,
+                breaker=look.breakers.get(model.id),
+                provider=own,
+                # A simulated provider serves whatever the real one has retired.
+                retired_on=None if provider.simulated else model.retired_on,
+                today=utc_day(look.now_ms),
+                stuck=look.stuck.get(model.id, 0),
+            )
+            for model in models
+            if model.status == "active" or model.id in windows
+        )
+        calls, nusd, unknown = look.today.get(slug, (0, 0, False))
+        return ProviderReport(
+            provider=provider,
+            health=with_models(own, healths),
+            models=healths,
+            check=check,
+            active_models=sum(model.status == "active" for model in models),
+            daily_requests=calls,
+            daily_nusd=None if unknown else nusd,
+            slots=look.slots.get(slug, SlotUse(provider.max_concurrency)),
+        )
+
+    def check(
+        self,
+        slugs: Iterable[str] | None = None,
+        *,
+        limit_s: float = CHECK_S,
+        asked: bool = False,
+    ) -> Iterator[tuple[str, Check]]:
+        """Ask enabled providers for their models, all at once; yields as they answer.
+
+        What was found is stored, and opens or closes the circuit breakers, so that routing
+        knows it too. Providers without such a call are passed over. ``asked``: by a person, just
+        now.
+        """
+        wanted = None if slugs is None else set(slugs)
+        enabled = [
+            provider
+            for provider in self._providers.all()
+            if provider.enabled
+            and provider.status != "maintenance"
+            and (wanted is None or provider.slug in wanted)
+        ]
+        ready, refused = self._lister.prepare_all(enabled, timeout_s=limit_s)
+        by_slug = {provider.slug: provider for provider in enabled}
+        started = self._now()
+        for slug, result in at_once(ready, limit_s=limit_s):
+            yield slug, self._keep(by_slug[slug], result, started, asked)
+        for slug, error in refused.items():
+            if error.code != "usage":
+                yield slug, self._keep(by_slug[slug], error, started, asked)
+
+    def _keep(
+        self, provider: Provider, result: list[RemoteModel] | Exception, started: int, asked: bool
+    ) -> Check:
+        now_ms = self._now()
+        if isinstance(result, Exception) and not isinstance(result, OmniError):
+            raise result
+        found = result if isinstance(result, Exception) else len(result)
+        check = check_of(found, now_ms, now_ms - started)
+        self._recorder.keep(provider, check, started_ms=started, asked=asked)
+        return check
+
+    def prune(self) -> None:
+        self._windows.prune(self._now())
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Everything stored that one report needs, read once."""
+
+    now_ms: int
+    samples: Mapping[str, Mapping[str, list[Sample]]]
+    hours: dict[tuple[str, str], list[Hour]]
+    checks: dict[str, Check]
+    breakers: dict[str, Breaker]
+    stuck: Mapping[str, int]
+    slots: Mapping[str, SlotUse]
+    today: dict[str, tuple[int, int, bool]]
+
+    def samples_of(self, slug: str) -> Iterator[Sample]:
+        for samples in self.samples.get(slug, {}).values():
+            yield from samples
+
+    def windows_of(self, slug: str) -> dict[str, Window]:
+        """By model: those that were called lately."""
+        check = self.checks.get(slug)
+        answered = [
+            at_ms
+            for at_ms, ok in (() if check is None else check.series)
+            if ok and self.now_ms - at_ms <= WINDOW_MS
+        ]
+        return {
+            model: window_of(samples, answered)
+            for model, samples in self.samples.get(slug, {}).items()
+        }
+
+    def of_provider(self, slug: str) -> list[Hour]:
+        """Its models' hours and its checks together."""
+        sums: dict[int, Hour] = {}
+        for (provider, model), hours in self.hours.items():
+            for hour in hours if provider == slug else ():
+                old = sums.get(hour.hour, Hour(hour.hour, 0, 0))
+                # A check's latency is no answer's: only its verdict counts.
+                timed = hour if model else replace(hour, latency_ms=0)
+                sums[hour.hour] = Hour(
+                    hour.hour,
+                    old.good + hour.good,
+                    old.bad + hour.bad,
+                    old.latency_ms + timed.latency_ms,
+                    old.gen_ms + hour.gen_ms,
+                    old.gen_tokens + hour.gen_tokens,
+                )
+        return [sums[hour] for hour in sorted(sums)]
+
+
+def _grouped(samples: Iterable[Sample]) -> dict[str, dict[str, list[Sample]]]:
+    """By provider and model."""
+    found: dict[str, dict[str, list[Sample]]] = {}
+    for sample in samples:
+        found.setdefault(sample.provider, {}).setdefault(sample.model, []).append(sample)
+    return found
+
+
+def health_document(fleet: FleetHealth) -> dict[str, Any]:
+    """What ``omni health --json`` prints."""
+    return {
+        "at": iso(fleet.at_ms),
+        "overall_health": fleet.overall,
+        "health_trend": fleet.trend,
+        "last_health_check": iso(fleet.last_check_ms),
+        "total_providers": len(fleet.providers) + len(fleet.disabled),
+        "active_providers": len(fleet.providers),
+        "healthy_providers": fleet.healthy,
+        "bar": fleet.bar,
+        "providers": [_provider_document(report) for report in fleet.providers],
+    }
+
+
+def _provider_document(report: ProviderReport) -> dict[str, Any]:
+    check = report.check
+    return {
+        "id": report.provider.slug,
+        "name": report.provider.name,
+        "type": report.provider.protocol,
+        "simulated": report.provider.simulated,
+        **_target_document(report.health),
+        "daily_requests": report.daily_requests,
+        "daily_cost_usd": None if report.daily_nusd is None else usd_string(report.daily_nusd),
+        "available_models": report.active_models,
+        "check": None
+        if check is None
+        else {
+            "at": iso(check.at_ms),
+            "ok": check.ok,
+            "latency_ms": check.latency_ms,
+            "models": check.models,
+            "error": check.error_code,
+            "message": check.error_message,
+        },
+        "slots": {
+            "limit": report.slots.limit,
+            "in_use": report.slots.in_use,
+            "waiting": report.slots.waiting,
+            "waited_last_hour": report.slots.waits,
+            "longest_wait_ms": report.slots.longest_ms,
+        },
+        "models": [{"id": m.target, **_target_document(m)} for m in report.models],
+    }
+
+
+def _target_document(health: Health) -> dict[str, Any]:
+    window = health.window
+
+    def whole(value: float | None) -> int | None:
+        return None if value is None else round(value)
+
+    return {
+        "status": health.status,
+        "reason": health.reason,
+        "response_time_ms": whole(window.latency_p50_ms),
+        "response_time_p95_ms": whole(window.latency_p95_ms),
+        "ttft_ms": whole(window.ttft_p50_ms),
+        "tokens_per_second": None if window.tokens_per_s is None else round(window.tokens_per_s, 1),
+        "success_rate": None if window.success_rate is None else round(window.success_rate, 4),
+        "recent_calls": window.calls,
+        "recoveries": window.recoveries,
+        "recovered_at": iso(window.since_ms or None),
+        "errors": dict(window.errors),
+        "last_error": window.last_error,
+        "last_error_at": iso(window.last_error_at_ms),
+        "uptime": None if health.uptime is None else round(health.uptime, 4),
+        "trend": health.trend,
+        "retires_on": health.retires_on,
+    }

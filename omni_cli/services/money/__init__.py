@@ -1,0 +1,1 @@
+"""What it costs: prices, budgets, usage, savings, receipts, imports and exports."""

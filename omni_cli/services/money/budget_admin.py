@@ -1,0 +1,160 @@
+"""Budgets as a person handles them: set, raise, look at, be warned by. Kept by the store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from omni_cli.domain.budgets import SCOPES, Budget, BudgetScope, BudgetStatus
+from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.periods import PeriodKind
+from omni_cli.repositories import Budgets
+from omni_cli.services.engine.names import Names
+from omni_cli.services.fleet.fleet import FleetService
+from omni_cli.services.money.budget_document import budget_name, budget_table, check_budget
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodDefaults:
+    """Where a new budget's periods begin, unless the user says otherwise."""
+
+    zone: str
+    week_start: int
+    month_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A threshold that was passed and not yet told of."""
+
+    status: BudgetStatus
+    percent: float
+
+
+class BudgetAdmin:
+    def __init__(
+        self, *, fleet: FleetService, budgets: Budgets, names: Names, defaults: PeriodDefaults
+    ) -> None:
+        self._fleet = fleet
+        self._budgets = budgets
+        self._names = names
+        self._defaults = defaults
+
+    def set(self, target: str, limit_nusd: int, period: str, changes: Mapping[str, Any]) -> Budget:
+        """Make a budget, or change the one of the same target and period.
+
+        Args:
+            target: ``all`` or ``SCOPE:NAME``.
+            changes: fields of Budget to set; what is left out stays, or has its default.
+
+        Raises:
+            UsageError, NotFound, ConfigError: what does not fit.
+        """
+        scope, value = self._target(target)
+        old = self._same(scope, value, period)
+        base = old or Budget(
+            0,
+            scope,
+            value,
+            cast("PeriodKind", period),
+            limit_nusd,
+            zone=self._defaults.zone,
+            week_start=self._defaults.week_start,
+            month_day=self._defaults.month_day,
+            since_ms=self._fleet.now_ms(),
+        )
+        fresh = replace(base, limit_nusd=limit_nusd, **changes)
+        check_budget(fresh)
+        fresh = replace(fresh, alerts_percent=tuple(sorted(set(fresh.alerts_percent))))
+        return self._put("budget.set", old, fresh)
+
+    def raise_by(self, budget_id: int, by_nusd: int, until_ms: int) -> Budget:
+        """Lift a limit until a time. Another raise replaces the one before."""
+        if by_nusd <= 0:
+            raise UsageError("--by is more than 0")
+        if until_ms <= self._fleet.now_ms():
+            raise UsageError("the raise would be over already", hint="--for 1d, or a later --until")
+        old = self.get(budget_id)
+        return self._put(
+            "budget.raise", old, replace(old, raise_nusd=by_nusd, raise_until=until_ms)
+        )
+
+    def enable(self, budget_id: int, *, on: bool) -> Budget:
+        old = self.get(budget_id)
+        action = "budget.enable" if on else "budget.disable"
+        return self._put(action, old, replace(old, enabled=on))
+
+    def remove(self, budget_id: int) -> Budget:
+        old = self.get(budget_id)
+        with self._fleet.change("budget.remove", budget_name(old), budget_table(old), None):
+            self._budgets.delete(budget_id)
+        return old
+
+    def get(self, budget_id: int) -> Budget:
+        found = self._budgets.get(budget_id)
+        if found is None:
+            raise NotFound(f"there is no budget {budget_id}", hint="omni budgets list shows them")
+        return found
+
+    def all(self) -> list[Budget]:
+        return self._budgets.all()
+
+    def statuses(self) -> list[BudgetStatus]:
+        """Every enabled budget in the period that holds now, its estimated and held parts worked
+        out."""
+        now = self._fleet.now_ms()
+        found = [self._budgets.status(b, now) for b in self._budgets.all() if b.enabled]
+        return [
+            replace(
+                status,
+                estimated_nusd=self._budgets.estimated_nusd(
+                    status.budget, status.start_at, status.end_at
+                ),
+                held_nusd=self._budgets.held_nusd(status.budget, status.start_at, status.end_at),
+            )
+            for status in found
+        ]
+
+    def due_alerts(self) -> list[Alert]:
+        """Thresholds passed since they were last told of, the highest of each budget.
+
+        Each is handed out once per period, however many processes ask.
+        """
+        now = self._fleet.now_ms()
+        alerts = []
+        for budget in self._budgets.all():
+            if not budget.enabled or not budget.alerts_percent:
+                continue
+            status = self._budgets.status(budget, now)
+            if not status.alerts_due:
+                continue
+            highest = max(status.alerts_due)
+            if self._budgets.mark_alerted(budget.id, status.start_at, highest):
+                alerts.append(Alert(status, highest))
+        return alerts
+
+    def _put(self, action: str, old: Budget | None, fresh: Budget) -> Budget:
+        before = None if old is None else budget_table(old)
+        with self._fleet.change(action, budget_name(fresh), before, budget_table(fresh)):
+            return replace(fresh, id=self._budgets.put(fresh))
+
+    def _same(self, scope: str, value: str, period: str) -> Budget | None:
+        for budget in self._budgets.all():
+            if (budget.scope, budget.value, budget.period) == (scope, value, period):
+                return budget
+        return None
+
+    def _target(self, text: str) -> tuple[BudgetScope, str]:
+        scope, _, value = text.partition(":")
+        if scope not in SCOPES or (scope == "all") != (value == ""):
+            raise UsageError(
+                f"{text!r} is nothing that a budget can be for",
+                hint="write all, or provider:NAME, model:NAME, role:NAME, agent:NAME, "
+                "org:NAME, key:NAME",
+            )
+        if scope == "model":
+            value = self._names.model(value)
+        elif scope == "provider":
+            value = self._fleet.provider(value).slug
+        elif scope == "role":
+            value = self._fleet.role(value).name
+        return scope, value

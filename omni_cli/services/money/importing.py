@@ -1,0 +1,269 @@
+"""Usage that other tools recorded, into the ledger: what is new, what it cost, written once."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.imports import ImportedCall, PricedCall, grown, unknown_only
+from omni_cli.domain.pricing import Price, usd_string
+from omni_cli.ports import Clock
+from omni_cli.repositories import Audit, Imports, Models
+from omni_cli.services.engine.settlement import input_cost
+from omni_cli.services.money.prices import (
+    CallCounter,
+    PriceHistory,
+    by_sums,
+    cost_or_none,
+    month_start,
+    sum_cost_or_none,
+)
+
+#: Rows per transaction: another omni waits no longer than this takes (some 0.1 s).
+BATCH = 500
+_TOKENS = (
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "total_tokens",
+)
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over rows; ``calls`` counts the calls that rows of a report add up.
+
+    ``unknown``: rows whose cost is not known, apart from ``cost_nusd``. ``recorded_nusd`` is
+    what the tool says, of the ``recorded`` rows for which it says something.
+    """
+
+    rows: int = 0
+    calls: int = 0
+    tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_TOKENS, 0))
+    cost_nusd: int = 0
+    unknown: int = 0
+    recorded: int = 0
+    recorded_nusd: int = 0
+    byok_nusd: int = 0
+    estimated: int = 0
+
+    def add(self, row: PricedCall) -> None:
+        call = row.call
+        usage = call.usage or Usage()
+        self.rows += 1
+        self.calls += 1 if call.requests is None else call.requests
+        for name in _TOKENS:
+            self.tokens[name] += getattr(usage, name)
+        self.cost_nusd += row.cost_nusd or 0
+        self.unknown += row.cost_nusd is None
+        self.recorded += call.recorded_cost_nusd is not None
+        self.recorded_nusd += call.recorded_cost_nusd or 0
+        self.byok_nusd += call.byok_cost_nusd
+        self.estimated += row.estimated
+
+    def document(self) -> dict[str, Any]:
+        """For ``--json``: decimal strings, null where nothing is known."""
+        return {
+            "rows": self.rows,
+            "calls": self.calls,
+            **self.tokens,
+            "cost_usd": usd_string(self.cost_nusd) if self.unknown < self.rows else None,
+            "unknown_rows": self.unknown,
+            "estimated_rows": self.estimated,
+            "recorded_cost_usd": usd_string(self.recorded_nusd) if self.recorded else None,
+            "byok_cost_usd": usd_string(self.byok_nusd),
+        }
+
+
+#: (recorded provider, recorded model, tier, model in the ledger)
+ModelKey = tuple[str | None, str | None, str | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """What an import would do; nothing is written yet. ``known``: calls that are there already;
+    ``known_models``: ids of the catalogue that calls were found to be of."""
+
+    source: str
+    new: list[PricedCall]
+    grown: list[PricedCall]
+    known: int
+    all: Totals
+    added: Totals
+    by_model: dict[ModelKey, Totals]
+    known_models: frozenset[str] = frozenset()
+
+    def is_known(self, key: ModelKey) -> bool:
+        """Whether the catalogue has the model."""
+        return key[3] in self.known_models
+
+    def unpriced(self) -> list[tuple[str, str, bool]]:
+        """Models with calls of unknown price: recorded provider, name, whether it is known."""
+        return [
+            (key[0] or "", key[3], self.is_known(key))
+            for key, sums in self.by_model.items()
+            if sums.unknown and key[3]
+        ]
+
+
+class Importing:
+    """Args:
+    resolve: a recorded call's model in the catalogue's words, None where it is not certain.
+    who: the person named in the audit log.
+    """
+
+    def __init__(
+        self,
+        *,
+        imports: Imports,
+        models: Models,
+        ledger: CallCounter,
+        audit: Audit,
+        clock: Clock,
+        who: str,
+        resolve: Callable[[ImportedCall], str | None],
+    ) -> None:
+        self._imports = imports
+        self._models = models
+        self._history = PriceHistory(models)
+        self._ledger = ledger
+        self._audit = audit
+        self._clock = clock
+        self._who = who
+        self._resolve = resolve
+        self._names: dict[tuple[str | None, str | None, str | None], str | None] = {}
+        self._free_used: dict[tuple[str, int], int] = {}
+
+    def plan(
+        self, source: str, calls: Sequence[ImportedCall], *, trust_recorded: bool = False
+    ) -> ImportPlan:
+        """Price every call, and tell the new from the known.
+
+        Args:
+            calls: collapsed calls of one source, ordered by time.
+            trust_recorded: where omni knows no price, the tool's own cost counts.
+        """
+        self._history = PriceHistory(self._models)
+        self._free_used.clear()
+        known = self._imports.known(source, calls)
+        fresh = unknown_only(
+            calls,
+            external_ids=known.external_ids,
+            ledger_ids=known.ledger_ids,
+            imported_message_ids=known.message_ids,
+        )
+        later = grown(calls, self._imports.recorded_tokens(calls))
+        fresh_ids = {call.external_id for call in fresh}
+        later_ids = {call.external_id for call in later}
+        plan = ImportPlan(source, [], [], 0, Totals(), Totals(), {})
+        for call in calls:
+            row = self._priced(call, trust_recorded)
+            plan.all.add(row)
+            key = call.provider, call.model, call.tier, row.model
+            plan.by_model.setdefault(key, Totals()).add(row)
+            if call.external_id in fresh_ids:
+                plan.new.append(row)
+                plan.added.add(row)
+            elif call.external_id in later_ids:
+                plan.grown.append(row)
+        return ImportPlan(
+            source,
+            plan.new,
+            plan.grown,
+            len(calls) - len(plan.new) - len(plan.grown),
+            plan.all,
+            plan.added,
+            plan.by_model,
+            frozenset(model for model in self._names.values() if model),
+        )
+
+    def apply(
+        self, plan: ImportPlan, progress: Callable[[int, int], None] = lambda _done, _all: None
+    ) -> tuple[int, int]:
+        """Write the plan in batches, each whole or not at all; running it again adds the rest.
+
+        Returns:
+            How many calls were added and how many brought to a later state.
+        """
+        added = changed = 0
+        now = int(self._clock() * 1000)
+        whole = len(plan.new) + len(plan.grown)
+        for batch in _batches(plan.new):
+            added += self._imports.add(batch)
+            progress(added, whole)
+        for batch in _batches(plan.grown):
+            changed += self._imports.grow(batch, now_ms=now, who=self._who)
+            progress(added + changed, whole)
+        if added or changed:
+            self._audit.record(
+                at_ms=now,
+                who=self._who,
+                action="ledger.import",
+                target=plan.source,
+                after={"added": added, "grown": changed, **plan.added.document()},
+            )
+        return added, changed
+
+    def _priced(self, call: ImportedCall, trust_recorded: bool) -> PricedCall:
+        name = call.provider, call.model, call.served_model
+        if name not in self._names:
+            self._names[name] = self._resolve(call)
+        known = self._names[name]
+        model = known or call.model or ""
+        provider = known.partition("/")[0] if known else call.provider or ""
+        usage = call.usage
+        if call.cache_hit or call.tier == "free":
+            return PricedCall(call, model, provider, None, "free", 0, 0)
+        recorded = call.recorded_cost_nusd
+        if usage is None:
+            # The tool's word is all there is: no price could ever fill this in.
+            state = "unknown" if recorded is None else "priced"
+            return PricedCall(call, model, provider, None, state, recorded)
+        row = None if known is None else self._history.on(known, call.at_ms)
+        cost = None if row is None else self._cost(call, usage, model, row.price)
+        if row is None or cost is None:
+            if trust_recorded and recorded is not None:
+                return PricedCall(call, model, provider, None, "priced", recorded)
+            return PricedCall(call, model, provider, None, "unknown", estimated=_open(call))
+        return PricedCall(
+            call,
+            model,
+            provider,
+            row.id,
+            row.price.state,
+            cost,
+            _input_part(usage, row.price, call.requests),
+            estimated=_open(call) or (call.requests != 1 and by_sums(row.price)),
+        )
+
+    def _cost(self, call: ImportedCall, usage: Usage, model: str, price: Price) -> int | None:
+        if call.requests != 1:
+            return sum_cost_or_none(usage, price, call.requests or 0)
+        used: int | None = None
+        if price.free_requests_per_month:
+            month = month_start(call.at_ms)
+            if (model, month) not in self._free_used:
+                before = self._ledger.calls_between(model, month, call.at_ms)
+                self._free_used[model, month] = before
+            used = self._free_used[model, month]
+            self._free_used[model, month] += 1
+        return cost_or_none(usage, price, free_requests_used=used)
+
+
+def _input_part(usage: Usage, price: Price, requests: int | None) -> int | None:
+    if requests == 1:
+        return input_cost(usage, price)
+    only = replace(usage, output_tokens=0, reasoning_tokens=0)
+    return sum_cost_or_none(only, price, requests or 0)
+
+
+def _open(call: ImportedCall) -> bool:
+    """Whether the price depends on something that the source leaves open or omni's prices do."""
+    return bool(call.tier or call.web_searches or call.unstated & {"input_tokens", "output_tokens"})
+
+
+def _batches(rows: Sequence[PricedCall]) -> Iterable[Sequence[PricedCall]]:
+    return (rows[at : at + BATCH] for at in range(0, len(rows), BATCH))
