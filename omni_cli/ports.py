@@ -29,13 +29,19 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class HttpCall:
-    """A request ready to send; ``framing`` tells how its answer's body is cut into events."""
+    """A request ready to send; ``framing`` tells how its answer's body is cut into events.
+
+    ``told``: what was left out or changed as the protocol, or the model, cannot be told of it.
+    ``renamed``: functions whose names it does not take, by the names that were sent instead.
+    """
 
     method: Literal["GET", "POST"]
     url: str
     headers: Mapping[str, str]
     body: bytes | None
     framing: Framing
+    told: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"HttpCall({self.method} {self.url})"

@@ -48,8 +48,8 @@ class Calls(FleetParts):
 
     @cached_property
     def tester(self) -> "ConnectionTester":
-        from omni_cli.providers.registry import adapter
         from omni_cli.services.fleet.connection_test import ConnectionTester
+        from omni_cli.wire.registry import adapter
 
         return ConnectionTester(
             recorder=self.check_recorder,
@@ -64,8 +64,8 @@ class Calls(FleetParts):
     @cached_property
     def lister(self) -> "Lister":
         """Providers' lists of models, for checks and discovery."""
-        from omni_cli.providers.registry import adapter
         from omni_cli.services.fleet.listing import Lister
+        from omni_cli.wire.registry import adapter
 
         return Lister(adapter, lambda: self.transport, self.key)
 
@@ -90,11 +90,11 @@ class Calls(FleetParts):
         import random
         import secrets
 
-        from omni_cli.providers.registry import adapter
         from omni_cli.services.engine.answer_cache import AnswerCache
         from omni_cli.services.engine.attempts import Target
         from omni_cli.services.engine.chat import ChatService
         from omni_cli.services.engine.dispatch import Dispatcher
+        from omni_cli.wire.registry import adapter
 
         def room(request_id: int, target: Target) -> int | None:
             row = self.ledger.get(request_id)

@@ -78,8 +78,8 @@ class Money(Reporting):
 
     @cached_property
     def held(self) -> "HeldMoney":
-        from omni_cli.providers.registry import adapter
         from omni_cli.services.money.held import HeldMoney
+        from omni_cli.wire.registry import adapter
 
         return HeldMoney(
             adjustments=self.adjustments,

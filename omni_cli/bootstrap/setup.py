@@ -142,7 +142,7 @@ class Setup(Money):
         from omni_cli.domain.hosts import is_loopback
         from omni_cli.ports import HttpCall
         from omni_cli.providers.local import LISTING_S
-        from omni_cli.providers.registry import adapter
+        from omni_cli.wire.registry import adapter
 
         parts = urlsplit(url)
         call = HttpCall("GET", f"{parts.scheme}://{parts.netloc}/", {}, None, "json")
@@ -241,7 +241,7 @@ class Setup(Money):
         from omni_cli.catalog.remote import TIMEOUT_S, URL
         from omni_cli.domain.errors import ProviderError
         from omni_cli.ports import HttpCall
-        from omni_cli.providers.registry import adapter
+        from omni_cli.wire.registry import adapter
 
         call = HttpCall("GET", url or URL, {"accept": "application/json"}, None, "json")
         try:

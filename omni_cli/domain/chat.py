@@ -17,20 +17,26 @@ FinishReason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
+    """``cache``: a marker of Anthropic's kind: what stands up to here is asked to be cached."""
+
     text: str
+    cache: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MediaPart:
     """An image, audio clip or document: inline ``data`` (base64 text) or a ``url``, not both.
 
-    ``media_type`` is a MIME type; for a URL it may be empty (unknown).
+    ``media_type`` is a MIME type; for a URL it may be empty (unknown). ``detail``: how closely an
+    image is to be looked at, in OpenAI's words. ``cache``: see TextPart.
     """
 
     media_type: str
     data: str | None = None
     url: str | None = None
     name: str | None = None
+    detail: str | None = None
+    cache: Mapping[str, Any] | None = None
 
     @property
     def kind(self) -> Literal["image", "audio", "video", "document"]:
@@ -54,17 +60,20 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function the model may call. ``parameters`` is a JSON Schema object."""
+    """A function the model may call. ``parameters`` is a JSON Schema object. ``cache``: see
+    TextPart."""
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     strict: bool | None = None
+    cache: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. ``tool_call_id`` is set on ``tool`` messages: the call that this answers.
+    """One turn. ``tool_call_id`` is set on ``tool`` messages: the call that this answers, and
+    ``is_error`` where that failed.
 
     ``reasoning`` holds opaque reasoning blocks (with signatures) that their provider wants
     back unchanged in the next turn; other providers' adapters leave them out.
@@ -76,6 +85,7 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     reasoning: tuple[Mapping[str, Any], ...] = ()
+    is_error: bool = False
 
     @classmethod
     def text_of(cls, role: MessageRole, text: str) -> "Message":
@@ -83,7 +93,21 @@ class Message:
 
     @property
     def text(self) -> str:
-        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+        """Its parts of text, kept apart where a reader would run two of them together."""
+        texts = [part.text for part in self.parts if isinstance(part, TextPart) and part.text]
+        if len(texts) < 2:
+            return texts[0] if texts else ""
+        joined = texts[0]
+        for text in texts[1:]:
+            # A model's own words are cut where a citation begins, in the middle of a sentence.
+            open_end = self.role == "assistant" and joined[-1] not in _SENTENCE_ENDS
+            glued = joined[-1].isspace() or text[0].isspace() or open_end
+            joined += text if glued else f"\n\n{text}"
+        return joined
+
+
+#: A model's text that ends so is not cut in the middle of a sentence.
+_SENTENCE_ENDS = '.!?:;)]}"\u2019\u201d\u3002\uff01\uff1f`*'
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +115,9 @@ class ChatRequest:
     """One logical call, before a model is chosen.
 
     ``json_schema`` implies JSON mode. ``extra`` are provider-specific fields, merged into the
-    body unchanged. ``max_output_tokens`` None means the model's own default.
+    body unchanged. ``max_output_tokens`` None means the model's own default. ``wishes``: what only
+    some protocols can be told, by the names of ``wire/features.py``. ``told``: what was left out
+    or changed so far, for whoever asks why an answer is not as wished.
     """
 
     messages: tuple[Message, ...]
@@ -107,6 +133,8 @@ class ChatRequest:
     reasoning_effort: str | None = None  # "minimal" | "low" | "medium" | "high"
     stream: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
+    wishes: Mapping[str, Any] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
     @property
     def has_images(self) -> bool:

@@ -10,7 +10,7 @@ import httptools
 
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
 from omni_cli.gateway.http import SHORT_NAME, header_name, long_name
-from omni_cli.providers.reader import GOOD_PIECE
+from omni_cli.wire.reader import GOOD_PIECE
 
 #: Bytes of an answer that wait for their reader before the socket is read no further.
 HIGH_WATER = 256 * 1024

@@ -25,7 +25,6 @@ from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.management import Management
 from omni_cli.gateway.meter import NO_LIMIT, Meter, Quota
 from omni_cli.gateway.own_api import OwnApi
-from omni_cli.gateway.protocols.base import Refused
 from omni_cli.gateway.proxies import Proxies
 from omni_cli.gateway.receipts import Streams
 from omni_cli.gateway.redis_counts import shared_counts
@@ -38,6 +37,7 @@ from omni_cli.services.money.budget_alerts import budget_alerts
 from omni_cli.store.batch_writer import BatchWriter
 from omni_cli.store.breakers import BreakerStore
 from omni_cli.store.gateway_keys import GatewayKeyStore
+from omni_cli.wire.server import Refused
 
 log = logging.getLogger("omni.gateway")
 

@@ -9,12 +9,12 @@ import msgspec
 from omni_cli.domain.chat import ChatRequest
 from omni_cli.domain.errors import OmniError
 from omni_cli.gateway.embeddings import Texts, parse_texts
-from omni_cli.gateway.protocols.base import Caller, JsonObject, Parsed, wrong
 from omni_cli.gateway.sending import Sending, fields_of, read_field
 from omni_cli.ports import ProviderAdapter
-from omni_cli.providers.quirks import quirks_of
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.routing import input_estimate
+from omni_cli.wire.quirks import quirks_of
+from omni_cli.wire.server import Caller, JsonObject, Parsed, wrong
 
 _ANY = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode

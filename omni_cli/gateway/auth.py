@@ -6,8 +6,8 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from omni_cli.gateway.meter import NO_LIMIT, Quota
-from omni_cli.gateway.protocols.base import Refused
 from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore, digest_of
+from omni_cli.wire.server import Refused
 
 #: Headers that hold a key, by protocol: OpenAI and Ollama, Anthropic, Gemini, Azure's OpenAI.
 _HEADERS = ("x-api-key", "x-goog-api-key", "api-key")

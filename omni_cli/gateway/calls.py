@@ -10,9 +10,9 @@ from omni_cli.gateway.answer import Answer
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.plans import Line, line_of
-from omni_cli.gateway.protocols.base import untranslatable
 from omni_cli.gateway.sending import Sending
 from omni_cli.services.engine.attempts import Target
+from omni_cli.wire.server import untranslatable
 
 #: Most bytes of an error's body that are read.
 _MAX_ERROR = 1024 * 1024

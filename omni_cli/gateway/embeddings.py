@@ -13,7 +13,8 @@ import msgspec
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import Malformed
-from omni_cli.gateway.protocols.base import (
+from omni_cli.wire.openai.usage import read_usage
+from omni_cli.wire.server import (
     Answered,
     JsonObject,
     count_field,
@@ -24,7 +25,6 @@ from omni_cli.gateway.protocols.base import (
     untranslatable,
     wrong,
 )
-from omni_cli.providers.openai_usage import read_usage
 
 #: Protocols that know embeddings.
 PROTOCOLS = ("openai", "ollama")

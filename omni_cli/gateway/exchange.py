@@ -31,10 +31,10 @@ from omni_cli.gateway.relay import Relay
 from omni_cli.gateway.sending import Sending
 from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.upstream import UpstreamPool
-from omni_cli.providers.reader import cleaned
 from omni_cli.services.engine.attempts import AttemptSummary, Target
 from omni_cli.services.engine.turns import FINAL, PASSED_ON, Turns, verdict
 from omni_cli.store.batch_leases import Opening
+from omni_cli.wire.reader import cleaned
 
 #: A longer wait that a provider asks for is told to the caller, whose SDK keeps to it.
 _MOST_WAIT_S = 5.0

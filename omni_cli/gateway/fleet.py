@@ -15,7 +15,6 @@ from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.routing import Decision
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.ports import Endpoint, ProviderAdapter
-from omni_cli.providers.registry import adapter
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.engine.decisions import named_decision
@@ -26,6 +25,7 @@ from omni_cli.services.engine.routing import RouteOptions, decision_document
 from omni_cli.services.judge.abtest import Arm
 from omni_cli.services.money.prices import PriceBook, cost_or_none
 from omni_cli.store.batch_writer import pack_decision
+from omni_cli.wire.registry import adapter
 
 if TYPE_CHECKING:
     from omni_cli.domain.pricing import Price

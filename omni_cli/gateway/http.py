@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from omni_cli.domain.errors import OmniError
-from omni_cli.gateway.protocols.base import Refused, encode, retry_headers, status_of
+from omni_cli.wire.server import Refused, encode, retry_headers, status_of
 
 _JSON = (b"content-type", b"application/json")
 _CLOSE = b"connection: close\r\n"

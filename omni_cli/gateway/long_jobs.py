@@ -15,7 +15,14 @@ from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.http import Request
 from omni_cli.gateway.own_api import query_of
-from omni_cli.gateway.protocols.base import (
+from omni_cli.gateway.routes import Route
+from omni_cli.services.fleet.discovery import discovery_document
+from omni_cli.services.judge import compare_documents
+from omni_cli.services.judge.compare_plan import Plan, Settings
+from omni_cli.services.judge.compare_setup import Wanted, plan_of
+from omni_cli.services.judge.optimize import optimum_document
+from omni_cli.services.judge.suite import Case
+from omni_cli.wire.server import (
     JsonObject,
     Refused,
     count_field,
@@ -24,13 +31,6 @@ from omni_cli.gateway.protocols.base import (
     texts,
     wrong,
 )
-from omni_cli.gateway.routes import Route
-from omni_cli.services.fleet.discovery import discovery_document
-from omni_cli.services.judge import compare_documents
-from omni_cli.services.judge.compare_plan import Plan, Settings
-from omni_cli.services.judge.compare_setup import Wanted, plan_of
-from omni_cli.services.judge.optimize import optimum_document
-from omni_cli.services.judge.suite import Case
 
 #: Comparisons that run at once, and what one may ask for.
 _RUNNING = 4

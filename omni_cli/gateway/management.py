@@ -19,7 +19,6 @@ from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.http import Request, header_lines
 from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.own_api import OwnApi, query_of, usage_of
-from omni_cli.gateway.protocols.base import Refused, sse
 from omni_cli.gateway.routes import Route
 from omni_cli.services.fleet.connection_test import INTERVAL_S
 from omni_cli.services.fleet.describe import (
@@ -36,6 +35,7 @@ from omni_cli.services.money.ledger_names import CHECKED
 from omni_cli.services.money.prices import PriceBook
 from omni_cli.services.money.report_documents import costs_document, savings_document
 from omni_cli.services.money.usage import UsageQuery
+from omni_cli.wire.server import Refused, sse
 
 #: What a report of usage may be asked for.
 _USAGE = ("by", "period", *CHECKED)

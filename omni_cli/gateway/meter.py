@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from omni_cli.domain.errors import OmniError
-from omni_cli.gateway.protocols.base import Refused
+from omni_cli.wire.server import Refused
 
 if TYPE_CHECKING:
     from limits import RateLimitItemPerMinute

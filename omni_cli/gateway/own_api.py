@@ -14,13 +14,13 @@ from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.http import Request
 from omni_cli.gateway.options import with_options
-from omni_cli.gateway.protocols.omni_chat import own_request
 from omni_cli.services.engine.routing import decision_document
 from omni_cli.services.judge.metrics import process_lines
 from omni_cli.services.money.ledger_names import CHECKED
 from omni_cli.services.money.receipt import receipt_document
 from omni_cli.services.money.report_documents import usage_document
 from omni_cli.services.money.usage import UsageQuery
+from omni_cli.wire.omni.server import own_request
 
 
 def query_of(request: Request) -> dict[str, str]:

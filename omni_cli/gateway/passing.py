@@ -12,9 +12,9 @@ from omni_cli.domain.chat import ChatChunk, CompletionFolder, Usage
 from omni_cli.domain.errors import ProviderError
 from omni_cli.gateway.receipts import PassedFolder
 from omni_cli.ports import AnswerParser, Framing, WireEvent
-from omni_cli.providers.framing import splitter
-from omni_cli.providers.openai_usage import OTHER_TIERS
 from omni_cli.services.engine.settlement import Reading
+from omni_cli.wire.framing import splitter
+from omni_cli.wire.openai.usage import OTHER_TIERS
 
 #: Bytes kept of a stream's end, where its usage stands, and of its beginning, which is read where
 #: no usage comes.

@@ -9,12 +9,12 @@ from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.gateway.address import Origin, encode_head, locate
 from omni_cli.ports import HttpCall
-from omni_cli.providers.scrub import secrets_in
 from omni_cli.services.engine.attempts import AttemptSummary, Target
 from omni_cli.services.engine.chat_plan import ChatPlan
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.services.judge.abtest import Arm
+from omni_cli.wire.scrub import secrets_in
 
 if TYPE_CHECKING:
     pass

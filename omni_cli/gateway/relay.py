@@ -13,12 +13,12 @@ from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.hedging import Race
 from omni_cli.gateway.passing import PassReader, UsageFilter, glance
 from omni_cli.gateway.plans import Line, Plan
-from omni_cli.gateway.protocols.base import Answered, StreamWriter
 from omni_cli.gateway.receipts import Receipt, Streams
-from omni_cli.providers.framing import MAX_EVENT_BYTES
-from omni_cli.providers.reader import AnswerReader, refused, request_id_of
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.settlement import Reading
+from omni_cli.wire.framing import MAX_EVENT_BYTES
+from omni_cli.wire.reader import AnswerReader, refused, request_id_of
+from omni_cli.wire.server import Answered, StreamWriter
 
 #: Protocols whose streams tell their usage in a few last bytes. The others are read whole.
 _SHORT_TAIL = ("openai", "anthropic")

@@ -19,8 +19,8 @@ from omni_cli.gateway.delivery import Delivery
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.http import Request
 from omni_cli.gateway.plans import Plan
-from omni_cli.gateway.protocols.base import Answered
 from omni_cli.gateway.receipts import Receipt
+from omni_cli.wire.server import Answered
 
 if TYPE_CHECKING:
     from omni_cli.services.engine.answer_cache import AnswerCache, Remembered

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from omni_cli.domain.bounds import CallBound, Most, most_of
-from omni_cli.gateway.protocols.base import wrong
 from omni_cli.ports import ProviderAdapter
 from omni_cli.services.engine.attempts import Target
+from omni_cli.wire.server import wrong
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()

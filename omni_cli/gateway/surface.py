@@ -16,15 +16,15 @@ from omni_cli.gateway.listing import Listing
 from omni_cli.gateway.management import Management
 from omni_cli.gateway.options import with_options
 from omni_cli.gateway.own_api import OwnApi
-from omni_cli.gateway.protocols.anthropic_messages import AnthropicMessages
-from omni_cli.gateway.protocols.base import Caller, text_field, wrong
-from omni_cli.gateway.protocols.gemini_content import GeminiContent
-from omni_cli.gateway.protocols.omni_chat import OPTIONS, OmniChat
-from omni_cli.gateway.protocols.openai_chat import OpenAiChat
-from omni_cli.gateway.protocols.openai_responses import OpenAiResponses
 from omni_cli.gateway.routes import Route, Router, openapi
 from omni_cli.services.engine.routing import input_estimate
 from omni_cli.services.money.ledger_names import CHECKED
+from omni_cli.wire.anthropic.server import AnthropicMessages
+from omni_cli.wire.gemini.server import GeminiContent
+from omni_cli.wire.omni.server import OPTIONS, OmniChat
+from omni_cli.wire.openai.server import OpenAiChat
+from omni_cli.wire.responses.server import OpenAiResponses
+from omni_cli.wire.server import Caller, text_field, wrong
 
 OPENAI, RESPONSES = OpenAiChat(), OpenAiResponses()
 ANTHROPIC, GEMINI, OMNI = AnthropicMessages(), GeminiContent(), OmniChat()

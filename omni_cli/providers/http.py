@@ -14,12 +14,12 @@ from typing import Self
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.ports import HttpCall, ProviderAdapter
-from omni_cli.providers import trouble
-from omni_cli.providers._wire import host_of
-from omni_cli.providers.framing import MAX_EVENT_BYTES
 from omni_cli.providers.punctual import due_in, make_punctual
-from omni_cli.providers.reader import AnswerReader, cleaned, kept_headers, refused
-from omni_cli.providers.scrub import secrets_in
+from omni_cli.wire import trouble
+from omni_cli.wire.framing import MAX_EVENT_BYTES
+from omni_cli.wire.reader import AnswerReader, cleaned, kept_headers, refused
+from omni_cli.wire.scrub import secrets_in
+from omni_cli.wire.values import host_of
 
 _BLOCKED = "httpx" not in sys.modules
 if _BLOCKED:

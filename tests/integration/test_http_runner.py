@@ -19,7 +19,7 @@ from omni_cli.domain.chat import ChatRequest, Completion, conversation
 from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.providers.http import AsyncHttpTransport, HttpTransport
-from omni_cli.providers.registry import adapter
+from omni_cli.wire.registry import adapter
 
 KEY = "sk-planted-0123456789abcdefWXYZ"
 REQUEST = ChatRequest(conversation(None, [("user", "hi")]))

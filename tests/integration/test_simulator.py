@@ -17,9 +17,9 @@ import pytest
 from omni_cli.domain.chat import ChatRequest, Completion, MediaPart, Message, TextPart, Tool
 from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import Endpoint
-from omni_cli.providers.framing import splitter
-from omni_cli.providers.registry import adapter
 from omni_cli.simulator import Simulator, fleet
+from omni_cli.wire.framing import splitter
+from omni_cli.wire.registry import adapter
 from tests.paths import REPO
 
 Json = dict[str, Any]

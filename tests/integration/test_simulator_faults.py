@@ -12,10 +12,10 @@ from omni_cli.domain import errors
 from omni_cli.domain.chat import ChatRequest, Message
 from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import Endpoint
-from omni_cli.providers.framing import splitter
-from omni_cli.providers.registry import adapter
 from omni_cli.simulator import Simulator
 from omni_cli.simulator.faults import KINDS
+from omni_cli.wire.framing import splitter
+from omni_cli.wire.registry import adapter
 
 Json = dict[str, Any]
 

@@ -19,8 +19,8 @@ from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider
 from omni_cli.domain.prices import Price, Rate
 from omni_cli.ports import Endpoint
 from omni_cli.providers.http import HttpTransport
-from omni_cli.providers.registry import adapter
 from omni_cli.simulator import Simulator
+from omni_cli.wire.registry import adapter
 from tests.gateway_server import serving
 
 _SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"

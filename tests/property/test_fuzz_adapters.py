@@ -18,9 +18,9 @@ from omni_cli.domain.chat import ChatChunk, Completion, CompletionFolder
 from omni_cli.domain.errors import ProviderError
 from omni_cli.domain.models import PROTOCOLS, ProtocolName
 from omni_cli.ports import HttpCall, WireEvent
-from omni_cli.providers.framing import splitter
-from omni_cli.providers.reader import AnswerReader
-from omni_cli.providers.registry import adapter
+from omni_cli.wire.framing import splitter
+from omni_cli.wire.reader import AnswerReader
+from omni_cli.wire.registry import adapter
 from tests.paths import REPO
 from tests.unit.providers.wire import chats
 

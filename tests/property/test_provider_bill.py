@@ -23,13 +23,13 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate
 from omni_cli.gateway.asks import Ask
-from omni_cli.providers.registry import adapter as adapter_of
 from omni_cli.records import StoredPrice
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.simulator import Simulator
+from omni_cli.wire.registry import adapter as adapter_of
 from tests.gateway_server import Served, serving
 from tests.greedy_upstream import IN_NUSD, MOST_OUT, OUT_NUSD, WINDOW, Upstream, upstream, usage
 from tests.unit.gateway.test_asks import CALLERS

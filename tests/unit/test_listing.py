@@ -2,8 +2,8 @@
 
 import json
 
-from omni_cli.providers.openai_compatible import OpenAiCompatible
 from omni_cli.services.fleet.listing import read_models
+from omni_cli.wire.openai.client import OpenAiCompatible
 
 
 def test_names_that_steer_a_terminal_are_left_out() -> None:

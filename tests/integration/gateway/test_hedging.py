@@ -15,9 +15,9 @@ import pytest
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.pricing import usd_string
-from omni_cli.gateway.protocols.openai_chat import OpenAiChat
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector
+from omni_cli.wire.openai.server import OpenAiChat
 from tests.gateway_server import Served
 
 FAST = "chain:Fast Chain"

@@ -19,9 +19,9 @@ from omni_cli.gateway import redis_counts
 from omni_cli.gateway.app import Options
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.meter import CountsAway, Entry, Meter, Quota
-from omni_cli.gateway.protocols.base import Refused
 from omni_cli.gateway.redis_counts import RedisCounts
 from omni_cli.simulator import Simulator
+from omni_cli.wire.server import Refused
 from tests.gateway_server import Served, serving
 from tests.integration.cli_process import omni
 

@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from omni_cli.cli.app import main
 from omni_cli.domain.models import ModelInfo
-from omni_cli.gateway.protocols.base import encode
 from omni_cli.simulator import Simulator
+from omni_cli.wire.server import encode
 from tests.gateway_server import Served, serving
 from tests.integration.test_recommend import DAY_MS, NOON_MS, spend
 

@@ -12,17 +12,17 @@ from omni_cli.domain.errors import BadRequest, BudgetExceeded
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price
 from omni_cli.gateway.asks import Ask
-from omni_cli.gateway.protocols.anthropic_messages import AnthropicMessages
-from omni_cli.gateway.protocols.base import Caller
-from omni_cli.gateway.protocols.gemini_content import GeminiContent
-from omni_cli.gateway.protocols.ollama_chat import OllamaChat
-from omni_cli.gateway.protocols.openai_chat import OpenAiChat
-from omni_cli.gateway.protocols.openai_responses import OpenAiResponses
 from omni_cli.gateway.sending import Sending
 from omni_cli.ports import HttpCall
-from omni_cli.providers.registry import adapter
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.bounds import JsonBody
+from omni_cli.wire.anthropic.server import AnthropicMessages
+from omni_cli.wire.gemini.server import GeminiContent
+from omni_cli.wire.ollama.server import OllamaChat
+from omni_cli.wire.openai.server import OpenAiChat
+from omni_cli.wire.registry import adapter
+from omni_cli.wire.responses.server import OpenAiResponses
+from omni_cli.wire.server import Caller
 
 REPO = Path(__file__).parents[3]
 MESSAGES = [{"role": "user", "content": "Is all well?"}]

@@ -11,8 +11,8 @@ from omni_cli.domain.chat import Completion
 from omni_cli.domain.errors import ProviderError
 from omni_cli.gateway.passing import glance
 from omni_cli.ports import HttpCall
-from omni_cli.providers.reader import AnswerReader
-from omni_cli.providers.registry import adapter
+from omni_cli.wire.reader import AnswerReader
+from omni_cli.wire.registry import adapter
 
 _COUNT = st.integers(0, 500)
 _DETAILS = st.none() | st.dictionaries(

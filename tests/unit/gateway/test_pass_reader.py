@@ -9,7 +9,7 @@ from omni_cli.domain.chat import CompletionFolder
 from omni_cli.domain.errors import ProviderError
 from omni_cli.gateway.passing import KEPT, TAIL, PassReader
 from omni_cli.gateway.receipts import PassedFolder
-from omni_cli.providers.registry import adapter
+from omni_cli.wire.registry import adapter
 from tests.unit.providers.wire import Exchange, chats
 
 STREAMS = [

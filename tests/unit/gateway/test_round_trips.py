@@ -25,11 +25,11 @@ from omni_cli.domain.chat import (
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ProtocolName
 from omni_cli.gateway.ollama_paths import CHAT as OLLAMA
-from omni_cli.gateway.protocols.base import Answered, Caller
 from omni_cli.gateway.surface import ANTHROPIC, GEMINI, OPENAI, RESPONSES
 from omni_cli.ports import Endpoint, HttpCall
-from omni_cli.providers.reader import AnswerReader
-from omni_cli.providers.registry import adapter
+from omni_cli.wire.reader import AnswerReader
+from omni_cli.wire.registry import adapter
+from omni_cli.wire.server import Answered, Caller
 
 CALLERS: tuple[Caller, ...] = (OPENAI, RESPONSES, ANTHROPIC, OLLAMA, GEMINI)
 ABOUT = Answered("id-1", "some/model", 1_790_000_000, {"stream_options": {"include_usage": True}})

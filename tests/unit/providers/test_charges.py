@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from omni_cli.gateway.passing import glance
-from omni_cli.providers.registry import adapter
+from omni_cli.wire.registry import adapter
 from tests.unit.providers.wire import chats, completion
 
 CHAT = {

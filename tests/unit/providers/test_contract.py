@@ -25,7 +25,7 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.models import PROTOCOLS, ProtocolName
 from omni_cli.ports import Endpoint
-from omni_cli.providers.registry import ADAPTERS, adapter
+from omni_cli.wire.registry import ADAPTERS, adapter
 from tests.paths import REPO
 from tests.unit.providers.wire import completion
 

@@ -4,7 +4,7 @@ import pytest
 
 from omni_cli.domain.errors import Malformed
 from omni_cli.ports import Framing, WireEvent
-from omni_cli.providers.framing import splitter
+from omni_cli.wire.framing import splitter
 
 
 def _events(framing: Framing, *pieces: bytes, max_bytes: int = 1000) -> list[WireEvent]:

@@ -8,7 +8,7 @@ import pytest
 
 from omni_cli.domain import errors
 from omni_cli.domain.chat import Completion, Usage
-from omni_cli.providers.registry import adapter
+from omni_cli.wire.registry import adapter
 from tests.unit.providers.wire import Exchange, chats, completion
 
 CUTS = ["whole", "lines", "bytes"]

@@ -8,7 +8,7 @@ import pytest
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.models import PROTOCOLS
 from omni_cli.providers.presets import PRESETS
-from omni_cli.providers.registry import adapter
+from omni_cli.wire.registry import adapter
 
 PROGRAM = """
 import sys
@@ -30,15 +30,17 @@ def _loaded(code: str) -> list[str]:
 
 
 def test_the_registry_loads_no_adapter() -> None:
-    loaded = _loaded("import omni_cli.providers.registry, omni_cli.providers.presets")
-    adapters = [name for name in loaded if name.startswith("omni_cli.providers.")]
-    assert adapters == ["omni_cli.providers.presets", "omni_cli.providers.registry"]
+    loaded = _loaded("import omni_cli.wire.registry, omni_cli.providers.presets")
+    adapters = [
+        name for name in loaded if name.startswith(("omni_cli.wire.", "omni_cli.providers."))
+    ]
+    assert adapters == ["omni_cli.providers.presets", "omni_cli.wire.registry"]
     assert not {"httpx", "rich", "pydantic", "ssl"} & set(loaded)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_an_adapter_loads_no_http_library(protocol: str) -> None:
-    loaded = _loaded(f"from omni_cli.providers.registry import adapter; adapter({protocol!r})")
+    loaded = _loaded(f"from omni_cli.wire.registry import adapter; adapter({protocol!r})")
     assert not {"httpx", "httpcore", "rich", "pydantic", "ssl", "anyio"} & set(loaded)
 
 

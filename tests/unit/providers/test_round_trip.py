@@ -7,7 +7,7 @@ import pytest
 
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart, Tool, ToolCall
 from omni_cli.ports import Endpoint
-from omni_cli.providers.registry import adapter
+from omni_cli.wire.registry import adapter
 from tests.unit.providers.wire import Exchange, chats
 
 Json = dict[str, Any]

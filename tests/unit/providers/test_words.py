@@ -2,8 +2,8 @@
 
 import pytest
 
-from omni_cli.providers.scrub import MAX_MESSAGE, scrub, secrets_in
-from omni_cli.providers.waits import duration_s, retry_after_s
+from omni_cli.wire.scrub import MAX_MESSAGE, scrub, secrets_in
+from omni_cli.wire.waits import duration_s, retry_after_s
 
 KEY = "plainkeywithoutprefix0123456789"
 

@@ -9,7 +9,7 @@ from typing import Any
 from omni_cli.domain.chat import ChatChunk, Completion
 from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import HttpCall, ProviderAdapter
-from omni_cli.providers.reader import AnswerReader
+from omni_cli.wire.reader import AnswerReader
 from tests.paths import FIXTURES
 
 WIRE = FIXTURES / "wire"

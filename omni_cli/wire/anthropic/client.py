@@ -1,0 +1,391 @@
+"""Anthropic's Messages API.
+
+Source: Anthropic API reference, "Messages", "Streaming messages", "Extended thinking",
+"Structured outputs", "Prompt caching".
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omni_cli.domain.chat import (
+    ChatChunk,
+    ChatRequest,
+    FinishReason,
+    MediaPart,
+    Message,
+    TextPart,
+    ToolCallDelta,
+    Usage,
+)
+from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
+from omni_cli.wire import faults
+from omni_cli.wire.anthropic import bounds
+from omni_cli.wire.parsing import CallSlots, StreamParser
+from omni_cli.wire.values import (
+    JsonObject,
+    arguments_object,
+    as_count,
+    as_limit,
+    as_object,
+    as_text,
+    compact,
+    get,
+    load_object,
+    own_blocks,
+    post,
+    tool_choice_kind,
+    unsupported,
+)
+
+API_VERSION = "2023-06-01"
+#: The API demands a limit; this one is within every current model's own.
+DEFAULT_MAX_TOKENS = 8192
+#: Thinking tokens by effort, for models that take a budget; 1024 is the API's least.
+_BUDGET = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384}
+_JSON_INSTRUCTION = "Answer with one JSON object and nothing else."
+_VERSION = re.compile(r"claude-(?:opus|sonnet|haiku)-(\d+)(?:[-.](\d{1,2}))?(?!\d)")
+
+_FINISH: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "pause_turn": "pause",
+    "refusal": "refusal",
+}
+
+
+class Anthropic:
+    """The adapter of protocol ``anthropic``."""
+
+    def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        max_tokens = request.max_output_tokens or DEFAULT_MAX_TOKENS
+        body: JsonObject = {"model": wire_name, "stream": request.stream}
+        system = request.system_text
+        if request.json_schema is not None:
+            schema = {"type": "json_schema", "schema": request.json_schema}
+            body["output_config"] = {"format": schema}
+        elif request.json_mode:  # the API knows no JSON mode without a schema
+            system = f"{system}\n\n{_JSON_INSTRUCTION}" if system else _JSON_INSTRUCTION
+        if system:
+            body["system"] = system
+        thinks = request.reasoning_effort not in (None, "none")
+        if thinks and _thinks_adaptively(wire_name):
+            effort = "low" if request.reasoning_effort == "minimal" else request.reasoning_effort
+            body["thinking"] = {"type": "adaptive"}
+            body["output_config"] = {**body.get("output_config", {}), "effort": effort}
+        elif thinks:
+            budget = _BUDGET.get(request.reasoning_effort or "", _BUDGET["high"])
+            body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+            max_tokens += budget  # thinking counts against max_tokens
+        body["max_tokens"] = max_tokens
+        if not thinks:  # thinking forbids a temperature of one's own
+            if request.temperature is not None:
+                body["temperature"] = request.temperature
+            if request.top_p is not None:
+                body["top_p"] = request.top_p
+        if request.stop:
+            body["stop_sequences"] = list(request.stop)
+        _add_tools(body, request)
+        body["messages"] = _messages(request.messages)
+        body.update(request.extra)
+        return post(
+            _url(endpoint, "messages"),
+            body,
+            endpoint=endpoint,
+            auth=_auth(endpoint),
+            framing="sse" if request.stream else "json",
+        )
+
+    def parser(self, *, stream: bool) -> AnswerParser:
+        return _StreamParser() if stream else _PlainParser()
+
+    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
+        return faults.explain(status, headers, body)
+
+    bound = staticmethod(bounds.bound)
+    limit = staticmethod(bounds.write)
+
+    def list_models(self, endpoint: Endpoint) -> HttpCall | None:
+        return get(_url(endpoint, "models?limit=1000"), endpoint=endpoint, auth=_auth(endpoint))
+
+    def parse_models(self, body: str) -> Sequence[RemoteModel]:
+        entries = load_object(body, "model list").get("data")
+        if not isinstance(entries, list):
+            raise Malformed("The model list holds no list of models")
+        return [
+            RemoteModel(
+                wire_name=wire_name,
+                name=as_text(entry.get("display_name")) or None,
+                context_window=as_limit(entry.get("max_input_tokens")),
+                max_output=as_limit(entry.get("max_tokens")),
+            )
+            for entry in map(as_object, entries)
+            if (wire_name := as_text(entry.get("id")))
+        ]
+
+
+def _thinks_adaptively(wire_name: str) -> bool:
+    """From 4.6 on, effort replaces the thinking budget; a name without a version is newer."""
+    match = _VERSION.search(wire_name)
+    if match is None:
+        return not re.search(r"claude-(?:3|instant|2)", wire_name)
+    return (int(match[1]), int(match[2] or 0)) >= (4, 6)
+
+
+def _url(endpoint: Endpoint, path: str) -> str:
+    base = endpoint.base_url.rstrip("/")
+    return f"{base}/{path}" if base.endswith("/v1") else f"{base}/v1/{path}"
+
+
+def _auth(endpoint: Endpoint) -> dict[str, str]:
+    auth = {"anthropic-version": API_VERSION}
+    if endpoint.key:
+        auth["x-api-key"] = endpoint.key
+    return auth
+
+
+def _add_tools(body: JsonObject, request: ChatRequest) -> None:
+    kind = tool_choice_kind(request.tool_choice, [tool.name for tool in request.tools])
+    if not request.tools:
+        return
+    body["tools"] = [
+        {
+            "name": tool.name,
+            "description": tool.description,
+            "input_schema": tool.parameters or {"type": "object", "properties": {}},
+            **({"strict": tool.strict} if tool.strict is not None else {}),
+        }
+        for tool in request.tools
+    ]
+    if kind == "named":
+        body["tool_choice"] = {"type": "tool", "name": request.tool_choice}
+    elif kind is not None:
+        body["tool_choice"] = {"type": "any" if kind == "required" else kind}
+
+
+def _messages(messages: Sequence[Message]) -> list[JsonObject]:
+    """Turns; neighbours of one side are joined, as all results of parallel calls must be."""
+    turns: list[JsonObject] = []
+    for message in messages:
+        if message.role == "system":
+            continue
+        side = "assistant" if message.role == "assistant" else "user"
+        blocks = _blocks(message)
+        if not blocks:
+            continue  # the API refuses empty content
+        if turns and turns[-1]["role"] == side:
+            turns[-1]["content"].extend(blocks)
+        else:
+            turns.append({"role": side, "content": blocks})
+    return turns
+
+
+def _blocks(message: Message) -> list[JsonObject]:
+    content = [
+        block
+        for part in message.parts
+        if (block := _text_block(part) if isinstance(part, TextPart) else _media(part))
+    ]
+    if message.role == "tool":
+        result: JsonObject = {"type": "tool_result", "tool_use_id": message.tool_call_id or ""}
+        if content:
+            result["content"] = content
+        return [result]
+    blocks: list[JsonObject] = [dict(b["block"]) for b in own_blocks(message, "anthropic")]
+    if message.role == "assistant":
+        for part in message.parts:
+            if isinstance(part, MediaPart):
+                raise unsupported("media in an assistant's message", "anthropic")
+    blocks += content
+    blocks += [
+        {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments_object(call)}
+        for call in message.tool_calls
+    ]
+    return blocks
+
+
+def _text_block(part: TextPart) -> JsonObject | None:
+    return {"type": "text", "text": part.text} if part.text else None
+
+
+def _media(part: MediaPart) -> JsonObject:
+    if part.kind not in ("image", "document"):
+        raise unsupported(f"{part.kind} input", "anthropic")
+    source: JsonObject
+    if part.url is not None:
+        source = {"type": "url", "url": part.url}
+    else:
+        source = {"type": "base64", "media_type": part.media_type, "data": part.data or ""}
+    return {"type": part.kind, "source": source}
+
+
+def _usage(usage: JsonObject) -> Usage | None:
+    """``input_tokens`` of the API leaves cache reads and writes out; omni's includes them."""
+    if "input_tokens" not in usage and "output_tokens" not in usage:
+        return None
+    cached = as_count(usage.get("cache_read_input_tokens"))
+    written = as_count(usage.get("cache_creation_input_tokens"))
+    lifetimes = as_object(usage.get("cache_creation"))
+    long_lived = as_count(lifetimes.get("ephemeral_1h_input_tokens"))
+    written = max(written, long_lived + as_count(lifetimes.get("ephemeral_5m_input_tokens")))
+    output = as_count(usage.get("output_tokens"))
+    thinking = as_count(as_object(usage.get("output_tokens_details")).get("thinking_tokens"))
+    return Usage(
+        input_tokens=as_count(usage.get("input_tokens")) + cached + written,
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=long_lived,
+        output_tokens=output,
+        reasoning_tokens=min(thinking, output),
+        estimated=_charged_otherwise(usage),
+    )
+
+
+def _charged_otherwise(usage: JsonObject) -> bool:
+    """Whether tokens at the usual rates are not all that is charged (docs.claude.com, "Service
+    tiers", "Fast mode", "Web search tool": by the search)."""
+    searches = as_count(as_object(usage.get("server_tool_use")).get("web_search_requests"))
+    odd = usage.get("service_tier") in ("priority", "batch") or usage.get("speed") == "fast"
+    return bool(searches) or odd
+
+
+def _tagged(block: JsonObject) -> Mapping[str, Any]:
+    return {"protocol": "anthropic", "block": block}
+
+
+class _StreamParser(StreamParser):
+    """Reads named events; a stop reason or ``message_stop`` ends the answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._slots = CallSlots()
+        self._usage: JsonObject = {}
+        self._thinking: dict[int, JsonObject] = {}
+        self._without_arguments: set[int] = set()
+
+    def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
+        body = load_object(event.data, "event")
+        kind = body.get("type")
+        if kind == "content_block_delta":
+            return self._delta(as_count(body.get("index")), as_object(body.get("delta")))
+        if kind == "content_block_start":
+            return self._start(as_count(body.get("index")), as_object(body.get("content_block")))
+        if kind == "content_block_stop":
+            return self._stop(as_count(body.get("index")))
+        if kind == "message_start":
+            message = as_object(body.get("message"))
+            usage = self._merged(message.get("usage"))
+            model, response_id = as_text(message.get("model")), as_text(message.get("id"))
+            return (ChatChunk(usage=usage, model=model or None, response_id=response_id or None),)
+        if kind == "message_delta":
+            raw = as_text(as_object(body.get("delta")).get("stop_reason"))
+            finish = _FINISH.get(raw, "stop") if raw else None
+            # Some servers leave ``message_stop`` out: who says why it stopped has stopped.
+            self.complete = self.complete or finish is not None
+            usage = self._merged(body.get("usage"))
+            return (ChatChunk(usage=usage, finish_reason=finish, raw_finish_reason=raw or None),)
+        if kind == "message_stop":
+            self.complete = True
+        elif kind == "error" or event.name == "error":
+            raise faults.in_band(body)
+        return ()
+
+    def _merged(self, usage: object) -> Usage | None:
+        """Counts are cumulative: a later event replaces those that it names."""
+        self._usage.update({k: v for k, v in as_object(usage).items() if v is not None})
+        return _usage(self._usage)
+
+    def _start(self, index: int, block: JsonObject) -> tuple[ChatChunk, ...]:
+        kind = block.get("type")
+        if kind == "text" and (text := as_text(block.get("text"))):
+            return (ChatChunk(text=text),)
+        if kind == "tool_use":
+            return (ChatChunk(tool_calls=(self._call(index, block),)),)
+        if kind in ("thinking", "redacted_thinking"):
+            self._thinking[index] = dict(block)
+            if text := as_text(block.get("thinking")):
+                return (ChatChunk(reasoning=text),)
+        return ()
+
+    def _call(self, index: int, block: JsonObject) -> ToolCallDelta:
+        """A call as it begins; its arguments follow, unless the block brings them itself."""
+        given = block.get("input")
+        if not given:
+            self._without_arguments.add(index)
+        call_id, name = as_text(block.get("id")), as_text(block.get("name"))
+        arguments = compact(given) if given else ""
+        return self._slots.delta(index, call_id or None, name or None, arguments)
+
+    def _delta(self, index: int, delta: JsonObject) -> tuple[ChatChunk, ...]:
+        kind = delta.get("type")
+        if kind == "text_delta":
+            return (ChatChunk(text=as_text(delta.get("text"))),)
+        if kind == "thinking_delta":
+            text = as_text(delta.get("thinking"))
+            if (block := self._thinking.get(index)) is not None:
+                block["thinking"] = as_text(block.get("thinking")) + text
+            return (ChatChunk(reasoning=text),)
+        if kind == "signature_delta":
+            if (block := self._thinking.get(index)) is not None:
+                block["signature"] = as_text(block.get("signature")) + as_text(
+                    delta.get("signature")
+                )
+        elif kind == "input_json_delta" and self._slots.knows(index):  # else a server-side tool
+            piece = as_text(delta.get("partial_json"))
+            if piece:
+                self._without_arguments.discard(index)
+                return (ChatChunk(tool_calls=(self._slots.delta(index, None, None, piece),)),)
+        return ()
+
+    def _stop(self, index: int) -> tuple[ChatChunk, ...]:
+        if index in self._without_arguments:
+            self._without_arguments.discard(index)
+            return (ChatChunk(tool_calls=(self._slots.delta(index, None, None, "{}"),)),)
+        if (block := self._thinking.pop(index, None)) is not None:
+            return (ChatChunk(reasoning_blocks=(_tagged(block),)),)
+        return ()
+
+
+class _PlainParser(StreamParser):
+    """Reads the one message object of an answer that is not streamed."""
+
+    def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
+        body = load_object(event.data)
+        if body.get("type") == "error" or body.get("error"):
+            raise faults.in_band(body)
+        content = body.get("content")
+        if not isinstance(content, list):
+            raise Malformed("The answer has no content")
+        self.complete = True
+        text, thought = "", ""
+        calls: list[ToolCallDelta] = []
+        thinking: list[Mapping[str, Any]] = []
+        for block in map(as_object, content):
+            kind = block.get("type")
+            if kind == "text":
+                text += as_text(block.get("text"))
+            elif kind == "tool_use":
+                call_id, name = as_text(block.get("id")), as_text(block.get("name"))
+                arguments = compact(block.get("input") or {})
+                calls.append(ToolCallDelta(len(calls), call_id or None, name or None, arguments))
+            elif kind in ("thinking", "redacted_thinking"):
+                thought += as_text(block.get("thinking"))
+                thinking.append(_tagged(block))
+        raw = as_text(body.get("stop_reason"))
+        return (
+            ChatChunk(
+                text=text,
+                reasoning=thought,
+                tool_calls=tuple(calls),
+                reasoning_blocks=tuple(thinking),
+                usage=_usage(as_object(body.get("usage"))),
+                finish_reason=_FINISH.get(raw, "stop"),
+                raw_finish_reason=raw or None,
+                model=as_text(body.get("model")) or None,
+                response_id=as_text(body.get("id")) or None,
+            ),
+        )

@@ -1,0 +1,363 @@
+"""Google's Gemini API (Generative Language API, v1beta).
+
+Source: Gemini API reference, "Generating content", "Function calling", "Thinking",
+"Thought signatures", "Structured output".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from omni_cli.domain.chat import (
+    ChatChunk,
+    ChatRequest,
+    FinishReason,
+    MediaPart,
+    Message,
+    TextPart,
+    Tool,
+    ToolCallDelta,
+    Usage,
+)
+from omni_cli.domain.errors import ContentFiltered, Malformed, ProviderError
+from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
+from omni_cli.wire import faults
+from omni_cli.wire.gemini import bounds
+from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
+from omni_cli.wire.values import (
+    JsonObject,
+    arguments_object,
+    as_count,
+    as_limit,
+    as_list,
+    as_object,
+    as_text,
+    compact,
+    get,
+    load_json,
+    load_object,
+    only_text,
+    own_blocks,
+    post,
+    tool_choice_kind,
+)
+
+#: Thinking tokens by effort, for the 2.x models, which take a budget.
+_BUDGET = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576}
+_LEVELS = {"none": "minimal", "minimal": "minimal", "low": "low", "medium": "medium"}
+#: Begins the ids that omni gives to calls which came without one; these are not sent back.
+_OWN_ID = "omni_call_"
+#: What Google's page on thought signatures says to send for calls that other models made.
+_NO_SIGNATURE = "skip_thought_signature_validator"
+
+_FINISH: dict[str, FinishReason] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "LANGUAGE": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "MALFORMED_FUNCTION_CALL": "error",
+    "UNEXPECTED_TOOL_CALL": "error",
+    "OTHER": "error",
+}
+
+
+class Gemini:
+    """The adapter of protocol ``gemini``. The key goes into a header, never into the URL."""
+
+    def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        old = _takes_budget(wire_name)
+        body: JsonObject = {"contents": _contents(request.messages, needs_signature=not old)}
+        if system := request.system_text:
+            body["systemInstruction"] = {"parts": [{"text": system}]}
+        _add_tools(body, request)
+        if settings := _settings(request, old):
+            body["generationConfig"] = settings
+        body.update(request.extra)
+        method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+        name = wire_name if "/" in wire_name else f"models/{wire_name}"
+        return post(
+            f"{_base(endpoint)}/{quote(name)}:{method}",
+            body,
+            endpoint=endpoint,
+            auth=_auth(endpoint),
+            framing="sse" if request.stream else "json",
+        )
+
+    def parser(self, *, stream: bool) -> AnswerParser:
+        return _Parser(stream)
+
+    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
+        return faults.explain(status, headers, body)
+
+    bound = staticmethod(bounds.bound)
+    limit = staticmethod(bounds.write)
+
+    def list_models(self, endpoint: Endpoint) -> HttpCall | None:
+        url = f"{_base(endpoint)}/models?pageSize=1000"
+        return get(url, endpoint=endpoint, auth=_auth(endpoint))
+
+    def parse_models(self, body: str) -> Sequence[RemoteModel]:
+        entries = load_object(body, "model list").get("models")
+        if not isinstance(entries, list):
+            raise Malformed("The model list holds no list of models")
+        return [
+            RemoteModel(
+                wire_name=as_text(entry.get("name")).removeprefix("models/"),
+                name=as_text(entry.get("displayName")) or None,
+                context_window=as_limit(entry.get("inputTokenLimit")),
+                max_output=as_limit(entry.get("outputTokenLimit")),
+                badges=frozenset({"reasoning"}) if entry.get("thinking") is True else frozenset(),
+            )
+            for entry in map(as_object, entries)
+            if as_text(entry.get("name"))
+            and "generateContent" in as_list(entry.get("supportedGenerationMethods"))
+        ]
+
+
+def _takes_budget(wire_name: str) -> bool:
+    return wire_name.removeprefix("models/").startswith(("gemini-1", "gemini-2"))
+
+
+def _base(endpoint: Endpoint) -> str:
+    base = endpoint.base_url.rstrip("/")
+    return base if base.rpartition("/")[2].startswith("v1") else f"{base}/v1beta"
+
+
+def _auth(endpoint: Endpoint) -> dict[str, str]:
+    return {"x-goog-api-key": endpoint.key} if endpoint.key else {}
+
+
+def _settings(request: ChatRequest, old: bool) -> JsonObject:
+    settings: JsonObject = {}
+    if request.max_output_tokens is not None:
+        settings["maxOutputTokens"] = request.max_output_tokens
+    if request.temperature is not None:
+        settings["temperature"] = request.temperature
+    if request.top_p is not None:
+        settings["topP"] = request.top_p
+    if request.stop:
+        settings["stopSequences"] = list(request.stop)
+    if request.seed is not None:
+        settings["seed"] = request.seed
+    if request.json_mode or request.json_schema is not None:
+        settings["responseMimeType"] = "application/json"
+    if request.json_schema is not None:
+        settings["responseJsonSchema"] = request.json_schema
+    effort = request.reasoning_effort
+    if effort is not None:
+        thinking: JsonObject = {"includeThoughts": effort != "none"}
+        if old:
+            thinking["thinkingBudget"] = _BUDGET.get(effort, _BUDGET["high"])
+        else:
+            thinking["thinkingLevel"] = _LEVELS.get(effort, "high")
+        settings["thinkingConfig"] = thinking
+    return settings
+
+
+def _add_tools(body: JsonObject, request: ChatRequest) -> None:
+    kind = tool_choice_kind(request.tool_choice, [tool.name for tool in request.tools])
+    if not request.tools:
+        return
+    body["tools"] = [{"functionDeclarations": [_declaration(tool) for tool in request.tools]}]
+    if kind is not None:
+        mode = {"auto": "AUTO", "none": "NONE"}.get(kind, "ANY")
+        config: JsonObject = {"mode": mode}
+        if kind == "named":
+            config["allowedFunctionNames"] = [request.tool_choice]
+        body["toolConfig"] = {"functionCallingConfig": config}
+
+
+def _declaration(tool: Tool) -> JsonObject:
+    declaration: JsonObject = {"name": tool.name, "description": tool.description}
+    if tool.parameters:
+        declaration["parametersJsonSchema"] = tool.parameters
+    return declaration
+
+
+def _contents(messages: Sequence[Message], *, needs_signature: bool) -> list[JsonObject]:
+    """Turns; neighbours of one side are joined, so that parallel results come together."""
+    contents: list[JsonObject] = []
+    names: dict[str, str] = {}  # call id -> function: a result must name its function
+    for message in messages:
+        if message.role == "system":
+            continue
+        if message.role == "assistant":
+            side, parts = "model", _model_parts(message, needs_signature)
+            names.update((call.id, call.name) for call in message.tool_calls)
+        elif message.role == "tool":
+            side, parts = "user", [_result(message, names)]
+        else:
+            side, parts = "user", [_part(part) for part in message.parts]
+        if not parts:
+            continue
+        if contents and contents[-1]["role"] == side:
+            contents[-1]["parts"].extend(parts)
+        else:
+            contents.append({"role": side, "parts": parts})
+    return contents
+
+
+def _part(part: TextPart | MediaPart) -> JsonObject:
+    if isinstance(part, TextPart):
+        return {"text": part.text}
+    if part.url is not None:
+        file = {"fileUri": part.url}
+        return {"fileData": {**file, "mimeType": part.media_type} if part.media_type else file}
+    return {"inlineData": {"mimeType": part.media_type, "data": part.data or ""}}
+
+
+def _model_parts(message: Message, needs_signature: bool) -> list[JsonObject]:
+    parts = [_part(part) for part in message.parts]
+    signatures: dict[int, str] = {}
+    for block in own_blocks(message, "gemini"):
+        if block.get("call") is not None:
+            signatures[block["call"]] = block["thoughtSignature"]
+        elif parts:
+            parts[-1]["thoughtSignature"] = block["thoughtSignature"]
+    for position, call in enumerate(message.tool_calls):
+        function: JsonObject = {"name": call.name, "args": arguments_object(call)}
+        if not call.id.startswith(_OWN_ID):
+            function["id"] = call.id
+        part: JsonObject = {"functionCall": function}
+        if position in signatures:
+            part["thoughtSignature"] = signatures[position]
+        elif needs_signature and position == 0:
+            part["thoughtSignature"] = _NO_SIGNATURE
+        parts.append(part)
+    return parts
+
+
+def _result(message: Message, names: Mapping[str, str]) -> JsonObject:
+    call_id = message.tool_call_id or ""
+    text = only_text(message, "a tool's result")
+    try:
+        value = load_json(text)
+    except Malformed:
+        value = text
+    response = value if isinstance(value, dict) else {"output": value}
+    name = message.name or names.get(call_id, call_id)
+    function: JsonObject = {"name": name, "response": response}
+    if call_id and not call_id.startswith(_OWN_ID):
+        function["id"] = call_id
+    return {"functionResponse": function}
+
+
+def _by_modality(details: object) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for entry in map(as_object, as_list(details)):
+        modality = as_text(entry.get("modality"))
+        counts[modality] = counts.get(modality, 0) + as_count(entry.get("tokenCount"))
+    return counts
+
+
+def _usage(usage: JsonObject) -> Usage | None:
+    """The API counts thoughts beside the candidates and tool prompts beside the prompt."""
+    if "promptTokenCount" not in usage and "candidatesTokenCount" not in usage:
+        return None
+    into = _by_modality(usage.get("promptTokensDetails"))
+    out = _by_modality(usage.get("candidatesTokensDetails"))
+    cached = _by_modality(usage.get("cacheTokensDetails"))
+    thoughts = as_count(usage.get("thoughtsTokenCount"))
+    prompt = as_count(usage.get("promptTokenCount"))
+    candidates = as_count(usage.get("candidatesTokenCount"))
+    return Usage(
+        input_tokens=prompt + as_count(usage.get("toolUsePromptTokenCount")),
+        cached_tokens=min(as_count(usage.get("cachedContentTokenCount")), prompt),
+        input_image_tokens=min(into.get("IMAGE", 0), prompt),
+        input_audio_tokens=min(into.get("AUDIO", 0), prompt),
+        cached_audio_tokens=min(cached.get("AUDIO", 0), prompt),
+        output_tokens=candidates + thoughts,
+        reasoning_tokens=thoughts,
+        output_image_tokens=min(out.get("IMAGE", 0), candidates),
+        output_audio_tokens=min(out.get("AUDIO", 0), candidates),
+    )
+
+
+class _Parser(StreamParser):
+    """Reads chunks, which have the shape of a whole answer; a finishReason ends the answer."""
+
+    def __init__(self, stream: bool) -> None:
+        super().__init__()
+        self._stream = stream
+        self._slots = CallSlots()
+        self._introduced = False
+        self._response_id = ""
+        self._searched = False
+
+    def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
+        body = load_object(event.data, "event" if self._stream else "answer")
+        if body.get("error"):
+            raise faults.in_band(body)
+        candidates = as_list(body.get("candidates"))
+        candidate = as_object(candidates[0]) if candidates else {}
+        if not candidates:
+            blocked = as_text(as_object(body.get("promptFeedback")).get("blockReason"))
+            if blocked:
+                raise ContentFiltered(
+                    f"The prompt was blocked: {blocked}", status=200, provider_code=blocked
+                )
+            if not self._stream:
+                raise Malformed("The answer has no candidates")
+        self._response_id = self._response_id or as_text(body.get("responseId"))
+        text, thought = "", ""
+        calls: list[ToolCallDelta] = []
+        images: list[MediaPart] = []
+        blocks: list[Mapping[str, Any]] = []
+        for part in map(as_object, as_list(as_object(candidate.get("content")).get("parts"))):
+            words = as_text(part.get("text"))
+            position: int | None = None
+            if part.get("thought") is True:
+                thought += words
+            else:
+                text += words
+            if function := as_object(part.get("functionCall")):
+                position = len(self._slots)
+                calls.append(self._call(function, position))
+            inline = as_object(part.get("inlineData"))
+            if data := as_text(inline.get("data")):
+                images.append(MediaPart(as_text(inline.get("mimeType")) or "image/png", data=data))
+            if signature := as_text(part.get("thoughtSignature")):
+                blocks.append(
+                    {"protocol": "gemini", "call": position, "thoughtSignature": signature}
+                )
+        raw = as_text(candidate.get("finishReason"))
+        finish: FinishReason | None = None
+        if raw:
+            self.complete = True
+            finish = finished_as(_FINISH.get(raw, "stop"), self._slots)
+        elif not self._stream:
+            self.complete = True
+            finish = finished_as("stop", self._slots)
+        introduce = not self._introduced
+        self._introduced = True
+        grounding = as_object(candidate.get("groundingMetadata"))
+        self._searched = self._searched or bool(as_list(grounding.get("webSearchQueries")))
+        usage = _usage(as_object(body.get("usageMetadata")))
+        if usage is not None and self._searched:  # charged by the prompt, beside its tokens
+            usage = replace(usage, estimated=True)
+        return (
+            ChatChunk(
+                text=text,
+                reasoning=thought,
+                tool_calls=tuple(calls),
+                images=tuple(images),
+                reasoning_blocks=tuple(blocks),
+                usage=usage,
+                finish_reason=finish,
+                raw_finish_reason=raw or None,
+                model=(as_text(body.get("modelVersion")) or None) if introduce else None,
+                response_id=(self._response_id or None) if introduce else None,
+            ),
+        )
+
+    def _call(self, function: JsonObject, position: int) -> ToolCallDelta:
+        call_id = as_text(function.get("id")) or f"{_OWN_ID}{self._response_id}_{position}"
+        name = as_text(function.get("name")) or None
+        return self._slots.delta(position, call_id, name, compact(function.get("args") or {}))

@@ -1,0 +1,239 @@
+"""Ollama's /api/chat, as its callers see it, and what its other ways of asking share with it.
+
+Source: ollama/ollama docs/api.md, "Generate a chat completion".
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from omni_cli.domain.chat import (
+    ChatChunk,
+    ChatRequest,
+    Completion,
+    CompletionFolder,
+    MediaPart,
+    Message,
+    Part,
+    TextPart,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from omni_cli.domain.errors import OmniError
+from omni_cli.wire.server import (
+    Answered,
+    JsonObject,
+    Parsed,
+    encode,
+    integer_field,
+    left_of,
+    message_of,
+    number_field,
+    object_field,
+    objects,
+    optional_text,
+    text_field,
+    texts,
+    wrong,
+)
+from omni_cli.wire.values import arguments_object, compact
+
+_KNOWN = frozenset(
+    {"model", "messages", "tools", "format", "options", "stream", "think", "keep_alive"}
+)
+_OPTIONS = frozenset({"num_predict", "temperature", "top_p", "stop", "seed", "num_ctx"})
+#: The first bytes of images in base64, by their type; Ollama's images carry none.
+_SIGNATURES = (("iVBOR", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"))
+
+
+class OllamaChat:
+    """The caller's side of protocol ``ollama``."""
+
+    name = "ollama"
+    request_id = "x-request-id"
+    id_prefix = ""
+    stream_type = "application/x-ndjson"
+    comments = False
+    streams_unasked = True
+    answers_by: tuple[str, ...] = ()
+
+    def parse(self, body: JsonObject) -> Parsed:
+        messages = _messages(objects(body.get("messages"), "messages"))
+        if not messages:
+            raise wrong("'messages' must hold at least one message")
+        tools = tuple(_tool(tool) for tool in objects(body.get("tools"), "tools"))
+        return parsed(body, messages, tools, left_of(body, _KNOWN, {}))
+
+    def whole(self, completion: Completion, about: Answered) -> bytes:
+        message = _message(completion.text, completion.reasoning, completion.tool_calls)
+        took = Took(about)
+        return encode({**base(about), "message": message, **took.ending(completion)})
+
+    def writer(self, about: Answered) -> "LineWriter":
+        return LineWriter(about, lambda *said: {"message": _message(*said)})
+
+    def error(self, error: OmniError, request_id: str) -> JsonObject:  # noqa: ARG002  # protocol
+        return {"error": message_of(error)}
+
+    def error_event(self, error: OmniError, request_id: str) -> bytes:
+        return encode(self.error(error, request_id)) + b"\n"
+
+
+def parsed(
+    body: JsonObject,
+    messages: tuple[Message, ...],
+    tools: tuple[Tool, ...],
+    left: tuple[str, ...],
+) -> Parsed:
+    """A request in omni's words: what Ollama's ways of asking have in common.
+
+    Args:
+        left: other fields that have no place in them.
+    """
+    options = object_field(body.get("options") or {}, "options")
+    shape = body.get("format") or None
+    think = body.get("think")
+    limit = integer_field(options, "num_predict")
+    request = ChatRequest(
+        messages=messages,
+        tools=tools,
+        max_output_tokens=limit if limit and limit > 0 else None,  # -1: without limit
+        temperature=number_field(options, "temperature"),
+        top_p=number_field(options, "top_p"),
+        stop=texts(options.get("stop"), "options.stop"),
+        seed=integer_field(options, "seed"),
+        json_mode=shape is not None,
+        json_schema=shape if isinstance(shape, dict) else None,
+        reasoning_effort=think if isinstance(think, str) else ("medium" if think else None),
+        stream=body.get("stream") is not False,
+    )
+    return Parsed(request, left + tuple(f"options.{n}" for n in options if n not in _OPTIONS))
+
+
+def _tool(tool: JsonObject) -> Tool:
+    function = object_field(tool.get("function"), "tools[].function")
+    return Tool(
+        text_field(function, "name"),
+        optional_text(function, "description"),
+        object_field(function.get("parameters") or {}, "parameters"),
+    )
+
+
+def _messages(turns: list[JsonObject]) -> tuple[Message, ...]:
+    """Ollama's calls have no ids: results belong to them by name, else by their order."""
+    found: list[Message] = []
+    waiting: list[ToolCall] = []
+    counted = 0
+    for turn in turns:
+        role = turn.get("role")
+        parts: tuple[Part, ...] = ()
+        if text := text_field(turn, "content", ""):
+            parts = (TextPart(text),)
+        parts += images_of(turn)
+        if role == "tool":
+            name = optional_text(turn, "tool_name") or optional_text(turn, "name") or None
+            call = next((c for c in waiting if not name or c.name == name), None)
+            if call is not None:
+                waiting.remove(call)
+            ident = optional_text(turn, "tool_call_id") or (call.id if call else "call_0")
+            found.append(Message("tool", parts, tool_call_id=ident, name=name))
+            continue
+        if role not in ("system", "user", "assistant"):
+            raise wrong(f"a message of role {role!r} is not known")
+        calls = []
+        for call_object in objects(turn.get("tool_calls"), "tool_calls"):
+            function = object_field(call_object.get("function"), "tool_calls[].function")
+            ident = call_object.get("id") or f"call_{counted}"
+            counted += 1
+            arguments = compact(function.get("arguments") or {})
+            calls.append(ToolCall(ident, text_field(function, "name"), arguments))
+        waiting += calls
+        found.append(Message(role, parts, tuple(calls)))
+    return tuple(found)
+
+
+def images_of(fields: JsonObject) -> tuple[MediaPart, ...]:
+    """Raises BadRequest."""
+    return tuple(_image(data) for data in texts(fields.get("images"), "images"))
+
+
+def _image(data: str) -> MediaPart:
+    kind = next((kind for start, kind in _SIGNATURES if data.startswith(start)), "image/webp")
+    return MediaPart(kind, data=data)
+
+
+def base(about: Answered) -> JsonObject:
+    """What every line of an answer begins with."""
+    created = datetime.fromtimestamp(about.created, UTC).isoformat().replace("+00:00", "Z")
+    return {"model": about.model, "created_at": created}
+
+
+def _message(text: str, thinking: str = "", calls: tuple[ToolCall, ...] = ()) -> JsonObject:
+    message: JsonObject = {"role": "assistant", "content": text}
+    if thinking:
+        message["thinking"] = thinking
+    if calls:
+        message["tool_calls"] = [
+            {"id": call.id, "function": {"name": call.name, "arguments": arguments_object(call)}}
+            for call in calls
+        ]
+    return message
+
+
+class Took:
+    """How long an answer takes. Made when it is whole, or with the first of its stream."""
+
+    def __init__(self, about: Answered, *, streams: bool = False) -> None:
+        self._first_ns = (about.latency_ms or 0) * 1_000_000
+        self._since = time.perf_counter_ns() if streams else None
+
+    def ending(self, completion: Completion) -> JsonObject:
+        """The fields of the last line. What was not measured is left out, as Ollama does."""
+        counts = completion.usage or Usage()
+        took = {"total_duration": self._first_ns}
+        if self._since is not None:
+            rest = time.perf_counter_ns() - self._since
+            took = {
+                "total_duration": self._first_ns + rest,
+                "prompt_eval_duration": self._first_ns,
+                "eval_duration": rest,
+            }
+        return {
+            "done": True,
+            "done_reason": "length" if completion.finish_reason == "length" else "stop",
+            **took,
+            "prompt_eval_count": counts.input_tokens,
+            "eval_count": counts.output_tokens,
+        }
+
+
+class LineWriter:
+    """Writes lines; a call is written once it is whole, as its arguments are an object.
+
+    Args:
+        shape: how a line says (text, thinking, calls).
+    """
+
+    def __init__(self, about: Answered, shape: Callable[..., JsonObject]) -> None:
+        self._about = about
+        self._shape = shape
+        self._took = Took(about, streams=True)
+        self._calls = CompletionFolder()
+
+    def chunk(self, chunk: ChatChunk) -> bytes:
+        if chunk.tool_calls:
+            self._calls.add(ChatChunk(tool_calls=chunk.tool_calls))
+        if not (chunk.text or chunk.reasoning):
+            return b""
+        return self._line(self._shape(chunk.text, chunk.reasoning), {"done": False})
+
+    def end(self, completion: Completion) -> bytes:
+        out = b""
+        calls = self._calls.completion().tool_calls
+        if calls:
+            out = self._line(self._shape("", "", calls), {"done": False})
+        return out + self._line(self._shape(""), self._took.ending(completion))
+
+    def _line(self, said: JsonObject, more: JsonObject) -> bytes:
+        return encode({**base(self._about), **said, **more}) + b"\n"

@@ -1,0 +1,1 @@
+"""omni's own chat, of the specs."""

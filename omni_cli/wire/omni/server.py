@@ -1,0 +1,116 @@
+"""The router spec's own API: ``POST /v1/chat`` and ``/v1/agent-step``.
+
+Source: the router plan, "Universal API", "API endpoints"; its error shape.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from omni_cli.domain.chat import ChatRequest, Completion, Usage
+from omni_cli.domain.errors import OmniError
+from omni_cli.domain.ledger import saving_nusd
+from omni_cli.wire.openai.server import OpenAiChat, usage_of
+from omni_cli.wire.server import (
+    Answered,
+    JsonObject,
+    Parsed,
+    StreamWriter,
+    code_of,
+    encode,
+    message_of,
+    sse,
+    wrong,
+)
+
+#: Fields of the call's own options; the others are those of a chat completion.
+OPTIONS = frozenset(
+    {
+        "priority",
+        "latency_pref",
+        "max_cost",
+        "any_cost",
+        "free_to_paid",
+        "task_type",
+        "complexity",
+        "role",
+        "agent",
+        "needs",
+        "step",
+    }
+)
+_NUSD = Decimal(10) ** -9
+_numbers = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class OmniChat:
+    """The caller's side of omni's own protocol, which no provider speaks."""
+
+    name = "omni"
+    request_id = "x-request-id"
+    id_prefix = "chat_"
+    stream_type = "text/event-stream"
+    comments = False
+    streams_unasked = False
+    answers_by: tuple[str, ...] = ()
+
+    def parse(self, body: JsonObject) -> Parsed:
+        if body.get("stream"):
+            raise wrong("this endpoint does not stream; /v1/chat/completions does")
+        rest = {name: value for name, value in body.items() if name not in OPTIONS}
+        parsed = OpenAiChat().parse(rest)
+        if parsed.left:
+            raise wrong(f"unknown fields: {', '.join(parsed.left)}")
+        return parsed
+
+    def whole(self, completion: Completion, about: Answered) -> bytes:
+        savings = saving_nusd("gateway", None, about.premium_nusd, about.cost_nusd)
+        return _numbers(
+            {
+                "id": about.id,
+                "output": completion.text,
+                "model_used": about.model,
+                "cost": _usd(about.cost_nusd),
+                "latency_ms": about.latency_ms,
+                "savings_estimate": _usd(savings),
+                "estimated_savings": _usd(savings),
+                "task_type": about.task or None,
+                "usage": usage_of(completion.usage or Usage()),
+                "finish_reason": completion.finish_reason,
+                "tool_calls": [
+                    {"id": call.id, "name": call.name, "arguments": call.arguments}
+                    for call in completion.tool_calls
+                ],
+                "attempts": about.attempts,
+            }
+        )
+
+    def writer(self, about: Answered) -> StreamWriter:
+        return OpenAiChat().writer(about)
+
+    def error(self, error: OmniError, request_id: str) -> JsonObject:
+        return {
+            "error": {
+                "code": code_of(error),
+                "message": message_of(error),
+                "request_id": request_id,
+            }
+        }
+
+    def error_event(self, error: OmniError, request_id: str) -> bytes:
+        return sse(self.error(error, request_id))
+
+
+def own_request(body: JsonObject) -> tuple[ChatRequest, dict[str, Any]]:
+    """The request of a body of this API, and its options. Raises BadRequest."""
+    request = OmniChat().parse(body).request
+    return request, {name: value for name, value in body.items() if name in OPTIONS}
+
+
+def _usd(nusd: int | None) -> Decimal | None:
+    """US dollars as an exact JSON number."""
+    return None if nusd is None else (nusd * _NUSD).normalize() + 0
+
+
+__all__ = ["OPTIONS", "OmniChat", "encode", "own_request"]

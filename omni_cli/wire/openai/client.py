@@ -1,0 +1,372 @@
+"""OpenAI Chat Completions, the wire format that most providers and local servers speak.
+
+Source: OpenAI API reference, "Chat"; differences between servers as seen in recorded traffic
+and in the providers' own references (see docs/providers.md).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omni_cli.domain.chat import (
+    ChatChunk,
+    ChatRequest,
+    FinishReason,
+    MediaPart,
+    Message,
+    TextPart,
+    ToolCallDelta,
+    Usage,
+)
+from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
+from omni_cli.wire import faults
+from omni_cli.wire.openai import bounds
+from omni_cli.wire.openai.listing import is_litellm, parse_models
+from omni_cli.wire.openai.usage import of_tier, read_usage
+from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
+from omni_cli.wire.quirks import Quirks, quirks_of
+from omni_cli.wire.values import (
+    JsonObject,
+    arguments_text,
+    as_list,
+    as_object,
+    as_text,
+    bearer,
+    data_url,
+    get,
+    is_strict_schema,
+    load_object,
+    media_of_data_url,
+    only_text,
+    own_blocks,
+    post,
+    tool_choice_kind,
+    unsupported,
+    usd_to_nusd,
+)
+
+_FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "end_turn": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",  # Mistral: the context window is full
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "sensitive": "content_filter",  # Z.ai
+    "refusal": "refusal",
+    "error": "error",
+    "network_error": "error",  # Z.ai
+    "insufficient_system_resource": "error",  # DeepSeek
+}
+
+
+class OpenAiCompatible:
+    """The adapter of protocol ``openai``."""
+
+    def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        quirks = quirks_of(endpoint.base_url)
+        body: JsonObject = {
+            "model": wire_name,
+            "messages": [_message(message, quirks) for message in request.messages],
+            "stream": request.stream,
+        }
+        if request.stream and quirks.stream_options:
+            body["stream_options"] = {"include_usage": True}
+        if request.max_output_tokens is not None:
+            body[quirks.max_tokens] = request.max_output_tokens
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        if request.top_p is not None:
+            body["top_p"] = request.top_p
+        if request.stop:
+            body["stop"] = list(request.stop)
+        if request.seed is not None:
+            body[quirks.seed] = request.seed
+        if request.reasoning_effort is not None:
+            body["reasoning_effort"] = request.reasoning_effort
+        _add_tools(body, request)
+        if request.json_schema is not None:
+            schema: JsonObject = {"name": "answer", "schema": request.json_schema}
+            if is_strict_schema(request.json_schema):
+                schema["strict"] = True
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif request.json_mode:
+            body["response_format"] = {"type": "json_object"}
+        body.update(request.extra)
+        return post(
+            endpoint.base_url.rstrip("/") + "/chat/completions",
+            body,
+            endpoint=endpoint,
+            auth=bearer(endpoint),
+            framing="sse" if request.stream else "json",
+        )
+
+    def parser(self, *, stream: bool) -> AnswerParser:
+        return _Parser(stream)
+
+    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
+        return faults.explain(status, headers, body)
+
+    bound = staticmethod(bounds.bound)
+    limit = staticmethod(bounds.write)
+
+    def list_models(self, endpoint: Endpoint) -> HttpCall | None:
+        url = endpoint.base_url.rstrip("/") + "/models"
+        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+
+    def list_details(self, endpoint: Endpoint, listing: str) -> HttpCall | None:
+        """LiteLLM's list has no prices; its ``/model/info`` has."""
+        if not is_litellm(listing):
+            return None
+        url = endpoint.base_url.rstrip("/") + "/model/info"
+        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+
+    def parse_models(self, body: str) -> Sequence[RemoteModel]:
+        return parse_models(body)
+
+    def ask_cost(self, endpoint: Endpoint, response_id: str) -> HttpCall | None:
+        """OpenRouter keeps what each generation cost (openrouter.ai, "Get a generation")."""
+        if not response_id.startswith("gen-"):
+            return None
+        from urllib.parse import quote
+
+        url = f"{endpoint.base_url.rstrip('/')}/generation?id={quote(response_id, safe='')}"
+        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+
+    def read_cost(self, body: str) -> tuple[Usage | None, int | None] | None:
+        data = as_object(load_object(body).get("data"))
+        cost = usd_to_nusd(data.get("total_cost"))
+        return None if cost is None else (None, cost)
+
+
+def _add_tools(body: JsonObject, request: ChatRequest) -> None:
+    kind = tool_choice_kind(request.tool_choice, [tool.name for tool in request.tools])
+    if not request.tools:
+        return
+    tools = []
+    for tool in request.tools:
+        function: JsonObject = {
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": tool.parameters or {"type": "object", "properties": {}},
+        }
+        if tool.strict is not None:
+            function["strict"] = tool.strict
+        tools.append({"type": "function", "function": function})
+    body["tools"] = tools
+    if kind == "named":
+        body["tool_choice"] = {"type": "function", "function": {"name": request.tool_choice}}
+    elif kind is not None:
+        body["tool_choice"] = kind
+
+
+def _message(message: Message, quirks: Quirks) -> JsonObject:
+    if message.role == "tool":
+        return {
+            "role": "tool",
+            "tool_call_id": message.tool_call_id or "",
+            "content": only_text(message, "a tool's result"),
+        }
+    written: JsonObject = {"role": message.role}
+    if message.name:
+        written["name"] = message.name
+    if message.role != "assistant":
+        written["content"] = _content(message)
+        return written
+    text = only_text(message, "an assistant's message")
+    written["content"] = text or (None if message.tool_calls else "")
+    if message.tool_calls:
+        written["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments or "{}"},
+            }
+            for call in message.tool_calls
+        ]
+    if quirks.replay is not None:
+        for block in own_blocks(message, "openai"):
+            if block.get("field") == quirks.replay:
+                written[quirks.replay] = block.get("value")
+    return written
+
+
+def _content(message: Message) -> str | list[JsonObject]:
+    if all(isinstance(part, TextPart) for part in message.parts):
+        return message.text  # many servers take only text here
+    return [
+        {"type": "text", "text": part.text} if isinstance(part, TextPart) else _media(part)
+        for part in message.parts
+    ]
+
+
+def _media(part: MediaPart) -> JsonObject:
+    if part.kind == "image":
+        return {"type": "image_url", "image_url": {"url": data_url(part)}}
+    if part.kind == "audio" and part.data is not None:
+        audio_format = part.media_type.partition("/")[2].removeprefix("x-")
+        audio_format = {"mpeg": "mp3", "wave": "wav"}.get(audio_format, audio_format)
+        return {"type": "input_audio", "input_audio": {"data": part.data, "format": audio_format}}
+    if part.kind == "document" and part.data is not None:
+        file = {"filename": part.name or "document", "file_data": data_url(part)}
+        return {"type": "file", "file": file}
+    if part.kind == "video":
+        raise unsupported("a video", "openai")
+    raise unsupported(f"{part.kind} by URL", "openai")
+
+
+class _Parser(StreamParser):
+    """Reads chunks of a stream, or the one object of a plain answer, which has their shape."""
+
+    def __init__(self, stream: bool) -> None:
+        super().__init__()
+        self._stream = stream
+        self._introduced = False
+        self._slots = CallSlots()
+        self._refused = False
+        self._answered = False
+        self._finished = False
+        self._reasoning_content: list[str] = []
+        self._details: list[JsonObject] = []
+
+    def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
+        data = event.data
+        if data == "[DONE]":
+            # Some servers send no finish_reason; after [DONE] the answer is whole all the same.
+            self.complete = self.complete or self._answered
+            return ()
+        if not data or data.isspace():
+            return ()
+        body = load_object(data, "event" if self._stream else "answer")
+        error = body.get("error")
+        if error or event.name == "error":
+            raise faults.in_band(body)
+        if body.get("object") == "error":  # Mistral, vLLM
+            raise faults.in_band(body)
+        usage = body.get("usage") or as_object(body.get("x_groq")).get("usage")
+        choice: JsonObject = {}
+        for entry in map(as_object, as_list(body.get("choices"))):
+            if not entry.get("index"):
+                choice = entry
+                break
+        else:
+            if not self._stream:
+                raise Malformed("The answer has no choices")
+        chunk = self._chunk(body, choice, usage or choice.get("usage"))  # Moonshot's place
+        if not self._stream:
+            self.complete = True
+        return () if chunk is None else (chunk,)
+
+    def _chunk(self, body: JsonObject, choice: JsonObject, usage: object) -> ChatChunk | None:
+        delta = as_object(choice.get("delta") or choice.get("message"))
+        text, thought = _texts(delta.get("content"))
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        if isinstance(reasoning, str):
+            thought += reasoning
+            if delta.get("reasoning_content"):
+                self._reasoning_content.append(reasoning)
+        if refusal := as_text(delta.get("refusal")):
+            self._refused = True
+            text += refusal
+        for detail in map(as_object, as_list(delta.get("reasoning_details"))):
+            self._add_detail(detail)
+        calls = self._calls(delta)
+        images = tuple(
+            media_of_data_url(url)
+            for image in map(as_object, as_list(delta.get("images")))
+            if (url := as_text(as_object(image.get("image_url")).get("url")))
+        )
+        raw = as_text(choice.get("finish_reason"))
+        finish: FinishReason | None = None
+        if choice:
+            self._answered = True
+        if raw:
+            self.complete = self._finished = True
+            finish = finished_as(_FINISH.get(raw, "stop"), self._slots, refused=self._refused)
+        counts = of_tier(read_usage(usage), body.get("service_tier")) if usage else None
+        if not (text or thought or calls or images or raw or counts) and self._introduced:
+            return None
+        model = response_id = None
+        if not self._introduced:
+            self._introduced = True
+            model = as_text(body.get("model")) or None
+            response_id = as_text(body.get("id")) or None
+        return ChatChunk(
+            text=text,
+            reasoning=thought,
+            tool_calls=calls,
+            images=images,
+            usage=counts,
+            finish_reason=finish,
+            raw_finish_reason=raw or None,
+            model=model,
+            response_id=response_id,
+        )
+
+    def _calls(self, delta: JsonObject) -> tuple[ToolCallDelta, ...]:
+        calls = as_list(delta.get("tool_calls"))
+        legacy = delta.get("function_call")
+        if isinstance(legacy, dict):
+            calls = [{"index": 0, "function": legacy}]
+        if not calls:
+            return ()
+        deltas = []
+        for call in map(as_object, calls):
+            function = as_object(call.get("function"))
+            # A plain answer lists whole calls: their numbers, if any, need not be right.
+            deltas.append(
+                self._slots.delta(
+                    call.get("index") if self._stream else len(self._slots),
+                    as_text(call.get("id")) or None,
+                    as_text(function.get("name")) or None,
+                    arguments_text(function.get("arguments")),
+                )
+            )
+        return tuple(deltas)
+
+    def _add_detail(self, detail: JsonObject) -> None:
+        """Joins the pieces of one reasoning block, told apart by type and index."""
+        last = self._details[-1] if self._details else None
+        key = (detail.get("type"), detail.get("index"))
+        if last is None or (last.get("type"), last.get("index")) != key:
+            self._details.append(dict(detail))
+            return
+        for name, value in detail.items():
+            if name in ("text", "summary", "data") and isinstance(value, str):
+                last[name] = as_text(last.get(name)) + value
+            elif value is not None:
+                last[name] = value
+
+    def tail(self) -> tuple[ChatChunk, ...]:
+        blocks: list[Mapping[str, Any]] = []
+        if self._details:
+            field = "reasoning_details"
+            blocks.append({"protocol": "openai", "field": field, "value": self._details})
+        if self._reasoning_content:
+            value = "".join(self._reasoning_content)
+            blocks.append({"protocol": "openai", "field": "reasoning_content", "value": value})
+        finish: FinishReason | None = None
+        if not self._finished:
+            finish = finished_as("stop", self._slots, refused=self._refused)
+        if not blocks and finish is None:
+            return ()
+        return (ChatChunk(reasoning_blocks=tuple(blocks), finish_reason=finish),)
+
+
+def _texts(content: object) -> tuple[str, str]:
+    """(text, reasoning) of content: text, or Mistral's list of text and thinking parts."""
+    if isinstance(content, str):
+        return content, ""
+    text = thought = ""
+    for part in map(as_object, as_list(content)):
+        if part.get("type") == "thinking":
+            inner = part.get("thinking")
+            thought += as_text(inner) or "".join(
+                as_text(as_object(piece).get("text")) for piece in as_list(inner)
+            )
+        else:
+            text += as_text(part.get("text"))
+    return text, thought

@@ -1,0 +1,97 @@
+"""Token counts of OpenAI's two wire formats and their many dialects, in omni's convention."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from omni_cli.domain.chat import Usage
+from omni_cli.wire.values import JsonObject, as_count, as_object, as_text, usd_to_nusd
+
+#: xAI bills in ticks of 1e-10 US dollar (docs.x.ai, "Cost Tracking").
+_TICKS_PER_NUSD = 10
+#: Service tiers with rates of their own (platform.openai.com, "Priority processing", "Flex
+#: processing", "Batch API"). An answer names the one that served it.
+OTHER_TIERS = frozenset({"priority", "flex", "batch", "scale"})
+
+
+def read_usage(value: object) -> Usage | None:
+    """Usage of Chat Completions (``prompt_tokens``) or Responses (``input_tokens``).
+
+    Returns:
+        None when ``value`` holds no counts.
+    """
+    usage = as_object(value)
+    # A null count is no count: an unknown amount must not be told as zero.
+    prompt = _first(usage, "prompt_tokens", "input_tokens")
+    completion = _first(usage, "completion_tokens", "output_tokens")
+    if prompt is None and completion is None:
+        return None
+    into = as_object(usage.get("prompt_tokens_details") or usage.get("input_tokens_details"))
+    out = as_object(usage.get("completion_tokens_details") or usage.get("output_tokens_details"))
+    input_tokens = prompt or 0
+    output_tokens = completion or 0
+    reasoning = as_count(out.get("reasoning_tokens"))
+    apart = as_count(usage.get("reasoning_tokens"))
+    if reasoning and _counted_apart(usage, input_tokens, output_tokens, reasoning):
+        output_tokens += reasoning
+    elif apart and not reasoning:
+        # Perplexity's deep research counts reasoning beside the completion; SGLang within it.
+        reasoning = apart
+        if "citation_tokens" in usage or apart > output_tokens:
+            output_tokens += apart
+    cached = max(
+        as_count(into.get("cached_tokens")),
+        as_count(usage.get("prompt_cache_hit_tokens")),  # DeepSeek
+        as_count(usage.get("num_cached_tokens")),  # Mistral
+        as_count(usage.get("cached_tokens")),  # Moonshot
+    )
+    written = max(
+        as_count(into.get("cache_write_tokens")),
+        as_count(usage.get("cache_creation_input_tokens")),  # Anthropic behind a proxy
+    )
+    return Usage(
+        input_tokens=input_tokens,
+        cached_tokens=min(cached, input_tokens),
+        cache_write_tokens=min(written, input_tokens),
+        input_image_tokens=min(as_count(into.get("image_tokens")), input_tokens),
+        input_audio_tokens=min(as_count(into.get("audio_tokens")), input_tokens),
+        output_tokens=output_tokens,
+        reasoning_tokens=min(reasoning, output_tokens),
+        output_image_tokens=min(as_count(out.get("image_tokens")), output_tokens),
+        output_audio_tokens=min(as_count(out.get("audio_tokens")), output_tokens),
+        reported_cost_nusd=_reported_cost(usage),
+    )
+
+
+def of_tier(usage: Usage | None, tier: object) -> Usage | None:
+    """Marks the usage of an answer that was served at other rates than the usual ones."""
+    if usage is None or as_text(tier) not in OTHER_TIERS:
+        return usage
+    return replace(usage, estimated=True)
+
+
+def _first(usage: JsonObject, *names: str) -> int | None:
+    for name in names:
+        value = usage.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return as_count(value)
+    return None
+
+
+def _counted_apart(usage: JsonObject, prompt: int, completion: int, reasoning: int) -> bool:
+    """True where the total shows that completion_tokens leaves reasoning out (xAI)."""
+    return as_count(usage.get("total_tokens")) == prompt + completion + reasoning
+
+
+def _reported_cost(usage: JsonObject) -> int | None:
+    ticks = usage.get("cost_in_usd_ticks")
+    if isinstance(ticks, int) and not isinstance(ticks, bool) and ticks >= 0:
+        return int((Decimal(ticks) / _TICKS_PER_NUSD).to_integral_value())
+    cost = usage.get("cost")
+    if isinstance(cost, dict):  # Perplexity
+        return usd_to_nusd(cost.get("total_cost"))
+    reported = usd_to_nusd(cost)
+    if reported is not None and usage.get("is_byok") is True:
+        # OpenRouter with the user's own upstream key: its fee, and what the upstream charges.
+        details = as_object(usage.get("cost_details"))
+        reported += usd_to_nusd(details.get("upstream_inference_cost")) or 0
+    return reported

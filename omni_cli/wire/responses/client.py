@@ -1,0 +1,336 @@
+"""OpenAI's Responses API, which some models speak exclusively.
+
+Source: OpenAI API reference, "Responses" and "Streaming events".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from omni_cli.domain.chat import (
+    ChatChunk,
+    ChatRequest,
+    FinishReason,
+    MediaPart,
+    Message,
+    TextPart,
+    ToolCallDelta,
+    Usage,
+)
+from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
+from omni_cli.wire import faults
+from omni_cli.wire.openai.listing import parse_models
+from omni_cli.wire.openai.usage import of_tier, read_usage
+from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
+from omni_cli.wire.responses import bounds
+from omni_cli.wire.values import (
+    JsonObject,
+    arguments_text,
+    as_list,
+    as_object,
+    as_text,
+    bearer,
+    data_url,
+    get,
+    is_strict_schema,
+    load_object,
+    only_text,
+    own_blocks,
+    post,
+    tool_choice_kind,
+    unsupported,
+)
+
+_ENDS = frozenset({"completed", "incomplete", "failed", "cancelled"})
+#: Calls of tools that OpenAI runs itself and charges by the call or the session
+#: (platform.openai.com, "Pricing", built-in tools).
+_CHARGED_CALLS = frozenset(
+    {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"}
+)
+_WHY_INCOMPLETE: dict[str, FinishReason] = {
+    "max_output_tokens": "length",
+    "max_tokens": "length",
+    "content_filter": "content_filter",
+}
+_THOUGHTS = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
+
+
+class OpenAiResponses:
+    """The adapter of protocol ``openai-responses``."""
+
+    def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        if request.stop:
+            raise unsupported("stop sequences", "openai-responses")
+        body: JsonObject = {
+            "model": wire_name,
+            "input": [item for message in request.messages for item in _items(message)],
+            "stream": request.stream,
+        }
+        if system := request.system_text:
+            body["instructions"] = system
+        if request.max_output_tokens is not None:
+            body["max_output_tokens"] = request.max_output_tokens
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        if request.top_p is not None:
+            body["top_p"] = request.top_p
+        if request.reasoning_effort is not None:
+            body["reasoning"] = {"effort": request.reasoning_effort, "summary": "auto"}
+            # What the next turn needs to go on with this reasoning; others refuse the field.
+            body["include"] = ["reasoning.encrypted_content"]
+        _add_tools(body, request)
+        if request.json_schema is not None:
+            schema: JsonObject = {
+                "type": "json_schema",
+                "name": "answer",
+                "schema": request.json_schema,
+            }
+            if is_strict_schema(request.json_schema):
+                schema["strict"] = True
+            body["text"] = {"format": schema}
+        elif request.json_mode:
+            body["text"] = {"format": {"type": "json_object"}}
+        body.update(request.extra)
+        return post(
+            endpoint.base_url.rstrip("/") + "/responses",
+            body,
+            endpoint=endpoint,
+            auth=bearer(endpoint),
+            framing="sse" if request.stream else "json",
+        )
+
+    def parser(self, *, stream: bool) -> AnswerParser:
+        return _StreamParser() if stream else _PlainParser()
+
+    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
+        return faults.explain(status, headers, body)
+
+    bound = staticmethod(bounds.bound)
+    limit = staticmethod(bounds.write)
+
+    def list_models(self, endpoint: Endpoint) -> HttpCall | None:
+        url = endpoint.base_url.rstrip("/") + "/models"
+        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+
+    def parse_models(self, body: str) -> Sequence[RemoteModel]:
+        return parse_models(body)
+
+    def ask_cost(self, endpoint: Endpoint, response_id: str) -> HttpCall | None:
+        """Answers are stored unless their caller forbade it (developers.openai.com, "Get a model
+        response")."""
+        if not response_id.startswith("resp"):
+            return None
+        from urllib.parse import quote
+
+        url = f"{endpoint.base_url.rstrip('/')}/responses/{quote(response_id, safe='')}"
+        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+
+    def read_cost(self, body: str) -> tuple[Usage | None, int | None] | None:
+        answer = load_object(body)
+        if as_text(answer.get("status")) in ("queued", "in_progress"):
+            return None
+        usage = read_usage(answer.get("usage"))
+        return None if usage is None else (usage, usage.reported_cost_nusd)
+
+
+def _add_tools(body: JsonObject, request: ChatRequest) -> None:
+    kind = tool_choice_kind(request.tool_choice, [tool.name for tool in request.tools])
+    if not request.tools:
+        return
+    body["tools"] = [
+        {
+            "type": "function",
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": tool.parameters or {"type": "object", "properties": {}},
+            # The API's own default is strict, which refuses ordinary schemas.
+            "strict": bool(tool.strict),
+        }
+        for tool in request.tools
+    ]
+    if kind == "named":
+        body["tool_choice"] = {"type": "function", "name": request.tool_choice}
+    elif kind is not None:
+        body["tool_choice"] = kind
+
+
+def _items(message: Message) -> list[JsonObject]:
+    if message.role == "system":
+        return []
+    if message.role == "tool":
+        output = only_text(message, "a tool's result")
+        call_id = message.tool_call_id or ""
+        return [{"type": "function_call_output", "call_id": call_id, "output": output}]
+    if message.role == "user":
+        content = [_content(part) for part in message.parts]
+        return [{"role": "user", "content": content}] if content else []
+    items: list[JsonObject] = [
+        {key: value for key, value in block["block"].items() if key != "status"}
+        for block in own_blocks(message, "openai-responses")
+    ]
+    if text := only_text(message, "an assistant's message"):
+        items.append({"role": "assistant", "content": text})
+    items += [
+        {
+            "type": "function_call",
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": call.arguments or "{}",
+        }
+        for call in message.tool_calls
+    ]
+    return items
+
+
+def _content(part: TextPart | MediaPart) -> JsonObject:
+    if isinstance(part, TextPart):
+        return {"type": "input_text", "text": part.text}
+    if part.kind == "image":
+        return {"type": "input_image", "image_url": data_url(part)}
+    if part.kind != "document":
+        raise unsupported(f"{part.kind} input", "openai-responses")
+    if part.url is not None:
+        return {"type": "input_file", "file_url": part.url}
+    name = part.name or "document"
+    return {"type": "input_file", "filename": name, "file_data": data_url(part)}
+
+
+def _reasoning_block(item: JsonObject) -> tuple[Mapping[str, Any], ...]:
+    """Only encrypted reasoning can be sent back without the provider storing the answer."""
+    if not item.get("encrypted_content"):
+        return ()
+    return ({"protocol": "openai-responses", "block": item},)
+
+
+def _ending(response: JsonObject, slots: CallSlots, refused: bool) -> ChatChunk:
+    """The chunk of a finished response object. Raises what the provider reports in it."""
+    status = as_text(response.get("status"))
+    if status == "failed" or response.get("error"):
+        raise faults.in_band(response)
+    if status == "cancelled":
+        raise Malformed("The provider cancelled the answer")
+    raw, finish = status, finished_as("stop", slots, refused=refused)
+    if status == "incomplete":
+        raw = as_text(as_object(response.get("incomplete_details")).get("reason")) or status
+        finish = _WHY_INCOMPLETE.get(raw, "error")
+    usage = of_tier(read_usage(response.get("usage")), response.get("service_tier"))
+    items = map(as_object, as_list(response.get("output")))
+    if usage is not None and any(as_text(item.get("type")) in _CHARGED_CALLS for item in items):
+        usage = replace(usage, estimated=True)
+    return ChatChunk(
+        usage=usage,
+        finish_reason=finish,
+        raw_finish_reason=raw or None,
+        model=as_text(response.get("model")) or None,
+        response_id=as_text(response.get("id")) or None,
+    )
+
+
+class _StreamParser(StreamParser):
+    """Reads typed events; completed, incomplete or failed ends the answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._slots = CallSlots()
+        self._refused = False
+        self._introduced = False
+        self._argued: set[int] = set()
+        self._summaries = 0
+
+    def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
+        if event.data == "[DONE]":  # not OpenAI, but some that copy it
+            return ()
+        body = load_object(event.data, "event")
+        kind = as_text(body.get("type"))
+        if kind == "response.output_text.delta":
+            return (ChatChunk(text=as_text(body.get("delta"))),)
+        if kind == "response.function_call_arguments.delta":
+            return self._arguments(body.get("output_index"), as_text(body.get("delta")))
+        if kind in _THOUGHTS:
+            return (ChatChunk(reasoning=as_text(body.get("delta"))),)
+        if kind == "response.reasoning_summary_part.added":
+            self._summaries += 1
+            return (ChatChunk(reasoning="\n\n"),) if self._summaries > 1 else ()
+        if kind == "response.refusal.delta":
+            self._refused = True
+            return (ChatChunk(text=as_text(body.get("delta"))),)
+        item = as_object(body.get("item"))
+        if kind == "response.output_item.added":
+            return self._call(body.get("output_index"), item, done=False)
+        if kind == "response.output_item.done":
+            if item.get("type") == "reasoning":
+                blocks = _reasoning_block(item)
+                return (ChatChunk(reasoning_blocks=blocks),) if blocks else ()
+            return self._call(body.get("output_index"), item, done=True)
+        if kind == "error" or event.name == "error":
+            raise faults.in_band(body)
+        response = as_object(body.get("response"))
+        if kind.removeprefix("response.") in _ENDS:
+            self.complete = True
+            return (_ending(response, self._slots, self._refused),)
+        if response and not self._introduced:
+            self._introduced = True
+            model, response_id = as_text(response.get("model")), as_text(response.get("id"))
+            return (ChatChunk(model=model or None, response_id=response_id or None),)
+        if body.get("error"):
+            raise faults.in_band(body)
+        return ()
+
+    def _arguments(self, index: object, piece: str) -> tuple[ChatChunk, ...]:
+        if not isinstance(index, int) or not self._slots.knows(index) or not piece:
+            return ()
+        self._argued.add(index)
+        return (ChatChunk(tool_calls=(self._slots.delta(index, None, None, piece),)),)
+
+    def _call(self, index: object, item: JsonObject, *, done: bool) -> tuple[ChatChunk, ...]:
+        """A function call as it begins, or at its end when its arguments came in one piece."""
+        if item.get("type") != "function_call" or not isinstance(index, int):
+            return ()
+        arguments = arguments_text(item.get("arguments"))
+        if self._slots.knows(index):
+            return () if index in self._argued else self._arguments(index, arguments)
+        if arguments or done:
+            self._argued.add(index)
+        call_id, name = as_text(item.get("call_id")), as_text(item.get("name"))
+        delta = self._slots.delta(index, call_id or None, name or None, arguments)
+        return (ChatChunk(tool_calls=(delta,)),)
+
+
+class _PlainParser(StreamParser):
+    """Reads the one response object of an answer that is not streamed."""
+
+    def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
+        body = load_object(event.data)
+        if body.get("error"):
+            raise faults.in_band(body)
+        output = body.get("output")
+        if not isinstance(output, list):
+            raise Malformed("The answer has no output")
+        text, refused = "", False
+        thoughts: list[str] = []
+        slots = CallSlots()
+        calls: list[ToolCallDelta] = []
+        blocks: list[Mapping[str, Any]] = []
+        for item in map(as_object, output):
+            kind = item.get("type")
+            if kind == "message":
+                for part in map(as_object, as_list(item.get("content"))):
+                    refused = refused or part.get("type") == "refusal"
+                    text += as_text(part.get("text")) or as_text(part.get("refusal"))
+            elif kind == "function_call":
+                call_id, name = as_text(item.get("call_id")), as_text(item.get("name"))
+                arguments = arguments_text(item.get("arguments"))
+                calls.append(slots.delta(len(calls), call_id or None, name or None, arguments))
+            elif kind == "reasoning":
+                parts = [*as_list(item.get("summary")), *as_list(item.get("content"))]
+                thoughts.extend(as_text(as_object(part).get("text")) for part in parts)
+                blocks.extend(_reasoning_block(item))
+        self.complete = True
+        whole = ChatChunk(
+            text=text,
+            reasoning="\n\n".join(filter(None, thoughts)),
+            tool_calls=tuple(calls),
+            reasoning_blocks=tuple(blocks),
+        )
+        return (whole, _ending(body, slots, refused))

@@ -1,0 +1,121 @@
+"""OpenAI's Responses API, as its callers see it. Answers are not stored.
+
+Source: OpenAI API reference, "Create a model response", "Streaming events".
+"""
+
+from omni_cli.domain.chat import ChatRequest, Completion, Message
+from omni_cli.domain.errors import OmniError
+from omni_cli.wire.openai.server import OpenAiChat
+from omni_cli.wire.responses.answer import ResponsesWriter, items_of, response_of
+from omni_cli.wire.responses.input import messages_of
+from omni_cli.wire.responses.tools import choice_of, names_of, tools_of
+from omni_cli.wire.server import (
+    Answered,
+    JsonObject,
+    Parsed,
+    code_of,
+    count_field,
+    encode,
+    flag,
+    left_of,
+    message_of,
+    number_field,
+    object_field,
+    optional_text,
+    sse,
+    text_field,
+    wrong,
+)
+
+_KNOWN = frozenset(
+    {
+        "model",
+        "input",
+        "instructions",
+        "tools",
+        "tool_choice",
+        "max_output_tokens",
+        "temperature",
+        "top_p",
+        "reasoning",
+        "text",
+        "stream",
+        "stream_options",
+        "store",
+        "include",
+        "metadata",
+        "user",
+        "prompt_cache_key",
+        "safety_identifier",
+        "client_metadata",
+    }
+)
+_HARMLESS: dict[str, tuple[object, ...]] = {
+    "parallel_tool_calls": (True,),
+    "truncation": ("disabled",),
+    "service_tier": ("auto", "default"),
+    "background": (False,),
+    "top_logprobs": (0,),
+}
+
+
+class OpenAiResponses:
+    """The caller's side of protocol ``openai-responses``."""
+
+    name = "openai-responses"
+    request_id = "x-request-id"
+    id_prefix = "resp_"
+    stream_type = "text/event-stream; charset=utf-8"
+    comments = True
+    streams_unasked = False
+    answers_by: tuple[str, ...] = ("tools",)
+
+    def parse(self, body: JsonObject) -> Parsed:
+        messages: list[Message] = []
+        if body.get("instructions"):
+            messages.append(Message.text_of("system", text_field(body, "instructions")))
+        messages += messages_of(body.get("input"))
+        shape = object_field(body.get("text") or {}, "text")
+        schema = object_field(shape.get("format") or {}, "text.format")
+        kind = schema.get("type", "text")
+        if kind not in ("text", "json_object", "json_schema"):
+            raise wrong(f"text.format of type {kind!r} is not known")
+        reasoning = object_field(body.get("reasoning") or {}, "reasoning")
+        request = ChatRequest(
+            messages=tuple(messages),
+            tools=tools_of(body.get("tools")),
+            tool_choice=choice_of(body.get("tool_choice")),
+            max_output_tokens=count_field(body, "max_output_tokens"),
+            temperature=number_field(body, "temperature"),
+            top_p=number_field(body, "top_p"),
+            json_mode=kind != "text",
+            json_schema=schema.get("schema") if kind == "json_schema" else None,
+            reasoning_effort=optional_text(reasoning, "effort") or None,
+            stream=flag(body, "stream"),
+        )
+        left = left_of(body, _KNOWN, _HARMLESS)
+        left += tuple(f"text.{n}" for n in left_of(shape, frozenset({"format"}), _VERBOSITY))
+        return Parsed(request, left)
+
+    def whole(self, completion: Completion, about: Answered) -> bytes:
+        names = names_of(about.options.get("tools"))
+        return encode(response_of(about, items_of(completion, about.id, names), completion))
+
+    def writer(self, about: Answered) -> ResponsesWriter:
+        return ResponsesWriter(about)
+
+    def error(self, error: OmniError, request_id: str) -> JsonObject:
+        return OpenAiChat().error(error, request_id)
+
+    def error_event(self, error: OmniError, request_id: str) -> bytes:  # noqa: ARG002  # protocol
+        event = {
+            "type": "error",
+            "code": code_of(error),
+            "message": message_of(error),
+            "param": None,
+            "sequence_number": 0,
+        }
+        return sse(event, "error")
+
+
+_VERBOSITY: dict[str, tuple[object, ...]] = {"verbosity": ("medium",)}
