@@ -98,8 +98,9 @@ async def _serve(home: Path, wanted: int, *, streams: bool) -> None:
     from benchmarks.gateway_targets import MODEL
     from omni_cli.bootstrap import App
     from omni_cli.gateway import app as module
-    from omni_cli.gateway import commits, upstream
-    from omni_cli.gateway.connection import Connection, Hall
+    from omni_cli.gateway import commits
+    from omni_cli.http import client as upstream
+    from omni_cli.http.server import Connection, ServerState
 
     for name in ("_GATHER_S", "SETTLE_S"):
         setattr(commits, name, getattr(commits, name) * _SLOWER)
@@ -118,13 +119,13 @@ async def _serve(home: Path, wanted: int, *, streams: bool) -> None:
     setattr(upstream.UpstreamPool, "_connected", connected)  # noqa: B010  # a method of another class
     gateway = module.Gateway(App({"OMNI_HOME": str(home), "USER": "bench"}))
     gateway.start()
-    hall = Hall(gateway.handle, gateway.limits)
+    state = ServerState(gateway.handle, gateway.limits)
     request = payload(80, MODEL, stream=streams, size=1000)
 
     async def go(count: int) -> None:
         run = _Run(loop, request, count, streams=streams)
         for _ in range(CONNECTIONS):
-            caller = _Caller(Connection(hall), run)
+            caller = _Caller(Connection(state), run)
             caller.connection.connection_made(caller)
             run.send(caller)
         await run.over

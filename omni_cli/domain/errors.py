@@ -26,6 +26,7 @@ OmniError
     ├── BadRequest          other 4xx: the request itself is wrong
     ├── TimedOut            no answer within the attempt's timeout
     ├── ConnectionFailed    DNS, TCP, TLS, reset before an answer
+    │   └── Untrusted       a certificate that nobody here vouches for
     └── Malformed           the answer does not follow the protocol, or was cut off
 """
 
@@ -217,6 +218,12 @@ class TimedOut(ProviderError):
 class ConnectionFailed(ProviderError):
     code = "connection"
     retryable = True
+
+
+class Untrusted(ConnectionFailed):
+    """The other end shows a certificate that nobody here vouches for: waiting cannot change it."""
+
+    retryable = False
 
 
 class Malformed(ProviderError):

@@ -15,24 +15,24 @@ from omni_cli.gateway.auth import KeyRing, Principal
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.chats import Chats, Ids
 from omni_cli.gateway.commits import Commits
-from omni_cli.gateway.connection import Hall
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.exchange import Tools
 from omni_cli.gateway.fleet import Fleet
-from omni_cli.gateway.http import Gone, Limits, Request
 from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.management import Management
 from omni_cli.gateway.meter import NO_LIMIT, Meter, Quota
 from omni_cli.gateway.own_api import OwnApi
-from omni_cli.gateway.proxies import Proxies
 from omni_cli.gateway.receipts import Streams
 from omni_cli.gateway.redis_counts import shared_counts
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.surface import Surface, caller_of
 from omni_cli.gateway.traces import Traces
-from omni_cli.gateway.upstream import UpstreamPool
 from omni_cli.gateway.watching import Watcher
+from omni_cli.http.client import UpstreamPool
+from omni_cli.http.environment import Proxies
+from omni_cli.http.request import Gone, Limits, Request
+from omni_cli.http.server import ServerState
 from omni_cli.services.money.budget_alerts import budget_alerts
 from omni_cli.store.batch_writer import BatchWriter
 from omni_cli.store.breakers import BreakerStore
@@ -77,7 +77,7 @@ class Gateway:
         self._options = options or Options()
         self._watchers: list[Watcher] = []
         #: The callers' connections, once there is a server.
-        self.hall: Hall | None = None
+        self.state: ServerState | None = None
         #: Why nobody is served: the store is gone, or cannot be read.
         self._lost: OmniError | None = None
         self._ids = Ids(app.now_ms)
@@ -209,11 +209,11 @@ class Gateway:
 
     def _figures(self) -> dict[str, int]:
         """For metrics, of this process."""
-        hall = self.hall
+        state = self.state
         return {
-            "connections": 0 if hall is None else len(hall.connections),
-            "idle_connections_closed_total": 0 if hall is None else hall.put_out,
-            "callers_turned_away_total": 0 if hall is None else hall.turned_away,
+            "connections": 0 if state is None else len(state.connections),
+            "idle_connections_closed_total": 0 if state is None else state.put_out,
+            "callers_turned_away_total": 0 if state is None else state.turned_away,
             "watch_failures_total": sum(watcher.failures for watcher in self._watchers),
         }
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from omni_cli.domain.errors import ProviderError
 from omni_cli.gateway import embeddings
-from omni_cli.gateway.address import Origin
-from omni_cli.gateway.answer import Answer
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.plans import Line, line_of
 from omni_cli.gateway.sending import Sending
+from omni_cli.http.answer import Answer
+from omni_cli.http.client import Origin
 from omni_cli.services.engine.attempts import Target
 from omni_cli.wire.server import untranslatable
 

@@ -13,13 +13,13 @@ from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.delivery import receipt_headers
 from omni_cli.gateway.exchange import Exchange, Tools
 from omni_cli.gateway.hedging import Hedge, wanted
-from omni_cli.gateway.http import Request
 from omni_cli.gateway.meter import Entry, Meter
 from omni_cli.gateway.options import from_headers
 from omni_cli.gateway.plans import Plan, PlanQuery
 from omni_cli.gateway.receipts import Receipt
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.traces import RequestTrace
+from omni_cli.http.request import Request
 from omni_cli.services.engine.names import AmbiguousName, Selector, shown
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.services.judge.abtest import AbTests, Arm

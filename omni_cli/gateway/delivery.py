@@ -4,8 +4,8 @@ from functools import lru_cache
 
 from omni_cli.domain.errors import ProviderError, StreamInterrupted
 from omni_cli.domain.pricing import usd_string
-from omni_cli.gateway.http import Request
 from omni_cli.gateway.receipts import Receipt
+from omni_cli.http.request import Request
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.settlement import Reading
 from omni_cli.wire.server import Caller

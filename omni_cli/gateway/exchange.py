@@ -24,13 +24,13 @@ from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.delivery import Delivery, interrupted
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.hedging import Hedge, Outrun, Race
-from omni_cli.gateway.http import Request
 from omni_cli.gateway.plans import Plan
 from omni_cli.gateway.receipts import Receipt, Streams
 from omni_cli.gateway.relay import Relay
 from omni_cli.gateway.sending import Sending
 from omni_cli.gateway.traces import Traces
-from omni_cli.gateway.upstream import UpstreamPool
+from omni_cli.http.client import UpstreamPool
+from omni_cli.http.request import Request
 from omni_cli.services.engine.attempts import AttemptSummary, Target
 from omni_cli.services.engine.turns import FINAL, PASSED_ON, Turns, verdict
 from omni_cli.store.batch_leases import Opening

@@ -13,9 +13,9 @@ from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
-from omni_cli.gateway.http import Request
 from omni_cli.gateway.own_api import query_of
 from omni_cli.gateway.routes import Route
+from omni_cli.http.request import Request
 from omni_cli.services.fleet.discovery import discovery_document
 from omni_cli.services.judge import compare_documents
 from omni_cli.services.judge.compare_plan import Plan, Settings

@@ -16,10 +16,10 @@ from omni_cli.domain.pricing import usd_string
 from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
-from omni_cli.gateway.http import Request, header_lines
 from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.own_api import OwnApi, query_of, usage_of
 from omni_cli.gateway.routes import Route
+from omni_cli.http.request import Request, header_lines
 from omni_cli.services.fleet.connection_test import INTERVAL_S
 from omni_cli.services.fleet.describe import (
     chain_document,

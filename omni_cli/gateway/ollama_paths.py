@@ -9,10 +9,10 @@ from typing import Any
 from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.chats import Chats, Wish
-from omni_cli.gateway.http import Request
 from omni_cli.gateway.listing import Listing
 from omni_cli.gateway.routes import Route
 from omni_cli.gateway.sending import fields_of
+from omni_cli.http.request import Request
 from omni_cli.wire.ollama.generate import OllamaGenerate
 from omni_cli.wire.ollama.server import OllamaChat
 from omni_cli.wire.server import text_field

@@ -12,8 +12,8 @@ from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.fleet import Fleet
-from omni_cli.gateway.http import Request
 from omni_cli.gateway.options import with_options
+from omni_cli.http.request import Request
 from omni_cli.services.engine.routing import decision_document
 from omni_cli.services.judge.metrics import process_lines
 from omni_cli.services.money.ledger_names import CHECKED

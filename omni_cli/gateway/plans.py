@@ -7,7 +7,7 @@ from omni_cli.domain.chat import ChatRequest
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.tasks import TaskEstimate
-from omni_cli.gateway.address import Origin, encode_head, locate
+from omni_cli.http.client import Origin, encode_head, locate
 from omni_cli.ports import HttpCall
 from omni_cli.services.engine.attempts import AttemptSummary, Target
 from omni_cli.services.engine.chat_plan import ChatPlan

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.gateway import embeddings
-from omni_cli.gateway.answer import Answer
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.calls import error_body
 from omni_cli.gateway.delivery import Delivery, interrupted
@@ -14,6 +13,7 @@ from omni_cli.gateway.hedging import Race
 from omni_cli.gateway.passing import PassReader, UsageFilter, glance
 from omni_cli.gateway.plans import Line, Plan
 from omni_cli.gateway.receipts import Receipt, Streams
+from omni_cli.http.answer import Answer
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.settlement import Reading
 from omni_cli.wire.framing import MAX_EVENT_BYTES

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omni_cli.gateway.auth import Principal
-from omni_cli.gateway.http import Request
+from omni_cli.http.request import Request
 
 Handler = Callable[[Request, Principal, dict[str, str]], Awaitable[None]]
 

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 
 from omni_cli.bootstrap import App
 from omni_cli.gateway.app import Gateway, Options
-from omni_cli.gateway.http import Limits
 from omni_cli.gateway.meter import Quota
 from omni_cli.gateway.server import BACKLOG, Server
+from omni_cli.http.request import Limits
 
 #: Seconds that requests under way have to end when the gateway is asked to stop.
 DRAIN_S = 30

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from omni_cli.gateway.app import Gateway
-from omni_cli.gateway.connection import Connection, Hall
+from omni_cli.http.server import Connection, ServerState
 
 BACKLOG = 4096
 #: How often a wish to end is looked for, and connections for their age, seconds.
@@ -68,12 +68,12 @@ class Server:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._asked, number)
         self._gateway.start()
-        hall = Hall(self._gateway.handle, self._gateway.limits, most_connections())
-        self._gateway.hall = hall
+        state = ServerState(self._gateway.handle, self._gateway.limits, most_connections())
+        self._gateway.state = state
         if self._lifeline is not None:
             loop.add_reader(self._lifeline, self._orphaned)
         listening = [
-            await loop.create_server(lambda: Connection(hall), sock=sock, backlog=BACKLOG)
+            await loop.create_server(lambda: Connection(state), sock=sock, backlog=BACKLOG)
             for sock in sockets
         ]
         self.started = True
@@ -82,22 +82,22 @@ class Server:
             await asyncio.sleep(_LOOK_S)
             if time.monotonic() - swept > _SWEEP_S:
                 swept = time.monotonic()
-                hall.sweep()
+                state.sweep()
         for server in listening:
             server.close()
-        await self._drain(hall)
+        await self._drain(state)
         await self._gateway.stop()
 
-    async def _drain(self, hall: Hall) -> None:
+    async def _drain(self, state: ServerState) -> None:
         """Let requests under way end, for a while; then end them."""
         self.should_exit = False
-        hall.close()
+        state.close()
         end = time.monotonic() + self._drain_s
-        while hall.busy and time.monotonic() < end and not self.should_exit:
+        while state.busy and time.monotonic() < end and not self.should_exit:
             await asyncio.sleep(0.02)
-        hall.abort()
+        state.abort()
         # What was cancelled settles what it has; its rows go into the last batch.
-        while hall.busy and time.monotonic() < end + 1.0:
+        while state.busy and time.monotonic() < end + 1.0:
             await asyncio.sleep(0.02)
 
     def _orphaned(self) -> None:

@@ -11,12 +11,12 @@ from omni_cli.gateway.asks import Ask, decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.chats import Chats, Wish
 from omni_cli.gateway.fleet import Fleet
-from omni_cli.gateway.http import Request
 from omni_cli.gateway.listing import Listing
 from omni_cli.gateway.management import Management
 from omni_cli.gateway.options import with_options
 from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.routes import Route, Router, openapi
+from omni_cli.http.request import Request
 from omni_cli.services.engine.routing import input_estimate
 from omni_cli.services.money.ledger_names import CHECKED
 from omni_cli.wire.anthropic.server import AnthropicMessages

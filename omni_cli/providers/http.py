@@ -9,17 +9,17 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Self
+from typing import Any, Self
 
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.http.environment import ProxyRule, trusted
 from omni_cli.ports import HttpCall, ProviderAdapter
 from omni_cli.providers.punctual import due_in, make_punctual
 from omni_cli.wire import trouble
 from omni_cli.wire.framing import MAX_EVENT_BYTES
 from omni_cli.wire.reader import AnswerReader, cleaned, kept_headers, refused
 from omni_cli.wire.scrub import secrets_in
-from omni_cli.wire.values import host_of
 
 _BLOCKED = "httpx" not in sys.modules
 if _BLOCKED:
@@ -39,13 +39,6 @@ CONNECT_S = 10.0
 #: Most bytes of an error's body that are read.
 _MAX_ERROR_BYTES = 1024 * 1024
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-#: No proxy between this machine and itself, whatever the environment says.
-_DIRECT: dict[str, None] = {
-    "all://127.0.0.1": None,
-    "all://localhost": None,
-    "all://[::1]": None,
-}
 _LIMITS = httpx.Limits(max_connections=512, max_keepalive_connections=32, keepalive_expiry=30.0)
 _HEADERS = {"user-agent": "omni"}
 
@@ -54,14 +47,26 @@ def _timeout(timeout_s: float) -> httpx.Timeout:
     return httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))
 
 
-def _stays_here(url: str) -> bool:
-    """True for plain HTTP to this machine, which needs neither proxy nor certificates."""
-    return url.startswith("http://") and host_of(url) in _LOOPBACK
+def _client_key(url: httpx.URL, rule: ProxyRule) -> tuple[bool, str | None]:
+    """Whether certificates are needed, and the proxy on the way: calls that agree in both share a
+    client."""
+    tls = url.scheme == "https"
+    port = url.port or (443 if tls else 80)
+    return tls, rule.url(url.host, port, tls=tls)
 
 
-def _trust_nobody() -> ssl.SSLContext:
-    """For clients that speak plain HTTP: loading the certificates would cost 20 ms."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _options(key: tuple[bool, str | None]) -> dict[str, Any]:
+    tls, proxy = key
+    needs = tls or (proxy or "").startswith("https")
+    # For plain HTTP nobody is trusted: loading the certificates would cost 20 ms.
+    verify = trusted() if needs else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return {
+        "proxy": proxy,
+        "verify": verify,
+        "trust_env": False,
+        "limits": _LIMITS,
+        "headers": _HEADERS,
+    }
 
 
 def _punctual(client: httpx.Client) -> httpx.Client:
@@ -192,8 +197,8 @@ class HttpTransport:
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_event_bytes
         self._lock = threading.Lock()
-        self._here: httpx.Client | None = None
-        self._away: httpx.Client | None = None
+        self._clients: dict[tuple[bool, str | None], httpx.Client] = {}
+        self._rule: ProxyRule | None = None
 
     def open(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> HttpAnswer:
         began = time.monotonic()
@@ -224,10 +229,9 @@ class HttpTransport:
     def close(self) -> None:
         """Close the pooled connections; the transport may be used again."""
         with self._lock:
-            clients, self._here, self._away = (self._here, self._away), None, None
-        for client in clients:
-            if client is not None:
-                client.close()
+            clients, self._clients, self._rule = self._clients, {}, None
+        for client in clients.values():
+            client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -237,22 +241,12 @@ class HttpTransport:
 
     def _client(self, url: str) -> httpx.Client:
         with self._lock:
-            if _stays_here(url):
-                if self._here is None:
-                    self._here = _punctual(
-                        httpx.Client(
-                            trust_env=False,
-                            verify=_trust_nobody(),
-                            limits=_LIMITS,
-                            headers=_HEADERS,
-                        )
-                    )
-                return self._here
-            if self._away is None:
-                self._away = _punctual(
-                    httpx.Client(mounts=_DIRECT, limits=_LIMITS, headers=_HEADERS)
-                )
-            return self._away
+            if self._rule is None:
+                self._rule = ProxyRule()
+            key = _client_key(httpx.URL(url), self._rule)
+            if key not in self._clients:
+                self._clients[key] = _punctual(httpx.Client(**_options(key)))
+            return self._clients[key]
 
     def _send(self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float) -> httpx.Response:
         """The response's head, 2xx. Raises what every other status and failure mean."""
@@ -347,8 +341,8 @@ class AsyncHttpTransport:
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_event_bytes
-        self._here: httpx.AsyncClient | None = None
-        self._away: httpx.AsyncClient | None = None
+        self._clients: dict[tuple[bool, str | None], httpx.AsyncClient] = {}
+        self._rule: ProxyRule | None = None
 
     async def open(
         self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float
@@ -377,10 +371,9 @@ class AsyncHttpTransport:
         return body.decode("utf-8", "replace")
 
     async def close(self) -> None:
-        clients, self._here, self._away = (self._here, self._away), None, None
-        for client in clients:
-            if client is not None:
-                await client.aclose()
+        clients, self._clients, self._rule = self._clients, {}, None
+        for client in clients.values():
+            await client.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -389,15 +382,12 @@ class AsyncHttpTransport:
         await self.close()
 
     def _client(self, url: str) -> httpx.AsyncClient:
-        if _stays_here(url):
-            if self._here is None:
-                self._here = httpx.AsyncClient(
-                    trust_env=False, verify=_trust_nobody(), limits=_LIMITS, headers=_HEADERS
-                )
-            return self._here
-        if self._away is None:
-            self._away = httpx.AsyncClient(mounts=_DIRECT, limits=_LIMITS, headers=_HEADERS)
-        return self._away
+        if self._rule is None:
+            self._rule = ProxyRule()
+        key = _client_key(httpx.URL(url), self._rule)
+        if key not in self._clients:
+            self._clients[key] = httpx.AsyncClient(**_options(key))
+        return self._clients[key]
 
     async def _send(
         self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float

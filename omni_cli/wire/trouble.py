@@ -14,6 +14,7 @@ from omni_cli.domain.errors import (
     Malformed,
     ProviderError,
     TimedOut,
+    Untrusted,
 )
 from omni_cli.ports import HttpCall
 from omni_cli.wire.scrub import scrub
@@ -90,7 +91,7 @@ def _connection(exc: BaseException, host: str) -> ConnectionFailed:
         if isinstance(cause, socket.gaierror):
             return ConnectionFailed(f"The name {host} cannot be resolved", hint=_HINT_NETWORK)
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return ConnectionFailed(
+            return Untrusted(
                 f"The certificate of {host} is not trusted: {scrub(cause.verify_message)}",
                 hint="A proxy that inspects traffic needs its certificate in SSL_CERT_FILE.",
             )

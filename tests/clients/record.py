@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_cli.gateway.app import Gateway
-from omni_cli.gateway.http import Request
+from omni_cli.http.request import Request
 from omni_cli.simulator import Simulator
 from tests.gateway_server import serving
 

@@ -41,11 +41,11 @@ def serve(
     """Answer OpenAI, Anthropic, Ollama and Gemini clients with the fleet."""
     from omni_cli.domain.hosts import is_loopback
     from omni_cli.gateway.app import Options
-    from omni_cli.gateway.http import Limits
     from omni_cli.gateway.meter import Quota
-    from omni_cli.gateway.proxies import Proxies
     from omni_cli.gateway.redis_counts import shared_counts
     from omni_cli.gateway.serve import bind_each, run
+    from omni_cli.http.environment import Proxies
+    from omni_cli.http.request import Limits
     from omni_cli.store.gateway_keys import GatewayKeyStore
 
     for page in origin or ():

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from omni_cli.gateway.app import Options
-from omni_cli.gateway.http import Limits
+from omni_cli.http.request import Limits
 from omni_cli.simulator import Simulator
 from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
 from tests.gateway_server import Served, serving

@@ -8,7 +8,7 @@ import pytest
 
 from omni_cli.gateway import app, deadlines
 from omni_cli.gateway.app import Options
-from omni_cli.gateway.http import Limits
+from omni_cli.http.request import Limits
 from omni_cli.simulator import Simulator
 from tests.gateway_server import Served, serving
 from tests.integration.gateway.test_failures import _ask

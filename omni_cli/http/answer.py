@@ -9,7 +9,7 @@ from typing import Protocol
 import httptools
 
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
-from omni_cli.gateway.http import SHORT_NAME, header_name, long_name
+from omni_cli.http.request import SHORT_NAME, header_name, long_name
 from omni_cli.wire.reader import GOOD_PIECE
 
 #: Bytes of an answer that wait for their reader before the socket is read no further.

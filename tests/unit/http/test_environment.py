@@ -2,20 +2,24 @@
 
 import asyncio
 import base64
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvloop
 
-from omni_cli.domain.errors import ConfigError, ConnectionFailed
-from omni_cli.gateway.address import encode_head, locate
-from omni_cli.gateway.proxies import Proxies
-from omni_cli.gateway.upstream import UpstreamPool
+from omni_cli.domain.errors import ConfigError, ConnectionFailed, TimedOut
+from omni_cli.http.client import UpstreamPool, encode_head, locate
+from omni_cli.http.environment import Proxies, trusted
+from omni_cli.ports import HttpCall
+from omni_cli.providers.http import HttpTransport
+from omni_cli.wire.registry import adapter
 from tests.integration.cli_process import omni
-from tests.unit.gateway.test_upstream_tls import Authority, authority, serving
+from tests.unit.http.test_client_tls import Authority, authority, serving
 
 assert authority  # the fixture
 
@@ -157,6 +161,65 @@ async def test_a_proxy_that_is_not_there_or_says_nothing() -> None:
 )
 def test_whom_it_is_asked_for(env: dict[str, str], host: str, found: bool) -> None:
     assert (Proxies(env).of(host, 443, tls=True) is not None) == found
+
+
+#: Entries as VPN clients, container tools and curl's manual write them.
+@pytest.mark.parametrize(
+    ("none", "host", "port", "found"),
+    [
+        ("localhost,fd00:12:34:56::/64", "fd00:12:34:56::7", 443, False),
+        ("localhost,fd00:12:34:56::/64", "fd00:12:34:57::7", 443, True),
+        ("10.0.0.0/8, 192.168.0.0/16", "10.20.30.40", 443, False),
+        ("10.0.0.0/8", "11.20.30.40", 443, True),
+        ("10.0.0.0/8", "10.example.com", 443, True),
+        ("10.1.2.3/8", "10.9.9.9", 443, False),  # host bits: what is meant is plain
+        ("[fd00::1]", "fd00::1", 443, False),
+        ("[fd00::1]:8443", "fd00::1", 443, True),
+        ("[fd00::1]:8443", "fd00::1", 8443, False),
+        ("[fd00::]/64", "fd00::9", 443, False),
+        ("fe80::/10", "fe80::1", 443, False),
+        ("10.0.0.1", "10.0.0.1", 443, False),
+        ("10.0.0.1:8080", "10.0.0.1", 8080, False),
+        ("10.0.0.1:8080", "10.0.0.1", 443, True),
+        ("api.example.com:443", "api.example.com", 443, False),
+        ("api.example.com:444", "api.example.com", 443, True),
+        ("https://api.example.com", "api.example.com", 443, False),
+        ("http://api.example.com", "api.example.com", 443, True),
+        ("*.example.com", "api.example.com", 443, False),
+        ("API.Example.COM", "api.example.com.", 443, False),
+        (",, ,", "api.example.com", 443, True),
+        ("999.0.0.0/8,[::1,::/200,*", "api.example.com", 443, False),
+        ("999.0.0.0/8,[::1,::/200,a b", "api.example.com", 443, True),
+    ],
+)
+def test_where_none_is_wanted(none: str, host: str, port: int, found: bool) -> None:
+    env = {"HTTPS_PROXY": "http://p:1", "NO_PROXY": none}
+    assert (Proxies(env).of(host, port, tls=True) is not None) == found
+
+
+def test_the_command_line_keeps_the_same_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """httpx's own reading of the environment fails at the first of these."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "fd00:12:34:56::/64,[::1],10.0.0.0/8")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    call = HttpCall("GET", "http://10.1.2.3:9/v1/models", {}, None, "json")
+    with HttpTransport() as transport:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            near = f"http://127.0.0.1:{server.getsockname()[1]}/v1/models"
+            with pytest.raises(TimedOut):
+                transport.fetch(adapter("openai"), replace(call, url=near), timeout_s=0.2)
+        far = replace(call, url="http://11.1.2.3:9/v1/models")
+        with pytest.raises(ConnectionFailed) as refused:
+            transport.fetch(adapter("openai"), far, timeout_s=5)
+        assert "11.1.2.3" in refused.value.message
+
+
+def test_whose_certificates(authority: Authority, tmp_path: Path) -> None:
+    assert trusted({"SSL_CERT_FILE": str(authority.file)}).cert_store_stats()["x509_ca"] == 1
+    assert trusted({"SSL_CERT_DIR": str(tmp_path)}).cert_store_stats()["x509_ca"] == 0
+    assert trusted({}).cert_store_stats() is not None
+    with pytest.raises(OSError, match="No such file"):
+        trusted({"SSL_CERT_FILE": str(tmp_path / "none.pem")})
 
 
 @pytest.mark.parametrize("url", ["socks5://p:1080", "https://p:1", "http://", "http://p:x"])

@@ -10,15 +10,23 @@ import os
 import ssl
 import time
 from collections import deque
-from typing import Protocol, cast
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple, Protocol, cast
+from urllib.parse import urlsplit
 
 import httptools
 
-from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
-from omni_cli.gateway.address import Origin
-from omni_cli.gateway.answer import Answer
-from omni_cli.gateway.outbox import Outbox
-from omni_cli.gateway.proxies import Proxies, tunnel
+from omni_cli.domain.errors import (
+    ConnectionFailed,
+    Malformed,
+    ProviderError,
+    TimedOut,
+    Untrusted,
+)
+from omni_cli.http.answer import Answer
+from omni_cli.http.environment import Proxies, Proxy, trusted
+from omni_cli.http.outbox import Outbox
 
 #: Longest wait for a connection, seconds; a call's own timeout may be shorter.
 CONNECT_S = 10.0
@@ -26,6 +34,47 @@ CONNECT_S = 10.0
 #: minute or more; a connection that they close first costs a retry.
 KEPT = 256
 KEPT_S = 20.0
+#: Longest head of a proxy's answer, bytes.
+_MOST_HEAD = 16 * 1024
+
+
+class Origin(NamedTuple):
+    """Where a connection leads."""
+
+    tls: bool
+    host: str
+    port: int
+
+
+@lru_cache(maxsize=1024)
+def locate(url: str) -> tuple[Origin, str, str]:
+    """Origin, path with query, and Host header of a URL.
+
+    Raises ValueError when it is not an http(s) URL with a host.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"not an http or https URL: {url!r}")
+    tls = parts.scheme == "https"
+    port = parts.port or (443 if tls else 80)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    usual = port == (443 if tls else 80)
+    return Origin(tls, parts.hostname, port), path, host if usual else f"{host}:{port}"
+
+
+def encode_head(method: str, path: str, host: str, headers: Mapping[str, str]) -> bytes:
+    """Request line and headers without Content-Length and the empty line.
+
+    Raises ValueError for a line break or another control character in any of them: it would
+    begin a header, or a request, of somebody else's making.
+    """
+    lines = [f"{method} {path} HTTP/1.1", f"host: {host}", "accept-encoding: identity"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    for line in lines:
+        if not line.isprintable():
+            raise ValueError("a control character in a request's head")
+    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
 
 
 class Sending(Protocol):
@@ -125,7 +174,7 @@ class UpstreamPool:
     """Connections to providers, for one event loop.
 
     Args:
-        tls: for https; by default the system's certificates, loaded on first use.
+        tls: for https; by default those that the environment trusts, loaded on first use.
         proxies: on the way to providers; none by default.
     """
 
@@ -194,7 +243,7 @@ class UpstreamPool:
         except ProviderError as exc:
             fault = exc
         except ssl.SSLCertVerificationError as exc:
-            fault = ConnectionFailed(
+            fault = Untrusted(
                 f"{origin.host}: its certificate is not trusted: {exc.verify_message}",
                 hint="SSL_CERT_FILE names the certificates of an authority of your own",
             )
@@ -218,7 +267,7 @@ class UpstreamPool:
                 lambda: _Connection(self, origin), host, port, ssl=context
             )
             return connection
-        transport = await tunnel(proxy, host, port)
+        transport = await _tunnel(proxy, host, port)
         connection = _Connection(self, origin)
         try:
             if context is not None:
@@ -236,7 +285,12 @@ class UpstreamPool:
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = ssl.create_default_context()
+            try:
+                self._tls = trusted()
+            except OSError as exc:
+                raise ConnectionFailed(
+                    "the trusted certificates cannot be read", hint="Check SSL_CERT_FILE."
+                ) from exc
             with contextlib.suppress(NotImplementedError):
                 self._tls.set_alpn_protocols(["http/1.1"])
         return self._tls
@@ -262,6 +316,62 @@ class UpstreamPool:
             connection.abort()
         self._all.clear()
         self._idle.clear()
+
+
+class _Asking(asyncio.Protocol):
+    """Waits for the head of the proxy's answer."""
+
+    def __init__(self, answer: "asyncio.Future[bytes]") -> None:
+        self._answer = answer
+        self._head = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        if b"\r\n\r\n" in self._head or len(self._head) > _MOST_HEAD:
+            self._settle()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._answer.done():
+            self._answer.set_result(self._head)
+
+
+async def _tunnel(proxy: Proxy, host: str, port: int) -> asyncio.Transport:
+    """A connection to ``host`` through the proxy; nothing was sent over it yet.
+
+    Raises:
+        OSError: the proxy cannot be reached.
+        ConnectionFailed: it does not lead there.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bytes] = loop.create_future()
+    transport, _ = await loop.create_connection(lambda: _Asking(answer), proxy.host, proxy.port)
+    fault: ProviderError | None = None
+    try:
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"host: {target}"]
+        if proxy.login:
+            lines.append(f"proxy-authorization: {proxy.login}")
+        transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        head = await answer
+        status = head[9:12]
+        if not head.startswith(b"HTTP/1.") or not status.isdigit():
+            fault = ConnectionFailed(f"the proxy {proxy.host}:{proxy.port} does not speak HTTP/1.1")
+        elif not status.startswith(b"2"):
+            fault = ConnectionFailed(
+                f"the proxy {proxy.host}:{proxy.port} does not lead to {host}:{port}: "
+                f"HTTP {status.decode()}",
+                hint="its name and password stand in HTTPS_PROXY, hosts without it in NO_PROXY",
+            )
+    except BaseException:
+        transport.abort()
+        raise
+    if fault is not None:
+        transport.abort()
+        raise fault
+    return transport
 
 
 def _why(exc: OSError) -> str:

@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
-from omni_cli.gateway.address import Origin, encode_head, locate
-from omni_cli.gateway.answer import HIGH_WATER, Answer, tells
 from omni_cli.gateway.passing import UsageFilter
-from omni_cli.gateway.upstream import UpstreamPool
+from omni_cli.http.answer import HIGH_WATER, Answer, tells
+from omni_cli.http.client import Origin, UpstreamPool, encode_head, locate
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

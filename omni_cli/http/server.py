@@ -15,8 +15,8 @@ from urllib.parse import unquote
 
 import httptools
 
-from omni_cli.gateway.http import SHORT_NAME, Limits, Request, header_name, long_name
-from omni_cli.gateway.outbox import Outbox
+from omni_cli.http.outbox import Outbox
+from omni_cli.http.request import SHORT_NAME, Limits, Request, header_name, long_name
 
 log = logging.getLogger("omni.gateway")
 
@@ -51,7 +51,7 @@ _ERROR = (
 Handler = Callable[[Request], Awaitable[None]]
 
 
-class Hall:
+class ServerState:
     """The connections of one server.
 
     Args:
@@ -118,8 +118,8 @@ class Hall:
 class Connection(asyncio.Protocol):
     """One caller's connection; its requests are answered one after the other."""
 
-    def __init__(self, hall: Hall) -> None:
-        self._hall = hall
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
@@ -155,17 +155,17 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no asyncio.Transport, they only behave like one.
         self._transport = cast("asyncio.Transport", transport)
-        hall = self._hall
-        hall.connections.add(self)
+        state = self._state
+        state.connections.add(self)
         self._timer = self._loop.call_later(HEAD_S, self.abort)
-        if len(hall.connections) > hall.most and not hall.make_room(self):
+        if len(state.connections) > state.most and not state.make_room(self):
             self._refuse(b"503 Service Unavailable", b"there is no room for more connections")
 
     def connection_lost(self, _: Exception | None) -> None:
-        self._hall.connections.discard(self)
+        self._state.connections.discard(self)
         self._stop_timer()
         if self._transport is not None:
-            self._hall.outbox.drop(self._transport)
+            self._state.outbox.drop(self._transport)
         self._transport = None
         self.resume_writing()
         incoming, self._incoming = self._incoming, None
@@ -309,7 +309,7 @@ class Connection(asyncio.Protocol):
         wish = headers.get("connection", "").lower()
         request = Request(
             self,
-            self._hall.limits,
+            self._state.limits,
             parser.get_method().decode("latin-1"),
             _target(self._url),
             headers,
@@ -338,11 +338,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def ends(self) -> bool:
-        return self._hall.closing
+        return self._state.closing
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:
-            self._hall.outbox.put(self._transport, data)
+            self._state.outbox.put(self._transport, data)
 
     def go_on(self) -> None:
         request = self._current
@@ -372,7 +372,7 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, request: Request) -> None:
         try:
-            await self._hall.handler(request)
+            await self._state.handler(request)
         finally:
             self._current = None
             self.since = time.monotonic()
@@ -387,7 +387,7 @@ class Connection(asyncio.Protocol):
             return
         if not request.answered:
             self.abort()
-        elif not request.keeps or self._hall.closing:
+        elif not request.keeps or self._state.closing:
             self._close()
         elif self._ahead and self._current is None:
             self._next()
@@ -415,7 +415,7 @@ class Connection(asyncio.Protocol):
             body = b'{"error":{"code":"bad_request","message":"%b"}}' % why
             self.write(_ERROR % (status, len(body), body))
         if self._transport is not None:
-            self._hall.outbox.send(self._transport)
+            self._state.outbox.send(self._transport)
             self._transport.write_eof()
             self._timer = self._loop.call_later(_LINGER_S, self.abort)
         if incoming is not None:
@@ -430,7 +430,7 @@ class Connection(asyncio.Protocol):
     def busy(self) -> bool:
         if self._current is not None or self._ahead:
             return True
-        return self._transport in self._hall.outbox
+        return self._transport in self._state.outbox
 
     def close_if_idle(self) -> None:
         if not self.busy:
@@ -439,7 +439,7 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         """After what was written."""
         if self._transport is not None:
-            self._hall.outbox.send(self._transport)
+            self._state.outbox.send(self._transport)
             self._transport.close()
 
     def abort(self) -> None:

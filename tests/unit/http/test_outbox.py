@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, cast
 
-from omni_cli.gateway.outbox import Outbox
+from omni_cli.http.outbox import Outbox
 
 
 class _Transport:

@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from omni_cli.domain.errors import ConnectionFailed
-from omni_cli.gateway.address import encode_head, locate
-from omni_cli.gateway.upstream import UpstreamPool
+from omni_cli.http.client import UpstreamPool, encode_head, locate
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -140,4 +139,16 @@ async def test_who_is_not_trusted(
         with pytest.raises(ConnectionFailed) as refused:
             await ask(port)
     assert why in refused.value.message
+    assert "SSL_CERT_FILE" in refused.value.hint
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_certificates_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "ca.pem").write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with pytest.raises(ConnectionFailed, match="cannot be read") as refused:
+        await ask(9)
     assert "SSL_CERT_FILE" in refused.value.hint

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from omni_cli.domain.errors import OmniError
-from omni_cli.gateway import connection, http
-from omni_cli.gateway.connection import Connection, Hall
-from omni_cli.gateway.http import Gone, Limits, Request, header_lines
+from omni_cli.http import request as http
+from omni_cli.http import server as connection
+from omni_cli.http.request import Gone, Limits, Request, header_lines
+from omni_cli.http.server import Connection, ServerState
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -79,14 +80,14 @@ class Site:
 
 
 @asynccontextmanager
-async def listening(limits: Limits | None = None) -> AsyncIterator[tuple[Hall, Site, int]]:
+async def listening(limits: Limits | None = None) -> AsyncIterator[tuple[ServerState, Site, int]]:
     site = Site()
-    hall = Hall(site.handle, limits or Limits())
+    state = ServerState(site.handle, limits or Limits())
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(hall), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Connection(state), "127.0.0.1", 0)
     async with server:
-        yield hall, site, server.sockets[0].getsockname()[1]
-        hall.abort()
+        yield state, site, server.sockets[0].getsockname()[1]
+        state.abort()
         await asyncio.sleep(0.02)
 
 
@@ -239,30 +240,30 @@ async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_caller_that_leaves_is_noticed() -> None:
-    async with listening() as (hall, site, port):
+    async with listening() as (state, site, port):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 10\r\n\r\nx")
         await asyncio.sleep(0.02)
         writer.close()
         await asyncio.wait_for(site.gone.wait(), 5)
-        assert not hall.connections
+        assert not state.connections
 
 
 async def test_a_caller_that_does_not_read_holds_little_memory_and_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with listening() as (hall, site, port):
+    async with listening() as (state, site, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(b"GET /endless HTTP/1.1\r\nhost: h\r\n\r\n")
         await asyncio.sleep(0.3)
-        (one,) = hall.connections
+        (one,) = state.connections
         assert one._full
         assert one._transport is not None
         assert one._transport.get_write_buffer_size() < 1_000_000
-        hall.sweep()
-        assert hall.connections
+        state.sweep()
+        assert state.connections
         monkeypatch.setattr(connection, "STUCK_S", 0.0)
-        hall.sweep()
+        state.sweep()
         await asyncio.wait_for(site.gone.wait(), 5)
         writer.close()
         del reader
@@ -290,14 +291,14 @@ async def test_a_head_without_end_is_refused() -> None:
 
 
 async def test_idle_connections_are_swept(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with listening() as (hall, _site, port):
+    async with listening() as (state, _site, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /a HTTP/1.1\r\nhost: h\r\n\r\n")
         await reader.readuntil(b"/a")
-        hall.sweep()
-        assert len(hall.connections) == 1
+        state.sweep()
+        assert len(state.connections) == 1
         monkeypatch.setattr(connection, "IDLE_S", time.monotonic() * -1)
-        hall.sweep()
+        state.sweep()
         assert await reader.read() == b""
         writer.close()
 
@@ -309,17 +310,17 @@ async def test_an_answer_left_unfinished_ends_the_connection() -> None:
 
 
 async def test_a_server_that_ends_lets_answers_end() -> None:
-    async with listening() as (hall, _site, port):
+    async with listening() as (state, _site, port):
         busy = asyncio.create_task(_ask(port, b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n"))
         idle_reader, idle = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.sleep(0.02)
-        assert hall.busy
-        hall.close()
+        assert state.busy
+        state.close()
         assert await idle_reader.read() == b""
         found = await busy
         assert found.endswith(b"slow")
         assert b"connection: close" in found
-        assert not hall.busy
+        assert not state.busy
         idle.close()
 
 
@@ -341,19 +342,19 @@ async def test_what_is_not_written_yet_keeps_a_server_from_ending() -> None:
     async def handler(request: Request) -> None:
         await request.answer(200, b"", [])
 
-    hall, transport = Hall(handler, Limits()), Transport()
-    connection = Connection(hall)
+    state, transport = ServerState(handler, Limits()), Transport()
+    connection = Connection(state)
     connection.connection_made(transport)
     for _ in range(2):
         connection.data_received(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n")
         await asyncio.sleep(0)  # it is answered, and the turn's end has not come
-        assert hall.busy
+        assert state.busy
     assert transport.done == [b"HTTP/1.1 200"]  # the first one's
-    hall.close()
+    state.close()
     assert transport.done == [b"HTTP/1.1 200"]
     await asyncio.sleep(0)
     assert transport.done == [b"HTTP/1.1 200"] * 2
-    assert not hall.busy
+    assert not state.busy
     connection.connection_lost(None)
 
 
@@ -415,7 +416,7 @@ async def test_a_head_is_bounded_however_it_comes(fields: bytes) -> None:
         assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 431 ")
         writer.close()
         # The parser itself is given all of it at once, as by a socket that reads so much.
-        connection = Connection(Hall(site.handle, Limits()))
+        connection = Connection(ServerState(site.handle, Limits()))
         connection.data_received(data)
         assert site.seen == []
 
@@ -470,21 +471,21 @@ async def test_a_caller_that_closed_while_it_waited_is_noticed() -> None:
 async def test_room_is_made_for_callers_by_closing_the_longest_idle(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with listening() as (hall, _, port):
-        hall.most = 4
+    async with listening() as (state, _, port):
+        state.most = 4
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
         await asyncio.sleep(0.02)
         found = await _ask(port, b"GET /a HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
         assert found.startswith(b"HTTP/1.1 200")
         assert await asyncio.wait_for(idle[0][0].read(), 5) == b""
-        assert (hall.put_out, hall.turned_away) == (1, 0)
+        assert (state.put_out, state.turned_away) == (1, 0)
         assert "no room for more than 4 connections" in caplog.text
         for _, writer in idle:
             writer.write(b"GET /waits HTTP/1.1\r\nhost: h\r\n\r\n")
-        hall.most = 3
+        state.most = 3
         await asyncio.sleep(0.02)
         found = await _ask(port, b"")
         assert found.startswith(b"HTTP/1.1 503 ")
-        assert hall.turned_away == 1
+        assert state.turned_away == 1
         for _, writer in idle:
             writer.close()
