@@ -1,41 +1,66 @@
-# Two commands set everything up on a fresh machine: make demo, make test.
+# Two commands set everything up on a fresh machine: make demo, make test. `make help` tells all.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --constraint constraints.txt
 
-.PHONY: demo test lint types bench clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick lint types format bench catalogue clean
 
-# The stamp files say what is installed: the package alone, or the package with test tools.
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+# The stamp files say what is installed: the package alone, what checks it, what quick tests need
+# as well, or all of it. Each is a group of pyproject.toml.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade "pip>=25.1"
-	$(PIP) install --constraint constraints.txt --editable .
+	$(INSTALL) --editable .
 	# An editable install is not compiled; without this each command would compile what it imports.
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q omni_cli
 	touch $@
 
-$(VENV)/.tools: $(VENV)/.installed
-	$(PIP) install --constraint constraints.txt --group dev
+$(VENV)/.lint: $(VENV)/.installed
+	$(INSTALL) --group lint
 	touch $@
 
-demo: $(VENV)/.installed
+$(VENV)/.test: $(VENV)/.installed
+	$(INSTALL) --group test
+	touch $@
+
+$(VENV)/.tools: $(VENV)/.installed
+	$(INSTALL) --group dev
+	touch $@ $(VENV)/.lint $(VENV)/.test
+
+demo: $(VENV)/.installed ## show the main job on simulated providers; needs no key
 	$(BIN)/omni demo
 
-test: $(VENV)/.tools
+test: $(VENV)/.tools ## all tests, in parts beside each other
 	$(BIN)/python -m tests.parts
 
-lint: $(VENV)/.tools
+quick: lint types $(VENV)/.test ## lint, types and unit tests: what to run before a commit
+	$(BIN)/python -m tests.parts --quick
+
+lint: $(VENV)/.lint ## ruff and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(VENV)/.tools
+types: $(VENV)/.lint ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(VENV)/.tools
+format: $(VENV)/.lint ## put imports and layout right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.tools ## start-up and routing, as ratios within one run
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.routing
 
-clean:
+catalogue: $(VENV)/.tools ## the bundled prices and priors from their sources
+	$(BIN)/python -m tools.catalogue
+	$(BIN)/python -m tools.priors
+
+clean: ## forget the environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.linear import best_temperature, scores, softmax
-from benchmarks.routing_data import bench_rows, fold_of, index
-from benchmarks.train_classifier import FOLDS, NUMBER, SAME_ORIGIN, Corpus, source_left_out
 from omni_cli.domain.difficulty import difficulty_of
 from omni_cli.domain.features import form, form_of, sample
 from omni_cli.domain.routing_eval import LadderReport, cross_fitted, ladder_report, pair_curve
 from omni_cli.domain.tasks import TASK_TYPES
+from tools.linear import best_temperature, scores, softmax
+from tools.routing_data import bench_rows, fold_of, index
+from tools.train_classifier import FOLDS, NUMBER, SAME_ORIGIN, Corpus, source_left_out
 
 Row = dict[str, Any]
 Chances = Sequence[Mapping[str, float]]

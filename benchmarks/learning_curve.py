@@ -16,10 +16,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.routing_data import bench_rows, fold_of, index
 from omni_cli.domain.classify import classify
 from omni_cli.domain.quality import PRIOR_STRENGTH, Cell, Prior, QualityTable, outcome_counts
 from omni_cli.domain.tasks import Signals
+from tools.routing_data import bench_rows, fold_of, index
 
 EVENTS = (0, 50, 300, 1000)
 #: The table that the simulated router decides with is renewed after this many events.

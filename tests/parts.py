@@ -1,6 +1,7 @@
 """Run the suite in parts, as many beside each other as there are cores.
 
     python -m tests.parts [options of pytest]
+    python -m tests.parts --quick               unit tests, without those marked slow
 
 The parts share nothing: each has its own folders, ports and pytest cache. The longest begin first,
 and whichever core is free takes the next.
@@ -26,25 +27,34 @@ PARTS: tuple[tuple[str, ...], ...] = (
     ("tests", *(f"--ignore={path}" for path in _APART)),
     *((path,) for path in _APART),
 )
+_GATEWAY = "tests/unit/gateway"
+QUICK: tuple[tuple[str, ...], ...] = (
+    (_GATEWAY, "-m", "not slow"),
+    ("tests/unit", f"--ignore={_GATEWAY}", "-m", "not slow"),
+)
 #: pytest found no test to run, as where none of this part failed before.
 _NONE = 5
 
 
-def run(number: int, options: Sequence[str]) -> int:
+def run(number: int, part: Sequence[str], options: Sequence[str]) -> int:
     """One part; what it says is shown when it is over, in one piece."""
     cache = f"cache_dir=.pytest_cache/part{number}"
-    command = [sys.executable, "-m", "pytest", *PARTS[number], "-o", cache, *options]
+    command = [sys.executable, "-m", "pytest", *part, "-o", cache, *options]
     with tempfile.TemporaryFile() as said:
         code = subprocess.run(command, stdout=said, stderr=said, check=False).returncode
         said.seek(0)
-        os.write(1, f"== {PARTS[number][0]}\n".encode() + said.read())
+        os.write(1, f"== {part[0]}\n".encode() + said.read())
     return 0 if code == _NONE else code
 
 
 def main(options: list[str]) -> int:
     """Returns 0 where all passed."""
+    quick = "--quick" in options
+    parts = QUICK if quick else PARTS
+    given = [option for option in options if option != "--quick"]
     with ThreadPoolExecutor(os.cpu_count() or 1) as cores:
-        return max(cores.map(lambda number: run(number, options), range(len(PARTS))))
+        numbers = range(len(parts))
+        return max(cores.map(lambda n: run(n, parts[n], given), numbers))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, cast
 
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.prices import Price, price_from_json
 
+FOLDER = Path(__file__).parent
 FILE = "catalog.json"
 #: The least share of the bundled models that a download must still hold.
 _LEAST_SHARE = 0.5
@@ -129,15 +130,14 @@ def read_tables() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """``overrides.toml``, with ``badges.toml`` under "badges", and ``facts.toml``, if it exists."""
     import tomllib
 
-    folder = files(__package__)
-    overrides = tomllib.loads(folder.joinpath("overrides.toml").read_text("utf-8"))
-    overrides["badges"] = tomllib.loads(folder.joinpath("badges.toml").read_text("utf-8"))
-    facts = folder.joinpath("facts.toml")
+    overrides = tomllib.loads((FOLDER / "overrides.toml").read_text("utf-8"))
+    overrides["badges"] = tomllib.loads((FOLDER / "badges.toml").read_text("utf-8"))
+    facts = FOLDER / "facts.toml"
     return overrides, tomllib.loads(facts.read_text("utf-8")) if facts.is_file() else {}
 
 
 def _bundled() -> dict[str, Any]:
-    text = files(__package__).joinpath(FILE).read_bytes()
+    text = (FOLDER / FILE).read_bytes()
     return cast("dict[str, Any]", json.loads(text))
 
 

@@ -1,4 +1,4 @@
-"""The quality table's priors, as shipped: read ``priors.json``, which ``catalog.fit`` writes."""
+"""The quality table's priors, as shipped: read ``priors.json``, which ``tools.priors`` writes."""
 
 import json
 import math

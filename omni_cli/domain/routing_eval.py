@@ -45,21 +45,6 @@ def type_report(gold: Sequence[str], predicted: Sequence[str]) -> TypeReport:
     return TypeReport(right / max(1, len(pairs)), sum(f1.values()) / max(1, len(f1)), f1)
 
 
-def expected_calibration_error(
-    confidence: Sequence[float], right: Sequence[bool], bins: int = 10
-) -> float:
-    """Mean gap between stated confidence and hit rate over equally wide bins, by their size."""
-    gap = 0.0
-    for i in range(bins):
-        inside = [
-            (c, r)
-            for c, r in zip(confidence, right, strict=True)
-            if i / bins < c <= (i + 1) / bins or (i == 0 and c == 0)
-        ]
-        gap += abs(sum(c for c, _ in inside) - sum(r for _, r in inside))
-    return gap / max(1, len(confidence))
-
-
 # ------------------------------------------------------------------ two models
 def _area(points: Sequence[Point]) -> float:
     return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(points))

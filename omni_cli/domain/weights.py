@@ -1,6 +1,6 @@
 """The shipped type model: int8 weights by feature bucket, one column of bytes per task type.
 
-Written by ``benchmarks/train_classifier.py``; read once, when the first prompt is classified.
+Written by ``tools/train_classifier.py``; read once, when the first prompt is classified.
 A constant of the package like its code, hence no port: nothing the user owns is read here.
 """
 

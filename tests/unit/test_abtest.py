@@ -94,6 +94,7 @@ def test_clear_differences_are_found() -> None:
     assert better >= 95
 
 
+@pytest.mark.slow
 def test_confidence_sequences_hold_at_all_times() -> None:
     """The truth is inside both intervals after every tenth outcome in at least 95 % of runs."""
     rng = random.Random(21)

@@ -217,7 +217,7 @@ def test_classifying_imports_nothing_heavy() -> None:
 
 
 def test_training_is_reproducible() -> None:
-    from benchmarks.linear import encode, fit, quantised
+    from tools.linear import encode, fit, quantised
 
     rows = rows_of(FIXTURES / "seed-translation.jsonl")[:60]
     rows += rows_of(FIXTURES / "seed-math.jsonl")[:60]

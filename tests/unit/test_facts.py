@@ -6,22 +6,21 @@ import subprocess
 import sys
 import tomllib
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from omni_cli.catalog import fit
+from omni_cli.catalog.load import FOLDER as CATALOG
 from omni_cli.catalog.priors import load_priors
 from omni_cli.domain.models import BADGES, CAPABILITIES
 from omni_cli.domain.quality import PRIOR_STRENGTH, QualityTable, family_key
 from omni_cli.domain.sizes import size_of_name
 from omni_cli.domain.tasks import TASK_TYPES
+from tools import priors as fit
 
-CATALOG = Path(fit.__file__).parent
 FACTS: dict[str, Any] = tomllib.loads((CATALOG / "facts.toml").read_text("utf-8"))
 BADGE_LISTS: dict[str, Any] = tomllib.loads((CATALOG / "badges.toml").read_text("utf-8"))
-TABLE: dict[str, Any] = tomllib.loads((CATALOG / "benchmarks.toml").read_text("utf-8"))
+TABLE: dict[str, Any] = tomllib.loads(fit.TABLE.read_text("utf-8"))
 INPUTS = {"text", "image", "audio", "video", "document"}
 FLEET = (
     "anthropic/claude-opus-4-20250514",
@@ -81,6 +80,7 @@ def test_no_score_without_a_source() -> None:
             assert set(entry["score_sources"][capability].split("; ")) <= names, model
 
 
+@pytest.mark.slow
 def test_scores_are_what_the_fit_gives() -> None:
     scores = fit.capability_scores(TABLE)
     for model, entry in FACTS.items():
@@ -117,6 +117,7 @@ def test_task_types_and_their_mixtures_are_omnis() -> None:
         assert sum(skills.values()) == pytest.approx(1.0), task_type
 
 
+@pytest.mark.slow
 def test_the_shipped_priors_are_what_the_data_gives(built: dict[str, Any]) -> None:
     assert fit.render(built) == fit.PRIORS.read_bytes()
     assert fit.main(["--check"]) == 0
@@ -135,6 +136,7 @@ def test_priors_are_probabilities_of_bounded_weight(built: dict[str, Any]) -> No
                 assert strength < PRIOR_STRENGTH / 2, model
 
 
+@pytest.mark.slow
 def test_calibration_passes_near_its_anchors() -> None:
     benchmarks = fit.read_benchmarks(TABLE)
     fitted = fit.fit_abilities(benchmarks)
@@ -300,7 +302,7 @@ def test_an_unknown_unit_is_refused() -> None:
 def test_reading_priors_loads_little() -> None:
     code = (
         "import sys; from omni_cli.catalog.priors import load_priors; load_priors();"
-        "print(*sorted({'tomllib', 'genai_prices', 'httpx', 'pydantic', 'omni_cli.catalog.fit'}"
+        "print(*sorted({'tomllib', 'genai_prices', 'httpx', 'pydantic', 'tools.priors'}"
         " & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -58,6 +58,7 @@ def test_what_is_measured_is_told() -> None:
     assert [one.calls for one in found] == [20, 20]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["successRate < 0.95", "costPerRequest > 0.01", "p95 > 1000"])
 def test_false_rollbacks_stay_below_the_stated_rate(text: str) -> None:
     """Exactly at the bound, the worst case, looked at after every one of 400 calls."""

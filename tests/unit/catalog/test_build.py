@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from genai_prices.types import Provider, _providers_from_raw
 
-from omni_cli.catalog import build
 from omni_cli.catalog.convert import build_catalog
 from omni_cli.catalog.load import apply_remote, load_catalog
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.pricing import Rate
 from tests.paths import REPO
+from tools import catalogue
+
+pytestmark = pytest.mark.slow
 
 
 def as_published(providers: Any) -> bytes:
@@ -23,27 +25,27 @@ def as_published(providers: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def source() -> list[dict[str, Any]]:
-    return build.source_json()
+    return catalogue.source_json()
 
 
 def test_the_bundled_file_is_what_the_script_writes() -> None:
     path = REPO / "omni_cli" / "catalog" / "catalog.json"
-    assert path.read_bytes() == build.current()
+    assert path.read_bytes() == catalogue.current()
 
 
 def test_check_mode_tells_a_difference(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert build.main(["--check"]) == 0
+    assert catalogue.main(["--check"]) == 0
     assert "up to date" in capsys.readouterr().out
-    monkeypatch.setattr(build, "current", lambda: b'{"models":[]}')
-    assert build.main(["--check"]) == 1
+    monkeypatch.setattr(catalogue, "current", lambda: b'{"models":[]}')
+    assert catalogue.main(["--check"]) == 1
     assert "out of date" in capsys.readouterr().out
 
 
 def test_the_document_states_the_figures() -> None:
     text = (REPO / "docs" / "catalogue.md").read_text("utf-8")
-    assert build.counts(build.current()) in text
+    assert catalogue.counts(catalogue.current()) in text
 
 
 def test_our_reading_of_the_format_is_genai_prices_own(source: list[dict[str, Any]]) -> None:

@@ -259,10 +259,11 @@ def test_seeding_reads_it_quickly() -> None:
     assert best(load_catalog) < 30 * best(lambda: json.loads(text))
 
 
+@pytest.mark.slow
 def test_overrides_have_no_dead_rule() -> None:
     """Each pattern of overrides.toml still meets a name."""
-    from omni_cli.catalog.build import source_json
     from omni_cli.catalog.names import wire_names
+    from tools.catalogue import source_json
 
     overrides, _ = read_tables()
     slugs = {"xai": "x-ai", "moonshot": "moonshotai"}

@@ -25,6 +25,8 @@ from omni_cli.catalog.timeline import TOKEN_UNITS
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.pricing import KINDS, Price, cost_nusd
 
+pytestmark = pytest.mark.slow
+
 USAGES = 1000
 #: Priced on purpose unlike genai-prices, one by one.
 EXPLAINED = {

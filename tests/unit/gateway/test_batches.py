@@ -89,6 +89,7 @@ _END = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(ends=st.lists(_END, min_size=1, max_size=7), cut=st.integers(0, 7))
 def test_a_batch_equals_its_requests_one_by_one(

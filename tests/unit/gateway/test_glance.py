@@ -40,6 +40,7 @@ _MESSAGE = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     usage=_USAGE,

@@ -119,6 +119,7 @@ def test_without_counts_a_passed_stream_is_estimated_as_one_that_is_read(
         assert found.most_tokens() == read.most_tokens()
 
 
+@pytest.mark.slow
 def test_a_stream_too_long_to_keep_is_estimated_by_what_was_kept() -> None:
     words = [b"Budgets", b" hold,", b" whatever", b" the", b" weather.\n"]
     events = [

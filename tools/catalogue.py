@@ -1,4 +1,4 @@
-"""Write ``catalog.json`` from the installed genai-prices: ``python -m omni_cli.catalog.build``.
+"""Write ``catalog.json`` from the installed genai-prices: ``python -m tools.catalogue``.
 
 Options: ``--check`` writes nothing and fails where the file is not what the data gives.
 The same data, ``overrides.toml`` and ``facts.toml`` give the same bytes. The day on which the
@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from omni_cli.catalog.convert import build_catalog
-from omni_cli.catalog.load import FILE, read_tables
+from omni_cli.catalog.load import FILE, FOLDER, read_tables
 
 #: Fields of the source that the catalogue does not read.
 _UNREAD = frozenset({"extractors", "price_variants"})
@@ -81,10 +80,10 @@ def counts(data: bytes) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m omni_cli.catalog.build")
+    parser = argparse.ArgumentParser(prog="python -m tools.catalogue")
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
     check = parser.parse_args(argv).check
-    path = Path(__file__).with_name(FILE)
+    path = FOLDER / FILE
     data = current()
     same = path.is_file() and path.read_bytes() == data
     if not check:

@@ -1,4 +1,4 @@
-"""Turn ``benchmarks.toml`` into ``priors.json``: ``python -m omni_cli.catalog.fit``.
+"""Turn ``benchmarks.toml`` into ``priors.json``: ``python -m tools.priors``.
 
 Benchmarks differ in difficulty and scale, and no two cover the same models. They are joined by
 the models they share: every result is put on a linear scale (log-odds of a percentage, Elo in
@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omni_cli.catalog.load import FOLDER
 from omni_cli.domain.quality import PRIOR_STRENGTH, family_key
 from omni_cli.domain.sizes import size_of_name
 from omni_cli.domain.tasks import TASK_TYPES
 
-HERE = Path(__file__).parent
-TABLE = HERE / "benchmarks.toml"
-FACTS = HERE / "facts.toml"
-BADGES = HERE / "badges.toml"
-PRIORS = HERE / "priors.json"
+TABLE = Path(__file__).with_name("benchmarks.toml")
+FACTS = FOLDER / "facts.toml"
+BADGES = FOLDER / "badges.toml"
+PRIORS = FOLDER / "priors.json"
 
 #: What a task type draws on; the weights sum to 1.
 SKILLS: Mapping[str, Mapping[str, float]] = {
@@ -437,7 +437,7 @@ def current() -> bytes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m omni_cli.catalog.fit")
+    parser = argparse.ArgumentParser(prog="python -m tools.priors")
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
     data = current()
     if not parser.parse_args(argv).check:

@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,8 @@ SEED = 0
 #: are many and alike.
 WEIGHT = {"seed": 3.0, "benchmark": 0.15, "labelled": 1.0}
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +113,18 @@ def quantised(model: Fitted, temperature: float) -> TypeModel:
     columns = tuple(whole[:, i].astype(np.uint8).tobytes() for i in range(len(TASK_TYPES)))
     bias = tuple(round(float(b) / temperature, 6) for b in model.bias)
     return TypeModel(round(step / temperature, 9), FACTS_SCALE, bias, columns)
+
+
+def expected_calibration_error(
+    confidence: Sequence[float], right: Sequence[bool], bins: int = 10
+) -> float:
+    """Mean gap between stated confidence and hit rate over equally wide bins, by their size."""
+    gap = 0.0
+    for i in range(bins):
+        inside = [
+            (c, r)
+            for c, r in zip(confidence, right, strict=True)
+            if i / bins < c <= (i + 1) / bins or (i == 0 and c == 0)
+        ]
+        gap += abs(sum(c for c, _ in inside) - sum(r for _, r in inside))
+    return gap / max(1, len(confidence))

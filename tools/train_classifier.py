@@ -1,8 +1,8 @@
 """Train and measure the type classifier (B1).
 
-    python -m benchmarks.train_classifier            train, write omni_cli/data/task_types.bin
-    python -m benchmarks.train_classifier --check    train again, compare with the file byte by byte
-    python -m benchmarks.train_classifier --measure  cross-validated and leave-source-out figures
+    python -m tools.train_classifier            train, write omni_cli/data/task_types.bin
+    python -m tools.train_classifier --check    train again, compare with the file byte by byte
+    python -m tools.train_classifier --measure  cross-validated and leave-source-out figures
 
 Trained on: fixtures/routing/seed-*.jsonl (ours, CC0); the rows of the shared ``tasktype`` file
 whose licence is MIT or Apache-2.0; questions of the shared benchmarks, labelled by their source
@@ -16,18 +16,22 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from benchmarks.linear import (
+from omni_cli.domain.routing_eval import label_for, type_report
+from omni_cli.domain.tasks import TASK_TYPES
+from omni_cli.domain.weights import PATH
+from tools.linear import (
     WEIGHT,
     Encoded,
     Fitted,
     best_temperature,
     encode,
+    expected_calibration_error,
     fit,
     quantised,
     scores,
     softmax,
 )
-from benchmarks.routing_data import (
+from tools.routing_data import (
     MAY_SHIP,
     SEED,
     fold_of,
@@ -36,9 +40,6 @@ from benchmarks.routing_data import (
     sourced_rows,
     tasktype_rows,
 )
-from omni_cli.domain.routing_eval import expected_calibration_error, label_for, type_report
-from omni_cli.domain.tasks import TASK_TYPES
-from omni_cli.domain.weights import PATH
 
 Row = dict[str, Any]
 FOLDS = 5
