@@ -5,7 +5,8 @@ import sys
 import textwrap
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.render import note, out, paint, table
+from omni_cli.cli.render import note, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
@@ -18,6 +19,8 @@ from omni_cli.services.judge.compare_plan import Plan
 from omni_cli.services.judge.compare_report import Report
 
 _NARROWEST = 36
+#: Of the figures that may be left out of a narrow table; a lower one goes first.
+_WORTH = {"accuracy": 9, "score": 8, "failed": 7, "latency": 6}
 #: Prompts whose answers are shown unasked where nothing scores them.
 _MOST_SHOWN = 12
 
@@ -99,9 +102,8 @@ def print_report(report: Report, checked: list[Checked], *, answers: bool = Fals
         if head == "model" or any(line[place] != "-" for line in lines)
     ]
     table(
-        [heads[place] for place in kept],
+        [_column(heads[place]) for place in kept],
         [[line[place] for place in kept] for line in lines],
-        align=["left" if heads[place] == "model" else "right" for place in kept],
     )
     out()
     first, *rest = documents.summary_lines(report)
@@ -120,6 +122,12 @@ def print_report(report: Report, checked: list[Checked], *, answers: bool = Fals
         print_answers(report)
     elif report.results.scored or len(report.plan.cases) > _MOST_SHOWN:
         out(paint(f"omni compare --show {id_text(report.id)} --answers", "dim"))
+
+
+def _column(head: str) -> Column:
+    if head == "model":
+        return Column.key(head)
+    return Column.money(head) if "cost" in head else Column.figure(head, _WORTH.get(head, 1))
 
 
 def figures(one: Checked) -> str:

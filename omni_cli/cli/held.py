@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.render import emit_json, iso, moment, note, out, table
+from omni_cli.cli.render import emit_json, iso, moment, note, out
+from omni_cli.cli.tables import Column, View, listing, table
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.pricing import format_usd, usd_string
@@ -12,17 +13,19 @@ from omni_cli.services.money.held import Report
 from omni_cli.usage_records import Charge
 
 
-def show(omni_app: App, *, as_json: bool) -> None:
+def show_held(omni_app: App, view: View) -> None:
     """Every call that budgets hold money for, and how much."""
     charges = omni_app.held.all()
-    if as_json:
-        emit_json([_document(charge) for charge in charges])
-        return
-    if not charges:
-        note("nothing is held: every call was seen to end and counted, or is reconciled")
-        return
-    table(
-        ("request", "when", "model", "outcome", "known cost", "held"),
+    listing(
+        view,
+        (
+            Column.key("request"),
+            Column.words("when", 3, 19),
+            Column.key("model"),
+            Column.words("outcome", 5, 8),
+            Column.money("known cost"),
+            Column.money("held"),
+        ),
         [
             (
                 id_text(charge.request.id),
@@ -34,8 +37,11 @@ def show(omni_app: App, *, as_json: bool) -> None:
             )
             for charge in charges
         ],
-        align=("left", "left", "left", "left", "right", "right"),
+        lambda: [_document(charge) for charge in charges],
+        empty=["nothing is held: every call was seen to end and counted, or is reconciled"],
     )
+    if view.data or not charges:
+        return
     held = sum(charge.attempt.held_nusd for charge in charges)
     out(f"{format_usd(held)} held for {len(charges):,} {_calls(len(charges))}")
     note(
@@ -92,7 +98,13 @@ def reconcile(omni_app: App, *, apply: bool, as_json: bool) -> bool:
         note("nothing is held: every call was seen to end and counted, or is reconciled")
     else:
         table(
-            ("request", "model", "known cost", "held", "its provider says"),
+            (
+                Column.key("request"),
+                Column.key("model"),
+                Column.money("known cost"),
+                Column.money("held"),
+                Column.words("its provider says", 9),
+            ),
             [
                 (
                     id_text(report.charge.request.id),
@@ -103,7 +115,6 @@ def reconcile(omni_app: App, *, apply: bool, as_json: bool) -> bool:
                 )
                 for report in reports
             ],
-            align=("left", "left", "right", "right", "left"),
         )
         if told and not apply:
             note("nothing was written; --apply writes it")

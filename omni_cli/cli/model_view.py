@@ -1,10 +1,12 @@
 """Models for people: one line, a card, everything, side by side."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import Any
 
-from omni_cli.cli.render import Style, bar, clip, milliseconds, out, paint, table, tokens, width_of
+from omni_cli.cli.render import Style, bar, clip, milliseconds, out, paint, tokens, width_of
+from omni_cli.cli.tables import Column, View, listing, room, table
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.prices import KINDS, Price, Rate
 from omni_cli.domain.retirement import retirement_words
@@ -12,6 +14,8 @@ from omni_cli.records import StoredPrice
 from omni_cli.services.fleet.browse import Listed
 
 _CARD = 38
+#: Cells of the longest name of a fact and the gaps beside it.
+_FACT = 24
 _KIND_NAMES = {
     "input": "input",
     "cached": "cached input",
@@ -52,12 +56,29 @@ def quality_text(row: Listed) -> str:
     return f"{'~' if row.by_size else ''}{row.quality:.0%}"
 
 
-def print_table(rows: Sequence[Listed], *, popularity: bool = False) -> None:
-    heads = ["model", "name", "status", "context", "in / 1M", "out / 1M", "quality", "badges"]
+def list_models(
+    view: View,
+    rows: Sequence[Listed],
+    documents: Callable[[], list[dict[str, Any]]],
+    *,
+    popularity: bool = False,
+) -> None:
+    """One line a model; with ``popularity`` also how often each was called."""
+    columns = [
+        Column.key("model"),
+        Column.words("name", 2),
+        Column.words("status", 6, 8),
+        Column.figure("context", 4),
+        Column.money("in / 1M"),
+        Column.money("out / 1M"),
+        Column.figure("quality", 8),
+        Column.words("badges", 3),
+    ]
     if popularity:
-        heads.append("calls")
-    table(
-        heads,
+        columns.append(Column.figure("calls", 9))
+    listing(
+        view,
+        columns,
         [
             [
                 row.model.id,
@@ -72,7 +93,8 @@ def print_table(rows: Sequence[Listed], *, popularity: bool = False) -> None:
             ]
             for row in rows
         ],
-        align=("left", "left", "left", "right", "right", "right", "right", "left", "right"),
+        documents,
+        empty=["no model fits"],
         styles=[_STATUS_STYLES[row.model.status] for row in rows],
     )
 
@@ -202,7 +224,13 @@ def print_comparison(rows: Sequence[Listed]) -> None:
     for badge in sorted({badge for model in models for badge in model.badges}):
         add(badge, ["yes" if badge in m.badges else "-" for m in models])
     add("response", [milliseconds(row.latency_ms) for row in rows])
-    table(("", *(m.id for m in models)), lines)
+    heads = [model.id for model in models]
+    width = room()
+    if width is not None and sum(map(len, heads)) + _FACT > width:
+        for place, head in enumerate(heads, 1):
+            out(f"{place}  {head}")
+        heads = [str(place) for place in range(1, len(heads) + 1)]
+    table([Column.key(""), *(Column(head, least=8) for head in heads)], lines)
 
 
 def _parameters(model: ModelInfo) -> str:

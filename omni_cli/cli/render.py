@@ -2,14 +2,11 @@
 
 import json
 import os
-import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-Align = Literal["left", "right"]
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
 
 _CODES: dict[Style, str] = {
@@ -20,7 +17,6 @@ _CODES: dict[Style, str] = {
     "yellow": "33",
     "cyan": "36",
 }
-_MIN_COLUMN = 8
 
 
 def emit_json(value: Any, *, compact: bool = False) -> None:
@@ -91,57 +87,6 @@ def clip(text: str, width: int) -> str:
         kept.append(char)
         used += cells
     return "".join(kept) + "…"
-
-
-def table(
-    heads: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    align: Sequence[Align] = (),
-    styles: Sequence[Style | None] = (),
-    total: bool = False,
-    width: int | None = None,
-) -> None:
-    """Print columns, two spaces apart. On a terminal the widest columns shrink to fit.
-
-    Args:
-        align: per column, missing ones left.
-        styles: per row, missing ones plain.
-        total: set the last row apart by a rule.
-        width: cells to fit into; None asks the terminal, and a pipe gets everything.
-    """
-    if width is None and sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns
-    sizes = [
-        max([width_of(head), *(width_of(row[i]) for row in rows)]) for i, head in enumerate(heads)
-    ]
-    if width is not None:
-        _shrink(sizes, width)
-    sides = [align[i] if i < len(align) else "left" for i in range(len(heads))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = []
-        for cell, size, side in zip(cells, sizes, sides, strict=True):
-            shown = clip(cell, size)
-            gap = " " * (size - width_of(shown))
-            padded.append(gap + shown if side == "right" else shown + gap)
-        return "  ".join(padded).rstrip()
-
-    out(paint(line(heads), "bold"))
-    for number, row in enumerate(rows):
-        if total and number == len(rows) - 1:
-            out(paint("  ".join("─" * size for size in sizes), "dim"))
-        style = styles[number] if number < len(styles) else None
-        text = line(row)
-        out(paint(text, style) if style else text)
-
-
-def _shrink(sizes: list[int], width: int) -> None:
-    excess = sum(sizes) + 2 * (len(sizes) - 1) - width
-    while excess > 0 and max(sizes) > _MIN_COLUMN:
-        widest = sizes.index(max(sizes))
-        sizes[widest] -= 1
-        excess -= 1
 
 
 def number(value: int | None) -> str:

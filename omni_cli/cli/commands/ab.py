@@ -6,7 +6,8 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money, omni, percent
-from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint, table
+from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
 from omni_cli.services.judge.abtest import Settings
@@ -106,12 +107,20 @@ def _show(omni_app: App, report: Report) -> None:
         out(f"{test.state}: {test.reason}")
     found = report.evidence
     table(
-        ("arm", "model", "conversations", "open", "good", "rate", "cost each", "response"),
+        (
+            Column.key("arm"),
+            Column.key("model"),
+            Column.figure("conversations", 6),
+            Column.figure("open", 1),
+            Column.figure("good", 3),
+            Column.figure("rate", 8),
+            Column.money("cost each"),
+            Column.figure("response", 2),
+        ),
         [
             ("champion", *_cells(report.champion, found.champion)),
             ("challenger", *_cells(report.challenger, found.challenger)),
         ],
-        align=("left", "left", "right", "right", "right", "right", "right", "right"),
     )
     out(
         f"{report.verdict}; better: e = {found.better:.3g}, worse: e = {found.worse:.3g}, "

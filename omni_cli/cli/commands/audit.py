@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, moment, note, out, paint, table
+from omni_cli.cli.common import omni
+from omni_cli.cli.options import grouped
+from omni_cli.cli.render import emit_json, moment, out, paint
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import OmniError
 from omni_cli.records import AuditEntry
 from omni_cli.services.fleet.describe import audit_document
@@ -16,6 +18,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
+@grouped
 def audit(
     target: Annotated[
         str | None, typer.Argument(help="Only of this provider, model, role, chain, rule.")
@@ -24,7 +27,8 @@ def audit(
     verify: Annotated[
         bool, typer.Option("--verify", help="Check that no entry was changed or taken out.")
     ] = False,
-    as_json: JsonFlag = False,
+    *,
+    view: View,
 ) -> None:
     """The audit log, newest first. Its entries are chained by their hashes."""
     with omni() as omni_app:
@@ -38,7 +42,7 @@ def audit(
                     entries = omni_app.audit.entries(limit=limit, target=model_id)
         zone = omni_app.zone
     if verify:
-        if as_json:
+        if view.as_json:
             emit_json({"ok": broken is None, "first_broken": broken})
         elif broken is None:
             out(f"{paint('ok', 'green')}  every entry is as it was written")
@@ -47,19 +51,22 @@ def audit(
         if broken is not None:
             raise typer.Exit(1)
         return
-    if as_json:
-        emit_json([audit_document(entry) for entry in entries])
-        return
-    if not entries:
-        note("nothing was changed yet")
-        return
-    table(
-        ("no", "when", "who", "action", "target", "change"),
+    listing(
+        view,
+        (
+            Column.number("no"),
+            Column.words("when", 4, 19),
+            Column.words("who", 2, 6),
+            Column.words("action", 6, 11),
+            Column.key("target"),
+            Column.words("change", 5),
+        ),
         [
             (str(e.id), moment(e.at_ms, zone), e.who, e.action, e.target, _difference(e))
             for e in entries
         ],
-        align=("right",),
+        lambda: [audit_document(entry) for entry in entries],
+        empty=["nothing was changed yet"],
     )
 
 

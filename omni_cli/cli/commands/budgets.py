@@ -16,7 +16,9 @@ from omni_cli.cli.common import (
     omni,
 )
 from omni_cli.cli.common import money as usd
-from omni_cli.cli.render import emit_json, iso, moment, note, out, paint, table
+from omni_cli.cli.options import grouped
+from omni_cli.cli.render import emit_json, iso, moment, note, out, paint
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.config import WEEKDAYS
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.errors import AssertionFailed, UsageError
@@ -99,34 +101,41 @@ def set_(
 
 
 @app.command("list")
-def list_(as_json: JsonFlag = False) -> None:
+@grouped
+def list_(*, view: View) -> None:
     """Every budget and its settings."""
     with omni() as omni_app:
         budgets = omni_app.budget_admin.all()
         zone = omni_app.zone
-    if as_json:
-        emit_json([_budget_document(budget) for budget in budgets])
-    elif not budgets:
-        note("no budgets; omni budgets set all 5 --per day makes one")
-    else:
-        table(
-            ("#", "for", "per", "limit", "stops at", "alerts", "periods", ""),
-            [
-                (
-                    str(budget.id),
-                    _whose(budget),
-                    budget.period,
-                    format_usd(budget.limit_nusd),
-                    f"{budget.stop_percent:g}%",
-                    ", ".join(f"{p:g}%" for p in budget.alerts_percent) or "none",
-                    _periods(budget),
-                    _notes(budget, zone),
-                )
-                for budget in budgets
-            ],
-            align=("right", "left", "left", "right", "right"),
-            styles=[None if budget.enabled else "dim" for budget in budgets],
-        )
+    listing(
+        view,
+        (
+            Column.number("#"),
+            Column.key("for"),
+            Column.key("per"),
+            Column.money("limit"),
+            Column.figure("stops at", 4),
+            Column.words("alerts", 3, 4),
+            Column.words("periods", 2),
+            Column.words("", 5),
+        ),
+        [
+            (
+                str(budget.id),
+                _whose(budget),
+                budget.period,
+                format_usd(budget.limit_nusd),
+                f"{budget.stop_percent:g}%",
+                ", ".join(f"{p:g}%" for p in budget.alerts_percent) or "none",
+                _periods(budget),
+                _notes(budget, zone),
+            )
+            for budget in budgets
+        ],
+        lambda: [_budget_document(budget) for budget in budgets],
+        empty=["no budgets; omni budgets set all 5 --per day makes one"],
+        styles=[None if budget.enabled else "dim" for budget in budgets],
+    )
 
 
 @app.command()
@@ -208,13 +217,14 @@ def disable(budget_id: Id) -> None:
 
 
 @app.command()
-def held(as_json: JsonFlag = False) -> None:
+@grouped
+def held(*, view: View) -> None:
     """Calls whose end or cost was not seen, and what is held for them until they are reconciled."""
-    from omni_cli.cli.held import show
+    from omni_cli.cli.held import show_held
 
     with omni() as omni_app:
         omni_app.recovery.run()
-        show(omni_app, as_json=as_json)
+        show_held(omni_app, view)
 
 
 @app.command()

@@ -1,7 +1,9 @@
 """``omni calc``: what a text or N requests would cost on each model."""
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_catalogue, omni
-from omni_cli.cli.render import Align, emit_json, note, number, out, paint, table
+from omni_cli.cli.common import complete_catalogue, omni
+from omni_cli.cli.options import grouped
+from omni_cli.cli.render import note, number, out, paint
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import UnknownPrice, UsageError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import Price, format_usd, usd_string
@@ -40,6 +44,7 @@ class _Counted:
 
 
 @app.command()
+@grouped
 def calc(
     text: Annotated[list[str] | None, typer.Argument(help="The text; - reads stdin.")] = None,
     file: Annotated[
@@ -74,7 +79,8 @@ def calc(
     limit: Annotated[
         int, typer.Option("-n", "--limit", min=0, help="Lines to show; 0 shows all.")
     ] = _SHOWN,
-    as_json: JsonFlag = False,
+    *,
+    view: View,
 ) -> None:
     """What a text or N requests would cost on each priced model. Sends nothing."""
     prices = [custom_price(words) for words in custom or ()]
@@ -94,13 +100,11 @@ def calc(
         for price, name in zip(prices, _names(len(prices)), strict=True)
     ]
     lines = calculate(workload, [*own, *models])
-    if as_json:
-        emit_json(_document(workload, counted, lines))
-        return
     shown = lines[:limit] if limit and not model else lines
     missing = [line for line in lines if line.model.startswith("custom") and line not in shown]
-    _show(workload, counted, [*shown, *missing])
-    if len(lines) > len(shown) + len(missing):
+    document = functools.partial(_document, workload, counted, lines)
+    _show(view, workload, counted, [*shown, *missing], document)
+    if not view.data and len(lines) > len(shown) + len(missing):
         note(f"and {len(lines) - len(shown) - len(missing):,} dearer ones; --limit 0 shows all")
 
 
@@ -172,7 +176,44 @@ def _names(count: int) -> list[str]:
     return ["custom"] if count == 1 else [f"custom {i + 1}" for i in range(count)]
 
 
-def _show(workload: Workload, counted: _Counted, lines: list[Line]) -> None:
+def _show(
+    view: View,
+    workload: Workload,
+    counted: _Counted,
+    lines: list[Line],
+    document: Callable[[], dict[str, Any]],
+) -> None:
+    if not view.data:
+        _explain(workload, counted)
+    columns = [Column.key("model"), Column.money("a request")]
+    if workload.cached_tokens:
+        columns.append(Column.figure("without cache", 2))
+    if workload.requests > 1:
+        columns.append(Column.figure(f"{number(workload.requests)} requests", 6))
+    if workload.per_month is not None:
+        columns.append(Column.figure("a month", 7))
+    columns.append(Column.words("", 4))
+    rows = []
+    for line in lines:
+        row = [line.model, format_usd(line.request_nusd)]
+        if workload.cached_tokens:
+            row.append(format_usd(line.uncached_nusd))
+        if workload.requests > 1:
+            row.append(format_usd(line.total_nusd))
+        if workload.per_month is not None:
+            row.append(format_usd(line.month_nusd))
+        rows.append((*row, _remark(workload, line)))
+    listing(
+        view,
+        columns,
+        rows,
+        lambda: document()["models"],
+        whole=document,
+        styles=[None if line.fits else "dim" for line in lines],
+    )
+
+
+def _explain(workload: Workload, counted: _Counted) -> None:
     cached = f" ({workload.cached_tokens:,} cached)" if workload.cached_tokens else ""
     out(f"{counted.tokens:,} tokens in{cached}, {workload.output_tokens:,} out")
     if counted.method == "estimate":
@@ -195,31 +236,6 @@ def _show(workload: Workload, counted: _Counted, lines: list[Line]) -> None:
         )
     if not workload.output_tokens:
         note(paint("input only: --out N adds an answer of N tokens", "dim", sys.stderr))
-    heads = ["model", "a request"]
-    if workload.cached_tokens:
-        heads.append("without cache")
-    if workload.requests > 1:
-        heads.append(f"{number(workload.requests)} requests")
-    if workload.per_month is not None:
-        heads.append("a month")
-    rows = []
-    for line in lines:
-        row = [line.model, format_usd(line.request_nusd)]
-        if workload.cached_tokens:
-            row.append(format_usd(line.uncached_nusd))
-        if workload.requests > 1:
-            row.append(format_usd(line.total_nusd))
-        if workload.per_month is not None:
-            row.append(format_usd(line.month_nusd))
-        rows.append((*row, _remark(workload, line)))
-    sides: list[Align] = ["right"] * len(heads)
-    sides[0] = "left"
-    table(
-        [*heads, ""],
-        rows,
-        align=sides,
-        styles=[None if line.fits else "dim" for line in lines],
-    )
 
 
 def _remark(workload: Workload, line: Line) -> str:

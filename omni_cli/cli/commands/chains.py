@@ -6,7 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.cli.common import JsonFlag, complete_chains, complete_models, omni
-from omni_cli.cli.render import emit_json, note, out, paint, table
+from omni_cli.cli.options import grouped
+from omni_cli.cli.render import emit_json, out, paint
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Chain, ChainLink
 from omni_cli.services.fleet.describe import chain_consent, chain_document
@@ -47,24 +49,22 @@ AsListed = Annotated[
 
 
 @app.command("list")
-def list_(as_json: JsonFlag = False) -> None:
+@grouped
+def list_(*, view: View) -> None:
     """All chains."""
     with omni() as omni_app:
         chains = omni_app.assignments.chains()
-    if as_json:
-        emit_json([chain_document(chain) for chain in chains])
-        return
-    if not chains:
-        note("no chains yet: omni chains create NAME MODEL MODEL ...")
-        return
-    table(
-        ("chain", "models, in order", "consent"),
+    listing(
+        view,
+        (Column.key("chain"), Column.words("models, in order", 9, 20), Column.words("consent", 2)),
         [(c.name, " > ".join(link.model for link in c.links), _consent(c)) for c in chains],
+        lambda: [chain_document(chain) for chain in chains],
+        empty=["no chains yet: omni chains create NAME MODEL MODEL ..."],
     )
 
 
-@app.command()
-def show(name: Name, as_json: JsonFlag = False) -> None:
+@app.command("show")
+def show_(name: Name, as_json: JsonFlag = False) -> None:
     """One chain."""
     with omni() as omni_app:
         chain = omni_app.fleet.chain(name)

@@ -9,7 +9,8 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, money, omni, words
-from omni_cli.cli.render import emit_json, note, out, table
+from omni_cli.cli.render import emit_json, note, out
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import usd_to_nusd
@@ -108,19 +109,22 @@ def clients_line(omni_app: App) -> str:
     return f"client keys of the gateway: {active}; omni keys list --clients shows them"
 
 
-def show_clients(*, as_json: bool) -> None:
+def show_clients(view: View) -> None:
     """Print the gateway's keys."""
     with omni() as omni_app:
         now = omni_app.now_ms()
         keys = GatewayKeyStore(omni_app.store).all()
-    if as_json:
-        emit_json([key_document(key, now) for key in keys])
-        return
-    if not keys:
-        note("no client keys; omni keys create makes one")
-        return
-    table(
-        ("name", "org", "key", "models", "limits", "used", ""),
+    listing(
+        view,
+        (
+            Column.key("name"),
+            Column.words("org", 3, 6),
+            Column.words("key", 5, 16),
+            Column.words("models", 4),
+            Column.words("limits", 6),
+            Column.words("used", 2, 16),
+            Column.words("", 7, 7),
+        ),
         [
             (
                 key.name,
@@ -133,6 +137,8 @@ def show_clients(*, as_json: bool) -> None:
             )
             for key in keys
         ],
+        lambda: [key_document(key, now) for key in keys],
+        empty=["no client keys; omni keys create makes one"],
     )
 
 

@@ -10,7 +10,8 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, complete_selectors, money, omni, words
 from omni_cli.cli.comparing import announce, figures, print_report, run
 from omni_cli.cli.prompts import read_prompt
-from omni_cli.cli.render import emit_json, moment, note, out, table
+from omni_cli.cli.render import emit_json, moment, note, out
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.assertions import Assertion
 from omni_cli.domain.assertions import parse as parse_assertion
 from omni_cli.domain.chat import Message
@@ -282,7 +283,13 @@ def _list(omni_app: App, *, as_json: bool) -> None:
         note("no comparison yet")
         return
     table(
-        ("id", "when", "state", "prompts", "models"),
+        (
+            Column.key("id"),
+            Column.words("when", 3, 19),
+            Column.words("state", 6, 7),
+            Column.figure("prompts", 4),
+            Column.words("models", 8),
+        ),
         [
             (
                 id_text(row.id),
@@ -293,5 +300,4 @@ def _list(omni_app: App, *, as_json: bool) -> None:
             )
             for row in rows
         ],
-        align=("left", "left", "left", "right", "left"),
     )

@@ -13,7 +13,9 @@ import typer
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_settings, omni
-from omni_cli.cli.render import emit_json, note, out, table
+from omni_cli.cli.options import grouped
+from omni_cli.cli.render import emit_json, note, out
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import ConfigError
 
 app = typer.Typer(rich_markup_mode=None, help="Settings of this user and project.")
@@ -26,16 +28,16 @@ _MODEL_KEYS = ("general.premium_model", "chat.default_model")
 
 
 @app.command("list")
-def list_(as_json: JsonFlag = False) -> None:
+@grouped
+def list_(*, view: View) -> None:
     """Every setting with its value, and where it comes from."""
     with omni() as omni_app:
         rows = _rows(omni_app)
-    if as_json:
-        emit_json(rows)
-        return
-    table(
-        ("setting", "value", "from"),
+    listing(
+        view,
+        (Column.key("setting"), Column.words("value", 9, 4), Column.words("from", 2, 7)),
         [(row["key"], _text(row["value"]), row["source"]) for row in rows],
+        lambda: rows,
         styles=["dim" if row["source"] == "default" else None for row in rows],
     )
 

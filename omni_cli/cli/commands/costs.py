@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import bar, colour_on, emit_json, note, out, paint, table
+from omni_cli.cli.render import bar, colour_on, emit_json, note, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.analytics import Share, Totals, change
 from omni_cli.domain.money import format_usd, nusd_to_usd
 from omni_cli.services.money.costs import BudgetLine, CostOverview
@@ -93,7 +94,7 @@ def _print_shares(title: str, items: tuple[Share, ...]) -> None:
     out()
     out(paint(title, "bold"))
     table(
-        ("", "", "cost", "share"),
+        (Column.key(""), Column.words("", 1, 5), Column.money("cost"), Column.figure("share")),
         [
             (
                 item.name,
@@ -103,7 +104,6 @@ def _print_shares(title: str, items: tuple[Share, ...]) -> None:
             )
             for item in items
         ],
-        align=("left", "left", "right", "right"),
     )
 
 

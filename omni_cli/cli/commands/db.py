@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, iso, moment, note, out, paint, table
+from omni_cli.cli.render import emit_json, iso, moment, note, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_string
 from omni_cli.domain.words import counted
@@ -50,7 +51,8 @@ def stats(as_json: JsonFlag = False) -> None:
     out(f"reports   days of {report_zone}")
     out()
     table(
-        ("table", "rows"), [(k, f"{n:,}") for k, n in found.rows.items()], align=("left", "right")
+        (Column.key("table"), Column.number("rows")),
+        [(k, f"{n:,}") for k, n in found.rows.items()],
     )
 
 

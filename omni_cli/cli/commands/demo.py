@@ -12,7 +12,8 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.commands.chat import ask, summary
 from omni_cli.cli.common import JsonFlag
 from omni_cli.cli.prompts import chat_request
-from omni_cli.cli.render import emit_json, note, out, paint, table, tokens
+from omni_cli.cli.render import emit_json, note, out, paint, tokens
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.chat import TextPart
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
@@ -146,9 +147,14 @@ def _fleet_table(omni_app: App) -> None:
         ]
         rows.append((model.id, roles.get(model.id, ""), tokens(model.context_window), *rates))
     table(
-        ("model", "role", "context", "in /1M", "out /1M"),
+        (
+            Column.key("model"),
+            Column.words("role", 6),
+            Column.figure("context", 3),
+            Column.money("in /1M"),
+            Column.money("out /1M"),
+        ),
         rows,
-        align=("left", "left", "right", "right", "right"),
     )
 
 

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, iso, moment, note, out, paint, table
+from omni_cli.cli.render import emit_json, iso, moment, note, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.services.judge.deploys import Standing
 
 app = typer.Typer(
@@ -103,7 +104,12 @@ def _show(one: Standing, zone: str) -> None:
     if one.evidence:
         need = len(one.evidence) * 100
         table(
-            ("taken back if", "now", "calls", f"evidence (shown from {need})"),
+            (
+                Column.key("taken back if"),
+                Column.figure("now", 6),
+                Column.figure("calls", 3),
+                Column.figure(f"evidence (shown from {need})", 5),
+            ),
             [
                 (
                     found.condition.text,
@@ -113,7 +119,6 @@ def _show(one: Standing, zone: str) -> None:
                 )
                 for found in one.evidence
             ],
-            align=("left", "right", "right", "right"),
         )
 
 

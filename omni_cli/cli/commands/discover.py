@@ -6,7 +6,8 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, omni
-from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint, table
+from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.services.fleet.describe import iso
 from omni_cli.services.fleet.discovery import (
     LIMIT_S,
@@ -131,7 +132,13 @@ def _history(omni_app: App, *, as_json: bool) -> None:
         note("nothing was discovered yet; omni discover asks the providers")
         return
     table(
-        ("when", "kind", "model", "what", "applied"),
+        (
+            Column.words("when", 5, 19),
+            Column.words("kind", 7, 8),
+            Column.key("model"),
+            Column.words("what", 9),
+            Column.words("applied", 2, 10),
+        ),
         [
             (
                 moment(row.at_ms, omni_app.zone),

@@ -10,7 +10,8 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, note, out, paint, table
+from omni_cli.cli.render import emit_json, note, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.routing_eval import LadderReport
 from omni_cli.services.engine.decisions import read_decision
@@ -205,12 +206,17 @@ def _ledger(omni_app: App, *, as_json: bool) -> None:
         note("no outcomes yet: omni rate last 5, or omni chat --check CMD, give some")
         return
     table(
-        ("model", "outcomes", "expected", "seen", "Brier"),
+        (
+            Column.key("model"),
+            Column.figure("outcomes", 4),
+            Column.figure("expected", 6),
+            Column.figure("seen", 6),
+            Column.figure("Brier", 3),
+        ),
         [
             (r.model, str(r.outcomes), f"{r.expected:.0%}", f"{r.seen:.0%}", f"{r.brier:.3f}")
             for r in rows
         ],
-        align=("left", "right", "right", "right", "right"),
     )
 
 

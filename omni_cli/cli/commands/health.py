@@ -1,21 +1,22 @@
 """``omni health``: how every provider and model is doing."""
 
+import functools
 from typing import Annotated
 
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_models, money, omni
+from omni_cli.cli.common import complete_models, money, omni
+from omni_cli.cli.options import grouped
 from omni_cli.cli.render import (
     Style,
-    emit_json,
     milliseconds,
     moment,
     note,
     out,
     paint,
-    table,
 )
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import AssertionFailed
 from omni_cli.domain.health import Health, HealthStatus
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
@@ -35,6 +36,7 @@ _STYLES: dict[str, Style] = {
 
 
 @app.command()
+@grouped
 def health(
     check: Annotated[
         bool, typer.Option("--check", help="Ask every provider now; never billed.")
@@ -53,22 +55,20 @@ def health(
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds that a provider has for --check.")
     ] = CHECK_S,
-    as_json: JsonFlag = False,
+    *,
+    view: View,
 ) -> None:
     """How every provider and model is doing, from your own calls; --check asks them now."""
-    with omni(quiet=as_json) as omni_app:
+    with omni(quiet=view.data) as omni_app:
         if check:
             for _ in omni_app.reporter.check(limit_s=timeout, asked=True):
                 pass
         if probe:
-            _probe(omni_app, probe, probe_cap, quiet=as_json)
+            _probe(omni_app, probe, probe_cap, quiet=view.data)
         report = omni_app.reporter.report()
-        if as_json:
-            emit_json(health_document(report))
-        else:
-            show(report, omni_app.zone, models=models)
+        show(view, report, omni_app.zone, models=models)
     if fail and report.overall != "healthy":
-        if as_json:
+        if view.as_json:
             raise typer.Exit(7)
         raise AssertionFailed(
             f"the fleet is {report.overall}", hint="omni health --check --models says why"
@@ -86,15 +86,16 @@ def _probe(omni_app: App, names: list[str], cap: str, *, quiet: bool) -> None:
             note(f"probe {result.model}: {said} in {milliseconds(result.latency_ms)}, {cost}")
 
 
-def show(report: FleetHealth, zone: str, *, models: bool) -> None:
-    """The report for a person, on stdout."""
-    if not report.providers:
+def show(view: View, report: FleetHealth, zone: str, *, models: bool) -> None:
+    """The report, on stdout."""
+    if not report.providers and not view.data:
         out("no provider in the fleet; omni init finds what this machine can use")
         return
     word = paint(report.overall, _STYLES[report.overall])
     trend = "" if report.trend == "unknown" else f", {report.trend}"
-    out(f"{report.bar} · fleet {word}{trend}")
-    out()
+    if not view.data:
+        out(f"{report.bar} · fleet {word}{trend}")
+        out()
     rows: list[tuple[str, ...]] = []
     styles: list[Style | None] = []
     for item in report.providers:
@@ -113,12 +114,27 @@ def show(report: FleetHealth, zone: str, *, models: bool) -> None:
             for model in item.models:
                 rows.append(("  " + model.target, *_cells(model), "", "", model.reason))
                 styles.append(_row_style(model.status))
-    table(
-        ("provider", "status", "response", "p95", "success", "uptime", "today", "cost", "why"),
+    document = functools.partial(health_document, report)
+    listing(
+        view,
+        (
+            Column.key("provider"),
+            Column.words("status", 9, 11),
+            Column.figure("response", 4),
+            Column.figure("p95", 1),
+            Column.figure("success", 6),
+            Column.figure("uptime", 2),
+            Column.figure("today", 3),
+            Column.money("cost"),
+            Column.words("why", 7, 16),
+        ),
         rows,
-        align=("left", "left", "right", "right", "right", "right", "right", "right", "left"),
+        lambda: document()["providers"],
+        whole=document,
         styles=styles,
     )
+    if view.data:
+        return
     for item in report.providers:
         slots = item.slots
         if slots.waiting or slots.waits:

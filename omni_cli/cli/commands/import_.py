@@ -8,7 +8,8 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, moment, note, number, out, paint, table
+from omni_cli.cli.render import emit_json, moment, note, number, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.pricing import format_usd
 from omni_cli.importers import ImportBatch, importers, load
@@ -167,13 +168,21 @@ def _show(plan: ImportPlan, batch: ImportBatch, zone: str) -> None:
         return
     rows = sorted(plan.by_model.items(), key=lambda item: (-item[1].cost_nusd, str(item[0])))
     table(
-        ("recorded as", "model", "calls", "input", "cached", "output", "cost", "recorded cost"),
+        (
+            Column.key("recorded as"),
+            Column.words("model", 6),
+            Column.figure("calls", 7),
+            Column.figure("input", 4),
+            Column.figure("cached", 3),
+            Column.figure("output", 5),
+            Column.money("cost"),
+            Column.figure("recorded cost", 2),
+        ),
         [
             (_recorded(key[1], key[2]), key[3] if plan.is_known(key) else "?", *_cells(sums))
             for key, sums in rows
         ]
         + [("all", "", *_cells(plan.all))],
-        align=("left", "left", "right", "right", "right", "right", "right", "right"),
         total=True,
     )
     first, last = (moment(batch.calls[i].at_ms, zone)[:10] for i in (0, -1))

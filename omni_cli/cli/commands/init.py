@@ -10,7 +10,8 @@ import typer
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, agree_to_leaving, complete_catalogue, omni
-from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
+from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.services.fleet.describe import chain_document
 from omni_cli.services.fleet.setup import Found, Proposal, apply
@@ -100,7 +101,12 @@ def _show(omni_app: App, found: Sequence[Found], proposal: Proposal, baseline: s
     if proposal.picks:
         out(paint("\nmodels to activate", "bold"))
         table(
-            ("  model", "as", "USD / 1M", "quality"),
+            (
+                Column.key("  model"),
+                Column.words("as", 5, 8),
+                Column.money("USD / 1M"),
+                Column.figure("quality", 7),
+            ),
             [
                 (
                     f"  {pick.model.id}",
@@ -110,7 +116,6 @@ def _show(omni_app: App, found: Sequence[Found], proposal: Proposal, baseline: s
                 )
                 for pick in proposal.picks
             ],
-            align=("left", "left", "right", "right"),
         )
         note("  quality: the router's estimate from published results (from the size alone of a")
         note("  local model that has none); price: half in, half out")

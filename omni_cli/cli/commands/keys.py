@@ -6,8 +6,10 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.commands.client_keys import clients_line, create, revoke, show_clients
-from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
-from omni_cli.cli.render import emit_json, note, out, table
+from omni_cli.cli.common import complete_providers, omni, read_key
+from omni_cli.cli.options import grouped
+from omni_cli.cli.render import note, out
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.models import Provider
 
@@ -29,28 +31,29 @@ Slug = Annotated[str, typer.Argument(autocompletion=complete_slugs, help="The pr
 
 
 @app.command("list")
+@grouped
 def list_(
     clients: Annotated[
         bool, typer.Option("--clients", help="Client keys of the gateway instead.")
     ] = False,
-    as_json: JsonFlag = False,
+    *,
+    view: View,
 ) -> None:
     """Providers' keys and where they are, masked; --clients: the keys that the gateway takes."""
     if clients:
-        show_clients(as_json=as_json)
+        show_clients(view)
         return
     with omni() as omni_app:
         rows = [row for provider in _all(omni_app) if (row := _row(omni_app, provider))]
         issued = clients_line(omni_app)
-    if as_json:
-        emit_json(rows)
-        return
-    if not rows:
-        note("no keys of providers yet: export OPENAI_API_KEY=..., or omni keys set openai < FILE")
-        note(issued)
-        return
-    table(
-        ("provider", "where", "key", "in the fleet"),
+    listing(
+        view,
+        (
+            Column.key("provider"),
+            Column.words("where", 6, 8),
+            Column.words("key", 8, 8),
+            Column.words("in the fleet", 2, 3),
+        ),
         [
             (
                 row["provider"],
@@ -60,8 +63,13 @@ def list_(
             )
             for row in rows
         ],
+        lambda: rows,
+        empty=[
+            "no keys of providers yet: export OPENAI_API_KEY=..., or omni keys set openai < FILE"
+        ],
     )
-    note(issued)
+    if not view.data:
+        note(issued)
 
 
 @app.command("set")

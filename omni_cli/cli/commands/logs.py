@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
-from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, duration_ms, omni
-from omni_cli.cli.render import emit_json, iso, milliseconds, moment, note, table
+from omni_cli.cli.common import complete_models, complete_roles, duration_ms, omni
+from omni_cli.cli.options import grouped
+from omni_cli.cli.render import iso, milliseconds, moment
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
@@ -18,6 +20,7 @@ _STATES = ("pending", "ok", "failed", "cancelled", "lost", "refused")
 
 
 @app.command()
+@grouped
 def logs(
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many.")] = 20,
     model: Annotated[
@@ -27,7 +30,8 @@ def logs(
     state: Annotated[str | None, typer.Option(help=", ".join(_STATES))] = None,
     source: Annotated[str | None, typer.Option(help="chat, demo, gateway, import, ...")] = None,
     since: Annotated[str | None, typer.Option(help="Such as 30m, 6h, 2d, 1w.")] = None,
-    as_json: JsonFlag = False,
+    *,
+    view: View,
 ) -> None:
     """List requests in the ledger, newest first."""
     if state is not None and state not in _STATES:
@@ -47,14 +51,19 @@ def logs(
             )
         )
         zone = omni_app.zone
-    if as_json:
-        emit_json([_document(row) for row in rows])
-        return
-    if not rows:
-        note('no requests yet; omni chat "hello" makes one')
-        return
-    table(
-        ("id", "when", "state", "model", "task", "in", "out", "cost", "time"),
+    listing(
+        view,
+        (
+            Column.key("id"),
+            Column.words("when", 6, 19),
+            Column.words("state", 8, 7),
+            Column.key("model"),
+            Column.words("task", 2, 8),
+            Column.figure("in", 3),
+            Column.figure("out", 4),
+            Column.money("cost"),
+            Column.figure("time", 5),
+        ),
         [
             (
                 id_text(row.id),
@@ -69,7 +78,8 @@ def logs(
             )
             for row in rows
         ],
-        align=("left", "left", "left", "left", "left", "right", "right", "right", "right"),
+        lambda: [_document(row) for row in rows],
+        empty=['no requests yet; omni chat "hello" makes one'],
         styles=[None if row.state == "ok" else "yellow" for row in rows],
     )
 

@@ -18,7 +18,9 @@ from omni_cli.cli.common import (
     money,
     omni,
 )
+from omni_cli.cli.options import grouped
 from omni_cli.cli.render import emit_json, note, out, paint
+from omni_cli.cli.tables import View
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.retirement import retirement_words
@@ -71,6 +73,7 @@ Weight = Annotated[
 
 
 @app.command("list")
+@grouped
 def list_(
     search: Annotated[list[str] | None, typer.Argument(help="Words in id, name or alias.")] = None,
     every: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
@@ -96,7 +99,8 @@ def list_(
     ] = "provider",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Cards instead of a table.")] = False,
-    as_json: JsonFlag = False,
+    *,
+    view: View,
 ) -> None:
     """Models at work; with --all or filters by --status also those that could be.
 
@@ -123,20 +127,15 @@ def list_(
         rows = omni_app.browser.find(models, filters, sort)
         idle = sum(model.status == "standby" for model in models if model.provider in connected)
     shown = rows[:limit]
-    if as_json:
-        emit_json([_document(row) for row in shown])
-        return
-    if shown:
-        if grid:
-            from omni_cli.cli.model_view import print_grid
+    from omni_cli.cli.model_view import list_models, print_grid
 
-            print_grid(shown)
-        else:
-            from omni_cli.cli.model_view import print_table
-
-            print_table(shown, popularity=sort == "popularity")
+    if grid and shown and not view.data:
+        print_grid(shown)
     else:
-        note("no model fits")
+        documents = lambda: [_document(row) for row in shown]  # noqa: E731
+        list_models(view, shown, documents, popularity=sort == "popularity")
+    if view.data:
+        return
     if len(shown) < len(rows):
         note(f"{len(rows) - len(shown):,} more: without --limit")
     if not every and not status:

@@ -9,7 +9,8 @@ import typer
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
+from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.optimize import Outcome, Setting
@@ -112,7 +113,14 @@ def _show(found: Optimum) -> None:
     if found.today not in found.frontier:
         rows.append(("today", found.today))
     table(
-        ("", "setting", "cost", "30 days", "quality", "latency"),
+        (
+            Column.key(""),
+            Column.words("setting", 9, 16),
+            Column.money("cost"),
+            Column.figure("30 days", 3),
+            Column.figure("quality", 6),
+            Column.figure("latency", 2),
+        ),
         [
             (
                 mark,
@@ -124,7 +132,6 @@ def _show(found: Optimum) -> None:
             )
             for mark, outcome in rows
         ],
-        align=("left", "left", "right", "right", "right", "right"),
     )
     out()
     best = found.suggested

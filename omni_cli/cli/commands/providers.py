@@ -8,6 +8,7 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
+from omni_cli.cli.options import grouped
 from omni_cli.cli.provider_view import (
     address_text,
     key_text,
@@ -18,7 +19,8 @@ from omni_cli.cli.provider_view import (
     unset_hint,
     warn_plain,
 )
-from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint, table
+from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.hosts import default_slots, is_here
 from omni_cli.domain.models import AuthMethod, Provider
@@ -62,20 +64,23 @@ Headers = Annotated[
 
 
 @app.command("list")
-def list_(as_json: JsonFlag = False) -> None:
+@grouped
+def list_(*, view: View) -> None:
     """The providers of the fleet."""
     with omni() as omni_app:
         health = omni_app.reporter.report()
         rows = [provider_row(omni_app, provider, health) for provider in omni_app.providers.all()]
-    if as_json:
-        emit_json(rows)
-        return
-    if not rows:
-        note("no providers yet; omni init finds keys and local servers")
-        note("or: omni providers add openai   (omni providers add --help lists the known ones)")
-        return
-    table(
-        ("provider", "name", "protocol", "status", "key", "models", "base URL"),
+    listing(
+        view,
+        (
+            Column.key("provider"),
+            Column.words("name", 2, 10),
+            Column.words("protocol", 3, 9),
+            Column.words("status", 9, 8),
+            Column.words("key", 6, 7),
+            Column.figure("models", 7),
+            Column.words("base URL", 4),
+        ),
         [
             (
                 row["slug"],
@@ -88,7 +93,11 @@ def list_(as_json: JsonFlag = False) -> None:
             )
             for row in rows
         ],
-        align=("left", "left", "left", "left", "left", "right"),
+        lambda: rows,
+        empty=[
+            "no providers yet; omni init finds keys and local servers",
+            "or: omni providers add openai   (omni providers add --help lists the known ones)",
+        ],
         styles=[None if row["enabled"] else "dim" for row in rows],
     )
 
@@ -366,12 +375,14 @@ def ask(
 
 
 @app.command()
+@grouped
 def models(
     slug: Slug,
     add_them: Annotated[
         bool, typer.Option("--add", help="Add those that omni does not know, on standby.")
     ] = False,
-    as_json: JsonFlag = False,
+    *,
+    view: View,
 ) -> None:
     """What a provider serves now."""
     with omni() as omni_app:
@@ -399,11 +410,14 @@ def models(
             from omni_cli.services.fleet.setup import add_listed
 
             add_listed(omni_app.fleet, omni_app.models, provider, fresh, status="standby")
-    if as_json:
-        emit_json(rows)
-        return
-    table(
-        ("model", "name", "context", "status"),
+    listing(
+        view,
+        (
+            Column.key("model"),
+            Column.words("name", 2),
+            Column.figure("context", 5),
+            Column.words("status", 7, 8),
+        ),
         [
             (
                 row["wire_name"],
@@ -413,9 +427,9 @@ def models(
             )
             for row in rows
         ],
-        align=("left", "left", "right"),
+        lambda: rows,
     )
-    if fresh and not add_them:
+    if fresh and not add_them and not view.data:
         note(
             f"{len(fresh)} new: omni providers models {slug} --add, or omni models add {slug}/NAME"
         )

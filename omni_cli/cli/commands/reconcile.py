@@ -11,7 +11,8 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, note, number, out, paint, table
+from omni_cli.cli.render import emit_json, note, number, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.imports import ImportProblem, InvoiceLine, TokenKind
@@ -259,7 +260,16 @@ def _correction(
 
 def _show(drifts: list[Drift]) -> None:
     table(
-        ("day", "model", "what", "ours", "theirs", "difference", "", "finding"),
+        (
+            Column.key("day"),
+            Column.key("model"),
+            Column.words("what", 8, 8),
+            Column.figure("ours", 5),
+            Column.figure("theirs", 6),
+            Column.money("difference"),
+            Column.figure("", 3),
+            Column.words("finding", 9, 8),
+        ),
         [
             (
                 drift.day,
@@ -273,7 +283,6 @@ def _show(drifts: list[Drift]) -> None:
             )
             for drift in drifts[:_SHOWN]
         ],
-        align=("left", "left", "left", "right", "right", "right", "right"),
     )
     if len(drifts) > _SHOWN:
         out(f"and {len(drifts) - _SHOWN:,} more; --json lists all")
@@ -322,7 +331,16 @@ def _reported(omni_app: App, from_date: str | None, to_date: str | None, *, as_j
         note("no call in the ledger has a cost that its provider or tool reported")
     else:
         table(
-            ("reported by", "model", "calls", "ours", "theirs", "drift", "", "most off"),
+            (
+                Column.words("reported by", 5, 8),
+                Column.key("model"),
+                Column.figure("calls", 3),
+                Column.figure("ours", 6),
+                Column.figure("theirs", 6),
+                Column.money("drift"),
+                Column.figure("", 4),
+                Column.figure("most off", 2)._replace(align="left"),
+            ),
             [
                 (
                     who,
@@ -336,7 +354,6 @@ def _reported(omni_app: App, from_date: str | None, to_date: str | None, *, as_j
                 )
                 for (who, model), row in rows
             ],
-            align=("left", "left", "right", "right", "right", "right", "right"),
         )
     return any(row.differing for row in sums.values())
 

@@ -8,7 +8,8 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, confirmed, money, omni
-from omni_cli.cli.render import emit_json, note, number, out, paint, table
+from omni_cli.cli.render import emit_json, note, number, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.periods import parse_span
@@ -199,7 +200,15 @@ def _show(report: Report) -> None:
         return
     rows = sorted(report.by_model.items(), key=lambda item: -abs(item[1].after_nusd))
     table(
-        ("model", "changed", "were unknown", "before", "after", "difference", "still unknown"),
+        (
+            Column.key("model"),
+            Column.figure("changed", 7),
+            Column.figure("were unknown", 3),
+            Column.figure("before", 6),
+            Column.figure("after", 6),
+            Column.money("difference"),
+            Column.figure("still unknown", 2),
+        ),
         [
             (
                 model or "(none)",
@@ -212,7 +221,6 @@ def _show(report: Report) -> None:
             )
             for model, change in rows
         ],
-        align=("left", *("right",) * 6),
     )
     out(f"{report.seen:,} charges looked at, {report.changed:,} changed")
     _ending(applied=report.applied, changed=report.changed)

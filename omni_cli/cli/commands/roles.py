@@ -12,7 +12,9 @@ from omni_cli.cli.common import (
     complete_roles,
     omni,
 )
-from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, table
+from omni_cli.cli.options import grouped
+from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
+from omni_cli.cli.tables import Column, View, listing, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.words import counted
@@ -28,24 +30,26 @@ Model = Annotated[str, typer.Argument(autocompletion=complete_models, help="Id o
 
 
 @app.command("list")
-def list_(as_json: JsonFlag = False) -> None:
+@grouped
+def list_(*, view: View) -> None:
     """All roles."""
     with omni() as omni_app:
         roles = omni_app.assignments.roles()
-    if as_json:
-        emit_json([role_document(role) for role in roles])
-        return
-    if not roles:
-        note("no roles yet: omni roles assign primary_coder MODEL")
-        return
-    table(
-        ("role", "models, first choice first", "description"),
+    listing(
+        view,
+        (
+            Column.key("role"),
+            Column.words("models, first choice first", 9, 20),
+            Column.words("description", 2),
+        ),
         [(r.name, ", ".join(i.model for i in r.models) or "none", r.description) for r in roles],
+        lambda: [role_document(role) for role in roles],
+        empty=["no roles yet: omni roles assign primary_coder MODEL"],
     )
 
 
-@app.command()
-def show(role: RoleName, as_json: JsonFlag = False) -> None:
+@app.command("show")
+def show_(role: RoleName, as_json: JsonFlag = False) -> None:
     """One role."""
     with omni() as omni_app:
         found = omni_app.fleet.role(role)
@@ -134,7 +138,14 @@ def _show_switch(done: "Switched") -> None:
         )
 
     table(
-        ("", "model", "cost/call", "latency", "quality", "basis"),
+        (
+            Column.key(""),
+            Column.key("model"),
+            Column.money("cost/call"),
+            Column.figure("latency", 4),
+            Column.figure("quality"),
+            Column.words("basis", 2),
+        ),
         [row("before", done.before), row("now", done.after)],
     )
     if not done.verifications:

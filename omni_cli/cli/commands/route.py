@@ -24,7 +24,8 @@ from omni_cli.cli.prompts import (
     read_prompt,
     route_options,
 )
-from omni_cli.cli.render import bar, emit_json, milliseconds, out, paint, table
+from omni_cli.cli.render import bar, emit_json, milliseconds, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.chat import ChatRequest, TextPart
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.preferences import PRIORITIES
@@ -226,7 +227,14 @@ def _show(decision: Decision, *, explain: bool) -> None:
             out(f"  {name:<14} {bar(share)} {share:.0%}")
     out()
     table(
-        ("model", "quality", "cost", "latency", "score", "why"),
+        (
+            Column.key("model"),
+            Column.figure("quality", 6),
+            Column.money("cost"),
+            Column.figure("latency", 4),
+            Column.figure("score", 3),
+            Column.words("why", 9, 16),
+        ),
         [
             (
                 candidate.model,
@@ -238,6 +246,5 @@ def _show(decision: Decision, *, explain: bool) -> None:
             )
             for candidate in decision.candidates
         ],
-        align=("left", "right", "right", "right", "right"),
         styles=[None if c.eligible else "dim" for c in decision.candidates],
     )

@@ -5,8 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_models, omni
+from omni_cli.cli.options import grouped
 from omni_cli.cli.prompts import chat_request, read_prompt, route_options
-from omni_cli.cli.render import emit_json, note, out, paint, table
+from omni_cli.cli.render import emit_json, out, paint
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.rules import VARIABLES, evaluate, parse, unparse, variables
 from omni_cli.services.engine.routing import input_estimate, rule_facts
@@ -19,24 +21,29 @@ Number = Annotated[int, typer.Argument(help="The rule's number, as omni rules li
 
 
 @app.command("list")
-def list_(as_json: JsonFlag = False) -> None:
+@grouped
+def list_(*, view: View) -> None:
     """All rules, in the order they are tried."""
     with omni() as omni_app:
         rules = omni_app.assignments.rules()
-    if as_json:
-        emit_json([rule_document(rule) for rule in rules])
-        return
-    if not rules:
-        note("no rules yet; for example:")
-        note("""  omni rules add "taskType == 'coding' && complexity == 'medium'" MODEL""")
-        return
-    table(
-        ("no", "priority", "condition", "model", "state"),
+    listing(
+        view,
+        (
+            Column.key("no"),
+            Column.figure("priority", 1),
+            Column.words("condition", 8),
+            Column.key("model"),
+            Column.words("state", 6),
+        ),
         [
             (str(r.id), str(r.priority), r.condition, r.model, "on" if r.enabled else "off")
             for r in rules
         ],
-        align=("right", "right"),
+        lambda: [rule_document(rule) for rule in rules],
+        empty=[
+            "no rules yet; for example:",
+            """  omni rules add "taskType == 'coding' && complexity == 'medium'" MODEL""",
+        ],
         styles=[None if rule.enabled else "dim" for rule in rules],
     )
 

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, note, out, paint, table
+from omni_cli.cli.render import emit_json, note, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.money import format_usd
 from omni_cli.services.money.report_documents import savings_document
 from omni_cli.services.money.savings import SavingsReport, SavingsRow
@@ -86,20 +87,30 @@ def _print_evidence(report: SavingsReport) -> None:
     if report.measured_share is not None:
         out(f"{report.measured_share:.0%} of the saving rests on measured quality:")
     table(
-        ("before overhead", "requests", "at models known by"),
+        (
+            Column.money("before overhead"),
+            Column.figure("requests", 3),
+            Column.words("at models known by", 9, 20),
+        ),
         [
             (format_usd(row.saving_nusd), f"{row.calls:,}", _EVIDENCE[row.kind])
             for row in report.evidence
             if row.calls
         ],
-        align=("right", "right"),
     )
 
 
 def _print_rows(what: str, rows: tuple[SavingsRow, ...]) -> None:
     out()
     table(
-        (what, "requests", "there", "paid", "overhead", "saved"),
+        (
+            Column.key(what),
+            Column.figure("requests", 3),
+            Column.figure("there", 6),
+            Column.figure("paid", 7),
+            Column.figure("overhead", 5),
+            Column.money("saved"),
+        ),
         [
             (
                 row.name or f"(no {what})",
@@ -111,7 +122,6 @@ def _print_rows(what: str, rows: tuple[SavingsRow, ...]) -> None:
             )
             for row in rows
         ],
-        align=("left", "right", "right", "right", "right", "right"),
     )
 
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, iso, moment, note, number, out, paint, table
+from omni_cli.cli.render import emit_json, iso, moment, note, number, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.analytics import Totals, sum_totals
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_string
@@ -110,12 +111,17 @@ def usage(
         )
 
     table(
-        (by, "calls", "input", "output", "cost"),
+        (
+            Column.key(by),
+            Column.figure("calls"),
+            Column.figure("input", 3),
+            Column.figure("output", 4),
+            Column.money("cost"),
+        ),
         [
             *(row(names.get(key, key) or "none", totals) for key, totals in ordered),
             row("all", total),
         ],
-        align=("left", "right", "right", "right", "right"),
         total=True,
     )
     if total.unknown_attempts:

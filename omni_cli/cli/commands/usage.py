@@ -1,19 +1,22 @@
 """``omni usage``: who used what, over any range, against the range before."""
 
+import functools
 import sys
+from collections.abc import Callable
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from omni_cli.cli.common import (
-    JsonFlag,
     complete_models,
     complete_providers,
     complete_roles,
     omni,
 )
-from omni_cli.cli.render import colour_on, emit_json, milliseconds, note, out, paint, table
+from omni_cli.cli.options import grouped
+from omni_cli.cli.render import colour_on, milliseconds, note, out, paint
+from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.analytics import Totals, change
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
@@ -46,6 +49,7 @@ def _dimensions(incomplete: str) -> list[str]:
 
 
 @app.command()
+@grouped
 def usage(
     by: Annotated[
         str, typer.Option("--by", help=", ".join(DIMENSIONS), autocompletion=_dimensions)
@@ -71,12 +75,10 @@ def usage(
     task: Annotated[str | None, typer.Option(help="Only this task type.")] = None,
     source: Annotated[str | None, typer.Option(help="chat, gateway, import, judge, ...")] = None,
     chart: Annotated[bool, typer.Option("--chart", help="Draw tokens by day.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_json: JsonFlag = False,
+    *,
+    view: View,
 ) -> None:
     """Calls, tokens, cost, latency and success, by anything."""
-    if as_json and as_csv:
-        raise UsageError("--json or --csv, not both")
     if by not in DIMENSIONS:
         raise UsageError(f"--by is one of {', '.join(DIMENSIONS)}, not {by!r}")
     with omni() as omni_app:
@@ -98,72 +100,69 @@ def usage(
             filters={name: value for name, value in wanted.items() if value is not None},
         )
         report = omni_app.usage.report(query)
-        saved = omni_app.savings.saved(query) if as_json else None
-    if saved is not None:
-        emit_json(usage_document(report, saved))
-    elif as_csv:
-        _print_csv(report)
-    else:
-        _print(report, chart=chart)
+        saved = omni_app.savings.saved(query) if view.as_json else None
+    if not view.data:
+        _print_head(report, chart=chart)
+    whole = None if saved is None else functools.partial(usage_document, report, saved)
+    _print(view, report, whole)
+    if not view.data and report.rows:
+        _footnotes(report)
 
 
 def _success(report: UsageReport, totals: Totals) -> float | None:
     return totals.attempt_success if report.by in _BY_CALL else totals.success
 
 
-def _print_csv(report: UsageReport) -> None:
-    import csv
-
-    writer = csv.writer(sys.stdout)
-    writer.writerow((report.by, *_CSV))
-    for row in report.rows:  # data only: whoever sums a column would count a total twice
-        document = {
-            **row_document(row),
-            "success": _success(report, row.totals),
-        }
-        writer.writerow((row.name, *(document[name] for name in _CSV)))
+def _csv_row(report: UsageReport, row: UsageRow) -> dict[str, Any]:
+    document = {**row_document(row), "success": _success(report, row.totals)}
+    return {report.by: row.name} | {name: document[name] for name in _CSV}
 
 
-def _print(report: UsageReport, *, chart: bool) -> None:
+def _print_head(report: UsageReport, *, chart: bool) -> None:
     days = _days(report.first, report.last)
     out(f"{paint(f'Usage by {report.by}, {report.label}', 'bold')}  {days} {report.zone}")
-    if not report.rows:
-        note(f"nothing was used {days}")
-        return
-    if chart:
+    if report.rows:
         out()
-        out(_chart(report))
-    out()
+        if chart:
+            out(_chart(report))
+            out()
+
+
+def _print(view: View, report: UsageReport, whole: Callable[[], Any] | None) -> None:
     total = report.total.totals
-    rows = [*report.rows, report.total]
-    columns: list[tuple[str, list[str]]] = [
-        (report.by, [row.name or f"(no {report.by})" for row in rows]),
-        ("calls", [f"{row.totals.calls:,}" for row in rows]),
-        ("success", [_percent(_success(report, row.totals)) for row in rows]),
-        ("in", [f"{row.totals.input_tokens:,}" for row in rows]),
-        ("out", [f"{row.totals.output_tokens:,}" for row in rows]),
-        ("total", [f"{row.totals.total_tokens:,}" for row in rows]),
-        ("cost", [format_usd(row.totals.known_nusd) for row in rows]),
+    columns: list[tuple[Column, Callable[[UsageRow], str]]] = [
+        (Column.key(report.by), lambda row: row.name or f"(no {report.by})"),
+        (Column.figure("calls", 8), lambda row: f"{row.totals.calls:,}"),
+        (Column.figure("success", 2), lambda row: _percent(_success(report, row.totals))),
+        (Column.figure("in", 5), lambda row: f"{row.totals.input_tokens:,}"),
+        (Column.figure("out", 6), lambda row: f"{row.totals.output_tokens:,}"),
+        (Column.figure("total", 7), lambda row: f"{row.totals.total_tokens:,}"),
+        (Column.money("cost"), lambda row: format_usd(row.totals.known_nusd)),
+        (Column.figure("estimated", 4), lambda row: format_usd(row.totals.estimated_nusd)),
+        (Column.figure("unpriced", 3), lambda row: f"{row.totals.unknown_attempts:,}"),
+        (Column.figure("avg", 1), lambda row: milliseconds(row.totals.mean_latency_ms)),
+        (Column.figure("p50", 1), lambda row: milliseconds(row.p50_ms)),
+        (Column.figure("p95", 1), lambda row: milliseconds(row.p95_ms)),
+        (Column.figure("cost before", 8), _before),
+        (Column.figure("change", 9), _change),
     ]
-    if total.estimated_nusd:
-        columns.append(("estimated", [format_usd(row.totals.estimated_nusd) for row in rows]))
-    if total.unknown_attempts:
-        columns.append(("unpriced", [f"{row.totals.unknown_attempts:,}" for row in rows]))
-    columns += [
-        ("avg", [milliseconds(row.totals.mean_latency_ms) for row in rows]),
-        ("p50", [milliseconds(row.p50_ms) for row in rows]),
-        ("p95", [milliseconds(row.p95_ms) for row in rows]),
-    ]
-    if report.total.before is not None:
-        columns.append(("cost before", [_before(row) for row in rows]))
-        columns.append(("change", [_change(row) for row in rows]))
-    table(
-        [head for head, _ in columns],
-        list(zip(*(cells for _, cells in columns), strict=True)),
-        align=["left" if n == 0 else "right" for n in range(len(columns))],
-        total=True,
+    without = {
+        "estimated": not total.estimated_nusd,
+        "unpriced": not total.unknown_attempts,
+        "cost before": report.total.before is None,
+        "change": report.total.before is None,
+    }
+    kept = [(column, cell) for column, cell in columns if not without.get(column.head)]
+    listing(
+        view,
+        [column for column, _ in kept],
+        [[cell(row) for _, cell in kept] for row in report.rows],
+        lambda: [_csv_row(report, row) for row in report.rows],
+        whole=whole,
+        fields=(report.by, *_CSV),
+        empty=[f"nothing was used {_days(report.first, report.last)}"],
+        total=[cell(report.total) for _, cell in kept],
     )
-    _footnotes(report)
 
 
 def _footnotes(report: UsageReport) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, milliseconds, moment, out, paint, table
+from omni_cli.cli.render import emit_json, milliseconds, moment, out, paint
+from omni_cli.cli.tables import Column, table
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
 from omni_cli.services.engine.decisions import is_unlooked
@@ -87,7 +88,13 @@ def _print_decision(decision: dict[str, Any]) -> None:
         return
     out(paint("decision", "bold") + f"   {decision['reason']}")
     table(
-        ("candidate", "quality", "expected", "score", "why"),
+        (
+            Column.key("candidate"),
+            Column.figure("quality", 4),
+            Column.money("expected"),
+            Column.figure("score", 3),
+            Column.words("why", 9, 16),
+        ),
         [
             (
                 candidate["model"],
@@ -98,7 +105,6 @@ def _print_decision(decision: dict[str, Any]) -> None:
             )
             for candidate in decision["candidates"]
         ],
-        align=("left", "right", "right", "right"),
         styles=[None if c["eligible"] else "dim" for c in decision["candidates"]],
     )
 
@@ -111,7 +117,14 @@ def _print_attempts(items: tuple[AttemptReceipt, ...]) -> None:
         return
     out(paint("attempts", "bold"))
     table(
-        ("#", "model", "outcome", "time", "cost", ""),
+        (
+            Column.number("#"),
+            Column.key("model"),
+            Column.words("outcome", 9, 8),
+            Column.figure("time", 3),
+            Column.money("cost"),
+            Column.words("", 8),
+        ),
         [
             (
                 str(attempt.n),
@@ -123,7 +136,6 @@ def _print_attempts(items: tuple[AttemptReceipt, ...]) -> None:
             )
             for attempt in attempts
         ],
-        align=("right", "left", "left", "right", "right"),
     )
     for item in items:
         attempt = item.attempt

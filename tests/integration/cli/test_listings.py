@@ -1,0 +1,180 @@
+"""Every listing on every terminal: names, ids and money stay whole, the rest gives way (A2)."""
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from omni_cli.cli.app import main
+from omni_cli.cli.render import width_of
+from omni_cli.cli.tables import Column, fit
+from omni_cli.simulator import Simulator
+from tests.integration.cli.conftest import Omni, home, omni, seeded
+
+__all__ = ["home", "omni", "seeded"]
+
+SLUG = "the-companys-own-proxy-in-frankfurt"
+MODEL = f"{SLUG}/meta-llama/llama-3.3-70b-instruct-turbo:extended"
+ROLE = "reviewer_of_pull_requests_in_the_main_repository"
+WIDTHS = (40, 60, 80, 120)
+#: Listings with --quiet, --csv, --wide and --columns; all but usage's and health's JSON are lists.
+LISTINGS = (
+    ("models", "list"),
+    ("providers", "list"),
+    ("providers", "models", SLUG),
+    ("roles", "list"),
+    ("rules", "list"),
+    ("chains", "list"),
+    ("keys", "list", "--clients"),
+    ("budgets", "list"),
+    ("logs",),
+    ("history",),
+    ("audit",),
+    ("config", "list"),
+)
+WHOLE = (("usage",), ("usage", "--by", "role"), ("health",), ("calc", "-m", MODEL, "hello"))
+TABLES = (
+    *LISTINGS,
+    *WHOLE,
+    ("costs", "--no-chart"),
+    ("savings",),
+    ("route", "--explain", "hello"),
+    ("why",),
+    ("compare", "--list"),
+    ("models", "compare", MODEL, "openai/gpt-4o"),
+    ("db", "stats"),
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def used(home: Path, omni: Omni, sim: Simulator) -> Path:
+    def run(*args: str) -> None:
+        ran = omni(*args)
+        assert ran.code == 0, ran
+
+    where = ("--protocol", "openai", "--base-url", f"{sim.url}/openai/v1", "--no-auth")
+    run("providers", "add", SLUG, *where, "--name", "Proxy of the company, Frankfurt am Main")
+    run("models", "add", MODEL, "--price-in", "2.50", "--price-out", "10", "--alias", "house")
+    run("config", "set", "general.premium_model", "openai/gpt-4o")
+    run("roles", "assign", ROLE, "house", "--description", "Reads what others wrote, and says why")
+    run("rules", "add", "taskType == 'coding' && complexity == 'medium' && turns < 4", "house")
+    run("chains", "create", "whatever happens in the order of their cost", "house")
+    run("keys", "create", "team-of-the-data-platform", "--rpm", "600", "--models", f"{SLUG}/*")
+    run("budgets", "set", f"model:{MODEL}", "1234.56", "--per", "month", "--rollover")
+    for words in ("Write a regular expression for dates.", "Name a colour."):
+        run("chat", "-m", f"role:{ROLE}", words)
+    run("compare", "-m", MODEL, "-m", f"role:{ROLE}", "Name a colour.", "--max-tokens", "16")
+    return home
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def _shown(
+    capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch, width: int
+) -> Callable[..., str]:
+    def run(*args: str) -> str:
+        screen = Terminal()
+        with patch.context() as here:
+            here.setenv("COLUMNS", str(width))
+            here.setattr(sys, "stdout", screen)
+            here.setattr(sys, "stdin", io.StringIO())
+            here.setattr(sys, "argv", ["omni", *args])
+            with pytest.raises(SystemExit) as left:
+                main()
+        assert not left.value.code, capsys.readouterr().err
+        return screen.getvalue()
+
+    return run
+
+
+def test_every_table_fits_and_keeps_names_and_money_whole(
+    used: Path, omni: Omni, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for args in TABLES:
+        piped = omni(*args)
+        assert piped.code == 0, (args, piped)
+        money = set(re.findall(r"\$[\d,]+(?:\.\d+)?", piped.out))
+        names, known = set(), {MODEL}
+        if args in (*LISTINGS, *WHOLE):
+            names = set(omni(*args, "--quiet").out.splitlines())
+            assert names, args
+            known |= set(_texts(omni(*args, "--json").data))
+        for width in WIDTHS:
+            shown = _shown(capsys, monkeypatch, width)(*args)
+            lost = {name for name in (*names, *money) if name not in shown}
+            assert not lost, (args, width, shown)
+            for line in shown.splitlines():
+                # Only what is itself too long may run over, on a line of its own.
+                prose = args not in LISTINGS and line in piped.out.splitlines()
+                long = prose or any(
+                    line.endswith(text) and len(text) > width - 14 for text in known
+                )
+                assert long or width_of(line) <= width, (args, width, line)
+        if args in LISTINGS:
+            wide = _shown(capsys, monkeypatch, 40)(*args, "--wide")
+            assert wide == piped.out
+
+
+def test_csv_and_json_of_a_listing_hold_the_same_rows(used: Path, omni: Omni) -> None:
+    for args in LISTINGS:
+        data = omni(*args, "--json").data
+        rows = list(csv.DictReader(io.StringIO(omni(*args, "--csv").out)))
+        assert len(rows) == len(data) > 0, args
+        for row, document in zip(rows, data, strict=True):
+            assert set(document) <= set(row)
+            for name, value in document.items():
+                if isinstance(value, dict | list):
+                    assert json.loads(row[name]) == value
+                else:
+                    assert row[name] == ("" if value is None else str(value))
+
+
+def test_columns_choose_and_say_what_there_is(used: Path, omni: Omni) -> None:
+    assert omni("models", "list", "--columns", "quality, model").out.split()[:2] == [
+        "quality",
+        "model",
+    ]
+    assert omni("models", "list", "--csv", "--columns", "id").out.split() == ["id", MODEL]
+    wrong = omni("models", "list", "--columns", "colour")
+    assert (wrong.code, "out / 1m" in wrong.err) == (2, True)
+    assert omni("models", "list", "--csv", "--quiet").code == 2
+    assert omni("models", "list", "--columns", "model", "--json").code == 2
+
+
+def test_of_columns_that_do_not_fit_the_least_worth_goes_first() -> None:
+    columns = (
+        Column.key("id"),
+        Column.figure("p95", 1),
+        Column.words("why", 5, 4),
+        Column.figure("empty", 9),
+        Column.money("cost"),
+    )
+    rows = [("abcdefgh", "1,234 ms", "a long reason", "-", "$0.001234")]
+
+    def heads(width: int) -> tuple[list[str], list[int]]:
+        sizes = [max(len(column.head), len(rows[0][i])) for i, column in enumerate(columns)]
+        kept = fit(columns, rows, sizes, width)
+        return [columns[i].head for i in kept], [sizes[i] for i in kept]
+
+    assert heads(80) == (["id", "p95", "why", "empty", "cost"], [8, 8, 13, 5, 9])
+    assert heads(50) == (["id", "p95", "why", "empty", "cost"], [8, 8, 12, 5, 9])
+    assert heads(40)[0] == ["id", "p95", "why", "cost"]  # what says nothing goes before all else
+    assert heads(30) == (["id", "why", "cost"], [8, 9, 9])
+    assert heads(20)[0] == ["id", "cost"]
+    assert heads(5)[0] == ["id", "cost"]  # these never go
