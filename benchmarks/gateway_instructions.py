@@ -98,9 +98,9 @@ async def _serve(home: Path, wanted: int, *, streams: bool) -> None:
     from benchmarks.gateway_targets import MODEL
     from omni_cli.bootstrap import App
     from omni_cli.gateway import app as module
-    from omni_cli.gateway import commits
     from omni_cli.http import client as upstream
     from omni_cli.http.server import Connection, ServerState
+    from omni_cli.services.engine import commits
 
     for name in ("_GATHER_S", "SETTLE_S"):
         setattr(commits, name, getattr(commits, name) * _SLOWER)

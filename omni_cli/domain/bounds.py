@@ -4,9 +4,10 @@ A protocol reads the bytes that go out (``ports.ProviderAdapter.bound``); what i
 tokens here, at one model, and money at one price. Nothing here reads a request.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from omni_cli.domain.errors import BudgetExceeded
+from omni_cli.domain.errors import BudgetExceeded, OmniError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import Price, format_usd, worst_case_nusd
 from omni_cli.domain.tokens import LEAST_OUTPUT
@@ -93,6 +94,17 @@ def most_of(bound: CallBound, model: ModelInfo, price: Price) -> Most:
     each = bound.output_tokens or model.max_output or DEFAULT_MAX_OUTPUT
     beside = bound.beside * bound.choices
     return Most(most_in * bound.rounds, each, bound.choices, beside, bound.fees_nusd, why)
+
+
+def bound_of(price: Price | None, most: Callable[[], Most]) -> Most | OmniError | None:
+    """``most()`` as a value, for an opening of the ledger: an error is why nothing bounds the call.
+    None where the price asks for no bound: it is free, or unknown."""
+    if price is None or price.state != "priced":
+        return None
+    try:
+        return most()
+    except OmniError as exc:
+        return exc
 
 
 def worst_nusd(most: Most, price: Price, each: int) -> int:

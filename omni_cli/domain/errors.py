@@ -6,7 +6,9 @@ OmniError
 ├── ConfigError             configuration, key or store setting (exit 3)
 │   └── MissingKey          a provider needs a key that was not found
 ├── NotFound                no such provider, model, role, chain, request
-├── StoreError              the SQLite store cannot be read or written
+├── StoreError              the store cannot be read or written
+│   ├── Locked              another process writes just now; try again
+│   └── SameId              another request has this id; take another
 ├── NoRoute                 no model passes the filters
 ├── BudgetExceeded          a budget or ``max_cost`` forbids the call (exit 4)
 ├── UnknownPrice            a price is needed and not known (exit 6)
@@ -97,6 +99,14 @@ class NotFound(OmniError):
 
 class StoreError(OmniError):
     code = "store"
+
+
+class Locked(StoreError):
+    """Another process holds the write lock just now; nothing was written."""
+
+
+class SameId(StoreError):
+    """Another process has given a request one of these ids; nothing was written."""
 
 
 class NoRoute(OmniError):

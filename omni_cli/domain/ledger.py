@@ -38,7 +38,6 @@ class NewRequest:
     difficulty: float | None = None
     conversation: int | None = None
     chain: str | None = None
-    external_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -142,25 +141,28 @@ class RequestEnd:
 
 @dataclass(slots=True)
 class AttemptRow:
+    """An attempt as stored: the columns of its table, with its token counts as ``usage``."""
+
     request: int
     n: int
     model: str
     provider: str
     state: AttemptState
     started_at: int
-    first_at: int | None
-    ended_at: int | None
-    usage: Usage
-    input_estimate: int
-    output_bound: int | None
-    received_chars: int
-    price: int | None
-    cost_nusd: int | None
-    http_status: int | None
-    provider_request_id: str | None
-    error_code: str | None
-    error_message: str | None
-    waited_ms: int
+    first_at: int | None = None
+    ended_at: int | None = None
+    usage: Usage = field(default_factory=Usage)
+    input_estimate: int = 0
+    output_bound: int | None = None
+    received_chars: int = 0
+    price: int | None = None
+    cost_nusd: int | None = None
+    input_cost_nusd: int | None = None
+    http_status: int | None = None
+    provider_request_id: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    waited_ms: int = 0
     #: What budgets hold for it: the worst case while it is under way, and what its cost leaves
     #: of that where its end was not seen, or its provider did not count it.
     held_nusd: int = 0
@@ -180,39 +182,41 @@ class AttemptRow:
 
 @dataclass(slots=True)
 class RequestRow:
-    """A request as stored. ``cost_nusd`` is the sum of its attempts with a known price plus
-    later corrections (``adjusted_nusd``); ``price_state`` tells whether any was unknown."""
+    """A request as stored: the columns of its table, with its token counts as ``usage``.
+
+    ``cost_nusd`` is the sum of its attempts with a known price plus later corrections
+    (``adjusted_nusd``); ``price_state`` tells whether any was unknown."""
 
     id: int
     created_at: int
-    settled_at: int | None
-    state: RequestState
     source: Source
-    owner: str | None
-    org: str
-    key: str
-    role: str
-    agent: str
-    task: str
-    complexity: str
-    difficulty: float | None
-    conversation: int | None
-    chain: str | None
-    model: str
-    provider: str
-    attempts: int
-    usage: Usage
-    price_state: str | None
-    cost_nusd: int | None
-    adjusted_nusd: int
-    estimated: bool
-    premium_model: str | None
-    premium_cost_nusd: int | None
-    latency_ms: int | None
-    ttft_ms: int | None
-    finish_reason: str | None
-    error_code: str | None
-    error_message: str | None
+    owner: str | None = None
+    org: str = ""
+    key: str = ""
+    role: str = ""
+    agent: str = ""
+    task: str = ""
+    complexity: str = ""
+    difficulty: float | None = None
+    conversation: int | None = None
+    chain: str | None = None
+    state: RequestState = "pending"
+    settled_at: int | None = None
+    model: str = ""
+    provider: str = ""
+    attempts: int = 0
+    usage: Usage = field(default_factory=Usage)
+    price_state: str | None = None
+    cost_nusd: int | None = None
+    adjusted_nusd: int = 0
+    estimated: bool = False
+    premium_model: str | None = None
+    premium_cost_nusd: int | None = None
+    latency_ms: int | None = None
+    ttft_ms: int | None = None
+    finish_reason: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
 
     @property
     def total_nusd(self) -> int | None:

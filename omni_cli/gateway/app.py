@@ -14,7 +14,6 @@ from omni_cli.gateway import cors
 from omni_cli.gateway.auth import KeyRing, Principal
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.chats import Chats, Ids
-from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.exchange import Tools
@@ -33,10 +32,11 @@ from omni_cli.http.client import UpstreamPool
 from omni_cli.http.environment import Proxies
 from omni_cli.http.request import Gone, Limits, Request
 from omni_cli.http.server import ServerState
+from omni_cli.services.engine.commits import Commits
 from omni_cli.services.money.budget_alerts import budget_alerts
-from omni_cli.store.batch_writer import BatchWriter
 from omni_cli.store.breakers import BreakerStore
 from omni_cli.store.gateway_keys import GatewayKeyStore
+from omni_cli.store.writer import Writer
 from omni_cli.wire.server import Refused
 
 log = logging.getLogger("omni.gateway")
@@ -94,10 +94,8 @@ class Gateway:
         """Open the store and begin to look after it. Raises StoreError, ConfigError."""
         options = self._options
         self._writing = writing = App(self._app.env, clock=self._app.clock, durable=False)
-        writer = BatchWriter(writing.store, writing.ledger, writing.budgets)
-        self._commits = Commits(
-            writer, store_path=self._app.paths.store, new_id=self._ids, note=log.warning
-        )
+        writer = Writer(writing.store, writing.ledger, writing.budgets)
+        self._commits = Commits(writer, new_id=self._ids, note=log.warning)
         self._commits.start()
         self._keys = KeyRing(
             GatewayKeyStore(self._app.store),

@@ -9,7 +9,6 @@ from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
-from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.delivery import receipt_headers
 from omni_cli.gateway.exchange import Exchange, Tools
 from omni_cli.gateway.hedging import Hedge, wanted
@@ -20,6 +19,7 @@ from omni_cli.gateway.receipts import Receipt
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.traces import RequestTrace
 from omni_cli.http.request import Request
+from omni_cli.services.engine.commits import Commits
 from omni_cli.services.engine.names import AmbiguousName, Selector, shown
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.services.judge.abtest import AbTests, Arm

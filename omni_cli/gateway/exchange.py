@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from omni_cli.domain import retry
+from omni_cli.domain.batch import Opening
+from omni_cli.domain.bounds import bound_of
 from omni_cli.domain.errors import (
     Cancelled,
     OmniError,
@@ -33,7 +35,6 @@ from omni_cli.http.client import UpstreamPool
 from omni_cli.http.request import Request
 from omni_cli.services.engine.attempts import AttemptSummary, Target
 from omni_cli.services.engine.turns import FINAL, PASSED_ON, Turns, verdict
-from omni_cli.store.batch_leases import Opening
 from omni_cli.wire.reader import cleaned
 
 #: A longer wait that a provider asks for is told to the caller, whose SDK keeps to it.
@@ -371,7 +372,7 @@ class Exchange:
             target.provider.slug,
             self._fleet.app.now_ms(),
             ask.estimate(),
-            sent.most,
+            bound_of(None if price is None else price.price, sent.most),
             target.provider.max_concurrency,
             None if price is None else price.id,
             None if price is None else price.price,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.batch import pack_decision
 from omni_cli.domain.chat import ChatRequest, Message, Usage
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import NoRoute, OmniError, UsageError
@@ -24,7 +25,6 @@ from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import RouteOptions, decision_document
 from omni_cli.services.judge.abtest import Arm
 from omni_cli.services.money.prices import PriceBook, cost_or_none
-from omni_cli.store.batch_writer import pack_decision
 from omni_cli.wire.registry import adapter
 
 if TYPE_CHECKING:

@@ -7,17 +7,16 @@ differs: rows are handed to the group commit and not waited for.
 import math
 from collections.abc import Callable
 
+from omni_cli.domain.batch import Opening, Progressed, RequestEnding
 from omni_cli.domain.chat import CompletionFolder, Usage
 from omni_cli.domain.errors import BudgetExceeded, Cancelled, OmniError, UnknownPrice
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestEnd, RequestState
-from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.traces import RequestTrace
 from omni_cli.services.engine.attempts import AttemptSummary, Progress, Target, skipped_document
+from omni_cli.services.engine.commits import Commits
 from omni_cli.services.engine.settlement import Reading
-from omni_cli.store.batch_leases import Opening
-from omni_cli.store.batch_writer import Progressed, RequestEnding
 
 _MESSAGE_CHARS = 500
 

@@ -14,12 +14,12 @@ from omni_cli.domain.chat import Completion
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import NewRequest, RequestEnd
 from omni_cli.gateway.asks import Ask
-from omni_cli.gateway.commits import Commits
 from omni_cli.gateway.delivery import Delivery
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.plans import Plan
 from omni_cli.gateway.receipts import Receipt
 from omni_cli.http.request import Request
+from omni_cli.services.engine.commits import Commits
 from omni_cli.wire.server import Answered
 
 if TYPE_CHECKING:

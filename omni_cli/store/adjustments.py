@@ -11,6 +11,7 @@ from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rollups import RollupStore
+from omni_cli.store.rows import TOKEN_COLUMNS
 from omni_cli.usage_records import Adjustment, Charge, Correction, DaySum
 
 _SUM = """
@@ -55,19 +56,11 @@ WHERE id = :request
 """
 
 
-_DAY_TOKENS = (
-    "input_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-)
 _DAY_MS = 86_400_000
 _DAILY = f"""
 SELECT date(created_at / 1000, 'unixepoch') AS day, provider, model,
-    {", ".join(f"sum({name}) AS {name}" for name in _DAY_TOKENS)},
-    sum(charged) AS cost_nusd, sum(charged IS NULL) AS unknown
+    {", ".join(f"sum({name}) AS {name}" for name in TOKEN_COLUMNS)},
+    sum(charged) AS cost_nusd, count(*) - count(charged) AS unknown
 FROM (
     SELECT r.created_at, a.*, CASE WHEN a.cost_nusd IS NULL THEN j.delta
         ELSE a.cost_nusd + coalesce(j.delta, 0) END AS charged
@@ -245,7 +238,7 @@ class AdjustmentStore:
                 day=row["day"],
                 provider=row["provider"],
                 model=row["model"],
-                usage=Usage(**{name: row[name] for name in _DAY_TOKENS}),
+                usage=Usage(**{name: row[name] for name in TOKEN_COLUMNS}),
                 cost_nusd=row["cost_nusd"],
                 unknown=row["unknown"],
             )

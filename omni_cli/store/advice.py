@@ -7,19 +7,6 @@ from omni_cli.domain.recommend import Finding, finding_from_json, finding_to_jso
 from omni_cli.records import StoredAdvice
 from omni_cli.store.connection import Store
 
-SCHEMA = """
-CREATE TABLE advice (
-    id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL UNIQUE,
-    status TEXT NOT NULL DEFAULT 'pending'
-        CHECK (status IN ('pending', 'applied', 'dismissed', 'undone')),
-    finding TEXT NOT NULL,
-    seen_at INTEGER NOT NULL,
-    decided_at INTEGER,
-    undo TEXT
-) STRICT
-"""
-
 
 class AdviceStore:
     def __init__(self, store: Store) -> None:

@@ -4,28 +4,6 @@ from dataclasses import dataclass
 
 from omni_cli.store.connection import Store
 
-SCHEMA = """
-CREATE TABLE cache_roles (
-    role TEXT PRIMARY KEY,
-    ttl_s INTEGER NOT NULL CHECK (ttl_s > 0)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE cache_answers (
-    key TEXT PRIMARY KEY,
-    role TEXT NOT NULL,
-    origin INTEGER NOT NULL,
-    answer TEXT NOT NULL,
-    bytes INTEGER NOT NULL,
-    cost_nusd INTEGER,
-    created_at INTEGER NOT NULL,
-    used_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX cache_answers_by_use ON cache_answers (used_at);
-CREATE TABLE cache_hits (
-    request INTEGER PRIMARY KEY REFERENCES requests (id) ON DELETE CASCADE,
-    origin INTEGER NOT NULL,
-    saved_nusd INTEGER
-) STRICT
-"""
 _FIND = """
 SELECT origin, answer, cost_nusd FROM cache_answers JOIN cache_roles USING (role)
 WHERE key = :key AND :now >= created_at AND :now < created_at + 1000 * ttl_s

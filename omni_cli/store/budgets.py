@@ -1,17 +1,17 @@
-"""Budgets and leases: reserve, settle and release inside the ledger's own transactions."""
+"""Budgets and their periods, kept inside the ledger's own transactions (see leases.py)."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from sqlite3 import Connection, Row
+from typing import ClassVar
 from zoneinfo import ZoneInfo
 
-from omni_cli.domain.budgets import Budget, BudgetStatus, refusal
-from omni_cli.domain.errors import UnknownPrice
-from omni_cli.domain.ledger import NewAttempt, RequestRow
+from omni_cli.domain.budgets import Budget, BudgetStatus
+from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.periods import local_day, previous, window
 from omni_cli.domain.record import record
 from omni_cli.store.connection import Store
-from omni_cli.store.open_calls import HELD_SQL
 from omni_cli.store.rollups import ZONE_KEY
 
 _SETTINGS = (
@@ -65,32 +65,30 @@ SELECT coalesce(sum(cost), 0) FROM (
     ) AS cost
     FROM requests r JOIN attempts a ON a.request = r.id
     WHERE r.created_at >= :start AND r.created_at < :end AND {scope}
-)
+) AS charges
 """
 # From the few estimated attempts to their requests: a partial index knows them.
 _ESTIMATED = _SPENT.replace(
     "requests r JOIN attempts a ON a.request = r.id",
-    "attempts a CROSS JOIN requests r ON r.id = a.request AND a.estimated = 1",
-)
-#: What a window's attempts hold, straight from their rows. ``leases`` are those of calls that an
-#: older omni began: theirs hold nothing themselves.
-_HELD = f"""
+    "attempts a CROSS JOIN requests r",
+).replace("WHERE r.created_at", "WHERE r.id = a.request AND a.estimated = 1 AND r.created_at")
+#: What a window's attempts hold, straight from their rows.
+_HELD = """
 SELECT (
-    SELECT coalesce(sum(a.held_nusd), 0)
-    FROM attempts a CROSS JOIN requests r ON r.id = a.request AND a.held_nusd <> 0
-    WHERE r.created_at >= :start AND r.created_at < :end AND {{scope}}
+    SELECT coalesce(sum(a.held_nusd), 0) FROM attempts a CROSS JOIN requests r
+    WHERE r.id = a.request AND a.held_nusd <> 0
+        AND r.created_at >= :start AND r.created_at < :end AND {scope}
 ) + (
     SELECT coalesce(sum(o.held_nusd), 0) FROM open_calls o
-    WHERE o.created_at >= :start AND o.created_at < :end AND {{open_scope}}
-) + (
-    SELECT coalesce(sum(amount_nusd), 0) FROM leases WHERE budget = :budget AND start_at = :start
-) + ({HELD_SQL} WHERE p.budget = :budget AND p.start_at = :start)
-"""  # noqa: S608  # names of ours only
+    WHERE o.created_at >= :start AND o.created_at < :end AND {open_scope}
+)
+"""
 #: Of that, what calls that are over hold on to: their end was not seen.
 _UNSEEN = """
 SELECT coalesce(sum(a.held_nusd), 0)
-FROM attempts a CROSS JOIN requests r ON r.id = a.request AND a.held_nusd <> 0
-WHERE r.created_at >= :start AND r.created_at < :end AND {scope}
+FROM attempts a CROSS JOIN requests r
+WHERE r.id = a.request AND a.held_nusd <> 0
+    AND r.created_at >= :start AND r.created_at < :end AND {scope}
     AND a.state NOT IN ('planned', 'sent')
 """
 _CHARGE = """
@@ -120,8 +118,20 @@ class PeriodDrift:
 
 
 class BudgetStore:
+    #: The rows of kept budgets that were read last, and what was made of them: they seldom change.
+    _last: ClassVar[tuple[list[object], list[Budget]]] = ([], [])
+
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    def enabled(self) -> Sequence[Budget]:
+        """Those that are kept: the same object as last time while none of them changes."""
+        cursor = self._store.db.cursor()
+        cursor.row_factory = None
+        rows = cursor.execute("SELECT * FROM budgets WHERE enabled = 1 ORDER BY id").fetchall()
+        if rows != BudgetStore._last[0]:
+            BudgetStore._last = rows, [budget for budget in self.all() if budget.enabled]
+        return BudgetStore._last[1]
 
     def all(self) -> list[Budget]:
         rows = self._store.db.execute("SELECT * FROM budgets ORDER BY id")
@@ -175,29 +185,6 @@ class BudgetStore:
         with self._store.transaction() as db:
             db.execute("DELETE FROM budgets WHERE id = ?", (budget_id,))
 
-    def admit(self, attempt: NewAttempt, request: RequestRow) -> None:
-        """See that every budget that covers the attempt has room for ``attempt.reserve_nusd``; in
-        the same transaction the caller writes its row, and charges what that holds.
-
-        Raises:
-            BudgetExceeded, UnknownPrice: see LedgerStore.plan; the caller's transaction must
-                then roll back.
-        """
-        need = attempt.reserve_nusd or 0
-        for budget in self._covering(attempt.provider, attempt.model, request):
-            if attempt.reserve_nusd is None and not budget.allow_unknown:
-                raise UnknownPrice(
-                    f"the price of {attempt.model} is unknown, so the {budget.label} "
-                    f"cannot hold it",
-                    hint=f"omni models price {attempt.model} --price-in USD --price-out USD "
-                    "sets it; "
-                    "omni budgets set ... --allow-unknown lets such calls pass uncounted",
-                )
-            status = self.status_within(budget, request.created_at)
-            # What costs nothing passes an overspent budget; what costs nobody knows what does not.
-            if need > status.left_nusd and attempt.reserve_nusd != 0:
-                raise refusal(status, need, resets_at(status), attempt.reserve_why)
-
     def room_nusd(self, provider: str, model: str, request: RequestRow) -> int | None:
         """The least money left in the budgets that cover a call; None when none does."""
         covering = self._covering(provider, model, request)
@@ -209,29 +196,6 @@ class BudgetStore:
             return min(
                 self.status_within(budget, request.created_at).left_nusd for budget in covering
             )
-
-    def settle(
-        self, request: RequestRow, provider: str, model: str, n: int, cost: int, held: int
-    ) -> None:
-        """Turn what is held for an attempt into what it really cost (0 releases it).
-
-        Args:
-            held: what it holds from now on, less what it held before.
-        """
-        db = self._store.db
-        leases = db.execute(
-            "SELECT budget, start_at, amount_nusd FROM leases WHERE request = ? AND n = ?",
-            (request.id, n),
-        ).fetchall()
-        for lease in leases:
-            db.execute(
-                "UPDATE budget_periods SET reserved_nusd = reserved_nusd - ?"
-                " WHERE budget = ? AND start_at = ?",
-                (lease["amount_nusd"], lease["budget"], lease["start_at"]),
-            )
-        if leases:
-            db.execute("DELETE FROM leases WHERE request = ? AND n = ?", (request.id, n))
-        self.charge(request, provider, model, cost, held=held)
 
     def charge(
         self, request: RequestRow, provider: str, model: str, cost: int, *, held: int = 0
@@ -337,10 +301,9 @@ class BudgetStore:
         return len(found)
 
     def _covering(self, provider: str, model: str, request: RequestRow) -> list[Budget]:
-        rows = self._store.db.execute("SELECT * FROM budgets WHERE enabled = 1").fetchall()
         return [
             budget
-            for budget in map(_budget, rows)
+            for budget in self.enabled()
             if budget.covers(
                 provider=provider,
                 model=model,
@@ -396,7 +359,7 @@ class BudgetStore:
         open_scope = scope.replace("a.", "o.").replace("r.", "o.")
         row = db.execute(
             _HELD.format(scope=scope, open_scope=open_scope),
-            {"start": start, "end": end, "value": budget.value, "budget": budget.id},
+            {"start": start, "end": end, "value": budget.value},
         ).fetchone()
         return int(row[0])
 

@@ -4,8 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from omni_cli.store.migrations import SCHEMA_VERSION
-from omni_cli.store.open_calls import OPEN_CALLS_SINCE
+from omni_cli.store.connection import SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +40,11 @@ def examine(path: Path) -> StoreFacts:
         counts = (0, 0)
         if schema:
             counts = db.execute(
-                "SELECT COUNT(*), TOTAL(state = 'pending') FROM requests"
+                "SELECT count(*), count(CASE WHEN state = 'pending' THEN 1 END) FROM requests"
             ).fetchone()
-        if schema >= OPEN_CALLS_SINCE:
-            (live,) = db.execute("SELECT COUNT(*) FROM open_calls").fetchone()
-            counts = (counts[0] + live, counts[1] + live)
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'open_calls'").fetchone():
+                (live,) = db.execute("SELECT count(*) FROM open_calls").fetchone()
+                counts = (counts[0] + live, counts[1] + live)
         return StoreFacts(
             exists=True,
             problems=() if found == ["ok"] else tuple(found),

@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from omni_cli.domain.errors import StoreError
+from omni_cli.domain.errors import Locked, StoreError
 
+#: What ``PRAGMA user_version`` says of a file that this omni wrote.
+SCHEMA_VERSION = 18
 BUSY_TIMEOUT_MS = 15_000
 
 # For a value that is no number or text, Python looks in vain for ways to adapt it, at 0.3 us each
@@ -24,6 +26,7 @@ sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(bool, int)
 
 
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 UNWRITABLE_HINT = "set OMNI_HOME to a folder that you can write"
 
 
@@ -98,24 +101,35 @@ class Store:
                 time.sleep(0.01)
 
     def _gate(self) -> None:
-        from omni_cli.store import migrations
-
-        version = self.db.execute("PRAGMA user_version").fetchone()[0]
-        if version > migrations.SCHEMA_VERSION:
+        version = self._version()
+        if version == SCHEMA_VERSION:
+            return
+        if version > SCHEMA_VERSION:
             raise StoreError(
                 f"the store {self.path} was written by a newer omni (schema {version}, this one "
-                f"knows {migrations.SCHEMA_VERSION})",
+                f"knows {SCHEMA_VERSION})",
                 hint="upgrade omni; or bring an older backup back with omni db restore --force",
             )
-        if version == migrations.SCHEMA_VERSION:
-            return
-        from sqlite_utils import Database
-
-        # One process migrates, the others wait for it and find the work done.
+        # One process makes or upgrades it, the others wait and find the work done.
         with _locked(self.path.parent / "migrate.lock"):
-            version = self.db.execute("PRAGMA user_version").fetchone()[0]
-            if version < migrations.SCHEMA_VERSION:
-                migrations.migrate(Database(self.db))
+            version = self._version()
+            if not version:
+                self._make()
+            elif version < SCHEMA_VERSION:
+                from omni_cli.store.upgrade import upgrade
+
+                upgrade(self.db, version)
+
+    def _version(self) -> int:
+        return int(self.db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _make(self) -> None:
+        from omni_cli.store.schema import statements
+
+        with self.transaction() as db:
+            for statement in statements():
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:
         self.db.close()
@@ -148,7 +162,8 @@ class Store:
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
             if isinstance(exc, sqlite3.OperationalError) or type(exc) is sqlite3.DatabaseError:
-                raise StoreError(
+                kind = Locked if exc.sqlite_errorcode in _LOCKED else StoreError
+                raise kind(
                     f"cannot write to the store {self.path}: {exc}",
                     hint="is the disk full, or another omni stuck? try again, then omni doctor",
                 ) from exc

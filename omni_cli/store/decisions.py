@@ -1,11 +1,11 @@
 """Past decisions with what their requests used, for replays."""
 
-import zlib
 from collections.abc import Iterator
 
+from omni_cli.domain.batch import unpack_decision
 from omni_cli.domain.chat import Usage
 from omni_cli.store.connection import Store
-from omni_cli.store.ledger import TOKEN_COLUMNS
+from omni_cli.store.rows import TOKEN_COLUMNS
 
 # One attempt: the tokens of several are not one answer's.
 _WHICH = (
@@ -36,4 +36,4 @@ class DecisionStore:
             row = self._store.db.execute(_ROW, (request,)).fetchone()
             if row is not None:
                 usage = Usage(**{name: row[name] for name in TOKEN_COLUMNS})
-                yield row["model"], usage, zlib.decompress(row["decision"]).decode()
+                yield row["model"], usage, unpack_decision(row["decision"])

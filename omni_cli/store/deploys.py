@@ -11,24 +11,6 @@ from omni_cli.domain.guard import MOST_CALLS, Call
 from omni_cli.domain.ids import make_id
 from omni_cli.store.connection import Store
 
-SCHEMA = """
-CREATE TABLE deploys (
-    id INTEGER PRIMARY KEY,
-    started_at INTEGER NOT NULL,
-    ended_at INTEGER,
-    until_at INTEGER,
-    state TEXT NOT NULL CHECK (state IN ('canary', 'watching', 'promoted', 'held', 'rolled_back',
-        'aborted', 'left')),
-    share REAL CHECK (share > 0 AND share < 1),
-    condition TEXT NOT NULL,
-    base_revision INTEGER NOT NULL,
-    revision INTEGER,
-    document TEXT NOT NULL,
-    tests TEXT NOT NULL,
-    reason TEXT NOT NULL DEFAULT ''
-) STRICT;
-CREATE UNIQUE INDEX deploys_open ON deploys (coalesce(ended_at, 0)) WHERE ended_at IS NULL
-"""
 _SINCE = """
 SELECT state, cost_nusd + adjusted_nusd AS cost, price_state, latency_ms FROM requests
 WHERE id >= :first AND state IN ('ok', 'failed', 'lost') AND source IN ('chat', 'gateway')

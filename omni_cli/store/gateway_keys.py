@@ -14,24 +14,7 @@ from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.store.connection import Store
 
 #: Part of a migration step, so never edited once released (store/migrations.py).
-SCHEMA = """
-CREATE TABLE gateway_keys (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    digest BLOB NOT NULL UNIQUE,
-    shown TEXT NOT NULL,
-    org TEXT NOT NULL DEFAULT '',
-    manages INTEGER NOT NULL DEFAULT 0,
-    models TEXT NOT NULL DEFAULT '[]',
-    rpm INTEGER CHECK (rpm >= 1),
-    tpm INTEGER CHECK (tpm >= 1),
-    concurrency INTEGER CHECK (concurrency >= 1),
-    created_at INTEGER NOT NULL,
-    expires_at INTEGER,
-    revoked_at INTEGER,
-    used_at INTEGER
-) STRICT;
-"""
+
 _ADD = """
 INSERT INTO gateway_keys (name, digest, shown, org, manages, models, rpm, tpm, concurrency,
                           created_at, expires_at)

@@ -4,36 +4,27 @@ import hashlib
 import sqlite3
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import RANDOM_BITS, make_id
 from omni_cli.domain.imports import ImportedCall, PricedCall
-from omni_cli.domain.ledger import AttemptRow, AttemptState, RequestRow
+from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
-from omni_cli.store.ledger import TOKEN_COLUMNS, LedgerStore
+from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rollups import RollupStore
+from omni_cli.store.rows import ATTEMPTS, REQUESTS, TOKEN_COLUMNS, attempt_values, request_values
 from omni_cli.usage_records import KnownCalls
 
 _DAY_MS = 86_400_000
-_STATES: dict[str | None, AttemptState] = {"failure": "failed", "cancelled": "cancelled"}
-_NAMES = ", ".join(TOKEN_COLUMNS)
-_MARKS = ", ".join(f":{name}" for name in TOKEN_COLUMNS)
+_State = Literal["ok", "failed", "cancelled"]
+_STATES: dict[str | None, _State] = {
+    "failure": "failed",
+    "cancelled": "cancelled",
+}
 _SET_TOKENS = ", ".join(f"{name} = :{name}" for name in TOKEN_COLUMNS)
 
-_ADD_REQUEST = f"""
-INSERT INTO requests (id, created_at, settled_at, state, source, agent, model, provider, attempts,
-    {_NAMES}, price_state, cost_nusd, estimated, latency_ms)
-VALUES (:id, :created_at, :created_at, :state, 'import', :agent, :model, :provider, 1,
-    {_MARKS}, :price_state, :cost_nusd, :estimated, :latency_ms)
-"""  # noqa: S608  # column names only
-_ADD_ATTEMPT = f"""
-INSERT INTO attempts (request, n, model, provider, state, started_at, ended_at, {_NAMES}, price,
-    cost_nusd, input_cost_nusd, reported_cost_nusd, estimated, provider_request_id)
-VALUES (:id, 1, :model, :provider, :state, :created_at, :ended_at, {_MARKS}, :price,
-    :cost_nusd, :input_cost_nusd, :reported_cost_nusd, :estimated, :provider_request_id)
-"""  # noqa: S608  # column names only
 _ADD_IMPORT = """
 INSERT INTO imports (source, external_id, request, message_id, provider_request_id,
     recorded_model, calls)
@@ -147,10 +138,10 @@ class ImportStore:
                 if (row.call.source, row.call.external_id) not in known:
                     fresh[_free_id(db, row.call, fresh)] = row
             with self._rollups.recounting(*fresh):
-                for request_id, row in fresh.items():
-                    values = _new_values(request_id, row)
-                    for sql in (_ADD_REQUEST, _ADD_ATTEMPT, _ADD_IMPORT):
-                        db.execute(sql, values)
+                made = [_rows(request_id, row) for request_id, row in fresh.items()]
+                REQUESTS.write(db, [request_values(request) for request, _ in made])
+                ATTEMPTS.write(db, [attempt_values(attempt) for _, attempt in made])
+                db.executemany(_ADD_IMPORT, [_known(*entry) for entry in fresh.items()])
             if self._budgets.all():
                 for request_id, row in fresh.items():
                     request, _ = self._row(request_id)
@@ -206,19 +197,46 @@ def _free_id(db: sqlite3.Connection, call: ImportedCall, taken: Container[int]) 
         bits += 1
 
 
-def _new_values(request_id: int, row: PricedCall) -> dict[str, Any]:
+def _rows(request_id: int, row: PricedCall) -> tuple[RequestRow, AttemptRow]:
     call = row.call
     created = _created(call)
-    return _values(row) | {
+    state: _State = _STATES.get(call.outcome, "ok")
+    usage = _usage(row)
+    return RequestRow(
+        id=request_id,
+        created_at=created,
+        source="import",
+        agent=call.agent or call.source,
+        state=state,
+        settled_at=created,
+        model=row.model,
+        provider=row.provider,
+        attempts=1,
+        usage=usage,
+        price_state=row.price_state,
+        cost_nusd=row.cost_nusd,
+        estimated=row.estimated,
+        latency_ms=call.latency_ms,
+    ), AttemptRow(
+        request=request_id,
+        n=1,
+        model=row.model,
+        provider=row.provider,
+        state=state,
+        started_at=created,
+        ended_at=created + (call.latency_ms or 0),
+        usage=usage,
+        price=row.price,
+        cost_nusd=row.cost_nusd,
+        input_cost_nusd=row.input_cost_nusd,
+        provider_request_id=call.message_id or call.provider_request_id,
+    )
+
+
+def _known(request_id: int, row: PricedCall) -> dict[str, Any]:
+    call = row.call
+    return {
         "id": request_id,
-        "created_at": created,
-        "ended_at": created + (call.latency_ms or 0),
-        "state": _STATES.get(call.outcome, "ok"),
-        "agent": call.agent or call.source,
-        "model": row.model,
-        "provider": row.provider,
-        "latency_ms": call.latency_ms,
-        "provider_request_id": call.message_id or call.provider_request_id,
         "source": call.source,
         "external_id": call.external_id,
         "message_id": call.message_id,
@@ -228,14 +246,23 @@ def _new_values(request_id: int, row: PricedCall) -> dict[str, Any]:
     }
 
 
+def _usage(row: PricedCall) -> Usage:
+    return replace(
+        row.call.usage or Usage(),
+        estimated=row.estimated,
+        reported_cost_nusd=row.call.recorded_cost_nusd,
+    )
+
+
 def _values(row: PricedCall) -> dict[str, Any]:
-    usage = replace(row.call.usage or Usage(), estimated=row.estimated)
+    """What a later state of a call changes."""
+    usage = _usage(row)
     return {
         **{name: getattr(usage, name) for name in TOKEN_COLUMNS},
         "price": row.price,
         "price_state": row.price_state,
         "cost_nusd": row.cost_nusd,
         "input_cost_nusd": row.input_cost_nusd,
-        "reported_cost_nusd": row.call.recorded_cost_nusd,
+        "reported_cost_nusd": usage.reported_cost_nusd,
         "estimated": int(row.estimated),
     }

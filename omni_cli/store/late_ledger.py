@@ -8,8 +8,8 @@ from omni_cli.domain.ledger import Allowance, AttemptEnd, Charged, RequestEnd
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
-from omni_cli.store.open_calls import promote
 from omni_cli.store.rollups import RollupStore
+from omni_cli.store.rows import promote
 from omni_cli.store.spool import (
     Record,
     Spool,

@@ -1,13 +1,16 @@
-"""The ledger: a request's row is written before its call and settled after it."""
+"""The ledger: a request's row is written before its call and settled after it.
+
+What is here goes one request at a time: reading, settling what is no single attempt, and what
+recovery needs. Calls are written through ``writer.py``; both use the rows of ``rows.py`` and the
+budget rule of ``leases.py``.
+"""
 
 import json
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import fields
-from sqlite3 import Connection, Row
+from sqlite3 import Connection
 
-from omni_cli.domain.chat import TOKEN_FIELDS, Usage
+from omni_cli.domain.batch import pack_decision, unpack_decision
 from omni_cli.domain.errors import NotFound, StoreError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.ledger import (
@@ -23,73 +26,65 @@ from omni_cli.domain.ledger import (
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.health_windows import HealthWindowStore
-from omni_cli.store.open_calls import OpenCalls, promote
+from omni_cli.store.leases import Leases
 from omni_cli.store.rollups import RollupStore
+from omni_cli.store.rows import (
+    ATTEMPTS,
+    ENDED,
+    OVER,
+    REQUESTS,
+    TOKEN_COLUMNS,
+    add_decisions,
+    attempt_row,
+    attempt_values,
+    open_row,
+    open_rows,
+    pending,
+    planned,
+    promote,
+    request_row,
+    request_values,
+    sending,
+    under_way,
+)
 from omni_cli.store.slots import SlotQueue, ring_others, slots_in_use, whose_turn
 
-TOKEN_COLUMNS: tuple[str, ...] = TOKEN_FIELDS
-_SET_TOKENS = ", ".join(f"{name} = :{name}" for name in TOKEN_COLUMNS)
-_SUM_TOKENS = ", ".join(f"{name} = {name} + :{name}" for name in TOKEN_COLUMNS)
-
-_OPEN = """
-INSERT INTO requests (id, created_at, state, source, owner, org, key, role, agent, task,
-                      complexity, difficulty, conversation, chain, external_id)
-VALUES (:id, :created_at, 'pending', :source, :owner, :org, :key, :role, :agent, :task,
-        :complexity, :difficulty, :conversation, :chain, :external_id)
-"""
-_PLAN = """
-INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate,
-                      output_bound, price, waited_ms, held_nusd)
-VALUES (:request, :n, :model, :provider, 'planned', :started_at, :input_estimate,
-        :output_bound, :price, :waited_ms, coalesce(:reserve_nusd, 0))
-"""
 _KNOWN = "SELECT 1 FROM attempts WHERE request = ? AND n = ?"
-#: The store that was put in its place may not know the price by which it was begun.
-_PLAN_ANEW = _PLAN.replace(":price,", "(SELECT id FROM prices WHERE id = :price),").replace(
-    "'planned'", "'sent'"
-)
+#: All that an end says; a stream's first token may have been written down before.
+_ENDING = (*(n for n in ENDED if n != "first_at"), *TOKEN_COLUMNS, "reported_cost_nusd")
 _END_ATTEMPT = f"""
-UPDATE attempts SET state = :state, ended_at = :ended_at,
-    first_at = coalesce(:first_at, first_at), {_SET_TOKENS},
-    received_chars = :received_chars, cost_nusd = :cost_nusd,
-    input_cost_nusd = :input_cost_nusd,
-    reported_cost_nusd = :reported_cost_nusd, estimated = :estimated,
-    http_status = :http_status, provider_request_id = :provider_request_id,
-    error_code = :error_code, error_message = :error_message, held_nusd = :held_nusd
+UPDATE attempts SET {", ".join(f"{name} = :{name}" for name in _ENDING)},
+    first_at = coalesce(:first_at, first_at), estimated = :estimated, held_nusd = :held_nusd
 WHERE request = :request AND n = :n AND state IN ('planned', 'sent')
 """  # noqa: S608  # column names only
 _HOLDS = """
 SELECT held_nusd FROM attempts WHERE request = ? AND n = ? AND state IN ('planned', 'sent')
 """
 _ADD_TO_REQUEST = f"""
-UPDATE requests SET attempts = attempts + :tried, {_SUM_TOKENS},
+UPDATE requests SET attempts = attempts + :tried,
+    {", ".join(f"{name} = {name} + :{name}" for name in TOKEN_COLUMNS)},
     cost_nusd = CASE WHEN :cost_nusd IS NULL THEN cost_nusd
                      ELSE coalesce(cost_nusd, 0) + :cost_nusd END,
     price_state = CASE WHEN :price_state IS NULL THEN price_state
                        WHEN price_state IS NULL OR price_state = 'free' THEN :price_state
                        WHEN :price_state = 'unknown' THEN 'unknown'
                        ELSE price_state END,
-    estimated = max(estimated, :estimated)
+    estimated = CASE WHEN :estimated = 1 THEN 1 ELSE estimated END
 WHERE id = :request
 """  # noqa: S608  # column names only
-_END_REQUEST = """
-UPDATE requests SET state = :state, settled_at = :settled_at, model = :model,
-    provider = :provider, premium_model = :premium_model,
-    premium_cost_nusd = :premium_cost_nusd, latency_ms = :latency_ms, ttft_ms = :ttft_ms,
-    finish_reason = :finish_reason, error_code = :error_code, error_message = :error_message,
-    owner = NULL
+_END_REQUEST = f"""
+UPDATE requests SET {", ".join(f"{name} = :{name}" for name in OVER)}, owner = NULL
 WHERE id = :id AND state = 'pending'
-"""
+"""  # noqa: S608  # column names only
 _TAKEN = """
 SELECT EXISTS (SELECT 1 FROM requests WHERE id = :id)
     OR EXISTS (SELECT 1 FROM open_calls WHERE id = :id)
 """
 # The partial index keeps this as small as the number of calls under way.
 _LEFT_OPEN = """
-SELECT * FROM requests WHERE state != 'pending' AND id IN
+SELECT * FROM requests WHERE state <> 'pending' AND id IN
     (SELECT request FROM attempts WHERE state IN ('planned', 'sent'))
 """
-_LAST_ID = (1 << 63) - 1
 
 
 class LedgerStore:
@@ -100,7 +95,6 @@ class LedgerStore:
         self._rollups = rollups
         self._budgets = budgets
         self._health = HealthWindowStore(store)
-        self._under_way = OpenCalls(store)
         self._queue = SlotQueue(store)
         #: What this process has begun and not ended.
         self._begun: dict[int, NewRequest] = {}
@@ -124,12 +118,9 @@ class LedgerStore:
         with self._store.transaction() as db:
             if db.execute(_TAKEN, {"id": request.id}).fetchone()[0]:
                 return False
-            db.execute(_OPEN, {item.name: getattr(request, item.name) for item in fields(request)})
+            REQUESTS.write(db, [request_values(pending(request))])
             if decision is not None:
-                db.execute(
-                    "INSERT INTO decisions VALUES (?, ?)",
-                    (request.id, zlib.compress(decision.encode(), 1)),
-                )
+                add_decisions(db, [(request.id, pack_decision(decision))])
         # By now the ends that were written before are committed.
         for ended in self._ended:
             self._begun.pop(ended, None)
@@ -159,12 +150,10 @@ class LedgerStore:
                 return False
             if (begun := self._begun.get(request)) is not None:
                 self.have(begun)
-            row = self._request(db, request)
-            self._budgets.admit(attempt, row)
-            db.execute(_PLAN, {item.name: getattr(attempt, item.name) for item in fields(attempt)})
-            self._budgets.charge(
-                row, attempt.provider, attempt.model, 0, held=attempt.reserve_nusd or 0
-            )
+            leases = Leases(self._budgets)
+            leases.admit(attempt, self._request(db, request))
+            ATTEMPTS.write(db, [attempt_values(planned(attempt))])
+            leases.reserve(db)
         self._sent[request, attempt.n] = attempt
         if queue.waits(request):
             queue.over(request)
@@ -190,8 +179,11 @@ class LedgerStore:
                 return False
             self.open(request, None)
             row = self._request(db, request.id)
-            values = {item.name: getattr(attempt, item.name) for item in fields(attempt)}
-            db.execute(_PLAN_ANEW, values)
+            again = planned(attempt, "sent")
+            # The store that was put in its place may not know the price by which it was begun.
+            if not db.execute("SELECT 1 FROM prices WHERE id = ?", (again.price,)).fetchone():
+                again.price = None
+            ATTEMPTS.write(db, [attempt_values(again)])
             self._budgets.charge(
                 row, attempt.provider, attempt.model, 0, held=attempt.reserve_nusd or 0
             )
@@ -270,48 +262,22 @@ class LedgerStore:
         *,
         count: bool,
     ) -> bool:
-        tokens = {name: getattr(end.usage, name) for name in TOKEN_COLUMNS}
         row = db.execute(_HOLDS, (request, n)).fetchone()
         if row is None:
             return False
         before = int(row[0])
-        held = end.held_nusd(before)
-        db.execute(
-            _END_ATTEMPT,
-            {
-                **tokens,
-                "request": request,
-                "n": n,
-                "state": end.state,
-                "ended_at": end.ended_at,
-                "first_at": end.first_at,
-                "received_chars": end.received_chars,
-                "cost_nusd": end.cost_nusd,
-                "input_cost_nusd": end.input_cost_nusd,
-                "reported_cost_nusd": end.usage.reported_cost_nusd,
-                "estimated": int(end.usage.estimated),
-                "http_status": end.http_status,
-                "provider_request_id": end.provider_request_id,
-                "error_code": end.error_code,
-                "error_message": end.error_message,
-                "held_nusd": held,
-            },
-        )
-        db.execute(
-            _ADD_TO_REQUEST,
-            {
-                **tokens,
-                "request": request,
-                "tried": int(end.state != "unsent"),
-                "cost_nusd": end.cost_nusd,
-                "price_state": priced,
-                "estimated": int(end.usage.estimated),
-            },
-        )
+        held, usage = end.held_nusd(before), end.usage
+        values = {name: getattr(usage, name) for name in TOKEN_COLUMNS}
+        values |= {"request": request, "n": n, "estimated": int(usage.estimated)}
+        ended = {name: getattr(end, name) for name in ENDED}
+        ended |= {"reported_cost_nusd": usage.reported_cost_nusd, "held_nusd": held}
+        db.execute(_END_ATTEMPT, values | ended)
+        sums = {"cost_nusd": end.cost_nusd, "price_state": priced}
+        db.execute(_ADD_TO_REQUEST, values | sums | {"tried": int(end.state != "unsent")})
         row = self._request(db, request)
         attempt = self._attempt(db, request, n)
-        self._budgets.settle(
-            row, attempt.provider, attempt.model, n, end.cost_nusd or 0, held - before
+        self._budgets.charge(
+            row, attempt.provider, attempt.model, end.cost_nusd or 0, held=held - before
         )
         if end.state != "unsent":
             if count:
@@ -334,7 +300,7 @@ class LedgerStore:
     def end_request(self, request: int, end: RequestEnd) -> bool:
         """Returns False when it was settled already."""
         with self._store.transaction() as db:
-            values = {item.name: getattr(end, item.name) for item in fields(end)}
+            values = {name: getattr(end, name) for name in OVER}
             if not db.execute(_END_REQUEST, {**values, "id": request}).rowcount:
                 return False
             self._rollups.add_request(self._request(db, request))
@@ -354,17 +320,18 @@ class LedgerStore:
             if not self._store.is_alive(owner)
         ]
         found = [
-            _request(row)
+            request_row(row)
             for owner in owners
             for row in db.execute(
                 "SELECT * FROM requests WHERE state = 'pending' AND owner = ?", (owner,)
             )
         ]
-        found += [_request(row) for row in db.execute(_LEFT_OPEN)]
-        for owner in self._under_way.owners():
-            if not self._store.is_alive(owner):
-                found += self._under_way.of(owner)
-        return found
+        found += [request_row(row) for row in db.execute(_LEFT_OPEN)]
+        live = open_rows(db)
+        dead = {
+            owner for owner in {row["owner"] for row in live} if not self._store.is_alive(owner)
+        }
+        return found + [under_way(row) for row in live if row["owner"] in dead]
 
     def adopt(self, request: int) -> None:
         """Before another process settles it: have the request's own rows in the ledger."""
@@ -378,8 +345,9 @@ class LedgerStore:
     def get(self, request: int) -> RequestRow | None:
         row = self._store.db.execute("SELECT * FROM requests WHERE id = ?", (request,)).fetchone()
         if row is not None:
-            return _request(row)
-        return next(iter(self._under_way.between(request, request)), None)
+            return request_row(row)
+        row = open_row(self._store.db, request)
+        return None if row is None else under_way(row)
 
     def find(self, text: str) -> RequestRow:
         """The request whose id is or begins with ``text``; "last" is the newest.
@@ -394,7 +362,8 @@ class LedgerStore:
             rows = self._store.db.execute(
                 "SELECT * FROM requests WHERE id BETWEEN ? AND ? LIMIT 2", span
             )
-            found = [*map(_request, rows), *self._under_way.between(*span)]
+            live = open_rows(self._store.db, *span)
+            found = [*map(request_row, rows), *map(under_way, live)]
         if len(found) == 1:
             return found[0]
         if found:
@@ -426,12 +395,12 @@ class LedgerStore:
             "since": since_ms or 0,
             "limit": limit,
         }
-        rows = map(_request, self._store.db.execute(sql, values))
+        rows = map(request_row, self._store.db.execute(sql, values))
         if state not in (None, "pending") or model:  # what is under way has no model yet
             return rows
         live = [
             row
-            for row in self._under_way.between(0, _LAST_ID)
+            for row in map(under_way, open_rows(self._store.db))
             if source in (None, row.source)
             and role in (None, row.role)
             and row.created_at >= (since_ms or 0)
@@ -444,9 +413,10 @@ class LedgerStore:
         rows = self._store.db.execute(
             "SELECT * FROM attempts WHERE request = ? ORDER BY n", (request,)
         )
-        found = [_attempt(row) for row in rows]
-        if not found and (live := self._under_way.attempt(request)) is not None:
-            return [live]
+        found = [attempt_row(row) for row in rows]
+        if not found and (live := open_row(self._store.db, request)) is not None:
+            sent = sending(live)
+            return [] if sent is None else [sent]
         return found
 
     def note_skipped(self, request: int, skipped: list[dict[str, str | None]]) -> None:
@@ -457,8 +427,8 @@ class LedgerStore:
             ).fetchone()
             if row is None:
                 return
-            decision = {**json.loads(zlib.decompress(row[0])), "skipped": skipped}
-            packed = zlib.compress(json.dumps(decision, separators=(",", ":")).encode(), 1)
+            decision = {**json.loads(unpack_decision(row[0])), "skipped": skipped}
+            packed = pack_decision(json.dumps(decision, separators=(",", ":")))
             db.execute("UPDATE decisions SET decision = ? WHERE request = ?", (packed, request))
 
     def decision(self, request: int) -> str | None:
@@ -466,9 +436,8 @@ class LedgerStore:
         row = self._store.db.execute(
             "SELECT decision FROM decisions WHERE request = ?", (request,)
         ).fetchone()
-        if row is None:
-            return self._under_way.decision(request)
-        return zlib.decompress(row[0]).decode()
+        row = row or open_row(self._store.db, request)
+        return None if row is None or row["decision"] is None else unpack_decision(row["decision"])
 
     def calls_between(self, model: str, start_ms: int, end_ms: int) -> int:
         """How many calls of a model were answered that were asked for in ``[start, end)``."""
@@ -483,39 +452,11 @@ class LedgerStore:
         row = db.execute("SELECT * FROM requests WHERE id = ?", (request,)).fetchone()
         if row is None:
             raise NotFound(f"no request {id_text(request)} in the ledger")
-        return _request(row)
+        return request_row(row)
 
     def _attempt(self, db: Connection, request: int, n: int) -> AttemptRow:
-        return _attempt(
+        return attempt_row(
             db.execute(
                 "SELECT * FROM attempts WHERE request = ? AND n = ?", (request, n)
             ).fetchone()
         )
-
-
-def _usage(row: Row, reported: int | None = None) -> Usage:
-    return Usage(
-        **{name: row[name] for name in TOKEN_COLUMNS},
-        reported_cost_nusd=reported,
-        estimated=bool(row["estimated"]),
-    )
-
-
-def _pick(row: Row, names: Iterable[str]) -> dict[str, object]:
-    return {name: row[name] for name in names}
-
-
-_REQUEST_FIELDS = [
-    item.name for item in fields(RequestRow) if item.name not in ("usage", "estimated")
-]
-_ATTEMPT_FIELDS = [item.name for item in fields(AttemptRow) if item.name != "usage"]
-
-
-def _request(row: Row) -> RequestRow:
-    values: dict[str, object] = _pick(row, _REQUEST_FIELDS)
-    return RequestRow(**values, usage=_usage(row), estimated=bool(row["estimated"]))  # type: ignore[arg-type]  # columns are typed by STRICT
-
-
-def _attempt(row: Row) -> AttemptRow:
-    values: dict[str, object] = _pick(row, _ATTEMPT_FIELDS)
-    return AttemptRow(**values, usage=_usage(row, row["reported_cost_nusd"]))  # type: ignore[arg-type]  # columns are typed by STRICT

@@ -11,8 +11,7 @@ from pathlib import Path
 from omni_cli.domain.errors import StoreError
 from omni_cli.domain.money import format_usd
 from omni_cli.store.budgets import BudgetStore, PeriodDrift
-from omni_cli.store.connection import Store
-from omni_cli.store.migrations import SCHEMA_VERSION
+from omni_cli.store.connection import SCHEMA_VERSION, Store
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.rollup_sql import ROLLUPS
 from omni_cli.usage_records import BackupFacts, StoreStats

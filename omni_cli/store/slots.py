@@ -11,40 +11,15 @@ from collections.abc import Iterable
 from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
+from omni_cli.domain.batch import LOOK_S
 from omni_cli.domain.health import SlotUse
 from omni_cli.store.connection import Store
 
 if TYPE_CHECKING:
     from omni_cli.store.bells import Bell
 
-#: The schema's version that brought it.
-SLOTS_SINCE = 12
-#: ``since`` and ``seen_at``: ms since the epoch; ``port``: of the waiting process' bell on this
-#: machine, 0 where it has none.
-SCHEMA = """
-CREATE TABLE slot_tickets (
-    id INTEGER PRIMARY KEY,
-    provider TEXT NOT NULL,
-    owner TEXT NOT NULL,
-    request INTEGER NOT NULL,
-    since INTEGER NOT NULL,
-    seen_at INTEGER NOT NULL,
-    port INTEGER NOT NULL
-) STRICT;
-CREATE INDEX slot_tickets_by_provider ON slot_tickets (provider, id);
-ALTER TABLE open_calls ADD COLUMN waited_ms INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE attempts ADD COLUMN waited_ms INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX attempts_waited ON attempts (provider, started_at, waited_ms) WHERE waited_ms > 0
-"""
-#: How a provider without a limit is stored: the column takes no NULL, and an older omni that
-#: shares the store reads it as a limit that nobody reaches.
+#: How a provider without a limit is stored: the column takes no NULL.
 NO_LIMIT = 2**31 - 1
-#: How long a call waits for a slot, seconds.
-SLOT_WAIT_S = 30.0
-#: How often a waiting process looks by itself, and shows that it still waits, seconds. The first
-#: matters only where bells do not reach it (containers that share a store).
-LOOK_S = 0.1
-SHOW_S = 1.0
 #: A ticket that was not shown for so long is passed over, ms: its process died, or stands still.
 _STALE_MS = 4_000
 #: When it is thrown away, ms.

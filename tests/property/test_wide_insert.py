@@ -6,8 +6,9 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from omni_cli.store.wide_insert import WideInsert
+from omni_cli.store.rows import WideInsert
 
+_NAMES = ("id", "text", "number", "real", "bytes", "more")
 _COLUMNS = "id INTEGER PRIMARY KEY, text TEXT, number INTEGER, real REAL, bytes BLOB, more TEXT"
 #: Few values, so that whole columns agree; those that are written into a statement among them.
 _ROW = st.tuples(
@@ -24,9 +25,8 @@ def _stored(rows: list[tuple[Any, ...]], *, wide: bool) -> tuple[list[tuple[Any,
     db.execute(f"CREATE TABLE t ({_COLUMNS}) STRICT")
     db.execute("INSERT INTO t (id) VALUES (1)")
     if wide:
-        insert = WideInsert(
-            "INSERT INTO t SELECT {} WHERE NOT EXISTS (SELECT 1 FROM t WHERE id = ?1)"
-        )
+        form = "SELECT {} WHERE NOT EXISTS (SELECT 1 FROM t WHERE id = ?1)"
+        insert = WideInsert("t", _NAMES, form)
         count = insert.write(db, rows)
     else:
         count = sum(
@@ -56,9 +56,9 @@ def test_what_all_rows_share_stands_in_the_statement() -> None:
 
     db = sqlite3.connect(":memory:", factory=Recorder)
     db.execute(f"CREATE TABLE t ({_COLUMNS}) STRICT")
-    insert = WideInsert("INSERT INTO t VALUES ({})")
+    insert = WideInsert("t", _NAMES)
     insert.write(db, [(n, "ok", None, float(n), None, "") for n in range(2, 6)])
     ((sql, rows),) = seen
-    assert sql == "INSERT INTO t VALUES (?, 'ok', NULL, ?, NULL, '')"
+    assert sql.endswith(" VALUES (?, 'ok', NULL, ?, NULL, '')")
     assert rows == [(n, float(n)) for n in range(2, 6)]
     assert db.execute("SELECT count(*), sum(real) FROM t").fetchone() == (4, 14.0)

@@ -157,7 +157,6 @@ class ChatService:
             difficulty=task.difficulty,
             conversation=request_id if starts_conversation else job.conversation,
             chain=plan.chain,
-            external_id=job.external_id,
         )
 
     def chunks(self, run: ChatRun, *, new_turns: Sequence[Message] = ()) -> Generator[ChatChunk]:

@@ -60,7 +60,6 @@ class ChatJob:
     allowed: Callable[[str], bool] | None = None
     org: str = ""
     key: str = ""
-    external_id: str | None = None
     settled: "Callable[[ChatRun], None] | None" = None
 
 

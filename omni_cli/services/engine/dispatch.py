@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from omni_cli.domain import retry
+from omni_cli.domain.batch import SLOT_WAIT_S
 from omni_cli.domain.bounds import over_maximum
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion
 from omni_cli.domain.consent import Consent
@@ -40,9 +41,8 @@ from omni_cli.services.engine.routing import input_estimate
 from omni_cli.services.engine.settlement import Reading
 from omni_cli.services.engine.turns import FINAL, PASSED_ON, Turns, verdict
 
-#: How long a call waits for a free slot of its provider, seconds, and how often it looks at least,
-#: and for slots that dead processes hold.
-SLOT_WAIT_S = 30.0
+#: How often a call that waits for a slot looks at least, and for slots that dead processes hold,
+#: seconds.
 _SLOT_LOOK_S = 1.0
 #: Names an attempt on the wire: ties a proxy's or a provider's log to the ledger.
 ATTEMPT_HEADER = "x-omni-attempt"

@@ -115,7 +115,7 @@ def test_a_gateway_that_ends_before_a_locked_store_sets_its_rows_aside(
         lock = sqlite3.connect(served.home / "omni.db", isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
         caller.join()
-        monkeypatch.setattr("omni_cli.gateway.commits._LAST_WAIT_MS", 200)
+        monkeypatch.setattr("omni_cli.services.engine.commits._LAST_WAIT_MS", 200)
     lock.execute("ROLLBACK")
     lock.close()
     with App({"OMNI_HOME": str(tmp_path), "USER": "test"}) as app:

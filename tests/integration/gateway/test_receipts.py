@@ -63,7 +63,7 @@ def test_a_decision_of_an_older_gateway_is_read(gateway: Served, http: httpx.Cli
     candidates = [{"model": OWN, "eligible": True, "reason": "named"}]
     old = {"model": OWN, "reason": "named by the caller", "by": "name", "candidates": candidates}
     store = gateway.app.store
-    from omni_cli.store.batch_writer import pack_decision
+    from omni_cli.domain.batch import pack_decision
 
     with store.transaction() as db:
         db.execute("INSERT INTO decisions VALUES (?, ?)", (row.id, pack_decision(json.dumps(old))))

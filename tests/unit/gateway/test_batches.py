@@ -10,21 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.batch import (
+    AttemptEnding,
+    Batch,
+    Opening,
+    RequestEnding,
+)
 from omni_cli.domain.bounds import Most
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Usage
-from omni_cli.domain.errors import BudgetExceeded
+from omni_cli.domain.errors import BudgetExceeded, Locked, SameId
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.prices import Price, Rate
-from omni_cli.store.batch_leases import Opening
-from omni_cli.store.batch_writer import (
-    AttemptEnding,
-    Batch,
-    BatchWriter,
-    Locked,
-    RequestEnding,
-    SameId,
-)
+from omni_cli.store.writer import Writer
 
 NOW = 1_790_000_000_000
 TABLES = (
@@ -35,7 +33,6 @@ TABLES = (
     "rollup_latency",
     "health_hours",
     "budget_periods",
-    "leases",
     "model_stats",
 )
 PRICE = Price("priced", input=Rate(Decimal(1)), output=Rate(Decimal(4)))
@@ -45,8 +42,8 @@ def _app(home: Path) -> App:
     return App({"OMNI_HOME": str(home), "USER": "test"}, durable=False)
 
 
-def _writer(app: App) -> BatchWriter:
-    return BatchWriter(app.store, app.ledger, app.budgets)
+def _writer(app: App) -> Writer:
+    return Writer(app.store, app.ledger, app.budgets)
 
 
 def _new(number: int, **fields: Any) -> NewRequest:
@@ -60,7 +57,7 @@ def _opening(new: NewRequest, n: int = 1, **fields: Any) -> Opening:
         "model": "openai/gpt-4o",
         "provider": "openai",
         "slots": 100,
-        "most": lambda: Most(100, 100),
+        "most": Most(100, 100),
         "price": PRICE,
     }
     return Opening(request=new, n=n, started_at=NOW, input_estimate=100, **{**given, **fields})
@@ -188,7 +185,7 @@ def test_leases_of_one_batch_never_pass_the_limit(tmp_path: Path) -> None:
 def test_the_answer_is_bounded_to_what_is_left(tmp_path: Path) -> None:
     with _app(tmp_path) as app:
         app.budgets.put(Budget(0, "all", "", "day", 5_000_000))
-        opening = _opening(_new(1), most=lambda: Most(100, 50_000))
+        opening = _opening(_new(1), most=Most(100, 50_000))
         _writer(app).write(Batch(openings=[opening]))
         assert opening.committed
         assert opening.output_bound == (5_000_000 - 100_000) // 4_000

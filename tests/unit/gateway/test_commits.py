@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.batch import Batch
 from omni_cli.domain.errors import StoreError
-from omni_cli.gateway import commits as commits_module
-from omni_cli.gateway.commits import Commits
-from omni_cli.store.batch_writer import Batch, BatchWriter
+from omni_cli.services.engine import commits as commits_module
+from omni_cli.services.engine.commits import Commits
+from omni_cli.store.writer import Writer
 
 
 async def test_a_job_is_told_of_once_it_is_committed(
@@ -19,7 +20,7 @@ async def test_a_job_is_told_of_once_it_is_committed(
     """A transaction that fails after its jobs ran runs them again; nobody is told before."""
     monkeypatch.setattr(commits_module, "_BROKEN_S", 0.05)
     with App({"OMNI_HOME": str(tmp_path)}, durable=False) as app:
-        writer = BatchWriter(app.store, app.ledger, app.budgets)
+        writer = Writer(app.store, app.ledger, app.budgets)
         write, runs, told = writer.write, list[str](), list[str]()
 
         def failing(batch: Batch) -> None:
@@ -33,9 +34,7 @@ async def test_a_job_is_told_of_once_it_is_committed(
 
         monkeypatch.setattr(writer, "write", failing)
         ids = itertools.count(1)
-        commits = Commits(
-            writer, store_path=app.paths.store, new_id=lambda: next(ids), note=told.append
-        )
+        commits = Commits(writer, new_id=lambda: next(ids), note=told.append)
 
         def job() -> None:
             runs.append("run")

@@ -11,23 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.budgets import Budget
-from omni_cli.domain.chat import Usage
-from omni_cli.domain.errors import Busy
-from omni_cli.domain.ids import id_text
-from omni_cli.domain.ledger import AttemptEnd, RequestEnd
-from omni_cli.store.batch_leases import Opening
-from omni_cli.store.batch_writer import (
+from omni_cli.domain.batch import (
     AttemptEnding,
     Batch,
-    BatchWriter,
+    Opening,
     Progressed,
     RequestEnding,
-    SameId,
     pack_decision,
 )
+from omni_cli.domain.budgets import Budget
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.errors import Busy, SameId
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.ledger import AttemptEnd, RequestEnd
 from omni_cli.store.maintenance import MaintenanceStore
 from omni_cli.store.rebuild import RollupRebuild
+from omni_cli.store.writer import Writer
 from tests.unit.gateway.test_batches import NOW, PRICE, _app, _new, _opening, _writer
 
 DEAD = "1-00000000"
@@ -282,11 +281,11 @@ def test_money_and_rows_add_up_whatever_happens(
     with _app(home) as app, _app(home) as second:
         writers = [_writer(app), _writer(second)]
         ids = itertools.count(1)
-        live: list[tuple[BatchWriter, Opening]] = []
+        live: list[tuple[Writer, Opening]] = []
         done: dict[int, int] = {}
         unseen: dict[tuple[int, int], int] = {}
 
-        def over(writer: BatchWriter, opening: Opening) -> None:
+        def over(writer: Writer, opening: Opening) -> None:
             request = opening.request.id
             if opening.full:
                 end = RequestEnd("failed", NOW + 9, error_code="busy")

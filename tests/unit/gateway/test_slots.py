@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.batch import Opening, RequestEnding
 from omni_cli.domain.bounds import Most
 from omni_cli.domain.errors import Busy
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.models import Provider
-from omni_cli.gateway import commits as commits_module
-from omni_cli.gateway.commits import Commits
+from omni_cli.services.engine import commits as commits_module
+from omni_cli.services.engine.commits import Commits
 from omni_cli.store import slots as slots_module
-from omni_cli.store.batch_leases import Opening
-from omni_cli.store.batch_writer import BatchWriter, RequestEnding
+from omni_cli.store.writer import Writer
 from tests.gateway_server import seeded
 
 NOW = 1_790_000_000_000
@@ -36,13 +36,13 @@ def _app(home: Path) -> App:
 
 
 def _commits(app: App) -> Commits:
-    writer = BatchWriter(app.store, app.ledger, app.budgets)
-    return Commits(writer, store_path=app.paths.store, new_id=lambda: next(_IDS), note=print)
+    writer = Writer(app.store, app.ledger, app.budgets)
+    return Commits(writer, new_id=lambda: next(_IDS), note=print)
 
 
 def _opening(commits: Commits, slots: int) -> Opening:
     new = NewRequest(next(_IDS), NOW, "gateway", commits.owner)
-    return Opening(new, 1, "p/m", "p", NOW, 1, lambda: Most(1, 1), slots)
+    return Opening(new, 1, "p/m", "p", NOW, 1, Most(1, 1), slots)
 
 
 def _end(commits: Commits, opening: Opening) -> None:

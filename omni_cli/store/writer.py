@@ -1,116 +1,107 @@
-"""Many requests' rows in one transaction: what the gateway writes through.
+"""The one writer of calls: requests that begin and end, many in one transaction or one.
 
 A batch holds requests that begin (row, attempt and budget leases, committed before the call is
-made) and requests that end. It is all written or not at all, and the budgets are read once for
-all of its leases, within the transaction: any number of processes never pass a limit together.
+made) and requests that end. It is all written or not at all. A request that ends with its only
+attempt is written whole, with sums added up in memory first; everything else goes row by row
+through the ledger.
 """
 
+import contextlib
 import json
+import operator
 import sqlite3
 import time
-import zlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from typing import TYPE_CHECKING
 
-from omni_cli.domain.errors import StoreError
-from omni_cli.domain.ledger import Allowance, AttemptEnd, NewAttempt, RequestEnd
-from omni_cli.store.batch_leases import BudgetList, Leases, Opening
-from omni_cli.store.batch_ledger import BatchLedger, Settled, Vanished
+from omni_cli.domain.batch import (
+    SHOW_S,
+    AttemptEnding,
+    Batch,
+    Ending,
+    Lease,
+    Opening,
+    Progressed,
+    RequestEnding,
+)
+from omni_cli.domain.errors import Locked, SameId, StoreError
+from omni_cli.domain.evidence import HOUR_MS
+from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
+from omni_cli.domain.record import record
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
+from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.late_ledger import LateLedger
-from omni_cli.store.open_calls import promote
+from omni_cli.store.leases import Leases
+from omni_cli.store.rollup_counts import NO_ATTEMPT, Counts, Outcome, attempt_sums
+from omni_cli.store.rollups import RollupStore
+from omni_cli.store.rows import (
+    ATTEMPTS,
+    REQUESTS,
+    SENDING,
+    add_decisions,
+    attempt_values,
+    ended_of,
+    known_of,
+    of_usage,
+    over_of,
+    planned,
+    planned_of,
+    promote,
+    sending_of,
+    stage,
+    tokens_of,
+)
 from omni_cli.store.slots import (
-    SHOW_S,
     Turns,
     give_up,
+    ring_others,
     show,
     take_ticket,
     tickets_of,
     whose_turn,
 )
 from omni_cli.store.spool import Record, attempt_record, request_record
-from omni_cli.store.wide_insert import WideInsert
 
-_STAGE = WideInsert("""
-INSERT OR IGNORE INTO open_calls (id, created_at, source, owner, org, key, role, agent, task,
-    complexity, difficulty, conversation, chain, model, provider, started_at, input_estimate,
-    output_bound, price, held_nusd, decision)
-SELECT {} WHERE NOT EXISTS (SELECT 1 FROM requests WHERE id = ?1)
-""")
-_GO = """
-UPDATE open_calls SET model = ?, provider = ?, started_at = ?, input_estimate = ?,
-    output_bound = ?, price = ?, held_nusd = ?, waited_ms = ?
-WHERE id = ?
-"""
-_SENT = """
-INSERT INTO attempts (request, n, model, provider, state, started_at, input_estimate,
-                      output_bound, price, waited_ms, held_nusd)
-VALUES (?, ?, ?, ?, 'sent', ?, ?, ?, ?, ?, ?)
-"""
+if TYPE_CHECKING:
+    from omni_cli.store.bells import Bell
+
+_GO = f"""
+UPDATE open_calls SET {", ".join(f"{name} = ?" for name in SENDING)} WHERE id = ?
+"""  # noqa: S608  # column names only
 _SAVE = """
 UPDATE attempts SET first_at = ?, received_chars = ?
 WHERE request = ? AND n = ? AND state = 'sent'
 """
 _SAVE_LIVE = "UPDATE open_calls SET first_at = ?, received_chars = ? WHERE id = ?"
 _THERE = "SELECT id FROM open_calls WHERE id IN (SELECT value FROM json_each(?))"
-_NOTHING_SENT = (None, None, None, None, None, None, 0)
+_CHARGE = """
+UPDATE budget_periods SET spent_nusd = spent_nusd + ?, reserved_nusd = reserved_nusd - ?
+WHERE budget = ? AND start_at = ?
+"""
+#: Of a batch in one statement: each statement of its own costs 2 us more.
+_OVER = "DELETE FROM open_calls WHERE id IN (SELECT value FROM json_each(?))"
+_QUARTER_MS = 15 * 60 * 1000
+#: A log shorter than this is left to grow, bytes.
+_LOG_BYTES = 4 * 1024 * 1024
 
 
-class Locked(StoreError):
-    """Another process holds the write lock just now; the batch was not written."""
+class Vanished(Exception):
+    """Calls under way have no row in the store any more: it was restored meanwhile."""
 
 
-class SameId(Exception):
-    """Another process has given a request one of these ids; the batch was not written."""
+@record
+class Settled:
+    """A request that is over with its only attempt, which ``opening`` was."""
 
-
-@dataclass(slots=True)
-class AttemptEnding:
-    request: int
-    n: int
-    end: AttemptEnd
+    opening: Opening
+    attempt: AttemptEnd
     priced: str | None
-    allowance: Allowance | None = None
-
-
-@dataclass(slots=True)
-class RequestEnding:
-    request: int
     end: RequestEnd
 
 
-@dataclass(frozen=True, slots=True)
-class Progressed:
-    """How much of a stream has come."""
-
-    request: int
-    n: int
-    first_at: int
-    received_chars: int
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one transaction is to hold. ``jobs`` run within it, after everything else.
-    ``leaving``: tickets of calls that wait for a slot no longer."""
-
-    endings: list[AttemptEnding | RequestEnding] = field(default_factory=list)
-    openings: list[Opening] = field(default_factory=list)
-    progress: list[Progressed] = field(default_factory=list)
-    jobs: list[Callable[[], None]] = field(default_factory=list)
-    leaving: list[int] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.endings or self.openings or self.progress or self.jobs or self.leaving)
-
-
-def pack_decision(text: str) -> bytes:
-    """A decision as the ledger stores it."""
-    return zlib.compress(text.encode(), 1)
-
-
-class BatchWriter:
+class Writer:
     """Args:
     store: a connection of its own; it is told not to wait for locks.
     ledger, budgets: over the same store.
@@ -120,18 +111,21 @@ class BatchWriter:
         self._store = store
         self._ledger = ledger
         self._budgets = budgets
-        self._batches = BatchLedger(store, budgets)
+        self._rollups = RollupStore(store)
+        self._health = HealthWindowStore(store)
         #: What stands in ``open_calls``: requests whose first attempt is out and is the only one
         #: so far, and those that wait for a slot.
         self._under_way: dict[int, Opening] = {}
         self._waiting: set[int] = set()
-        #: Where other processes ring when a slot is free for this one (store/bells.py).
-        self.bell: Callable[[], int] = lambda: 0
+        self._bell: Bell | None = None
+        #: Is told of the descriptor that can be read once another process has rung: a slot is free
+        #: for one that waits here. None: nobody rings.
+        self.listen: Callable[[int], None] | None = None
         self._shown_at = 0.0
         #: Attempts that were sent and have not ended.
         self._sent: dict[tuple[int, int], Opening] = {}
         store.db.execute("PRAGMA busy_timeout = 0")
-        # Checkpoints sync to disk; they are run elsewhere (checkpoint()).
+        # Checkpoints sync to disk: whoever writes runs them elsewhere (``checkpoint``).
         store.db.execute("PRAGMA wal_autocheckpoint = 0")
 
     @property
@@ -151,11 +145,38 @@ class BatchWriter:
         """Wait for locks from now on: for the last batch of a process."""
         self._store.db.execute(f"PRAGMA busy_timeout = {int(wait_ms)}")
 
-    def write(self, batch: Batch) -> Sequence[int]:
-        """Write the batch in one transaction.
+    def checkpoint(self) -> None:
+        """Move the log into the store's file, which syncs to disk: in any thread."""
+        path = self._store.path
+        with contextlib.suppress(OSError, sqlite3.Error):
+            if path.with_name(path.name + "-wal").stat().st_size >= _LOG_BYTES:
+                with closing(sqlite3.connect(path, timeout=0)) as db:
+                    db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-        Returns:
-            The bells of other processes for which a slot is free now.
+    def silence(self) -> None:
+        """Take what was rung so far."""
+        if self._bell is not None:
+            self._bell.silence()
+
+    def hang_up(self) -> None:
+        """Nobody can ring any more."""
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            bell.close()
+
+    def _port(self) -> int:
+        if self.listen is None:
+            return 0
+        if self._bell is None:
+            from omni_cli.store.bells import Bell
+
+            self._bell = Bell()
+            if self._bell.socket is not None:
+                self.listen(self._bell.socket.fileno())
+        return self._bell.port
+
+    def write(self, batch: Batch) -> None:
+        """Write the batch in one transaction, and wake other processes for which it freed slots.
 
         Raises:
             Locked: nothing was written; try again.
@@ -163,25 +184,26 @@ class BatchWriter:
             StoreError: nothing was written; the disk is full, or the store is broken.
         """
         try:
-            return self._write(batch, *self._paired(batch.endings))
+            bells = self._write(batch, *self._paired(batch.endings))
         except Vanished:
             # A restore has put another store in this one's place: each finds its row, or makes it.
-            return self._write(batch, [], list(batch.endings))
+            bells = self._write(batch, [], list(batch.endings))
+        ring_others(bells)
 
     def _write(
         self,
         batch: Batch,
         whole: list[Settled],
-        single: list[AttemptEnding | RequestEnding],
+        single: list[Ending],
     ) -> Sequence[int]:
-        budgets = BudgetList(self._store, self._budgets)
-        leases = Leases(self._budgets, budgets)
+        leases = Leases(self._budgets)
         moved = {ending.request for ending in single} | {
             opening.request.id for opening in batch.openings if opening.n > 1
         }
         try:
             with self._store.transaction() as db:
-                if whole and (changed := self._batches.changed(whole, budgets.enabled())):
+                kept = leases.enabled() if whole else ()
+                if changed := [item for item in whole if item.opening.budgets is not kept]:
                     single += _parts(changed)
                     moved |= {item.opening.request.id for item in changed}
                     whole = [item for item in whole if item.opening.request.id not in moved]
@@ -191,7 +213,7 @@ class BatchWriter:
                 for ending in single:
                     self._end(ending)
                 if whole:
-                    self._batches.settle(whole)
+                    self._settle(db, whole)
                 if batch.leaving:
                     give_up(db, batch.leaving)
                 refused, tickets = set[int](), list[tuple[Opening, int | None]]()
@@ -224,9 +246,7 @@ class BatchWriter:
                 self._sent.pop((ending.request, ending.n), None)
         return bells
 
-    def set_aside(
-        self, endings: Sequence[AttemptEnding | RequestEnding], why: StoreError
-    ) -> StoreError:
+    def set_aside(self, endings: Sequence[Ending], why: StoreError) -> StoreError:
         """Keep what the store does not take, for whoever opens it next; returns what to tell."""
         records: list[Record] = []
         for ending in endings:
@@ -237,7 +257,7 @@ class BatchWriter:
             records.append(
                 attempt_record(
                     None if opening is None else opening.request,
-                    None if opening is None else new_attempt(opening),
+                    None if opening is None else opening.attempt(),
                     ending.request,
                     ending.n,
                     ending.end,
@@ -263,9 +283,7 @@ class BatchWriter:
         elif opening.full and fresh:
             self._waiting.add(ident)
 
-    def _paired(
-        self, endings: Sequence[AttemptEnding | RequestEnding]
-    ) -> tuple[list[Settled], list[AttemptEnding | RequestEnding]]:
+    def _paired(self, endings: Sequence[Ending]) -> tuple[list[Settled], list[Ending]]:
         """Requests that end here with their only attempt, and all other endings in order."""
         attempts: dict[int, AttemptEnding] = {}
         for ending in endings:
@@ -288,11 +306,11 @@ class BatchWriter:
                 whole.append(Settled(opening, attempt.end, attempt.priced, ending.end))
         return whole, [ending for ending in endings if ending.request not in done]
 
-    def _end(self, ending: AttemptEnding | RequestEnding) -> None:
+    def _end(self, ending: Ending) -> None:
         if isinstance(ending, AttemptEnding):
             opening = self._sent.get((ending.request, ending.n))
             if opening is not None:
-                self._ledger.reinstate(opening.request, new_attempt(opening))
+                self._ledger.reinstate(opening.request, opening.attempt())
             self._ledger.end_attempt(
                 ending.request,
                 ending.n,
@@ -344,7 +362,7 @@ class BatchWriter:
                 if not turn.take(ticket, opening.slots):
                     opening.full = True
                     if ticket is None:
-                        ticket = take_ticket(db, provider, self.owner, ident, self.bell())
+                        ticket = take_ticket(db, provider, self.owner, ident, self._port())
                         tickets.append((opening, ticket))
                         turn.queue(ticket)
                     continue
@@ -361,18 +379,17 @@ class BatchWriter:
                 going.append(opening)
             elif opening.opened:
                 further.append(opening)
-        if fresh:
-            rows = [_live_row(opening) for opening in fresh]
-            if _STAGE.write(db, rows) != len(rows):
-                raise SameId
+        if stage(db, fresh) != len(fresh):
+            raise SameId("another request has this id")
         if going:
-            rows = [(*_attempt_part(o), o.waited_ms, o.request.id) for o in going]
+            rows = [(*sending_of(opening), opening.request.id) for opening in going]
             if db.executemany(_GO, rows).rowcount != len(going):
                 self._stage_anew(db, going)
         if further:
             for opening in further:
                 self._ledger.have(opening.request)
-            db.executemany(_SENT, [_attempt_row(opening) for opening in further])
+            again = [planned(opening.attempt(), "sent") for opening in further]
+            ATTEMPTS.write(db, [attempt_values(row) for row in again])
         if refused:
             promote(db, refused)
         leases.reserve(db)
@@ -382,7 +399,7 @@ class BatchWriter:
         """Have the rows of calls that waited, in a store that was put in the place of theirs."""
         ids = json.dumps([opening.request.id for opening in going])
         there = {row[0] for row in db.execute(_THERE, (ids,))}
-        _STAGE.write(db, [_live_row(o) for o in going if o.request.id not in there])
+        stage(db, [opening for opening in going if opening.request.id not in there])
 
     def _held(self, db: sqlite3.Connection, openings: Sequence[Opening]) -> Collection[int | None]:
         """Tickets of these that still stand: one that was not shown for long was thrown away."""
@@ -394,75 +411,136 @@ class BatchWriter:
         show(db, self.owner)
         return held & tickets_of(db, self.owner)
 
+    # --- requests that are over, whole ------------------------------------------------------------
 
-def new_attempt(opening: Opening) -> NewAttempt:
-    """The attempt that ``opening`` began, as the ledger knows it."""
-    return NewAttempt(
-        opening.request.id,
-        opening.n,
-        opening.model,
-        opening.provider,
-        opening.started_at,
-        opening.input_estimate,
-        opening.price_id,
-        opening.held_nusd,
-        opening.output_bound,
-        waited_ms=opening.waited_ms,
-    )
+    def _settle(self, db: sqlite3.Connection, items: Sequence[Settled]) -> None:
+        """Write calls that are over into the ledger, whole.
+
+        Args:
+            items: each has its row in ``open_calls``, and its budgets are as when it began.
+
+        Raises:
+            Vanished: some have none; the transaction must roll back.
+        """
+        over = db.execute(_OVER, (json.dumps([item.opening.request.id for item in items]),))
+        if over.rowcount != len(items):
+            raise Vanished
+        REQUESTS.write(db, [_settled_request(item) for item in items])
+        ATTEMPTS.write(db, [_settled_attempt(item) for item in items])
+        decisions = [
+            (item.opening.request.id, item.opening.decision)
+            for item in items
+            if item.opening.decision is not None and not item.opening.named
+        ]
+        add_decisions(db, decisions)
+        self._charge(items)
+        self._count(items)
+
+    def _charge(self, items: Sequence[Settled]) -> None:
+        sums: dict[tuple[int, int], list[int]] = {}
+        turned: dict[tuple[int, int], Lease] = {}
+        for item in items:
+            opening, attempt = item.opening, item.attempt
+            cost = attempt.cost_nusd or 0
+            held = opening.held_nusd
+            free = held - attempt.held_nusd(held) if attempt.unseen else held
+            for lease in opening.leases:
+                key = lease.budget.id, lease.start_at
+                total = sums.get(key)
+                if total is None:
+                    total = sums[key] = [0, 0]
+                total[0] += cost
+                total[1] += free
+                if lease.turns_at and attempt.ended_at >= lease.turns_at:
+                    turned[key] = lease
+        if sums:
+            rows = [(spent, free, *key) for key, (spent, free) in sums.items()]
+            self._store.db.executemany(_CHARGE, rows)
+        for lease in turned.values():
+            self._budgets.carry_on(lease.budget, lease.turns_at)
+
+    def _count(self, items: Sequence[Settled]) -> None:
+        """In rollups and health windows: one statement for each row that the batch touches."""
+        counts: dict[tuple[object, ...], Counts] = {}
+        hours: dict[tuple[str, str, int], Sequence[int]] = {}
+        counting = self._rollups.counting()
+        building = counting.building
+        for item in items:
+            opening, end, attempt = item.opening, item.end, item.attempt
+            new = opening.request
+            key = (
+                new.created_at // _QUARTER_MS,
+                opening.model,
+                opening.provider,
+                new.source,
+                new.org,
+                new.key,
+                new.role,
+                new.agent,
+                new.task,
+                building is not None and new.id <= building.done,
+            )
+            group = counts.get(key)
+            if group is None:
+                targets = counting.targets(new.id)
+                group = counts[key] = Counts(new, targets, opening.provider, opening.model)
+            cost = attempt.cost_nusd
+            outcome = Outcome(
+                end.state == "ok",
+                cost or 0,
+                end.premium_cost_nusd is not None and cost is not None and item.priced != "unknown",
+                end.premium_model,
+                end.premium_cost_nusd,
+                attempt.usage.output_tokens,
+                end.latency_ms,
+                end.ttft_ms,
+            )
+            if attempt.state == "unsent":
+                group.add(NO_ATTEMPT, outcome)
+                continue
+            group.add(attempt_sums(attempt), outcome)
+            sums = hour_sums(opening.started_at, attempt.first_at, attempt)
+            if sums is not None:
+                hour = (opening.provider, opening.model, attempt.ended_at // HOUR_MS)
+                known = hours.get(hour)
+                hours[hour] = sums if known is None else list(map(operator.add, known, sums))
+        for group in counts.values():
+            self._rollups.add(group)
+        for hour, total in hours.items():
+            self._health.add(hour, total)
 
 
-def _parts(items: Sequence[Settled]) -> list[AttemptEnding | RequestEnding]:
-    found: list[AttemptEnding | RequestEnding] = []
+def _parts(items: Sequence[Settled]) -> list[Ending]:
+    found: list[Ending] = []
     for item in items:
         found.append(AttemptEnding(item.opening.request.id, 1, item.attempt, item.priced))
         found.append(RequestEnding(item.opening.request.id, item.end))
     return found
 
 
-def _live_row(opening: Opening) -> tuple[object, ...]:
-    new = opening.request
-    sent = opening.error is None and not opening.full
+def _settled_request(item: Settled) -> tuple[object, ...]:
+    """In the order of REQUEST_COLUMNS."""
+    attempt = item.attempt
     return (
-        new.id,
-        new.created_at,
-        new.source,
-        new.owner,
-        new.org,
-        new.key,
-        new.role,
-        new.agent,
-        new.task,
-        new.complexity,
-        new.difficulty,
-        new.conversation,
-        new.chain,
-        *(_attempt_part(opening) if sent else _NOTHING_SENT),
-        None if sent and opening.named else opening.decision,
+        *known_of(item.opening.request),
+        *over_of(item.end),
+        *tokens_of(attempt.usage),
+        None,
+        int(attempt.state != "unsent"),
+        item.priced,
+        attempt.cost_nusd,
+        0,
+        int(attempt.usage.estimated),
     )
 
 
-def _attempt_part(opening: Opening) -> tuple[object, ...]:
+def _settled_attempt(item: Settled) -> tuple[object, ...]:
+    """In the order of ATTEMPT_COLUMNS."""
+    opening, end = item.opening, item.attempt
     return (
-        opening.model,
-        opening.provider,
-        opening.started_at,
-        opening.input_estimate,
-        opening.output_bound,
-        opening.price_id,
-        opening.held_nusd,
-    )
-
-
-def _attempt_row(opening: Opening) -> tuple[object, ...]:
-    return (
-        opening.request.id,
-        opening.n,
-        opening.model,
-        opening.provider,
-        opening.started_at,
-        opening.input_estimate,
-        opening.output_bound,
-        opening.price_id,
-        opening.waited_ms,
-        opening.held_nusd,
+        *planned_of(opening),
+        *ended_of(end),
+        *tokens_of(end.usage),
+        *of_usage(end.usage),
+        end.held_nusd(opening.held_nusd) if end.unseen else 0,
     )

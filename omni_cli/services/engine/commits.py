@@ -6,27 +6,23 @@ batch is tried again a little later and other work goes on.
 """
 
 import asyncio
-import contextlib
-import sqlite3
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from omni_cli.domain.errors import Busy, OmniError, StoreError
-from omni_cli.domain.ledger import Allowance, AttemptEnd, Charged
-from omni_cli.store.batch_leases import Opening
-from omni_cli.store.batch_writer import (
+from omni_cli.domain.batch import (
+    LOOK_S,
+    SHOW_S,
+    SLOT_WAIT_S,
     AttemptEnding,
     Batch,
-    BatchWriter,
-    Locked,
+    Ending,
+    Opening,
     Progressed,
-    RequestEnding,
-    SameId,
 )
-from omni_cli.store.bells import Bell
-from omni_cli.store.slots import LOOK_S, SHOW_S, SLOT_WAIT_S, ring_others
+from omni_cli.domain.errors import Busy, Locked, OmniError, SameId, StoreError
+from omni_cli.domain.ledger import Allowance, AttemptEnd, Charged
+from omni_cli.repositories import Writer
 
 #: How long an ended request waits for others to be written with, seconds.
 SETTLE_S = 0.02
@@ -67,23 +63,21 @@ class Commits:
 
     def __init__(
         self,
-        writer: BatchWriter,
+        writer: Writer,
         *,
-        store_path: Path,
         new_id: Callable[[], int],
         note: Callable[[str], None],
     ) -> None:
         self._writer = writer
-        self._path = store_path
         self._new_id = new_id
         self._note = note
         self._loop = asyncio.get_running_loop()
-        writer.bell = self._listen
+        writer.listen = self._listen
+        self._ears: int | None = None
         self._batch = _Pending()
         self._waiting: list[_Waiting] = []
         #: By provider, those that found no slot, in the order in which they came.
         self._queued: dict[str, deque[_Waiting]] = {}
-        self._bell: Bell | None = None
         self._looked_at = 0.0
         #: Called every second while requests wait for slots: dead processes may hold some.
         self.reclaim: Callable[[], None] = lambda: None
@@ -118,7 +112,7 @@ class Commits:
         self._flush_soon()
         return future
 
-    def end(self, ending: AttemptEnding | RequestEnding) -> None:
+    def end(self, ending: Ending) -> None:
         """Write it within SETTLE_S, and again and again until the store takes it."""
         if not self._batch.endings:
             self._batch.since = self._loop.time()
@@ -203,7 +197,7 @@ class Commits:
             if self._batch.endings or self._batch.jobs or self._batch.leaving:
                 batch, self._batch = self._batch, _Pending()
                 try:
-                    ring_others(self._writer.write(batch))
+                    self._writer.write(batch)
                 except StoreError as exc:
                     told = self._writer.set_aside(batch.endings, exc)
                     self._note(f"{told.message}; {told.hint}")
@@ -294,26 +288,21 @@ class Commits:
             opening.ticket = None
             self._flush_soon()
 
-    def _listen(self) -> int:
-        """The port where other processes ring."""
-        if self._bell is None:
-            self._bell = Bell()
-            if self._bell.socket is not None:
-                self._loop.add_reader(self._bell.socket, self._rung)
-        return self._bell.port
+    def _listen(self, handle: int) -> None:
+        """Other processes can ring from now on."""
+        self._ears = handle
+        self._loop.add_reader(handle, self._rung)
 
     def _rung(self) -> None:
         """Another process has freed a slot."""
-        if self._bell is not None:
-            self._bell.silence()
-            self._flush_soon()
+        self._writer.silence()
+        self._flush_soon()
 
     def _stop_listening(self) -> None:
-        bell, self._bell = self._bell, None
-        if bell is not None:
-            if bell.socket is not None:
-                self._loop.remove_reader(bell.socket)
-            bell.close()
+        handle, self._ears = self._ears, None
+        if handle is not None:
+            self._loop.remove_reader(handle)
+        self._writer.hang_up()
 
     def _look(self) -> None:
         """Nobody rang: slots may be free all the same."""
@@ -342,11 +331,10 @@ class Commits:
                 if not opening.opened:
                     opening.request = replace(opening.request, id=self._new_id())
             self._put_back(batch, waiting, None, OPEN_WAIT_S, 0.0)
-        except (StoreError, sqlite3.OperationalError) as exc:
+        except StoreError as exc:
             # Nothing new may begin without its row; what has ended waits to be written.
-            error = exc if isinstance(exc, StoreError) else StoreError(f"cannot write: {exc}")
-            self._note(f"the store cannot be written, trying again: {error.message}")
-            self._put_back(batch, waiting, error, 0.0, _BROKEN_S)
+            self._note(f"the store cannot be written, trying again: {exc.message}")
+            self._put_back(batch, waiting, exc, 0.0, _BROKEN_S)
         except Exception as exc:  # noqa: BLE001  # whatever it is, the others must be written
             self._note(f"a batch was refused, writing its rows singly: {exc!r}")
             self._one_by_one(batch, waiting)
@@ -357,9 +345,7 @@ class Commits:
     def _commit(self, batch: Batch) -> None:
         """Write a batch, then tell those who wait for one of its jobs. Raises as the writer."""
         self._done.clear()
-        bells = self._writer.write(batch)
-        if bells:
-            ring_others(bells)
+        self._writer.write(batch)
         for done in self._done:
             if not done.done():
                 done.set_result(None)
@@ -372,7 +358,7 @@ class Commits:
         for part in parts:
             try:
                 self._commit(part)
-            except (StoreError, sqlite3.OperationalError):
+            except StoreError:
                 self._batch.endings += part.endings
                 self._batch.jobs += part.jobs
                 self._batch.leaving += part.leaving
@@ -447,8 +433,7 @@ class Commits:
         """Move the write-ahead log into the store, in a thread: it syncs to disk."""
         while True:
             await asyncio.sleep(_CHECKPOINT_S)
-            with contextlib.suppress(sqlite3.Error):
-                await asyncio.to_thread(_checkpoint, self._path)
+            await asyncio.to_thread(self._writer.checkpoint)
 
 
 def _busy(opening: Opening) -> Busy:
@@ -456,14 +441,3 @@ def _busy(opening: Opening) -> Busy:
         f"all {opening.slots} slots of {opening.provider} were taken for {SLOT_WAIT_S:.0f} s",
         hint=f"omni providers edit {opening.provider} --max-concurrency N",
     )
-
-
-def _checkpoint(path: Path) -> None:
-    wal = path.with_name(path.name + "-wal")
-    if not wal.exists() or wal.stat().st_size < 4 * 1024 * 1024:
-        return
-    db = sqlite3.connect(path, timeout=0)
-    try:
-        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
-    finally:
-        db.close()

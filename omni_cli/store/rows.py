@@ -1,0 +1,248 @@
+"""The ledger's rows: their columns by name, how they are written and how they are read.
+
+Every list of columns here is derived from the values of ``domain/ledger.py``; nothing else writes a
+row of ``requests``, ``attempts``, ``decisions`` or ``open_calls``. A column that a value has and
+the schema lacks, or the other way round, fails tests/unit/test_columns.py.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from sqlite3 import Connection, Row
+from typing import Any
+
+from omni_cli.domain.batch import Opening
+from omni_cli.domain.chat import TOKEN_FIELDS, Usage
+from omni_cli.domain.ledger import (
+    AttemptEnd,
+    AttemptRow,
+    NewAttempt,
+    NewRequest,
+    RequestEnd,
+    RequestRow,
+)
+
+TOKEN_COLUMNS: tuple[str, ...] = TOKEN_FIELDS
+#: What stands in a row of ``attempts`` of what a ``Usage`` says beside its counts.
+_OF_USAGE = ("reported_cost_nusd", "estimated")
+#: Of an attempt that is planned: ``reserve_nusd`` is ``held_nusd`` there.
+PLANNED = tuple(n for n in NewAttempt.__annotations__ if not n.startswith("reserve_"))
+#: How an attempt ended; what is made of the others is worked out where they are settled.
+ENDED = tuple(n for n in AttemptEnd.__annotations__ if n not in ("usage", "unseen", "most_nusd"))
+OVER = tuple(RequestEnd.__annotations__)
+BEGUN = tuple(NewRequest.__annotations__)
+#: In this order the settled rows of a batch are put together, each part by one getter.
+_KNOWN = tuple(name for name in BEGUN if name != "owner")
+_SUMS = ("owner", "attempts", "price_state", "cost_nusd", "adjusted_nusd", "estimated")
+REQUEST_COLUMNS = (*_KNOWN, *OVER, *TOKEN_COLUMNS, *_SUMS)
+ATTEMPT_COLUMNS = (*PLANNED, *ENDED, *TOKEN_COLUMNS, *_OF_USAGE, "held_nusd")
+#: Of a call under way, what tells of its attempt; NULL while nothing is sent.
+SENDING = (*PLANNED[2:], "held_nusd")
+OPEN_COLUMNS = (*BEGUN, "decision", *SENDING)
+
+#: Where an ``Opening`` keeps what the row calls so.
+_NAMED = {"request": "request.id", "price": "price_id"}
+
+
+def _getter(names: Iterable[str]) -> "attrgetter[tuple[object, ...]]":
+    return attrgetter(*names)
+
+
+known_of = _getter(_KNOWN)
+over_of = _getter(OVER)
+ended_of = _getter(ENDED)
+tokens_of = _getter(TOKEN_COLUMNS)
+of_usage = _getter(_OF_USAGE)
+_begun_of = _getter(BEGUN)
+planned_of = _getter(_NAMED.get(name, name) for name in PLANNED)
+sending_of = _getter(_NAMED.get(name, name) for name in SENDING)
+_row_sums = _getter(_SUMS)
+_row_planned = _getter(PLANNED)
+_NOTHING_SENT = tuple(0 if name in ("waited_ms", "held_nusd") else None for name in SENDING)
+
+
+#: What may be written as a literal: few values, so that few statements are ever prepared.
+_LITERALS: dict[object, str] = {
+    None: "NULL",
+    "": "''",
+    0: "0",
+    1: "1",
+    "ok": "'ok'",
+    "gateway": "'gateway'",
+}
+#: Fewer rows are bound as they are: looking at them would cost as much as it saves.
+_FEW = 3
+
+
+class WideInsert:
+    """Inserts many wide rows at once, most of whose columns say the same in all of them.
+
+    To bind a value takes sqlite3 up to a thousand instructions, most for None and for text: more
+    than SQLite needs to store it. What all rows of a batch have in common is written into the
+    statement.
+
+    Args:
+        form: what stands for the values; ``{}`` are they, separated by commas. The first of a row
+            may be referred to as ``?1``.
+    """
+
+    def __init__(self, table: str, columns: Sequence[str], form: str = "VALUES ({})") -> None:
+        statement = f"INSERT INTO {table} ({', '.join(columns)}) {form}"
+        self._before, self._after = statement.split("{}")
+
+    def write(self, db: Connection, rows: Sequence[Sequence[object]]) -> int:
+        """Returns how many rows were inserted. ``rows`` are of one length."""
+        if len(rows) < _FEW:
+            return self._insert(db, ["?"] * len(rows[0]), rows) if rows else 0
+        first, *others = zip(*rows, strict=True)
+        marks, bound, count = ["?"], [first], len(rows)
+        for column in others:
+            literal = _LITERALS.get(column[0])
+            if literal is not None and column.count(column[0]) == count:
+                marks.append(literal)
+            else:
+                marks.append("?")
+                bound.append(column)
+        return self._insert(db, marks, list(zip(*bound, strict=True)))
+
+    def _insert(self, db: Connection, marks: list[str], rows: Sequence[Sequence[object]]) -> int:
+        statement = f"{self._before}{', '.join(marks)}{self._after}"
+        return db.executemany(statement, rows).rowcount
+
+
+REQUESTS = WideInsert("requests", REQUEST_COLUMNS)
+ATTEMPTS = WideInsert("attempts", ATTEMPT_COLUMNS)
+_OPEN_CALLS = WideInsert(
+    "open_calls",
+    OPEN_COLUMNS,
+    "SELECT {} WHERE NOT EXISTS (SELECT 1 FROM requests WHERE id = ?1) ON CONFLICT (id) DO NOTHING",
+)
+
+
+def request_values(row: RequestRow) -> tuple[object, ...]:
+    """In the order of REQUEST_COLUMNS."""
+    return (*known_of(row), *over_of(row), *tokens_of(row.usage), *_row_sums(row))
+
+
+def attempt_values(row: AttemptRow) -> tuple[object, ...]:
+    """In the order of ATTEMPT_COLUMNS."""
+    usage = row.usage
+    return (
+        *_row_planned(row),
+        *ended_of(row),
+        *tokens_of(usage),
+        *of_usage(usage),
+        row.held_nusd,
+    )
+
+
+def pending(new: NewRequest) -> RequestRow:
+    """The row of a request that begins."""
+    return RequestRow(**{name: getattr(new, name) for name in BEGUN})
+
+
+def planned(attempt: NewAttempt, state: Any = "planned") -> AttemptRow:
+    """The row of an attempt that begins."""
+    values = {name: getattr(attempt, name) for name in PLANNED}
+    return AttemptRow(state=state, held_nusd=attempt.reserve_nusd or 0, **values)
+
+
+def add_decisions(db: Connection, packed: Sequence[tuple[int, bytes]]) -> None:
+    if packed:
+        db.executemany("INSERT INTO decisions (request, decision) VALUES (?, ?)", packed)
+
+
+def _usage(row: Row, reported: int | None = None) -> Usage:
+    return Usage(
+        **{name: row[name] for name in TOKEN_COLUMNS},
+        reported_cost_nusd=reported,
+        estimated=bool(row["estimated"]),
+    )
+
+
+_REQUEST_FIELDS = tuple(n for n in RequestRow.__annotations__ if n not in ("usage", "estimated"))
+_ATTEMPT_FIELDS = tuple(n for n in AttemptRow.__annotations__ if n != "usage")
+
+
+def request_row(row: Row) -> RequestRow:
+    values: dict[str, Any] = {name: row[name] for name in _REQUEST_FIELDS}
+    return RequestRow(**values, usage=_usage(row), estimated=bool(row["estimated"]))
+
+
+def attempt_row(row: Row) -> AttemptRow:
+    values: dict[str, Any] = {name: row[name] for name in _ATTEMPT_FIELDS}
+    return AttemptRow(**values, usage=_usage(row, row["reported_cost_nusd"]))
+
+
+# --- calls under way -------------------------------------------------------------------------
+#
+# A call that goes the usual way, one attempt that ends with its request, is written whole into the
+# ledger when it ends; until then its row in ``open_calls`` holds all that its settlement after a
+# crash needs, and what it holds. That costs less than half of writing two wide rows twice.
+# Everything else, a second attempt above all, moves the row into the ledger first (``promote``)
+# and goes on there.
+
+_THESE = "id IN (SELECT value FROM json_each(:ids))"
+_LAST_ID = (1 << 63) - 1
+
+
+def stage(db: Connection, openings: Sequence[Opening]) -> int:
+    """Write the rows of calls that begin; returns of how many the id was free."""
+    return _OPEN_CALLS.write(db, [_open_values(opening) for opening in openings])
+
+
+def _open_values(opening: Opening) -> tuple[object, ...]:
+    sent = opening.error is None and not opening.full
+    return (
+        *_begun_of(opening.request),
+        None if sent and opening.named else opening.decision,
+        *(sending_of(opening) if sent else _NOTHING_SENT),
+    )
+
+
+def promote(db: Connection, ids: Iterable[int]) -> None:
+    """Move calls into the ledger's own tables, as pending requests with an attempt that was sent.
+
+    Within the caller's transaction; ids that are not here change nothing.
+    """
+    values = {"ids": json.dumps(list(ids))}
+    rows = db.execute(f"SELECT * FROM open_calls WHERE {_THESE}", values).fetchall()  # noqa: S608
+    if not rows:
+        return
+    REQUESTS.write(db, [request_values(under_way(row)) for row in rows])
+    sent = [attempt for row in rows if (attempt := sending(row)) is not None]
+    ATTEMPTS.write(db, [attempt_values(attempt) for attempt in sent])
+    add_decisions(db, [(row["id"], row["decision"]) for row in rows if row["decision"] is not None])
+    db.execute(f"DELETE FROM open_calls WHERE {_THESE}", values)  # noqa: S608  # names of ours only
+
+
+def under_way(row: Row) -> RequestRow:
+    """The request of a row of ``open_calls``."""
+    values: dict[str, Any] = {name: row[name] for name in BEGUN}
+    return RequestRow(**values)
+
+
+def sending(row: Row) -> AttemptRow | None:
+    """Its attempt; None while it waits for a slot."""
+    if row["provider"] is None:
+        return None
+    values: dict[str, Any] = {name: row[name] for name in SENDING}
+    return AttemptRow(
+        request=row["id"],
+        n=1,
+        state="sent",
+        first_at=row["first_at"],
+        received_chars=row["received_chars"],
+        **values,
+    )
+
+
+def open_rows(db: Connection, first: int = 0, last: int = _LAST_ID) -> list[Row]:
+    """Calls under way whose id lies in ``[first, last]``, newest first."""
+    return db.execute(
+        "SELECT * FROM open_calls WHERE id BETWEEN ? AND ? ORDER BY id DESC", (first, last)
+    ).fetchall()
+
+
+def open_row(db: Connection, request: int) -> Row | None:
+    return next(iter(open_rows(db, request, request)), None)

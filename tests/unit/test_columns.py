@@ -1,0 +1,122 @@
+"""The ledger's columns: what a value has, the schema has, and every INSERT."""
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+import omni_cli
+from omni_cli.domain.chat import TOKEN_FIELDS
+from omni_cli.domain.errors import StoreError
+from omni_cli.domain.ledger import (
+    AttemptEnd,
+    AttemptRow,
+    NewAttempt,
+    NewRequest,
+    RequestEnd,
+    RequestRow,
+)
+from omni_cli.store import rows
+from omni_cli.store.connection import SCHEMA_VERSION, Store
+from omni_cli.store.upgrade import OLDEST, STEPS
+
+PACKAGE = Path(omni_cli.__file__).parent
+#: What a row says of its counts beside ``usage`` itself.
+_USAGE = set(TOKEN_FIELDS)
+
+
+def _columns(store: Store, table: str) -> dict[str, str]:
+    return {row["name"]: row["type"] for row in store.db.execute(f"PRAGMA table_info({table})")}
+
+
+def _names(*kinds: type) -> set[str]:
+    return {name for kind in kinds for name in kind.__annotations__} - {"usage"}
+
+
+def test_requests_have_one_list_of_columns(tmp_path: Path) -> None:
+    store = Store(tmp_path / "omni.db")
+    known = set(_columns(store, "requests"))
+    store.close()
+    assert known == set(rows.REQUEST_COLUMNS) == _names(RequestRow) | _USAGE
+    assert len(rows.REQUEST_COLUMNS) == len(known)
+    # What begins and what ends one is all in its row, under the same name.
+    assert _names(NewRequest, RequestEnd) <= _names(RequestRow)
+
+
+def test_attempts_have_one_list_of_columns(tmp_path: Path) -> None:
+    store = Store(tmp_path / "omni.db")
+    known = set(_columns(store, "attempts"))
+    store.close()
+    of_usage = {"reported_cost_nusd", "estimated"}
+    assert known == set(rows.ATTEMPT_COLUMNS) == _names(AttemptRow) | _USAGE | of_usage
+    assert len(rows.ATTEMPT_COLUMNS) == len(known)
+    worked_out = {"reserve_nusd", "reserve_why", "unseen", "most_nusd"}
+    assert _names(NewAttempt, AttemptEnd) - worked_out <= _names(AttemptRow)
+
+
+def test_calls_under_way_know_all_that_their_rows_will_need(tmp_path: Path) -> None:
+    store = Store(tmp_path / "omni.db")
+    known = set(_columns(store, "open_calls"))
+    store.close()
+    # How far its stream is, is written down later.
+    assert known == set(rows.OPEN_COLUMNS) | {"first_at", "received_chars"}
+    assert _names(NewRequest) <= known
+
+
+@pytest.mark.parametrize("table", ["requests", "attempts", "decisions", "open_calls"])
+def test_a_table_of_the_ledger_is_inserted_into_at_one_place(table: str) -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in PACKAGE.rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(rf"INSERT (OR \w+ )?INTO {table}\b|WideInsert\(\s*\"{table}\"", line)
+        or (table == "open_calls" and line.strip() == '"open_calls",')
+    ]
+    assert len(found) == 1, found
+
+
+def test_a_file_of_the_last_build_is_brought_on(tmp_path: Path) -> None:
+    """As schema 17 left it: the same tables as a new one has, and its rows in them."""
+    path = tmp_path / "omni.db"
+    Store(tmp_path / "new.db").close()
+    with sqlite3.connect(path) as old, sqlite3.connect(tmp_path / "new.db") as new:
+        for (sql,) in new.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"):
+            old.execute(sql)
+        for sql in (
+            "ALTER TABLE requests ADD COLUMN external_id TEXT",
+            "CREATE UNIQUE INDEX requests_external ON requests (external_id)",
+            "ALTER TABLE open_calls ADD COLUMN leases TEXT NOT NULL DEFAULT '[]'",
+            "ALTER TABLE chains ADD COLUMN allow_free_to_paid INTEGER NOT NULL DEFAULT 0",
+            "CREATE TABLE leases (request INTEGER NOT NULL REFERENCES requests (id))",
+            "INSERT INTO chains (name, any_cost) VALUES ('kept', 1)",
+            f"PRAGMA user_version = {OLDEST}",
+        ):
+            old.execute(sql)
+    old.close()
+    new.close()
+    upgraded = Store(path)
+    fresh = Store(tmp_path / "new.db")
+    for table in Database(fresh.db).table_names():
+        assert _columns(upgraded, table) == _columns(fresh, table), table
+    assert "leases" not in Database(upgraded.db).table_names()
+    row = upgraded.db.execute("SELECT name, any_cost FROM chains").fetchone()
+    assert tuple(row) == ("kept", 1)
+    assert upgraded.db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION == max(STEPS)
+    upgraded.close()
+    fresh.close()
+
+
+def test_an_older_file_says_what_to_type(tmp_path: Path) -> None:
+    path = tmp_path / "omni.db"
+    with sqlite3.connect(path) as old:
+        old.execute("CREATE TABLE meta (key TEXT)")
+        old.execute("PRAGMA user_version = 11")
+    old.close()
+    with pytest.raises(StoreError, match="before its first release") as caught:
+        Store(path)
+    assert "omni init" in caught.value.hint
+    with sqlite3.connect(path) as old:  # nothing was changed
+        assert old.execute("PRAGMA user_version").fetchone()[0] == 11
+    old.close()
