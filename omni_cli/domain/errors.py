@@ -217,7 +217,10 @@ class ContentFiltered(ProviderError):
 
 
 class BadRequest(ProviderError):
+    """``everywhere``: any other model would say the same; else it may be this one's own limit."""
+
     code = "bad_request"
+    everywhere: bool = True
 
 
 class TimedOut(ProviderError):

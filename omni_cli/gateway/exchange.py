@@ -34,7 +34,7 @@ from omni_cli.gateway.traces import Traces
 from omni_cli.http.client import UpstreamPool
 from omni_cli.http.request import Request
 from omni_cli.services.engine.attempts import AttemptSummary, Target
-from omni_cli.services.engine.turns import FINAL, PASSED_ON, Turns, verdict
+from omni_cli.services.engine.turns import PASSED_ON, Turns, final, verdict
 from omni_cli.wire.reader import cleaned
 
 #: A longer wait that a provider asks for is told to the caller, whose SDK keeps to it.
@@ -277,7 +277,7 @@ class Exchange:
                         raise asyncio.CancelledError from None
                     delay = self._wait_s(exc, attempt, target) if turns.again(exc) else None
                     if delay is None:
-                        return _Fault(exc, final=isinstance(exc, FINAL) and turn.tries > 0)
+                        return _Fault(exc, final=final(exc) and turn.tries > 0)
                 else:
                     return None
                 await asyncio.sleep(delay)

@@ -7,7 +7,7 @@ only a sentence. Codes are looked at first, then the status, then the words.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omni_cli.domain.errors import (
@@ -22,6 +22,8 @@ from omni_cli.domain.errors import (
     RateLimited,
     TimedOut,
 )
+from omni_cli.wire import meanings, waits
+from omni_cli.wire.meanings import STATUS_OF as _CODES
 from omni_cli.wire.scrub import scrub
 from omni_cli.wire.values import as_list, as_object, as_text
 from omni_cli.wire.waits import duration_s, retry_after_s
@@ -49,104 +51,24 @@ _HINTS: dict[type[ProviderError], str] = {
     TimedOut: "Try again, or raise the link's timeout_ms.",
 }
 
-#: Codes that settle the matter whatever the status is.
-_BY_CODE: dict[str, type[ProviderError]] = {
-    **dict.fromkeys(
-        (
-            "INSUFFICIENT_QUOTA",
-            "BILLING_HARD_LIMIT_REACHED",
-            "BILLING_ERROR",
-            "BILLING_NOT_ACTIVE",
-            "EXCEEDED_CURRENT_QUOTA_ERROR",
-            "INSUFFICIENT_BALANCE",
-            "INSUFFICIENT_CREDITS",
-            "1113",  # Z.ai: the balance is used up, sent as 429
-        ),
-        QuotaExceeded,
-    ),
-    **dict.fromkeys(
-        ("CONTEXT_LENGTH_EXCEEDED", "EXCEED_CONTEXT_SIZE_ERROR", "REQUEST_TOO_LARGE"),
-        ContextTooLong,
-    ),
-    **dict.fromkeys(
-        (
-            "CONTENT_FILTER",
-            "CONTENT_POLICY_VIOLATION",
-            "MODERATION_BLOCKED",
-            "DATA_INSPECTION_FAILED",
-            "1301",  # Z.ai: unsafe content
-        ),
-        ContentFiltered,
-    ),
-    **dict.fromkeys(("INVALID_API_KEY", "API_KEY_INVALID", "AUTHENTICATION_ERROR"), AuthError),
-    **dict.fromkeys(("MODEL_NOT_FOUND", "INVALID_MODEL", "UNKNOWN_MODEL"), ModelNotFound),
-    **dict.fromkeys(("RATE_LIMIT_ERROR", "RATE_LIMIT_REACHED_ERROR"), RateLimited),
-    "OVERLOADED_ERROR": Overloaded,
-}
-
-#: The HTTP status that a code or type stands for, for errors inside an answer of status 200.
-_STATUS_OF: dict[str, int] = {
-    "INVALID_REQUEST_ERROR": 400,
-    "INVALID_ARGUMENT": 400,
-    "FAILED_PRECONDITION": 400,
-    "OUT_OF_RANGE": 400,
-    "TOOL_USE_FAILED": 400,
-    "INVALID_PROMPT": 400,
-    "UNAUTHENTICATED": 401,
-    "PERMISSION_ERROR": 403,
-    "PERMISSION_DENIED": 403,
-    "NOT_FOUND_ERROR": 404,
-    "NOT_FOUND": 404,
-    "RATE_LIMIT_EXCEEDED": 429,
-    "RESOURCE_EXHAUSTED": 429,
-    "TIMEOUT_ERROR": 504,
-    "DEADLINE_EXCEEDED": 504,
-    "API_ERROR": 500,
-    "SERVER_ERROR": 500,
-    "INTERNAL": 500,
-    "INTERNAL_SERVER_ERROR": 500,
-    "UNAVAILABLE": 503,
-    "SERVICE_UNAVAILABLE": 503,
-}
-
-_QUOTA = re.compile(
-    r"credit balance|insufficient (?:balance|credit|fund|quota)|exceeded your current quota"
-    r"|(?:out of|used all|no) (?:available )?credits|requires more credits|billing hard limit"
-    r"|monthly spending limit",
+#: A wait that long is an allowance's, not a pace's.
+_LONG_S = 3600.0
+#: Where an allowance that is used up comes back, a shorter wait says nothing about it.
+_SOON_S = 60.0
+#: A 404 that is the server's own, not an answer about a model.
+_NO_PAGE = re.compile(
+    r"page not found|no such (?:route|path)|cannot (?:post|get)\b|invalid url|unknown request url"
+    r"|^not found$|http 404",
     re.IGNORECASE,
 )
-_KEY = re.compile(
-    r"(?:api[ _-]?key|(?:access|auth|authentication) token|credentials?)\b.{0,40}"
-    r"(?:not valid|invalid|incorrect|missing|expired|not found|required)"
-    r"|(?:incorrect|invalid|missing|no|expired) (?:x-)?api[ _-]?key",
-    re.IGNORECASE,
-)
-_CONTEXT = re.compile(
-    r"context[ _](?:length|window|size|limit)|maximum context|prompt is too long"
-    r"|input is too long|too many (?:input )?tokens|reduce the length"
-    r"|(?:token count|tokens|input length|prompt length)\b.{0,60}"
-    r"\b(?:exceeds?|exceeded|longer than|larger than)\b.{0,60}"
-    r"\b(?:maximum|max|limit|allowed|supported|model)",
-    re.IGNORECASE,
-)
-_CONTENT = re.compile(
-    r"content management policy|content[ _]policy|content exists risk|safety system"
-    r"|flagged (?:as|by|for)|requires moderation|violat\w+ (?:our |the )?(?:usage|content|safety)"
-    r"|content filter",
-    re.IGNORECASE,
-)
-_MODEL = re.compile(
-    r"not a valid model|invalid model|model not exist|unknown model"
-    r"|model\b.{0,80}\b(?:does not exist|not found|is not found|not supported for generate)",
-    re.IGNORECASE,
-)
+_NO_PAGE_HINT = "Is the provider's base URL right? See what it serves: omni discover"
 
 
 def explain(status: int, headers: Mapping[str, str], body: str) -> ProviderError:
     """The typed error of an answer whose status is not 2xx."""
     detail = read_detail(body)
     if not detail.message.strip():
-        detail = Detail(_status_words(status, body), detail.codes, detail.code)
+        detail = replace(detail, message=_status_words(status, body))
     return fault(status, detail, headers)
 
 
@@ -164,58 +86,93 @@ def fault(status: int | None, detail: Detail, headers: Mapping[str, str]) -> Pro
         headers: response headers, lower-case names.
     """
     meant = status if status is not None else detail.status
+    if (kind_of := headers.get("x-amzn-errortype")) is not None:  # Amazon Bedrock
+        detail = replace(detail, codes=(*detail.codes, kind_of.partition(":")[0].upper()))
     if meant is None:
-        meant = next((_STATUS_OF[code] for code in detail.codes if code in _STATUS_OF), None)
-    kind = _class_of(meant, detail)
+        meant = next((_CODES[code] for code in detail.codes if code in _CODES), None)
     wait_s = detail.wait_s
-    if kind is QuotaExceeded:
-        wait_s = None  # waiting does not help, whatever a daily limit's RetryInfo says
-    elif wait_s is None:
+    if wait_s is None:
         wait_s = retry_after_s(meant, headers, detail.message)
-    return kind(
+    kind = _class_of(meant, detail)
+    hint = _HINTS.get(kind, "")
+    if kind is QuotaExceeded:
+        # Waiting for seconds does not help, whatever a daily limit's RetryInfo says.
+        wait_s = wait_s if wait_s is not None and wait_s >= _SOON_S else None
+        if wait_s is not None:
+            hint = (
+                f"It comes back in about {_span(wait_s)}; till then use another provider's model."
+            )
+    elif kind is ModelNotFound and status == 404 and _NO_PAGE.search(detail.message):
+        hint = _NO_PAGE_HINT
+    error = kind(
         scrub(detail.message) or "The provider reported an error without a message",
-        hint=_HINTS.get(kind, ""),
+        hint=hint,
         status=meant,
         retry_after_s=wait_s,
         provider_code=scrub(detail.code) if detail.code else None,
     )
+    if isinstance(error, BadRequest):
+        error.everywhere = bool(meanings.EVERYWHERE.search(detail.message))
+    return error
+
+
+def _span(seconds: float) -> str:
+    """About how long, for a person: "12 min", "7 h", "6 days"."""
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _class_of(status: int | None, detail: Detail) -> type[ProviderError]:
     words = detail.message
-    for code in detail.codes:
-        if code in _BY_CODE:
-            return _BY_CODE[code]
-    if status == 402:
-        return QuotaExceeded
-    if status == 429:
-        # Google words every rate limit as a used-up quota, but says when to come back.
-        used_up = _QUOTA.search(words) and detail.wait_s is None
-        return QuotaExceeded if used_up else RateLimited
-    if status in (408, 504, 524):
-        return TimedOut
-    if status is not None and status >= 500:
-        # llama.cpp and some gateways report a prompt that is too long as a server error.
-        return ContextTooLong if _CONTEXT.search(words) else Overloaded
-    if status == 413:
+    if meanings.NEVER_FITS.search(words):
         return ContextTooLong
-    if _QUOTA.search(words):
+    coded = next(filter(None, map(meanings.code_meaning, detail.codes)), None)
+    if coded is RateLimited and _used_up(detail) and not _by_minute(detail.codes):
         return QuotaExceeded
-    if status == 401:
-        return AuthError
-    if _CONTENT.search(words):
+    if coded is not None:
+        return coded
+    if status == 429:
+        if _used_up(detail):
+            return QuotaExceeded
+        return Overloaded if "overload" in words.lower() else RateLimited
+    if meanings.too_long(words):
+        # llama.cpp and some gateways report a prompt that is too long as a server error.
+        return ContextTooLong
+    if meanings.spent(words):
+        return QuotaExceeded
+    if status is not None and status >= 500:
+        if meanings.no_channel(words):
+            return ModelNotFound
+        return meanings.BY_STATUS.get(status, Overloaded)
+    if status in (403, 404) and meanings.filtered(words):
         return ContentFiltered
     if status == 403:
-        return AuthError
-    if status == 404:
-        return ModelNotFound
-    if _CONTEXT.search(words):
-        return ContextTooLong
-    if _KEY.search(words):
-        return AuthError
-    if _MODEL.search(words):
-        return ModelNotFound
+        if meanings.about_model(words):
+            return ModelNotFound
+        return RateLimited if meanings.paced(words) else AuthError
+    if status in meanings.BY_STATUS:
+        return meanings.BY_STATUS[status]
+    for pattern, kind in meanings.BY_WORDS:
+        if pattern.search(words):
+            return kind
     return BadRequest if status is not None else Overloaded
+
+
+def _by_minute(codes: tuple[str, ...]) -> bool:
+    """Model Studio calls a minute's tokens a quota, too."""
+    return any(code.startswith("THROTTLING.") for code in codes)
+
+
+def _used_up(detail: Detail) -> bool:
+    """Of a refusal for too much: whether an allowance is spent, not only a pace exceeded."""
+    words = detail.message
+    if not (meanings.spent(words) or meanings.LONG_QUOTA.search(words)):
+        return False
+    # Google words every rate limit as a used-up quota, but says when to come back.
+    near = detail.wait_s if detail.wait_s is not None else waits.told_s(words)
+    return near is None or near >= _LONG_S
 
 
 def read_detail(body: str) -> Detail:
@@ -235,30 +192,73 @@ def detail_of(payload: object) -> Detail:
     if isinstance(payload, str):
         return Detail(payload)
     outer = as_object(payload)
+    if (base := as_object(outer.get("base_resp"))).get("status_code"):  # MiniMax
+        code = f"MINIMAX:{base['status_code']}"
+        return Detail(as_text(base.get("status_msg")), (code,), code)
     inner = outer.get("error")
     if isinstance(inner, str):
-        return Detail(_join(inner, as_text(outer.get("message"))), *_codes(outer))
+        text = _join(inner, as_text(outer.get("message")))
+        named = _codes(outer)
+        return Detail(text, *named, _status(outer), _told_wait(outer))
     error: dict[str, Any] = inner if isinstance(inner, dict) else outer
     message = as_text(error.get("message")) or _words(error.get("message"))
     message = message or _words(outer.get("detail")) or _words(outer.get("errors"))
+    message = message or next(
+        (text for key in _OTHER_NAMES if (text := as_text(outer.get(key)))), ""
+    )
     status_object = as_object(outer.get("status"))  # Clarifai
     if status_object and not message:
         message = _join(
             as_text(status_object.get("description")), as_text(status_object.get("details"))
         )
         error = status_object
-    raw = as_object(error.get("metadata")).get("raw")  # OpenRouter: its upstream's own words
+    metadata = as_object(error.get("metadata"))
+    raw = metadata.get("raw")  # OpenRouter: its upstream's own words
     if isinstance(raw, str) and raw:
         message = _join(message, read_detail(raw).message)
-    codes, code = _codes(error)
+    codes, shown = _codes(error)
+    inner_error = as_object(error.get("innererror"))  # Azure
+    if inner_code := as_text(inner_error.get("code")):
+        codes = (*codes, inner_code.upper())
     wait_s, reasons = _google_details(error.get("details"))
-    return Detail(message, codes + reasons, code, _status(error), wait_s)
+    if wait_s is None:
+        wait_s = _told_wait(error)
+    if wait_s is None:
+        told = {k.lower(): v for k, v in as_object(metadata.get("headers")).items()}
+        wait_s = retry_after_s(429, {k: v for k, v in told.items() if isinstance(v, str)})
+    return Detail(message, codes + reasons, shown, _status(error), wait_s)
+
+
+#: Where some put their words: Baidu, Amazon, FastAPI's relatives.
+_OTHER_NAMES = ("Message", "error_msg", "error_description", "msg", "title")
+_WAIT_FIELDS = ("retry_after", "retry_after_seconds", "retryAfter", "resets_in_seconds")
+
+
+def _told_wait(error: Mapping[str, Any]) -> float | None:
+    """Seconds to wait that an error object itself names (ChatGPT plans, Cloudflare, litellm)."""
+    for name in _WAIT_FIELDS:
+        value = error.get(name)
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            wait = duration_s(str(value))
+            if wait is not None:
+                return wait
+    moment = error.get("resets_at")
+    if isinstance(moment, int | float | str) and not isinstance(moment, bool):
+        return waits.until_s(str(moment))
+    return None
 
 
 def _codes(error: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
     """All codes that ``error`` names, upper-case, and the one to show."""
-    named = [error.get(key) for key in ("code", "type", "status")]
-    texts = [str(value) for value in named if isinstance(value, str | int) and value]
+    named = [error.get(key) for key in ("code", "type", "status", "__type", "error_code")]
+    # A bare number of four digits is Mistral's or Cloudflare's own, a text of them Z.ai's.
+    texts = [
+        str(value)
+        for value in named
+        if isinstance(value, str) or (isinstance(value, int) and value < 1000)
+        if value
+    ]
+    texts = [text.rpartition("#")[2] for text in texts]  # Amazon's full names
     words = [text for text in texts if not text.isdigit()]
     return tuple(text.upper() for text in texts), next(iter(words or texts), None)
 
@@ -273,6 +273,10 @@ def _status(error: Mapping[str, Any]) -> int | None:
     return None
 
 
+#: When an allowance comes back, in an ErrorInfo of Code Assist.
+_RESET = "quotaResetDelay"
+
+
 def _google_details(details: object) -> tuple[float | None, tuple[str, ...]]:
     """The wait (google.rpc.RetryInfo) and the reasons (ErrorInfo) of an error's details.
 
@@ -285,6 +289,8 @@ def _google_details(details: object) -> tuple[float | None, tuple[str, ...]]:
             wait_s = duration_s(delay)
         if reason := as_text(entry.get("reason")):
             reasons.append(reason.upper())
+        if wait_s is None and (again := as_text(as_object(entry.get("metadata")).get(_RESET))):
+            wait_s = duration_s(again)
         violations = map(as_object, as_list(entry.get("violations")))
         if any("PerDay" in as_text(violation.get("quotaId")) for violation in violations):
             reasons.append("INSUFFICIENT_QUOTA")

@@ -120,6 +120,8 @@ _POINTLESS = (
     errors.NoRoute,
     errors.BudgetExceeded,
 )
+#: A longer wait official SDKs do not keep to: they come back at once, again and again.
+_MOST_WAIT_S = 60.0
 
 
 class Refused(OmniError):
@@ -171,15 +173,24 @@ def retry_headers(error: OmniError) -> dict[str, str]:
     """Retry-After where waiting helps, and a word to the official SDKs where it does not."""
     wait: float | None = getattr(error, "retry_after_s", None)
     if isinstance(error, errors.AllProvidersFailed):
-        waits = [getattr(cause, "retry_after_s", None) for _, cause in error.causes]
+        # One that is out of credit comes back no sooner for the others' sake.
+        waits = [
+            getattr(cause, "retry_after_s", None)
+            for _, cause in error.causes
+            if not isinstance(cause, errors.QuotaExceeded) or len(error.causes) == 1
+        ]
         wait = min((w for w in waits if w is not None), default=None)
-        if error.causes and all(isinstance(cause, _POINTLESS) for _, cause in error.causes):
-            return {"x-should-retry": "false"}
     if isinstance(error, errors.Busy):
         wait = 1.0
+    headers: dict[str, str] = {}
     if wait is not None:
-        return {"retry-after": str(max(1, -(-int(wait * 1000) // 1000)))}
-    return {"x-should-retry": "false"} if isinstance(error, _POINTLESS) else {}
+        headers["retry-after"] = str(max(1, -(-int(wait * 1000) // 1000)))
+    causes = [error]
+    if isinstance(error, errors.AllProvidersFailed):
+        causes = [cause for _, cause in error.causes]
+    if (causes and all(isinstance(c, _POINTLESS) for c in causes)) or (wait or 0) > _MOST_WAIT_S:
+        headers["x-should-retry"] = "false"
+    return headers
 
 
 def message_of(error: OmniError) -> str:

@@ -20,6 +20,8 @@ from omni_cli.domain.errors import (
     Busy,
     ConfigError,
     ConnectionFailed,
+    ContentFiltered,
+    ContextTooLong,
     MissingKey,
     ModelNotFound,
     Overloaded,
@@ -29,6 +31,7 @@ from omni_cli.domain.errors import (
     StreamInterrupted,
     TimedOut,
     UnknownPrice,
+    Untrusted,
 )
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
@@ -131,6 +134,45 @@ class TestFailover:
         raised, _, _ = world.fails(world.target("p/a"), world.target("q/b"))
         assert isinstance(raised, BadRequest)
         assert world.transport.models == ["a"]
+
+    def test_what_one_model_does_not_take_is_asked_of_the_next(self, world: World) -> None:
+        for name in ("p/a", "q/b", "r/c"):
+            world.model(name)
+        refusal = BadRequest("this model takes no temperature", status=400)
+        refusal.everywhere = False
+        world.script("p/a", refusal)
+        world.script("q/b", ContentFiltered("not here", status=400))
+        world.script("r/c", answer("from c"))
+        consent = Consent(listed=("p/a", "q/b", "r/c"))
+        targets = [world.target(name) for name in ("p/a", "q/b", "r/c")]
+        assert world.run(*targets, consent=consent)[0] == "from c"
+
+    def test_two_providers_that_refuse_it_end_what_nobody_listed(self, world: World) -> None:
+        for name in ("p/a", "q/b", "r/c"):
+            world.model(name)
+        for name in ("p/a", "q/b"):
+            refusal = BadRequest("what is that", status=400)
+            refusal.everywhere = False
+            world.script(name, refusal)
+        raised, _, _ = world.fails(*(world.target(name) for name in ("p/a", "q/b", "r/c")))
+        assert isinstance(raised, BadRequest)
+        assert world.transport.models == ["a", "b"]
+
+    def test_what_is_too_long_goes_to_the_model_with_more_room(self, world: World) -> None:
+        for name, window in (("p/a", 8_000), ("q/b", 4_000), ("r/c", 100_000)):
+            world.model(name, context_window=window)
+        world.script("p/a", ContextTooLong("too long", status=400))
+        world.script("r/c", answer("from c"))
+        targets = [world.target(name) for name in ("p/a", "q/b", "r/c")]
+        assert world.run(*targets)[0] == "from c"
+        assert world.transport.models == ["a", "c"]
+
+    def test_a_certificate_that_is_not_trusted_is_not_tried_again(self, world: World) -> None:
+        world.model("p/a")
+        world.script("p/a", Untrusted("not trusted"), answer())
+        raised, _, _ = world.fails(world.target("p/a", retries=5))
+        assert world.transport.models == ["a"]
+        assert isinstance(raised, AllProvidersFailed)
 
     def test_what_one_protocol_cannot_say_the_next_one_may(self, world: World) -> None:
         world.model("p/a")

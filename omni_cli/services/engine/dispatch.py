@@ -39,7 +39,7 @@ from omni_cli.services.engine.checks import Check
 from omni_cli.services.engine.health import HealthRecorder
 from omni_cli.services.engine.routing import input_estimate
 from omni_cli.services.engine.settlement import Reading
-from omni_cli.services.engine.turns import FINAL, PASSED_ON, Turns, verdict
+from omni_cli.services.engine.turns import PASSED_ON, Turns, final, verdict
 
 #: How often a call that waits for a slot looks at least, and for slots that dead processes hold,
 #: seconds.
@@ -165,7 +165,7 @@ class Dispatcher:
             except PASSED_ON as exc:
                 causes.append((target.model.id, exc))
                 turns.failed(target, exc)
-                if isinstance(exc, FINAL) and progress.tries > tries:
+                if final(exc) and progress.tries > tries:
                     turns.end()
             finally:
                 if turns.guarded and progress.tries == tries:

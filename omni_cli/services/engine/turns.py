@@ -26,19 +26,24 @@ from omni_cli.services.engine.attempts import Progress, Target
 
 #: Errors that end one target's turn, and may leave it to the next.
 PASSED_ON = (ProviderError, Busy, BudgetExceeded, UnknownPrice, ConfigError)
-#: Errors that say the request itself is wrong: another model would get it no righter.
-FINAL = (BadRequest, ContentFiltered)
 #: Errors that a single target's failure is told by, as they are.
 _PLAIN = (AuthError, BadRequest, ContentFiltered, ConfigError, Busy)
 #: Failures of one model, or of the request at that model: its provider may well answer.
-_NOT_THE_PROVIDERS = (*FINAL, ContextTooLong, ModelNotFound)
+_NOT_THE_PROVIDERS = (BadRequest, ContentFiltered, ContextTooLong, ModelNotFound)
+#: Providers whose refusals of one request show that it is the request, for models nobody listed.
+_ENOUGH = 2
 #: Models that an error names at most.
 _NAMED = 8
 
 
+def final(error: OmniError) -> bool:
+    """Whether every model would say the same: the request itself is wrong."""
+    return isinstance(error, BadRequest) and error.everywhere
+
+
 class Turns:
     """Hands out the targets: listed ones in their order; of the others those first whose provider
-    has not failed in this request.
+    has not failed in this request. What did not fit one model goes to those with more room first.
 
     Args:
         targets: in the order of the decision.
@@ -63,6 +68,9 @@ class Turns:
         self._admit = admit
         self._skip = skip
         self._failed: set[str] = set()
+        self._refusing: set[str] = set()
+        #: The widest context, in tokens, that the request did not fit.
+        self._over = 0
         #: What lets the first of those stand in that lacked consent; "".
         self.lift = ""
 
@@ -110,8 +118,18 @@ class Turns:
             error, _NOT_THE_PROVIDERS
         ):
             self._failed.add(target.provider.slug)
+        elif isinstance(error, ContextTooLong):
+            self._over = max(self._over, target.model.context_window or 0)
+        elif isinstance(error, BadRequest | ContentFiltered) and not final(error):
+            self._refusing.add(target.provider.slug)
+            if len(self._refusing) >= _ENOUGH:
+                self._left = [t for t in self._left if t.model.id in self._consent.listed]
 
     def _place(self) -> int:
+        if self._over:
+            for place, target in enumerate(self._left):
+                if (target.model.context_window or 0) > self._over:
+                    return place
         if self._failed:
             for place, target in enumerate(self._left):
                 if (
