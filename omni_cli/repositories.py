@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 # Only names in signatures: a command that reads one table must not load every domain module.
@@ -42,6 +43,42 @@ if TYPE_CHECKING:
 else:
     # Making a protocol costs 0.2 ms, and nothing asks at run time whether a class fulfils one.
     Protocol = object
+
+
+class Lock(Enum):
+    """What a transaction keeps others from changing while it reads first and writes then. A store
+    may lock more than was asked for: SQLite has one lock."""
+
+    LEDGER = auto()
+    BUDGETS = auto()
+    SLOTS = auto()
+    FLEET = auto()
+    AUDIT = auto()
+    KEYS = auto()
+    HEALTH = auto()
+    LEARNING = auto()
+    ADVICE = auto()
+    ANSWERS = auto()
+    TESTS = auto()
+    DEPLOYS = auto()
+    COMPARISONS = auto()
+    CONVERSATIONS = auto()
+    ALERTS = auto()
+    META = auto()
+
+
+class Store(Protocol):
+    """What holds all tables; see store/connection.py."""
+
+    @property
+    def owner(self) -> str: ...
+    def transaction(self, *what: Lock) -> AbstractContextManager[Any]: ...
+    def data_version(self) -> int: ...
+    def check_file(self) -> None: ...
+    def probe(self) -> None: ...
+    def get_meta(self, key: str) -> str | None: ...
+    def set_meta(self, key: str, value: str) -> None: ...
+    def close(self) -> None: ...
 
 
 class Reports(Protocol):
@@ -141,6 +178,7 @@ class Audit(Protocol):
         before: object = None,
         after: object = None,
     ) -> None: ...
+    def last_change(self) -> tuple[int, int]: ...
     def entries(self, *, limit: int = 100, target: str | None = None) -> list[AuditEntry]: ...
     def first_broken(self) -> int | None: ...
     def add_revision(self, *, at_ms: int, who: str, reason: str, fleet: str) -> int: ...

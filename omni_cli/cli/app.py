@@ -180,9 +180,6 @@ def _tolerate() -> None:
 
 def _crash(exc: Exception) -> int:
     """A fault of omni's own: where it happened, without anything that looks like a secret."""
-    if type(exc).__module__ == "sqlite3":
-        _report("store", f"the store cannot be used: {exc}", "omni doctor checks it")
-        return 1
     import traceback
 
     from omni_cli.domain.secrets import scrub

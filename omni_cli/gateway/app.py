@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import random
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.errors import OmniError, StoreError
+from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.gateway import cors
 from omni_cli.gateway.auth import KeyRing, Principal
@@ -192,9 +191,6 @@ class Gateway:
         except OmniError as exc:
             self._lost = exc
             raise
-        except sqlite3.Error as exc:
-            self._lost = StoreError(f"the store cannot be read: {exc}")
-            raise self._lost from exc
         self._lost = None
 
     def _fleet_poll(self) -> None:

@@ -39,10 +39,6 @@ _FOLDED = 100
 _MOST_NAMES = 4_096
 #: By protocol, how the path of embeddings differs from chat's.
 _EMBEDDINGS = {"openai": ("/chat/completions", "/embeddings"), "ollama": ("/chat", "/embed")}
-#: What the fleet was loaded from. Every change of the fleet is in the audit log.
-_CHANGES = """
-SELECT (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM prices)
-"""
 
 
 @dataclass(slots=True)
@@ -123,11 +119,15 @@ class Fleet:
             self.app.routing.breakers_changed()
 
     def _fingerprint(self) -> tuple[object, ...]:
-        row = self.app.store.db.execute(_CHANGES).fetchone()
         config = self.app.paths.config_file
         stamp = config.stat().st_mtime_ns if config.exists() else 0
         # A price's day of effect, too, is a change.
-        return (*row, stamp, *self.app.key_stamps(), self.app.now_ms() // 86_400_000)
+        return (
+            *self.app.audit.last_change(),
+            stamp,
+            *self.app.key_stamps(),
+            self.app.now_ms() // 86_400_000,
+        )
 
     # --- names and plans ----------------------------------------------------------------------
 

@@ -92,7 +92,7 @@ class OwnApi:
             await request.json({"status": trouble, "models": 0}, 503)
             return
         models = sum(1 for _ in self._fleet.models())
-        self._fleet.app.store.db.execute("SELECT 1 FROM requests LIMIT 1").fetchone()
+        self._fleet.app.store.probe()
         await request.json(
             {"status": "ready" if models else "no active model", "models": models},
             200 if models else 503,

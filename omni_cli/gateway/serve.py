@@ -93,7 +93,7 @@ def run(app: App, options: Options, sockets: Sequence[socket.socket]) -> None:
         sockets: one for each worker, which may be the same.
     """
     if options.workers > 1:
-        app.store.db.execute("SELECT 1")  # made and migrated before anybody shares it
+        app.store.probe()  # made and migrated before anybody shares it
         app.close()
         _supervise(options, sockets)
         return

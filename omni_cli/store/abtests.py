@@ -4,6 +4,7 @@ import json
 from sqlite3 import Row
 
 from omni_cli.domain.abtest import AbTest, Unit, UnitCalls
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 _CALLS = """
@@ -30,7 +31,7 @@ class AbTestStore:
 
     def start(self, test: AbTest) -> int:
         """Returns the new test's id; the id given is not used."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.TESTS) as db:
             return int(
                 db.execute(
                     "INSERT INTO abtests (role, champion, challenger, share, settings, started_at,"
@@ -49,7 +50,7 @@ class AbTestStore:
 
     def end(self, test: int, *, state: str, reason: str, at_ms: int) -> bool:
         """Returns False when it had ended already."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.TESTS) as db:
             changed = db.execute(
                 "UPDATE abtests SET state = ?, reason = ?, ended_at = ?"
                 " WHERE id = ? AND state = 'running'",
@@ -80,7 +81,7 @@ class AbTestStore:
 
     def join(self, test: int, unit: int, arm: int, *, at_ms: int) -> None:
         """Put a unit into an arm; one that is in the test stays where it is."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.TESTS) as db:
             db.execute(
                 "INSERT OR IGNORE INTO abtest_units (test, unit, arm, joined_at)"
                 " VALUES (?, ?, ?, ?)",
@@ -124,7 +125,7 @@ class AbTestStore:
 
     def settle(self, test: int, unit: Unit) -> None:
         """Freeze a unit: what happens in it later changes no evidence."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.TESTS) as db:
             db.execute(
                 "UPDATE abtest_units SET settled_at = ?, good = ?, cost_nusd = ?, latency_ms = ?"
                 " WHERE test = ? AND unit = ? AND settled_at IS NULL",

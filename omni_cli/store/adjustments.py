@@ -7,6 +7,7 @@ from sqlite3 import Connection, Row
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.pricing import Price, price_to_json
+from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
@@ -175,7 +176,7 @@ class AdjustmentStore:
         Returns:
             How many attempts changed.
         """
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER, Lock.BUDGETS) as db:
             changes: list[tuple[Charge, Correction]] = []
             for correction in corrections:
                 charge = self.charge(correction.request, correction.n)
@@ -248,7 +249,7 @@ class AdjustmentStore:
     def add_price(self, model: str, price: Price, *, at_ms: int) -> int:
         """Keep the price of a correction for the record; no later call is charged by it."""
         text = json.dumps(price_to_json(price), sort_keys=True)
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER, Lock.BUDGETS) as db:
             cursor = db.execute(
                 "INSERT INTO prices (model, origin, state, price, effective_from, recorded_at,"
                 " superseded_at) VALUES (?, 'user', ?, ?, ?, ?, ?)",

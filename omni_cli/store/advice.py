@@ -5,6 +5,7 @@ from sqlite3 import Row
 
 from omni_cli.domain.recommend import Finding, finding_from_json, finding_to_json
 from omni_cli.records import StoredAdvice
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 
@@ -21,7 +22,7 @@ class AdviceStore:
         now = {f.key: ("pending", f) for f in findings if f.key not in decided}
         if {key: value for key, value in kept.items() if key not in decided} == now:
             return
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.ADVICE) as db:
             keys = [finding.key for finding in findings]
             marks = ",".join("?" * len(keys))
             db.execute(
@@ -44,7 +45,7 @@ class AdviceStore:
         return None if row is None else _advice(row)
 
     def decide(self, advice_id: int, status: str, *, now_ms: int, undo: object = None) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.ADVICE) as db:
             db.execute(
                 "UPDATE advice SET status = ?, decided_at = ?, undo = coalesce(?, undo)"
                 " WHERE id = ?",

@@ -1,5 +1,6 @@
 """What was told of each subject, so that no alert is told twice."""
 
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 
@@ -16,7 +17,7 @@ class AlertStore:
 
     def tell(self, key: str, *, level: str, text: str, at_ms: int) -> None:
         """Note that this level was told now."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.ALERTS) as db:
             db.execute(
                 "INSERT INTO alerts (key, at, level, text, sent_at)"
                 " VALUES (:key, 0, :level, :text, :at)"

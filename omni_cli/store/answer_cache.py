@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 _FIND = """
@@ -58,7 +59,7 @@ class AnswerCacheStore:
 
     def set_ttl(self, role: str, ttl_s: int | None) -> None:
         """None: the role opts out, and its answers are forgotten."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.ANSWERS) as db:
             if ttl_s is None:
                 db.execute("DELETE FROM cache_roles WHERE role = ?", (role,))
                 db.execute("DELETE FROM cache_answers WHERE role = ?", (role,))
@@ -75,7 +76,7 @@ class AnswerCacheStore:
 
     def hit(self, request: int, key: str, found: CachedAnswer, *, now_ms: int) -> None:
         """The open request ``request`` is answered by what was found, at no cost."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.ANSWERS) as db:
             db.execute("UPDATE cache_answers SET used_at = ? WHERE key = ?", (now_ms, key))
             db.execute(
                 "INSERT INTO cache_hits VALUES (?, ?, ?)", (request, found.origin, found.cost_nusd)
@@ -102,7 +103,7 @@ class AnswerCacheStore:
         size = len(answer.encode())
         if size > limit_bytes:
             return
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.ANSWERS) as db:
             db.execute(_STALE, {"now": now_ms})
             db.execute(
                 _PUT,
@@ -144,5 +145,5 @@ class AnswerCacheStore:
 
     def clear(self) -> int:
         """Forget all answers; returns how many there were."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.ANSWERS) as db:
             return int(db.execute("DELETE FROM cache_answers").rowcount)

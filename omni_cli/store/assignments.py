@@ -1,6 +1,7 @@
 """Who does what: roles, rules and chains."""
 
 from omni_cli.domain.models import Chain, ChainLink, Role, RoleModel, Rule
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 _ROLE_ROWS = """
@@ -36,7 +37,7 @@ class AssignmentStore:
         return list(found.values())
 
     def put_role(self, role: Role) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute(
                 "INSERT INTO roles (name, description) VALUES (?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET description = excluded.description",
@@ -49,7 +50,7 @@ class AssignmentStore:
             )
 
     def delete_role(self, name: str) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute("DELETE FROM roles WHERE name = ?", (name,))
 
     def rules(self) -> list[Rule]:
@@ -62,7 +63,7 @@ class AssignmentStore:
 
     def put_rule(self, rule: Rule) -> int:
         """``rule.id`` 0 adds a new one; returns its id."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             cursor = db.execute(
                 "INSERT INTO rules (id, condition, model, priority, enabled)"
                 " VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
@@ -73,7 +74,7 @@ class AssignmentStore:
             return rule.id or int(cursor.lastrowid or 0)
 
     def delete_rule(self, rule_id: int) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute("DELETE FROM rules WHERE id = ?", (rule_id,))
 
     def chains(self) -> list[Chain]:
@@ -99,7 +100,7 @@ class AssignmentStore:
         return list(found.values())
 
     def put_chain(self, chain: Chain) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute(
                 "INSERT INTO chains (name, max_cost_multiple, any_cost, free_to_paid, hedge_ms)"
                 " VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
@@ -126,9 +127,9 @@ class AssignmentStore:
             )
 
     def rename_chain(self, name: str, new_name: str) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute("UPDATE chains SET name = ? WHERE name = ?", (new_name, name))
 
     def delete_chain(self, name: str) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute("DELETE FROM chains WHERE name = ?", (name,))

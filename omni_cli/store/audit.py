@@ -5,9 +5,14 @@ import json
 from sqlite3 import Row
 
 from omni_cli.records import AuditEntry, Revision
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 _GENESIS = "0" * 64
+
+_LAST = """
+SELECT (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM prices)
+"""
 
 
 class AuditStore:
@@ -24,7 +29,7 @@ class AuditStore:
         before: object = None,
         after: object = None,
     ) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.AUDIT) as db:
             last = db.execute("SELECT hash FROM audit ORDER BY id DESC LIMIT 1").fetchone()
             fields = (
                 at_ms,
@@ -40,6 +45,12 @@ class AuditStore:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*fields, _digest(fields)),
             )
+
+    def last_change(self) -> tuple[int, int]:
+        """Tells whether the fleet has changed since it was read: every change has an entry, but for
+        prices that a catalogue brings."""
+        row = self._store.db.execute(_LAST).fetchone()
+        return int(row[0]), int(row[1])
 
     def entries(self, *, limit: int = 100, target: str | None = None) -> list[AuditEntry]:
         """Newest first."""
@@ -62,7 +73,7 @@ class AuditStore:
 
     def add_revision(self, *, at_ms: int, who: str, reason: str, fleet: str) -> int:
         """Returns its number; a fleet equal to the last revision's makes none."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.AUDIT) as db:
             last = db.execute(
                 "SELECT number, fleet FROM revisions ORDER BY number DESC LIMIT 1"
             ).fetchone()

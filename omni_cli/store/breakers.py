@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from omni_cli.repositories import BreakerChange
+from omni_cli.repositories import BreakerChange, Lock
 from omni_cli.store.connection import Store
 
 
@@ -24,7 +24,7 @@ class BreakerStore:
 
     def update(self, target: str, change: BreakerChange, *, now_ms: int) -> None:
         """Read, change and write in one transaction; an unchanged state writes nothing."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.HEALTH) as db:
             row = db.execute("SELECT state FROM breakers WHERE target = ?", (target,)).fetchone()
             old = None if row is None else str(row[0])
             new = change(old)

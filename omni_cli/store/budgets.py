@@ -11,6 +11,7 @@ from omni_cli.domain.budgets import Budget, BudgetStatus
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.periods import local_day, previous, window
 from omni_cli.domain.record import record
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 from omni_cli.store.rollups import ZONE_KEY
 
@@ -144,7 +145,7 @@ class BudgetStore:
     def put(self, budget: Budget) -> int:
         """``budget.id`` 0 adds one, or replaces that of the same scope, value and period."""
         settings = {name: getattr(budget, name) for name in _SETTINGS}
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.BUDGETS) as db:
             old = db.execute(
                 "SELECT * FROM budgets WHERE id = :id OR (:id = 0 AND scope = :scope"
                 " AND value = :value AND period = :period)",
@@ -182,7 +183,7 @@ class BudgetStore:
             return int(row[0])
 
     def delete(self, budget_id: int) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.BUDGETS) as db:
             db.execute("DELETE FROM budgets WHERE id = ?", (budget_id,))
 
     def room_nusd(self, provider: str, model: str, request: RequestRow) -> int | None:
@@ -192,7 +193,7 @@ class BudgetStore:
             return None
         # A period's first use writes its row: between reading what was spent and writing it, no
         # other process may settle a call.
-        with self._store.transaction():
+        with self._store.transaction(Lock.BUDGETS):
             return min(
                 self.status_within(budget, request.created_at).left_nusd for budget in covering
             )
@@ -232,12 +233,12 @@ class BudgetStore:
         return found
 
     def status(self, budget: Budget, at_ms: int) -> BudgetStatus:
-        with self._store.transaction():
+        with self._store.transaction(Lock.BUDGETS):
             return self.status_within(budget, at_ms)
 
     def mark_alerted(self, budget_id: int, start_at: int, percent: float) -> bool:
         """Returns False when another process has told of this threshold already."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.BUDGETS) as db:
             cursor = db.execute(
                 "UPDATE budget_periods SET alerted = :percent"
                 " WHERE budget = :budget AND start_at = :start AND alerted < :percent",
@@ -290,7 +291,7 @@ class BudgetStore:
 
     def mend(self) -> int:
         """Set periods that have drifted right by the ledger; returns how many."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.BUDGETS) as db:
             found = self.drifts()
             for drift in found:
                 db.execute(

@@ -8,6 +8,7 @@ from typing import Any
 
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import parse_id
+from omni_cli.repositories import Lock
 from omni_cli.services.judge.compare_plan import ComparisonRow, JudgementRow, ResultRow
 from omni_cli.store.connection import Store
 
@@ -28,7 +29,7 @@ class ComparisonStore:
         self._store = store
 
     def create(self, comparison: int, plan: Mapping[str, Any], *, at_ms: int) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.COMPARISONS) as db:
             db.execute(
                 "INSERT INTO comparisons VALUES (?, ?, ?, 'running', ?)",
                 (comparison, at_ms, at_ms, json.dumps(plan, ensure_ascii=False)),
@@ -36,7 +37,7 @@ class ComparisonStore:
 
     def set_state(self, comparison: int, state: str, *, at_ms: int) -> None:
         """``running``, ``stopped`` or ``complete``."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.COMPARISONS) as db:
             db.execute(
                 "UPDATE comparisons SET state = ?, updated_at = ? WHERE id = ?",
                 (state, at_ms, comparison),
@@ -71,7 +72,7 @@ class ComparisonStore:
 
     def put_result(self, comparison: int, row: ResultRow) -> None:
         """Keep an answer; one that replaces a failed try adds that one's cost to earlier."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.COMPARISONS) as db:
             values = {name: getattr(row, name) for name in _RESULT_FIELDS}
             db.execute(_PUT, {**values, "comparison": comparison})
 
@@ -82,7 +83,7 @@ class ComparisonStore:
         return [ResultRow(**{name: row[name] for name in _RESULT_FIELDS}) for row in rows]
 
     def put_judgement(self, comparison: int, row: JudgementRow) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.COMPARISONS) as db:
             db.execute(
                 "INSERT INTO comparison_judgements VALUES (?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (comparison, prompt, iteration, turn) DO UPDATE SET"

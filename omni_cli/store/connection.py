@@ -10,10 +10,12 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 from omni_cli.domain.errors import Locked, StoreError
+from omni_cli.repositories import Lock
 
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
 SCHEMA_VERSION = 18
@@ -27,6 +29,8 @@ sqlite3.register_adapter(bool, int)
 
 
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+#: What the file or the disk is to blame for.
+_OURS = sqlite3.OperationalError
 UNWRITABLE_HINT = "set OMNI_HOME to a folder that you can write"
 
 
@@ -37,6 +41,67 @@ def can_write(path: Path) -> bool:
         return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
     except OSError:
         return False
+
+
+def _tell(db: "_Connection", exc: sqlite3.DatabaseError, *, writes: bool) -> NoReturn:
+    """Raise what whoever uses the store is told: nobody outside knows SQLite's own errors. A row
+    that the schema refuses is a fault of ours, and stays what it is."""
+    if db.path is None or not (isinstance(exc, _OURS) or type(exc) is sqlite3.DatabaseError):
+        raise exc
+    if not writes:
+        hint = "omni doctor checks it; omni db restore brings back a backup"
+        raise StoreError(f"cannot read the store {db.path}: {exc}", hint=hint) from exc
+    kind = Locked if exc.sqlite_errorcode in _LOCKED else StoreError
+    raise kind(
+        f"cannot write to the store {db.path}: {exc}",
+        hint="is the disk full, or another omni stuck? try again, then omni doctor",
+    ) from exc
+
+
+class _Cursor(sqlite3.Cursor):
+    """Its rows are read as they are asked for, and the file may turn out to be broken there."""
+
+    connection: "_Connection"
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except sqlite3.DatabaseError as exc:
+            _tell(self.connection, exc, writes=False)
+
+    def fetchone(self) -> Any:
+        try:
+            return super().fetchone()
+        except sqlite3.DatabaseError as exc:
+            _tell(self.connection, exc, writes=False)
+
+    def fetchall(self) -> list[Any]:
+        try:
+            return super().fetchall()
+        except sqlite3.DatabaseError as exc:
+            _tell(self.connection, exc, writes=False)
+
+
+class _Connection(sqlite3.Connection):
+    """``path``: of the store, once it is open."""
+
+    path: Path | None = None
+
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(factory)
+
+    def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, values)
+        except sqlite3.DatabaseError as exc:
+            writes = self.in_transaction or sql.lstrip()[:6] != "SELECT"
+            _tell(self, exc, writes=writes)
+
+    def executemany(self, sql: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
+        try:
+            return super().executemany(sql, rows)
+        except sqlite3.DatabaseError as exc:
+            _tell(self, exc, writes=True)
 
 
 class Store:
@@ -67,12 +132,14 @@ class Store:
                 timeout=BUSY_TIMEOUT_MS / 1000,
                 isolation_level=None,
                 check_same_thread=False,
+                factory=_Connection,
             )
             self.db.row_factory = sqlite3.Row
             found = path.stat()
             self._file = found.st_dev, found.st_ino
             self._pragmas(durable)
             self._gate()
+            self.db.path = path
         except (sqlite3.Error, OSError) as exc:
             raise StoreError(
                 f"cannot open the store {path}: {exc}",
@@ -140,14 +207,21 @@ class Store:
             self._life = None
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(
+        self,
+        *what: Lock,  # noqa: ARG002  # of a store with more locks than one
+    ) -> Iterator[sqlite3.Connection]:
         """A write transaction; nested use joins the outer one.
 
         ``BEGIN IMMEDIATE`` takes the write lock at once: a plain BEGIN that reads first and
-        writes later fails with "locked" under concurrency however long it waits.
+        writes later fails with "locked" under concurrency however long it waits. It is the lock of
+        everything, whatever is asked for.
+
+        Args:
+            what: what nobody else may change until it ends; nothing named is everything.
 
         Raises:
-            StoreError: the store stayed locked, is full or is corrupt.
+            Locked, StoreError: the store stayed locked, is full or is corrupt.
         """
         if self._depth:
             yield self.db
@@ -158,15 +232,9 @@ class Store:
             self._depth = 1
             yield self.db
             self.db.execute("COMMIT")
-        except BaseException as exc:
+        except BaseException:
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
-            if isinstance(exc, sqlite3.OperationalError) or type(exc) is sqlite3.DatabaseError:
-                kind = Locked if exc.sqlite_errorcode in _LOCKED else StoreError
-                raise kind(
-                    f"cannot write to the store {self.path}: {exc}",
-                    hint="is the disk full, or another omni stuck? try again, then omni doctor",
-                ) from exc
             raise
         finally:
             self._depth = 0
@@ -216,12 +284,16 @@ class Store:
         finally:
             os.close(handle)
 
+    def probe(self) -> None:
+        """Raises StoreError: it cannot be read."""
+        self.db.execute("SELECT 1 FROM requests LIMIT 1").fetchone()
+
     def get_meta(self, key: str) -> str | None:
         row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
     def set_meta(self, key: str, value: str) -> None:
-        with self.transaction() as db:
+        with self.transaction(Lock.META) as db:
             db.execute(
                 "INSERT INTO meta VALUES (?, ?)"
                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value",

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from omni_cli.domain.chat import MediaPart, Message, TextPart, ToolCall
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 
@@ -12,7 +13,7 @@ class ConversationStore:
         self._store = store
 
     def create(self, conversation: int, *, at_ms: int, title: str) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.CONVERSATIONS) as db:
             db.execute(
                 "INSERT INTO conversations VALUES (?, ?, ?, ?)", (conversation, at_ms, at_ms, title)
             )
@@ -39,7 +40,7 @@ class ConversationStore:
     def append(
         self, conversation: int, messages: Sequence[Message], *, request: int, at_ms: int
     ) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.CONVERSATIONS) as db:
             (count,) = db.execute(
                 "SELECT coalesce(max(n) + 1, 0) FROM turns WHERE conversation = ?", (conversation,)
             ).fetchone()

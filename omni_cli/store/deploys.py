@@ -9,6 +9,7 @@ from typing import Any, Literal
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.guard import MOST_CALLS, Call
 from omni_cli.domain.ids import make_id
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 _SINCE = """
@@ -63,7 +64,7 @@ class DeployStore:
     def start(self, deploy: Deploy) -> int:
         """Returns its id; the one given is not used. Raises UsageError while another is open."""
         try:
-            with self._store.transaction() as db:
+            with self._store.transaction(Lock.DEPLOYS) as db:
                 return int(
                     db.execute(
                         "INSERT INTO deploys (started_at, until_at, state, share, condition,"
@@ -91,7 +92,7 @@ class DeployStore:
 
     def end(self, deploy: int, state: State, reason: str, *, at_ms: int) -> bool:
         """Returns False when another process had ended it."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.DEPLOYS) as db:
             return bool(
                 db.execute(
                     "UPDATE deploys SET state = ?, reason = ?, ended_at = ?"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from omni_cli.domain.discovery import Facts, Finding
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 
@@ -52,7 +53,7 @@ class DiscoveryStore:
         A finding is news unless the newest record of its model and kind says the same.
         """
         fresh = []
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute(
                 "INSERT INTO listings VALUES (?, ?, ?) ON CONFLICT (provider)"
                 " DO UPDATE SET at = excluded.at, models = excluded.models",
@@ -77,7 +78,7 @@ class DiscoveryStore:
         return fresh
 
     def mark_applied(self, models: Sequence[str], *, at_ms: int) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.executemany(
                 "UPDATE discoveries SET applied_at = ? WHERE model = ? AND applied_at IS NULL"
                 " AND kind IN ('new', 'updated')",

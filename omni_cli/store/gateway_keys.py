@@ -11,6 +11,7 @@ from sqlite3 import Row
 from typing import Any
 
 from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 #: Part of a migration step, so never edited once released (store/migrations.py).
@@ -77,7 +78,7 @@ class GatewayKeyStore:
             "created_at": key.created_at,
             "expires_at": key.expires_at,
         }
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.KEYS) as db:
             if db.execute("SELECT 1 FROM gateway_keys WHERE name = ?", (key.name,)).fetchone():
                 raise UsageError(
                     f"there is or was a key named {key.name!r}", hint="choose another name"
@@ -95,7 +96,7 @@ class GatewayKeyStore:
 
     def revoke(self, name: str, *, now_ms: int) -> ClientKey:
         """Raises NotFound. A key that is revoked already stays as it is."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.KEYS) as db:
             db.execute(
                 "UPDATE gateway_keys SET revoked_at = coalesce(revoked_at, ?) WHERE name = ?",
                 (now_ms, name),
@@ -107,7 +108,7 @@ class GatewayKeyStore:
 
     def used(self, name: str, *, now_ms: int) -> None:
         """Note that it was used."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.KEYS) as db:
             db.execute("UPDATE gateway_keys SET used_at = ? WHERE name = ?", (now_ms, name))
 
 

@@ -12,6 +12,7 @@ from omni_cli.domain.health import STUCK_MS, SlotUse
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow
 from omni_cli.domain.periods import local_day
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 from omni_cli.store.rollups import ZONE_KEY
 from omni_cli.store.slots import slot_use
@@ -77,7 +78,7 @@ class HealthWindowStore:
 
     def add_check(self, provider: str, check: Check) -> None:
         """Keep a check as the provider's last, and count it."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.HEALTH) as db:
             db.execute(
                 _CHECKED,
                 {
@@ -197,7 +198,7 @@ class HealthWindowStore:
 
     def prune(self, now_ms: int) -> int:
         """Forget hours that no figure uses any more."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.HEALTH) as db:
             return db.execute(
                 "DELETE FROM health_hours WHERE hour < ?", (now_ms // HOUR_MS - KEEP_HOURS,)
             ).rowcount

@@ -10,6 +10,7 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import RANDOM_BITS, make_id
 from omni_cli.domain.imports import ImportedCall, PricedCall
 from omni_cli.domain.ledger import AttemptRow, RequestRow
+from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
@@ -131,7 +132,7 @@ class ImportStore:
 
         Returns how many were written: one that another process imported meanwhile is left out.
         """
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER, Lock.BUDGETS) as db:
             known = _Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND external_id = ?")
             fresh: dict[int, PricedCall] = {}
             for row in rows:
@@ -151,7 +152,7 @@ class ImportStore:
     def grow(self, rows: Iterable[PricedCall], *, now_ms: int, who: str) -> int:
         """Bring calls that were imported unfinished to their later state; returns how many."""
         grown = 0
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER, Lock.BUDGETS) as db:
             for row in rows:
                 found = db.execute(
                     "SELECT request FROM imports WHERE source = ? AND external_id = ?",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from omni_cli.records import ModelStats
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 
@@ -40,7 +41,7 @@ class LearningStore:
 
         A new outcome of the same kind for the same request and model replaces the old one.
         """
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEARNING) as db:
             old = db.execute(
                 "SELECT id, model, task, form, value, weight FROM outcomes"
                 " WHERE request = ? AND kind = ? AND model = ?",

@@ -23,6 +23,7 @@ from omni_cli.domain.ledger import (
     RequestEnd,
     RequestRow,
 )
+from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.health_windows import HealthWindowStore
@@ -49,6 +50,8 @@ from omni_cli.store.rows import (
 )
 from omni_cli.store.slots import SlotQueue, ring_others, slots_in_use, whose_turn
 
+#: What an attempt that begins or ends reads and changes.
+_CALLS = (Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS)
 _KNOWN = "SELECT 1 FROM attempts WHERE request = ? AND n = ?"
 #: All that an end says; a stream's first token may have been written down before.
 _ENDING = (*(n for n in ENDED if n != "first_at"), *TOKEN_COLUMNS, "reported_cost_nusd")
@@ -103,7 +106,7 @@ class LedgerStore:
 
     def unit(self) -> AbstractContextManager[Connection]:
         """All writes inside happen together or not at all."""
-        return self._store.transaction()
+        return self._store.transaction(*_CALLS)
 
     @property
     def owner(self) -> str:
@@ -115,7 +118,7 @@ class LedgerStore:
 
         Returns False, with nothing written, when another request has this id.
         """
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER) as db:
             if db.execute(_TAKEN, {"id": request.id}).fetchone()[0]:
                 return False
             REQUESTS.write(db, [request_values(pending(request))])
@@ -145,7 +148,7 @@ class LedgerStore:
             UnknownPrice: a budget applies and the price is unknown; nothing is written.
         """
         queue, request = self._queue, attempt.request
-        with self._store.transaction() as db:
+        with self._store.transaction(*_CALLS) as db:
             if slots is not None and not queue.take(db, request, attempt.provider, slots):
                 return False
             if (begun := self._begun.get(request)) is not None:
@@ -170,7 +173,7 @@ class LedgerStore:
         Returns:
             False when it was there.
         """
-        with self._store.transaction() as db:
+        with self._store.transaction(*_CALLS) as db:
             key = attempt.request, attempt.n
             if db.execute(_KNOWN, key).fetchone():
                 return False
@@ -199,7 +202,7 @@ class LedgerStore:
 
     def mark_sent(self, request: int, n: int) -> None:
         """From now on the provider may charge for this attempt."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER) as db:
             db.execute(
                 "UPDATE attempts SET state = 'sent' WHERE request = ? AND n = ?", (request, n)
             )
@@ -207,7 +210,11 @@ class LedgerStore:
     def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None:
         """How much of a stream has arrived: what a killed process will be charged for. Not worth
         waiting for, nor failing for: the answer goes on."""
-        with suppress(StoreError), self._store.impatient(), self._store.transaction() as db:
+        with (
+            suppress(StoreError),
+            self._store.impatient(),
+            self._store.transaction(Lock.LEDGER) as db,
+        ):
             db.execute(
                 "UPDATE attempts SET first_at = ?, received_chars = ? WHERE request = ? AND n = ?",
                 (first_at, received_chars, request, n),
@@ -233,7 +240,7 @@ class LedgerStore:
             What was written; None when it was settled already (by another process).
         """
         begun, sent = self.begun(request, n)
-        with self._store.transaction() as db:
+        with self._store.transaction(*_CALLS) as db:
             if begun is not None and sent is not None:
                 self.reinstate(begun, sent)
             if allowance is not None:
@@ -291,7 +298,7 @@ class LedgerStore:
 
     def annotate(self, request: int, n: int, code: str, message: str) -> None:
         """Say what was wrong with an attempt's answer; its state and cost stay."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER) as db:
             db.execute(
                 "UPDATE attempts SET error_code = ?, error_message = ? WHERE request = ? AND n = ?",
                 (code, message, request, n),
@@ -299,7 +306,7 @@ class LedgerStore:
 
     def end_request(self, request: int, end: RequestEnd) -> bool:
         """Returns False when it was settled already."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER) as db:
             values = {name: getattr(end, name) for name in OVER}
             if not db.execute(_END_REQUEST, {**values, "id": request}).rowcount:
                 return False
@@ -335,7 +342,7 @@ class LedgerStore:
 
     def adopt(self, request: int) -> None:
         """Before another process settles it: have the request's own rows in the ledger."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER) as db:
             promote(db, (request,))
 
     def open_attempts(self, provider: str) -> int:
@@ -421,7 +428,7 @@ class LedgerStore:
 
     def note_skipped(self, request: int, skipped: list[dict[str, str | None]]) -> None:
         """Add to a request's decision who was passed over when it was carried out."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER) as db:
             row = db.execute(
                 "SELECT decision FROM decisions WHERE request = ?", (request,)
             ).fetchone()

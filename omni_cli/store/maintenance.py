@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omni_cli.domain.errors import StoreError
 from omni_cli.domain.money import format_usd
+from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore, PeriodDrift
 from omni_cli.store.connection import SCHEMA_VERSION, Store
 from omni_cli.store.rebuild import RollupRebuild
@@ -54,7 +55,7 @@ class MaintenanceStore:
         db = self._store.db
         db.execute("CREATE TEMP TABLE IF NOT EXISTS pruned (id INTEGER PRIMARY KEY)")
         while True:
-            with self._store.transaction():
+            with self._store.transaction(Lock.LEDGER):
                 db.execute("DELETE FROM pruned")
                 db.execute(_OLD, {"before": before_ms, "limit": _PRUNE_CHUNK})
                 (count,) = db.execute("SELECT count(*) FROM pruned").fetchone()
@@ -78,9 +79,9 @@ class MaintenanceStore:
             self._store.db.execute("VACUUM")
             self._store.db.execute("PRAGMA optimize")
             self._store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.OperationalError as exc:
+        except StoreError as exc:
             raise StoreError(
-                f"cannot vacuum the store: {exc}",
+                f"cannot vacuum the store: {exc.__cause__}",
                 hint="it needs as much free disk space again as the store is large, "
                 "and no other omni writing meanwhile",
             ) from exc

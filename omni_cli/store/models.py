@@ -7,6 +7,7 @@ from sqlite3 import Row
 from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.pricing import Price, price_from_json, price_to_json
 from omni_cli.records import StoredPrice
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 _UPSERT = """
@@ -90,7 +91,7 @@ class ModelStore:
         return [model_id for (model_id,) in rows]
 
     def put(self, model: ModelInfo, *, now_ms: int, user_fields: Iterable[str] = ()) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute(_UPSERT, _row(model, now_ms, user_fields))
             db.execute("DELETE FROM aliases WHERE model = ?", (model.id,))
             db.executemany(
@@ -159,7 +160,7 @@ class ModelStore:
         }
 
     def delete(self, model_id: str) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute("DELETE FROM models WHERE id = ?", (model_id,))
             db.execute(
                 "DELETE FROM prices WHERE model = ? AND id NOT IN"
@@ -188,7 +189,7 @@ class ModelStore:
         """Record a price; older ones of the same origin and start date are superseded, not
         removed. Returns the row's id; an unchanged price keeps its row."""
         text = json.dumps(price_to_json(price), sort_keys=True)
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             current = db.execute(
                 "SELECT id, price FROM prices WHERE model = ? AND origin = ?"
                 " AND effective_from IS ? AND superseded_at IS NULL",
@@ -209,7 +210,7 @@ class ModelStore:
 
     def drop_prices(self, model_id: str, *, origin: str, now_ms: int) -> None:
         """Supersede every current price of this origin."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute(
                 "UPDATE prices SET superseded_at = ? WHERE model = ? AND origin = ?"
                 " AND superseded_at IS NULL",

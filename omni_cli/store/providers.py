@@ -4,6 +4,7 @@ import json
 from sqlite3 import Row
 
 from omni_cli.domain.models import Provider, ProviderStatus
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 from omni_cli.store.slots import NO_LIMIT
 
@@ -39,7 +40,7 @@ class ProviderStore:
         return None if row is None else _provider(row)
 
     def put(self, provider: Provider) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute(
                 _UPSERT,
                 {
@@ -58,7 +59,7 @@ class ProviderStore:
             )
 
     def delete(self, slug: str) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute("DELETE FROM providers WHERE slug = ?", (slug,))
 
     def record_test(
@@ -70,7 +71,7 @@ class ProviderStore:
         latency_ms: int | None,
         error: str | None,
     ) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.FLEET) as db:
             db.execute(
                 _TESTED,
                 {

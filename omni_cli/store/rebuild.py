@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlite3 import Connection
 
 from omni_cli.domain.errors import StoreError
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 from omni_cli.store.rollup_sql import ROLLUPS, Rollup, pour, register
 from omni_cli.store.rollups import REBUILD_KEY, ZONE_KEY, Building, RollupStore
@@ -95,7 +96,7 @@ class RollupRebuild:
             progress(min(before + counted, total), total)
 
     def _begin(self, zone: str) -> None:
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER) as db:
             building = self._rollups.building
             if building is not None and building.zone == zone:
                 return
@@ -106,7 +107,7 @@ class RollupRebuild:
 
     def _step(self, zone: str) -> int | None:
         """Count one chunk; None when all is done and the tables are swapped."""
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER) as db:
             building = self._rollups.building
             if building is None:  # another process did the last step
                 return None

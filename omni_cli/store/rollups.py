@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow, RequestRow
 from omni_cli.domain.periods import local_day
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 from omni_cli.store.rollup_counts import (
     ATTEMPT_SUMS,
@@ -117,7 +118,7 @@ class RollupStore:
         replaced, an attempt settled late. Exact whatever changes. Rows that are written inside
         are counted once; many at a time cost far less each than one.
         """
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.LEDGER) as db:
             register(db)
             counting = self.counting()
             building = counting.building

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from omni_cli.domain.batch import LOOK_S
 from omni_cli.domain.health import SlotUse
+from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class SlotQueue:
         if ticket is None:
             return
         self._close()
-        with self._store.transaction() as db:
+        with self._store.transaction(Lock.SLOTS) as db:
             give_up(db, (ticket,))
             ports = whose_turn(db, self._store.owner)
         ring_others(ports)

@@ -29,6 +29,7 @@ from omni_cli.domain.errors import Locked, SameId, StoreError
 from omni_cli.domain.evidence import HOUR_MS
 from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
 from omni_cli.domain.record import record
+from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
@@ -201,7 +202,7 @@ class Writer:
             opening.request.id for opening in batch.openings if opening.n > 1
         }
         try:
-            with self._store.transaction() as db:
+            with self._store.transaction(Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS) as db:
                 kept = leases.enabled() if whole else ()
                 if changed := [item for item in whole if item.opening.budgets is not kept]:
                     single += _parts(changed)

@@ -5,7 +5,6 @@ kept for the next worker; when the store has changed meanwhile, what it remember
 forgotten first.
 """
 
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.errors import OmniError, StoreError
+from omni_cli.domain.errors import OmniError
 from omni_cli.domain.periods import local_day
 from omni_cli.ports import Clock
 
@@ -75,9 +74,6 @@ class Loader:
                 app.__dict__.pop(name, None)
         try:
             yield app
-        except sqlite3.Error as exc:
-            hint = "omni doctor checks it; omni db restore brings back a backup"
-            raise StoreError(f"cannot read the store: {exc}", hint=hint) from exc
         finally:
             with self._lock:
                 keep = not self._closed

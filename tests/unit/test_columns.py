@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 import omni_cli
 from omni_cli.domain.chat import TOKEN_FIELDS
-from omni_cli.domain.errors import StoreError
+from omni_cli.domain.errors import Locked, StoreError
 from omni_cli.domain.ledger import (
     AttemptEnd,
     AttemptRow,
@@ -120,3 +120,39 @@ def test_an_older_file_says_what_to_type(tmp_path: Path) -> None:
     with sqlite3.connect(path) as old:  # nothing was changed
         assert old.execute("PRAGMA user_version").fetchone()[0] == 11
     old.close()
+
+
+def test_every_transaction_of_the_store_names_what_it_locks() -> None:
+    """An engine with more locks than one takes those that are named (SQLite has one)."""
+    bare = [
+        f"{path.name}: {line.strip()}"
+        for path in (PACKAGE / "store").glob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if "transaction()" in line and "self.transaction() as db" not in line
+    ]
+    assert not bare
+
+
+def test_nobody_outside_the_store_sees_sqlites_errors(tmp_path: Path) -> None:
+    store = Store(tmp_path / "omni.db")
+    with Store(tmp_path / "omni.db").transaction():
+        store.db.execute("PRAGMA busy_timeout = 0")
+        with pytest.raises(Locked), store.transaction():
+            raise AssertionError("it is locked")
+    with pytest.raises(StoreError):
+        store.db.execute("SELECT nothing FROM nowhere")
+    # What a row says wrong is a fault of ours.
+    with pytest.raises(sqlite3.IntegrityError), store.transaction() as db:
+        db.execute("INSERT INTO budgets (scope, period, limit_nusd) VALUES ('all', 'day', -1)")
+    store.close()
+
+
+@pytest.mark.parametrize("room", ["gateway", "tui", "cli", "services", "bootstrap", "domain"])
+def test_no_room_but_the_store_knows_sqlite(room: str) -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in (PACKAGE / room).rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(r"^\s*(import|from) sqlite3|\bsqlite3\.|\.store\.db\b", line)
+    ]
+    assert not found
