@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from omni_cli.domain.budgets import Budget
@@ -38,6 +38,7 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd
 from omni_cli.domain.pricing import cost_nusd, price_lines
+from omni_cli.domain.record import replace
 from omni_cli.services.engine.attempts import Progress
 from tests.unit.world import NOON, Clock, Step, World, ask
 

@@ -19,12 +19,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.ids import id_text, parse_id
+from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as scene
 

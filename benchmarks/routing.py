@@ -13,11 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message
 from omni_cli.domain.models import Provider, Rule
+from omni_cli.domain.record import replace
 from omni_cli.services.engine.routing import RouteOptions
 
 _SLUGS = ("openai", "anthropic", "google", "openrouter", "mistral", "deepseek")

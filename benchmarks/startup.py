@@ -15,10 +15,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.record import replace
 from omni_cli.services.fleet.demo import DEMO
 from omni_cli.simulator import fleet as scene
 

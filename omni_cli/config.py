@@ -1,4 +1,4 @@
-"""The user's settings: TOML files into frozen dataclasses. Fleet and ledger are in the store.
+"""The user's settings: TOML files into values. Fleet and ledger are in the store.
 
 ``OMNI_HOME`` moves configuration, store and keys into one folder. Without it the platform's
 own places are used (XDG on Linux). A project's ``.omni.toml`` (this folder or one above it)
@@ -9,9 +9,10 @@ import math
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field, structs
 
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import ConfigError
@@ -28,8 +29,7 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 PROJECT_FILE = ".omni.toml"
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(Struct, frozen=True):
     """Where omni keeps its files."""
 
     config: Path
@@ -48,8 +48,7 @@ class Paths:
         return self.config / "themes"
 
 
-@dataclass(frozen=True, slots=True)
-class General:
+class General(Struct, frozen=True):
     """``premium_model`` is the baseline that savings are counted against. ``zone`` is an IANA
     name; empty means the machine's own."""
 
@@ -59,8 +58,7 @@ class General:
     month_day: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Routing:
+class Routing(Struct, frozen=True):
     """Weights of the score, defaults of ``chat`` and ``route``, and what a stand-in may cost
     unasked: ``consent_floor_usd`` more than the first choice, ``max_fallback_multiple`` times as
     much (0: any), and after a free model nothing above the floor but where it is allowed."""
@@ -87,8 +85,7 @@ class Routing:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Chat:
+class Chat(Struct, frozen=True):
     """``keep_conversations``: store prompts and answers of ``omni chat`` for ``-c``.
     ``timeout_s``: what one try may take; ``limit_s``: what a request may, with all its tries and
     stand-ins (at the gateway ``omni serve --request-timeout`` says it)."""
@@ -100,15 +97,13 @@ class Chat:
     default_model: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
+class Prices(Struct, frozen=True):
     """``allow_unknown``: may a model of unknown price be called (its cost stays unknown)."""
 
     allow_unknown: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Alerts:
+class Alerts(Struct, frozen=True):
     """Where ``omni watch`` tells besides the terminal. ``webhook``: an address; ``command``: a
     shell line; ``quiet_minutes``: in which at most two alerts of one subject are told."""
 
@@ -118,8 +113,7 @@ class Alerts:
     quiet_minutes: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     general: General = field(default_factory=General)
     routing: Routing = field(default_factory=Routing)
     chat: Chat = field(default_factory=Chat)
@@ -215,7 +209,7 @@ def known_keys() -> dict[str, Any]:
     return {
         f"{section}.{item.name}": item.default
         for section, kind in _SECTIONS.items()
-        for item in fields(kind)
+        for item in structs.fields(kind)
     }
 
 
@@ -275,7 +269,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 def _locate(key: str) -> tuple[str, str, str]:
     section, _, name = key.partition(".")
     kind = _SECTIONS.get(section)
-    for item in fields(kind) if kind else ():
+    for item in structs.fields(kind) if kind else ():
         if item.name == name:
             return section, name, type(item.default).__name__
     import difflib

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from omni_cli.domain.bounds import CallBound
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 Framing = Literal["sse", "ndjson", "json"]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """Where to send and with what. ``key`` is a secret: no repr, no log, no error holds it."""
 
     base_url: str
@@ -27,8 +27,7 @@ class Endpoint:
         return f"Endpoint({self.base_url!r}, key={'set' if self.key else None})"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class HttpCall:
+class HttpCall(Struct, frozen=True):
     """A request ready to send; ``framing`` tells how its answer's body is cut into events.
 
     ``told``: what was left out or changed as the protocol, or the model, cannot be told of it.
@@ -47,16 +46,14 @@ class HttpCall:
         return f"HttpCall({self.method} {self.url})"
 
 
-@dataclass(frozen=True, slots=True)
-class WireEvent:
+class WireEvent(Struct, frozen=True):
     """One server-sent event, NDJSON line or whole JSON body. ``name`` is SSE's event field."""
 
     data: str
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteModel:
+class RemoteModel(Struct, frozen=True):
     """A model as its provider lists it; None where the listing is silent."""
 
     wire_name: str

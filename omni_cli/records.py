@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from omni_cli.domain.prices import Price
     from omni_cli.domain.recommend import Finding
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPrice:
+class StoredPrice(Struct, frozen=True):
     """A price row: ``id`` is what attempts point at. ``origin``: catalogue, provider or user."""
 
     id: int
@@ -19,8 +19,7 @@ class StoredPrice:
     price: Price
 
 
-@dataclass(frozen=True, slots=True)
-class ModelStats:
+class ModelStats(Struct, frozen=True):
     """Measured behaviour of a model at one task type.
 
     ``mean_output_tokens`` over good calls; latencies in ms, newest weighted most.
@@ -33,8 +32,7 @@ class ModelStats:
     ttft_ms: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditEntry(Struct, frozen=True):
     """``before`` and ``after`` are JSON texts or None; ``hash`` covers all fields and the
     entry before, so that an edit or a gap shows. Times in ms UTC."""
 
@@ -49,8 +47,7 @@ class AuditEntry:
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(Struct, frozen=True):
     """A numbered snapshot of the fleet as TOML text."""
 
     number: int
@@ -60,8 +57,7 @@ class Revision:
     fleet: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAdvice:
+class StoredAdvice(Struct, frozen=True):
     """A recommendation and what became of it: pending, applied, dismissed or undone.
 
     ``undo`` are JSON values that say how to take it back. Times in ms UTC.

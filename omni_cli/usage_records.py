@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class KnownCalls:
+class KnownCalls(Struct, frozen=True):
     """What the ledger holds already: arguments of ``domain.imports.unknown_only``."""
 
     external_ids: Container[tuple[str, str]]
@@ -25,8 +25,7 @@ class KnownCalls:
     ledger_ids: Container[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(Struct, frozen=True):
     """An attempt and what it is charged at now.
 
     ``current_nusd``: its cost with corrections, None where unknown. ``input_nusd``: the part for
@@ -40,8 +39,7 @@ class Charge:
     calls: int
 
 
-@dataclass(frozen=True, slots=True)
-class Adjustment:
+class Adjustment(Struct, frozen=True):
     """A correction as written: of attempt ``n``, when (ms UTC), by whom, why, by how much."""
 
     n: int
@@ -51,8 +49,7 @@ class Adjustment:
     delta_nusd: int
 
 
-@dataclass(frozen=True, slots=True)
-class DaySum:
+class DaySum(Struct, frozen=True):
     """A model's day (ISO date, UTC) in the ledger. ``cost_nusd`` None: nothing is known;
     ``unknown``: attempts of unknown price, which are not in it."""
 
@@ -64,8 +61,7 @@ class DaySum:
     unknown: int
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
+class Correction(Struct, frozen=True):
     """What one attempt should have cost. ``price``: id of the price row that says so. ``final``: it
     is known to have cost that, and nothing more is held for it."""
 
@@ -77,8 +73,7 @@ class Correction:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UsageLine:
+class UsageLine(Struct, frozen=True):
     """One rollup row: ``day`` yyyymmdd; ``keys`` by source, org, key, provider, model, role,
     agent and task."""
 
@@ -87,8 +82,7 @@ class UsageLine:
     totals: Totals
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
+class Baseline(Struct, frozen=True):
     """A premium model, how many requests were compared with it, and their cost there."""
 
     model: str
@@ -96,8 +90,7 @@ class Baseline:
     premium_nusd: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoreStats:
+class StoreStats(Struct, frozen=True):
     """The store's file. ``rows`` by table; times of requests in ms UTC, None without any."""
 
     path: str
@@ -110,8 +103,7 @@ class StoreStats:
     newest_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class BackupFacts:
+class BackupFacts(Struct, frozen=True):
     """A file that holds a whole store."""
 
     path: str

@@ -4,13 +4,14 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as scene
 

@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from omni_cli.bootstrap import App
 from omni_cli.config import set_value
+from omni_cli.domain.record import replace
 from omni_cli.gateway.app import Options
 from omni_cli.gateway.serve import bind, server
 from omni_cli.simulator import Simulator

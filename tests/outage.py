@@ -7,7 +7,7 @@ that have keys, and what is asked of each.
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import combinations, cycle, product
 from pathlib import Path
@@ -23,6 +23,7 @@ from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.models import Chain, ModelInfo, Role, RoleModel
 from omni_cli.domain.models import Provider as ProviderInfo
 from omni_cli.domain.pricing import Price
+from omni_cli.domain.record import replace
 from omni_cli.providers.presets import PRESETS
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.routing import FRESH_MS

@@ -10,8 +10,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from omni_cli.catalog.names import is_snapshot, wire_names
 from omni_cli.catalog.timeline import price_rows
@@ -51,8 +52,7 @@ _CANONICAL_SLUG = re.compile(r"-\d{8}$")
 Model = dict[str, Any]
 
 
-@dataclass(slots=True)
-class _Work:
+class _Work(Struct):
     """``strict``: an override or fact about a model that is not there is an error."""
 
     overrides: Mapping[str, Any]

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.models import ModelInfo
@@ -19,8 +20,7 @@ _LEAST_SHARE = 0.5
 _NEEDED = ("anthropic", "openai", "google")
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogModel:
+class CatalogModel(Struct, frozen=True):
     """A model and its prices, oldest first, at least one.
 
     ``deprecated``: its provider has shut it down or means to; ``retired_on``: the ISO date of
@@ -34,8 +34,7 @@ class CatalogModel:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Catalog:
+class Catalog(Struct, frozen=True, dict=True):
     """``version`` changes with any content; ``checked`` is the day its source was read."""
 
     version: str

@@ -4,15 +4,13 @@ The table holds every command's help line, so ``omni --help`` imports none of th
 """
 
 import importlib
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """``target`` is "module:attribute", a Typer app with one command or a group."""
 
     target: str

@@ -2,15 +2,17 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from functools import wraps
 from typing import Any, TypeVar, get_type_hints
+
+from msgspec import Struct
+from msgspec.structs import fields
 
 R = TypeVar("R")
 
 
 def grouped(command: "Callable[..., R]") -> "Callable[..., R]":
-    """A command whose parameters of a dataclass' type are options, one for each field.
+    """A command whose parameters of a struct's type are options, one for each field.
 
     ``def list_(view: View)`` takes ``--json``, ``--csv`` and whatever else ``View`` declares; its
     fields are annotated as Typer's parameters are, and each has a default.
@@ -20,10 +22,9 @@ def grouped(command: "Callable[..., R]") -> "Callable[..., R]":
     parameters = []
     for name, parameter in inspect.signature(command).parameters.items():
         kind = hints[name]
-        if not is_dataclass(kind):
+        if not (isinstance(kind, type) and issubclass(kind, Struct)):
             parameters.append(parameter.replace(annotation=kind))
             continue
-        assert isinstance(kind, type)
         groups[name] = kind
         declared = get_type_hints(kind, include_extras=True)
         parameters += [

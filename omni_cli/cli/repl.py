@@ -31,9 +31,8 @@ def converse(
     keep: bool,
 ) -> None:
     """Read and answer until end of input. An error ends a turn, not the conversation."""
-    from dataclasses import replace
-
     from omni_cli.cli.commands.chat import ask, summary, tell_alerts
+    from omni_cli.domain.record import replace
 
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  # arrow keys and history in input()

@@ -7,10 +7,10 @@ the least worth first; a name, an id and an amount of money stay whole on any wi
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import typer
+from msgspec import Struct
 
 from omni_cli.cli.render import Style, clip, emit_json, note, out, paint, width_of
 from omni_cli.domain.errors import UsageError
@@ -57,8 +57,7 @@ class Column(NamedTuple):
         return cls(head, "left", worth, least)
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """How a listing is to be shown; ``cli/options.py`` makes these a command's options."""
 
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False

@@ -19,16 +19,16 @@ a Beta(1, 1) mixture's likelihood does not outweigh their own by 1/alpha (Robbin
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 #: Pseudo-counts of an estimate before any data (the value that Turner et al. recommend).
 _PRIOR = 0.18
 ALPHA = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class AbTest:
+class AbTest(Struct, frozen=True):
     """``share`` of units for the challenger, 0..1. ``settings``: see services/judge/abtest.py.
 
     ``state``: running, stopped or promoted. Times ms UTC.
@@ -46,8 +46,7 @@ class AbTest:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """``arm`` 1 is the challenger's. ``good`` None: it tells nothing by this test's metric."""
 
     unit: int
@@ -59,8 +58,7 @@ class Unit:
     latency_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class UnitCalls:
+class UnitCalls(Struct, frozen=True):
     """What a unit's requests in the role came to. ``value`` is the mean of the user's outcomes,
     0..1, None without any; ``cost_nusd`` None where a price is unknown."""
 
@@ -74,8 +72,7 @@ class UnitCalls:
     value: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """``better`` and ``worse`` are e-values of the challenger being so, the largest so far:
     1/e bounds the chance of an equal challenger looking like this. ``champion`` and
     ``challenger``: (rate, low, high), None without outcomes. ``blocks`` of outcomes used."""

@@ -8,7 +8,8 @@ no comparison.
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 
@@ -44,8 +45,7 @@ Figures = Mapping[str, float | None]
 Test = Callable[[Figures], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Assertion:
+class Assertion(Struct, frozen=True):
     """``model`` None: all of them. ``test`` takes figures by the names in FIGURES."""
 
     text: str

@@ -3,14 +3,14 @@ are. Plain values: whoever makes them has worked out all that the store needs to
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from omni_cli.domain.bounds import Most
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ledger import Allowance, AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.pricing import Price
-from omni_cli.domain.record import record
 
 #: How long a call waits for a slot, seconds.
 SLOT_WAIT_S = 30.0
@@ -29,8 +29,7 @@ def unpack_decision(packed: bytes) -> str:
     return zlib.decompress(packed).decode()
 
 
-@record
-class Lease:
+class Lease(Struct, frozen=True):
     """A budget's period that holds an attempt's worst case back. ``turns_at``: its end, after which
     a change alters what the next period got from it; 0 where nothing is carried over."""
 
@@ -39,8 +38,7 @@ class Lease:
     turns_at: int = 0
 
 
-@dataclass(slots=True)
-class Opening:
+class Opening(Struct):
     """An attempt that is about to be sent, and its request's row when it is the first.
 
     ``most`` bounds its tokens, None where its price asks for no bound (see ``bounds.bound_of``); an
@@ -102,8 +100,7 @@ class Opening:
         )
 
 
-@dataclass(slots=True)
-class AttemptEnding:
+class AttemptEnding(Struct):
     """``priced``: how its charge is to be read, None where it cannot have cost anything."""
 
     request: int
@@ -113,8 +110,7 @@ class AttemptEnding:
     allowance: Allowance | None = None
 
 
-@dataclass(slots=True)
-class RequestEnding:
+class RequestEnding(Struct):
     request: int
     end: RequestEnd
 
@@ -122,8 +118,7 @@ class RequestEnding:
 Ending = AttemptEnding | RequestEnding
 
 
-@dataclass(frozen=True, slots=True)
-class Progressed:
+class Progressed(Struct, frozen=True):
     """How much of a stream has come."""
 
     request: int
@@ -132,8 +127,7 @@ class Progressed:
     received_chars: int
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """What one transaction is to hold. ``jobs`` run within it, after everything else, and write
     through the writer's own store. ``leaving``: tickets of calls that wait for a slot no longer."""
 

@@ -11,10 +11,12 @@ runs out, so that a process killed during its probe does not keep a model out fo
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
+from msgspec import Struct
+
 from omni_cli.domain import errors
+from omni_cli.domain.record import asdict, replace
 
 BreakerState = Literal["closed", "open", "half_open"]
 
@@ -35,8 +37,7 @@ FATAL: frozenset[str] = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerSettings:
+class BreakerSettings(Struct, frozen=True):
     """When to open and for how long.
 
     Opens after ``failures`` transient ones in a row, or when, of at least ``min_calls`` within
@@ -58,8 +59,7 @@ class BreakerSettings:
 DEFAULT_SETTINGS = BreakerSettings()
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(Struct, frozen=True):
     """One target's state. Times are ms since the epoch, UTC.
 
     ``until_ms``: when open, from when a probe may go; when half open, until when the probe's

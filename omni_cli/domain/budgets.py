@@ -1,12 +1,12 @@
 """Budgets: a limit for a scope and a calendar period, kept by reserving before each call."""
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from omni_cli.domain.errors import BudgetExceeded
 from omni_cli.domain.periods import PeriodKind, PeriodRule
 from omni_cli.domain.pricing import format_usd
-from omni_cli.domain.record import record
 
 BudgetScope = Literal["all", "provider", "model", "role", "agent", "org", "key"]
 _CENT_NUSD = 10_000_000
@@ -15,8 +15,7 @@ _NEVER = 1 << 62
 SCOPES: tuple[BudgetScope, ...] = ("all", "provider", "model", "role", "agent", "org", "key")
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """``limit_nusd`` per ``period`` for ``scope``/``value`` (value is "" for scope "all").
 
     ``alerts_percent``: shares of the limit at which to warn. ``stop_percent``: the share at
@@ -70,8 +69,7 @@ class Budget:
         return self.scope == "all" or scopes.get(self.scope, "") == self.value
 
 
-@record
-class BudgetStatus:
+class BudgetStatus(Struct, frozen=True):
     """A budget in one period: [start_at, end_at) in ms UTC.
 
     ``reserved_nusd``: what calls under way may cost, and what calls whose end was not seen may have

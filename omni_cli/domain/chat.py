@@ -1,10 +1,10 @@
 """What is asked and what comes back, in one vocabulary for all wire protocols."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from omni_cli.domain.record import record
+from msgspec import Struct, field
+
 from omni_cli.domain.tokens import estimate_tokens
 
 MessageRole = Literal["system", "user", "assistant", "tool"]
@@ -15,16 +15,14 @@ FinishReason = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class TextPart:
+class TextPart(Struct, frozen=True):
     """``cache``: a marker of Anthropic's kind: what stands up to here is asked to be cached."""
 
     text: str
     cache: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MediaPart:
+class MediaPart(Struct, frozen=True):
     """An image, audio clip or document: inline ``data`` (base64 text) or a ``url``, not both.
 
     ``media_type`` is a MIME type; for a URL it may be empty (unknown). ``detail``: how closely an
@@ -49,8 +47,7 @@ class MediaPart:
 Part = TextPart | MediaPart
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Struct, frozen=True):
     """``arguments`` is JSON text exactly as the model wrote it; it may not parse."""
 
     id: str
@@ -58,8 +55,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(Struct, frozen=True):
     """A function the model may call. ``parameters`` is a JSON Schema object. ``cache``: see
     TextPart."""
 
@@ -70,8 +66,7 @@ class Tool:
     cache: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One turn. ``tool_call_id`` is set on ``tool`` messages: the call that this answers, and
     ``is_error`` where that failed.
 
@@ -110,8 +105,7 @@ class Message:
 _SENTENCE_ENDS = '.!?:;)]}"\u2019\u201d\u3002\uff01\uff1f`*'
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(Struct, frozen=True):
     """One logical call, before a model is chosen.
 
     ``json_schema`` implies JSON mode. ``extra`` are provider-specific fields, merged into the
@@ -156,8 +150,7 @@ class ChatRequest:
         return "\n\n".join(m.text for m in self.messages if m.role == "system")
 
 
-@record
-class Usage:
+class Usage(Struct, frozen=True):
     """Token counts in omni's convention, whatever the provider's own is.
 
     ``input_tokens`` includes cached, cache-write, image and audio input; ``output_tokens``
@@ -188,11 +181,10 @@ class Usage:
 
 
 #: Its counts.
-TOKEN_FIELDS = tuple(item.name for item in fields(Usage) if item.name.endswith("_tokens"))
+TOKEN_FIELDS = tuple(name for name in Usage.__struct_fields__ if name.endswith("_tokens"))
 
 
-@record
-class ToolCallDelta:
+class ToolCallDelta(Struct, frozen=True):
     """Part of a tool call. ``index`` tells calls apart; ``arguments`` are appended."""
 
     index: int
@@ -201,8 +193,7 @@ class ToolCallDelta:
     arguments: str = ""
 
 
-@record
-class ChatChunk:
+class ChatChunk(Struct, frozen=True):
     """One step of an answer; every field is optional. ``usage`` replaces what came before."""
 
     text: str = ""
@@ -222,8 +213,7 @@ class ChatChunk:
         return bool(self.text or self.reasoning or self.tool_calls or self.images)
 
 
-@record
-class Completion:
+class Completion(Struct, frozen=True):
     """A whole answer, folded from its chunks."""
 
     text: str = ""

@@ -8,9 +8,11 @@ alone.) Two models are compared unit by unit. A difference counts as shown when 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
 
+from msgspec import Struct
+
+from omni_cli.domain.record import replace
 from omni_cli.domain.scoring import Verdict, consistency, verdict
 from omni_cli.domain.statistics import (
     Interval,
@@ -31,8 +33,7 @@ _LARGER: Mapping[Criterion, bool] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """One answer, or the lack of it. ``score`` None: nothing was there to score it by, or the
     call failed. Costs in nano-dollars, None where unknown; latency in ms."""
 
@@ -46,8 +47,7 @@ class Outcome:
     output: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Struct, frozen=True):
     """One contender's figures with their intervals. Money in nano-dollars."""
 
     requests: int
@@ -64,8 +64,7 @@ class Figures:
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Best:
+class Best(Struct, frozen=True):
     """``name`` None: no difference shown. ``tied``: the best by its figure, and all that are
     not shown to be worse."""
 
@@ -73,16 +72,14 @@ class Best:
     tied: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
+class Recommendation(Struct, frozen=True):
     model: str
     reason: str
     confidence: float
     tradeoffs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
+class Results(Struct, frozen=True):
     """``no_winner``: why there is none, "" where there is one. ``answered``: contenders with an
     answer; only among these somebody is the cheapest or the fastest."""
 
@@ -210,8 +207,7 @@ def _mean_score(group: Sequence[Outcome]) -> float | None:
     return mean(known) if known else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Won:
+class _Won(Struct, frozen=True):
     """``among``: whom it leads in ``criterion``."""
 
     name: str

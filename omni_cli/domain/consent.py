@@ -8,8 +8,9 @@ its circuit breaker or by a spent budget counts as one that was asked and failed
 3. Beyond, a stand-in may cost ``multiple`` times the first choice, and nothing after a free one.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from omni_cli.domain.money import format_usd
 
@@ -31,8 +32,7 @@ class Refusal(NamedTuple):
     lift: str
 
 
-@dataclass(frozen=True, slots=True)
-class Consent:
+class Consent(Struct, frozen=True):
     """The user's settings, the chain's word and the caller's, for one request.
 
     ``multiple`` None: any. ``any_cost`` and ``free_to_paid``: the caller's or the chain's leave

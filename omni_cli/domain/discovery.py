@@ -1,8 +1,9 @@
 """What a provider lists, against what it listed before and what omni knows (A7)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from omni_cli.domain.models import EMBEDDER_WORDS
 
@@ -17,8 +18,7 @@ _OTHER_WORDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """A model as its provider lists it; None and empty where the listing is silent.
 
     ``prices``: US dollars per 1M tokens by kind, as decimal text.
@@ -33,8 +33,7 @@ class Facts:
     prices: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One field of a model, before and after, as text; None: nothing was known."""
 
     field: str
@@ -42,8 +41,7 @@ class Change:
     after: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What omni holds of a model. ``facts`` as far as it knows them; ``fixed``: fields that the
     user set, which no listing changes (``price`` among them)."""
 
@@ -53,8 +51,7 @@ class Known:
     fixed: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing worth knowing. ``known``: omni had the model before. ``day``: ISO date of a
     retirement. ``chats``: as far as its name and listing tell, it answers in text."""
 

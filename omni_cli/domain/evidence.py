@@ -7,10 +7,12 @@ of spent credit. From then on the spell counts no more, unless it comes back: th
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
 
 from omni_cli.domain import breaker as breakers
 from omni_cli.domain.errors import ModelNotFound, QuotaExceeded
+from omni_cli.domain.record import replace
 from omni_cli.domain.statistics import percentile
 
 WINDOW_MS = 15 * 60_000
@@ -27,8 +29,7 @@ AT_FAULT: frozenset[str] = breakers.TRANSIENT | breakers.FATAL
 UNSEEN_BY_CHECKS: frozenset[str] = frozenset({ModelNotFound.code, QuotaExceeded.code})
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """One attempt. ``good`` None: it tells nothing (a wrong request, a cancelled call).
 
     Times in ms since the epoch, UTC; durations in ms, None where not measured.
@@ -45,8 +46,7 @@ class Sample:
     error_message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """The last unbilled call to a provider: its list of models. ``earlier``: (when, whether it
     answered) of those before it within the window, oldest first."""
 
@@ -63,8 +63,7 @@ class Check:
         return (*self.earlier, (self.at_ms, self.ok))
 
 
-@dataclass(frozen=True, slots=True)
-class Hour:
+class Hour(Struct, frozen=True):
     """Calls that tell something, by hour; sums over the good ones. ``gen_ms``: time from first
     to last token, for ``gen_tokens`` tokens."""
 
@@ -76,8 +75,7 @@ class Hour:
     gen_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """The recent calls of one target. Rates 0..1, durations ms; None where nothing was seen.
 
     ``good``, ``bad`` and the success rate count from ``since_ms`` (0: the whole window), which is
@@ -114,8 +112,7 @@ class Window:
         return self.good / self.told if self.told else None
 
 
-@dataclass(frozen=True, slots=True)
-class Spells:
+class Spells(Struct, frozen=True):
     """Where the trouble of one target began and ended, in the order of its evidence."""
 
     streak: int = 0

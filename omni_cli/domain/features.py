@@ -7,9 +7,10 @@ text were tried and made the estimate worse.) Hashing is CRC-32 into 2**15 bucke
 """
 
 import re
-from dataclasses import dataclass
 from itertools import pairwise
 from zlib import crc32
+
+from msgspec import Struct
 
 from omni_cli.domain.classify_rules import fired
 from omni_cli.domain.lexicon import INSIDE, intents_of
@@ -54,8 +55,7 @@ _SCHEMA_SIGNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """The outward shape of a prompt, whatever its subject: counts within the sample.
 
     ``length``: characters of the whole text. ``choices``: different option letters.
@@ -201,8 +201,7 @@ def _hashes(space: str, names: list[str]) -> list[int]:
     return [crc32(name.encode(), seed) & (BUCKETS - 1) for name in names]
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
+class Features(Struct, frozen=True):
     """Bucket numbers (0..BUCKETS-1; repeats count), in two groups that are scaled apart.
 
     ``facts``: form, intents, rules, surroundings. ``spoken``: the instruction's words and pairs.

@@ -9,8 +9,9 @@ anytime-valid inference", 2023). A deploy is taken back on what is shown, not on
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import NUSD_PER_USD
@@ -31,8 +32,7 @@ _LEAST_RATE = 1e-6
 _ENOUGH = 1e30
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """``bound`` is a share for rates, US dollars for the cost, milliseconds for p95."""
 
     metric: Metric
@@ -44,8 +44,7 @@ class Condition:
         return f"{self.metric} {sign} {self.bound:g}"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One request since the deploy. ``cost_nusd`` None: unknown; latency None: no answer."""
 
     ok: bool
@@ -53,8 +52,7 @@ class Call:
     latency_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """``value``: the metric as measured, None without calls; ``shown``: the condition holds."""
 
     condition: Condition

@@ -7,8 +7,9 @@ never healthy.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from msgspec import Struct, field
 
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.evidence import (
@@ -21,6 +22,7 @@ from omni_cli.domain.evidence import (
     Window,
     spells,
 )
+from omni_cli.domain.record import replace
 from omni_cli.domain.statistics import rate_difference
 
 HealthStatus = Literal["healthy", "warning", "error", "maintenance", "unknown"]
@@ -45,8 +47,7 @@ STUCK_MS = 20_000
 _TREND_RECENT_H, _TREND_LEAST = 1, 5
 
 
-@dataclass(frozen=True, slots=True)
-class SlotUse:
+class SlotUse(Struct, frozen=True):
     """A provider's slots: the limit (None: none), calls under way and calls that wait now, and how
     many waited, how long together and at most, ms, since some time."""
 
@@ -58,8 +59,7 @@ class SlotUse:
     longest_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """One target's verdict, with the reason in words."""
 
     target: str

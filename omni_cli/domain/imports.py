@@ -1,8 +1,9 @@
 """Usage that users already have: values read from other tools, and telling copies apart."""
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from omni_cli.domain.chat import Usage
 
@@ -12,8 +13,7 @@ TokenKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedCall:
+class ImportedCall(Struct, frozen=True):
     """One call, or one row of a usage report that sums ``requests`` calls.
 
     Attributes:
@@ -82,8 +82,7 @@ class ImportedCall:
         return tuple(i for i in (self.message_id, self.provider_request_id) if i)
 
 
-@dataclass(frozen=True, slots=True)
-class PricedCall:
+class PricedCall(Struct, frozen=True):
     """A call as it enters the ledger.
 
     Attributes:
@@ -105,8 +104,7 @@ class PricedCall:
     estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ImportProblem:
+class ImportProblem(Struct, frozen=True):
     """Something that could not be read and was left out. ``line`` None: the whole file."""
 
     file: str
@@ -118,8 +116,7 @@ class ImportProblem:
         return f"{where}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class InvoiceLine:
+class InvoiceLine(Struct, frozen=True):
     """A day's tokens or money of one kind, on an invoice or in the ledger.
 
     ``day`` is an ISO date (UTC). ``model`` None: the line names none. ``rounding_nusd`` is the

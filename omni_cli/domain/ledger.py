@@ -3,10 +3,12 @@
 Times are ms since the epoch, UTC; money is integer nano-dollars, None where unknown.
 """
 
-from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from msgspec import Struct, field
+
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.record import replace
 
 RequestState = Literal["pending", "ok", "failed", "cancelled", "lost", "refused"]
 #: planned: written, nothing sent. sent: bytes may have left. lost: its process died after that.
@@ -21,8 +23,7 @@ EVALUATION: frozenset[str] = frozenset({"compare", "judge", "probe", "test"})
 FOREIGN: frozenset[str] = frozenset({"import"})
 
 
-@dataclass(slots=True)
-class NewRequest:
+class NewRequest(Struct):
     """What is known of a request before its first call."""
 
     id: int
@@ -40,8 +41,7 @@ class NewRequest:
     chain: str | None = None
 
 
-@dataclass(slots=True)
-class NewAttempt:
+class NewAttempt(Struct):
     """``price`` is the id of the price row that this attempt will be charged by.
 
     ``reserve_nusd`` is the most it can cost, None where its price is unknown: its row holds it,
@@ -63,8 +63,7 @@ class NewAttempt:
     reserve_why: str = ""
 
 
-@dataclass(slots=True)
-class AttemptEnd:
+class AttemptEnd(Struct):
     """How an attempt ended. ``cost_nusd`` None: its price is unknown (never: zero).
 
     ``unseen``: it was sent, and nobody saw the provider end it or count it, so that the provider
@@ -122,8 +121,7 @@ class Charged(NamedTuple):
     priced: str | None
 
 
-@dataclass(slots=True)
-class RequestEnd:
+class RequestEnd(Struct):
     """How a request ended. ``model`` is who answered, or who was tried last."""
 
     state: RequestState
@@ -139,8 +137,7 @@ class RequestEnd:
     error_message: str | None = None
 
 
-@dataclass(slots=True)
-class AttemptRow:
+class AttemptRow(Struct):
     """An attempt as stored: the columns of its table, with its token counts as ``usage``."""
 
     request: int
@@ -180,8 +177,7 @@ class AttemptRow:
         return self.error_code or self.state
 
 
-@dataclass(slots=True)
-class RequestRow:
+class RequestRow(Struct):
     """A request as stored: the columns of its table, with its token counts as ``usage``.
 
     ``cost_nusd`` is the sum of its attempts with a known price plus later corrections

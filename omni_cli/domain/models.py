@@ -1,8 +1,9 @@
 """The fleet's nouns: providers, models, roles, rules, chains."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 ProtocolName = Literal[
     "openai", "openai-responses", "anthropic", "gemini", "ollama", "clarifai", "google-vision"
@@ -37,8 +38,7 @@ TIMEOUT_MS_RANGE = (1_000, 120_000)
 HEDGE_MS_RANGE = (50, 120_000)
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
+class Provider(Struct, frozen=True):
     """An account at an API. ``key_env`` names the variable that holds its key, if any.
     ``max_concurrency``: calls that may be under way at once, over all processes; None: no limit.
     """
@@ -56,8 +56,7 @@ class Provider:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
+class ModelInfo(Struct, frozen=True):
     """One callable model of a provider.
 
     ``id`` is ``provider/wire_name``. Token limits are in tokens; None means unknown.
@@ -114,14 +113,12 @@ class ModelInfo:
         return None if self.parameters_b is None else self.parameters_b / COMPLEXITY_BASE_B
 
 
-@dataclass(frozen=True, slots=True)
-class RoleModel:
+class RoleModel(Struct, frozen=True):
     model: str
     priority: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(Struct, frozen=True):
     """A job in the user's work: models in order of priority, 1 first."""
 
     name: str
@@ -129,8 +126,7 @@ class Role:
     models: tuple[RoleModel, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """``condition`` is in the specs' syntax; the lowest ``priority`` that holds wins."""
 
     id: int
@@ -140,8 +136,7 @@ class Rule:
     enabled: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ChainLink:
+class ChainLink(Struct, frozen=True):
     """One model of a chain: retries after the first try (0-10), timeout of each try."""
 
     model: str
@@ -149,8 +144,7 @@ class ChainLink:
     timeout_ms: int = DEFAULT_TIMEOUT_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """A failover chain, at least one link.
 
     To list a model is to consent to its cost. ``max_cost_multiple`` takes that back: whoever

@@ -6,7 +6,8 @@ the request really used. Quality is what the router expected, measured or not.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.preferences import LatencyPref, Priority, Weights
@@ -19,8 +20,7 @@ _STEP = 2
 _TENTHS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """A model that could have answered. ``cost_nusd``: the request's tokens at its price;
     ``expected_nusd``: what was expected when it came, None: unknown then. ``evidence``: its
     quality rested on more than the model's size."""
@@ -34,8 +34,7 @@ class Option:
     evidence: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """A request that the router was free to decide. ``options``: at least one."""
 
     task_type: str
@@ -43,8 +42,7 @@ class Past:
     options: tuple[Option, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """Weights count for priority "balanced" alone: the others do not score."""
 
     priority: Priority
@@ -52,8 +50,7 @@ class Setting:
     latency_pref: LatencyPref = "normal"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """A setting over all requests: their cost together, mean expected quality 0..1, and mean
     expected latency over those whose model's was measured (None: none was)."""
 

@@ -12,11 +12,12 @@ that they return to.
 import calendar
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import ConfigError, UsageError
 
@@ -34,8 +35,7 @@ _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _YEARS = range(1970, 3000)
 
 
-@dataclass(frozen=True, slots=True)
-class PeriodRule:
+class PeriodRule(Struct, frozen=True):
     """How time is cut into periods.
 
     ``zone`` is an IANA name; ``week_start`` 0 (Monday) to 6; ``month_day`` 1 to 31, the day a
@@ -60,8 +60,7 @@ class PeriodRule:
         zone_of(self.zone)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A range to report on, and ``[before_ms, start_ms)``, the like range just before it."""
 
     start_ms: int

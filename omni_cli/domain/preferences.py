@@ -1,7 +1,8 @@
 """What a caller prefers: cost, speed, quality."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Priority = Literal["cheap", "balanced", "best"]
 PRIORITIES: tuple[Priority, ...] = ("cheap", "balanced", "best")
@@ -9,8 +10,7 @@ LatencyPref = Literal["fast", "normal"]
 LATENCY_PREFS: tuple[LatencyPref, ...] = ("fast", "normal")
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Weights(Struct, frozen=True):
     """The score formula's weights (requirement B3)."""
 
     cost: float = 0.4

@@ -1,9 +1,14 @@
-"""Prices as they are published: rates by token kind, context tiers, fees; and their JSON form."""
+"""Prices as they are published: rates by token kind, context tiers, fees; and their JSON form;
+and their compiled form: integers over a common power of ten."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, cast
+from decimal import Context, Decimal, InvalidOperation
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, cast
+
+from msgspec import Struct
+
+from omni_cli.domain.errors import UnknownPrice
 
 PriceState = Literal["priced", "free", "unknown"]
 
@@ -25,8 +30,25 @@ OUTPUT_KINDS: tuple[str, ...] = ("output", "reasoning", "output_image", "output_
 KINDS: tuple[str, ...] = INPUT_KINDS + OUTPUT_KINDS
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+N_INPUT_KINDS = len(INPUT_KINDS)
+#: Kinds that lend their rate to a kind without one; of several, the dearest lends.
+_PARENTS: Mapping[str, tuple[str, ...]] = {
+    "cached": ("input",),
+    "cache_write": ("input",),
+    "cache_write_1h": ("cache_write",),
+    "input_image": ("input",),
+    "input_audio": ("input",),
+    "cached_audio": ("cached", "input_audio"),
+    "reasoning": ("output",),
+    "output_image": ("output",),
+    "output_audio": ("output",),
+}
+#: Wide enough for any product of a token count and a rate.
+EXACT = Context(prec=100)
+PRICE_HINT = "set its price: omni models price MODEL --price-in USD --price-out USD"
+
+
+class Tier(Struct, frozen=True):
     """From more than ``above_tokens`` input tokens on, ``rate`` holds for all tokens.
 
     All providers in the catalogue's source bill this way: passing the threshold re-prices the
@@ -37,16 +59,29 @@ class Tier:
     rate: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """US dollars per 1,000,000 tokens of one kind, with optional context tiers."""
 
     base: Decimal
     tiers: tuple[Tier, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Plan(NamedTuple):
+    """A compiled price: integers in nano-dollars times ``scale`` (a power of ten).
+
+    ``brackets``: (above_tokens, rate per token by ``KINDS`` or None), ascending; the first
+    holds from 0 tokens on. ``dearest``: of each bracket, its threshold and the highest rate of
+    input and of output, None where no rate is known.
+    """
+
+    scale: int
+    brackets: tuple[tuple[int, tuple[int | None, ...]], ...]
+    dearest: tuple[tuple[int, int | None, int | None], ...]
+    fee: int
+    minimum: int
+
+
+class Price(Struct, frozen=True, dict=True):
     """What a model costs from ``effective_from`` on (ISO date, UTC; None: always).
 
     A kind without a rate of its own is charged as its parent kind: cached, cache write, audio
@@ -76,8 +111,70 @@ class Price:
     source_date: str = ""
     effective_from: str | None = None
     note: str = ""
-    #: The compiled form; ``domain.pricing`` fills it in on first use.
-    plan: Any = field(default=None, init=False, repr=False, compare=False)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The compiled form. Raises UnknownPrice; ValueError for an amount that is no price."""
+        return _compiled(self)
+
+
+def _compiled(price: Price) -> Plan:
+    if price.state == "unknown":
+        why = f": {price.note}" if price.note else ""
+        raise UnknownPrice(f"the price of this model is unknown{why}", hint=PRICE_HINT)
+    rates = {kind: cast("Rate | None", getattr(price, kind)) for kind in KINDS}
+    used = [r for r in rates.values() if r is not None]
+    amounts = [r.base for r in used] + [t.rate for r in used for t in r.tiers]
+    fees = (price.per_request_usd, price.minimum_usd)
+    for amount in (*amounts, *fees):
+        if not amount.is_finite() or amount < 0:
+            raise ValueError(f"a price must be finite and not negative, not {amount}")
+    # A rate of 10^-e dollars per million tokens is 10^(3-e) nano-dollars a token.
+    digits = max((0, *(_exponent(a) - 3 for a in amounts), *(_exponent(a) - 9 for a in fees)))
+    thresholds = sorted({0} | {t.above_tokens for r in used for t in r.tiers})
+    brackets = tuple((above, _resolve(rates, above, digits + 3)) for above in thresholds)
+    return Plan(
+        scale=10**digits,
+        brackets=brackets,
+        dearest=tuple(
+            (above, _highest(found[:N_INPUT_KINDS]), _highest(found[N_INPUT_KINDS:]))
+            for above, found in brackets
+        ),
+        fee=_scaled(price.per_request_usd, digits + 9),
+        minimum=_scaled(price.minimum_usd, digits + 9),
+    )
+
+
+def _highest(rates: tuple[int | None, ...]) -> int | None:
+    return max((rate for rate in rates if rate is not None), default=None)
+
+
+def _resolve(rates: Mapping[str, Rate | None], above: int, shift: int) -> tuple[int | None, ...]:
+    """Integer rate of each kind for requests of more than ``above`` input tokens."""
+    found: dict[str, int | None] = {}
+    for kind in KINDS:
+        rate = rates[kind]
+        if rate is None:
+            lent = [found[p] for p in _PARENTS.get(kind, ())]
+            # Of a cached audio token's two parents, one that only inherits says nothing.
+            own = [found[p] for p in _PARENTS.get(kind, ()) if rates[p] is not None]
+            found[kind] = max((r for r in own or lent if r is not None), default=None)
+            continue
+        dollars = rate.base
+        for tier in sorted(rate.tiers, key=lambda t: t.above_tokens):
+            if tier.above_tokens <= above:
+                dollars = tier.rate
+        found[kind] = _scaled(dollars, shift)
+    return tuple(found[kind] for kind in KINDS)
+
+
+def _exponent(amount: Decimal) -> int:
+    return -cast(int, amount.as_tuple().exponent)
+
+
+def _scaled(amount: Decimal, shift: int) -> int:
+    """``amount * 10**shift``, which the caller has made whole."""
+    return int(EXACT.scaleb(amount, shift))
 
 
 def price_on(prices: Sequence[Price], day: str) -> Price | None:
@@ -165,8 +262,7 @@ def _plain(amount: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(Struct, frozen=True):
     """A price reduced to what an estimate needs, in pico-dollars (1e-12 USD) per token.
 
     ``floor`` is per request: fee and minimum.

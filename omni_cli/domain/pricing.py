@@ -7,10 +7,11 @@ ten, so that a cost is a sum of integer products, rounded half to even once, at 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from decimal import Context, Decimal
-from typing import TYPE_CHECKING, NamedTuple, cast
+from collections.abc import Collection
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import UnknownPrice
 from omni_cli.domain.money import (
@@ -21,9 +22,13 @@ from omni_cli.domain.money import (
     usd_to_nusd,
 )
 from omni_cli.domain.prices import (
+    EXACT,
     INPUT_KINDS,
     KINDS,
+    N_INPUT_KINDS,
     OUTPUT_KINDS,
+    PRICE_HINT,
+    Plan,
     Price,
     PriceState,
     Rate,
@@ -60,40 +65,8 @@ __all__ = [
     "worst_case_nusd",
 ]
 
-_N_INPUT = len(INPUT_KINDS)
-#: Kinds that lend their rate to a kind without one; of several, the dearest lends.
-_PARENTS: Mapping[str, tuple[str, ...]] = {
-    "cached": ("input",),
-    "cache_write": ("input",),
-    "cache_write_1h": ("cache_write",),
-    "input_image": ("input",),
-    "input_audio": ("input",),
-    "cached_audio": ("cached", "input_audio"),
-    "reasoning": ("output",),
-    "output_image": ("output",),
-    "output_audio": ("output",),
-}
-#: Wide enough for any product of a token count and a rate.
-_EXACT = Context(prec=100)
 
-
-class _Plan(NamedTuple):
-    """A compiled price: integers in nano-dollars times ``scale`` (a power of ten).
-
-    ``brackets``: (above_tokens, rate per token by ``KINDS`` or None), ascending; the first
-    holds from 0 tokens on. ``dearest``: of each bracket, its threshold and the highest rate of
-    input and of output, None where no rate is known.
-    """
-
-    scale: int
-    brackets: tuple[tuple[int, tuple[int | None, ...]], ...]
-    dearest: tuple[tuple[int, int | None, int | None], ...]
-    fee: int
-    minimum: int
-
-
-@dataclass(frozen=True, slots=True)
-class PriceLine:
+class PriceLine(Struct, frozen=True):
     """One line of a receipt.
 
     ``kind``: one of ``KINDS``, or "request" (fee), "minimum" (what lifts the sum to the minimum),
@@ -129,7 +102,7 @@ def cost_nusd(usage: Usage, price: Price, *, free_requests_used: int | None = No
         free_requests_used is not None and free_requests_used < price.free_requests_per_month
     ):
         return 0
-    plan = price.plan or _compiled(price)
+    plan = price.plan
     rates = _rates(plan, usage.input_tokens)
     total = plan.fee
     for kind, tokens in _used(usage):
@@ -149,11 +122,11 @@ def input_cost_nusd(usage: Usage, price: Price) -> int:
     """
     if price.state == "free":
         return 0
-    plan = price.plan or _compiled(price)
+    plan = price.plan
     rates = _rates(plan, usage.input_tokens)
     total = plan.fee
     for kind, tokens in _used(usage):
-        if kind < _N_INPUT:
+        if kind < N_INPUT_KINDS:
             rate = rates[kind]
             if rate is None:
                 raise _no_rate(usage, price)
@@ -171,7 +144,7 @@ def price_lines(
     """
     if price.state == "free":
         return ()
-    plan = price.plan or _compiled(price)
+    plan = price.plan
     unit = plan.scale * NUSD_PER_USD
     lines: list[PriceLine] = []
     total = plan.fee
@@ -219,7 +192,7 @@ def worst_case_nusd(
     """
     if price.state == "free":
         return 0
-    plan = price.plan or _compiled(price)
+    plan = price.plan
     if kinds is None:
         if len(plan.dearest) == 1:  # no context tiers
             _, most_in, most_out = plan.dearest[0]
@@ -237,14 +210,16 @@ def worst_case_nusd(
             tops = [row[at] for row in plan.dearest if row[0] < input_tokens or not row[0]]
             top = max((rate for rate in tops if rate is not None), default=None)
             if top is None:
-                raise UnknownPrice(f"no price is known for {name} tokens of this model", hint=_HINT)
+                raise UnknownPrice(
+                    f"no price is known for {name} tokens of this model", hint=PRICE_HINT
+                )
             total += tokens * top
         return -(-max(total, plan.minimum) // plan.scale)
     reachable = [rates for above, rates in plan.brackets if above < input_tokens or above == 0]
     total = plan.fee
     for tokens, names, offset in (
         (input_tokens, INPUT_KINDS, 0),
-        (max_output_tokens, OUTPUT_KINDS, _N_INPUT),
+        (max_output_tokens, OUTPUT_KINDS, N_INPUT_KINDS),
     ):
         if tokens <= 0:
             continue
@@ -255,7 +230,9 @@ def worst_case_nusd(
             if rate is not None and name in kinds
         ]
         if not found:
-            raise UnknownPrice(f"no price is known for {names[0]} tokens of this model", hint=_HINT)
+            raise UnknownPrice(
+                f"no price is known for {names[0]} tokens of this model", hint=PRICE_HINT
+            )
         total += tokens * max(found)
     return -(-max(total, plan.minimum) // plan.scale)
 
@@ -270,70 +247,13 @@ def blended(price: Price, *, output_share: Decimal = Decimal("0.5")) -> Decimal 
         return Decimal(0)
     if price.state == "unknown" or price.input is None or price.output is None:
         return None
-    return _EXACT.add(
-        _EXACT.multiply(price.input.base, 1 - output_share),
-        _EXACT.multiply(price.output.base, output_share),
+    return EXACT.add(
+        EXACT.multiply(price.input.base, 1 - output_share),
+        EXACT.multiply(price.output.base, output_share),
     )
 
 
-# --- the compiled price ---------------------------------------------------------------------
-
-_HINT = "set its price: omni models price MODEL --price-in USD --price-out USD"
-
-
-def _compiled(price: Price) -> _Plan:
-    if price.state == "unknown":
-        why = f": {price.note}" if price.note else ""
-        raise UnknownPrice(f"the price of this model is unknown{why}", hint=_HINT)
-    rates = {kind: cast("Rate | None", getattr(price, kind)) for kind in KINDS}
-    used = [r for r in rates.values() if r is not None]
-    amounts = [r.base for r in used] + [t.rate for r in used for t in r.tiers]
-    fees = (price.per_request_usd, price.minimum_usd)
-    for amount in (*amounts, *fees):
-        if not amount.is_finite() or amount < 0:
-            raise ValueError(f"a price must be finite and not negative, not {amount}")
-    # A rate of 10^-e dollars per million tokens is 10^(3-e) nano-dollars a token.
-    digits = max((0, *(_exponent(a) - 3 for a in amounts), *(_exponent(a) - 9 for a in fees)))
-    thresholds = sorted({0} | {t.above_tokens for r in used for t in r.tiers})
-    brackets = tuple((above, _resolve(rates, above, digits + 3)) for above in thresholds)
-    plan = _Plan(
-        scale=10**digits,
-        brackets=brackets,
-        dearest=tuple(
-            (above, _highest(found[:_N_INPUT]), _highest(found[_N_INPUT:]))
-            for above, found in brackets
-        ),
-        fee=_scaled(price.per_request_usd, digits + 9),
-        minimum=_scaled(price.minimum_usd, digits + 9),
-    )
-    object.__setattr__(price, "plan", plan)
-    return plan
-
-
-def _highest(rates: tuple[int | None, ...]) -> int | None:
-    return max((rate for rate in rates if rate is not None), default=None)
-
-
-def _resolve(rates: Mapping[str, Rate | None], above: int, shift: int) -> tuple[int | None, ...]:
-    """Integer rate of each kind for requests of more than ``above`` input tokens."""
-    found: dict[str, int | None] = {}
-    for kind in KINDS:
-        rate = rates[kind]
-        if rate is None:
-            lent = [found[p] for p in _PARENTS.get(kind, ())]
-            # Of a cached audio token's two parents, one that only inherits says nothing.
-            own = [found[p] for p in _PARENTS.get(kind, ()) if rates[p] is not None]
-            found[kind] = max((r for r in own or lent if r is not None), default=None)
-            continue
-        dollars = rate.base
-        for tier in sorted(rate.tiers, key=lambda t: t.above_tokens):
-            if tier.above_tokens <= above:
-                dollars = tier.rate
-        found[kind] = _scaled(dollars, shift)
-    return tuple(found[kind] for kind in KINDS)
-
-
-def _rates(plan: _Plan, input_tokens: int) -> tuple[int | None, ...]:
+def _rates(plan: Plan, input_tokens: int) -> tuple[int | None, ...]:
     chosen = plan.brackets[0][1]
     for above, rates in plan.brackets[1:]:
         if input_tokens <= above:
@@ -358,8 +278,8 @@ def _used(usage: Usage) -> list[tuple[int, int]]:
     ):  # plain text, the most of all calls
         tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
         if tokens_in > 0 and tokens_out > 0:
-            return [(0, tokens_in), (_N_INPUT, tokens_out)]
-        return [(at, n) for at, n in ((0, tokens_in), (_N_INPUT, tokens_out)) if n > 0]
+            return [(0, tokens_in), (N_INPUT_KINDS, tokens_out)]
+        return [(at, n) for at, n in ((0, tokens_in), (N_INPUT_KINDS, tokens_out)) if n > 0]
     counts: tuple[int, ...] = (
         usage.input_tokens
         - usage.cached_tokens
@@ -433,23 +353,14 @@ def _untangled(usage: Usage) -> tuple[int, ...]:
 
 
 def _no_rate(usage: Usage, price: Price) -> UnknownPrice:
-    plan = price.plan or _compiled(price)
+    plan = price.plan
     rates = _rates(plan, usage.input_tokens)
     missing = [KINDS[kind] for kind, _ in _used(usage) if rates[kind] is None]
-    return UnknownPrice(f"no price is known for {', '.join(missing)} tokens", hint=_HINT)
-
-
-def _exponent(amount: Decimal) -> int:
-    return -cast(int, amount.as_tuple().exponent)
-
-
-def _scaled(amount: Decimal, shift: int) -> int:
-    """``amount * 10**shift``, which the caller has made whole."""
-    return int(_EXACT.scaleb(amount, shift))
+    return UnknownPrice(f"no price is known for {', '.join(missing)} tokens", hint=PRICE_HINT)
 
 
 def _decimal(numerator: int, power_of_ten: int) -> Decimal:
-    return _EXACT.divide(Decimal(numerator), Decimal(power_of_ten))
+    return EXACT.divide(Decimal(numerator), Decimal(power_of_ten))
 
 
 def _round_half_even(numerator: int, denominator: int) -> int:

@@ -9,9 +9,10 @@ the chance that the true quality reaches a bar.
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 
@@ -155,8 +156,7 @@ def _incomplete(a: float, b: float, x: float) -> float:
     return min(1.0, max(0.0, front * total))
 
 
-@dataclass(frozen=True, slots=True)
-class Prior:
+class Prior(Struct, frozen=True):
     """Where a cell starts: a mean in 0..1, its weight in observations, and what it rests on."""
 
     mean: float
@@ -164,8 +164,7 @@ class Prior:
     basis: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Struct, frozen=True):
     """What is known of one model at one task type.
 
     ``wins`` and ``losses`` are what was observed, in fractions of outcomes; ``strength`` is > 0.
@@ -214,8 +213,7 @@ class Cell:
         return low
 
 
-@dataclass(frozen=True, slots=True)
-class Mixture:
+class Mixture(Struct, frozen=True):
     """Cells of one model, weighted by the probabilities of the task types (they sum to 1)."""
 
     parts: tuple[tuple[float, str, Cell], ...]

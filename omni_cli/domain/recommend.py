@@ -6,12 +6,14 @@ month and $792 a year).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from omni_cli.domain.analytics import Totals, per_day
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import beta_tail
+from omni_cli.domain.record import asdict
 from omni_cli.domain.retirement import retirement_words
 from omni_cli.domain.words import counted
 
@@ -48,8 +50,7 @@ HIGH_MONTHLY_NUSD = 50 * 10**9
 MEDIUM_MONTHLY_NUSD = 5 * 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """What applying does. ``kind``: role (put ``model`` first in ``target``), rule (prefer it for
     task type ``target``), replace (``model`` takes the place of model ``target`` wherever that
     serves), standby (take ``target`` out), or none (a person has to act: ``command`` says what to
@@ -61,8 +62,7 @@ class Action:
     command: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One recommendation. ``key`` is the same for the same advice on another day.
 
     ``daily_nusd`` and ``recommended_daily_nusd``: cost a day now and after, None where the advice
@@ -129,8 +129,7 @@ def sure_above(bar: float, hits: int, of: int) -> float:
     return beta_tail(1.0 + hits, 1.0 + of - hits, bar)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """Another model for a piece of work: its cost for the same tokens, and the chance that it is
     about as good as the one in use. ``standby``: it would have to be activated."""
 
@@ -141,8 +140,7 @@ class Candidate:
     standby: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """What one model did for one role (or, without a role, one task type) in a window of ``days``
     dates, the last of them today. ``totals`` include ``today``."""
 
@@ -368,8 +366,6 @@ def ranked(findings: Sequence[Finding]) -> list[Finding]:
 
 def finding_to_json(finding: Finding) -> dict[str, Any]:
     """JSON values that ``finding_from_json`` reads back."""
-    from dataclasses import asdict
-
     return asdict(finding)
 
 

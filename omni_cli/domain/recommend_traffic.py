@@ -1,7 +1,8 @@
 """Findings about how requests are sent, whichever model answers: caches and batches."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals, per_day
 from omni_cli.domain.pricing import format_usd
@@ -33,8 +34,7 @@ BATCH_DISCOUNT: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Repeats:
+class Repeats(Struct, frozen=True):
     """Stored first questions of a role at a model: how many, how many of them were asked before
     word for word, and what these repetitions cost, nano-dollars. ``today``, ``today_nusd``:
     today's part of ``asked`` and of ``cost_nusd``."""

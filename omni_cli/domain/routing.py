@@ -7,14 +7,16 @@ the cheaper model, then to the alphabetically first id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import Struct, field
 
 from omni_cli.domain.consent import DEFAULT_CONSENT, Consent
 from omni_cli.domain.models import ModelInfo, Role, Rule
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.preferences import DEFAULT_WEIGHTS, LatencyPref, Priority, Weights
 from omni_cli.domain.prices import PriceState, Rates
+from omni_cli.domain.record import replace
 from omni_cli.domain.scales import TYPICAL_LATENCY_MS, cost_norm, latency_norm
 from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.domain.tokens import LEAST_OUTPUT
@@ -73,8 +75,7 @@ class Contender(NamedTuple):
     budgets: tuple[BudgetStatus, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """What is asked of the router. Token counts are estimates; money is nano-dollars.
 
     ``needs`` are badges the model should carry. ``listed``: models that the user named, or put
@@ -138,8 +139,7 @@ class Candidate(NamedTuple):
     kept_out: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """``model`` None: nobody is eligible. ``candidates``: best first, dropped ones last.
 
     ``by`` tells which step decided: "rule", "role", "chain", "named", "score", "cheapest",
@@ -172,8 +172,7 @@ class Decision:
         return rest if self.model is None else [self.model, *rest]
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledRule:
+class CompiledRule(Struct, frozen=True):
     rule: Rule
     tree: Node
 

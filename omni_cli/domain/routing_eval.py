@@ -7,8 +7,9 @@ are in any one unit. Sequences given together have equal length, one entry per q
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 Point = tuple[float, float]
 
@@ -25,8 +26,7 @@ def label_for(task_type: str, gold: str) -> str:
     return task_type
 
 
-@dataclass(frozen=True, slots=True)
-class TypeReport:
+class TypeReport(Struct, frozen=True):
     """``macro_f1``: mean of ``f1`` over the types that occur as labels."""
 
     accuracy: float
@@ -67,8 +67,7 @@ def _at(points: Sequence[Point], x: float) -> float:
     return points[-1][1]
 
 
-@dataclass(frozen=True, slots=True)
-class PairCurve:
+class PairCurve(Struct, frozen=True):
     """Mean ``quality`` and ``cost`` when the share x of the calls goes to the strong model."""
 
     quality: tuple[Point, ...]
@@ -148,8 +147,7 @@ def aiq(points: Sequence[Point], cheapest: float, dearest: float) -> float:
     return _area([(max(c, cheapest), q) for c, q in inside]) / (dearest - cheapest)
 
 
-@dataclass(frozen=True, slots=True)
-class LadderReport:
+class LadderReport(Struct, frozen=True):
     """``saving_equal``: cost saved against always the best single model, at its quality; None
     where the router never reaches it. ``single_aiq``: the same area for fixed choices."""
 
@@ -220,8 +218,7 @@ def ladder_report(
 TYPE_STRENGTH, FORM_STRENGTH = 20.0, 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class CellTable:
+class CellTable(Struct, frozen=True):
     """Expected quality by task type and by (type, form); one column per model.
 
     An outcome counts for each type by its probability. A type's cell is drawn towards the mean

@@ -2,9 +2,10 @@
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from omni_cli.domain.tasks import COMPLEXITIES, TASK_TYPES
 
@@ -12,8 +13,7 @@ Kind = Literal["choice", "ordered", "text", "count", "share", "money", "flag"]
 Value = str | int | float | Decimal | bool
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Struct, frozen=True):
     """``name`` is the specs' spelling; the fact's key is its snake_case form.
 
     Kinds: ``choice`` one of ``values``; ``ordered`` the same, rising; ``text`` free text;
@@ -71,24 +71,21 @@ COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Struct, frozen=True):
     value: bool
 
     def holds(self, facts: Mapping[str, object]) -> bool:  # noqa: ARG002 - all nodes answer alike
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Struct, frozen=True):
     variable: str
 
     def holds(self, facts: Mapping[str, object]) -> bool:
         return bool(facts.get(self.variable))
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(Struct, frozen=True):
     variable: str
     op: str
     value: Value
@@ -104,8 +101,7 @@ class Compare:
         return COMPARE[self.op](fact, self.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     variable: str
     values: tuple[Value, ...]
     negated: bool = False
@@ -119,8 +115,7 @@ class Member:
         return (fact in self.values) is not self.negated
 
 
-@dataclass(frozen=True, slots=True)
-class Contains:
+class Contains(Struct, frozen=True):
     variable: str
     text: str
 
@@ -129,16 +124,14 @@ class Contains:
         return fact is not None and self.text.casefold() in str(fact).casefold()
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(Struct, frozen=True):
     item: "Node"
 
     def holds(self, facts: Mapping[str, object]) -> bool:
         return not self.item.holds(facts)
 
 
-@dataclass(frozen=True, slots=True)
-class And:
+class And(Struct, frozen=True):
     """``items``: at least two."""
 
     items: tuple["Node", ...]
@@ -150,8 +143,7 @@ class And:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Or:
+class Or(Struct, frozen=True):
     """``items``: at least two."""
 
     items: tuple["Node", ...]

@@ -21,8 +21,9 @@ an outer ``!`` turns that round. Nothing is ever given to ``eval``.
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import RuleSyntaxError
 from omni_cli.domain.rule_tree import (
@@ -88,8 +89,7 @@ def parse(source: str) -> Node:
     return _Parser(source).rule()
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Struct, frozen=True):
     """``kind`` is name, text, number, end, or the operator itself; ``at`` counts from 0."""
 
     kind: str

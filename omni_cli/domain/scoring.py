@@ -7,8 +7,9 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from omni_cli.domain.errors import UsageError
 
@@ -30,8 +31,7 @@ _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)
 _WORD = re.compile(r"\w+")
 
 
-@dataclass(frozen=True, slots=True)
-class Scorer:
+class Scorer(Struct, frozen=True):
     """``expect``: texts that the kind compares with. ``settings``: ``tolerance`` (numeric),
     ``schema`` (json-schema), ``command``, ``rubric`` (judge). ``negate``: the opposite counts."""
 
@@ -41,8 +41,7 @@ class Scorer:
     negate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(Struct, frozen=True):
     """``value`` 0..1."""
 
     value: float

@@ -1,8 +1,9 @@
 """What kind of job a prompt is, and how hard."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 #: Task types (requirement B1), in a fixed order.
 TASK_TYPES: tuple[str, ...] = (
@@ -24,8 +25,7 @@ Complexity = Literal["low", "medium", "high"]
 COMPLEXITIES: tuple[Complexity, ...] = ("low", "medium", "high")
 
 
-@dataclass(frozen=True, slots=True)
-class Signals:
+class Signals(Struct, frozen=True):
     """What the classifier reads of a request.
 
     ``text``: the last user turn. ``system``: the system prompt. ``earlier``: the user's earlier
@@ -41,8 +41,7 @@ class Signals:
     turns: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class TaskEstimate:
+class TaskEstimate(Struct, frozen=True):
     """``probabilities`` by task type, summing to 1. ``difficulty`` in 0..1.
 
     ``task_type`` is the likeliest type. ``sure`` is False where the two likeliest are too close

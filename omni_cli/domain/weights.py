@@ -5,9 +5,10 @@ A constant of the package like its code, hence no port: nothing the user owns is
 """
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+from msgspec import Struct
 
 from omni_cli.domain.features import BUCKETS
 from omni_cli.domain.tasks import TASK_TYPES
@@ -19,8 +20,7 @@ OFFSET = 128
 _HEAD = struct.Struct(f"<2d{len(TASK_TYPES)}d")
 
 
-@dataclass(frozen=True, slots=True)
-class TypeModel:
+class TypeModel(Struct, frozen=True):
     """``columns``: BUCKETS bytes per type, in TASK_TYPES order. ``bias``: one logit per type.
 
     A logit is bias + step * (facts_scale * sum over facts + sum over spoken / sqrt(count)).

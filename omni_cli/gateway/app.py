@@ -4,7 +4,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
@@ -50,8 +51,7 @@ _WATCH_S = 5.0
 _ANYBODY = Principal()
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How a gateway runs.
 
     ``require_key``: also on this machine, also where no key was ever made. ``origins``: web

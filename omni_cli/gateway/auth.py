@@ -1,9 +1,10 @@
 """Who may ask: client keys, and what each may call."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+
+from msgspec import Struct
 
 from omni_cli.gateway.meter import NO_LIMIT, Quota
 from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore, digest_of
@@ -16,8 +17,7 @@ _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _USED_EVERY_MS = 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True):
     """Who asks. Without a key, on this machine: nobody in particular, who sees everything."""
 
     org: str = ""

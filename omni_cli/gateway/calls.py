@@ -1,9 +1,9 @@
 """What is sent to a provider, and the body of its refusal."""
 
 import re
-from dataclasses import replace
 
 from omni_cli.domain.errors import ProviderError
+from omni_cli.domain.record import replace
 from omni_cli.gateway import embeddings
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.fleet import Fleet

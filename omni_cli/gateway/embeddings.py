@@ -6,10 +6,10 @@ Embeddings".
 
 import base64
 import struct
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import Malformed
@@ -60,8 +60,7 @@ _OPENAI = msgspec.json.Decoder(_OpenAI)
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(Struct, frozen=True):
     """What is to be embedded. ``packed``: the vectors are wanted as base64 of their floats."""
 
     inputs: list[str]

@@ -8,7 +8,8 @@ error, and what arrived is charged. A caller that goes away ends the provider's 
 import asyncio
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from omni_cli.domain import retry
 from omni_cli.domain.batch import Opening
@@ -43,8 +44,7 @@ _MOST_WAIT_S = 5.0
 READ_ON_S = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
+class Tools(Struct, frozen=True):
     """What every exchange of a process works with."""
 
     fleet: Fleet
@@ -57,15 +57,13 @@ class Tools:
     staying: "set[Exchange]" = field(default_factory=set)
 
 
-@dataclass(slots=True)
-class _Turn:
+class _Turn(Struct):
     """A model's turn in a request. ``tries``: attempts that were committed."""
 
     tries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Fault:
+class _Fault(Struct, frozen=True):
     """Why a model did not answer. ``final``: no other would."""
 
     error: OmniError

@@ -4,8 +4,9 @@ it changes in the store, in the settings or among the keys."""
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from msgspec import Struct, field
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.batch import pack_decision
@@ -13,6 +14,7 @@ from omni_cli.domain.chat import ChatRequest, Message, Usage
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import NoRoute, OmniError, UsageError
 from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.domain.record import replace
 from omni_cli.domain.routing import Decision
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.ports import Endpoint, ProviderAdapter
@@ -41,8 +43,7 @@ _MOST_NAMES = 4_096
 _EMBEDDINGS = {"openai": ("/chat/completions", "/embeddings"), "ollama": ("/chat", "/embed")}
 
 
-@dataclass(slots=True)
-class _Cache:
+class _Cache(Struct):
     plans: dict[str, Plan] = field(default_factory=dict)
     selectors: dict[str, Selector] = field(default_factory=dict)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)

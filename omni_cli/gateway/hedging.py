@@ -7,8 +7,9 @@ attempts like any other, with a lease and a charge of their own.
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import Cancelled, UsageError
 from omni_cli.domain.models import HEDGE_MS_RANGE
@@ -17,8 +18,7 @@ from omni_cli.services.engine.attempts import Target
 _OFF = ("off", "no", "0")
 
 
-@dataclass(frozen=True, slots=True)
-class Hedge:
+class Hedge(Struct, frozen=True):
     """When another model is asked as well. ``after_s``: since the first was asked."""
 
     after_s: float

@@ -5,7 +5,6 @@ Every change goes through the same services as the command line: audited, and a 
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -13,6 +12,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.errors import Busy, NotFound, UsageError
 from omni_cli.domain.models import Role, RoleModel
 from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.record import replace
 from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk

@@ -5,8 +5,9 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.wire.server import Refused
@@ -21,8 +22,7 @@ log = logging.getLogger("omni.gateway")
 _AWAY_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(Struct, frozen=True):
     """Limits of a key or an organisation; None without limit.
 
     ``rpm`` and ``tpm``: requests and tokens a minute. ``concurrency``: requests at once.

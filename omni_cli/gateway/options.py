@@ -1,7 +1,6 @@
 """What a caller says about its request besides its messages: headers, or fields of our own API."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -9,6 +8,7 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import BADGES
 from omni_cli.domain.preferences import LATENCY_PREFS, PRIORITIES
 from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import COMPLEXITIES, TASK_TYPES
 from omni_cli.services.engine.routing import RouteOptions
 

@@ -1,7 +1,8 @@
 """What the gateway decides for one request, and the way to a target."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from omni_cli.domain.chat import ChatRequest
 from omni_cli.domain.consent import Consent
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Who is to answer, in this order. ``decision`` is packed for the ledger, which keeps that of
     a ``named`` model only while the call is not sent (services/engine/decisions.py).
 
@@ -44,8 +44,7 @@ class Plan:
     passed: tuple[AttemptSummary, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PlanQuery:
+class PlanQuery(Struct, frozen=True):
     """What a plan is made for. ``fallback``: may others stand in for a model that is named."""
 
     request: ChatRequest
@@ -57,8 +56,7 @@ class PlanQuery:
     restricted: bool = False
 
 
-@dataclass(slots=True)
-class Line:
+class Line(Struct):
     """The way to one target: address and head of a call. ``call`` is what the adapter built:
     it tells how the answer is framed. ``secrets``: of its headers; nothing may say them back."""
 

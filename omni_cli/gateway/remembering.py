@@ -6,13 +6,13 @@ any of them is neither answered from memory nor remembered.
 """
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Completion
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import NewRequest, RequestEnd
+from omni_cli.domain.record import replace
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.delivery import Delivery
 from omni_cli.gateway.fleet import Fleet

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.gateway.auth import Principal
 from omni_cli.http.request import Request
@@ -11,8 +12,7 @@ from omni_cli.http.request import Request
 Handler = Callable[[Request, Principal, dict[str, str]], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """``path`` may hold ``{name}`` (one segment) and ``{name+}`` (the rest, with slashes).
 
     ``access``: "open" to anybody, "key" for anyone who may ask, "manage" for those who may

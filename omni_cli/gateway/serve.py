@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+
+from msgspec import Struct
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.record import asdict
 from omni_cli.gateway.app import Gateway, Options
 from omni_cli.gateway.meter import Quota
 from omni_cli.gateway.server import BACKLOG, Server
@@ -162,8 +164,7 @@ def _supervise(options: Options, sockets: Sequence[socket.socket]) -> None:
             worker.process.kill()
 
 
-@dataclass(frozen=True, slots=True)
-class _Worker:
+class _Worker(Struct, frozen=True):
     """``since``: of the monotonic clock."""
 
     process: subprocess.Popen[bytes]

@@ -10,9 +10,10 @@ import ssl
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.hosts import is_loopback
@@ -20,13 +21,16 @@ from omni_cli.domain.hosts import is_loopback
 _SCHEMES = {True: "https", False: "http"}
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     """``login``: the value of Proxy-Authorization, "" for none."""
 
     host: str
     port: int
-    login: str = field(default="", repr=False)
+    login: str = ""
+
+    def __repr__(self) -> str:
+        """Without the login: it is a secret."""
+        return f"Proxy(host={self.host!r}, port={self.port})"
 
 
 class ProxyRule:
@@ -75,8 +79,7 @@ class Proxies(ProxyRule):
         return None if url is None else self._made[url]
 
 
-@dataclass(frozen=True, slots=True)
-class _Exception:
+class _Exception(Struct, frozen=True):
     """One entry of NO_PROXY: ``*``, a name and the names below it, an address or a network; with a
     scheme before it or a port behind it where only these are meant.
 

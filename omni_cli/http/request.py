@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.wire.server import Refused, encode, retry_headers, status_of
@@ -21,8 +22,7 @@ _DRAIN_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Of one request: bytes of its body, seconds that these may take to come, and seconds that
     all of it may take."""
 

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+
+from msgspec import Struct, field
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, collapse
@@ -14,8 +15,7 @@ from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, co
 Progress = Callable[[Path, int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Importer:
+class Importer(Struct, frozen=True):
     """One tool's format. ``module`` is imported on first use.
 
     ``reports`` marks sources whose files are also invoices (``read_invoice``).
@@ -111,8 +111,7 @@ importers: Mapping[str, Importer] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ImportBatch:
+class ImportBatch(Struct, frozen=True):
     """All that some paths hold: one call per real call, by time; what could not be read; and
     how often what was passed over on purpose. ``rows`` counts the lines before collapsing."""
 

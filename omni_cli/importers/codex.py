@@ -8,9 +8,10 @@ lines, all stamped with the second of the copying (told by that).
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem
 from omni_cli.importers.files import json_lines, walk
@@ -62,8 +63,7 @@ def _is_rollout(name: str) -> bool:
     return name.endswith(".jsonl")
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(Struct):
     """What earlier lines of a rollout said."""
 
     file: str

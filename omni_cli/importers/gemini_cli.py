@@ -8,9 +8,10 @@ state that carries tokens holds. ``thoughts`` are billed as output but not part 
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem
 from omni_cli.importers.files import document, json_lines, walk
@@ -35,8 +36,7 @@ def files(path: Path) -> list[Path]:
     return [file for file in found if "chats" in file.parts]
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(Struct):
     file: str
     session_id: str
     project: str | None

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.imports import ImportProblem, InvoiceLine
+from omni_cli.domain.record import replace
 from omni_cli.importers import importers
 from omni_cli.importers.files import lines
 from omni_cli.importers.reports import lines_of

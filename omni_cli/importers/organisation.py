@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine
 from omni_cli.importers.reports import Record, lines_of, report_rows
@@ -17,8 +18,7 @@ class _OfCosts(Unreadable):
     """The whole report is of costs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a row stands. ``repeats``: rows of the file so far that say of themselves the same."""
 
     file: str
@@ -32,8 +32,7 @@ class Place:
         return f"{identity}:{self.repeats[identity]}"
 
 
-@dataclass(frozen=True, slots=True)
-class OrganisationReports:
+class OrganisationReports(Struct, frozen=True):
     """Of one vendor.
 
     Args:

@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
+
+from msgspec import Struct
 
 from omni_cli.domain.imports import InvoiceLine, TokenKind
 
@@ -14,8 +15,7 @@ Finding = Literal["differs", "missing_in_ledger", "missing_on_invoice"]
 Place = tuple[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(Struct, frozen=True):
     """One disagreement. ``kind`` ``total``: one side does not split its money by kind.
 
     ``ours`` and ``theirs`` are tokens, or nano-dollars for ``cost``; None on the side that has

@@ -9,9 +9,10 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.secrets import Secret
@@ -36,8 +37,7 @@ class KeyringUnavailable(ConfigError):
         self.there = there
 
 
-@dataclass(frozen=True, slots=True)
-class Ring:
+class Ring(Struct, frozen=True):
     home: Path
 
     def slugs(self) -> tuple[str, ...]:

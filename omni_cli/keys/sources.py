@@ -1,9 +1,10 @@
 """Find, keep and forget API keys."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.secrets import CLIENT_PREFIX, Secret
@@ -22,8 +23,7 @@ _QUOTES = ('""', "''", "``", "“”", "‘’")
 _INVISIBLE = "\ufeff\u200b"
 
 
-@dataclass(frozen=True, slots=True)
-class FoundKey:
+class FoundKey(Struct, frozen=True):
     """``name``: the environment variable, or the provider's slug in the keyring or the file."""
 
     secret: Secret

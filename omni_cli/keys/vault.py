@@ -16,10 +16,11 @@ import base64
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.secrets import Secret
@@ -38,8 +39,7 @@ _RESTORE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Vault:
+class Vault(Struct, frozen=True):
     """The key file in ``home``. ``passphrase`` as set in the environment, or None."""
 
     home: Path

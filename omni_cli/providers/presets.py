@@ -3,14 +3,13 @@
 Source: each provider's API documentation, at ``docs_url``.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from omni_cli.domain.models import AuthMethod, ProtocolName
 from omni_cli.domain.vendor_env import KEY_ENVS
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
+class Preset(Struct, frozen=True):
     """``local``: a server on this machine, found by asking its port."""
 
     slug: str

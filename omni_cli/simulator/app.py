@@ -4,8 +4,9 @@ import asyncio
 import json
 import secrets
 import time
-from dataclasses import dataclass, field
 from random import Random
+
+from msgspec import Struct, field
 
 from omni_cli.simulator import admin, engine, fleet, listing, routes
 from omni_cli.simulator.ask import Ask, Problem
@@ -25,8 +26,7 @@ HTML = b"<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway<
 UNKNOWN_CONTEXT = 8_192
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """``tokens_per_second`` None: at once. ``latency``: how much of each model's own demo
     latency to wait (0 none, 1 all). ``key``: the only key accepted; None accepts any or none.
     """
@@ -46,8 +46,7 @@ class Refused(Exception):
         self.message = message
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """One request on its way. ``shape``: its faults by kind, with their values."""
 
     request: Request

@@ -1,14 +1,14 @@
 """What the simulator understands of a request, and what it answers, free of any protocol."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 Finish = Literal["stop", "length", "tool_calls"]
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """One block of the prompt. ``cache``: a cache mark after it, "5m" or "1h" (Anthropic)."""
 
     role: str
@@ -17,14 +17,12 @@ class Turn:
     cache: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolSpec:
+class ToolSpec(Struct, frozen=True):
     name: str
     parameters: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """One request. ``tool_choice``: "auto", "none", "required" or a tool's name.
 
     ``user`` is what the client sent in ``user`` or ``metadata``, so that tests can find their
@@ -61,16 +59,14 @@ class Ask:
         return sum(turn.images for turn in self.turns)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A tool call; ``arguments`` is JSON text, cut when the answer hit its token limit."""
 
     name: str
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """Token counts. ``input`` includes cached, written and image tokens; ``output`` reasoning."""
 
     input: int = 0
@@ -82,16 +78,14 @@ class Tally:
     reasoning: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(Struct, frozen=True):
     """A piece of the answer that travels in one chunk."""
 
     text: str
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """The answer. ``usage`` None: the provider says nothing about tokens."""
 
     text: Sequence[Delta]
@@ -112,8 +106,7 @@ class Reply:
         return "".join(delta.text for delta in self.reasoning)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """An error to be told in a protocol's own words.
 
     ``kind`` is a fault name ("429", "400-context", ...), ``status`` its usual HTTP status.

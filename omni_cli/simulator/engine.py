@@ -4,9 +4,9 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from random import Random
 
+from omni_cli.domain.record import replace
 from omni_cli.simulator import text, tokens
 from omni_cli.simulator.ask import Ask, Call, Finish, Reply, Tally, ToolSpec, Turn
 

@@ -8,14 +8,16 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from random import Random
 from typing import Any
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+from omni_cli.domain.record import asdict
+
+
+class Kind(Struct, frozen=True):
     """``status``: of kinds that answer with an HTTP error. ``default``: of the value."""
 
     text: str
@@ -58,8 +60,7 @@ _WRITTEN = re.compile(r"(?P<kind>[a-z0-9-]+)(?::(?P<value>\d+(?:\.\d+)?))?(?:\*(
 _MARK = re.compile(r"\[\[sim:([^\]]+)\]\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """``times``: only the first so many requests with the same model and prompt fail."""
 
     kind: str
@@ -86,8 +87,7 @@ def marks(prompt: str) -> list[Fault]:
     return [fault for text in _MARK.findall(prompt) for fault in parse_faults(text)]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """Which requests get ``fault``.
 
     ``match``: shell pattern for ``provider/model`` or the bare model; ``*`` is the whole

@@ -6,14 +6,13 @@ catalogue and the vendors' model pages. ``ttft_s`` and ``tokens_per_s`` are inve
 and used only when the simulator is asked for latency.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from omni_cli.domain.hosts import LOCAL_SLOTS
 from omni_cli.domain.models import ProtocolName, Provider
 
 
-@dataclass(frozen=True, slots=True)
-class SimModel:
+class SimModel(Struct, frozen=True):
     """``context`` and ``max_output`` in tokens; the latter only where the protocol lists it."""
 
     wire_name: str
@@ -24,8 +23,7 @@ class SimModel:
     max_output: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SimProvider:
+class SimProvider(Struct, frozen=True):
     """``path`` follows the server's address in this provider's base URL."""
 
     slug: str

@@ -6,9 +6,10 @@ import struct
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import cast
+
+from msgspec import Struct
 
 MAX_HEAD = 64 * 1024
 MAX_BODY = 64 * 1024 * 1024
@@ -20,8 +21,7 @@ class BadHttp(Exception):
     """The bytes received are not an HTTP/1.1 request that this server reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One request. ``path`` and ``query`` as sent; header names are lower-case."""
 
     method: str
@@ -32,8 +32,7 @@ class Request:
     keep_alive: bool
 
 
-@dataclass(slots=True)
-class _Head:
+class _Head(Struct):
     method: str
     target: str
     headers: dict[str, str]

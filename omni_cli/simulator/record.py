@@ -3,15 +3,17 @@
 import threading
 import time
 from collections import Counter, deque
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct
+
+from omni_cli.domain.record import asdict
 
 #: The newest so many answers are kept; counters keep counting.
 MAX_ENTRIES = 50_000
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """One model call whose answer began with a 2xx status. Times: seconds since the epoch.
 
     ``request_id`` and ``attempt`` are the client's ``x-request-id`` and ``x-omni-attempt``

@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qs, unquote
+
+from msgspec import Struct
 
 Operation = Literal[
     "chat", "count", "models", "model", "embeddings", "labels", "show", "version", "admin"
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """``target``: the model in the path, where the protocol puts it there, and its verb."""
 
     operation: Operation

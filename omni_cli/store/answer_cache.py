@@ -1,6 +1,6 @@
 """Whole answers by the request that they answer, for roles that opted in (B8)."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
@@ -22,8 +22,7 @@ ON CONFLICT (key) DO UPDATE SET origin = excluded.origin, answer = excluded.answ
 """
 
 
-@dataclass(frozen=True, slots=True)
-class CachedAnswer:
+class CachedAnswer(Struct, frozen=True):
     """``origin``: the request that was really asked; ``cost_nusd``: what that cost, None:
     unknown."""
 
@@ -32,8 +31,7 @@ class CachedAnswer:
     cost_nusd: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class CacheStats:
+class CacheStats(Struct, frozen=True):
     """``saved_nusd``: what the answers cost when they were really asked, hit by hit."""
 
     answers: int

@@ -7,10 +7,11 @@ from sqlite3 import Connection, Row
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct
+
 from omni_cli.domain.budgets import Budget, BudgetStatus
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.periods import local_day, previous, window
-from omni_cli.domain.record import record
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 from omni_cli.store.rollups import ZONE_KEY
@@ -107,8 +108,7 @@ _SCOPE_SQL = {
 }
 
 
-@record
-class PeriodDrift:
+class PeriodDrift(Struct, frozen=True):
     """A period whose figures are not those of the ledger: (spent, reserved, carried over) as they
     are kept and as the ledger has them, nano-dollars."""
 

@@ -1,14 +1,14 @@
 """A look at the store's file from outside: it changes nothing, and it survives a broken file."""
 
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from omni_cli.store.connection import SCHEMA_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFacts:
+class StoreFacts(Struct, frozen=True):
     """``problems``: what SQLite's own check says, empty where the file is sound. ``newest``: the
     schema that this omni writes. ``open_requests``: not yet settled, alive or abandoned."""
 

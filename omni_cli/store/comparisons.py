@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from sqlite3 import Row
 from typing import Any
 
@@ -12,7 +11,7 @@ from omni_cli.repositories import Lock
 from omni_cli.services.judge.compare_plan import ComparisonRow, JudgementRow, ResultRow
 from omni_cli.store.connection import Store
 
-_RESULT_FIELDS = [item.name for item in fields(ResultRow)]
+_RESULT_FIELDS = ResultRow.__struct_fields__
 _PUT = f"""
 INSERT INTO comparison_results (comparison, {", ".join(_RESULT_FIELDS)})
 VALUES (:comparison, {", ".join(f":{name}" for name in _RESULT_FIELDS)})

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from sqlite3 import IntegrityError, Row
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.guard import MOST_CALLS, Call
@@ -28,8 +29,7 @@ ORDER BY r.id LIMIT :most
 State = Literal["canary", "watching", "promoted", "held", "rolled_back", "aborted", "left"]
 
 
-@dataclass(frozen=True, slots=True)
-class Deploy:
+class Deploy(Struct, frozen=True):
     """``share``: of new conversations, None for all of them. ``until_at``, ms: then a canary is
     promoted, or a whole deploy held for good. ``tests``: its A/B tests by role."""
 

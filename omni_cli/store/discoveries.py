@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from msgspec import Struct
+
 from omni_cli.domain.discovery import Facts, Finding
+from omni_cli.domain.record import asdict
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Discovered:
+class Discovered(Struct, frozen=True):
     """A finding as recorded. Times ms UTC; ``applied_at_ms`` None: nothing was done about it."""
 
     at_ms: int

@@ -5,10 +5,11 @@ A key is 256 random bits, so a plain SHA-256 is enough; a slow hash is for what 
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from sqlite3 import Row
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.repositories import Lock
@@ -24,8 +25,7 @@ VALUES (:name, :digest, :shown, :org, :manages, :models, :rpm, :tpm, :concurrenc
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ClientKey:
+class ClientKey(Struct, frozen=True):
     """A key as it is kept. ``name`` is what requests, usage and budgets of it are filed under.
 
     ``shown``: its first and last characters. ``manages``: it may also see and change the fleet,

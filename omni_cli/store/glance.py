@@ -4,7 +4,7 @@ Sums come from the rollups. The few reads of single requests look at a bounded n
 newest ones only, so that their cost does not grow with the ledger.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from omni_cli.store.connection import Store
 
@@ -61,8 +61,7 @@ WHERE model = :model
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """Sums of a model over a day (yyyymmdd in the rollups' zone), or over one task of it.
 
     ``unknown_attempts`` are those whose price is unknown: they are not in ``cost_nusd``.
@@ -84,8 +83,7 @@ class Tally:
     latency_calls: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hour:
+class Hour(Struct, frozen=True):
     """A model's hour; ``hour`` counts hours since the epoch, UTC."""
 
     hour: int
@@ -99,8 +97,7 @@ class Hour:
     latency_calls: int
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """One failed attempt; ``at_ms`` is when it started."""
 
     request: int
@@ -111,8 +108,7 @@ class Failure:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A request as a list shows it. ``cost_nusd`` None where no price was known."""
 
     id: int

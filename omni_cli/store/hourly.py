@@ -1,6 +1,6 @@
 """Tokens by the hour, for charts of a single day; days come from the reports."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from omni_cli.store.connection import Store
 
@@ -11,8 +11,7 @@ FROM rollup_hour WHERE hour BETWEEN :first AND :last GROUP BY hour ORDER BY hour
 """
 
 
-@dataclass(frozen=True, slots=True)
-class HourSum:
+class HourSum(Struct, frozen=True):
     """``hour`` counts hours since the epoch, UTC."""
 
     hour: int

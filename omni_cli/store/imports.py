@@ -3,13 +3,15 @@
 import hashlib
 import sqlite3
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import RANDOM_BITS, make_id
 from omni_cli.domain.imports import ImportedCall, PricedCall
 from omni_cli.domain.ledger import AttemptRow, RequestRow
+from omni_cli.domain.record import replace
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
@@ -49,8 +51,7 @@ FROM adjustments WHERE request = :id GROUP BY request, n HAVING sum(delta_nusd) 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Lookup(Container[Any]):
+class _Lookup(Struct, frozen=True):
     """Asks the store about one key at a time, so that memory does not grow with the ledger."""
 
     db: sqlite3.Connection
@@ -64,8 +65,7 @@ class _Lookup(Container[Any]):
         return found is not None
 
 
-@dataclass(frozen=True, slots=True)
-class _Either(Container[str]):
+class _Either(Struct, frozen=True):
     own: frozenset[str]
     others: _Lookup
 

@@ -5,8 +5,9 @@ pass a limit together.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from sqlite3 import Connection
+
+from msgspec import Struct
 
 from omni_cli.domain.batch import Lease, Opening
 from omni_cli.domain.bounds import fitting, over_maximum, worst_nusd
@@ -22,8 +23,7 @@ UPDATE budget_periods SET reserved_nusd = reserved_nusd + ? WHERE budget = ? AND
 _SCOPES = ("provider", "model", "role", "agent", "org", "key")
 
 
-@dataclass(slots=True)
-class _Room:
+class _Room(Struct):
     """A budget's period as this transaction sees it. ``left_nusd``: less what it has granted."""
 
     status: BudgetStatus
@@ -37,8 +37,7 @@ class _Room:
         return self.lease
 
 
-@dataclass(slots=True)
-class _Cover:
+class _Cover(Struct):
     """The periods that cover calls of one scope which began in ``[start_at, end_at)``.
     ``knowing``: a budget among them that takes no call of an unknown price."""
 

@@ -1,8 +1,9 @@
 """The user's own questions, where they are stored: what came again, and samples to ask anew."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from sqlite3 import Row
+
+from msgspec import Struct
 
 from omni_cli.domain.chat import Message
 from omni_cli.domain.ids import make_id
@@ -33,8 +34,7 @@ GROUP BY r.id ORDER BY r.id DESC LIMIT :most
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """A stored question and what was answered. ``messages``: all up to the question;
     ``cost_nusd`` None where unknown."""
 

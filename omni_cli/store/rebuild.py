@@ -8,8 +8,9 @@ on where it stopped.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from sqlite3 import Connection
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import StoreError
 from omni_cli.repositories import Lock
@@ -35,8 +36,7 @@ SELECT
 """
 
 
-@dataclass(frozen=True, slots=True)
-class RollupCheck:
+class RollupCheck(Struct, frozen=True):
     """Sums of money in nano-dollars, and rows that differ.
 
     ``ledger_nusd``: attempts and corrections; ``receipts_nusd``: what requests say of themselves;

@@ -2,7 +2,8 @@
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from omni_cli.domain.analytics import latency_bucket
 from omni_cli.domain.ledger import EVALUATION, FOREIGN, AttemptEnd, NewRequest, RequestRow
@@ -40,8 +41,7 @@ REQUEST_SUMS = (
 )
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """How one request ended, as rollups count it.
 
     ``compared``: what it cost and what the premium model would have cost are both known.

@@ -5,16 +5,16 @@ The sums here define the rollups. What the ledger adds call by call must come to
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from sqlite3 import Connection
+
+from msgspec import Struct
 
 from omni_cli.domain.analytics import TOTALS_FIELDS, latency_bucket
 from omni_cli.domain.ledger import EVALUATION, FOREIGN
 from omni_cli.domain.periods import local_day
 
 
-@dataclass(frozen=True, slots=True)
-class Rollup:
+class Rollup(Struct, frozen=True):
     """A table of sums: ``key`` and ``values`` are its columns, in the table's order."""
 
     table: str

@@ -8,7 +8,8 @@ tables of their own (``_next``), which calls that it has already counted are the
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow, RequestRow
 from omni_cli.domain.periods import local_day
@@ -61,8 +62,7 @@ ON CONFLICT (model, task) DO UPDATE SET
 _LAST_ID = (1 << 63) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Building:
+class Building(Struct, frozen=True):
     """A rebuild under way: requests up to id ``done`` are counted in the ``_next`` tables."""
 
     zone: str
@@ -72,8 +72,7 @@ class Building:
         return json.dumps({"zone": self.zone, "done": self.done})
 
 
-@dataclass(frozen=True, slots=True)
-class Counting:
+class Counting(Struct, frozen=True):
     """Which tables count as one transaction sees it. ``zone``: whose days the rollups hold;
     ``building``: the rebuild that is under way, in this process or another."""
 

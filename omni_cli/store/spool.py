@@ -13,12 +13,12 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.ledger import Allowance, AttemptEnd, NewAttempt, NewRequest, RequestEnd
+from omni_cli.domain.record import asdict
 
 #: One end: plain values, as JSON has them.
 Record = dict[str, Any]

@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from omni_cli.domain.batch import (
     SHOW_S,
     AttemptEnding,
@@ -28,7 +30,6 @@ from omni_cli.domain.batch import (
 from omni_cli.domain.errors import Locked, SameId, StoreError
 from omni_cli.domain.evidence import HOUR_MS
 from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
-from omni_cli.domain.record import record
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
@@ -92,8 +93,7 @@ class Vanished(Exception):
     """Calls under way have no row in the store any more: it was restored meanwhile."""
 
 
-@record
-class Settled:
+class Settled(Struct, frozen=True):
     """A request that is over with its only attempt, which ``opening`` was."""
 
     opening: Opening

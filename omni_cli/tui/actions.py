@@ -1,7 +1,6 @@
 """What several screens do: each takes a session, in a worker thread, and raises OmniError."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, TextPart
@@ -11,6 +10,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import outcome_counts
+from omni_cli.domain.record import replace
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import prompt_form

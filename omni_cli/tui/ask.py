@@ -3,13 +3,15 @@
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, TextPart
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ledger import RequestRow
+from omni_cli.domain.record import replace
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.routing import RouteOptions, decision_document
 from omni_cli.tui.stoppable import StoppableTransport, Stopped
@@ -18,8 +20,7 @@ from omni_cli.tui.stoppable import StoppableTransport, Stopped
 _FRAME_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """``to`` is what ``omni chat -m`` takes. ``earlier``: the conversation so far, its id and
     the model that answered last, "" and None where it begins."""
 
@@ -30,8 +31,7 @@ class Question:
     last_model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(Struct, frozen=True):
     """What is known so far; each replaces the one before. ``done``: nothing more will come."""
 
     question: Question
@@ -46,8 +46,7 @@ class News:
     conversation: int | None = None
 
 
-@dataclass(slots=True)
-class Asking:
+class Asking(Struct):
     """A question under way.
 
     Args:

@@ -1,9 +1,9 @@
 """Budgets as the screen shows them, and a form's texts as a budget."""
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from textual.content import Content
 
 from omni_cli.bootstrap import App
@@ -27,8 +27,7 @@ _STATES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetsView:
+class BudgetsView(Struct, frozen=True):
     """Every budget in the period that holds now, disabled ones too."""
 
     statuses: tuple[BudgetStatus, ...]

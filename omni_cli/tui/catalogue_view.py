@@ -1,10 +1,10 @@
 """The catalogue as the screen shows it: found and sorted by the browse service, then laid out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from textwrap import wrap
 
+from msgspec import Struct
 from textual.content import Content
 
 from omni_cli.bootstrap import App
@@ -54,8 +54,7 @@ ORDERS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """``marked``: ids for the comparison, found whatever the filters say."""
 
     search: str
@@ -64,8 +63,7 @@ class Wanted:
     marked: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueView:
+class CatalogueView(Struct, frozen=True):
     """``found`` in the order asked for; ``connected`` provider slugs; ``all_providers`` by slug
     with their names, those of the fleet first; ``known`` models in all."""
 

@@ -1,11 +1,13 @@
 """What the Failover screen reads and does. Everything here runs in a worker thread."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import Chain, ModelInfo
+from omni_cli.domain.record import replace
 from omni_cli.records import Revision
 from omni_cli.tui import text
 from omni_cli.tui.overview import Overview
@@ -20,8 +22,7 @@ FREE_TO_PAID = {"listed": None, "yes": True, "no": False}
 NO_HEDGE = "never"
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """A model that a chain may hold. ``note``: why it cannot be called now, or ""."""
 
     model: ModelInfo
@@ -30,8 +31,7 @@ class Member:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class Chains:
+class Chains(Struct, frozen=True):
     """``members`` by model id: all models of connected providers. ``undo``: what ``u`` would
     take back, "" where the fleet's newest revision changed no chain."""
 

@@ -3,16 +3,18 @@
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.record import asdict, replace
 from omni_cli.services.judge.compare import Estimate, Progress
 from omni_cli.services.judge.compare_plan import ComparisonRow, Plan, Settings
 from omni_cli.services.judge.compare_report import Report
@@ -27,8 +29,7 @@ SEPARATOR = "---"
 NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """What is to be compared, as texts, so that it survives a restart."""
 
     models: tuple[str, ...] = ()
@@ -49,7 +50,7 @@ class Draft:
     def of(cls, kept: Mapping[str, Any]) -> "Draft":
         """From what was kept; anything that is not as it should be is left out."""
         usual, values = cls(), dict[str, Any]()
-        for name in cls.__slots__:
+        for name in cls.__struct_fields__:
             value, default = kept.get(name), getattr(usual, name)
             if isinstance(default, tuple) and isinstance(value, list | tuple):
                 values[name] = tuple(str(v) for v in value)
@@ -112,8 +113,7 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """A plan with what it will cost, before anything is sent. ``comparison`` 0: a new one."""
 
     plan: Plan
@@ -148,8 +148,7 @@ def _checked(omni: App, made: Offer) -> Offer:
 # --- running ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(Struct, frozen=True):
     """How far it is. ``groups``: (contender or judge, answered or failed, failed, of how many).
     ``done``: nothing more will come; ``error`` then says why it ended early."""
 
@@ -162,8 +161,7 @@ class News:
     error: OmniError | None = None
 
 
-@dataclass(slots=True)
-class Running:
+class Running(Struct):
     """One run of a comparison, in a worker thread.
 
     Args:
@@ -225,8 +223,7 @@ class Running:
 # --- what is there ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(Struct, frozen=True):
     """What the tab shows: the chosen comparison's report, all comparisons, and what may be
     compared: (id, name, provider) of active models, and roles with their first models."""
 

@@ -1,9 +1,9 @@
 """Costs as the screen shows them: figures, the trend's columns, shares, opportunities."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 
+from msgspec import Struct
 from textual.content import Content
 
 from omni_cli.bootstrap import App
@@ -22,8 +22,7 @@ _MUTED = "$foreground-muted"
 _DAYS = {"day": 1, "week": 7}
 
 
-@dataclass(frozen=True, slots=True)
-class CostView:
+class CostView(Struct, frozen=True):
     """``saved``: of this month. ``opportunities``: pending recommendations that would save, the
     most first."""
 

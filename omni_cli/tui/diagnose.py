@@ -1,8 +1,9 @@
 """Why a model does or does not answer: one check after another, each with what to do."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.breaker import Breaker
@@ -14,8 +15,7 @@ from omni_cli.services.money.prices import utc_day
 Verdict = Literal["ok", "warning", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     verdict: Verdict
     words: str
     hint: str = ""

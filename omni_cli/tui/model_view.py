@@ -1,8 +1,8 @@
 """Everything about one model: read in one go, and rendered in sections."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from textual.content import Content
 
 from omni_cli.bootstrap import App
@@ -22,8 +22,7 @@ _BAR = 24
 _KIND_NAMES = {"cached": "cached input", "cache_write": "cache write"}
 
 
-@dataclass(frozen=True, slots=True)
-class ModelView:
+class ModelView(Struct, frozen=True):
     """``card`` is None for a model that is not in the fleet. ``rating``: (mean 0..1, how many)
     of the user's. ``uses``: roles, rules and chains, as texts. ``saving_nusd``: of today's requests
     that it answered; None where it is unknown."""

@@ -1,9 +1,10 @@
 """The fleet as the screens show it: read once, shared by the status line and several panes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Literal
+
+from msgspec import Struct, field
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import BudgetStatus
@@ -11,6 +12,7 @@ from omni_cli.domain.health import Health, HealthStatus, Overall, Trend
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import local_date, local_day
 from omni_cli.domain.recommend import Finding
+from omni_cli.domain.record import replace
 from omni_cli.records import StoredPrice
 from omni_cli.services.judge.health_report import ProviderReport
 from omni_cli.services.money.usage import UsageQuery
@@ -28,8 +30,7 @@ SPAN_DAYS = 7
 MEDALS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True):
     """Sums of one day. ``unknown_attempts``: calls whose price is unknown, not in the cost."""
 
     calls: int = 0
@@ -38,8 +39,7 @@ class Totals:
     unknown_attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Speed:
+class Speed(Struct, frozen=True):
     """What some days' calls say: a mean of good answers in ms, and the share that succeeded,
     0..1; None without any."""
 
@@ -47,8 +47,7 @@ class Speed:
     success: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCard:
+class ModelCard(Struct, frozen=True):
     """``medal`` 1 to 3 or None. ``quality`` and ``success`` 0..1, ``latency_ms`` the mean of
     good answers, all None where unknown. ``why`` is empty for what is healthy, standby or
     disabled. ``hours`` are calls of the last 24 hours, oldest first."""
@@ -71,8 +70,7 @@ class ModelCard:
         return self.provider is not None and self.provider.simulated
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderCard:
+class ProviderCard(Struct, frozen=True):
     """``why`` is empty for what is healthy. ``test`` is (when in ms, latency in ms, error) of the
     last check."""
 
@@ -90,8 +88,7 @@ class ProviderCard:
     hours: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Struct, frozen=True):
     """``overall`` and ``healthy`` are the health report's own."""
 
     now_ms: int

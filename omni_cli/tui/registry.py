@@ -2,9 +2,10 @@
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from omni_cli.tui.pane import Pane
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
 _SCREENS = "omni_cli.tui.screens."
 
 
-@dataclass(frozen=True, slots=True)
-class Tab:
+class Tab(Struct, frozen=True):
     """``key`` jumps to it; ``short`` is its title where room is scarce; ``target`` is
     ``module:Class`` below tui/screens/, a ``Pane``; ``about`` says what it is for."""
 

@@ -7,10 +7,10 @@ Textual's own. ``ansi = true`` takes the terminal's 16 colours (``ansi_blue``...
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
@@ -30,8 +30,7 @@ _COLOURS = (
 DEFAULT = "dark"
 
 
-@dataclass(frozen=True, slots=True)
-class ThemeFile:
+class ThemeFile(Struct, frozen=True):
     name: str
     title: str
     source: str

@@ -1,10 +1,10 @@
 """Usage as the screen shows it: read through the report service, laid out as columns and lines."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct
 from rich.text import Text
 from textual.content import Content
 
@@ -27,8 +27,7 @@ _MUTED = "$foreground-muted"
 _WIDE, _NORMAL = 110, 90
 
 
-@dataclass(frozen=True, slots=True)
-class UsageView:
+class UsageView(Struct, frozen=True):
     """``columns`` are the chart's: hours of a single day, else days."""
 
     report: UsageReport

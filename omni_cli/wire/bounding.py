@@ -9,8 +9,9 @@ is refused where money is limited, and passes everywhere else.
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from omni_cli.domain.bounds import CallBound
 from omni_cli.domain.tokens import image_token_bound
@@ -27,8 +28,7 @@ ROUNDS = 11
 _WHOLE = re.compile(r"\s*[+-]?\d[\d_]*\s*")
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct):
     """What has been found so far.
 
     ``limits`` and ``counts``: names of fields, as they are written, and what was read.
@@ -109,8 +109,7 @@ class Draft:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(Struct, frozen=True):
     """What the fields of an object mean, by their folded names.
 
     ``harmless``: the bytes bound what they can cost. ``readers``: the others that are known.

@@ -7,8 +7,9 @@ only a sentence. Codes are looked at first, then the status, then the words.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import (
     AuthError,
@@ -22,6 +23,7 @@ from omni_cli.domain.errors import (
     RateLimited,
     TimedOut,
 )
+from omni_cli.domain.record import replace
 from omni_cli.wire import meanings, waits
 from omni_cli.wire.meanings import STATUS_OF as _CODES
 from omni_cli.wire.scrub import scrub
@@ -29,8 +31,7 @@ from omni_cli.wire.values import as_list, as_object, as_text
 from omni_cli.wire.waits import duration_s, retry_after_s
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(Struct, frozen=True):
     """What an error body says. ``codes``: every code, type and reason it names, upper-case."""
 
     message: str

@@ -4,15 +4,15 @@ Answers are read by one tolerant parser; a request has to choose. Sources: each 
 reference; Mistral's 422 "extra_forbidden" for ``stream_options`` (BerriAI/litellm issue 8978).
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
+
+from msgspec import Struct
 
 from omni_cli.wire.values import host_of
 
 
-@dataclass(frozen=True, slots=True)
-class Quirks:
+class Quirks(Struct, frozen=True):
     """``max_tokens``: the field that limits output. ``seed``: the field of the seed.
 
     ``stream_options``: may usage be asked for in a stream (the others send it unasked).

@@ -1,10 +1,10 @@
 """What every protocol's server side has in common: statuses, parsed requests, JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import Struct, field
 
 from omni_cli.domain import errors
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, MediaPart
@@ -16,8 +16,7 @@ _ENCODER = msgspec.json.Encoder()
 encode = _ENCODER.encode
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(Struct, frozen=True):
     """A caller's request in omni's words.
 
     ``left``: fields that have no place in them. They pass unchanged to a provider of the same
@@ -28,8 +27,7 @@ class Parsed:
     left: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """What is known of an answer besides its content. ``created``: seconds, UTC.
 
     Money in nano-dollars, None where unknown; known once the answer is whole.

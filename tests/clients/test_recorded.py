@@ -4,12 +4,12 @@ protocol. Recorded with tests/clients/record.py from Claude Code 2.1.197, Codex 
 
 import json
 import time
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from omni_cli.domain.record import replace
 from tests.gateway_server import Served
 from tests.paths import REPO
 

@@ -1,13 +1,13 @@
 """The same request is answered from memory, for roles that opted in (B8)."""
 
 import threading
-from dataclasses import replace
 
 import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import ChatRequest, Message, Tool
+from omni_cli.domain.record import replace
 from omni_cli.services.engine.answer_cache import AnswerCache
 from omni_cli.services.engine.chat import ChatRun
 from omni_cli.services.engine.chat_plan import ChatJob

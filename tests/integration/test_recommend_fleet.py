@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.models import Chain, ChainLink, Provider
 from omni_cli.domain.quality import beta_tail
 from omni_cli.domain.recommend import Finding
+from omni_cli.domain.record import replace
 from tests.integration.test_recommend import DAY_MS, NOON_MS, Clock, spend
 
 OPUS, SONNET, HAIKU = (

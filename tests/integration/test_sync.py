@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.analytics import sum_totals
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import Busy, ConfigError, NotFound, UsageError
+from omni_cli.domain.record import replace
 from tests.conftest import CHEAP, FREE, GOOD
 from tests.integration.cli_process import omni
 from tests.integration.test_recommend import spend

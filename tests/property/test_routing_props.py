@@ -1,13 +1,13 @@
 """What must hold of any fleet and any query (B3)."""
 
 import random
-from dataclasses import replace
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from omni_cli.domain.models import ModelInfo, Role, RoleModel
 from omni_cli.domain.prices import Rates
+from omni_cli.domain.record import replace
 from omni_cli.domain.routing import Contender, Decision, Query, decide
 from omni_cli.domain.tasks import TaskEstimate
 

@@ -6,7 +6,7 @@ trouble, a budget and some ratings. Time stands still at ``NOW``.
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.recommend import Action, Finding
+from omni_cli.domain.record import replace
 from omni_cli.domain.scoring import Scorer
 from omni_cli.services.fleet.demo import DEMO, DemoFleet, build
 from omni_cli.services.judge.compare_plan import Plan, ResultRow, Settings, keyed, plan_document

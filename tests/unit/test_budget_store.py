@@ -1,13 +1,12 @@
 """Budgets: reserve, settle, release; scopes, periods, changes (store/budgets.py, C3)."""
 
-from dataclasses import replace
-
 import pytest
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import BudgetExceeded, OmniError, UnknownPrice
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt
+from omni_cli.domain.record import replace
 from tests.unit.world import World
 
 DAY_S = 86_400

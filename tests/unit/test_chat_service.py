@@ -1,7 +1,6 @@
 """From a job to a plan to a settled request (services/engine/chat.py and answer.py)."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from omni_cli.domain.errors import (
     UnknownPrice,
 )
 from omni_cli.domain.models import Chain, ChainLink, Role, RoleModel, Rule
+from omni_cli.domain.record import replace
 from omni_cli.services.engine.answer import result_document
 from omni_cli.services.engine.chat import ChatRun, ChatService
 from omni_cli.services.engine.chat_plan import ChatJob

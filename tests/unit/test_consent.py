@@ -1,7 +1,6 @@
 """What a stand-in may cost unasked (G1): the rule, and who counts as the first choice."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -11,6 +10,7 @@ from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo, Role, RoleModel, Rule
 from omni_cli.domain.prices import Rates
+from omni_cli.domain.record import replace
 from omni_cli.domain.routing import CompiledRule, Contender, Decision, Query, decide
 from omni_cli.domain.rules import parse
 from omni_cli.domain.tasks import TaskEstimate

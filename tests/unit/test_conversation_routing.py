@@ -1,10 +1,9 @@
 """A conversation stays with its model unless leaving pays for the cold cache; and uncertainty
 counts against a model that little is known of."""
 
-from dataclasses import replace
-
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.prices import Rates
+from omni_cli.domain.record import replace
 from omni_cli.domain.routing import Contender, Query, decide
 from omni_cli.domain.tasks import TaskEstimate
 

@@ -3,7 +3,6 @@
 import json
 import sqlite3
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +34,7 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
+from omni_cli.domain.record import replace
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.services.engine.attempts import Progress, Target
 from omni_cli.services.engine.chat_plan import ChatJob

@@ -1,7 +1,5 @@
 """Verdicts on providers and models (D1)."""
 
-from dataclasses import replace
-
 import pytest
 
 from omni_cli.domain.breaker import Breaker
@@ -17,6 +15,7 @@ from omni_cli.domain.health import (
     trend_of,
     with_models,
 )
+from omni_cli.domain.record import replace
 
 NOW = 1_800_000_000_000
 THIS = NOW // HOUR_MS

@@ -1,7 +1,6 @@
 """C7: what an imported call costs and counts as, whatever its source leaves open."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate, Tier
+from omni_cli.domain.record import replace
 from omni_cli.services.money import importing as module
 from omni_cli.services.money.importing import Totals
 from omni_cli.services.money.prices import by_sums, month_start, sum_cost_or_none

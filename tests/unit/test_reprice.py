@@ -1,7 +1,6 @@
 """C1: corrections beside the ledger: shown first, exact in every sum, written once."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.record import replace
 from omni_cli.services.money import reprice as module
 from omni_cli.services.money.reprice import Selection
 

@@ -1,7 +1,6 @@
 """decide(): filters, rules, role, score, and the words for it (B3, B5)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -9,6 +8,7 @@ from omni_cli.domain import rules as rule_language
 from omni_cli.domain.models import ModelInfo, Role, RoleModel, Rule
 from omni_cli.domain.preferences import Priority, Weights
 from omni_cli.domain.prices import Rates
+from omni_cli.domain.record import replace
 from omni_cli.domain.routing import CompiledRule, Contender, Decision, Query, decide
 from omni_cli.domain.tasks import Complexity, TaskEstimate
 
@@ -18,7 +18,7 @@ QUERY = Query(task=TASK, input_tokens=1_000)
 
 def contender(name: str, usd_per_1m: int | None = 1, **fields: object) -> Contender:
     """One that costs so many dollars per 1M tokens, both ways; None: price unknown."""
-    info = {k: fields.pop(k) for k in list(fields) if k in ModelInfo.__dataclass_fields__}
+    info = {k: fields.pop(k) for k in list(fields) if k in ModelInfo.__struct_fields__}
     model = ModelInfo(f"p/{name}", "p", name, name, **info)  # type: ignore[arg-type]  # by name
     rates = None
     if usd_per_1m is not None:

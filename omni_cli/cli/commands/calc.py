@@ -4,11 +4,11 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import complete_catalogue, omni
@@ -35,8 +35,7 @@ app = typer.Typer(rich_markup_mode=None)
 _SHOWN = 25
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
+class _Counted(Struct, frozen=True):
     """``method``: ``given``, ``estimate`` or the encoding's name."""
 
     tokens: int

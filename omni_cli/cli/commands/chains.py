@@ -1,6 +1,5 @@
 """``omni chains``: ordered models that stand in for each other."""
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from omni_cli.cli.render import emit_json, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Chain, ChainLink
+from omni_cli.domain.record import replace
 from omni_cli.services.fleet.describe import chain_consent, chain_document
 
 app = typer.Typer(rich_markup_mode=None, help="Failover chains.")

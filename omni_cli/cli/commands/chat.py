@@ -3,7 +3,6 @@
 import json
 import sys
 from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +31,7 @@ from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound, StoreError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.record import replace
 from omni_cli.services.engine.answer import result_document
 from omni_cli.services.engine.chat import ChatRun
 from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan

@@ -1,6 +1,5 @@
 """``omni compare``: the same prompts to several models, scored."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import AssertionFailed, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.record import replace
 from omni_cli.domain.scoring import KINDS
 from omni_cli.services.judge import compare_documents as documents
 from omni_cli.services.judge.compare import Estimate

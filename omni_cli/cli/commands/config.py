@@ -4,7 +4,6 @@ import os
 import shlex
 import subprocess
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from omni_cli.cli.options import grouped
 from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import ConfigError
+from omni_cli.domain.record import asdict
 
 app = typer.Typer(rich_markup_mode=None, help="Settings of this user and project.")
 
@@ -105,9 +105,9 @@ def path(as_json: JsonFlag = False) -> None:
 @app.command()
 def schema() -> None:
     """The settings file's JSON Schema, for editors that check and complete TOML."""
-    from pydantic import TypeAdapter
+    from msgspec.json import schema as json_schema
 
-    document = TypeAdapter(settings.Config).json_schema()
+    document = json_schema(settings.Config)
     emit_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **document})
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ from omni_cli.cli.common import JsonFlag, agree_to_leaving, complete_catalogue, 
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import ConfigError, UsageError
+from omni_cli.domain.record import replace
 from omni_cli.services.fleet.describe import chain_document
 from omni_cli.services.fleet.setup import Found, Proposal, apply
 

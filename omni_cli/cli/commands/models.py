@@ -1,6 +1,5 @@
 """``omni models``: what there is, what it costs, what is at work."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +22,7 @@ from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.cli.tables import View
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import ModelInfo, fold_alias
+from omni_cli.domain.record import replace
 from omni_cli.domain.retirement import retirement_words
 from omni_cli.services.fleet.browse import Filters, Listed
 from omni_cli.services.fleet.describe import model_document, price_document, uses_document

@@ -1,7 +1,6 @@
 """``omni providers``: accounts at APIs, their keys, and whether they answer."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +23,7 @@ from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.hosts import default_slots, is_here
 from omni_cli.domain.models import AuthMethod, Provider
+from omni_cli.domain.record import replace
 from omni_cli.domain.vendor_env import no_key_hint
 
 app = typer.Typer(rich_markup_mode=None, help="Accounts at APIs: add, test, keys.")

@@ -1,13 +1,13 @@
 """``omni reconcile``: an invoice or usage export against the ledger, and what to do about it."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
@@ -29,8 +29,7 @@ _SHOWN = 40
 _FOREVER = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(Struct, frozen=True):
     """Why a day's model may differ, and the command that puts it right, if there is one."""
 
     day: str

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +29,7 @@ from omni_cli.domain.chat import ChatRequest, TextPart
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.preferences import PRIORITIES
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.record import replace
 from omni_cli.domain.routing import Candidate, Decision
 from omni_cli.domain.tasks import COMPLEXITIES
 from omni_cli.services.engine.names import Selector

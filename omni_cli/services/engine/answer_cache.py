@@ -7,8 +7,9 @@ routed to the same model. Whether it is streamed makes no other request.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.chat import (
     ChatChunk,
@@ -18,6 +19,7 @@ from omni_cli.domain.chat import (
     ToolCallDelta,
     Usage,
 )
+from omni_cli.domain.record import asdict, replace
 from omni_cli.ports import Clock
 
 #: What all answers together may take.
@@ -70,8 +72,7 @@ class Asked(Protocol):
     def arm(self) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(Struct, frozen=True):
     """An answer from the cache. ``usage``: what the real call used, for the premium's cost."""
 
     key: str
@@ -159,21 +160,14 @@ class AnswerCache:
 def key_of(plan: Asked) -> str:
     """SHA-256 of what is asked, as hexadecimal digits."""
     job = plan.job
-    request = {
-        item.name: getattr(job.request, item.name)
-        for item in fields(job.request)
-        if item.name != "stream"
-    }
+    request = asdict(job.request)
+    del request["stream"]
     asked = {
         "format": _FORMAT,
         "model": plan.targets[0].model.id,
         "role": job.options.role,
         "org": job.org,
-        "request": {
-            **request,
-            "messages": [asdict(message) for message in job.request.messages],
-            "tools": [asdict(tool) for tool in job.request.tools],
-        },
+        "request": request,
     }
     text = json.dumps(asked, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

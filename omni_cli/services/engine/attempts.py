@@ -1,15 +1,15 @@
 """What a dispatch is given and what it tells: targets, and its progress."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from omni_cli.domain.chat import Completion, CompletionFolder, FinishReason, Usage
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.records import StoredPrice
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A model to try, and how hard."""
 
     model: ModelInfo
@@ -21,8 +21,7 @@ class Target:
     expected_nusd: int | None = None
 
 
-@dataclass(slots=True)
-class AttemptSummary:
+class AttemptSummary(Struct):
     """One attempt, for the answer's own report. ``outcome``: ok, failed, cancelled, skipped, or
     rejected: it answered, and the answer failed its check."""
 
@@ -37,8 +36,7 @@ class AttemptSummary:
 _NO_USAGE = Usage()
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(Struct):
     """What a dispatch has done so far; read it at any time, also after an error.
 
     ``passed``: who was passed over by the decision, before anybody was asked."""

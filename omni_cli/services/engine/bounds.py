@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import KeysView
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.domain.bounds import CallBound, fitting, most_of, worst_nusd
 from omni_cli.domain.errors import BudgetExceeded, UnknownPrice
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import Price
+from omni_cli.domain.record import replace
 from omni_cli.ports import HttpCall, ProviderAdapter
 
 
@@ -42,8 +44,7 @@ class JsonBody:
         return text.encode("utf-8", "replace")
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """``call`` as it may go out: its output bounded where money is limited.
 
     ``reserve_nusd`` is the most it can cost there, None where the price is unknown;

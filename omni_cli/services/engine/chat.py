@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from omni_cli.domain.chat import ChatChunk, Completion, Message, Usage
 from omni_cli.domain.errors import (
@@ -14,6 +15,7 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd, RequestRow, RequestState
+from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import (
     Assignments,
@@ -40,8 +42,7 @@ from omni_cli.services.money.prices import PriceBook, cost_or_none
 _TITLE_CHARS = 60
 
 
-@dataclass(slots=True)
-class ChatRun:
+class ChatRun(Struct):
     """A chat under way. Iterate ``chunks()`` once; then ``row`` and ``completion`` are final.
 
     ``remembered``: the answer is from the cache, and nothing is sent."""

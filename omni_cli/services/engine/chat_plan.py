@@ -1,8 +1,9 @@
 """Who is to answer a chat, and what that rests on; nothing is written or sent."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct, field
 
 from omni_cli.domain.chat import ChatRequest
 from omni_cli.domain.consent import Consent
@@ -19,6 +20,7 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ledger import Source
 from omni_cli.domain.models import ChainLink
+from omni_cli.domain.record import replace
 from omni_cli.domain.routing import Decision
 from omni_cli.domain.vendor_env import no_key_hint, refused_key_hint
 from omni_cli.repositories import Assignments
@@ -37,8 +39,7 @@ if TYPE_CHECKING:
 _TESTED = ("chat", "gateway")
 
 
-@dataclass(frozen=True, slots=True)
-class ChatJob:
+class ChatJob(Struct, frozen=True):
     """What the caller wants: messages, who should answer, and what to note in the ledger.
 
     ``fallback``: may other models stand in for a model that was named. ``conversation``: id of
@@ -77,8 +78,7 @@ class Experiments(Protocol):
     def join(self, arm: Any, unit: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ChatPlan:
+class ChatPlan(Struct, frozen=True):
     """A decision made and not yet carried out. ``arm``: of the A/B test that it is part of.
     ``hedge_ms``: the chain's, which only the gateway keeps."""
 

@@ -8,7 +8,6 @@ batch is tried again a little later and other work goes on.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from omni_cli.domain.batch import (
     LOOK_S,
@@ -22,6 +21,7 @@ from omni_cli.domain.batch import (
 )
 from omni_cli.domain.errors import Busy, Locked, OmniError, SameId, StoreError
 from omni_cli.domain.ledger import Allowance, AttemptEnd, Charged
+from omni_cli.domain.record import replace
 from omni_cli.repositories import Writer
 
 #: How long an ended request waits for others to be written with, seconds.
@@ -43,7 +43,6 @@ _CHECKPOINT_S = 1.0
 _Waiting = tuple[Opening, "asyncio.Future[None]", float]
 
 
-@dataclass(slots=True)
 class _Pending(Batch):
     """``since``: when the oldest of its endings came, seconds of the loop's clock."""
 

@@ -7,7 +7,6 @@ request with a typed error that says how much arrived, and what arrived is charg
 
 import random
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from omni_cli.domain import retry
@@ -30,6 +29,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import NewAttempt
 from omni_cli.domain.models import ProtocolName, Provider
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.record import replace
 from omni_cli.domain.vendor_env import refused_key_hint
 from omni_cli.ports import Clock, Endpoint, HttpCall, ProviderAdapter, Transport
 from omni_cli.repositories import Ledger

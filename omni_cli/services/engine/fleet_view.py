@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.latency import Latencies
@@ -54,8 +56,7 @@ class Quality(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class FleetView:
+class FleetView(Struct, dict=True):
     """A snapshot taken at ``now_ms``. ``keys``: whether a provider can be called."""
 
     providers: Mapping[str, Provider]
@@ -68,18 +69,22 @@ class FleetView:
     keys: Mapping[str, bool]
     now_ms: int
     budgets: Sequence[BudgetStatus] = ()
-    active: Sequence[ModelInfo] = field(init=False)
-    _latencies: Latencies = field(init=False)
-    _by_id: Mapping[str, ModelInfo] = field(init=False)
     _fixed: dict[str, _Fixed] = field(default_factory=dict)
 
     def model(self, model_id: str) -> ModelInfo | None:
         return self._by_id.get(model_id)
 
-    def __post_init__(self) -> None:
-        self._by_id = {model.id: model for model in self.models}
-        self.active = [model for model in self.models if model.status == "active"]
-        self._latencies = Latencies(
+    @cached_property
+    def active(self) -> Sequence[ModelInfo]:
+        return [model for model in self.models if model.status == "active"]
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, ModelInfo]:
+        return {model.id: model for model in self.models}
+
+    @cached_property
+    def _latencies(self) -> Latencies:
+        return Latencies(
             (model, task, row.latency_ms, max(1, row.ok))
             for (model, task), row in self.stats.items()
             if row.latency_ms is not None

@@ -6,10 +6,10 @@ for every reader and in every process, without anybody being told.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.models import Provider
+from omni_cli.domain.record import replace
 from omni_cli.repositories import BreakerChange, Breakers
 
 #: How a stored state begins to look like one that remembers its access; spares parsing the others.

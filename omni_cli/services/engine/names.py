@@ -1,8 +1,9 @@
 """What a name on the command line or in a request's ``model`` field stands for."""
 
 import difflib
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.repositories import Assignments, Models, Providers
@@ -29,8 +30,7 @@ def shown(name: str) -> str:
     return f"{name[:_SHOWN]!r}… ({len(name):,} characters)"
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """``name`` is a model id, a role's or a chain's name; for auto the priority after a colon
     ("cheap", "balanced", "best", "fast") or ""."""
 

@@ -5,9 +5,8 @@ written down, else for the input alone. Such figures are marked as estimated, an
 worst case stays held: how much the provider charges is not known.
 """
 
-from dataclasses import replace
-
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow, RequestEnd, RequestRow
+from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Ledger, Models
 from omni_cli.services.engine.settlement import estimated_usage, input_cost, price_state

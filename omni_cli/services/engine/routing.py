@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.chat import ChatRequest, MediaPart
@@ -19,6 +20,7 @@ from omni_cli.domain.preferences import (
     Weights,
 )
 from omni_cli.domain.pricing import nusd_to_usd, usd_string
+from omni_cli.domain.record import replace
 from omni_cli.domain.routing import CompiledRule, Decision, Query, decide
 from omni_cli.domain.tasks import Complexity, Signals, TaskEstimate
 from omni_cli.domain.tokens import estimate_tokens
@@ -37,8 +39,7 @@ FRESH_MS = 4_000
 _IMAGE_TOKENS = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class RouteOptions:
+class RouteOptions(Struct, frozen=True):
     """What the caller says about a request besides its messages."""
 
     priority: Priority = "balanced"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 from omni_cli.domain.bounds import DEFAULT_MAX_OUTPUT
 from omni_cli.domain.chat import TOKEN_FIELDS, ChatChunk, CompletionFolder, Usage
@@ -19,6 +18,7 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import Price, input_cost_nusd, worst_case_nusd
+from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Attempts
 from omni_cli.services.engine.attempts import AttemptSummary, Progress, Target

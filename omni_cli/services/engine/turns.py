@@ -4,7 +4,6 @@ The CLI's dispatch and the gateway's exchange ask one model after the other by t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import (
@@ -22,6 +21,7 @@ from omni_cli.domain.errors import (
     TimedOut,
     UnknownPrice,
 )
+from omni_cli.domain.record import replace
 from omni_cli.services.engine.attempts import Progress, Target
 
 #: Errors that end one target's turn, and may leave it to the next.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.quality import BY_SIZE
@@ -28,8 +29,7 @@ FAST_MS, MEDIUM_MS = 3_000.0, 10_000.0
 _FAST_SCORE, _MEDIUM_SCORE = 70.0, 40.0
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(Struct, frozen=True):
     """None and empty: no matter. ``max_price_in`` in US dollars per 1M input tokens; a model of
     unknown price never passes it. ``capability``: a badge or a capability with a score."""
 
@@ -45,8 +45,7 @@ class Filters:
     min_context: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """A model with what the list shows: ``quality`` 0..1 and ``latency_ms`` None where unknown;
     ``calls`` in the ledger. ``quality_basis``: what the quality rests on."""
 
@@ -87,8 +86,7 @@ class Listed:
         return "fast" if value >= fast else "medium" if value >= medium else "slow"
 
 
-@dataclass(slots=True)
-class Browser:
+class Browser(Struct):
     """
     Args:
         quality: the mean over task types of the chance that a model answers well, or None, and

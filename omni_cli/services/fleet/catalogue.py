@@ -1,11 +1,11 @@
 """Bring the catalogue's models and prices into the store, leaving the user's own untouched."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Protocol
 
 from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.pricing import Price
+from omni_cli.domain.record import replace
 from omni_cli.repositories import Models
 
 

@@ -1,16 +1,16 @@
 """Bring a newer catalogue into the store, and say what changed."""
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
 
 from omni_cli.domain.prices import Price
+from omni_cli.domain.record import replace
 from omni_cli.records import StoredPrice
 from omni_cli.repositories import Models
 from omni_cli.services.fleet.catalogue import Catalogue, seed
 from omni_cli.services.money.prices import PriceBook
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateReport:
+class UpdateReport(Struct, frozen=True):
     """``added``: ids new to omni. ``repriced``: ids whose price in force is another now; one
     that the user priced is not among them, for that price stays."""
 

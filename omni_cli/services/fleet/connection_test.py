@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import Busy, OmniError, ProviderError, UsageError
 from omni_cli.domain.models import Provider, ProviderStatus
@@ -27,8 +28,7 @@ class Claims(Protocol):
     def set_meta(self, key: str, value: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class TestResult:
+class TestResult(Struct, frozen=True):
     """``models``: how many the provider lists. ``wait_s``: above zero where nothing was sent,
     because the last test is too fresh."""
 

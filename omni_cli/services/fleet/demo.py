@@ -1,14 +1,15 @@
 """The demo's throw-away fleet on simulated providers: models in service, chains, roles, rules."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from omni_cli.domain.models import Chain, ChainLink, Provider
+from omni_cli.domain.record import replace
 from omni_cli.services.fleet.fleet import FleetService
 
 
-@dataclass(frozen=True, slots=True)
-class DemoFleet:
+class DemoFleet(Struct, frozen=True):
     """``roles``: name, description, models in order of priority. ``rules``: condition, model,
     priority. ``premium``: the baseline of savings."""
 

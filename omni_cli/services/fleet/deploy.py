@@ -5,9 +5,10 @@ audit entry and one revision.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import OmniError, UsageError
@@ -23,6 +24,7 @@ from omni_cli.domain.models import (
     outputs_of,
 )
 from omni_cli.domain.prices import Price, price_from_json
+from omni_cli.domain.record import replace
 from omni_cli.repositories import Assignments, Budgets, Models, Providers
 from omni_cli.services.fleet.fleet import FleetService
 from omni_cli.services.fleet.fleet_checks import (
@@ -41,8 +43,7 @@ from omni_cli.services.money.price_doubts import base_rates, doubt, published
 _SECTIONS = ("providers", "models", "roles", "chains", "rules", "budgets")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One line of a plan. ``kind``: add, change or remove; ``before``/``after`` as documents."""
 
     kind: str
@@ -68,8 +69,7 @@ class Change:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(Struct, frozen=True):
     """A document as values. ``touched``: the fields of each model that the document sets."""
 
     providers: tuple[Provider, ...]
@@ -332,7 +332,7 @@ def _tables(document: Mapping[str, Any], section: str) -> list[tuple[str, Mappin
 
 def _provider(slug: str, table: Mapping[str, Any]) -> Provider:
     check_slug("provider", slug)
-    known = {item.name for item in fields(Provider)} - {"slug", "status"}
+    known = {*Provider.__struct_fields__} - {"slug", "status"}
     unknown = table.keys() - known
     if unknown:
         raise UsageError(f"provider {slug}: unknown field {sorted(unknown)[0]!r}")

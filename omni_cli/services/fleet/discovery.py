@@ -1,15 +1,17 @@
 """Ask every provider what it serves, say what changed, and add what is recommended (A7)."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.discovery import Facts, Finding, FindingKind, Known, findings
 from omni_cli.domain.errors import Malformed, OmniError
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import KINDS as PRICE_KINDS
 from omni_cli.domain.pricing import Price
+from omni_cli.domain.record import replace
 from omni_cli.ports import Clock, RemoteModel
 from omni_cli.repositories import Models, Providers
 from omni_cli.services.engine.at_once import at_once
@@ -37,8 +39,7 @@ class Discoveries(Protocol):
     def mark_applied(self, models: Sequence[str], *, at_ms: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A finding in the fleet's terms. ``uses``: roles, rules and chains that name the model.
 
     ``recommended``: what ``--apply`` does about it, or "". ``fresh``: it was not known at the
@@ -66,8 +67,7 @@ class Found:
         return self.kind == "gone" and bool(self.uses or self.finding.active)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """How asking one provider went. ``listed``: models it lists, None where it failed."""
 
     provider: str
@@ -76,8 +76,7 @@ class Asked:
     error: OmniError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Discovery:
+class Discovery(Struct, frozen=True):
     at_ms: int
     asked: tuple[Asked, ...]
     found: tuple[Found, ...]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from omni_cli.domain.models import (
 )
 from omni_cli.domain.prices import MOST_USD
 from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.record import asdict, replace
 from omni_cli.domain.retirement import ASK_DAYS, is_leaving, retirement_words
 from omni_cli.domain.secrets import scrub
 from omni_cli.ports import Clock
@@ -479,7 +479,7 @@ class FleetService:
 
 
 def _plain(value: Any) -> Any:
-    """A dataclass as JSON values, without fields at their empty default."""
+    """A value as JSON values, without fields at their empty default."""
     if value is None:
         return None
     return {

@@ -1,8 +1,9 @@
 """Two fleets that came from one: what both changed, and the fleet with both sides' changes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from omni_cli.services.fleet.deploy import compare
 
@@ -11,8 +12,7 @@ _TABLES = ("providers", "models", "roles", "chains", "budgets")
 _RULES = "rules"
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """One thing that both sides changed, differently. Lines are those of ``omni diff``."""
 
     section: str

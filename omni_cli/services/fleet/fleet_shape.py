@@ -5,9 +5,10 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn, get_args
+
+from msgspec import Struct, field
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import PROTOCOLS, AuthMethod, ModelStatus, ModelType
@@ -19,16 +20,14 @@ TEXTS, NUMBERS, NAMED_TEXTS = "a list of texts", "a table of numbers", "a table 
 _SAID = {TEXT: "a text in quotes", AMOUNT: 'an amount in quotes, such as "2.5"'}
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """``fields``: shape by name: a word above, a tuple of the texts allowed, or another shape."""
 
     fields: Mapping[str, Any]
     needed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """A table whose keys are names."""
 
     of: Table
@@ -36,8 +35,7 @@ class Named:
     heading: str = field(default="")
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """A list of tables."""
 
     of: Table

@@ -2,12 +2,12 @@
 health check and for discovery."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.models import Provider
+from omni_cli.domain.record import replace
 from omni_cli.ports import (
     Endpoint,
     HttpCall,

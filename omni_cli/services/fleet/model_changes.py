@@ -1,12 +1,14 @@
 """Adding and editing models: the user's fields on top of what the catalogue knows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from msgspec import Struct, field
+
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo, outputs_of
+from omni_cli.domain.record import replace
 from omni_cli.repositories import Models
 from omni_cli.services.fleet.fleet import FleetService
 
@@ -21,8 +23,7 @@ _INPUTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PriceChange:
+class PriceChange(Struct, frozen=True):
     """``rates`` in US dollars per 1M tokens by kind; ``terms`` as FleetService.set_price."""
 
     rates: Mapping[str, Decimal] = field(default_factory=dict)
@@ -47,8 +48,7 @@ class PriceChange:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelChange:
+class ModelChange(Struct, frozen=True):
     """What the user says of a model; None and empty: nothing said."""
 
     name: str | None = None

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from omni_cli.domain.chat import ChatRequest, Message
 from omni_cli.domain.errors import BudgetExceeded, OmniError, UnknownPrice
@@ -20,8 +21,7 @@ _MOST_TOKENS = 64
 _INPUT_BOUND = 64
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
+class ProbeResult(Struct, frozen=True):
     """``error`` None: it answered. ``cost_nusd`` None: its price is unknown."""
 
     model: str

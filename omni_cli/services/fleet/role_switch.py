@@ -4,9 +4,10 @@ failure puts everything back."""
 import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals, day_key
 from omni_cli.domain.chat import Usage
@@ -21,6 +22,7 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ledger import EVALUATION
 from omni_cli.domain.models import Role, RoleModel
 from omni_cli.domain.periods import local_date
+from omni_cli.domain.record import asdict, replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Models, Reports
 from omni_cli.services.engine.chat import ChatService
@@ -61,8 +63,7 @@ class Judge(Protocol):
     ) -> list[Judgement]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Struct, frozen=True):
     """A model in a role. ``measured``: from its own calls there; else expected: the role's
     calls at this model's price. Each figure is None where nothing tells it."""
 
@@ -74,8 +75,7 @@ class Effect:
     quality: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Struct, frozen=True):
     """One real call. ``cost_nusd`` None: the model's price is unknown."""
 
     kind: Kind
@@ -84,8 +84,7 @@ class Verification:
     cost_nusd: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Switched:
+class Switched(Struct, frozen=True):
     """``verifications``: a call of each kind that the role gets; empty where none was wanted.
     ``notes``: what keeps calls from the model all the same."""
 

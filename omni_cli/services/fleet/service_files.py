@@ -4,9 +4,10 @@ Sources: systemd.service(5), systemd.exec(5), launchd.plist(5).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 
@@ -14,8 +15,7 @@ UNIT = "omni-watch.service"
 LABEL = "dev.omni.watch"
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceFile:
+class ServiceFile(Struct, frozen=True):
     """``start`` and ``stop``: what the user types, line by line."""
 
     path: Path

@@ -5,14 +5,16 @@ shipped estimates of quality, and it says so.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from omni_cli.domain.hosts import RUNNERS, is_here, is_near
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, outputs_of
 from omni_cli.domain.pricing import Price, Rate, blended
 from omni_cli.domain.quality import Prior, plainness
+from omni_cli.domain.record import replace
 from omni_cli.domain.routing import ADEQUATE_SHARE, COMPLEXITY_SHIFT
 from omni_cli.ports import RemoteModel
 from omni_cli.repositories import Models
@@ -36,8 +38,7 @@ _CLOSED = ("openai", "anthropic", "google", "xai")
 PriorOf = Callable[[str, str], Prior | None]
 
 
-@dataclass(frozen=True, slots=True)
-class RoleWish:
+class RoleWish(Struct, frozen=True):
     """The cheapest model within ``slack`` of the best at ``task`` gets the role."""
 
     name: str
@@ -57,8 +58,7 @@ ROLES: tuple[RoleWish, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A provider that could be used. ``how``: the variable or place of its key, or that a local
     server answered; ``served``: what a local server lists; ``address``: the variable that says
     where it is."""
@@ -69,8 +69,7 @@ class Found:
     address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(Struct, frozen=True):
     """A model to activate. ``average_usd`` per 1M tokens, half input and half output.
     ``local``: it runs here, free of charge; ``listed``: it has the price of its server's list."""
 
@@ -82,8 +81,7 @@ class Pick:
     listed: RemoteModel | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Struct, frozen=True):
     providers: tuple[Provider, ...] = ()
     picks: tuple[Pick, ...] = ()
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -98,8 +96,7 @@ class Proposal:
         return not (self.providers or self.picks or self.roles or self.chain)
 
 
-@dataclass(frozen=True, slots=True)
-class Fleet:
+class Fleet(Struct, frozen=True):
     """What is there already: it stays as it is."""
 
     providers: frozenset[str]
@@ -170,8 +167,7 @@ def _chats(model: ModelInfo) -> bool:
     return texts and not model.hidden and not model.by_batch
 
 
-@dataclass(frozen=True, slots=True)
-class _Chooser:
+class _Chooser(Struct, frozen=True):
     price: Callable[[str], Price | None]
     prior: PriorOf
     tasks: Sequence[str]

@@ -9,8 +9,9 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals
 from omni_cli.domain.errors import Busy, ConfigError, UsageError
@@ -59,8 +60,7 @@ class Memory(Protocol):
     def set_meta(self, key: str, value: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Synced:
+class Synced(Struct, frozen=True):
     """``pulled``: what changed here; ``pushed``: what this machine changed in the shared fleet.
     With ``conflicts`` nothing was changed anywhere."""
 
@@ -70,8 +70,7 @@ class Synced:
     sent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SyncStatus:
+class SyncStatus(Struct, frozen=True):
     """As of the last sync, without a look at the remote. ``changes``: the fleet's since then."""
 
     url: str

@@ -7,8 +7,9 @@ it is frozen, so that the evidence may be looked at at any time (domain/abtest.p
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.abtest import (
     AbTest,
@@ -19,6 +20,7 @@ from omni_cli.domain.abtest import (
 )
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 
 if TYPE_CHECKING:
@@ -29,8 +31,7 @@ Metric = Literal["success", "rating"]
 Goal = Literal["better", "cheaper"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """``alpha``: the chance, at most, that an equal challenger is ever shown better (or worse).
 
     ``metric`` success: every quiet conversation counts; rating: those that the user rated.
@@ -48,8 +49,7 @@ class Settings:
     auto: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Arm:
+class Arm(Struct, frozen=True):
     """Who leads the role for one request. ``number`` 1 is the challenger's."""
 
     test: int
@@ -338,4 +338,4 @@ def _arm(model: str, units: Sequence[Unit], waiting: int) -> ArmReport:
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in Settings.__slots__}
+    return {name: getattr(settings, name) for name in Settings.__struct_fields__}

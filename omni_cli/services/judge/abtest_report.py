@@ -1,7 +1,8 @@
 """What an A/B test has shown so far, in words and as a document."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from omni_cli.domain.abtest import (
     AbTest,
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from omni_cli.services.judge.abtest import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class ArmReport:
+class ArmReport(Struct, frozen=True):
     """``units`` settled, ``counted`` of them by the metric; money in nano-dollars a unit."""
 
     model: str
@@ -28,8 +28,7 @@ class ArmReport:
     latency_ms: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     test: AbTest
     settings: "Settings"
     champion: ArmReport

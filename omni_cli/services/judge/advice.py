@@ -1,9 +1,10 @@
 """Recommendations from the ledger's evidence: found, applied, taken back, and checked later."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals, day_key, key_date, sum_totals
 from omni_cli.domain.errors import NotFound, UsageError
@@ -50,8 +51,7 @@ class Budgeted(Protocol):
     def __call__(self) -> tuple[BudgetLine, ...]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(Struct, frozen=True):
     """What an applied recommendation really saved: cost per call before and after, nano-dollars,
     and the saving over the calls since; negative when it cost more."""
 

@@ -1,11 +1,11 @@
 """Doing what a recommendation says, and taking it back: each one revision of the fleet."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Role, RoleModel, Rule
 from omni_cli.domain.recommend import Action
+from omni_cli.domain.record import replace
 from omni_cli.repositories import Assignments
 from omni_cli.services.engine.role_calls import Kind, cannot
 from omni_cli.services.fleet.fleet import FleetService

@@ -1,7 +1,8 @@
 """Who may be recommended, and what they would do for the same work."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals
 from omni_cli.domain.models import ModelInfo
@@ -15,8 +16,7 @@ from omni_cli.domain.retirement import is_leaving
 _EVIDENCE = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(Struct, frozen=True):
     """``models``: who may be named, those in use first; see ``namable``."""
 
     models: tuple[ModelInfo, ...]

@@ -1,8 +1,9 @@
 """A recommendation as JSON values: what ``omni recommend --json`` and the gateway give."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.domain.pricing import usd_string
 from omni_cli.domain.recommend import Finding
@@ -12,8 +13,7 @@ from omni_cli.services.judge.advice import AdviceService, Verified
 from omni_cli.services.judge.proof import Prover
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """A recommendation with what it really saved and what its last proof showed, if anything."""
 
     advice: StoredAdvice

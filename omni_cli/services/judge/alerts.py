@@ -14,9 +14,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import ConnectionFailed, OmniError, UsageError
 from omni_cli.ports import Clock
@@ -28,8 +29,7 @@ SEND_S = 10.0
 _QUIET_SENDS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """``key`` is the subject (``provider:openai``); levels of one subject follow each other."""
 
     key: str

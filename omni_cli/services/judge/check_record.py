@@ -2,13 +2,13 @@
 provider's last test, and the circuit breakers, so that routing knows in the same moment."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from omni_cli.domain.breaker import DEFAULT_SETTINGS, Breaker
 from omni_cli.domain.errors import MissingKey, OmniError, ProviderError
 from omni_cli.domain.evidence import AT_FAULT, UNSEEN_BY_CHECKS, Check, Sample
 from omni_cli.domain.models import Provider, ProviderStatus
+from omni_cli.domain.record import replace
 from omni_cli.repositories import Breakers, Providers
 
 #: A check that fails opens the provider's breaker at once: it is a probe, not one call of many.

@@ -1,14 +1,16 @@
 """Comparisons: the same prompts to several models, scored, judged, within a money limit (D2)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.budgets import Budget, BudgetStatus
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import BudgetExceeded, NoRoute, OmniError, UnknownPrice
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.services.engine.chat import ChatRun, ChatService
 from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan
@@ -34,8 +36,7 @@ class Budgets(Protocol):
     def status(self, budget: Budget, at_ms: int) -> BudgetStatus: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Struct, frozen=True):
     """Of the calls that are still to be made. ``expected_nusd`` sums what is known;
     ``unknown``: contenders without a price."""
 
@@ -46,8 +47,7 @@ class Estimate:
     unknown: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """``left_nusd``: of the limit, None without one."""
 
     done: int

@@ -1,8 +1,9 @@
 """A comparison's report as JSON values, Markdown, HTML and JUnit XML."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.domain.assertions import FIGURES, Assertion
 from omni_cli.domain.compare import NOTHING_SHOWN
@@ -18,8 +19,7 @@ from omni_cli.services.judge.compare_report import Answer, Report
 FEW_UNITS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """An assertion on one contender; ``holds`` False also where a figure is unknown."""
 
     text: str

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
+
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
+from omni_cli.domain.record import asdict
 from omni_cli.domain.scoring import Scorer
 from omni_cli.services.judge.suite import Case
 
@@ -14,8 +16,7 @@ from omni_cli.services.judge.suite import Case
 _HASH = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """``retries`` after the first try of each call; ``concurrency`` of each provider.
 
     ``judge`` is a model's id, "" for none. ``max_tokens`` bounds every answer, and so its cost.
@@ -30,8 +31,7 @@ class Settings:
     judge: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """``contenders`` as names.select takes them; ``cases`` by hash of what is asked."""
 
     contenders: tuple[str, ...]
@@ -54,8 +54,7 @@ class Plan:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ComparisonRow:
+class ComparisonRow(Struct, frozen=True):
     """``plan`` is the comparison as JSON values: contenders, cases, settings."""
 
     id: int
@@ -65,8 +64,7 @@ class ComparisonRow:
     plan: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ResultRow:
+class ResultRow(Struct, frozen=True):
     """One answer. ``prompt`` is its hash; ``cost_nusd`` None where unknown; ``earlier_nusd``:
     what failed tries of it cost in earlier runs."""
 
@@ -87,8 +85,7 @@ class ResultRow:
     error_message: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class JudgementRow:
+class JudgementRow(Struct, frozen=True):
     """``scores`` 0..1 by contender; empty where the judge could not be read."""
 
     prompt: str

@@ -1,8 +1,9 @@
 """A stored comparison's report: scores, the judge's figures, and what routing learns from it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.compare import Outcome, Results, results
 from omni_cli.domain.errors import UsageError
@@ -33,8 +34,7 @@ class Comparisons(Protocol):
     def spent_nusd(self, comparison: int) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class JudgeReport:
+class JudgeReport(Struct, frozen=True):
     """``agreement``: share of prompts where both orders name the same best answer.
     ``first_bonus``: how much higher an answer scores when it stands first.
     ``rated``: answers that the user rated too; ``with_user``: the share of them where judge and
@@ -51,8 +51,7 @@ class JudgeReport:
     rank: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """One stored answer with its score, for reading views and reports."""
 
     row: ResultRow
@@ -60,8 +59,7 @@ class Answer:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     id: int
     state: str
     plan: Plan

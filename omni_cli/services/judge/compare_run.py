@@ -4,10 +4,12 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from omni_cli.domain.errors import BudgetExceeded, OmniError
+from omni_cli.domain.record import replace
 from omni_cli.services.engine.chat import ChatRun, ChatService
 from omni_cli.services.engine.chat_plan import ChatPlan
 
@@ -25,8 +27,7 @@ class Worker(Protocol):
 Spawn = Callable[[], AbstractContextManager[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """One call. ``group``: tasks of one contender, given up together. ``worst_nusd``: the most
     that it can cost, None where unknown. ``keep`` stores its outcome, within its settlement."""
 
@@ -36,8 +37,7 @@ class Task:
     keep: Callable[[Any, ChatRun], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """A task's end. ``skipped``: it was not asked, and why is in ``error`` where there is one."""
 
     task: Task

@@ -1,17 +1,18 @@
 """From what a person says to the plan of a comparison: who, what, and by which scorers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from msgspec import Struct, field
+
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.record import replace
 from omni_cli.services.engine.names import Names
 from omni_cli.services.judge.compare_plan import Plan, Settings, keyed
 from omni_cli.services.judge.suite import Case, scorers_of
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """``scoring``: of cases that bring no scorers of their own, as a suite's case writes them
     (``expect``, ``scorers``, ``schema`` ...); paths in it are below ``folder``. ``judge``: a
     model's name, "" for none."""

@@ -9,8 +9,9 @@ whole deploy is applied at once. Both may carry a condition (domain/guard.py); w
 import tomllib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.guard import Call, Evidence, evidence, parse_conditions
@@ -41,8 +42,7 @@ class Unit(Protocol):
     def transaction(self) -> AbstractContextManager[Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """A deploy, and what its traffic shows so far."""
 
     deploy: Any

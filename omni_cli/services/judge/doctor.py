@@ -1,9 +1,10 @@
 """What is well and what is not with this installation (D6): judgements on facts, no I/O."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.health import NO_KEY
 from omni_cli.domain.models import ModelInfo, Provider
@@ -20,8 +21,7 @@ _LITTLE_SPACE, _SOME_SPACE = 100 * 2**20, 2**30
 _OTHERS = 0o077
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """``hint``: what to type; empty where all is well."""
 
     name: str

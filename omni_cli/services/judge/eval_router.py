@@ -6,9 +6,10 @@ classifier is the shipped one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.domain.classify import classify
 from omni_cli.domain.errors import UsageError
@@ -29,8 +30,7 @@ TIE_BREAK = 0.1
 SHARES = (1.0, 0.99, 0.98, 0.95, 0.90)
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
+class Labelled(Struct, frozen=True):
     """One prompt with what is known of it. ``quality``: 0..1 by model; ``cost``: by model, in
     any one unit, None where unknown; ``task``: its true type, None where unlabelled."""
 
@@ -41,8 +41,7 @@ class Labelled:
     task: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RouterReport:
+class RouterReport(Struct, frozen=True):
     """``ladder``: the table by type and form; ``by_type``: by type alone; ``length`` and
     ``apgr``: area under the recovered gap between ``weak`` and ``strong`` when ordered by prompt
     length and by the table. Parts that the rows cannot tell are None."""
@@ -185,8 +184,7 @@ def _costs(
     return found if max(means) > min(means) else None
 
 
-@dataclass(frozen=True, slots=True)
-class OwnModel:
+class OwnModel(Struct, frozen=True):
     """How the quality that routing expected of a model compares with what the user saw."""
 
     model: str

@@ -1,8 +1,9 @@
 """The health of the whole fleet: read from what was seen, and unbilled checks on request (D1)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.errors import OmniError
@@ -30,6 +31,7 @@ from omni_cli.domain.health import (
 )
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.record import replace
 from omni_cli.ports import Clock, RemoteModel
 from omni_cli.repositories import Breakers, Models, Providers
 from omni_cli.services.engine.at_once import at_once
@@ -54,8 +56,7 @@ class Windows(Protocol):
     def prune(self, now_ms: int) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderReport:
+class ProviderReport(Struct, frozen=True):
     """A provider with its models. ``daily_nusd`` None where some cost is unknown; ``slots``: its
     queue now, and of the last hour."""
 
@@ -69,8 +70,7 @@ class ProviderReport:
     slots: SlotUse = field(default=SlotUse(None))
 
 
-@dataclass(frozen=True, slots=True)
-class FleetHealth:
+class FleetHealth(Struct, frozen=True):
     at_ms: int
     overall: Overall
     trend: Trend
@@ -242,8 +242,7 @@ class HealthReporter:
         return int(self._clock() * 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(Struct, frozen=True):
     """Everything stored that one report needs, read once."""
 
     now_ms: int

@@ -1,10 +1,11 @@
 """Keeping the store: backups, retention, and making reports anew."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import days
@@ -94,8 +95,7 @@ class ReportZone:
         return self._rollups.zone
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """What a look over the whole store found. ``file`` and ``budgets``: lines to read, none where
     all is well."""
 
@@ -108,8 +108,7 @@ class Checked:
         return self.rollups.sound and not self.file and not self.budgets
 
 
-@dataclass(frozen=True, slots=True)
-class PruneResult:
+class PruneResult(Struct, frozen=True):
     """``before_ms``: requests older than this; ``removed``: how many went (or would)."""
 
     before_ms: int

@@ -3,10 +3,11 @@
 import json
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.analytics import per_day
 from omni_cli.domain.chat import Usage
@@ -24,6 +25,7 @@ from omni_cli.domain.optimize import (
     suggestion,
 )
 from omni_cli.domain.periods import day_start, local_date
+from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import COMPLEXITIES
 from omni_cli.domain.words import counted
 from omni_cli.ports import Clock
@@ -44,8 +46,7 @@ class Decisions(Protocol):
     def each(self, ids: list[int]) -> Iterator[tuple[str, Usage, str]]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Optimum:
+class Optimum(Struct, frozen=True):
     """``days``: dates from the oldest request's to today. ``requests``: all that were found,
     ``today_requests`` of them today; ``read`` of them were looked at, ``replayed`` were the
     router's to decide and have a known price. ``suggested`` None: no setting is cheaper without

@@ -6,8 +6,9 @@ within a money limit, resumable, and its outcome feeds routing.
 """
 
 import random
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.scoring import Scorer
@@ -46,8 +47,7 @@ class Kept(Protocol):
     def results(self, comparison: int) -> list[ResultRow]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """A comparison of ``current``, whose answers are there, with ``candidate``.
 
     ``paid_nusd``: what the stored answers had cost; a money limit comes on top of it.

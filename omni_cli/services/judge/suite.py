@@ -6,9 +6,10 @@ all of them: ``system``, ``scorer``, ``models``.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from omni_cli.domain.chat import MediaPart, Message, MessageRole, Part, TextPart
 from omni_cli.domain.errors import UsageError
@@ -26,8 +27,7 @@ _EXPECTED = ".expected"
 MAX_BYTES = 20 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """One thing to ask. ``name`` is what reports call it."""
 
     messages: tuple[Message, ...]
@@ -40,8 +40,7 @@ class Case:
         return next((m.text for m in reversed(self.messages) if m.role == "user"), "")
 
 
-@dataclass(frozen=True, slots=True)
-class Suite:
+class Suite(Struct, frozen=True):
     """``unmapped``: what a foreign configuration asks for and omni has no word for."""
 
     cases: tuple[Case, ...]

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from omni_cli.domain.health import HealthStatus
 from omni_cli.services.judge.alerts import Alert, Alerter, Level
@@ -22,8 +23,7 @@ _LEVELS: dict[HealthStatus, Level] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Chore:
+class Chore(Struct, frozen=True):
     """Something to do every so often besides health: discovery, A/B tests, paid probes.
 
     ``due_s``: seconds until it is due, asked before each round. ``run`` returns alerts.

@@ -1,20 +1,21 @@
 """Budgets as a person handles them: set, raise, look at, be warned by. Kept by the store."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, cast
+
+from msgspec import Struct
 
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetScope, BudgetStatus
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.periods import PeriodKind
+from omni_cli.domain.record import replace
 from omni_cli.repositories import Budgets
 from omni_cli.services.engine.names import Names
 from omni_cli.services.fleet.fleet import FleetService
 from omni_cli.services.money.budget_document import budget_name, budget_table, check_budget
 
 
-@dataclass(frozen=True, slots=True)
-class PeriodDefaults:
+class PeriodDefaults(Struct, frozen=True):
     """Where a new budget's periods begin, unless the user says otherwise."""
 
     zone: str
@@ -22,8 +23,7 @@ class PeriodDefaults:
     month_day: int
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """A threshold that was passed and not yet told of."""
 
     status: BudgetStatus

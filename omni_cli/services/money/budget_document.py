@@ -1,9 +1,10 @@
 """Budgets as tables of the fleet document, and back."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, get_args
+
+from msgspec import structs
 
 from omni_cli.domain.budgets import SCOPES, Budget
 from omni_cli.domain.errors import OmniError, UsageError
@@ -12,7 +13,7 @@ from omni_cli.domain.periods import PeriodKind
 from omni_cli.domain.pricing import usd_string, usd_to_nusd
 
 PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
-_DEFAULTS = {item.name: item.default for item in fields(Budget)}
+_DEFAULTS = {item.name: item.default for item in structs.fields(Budget)}
 _PLAIN = (
     "alerts_percent",
     "stop_percent",

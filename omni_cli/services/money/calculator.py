@@ -1,13 +1,15 @@
 """What a text, or a number of requests, would cost on each model (C6). Sends nothing."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from decimal import Decimal
+
+from msgspec import Struct
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.record import replace
 from omni_cli.services.money.prices import cost_or_none
 
 #: How far the estimate was off on recorded answers of six vendors: half of them less, all of
@@ -23,8 +25,7 @@ _CUSTOM_KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
+class Workload(Struct, frozen=True):
     """``requests`` calls of these tokens each; ``cached_tokens`` are part of input.
 
     ``counted``: the input was counted from a text, so a model's token weight applies to it.
@@ -50,8 +51,7 @@ class Workload:
             raise UsageError("--requests is 1 or more, --per-month 0 or more")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One model's costs, nano-dollars. ``uncached_nusd``: of a request without the cache.
 
     ``fits``: the tokens go into the model's context window, as far as that is known.

@@ -1,8 +1,9 @@
 """Cost analytics: the trend, periods, the projected month, budgets and shares (C5)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
+
+from msgspec import Struct
 
 from omni_cli.domain.analytics import (
     LOOKBACK_DAYS,
@@ -26,8 +27,7 @@ TREND_DAYS = 30
 TOP = 5
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetLine:
+class BudgetLine(Struct, frozen=True):
     """``under_percent``: how far spending is below the limit, negative above it; None for a
     limit of zero. ``projection`` and ``projected_under_percent``: the same at the period's end,
     None where the budget's days are not the report's."""
@@ -39,8 +39,7 @@ class BudgetLine:
     projected_under_percent: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class CostOverview:
+class CostOverview(Struct, frozen=True):
     """``trend``: the last 30 dates with what they cost, today the last; None for a day of which
     no price is known. ``projection``: None where that is so of the whole month. ``by_model`` and
     ``by_task`` are of this month. Calls of unknown price are in no amount: ``month`` counts

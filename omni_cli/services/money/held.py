@@ -1,8 +1,9 @@
 """Money that budgets hold for calls whose end or counts nobody saw: shown, asked for, released."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
@@ -16,8 +17,7 @@ from omni_cli.usage_records import Charge, Correction
 _TIMEOUT_S = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What the provider says a held call cost. ``cost_nusd`` None: it did not say, and ``why``."""
 
     charge: Charge

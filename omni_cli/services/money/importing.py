@@ -1,12 +1,14 @@
 """Usage that other tools recorded, into the ledger: what is new, what it cost, written once."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, PricedCall, grown, unknown_only
 from omni_cli.domain.pricing import Price, usd_string
+from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Audit, Imports, Models
 from omni_cli.services.engine.settlement import input_cost
@@ -32,8 +34,7 @@ _TOKENS = (
 )
 
 
-@dataclass(slots=True)
-class Totals:
+class Totals(Struct):
     """Sums over rows; ``calls`` counts the calls that rows of a report add up.
 
     ``unknown``: rows whose cost is not known, apart from ``cost_nusd``. ``recorded_nusd`` is
@@ -82,8 +83,7 @@ class Totals:
 ModelKey = tuple[str | None, str | None, str | None, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ImportPlan:
+class ImportPlan(Struct, frozen=True):
     """What an import would do; nothing is written yet. ``known``: calls that are there already;
     ``known_models``: ids of the catalogue that calls were found to be of."""
 

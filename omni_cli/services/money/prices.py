@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +11,7 @@ from omni_cli.domain.errors import UnknownPrice
 from omni_cli.domain.ledger import Allowance
 from omni_cli.domain.prices import Rates
 from omni_cli.domain.pricing import KINDS, Price, PriceState, Rate, cost_nusd, price_on, usd_to_nusd
+from omni_cli.domain.record import replace
 
 if TYPE_CHECKING:
     from omni_cli.domain.chat import Usage

@@ -4,8 +4,9 @@ Price lines are given only where they add up to what was charged: a report's row
 charged by base rates, an allowance takes part of it, and lines of one call would mislead.
 """
 
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
@@ -18,8 +19,7 @@ from omni_cli.services.fleet.describe import iso
 from omni_cli.usage_records import Adjustment
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptReceipt:
+class AttemptReceipt(Struct, frozen=True):
     """``lines``: what it was charged for, empty where no lines add up to that. ``reported_nusd``:
     the provider's own figure, where it is another than ``attempt.cost_nusd``."""
 
@@ -46,8 +46,7 @@ class AttemptReceipt:
         return self.attempt.cost_nusd - self.reported_nusd
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """``outcomes``: (kind, value 0..1, note). ``cached_from``: the request whose answer this is."""
 
     row: RequestRow

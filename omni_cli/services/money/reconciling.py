@@ -1,11 +1,13 @@
 """The ledger's side of a comparison with an invoice, and what a drift asks for."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from omni_cli.domain.imports import InvoiceLine, TokenKind, split_usage
 from omni_cli.domain.models import fold_alias
+from omni_cli.domain.record import replace
 from omni_cli.repositories import Adjustments, Models
 from omni_cli.services.money.prices import PriceHistory, cost_or_none
 from omni_cli.usage_records import Charge
@@ -22,8 +24,7 @@ _COUNTED: Mapping[TokenKind, tuple[str, ...]] = {
 }
 
 
-@dataclass(slots=True)
-class Reported:
+class Reported(Struct):
     """What providers or tools said that calls cost, against ours, for calls where both are known.
 
     ``unpriced``: calls with a reported cost that omni has no price for, ``unpriced_nusd`` theirs.

@@ -1,7 +1,8 @@
 """Correct what past calls cost: shown first, then written beside the ledger, never into it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
@@ -27,8 +28,7 @@ _FOREVER = 1 << 62
 _MOST_ATTEMPTS = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Which charges: of a model (id, alias or recorded name; None: all), asked for in
     ``[start_ms, end_ms)``, and whether only those of unknown price."""
 
@@ -38,8 +38,7 @@ class Selection:
     only_unknown: bool = False
 
 
-@dataclass(slots=True)
-class ModelChange:
+class ModelChange(Struct):
     """Of one model: attempts whose cost changes, those of them that had none before, the sums
     before and after, and attempts that stay of unknown price."""
 
@@ -50,8 +49,7 @@ class ModelChange:
     unknown: int = 0
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     seen: int = 0
     by_model: dict[str, ModelChange] = field(default_factory=dict)
     applied: bool = False

@@ -7,9 +7,10 @@ or whose cost at the premium model is unknown are left out and shown apart.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
+
+from msgspec import Struct
 
 from omni_cli.domain.analytics import (
     Totals,
@@ -34,8 +35,7 @@ EVIDENCE: tuple[Evidence, ...] = ("observed", "published", "estimate")
 _INDIRECT = ("estimate", "inferred", "mean of", OWN_SCORE, BY_SIZE, NO_EVIDENCE)
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(Struct, frozen=True):
     """The one definition of a saving, over any usage.
 
     ``routed``: what omni routed for its user. ``evaluation_nusd``: by source, what trying models
@@ -81,8 +81,7 @@ def saved_of(usage: Iterable[tuple[str, Totals]]) -> Saved:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class SavingsRow:
+class SavingsRow(Struct, frozen=True):
     """``name``: a model or a date. ``saving_nusd`` = premium - paid - overhead; ``paid_nusd`` is
     what the compared calls cost, ``overhead_nusd`` requests without an answer and evaluation."""
 
@@ -97,8 +96,7 @@ class SavingsRow:
         return self.premium_nusd - self.paid_nusd - self.overhead_nusd
 
 
-@dataclass(frozen=True, slots=True)
-class EvidenceRow:
+class EvidenceRow(Struct, frozen=True):
     """The part of the saving (before overhead) whose answers' quality rests on ``kind``."""
 
     kind: Evidence
@@ -106,8 +104,7 @@ class EvidenceRow:
     saving_nusd: int
 
 
-@dataclass(frozen=True, slots=True)
-class SavingsReport:
+class SavingsReport(Struct, frozen=True):
     """``total`` and ``saving_nusd`` are None where no request could be compared.
 
     ``baselines``: the premium models compared with, most used first. ``unanswered_nusd`` and

@@ -6,10 +6,10 @@ no key is in a rollup, so none can be in a line.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 
 from omni_cli.domain.analytics import TOTALS_FIELDS, Totals
 from omni_cli.domain.errors import ConfigError
+from omni_cli.domain.record import asdict
 from omni_cli.domain.secrets import scrub
 from omni_cli.usage_records import UsageLine
 

@@ -1,13 +1,15 @@
 """Usage by anything, over any range, against the range before (C4)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Literal, get_args
+
+from msgspec import Struct, field
 
 from omni_cli.domain.analytics import Totals, calendar, day_key, key_date, percentile, sum_totals
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import Span, local_date, parse_span
+from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Reports
 
@@ -15,8 +17,7 @@ Dimension = Literal["provider", "model", "agent", "role", "task", "org", "key", 
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 
-@dataclass(frozen=True, slots=True)
-class UsageQuery:
+class UsageQuery(Struct, frozen=True):
     """``period``, ``from_date`` and ``to_date`` as ``domain.periods.parse_span`` takes them.
 
     ``compare``: sum the range before too. ``filters``: wanted values by dimension (not day).
@@ -30,8 +31,7 @@ class UsageQuery:
     filters: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
+class UsageRow(Struct, frozen=True):
     """``name`` is the dimension's value ("" where requests have none), a date for "day".
 
     ``p50_ms`` and ``p95_ms``: of answered requests, within 9 %; None without any. ``before``:
@@ -45,8 +45,7 @@ class UsageRow:
     before: Totals | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageReport:
+class UsageReport(Struct, frozen=True):
     """``rows``: dearest first, days in their order. ``series``: every date from ``first`` to
     ``last`` (both included, none in the future). ``before_first`` to ``before_last`` is what
     ``before`` covers: as many days of the period before as have begun of this one."""

@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from omni_cli.simulator.ask import Ask, Event, Problem, Reply
 
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Wire:
+class Wire(Struct, frozen=True):
     """One protocol.
 
     ``error_event`` puts an error into a stream that has begun; ``frame`` makes an event of raw

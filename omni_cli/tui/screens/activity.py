@@ -1,9 +1,9 @@
 """Activity: requests as they happen; Enter shows a request's receipt."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from msgspec import Struct
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -30,15 +30,13 @@ _STATES = ("", "ok", "failed", "pending", "cancelled", "refused", "lost")
 _MUTED = "$foreground-muted"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     text: str
     state: str
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     calls: tuple[Call, ...]
     now_ms: int
     zone: str

@@ -1,8 +1,8 @@
 """Chat: try the fleet; the decision stands beside the answer, and Esc gives up."""
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from msgspec import Struct
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -39,8 +39,7 @@ _HELLO = Content.assemble(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Struct, frozen=True):
     """What ``to`` may be, and which providers are simulated."""
 
     selectors: tuple[str, ...]

@@ -1,8 +1,8 @@
 """Failover: chains at the left, the chosen chain's models at the right, in the order of trying."""
 
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from msgspec import Struct
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -13,6 +13,7 @@ from textual.widgets import OptionList, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import Chain, ChainLink
+from omni_cli.domain.record import replace
 from omni_cli.services.fleet.describe import chain_consent
 from omni_cli.tui import chain_view
 from omni_cli.tui.chains import (
@@ -41,8 +42,7 @@ _EMPTY = Content.assemble(
 )
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(Struct):
     """A chain as edited and not saved; ``steps`` are its links before each edit."""
 
     links: tuple[ChainLink, ...]

@@ -1,8 +1,8 @@
 """Recommendations: what to change, on what evidence; apply, dismiss, undo, and what it saved."""
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from msgspec import Struct
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -24,8 +24,7 @@ from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 _MARKS = {"high": "▲ high", "medium": "● medium", "low": "○ low"}
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     advice: tuple[StoredAdvice, ...]
     verified: dict[int, Verified | None]
 

@@ -5,8 +5,8 @@ of its own, so that the chart reads without colour.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from textual.content import Content
 
 #: Sign and colour of the lower and the upper part of a column, and of a projected one.
@@ -17,8 +17,7 @@ _MUTED = "$foreground-muted"
 _WIDEST = 11
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """``lower`` with ``upper`` on top, both >= 0. ``coming``: a projection, drawn faintly."""
 
     label: str

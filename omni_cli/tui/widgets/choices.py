@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
 from rich.cells import cell_len
 from textual.content import Content
 from textual.events import Click
@@ -12,8 +13,7 @@ from textual.widget import Widget
 _GAP = "  "
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """``key`` is what steps through it; ``options`` are (value, words) pairs."""
 
     name: str

@@ -1,9 +1,9 @@
 """A form as data: fields, checks, and one dialog that shows any of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from msgspec import Struct, field
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -20,8 +20,7 @@ from omni_cli.tui.threads import tell
 Values = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """One line of a form. Values are texts.
 
     ``secret`` is masked until shown with Ctrl+R. ``choices`` makes it a list. ``check`` returns

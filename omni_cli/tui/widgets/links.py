@@ -1,9 +1,10 @@
 """A chain's models in order: moved by key or by dragging, edited where they stand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec import Struct
 from rich.cells import cell_len, set_cell_size
 from textual import events
 from textual.binding import Binding, BindingType
@@ -14,6 +15,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from omni_cli.domain.models import MAX_RETRIES_RANGE, TIMEOUT_MS_RANGE
+from omni_cli.domain.record import replace
 
 _LINES = 2
 _MUTED = "$foreground-muted"
@@ -24,8 +26,7 @@ _FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LinkRow:
+class LinkRow(Struct, frozen=True):
     """``note`` says what is wrong with the model, or ""; ``facts`` stand at the right."""
 
     model: str
@@ -37,8 +38,7 @@ class LinkRow:
     note: str = ""
 
 
-@dataclass(slots=True)
-class _Edit:
+class _Edit(Struct):
     """``fresh``: the next digit replaces the text, as if it were selected."""
 
     texts: list[str]

@@ -1,9 +1,9 @@
 """Choose one of many: a list in groups that narrows as one types."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec import Struct
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,8 +14,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """``search``: lower-case text in which every typed word must be found."""
 
     key: str

@@ -1,9 +1,10 @@
 """A table that sorts by any column, with a row of totals below it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual import on
@@ -13,11 +14,11 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import DataTable, Static
 
+from omni_cli.domain.record import replace
 from omni_cli.tui.widgets.table import Column, Row, Table
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """``cells`` by column key; ``values`` are what they sort by, None (unknown) always last."""
 
     key: str

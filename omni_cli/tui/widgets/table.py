@@ -1,16 +1,17 @@
 """A table that is filled again and again and stays where the user was; vim keys work."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from msgspec import Struct
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
+from omni_cli.domain.record import replace
 
-@dataclass(frozen=True, slots=True)
-class Column:
+
+class Column(Struct, frozen=True):
     """``width`` in cells, None as wide as its widest cell."""
 
     key: str
@@ -19,8 +20,7 @@ class Column:
     width: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """``key`` finds it again after a refill."""
 
     key: str

@@ -5,7 +5,6 @@ Source: Gemini API reference, "Generating content", "Function calling", "Thinkin
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +20,7 @@ from omni_cli.domain.chat import (
     Usage,
 )
 from omni_cli.domain.errors import ContentFiltered, Malformed, ProviderError
+from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.gemini import bounds

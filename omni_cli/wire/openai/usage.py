@@ -1,9 +1,9 @@
 """Token counts of OpenAI's two wire formats and their many dialects, in omni's convention."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.record import replace
 from omni_cli.wire.values import JsonObject, as_count, as_object, as_text, usd_to_nusd
 
 #: xAI bills in ticks of 1e-10 US dollar (docs.x.ai, "Cost Tracking").

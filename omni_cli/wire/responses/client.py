@@ -4,7 +4,6 @@ Source: OpenAI API reference, "Responses" and "Streaming events".
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from omni_cli.domain.chat import (
@@ -18,6 +17,7 @@ from omni_cli.domain.chat import (
     Usage,
 )
 from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.openai.listing import parse_models

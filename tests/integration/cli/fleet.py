@@ -1,9 +1,9 @@
 """A simulated fleet in a test's store, for commands that ask providers."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.record import replace
 from omni_cli.services.fleet.demo import build
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as scene

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import BudgetExceeded
+from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
 from tests.integration.cli.conftest import Omni
 from tests.integration.cli.fleet import connect

@@ -9,7 +9,6 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
+from omni_cli.domain.record import replace
 from omni_cli.services.judge.alerts import Alert, Webhook, signature
 from omni_cli.services.judge.watch import Watch
 from omni_cli.simulator import Simulator

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.record import replace
 from omni_cli.keys import store_key
 from tests.gateway_server import serving
 from tests.integration.cli.conftest import Omni

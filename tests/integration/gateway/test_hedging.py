@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.record import replace
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector
 from omni_cli.wire.openai.server import OpenAiChat

@@ -4,7 +4,6 @@ import io
 import json
 import threading
 import time
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from omni_cli.cli.app import main
 from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
 from omni_cli.wire.server import encode
 from tests.gateway_server import Served, serving

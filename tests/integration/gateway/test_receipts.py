@@ -3,7 +3,6 @@
 import json
 import socket
 import time
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,6 +11,7 @@ import pytest
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.record import replace
 from omni_cli.tui.receipts import receipt_text
 from tests.gateway_server import Served
 from tests.integration.cli_process import Done, omni

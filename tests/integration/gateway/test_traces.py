@@ -4,7 +4,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from omni_cli.domain.ids import id_text
+from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
 from tests.gateway_server import Served, serving
 from tests.integration.gateway.test_failures import _ask

@@ -2,7 +2,6 @@
 
 import itertools
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import Busy, SameId
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptEnd, RequestEnd
+from omni_cli.domain.record import replace
 from omni_cli.store.maintenance import MaintenanceStore
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.writer import Writer

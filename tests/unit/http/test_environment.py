@@ -6,13 +6,13 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvloop
 
 from omni_cli.domain.errors import ConfigError, ConnectionFailed, TimedOut
+from omni_cli.domain.record import replace
 from omni_cli.http.client import UpstreamPool, encode_head, locate
 from omni_cli.http.environment import Proxies, trusted
 from omni_cli.ports import HttpCall
