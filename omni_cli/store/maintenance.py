@@ -14,7 +14,7 @@ from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore, PeriodDrift
 from omni_cli.store.connection import SCHEMA_VERSION, Store
 from omni_cli.store.rebuild import RollupRebuild
-from omni_cli.store.rollup_sql import ROLLUPS
+from omni_cli.store.schema import ROLLUPS
 from omni_cli.usage_records import BackupFacts, StoreStats
 
 #: How long a restore waits for other processes' transactions.

@@ -15,15 +15,15 @@ from msgspec import Struct
 from omni_cli.domain.errors import StoreError
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
-from omni_cli.store.rollup_sql import ROLLUPS, Rollup, pour, register
-from omni_cli.store.rollups import REBUILD_KEY, ZONE_KEY, Building, RollupStore
+from omni_cli.store.rollups import REBUILD_KEY, ZONE_KEY, Building, RollupStore, pour
+from omni_cli.store.schema import ROLLUPS, Rollup
 
 #: Requests per transaction: some 100 ms, so that other processes' calls hardly wait.
 CHUNK = 10_000
 Progress = Callable[[int, int], None]
 
 _LAST_OF_CHUNK = """
-SELECT max(id), count(*) FROM (SELECT id FROM requests WHERE id > ? ORDER BY id LIMIT ?)
+SELECT max(id), count(*) FROM (SELECT id FROM requests WHERE id > ? ORDER BY id LIMIT ?) AS chunk
 """
 _MONEY = """
 SELECT
@@ -80,7 +80,6 @@ class RollupRebuild:
             StoreError: another process began one for another zone meanwhile.
         """
         db = self._store.db
-        register(db)
         self._begin(zone)
         building = self._rollups.building
         passed = building.done if building else 0
@@ -154,7 +153,6 @@ class RollupRebuild:
                 hint="omni db rebuild finishes it",
             )
         db = self._store.db
-        register(db)
         pour(
             db,
             where=f"r.id IN (SELECT id FROM {requests})",  # noqa: S608  # our names
@@ -166,7 +164,6 @@ class RollupRebuild:
     def check(self) -> RollupCheck:
         """Compare the rollups with the ledger, both as they are at one moment; writes nothing."""
         db = self._store.db
-        register(db)
         db.execute("BEGIN")  # a snapshot to read: writers need not wait
         try:
             for rollup in ROLLUPS:
@@ -207,7 +204,7 @@ def _make_check_table(db: Connection, rollup: Rollup) -> None:
 def _difference(rollup: Rollup, left: str, right: str) -> str:
     """Rows of ``left`` that ``right`` has otherwise or not at all. Sums of nothing are nothing."""
     names = ", ".join((*rollup.key, *rollup.values))
-    some = " OR ".join(f"{name} != 0" for name in rollup.values)
+    some = " OR ".join(f"{name} <> 0" for name in rollup.values)
     return (
         f"SELECT {names} FROM {rollup.table}{left} WHERE {some}"  # noqa: S608  # our names
         f" EXCEPT SELECT {names} FROM {rollup.table}{right}"

@@ -3,47 +3,350 @@
 Reports read these tables only: their size follows days and models, not requests. Days are days
 in the user's zone, kept in ``meta``; ``store/rebuild.py`` makes them anew when it changes, in
 tables of their own (``_next``), which calls that it has already counted are then added to too.
+
+What a call adds is worked out twice: from its end, as it is settled (``attempt_sums``, ``Counts``),
+and from the ledger's rows, in SQL (``pour``). The second defines it; ``RollupRebuild.check``
+compares them, and the tests prove that they come to the same.
 """
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from sqlite3 import Connection
 
 from msgspec import Struct
 
-from omni_cli.domain.ledger import AttemptEnd, AttemptRow, RequestRow
+from omni_cli.domain.analytics import TOTALS_FIELDS, latency_bucket
+from omni_cli.domain.chat import TOKEN_FIELDS
+from omni_cli.domain.ledger import (
+    EVALUATION,
+    FOREIGN,
+    AttemptEnd,
+    AttemptRow,
+    NewRequest,
+    RequestRow,
+)
 from omni_cli.domain.periods import local_day
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
-from omni_cli.store.rollup_counts import (
-    ATTEMPT_SUMS,
-    REQUEST_SUMS,
-    Counts,
-    Outcome,
-    Scope,
-    Targets,
-    attempt_sums,
-    folded,
-)
-from omni_cli.store.rollup_sql import (
+from omni_cli.store.schema import (
     BASELINE,
     DAY,
     HOUR,
-    HOUR_MS,
     LATENCY,
     LATENCY_SCOPE,
     ROLLUPS,
     Rollup,
-    pour,
-    register,
 )
 
 ZONE_KEY = "zone"
 REBUILD_KEY = "rollup_rebuild"
+_HOUR_MS, _QUARTER_MS = 3_600_000, 900_000
+_LAST_ID = (1 << 63) - 1
+_SUFFIXES = ("", "_next", "_archive", "_check")
+_ADD = {(rollup.table, suffix): rollup.upsert(suffix) for rollup in ROLLUPS for suffix in _SUFFIXES}
 
-_SUFFIXES = ("", "_next")
-_ADD = {(rollup, suffix): rollup.upsert(suffix) for rollup in ROLLUPS for suffix in _SUFFIXES}
-_NOTHING = {rollup: dict.fromkeys(rollup.values, 0) for rollup in (DAY, HOUR)}
+# --- what one call adds, as it is settled -----------------------------------------------------
+
+#: (suffix, zone) of each set of tables.
+Targets = list[tuple[str, str]]
+#: What a call is counted under beside its model.
+Scope = RequestRow | NewRequest
+#: How much of a moving average each new call leaves.
+_KEEP, _TAKE = 0.9, 0.1
+#: Kinds of tokens that reports add up: those of Totals.
+_TOKENS = tuple(name for name in TOKEN_FIELDS if name in TOTALS_FIELDS)
+_tokens_of: "attrgetter[tuple[int, ...]]" = attrgetter(*_TOKENS)
+ATTEMPT_SUMS = (
+    "attempts",
+    "failed_attempts",
+    "unknown_attempts",
+    "estimated_attempts",
+    *_TOKENS,
+    "cost_nusd",
+    "input_cost_nusd",
+    "estimated_nusd",
+    "failed_nusd",
+)
+REQUEST_SUMS = (
+    "calls",
+    "ok",
+    "premium_nusd",
+    "compared_nusd",
+    "compared_calls",
+    "unanswered_nusd",
+    "latency_ms",
+    "latency_calls",
+)
+
+
+class Outcome(Struct):
+    """How one request ended, as rollups count it.
+
+    ``compared``: what it cost and what the premium model would have cost are both known.
+    """
+
+    ok: bool
+    spent_nusd: int
+    compared: bool
+    premium_model: str | None
+    premium_nusd: int | None
+    output_tokens: int
+    latency_ms: int | None
+    ttft_ms: int | None
+
+
+class Counts:
+    """Settled calls of one scope and model, added up before they are written.
+
+    Args:
+        scope: any of their requests: all lie within one quarter of an hour, which is never in two
+            days of any zone.
+    """
+
+    __slots__ = ("buckets", "compared", "model", "provider", "scope", "stats", "sums", "targets")
+
+    def __init__(self, scope: Scope, targets: Targets, provider: str, model: str) -> None:
+        self.scope = scope
+        self.targets = targets
+        self.provider = provider
+        self.model = model
+        #: Of ATTEMPT_SUMS and REQUEST_SUMS.
+        self.sums = [0] * (len(ATTEMPT_SUMS) + len(REQUEST_SUMS))
+        #: Calls by latency's bucket.
+        self.buckets: dict[int, int] = {}
+        #: By premium model: calls, and what they would have cost there.
+        self.compared: dict[str, list[int]] = {}
+        self.stats: list[Outcome] = []
+
+    def add_request(self, outcome: Outcome) -> None:
+        self.add(NO_ATTEMPT, outcome)
+
+    def add(self, attempt: tuple[int, ...], outcome: Outcome) -> None:
+        """One request, and what ``attempt_sums`` says of its attempt."""
+        ok, spent, compared = outcome.ok, outcome.spent_nusd, outcome.compared
+        latency = outcome.latency_ms if ok else None
+        premium = outcome.premium_nusd or 0 if compared else 0
+        self.sums = list(
+            map(
+                operator.add,
+                self.sums,
+                (
+                    *attempt,
+                    1,
+                    ok,
+                    premium,
+                    spent if compared else 0,
+                    compared,
+                    0 if ok or compared else spent,
+                    latency or 0,
+                    latency is not None,
+                ),
+            )
+        )
+        if latency is not None:
+            bucket = latency_bucket(latency)
+            self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+        if compared and self.scope.source not in EVALUATION | FOREIGN:
+            known = self.compared.setdefault(outcome.premium_model or "", [0, 0])
+            known[0] += 1
+            known[1] += premium
+        self.stats.append(outcome)
+
+
+NO_ATTEMPT = (0,) * len(ATTEMPT_SUMS)
+
+
+def attempt_sums(end: AttemptEnd) -> tuple[int, ...]:
+    """What one settled attempt adds, in the order of ATTEMPT_SUMS."""
+    usage, cost = end.usage, end.cost_nusd or 0
+    failed = end.state != "ok"
+    return (
+        1,
+        failed,
+        end.cost_nusd is None,
+        usage.estimated,
+        *_tokens_of(usage),
+        cost,
+        end.input_cost_nusd or 0,
+        cost if usage.estimated else 0,
+        cost if failed else 0,
+    )
+
+
+def folded(outcomes: Sequence[Outcome]) -> dict[str, int | float | None]:
+    """Calls in the order they ended, as one step of the moving averages."""
+    good = [outcome for outcome in outcomes if outcome.ok]
+    values: dict[str, int | float | None] = {
+        "calls": len(outcomes),
+        "ok": len(good),
+        "output_tokens": sum(outcome.output_tokens for outcome in good),
+    }
+    for name, times in (
+        ("latency", [outcome.latency_ms for outcome in good]),
+        ("ttft", [outcome.ttft_ms for outcome in good]),
+    ):
+        known = [ms for ms in times if ms is not None]
+        keep, add = 1.0, 0.0
+        for ms in known:
+            keep *= _KEEP
+            add = add * _KEEP + ms * _TAKE
+        values |= {
+            f"{name}_first": known[0] if known else None,
+            f"{name}_keep": keep,
+            f"{name}_add": add,
+        }
+    return values
+
+
+# --- what the ledger's rows add up to, in SQL -------------------------------------------------
+
+
+def _if(condition: str, value: str = "1") -> str:
+    return f"sum(CASE WHEN {condition} THEN {value} ELSE 0 END)"
+
+
+_FAILED = "a.state <> 'ok'"
+_COST = "coalesce(a.cost_nusd, 0)"
+_ATTEMPT_VALUES = {
+    "attempts": "count(*)",
+    "failed_attempts": _if(_FAILED),
+    # An attempt whose unknown price was filled in later has a correction that holds its cost.
+    "unknown_attempts": _if(
+        "a.cost_nusd IS NULL AND NOT EXISTS (SELECT 1 FROM adjustments j"
+        " WHERE j.request = a.request AND j.n = a.n)"
+    ),
+    "estimated_attempts": "sum(a.estimated)",
+    **{name: f"sum(a.{name})" for name in _TOKENS},
+    "cost_nusd": f"sum({_COST})",
+    "input_cost_nusd": "sum(coalesce(a.input_cost_nusd, 0))",
+    "estimated_nusd": f"sum({_COST} * a.estimated)",
+    "failed_nusd": _if(_FAILED, _COST),
+}
+_ADJUSTMENT_VALUES = {
+    "cost_nusd": "sum(j.delta_nusd)",
+    "estimated_nusd": "sum(j.delta_nusd * a.estimated)",
+    "failed_nusd": _if(_FAILED, "j.delta_nusd"),
+}
+_COMPARED = (
+    "r.premium_cost_nusd IS NOT NULL AND r.cost_nusd IS NOT NULL"
+    " AND coalesce(r.price_state, '') <> 'unknown'"
+)
+#: A baseline is what routed requests were compared with.
+_UNROUTED = ", ".join(f"'{name}'" for name in sorted(EVALUATION | FOREIGN))
+_TIMED = "r.state = 'ok' AND r.latency_ms IS NOT NULL"
+_SPENT = "coalesce(r.cost_nusd, 0) + r.adjusted_nusd"
+_REQUEST_VALUES = {
+    "calls": "count(*)",
+    "ok": _if("r.state = 'ok'"),
+    "premium_nusd": _if(_COMPARED, "r.premium_cost_nusd"),
+    "compared_nusd": _if(_COMPARED, _SPENT),
+    "compared_calls": _if(_COMPARED),
+    "unanswered_nusd": _if(f"r.state <> 'ok' AND NOT ({_COMPARED})", _SPENT),
+    "latency_ms": _if(_TIMED, "r.latency_ms"),
+    "latency_calls": _if(_TIMED),
+}
+# CROSS JOIN fixes the order: from a range of requests to their few attempts.
+_ATTEMPTS = (
+    "FROM requests r CROSS JOIN attempts a"
+    " WHERE a.request = r.id AND a.state NOT IN ('planned', 'sent', 'unsent')"
+)
+_REQUESTS = "FROM requests r WHERE r.state NOT IN ('pending', 'refused')"
+_ADJUSTMENTS = (
+    "FROM requests r CROSS JOIN adjustments j CROSS JOIN attempts a"
+    " WHERE j.request = r.id AND a.request = j.request AND a.n = j.n"
+)
+#: By what rows are grouped for a column of the key. A day is one of the user's zone, and a bucket
+#: is of a scale of ours: both are made of these afterwards.
+_KEYS = {
+    "day": f"r.created_at / {_QUARTER_MS}",
+    "hour": f"r.created_at / {_HOUR_MS}",
+    "bucket": "r.latency_ms",
+    "premium_model": "coalesce(r.premium_model, '')",
+}
+#: Rollup, what its sums are, of which rows, and whose provider and model count.
+_POURED: tuple[tuple[Rollup, Mapping[str, str], str, str], ...] = (
+    (DAY, _ATTEMPT_VALUES, _ATTEMPTS, "a"),
+    (DAY, _REQUEST_VALUES, _REQUESTS, "r"),
+    (DAY, _ADJUSTMENT_VALUES, _ADJUSTMENTS, "a"),
+    (HOUR, _ATTEMPT_VALUES, _ATTEMPTS, "a"),
+    (HOUR, _REQUEST_VALUES, _REQUESTS, "r"),
+    (HOUR, _ADJUSTMENT_VALUES, _ADJUSTMENTS, "a"),
+    (LATENCY, {"calls": "count(*)"}, f"{_REQUESTS} AND {_TIMED}", "r"),
+    (LATENCY_SCOPE, {"calls": "count(*)"}, f"{_REQUESTS} AND {_TIMED}", "r"),
+    (
+        BASELINE,
+        _REQUEST_VALUES,
+        f"{_REQUESTS} AND {_COMPARED} AND r.source NOT IN ({_UNROUTED})",
+        "r",
+    ),
+)
+
+
+def _sums(rollup: Rollup, values: Mapping[str, str], rows: str, model: str) -> str:
+    keys = [
+        _KEYS.get(name) or f"{model if name in ('provider', 'model') else 'r'}.{name}"
+        for name in rollup.key
+    ]
+    wanted = [values.get(name, "0") for name in rollup.values]
+    groups = ", ".join(str(n + 1) for n in range(len(keys)))
+    return f"SELECT {', '.join([*keys, *wanted])} {rows} AND {{where}} GROUP BY {groups}"
+
+
+_SELECTS = [(poured[0], _sums(*poured)) for poured in _POURED]
+
+
+def pour(
+    db: Connection,
+    *,
+    where: str,
+    values: Mapping[str, object],
+    zone: str,
+    suffix: str = "",
+    sign: int = 1,
+) -> None:
+    """Add what some requests sum up to into the rollup tables with this suffix.
+
+    Args:
+        where: a condition on ``r``, the requests, with named parameters from ``values``.
+        zone: the zone whose days count.
+        sign: -1 takes the sums out again.
+    """
+    days: dict[int, int] = {}
+
+    def day_of(quarter: int) -> int:
+        """The day of a quarter of an hour, which is never in two days of any zone."""
+        day = days.get(quarter)
+        if day is None:
+            day = days[quarter] = local_day(quarter * _QUARTER_MS, zone)
+        return day
+
+    made_of: dict[str, Callable[[int], int]] = {"day": day_of, "bucket": latency_bucket}
+    for rollup, select in _SELECTS:
+        made = [made_of.get(name) for name in rollup.key]
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for row in db.execute(select.replace("{where}", where), values):
+            found = tuple(row)
+            parts, sums = found[: len(made)], found[len(made) :]
+            pairs = zip(parts, made, strict=True)
+            key = tuple([part if make is None else make(part) for part, make in pairs])
+            known = groups.get(key)
+            groups[key] = list(sums if known is None else map(operator.add, known, sums))
+        names = (*rollup.key, *rollup.values)
+        db.executemany(
+            _ADD[rollup.table, suffix],
+            [
+                dict(zip(names, (*key, *(sign * value for value in sums)), strict=True))
+                for key, sums in groups.items()
+            ],
+        )
+
+
+# --- the tables --------------------------------------------------------------------------------
+
+_NOTHING = dict.fromkeys(DAY.values, 0)
 _STATE = "SELECT key, value FROM meta WHERE key IN (?, ?)"
 #: Several calls at once: each average decays by ``keep`` and takes ``add`` in; ``first`` stands for
 #: what it was before where there was none.
@@ -52,14 +355,12 @@ INSERT INTO model_stats (model, task, calls, ok, output_tokens, latency_ewma_ms,
 VALUES (:model, :task, :calls, :ok, :output_tokens, :latency_first * :latency_keep + :latency_add,
         :ttft_first * :ttft_keep + :ttft_add)
 ON CONFLICT (model, task) DO UPDATE SET
-    calls = calls + excluded.calls, ok = ok + excluded.ok,
-    output_tokens = output_tokens + excluded.output_tokens,
-    latency_ewma_ms = coalesce(latency_ewma_ms, :latency_first) * :latency_keep + :latency_add,
-    ttft_ewma_ms = coalesce(ttft_ewma_ms, :ttft_first) * :ttft_keep + :ttft_add
+    calls = model_stats.calls + excluded.calls, ok = model_stats.ok + excluded.ok,
+    output_tokens = model_stats.output_tokens + excluded.output_tokens,
+    latency_ewma_ms =
+        coalesce(model_stats.latency_ewma_ms, :latency_first) * :latency_keep + :latency_add,
+    ttft_ewma_ms = coalesce(model_stats.ttft_ewma_ms, :ttft_first) * :ttft_keep + :ttft_add
 """
-
-
-_LAST_ID = (1 << 63) - 1
 
 
 class Building(Struct, frozen=True):
@@ -118,7 +419,6 @@ class RollupStore:
         are counted once; many at a time cost far less each than one.
         """
         with self._store.transaction(Lock.LEDGER) as db:
-            register(db)
             counting = self.counting()
             building = counting.building
             targets = [("", counting.zone, _LAST_ID)]
@@ -166,7 +466,7 @@ class RollupStore:
         )
         self.add(counts)
 
-    def add(self, counts: "Counts") -> None:
+    def add(self, counts: Counts) -> None:
         """Count settled calls of one scope and model."""
         scope, targets, model = counts.scope, counts.targets, counts.model
         sums = dict(zip((*ATTEMPT_SUMS, *REQUEST_SUMS), counts.sums, strict=True))
@@ -199,7 +499,7 @@ class RollupStore:
     ) -> None:
         execute = self._store.db.execute
         day: dict[str, int | str | None] = {
-            **_NOTHING[DAY],
+            **_NOTHING,
             **values,
             "source": scope.source,
             "org": scope.org,
@@ -211,17 +511,19 @@ class RollupStore:
             "task": scope.task,
         }
         hour = {name: day[name] for name in (*HOUR.key[1:], *HOUR.values)}
-        hour["hour"] = scope.created_at // HOUR_MS
+        hour["hour"] = scope.created_at // _HOUR_MS
         for suffix, zone in targets:
             day["day"] = local_day(scope.created_at, zone)
-            execute(_ADD[DAY, suffix], day)
-            execute(_ADD[HOUR, suffix], hour)
+            execute(_ADD[DAY.table, suffix], day)
+            execute(_ADD[HOUR.table, suffix], hour)
 
     def _add_by_day(
         self, at_ms: int, targets: Targets, rollup: Rollup, values: Mapping[str, int | str | None]
     ) -> None:
         for suffix, zone in targets:
-            self._store.db.execute(_ADD[rollup, suffix], {**values, "day": local_day(at_ms, zone)})
+            self._store.db.execute(
+                _ADD[rollup.table, suffix], {**values, "day": local_day(at_ms, zone)}
+            )
 
 
 def is_compared(request: RequestRow) -> bool:

@@ -6,8 +6,10 @@ NULL amount is unknown, never zero. Columns of the ledger are those of its rows 
 all three.
 """
 
+from msgspec import Struct
+
+from omni_cli.domain.analytics import TOTALS_FIELDS
 from omni_cli.domain.chat import TOKEN_FIELDS
-from omni_cli.store.rollup_sql import ROLLUPS
 
 _TOKENS = ",\n    ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in TOKEN_FIELDS)
 #: What is known of a request before its first call.
@@ -539,6 +541,46 @@ CREATE TABLE health_check_log (
     PRIMARY KEY (provider, at)
 ) STRICT, WITHOUT ROWID;
 """
+
+
+class Rollup(Struct, frozen=True):
+    """A table of sums: ``key`` and ``values`` are its columns, in the table's order."""
+
+    table: str
+    key: tuple[str, ...]
+    values: tuple[str, ...]
+
+    def upsert(self, suffix: str) -> str:
+        """Add to the sums of ``table + suffix``, from named parameters."""
+        table, names = f"{self.table}{suffix}", [*self.key, *self.values]
+        sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in self.values)
+        return (
+            f"INSERT INTO {table} ({', '.join(names)})"  # noqa: S608  # our names
+            f" VALUES ({', '.join(f':{name}' for name in names)})"
+            f" ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {sums}"
+        )
+
+
+DIMENSIONS = ("source", "org", "key", "provider", "model", "role", "agent", "task")
+DAY = Rollup("rollup_day", ("day", *DIMENSIONS), TOTALS_FIELDS)
+HOUR = Rollup(
+    "rollup_hour",
+    ("hour", "provider", "model"),
+    (
+        "calls",
+        "attempts",
+        "failed_attempts",
+        "input_tokens",
+        "output_tokens",
+        "cost_nusd",
+        "latency_ms",
+        "latency_calls",
+    ),
+)
+LATENCY = Rollup("rollup_latency", ("day", "provider", "model", "bucket"), ("calls",))
+LATENCY_SCOPE = Rollup("rollup_latency_scope", ("day", *DIMENSIONS, "bucket"), ("calls",))
+BASELINE = Rollup("rollup_baseline", ("day", "premium_model"), ("compared_calls", "premium_nusd"))
+ROLLUPS = (DAY, HOUR, LATENCY, LATENCY_SCOPE, BASELINE)
 
 
 def _rollups() -> list[str]:

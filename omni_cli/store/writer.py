@@ -36,8 +36,7 @@ from omni_cli.store.connection import Store
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.late_ledger import LateLedger
 from omni_cli.store.leases import Leases
-from omni_cli.store.rollup_counts import NO_ATTEMPT, Counts, Outcome, attempt_sums
-from omni_cli.store.rollups import RollupStore
+from omni_cli.store.rollups import NO_ATTEMPT, Counts, Outcome, RollupStore, attempt_sums
 from omni_cli.store.rows import (
     ATTEMPTS,
     REQUESTS,
