@@ -5,18 +5,8 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-ProtocolName = Literal[
-    "openai", "openai-responses", "anthropic", "gemini", "ollama", "clarifai", "google-vision"
-]
-PROTOCOLS: tuple[ProtocolName, ...] = (
-    "openai",
-    "openai-responses",
-    "anthropic",
-    "gemini",
-    "ollama",
-    "clarifai",
-    "google-vision",
-)
+#: One of those that wire/registry.py lists.
+ProtocolName = str
 AuthMethod = Literal["api_key", "none"]
 ProviderStatus = Literal["connected", "disconnected", "error", "maintenance"]
 ModelStatus = Literal["active", "standby", "disabled"]

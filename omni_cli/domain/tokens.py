@@ -112,46 +112,39 @@ ASSUMED_SIDE = 4_096
 
 
 def image_token_bound(
-    protocol: str, width: int | None = None, height: int | None = None, *, model: str = ""
+    width: int | None = None, height: int | None = None, *, model: str = ""
 ) -> int:
-    """The most tokens that one input image is, by the formulas that vendors publish.
+    """The most tokens that one input image is: the greatest of the formulas that OpenAI and others
+    whose models speak its protocol, or Ollama's, publish. Other protocols have their own (wire/).
 
     Args:
-        protocol: a ``ProtocolName``. Clarifai and Google Vision charge by call: 0.
         width, height: pixels; where they are not known, ASSUMED_SIDE.
         model: the wire name; only needed to see a gpt-4o-mini, which counts 33 times gpt-4o's.
 
     Sources: OpenAI, "Images and vision" (tiles; patches of 32 px, budgets and multipliers; the
     1.2 of GPT-5.4 and later as measured by the data set "image-token-cost", 2026);
-    Anthropic, "Vision" and "What's new in Claude Opus 4.7" (width x height / 750, at most
-    4,784; measured as patches of 28 px and up to 4 more by the OmniGlyph project); Google,
-    "Understand and count tokens" (258 a tile) and "Media resolution" (2,240 at ultra high);
     Qwen2-VL's model card (patches of 28 px, at most 16,384).
     """
-    w = max(1, width or ASSUMED_SIDE)
-    h = max(1, height or ASSUMED_SIDE)
-    if protocol in ("clarifai", "google-vision"):
-        return 0
-    if protocol == "anthropic":
-        return min(max(_patches(w, h, 28), math.ceil(w * h / 750)), 4_784) + 4
-    if protocol == "gemini":
-        # A tile is as wide as two thirds of the shorter side, 256 to 768 pixels.
-        tile = min(max(min(w, h) * 2 // 3, 256), 768)
-        return max(2_240, 258 * _patches(w, h, tile))
-    # OpenAI, and whatever speaks its protocol or Ollama's: the greatest of the known formulas.
-    patches = _patches(w, h, 32)
+    w, h = image_sides(width, height)
+    patches = image_patches(w, h, 32)
     bounds = [
         85 + 170 * _tiles(w, h),
         math.ceil(2.46 * min(patches, 1_536)),
         math.ceil(1.2 * min(patches, 30_000)),
-        min(_patches(w, h, 28), 16_384),
+        min(image_patches(w, h, 28), 16_384),
     ]
     if "gpt-4o-mini" in model:
         bounds.append(2_833 + 5_667 * _tiles(w, h))
     return max(bounds)
 
 
-def _patches(width: int, height: int, side: int) -> int:
+def image_sides(width: int | None, height: int | None) -> tuple[int, int]:
+    """Pixels, ASSUMED_SIDE where they are not known."""
+    return max(1, width or ASSUMED_SIDE), max(1, height or ASSUMED_SIDE)
+
+
+def image_patches(width: int, height: int, side: int) -> int:
+    """Squares of ``side`` pixels that cover an image."""
     return -(-width // side) * -(-height // side)
 
 

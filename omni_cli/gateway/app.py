@@ -25,7 +25,7 @@ from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.receipts import Streams
 from omni_cli.gateway.redis_counts import shared_counts
 from omni_cli.gateway.remembering import Memory
-from omni_cli.gateway.surface import Surface, caller_of
+from omni_cli.gateway.surface import Surface
 from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.watching import Watcher
 from omni_cli.http.client import UpstreamPool
@@ -270,7 +270,7 @@ class Gateway:
         return Refused(404, "not_found", f"no such path: {request.path}")
 
     async def _refuse(self, request: Request, error: OmniError) -> None:
-        caller = caller_of(request.path)
+        caller = self._surface.caller_of(request.path)
         request_id = f"req_{id_text(self._ids())}"
         body = caller.error(error, request_id)
         await request.refuse(error, body, (caller.request_id, request_id))

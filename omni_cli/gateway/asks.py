@@ -7,22 +7,18 @@ from typing import Any
 import msgspec
 
 from omni_cli.domain.chat import ChatRequest
+from omni_cli.domain.embeddings import Texts
 from omni_cli.domain.errors import OmniError
-from omni_cli.gateway.embeddings import Texts, parse_texts
 from omni_cli.gateway.sending import Sending, fields_of, read_field
-from omni_cli.ports import ProviderAdapter
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.routing import input_estimate
-from omni_cli.wire.quirks import quirks_of
-from omni_cli.wire.server import Caller, JsonObject, Parsed, wrong
+from omni_cli.wire.client import Client
+from omni_cli.wire.server import Caller, Parsed, object_of, wrong
 
-_ANY = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
 _TRUTHS = (b"true", b"false", b"null")
 #: Bytes of JSON that a token stands for in an estimate.
 _BYTES_PER_TOKEN = 4
-#: Counts that a provider's server may not be able to read as a number at all.
-_COUNTS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n")
 
 
 class Ask:
@@ -81,13 +77,13 @@ class Ask:
     def parsed(self) -> Parsed:
         """In omni's words. Raises BadRequest."""
         if self._parsed is None:
-            self._parsed = self.caller.parse(decode_object(self.body))
+            self._parsed = self.caller.parse(object_of(self.body))
         return self._parsed
 
-    def texts(self, protocol: str) -> Texts:
-        """What is to be embedded by a model of that protocol. Raises BadRequest."""
+    def texts(self) -> Texts:
+        """What is to be embedded. Raises BadRequest."""
         if self._texts is None:
-            self._texts = parse_texts(self.caller.name, decode_object(self.body), protocol)
+            self._texts = self.caller.texts(object_of(self.body))
         return self._texts
 
     @property
@@ -113,7 +109,7 @@ class Ask:
             return self.estimate()  # of a body that only its own protocol's provider can read
 
     def passed(
-        self, target: Target, adapter: ProviderAdapter, headers: Mapping[str, str]
+        self, target: Target, adapter: Client, headers: Mapping[str, str]
     ) -> tuple[Sending, bool]:
         """The body for a provider of the same protocol, and whether usage was asked for unasked.
 
@@ -126,28 +122,15 @@ class Ask:
         Raises:
             BadRequest: a count is no number that any server could read.
         """
-        fields = dict(self.fields)
-        for name in _COUNTS:
+        fields, caller = dict(self.fields), self.caller
+        for name in caller.counts:
             if name in fields and not bytes(raw := fields[name]).isdigit():
                 read_field(name, raw)
-        if self.caller.name != "gemini":
+        if caller.names_model:
             fields["model"] = _raw_text(target.model.wire_name)
-        added = False
-        if self.stream and self.caller.name == "openai":
-            added = self._wish_usage(fields, target)
-        return Sending(self.body, target, adapter, self.operation, headers, fields), added
-
-    def _wish_usage(self, fields: dict[str, msgspec.Raw], target: Target) -> bool:
-        if not quirks_of(target.provider.base_url).stream_options:
-            fields.pop("stream_options", None)
-            return False
-        stated = fields.get("stream_options")
-        options = {} if stated is None else read_field("stream_options", stated)
-        options = options if isinstance(options, dict) else {}
-        if options.get("include_usage") is True:
-            return False
-        fields["stream_options"] = _raw({**options, "include_usage": True})
-        return True
+        sending = Sending(self.body, target, adapter, self.operation, headers, fields)
+        wished = self.stream and caller.tells_usage_on_wish and adapter.wish_usage(sending)
+        return sending, wished
 
     def _text(self, name: str) -> str:
         raw = self.fields.get(name)
@@ -157,23 +140,6 @@ class Ask:
         return value
 
 
-def decode_object(body: bytes) -> JsonObject:
-    """Raises BadRequest when ``body`` is no JSON object."""
-    try:
-        value = _ANY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        message = f"the body must be a JSON object: {exc}"
-    else:
-        if isinstance(value, dict):
-            return value
-        message = "the body must be a JSON object"
-    raise wrong(message)
-
-
-def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(_encode(value))
-
-
 @lru_cache(maxsize=1024)
 def _raw_text(text: str) -> msgspec.Raw:
-    return _raw(text)
+    return msgspec.Raw(_encode(text))

@@ -4,7 +4,6 @@ import re
 
 from omni_cli.domain.errors import ProviderError
 from omni_cli.domain.record import replace
-from omni_cli.gateway import embeddings
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.plans import Line, line_of
@@ -35,9 +34,12 @@ def translated(fleet: Fleet, ask: Ask, target: Target) -> tuple[Line, Sending]:
     """
     protocol, adapter = target.provider.protocol, fleet.adapter(target.provider)
     if ask.embeds:
-        body = embeddings.written(ask.texts(protocol), target.model.wire_name)
-        line = fleet.line(target, ask.operation, stream=False)
-        return line, Sending(body, target, adapter, ask.operation, line.call.headers)
+        texts, endpoint = ask.texts(), fleet.endpoint(target.provider)
+        call = adapter.embed(texts, target.model.wire_name, endpoint)
+        if texts.left:
+            raise untranslatable(", ".join(texts.left), protocol)
+        body = call.body or b"{}"
+        return line_of(call), Sending(body, target, adapter, ask.operation, call.headers)
     if left := ask.parsed().left:
         raise untranslatable(", ".join(left), protocol)
     request = replace(ask.request, stream=ask.stream)

@@ -25,14 +25,6 @@ from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.services.judge.abtest import AbTests, Arm
 from omni_cli.wire.server import Caller, Refused
 
-#: Headers of a protocol that change what a provider of the same protocol does.
-_FORWARDED = {
-    "anthropic": ("anthropic-beta", "anthropic-version"),
-    "openai": ("openai-beta",),
-    "openai-responses": ("openai-beta",),
-}
-_NONE: tuple[str, ...] = ()
-
 
 class Ids:
     """Ids of requests, counted on from a random start: one process never gives one twice."""
@@ -175,11 +167,9 @@ class Chats:
         return min(seconds, most)
 
     def _ask(self, caller: Caller, body: bytes, request: Request) -> Ask:
-        names = _FORWARDED.get(caller.name, _NONE)
         headers = request.headers
-        return Ask(
-            caller, body, forwarded={name: headers[name] for name in names if name in headers}
-        )
+        forwarded = {name: headers[name] for name in caller.forwards if name in headers}
+        return Ask(caller, body, forwarded=forwarded)
 
     def _plan(self, ask: Ask, options: RouteOptions, request: Request, who: Principal) -> Plan:
         """Who is to answer.

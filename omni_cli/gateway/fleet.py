@@ -12,12 +12,13 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.batch import pack_decision
 from omni_cli.domain.chat import ChatRequest, Message, Usage
 from omni_cli.domain.consent import Consent
+from omni_cli.domain.embeddings import Texts
 from omni_cli.domain.errors import NoRoute, OmniError, UsageError
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import Decision
 from omni_cli.gateway.breakers import LiveBreakers
-from omni_cli.ports import Endpoint, ProviderAdapter
+from omni_cli.ports import Endpoint
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.engine.decisions import named_decision
@@ -27,6 +28,7 @@ from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import RouteOptions, decision_document
 from omni_cli.services.judge.abtest import Arm
 from omni_cli.services.money.prices import PriceBook, cost_or_none
+from omni_cli.wire.client import Client
 from omni_cli.wire.registry import adapter
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ _ANY_REQUEST = ChatRequest((Message.text_of("user", "."),))
 _FOLDED = 100
 #: Names kept in the cache; callers may send any number of wrong ones.
 _MOST_NAMES = 4_096
-#: By protocol, how the path of embeddings differs from chat's.
-_EMBEDDINGS = {"openai": ("/chat/completions", "/embeddings"), "ollama": ("/chat", "/embed")}
+#: What a call for embeddings is laid out with.
+_ANY_TEXTS = Texts(["."])
 
 
 class _Cache(Struct):
@@ -303,7 +305,7 @@ class Fleet:
 
     # --- ways ---------------------------------------------------------------------------------
 
-    def adapter(self, provider: Provider) -> ProviderAdapter:
+    def adapter(self, provider: Provider) -> Client:
         return adapter(provider.protocol)
 
     def endpoint(self, provider: Provider) -> Endpoint:
@@ -323,14 +325,12 @@ class Fleet:
         key = (target.model.id, operation, stream)
         found = self._cache.lines.get(key)
         if found is None:
-            call = self.adapter(target.provider).build(
-                replace(_ANY_REQUEST, stream=stream),
-                target.model.wire_name,
-                self.endpoint(target.provider),
-            )
+            client, name = self.adapter(target.provider), target.model.wire_name
+            endpoint = self.endpoint(target.provider)
             if operation == "embeddings":
-                chat, other = _EMBEDDINGS[target.provider.protocol]
-                call = replace(call, url=call.url.removesuffix(chat) + other)
+                call = client.embed(_ANY_TEXTS, name, endpoint)
+            else:
+                call = client.build(replace(_ANY_REQUEST, stream=stream), name, endpoint)
             found = self._cache.lines[key] = line_of(call)
         return found
 

@@ -1,7 +1,6 @@
 """What models there are, in every protocol's own form."""
 
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from omni_cli.domain.errors import NotFound
@@ -27,20 +26,13 @@ class Listing:
     def visible(self, who: Principal) -> list[ModelInfo]:
         return [model for model in self._fleet.models() if who.may_call(model.id)]
 
-    def models(self, who: Principal) -> dict[str, Any]:
-        """``GET /v1/models``: OpenAI's fields and Anthropic's, which do not contradict, and the
-        registry's own (``provider``, ``cost_input``, ``max_tokens``...)."""
+    def models(self, who: Principal) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Models, and names that are no model's, in OpenAI's form with the registry's own fields
+        (``provider``, ``cost_input``, ``max_tokens``...) beside it."""
         shown = self.visible(who)
         prices = self._prices(shown)
-        data = [self._model(model, prices) for model in shown]
-        data += [self._virtual(name, what) for name, what in self._others(who)]
-        return {
-            "object": "list",
-            "data": data,
-            "has_more": False,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-        }
+        others = [self._virtual(name, what) for name, what in self._others(who)]
+        return [self._model(model, prices) for model in shown], others
 
     def model(self, name: str, who: Principal) -> dict[str, Any]:
         """One model, by its id or alias. Raises NotFound."""
@@ -57,63 +49,6 @@ class Listing:
         raise NotFound(
             f"no model is called {shown(name)}", hint=self._fleet.near(name, who.may_call)
         )
-
-    def tags(self, who: Principal) -> dict[str, Any]:
-        """``GET /api/tags`` of Ollama."""
-        models = []
-        names = [(m.id, m.parameters_b) for m in self.visible(who)]
-        names += [(name, None) for name, _ in self._others(who)]
-        for name, size in names:
-            details = {
-                "format": "gguf",
-                "family": name.partition("/")[0],
-                "families": None,
-                "parameter_size": f"{size:g}B" if size else "",
-                "quantization_level": "",
-                "parent_model": "",
-            }
-            stamp = datetime.fromtimestamp(_SOME_TIME, UTC).isoformat().replace("+00:00", "Z")
-            models.append(
-                {
-                    "name": name,
-                    "model": name,
-                    "modified_at": stamp,
-                    "size": 0,
-                    "digest": "",
-                    "details": details,
-                }
-            )
-        return {"models": models}
-
-    def show(self, name: str, who: Principal) -> dict[str, Any]:
-        """``POST /api/show`` of Ollama. Raises NotFound."""
-        document = self.model(name, who)
-        window = document.get("context_window")
-        outputs = document.get("output_types") or ["text"]
-        capabilities = ["completion"] if "text" in outputs else list(outputs)
-        badges = document.get("badges") or []
-        capabilities += ["tools"] if "function-calling" in badges else []
-        capabilities += ["vision"] if "vision" in badges else []
-        return {
-            "details": {"format": "gguf", "family": str(document["owned_by"]), "families": None},
-            "model_info": {"general.architecture": "omni", "omni.context_length": window},
-            "capabilities": capabilities,
-        }
-
-    def gemini(self, who: Principal) -> dict[str, Any]:
-        """``GET /v1beta/models`` of Gemini."""
-        return {
-            "models": [
-                {
-                    "name": f"models/{model.id}",
-                    "displayName": model.name,
-                    "inputTokenLimit": model.context_window,
-                    "outputTokenLimit": model.max_output,
-                    "supportedGenerationMethods": ["generateContent", "countTokens"],
-                }
-                for model in self.visible(who)
-            ]
-        }
 
     def _others(self, who: Principal) -> list[tuple[str, str]]:
         """Names that are no model's: what a decision is left to. A key that may call some models
@@ -154,6 +89,7 @@ class Listing:
             "supports_vision": "vision" in model.badges,
             "max_tokens": model.max_output,
             "context_window": model.context_window,
+            "parameters_b": model.parameters_b,
             "output_types": list(model.output_types),
             "badges": sorted(model.badges),
             "aliases": list(model.aliases),

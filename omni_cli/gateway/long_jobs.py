@@ -10,7 +10,6 @@ from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.optimize import Setting
 from omni_cli.domain.pricing import usd_to_nusd
-from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.own_api import query_of
@@ -27,6 +26,7 @@ from omni_cli.wire.server import (
     Refused,
     count_field,
     number_field,
+    object_of,
     text_field,
     texts,
     wrong,
@@ -85,7 +85,7 @@ class LongJobs:
         await self._look(request, query_of(request).get("provider"), take=False)
 
     async def _take(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        body = decode_object(await request.body())
+        body = object_of(await request.body())
         await self._look(request, text_field(body, "provider", "") or None, take=True)
 
     async def _look(self, request: Request, provider: str | None, *, take: bool) -> None:
@@ -99,7 +99,7 @@ class LongJobs:
     # --- optimizing ---------------------------------------------------------------------------
 
     async def _optimize(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        body = decode_object(await request.body())
+        body = object_of(await request.body())
         days = count_field(body, "days") or 30
         lose = number_field(body, "lose")
         if days > 366 or not 0 <= (1.0 if lose is None else lose) <= 100:
@@ -118,7 +118,7 @@ class LongJobs:
 
     async def _compare(self, request: Request, _: Principal, __: dict[str, str]) -> None:
         """Checked and estimated first; then it runs in the background, and this answers 202."""
-        body = decode_object(await request.body())
+        body = object_of(await request.body())
         self._comparisons = {k: t for k, t in self._comparisons.items() if not t.done()}
         if len(self._comparisons) >= _RUNNING:
             raise Refused(429, "rate_limited", "too many comparisons are running", retry_after_s=5)

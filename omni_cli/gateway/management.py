@@ -13,7 +13,6 @@ from omni_cli.domain.errors import Busy, NotFound, UsageError
 from omni_cli.domain.models import Role, RoleModel
 from omni_cli.domain.pricing import usd_string
 from omni_cli.domain.record import replace
-from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.long_jobs import LongJobs
@@ -35,7 +34,7 @@ from omni_cli.services.money.ledger_names import CHECKED
 from omni_cli.services.money.prices import PriceBook
 from omni_cli.services.money.report_documents import costs_document, savings_document
 from omni_cli.services.money.usage import UsageQuery
-from omni_cli.wire.server import Refused, sse
+from omni_cli.wire.server import Refused, object_of, sse
 
 #: What a report of usage may be asked for.
 _USAGE = ("by", "period", *CHECKED)
@@ -120,7 +119,7 @@ class Management:
         await request.json(await self._desk.do(lambda app: _model_document(app, at["id"])))
 
     async def _put_model(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        body = decode_object(await request.body())
+        body = object_of(await request.body())
         unknown = set(body) - {"status", "price", "sure"}
         if unknown:
             raise UsageError(f"unknown fields: {', '.join(sorted(unknown))}")
@@ -141,7 +140,7 @@ class Management:
         await request.json(await self._desk.do(job))
 
     async def _put_roles(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        body = decode_object(await request.body())
+        body = object_of(await request.body())
         roles = body.get("roles")
         if not isinstance(roles, list) or not all(isinstance(r, str) for r in roles):
             raise UsageError("roles is a list of names")
@@ -220,7 +219,7 @@ class Management:
         await request.json(await self._desk.do(job))
 
     async def _put_provider(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        body = decode_object(await request.body())
+        body = object_of(await request.body())
         if set(body) - {"enabled", "max_concurrency"}:
             raise UsageError("only enabled and max_concurrency can be changed here")
         enabled, most = body.get("enabled"), body.get("max_concurrency")
@@ -312,7 +311,7 @@ class Management:
         await request.json({"roles": roles})
 
     async def _put_role(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        body = decode_object(await request.body())
+        body = object_of(await request.body())
         model = body.get("model")
         if not isinstance(model, str):
             raise UsageError("model names the model to put first")

@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import id_text
-from omni_cli.gateway.asks import decode_object
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.fleet import Fleet
@@ -21,6 +20,7 @@ from omni_cli.services.money.receipt import receipt_document
 from omni_cli.services.money.report_documents import usage_document
 from omni_cli.services.money.usage import UsageQuery
 from omni_cli.wire.omni.server import own_request
+from omni_cli.wire.server import object_of
 
 
 def query_of(request: Request) -> dict[str, str]:
@@ -74,7 +74,7 @@ class OwnApi:
 
     async def debug(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         """Which model would answer, and why; nothing is sent."""
-        body = decode_object(await request.body())
+        body = object_of(await request.body())
         model = body.pop("model", "auto")
         asked, given = own_request({**body, "model": "auto"})
         options = with_options(self._fleet.options, given)

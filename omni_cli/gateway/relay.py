@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
-from omni_cli.gateway import embeddings
+from omni_cli.domain.record import replace
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.calls import error_body
 from omni_cli.gateway.delivery import Delivery, interrupted
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.hedging import Race
-from omni_cli.gateway.passing import PassReader, UsageFilter, glance
+from omni_cli.gateway.passing import PassReader, UsageFilter
 from omni_cli.gateway.plans import Line, Plan
 from omni_cli.gateway.receipts import Receipt, Streams
 from omni_cli.http.answer import Answer
@@ -19,9 +19,6 @@ from omni_cli.services.engine.settlement import Reading
 from omni_cli.wire.framing import MAX_EVENT_BYTES
 from omni_cli.wire.reader import AnswerReader, refused, request_id_of
 from omni_cli.wire.server import Answered, StreamWriter
-
-#: Protocols whose streams tell their usage in a few last bytes. The others are read whole.
-_SHORT_TAIL = ("openai", "anthropic")
 
 
 class Relay:
@@ -86,7 +83,7 @@ class Relay:
                 lambda: adapter.parser(stream=True),
                 line.call.framing,
                 reading,
-                whole=self._ask.caller.name not in _SHORT_TAIL or bool(self._receipt.cached),
+                whole=not self._ask.caller.short_tail or bool(self._receipt.cached),
             )
             await self._pass(answer, reader, target, reading, content_type, wished=wished)
         else:
@@ -110,7 +107,7 @@ class Relay:
         same: bool,
     ) -> None:
         body = answer.at_once() or await answer.whole(MAX_EVENT_BYTES)
-        quick = glance(body) if same and self._ask.caller.name == "openai" else None
+        quick = self._ask.caller.glance(body) if same else None
         if quick is not None:
             reading.take(quick)
         else:
@@ -135,18 +132,17 @@ class Relay:
     ) -> None:
         """A list of vectors; of the caller's own protocol it is passed on as it came, and only
         its usage is read."""
-        ask, protocol = self._ask, target.provider.protocol
+        client = self._fleet.adapter(target.provider)
         body = await answer.whole(MAX_EVENT_BYTES)
-        vectors = None if same else embeddings.vectors(protocol, body)
-        usage = embeddings.usage(protocol, body)
+        vectors = None if same else client.vectors(body)
+        usage = client.vectors_usage(body) if vectors is None else vectors.usage
         reading.take(ChatChunk(usage=usage, finish_reason="stop"))
         await self._claim(target, reading)
         reading.finish()
         self._receipt.end("ok", compared=False)  # no chat model answers with vectors
         if vectors is not None:
-            texts = ask.texts(protocol)
-            used = self._receipt.usage
-            body = embeddings.answered(ask.caller.name, texts, vectors, used, self._about(target))
+            used = replace(vectors, usage=self._receipt.usage)
+            body = self._ask.caller.embeddings(self._ask.texts(), used, self._about(target))
         self._out.whole(body)
 
     async def _pass(

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from omni_cli.gateway.auth import Principal
 from omni_cli.http.request import Request
+from omni_cli.wire.server import Caller
 
 Handler = Callable[[Request, Principal, dict[str, str]], Awaitable[None]]
 
@@ -27,6 +28,8 @@ class Route(Struct, frozen=True):
     tag: str = "models"
     query: tuple[str, ...] = ()
     body: str = ""
+    #: The protocol whose path it is.
+    caller: Caller | None = None
 
 
 class Router:
@@ -47,6 +50,12 @@ class Router:
             if other.method == method and (match := pattern.fullmatch(path)):
                 return other, match.groupdict()
         return None
+
+    def caller(self, path: str) -> Caller | None:
+        """The protocol that has this path, whatever the method."""
+        found = [r for (_, exact), r in self._exact.items() if exact == path]
+        found += [r for pattern, r in self._patterns if pattern.fullmatch(path)]
+        return next((r.caller for r in found), None)
 
     def methods(self, path: str) -> list[str]:
         """Methods that this path takes."""

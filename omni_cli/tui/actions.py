@@ -110,7 +110,7 @@ def put_provider(omni: App, values: Mapping[str, str]) -> str:
     fresh = replace(
         base,
         name=values["name"] or (old.name if old else preset.name if preset else slug),
-        protocol=protocol,  # type: ignore[arg-type]  # put_provider checks it
+        protocol=protocol,
         base_url=base_url,
         key_env=variable or None,
         max_concurrency=_slots(values["max_concurrency"], slug, base_url),

@@ -14,8 +14,8 @@ from typing import Any
 from msgspec import Struct, field
 
 from omni_cli.domain.bounds import CallBound
-from omni_cli.domain.tokens import image_token_bound
 from omni_cli.ports import SentBody
+from omni_cli.wire.facts import Facts
 from omni_cli.wire.values import as_list, as_object, as_text
 
 #: What chat templates put around a conversation: roles, a system prompt of their own, tokens.
@@ -35,7 +35,7 @@ class Draft(Struct):
     """
 
     input_tokens: int
-    protocol: str
+    facts: type[Facts]
     sent: SentBody
     limits: dict[str, object] = field(default_factory=dict)
     counts: dict[str, object] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Draft(Struct):
             return
         inline = len(data) if isinstance(data, str) else 0
         model = as_text(self.sent.value("model"))
-        tokens = image_token_bound(self.protocol, model=model)
+        tokens = self.facts.image_tokens(model=model)
         self.input_tokens += tokens - inline
 
     def add(self, name: str, value: object) -> None:
@@ -139,8 +139,8 @@ def usual(sent: SentBody, stated: object, *, plain: bool) -> CallBound | None:
     return CallBound(sent.size + FRAME, stated, 1, 0, 1, 0, "", 0, (), "", plain, True, True)
 
 
-def begin(sent: SentBody, protocol: str) -> Draft:
-    return Draft(sent.size + FRAME, protocol, sent)
+def begin(sent: SentBody, facts: type[Facts]) -> Draft:
+    return Draft(sent.size + FRAME, facts, sent)
 
 
 _FOLDED: dict[str, str] = {}
@@ -236,7 +236,7 @@ def within(fields: "Fields") -> Callable[[Draft, str, Any], None]:
 
     def read(draft: Draft, name: str, value: Any) -> None:
         if isinstance(value, dict):
-            inner = Draft(draft.input_tokens, draft.protocol, draft.sent)
+            inner = Draft(draft.input_tokens, draft.facts, draft.sent)
             fields.read(inner, value, value.get)
             absorb(draft, inner, name)
         elif not says_nothing(value):

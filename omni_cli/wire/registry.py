@@ -1,36 +1,65 @@
-"""Which module speaks a protocol. Imports none of them until one is asked for."""
+"""Every protocol, one line each. Nothing of one is imported until it is asked for."""
 
+from functools import cache
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.models import ProtocolName
-from omni_cli.ports import ProviderAdapter
+from omni_cli.wire.facts import Facts
 
-_PACKAGE = "omni_cli.wire."
+if TYPE_CHECKING:
+    from omni_cli.wire.client import Client
+    from omni_cli.wire.server import Caller
 
-ADAPTERS: dict[ProtocolName, str] = {
-    "openai": "openai.client:OpenAiCompatible",
-    "openai-responses": "responses.client:OpenAiResponses",
-    "anthropic": "anthropic.client:Anthropic",
-    "gemini": "gemini.client:Gemini",
-    "ollama": "ollama.client:Ollama",
-    "clarifai": "clarifai.client:Clarifai",
-    "google-vision": "google_vision.client:GoogleVision",
+#: By its name, the package that speaks a protocol: its ``__init__`` holds its facts. The first is
+#: what an error is told in where a path says nothing of a protocol.
+FOLDERS: dict[ProtocolName, str] = {
+    "openai": "omni_cli.wire.openai",
+    "openai-responses": "omni_cli.wire.responses",
+    "anthropic": "omni_cli.wire.anthropic",
+    "gemini": "omni_cli.wire.gemini",
+    "ollama": "omni_cli.wire.ollama",
+    "clarifai": "omni_cli.wire.clarifai",
+    "google-vision": "omni_cli.wire.google_vision",
+    "omni": "omni_cli.wire.omni",
 }
 
 
-_MADE: dict[ProtocolName, ProviderAdapter] = {}
+@cache
+def facts(protocol: ProtocolName) -> type[Facts]:
+    """Raises ConfigError for a protocol that is not known."""
+    if protocol not in FOLDERS:
+        known = ", ".join(protocols())
+        raise ConfigError(f"Unknown protocol {protocol!r}", hint=f"One of: {known}")
+    found = vars(import_module(FOLDERS[protocol])).values()
+    return next(
+        item
+        for item in found
+        if isinstance(item, type) and issubclass(item, Facts) and vars(item).get("name") == protocol
+    )
 
 
-def adapter(protocol: ProtocolName) -> ProviderAdapter:
-    """The adapter that speaks ``protocol``. Raises ConfigError for an unknown one."""
-    made = _MADE.get(protocol)
-    if made is None:
-        if protocol not in ADAPTERS:
-            known = ", ".join(ADAPTERS)
-            raise ConfigError(f"Unknown protocol {protocol!r}", hint=f"One of: {known}")
-        module, name = ADAPTERS[protocol].split(":")
-        made = cast("ProviderAdapter", getattr(import_module(_PACKAGE + module), name)())
-        _MADE[protocol] = made
-    return made
+def protocols() -> tuple[ProtocolName, ...]:
+    """Those that providers speak."""
+    return tuple(name for name in FOLDERS if facts(name).client)
+
+
+@cache
+def adapter(protocol: ProtocolName) -> "Client":
+    """What speaks ``protocol`` to providers. Raises ConfigError: nothing does."""
+    named = facts(protocol).client
+    if not named:
+        raise ConfigError(f"no provider speaks {protocol!r}", hint=f"One of: {protocols()}")
+    return cast("Client", _made(protocol, named))
+
+
+@cache
+def callers(protocol: ProtocolName) -> "tuple[Caller, ...]":
+    """What speaks ``protocol`` to callers, the usual one first; none where nothing does."""
+    return tuple(cast("Caller", _made(protocol, named)) for named in facts(protocol).servers)
+
+
+def _made(protocol: ProtocolName, named: str) -> object:
+    module, _, name = named.partition(":")
+    return getattr(import_module(f"{FOLDERS[protocol]}.{module}"), name)()

@@ -1,19 +1,22 @@
 """What every protocol's server side has in common: statuses, parsed requests, JSON."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from msgspec import Struct, field
 
 from omni_cli.domain import errors
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, MediaPart
+from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import BadRequest, OmniError
+from omni_cli.wire.facts import Facts, Operation
 
 JsonObject = dict[str, Any]
 
 _ENCODER = msgspec.json.Encoder()
 encode = _ENCODER.encode
+_ANY = msgspec.json.Decoder()
 
 
 class Parsed(Struct, frozen=True):
@@ -56,37 +59,82 @@ class StreamWriter(Protocol):
         ...
 
 
-class Caller(Protocol):
-    """A protocol that callers speak. ``name`` is that of the provider protocol it equals.
+class Caller(Facts):
+    """A protocol as its callers speak it. ``name`` is that of the provider protocol it equals."""
 
-    ``comments``: its readers of streams pass over comments. ``streams_unasked``: a request that
-    says nothing of it is streamed. ``answers_by``: fields of a request that the form of its answer
-    depends on.
-    """
-
-    name: str
-    request_id: str
-    id_prefix: str
-    stream_type: str
-    comments: bool
-    streams_unasked: bool
-    answers_by: tuple[str, ...]
+    #: What may be asked for.
+    operations: ClassVar[tuple[Operation, ...]] = ()
 
     def parse(self, body: JsonObject) -> Parsed:
         """Raises BadRequest, saying which field is wrong."""
-        ...
+        raise NotImplementedError
 
-    def whole(self, completion: Completion, about: Answered) -> bytes: ...
+    def whole(self, completion: Completion, about: Answered) -> bytes:
+        raise NotImplementedError
 
-    def writer(self, about: Answered) -> StreamWriter: ...
+    def writer(self, about: Answered) -> StreamWriter:
+        raise NotImplementedError
 
     def error(self, error: OmniError, request_id: str) -> JsonObject:
         """The body of an error answer."""
-        ...
+        raise NotImplementedError
 
     def error_event(self, error: OmniError, request_id: str) -> bytes:
         """The event that ends a stream with an error."""
-        ...
+        return sse(self.error(error, request_id))
+
+    def glance(self, body: bytes) -> ChatChunk | None:
+        """What settlement needs of the usual plain answer, read at little cost; None of any other,
+        which the client's parser reads."""
+        del body
+        return None
+
+    # --- what only some operations need -------------------------------------------------------
+
+    def options(self, body: JsonObject, given: Mapping[str, Any]) -> tuple[str, JsonObject]:
+        """Who is asked, and how the request is to be routed.
+
+        Args:
+            given: what the path says.
+        """
+        raise NotImplementedError
+
+    def nothing_asked(self, body: bytes) -> tuple[str, JsonObject] | None:
+        """The model, and the answer, of a request that asks it nothing; None of any other."""
+        del body
+        return None
+
+    def counted(self, body: JsonObject) -> ChatRequest:
+        """The request whose tokens are to be counted. Raises BadRequest."""
+        return self.parse(body).request
+
+    def count(self, tokens: int) -> JsonObject:
+        """The answer of an operation that counts."""
+        raise NotImplementedError
+
+    def models(self, listed: Sequence[JsonObject], others: Sequence[JsonObject]) -> JsonObject:
+        """The list of models.
+
+        Args:
+            listed: models, in OpenAI's form with omni's own fields beside.
+            others: names that are no model's, in OpenAI's form: roles, chains, automatic choice.
+        """
+        raise NotImplementedError
+
+    def asked_model(self, body: JsonObject) -> str:
+        """Whom an operation about one model asks for, where the path does not say."""
+        return text_field(body, "model")
+
+    def model(self, listed: JsonObject) -> JsonObject:
+        """One model, as ``models`` takes it."""
+        return listed
+
+    def texts(self, body: JsonObject) -> Texts:
+        """What is to be embedded. Raises BadRequest."""
+        raise NotImplementedError
+
+    def embeddings(self, texts: Texts, vectors: Vectors, about: Answered) -> bytes:
+        raise NotImplementedError
 
 
 #: HTTP status by error class, the first that fits.
@@ -201,6 +249,19 @@ def wrong(message: str) -> BadRequest:
     return BadRequest(message, status=400)
 
 
+def object_of(body: bytes) -> JsonObject:
+    """Raises BadRequest when ``body`` is no JSON object."""
+    try:
+        value = _ANY.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        message = f"the body must be a JSON object: {exc}"
+    else:
+        if isinstance(value, dict):
+            return value
+        message = "the body must be a JSON object"
+    raise wrong(message)
+
+
 def untranslatable(thing: str, protocol: str) -> BadRequest:
     """The error for what another provider's protocol cannot be told."""
     return BadRequest(
@@ -298,6 +359,19 @@ def left_of(
         for name, value in body.items()
         if name not in known and value is not None and value not in harmless.get(name, ())
     )
+
+
+def inputs_of(body: JsonObject) -> list[str]:
+    """Texts to be embedded. Raises BadRequest: there are none, or some are no texts."""
+    sent = body.get("input")
+    inputs = [sent] if isinstance(sent, str) else sent
+    if not isinstance(inputs, list) or not inputs:
+        raise wrong("'input' must be a text or a list of texts")
+    if any(isinstance(item, int | list) and not isinstance(item, bool) for item in inputs):
+        raise untranslatable("input of token ids", "chosen")
+    if not all(isinstance(item, str) for item in inputs):
+        raise wrong("'input' must be a text or a list of texts")
+    return inputs
 
 
 def media_of(url: str, media_type: str = "") -> MediaPart:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from omni_cli.domain.chat import ChatChunk, Completion, CompletionFolder
 from omni_cli.domain.errors import ProviderError
-from omni_cli.domain.models import PROTOCOLS, ProtocolName
+from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import HttpCall, WireEvent
+from omni_cli.wire import registry
 from omni_cli.wire.framing import splitter
 from omni_cli.wire.reader import AnswerReader
 from omni_cli.wire.registry import adapter
@@ -110,7 +111,7 @@ def events_of(protocol: ProtocolName, body: bytes) -> list[bytes]:
     return [event + separator for event in body.split(separator) if event.strip()]
 
 
-protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
+protocols = pytest.mark.parametrize("protocol", registry.protocols())
 
 
 @protocols

@@ -10,13 +10,12 @@ from itertools import pairwise
 
 import pytest
 
-from omni_cli.domain.models import PROTOCOLS
 from omni_cli.domain.tokens import (
     ASSUMED_SIDE,
     estimate_tokens,
-    image_token_bound,
     upper_bound_tokens,
 )
+from omni_cli.wire.registry import facts, protocols
 from tests.paths import FIXTURES
 
 #: Output that is billed but not in the text.
@@ -125,14 +124,15 @@ def test_200_kb_take_milliseconds(unit: str) -> None:
 def test_image_bounds(
     protocol: str, width: int | None, height: int | None, model: str, tokens: int
 ) -> None:
-    assert image_token_bound(protocol, width, height, model=model) == tokens
+    assert facts(protocol).image_tokens(width, height, model=model) == tokens
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", protocols())
 def test_image_bounds_grow_with_the_image(protocol: str) -> None:
-    sizes = [image_token_bound(protocol, side, side) for side in (1, 64, 512, 1024, 2048, 4096)]
+    sizes = [facts(protocol).image_tokens(side, side) for side in (1, 64, 512, 1024, 2048, 4096)]
     assert all(small <= large for small, large in pairwise(sizes))
-    assert image_token_bound(protocol) == image_token_bound(protocol, ASSUMED_SIDE, ASSUMED_SIDE)
+    of = facts(protocol).image_tokens
+    assert of() == of(ASSUMED_SIDE, ASSUMED_SIDE)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,6 @@ def test_image_bounds_grow_with_the_image(protocol: str) -> None:
 def test_image_bounds_hold_for_measured_images(
     width: int, height: int, anthropic: int, openai: int
 ) -> None:
-    assert image_token_bound("anthropic", width, height) >= anthropic
-    assert image_token_bound("openai", width, height) >= openai
-    assert image_token_bound("gemini", width, height) >= 1101
+    assert facts("anthropic").image_tokens(width, height) >= anthropic
+    assert facts("openai").image_tokens(width, height) >= openai
+    assert facts("gemini").image_tokens(width, height) >= 1101

@@ -36,9 +36,9 @@ def complete_presets(incomplete: str) -> list[str]:
 
 
 def complete_protocols(incomplete: str) -> list[str]:
-    from omni_cli.domain.models import PROTOCOLS
+    from omni_cli.wire.registry import protocols
 
-    return [name for name in PROTOCOLS if name.startswith(incomplete)]
+    return [name for name in protocols() if name.startswith(incomplete)]
 
 
 Protocol = Annotated[
@@ -182,7 +182,7 @@ def add(
         provider = Provider(
             slug=slug,
             name=name or (preset.name if preset else slug),
-            protocol=protocol or preset.protocol,  # type: ignore[arg-type,union-attr]  # put_provider checks the one, the guard above the other
+            protocol=protocol or preset.protocol,  # type: ignore[union-attr]  # the guard above checks it
             base_url=url,
             auth_method="none" if no_auth else "api_key",
             key_env=key_env,

@@ -10,7 +10,6 @@ from omni_cli.domain.hosts import is_base_url
 from omni_cli.domain.models import (
     BADGES,
     CAPABILITIES,
-    PROTOCOLS,
     Chain,
     ChainLink,
     ModelInfo,
@@ -41,6 +40,7 @@ from omni_cli.services.fleet.fleet_document import fleet_document
 from omni_cli.services.fleet.naming import Namespace, check_alias
 from omni_cli.services.money.price_doubts import check_rates, published
 from omni_cli.services.money.prices import PriceBook, state_of, utc_day
+from omni_cli.wire.registry import protocols
 
 STATUSES = ("active", "standby", "disabled")
 #: Nine digits hold any context window for years to come, and fit the store's integers.
@@ -128,9 +128,9 @@ class FleetService:
     def put_provider(self, provider: Provider) -> None:
         """Add or replace. Raises UsageError on a bad slug, protocol, URL or number."""
         check_slug("provider", provider.slug)
-        if provider.protocol not in PROTOCOLS:
+        if provider.protocol not in (known := protocols()):
             raise UsageError(
-                f"unknown protocol {provider.protocol!r}", hint=f"one of {', '.join(PROTOCOLS)}"
+                f"unknown protocol {provider.protocol!r}", hint=f"one of {', '.join(known)}"
             )
         if not is_base_url(provider.base_url):
             raise UsageError(

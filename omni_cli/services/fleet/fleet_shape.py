@@ -11,9 +11,10 @@ from typing import Any, NoReturn, get_args
 from msgspec import Struct, field
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.models import PROTOCOLS, AuthMethod, ModelStatus, ModelType
+from omni_cli.domain.models import AuthMethod, ModelStatus, ModelType
 from omni_cli.domain.pricing import KINDS
 from omni_cli.domain.secrets import scrub
+from omni_cli.wire.registry import protocols
 
 TEXT, FLAG, WHOLE, NUMBER, AMOUNT = "text", "true or false", "a whole number", "a number", "amount"
 TEXTS, NUMBERS, NAMED_TEXTS = "a list of texts", "a table of numbers", "a table of texts"
@@ -61,7 +62,7 @@ DOCUMENT: Mapping[str, Named | Rows] = {
         Table(
             {
                 "name": TEXT,
-                "protocol": PROTOCOLS,
+                "protocol": protocols(),
                 "base_url": TEXT,
                 "auth_method": get_args(AuthMethod),
                 "key_env": TEXT,

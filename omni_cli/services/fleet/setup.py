@@ -19,6 +19,7 @@ from omni_cli.domain.routing import ADEQUATE_SHARE, COMPLEXITY_SHIFT
 from omni_cli.ports import RemoteModel
 from omni_cli.repositories import Models
 from omni_cli.services.fleet.fleet import FleetService
+from omni_cli.wire.registry import facts
 
 Tier = Literal["best", "balanced", "cheap", "local"]
 #: A cheaper model stands in for the best while its estimated quality (0..1) is this much lower.
@@ -362,7 +363,11 @@ def runs_here(provider: Provider, remote: RemoteModel, models: Models) -> bool:
         return True
     if not is_here(provider.base_url):
         return False
-    if provider.slug not in RUNNERS or provider.protocol == "ollama" or remote.owner in _CLOSED:
+    if (
+        provider.slug not in RUNNERS
+        or facts(provider.protocol).tells_weights
+        or remote.owner in _CLOSED
+    ):
         return False
     return all(models.get(f"{slug}/{remote.wire_name}") is None for slug in _CLOSED)
 

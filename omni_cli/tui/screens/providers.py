@@ -13,7 +13,6 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.models import PROTOCOLS
 from omni_cli.services.fleet.connection_test import INTERVAL_S, TestResult
 from omni_cli.store.glance import Failure, GlanceStore
 from omni_cli.tui import text
@@ -31,6 +30,7 @@ from omni_cli.tui.pane import Pane
 from omni_cli.tui.provider_view import card_text, detail_text
 from omni_cli.tui.widgets.cards import CardList
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
+from omni_cli.wire.registry import protocols
 
 _MUTED = "$foreground-muted"
 _EMPTY = Content.assemble(
@@ -260,7 +260,7 @@ def _fields(card: ProviderCard | None) -> list[Field]:
             "protocol",
             "Protocol",
             AUTOMATIC if provider is None else provider.protocol,
-            choices=(AUTOMATIC, *PROTOCOLS),
+            choices=(AUTOMATIC, *protocols()),
         ),
         Field(
             "base_url",

@@ -8,6 +8,7 @@ from typing import Any
 
 from omni_cli.domain.bounds import CallBound
 from omni_cli.ports import SentBody
+from omni_cli.wire.anthropic import AnthropicFacts
 from omni_cli.wire.bounding import (
     ROUNDS,
     TOOLS_FRAME,
@@ -123,7 +124,7 @@ def bound(sent: SentBody) -> CallBound:
         found = usual(sent, sent.value(_LIMIT), plain=True)
         if found is not None:
             return found
-    draft = begin(sent, "anthropic")
+    draft = begin(sent, AnthropicFacts)
     _FIELDS.read(draft, names, sent.value)
     for name in names_like(names, folded("tools")):
         _tools(draft, name, sent.value(name))

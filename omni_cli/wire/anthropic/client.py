@@ -21,7 +21,8 @@ from omni_cli.domain.chat import (
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
-from omni_cli.wire.anthropic import bounds
+from omni_cli.wire.anthropic import AnthropicFacts, bounds
+from omni_cli.wire.client import Client
 from omni_cli.wire.parsing import CallSlots, StreamParser
 from omni_cli.wire.values import (
     JsonObject,
@@ -58,7 +59,7 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-class Anthropic:
+class Anthropic(AnthropicFacts, Client):
     """The adapter of protocol ``anthropic``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:

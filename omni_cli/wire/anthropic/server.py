@@ -16,8 +16,11 @@ from omni_cli.domain.chat import (
     Usage,
 )
 from omni_cli.domain.errors import OmniError
+from omni_cli.wire.anthropic import AnthropicFacts
+from omni_cli.wire.facts import Operation
 from omni_cli.wire.server import (
     Answered,
+    Caller,
     JsonObject,
     Parsed,
     count_field,
@@ -82,16 +85,13 @@ _TYPES = {
 _EFFORTS = ((16_384, "high"), (8_192, "medium"), (2_048, "low"))
 
 
-class AnthropicMessages:
+class AnthropicMessages(AnthropicFacts, Caller):
     """The caller's side of protocol ``anthropic``."""
 
-    name = "anthropic"
-    request_id = "request-id"
-    id_prefix = "msg_"
-    stream_type = "text/event-stream; charset=utf-8"
-    comments = True
-    streams_unasked = False
-    answers_by: tuple[str, ...] = ()
+    operations = (
+        Operation("chat", "/messages", "Message"),
+        Operation("count", "/messages/count_tokens", "Tokens of a message, estimated"),
+    )
 
     def parse(self, body: JsonObject) -> Parsed:
         if count_field(body, "max_tokens") is None:
@@ -140,6 +140,13 @@ class AnthropicMessages:
 
     def writer(self, about: Answered) -> "_Writer":
         return _Writer(about)
+
+    def counted(self, body: JsonObject) -> ChatRequest:
+        text_field(body, "model")
+        return self.parse({"max_tokens": 1, **body}).request
+
+    def count(self, tokens: int) -> JsonObject:
+        return {"input_tokens": tokens}
 
     def error(self, error: OmniError, request_id: str) -> JsonObject:
         kind = _TYPES.get(status_of(error), "api_error")

@@ -12,6 +12,8 @@ from omni_cli.domain.chat import ChatChunk, ChatRequest, MediaPart, Usage
 from omni_cli.domain.errors import BadRequest, Malformed, ProviderError
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
+from omni_cli.wire.clarifai import ClarifaiFacts
+from omni_cli.wire.client import Client
 from omni_cli.wire.parsing import StreamParser
 from omni_cli.wire.values import (
     JsonObject,
@@ -31,7 +33,7 @@ _OK = 10000
 _HOME = ("clarifai", "main")
 
 
-class Clarifai:
+class Clarifai(ClarifaiFacts, Client):
     """The adapter of protocol ``clarifai``. A model is ``user/app/model`` or Clarifai's own."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:

@@ -24,6 +24,7 @@ from omni_cli.wire.bounding import (
     objects,
     stored,
 )
+from omni_cli.wire.gemini import GeminiFacts
 from omni_cli.wire.values import as_object
 
 _LIMITS = folded("max_output_tokens")
@@ -93,7 +94,7 @@ _WHOLE = folded(
 
 
 def bound(sent: SentBody) -> CallBound:
-    draft = begin(sent, "gemini")
+    draft = begin(sent, GeminiFacts)
     names = sent.names
     _FIELDS.read(draft, names, sent.value)
     for name in names:

@@ -23,7 +23,8 @@ from omni_cli.domain.errors import ContentFiltered, Malformed, ProviderError
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
-from omni_cli.wire.gemini import bounds
+from omni_cli.wire.client import Client
+from omni_cli.wire.gemini import GeminiFacts, bounds
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
 from omni_cli.wire.values import (
     JsonObject,
@@ -68,7 +69,7 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-class Gemini:
+class Gemini(GeminiFacts, Client):
     """The adapter of protocol ``gemini``. The key goes into a header, never into the URL."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:

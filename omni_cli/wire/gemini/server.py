@@ -4,6 +4,7 @@ Source: Gemini API reference, "Generating content", "Function calling". The API 
 names in camel case and in snake case.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from omni_cli.domain.chat import (
@@ -20,8 +21,11 @@ from omni_cli.domain.chat import (
     Usage,
 )
 from omni_cli.domain.errors import OmniError
+from omni_cli.wire.facts import Operation
+from omni_cli.wire.gemini import GeminiFacts
 from omni_cli.wire.server import (
     Answered,
+    Caller,
     JsonObject,
     Parsed,
     count_field,
@@ -93,17 +97,22 @@ def _renamed(value: object, name: str) -> JsonObject:
     return {_snake(key): item for key, item in object_field(value, name).items()}
 
 
-class GeminiContent:
+class GeminiContent(GeminiFacts, Caller):
     """The caller's side of protocol ``gemini``."""
 
-    name = "gemini"
-    request_id = "x-request-id"
-    id_prefix = ""
-    stream_type = "text/event-stream"
-    # Google's own package takes a comment for JSON.
-    comments = False
-    streams_unasked = False
-    answers_by: tuple[str, ...] = ()
+    operations = (
+        Operation("chat", "/models/{model+}:generateContent", "Content", stream=False),
+        Operation(
+            "chat",
+            "/models/{model+}:streamGenerateContent",
+            "Content, streamed",
+            stream=True,
+            query=("alt",),
+            needs="alt=sse",
+        ),
+        Operation("count", "/models/{model+}:countTokens", "Tokens"),
+        Operation("models", "/models", "Models", "GET", prefixes=("/v1beta",)),
+    )
 
     def parse(self, body: JsonObject) -> Parsed:
         body = _renamed(body, "body")
@@ -144,6 +153,28 @@ class GeminiContent:
 
     def writer(self, about: Answered) -> "_Writer":
         return _Writer(about)
+
+    def counted(self, body: JsonObject) -> ChatRequest:
+        inner = body.get("generateContentRequest", body)
+        return self.parse(object_field(inner, "generateContentRequest")).request
+
+    def count(self, tokens: int) -> JsonObject:
+        return {"totalTokens": tokens}
+
+    def models(self, listed: Sequence[JsonObject], others: Sequence[JsonObject]) -> JsonObject:
+        del others  # its clients ask for what is listed by the path of one model
+        return {
+            "models": [
+                {
+                    "name": f"models/{model['id']}",
+                    "displayName": model["display_name"],
+                    "inputTokenLimit": model["context_window"],
+                    "outputTokenLimit": model["max_tokens"],
+                    "supportedGenerationMethods": ["generateContent", "countTokens"],
+                }
+                for model in listed
+            ]
+        }
 
     def error(self, error: OmniError, request_id: str) -> JsonObject:  # noqa: ARG002  # protocol
         code = status_of(error)

@@ -1,1 +1,16 @@
 """Google's Cloud Vision."""
+
+from omni_cli.wire.facts import Facts
+
+
+class GoogleVisionFacts(Facts):
+    name = "google-vision"
+    client = "client:GoogleVision"
+
+    @staticmethod
+    def image_tokens(
+        width: int | None = None, height: int | None = None, *, model: str = ""
+    ) -> int:  # as every protocol
+        """It charges by the call."""
+        del width, height, model
+        return 0

@@ -11,6 +11,8 @@ from omni_cli.domain.chat import ChatChunk, ChatRequest, MediaPart, Usage
 from omni_cli.domain.errors import BadRequest, Malformed, ProviderError
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
+from omni_cli.wire.client import Client
+from omni_cli.wire.google_vision import GoogleVisionFacts
 from omni_cli.wire.parsing import StreamParser
 from omni_cli.wire.values import (
     JsonObject,
@@ -58,7 +60,7 @@ _AS_SENT = (
 )
 
 
-class GoogleVision:
+class GoogleVision(GoogleVisionFacts, Client):
     """The adapter of protocol ``google-vision``. The key goes into a header, not the URL."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:

@@ -19,6 +19,7 @@ from omni_cli.wire.bounding import (
     objects,
     stored,
 )
+from omni_cli.wire.ollama import OllamaFacts
 from omni_cli.wire.openai import bounds
 from omni_cli.wire.values import as_list, as_object
 
@@ -52,7 +53,7 @@ _FIELDS = Fields(
 def bound(sent: SentBody) -> CallBound:
     if sent.operation == "embeddings":
         return bounds.bound(sent)
-    draft = begin(sent, "ollama")
+    draft = begin(sent, OllamaFacts)
     _FIELDS.read(draft, sent.names, sent.value)
     for name in names_like(sent.names, folded("tools")):
         draft.input_tokens += TOOLS_FRAME if sent.value(name) else 0

@@ -14,11 +14,13 @@ from omni_cli.domain.chat import (
     ToolCallDelta,
     Usage,
 )
+from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import Malformed, ModelNotFound, ProviderError
 from omni_cli.domain.sizes import parse_size
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
-from omni_cli.wire.ollama import bounds
+from omni_cli.wire.client import Client
+from omni_cli.wire.ollama import OllamaFacts, bounds
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
 from omni_cli.wire.values import (
     JsonObject,
@@ -40,7 +42,7 @@ from omni_cli.wire.values import (
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
-class Ollama:
+class Ollama(OllamaFacts, Client):
     """The adapter of protocol ``ollama``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
@@ -90,6 +92,27 @@ class Ollama:
         if isinstance(error, ModelNotFound):
             error.hint = "Fetch the model first: ollama pull MODEL"
         return error
+
+    def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        return post(
+            _url(endpoint, "embed"),
+            texts.body(wire_name),
+            endpoint=endpoint,
+            auth=bearer(endpoint),
+            framing="json",
+        )
+
+    def vectors_usage(self, body: bytes) -> Usage | None:
+        from omni_cli.wire.embeddings import counts
+
+        tokens = counts(body)[1]
+        return None if tokens is None else Usage(input_tokens=tokens)
+
+    def vectors(self, body: bytes) -> Vectors:
+        from omni_cli.wire.embeddings import listed
+
+        found, tokens = listed(body)
+        return Vectors(found, None if tokens is None else Usage(input_tokens=tokens))
 
     bound = staticmethod(bounds.bound)
     limit = staticmethod(bounds.write)

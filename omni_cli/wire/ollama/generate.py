@@ -3,7 +3,10 @@
 Source: ollama/ollama docs/api.md, "Generate a completion".
 """
 
+from typing import ClassVar
+
 from omni_cli.domain.chat import Completion, Message, TextPart, ToolCall
+from omni_cli.wire.facts import Operation
 from omni_cli.wire.ollama.server import (
     LineWriter,
     OllamaChat,
@@ -39,6 +42,9 @@ class OllamaGenerate(OllamaChat):
     """No provider is asked in this way: it is a chat of one message everywhere."""
 
     name = "ollama-generate"
+    operations = (Operation("chat", "/generate", "One answer", loads=True),)
+    _asks = ("prompt", "images")
+    _silence: ClassVar[JsonObject] = {"response": ""}
 
     def parse(self, body: JsonObject) -> Parsed:
         prompt, images = optional_text(body, "prompt"), images_of(body)

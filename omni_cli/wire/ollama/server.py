@@ -4,8 +4,9 @@ Source: ollama/ollama docs/api.md, "Generate a chat completion".
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from omni_cli.domain.chat import (
     ChatChunk,
@@ -20,18 +21,26 @@ from omni_cli.domain.chat import (
     ToolCall,
     Usage,
 )
+from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import OmniError
+from omni_cli.wire.facts import Operation
+from omni_cli.wire.ollama import OllamaFacts
 from omni_cli.wire.server import (
     Answered,
+    Caller,
     JsonObject,
     Parsed,
+    count_field,
     encode,
+    inputs_of,
     integer_field,
     left_of,
     message_of,
     number_field,
     object_field,
+    object_of,
     objects,
+    optional_flag,
     optional_text,
     text_field,
     texts,
@@ -43,20 +52,34 @@ _KNOWN = frozenset(
     {"model", "messages", "tools", "format", "options", "stream", "think", "keep_alive"}
 )
 _OPTIONS = frozenset({"num_predict", "temperature", "top_p", "stop", "seed", "num_ctx"})
+_EMBEDDINGS = frozenset({"model", "input", "dimensions", "truncate", "keep_alive"})
+#: Version of Ollama's API that this speaks: clients look at it before they ask for tools.
+VERSION = "0.12.0"
+#: How long a model is to be kept that is to be unloaded.
+_AT_ONCE = (0, "0", "0s")
+#: Longest body that may be a wish to load a model: it holds no more than a name.
+_SHORT = 512
 #: The first bytes of images in base64, by their type; Ollama's images carry none.
 _SIGNATURES = (("iVBOR", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"))
 
 
-class OllamaChat:
+class OllamaChat(OllamaFacts, Caller):
     """The caller's side of protocol ``ollama``."""
 
-    name = "ollama"
-    request_id = "x-request-id"
-    id_prefix = ""
-    stream_type = "application/x-ndjson"
-    comments = False
-    streams_unasked = True
-    answers_by: tuple[str, ...] = ()
+    operations: ClassVar[tuple[Operation, ...]] = (
+        Operation("chat", "/chat", "Chat", loads=True),
+        Operation("embeddings", "/embed", "Embeddings"),
+        Operation("models", "/tags", "Models", "GET"),
+        Operation("model", "/show", "One model"),
+        # The gateway holds no model in memory.
+        Operation("document", "/ps", "Loaded models: none", "GET", given={"models": []}),
+        Operation(
+            "document", "/version", "Version", "GET", access="open", given={"version": VERSION}
+        ),
+    )
+    #: Fields that ask something, and how an answer to nothing says that.
+    _asks: ClassVar[tuple[str, ...]] = ("messages",)
+    _silence: ClassVar[JsonObject] = {"message": {"role": "assistant", "content": ""}}
 
     def parse(self, body: JsonObject) -> Parsed:
         messages = _messages(objects(body.get("messages"), "messages"))
@@ -73,11 +96,87 @@ class OllamaChat:
     def writer(self, about: Answered) -> "LineWriter":
         return LineWriter(about, lambda *said: {"message": _message(*said)})
 
+    def nothing_asked(self, body: bytes) -> tuple[str, JsonObject] | None:
+        """Clients so load a model, or unload it, ahead of time. There is nothing to load here: who
+        answers is decided when something is asked."""
+        if len(body) > _SHORT:
+            return None
+        wish = object_of(body)
+        if any(wish.get(name) for name in self._asks):
+            return None
+        name = text_field(wish, "model")
+        over = wish.get("keep_alive") in _AT_ONCE
+        return name, {
+            "model": name,
+            "created_at": _stamp(time.time()),
+            **self._silence,
+            "done": True,
+            "done_reason": "unload" if over else "load",
+        }
+
+    def models(self, listed: Sequence[JsonObject], others: Sequence[JsonObject]) -> JsonObject:
+        return {"models": [_tag(model) for model in (*listed, *others)]}
+
+    def asked_model(self, body: JsonObject) -> str:
+        return text_field(body, "model", text_field(body, "name", ""))
+
+    def model(self, listed: JsonObject) -> JsonObject:
+        outputs = listed.get("output_types") or ["text"]
+        capabilities = ["completion"] if "text" in outputs else list(outputs)
+        badges = listed.get("badges") or []
+        capabilities += ["tools"] if "function-calling" in badges else []
+        capabilities += ["vision"] if "vision" in badges else []
+        window = listed.get("context_window")
+        return {
+            "details": {"format": "gguf", "family": str(listed["owned_by"]), "families": None},
+            "model_info": {"general.architecture": "omni", "omni.context_length": window},
+            "capabilities": capabilities,
+        }
+
+    def texts(self, body: JsonObject) -> Texts:
+        optional_flag(body, "truncate")
+        left = left_of(body, _EMBEDDINGS, {"options": ({},)})
+        return Texts(inputs_of(body), count_field(body, "dimensions"), left=left)
+
+    def embeddings(self, texts: Texts, vectors: Vectors, about: Answered) -> bytes:
+        del texts
+        return encode(
+            {
+                "model": about.model,
+                "embeddings": vectors.vectors,
+                "total_duration": (about.latency_ms or 0) * 1_000_000,
+                "prompt_eval_count": vectors.usage.input_tokens if vectors.usage else 0,
+            }
+        )
+
     def error(self, error: OmniError, request_id: str) -> JsonObject:  # noqa: ARG002  # protocol
         return {"error": message_of(error)}
 
     def error_event(self, error: OmniError, request_id: str) -> bytes:
         return encode(self.error(error, request_id)) + b"\n"
+
+
+def _tag(model: JsonObject) -> JsonObject:
+    name, size = model["id"], model.get("parameters_b")
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": _stamp(model["created"]),
+        "size": 0,
+        "digest": "",
+        "details": {
+            "format": "gguf",
+            "family": name.partition("/")[0],
+            "families": None,
+            "parameter_size": f"{size:g}B" if size else "",
+            "quantization_level": "",
+            "parent_model": "",
+        },
+    }
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def parsed(
@@ -165,8 +264,7 @@ def _image(data: str) -> MediaPart:
 
 def base(about: Answered) -> JsonObject:
     """What every line of an answer begins with."""
-    created = datetime.fromtimestamp(about.created, UTC).isoformat().replace("+00:00", "Z")
-    return {"model": about.model, "created_at": created}
+    return {"model": about.model, "created_at": _stamp(about.created)}
 
 
 def _message(text: str, thinking: str = "", calls: tuple[ToolCall, ...] = ()) -> JsonObject:

@@ -3,17 +3,21 @@
 Source: the router plan, "Universal API", "API endpoints"; its error shape.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from omni_cli.domain.chat import ChatRequest, Completion, Usage
-from omni_cli.domain.errors import OmniError
+from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.ledger import saving_nusd
+from omni_cli.wire.facts import Operation
+from omni_cli.wire.omni import OmniFacts
 from omni_cli.wire.openai.server import OpenAiChat, usage_of
 from omni_cli.wire.server import (
     Answered,
+    Caller,
     JsonObject,
     Parsed,
     StreamWriter,
@@ -44,16 +48,33 @@ _NUSD = Decimal(10) ** -9
 _numbers = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class OmniChat:
+class OmniChat(OmniFacts, Caller):
     """The caller's side of omni's own protocol, which no provider speaks."""
 
-    name = "omni"
-    request_id = "x-request-id"
-    id_prefix = "chat_"
-    stream_type = "text/event-stream"
-    comments = False
-    streams_unasked = False
-    answers_by: tuple[str, ...] = ()
+    operations = (
+        Operation(
+            "chat", "/v1/chat", "The right model answers", stream=False, body="Chat", routed=True
+        ),
+        # Each step of an agent's work is routed by itself.
+        Operation(
+            "chat",
+            "/v1/agent-step",
+            "One agent step",
+            stream=False,
+            body="Chat",
+            routed=True,
+            given={"task_type": "agent_step"},
+        ),
+    )
+
+    def options(self, body: JsonObject, given: Mapping[str, Any]) -> tuple[str, JsonObject]:
+        found = {**given, **{k: v for k, v in body.items() if k in OPTIONS and v is not None}}
+        model = body.get("model", "auto")
+        if not isinstance(model, str):
+            raise UsageError("model must name a model, a role, a chain, or auto")
+        if "role" in found and model == "auto":
+            model = f"role:{found.pop('role')}"
+        return model, found
 
     def parse(self, body: JsonObject) -> Parsed:
         if body.get("stream"):

@@ -30,6 +30,7 @@ from omni_cli.wire.bounding import (
     usual,
     within,
 )
+from omni_cli.wire.openai import OpenAiFacts
 from omni_cli.wire.quirks import quirks_of
 
 #: Every server reads these alike, and they cost nothing beyond the bytes.
@@ -175,7 +176,7 @@ def bound(sent: SentBody) -> CallBound:
             return found
     if sent.operation == "embeddings":
         return _embeddings(sent)
-    draft = begin(sent, "openai")
+    draft = begin(sent, OpenAiFacts)
     _FIELDS.read(draft, names, sent.value)
     stated = draft.limits.get(limit_name)
     plain = len(draft.limits) == 1 and type(stated) is int and stated > 0
@@ -250,7 +251,7 @@ _VECTORS = Fields(
 
 
 def _embeddings(sent: SentBody) -> CallBound:
-    draft = begin(sent, "openai")
+    draft = begin(sent, OpenAiFacts)
     _VECTORS.read(draft, sent.names, sent.value)
     value = sent.value("input")
     for item in value if isinstance(value, list) else [value]:

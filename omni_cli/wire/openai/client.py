@@ -17,10 +17,19 @@ from omni_cli.domain.chat import (
     ToolCallDelta,
     Usage,
 )
+from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import Malformed, ProviderError
-from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
+from omni_cli.ports import (
+    AnswerParser,
+    Endpoint,
+    HttpCall,
+    RemoteModel,
+    SentBody,
+    WireEvent,
+)
 from omni_cli.wire import faults
-from omni_cli.wire.openai import bounds
+from omni_cli.wire.client import Client
+from omni_cli.wire.openai import OpenAiFacts, bounds
 from omni_cli.wire.openai.listing import is_litellm, parse_models
 from omni_cli.wire.openai.usage import of_tier, read_usage
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
@@ -63,7 +72,7 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-class OpenAiCompatible:
+class OpenAiCompatible(OpenAiFacts, Client):
     """The adapter of protocol ``openai``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
@@ -109,6 +118,37 @@ class OpenAiCompatible:
 
     def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         return faults.explain(status, headers, body)
+
+    def wish_usage(self, sent: SentBody) -> bool:
+        if not quirks_of(sent.base_url).stream_options:
+            sent.drop("stream_options")
+            return False
+        stated = sent.value("stream_options")
+        options = stated if isinstance(stated, dict) else {}
+        if options.get("include_usage") is True:
+            return False
+        sent.put("stream_options", {**options, "include_usage": True})
+        return True
+
+    def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        return post(
+            endpoint.base_url.rstrip("/") + "/embeddings",
+            texts.body(wire_name),
+            endpoint=endpoint,
+            auth=bearer(endpoint),
+            framing="json",
+        )
+
+    def vectors_usage(self, body: bytes) -> Usage | None:
+        from omni_cli.wire.embeddings import counts
+
+        return read_usage(counts(body)[0])
+
+    def vectors(self, body: bytes) -> Vectors:
+        from omni_cli.wire.embeddings import indexed
+
+        found, usage = indexed(body)
+        return Vectors(found, read_usage(usage))
 
     bound = staticmethod(bounds.bound)
     limit = staticmethod(bounds.write)

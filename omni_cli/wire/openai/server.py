@@ -3,6 +3,9 @@
 Source: OpenAI API reference, "Create chat completion", "The chat completion chunk object".
 """
 
+import base64
+import struct
+from collections.abc import Sequence
 from typing import Any
 
 from omni_cli.domain.chat import (
@@ -17,15 +20,21 @@ from omni_cli.domain.chat import (
     ToolCall,
     Usage,
 )
+from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import OmniError
+from omni_cli.wire.facts import Operation
+from omni_cli.wire.openai import OpenAiFacts
+from omni_cli.wire.openai.glance import glance
 from omni_cli.wire.server import (
     Answered,
+    Caller,
     JsonObject,
     Parsed,
     code_of,
     count_field,
     encode,
     flag,
+    inputs_of,
     integer_field,
     left_of,
     media_of,
@@ -67,6 +76,7 @@ _KNOWN = frozenset(
         "prompt_cache_key",
     }
 )
+_EMBEDDINGS = frozenset({"model", "input", "dimensions", "encoding_format", "user"})
 #: Values of fields without a place in ChatRequest that change nothing.
 _HARMLESS: dict[str, tuple[object, ...]] = {
     "frequency_penalty": (0,),
@@ -101,16 +111,15 @@ _TYPES = {
 }
 
 
-class OpenAiChat:
+class OpenAiChat(OpenAiFacts, Caller):
     """The caller's side of protocol ``openai``."""
 
-    name = "openai"
-    request_id = "x-request-id"
-    id_prefix = "chatcmpl-"
-    stream_type = "text/event-stream; charset=utf-8"
-    comments = True
-    streams_unasked = False
-    answers_by: tuple[str, ...] = ("stream_options",)
+    operations = (
+        Operation("chat", "/chat/completions", "Chat completion", body="Completion"),
+        Operation("embeddings", "/embeddings", "Embeddings"),
+        Operation("models", "/models", "Models, roles and chains", "GET"),
+        Operation("model", "/models/{model+}", "One model", "GET", prefixes=("/v1",)),
+    )
 
     def parse(self, body: JsonObject) -> Parsed:
         messages = objects(body.get("messages"), "messages")
@@ -168,6 +177,41 @@ class OpenAiChat:
     def writer(self, about: Answered) -> "_Writer":
         return _Writer(about)
 
+    glance = staticmethod(glance)
+
+    def models(self, listed: Sequence[JsonObject], others: Sequence[JsonObject]) -> JsonObject:
+        """OpenAI's fields and Anthropic's, whose list has the same path; they do not contradict."""
+        data = [*listed, *others]
+        return {
+            "object": "list",
+            "data": data,
+            "has_more": False,
+            "first_id": data[0]["id"] if data else None,
+            "last_id": data[-1]["id"] if data else None,
+        }
+
+    def texts(self, body: JsonObject) -> Texts:
+        form = text_field(body, "encoding_format", "float")
+        if form not in ("float", "base64"):
+            raise wrong(f"'encoding_format' is float or base64, not {form!r}")
+        left = left_of(body, _EMBEDDINGS, {"options": ({},)})
+        return Texts(
+            inputs_of(body), count_field(body, "dimensions"), packed=form == "base64", left=left
+        )
+
+    def embeddings(self, texts: Texts, vectors: Vectors, about: Answered) -> bytes:
+        data = [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": _packed(vector) if texts.packed else vector,
+            }
+            for index, vector in enumerate(vectors.vectors)
+        ]
+        tokens = vectors.usage.input_tokens if vectors.usage else 0
+        counts = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return encode({"object": "list", "data": data, "model": about.model, "usage": counts})
+
     def error(self, error: OmniError, request_id: str) -> JsonObject:  # noqa: ARG002  # protocol
         status = status_of(error)
         return {
@@ -181,6 +225,10 @@ class OpenAiChat:
 
     def error_event(self, error: OmniError, request_id: str) -> bytes:
         return sse(self.error(error, request_id))
+
+
+def _packed(vector: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def _format(value: object) -> tuple[bool, JsonObject | None]:

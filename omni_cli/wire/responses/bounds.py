@@ -24,6 +24,7 @@ from omni_cli.wire.bounding import (
     stored,
     within,
 )
+from omni_cli.wire.responses import ResponsesFacts
 from omni_cli.wire.values import as_object, as_text
 
 _LIMIT = "max_output_tokens"
@@ -84,7 +85,7 @@ _TEXTS = frozenset({"input_text", "output_text", "text", "refusal", "summary_tex
 
 
 def bound(sent: SentBody) -> CallBound:
-    draft = begin(sent, "openai-responses")
+    draft = begin(sent, ResponsesFacts)
     names = sent.names
     _FIELDS.read(draft, names, sent.value)
     for name in names_like(names, folded("tools")):

@@ -20,10 +20,11 @@ from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
+from omni_cli.wire.client import Client
 from omni_cli.wire.openai.listing import parse_models
 from omni_cli.wire.openai.usage import of_tier, read_usage
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
-from omni_cli.wire.responses import bounds
+from omni_cli.wire.responses import ResponsesFacts, bounds
 from omni_cli.wire.values import (
     JsonObject,
     arguments_text,
@@ -56,7 +57,7 @@ _WHY_INCOMPLETE: dict[str, FinishReason] = {
 _THOUGHTS = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
 
 
-class OpenAiResponses:
+class OpenAiResponses(ResponsesFacts, Client):
     """The adapter of protocol ``openai-responses``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:

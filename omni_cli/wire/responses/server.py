@@ -5,12 +5,15 @@ Source: OpenAI API reference, "Create a model response", "Streaming events".
 
 from omni_cli.domain.chat import ChatRequest, Completion, Message
 from omni_cli.domain.errors import OmniError
+from omni_cli.wire.facts import Operation
 from omni_cli.wire.openai.server import OpenAiChat
+from omni_cli.wire.responses import ResponsesFacts
 from omni_cli.wire.responses.answer import ResponsesWriter, items_of, response_of
 from omni_cli.wire.responses.input import messages_of
 from omni_cli.wire.responses.tools import choice_of, names_of, tools_of
 from omni_cli.wire.server import (
     Answered,
+    Caller,
     JsonObject,
     Parsed,
     code_of,
@@ -59,16 +62,10 @@ _HARMLESS: dict[str, tuple[object, ...]] = {
 }
 
 
-class OpenAiResponses:
+class OpenAiResponses(ResponsesFacts, Caller):
     """The caller's side of protocol ``openai-responses``."""
 
-    name = "openai-responses"
-    request_id = "x-request-id"
-    id_prefix = "resp_"
-    stream_type = "text/event-stream; charset=utf-8"
-    comments = True
-    streams_unasked = False
-    answers_by: tuple[str, ...] = ("tools",)
+    operations = (Operation("chat", "/responses", "Response"),)
 
     def parse(self, body: JsonObject) -> Parsed:
         messages: list[Message] = []

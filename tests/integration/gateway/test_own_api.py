@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import threading
 import time
 from decimal import Decimal
@@ -160,7 +161,7 @@ def test_every_documented_get_answers(gateway: Served, http: httpx.Client) -> No
     for path, operations in paths.items():
         if "get" not in operations or path.endswith(("/stream", "{comparison}", "{request}")):
             continue
-        real = path.replace("{id}", "openai/gpt-4o").replace("{slug}", "openai")
+        real = re.sub(r"\{(id|model)\}", "openai/gpt-4o", path).replace("{slug}", "openai")
         answer = http.get(real.replace("{name}", "heartbeat"))
         assert answer.status_code == 200, (path, answer.text)
 
@@ -184,7 +185,7 @@ JUNK: tuple[Any, ...] = (
 def test_junk_is_never_a_servers_fault(gateway: Served, http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"]
     for path, operations in paths.items():
-        real = path.replace("{id}", "openai/gpt-4o").replace("{slug}", "openai")
+        real = re.sub(r"\{(id|model)\}", "openai/gpt-4o", path).replace("{slug}", "openai")
         real = real.replace("{model}", "openai/gpt-4o").replace("{name}", "heartbeat")
         if path.endswith("/test"):
             continue  # limited to one in 5 s: it answers that it is busy

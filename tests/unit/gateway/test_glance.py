@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from omni_cli.domain.chat import Completion
 from omni_cli.domain.errors import ProviderError
-from omni_cli.gateway.passing import glance
 from omni_cli.ports import HttpCall
+from omni_cli.wire.openai.glance import glance
 from omni_cli.wire.reader import AnswerReader
 from omni_cli.wire.registry import adapter
 

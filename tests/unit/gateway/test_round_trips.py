@@ -24,14 +24,14 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ProtocolName
-from omni_cli.gateway.ollama_paths import CHAT as OLLAMA
-from omni_cli.gateway.surface import ANTHROPIC, GEMINI, OPENAI, RESPONSES
 from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.wire.reader import AnswerReader
-from omni_cli.wire.registry import adapter
+from omni_cli.wire.registry import adapter, callers
 from omni_cli.wire.server import Answered, Caller
 
-CALLERS: tuple[Caller, ...] = (OPENAI, RESPONSES, ANTHROPIC, OLLAMA, GEMINI)
+OPENAI, RESPONSES, ANTHROPIC, OLLAMA, GEMINI = CALLERS = tuple(
+    callers(name)[0] for name in ("openai", "openai-responses", "anthropic", "ollama", "gemini")
+)
 ABOUT = Answered("id-1", "some/model", 1_790_000_000, {"stream_options": {"include_usage": True}})
 _TEXT = st.text(
     st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=20
@@ -40,7 +40,7 @@ _FINISH = st.sampled_from(["stop", "length"])
 
 
 def _name(caller: Caller) -> ProtocolName:
-    return caller.name  # type: ignore[return-value]  # callers are named after protocols
+    return caller.name
 
 
 def _read(caller: Caller, body: bytes, *, stream: bool, pieces: int = 1) -> Completion:

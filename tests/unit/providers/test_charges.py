@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from omni_cli.gateway.passing import glance
+from omni_cli.wire.openai.glance import glance
 from omni_cli.wire.registry import adapter
 from tests.unit.providers.wire import chats, completion
 

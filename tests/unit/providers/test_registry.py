@@ -6,9 +6,8 @@ import sys
 import pytest
 
 from omni_cli.domain.errors import ConfigError
-from omni_cli.domain.models import PROTOCOLS
 from omni_cli.providers.presets import PRESETS
-from omni_cli.wire.registry import adapter
+from omni_cli.wire.registry import adapter, protocols
 
 PROGRAM = """
 import sys
@@ -34,11 +33,15 @@ def test_the_registry_loads_no_adapter() -> None:
     adapters = [
         name for name in loaded if name.startswith(("omni_cli.wire.", "omni_cli.providers."))
     ]
-    assert adapters == ["omni_cli.providers.presets", "omni_cli.wire.registry"]
+    assert adapters == [
+        "omni_cli.providers.presets",
+        "omni_cli.wire.facts",
+        "omni_cli.wire.registry",
+    ]
     assert not {"httpx", "rich", "pydantic", "ssl"} & set(loaded)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", protocols())
 def test_an_adapter_loads_no_http_library(protocol: str) -> None:
     loaded = _loaded(f"from omni_cli.wire.registry import adapter; adapter({protocol!r})")
     assert not {"httpx", "httpcore", "rich", "pydantic", "ssl", "anyio"} & set(loaded)
@@ -66,7 +69,7 @@ def test_presets_are_whole() -> None:
     assert set(PRESETS) == set(wanted.split())
     for slug, preset in PRESETS.items():
         assert preset.slug == slug
-        assert preset.protocol in PROTOCOLS
+        assert preset.protocol in protocols()
         assert preset.base_url.startswith("http://127." if preset.local else "https://")
         assert preset.auth_method == ("none" if preset.local else "api_key")
         assert bool(preset.key_envs) is not preset.local

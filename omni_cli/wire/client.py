@@ -1,0 +1,33 @@
+"""A protocol as providers are told it: ports.ProviderAdapter, and what the gateway asks more."""
+
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.embeddings import Texts, Vectors
+from omni_cli.ports import Endpoint, HttpCall, ProviderAdapter, SentBody
+from omni_cli.wire.facts import Facts
+from omni_cli.wire.values import unsupported
+
+
+class Client(Facts, ProviderAdapter):
+    """The base of every protocol's client."""
+
+    def wish_usage(self, sent: SentBody) -> bool:
+        """Ask in a caller's own body for its stream's usage; whether the caller had not.
+
+        Asked of protocols only that ``tells_usage_on_wish``.
+        """
+        del sent
+        return False
+
+    def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        """Raises BadRequest: the protocol has no vectors."""
+        del texts, wire_name, endpoint
+        raise unsupported("embeddings", self.name)
+
+    def vectors_usage(self, body: bytes) -> Usage | None:
+        """The tokens of an answer whose vectors go on as they came. Raises Malformed."""
+        return self.vectors(body).usage
+
+    def vectors(self, body: bytes) -> Vectors:
+        """Raises Malformed."""
+        del body
+        raise unsupported("embeddings", self.name)

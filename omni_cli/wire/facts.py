@@ -1,0 +1,98 @@
+"""What is true of one protocol, as data: nobody asks a protocol's name.
+
+Each folder of ``wire/`` holds one subclass of ``Facts`` in its ``__init__``, which imports nothing
+else; its client and its servers inherit it, and so does whoever asks ``registry.facts(NAME)``.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Operation(NamedTuple):
+    """Something that callers may ask for, at ``path`` beneath each of the protocol's prefixes.
+
+    ``does``: "chat", "embeddings", "count" (tokens of a chat), "models" (all), "model" (one), or
+    "document" (always the same, ``given``). ``path`` may hold ``{model+}``: it names who is asked.
+    ``stream``: whether the answer streams, where the path says so and the body does not.
+    ``given``: what the path says beside the body. ``query``, ``body`` and ``summary`` describe it
+    in the OpenAPI document.
+    """
+
+    does: str
+    path: str
+    summary: str
+    method: str = "POST"
+    stream: bool | None = None
+    query: tuple[str, ...] = ()
+    body: str = ""
+    access: str = "key"
+    #: What its query must hold.
+    needs: str = ""
+    #: Its body may ask nothing, and may say how it is to be routed.
+    loads: bool = False
+    routed: bool = False
+    given: Mapping[str, Any] = _NOTHING
+    #: Of the protocol's prefixes, where not all have it.
+    prefixes: tuple[str, ...] = ()
+
+
+class Facts:
+    """One protocol. Classes are named as ``module:Class`` within its folder."""
+
+    #: As providers are registered with it.
+    name: ClassVar[str]
+    #: What speaks it to providers, "" where none does, and to callers, the usual one first.
+    client: ClassVar[str] = ""
+    servers: ClassVar[tuple[str, ...]] = ()
+
+    # --- to a provider ------------------------------------------------------------------------
+
+    #: Headers of a caller's own that mean something to a provider of the same protocol.
+    forwards: ClassVar[tuple[str, ...]] = ()
+    #: The body names the model; else the path does.
+    names_model: ClassVar[bool] = True
+    #: Fields that hold a count, which some provider's server cannot read as any number.
+    counts: ClassVar[tuple[str, ...]] = ()
+    #: A stream tells its usage only to whom asks for it.
+    tells_usage_on_wish: ClassVar[bool] = False
+    #: A stream tells its usage in a few last bytes: what goes before them need not be read.
+    short_tail: ClassVar[bool] = False
+    #: It has vectors for texts.
+    embeds: ClassVar[bool] = False
+    #: Its list of models says by itself which of them the server runs.
+    tells_weights: ClassVar[bool] = False
+
+    @staticmethod
+    def image_tokens(
+        width: int | None = None, height: int | None = None, *, model: str = ""
+    ) -> int:
+        """The most tokens that one input image is; pixels, None where they are not known."""
+        from omni_cli.domain.tokens import image_token_bound
+
+        return image_token_bound(width, height, model=model)
+
+    # --- to a caller --------------------------------------------------------------------------
+
+    #: What its paths begin with: clients differ in what they take for the base URL.
+    prefixes: ClassVar[tuple[str, ...]] = ("/v1",)
+    #: Other beginnings of paths whose errors are told in its words.
+    owns: ClassVar[tuple[str, ...]] = ()
+    #: Media type of a stream.
+    stream_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+    #: Its readers of streams pass over comments.
+    comments: ClassVar[bool] = False
+    #: A request that says nothing of it is streamed.
+    streams_unasked: ClassVar[bool] = False
+    #: The header that a request's id comes back in, and what an answer's own id begins with.
+    request_id: ClassVar[str] = "x-request-id"
+    id_prefix: ClassVar[str] = ""
+    #: Fields of a request that the form of its answer depends on.
+    answers_by: ClassVar[tuple[str, ...]] = ()
+    #: Its word for why an answer ended.
+    finishes: ClassVar[Mapping[str, str]] = _NOTHING
+    #: Its word for an error by HTTP status, and for every other.
+    error_words: ClassVar[Mapping[int, str]] = MappingProxyType({})
+    error_word: ClassVar[str] = ""
