@@ -20,12 +20,12 @@ from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.preferences import (
     LATENCY_PREFS,
     PRIORITIES,
+    WEEKDAYS,
     LatencyPref,
     Priority,
     Weights,
 )
 
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 PROJECT_FILE = ".omni.toml"
 
 

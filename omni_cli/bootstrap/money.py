@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from omni_cli import config as settings
+from omni_cli.domain.preferences import WEEKDAYS
 
 if TYPE_CHECKING:
     from omni_cli.services.money.budget_admin import BudgetAdmin
@@ -29,7 +29,7 @@ class Money(Reporting):
             budgets=self.budgets,
             names=self.names,
             defaults=PeriodDefaults(
-                self.zone, settings.WEEKDAYS.index(general.week_start), general.month_day
+                self.zone, WEEKDAYS.index(general.week_start), general.month_day
             ),
         )
 

@@ -3,9 +3,10 @@
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from omni_cli import config as settings
+from omni_cli.domain.preferences import WEEKDAYS
 
 if TYPE_CHECKING:
+    from omni_cli.services.fleet.describe import ProviderDocuments
     from omni_cli.services.judge.health_report import HealthReporter
     from omni_cli.services.judge.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.judge.metrics import MetricsService
@@ -66,7 +67,7 @@ class Reporting(Calls):
             zone=self.report_zone,
             clock=self.clock,
             known=self.ledger_names.resolve,
-            week_start=settings.WEEKDAYS.index(self.config.general.week_start),
+            week_start=WEEKDAYS.index(self.config.general.week_start),
             month_day=self.config.general.month_day,
         )
 
@@ -79,7 +80,7 @@ class Reporting(Calls):
             budgets=self.budgets,
             zone=self.report_zone,
             clock=self.clock,
-            week_start=settings.WEEKDAYS.index(self.config.general.week_start),
+            week_start=WEEKDAYS.index(self.config.general.week_start),
             month_day=self.config.general.month_day,
         )
 
@@ -113,6 +114,20 @@ class Reporting(Calls):
             report_zone=self.report_zone,
             zone=self.zone,
             clock=self.clock,
+        )
+
+    @cached_property
+    def provider_documents(self) -> "ProviderDocuments":
+        """What every face shows of providers."""
+        from omni_cli.services.fleet.describe import ProviderDocuments
+
+        return ProviderDocuments(
+            providers=self.providers,
+            models=self.models,
+            health=lambda: self.reporter.report(),
+            key_place=self.key_place,
+            key_masked=self.key_masked,
+            address=self.address_from,
         )
 
     @cached_property

@@ -9,6 +9,7 @@ from omni_cli.domain.periods import PeriodKind, PeriodRule
 from omni_cli.domain.pricing import format_usd
 
 BudgetScope = Literal["all", "provider", "model", "role", "agent", "org", "key"]
+BudgetState = Literal["ok", "alert", "stopped", "off"]
 _CENT_NUSD = 10_000_000
 #: Later than any raise ends, ms UTC.
 _NEVER = 1 << 62
@@ -92,10 +93,30 @@ class BudgetStatus(Struct, frozen=True):
         return self.stop_at_nusd - self.spent_nusd - self.reserved_nusd
 
     @property
+    def state(self) -> BudgetState:
+        """``off``: disabled. ``stopped``: calls are refused. ``alert``: a threshold is reached."""
+        if not self.budget.enabled:
+            return "off"
+        if self.left_nusd <= 0:
+            return "stopped"
+        reached = any(self.used >= percent for percent in self.budget.alerts_percent)
+        return "alert" if reached else "ok"
+
+    @property
+    def whole_nusd(self) -> int:
+        """The period's limit, with what was carried over."""
+        return self.budget.limit_nusd + self.carried_nusd
+
+    @property
+    def used(self) -> float:
+        """Percent; a limit of nothing is used up by anything."""
+        used = self.used_percent
+        return used if used is not None else 100.0 * bool(self.spent_nusd)
+
+    @property
     def used_percent(self) -> float | None:
         """Spent share of the limit (with what was carried over), None for a limit of zero."""
-        whole = self.budget.limit_nusd + self.carried_nusd
-        return None if whole <= 0 else 100.0 * self.spent_nusd / whole
+        return None if self.whole_nusd <= 0 else 100.0 * self.spent_nusd / self.whole_nusd
 
 
 def refusal(status: BudgetStatus, need_nusd: int, resets: str, why: str = "") -> BudgetExceeded:

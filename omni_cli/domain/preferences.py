@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 Priority = Literal["cheap", "balanced", "best"]
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 PRIORITIES: tuple[Priority, ...] = ("cheap", "balanced", "best")
 LatencyPref = Literal["fast", "normal"]
 LATENCY_PREFS: tuple[LatencyPref, ...] = ("fast", "normal")

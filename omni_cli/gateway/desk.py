@@ -7,6 +7,11 @@ from typing import TypeVar
 from omni_cli.bootstrap import App
 
 Value = TypeVar("Value")
+#: What an App remembers that others may have changed.
+_STALE = (
+    *("config", "routing", "chat", "names", "costs", "usage", "savings", "reporter", "browser"),
+    *("_stored_keys", "budget_admin"),
+)
 
 
 class Desk:
@@ -27,7 +32,7 @@ class Desk:
 
     def _run(self, job: Callable[[App], Value]) -> Value:
         # What was read before may have changed since.
-        for name in ("config", "routing", "chat", "names", "costs", "usage", "savings", "reporter"):
+        for name in _STALE:
             self._app.__dict__.pop(name, None)
         return job(self._app)
 

@@ -8,7 +8,7 @@ from omni_cli.domain.models import ModelInfo
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.services.engine.names import AmbiguousName, Selector, shown
-from omni_cli.services.fleet.describe import iso, model_document
+from omni_cli.services.fleet.describe import iso, price_document
 from omni_cli.services.money.prices import PriceBook
 
 #: When a model was added is not known for those of the catalogue.
@@ -69,9 +69,7 @@ class Listing:
         return book
 
     def _model(self, model: ModelInfo, prices: PriceBook) -> dict[str, Any]:
-        price = prices.current(model.id)
-        document = model_document(model, price)
-        rates = document.get("price") or {}
+        rates = price_document(prices.current(model.id))
         return {
             "id": model.id,
             "object": "model",

@@ -10,7 +10,7 @@ from typing import Any
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import Busy, NotFound, UsageError
-from omni_cli.domain.models import Role, RoleModel
+from omni_cli.domain.models import ModelInfo, Role, RoleModel
 from omni_cli.domain.pricing import usd_string
 from omni_cli.domain.record import replace
 from omni_cli.gateway.auth import Principal
@@ -23,15 +23,15 @@ from omni_cli.services.fleet.connection_test import INTERVAL_S
 from omni_cli.services.fleet.describe import (
     chain_document,
     model_document,
-    price_document,
-    provider_document,
     role_document,
     rule_document,
+    tested_document,
+    uses_document,
 )
 from omni_cli.services.fleet.fleet_checks import one_of
-from omni_cli.services.judge.health_report import FleetHealth, health_document
+from omni_cli.services.judge.health_report import health_document
+from omni_cli.services.money.budget_document import status_document
 from omni_cli.services.money.ledger_names import CHECKED
-from omni_cli.services.money.prices import PriceBook
 from omni_cli.services.money.report_documents import costs_document, savings_document
 from omni_cli.services.money.usage import UsageQuery
 from omni_cli.wire.server import Refused, object_of, sse
@@ -108,10 +108,7 @@ class Management:
                 slugs = [app.fleet.provider(asked["provider"]).slug]
             one_of("status", status, ("all", "active", "standby", "disabled"))
             models = app.models.of_providers(slugs)
-            shown = [m for m in models if status in ("all", m.status)]
-            prices = PriceBook(app.models, now_ms=app.now_ms())
-            prices.load(model.id for model in shown)
-            return [model_document(model, prices.current(model.id)) for model in shown]
+            return _model_documents(app, [m for m in models if status in ("all", m.status)])
 
         await request.json({"models": await self._desk.do(job)})
 
@@ -207,14 +204,13 @@ class Management:
 
     async def _providers(self, request: Request, _: Principal, __: dict[str, str]) -> None:
         def job(app: App) -> list[dict[str, Any]]:
-            health = app.reporter.report()
-            return [_provider_document(app, p.slug, health) for p in app.providers.all()]
+            return app.provider_documents.all()
 
         await request.json({"providers": await self._desk.do(job)})
 
     async def _provider(self, request: Request, _: Principal, at: dict[str, str]) -> None:
         def job(app: App) -> dict[str, Any]:
-            return _provider_document(app, at["slug"], app.reporter.report())
+            return app.provider_documents.of(app.fleet.provider(at["slug"]))
 
         await request.json(await self._desk.do(job))
 
@@ -237,20 +233,13 @@ class Management:
                 max_concurrency=most if limited else old.max_concurrency,
             )
             app.fleet.put_provider(new)
-            return _provider_document(app, at["slug"], app.reporter.report())
+            return app.provider_documents.of(new)
 
         await request.json(await self._desk.do(job))
 
     async def _test(self, request: Request, _: Principal, at: dict[str, str]) -> None:
         def job(app: App) -> dict[str, Any]:
-            result = app.tester.test(app.fleet.provider(at["slug"]))
-            return {
-                "provider": at["slug"],
-                "ok": result.error is None,
-                "latency_ms": result.latency_ms,
-                "models": result.models,
-                "error": None if result.error is None else result.error.message,
-            }
+            return tested_document(app.tester.test(app.fleet.provider(at["slug"])))
 
         try:
             found = await self._desk.do(job)
@@ -261,11 +250,8 @@ class Management:
 
     async def _provider_models(self, request: Request, _: Principal, at: dict[str, str]) -> None:
         def job(app: App) -> list[dict[str, Any]]:
-            app.fleet.provider(at["slug"])
-            models = app.models.of_providers([at["slug"]])
-            prices = PriceBook(app.models, now_ms=app.now_ms())
-            prices.load(model.id for model in models)
-            return [model_document(model, prices.current(model.id)) for model in models]
+            slug = app.fleet.provider(at["slug"]).slug
+            return _model_documents(app, app.models.of_providers([slug]))
 
         await request.json({"models": await self._desk.do(job)})
 
@@ -334,25 +320,7 @@ class Management:
 
     async def _budgets(self, request: Request, _: Principal, __: dict[str, str]) -> None:
         def job(app: App) -> list[dict[str, Any]]:
-            now = app.now_ms()
-            found = []
-            for budget in app.budgets.all():
-                status = app.budgets.status(budget, now)
-                window = status.start_at, status.end_at
-                found.append(
-                    {
-                        "id": budget.id,
-                        "scope": budget.scope,
-                        "value": budget.value or None,
-                        "period": budget.period,
-                        "limit_usd": usd_string(budget.limit_nusd),
-                        "spent_usd": usd_string(status.spent_nusd),
-                        "reserved_usd": usd_string(status.reserved_nusd),
-                        "held_usd": usd_string(app.budgets.held_nusd(budget, *window)),
-                        "enabled": budget.enabled,
-                    }
-                )
-            return found
+            return [status_document(one) for one in app.budget_admin.statuses(disabled=True)]
 
         await request.json({"budgets": await self._desk.do(job)})
 
@@ -393,20 +361,9 @@ def _model_document(app: App, name: str) -> dict[str, Any]:
     model = app.models.get(app.names.model(name))
     if model is None:
         raise NotFound(f"no model is called {name!r}")
-    price = PriceBook(app.models, now_ms=app.now_ms()).current(model.id)
-    return {**model_document(model, price), "price": price_document(price)}
+    return model_document(app.browser.listed(model)) | uses_document(app.fleet.uses(model.id))
 
 
-def _provider_document(app: App, slug: str, health: FleetHealth) -> dict[str, Any]:
-    provider = app.fleet.provider(slug)
-    models = app.models.of_providers([slug])
-    return provider_document(
-        provider,
-        key=app.key_place(provider),
-        masked=None,
-        active=sum(model.status == "active" for model in models),
-        total=len(models),
-        tested=app.providers.last_test(slug),
-        address=app.address_from(provider),
-        health=health.of(slug),
-    )
+def _model_documents(app: App, models: list[ModelInfo]) -> list[dict[str, Any]]:
+    app.browser.prices.load(model.id for model in models)
+    return [model_document(app.browser.listed(model)) for model in models]

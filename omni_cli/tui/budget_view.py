@@ -38,22 +38,7 @@ class BudgetsView(Struct, frozen=True):
 def read_budgets(omni: App) -> BudgetsView:
     """Raises OmniError."""
     now = omni.now_ms()
-    kept = {status.budget.id: status for status in omni.budget_admin.statuses()}
-    statuses = [
-        kept.get(budget.id) or omni.budgets.status(budget, now) for budget in omni.budgets.all()
-    ]
-    return BudgetsView(tuple(statuses), now, omni.zone)
-
-
-def state_of(status: BudgetStatus) -> str:
-    """ok, alert, stopped or off."""
-    if not status.budget.enabled:
-        return "off"
-    if status.left_nusd <= 0:
-        return "stopped"
-    used = status.used_percent
-    reached = used is not None and any(used >= at for at in status.budget.alerts_percent)
-    return "alert" if reached else "ok"
+    return BudgetsView(tuple(omni.budget_admin.statuses(disabled=True)), now, omni.zone)
 
 
 def title(budget: Budget) -> str:
@@ -63,10 +48,8 @@ def title(budget: Budget) -> str:
 
 def card(status: BudgetStatus, view: BudgetsView, width: int) -> Content:
     """Whose and how it stands; the bar; the figures; what is special about it."""
-    budget, state = status.budget, state_of(status)
-    sign, word, style = _STATES[state]
-    used = status.used_percent
-    whole = budget.limit_nusd + status.carried_nusd
+    budget, used = status.budget, status.used_percent
+    sign, word, style = _STATES[status.state]
     word = f"{sign} {word}"
     name = Content.styled(title(budget), "bold").truncate(width - len(word) - 2, ellipsis=True)
     gap = " " * max(width - name.cell_length - len(word) - 1, 1)
@@ -75,13 +58,13 @@ def card(status: BudgetStatus, view: BudgetsView, width: int) -> Content:
     bar = budget_bar(
         spent=status.spent_nusd,
         held=status.reserved_nusd,
-        whole=whole,
+        whole=status.whole_nusd,
         stop=status.stop_at_nusd,
         alerts=budget.alerts_percent,
         width=width - 10,
         style=style,
     ) + Content.styled(f" {share:>7}", "bold")
-    facts = [f"{format_usd(status.spent_nusd)} of {format_usd(whole)} spent"]
+    facts = [f"{format_usd(status.spent_nusd)} of {format_usd(status.whole_nusd)} spent"]
     if status.reserved_nusd:
         held = f", {format_usd(status.held_nusd)} held" if status.held_nusd else ""
         facts.append(f"{format_usd(status.reserved_nusd)} reserved{held}")

@@ -118,10 +118,6 @@ def _attempts(receipt: Receipt, zone: str) -> Content:
                 f" = ${line.cost_usd.normalize():f}",
                 _MUTED,
             )
-        if attempt.waited_ms:
-            shown += Content.styled(
-                f"\n   waited {text.seconds(attempt.waited_ms)} for a slot", _MUTED
-            )
         if item.unseen_nusd:
             said = f"{item.unseen_why}: {format_usd(item.unseen_nusd)} more is held"
             shown += Content.styled(f"\n   {said} (omni budgets release)", "$warning")

@@ -188,9 +188,10 @@ def _line(view: UsageView, row: UsageRow, colour: Callable[[str], str]) -> Line:
     sums, before = row.totals, row.before
     name = shown_name(view, row)
     shown = Text(name, no_wrap=True, overflow="ellipsis", style="" if row.name else "italic")
-    was = "-" if before is None else format_usd(before.cost_nusd)
-    success = Text(text.percent(sums.success, 1))
-    if sums.success is not None and sums.success < 0.95:
+    was = "-" if before is None else money(before)
+    share = view.report.success(sums)
+    success = Text(text.percent(share, 1))
+    if share is not None and share < 0.95:
         success.stylize(colour("$warning"))
     return Line(
         key=row.name,
@@ -213,7 +214,7 @@ def _line(view: UsageView, row: UsageRow, colour: Callable[[str], str]) -> Line:
             "output": sums.output_tokens,
             "tokens": sums.total_tokens,
             "cost": sums.cost_nusd if sums.known_nusd is not None else None,
-            "success": sums.success,
+            "success": share,
             "mean": sums.mean_latency_ms,
             "p95": row.p95_ms,
             "before": None if before is None else before.cost_nusd,
@@ -231,10 +232,10 @@ def totals_cells(view: UsageView) -> dict[str, str]:
         "output": text.count(sums.output_tokens),
         "tokens": text.count(sums.total_tokens),
         "cost": money(sums),
-        "success": text.percent(sums.success, 1),
+        "success": text.percent(view.report.success(sums), 1),
         "mean": text.seconds(sums.mean_latency_ms),
         "p95": text.seconds(total.p95_ms),
-        "before": "-" if total.before is None else format_usd(total.before.cost_nusd),
+        "before": "-" if total.before is None else money(total.before),
     }
 
 

@@ -26,7 +26,7 @@ async def test_apply_and_undo_with_one_key(make_app: MakeApp) -> None:
         pane = app.query_one(RecommendationsPane)
         first = await settled(pilot, pane, lambda found: bool(found))
         target = next(a for a in first.values() if a.finding.action.kind != "none")
-        while pane._chosen() is None or pane._chosen().id != target.id:  # type: ignore[union-attr]
+        while pane._chosen() is None or pane._chosen().advice.id != target.id:  # type: ignore[union-attr]
             await pilot.press("j")
             await pilot.pause()
         await pilot.press("a")
@@ -45,13 +45,13 @@ async def test_dismissed_ones_leave_the_list(make_app: MakeApp) -> None:
         chosen = pane._chosen()
         assert chosen is not None
         await pilot.press("d")
-        await settled(pilot, pane, lambda found: chosen.id not in found)
+        await settled(pilot, pane, lambda found: chosen.advice.id not in found)
 
 
 async def settled(pilot: object, pane: RecommendationsPane, until: Callable[[dict], bool]) -> dict:  # type: ignore[type-arg]
     """The recommendations by id once ``until`` holds for them."""
     for _ in range(200):
-        found = {advice.id: advice for advice in pane._found.advice}
+        found = {told.advice.id: told.advice for told in pane._found}
         try:
             if until(found):
                 return found

@@ -17,17 +17,19 @@ from omni_cli.cli.common import (
 )
 from omni_cli.cli.common import money as usd
 from omni_cli.cli.options import grouped
-from omni_cli.cli.render import emit_json, iso, moment, note, out, paint
+from omni_cli.cli.render import Style, emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
-from omni_cli.config import WEEKDAYS
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.errors import AssertionFailed, UsageError
 from omni_cli.domain.periods import day_start
-from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
+from omni_cli.domain.preferences import WEEKDAYS
+from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.services.money.budget_document import budget_document, status_document
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 _BAR = 30
+_STYLES: dict[str, Style] = {"ok": "green", "alert": "yellow", "stopped": "red", "off": "dim"}
 Id = Annotated[int, typer.Argument(help="Its number: omni budgets list.")]
 
 
@@ -95,7 +97,7 @@ def set_(
             {name: value for name, value in changes.items() if value is not None},
         )
         if as_json:
-            emit_json(_budget_document(budget))
+            emit_json(budget_document(budget))
         else:
             _print_status(omni_app, [omni_app.budgets.status(budget, omni_app.now_ms())])
 
@@ -132,7 +134,7 @@ def list_(*, view: View) -> None:
             )
             for budget in budgets
         ],
-        lambda: [_budget_document(budget) for budget in budgets],
+        lambda: [budget_document(budget) for budget in budgets],
         empty=["no budgets; omni budgets set all 5 --per day makes one"],
         styles=[None if budget.enabled else "dim" for budget in budgets],
     )
@@ -152,14 +154,14 @@ def status(
         omni_app.recovery.run()
         statuses = omni_app.budget_admin.statuses()
         if as_json:
-            emit_json([_status_document(status) for status in statuses])
+            emit_json([status_document(status) for status in statuses])
         elif not statuses:
             note("no budgets; omni budgets set all 5 --per day makes one")
         else:
             _print_status(omni_app, statuses)
-    above = [s for s in statuses if limit is not None and _used(s) > limit]
+    above = [s for s in statuses if limit is not None and s.used > limit]
     if above and limit is not None:
-        names = ", ".join(f"{s.budget.label} ({_used(s):.1f}%)" for s in above)
+        names = ", ".join(f"{s.budget.label} ({s.used:.1f}%)" for s in above)
         message = f"used above {limit:g}%: {names}"
         if as_json:
             # Standard output holds the statuses already.
@@ -263,10 +265,9 @@ def tell_alerts(omni_app: App) -> None:
     """Warn on stderr of thresholds that were passed; each is told once per period."""
     for alert in omni_app.budget_admin.due_alerts():
         status = alert.status
-        whole = status.budget.limit_nusd + status.carried_nusd
         text = (
-            f"the {status.budget.label} is {_used(status):.0f}% used: "
-            f"{format_usd(status.spent_nusd)} of {format_usd(whole)}; "
+            f"the {status.budget.label} is {status.used:.0f}% used: "
+            f"{format_usd(status.spent_nusd)} of {format_usd(status.whole_nusd)}; "
             f"resets {moment(status.end_at, omni_app.zone)}"
         )
         note(f"{paint(f'alert at {alert.percent:g}%:', 'yellow', sys.stderr)} {text}")
@@ -296,12 +297,6 @@ def _day(text: str, zone: str) -> int:
         raise UsageError(f"--until {text!r} is no date", hint="write YYYY-MM-DD") from exc
 
 
-def _used(status: BudgetStatus) -> float:
-    """Percent; a limit of nothing is used up by anything."""
-    used = status.used_percent
-    return used if used is not None else 100.0 * bool(status.spent_nusd)
-
-
 def _whose(budget: Budget) -> str:
     return "all" if budget.scope == "all" else f"{budget.scope}:{budget.value}"
 
@@ -329,13 +324,12 @@ def _notes(budget: Budget, zone: str) -> str:
 def _print_status(omni_app: App, statuses: list[BudgetStatus]) -> None:
     for status in statuses:
         budget = status.budget
-        style = {"ok": "green", "alert": "yellow", "stopped": "red"}[_state(status)]
-        whole = budget.limit_nusd + status.carried_nusd
+        style = _STYLES[status.state]
         out(
             f"{paint(f'#{budget.id} {budget.label}', 'bold')}  "
-            f"{paint(_bar(status), style)} {_used(status):.1f}%"  # type: ignore[arg-type]  # one of three styles
+            f"{paint(_bar(status), style)} {status.used:.1f}%"
         )
-        held = [f"{format_usd(status.spent_nusd)} of {format_usd(whole)} spent"]
+        held = [f"{format_usd(status.spent_nusd)} of {format_usd(status.whole_nusd)} spent"]
         if status.estimated_nusd:
             held.append(f"{format_usd(status.estimated_nusd)} of it estimated")
         held.append(f"{format_usd(status.reserved_nusd)} reserved")
@@ -352,16 +346,9 @@ def _print_status(omni_app: App, statuses: list[BudgetStatus]) -> None:
             out(f"   {notes}")
 
 
-def _state(status: BudgetStatus) -> str:
-    if status.left_nusd <= 0:
-        return "stopped"
-    reached = any(_used(status) >= percent for percent in status.budget.alerts_percent)
-    return "alert" if reached else "ok"
-
-
 def _bar(status: BudgetStatus) -> str:
     """Spent, then reserved, then free; ┊ stands at each alert and ┃ where calls stop."""
-    whole = status.budget.limit_nusd + status.carried_nusd
+    whole = status.whole_nusd
     top = max(whole, status.stop_at_nusd, 1)
 
     def cell(nusd: float) -> int:
@@ -377,40 +364,3 @@ def _bar(status: BudgetStatus) -> str:
     stop = min(cell(status.stop_at_nusd), _BAR)
     cells.insert(stop, "┃")
     return "".join(cells)
-
-
-def _budget_document(budget: Budget) -> dict[str, Any]:
-    return {
-        "id": budget.id,
-        "scope": budget.scope,
-        "value": budget.value or None,
-        "period": budget.period,
-        "limit_usd": usd_string(budget.limit_nusd),
-        "alerts_percent": list(budget.alerts_percent),
-        "stop_percent": budget.stop_percent,
-        "rollover": budget.rollover,
-        "allow_unknown": budget.allow_unknown,
-        "raise_usd": usd_string(budget.raise_nusd),
-        "raise_until": iso(budget.raise_until),
-        "zone": budget.zone,
-        "week_start": WEEKDAYS[budget.week_start],
-        "month_day": budget.month_day,
-        "enabled": budget.enabled,
-    }
-
-
-def _status_document(status: BudgetStatus) -> dict[str, Any]:
-    return {
-        **_budget_document(status.budget),
-        "state": _state(status),
-        "start_at": iso(status.start_at),
-        "resets_at": iso(status.end_at),
-        "carried_usd": usd_string(status.carried_nusd),
-        "stop_at_usd": usd_string(status.stop_at_nusd),
-        "spent_usd": usd_string(status.spent_nusd),
-        "estimated_usd": usd_string(status.estimated_nusd),
-        "reserved_usd": usd_string(status.reserved_nusd),
-        "held_usd": usd_string(status.held_nusd),
-        "left_usd": usd_string(status.left_nusd),
-        "used_percent": None if status.used_percent is None else round(status.used_percent, 3),
-    }

@@ -132,7 +132,7 @@ def list_(
     if grid and shown and not view.data:
         print_grid(shown)
     else:
-        documents = lambda: [_document(row) for row in shown]  # noqa: E731
+        documents = lambda: [model_document(row) for row in shown]  # noqa: E731
         list_models(view, shown, documents, popularity=sort == "popularity")
     if view.data:
         return
@@ -152,7 +152,7 @@ def show(model: Known, as_json: JsonFlag = False) -> None:
         row = omni_app.browser.listed(omni_app.fleet.model(model))
         uses = omni_app.fleet.uses(row.model.id)
     if as_json:
-        emit_json(_document(row) | uses_document(uses))
+        emit_json(model_document(row) | uses_document(uses))
     else:
         from omni_cli.cli.model_view import print_model
 
@@ -220,7 +220,7 @@ def add(
         )
         row = omni_app.browser.listed(fresh)
     if as_json:
-        emit_json(_document(row))
+        emit_json(model_document(row))
         return
     out(f"{'added' if new else 'activated'} {fresh.id}{_price_words(row)}")
     if "text" not in fresh.output_types:
@@ -270,7 +270,7 @@ def edit(
     with omni() as omni_app:
         row = omni_app.browser.listed(edit_model(omni_app.fleet, model, change))
     if as_json:
-        emit_json(_document(row))
+        emit_json(model_document(row))
     else:
         out(f"changed {row.model.id}")
 
@@ -407,22 +407,11 @@ def compare(
     if len({row.model.id for row in rows}) < 2:
         raise UsageError("name two models or more")
     if as_json:
-        emit_json([_document(row) for row in rows])
+        emit_json([model_document(row) for row in rows])
     else:
         from omni_cli.cli.model_view import print_comparison
 
         print_comparison(rows)
-
-
-def _document(row: Listed) -> dict[str, Any]:
-    return model_document(row.model, row.price) | {
-        "quality": None if row.quality is None else round(row.quality, 4),
-        "quality_class": row.quality_class,
-        "quality_basis": row.quality_basis,
-        "speed_class": row.speed_class,
-        "latency_ms": None if row.latency_ms is None else round(row.latency_ms),
-        "calls": row.calls,
-    }
 
 
 def _price_words(row: Listed) -> str:

@@ -1,5 +1,6 @@
 """``omni providers``: accounts at APIs, their keys, and whether they answer."""
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -8,16 +9,6 @@ import typer
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
 from omni_cli.cli.options import grouped
-from omni_cli.cli.provider_view import (
-    address_text,
-    key_text,
-    place_text,
-    provider_row,
-    show_test,
-    status_text,
-    unset_hint,
-    warn_plain,
-)
 from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
@@ -25,6 +16,7 @@ from omni_cli.domain.hosts import default_slots, is_here
 from omni_cli.domain.models import AuthMethod, Provider
 from omni_cli.domain.record import replace
 from omni_cli.domain.vendor_env import no_key_hint
+from omni_cli.services.fleet.describe import tested_document
 
 app = typer.Typer(rich_markup_mode=None, help="Accounts at APIs: add, test, keys.")
 
@@ -68,8 +60,7 @@ Headers = Annotated[
 def list_(*, view: View) -> None:
     """The providers of the fleet."""
     with omni() as omni_app:
-        health = omni_app.reporter.report()
-        rows = [provider_row(omni_app, provider, health) for provider in omni_app.providers.all()]
+        rows = omni_app.provider_documents.all()
     listing(
         view,
         (
@@ -86,10 +77,10 @@ def list_(*, view: View) -> None:
                 row["slug"],
                 row["name"],
                 row["protocol"],
-                status_text(row),
-                key_text(row),
+                _status_text(row),
+                _key_text(row),
                 f"{row['models_active']}/{row['models_total']}",
-                address_text(row),
+                _address_text(row),
             )
             for row in rows
         ],
@@ -107,7 +98,7 @@ def show(slug: Slug, as_json: JsonFlag = False) -> None:
     """Everything about one provider."""
     with omni() as omni_app:
         provider = omni_app.fleet.provider(slug)
-        row = provider_row(omni_app, provider, omni_app.reporter.report(), masked=True)
+        row = omni_app.provider_documents.of(provider, masked=True)
         row["models"] = [
             {"id": model.id, "name": model.name, "status": model.status}
             for model in omni_app.models.all(provider=slug)
@@ -119,10 +110,10 @@ def show(slug: Slug, as_json: JsonFlag = False) -> None:
         emit_json(row)
         return
     simulated = ", simulator" if row["simulated"] else ""
-    out(f"{paint(slug, 'bold')}  {row['name']} ({status_text(row)}{simulated})")
+    out(f"{paint(slug, 'bold')}  {row['name']} ({_status_text(row)}{simulated})")
     out(f"  protocol         {row['protocol']}")
-    out(f"  base URL         {address_text(row)}")
-    out(f"  key              {key_text(row)}")
+    out(f"  base URL         {_address_text(row)}")
+    out(f"  key              {_key_text(row)}")
     out(f"  max concurrency  {row['max_concurrency'] or 'no limit'}")
     for name in row["headers"]:
         out(f"  header           {name}: {provider.headers[name]}")
@@ -206,8 +197,8 @@ def add(
             if variable is None:
                 omni_app.decline_address(slug)
         if key is not None:
-            note(f"key kept in the {place_text(omni_app.keep_key(slug, key))}")
-        row = provider_row(omni_app, omni_app.fleet.provider(slug), omni_app.reporter.report())
+            note(f"key kept in the {_place_text(omni_app.keep_key(slug, key))}")
+        row = omni_app.provider_documents.of(omni_app.fleet.provider(slug))
     if as_json:
         emit_json(row)
         return
@@ -218,7 +209,7 @@ def add(
     elif provider.auth_method == "none" and not no_auth:
         note("a server on this machine, taken to need no key; else: --key-env or --key-stdin")
     if provider.auth_method == "api_key" and not provider.base_url.startswith("https://"):
-        warn_plain(provider)
+        _warn_plain(provider)
     note(f"next: omni providers test {slug}, then omni models list --provider {slug} --all")
 
 
@@ -267,7 +258,7 @@ def edit(
         omni_app.fleet.put_provider(fresh)
         if base_url is not None:
             omni_app.decline_address(slug)
-        row = provider_row(omni_app, fresh, omni_app.reporter.report())
+        row = omni_app.provider_documents.of(fresh)
     if as_json:
         emit_json(row)
     else:
@@ -280,7 +271,7 @@ def remove(slug: Slug) -> None:
     with omni() as omni_app:
         omni_app.fleet.remove_provider(slug)
         gone = omni_app.forget_key(slug)
-    out(f"removed {slug}" + (f" and its key from the {place_text(gone[0])}" if gone else ""))
+    out(f"removed {slug}" + (f" and its key from the {_place_text(gone[0])}" if gone else ""))
 
 
 @app.command()
@@ -309,21 +300,20 @@ def key(
     with omni() as omni_app:
         provider = omni_app.fleet.provider(slug)
         if stdin:
-            note(f"key kept in the {place_text(omni_app.keep_key(slug, read_key(slug)))}")
+            note(f"key kept in the {_place_text(omni_app.keep_key(slug, read_key(slug)))}")
             if provider.auth_method == "none":
                 omni_app.fleet.put_provider(replace(provider, auth_method="api_key"))
         elif delete:
             gone = omni_app.forget_key(slug)
             if not gone:
-                raise NotFound(f"no key of {slug} is stored", hint=unset_hint(omni_app, provider))
-            note(f"deleted from the {place_text(gone[0])}")
-        health = omni_app.reporter.report()
-        row = provider_row(omni_app, omni_app.fleet.provider(slug), health, masked=True)
+                raise NotFound(f"no key of {slug} is stored", hint=_unset_hint(omni_app, provider))
+            note(f"deleted from the {_place_text(gone[0])}")
+        row = omni_app.provider_documents.of(omni_app.fleet.provider(slug), masked=True)
     document = {name: row[name] for name in ("slug", "key", "key_masked", "key_env")}
     if as_json:
         emit_json(document)
     else:
-        out(f"{slug}: {key_text(row)}")
+        out(f"{slug}: {_key_text(row)}")
 
 
 @app.command("test")
@@ -345,30 +335,12 @@ def ask(
             if not enabled:
                 raise NotFound("no provider to test", hint="omni init, or omni providers add SLUG")
             results = omni_app.tester.test_all(enabled)
-    documents = [
-        {
-            "provider": result.slug,
-            "ok": result.ok,
-            "status": result.status,
-            "latency_ms": result.latency_ms,
-            "models": result.models,
-            "skipped": result.wait_s > 0,
-            "wait_s": round(result.wait_s, 1) or None,
-            "error": None
-            if result.error is None
-            else {
-                "code": result.error.code,
-                "message": result.error.message,
-                "hint": result.error.hint,
-            },
-        }
-        for result in results
-    ]
+    documents = [tested_document(result) for result in results]
     if as_json:
         emit_json(documents[0] if slug is not None else documents)
     else:
         for document in documents:
-            show_test(document)
+            _show_test(document)
     errors = [r.error for r in results if r.error is not None]
     if errors:
         raise typer.Exit(_worst(errors))
@@ -433,6 +405,54 @@ def models(
         note(
             f"{len(fresh)} new: omni providers models {slug} --add, or omni models add {slug}/NAME"
         )
+
+
+def _key_text(row: dict[str, Any]) -> str:
+    """Where the key is and how it looks, for a person."""
+    if row["auth_method"] == "none":
+        return "none needed"
+    if row["key"] is None:
+        return "missing"
+    place = str(row["key"]).removeprefix("env:")
+    return f"{place} {row['key_masked']}" if row["key_masked"] else place
+
+
+def _address_text(row: dict[str, Any]) -> str:
+    """The base URL, and the variable that it follows."""
+    variable = str(row["base_url_from"]).partition(":")[2]
+    return f"{row['base_url']} ({variable})" if variable else str(row["base_url"])
+
+
+def _status_text(row: dict[str, Any]) -> str:
+    """For a person: its health, as ``omni health`` says it."""
+    return str(row["health"]) if row["enabled"] else "disabled"
+
+
+def _show_test(row: dict[str, Any]) -> None:
+    slug = str(row["provider"])
+    if row["skipped"]:
+        out(f"{slug:<14} skipped: tested just now, wait {row['wait_s']:g} s ({row['status']})")
+    elif row["ok"]:
+        verdict = paint("ok", "green")
+        out(f"{slug:<14} {verdict} in {milliseconds(row['latency_ms'])}, {row['models']} models")
+    else:
+        out(f"{slug:<14} {paint('failed', 'red')} {row['error']['message']}")
+        if row["error"]["hint"]:
+            note(f"{paint('hint:', 'cyan', sys.stderr)} {row['error']['hint']}")
+
+
+def _place_text(where: str) -> str:
+    return "OS keyring" if where == "keyring" else "encrypted file"
+
+
+def _unset_hint(omni_app: App, provider: Provider) -> str:
+    place = omni_app.key_place(provider) or ""
+    return f"unset {place.removeprefix('env:')}" if place.startswith("env:") else ""
+
+
+def _warn_plain(provider: Provider) -> None:
+    if not is_here(provider.base_url):
+        note(f"warning: {provider.base_url} is not encrypted: anyone on the way reads the key")
 
 
 def _auth(omni_app: App, provider: Provider) -> AuthMethod:

@@ -11,8 +11,12 @@ from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
 from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
-from omni_cli.services.judge.advice import Verified
-from omni_cli.services.judge.advice_document import Told, confidence_text, implementation
+from omni_cli.services.judge.advice_document import (
+    Told,
+    confidence_text,
+    implementation,
+    open_saving_nusd,
+)
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -51,8 +55,7 @@ def recommend(
         return
     for told in found:
         _show(told)
-    open_ones = [told.advice.finding for told in found if told.advice.status == "pending"]
-    monthly = sum(finding.saving_monthly_nusd or 0 for finding in open_ones)
+    monthly = open_saving_nusd(found)
     if monthly:
         out(f"potential savings: {paint(format_usd(monthly), 'green')} a month")
 
@@ -153,7 +156,7 @@ def _show(told: Told) -> None:
     if proof is not None:
         out(f"       {proof}")
     if advice.status == "applied":
-        out(f"       {_verified(told.verified)}")
+        out(f"       {told.outcome}")
         out(f"       omni recommend undo {advice.id}")
     elif advice.status == "pending":
         out(f"       {implementation(finding, advice.id)}")
@@ -162,16 +165,3 @@ def _show(told: Told) -> None:
     else:
         out(f"       {advice.status}")
     out()
-
-
-def _verified(verified: Verified | None) -> str:
-    if verified is None:
-        return "applied; what it saves shows after a whole day of calls"
-    word = "saved" if verified.saved_nusd >= 0 else "cost more by"
-    text = (
-        f"applied; {word} {format_usd(abs(verified.saved_nusd))} over "
-        f"{counted(verified.calls, 'call')} "
-        f"({format_usd(verified.before_per_call_nusd)} → "
-        f"{format_usd(verified.after_per_call_nusd)} per call)"
-    )
-    return text if verified.saved_nusd >= 0 else f"{text}: consider taking it back"

@@ -17,7 +17,7 @@ from omni_cli.cli.common import (
 from omni_cli.cli.options import grouped
 from omni_cli.cli.render import colour_on, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
-from omni_cli.domain.analytics import Totals, change
+from omni_cli.domain.analytics import change
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
 from omni_cli.services.money.report_documents import row_document, usage_document
@@ -25,9 +25,6 @@ from omni_cli.services.money.usage import DIMENSIONS, UsageQuery, UsageReport, U
 
 app = typer.Typer(rich_markup_mode=None)
 
-#: By these, reliability is the share of calls to the provider that went well; by anything else,
-#: the share of requests that were answered, by whomever.
-_BY_CALL = ("provider", "model")
 _CSV = (
     "calls",
     "attempts",
@@ -109,12 +106,8 @@ def usage(
         _footnotes(report)
 
 
-def _success(report: UsageReport, totals: Totals) -> float | None:
-    return totals.attempt_success if report.by in _BY_CALL else totals.success
-
-
 def _csv_row(report: UsageReport, row: UsageRow) -> dict[str, Any]:
-    document = {**row_document(row), "success": _success(report, row.totals)}
+    document = {**row_document(row), "success": report.success(row.totals)}
     return {report.by: row.name} | {name: document[name] for name in _CSV}
 
 
@@ -133,7 +126,7 @@ def _print(view: View, report: UsageReport, whole: Callable[[], Any] | None) -> 
     columns: list[tuple[Column, Callable[[UsageRow], str]]] = [
         (Column.key(report.by), lambda row: row.name or f"(no {report.by})"),
         (Column.figure("calls", 8), lambda row: f"{row.totals.calls:,}"),
-        (Column.figure("success", 2), lambda row: _percent(_success(report, row.totals))),
+        (Column.figure("success", 2), lambda row: _percent(report.success(row.totals))),
         (Column.figure("in", 5), lambda row: f"{row.totals.input_tokens:,}"),
         (Column.figure("out", 6), lambda row: f"{row.totals.output_tokens:,}"),
         (Column.figure("total", 7), lambda row: f"{row.totals.total_tokens:,}"),

@@ -1,14 +1,22 @@
 """The fleet's nouns as JSON values: what ``--json`` prints. Keys are stable, times are ISO UTC,
 money is decimal text in US dollars, unknown is null."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from __future__ import annotations
 
-from omni_cli.domain.health import Health
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
 from omni_cli.domain.models import Chain, ModelInfo, Provider, Role, Rule
 from omni_cli.domain.prices import KINDS, Price, price_to_json
-from omni_cli.records import AuditEntry, Revision, StoredPrice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from omni_cli.records import AuditEntry, Revision, StoredPrice
+    from omni_cli.repositories import Models, Providers
+    from omni_cli.services.fleet.browse import Listed
+    from omni_cli.services.fleet.connection_test import TestResult
+    from omni_cli.services.judge.health_report import FleetHealth
 
 #: Keys of a price that are always there, null where the price has no such rate.
 _ALWAYS = ("input", "cached", "cache_write", "output")
@@ -22,49 +30,95 @@ def iso(at_ms: int | None) -> str | None:
     return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def provider_document(
-    provider: Provider,
-    *,
-    key: str | None,
-    masked: str | None,
-    active: int,
-    total: int,
-    tested: tuple[int, int | None, str | None] | None,
-    address: str,
-    health: Health | None,
-) -> dict[str, Any]:
-    """
+class ProviderDocuments:
+    """Providers as every face shows them.
+
     Args:
-        key: where the key is: ``env:NAME``, ``keyring``, ``file``, or None where there is none.
-        masked: the key as it may be shown, or None.
-        active: models of this provider at work; ``total`` all that omni knows of.
-        address: where the base URL is from: ``env:NAME``, ``usual`` or ``settings``.
-        tested: when in ms UTC, latency in ms and error of the last check.
-        health: the health report's verdict; None for a provider that is disabled.
+        health: the health report of now.
+        key_place: where a key is, ``env:NAME``, ``keyring`` or ``file``; None: nowhere.
+        key_masked: a key as it may be shown; unlocks a stored one.
+        address: where a base URL is from: ``env:NAME``, ``usual`` or ``settings``.
     """
-    at_ms, latency_ms, error = tested or (None, None, None)
+
+    def __init__(
+        self,
+        *,
+        providers: Providers,
+        models: Models,
+        health: Callable[[], FleetHealth],
+        key_place: Callable[[Provider], str | None],
+        key_masked: Callable[[Provider], str | None],
+        address: Callable[[Provider], str],
+    ) -> None:
+        self._providers = providers
+        self._models = models
+        self._health = health
+        self._key_place = key_place
+        self._key_masked = key_masked
+        self._address = address
+
+    def all(self) -> list[dict[str, Any]]:
+        health, providers = self._health(), self._providers.all()
+        models = self._models.of_providers(provider.slug for provider in providers)
+        return [self._document(provider, health, models) for provider in providers]
+
+    def of(self, provider: Provider, *, masked: bool = False) -> dict[str, Any]:
+        """``masked``: also unlock a stored key to show its mask; the environment's is free."""
+        models = self._models.of_providers([provider.slug])
+        return self._document(provider, self._health(), models, masked=masked)
+
+    def _document(
+        self,
+        provider: Provider,
+        fleet: FleetHealth,
+        models: Sequence[ModelInfo],
+        *,
+        masked: bool = False,
+    ) -> dict[str, Any]:
+        slug, health = provider.slug, fleet.of(provider.slug)
+        key = self._key_place(provider) if provider.auth_method == "api_key" else None
+        look = key is not None and (masked or key.startswith("env:"))
+        at_ms, latency_ms, error = self._providers.last_test(slug) or (None, None, None)
+        mine = [model for model in models if model.provider == slug]
+        return {
+            "slug": slug,
+            "name": provider.name,
+            "protocol": provider.protocol,
+            "base_url": provider.base_url,
+            "base_url_from": self._address(provider),
+            "auth_method": provider.auth_method,
+            "key_env": provider.key_env,
+            "key": key,
+            "key_masked": self._key_masked(provider) if look else None,
+            "enabled": provider.enabled,
+            "status": provider.status,
+            "health": None if health is None else health.status,
+            "health_reason": None if health is None else health.reason,
+            "max_concurrency": provider.max_concurrency,
+            "simulated": provider.simulated,
+            "headers": sorted(provider.headers),
+            "models_active": sum(model.status == "active" for model in mine),
+            "models_total": len(mine),
+            "tested_at": iso(at_ms),
+            "latency_ms": latency_ms,
+            "last_error": error,
+        }
+
+
+def tested_document(result: TestResult) -> dict[str, Any]:
+    """What asking a provider for its models came to."""
+    error = result.error
     return {
-        "slug": provider.slug,
-        "name": provider.name,
-        "protocol": provider.protocol,
-        "base_url": provider.base_url,
-        "base_url_from": address,
-        "auth_method": provider.auth_method,
-        "key_env": provider.key_env,
-        "key": key,
-        "key_masked": masked,
-        "enabled": provider.enabled,
-        "status": provider.status,
-        "health": None if health is None else health.status,
-        "health_reason": None if health is None else health.reason,
-        "max_concurrency": provider.max_concurrency,
-        "simulated": provider.simulated,
-        "headers": sorted(provider.headers),
-        "models_active": active,
-        "models_total": total,
-        "tested_at": iso(at_ms),
-        "latency_ms": latency_ms,
-        "last_error": error,
+        "provider": result.slug,
+        "ok": result.ok,
+        "status": result.status,
+        "latency_ms": result.latency_ms,
+        "models": result.models,
+        "skipped": result.wait_s > 0,
+        "wait_s": round(result.wait_s, 1) or None,
+        "error": None
+        if error is None
+        else {"code": error.code, "message": error.message, "hint": error.hint},
     }
 
 
@@ -77,7 +131,10 @@ def price_document(row: StoredPrice | None) -> dict[str, Any]:
     return {"state": price.state, "origin": None if row is None else row.origin, **rates, **rest}
 
 
-def model_document(model: ModelInfo, price: StoredPrice | None) -> dict[str, Any]:
+def model_document(row: Listed) -> dict[str, Any]:
+    """A model as every face shows it, with its quality as the router judges it and what calls of
+    it were like; unknown is null."""
+    model = row.model
     return {
         "id": model.id,
         "provider": model.provider,
@@ -99,13 +156,19 @@ def model_document(model: ModelInfo, price: StoredPrice | None) -> dict[str, Any
         "parameters_b": model.parameters_b,
         "complexity_factor": model.complexity_factor,
         "token_weights": dict(model.token_weights),
-        "price": price_document(price),
+        "price": price_document(row.price),
         "is_system": model.is_system,
         "is_default": model.is_default,
         "hidden": model.hidden,
         "retired_on": model.retired_on,
         "added_at": iso(model.added_at),
         "updated_at": iso(model.updated_at),
+        "quality": None if row.quality is None else round(row.quality, 4),
+        "quality_class": row.quality_class,
+        "quality_basis": row.quality_basis,
+        "speed_class": row.speed_class,
+        "latency_ms": None if row.latency_ms is None else round(row.latency_ms),
+        "calls": row.calls,
     }
 
 

@@ -1,12 +1,14 @@
 """A recommendation as JSON values: what ``omni recommend --json`` and the gateway give."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
 
-from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.recommend import Finding
+from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
 from omni_cli.services.fleet.describe import iso
 from omni_cli.services.judge.advice import AdviceService, Verified
@@ -22,6 +24,30 @@ class Told(Struct, frozen=True):
 
     def document(self) -> dict[str, Any]:
         return advice_document(self.advice, self.verified, self.proof)
+
+    @property
+    def outcome(self) -> str:
+        """What an applied one really saved, in a sentence."""
+        verified = self.verified
+        if verified is None:
+            return "applied; what it saves shows after a whole day of calls"
+        saved = verified.saved_nusd
+        return (
+            f"applied; {'saved' if saved >= 0 else 'cost more by'} {format_usd(abs(saved))} over "
+            f"{counted(verified.calls, 'call')} "
+            f"({format_usd(verified.before_per_call_nusd)} → "
+            f"{format_usd(verified.after_per_call_nusd)} per call)"
+            + ("" if saved >= 0 else ": consider taking it back")
+        )
+
+
+def open_saving_nusd(found: Iterable[Told]) -> int:
+    """What the open ones would save in a month, nano-dollars."""
+    return sum(
+        told.advice.finding.saving_monthly_nusd or 0
+        for told in found
+        if told.advice.status == "pending"
+    )
 
 
 class Telling:

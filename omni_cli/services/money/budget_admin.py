@@ -98,11 +98,12 @@ class BudgetAdmin:
     def all(self) -> list[Budget]:
         return self._budgets.all()
 
-    def statuses(self) -> list[BudgetStatus]:
+    def statuses(self, *, disabled: bool = False) -> list[BudgetStatus]:
         """Every enabled budget in the period that holds now, its estimated and held parts worked
-        out."""
+        out; with ``disabled`` those that are not kept, too."""
         now = self._fleet.now_ms()
-        found = [self._budgets.status(b, now) for b in self._budgets.all() if b.enabled]
+        kept = [budget for budget in self._budgets.all() if disabled or budget.enabled]
+        found = [self._budgets.status(budget, now) for budget in kept]
         return [
             replace(
                 status,

@@ -61,6 +61,11 @@ class UsageReport(Struct, frozen=True):
     total: UsageRow
     series: tuple[tuple[date, Totals], ...]
 
+    def success(self, totals: Totals) -> float | None:
+        """How reliable a row is, 0..1: by provider and model the share of calls that went well, by
+        anything else the share of requests that were answered, by whomever."""
+        return totals.attempt_success if self.by in ("provider", "model") else totals.success
+
 
 class UsageService:
     """Args:

@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-from msgspec import Struct
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -16,20 +15,14 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
-from omni_cli.services.judge.advice import Verified
-from omni_cli.services.judge.advice_document import confidence_text
+from omni_cli.services.judge.advice_document import Told, confidence_text, open_saving_nusd
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 
 _MARKS = {"high": "▲ high", "medium": "● medium", "low": "○ low"}
 
 
-class Loaded(Struct, frozen=True):
-    advice: tuple[StoredAdvice, ...]
-    verified: dict[int, Verified | None]
-
-
-class RecommendationsPane(Pane[Loaded]):
+class RecommendationsPane(Pane[tuple[Told, ...]]):
     DEFAULT_CSS = """
     RecommendationsPane #total { height: 1; padding: 0 1; color: $foreground-muted; }
     RecommendationsPane #detail { height: 12; border-top: solid $panel; padding: 0 1; }
@@ -48,7 +41,7 @@ class RecommendationsPane(Pane[Loaded]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._every = False
-        self._found = Loaded((), {})
+        self._found: tuple[Told, ...] = ()
         self._last: int | None = None
 
     def compose(self) -> ComposeResult:
@@ -70,22 +63,18 @@ class RecommendationsPane(Pane[Loaded]):
     def wanted(self) -> bool:
         return self._every
 
-    def load(self, omni: App, wanted: bool) -> Loaded:
-        found = tuple(
-            a for a in omni.advice.refresh() if wanted or a.status in ("pending", "applied")
-        )
-        return Loaded(found, {a.id: omni.advice.verify(a) for a in found})
+    def load(self, omni: App, wanted: bool) -> tuple[Told, ...]:
+        return tuple(omni.telling.every(decided=wanted))
 
-    def show(self, value: Loaded) -> None:
+    def show(self, value: tuple[Told, ...]) -> None:
         self._found = value
-        self.set_class(not value.advice, "-empty")
-        pending = [a.finding for a in value.advice if a.status == "pending"]
-        monthly = sum(f.saving_monthly_nusd or 0 for f in pending)
-        said = [f"{len(pending)} open"]
+        self.set_class(not value, "-empty")
+        said = [f"{sum(told.advice.status == 'pending' for told in value)} open"]
+        monthly = open_saving_nusd(value)
         if monthly:
             said.append(f"would save {format_usd(monthly)} a month")
         self.query_one("#total", Static).update(" · ".join(said))
-        if not value.advice:
+        if not value:
             self.query_one("#empty", Static).update(_nothing())
             return
         columns = flexible(
@@ -99,7 +88,7 @@ class RecommendationsPane(Pane[Loaded]):
             "title",
             self.size.width,
         )
-        self.query_one(Table).fill(columns, [_row(advice) for advice in value.advice])
+        self.query_one(Table).fill(columns, [_row(told.advice) for told in value])
         self._describe()
 
     def on_resize(self) -> None:
@@ -109,28 +98,30 @@ class RecommendationsPane(Pane[Loaded]):
     def _describe(self) -> None:
         chosen = self._chosen()
         if chosen is not None:
-            verified = self._found.verified.get(chosen.id)
-            self.query_one("#words", Static).update(_words(chosen, verified))
+            self.query_one("#words", Static).update(_words(chosen))
 
-    def _chosen(self) -> StoredAdvice | None:
+    def _chosen(self) -> Told | None:
         key = self.query_one(Table).row_key
-        return next((a for a in self._found.advice if str(a.id) == key), None)
+        return next((told for told in self._found if str(told.advice.id) == key), None)
 
     def action_apply(self) -> None:
         chosen = self._chosen()
         if chosen is not None:
-            self.act(lambda omni: omni.advice.apply(chosen.id), self._said)
+            self.act(lambda omni: omni.advice.apply(chosen.advice.id), self._said)
 
     def action_dismiss(self) -> None:
         chosen = self._chosen()
         if chosen is not None:
-            self.act(lambda omni: omni.advice.dismiss(chosen.id), self._said)
+            self.act(lambda omni: omni.advice.dismiss(chosen.advice.id), self._said)
 
     def action_undo(self) -> None:
         """The chosen one where it was decided, else the last one decided here."""
         chosen = self._chosen()
-        decided = chosen is not None and chosen.status in ("applied", "dismissed")
-        number = chosen.id if chosen is not None and decided else self._last
+        decided = chosen is not None and chosen.advice.status in (
+            "applied",
+            "dismissed",
+        )
+        number = chosen.advice.id if chosen is not None and decided else self._last
         if number is not None:
             self.act(lambda omni: omni.advice.undo(number), self._said)
 
@@ -158,7 +149,8 @@ def _row(advice: StoredAdvice) -> Row:
     )
 
 
-def _words(advice: StoredAdvice, verified: Verified | None) -> Content:
+def _words(told: Told) -> Content:
+    advice = told.advice
     finding = advice.finding
     lines: list[Content | str | tuple[str, str]] = [
         (finding.title, "bold"),
@@ -178,8 +170,10 @@ def _words(advice: StoredAdvice, verified: Verified | None) -> Content:
     if finding.sample:
         facts.append(f"{counted(finding.sample, 'call')} in {counted(finding.days, 'day')}")
     lines.append(f"\n{', '.join([*facts, f'effort: {finding.effort}'])}\n")
+    if told.proof is not None:
+        lines.append(f"\n{told.proof}")
     if advice.status == "applied":
-        lines.append(_verified(verified))
+        lines.append(f"\n{told.outcome}")
     elif finding.action.kind == "none":
         lines.append(f"\nyours to decide: {finding.action.command}")
     else:
@@ -191,18 +185,6 @@ def _words(advice: StoredAdvice, verified: Verified | None) -> Content:
             " takes it back",
         ]
     return Content.assemble(*lines)
-
-
-def _verified(verified: Verified | None) -> str:
-    if verified is None:
-        return "\napplied; what it saves shows after a whole day of calls"
-    word = "saved" if verified.saved_nusd >= 0 else "cost more by"
-    return (
-        f"\napplied; {word} {format_usd(abs(verified.saved_nusd))} over "
-        f"{counted(verified.calls, 'call')} "
-        f"({format_usd(verified.before_per_call_nusd)} → "
-        f"{format_usd(verified.after_per_call_nusd)} each)"
-    )
 
 
 def _nothing() -> Content:
