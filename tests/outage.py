@@ -146,7 +146,7 @@ class Outage:
             known.setdefault(model.provider, []).append(model)
         retired = frozenset(m.info.id for m in load_catalog().models if m.deprecated)
         types = tuple(load_priors().types)
-        return _Catalogue(known, retired, price, cache(self._reader._priors({})), types)
+        return _Catalogue(known, retired, price, cache(self._reader.priors({})), types)
 
     def lives(self, case: Case) -> bool:
         """Whether another provider of the fleet has a model that could answer."""

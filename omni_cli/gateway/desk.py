@@ -7,11 +7,6 @@ from typing import TypeVar
 from omni_cli.bootstrap import App
 
 Value = TypeVar("Value")
-#: What an App remembers that others may have changed.
-_STALE = (
-    *("config", "routing", "chat", "names", "costs", "usage", "savings", "reporter", "browser"),
-    *("_stored_keys", "budget_admin"),
-)
 
 
 class Desk:
@@ -32,8 +27,7 @@ class Desk:
 
     def _run(self, job: Callable[[App], Value]) -> Value:
         # What was read before may have changed since.
-        for name in _STALE:
-            self._app.__dict__.pop(name, None)
+        self._app.refresh()
         return job(self._app)
 
     def close(self) -> None:

@@ -75,7 +75,7 @@ class Fleet:
 
     def __init__(self, app: App) -> None:
         self.app = app
-        app.__dict__["transport"] = _NoTransport()
+        app.use(transport=_NoTransport())
         self._seen: tuple[object, ...] = ()
         self._data_version = -1
         self._cache = _Cache()
@@ -83,9 +83,8 @@ class Fleet:
 
     def use(self, breakers: LiveBreakers) -> None:
         self.breakers = breakers
-        fresh = FreshBreakers(breakers, self.app.access)
-        self.app.__dict__["breakers"] = fresh
-        self.app.__dict__["health"] = HealthRecorder(fresh, self.app.clock)
+        fresh = FreshBreakers(breakers, self.app.keys.digest)
+        self.app.use(breakers=fresh, health=HealthRecorder(fresh, self.app.clock))
 
     @property
     def health(self) -> HealthRecorder:
@@ -112,13 +111,12 @@ class Fleet:
     def forget(self) -> None:
         """Load everything anew on next use."""
         self._cache = _Cache()
-        for name in ("config", "routing", "chat", "names", "_stored_keys"):
-            self.app.__dict__.pop(name, None)
+        self.app.refresh()
 
     def breakers_changed(self) -> None:
         """Plans rest on the breakers' states."""
         self._cache.plans.clear()
-        if "routing" in self.app.__dict__:
+        if self.app.made("routing"):
             self.app.routing.breakers_changed()
 
     def _fingerprint(self) -> tuple[object, ...]:
@@ -128,7 +126,7 @@ class Fleet:
         return (
             *self.app.audit.last_change(),
             stamp,
-            *self.app.key_stamps(),
+            *self.app.keys.stamps(),
             self.app.now_ms() // 86_400_000,
         )
 
@@ -312,7 +310,7 @@ class Fleet:
         """Address and key. Raises MissingKey."""
         found = self._cache.endpoints.get(provider.slug)
         if found is None:
-            found = Endpoint(provider.base_url, self.app.key(provider), provider.headers)
+            found = Endpoint(provider.base_url, self.app.keys.get(provider), provider.headers)
             self._cache.endpoints[provider.slug] = found
         return found
 

@@ -97,7 +97,7 @@ def put_provider(omni: App, values: Mapping[str, str]) -> str:
     """
     slug = values["slug"]
     preset, old = omni.presets.get(slug), omni.providers.get(slug)
-    base_url = values["base_url"] or (omni.usual_address(slug)[0] if preset else "")
+    base_url = values["base_url"] or (omni.addresses.proposed(slug)[0] if preset else "")
     protocol = values["protocol"]
     if protocol == AUTOMATIC:
         protocol = preset.protocol if preset else "openai"
@@ -118,13 +118,13 @@ def put_provider(omni: App, values: Mapping[str, str]) -> str:
     )
     if key:
         fresh = replace(fresh, auth_method="api_key")
-    elif old is None and local and not omni.has_key(fresh):
+    elif old is None and local and not omni.keys.has(fresh):
         fresh = replace(fresh, auth_method="none", key_env=None)
     omni.fleet.put_provider(fresh)
     if values["base_url"]:
-        omni.decline_address(slug)
+        omni.addresses.decline(slug)
     if key:
-        omni.keep_key(slug, key)
+        omni.keys.keep(slug, key)
     return slug
 
 
@@ -141,7 +141,7 @@ def remove_provider(omni: App, slug: str) -> str:
     Raises UsageError while roles, rules or chains use its models.
     """
     omni.fleet.remove_provider(slug)
-    gone = omni.forget_key(slug)
+    gone = omni.keys.forget(slug)
     return f"removed {slug}" + (" and its stored key" if gone else "")
 
 

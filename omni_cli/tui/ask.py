@@ -79,6 +79,9 @@ class Asking(Struct):
             news = replace(self._last, error=exc)
         except Stopped:
             news = replace(self._last, stopped=True)
+        finally:
+            if self._transport is not None:
+                self._transport.close()
         request = news.request
         row = None if request is None else omni.ledger.get(request)
         self.tell(replace(news, row=row, notes=tuple(self._notes), done=True))
@@ -88,7 +91,7 @@ class Asking(Struct):
 
         self._last = news
         self._transport = StoppableTransport(HttpTransport())
-        omni.__dict__["transport"] = self._transport
+        omni.use(transport=self._transport)
         if self._given_up:
             raise Stopped
         question = self.question

@@ -20,8 +20,6 @@ from omni_cli.ports import Clock
 POLL_S = 1.0
 #: Whatever happens, look again after so many polls: breakers reopen and health fades with time.
 _POLLS_A_REFRESH = 60
-#: What an App caches that another process may have changed.
-_STALE = ("routing", "chat", "names", "fleet", "tester", "browser", "_stored_keys", "config")
 
 Value = TypeVar("Value")
 
@@ -70,8 +68,7 @@ class Loader:
         if app is None:
             app = self.new_session()
         elif generation != current:
-            for name in _STALE:
-                app.__dict__.pop(name, None)
+            app.refresh()
         try:
             yield app
         finally:

@@ -39,8 +39,8 @@ def diagnose(omni: App, name: str) -> list[Check]:
         )
     else:
         checks.append(Check("ok", f"{slug} is enabled, {provider.protocol} at {provider.base_url}"))
-    if omni.has_key(provider):
-        place = omni.key_place(provider)
+    if omni.keys.has(provider):
+        place = omni.keys.place(provider)
         checks.append(Check("ok", f"key: {place}" if place else "needs no key"))
     else:
         checks.append(Check("error", f"no key for {slug}", no_key_hint(slug)))

@@ -282,7 +282,7 @@ def _provider_card(
         today=totals(row for row in rows if row.day == today),
         active=sum(m.provider == slug and m.status == "active" for m in models),
         total=sum(m.provider == slug for m in models),
-        key=omni.key_place(provider),
+        key=omni.keys.place(provider),
         test=omni.providers.last_test(slug),
         hours=_by_hour(mine, omni.now_ms()),
     )

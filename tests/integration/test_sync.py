@@ -174,7 +174,7 @@ def test_a_faster_machine_is_waited_for(
 def test_nothing_secret_leaves(two: tuple[App, App], remote: Path, tmp_path: Path) -> None:
     desk, _ = two
     desk.env = {**desk.env, "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
-    desk.keep_key("openai", PLANTED[0])
+    desk.keys.keep("openai", PLANTED[0])
     spend(desk, CHEAP, role=PLANTED[0], task="chat", day=0, calls=1, tokens=(10, 10))
     request = next(desk.ledger.recent(limit=1)).id
     desk.conversations.create(request, at_ms=1, title=PLANTED[1])

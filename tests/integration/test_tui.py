@@ -162,7 +162,7 @@ async def test_add_a_provider_with_its_key_masked(home: Path, simulator: Simulat
         await until(lambda: "lists" in notes(pilot.app))  # tested at once
         provider = read(home, lambda o: o.fleet.provider("mine"))
         assert (provider.protocol, provider.auth_method) == ("openai", "api_key")
-        assert read(home, lambda o: o.key(provider)) == "secret-key-1234"
+        assert read(home, lambda o: o.keys.get(provider)) == "secret-key-1234"
         assert "secret" not in (home / "omni.db").read_bytes().decode("latin-1")
 
 

@@ -111,9 +111,9 @@ def _fleet(omni_app: App) -> Iterable[Check]:
         return
     yield judge.catalogue_check(checked, utc_day(omni_app.now_ms()))
     try:
-        keys = {provider.slug: omni_app.key_place(provider) for provider in providers}
-        addresses = {provider.slug: omni_app.address_from(provider) for provider in providers}
-        others = {provider.slug: omni_app.other_address(provider) for provider in providers}
+        keys = {provider.slug: omni_app.keys.place(provider) for provider in providers}
+        addresses = {provider.slug: omni_app.addresses.source(provider) for provider in providers}
+        others = {provider.slug: omni_app.addresses.other(provider) for provider in providers}
         elsewhere = {slug: other for slug, other in others.items() if other is not None}
     except ConfigError as exc:
         yield Check("keys", "fail", exc.message, exc.hint)

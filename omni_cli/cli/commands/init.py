@@ -164,7 +164,7 @@ def _addresses(omni_app: App, found: Sequence[Found]) -> list[str]:
         provider = item.provider
         if item.address:
             lines.append(f"{provider.slug} is at {provider.base_url}, as {item.address} says")
-        elif (other := omni_app.other_address(provider)) is not None:
+        elif (other := omni_app.addresses.other(provider)) is not None:
             lines.append(
                 f"{other[0]} says {other[1]}; {provider.slug} stays at {provider.base_url} "
                 f"(omni providers edit {provider.slug} --base-url {other[1]})"
@@ -181,7 +181,7 @@ def _ask_addresses(omni_app: App, found: Sequence[Found], proposal: Proposal) ->
             continue
         question = f"Send {slug}'s key to {item.provider.base_url}, as {item.address} says?"
         if not typer.confirm(question, default=True):
-            omni_app.decline_address(slug)
+            omni_app.addresses.decline(slug)
             usual = omni_app.presets[slug].base_url
             providers[slug] = replace(item.provider, base_url=usual)
     return replace(proposal, providers=tuple(providers.values()))
@@ -243,7 +243,7 @@ def _document(
                 "name": item.provider.name,
                 "how": item.how,
                 "base_url": item.provider.base_url,
-                "base_url_from": omni_app.address_from(item.provider),
+                "base_url_from": omni_app.addresses.source(item.provider),
                 "served": [remote.wire_name for remote in item.served],
             }
             for item in found

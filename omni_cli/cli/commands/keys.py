@@ -76,7 +76,7 @@ def list_(
 def set_(slug: Slug) -> None:
     """Keep a key: read from stdin, or asked for without showing it. Never an argument."""
     with omni() as omni_app:
-        where = omni_app.keep_key(slug, read_key(slug))
+        where = omni_app.keys.keep(slug, read_key(slug))
         there = omni_app.providers.get(slug) is not None
     out(f"key of {slug} kept in the {'OS keyring' if where == 'keyring' else 'encrypted file'}")
     if not there:
@@ -87,7 +87,7 @@ def set_(slug: Slug) -> None:
 def delete(slug: Slug) -> None:
     """Forget a stored key; variables of the environment are yours to unset."""
     with omni() as omni_app:
-        gone = omni_app.forget_key(slug)
+        gone = omni_app.keys.forget(slug)
     if not gone:
         raise NotFound(f"no key of {slug} is stored", hint="omni keys list shows where keys are")
     out(f"key of {slug} deleted")
@@ -110,18 +110,18 @@ def _all(omni_app: App) -> list[Provider]:
     ]
     known = {*fleet, *(provider.slug for provider in others)}
     strangers = [
-        Provider(slug, slug, "openai", "") for slug in omni_app.kept_keys() if slug not in known
+        Provider(slug, slug, "openai", "") for slug in omni_app.keys.kept if slug not in known
     ]
     return [*fleet.values(), *others, *strangers]
 
 
 def _row(omni_app: App, provider: Provider) -> dict[str, Any] | None:
-    place = omni_app.key_place(provider)
+    place = omni_app.keys.place(provider)
     if place is None:
         return None
     return {
         "provider": provider.slug,
         "key": place,
-        "key_masked": omni_app.key_masked(provider),
+        "key_masked": omni_app.keys.masked(provider),
         "in_fleet": omni_app.providers.get(provider.slug) is not None,
     }

@@ -167,7 +167,7 @@ def add(
         old = omni_app.providers.get(slug)
         variable = None
         if preset is not None and base_url is None:
-            base_url, variable = omni_app.usual_address(slug)
+            base_url, variable = omni_app.addresses.proposed(slug)
         url = base_url or ""
         slots = default_slots(slug, url) if max_concurrency is None else _slots(max_concurrency)
         provider = Provider(
@@ -195,9 +195,9 @@ def add(
         if old is None:
             omni_app.fleet.put_provider(provider)
             if variable is None:
-                omni_app.decline_address(slug)
+                omni_app.addresses.decline(slug)
         if key is not None:
-            note(f"key kept in the {_place_text(omni_app.keep_key(slug, key))}")
+            note(f"key kept in the {_place_text(omni_app.keys.keep(slug, key))}")
         row = omni_app.provider_documents.of(omni_app.fleet.provider(slug))
     if as_json:
         emit_json(row)
@@ -257,7 +257,7 @@ def edit(
         fresh = replace(old, **changes)
         omni_app.fleet.put_provider(fresh)
         if base_url is not None:
-            omni_app.decline_address(slug)
+            omni_app.addresses.decline(slug)
         row = omni_app.provider_documents.of(fresh)
     if as_json:
         emit_json(row)
@@ -270,7 +270,7 @@ def remove(slug: Slug) -> None:
     """Take a provider out of the fleet, with the models you added to it and its stored key."""
     with omni() as omni_app:
         omni_app.fleet.remove_provider(slug)
-        gone = omni_app.forget_key(slug)
+        gone = omni_app.keys.forget(slug)
     out(f"removed {slug}" + (f" and its key from the {_place_text(gone[0])}" if gone else ""))
 
 
@@ -300,11 +300,11 @@ def key(
     with omni() as omni_app:
         provider = omni_app.fleet.provider(slug)
         if stdin:
-            note(f"key kept in the {_place_text(omni_app.keep_key(slug, read_key(slug)))}")
+            note(f"key kept in the {_place_text(omni_app.keys.keep(slug, read_key(slug)))}")
             if provider.auth_method == "none":
                 omni_app.fleet.put_provider(replace(provider, auth_method="api_key"))
         elif delete:
-            gone = omni_app.forget_key(slug)
+            gone = omni_app.keys.forget(slug)
             if not gone:
                 raise NotFound(f"no key of {slug} is stored", hint=_unset_hint(omni_app, provider))
             note(f"deleted from the {_place_text(gone[0])}")
@@ -446,7 +446,7 @@ def _place_text(where: str) -> str:
 
 
 def _unset_hint(omni_app: App, provider: Provider) -> str:
-    place = omni_app.key_place(provider) or ""
+    place = omni_app.keys.place(provider) or ""
     return f"unset {place.removeprefix('env:')}" if place.startswith("env:") else ""
 
 
@@ -458,7 +458,7 @@ def _warn_plain(provider: Provider) -> None:
 def _auth(omni_app: App, provider: Provider) -> AuthMethod:
     """Without a word about keys: local servers need none, unless there is one."""
     preset = omni_app.presets.get(provider.slug)
-    if omni_app.key_place(provider) is not None:
+    if omni_app.keys.place(provider) is not None:
         return "api_key"
     if (preset is not None and preset.local) or is_here(provider.base_url):
         return "none"
@@ -467,7 +467,7 @@ def _auth(omni_app: App, provider: Provider) -> AuthMethod:
 
 def _variable(omni_app: App, provider: Provider, names: Sequence[str]) -> str | None:
     """The preset's variable that is set, else its first."""
-    place = omni_app.key_place(provider) or ""
+    place = omni_app.keys.place(provider) or ""
     return place.removeprefix("env:") if place.startswith("env:") else next(iter(names), None)
 
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from omni_cli.bootstrap.addresses import SERVE_PORT
 from omni_cli.cli.common import omni
 from omni_cli.cli.render import note
 from omni_cli.domain.errors import ConfigError, UsageError
+from omni_cli.keys.addresses import SERVE_PORT
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -78,7 +78,7 @@ def serve(
                 f"cannot listen on {host}:{port}: {exc.strerror or exc}",
                 hint="choose another --port",
             ) from exc
-        omni_app.note_served(sockets[0].getsockname()[1])
+        omni_app.addresses.note_served(sockets[0].getsockname()[1])
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{sockets[0].getsockname()[1]}"
         note(f"omni serves {url}")

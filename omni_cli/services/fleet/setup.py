@@ -17,8 +17,9 @@ from omni_cli.domain.quality import Prior, plainness
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import ADEQUATE_SHARE, COMPLEXITY_SHIFT
 from omni_cli.ports import RemoteModel
-from omni_cli.repositories import Models
+from omni_cli.repositories import Assignments, Models, Providers
 from omni_cli.services.fleet.fleet import FleetService
+from omni_cli.services.money.prices import PriceBook
 from omni_cli.wire.registry import facts
 
 Tier = Literal["best", "balanced", "cheap", "local"]
@@ -159,6 +160,59 @@ def propose(
         chain=chain,
         premium=chooser.premium(every),
         unpriced=tuple(unpriced),
+    )
+
+
+def proposal_for(
+    found: Sequence[Found],
+    *,
+    providers: Providers,
+    models: Models,
+    assignments: Assignments,
+    deprecated: Iterable[ModelInfo],
+    prior_with: Callable[[Mapping[str, float]], PriorOf],
+    tasks: Sequence[str],
+    now_ms: int,
+) -> Proposal:
+    """What ``omni init`` would set up beside what is there.
+
+    Args:
+        deprecated: the catalogue's models that their provider has shut down or means to.
+        prior_with: the estimates, given the sizes of models that are not in the store yet, in
+            billions of parameters, by id.
+        tasks: the task types.
+    """
+    there = providers.all()
+    slugs = [provider.slug for provider in there]
+    simulated = {provider.slug for provider in there if provider.simulated}
+    known = models.all()
+    prices = PriceBook(models, now_ms=now_ms)
+    prices.load(model.id for model in known)
+
+    def price(model_id: str) -> Price | None:
+        row = prices.current(model_id)
+        return None if row is None else row.price
+
+    sizes = {
+        f"{item.provider.slug}/{remote.wire_name}": remote.parameters_b
+        for item in found
+        for remote in item.served
+        if remote.parameters_b is not None
+    }
+    return propose(
+        found,
+        known,
+        retired=frozenset(model.id for model in deprecated if model.provider not in simulated),
+        price=price,
+        prior=prior_with(sizes),
+        tasks=tasks,
+        here=lambda provider, remote: runs_here(provider, remote, models),
+        there=Fleet(
+            providers=frozenset(slugs),
+            active=tuple(m for m in models.of_providers(slugs) if m.status == "active"),
+            roles=frozenset(role.name for role in assignments.roles()),
+            chains=frozenset(chain.name for chain in assignments.chains()),
+        ),
     )
 
 

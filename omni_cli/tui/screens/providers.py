@@ -239,8 +239,8 @@ def _masked(omni: App, slug: str | None) -> str | None:
     provider = None if slug is None else omni.providers.get(slug)
     if provider is None or provider.auth_method == "none":
         return None
-    place = omni.key_place(provider)
-    return omni.key_masked(provider) if place and place.startswith("env:") else place
+    place = omni.keys.place(provider)
+    return omni.keys.masked(provider) if place and place.startswith("env:") else place
 
 
 def _fields(card: ProviderCard | None) -> list[Field]:

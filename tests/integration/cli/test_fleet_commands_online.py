@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from omni_cli.bootstrap import App
-from omni_cli.providers.local import listening, local_presets
+from omni_cli.providers.finding import listening, local_presets
 from omni_cli.services.fleet import connection_test
 from omni_cli.simulator import Simulator
 from omni_cli.simulator.fleet import served

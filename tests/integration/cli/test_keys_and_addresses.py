@@ -107,7 +107,7 @@ def test_the_gateway_takes_a_corrected_key_at_once(tmp_path: Path, sim: object, 
             app.fleet.put_provider(
                 replace(openai, base_url=lab.base_url, auth_method="api_key", key_env="MINE")
             )
-        app.keep_key("openai", BAD)
+        app.keys.keep("openai", BAD)
         body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
         with httpx.Client(base_url=served.url, timeout=20) as http:
             codes = [http.post("/v1/chat/completions", json=body).status_code for _ in range(3)]
@@ -243,7 +243,7 @@ def test_omnis_own_gateway_is_no_provider(
 
 def test_a_port_that_omni_served_is_its_own(omni: Omni, monkeypatch: pytest.MonkeyPatch) -> None:
     with App() as app:
-        app.note_served(4321)
+        app.addresses.note_served(4321)
     monkeypatch.setenv("OPENAI_API_KEY", GOOD)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:4321/v1")
     assert omni("providers", "add", "openai", "--json").data["base_url_from"] == "usual"

@@ -1,0 +1,1073 @@
+"""Wires services to adapters: one lazy object. Each part is imported and made where it is first
+needed, so that a command pays for what it uses and for nothing else."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from omni_cli import config as settings
+from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.preferences import WEEKDAYS
+from omni_cli.ports import Clock
+
+if TYPE_CHECKING:
+    from omni_cli.domain.quality import PriorLookup, QualityTable
+    from omni_cli.keys.access import KeyAccess
+    from omni_cli.keys.addresses import Addresses
+    from omni_cli.ports import Transport
+    from omni_cli.providers.presets import Preset
+    from omni_cli.repositories import Breakers
+    from omni_cli.services.engine.chat import ChatService
+    from omni_cli.services.engine.health import HealthRecorder
+    from omni_cli.services.engine.names import Names
+    from omni_cli.services.engine.recovery import Recovery
+    from omni_cli.services.engine.routing import RoutingService
+    from omni_cli.services.fleet.browse import Browser
+    from omni_cli.services.fleet.connection_test import ConnectionTester
+    from omni_cli.services.fleet.deploy import DeployService
+    from omni_cli.services.fleet.describe import ProviderDocuments
+    from omni_cli.services.fleet.discovery import DiscoveryService
+    from omni_cli.services.fleet.fleet import FleetService
+    from omni_cli.services.fleet.listing import Lister
+    from omni_cli.services.fleet.probes import Prober
+    from omni_cli.services.fleet.role_switch import RoleSwitcher
+    from omni_cli.services.fleet.setup import Found, Proposal
+    from omni_cli.services.fleet.sync import SyncService
+    from omni_cli.services.judge.abtest import AbTests
+    from omni_cli.services.judge.advice import AdviceService
+    from omni_cli.services.judge.advice_document import Telling
+    from omni_cli.services.judge.alerts import Alert, Alerter
+    from omni_cli.services.judge.check_record import CheckRecorder
+    from omni_cli.services.judge.compare import CompareService
+    from omni_cli.services.judge.compare_report import CompareReports
+    from omni_cli.services.judge.deploys import Deploys
+    from omni_cli.services.judge.health_report import HealthReporter
+    from omni_cli.services.judge.maintenance import MaintenanceService, ReportZone
+    from omni_cli.services.judge.metrics import MetricsService
+    from omni_cli.services.judge.optimize import Optimizer
+    from omni_cli.services.judge.proof import Prover
+    from omni_cli.services.money.budget_admin import BudgetAdmin
+    from omni_cli.services.money.costs import CostService
+    from omni_cli.services.money.export import ExportService
+    from omni_cli.services.money.held import HeldMoney
+    from omni_cli.services.money.importing import Importing
+    from omni_cli.services.money.ledger_names import LedgerNames
+    from omni_cli.services.money.receipt import ReceiptService
+    from omni_cli.services.money.reconciling import Reconciling
+    from omni_cli.services.money.reprice import Repricing
+    from omni_cli.services.money.savings import SavingsService
+    from omni_cli.services.money.usage import UsageService
+    from omni_cli.store.adjustments import AdjustmentStore
+    from omni_cli.store.answer_cache import AnswerCacheStore
+    from omni_cli.store.assignments import AssignmentStore
+    from omni_cli.store.audit import AuditStore
+    from omni_cli.store.budgets import BudgetStore
+    from omni_cli.store.comparisons import ComparisonStore
+    from omni_cli.store.connection import Store
+    from omni_cli.store.conversations import ConversationStore
+    from omni_cli.store.deploys import DeployStore
+    from omni_cli.store.discoveries import DiscoveryStore
+    from omni_cli.store.health_windows import HealthWindowStore
+    from omni_cli.store.imports import ImportStore
+    from omni_cli.store.late_ledger import LateLedger
+    from omni_cli.store.learning import LearningStore
+    from omni_cli.store.models import ModelStore
+    from omni_cli.store.providers import ProviderStore
+    from omni_cli.store.rebuild import RollupRebuild
+    from omni_cli.store.reports import ReportStore
+    from omni_cli.store.rollups import RollupStore
+
+_CATALOGUE_KEY, _CHECKED_KEY = "catalogue", "catalogue_checked"
+#: What ``refresh`` leaves beside all that is the store's: it does not rest on what may change.
+_LASTING = ("transport", "system_models")
+
+
+def _to_toml(document: dict[str, Any]) -> str:
+    import tomli_w
+
+    return tomli_w.dumps(document)
+
+
+class App:
+    """One process's omni. Everything is made on first use.
+
+    Args:
+        env: the environment; decides where files are and which keys there are.
+        clock: seconds since the epoch, UTC.
+        durable: flush every commit to disk (see store/connection.py).
+        cwd: where to look for a project's settings.
+        note: told what a person should know meanwhile: retries, failovers, keys left aside.
+    """
+
+    def __init__(
+        self,
+        env: Mapping[str, str] | None = None,
+        *,
+        clock: Clock = time.time,
+        durable: bool = True,
+        cwd: Path | None = None,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.env: Mapping[str, str] = os.environ if env is None else env
+        self.clock = clock
+        self.note = note
+        self._durable = durable
+        self._cwd = cwd
+        self._lent: set[str] = set()
+        self.paths = settings.paths(self.env)
+
+    def sibling(self) -> Self:
+        """Another omni for another thread: its own store connection, the same transport."""
+        made = type(self)(
+            self.env, clock=self.clock, durable=self._durable, cwd=self._cwd, note=self.note
+        )
+        made.use(transport=self.transport)
+        return made
+
+    def use(self, **parts: object) -> None:
+        """Put the caller's own in the place of parts; they last, and the caller closes them."""
+        self.__dict__.update(parts)
+        self._lent.update(parts)
+
+    def refresh(self) -> None:
+        """Settings, keys, names or the fleet may be others now: make what rests on them anew."""
+        for name in self._made():
+            part = self.__dict__[name]
+            stored = type(part).__module__.startswith("omni_cli.store.")
+            if not (stored or name in _LASTING or name in self._lent):
+                del self.__dict__[name]
+
+    def made(self, name: str) -> bool:
+        """Whether a part has been made, or lent."""
+        return name in self._made()
+
+    def _made(self) -> list[str]:
+        parts = type(self).__dict__
+        return [name for name in self.__dict__ if isinstance(parts.get(name), cached_property)]
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for name in ("transport", "store"):
+            part = self.__dict__.pop(name, None)
+            if part is not None and name not in self._lent:
+                part.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def now_ms(self) -> int:
+        return int(self.clock() * 1000)
+
+    @cached_property
+    def config(self) -> settings.Config:
+        return settings.load(self.paths, cwd=self._cwd)
+
+    @cached_property
+    def zone(self) -> str:
+        """The user's IANA time zone."""
+        return settings.local_zone(self.config, self.env)
+
+    @cached_property
+    def who(self) -> str:
+        """Who is named in the audit log."""
+        return self.env.get("OMNI_USER") or self.env.get("USER") or f"uid {os.getuid()}"
+
+    # --- the store and its table families --------------------------------------------------------
+
+    @cached_property
+    def store(self) -> "Store":
+        """The store, with the bundled catalogue in it."""
+        from omni_cli.store.connection import Store
+
+        store = Store(self.paths.store, durable=self._durable)
+        self._seed(store)
+        return store
+
+    def _seed(self, store: "Store") -> None:
+        from omni_cli.catalog import stamp
+
+        current = stamp()
+        if store.get_meta(_CATALOGUE_KEY) == current:
+            return
+        from omni_cli.catalog.load import load_catalog
+        from omni_cli.services.fleet.catalogue import seed
+        from omni_cli.store.models import ModelStore
+        from omni_cli.store.rollups import ZONE_KEY
+
+        with store.transaction():
+            if store.get_meta(_CATALOGUE_KEY) == current:
+                return
+            catalogue = load_catalog()
+            seed(ModelStore(store), catalogue, now_ms=self.now_ms())
+            store.set_meta(_CHECKED_KEY, catalogue.checked)
+            store.set_meta(_CATALOGUE_KEY, current)
+            if store.get_meta(ZONE_KEY) is None:
+                store.set_meta(ZONE_KEY, self.zone)
+
+    @cached_property
+    def providers(self) -> "ProviderStore":
+        from omni_cli.store.providers import ProviderStore
+
+        return ProviderStore(self.store)
+
+    @cached_property
+    def models(self) -> "ModelStore":
+        from omni_cli.store.models import ModelStore
+
+        return ModelStore(self.store)
+
+    @cached_property
+    def assignments(self) -> "AssignmentStore":
+        from omni_cli.store.assignments import AssignmentStore
+
+        return AssignmentStore(self.store)
+
+    @cached_property
+    def audit(self) -> "AuditStore":
+        from omni_cli.store.audit import AuditStore
+
+        return AuditStore(self.store)
+
+    @cached_property
+    def rollups(self) -> "RollupStore":
+        from omni_cli.store.rollups import RollupStore
+
+        return RollupStore(self.store)
+
+    @cached_property
+    def reports(self) -> "ReportStore":
+        from omni_cli.store.reports import ReportStore
+
+        return ReportStore(self.store)
+
+    @cached_property
+    def rebuild(self) -> "RollupRebuild":
+        from omni_cli.store.rebuild import RollupRebuild
+
+        return RollupRebuild(self.store, self.rollups)
+
+    @cached_property
+    def budgets(self) -> "BudgetStore":
+        from omni_cli.store.budgets import BudgetStore
+
+        return BudgetStore(self.store)
+
+    @cached_property
+    def ledger(self) -> "LateLedger":
+        from omni_cli.store.late_ledger import LateLedger
+
+        ledger = LateLedger(self.store, self.rollups, self.budgets)
+        ledger.catch_up()
+        return ledger
+
+    @cached_property
+    def imports(self) -> "ImportStore":
+        from omni_cli.store.imports import ImportStore
+
+        return ImportStore(self.store, self.ledger, self.rollups, self.budgets)
+
+    @cached_property
+    def adjustments(self) -> "AdjustmentStore":
+        from omni_cli.store.adjustments import AdjustmentStore
+
+        return AdjustmentStore(self.store, self.ledger, self.rollups, self.budgets)
+
+    @cached_property
+    def learning(self) -> "LearningStore":
+        from omni_cli.store.learning import LearningStore
+
+        return LearningStore(self.store)
+
+    @cached_property
+    def conversations(self) -> "ConversationStore":
+        from omni_cli.store.conversations import ConversationStore
+
+        return ConversationStore(self.store)
+
+    @cached_property
+    def windows(self) -> "HealthWindowStore":
+        from omni_cli.store.health_windows import HealthWindowStore
+
+        return HealthWindowStore(self.store)
+
+    @cached_property
+    def discoveries(self) -> "DiscoveryStore":
+        from omni_cli.store.discoveries import DiscoveryStore
+
+        return DiscoveryStore(self.store)
+
+    @cached_property
+    def comparisons(self) -> "ComparisonStore":
+        from omni_cli.store.comparisons import ComparisonStore
+
+        return ComparisonStore(self.store)
+
+    @cached_property
+    def answers(self) -> "AnswerCacheStore":
+        from omni_cli.store.answer_cache import AnswerCacheStore
+
+        return AnswerCacheStore(self.store)
+
+    # --- keys, addresses, what this machine has --------------------------------------------------
+
+    @cached_property
+    def presets(self) -> "Mapping[str, Preset]":
+        """Well-known providers by slug."""
+        from omni_cli.providers.presets import PRESETS
+
+        return PRESETS
+
+    @cached_property
+    def addresses(self) -> "Addresses":
+        from omni_cli.keys.addresses import Addresses
+
+        usual = {slug: preset.base_url for slug, preset in self.presets.items()}
+        return Addresses(usual, self.env, self.store)
+
+    @cached_property
+    def keys(self) -> "KeyAccess":
+        from omni_cli.keys.access import KeyAccess
+
+        return KeyAccess(
+            self.providers,
+            self.addresses,
+            self.env,
+            self.paths.data,
+            note=self.note,
+            forgive=lambda slug: self.health.forgive(slug),
+        )
+
+    @cached_property
+    def breakers(self) -> "Breakers":
+        from omni_cli.services.engine.fresh_breakers import FreshBreakers
+        from omni_cli.store.breakers import BreakerStore
+
+        return FreshBreakers(BreakerStore(self.store), lambda slug: self.keys.digest(slug))
+
+    def find_providers(self, *, local: bool = True) -> "list[Found]":
+        """What this machine could use (see ``Finder.find``). Raises ConfigError."""
+        from omni_cli.keys.addresses import SERVE_PORT
+        from omni_cli.providers.finding import Finder
+        from omni_cli.wire.registry import adapter
+
+        return Finder(
+            there={provider.slug: provider for provider in self.providers.all()},
+            keys=self.keys,
+            addresses=self.addresses,
+            env=self.env,
+            transport=lambda: self.transport,
+            ask=lambda provider, limit_s: self.tester.listing(provider, timeout_s=limit_s),
+            words=adapter("openai"),
+            own_port=SERVE_PORT,
+            note=self.note,
+        ).find(local=local)
+
+    def propose_fleet(self, found: "Sequence[Found]") -> "Proposal":
+        """What ``omni init`` would set up."""
+        from omni_cli.catalog.load import load_catalog
+        from omni_cli.catalog.priors import load_priors
+        from omni_cli.services.fleet.setup import proposal_for
+
+        return proposal_for(
+            found,
+            providers=self.providers,
+            models=self.models,
+            assignments=self.assignments,
+            deprecated=[entry.info for entry in load_catalog().models if entry.deprecated],
+            prior_with=self.priors,
+            tasks=load_priors().types,
+            now_ms=self.now_ms(),
+        )
+
+    @property
+    def catalogue_checked(self) -> str:
+        """The ISO date on which the catalogue's prices were read at their source."""
+        from omni_cli.catalog.load import load_catalog
+
+        return self.store.get_meta(_CHECKED_KEY) or load_catalog().checked
+
+    def update_catalogue(self, file: Path | None, url: str | None = None) -> dict[str, Any]:
+        """Newer models and prices from a file or the network, all of it or nothing.
+
+        Raises:
+            UsageError: the file cannot be read.
+            ProviderError: the network or the server failed.
+            ConfigError: the data is not usable.
+        """
+        from omni_cli.catalog.update import contents, download, update
+        from omni_cli.services.money.prices import utc_day
+        from omni_cli.wire.registry import adapter
+
+        data = contents(file) if file else download(self.transport, adapter("openai"), url)
+        today = utc_day(self.now_ms())
+        with self.store.transaction():
+            report = update(self.models, data, today=today, now_ms=self.now_ms())
+            self.store.set_meta(_CHECKED_KEY, today)
+        return report
+
+    # --- the fleet: changed, deployed, routed, browsed -------------------------------------------
+
+    @cached_property
+    def names(self) -> "Names":
+        from omni_cli.services.engine.names import Names
+
+        return Names(self.providers, self.models, self.assignments)
+
+    @cached_property
+    def fleet(self) -> "FleetService":
+        from omni_cli.services.fleet.fleet import FleetService
+
+        return FleetService(
+            providers=self.providers,
+            models=self.models,
+            assignments=self.assignments,
+            budgets=self.budgets,
+            audit=self.audit,
+            names=self.names,
+            clock=self.clock,
+            who=self.who,
+            unit=self.store.transaction,
+            to_toml=_to_toml,
+        )
+
+    @cached_property
+    def system_models(self) -> Mapping[str, ModelInfo]:
+        """The catalogue's models by id, as a store has them that nobody touched."""
+        from omni_cli.catalog.load import load_catalog
+        from omni_cli.services.fleet.catalogue import system_models
+
+        return system_models(load_catalog())
+
+    @cached_property
+    def deploy(self) -> "DeployService":
+        from omni_cli.services.fleet.deploy import DeployService
+
+        return DeployService(
+            fleet=self.fleet,
+            providers=self.providers,
+            models=self.models,
+            assignments=self.assignments,
+            budgets=self.budgets,
+            catalogue=lambda model_id: self.system_models.get(model_id),
+        )
+
+    @cached_property
+    def health(self) -> "HealthRecorder":
+        from omni_cli.services.engine.health import HealthRecorder
+
+        return HealthRecorder(self.breakers, self.clock)
+
+    @cached_property
+    def routing(self) -> "RoutingService":
+        from omni_cli.services.engine.quality import TableQuality
+        from omni_cli.services.engine.routing import RoutingService
+
+        return RoutingService(
+            providers=self.providers,
+            models=self.models,
+            assignments=self.assignments,
+            learning=self.learning,
+            breakers=self.breakers,
+            has_key=self.keys.has,
+            quality=TableQuality.load(self.learning, self.priors()),
+            clock=self.clock,
+            consent=self.config.routing.consent,
+            budgets=lambda at_ms: self.budgets.of_models(at_ms),
+        )
+
+    @cached_property
+    def browser(self) -> "Browser":
+        """Models with price, quality and measured use, for lists."""
+        from omni_cli.domain.quality import NO_EVIDENCE, family_key
+        from omni_cli.domain.tasks import TASK_TYPES
+        from omni_cli.services.engine.quality import TableQuality
+        from omni_cli.services.fleet.browse import Browser
+        from omni_cli.services.money.prices import PriceBook
+
+        priors = self.priors()
+        judge = TableQuality.load(self.learning, priors)
+        evenly = dict.fromkeys(TASK_TYPES, 1.0)
+        rated = {family_key(model) for _, model in judge.table.observed}
+
+        def quality(model_id: str) -> tuple[float | None, str]:
+            """As the router judges it, over all task types alike."""
+            if family_key(model_id) not in rated and not any(priors(t, model_id) for t in evenly):
+                return None, NO_EVIDENCE  # what the judge says, too: half the catalogue is so
+            ((mean, _, basis),) = judge(evenly, [model_id])
+            return mean, basis
+
+        prices = PriceBook(self.models, now_ms=self.now_ms())
+        return Browser(prices, quality, self.learning.stats())
+
+    def priors(self, listed: Mapping[str, float] | None = None) -> "PriorLookup":
+        """Where quality starts: the user's own scores, what was published, what size suggests.
+
+        Args:
+            listed: sizes of models that are not in the store yet, in billions, by id.
+        """
+        from omni_cli.catalog.priors import load_priors
+        from omni_cli.services.engine.own_scores import with_own_scores, with_sizes
+
+        priors = load_priors()
+        known = with_sizes(priors.lookup, priors.weak, self.models.sizes() | dict(listed or {}))
+        return with_own_scores(known, self.models.own_scores())
+
+    def quality_table(self) -> "QualityTable":
+        from omni_cli.services.engine.quality import TableQuality
+
+        return TableQuality.load(self.learning, self.priors()).table
+
+    # --- calls to providers, and what dead processes left ----------------------------------------
+
+    @cached_property
+    def recovery(self) -> "Recovery":
+        from omni_cli.services.engine.recovery import Recovery
+
+        return Recovery(self.ledger, self.models, self.clock)
+
+    @cached_property
+    def transport(self) -> "Transport":
+        from omni_cli.providers.http import HttpTransport
+
+        return HttpTransport()
+
+    @cached_property
+    def check_recorder(self) -> "CheckRecorder":
+        from omni_cli.services.judge.check_record import CheckRecorder
+
+        return CheckRecorder(self.windows, self.providers, self.breakers)
+
+    @cached_property
+    def tester(self) -> "ConnectionTester":
+        from omni_cli.services.fleet.connection_test import ConnectionTester
+        from omni_cli.wire.registry import adapter
+
+        return ConnectionTester(
+            recorder=self.check_recorder,
+            claims=self.store,
+            adapters=adapter,
+            transport=lambda: self.transport,
+            key=self.keys.get,
+            clock=self.clock,
+            timer=time.perf_counter,
+        )
+
+    @cached_property
+    def lister(self) -> "Lister":
+        """Providers' lists of models, for checks and discovery."""
+        from omni_cli.services.fleet.listing import Lister
+        from omni_cli.wire.registry import adapter
+
+        return Lister(adapter, lambda: self.transport, self.keys.get)
+
+    @cached_property
+    def abtests(self) -> "AbTests":
+        """A/B tests of roles; also the router's seam to them."""
+        import random
+
+        from omni_cli.services.judge.abtest import AbTests
+        from omni_cli.store.abtests import AbTestStore
+
+        return AbTests(
+            tests=AbTestStore(self.store),
+            fleet=lambda: self.fleet,
+            clock=self.clock,
+            rng=random.Random(),
+            note=self.note,
+        )
+
+    @cached_property
+    def chat(self) -> "ChatService":
+        import random
+        import secrets
+
+        from omni_cli.services.engine.answer_cache import AnswerCache
+        from omni_cli.services.engine.attempts import Target
+        from omni_cli.services.engine.chat import ChatService
+        from omni_cli.services.engine.dispatch import Dispatcher
+        from omni_cli.wire.registry import adapter
+
+        def room(request_id: int, target: Target) -> int | None:
+            row = self.ledger.get(request_id)
+            if row is None:
+                return None
+            return self.budgets.room_nusd(target.provider.slug, target.model.id, row)
+
+        chat = self.config.chat
+        return ChatService(
+            models=self.models,
+            assignments=self.assignments,
+            learning=self.learning,
+            conversations=self.conversations,
+            ledger=self.ledger,
+            routing=self.routing,
+            dispatcher=Dispatcher(
+                ledger=self.ledger,
+                transport=self.transport,
+                adapters=adapter,
+                keys=self.keys.get,
+                health=self.health,
+                clock=self.clock,
+                sleep=time.sleep,
+                rng=random.Random(),
+                room=room,
+                await_turn=self.ledger.await_turn,
+                reclaim=self.recovery.run,
+                note=self.note,
+                limit_s=chat.limit_s,
+            ),
+            recovery=self.recovery,
+            names=self.names,
+            clock=self.clock,
+            random_bits=lambda: secrets.randbits(20),
+            premium_model=self.config.general.premium_model,
+            default_retries=chat.max_retries,
+            default_timeout_ms=int(chat.timeout_s * 1000),
+            experiments=self.abtests,
+            answers=AnswerCache(self.answers, clock=self.clock),
+        )
+
+    # --- reports over the rollups ----------------------------------------------------------------
+
+    @cached_property
+    def report_zone(self) -> "ReportZone":
+        from omni_cli.services.judge.maintenance import ReportZone
+
+        told = -1
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            tenths = 10 * done // total if total else told
+            if tenths > told:
+                told = tenths
+                self.note(f"days are now {self.zone}'s: counted {done:,} of {total:,} requests")
+
+        return ReportZone(
+            rollups=self.rollups, rebuild=lambda: self.rebuild, zone=self.zone, progress=progress
+        )
+
+    def recover(self) -> None:
+        """Close what dead processes left open; loads nothing for it where nothing is."""
+        if self.reports.anything_open():
+            self.recovery.run()
+
+    @cached_property
+    def ledger_names(self) -> "LedgerNames":
+        """What filters of reports may name."""
+        from omni_cli.services.money.ledger_names import LedgerNames
+
+        return LedgerNames(
+            reports=self.reports,
+            names=self.names,
+            providers=self.providers,
+            assignments=self.assignments,
+            vendors=lambda: self.presets,
+        )
+
+    @cached_property
+    def usage(self) -> "UsageService":
+        from omni_cli.services.money.usage import UsageService
+
+        return UsageService(
+            reports=self.reports,
+            zone=self.report_zone,
+            clock=self.clock,
+            known=self.ledger_names.resolve,
+            week_start=WEEKDAYS.index(self.config.general.week_start),
+            month_day=self.config.general.month_day,
+        )
+
+    @cached_property
+    def costs(self) -> "CostService":
+        from omni_cli.services.money.costs import CostService
+
+        return CostService(
+            reports=self.reports,
+            budgets=self.budgets,
+            zone=self.report_zone,
+            clock=self.clock,
+            week_start=WEEKDAYS.index(self.config.general.week_start),
+            month_day=self.config.general.month_day,
+        )
+
+    @cached_property
+    def receipts(self) -> "ReceiptService":
+        from omni_cli.services.money.receipt import ReceiptService
+
+        return ReceiptService(
+            ledger=self.ledger,
+            prices=self.models,
+            outcomes=self.learning,
+            adjustments=self.adjustments,
+            answers=self.answers,
+            providers=self.providers,
+        )
+
+    @cached_property
+    def savings(self) -> "SavingsService":
+        from omni_cli.services.money.savings import SavingsService
+
+        return SavingsService(reports=self.reports, usage=self.usage, quality=self.quality_table)
+
+    @cached_property
+    def exporting(self) -> "ExportService":
+        from omni_cli.services.money.export import ExportService
+        from omni_cli.store.ledger_export import LedgerExport
+
+        return ExportService(
+            ledger=LedgerExport(self.store),
+            reports=self.reports,
+            report_zone=self.report_zone,
+            zone=self.zone,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def provider_documents(self) -> "ProviderDocuments":
+        """What every face shows of providers."""
+        from omni_cli.services.fleet.describe import ProviderDocuments
+
+        return ProviderDocuments(
+            providers=self.providers,
+            models=self.models,
+            health=lambda: self.reporter.report(),
+            key_place=self.keys.place,
+            key_masked=self.keys.masked,
+            address=self.addresses.source,
+        )
+
+    @cached_property
+    def reporter(self) -> "HealthReporter":
+        """The fleet's health."""
+        from omni_cli.services.judge.health_report import HealthReporter
+
+        return HealthReporter(
+            providers=self.providers,
+            models=self.models,
+            breakers=self.breakers,
+            windows=self.windows,
+            recorder=self.check_recorder,
+            lister=self.lister,
+            has_key=self.keys.has,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def metrics(self) -> "MetricsService":
+        from omni_cli.services.judge.metrics import MetricsService
+
+        return MetricsService(
+            reports=self.reports,
+            budgets=self.budgets,
+            slots=self.windows.slots,
+            health=lambda: self.reporter.report(),
+            zone=self.report_zone,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def maintenance(self) -> "MaintenanceService":
+        from omni_cli.services.judge.maintenance import MaintenanceService
+        from omni_cli.store import maintenance
+
+        return MaintenanceService(
+            path=self.paths.store,
+            copier=maintenance,
+            files=lambda: maintenance.MaintenanceStore(self.store, self.rebuild, self.budgets),
+            rebuild=lambda: self.rebuild,
+            audit=lambda: self.audit,
+            recover=lambda: self.recovery.run(),
+            zone=self.zone,
+            clock=self.clock,
+            who=self.who,
+        )
+
+    # --- budgets, imports, corrections, invoices -------------------------------------------------
+
+    @cached_property
+    def budget_admin(self) -> "BudgetAdmin":
+        from omni_cli.services.money.budget_admin import BudgetAdmin, PeriodDefaults
+
+        general = self.config.general
+        return BudgetAdmin(
+            fleet=self.fleet,
+            budgets=self.budgets,
+            names=self.names,
+            defaults=PeriodDefaults(
+                self.zone, WEEKDAYS.index(general.week_start), general.month_day
+            ),
+        )
+
+    @cached_property
+    def _known_names(self) -> Mapping[str, str]:
+        """Names that other tools use for the catalogue's models."""
+        from omni_cli.importers.names import known_names
+
+        return known_names((model.id, model.aliases) for model in self.models.all(hidden=True))
+
+    def resolve_model(self, provider: str | None, name: str) -> str | None:
+        """The catalogue's id of a model as another tool wrote it; None where it is not certain."""
+        from omni_cli.importers.names import resolve_model
+
+        return resolve_model(provider, name, self._known_names)
+
+    @cached_property
+    def importing(self) -> "Importing":
+        from omni_cli.importers.names import resolve_call
+        from omni_cli.services.money.importing import Importing
+
+        return Importing(
+            imports=self.imports,
+            models=self.models,
+            ledger=self.ledger,
+            audit=self.audit,
+            clock=self.clock,
+            who=self.who,
+            resolve=lambda call: resolve_call(call, self._known_names),
+        )
+
+    @cached_property
+    def repricing(self) -> "Repricing":
+        from omni_cli.services.money.reprice import Repricing
+
+        return Repricing(
+            adjustments=self.adjustments,
+            models=self.models,
+            ledger=self.ledger,
+            audit=self.audit,
+            names=self.names,
+            clock=self.clock,
+            who=self.who,
+            resolve=self.resolve_model,
+        )
+
+    @cached_property
+    def held(self) -> "HeldMoney":
+        from omni_cli.services.money.held import HeldMoney
+        from omni_cli.wire.registry import adapter
+
+        return HeldMoney(
+            adjustments=self.adjustments,
+            models=self.models,
+            providers=self.providers,
+            audit=self.audit,
+            adapters=adapter,
+            transport=lambda: self.transport,
+            key=self.keys.get,
+            clock=self.clock,
+            who=self.who,
+        )
+
+    @cached_property
+    def reconciling(self) -> "Reconciling":
+        from omni_cli.services.money.reconciling import Reconciling
+
+        return Reconciling(self.adjustments, self.models, self.resolve_model)
+
+    # --- knowing what is better ------------------------------------------------------------------
+
+    @cached_property
+    def advice(self) -> "AdviceService":
+        from omni_cli.services.judge.advice import AdviceService
+        from omni_cli.store.advice import AdviceStore
+        from omni_cli.store.questions import StoredQuestions
+
+        return AdviceService(
+            advice=AdviceStore(self.store),
+            reports=self.reports,
+            providers=self.providers,
+            models=self.models,
+            assignments=self.assignments,
+            fleet=self.fleet,
+            table=self.quality_table,
+            budgets=lambda: self.costs.overview().budgets,
+            repeats=lambda since_ms, today_ms: StoredQuestions(self.store).repeats(
+                since_ms, today_ms
+            ),
+            cached=lambda: self.answers.roles(),
+            usable=self.keys.has,
+            gets=lambda role: self.role_switcher.kinds(role),
+            zone=self.rollups.zone,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def telling(self) -> "Telling":
+        """What every face shows of recommendations."""
+        from omni_cli.services.judge.advice_document import Telling
+
+        return Telling(self.advice, self.prover)
+
+    @cached_property
+    def sync(self) -> "SyncService":
+        import platform
+        import secrets
+
+        from omni_cli.services.fleet.sync import SyncService
+        from omni_cli.store.git_clone import GitClone
+
+        return SyncService(
+            clone=GitClone(self.paths.data / "sync" / "clone"),
+            fleet=self.fleet,
+            deploy=self.deploy,
+            reports=self.reports,
+            memory=self.store,
+            machine_name=self.env.get("OMNI_MACHINE") or platform.node() or "machine",
+            new_id=lambda: secrets.token_hex(6),
+            clock=self.clock,
+        )
+
+    @cached_property
+    def optimizer(self) -> "Optimizer":
+        from omni_cli.services.judge.optimize import Optimizer
+        from omni_cli.store.decisions import DecisionStore
+
+        return Optimizer(
+            decisions=DecisionStore(self.store),
+            models=self.models,
+            zone=self.rollups.zone,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def role_switcher(self) -> "RoleSwitcher":
+        from omni_cli.services.engine.quality import TableQuality
+        from omni_cli.services.fleet.role_switch import RoleSwitcher
+
+        return RoleSwitcher(
+            fleet=self.fleet,
+            models=self.models,
+            reports=self.reports,
+            chat=lambda: self.chat,
+            quality=lambda: TableQuality(self.quality_table()),
+            memory=self.store,
+            zone=self.rollups.zone,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def discovery(self) -> "DiscoveryService":
+        """What providers serve now, and what changed."""
+        from omni_cli.services.fleet.discovery import DiscoveryService
+
+        return DiscoveryService(
+            providers=self.providers,
+            models=self.models,
+            fleet=self.fleet,
+            history=self.discoveries,
+            lister=self.lister,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def compare_reports(self) -> "CompareReports":
+        from omni_cli.services.judge.compare_report import CompareReports
+
+        return CompareReports(self.comparisons, self.learning, self.ledger.decision, self.clock)
+
+    @cached_property
+    def compare(self) -> "CompareService":
+        """The same prompts to several models."""
+        import secrets
+
+        from omni_cli.services.engine.routing import RouteOptions
+        from omni_cli.services.judge.compare import CompareService
+
+        return CompareService(
+            chat=self.chat,
+            names=self.names,
+            store=self.comparisons,
+            reports=self.compare_reports,
+            budgets=self.budgets,
+            spawn=self.sibling,
+            clock=self.clock,
+            random_bits=lambda: secrets.randbits(20),
+            options=RouteOptions(allow_unknown_price=self.config.prices.allow_unknown),
+        )
+
+    @cached_property
+    def deploy_store(self) -> "DeployStore":
+        from omni_cli.store.deploys import DeployStore
+
+        return DeployStore(self.store)
+
+    @cached_property
+    def deploys(self) -> "Deploys":
+        """Deploys on a share of traffic, or watched."""
+        from omni_cli.services.judge.deploys import Deploys
+        from omni_cli.store.deploys import Deploy
+
+        return Deploys(
+            stored=self.deploy_store,
+            make=Deploy,
+            deploy=self.deploy,
+            abtests=self.abtests,
+            revisions=self.audit,
+            unit=self.store,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def prover(self) -> "Prover":
+        """Proofs of recommendations on the user's own stored questions."""
+        from omni_cli.services.judge.proof import Prover
+        from omni_cli.store.questions import StoredQuestions
+
+        return Prover(
+            questions=StoredQuestions(self.store),
+            kept=self.comparisons,
+            compare=self.compare,
+            reports=self.compare_reports,
+            names=self.names,
+            premium=self.config.general.premium_model,
+        )
+
+    def prober(self, cap_nusd: int) -> "Prober":
+        """Paid probes, ``cap_nusd`` nano-dollars a day at most."""
+        from omni_cli.services.fleet.probes import Prober
+
+        return Prober(
+            chat=self.chat,
+            names=self.names,
+            spent=lambda: self.windows.spent_today("probe", self.now_ms()),
+            cap_nusd=cap_nusd,
+        )
+
+    def alerter(self, tell: "Callable[[Alert], None]") -> "Alerter":
+        """Alerts to ``tell`` and to every place that the settings name."""
+        from omni_cli.keys import resolve
+        from omni_cli.services.judge.alerts import (
+            Alerter,
+            Command,
+            Desktop,
+            Sink,
+            Terminal,
+            Webhook,
+        )
+        from omni_cli.store.alerts import AlertStore
+
+        wanted = self.config.alerts
+        sinks: list[Sink] = [Terminal(tell)]
+        desktop = Desktop.find() if wanted.desktop else None
+        if desktop is not None:
+            sinks.append(desktop)
+        url = self.env.get("OMNI_WEBHOOK") or wanted.webhook
+        if url:
+            found = resolve("webhook", "OMNI_WEBHOOK_SECRET", self.env, self.paths.data)
+            secret = None if found is None else found.secret.reveal()
+            sinks.append(Webhook(url, secret, clock=self.clock))
+        if wanted.command:
+            sinks.append(Command(wanted.command))
+        return Alerter(
+            AlertStore(self.store),
+            sinks,
+            clock=self.clock,
+            quiet_s=wanted.quiet_minutes * 60,
+            note=self.note,
+        )
