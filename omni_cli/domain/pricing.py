@@ -52,6 +52,7 @@ __all__ = [
     "Rate",
     "Tier",
     "blended",
+    "borrowed",
     "cost_nusd",
     "format_usd",
     "input_cost_nusd",
@@ -113,6 +114,20 @@ def cost_nusd(usage: Usage, price: Price, *, free_requests_used: int | None = No
     if total < plan.minimum:
         total = plan.minimum
     return _round_half_even(total, plan.scale)
+
+
+def borrowed(usage: Usage, price: Price) -> bool:
+    """Whether a kind of token that a vendor charges otherwise than text was priced by text's rate,
+    for want of its own: audio, images made, a cache for an hour."""
+    if price.state in ("free", "unknown"):
+        return False
+    if usage.cache_write_1h_tokens and price.cache_write_1h is None:
+        return price.cache_write is not None
+    return bool(
+        (usage.input_audio_tokens and price.input_audio is None)
+        or (usage.output_audio_tokens and price.output_audio is None)
+        or (usage.output_image_tokens and price.output_image is None)
+    )
 
 
 def input_cost_nusd(usage: Usage, price: Price) -> int:

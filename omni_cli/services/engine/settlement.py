@@ -17,7 +17,7 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.pricing import Price, input_cost_nusd, worst_case_nusd
+from omni_cli.domain.pricing import Price, borrowed, input_cost_nusd, worst_case_nusd
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Attempts
@@ -249,6 +249,8 @@ class Reading:
         unseen = unseen and usage is not None
         price = None if self._target.price is None else self._target.price.price
         ended = int(self._clock() * 1000)
+        if usage is not None and price is not None and borrowed(usage, price):
+            usage = replace(usage, estimated=True)
         cost = 0 if usage is None else cost_or_none(usage, price)
         most = None
         if usage is not None and usage.estimated and not unseen:

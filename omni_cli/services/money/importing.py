@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, PricedCall, grown, unknown_only
-from omni_cli.domain.pricing import Price, usd_string
+from omni_cli.domain.pricing import Price, borrowed, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Audit, Imports, Models
@@ -236,7 +236,9 @@ class Importing:
             row.price.state,
             cost,
             _input_part(usage, row.price, call.requests),
-            estimated=_open(call) or (call.requests != 1 and by_sums(row.price)),
+            estimated=_open(call)
+            or (call.requests != 1 and by_sums(row.price))
+            or borrowed(usage, row.price),
         )
 
     def _cost(self, call: ImportedCall, usage: Usage, model: str, price: Price) -> int | None:

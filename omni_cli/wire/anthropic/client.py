@@ -5,8 +5,8 @@ Source: Anthropic API reference, "Messages", "Streaming messages", "Extended thi
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from omni_cli.domain.chat import (
     ChatChunk,
@@ -29,6 +29,7 @@ from omni_cli.wire.values import (
     arguments_object,
     as_count,
     as_limit,
+    as_list,
     as_object,
     as_text,
     compact,
@@ -225,33 +226,83 @@ def _media(part: MediaPart) -> JsonObject:
 
 
 def _usage(usage: JsonObject) -> Usage | None:
-    """``input_tokens`` of the API leaves cache reads and writes out; omni's includes them."""
+    """``input_tokens`` of the API leaves cache reads and writes out; omni's includes them.
+
+    A compaction's own tokens stand in ``iterations`` only (Claude docs, "Compaction", understanding
+    usage); a relay that has added them up already shows it by its totals.
+    """
     if "input_tokens" not in usage and "output_tokens" not in usage:
         return None
+    counts = _counts(usage)
+    steps = [as_object(step) for step in as_list(usage.get("iterations"))]
+    by_kind: dict[str, list[_Counts]] = {}
+    for step in steps:
+        by_kind.setdefault(as_text(step.get("type")), []).append(_counts(step))
+    compactions = by_kind.get("compaction", [])
+    told = _Counts.total([*by_kind.get("message", []), *compactions])
+    if compactions and (counts.input < told.input or counts.output < told.output):
+        counts = _Counts.total([counts, *compactions])
+    odd = _charged_otherwise(usage) or bool(by_kind.keys() - {"message", "compaction"})
+    if steps:
+        # Each is billed by its own length, and by its own model.
+        longest = max(step.input for found in by_kind.values() for step in found)
+        odd = odd or longest <= _LONG_CONTEXT < counts.input
+        odd = odd or len({as_text(step.get("model")) for step in steps} - {""}) > 1
+    thinking = as_count(as_object(usage.get("output_tokens_details")).get("thinking_tokens"))
+    return Usage(
+        input_tokens=counts.input,
+        cached_tokens=counts.cached,
+        cache_write_tokens=counts.written,
+        cache_write_1h_tokens=counts.long_lived,
+        output_tokens=counts.output,
+        reasoning_tokens=min(thinking, counts.output),
+        estimated=odd,
+    )
+
+
+#: From so many tokens of one input on, some models cost more (Claude docs, "Long context pricing").
+_LONG_CONTEXT = 200_000
+#: Where an answer was worked out at the usual rates; elsewhere it costs more ("Data residency").
+_USUAL_PLACES = (None, "", "global", "not_available")
+
+
+class _Counts(NamedTuple):
+    """Tokens of one sampling; ``input`` with what the cache read and wrote."""
+
+    input: int = 0
+    cached: int = 0
+    written: int = 0
+    long_lived: int = 0
+    output: int = 0
+
+    @classmethod
+    def total(cls, counts: "Iterable[_Counts]") -> "_Counts":
+        return cls(*(sum(column) for column in zip(*counts, strict=True)))
+
+
+def _counts(usage: JsonObject) -> _Counts:
     cached = as_count(usage.get("cache_read_input_tokens"))
     written = as_count(usage.get("cache_creation_input_tokens"))
     lifetimes = as_object(usage.get("cache_creation"))
     long_lived = as_count(lifetimes.get("ephemeral_1h_input_tokens"))
     written = max(written, long_lived + as_count(lifetimes.get("ephemeral_5m_input_tokens")))
+    fresh = as_count(usage.get("input_tokens"))
     output = as_count(usage.get("output_tokens"))
-    thinking = as_count(as_object(usage.get("output_tokens_details")).get("thinking_tokens"))
-    return Usage(
-        input_tokens=as_count(usage.get("input_tokens")) + cached + written,
-        cached_tokens=cached,
-        cache_write_tokens=written,
-        cache_write_1h_tokens=long_lived,
-        output_tokens=output,
-        reasoning_tokens=min(thinking, output),
-        estimated=_charged_otherwise(usage),
-    )
+    return _Counts(fresh + cached + written, cached, written, long_lived, output)
 
 
 def _charged_otherwise(usage: JsonObject) -> bool:
-    """Whether tokens at the usual rates are not all that is charged (docs.claude.com, "Service
-    tiers", "Fast mode", "Web search tool": by the search)."""
-    searches = as_count(as_object(usage.get("server_tool_use")).get("web_search_requests"))
-    odd = usage.get("service_tier") in ("priority", "batch") or usage.get("speed") == "fast"
-    return bool(searches) or odd
+    """Whether tokens at the usual rates are not all that is charged (Claude docs, "Service tiers",
+    "Fast mode", "Data residency", "Web search tool": by the search, "Code execution": by the
+    hour)."""
+    tools = as_object(usage.get("server_tool_use"))
+    by_use = ("web_search_requests", "code_execution_requests")
+    return (
+        usage.get("service_tier") not in (None, "", "standard", "auto", "standard_only")
+        or usage.get("speed") not in (None, "", "standard")
+        or usage.get("inference_geo") not in _USUAL_PLACES
+        or any(as_count(tools.get(name)) for name in by_use)
+    )
 
 
 def _tagged(block: JsonObject) -> Mapping[str, Any]:

@@ -250,6 +250,10 @@ def _result(message: Message, names: Mapping[str, str]) -> JsonObject:
     return {"functionResponse": function}
 
 
+_USUAL_TRAFFIC = (None, "", "ON_DEMAND", "TRAFFIC_TYPE_UNSPECIFIED")
+_USUAL_TIERS = ("", "standard", "unspecified")
+
+
 def _by_modality(details: object) -> dict[str, int]:
     counts: dict[str, int] = {}
     for entry in map(as_object, as_list(details)):
@@ -268,8 +272,11 @@ def _usage(usage: JsonObject) -> Usage | None:
     thoughts = as_count(usage.get("thoughtsTokenCount"))
     prompt = as_count(usage.get("promptTokenCount"))
     candidates = as_count(usage.get("candidatesTokenCount"))
+    input_tokens = prompt + as_count(usage.get("toolUsePromptTokenCount"))
+    hidden = as_count(usage.get("totalTokenCount")) - input_tokens - candidates - thoughts
+    thoughts += max(hidden, 0)
     return Usage(
-        input_tokens=prompt + as_count(usage.get("toolUsePromptTokenCount")),
+        input_tokens=input_tokens,
         cached_tokens=min(as_count(usage.get("cachedContentTokenCount")), prompt),
         input_image_tokens=min(into.get("IMAGE", 0), prompt),
         input_audio_tokens=min(into.get("AUDIO", 0), prompt),
@@ -278,7 +285,15 @@ def _usage(usage: JsonObject) -> Usage | None:
         reasoning_tokens=thoughts,
         output_image_tokens=min(out.get("IMAGE", 0), candidates),
         output_audio_tokens=min(out.get("AUDIO", 0), candidates),
+        estimated=hidden > 0 or _charged_otherwise(usage),
     )
+
+
+def _charged_otherwise(usage: JsonObject) -> bool:
+    """Whether other rates than the usual ones hold: Vertex' flex and priority traffic, provisioned
+    throughput, and the tiers of the Gemini API ("Flex inference", "Priority inference")."""
+    tier = as_text(usage.get("serviceTier")).lower().removeprefix("service_tier_")
+    return usage.get("trafficType") not in _USUAL_TRAFFIC or tier not in _USUAL_TIERS
 
 
 class _Parser(StreamParser):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from omni_cli.domain.chat import ChatChunk, Usage
-from omni_cli.wire.openai.usage import OTHER_TIERS
+from omni_cli.wire.openai.usage import USUAL_TIERS
 
 
 class _Message(msgspec.Struct):
@@ -60,7 +60,8 @@ def glance(body: bytes) -> ChatChunk | None:
     choice, usage = answer.choices[0], answer.usage
     into = usage.prompt_tokens_details or _IN
     out = usage.completion_tokens_details or _OUT
-    odd = answer.service_tier in OTHER_TIERS
+    odd = answer.service_tier not in USUAL_TIERS
+    odd = odd or usage.total_tokens > usage.prompt_tokens + usage.completion_tokens
     if odd or into.audio_tokens or out.audio_tokens or into.cached_tokens > usage.prompt_tokens:
         return None
     reason = choice.finish_reason

@@ -8,9 +8,9 @@ from omni_cli.wire.values import JsonObject, as_count, as_object, as_text, usd_t
 
 #: xAI bills in ticks of 1e-10 US dollar (docs.x.ai, "Cost Tracking").
 _TICKS_PER_NUSD = 10
-#: Service tiers with rates of their own (platform.openai.com, "Priority processing", "Flex
-#: processing", "Batch API"). An answer names the one that served it.
-OTHER_TIERS = frozenset({"priority", "flex", "batch", "scale"})
+#: Service tiers at the usual rates; any other has rates of its own (platform.openai.com, "Priority
+#: processing", "Flex processing", "Batch API"). An answer names the one that served it.
+USUAL_TIERS = frozenset({None, "", "auto", "default", "standard", "on_demand", "standard_only"})
 
 
 def read_usage(value: object) -> Usage | None:
@@ -43,11 +43,21 @@ def read_usage(value: object) -> Usage | None:
         as_count(usage.get("prompt_cache_hit_tokens")),  # DeepSeek
         as_count(usage.get("num_cached_tokens")),  # Mistral
         as_count(usage.get("cached_tokens")),  # Moonshot
+        as_count(usage.get("cache_read_input_tokens")),  # Anthropic behind a proxy
     )
     written = max(
         as_count(into.get("cache_write_tokens")),
+        as_count(into.get("cached_creation_tokens")),  # new-api
         as_count(usage.get("cache_creation_input_tokens")),  # Anthropic behind a proxy
     )
+    hidden = as_count(usage.get("total_tokens")) - input_tokens - output_tokens
+    if beside := _beside(prompt or 0, cached, written, hidden):
+        input_tokens += beside
+        hidden -= beside
+    unseen = hidden > 0 and "citation_tokens" not in usage
+    if unseen:  # Gemini behind its OpenAI address tells of its thoughts in the total only
+        output_tokens += hidden
+        reasoning += hidden
     return Usage(
         input_tokens=input_tokens,
         cached_tokens=min(cached, input_tokens),
@@ -59,12 +69,25 @@ def read_usage(value: object) -> Usage | None:
         output_image_tokens=min(as_count(out.get("image_tokens")), output_tokens),
         output_audio_tokens=min(as_count(out.get("audio_tokens")), output_tokens),
         reported_cost_nusd=_reported_cost(usage),
+        estimated=unseen,
     )
+
+
+def _beside(prompt: int, cached: int, written: int, hidden: int) -> int:
+    """Tokens of the cache that a server counts beside the prompt and not within it.
+
+    Args:
+        hidden: tokens of the total that neither prompt nor completion tells of.
+    """
+    if hidden > 0 and hidden in (cached + written, cached, written):
+        return hidden
+    # More than all cannot be a part of it.
+    return (cached if cached > prompt else 0) + (written if written > prompt else 0)
 
 
 def of_tier(usage: Usage | None, tier: object) -> Usage | None:
     """Marks the usage of an answer that was served at other rates than the usual ones."""
-    if usage is None or as_text(tier) not in OTHER_TIERS:
+    if usage is None or as_text(tier) in USUAL_TIERS:
         return usage
     return replace(usage, estimated=True)
 
