@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.render import emit_json, iso, moment, note, out
+from omni_cli.cli.render import emit_json, moment, note, out
 from omni_cli.cli.tables import Column, View, listing, table
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.ids import id_text, parse_id
+from omni_cli.domain.money import usd
+from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.services.money.held import Report
 from omni_cli.usage_records import Charge
@@ -146,7 +148,7 @@ def _document(charge: Charge) -> dict[str, Any]:
         "model": attempt.model,
         "outcome": attempt.outcome,
         "provider_request_id": attempt.provider_request_id,
-        "cost_usd": None if charge.current_nusd is None else usd_string(charge.current_nusd),
+        "cost_usd": usd(charge.current_nusd),
         "held_usd": usd_string(attempt.held_nusd),
     }
 
@@ -155,7 +157,7 @@ def _report_document(report: Report, *, applied: bool) -> dict[str, Any]:
     cost = report.cost_nusd
     return {
         **_document(report.charge),
-        "reported_usd": None if cost is None else usd_string(cost),
+        "reported_usd": usd(cost),
         "why": report.why or None,
         "applied": applied and cost is not None,
     }

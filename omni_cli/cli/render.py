@@ -121,14 +121,6 @@ def moment(at_ms: int | None, zone: str) -> str:
     return local.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def iso(at_ms: int | None) -> str | None:
-    """ISO 8601 in UTC, for JSON."""
-    if at_ms is None:
-        return None
-    whole = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def bar(share: float, width: int = 20) -> str:
     """A bar of ``width`` cells for a share of 0..1."""
     filled = round(min(max(share, 0.0), 1.0) * width)

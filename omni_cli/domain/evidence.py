@@ -16,7 +16,6 @@ from omni_cli.domain.record import replace
 from omni_cli.domain.statistics import percentile
 
 WINDOW_MS = 15 * 60_000
-HOUR_MS = 3_600_000
 #: So many spells of trouble within the window, each followed by a recovery, are flapping, as long
 #: as fewer calls than this share of the window succeeded.
 FLAPPING = 2

@@ -12,16 +12,8 @@ from typing import Literal
 from msgspec import Struct, field
 
 from omni_cli.domain.breaker import Breaker
-from omni_cli.domain.evidence import (
-    AT_FAULT,
-    FLAPPING,
-    HOUR_MS,
-    WINDOW_MS,
-    Check,
-    Hour,
-    Window,
-    spells,
-)
+from omni_cli.domain.evidence import AT_FAULT, FLAPPING, WINDOW_MS, Check, Hour, Window, spells
+from omni_cli.domain.periods import HOUR_MS
 from omni_cli.domain.record import replace
 from omni_cli.domain.statistics import rate_difference
 

@@ -1,6 +1,7 @@
 """Nano-dollars to what people and JSON read, and back. Integers inside, never a float."""
 
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from typing import overload
 
 NUSD_PER_USD = 1_000_000_000
 _EXACT = Context(prec=100)
@@ -35,6 +36,15 @@ def usd_string(nusd: int) -> str:
     sign = "-" if nusd < 0 else ""
     whole, rest = divmod(abs(nusd), NUSD_PER_USD)
     return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}{whole}"
+
+
+@overload
+def usd(nusd: int) -> str: ...
+@overload
+def usd(nusd: int | None) -> str | None: ...
+def usd(nusd: int | None) -> str | None:
+    """``usd_string``, and null in JSON where an amount is not known."""
+    return None if nusd is None else usd_string(nusd)
 
 
 def format_usd(nusd: int | None) -> str:

@@ -24,15 +24,23 @@ from omni_cli.domain.errors import ConfigError, UsageError
 PeriodKind = Literal["day", "week", "month"]
 Window = tuple[int, int]
 
-_HOUR_MS = 3_600_000
-_DAY_MS = 24 * _HOUR_MS
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 #: No offset from UTC in the tz database reaches this far, historic local mean times included.
-_MAX_OFFSET_MS = 16 * _HOUR_MS
+_MAX_OFFSET_MS = 16 * HOUR_MS
 #: Offsets are looked up in blocks of so many hours.
 _BLOCK_HOURS = 32 * 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _YEARS = range(1970, 3000)
+
+
+def iso(at_ms: int | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds."""
+    if at_ms is None:
+        return None
+    whole = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class PeriodRule(Struct, frozen=True):
@@ -94,29 +102,29 @@ def _runs(zone_name: str, block: int) -> tuple[tuple[int, int, int], ...]:
     the millisecond. Two within an hour would have to cancel out to be missed; none is known.
     """
     zone = zone_of(zone_name)
-    start = block * _BLOCK_HOURS * _HOUR_MS
+    start = block * _BLOCK_HOURS * HOUR_MS
     runs: list[tuple[int, int, int]] = []
     offset = _offset_ms(zone, start)
     for hour in range(1, _BLOCK_HOURS + 1):
-        at = block * _BLOCK_HOURS * _HOUR_MS + hour * _HOUR_MS
+        at = block * _BLOCK_HOURS * HOUR_MS + hour * HOUR_MS
         later = _offset_ms(zone, at)
         if later == offset:
             continue
-        low, high = at - _HOUR_MS, at
+        low, high = at - HOUR_MS, at
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if _offset_ms(zone, middle) == offset else (low, middle)
         runs.append((start, high, offset))
         start, offset = high, later
-    runs.append((start, (block + 1) * _BLOCK_HOURS * _HOUR_MS, offset))
+    runs.append((start, (block + 1) * _BLOCK_HOURS * HOUR_MS, offset))
     return tuple(runs)
 
 
 @lru_cache(maxsize=8192)
 def _day_start(zone: str, ordinal: int) -> int:
     """Where the local date of this proleptic Gregorian ordinal starts, UTC ms."""
-    midnight = (ordinal - _EPOCH_ORDINAL) * _DAY_MS
-    block_ms = _BLOCK_HOURS * _HOUR_MS
+    midnight = (ordinal - _EPOCH_ORDINAL) * DAY_MS
+    block_ms = _BLOCK_HOURS * HOUR_MS
     first = (midnight - _MAX_OFFSET_MS) // block_ms
     last = (midnight + _MAX_OFFSET_MS) // block_ms
     return max(
@@ -135,7 +143,7 @@ def day_start(day: date, zone: str) -> int:
 
 def _ordinal(at_ms: int, zone: str) -> int:
     local_ms = at_ms + _offset_ms(zone_of(zone), at_ms)
-    ordinal = _EPOCH_ORDINAL + local_ms // _DAY_MS
+    ordinal = _EPOCH_ORDINAL + local_ms // DAY_MS
     while _day_start(zone, ordinal) > at_ms:
         ordinal -= 1
     return ordinal
@@ -158,14 +166,14 @@ _table: dict[str, dict[int, tuple[int, int, int, int, int]]] = {}
 def local_day(at_ms: int, zone: str) -> int:
     """The local date of an instant as the number yyyymmdd. Meant to be called for every row."""
     try:
-        first, second, a, b, c = _table[zone][at_ms // _DAY_MS]
+        first, second, a, b, c = _table[zone][at_ms // DAY_MS]
     except KeyError:
-        first, second, a, b, c = _remember(zone, at_ms // _DAY_MS)
+        first, second, a, b, c = _remember(zone, at_ms // DAY_MS)
     return a if at_ms < first else b if at_ms < second else c
 
 
 def _remember(zone: str, utc_day: int) -> tuple[int, int, int, int, int]:
-    start, end = utc_day * _DAY_MS, (utc_day + 1) * _DAY_MS
+    start, end = utc_day * DAY_MS, (utc_day + 1) * DAY_MS
     pieces = list(days(start, end, zone))
     pieces += [(pieces[-1][0], end, end)] * (3 - len(pieces))
     (a, _, first), (b, _, second), (c, _, _) = pieces

@@ -5,10 +5,11 @@ from typing import Any
 
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.periods import iso
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.services.engine.names import AmbiguousName, Selector, shown
-from omni_cli.services.fleet.describe import iso, price_document
+from omni_cli.services.fleet.describe import price_document
 from omni_cli.services.money.prices import PriceBook
 
 #: When a model was added is not known for those of the catalogue.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem
+from omni_cli.domain.periods import DAY_MS
 from omni_cli.importers.files import document
 from omni_cli.importers.tables import rows
 from omni_cli.importers.values import (
@@ -26,7 +27,6 @@ from omni_cli.importers.values import (
 )
 
 SOURCE = "openrouter"
-DAY_MS = 86_400_000
 _USED = frozenset(
     {
         "generation_id",

@@ -6,17 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, TokenKind, split_usage
+from omni_cli.domain.money import NUSD_PER_USD
 from omni_cli.importers.files import document
 from omni_cli.importers.tables import header_of, rows
-from omni_cli.importers.values import (
-    NUSD_PER_USD,
-    Skips,
-    Unreadable,
-    day_of,
-    decimal,
-    nusd,
-    obj,
-)
+from omni_cli.importers.values import Skips, Unreadable, day_of, decimal, nusd, obj
 
 Record = Mapping[str, Any]
 #: Half a cent: what rounding to whole cents can hide.

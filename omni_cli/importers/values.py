@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.money import NUSD_PER_USD
 
 #: What was passed over on purpose, by reason: unknown event types, unknown columns.
 Skips = Counter[str]
@@ -23,7 +24,6 @@ Skips = Counter[str]
 MAX_COUNT = 2**53
 #: SQLite's largest integer, hence the ledger's largest amount.
 MAX_NUSD = 2**63 - 1
-NUSD_PER_USD = 1_000_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)

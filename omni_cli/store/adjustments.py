@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from sqlite3 import Connection, Row
 
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.pricing import Price, price_to_json
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
@@ -57,7 +58,6 @@ WHERE id = :request
 """
 
 
-_DAY_MS = 86_400_000
 _DAILY = f"""
 SELECT date(created_at / 1000, 'unixepoch') AS day, provider, model,
     {", ".join(f"sum({name}) AS {name}" for name in TOKEN_COLUMNS)},
@@ -232,7 +232,7 @@ class AdjustmentStore:
         """Tokens and money by day (UTC, both included), provider and model."""
         rows = self._store.db.execute(
             _DAILY.format(where="" if with_imports else " AND r.source <> 'import'"),
-            {"first": _day_ms(first_day), "after": _day_ms(last_day) + _DAY_MS},
+            {"first": _day_ms(first_day), "after": _day_ms(last_day) + DAY_MS},
         )
         return [
             DaySum(

@@ -11,6 +11,7 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import RANDOM_BITS, make_id
 from omni_cli.domain.imports import ImportedCall, PricedCall
 from omni_cli.domain.ledger import AttemptRow, RequestRow
+from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.record import replace
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
@@ -20,7 +21,6 @@ from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import ATTEMPTS, REQUESTS, TOKEN_COLUMNS, attempt_values, request_values
 from omni_cli.usage_records import KnownCalls
 
-_DAY_MS = 86_400_000
 _State = Literal["ok", "failed", "cancelled"]
 _STATES: dict[str | None, _State] = {
     "failure": "failed",
@@ -109,7 +109,7 @@ class ImportStore:
             "SELECT a.provider_request_id FROM requests r JOIN attempts a ON a.request = r.id"
             " WHERE r.created_at BETWEEN ? AND ? AND r.source <> 'import'"
             " AND a.provider_request_id IS NOT NULL",
-            (calls[0].at_ms - _DAY_MS, last + _DAY_MS),
+            (calls[0].at_ms - DAY_MS, last + DAY_MS),
         )
         return frozenset(name for (name,) in rows)
 

@@ -28,8 +28,8 @@ from omni_cli.domain.batch import (
     RequestEnding,
 )
 from omni_cli.domain.errors import Locked, SameId, StoreError
-from omni_cli.domain.evidence import HOUR_MS
 from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
+from omni_cli.domain.periods import HOUR_MS
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store

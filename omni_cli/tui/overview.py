@@ -10,7 +10,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import BudgetStatus
 from omni_cli.domain.health import Health, HealthStatus, Overall, Trend
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.periods import local_date, local_day
+from omni_cli.domain.periods import HOUR_MS, local_date, local_day
 from omni_cli.domain.recommend import Finding
 from omni_cli.domain.record import replace
 from omni_cli.records import StoredPrice
@@ -23,7 +23,6 @@ from omni_cli.store.glance import GlanceStore, Hour, Tally
 State = HealthStatus | Literal["off"]
 #: What a tile says of a model: its health while it is active, else how it is set.
 ModelState = HealthStatus | Literal["standby", "disabled", "off"]
-_HOUR_MS = 3_600_000
 #: Quality, speed and success are of so many days, today included.
 SPAN_DAYS = 7
 #: How many models get a medal.
@@ -121,7 +120,7 @@ def read_overview(omni: App) -> Overview:
     date_now = local_date(now_ms, zone)
     first, before = (_as_day(date_now - timedelta(days=n)) for n in (SPAN_DAYS - 1, 1))
     days = glance.days(first, today)
-    now_hour = now_ms // _HOUR_MS
+    now_hour = now_ms // HOUR_MS
     hours = glance.hours(now_hour - 23, now_hour)
     known = omni.models.of_providers(providers)
     health = omni.reporter.report()
@@ -290,7 +289,7 @@ def _provider_card(
 
 def _by_hour(rows: Iterable[Hour], now_ms: int) -> tuple[int, ...]:
     """Calls of each of the last 24 hours, oldest first."""
-    now_hour = now_ms // _HOUR_MS
+    now_hour = now_ms // HOUR_MS
     counts = [0] * 24
     for row in rows:
         counts[row.hour - now_hour - 1] += row.calls

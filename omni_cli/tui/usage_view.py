@@ -10,7 +10,7 @@ from textual.content import Content
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.analytics import Totals
-from omni_cli.domain.periods import day_start
+from omni_cli.domain.periods import HOUR_MS, day_start
 from omni_cli.domain.pricing import format_usd
 from omni_cli.services.money.usage import UsageQuery, UsageReport, UsageRow
 from omni_cli.store.hourly import HourStore
@@ -21,7 +21,6 @@ from omni_cli.tui.widgets.chart import Column as ChartColumn
 from omni_cli.tui.widgets.sortable import Line
 from omni_cli.tui.widgets.table import Column, flexible
 
-_HOUR_MS = 3_600_000
 _MUTED = "$foreground-muted"
 #: The table shows totals, p95 and the change from so many columns on, the mean from so many.
 _WIDE, _NORMAL = 110, 90
@@ -56,7 +55,7 @@ def _hours(omni: App, report: UsageReport) -> tuple[ChartColumn, ...]:
     """The day's hours until now, on the clock of the report's zone."""
     zone = ZoneInfo(report.zone)
     start = day_start(report.first, report.zone)
-    first, last = start // _HOUR_MS, (start + 24 * _HOUR_MS - 1) // _HOUR_MS
+    first, last = start // HOUR_MS, (start + 24 * HOUR_MS - 1) // HOUR_MS
     sums = {row.hour: row for row in HourStore(omni.store).sums(first, last)}
     columns = []
     for hour in range(first, last + 1):

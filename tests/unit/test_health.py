@@ -3,7 +3,7 @@
 import pytest
 
 from omni_cli.domain.breaker import Breaker
-from omni_cli.domain.evidence import HOUR_MS, Check, Hour, Sample, Window, window_of
+from omni_cli.domain.evidence import Check, Hour, Sample, Window, window_of
 from omni_cli.domain.health import (
     STUCK_MS,
     Health,
@@ -15,6 +15,7 @@ from omni_cli.domain.health import (
     trend_of,
     with_models,
 )
+from omni_cli.domain.periods import HOUR_MS
 from omni_cli.domain.record import replace
 
 NOW = 1_800_000_000_000

@@ -17,6 +17,7 @@ from omni_cli.cli.render import note, number, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import UnknownPrice, UsageError
 from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.money import usd
 from omni_cli.domain.pricing import Price, format_usd, usd_string
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.services.money.calculator import (
@@ -264,7 +265,7 @@ def _document(workload: Workload, counted: _Counted, lines: list[Line]) -> dict[
                 "request_usd": usd_string(line.request_nusd),
                 "request_without_cache_usd": usd_string(line.uncached_nusd),
                 "total_usd": usd_string(line.total_nusd),
-                "month_usd": None if line.month_nusd is None else usd_string(line.month_nusd),
+                "month_usd": usd(line.month_nusd),
                 "fits_context": line.fits,
             }
             for line in lines

@@ -13,9 +13,9 @@ from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.secrets import CLIENT_PREFIX
-from omni_cli.services.fleet.describe import iso
 from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

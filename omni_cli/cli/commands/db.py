@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, iso, moment, note, out, paint
+from omni_cli.cli.render import emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_string
+from omni_cli.domain.periods import iso
 from omni_cli.domain.words import counted
 from omni_cli.usage_records import BackupFacts
 

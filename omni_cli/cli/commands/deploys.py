@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, iso, moment, note, out, paint
+from omni_cli.cli.render import emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
+from omni_cli.domain.periods import iso
 from omni_cli.services.judge.deploys import Standing
 
 app = typer.Typer(

@@ -8,7 +8,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, omni
 from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
-from omni_cli.services.fleet.describe import iso
+from omni_cli.domain.periods import iso
 from omni_cli.services.fleet.discovery import (
     LIMIT_S,
     Asked,

@@ -6,13 +6,15 @@ import typer
 
 from omni_cli.cli.common import complete_models, complete_roles, duration_ms, omni
 from omni_cli.cli.options import grouped
-from omni_cli.cli.render import iso, milliseconds, moment
+from omni_cli.cli.render import milliseconds, moment
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
+from omni_cli.domain.money import usd
+from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd
-from omni_cli.services.money.receipt import tokens_document, usd_or_none
+from omni_cli.services.money.receipt import tokens_document
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -106,10 +108,10 @@ def _document(row: RequestRow) -> dict[str, object]:
         "conversation": None if row.conversation is None else id_text(row.conversation),
         "attempts": row.attempts,
         "usage": tokens_document(row),
-        "cost_usd": None if unknown else usd_or_none(row.total_nusd),
+        "cost_usd": None if unknown else usd(row.total_nusd),
         "price_state": row.price_state,
         "estimated": row.estimated,
-        "savings_usd": usd_or_none(row.savings_nusd),
+        "savings_usd": usd(row.savings_nusd),
         "latency_ms": row.latency_ms,
         "ttft_ms": row.ttft_ms,
         "error_code": row.error_code,

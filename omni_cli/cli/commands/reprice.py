@@ -12,6 +12,7 @@ from omni_cli.cli.render import emit_json, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
+from omni_cli.domain.money import usd
 from omni_cli.domain.periods import parse_span
 from omni_cli.domain.pricing import Price, Rate, format_usd, usd_string, usd_to_nusd
 from omni_cli.services.money.reprice import Report, Selection
@@ -125,7 +126,7 @@ def _one(
             {
                 "request": id_text(row.id),
                 "attempt": charge.attempt.n,
-                "before_usd": None if before is None else usd_string(before),
+                "before_usd": usd(before),
                 "after_usd": usd_string(wanted),
                 "applied": apply,
             }

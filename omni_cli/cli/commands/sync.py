@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, iso, moment, note, number, out, paint
+from omni_cli.cli.render import emit_json, moment, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.analytics import Totals, sum_totals
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_string
+from omni_cli.domain.periods import iso
 from omni_cli.services.fleet.deploy import Change
 from omni_cli.services.fleet.sync import Synced
 

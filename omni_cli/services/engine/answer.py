@@ -3,7 +3,7 @@
 from typing import Any
 
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.money import usd
 from omni_cli.services.engine.chat import ChatRun
 
 
@@ -12,9 +12,6 @@ def result_document(run: ChatRun) -> dict[str, Any]:
     row, completion = run.row, run.completion
     usage = row.usage if row is not None else run.progress.usage
     task = run.plan.decision.task
-
-    def usd(nusd: int | None) -> str | None:
-        return None if nusd is None else usd_string(nusd)
 
     return {
         "id": id_text(run.id),

@@ -3,10 +3,10 @@ money is decimal text in US dollars, unknown is null."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from omni_cli.domain.models import Chain, ModelInfo, Provider, Role, Rule
+from omni_cli.domain.periods import iso
 from omni_cli.domain.prices import KINDS, Price, price_to_json
 
 if TYPE_CHECKING:
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 
 #: Keys of a price that are always there, null where the price has no such rate.
 _ALWAYS = ("input", "cached", "cache_write", "output")
-
-
-def iso(at_ms: int | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds."""
-    if at_ms is None:
-        return None
-    whole = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class ProviderDocuments:

@@ -9,13 +9,13 @@ from msgspec import Struct
 from omni_cli.domain.discovery import Facts, Finding, FindingKind, Known, findings
 from omni_cli.domain.errors import Malformed, OmniError
 from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import KINDS as PRICE_KINDS
 from omni_cli.domain.pricing import Price
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock, RemoteModel
 from omni_cli.repositories import Models, Providers
 from omni_cli.services.engine.at_once import at_once
-from omni_cli.services.fleet.describe import iso
 from omni_cli.services.fleet.fleet import FleetService
 from omni_cli.services.fleet.listing import Lister
 from omni_cli.services.fleet.setup import LOCAL_SOURCE, add_listed, listed_price, runs_here

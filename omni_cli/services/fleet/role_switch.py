@@ -21,6 +21,7 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ledger import EVALUATION
 from omni_cli.domain.models import Role, RoleModel
+from omni_cli.domain.money import usd
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.record import asdict, replace
 from omni_cli.ports import Clock
@@ -319,11 +320,7 @@ def _role(kept: Mapping[str, Any]) -> Role:
 def switched_document(done: Switched) -> dict[str, Any]:
     """What ``omni roles switch --json`` prints; money as decimal strings, null where unknown."""
     from omni_cli.domain.ids import id_text
-    from omni_cli.domain.pricing import usd_string
     from omni_cli.services.fleet.describe import role_document
-
-    def usd(nusd: int | None) -> str | None:
-        return None if nusd is None else usd_string(nusd)
 
     def plain(effect: Effect) -> dict[str, Any]:
         return {

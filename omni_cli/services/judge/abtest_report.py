@@ -8,8 +8,9 @@ from omni_cli.domain.abtest import (
     AbTest,
     Evidence,
 )
+from omni_cli.domain.money import usd
+from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import usd_string
-from omni_cli.services.fleet.describe import iso
 
 if TYPE_CHECKING:
     from omni_cli.services.judge.abtest import Settings
@@ -78,7 +79,7 @@ def report_document(report: Report) -> dict[str, Any]:
             "good": own.good,
             "rate": None if rate is None else round(rate[0], 6),
             "interval": None if rate is None else [round(rate[1], 6), round(rate[2], 6)],
-            "cost_usd": None if own.cost_nusd is None else usd_string(own.cost_nusd),
+            "cost_usd": usd(own.cost_nusd),
             "cost_per_conversation_usd": None
             if own.per_unit_nusd is None
             else usd_string(round(own.per_unit_nusd)),

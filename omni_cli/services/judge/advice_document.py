@@ -6,11 +6,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from omni_cli.domain.pricing import format_usd, usd_string
+from omni_cli.domain.money import usd
+from omni_cli.domain.periods import iso
+from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.recommend import Finding
 from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
-from omni_cli.services.fleet.describe import iso
 from omni_cli.services.judge.advice import AdviceService, Verified
 from omni_cli.services.judge.proof import Prover
 
@@ -84,7 +85,7 @@ def advice_document(
         "current": {
             "model": finding.current or None,
             "calls_per_day": round(finding.calls_per_day, 1) or None,
-            "daily_cost_usd": _usd(finding.daily_nusd),
+            "daily_cost_usd": usd(finding.daily_nusd),
         },
         "recommended": {
             "model": finding.recommended or None,
@@ -94,12 +95,12 @@ def advice_document(
             if finding.standby
             else "active",
             "calls_per_day": round(finding.calls_per_day, 1) or None,
-            "daily_cost_usd": _usd(finding.recommended_daily_nusd),
+            "daily_cost_usd": usd(finding.recommended_daily_nusd),
         },
         "savings": {
-            "daily_usd": _usd(finding.saving_daily_nusd),
-            "monthly_usd": _usd(finding.saving_monthly_nusd),
-            "yearly_usd": _usd(finding.saving_yearly_nusd),
+            "daily_usd": usd(finding.saving_daily_nusd),
+            "monthly_usd": usd(finding.saving_monthly_nusd),
+            "yearly_usd": usd(finding.saving_yearly_nusd),
         },
         "impact": finding.impact,
         "reasoning": finding.reasoning,
@@ -116,9 +117,9 @@ def advice_document(
         if verified is None
         else {
             "calls": verified.calls,
-            "before_per_call_usd": _usd(verified.before_per_call_nusd),
-            "after_per_call_usd": _usd(verified.after_per_call_nusd),
-            "saved_usd": _usd(verified.saved_nusd),
+            "before_per_call_usd": usd(verified.before_per_call_nusd),
+            "after_per_call_usd": usd(verified.after_per_call_nusd),
+            "saved_usd": usd(verified.saved_nusd),
         },
     }
 
@@ -139,7 +140,3 @@ def confidence_text(finding: Finding) -> str:
 def _down(share: float | None, parts: int) -> float | None:
     """Rounded down, and never 1: 0.9999 is not certain."""
     return None if share is None else min(math.floor(share * parts + 1e-9), parts - 1) / parts
-
-
-def _usd(nusd: int | None) -> str | None:
-    return None if nusd is None else usd_string(nusd)

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from omni_cli.domain.errors import ConnectionFailed, OmniError, UsageError
+from omni_cli.domain.periods import iso
 from omni_cli.ports import Clock
-from omni_cli.services.fleet.describe import iso
 
 Level = Literal["ok", "info", "warning", "error"]
 #: How long a place to tell may take, seconds.

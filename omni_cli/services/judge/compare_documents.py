@@ -9,10 +9,11 @@ from omni_cli.domain.assertions import FIGURES, Assertion
 from omni_cli.domain.compare import NOTHING_SHOWN
 from omni_cli.domain.compare_document import intervals_document, results_document
 from omni_cli.domain.ids import id_text, id_time_ms
+from omni_cli.domain.money import usd
+from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.scoring import verdict
 from omni_cli.domain.words import counted
-from omni_cli.services.fleet.describe import iso
 from omni_cli.services.judge.compare_report import Answer, Report
 
 #: Below so many prompts hardly any difference can be shown.
@@ -72,7 +73,7 @@ def document(report: Report, checked: Sequence[Checked] = ()) -> dict[str, Any]:
             "model": judge.model,
             "calls": judge.calls,
             "unreadable": judge.unreadable,
-            "cost_usd": None if judge.cost_nusd is None else usd_string(judge.cost_nusd),
+            "cost_usd": usd(judge.cost_nusd),
             "orderAgreement": judge.agreement,
             "firstPlaceBonus": judge.first_bonus,
             "ratedByUser": judge.rated,
@@ -108,7 +109,7 @@ def _answer(report: Report, answer: Answer) -> dict[str, Any]:
         "why": answer.why,
         "latency_ms": row.latency_ms,
         "ttft_ms": row.ttft_ms,
-        "cost_usd": None if row.cost_nusd is None else usd_string(row.cost_nusd),
+        "cost_usd": usd(row.cost_nusd),
         "finish_reason": row.finish_reason,
         "error": row.error_code,
         "error_message": row.error_message,

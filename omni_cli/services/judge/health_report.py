@@ -8,7 +8,6 @@ from msgspec import Struct, field
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.evidence import (
-    HOUR_MS,
     WINDOW_MS,
     Check,
     Hour,
@@ -30,12 +29,12 @@ from omni_cli.domain.health import (
     with_models,
 )
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.money import usd
+from omni_cli.domain.periods import HOUR_MS, iso
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock, RemoteModel
 from omni_cli.repositories import Breakers, Models, Providers
 from omni_cli.services.engine.at_once import at_once
-from omni_cli.services.fleet.describe import iso
 from omni_cli.services.fleet.listing import Lister
 from omni_cli.services.judge.check_record import CheckRecorder, check_of
 from omni_cli.services.money.prices import utc_day
@@ -322,7 +321,7 @@ def _provider_document(report: ProviderReport) -> dict[str, Any]:
         "simulated": report.provider.simulated,
         **_target_document(report.health),
         "daily_requests": report.daily_requests,
-        "daily_cost_usd": None if report.daily_nusd is None else usd_string(report.daily_nusd),
+        "daily_cost_usd": usd(report.daily_nusd),
         "available_models": report.active_models,
         "check": None
         if check is None

@@ -8,14 +8,13 @@ from typing import Protocol
 from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.periods import days
+from omni_cli.domain.periods import DAY_MS, days
 from omni_cli.ports import Clock
 from omni_cli.repositories import Audit
 from omni_cli.usage_records import BackupFacts, StoreStats
 
 #: Budgets with rollover look at the whole period before: two months, and a day for zones.
 MIN_KEEP_DAYS = 63
-_DAY_MS = 86_400_000
 
 
 class RollupCheck(Protocol):
@@ -181,8 +180,8 @@ class MaintenanceService:
         self._recover()
         now = int(self._clock() * 1000)
         # From the start of a local day, so that no day is half raw and half removed.
-        about = now - keep_days * _DAY_MS
-        before = next(days(about - _DAY_MS, about + 1, self._zone))[2]
+        about = now - keep_days * DAY_MS
+        before = next(days(about - DAY_MS, about + 1, self._zone))[2]
         if dry_run:
             return PruneResult(before, self._files().old_requests(before))
         removed = 0

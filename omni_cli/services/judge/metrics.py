@@ -12,7 +12,7 @@ from omni_cli.domain.analytics import BUCKETS_PER_DOUBLING, Totals
 from omni_cli.domain.budgets import BudgetStatus
 from omni_cli.domain.health import HealthStatus, SlotUse
 from omni_cli.domain.ledger import EVALUATION, FOREIGN
-from omni_cli.domain.money import usd_string
+from omni_cli.domain.money import usd, usd_string
 from omni_cli.ports import Clock
 from omni_cli.repositories import Budgets, Reports
 from omni_cli.services.judge.health_report import FleetHealth
@@ -146,12 +146,12 @@ def _own_lines(models: Iterable[_Model]) -> Iterator[str]:
         (
             "omni_cost_usd_total",
             "US dollars, corrections included; absent where no price is known.",
-            lambda t: None if t.known_nusd is None else _usd(t.known_nusd),
+            lambda t: usd(t.known_nusd),
         ),
         (
             "omni_estimated_cost_usd_total",
             "US dollars of omni_cost_usd_total that rest on estimated token counts.",
-            lambda t: None if t.known_nusd is None else _usd(t.estimated_nusd),
+            lambda t: None if t.known_nusd is None else usd_string(t.estimated_nusd),
         ),
     )
     for name, text, value in counters:
@@ -183,17 +183,17 @@ def _saving_lines(found: Mapping[tuple[str, ...], Totals]) -> Iterator[str]:
     for name, text, value in figures:
         yield from _head(name, "counter", text)
         for key, totals in sorted(routed.items()):
-            yield _sample(name, _model_labels(*key), _usd(value(totals)))
+            yield _sample(name, _model_labels(*key), usd_string(value(totals)))
     saved = saved_of((source, totals) for (source, _, _), totals in found.items())
     name = "omni_overhead_cost_usd_total"
     yield from _head(name, "counter", "US dollars for nothing but having a fleet: in no saving.")
     overhead = {**saved.evaluation_nusd, "unanswered": saved.routed.unanswered_nusd}
     for kind, nusd in sorted(overhead.items()):
-        yield _sample(name, {"kind": kind}, _usd(nusd))
+        yield _sample(name, {"kind": kind}, usd_string(nusd))
     name = "omni_saving_usd"
     yield from _head(name, "gauge", "US dollars saved, signed; absent where nothing was compared.")
     if saved.saving_nusd is not None:
-        yield f"{name} {_usd(saved.saving_nusd)}"
+        yield f"{name} {usd_string(saved.saving_nusd)}"
 
 
 def _budget_lines(statuses: Iterable[BudgetStatus]) -> Iterator[str]:
@@ -208,7 +208,7 @@ def _budget_lines(statuses: Iterable[BudgetStatus]) -> Iterator[str]:
         for status in statuses:
             budget = status.budget
             labels = {"scope": budget.scope, "value": budget.value, "period": budget.period}
-            yield _sample(name, labels, _usd(value(status)))
+            yield _sample(name, labels, usd_string(value(status)))
 
 
 def _slot_lines(slots: Mapping[str, SlotUse]) -> Iterator[str]:
@@ -249,7 +249,3 @@ def _health_lines(fleet: FleetHealth) -> Iterator[str]:
             labels = {"provider": report.provider.slug, "status": status}
             value = int(report.health.status == status)
             yield _sample("omni_provider_health", labels, value)
-
-
-def _usd(nusd: int) -> str:
-    return usd_string(nusd)

@@ -9,10 +9,9 @@ from msgspec import structs
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.money import NUSD_PER_USD, format_usd
-from omni_cli.domain.periods import PeriodKind
+from omni_cli.domain.periods import PeriodKind, iso
 from omni_cli.domain.preferences import WEEKDAYS
 from omni_cli.domain.pricing import usd_string, usd_to_nusd
-from omni_cli.services.fleet.describe import iso
 
 PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
 _DEFAULTS = {item.name: item.default for item in structs.fields(Budget)}

@@ -2,14 +2,14 @@
 times are ISO 8601 in UTC, None is unknown or absent."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol
 
 from omni_cli.domain.analytics import Totals, day_key, key_date
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import EVALUATION, saving_nusd
-from omni_cli.domain.money import usd_string
-from omni_cli.domain.periods import PeriodRule, Span, local_date, parse_span
+from omni_cli.domain.money import usd
+from omni_cli.domain.periods import PeriodRule, Span, iso, local_date, parse_span
 from omni_cli.ports import Clock
 from omni_cli.repositories import Reports
 
@@ -163,17 +163,6 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _usd(nusd: int | None) -> str | None:
-    return None if nusd is None else usd_string(nusd)
-
-
-def _iso(at_ms: int | None) -> str | None:
-    if at_ms is None:
-        return None
-    text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
 def _request(row: Mapping[str, Any]) -> dict[str, Any]:
     known = None if row["cost_nusd"] is None else row["cost_nusd"] + row["adjusted_nusd"]
     cost = None if row["price_state"] == "unknown" else known
@@ -181,14 +170,14 @@ def _request(row: Mapping[str, Any]) -> dict[str, Any]:
     document = {
         **row,
         "id": id_text(row["id"]),
-        "created_at": _iso(row["created_at"]),
-        "settled_at": _iso(row["settled_at"]),
+        "created_at": iso(row["created_at"]),
+        "settled_at": iso(row["settled_at"]),
         "task_type": row["task"],
-        "cost_usd": _usd(cost),
-        "known_cost_usd": _usd(known),
+        "cost_usd": usd(cost),
+        "known_cost_usd": usd(known),
         "estimated": bool(row["estimated"]),
-        "premium_cost_usd": _usd(premium),
-        "savings_usd": _usd(saving_nusd(row["source"], row["price_state"], premium, cost)),
+        "premium_cost_usd": usd(premium),
+        "savings_usd": usd(saving_nusd(row["source"], row["price_state"], premium, cost)),
     }
     return {name: document[name] for name in LEDGER_COLUMNS}
 
@@ -200,12 +189,12 @@ def _attempt(row: Mapping[str, Any]) -> dict[str, Any]:
         "provider": row["provider"],
         "model": row["model"],
         "outcome": row["state"],
-        "started_at": _iso(row["started_at"]),
-        "ended_at": _iso(row["ended_at"]),
+        "started_at": iso(row["started_at"]),
+        "ended_at": iso(row["ended_at"]),
         **{name: row[name] for name in _TOKENS},
-        "cost_usd": _usd(None if cost is None and moved is None else (cost or 0) + (moved or 0)),
-        "charged_usd": _usd(cost),
-        "reported_cost_usd": _usd(row["reported_cost_nusd"]),
+        "cost_usd": usd(None if cost is None and moved is None else (cost or 0) + (moved or 0)),
+        "charged_usd": usd(cost),
+        "reported_cost_usd": usd(row["reported_cost_nusd"]),
         "estimated": bool(row["estimated"]),
         "http_status": row["http_status"],
         "provider_request_id": row["provider_request_id"],
@@ -222,12 +211,12 @@ def _line(day: int, keys: Mapping[str, str], totals: Totals) -> dict[str, Any]:
         "day": key_date(day).isoformat(),
         **{name: keys["task" if name == "task_type" else name] for name in USAGE_COLUMNS[1:9]},
         **{name: getattr(totals, name) for name in (*_COUNTS, *_TOKENS)},
-        "cost_usd": _usd(totals.known_nusd),
-        "input_cost_usd": _usd(None if unknown else totals.input_cost_nusd),
-        "estimated_usd": _usd(None if unknown else totals.estimated_nusd),
-        "failed_usd": _usd(None if unknown else totals.failed_nusd),
-        "premium_usd": _usd(totals.premium_nusd if compared else None),
-        "compared_usd": _usd(totals.compared_nusd if compared else None),
+        "cost_usd": usd(totals.known_nusd),
+        "input_cost_usd": usd(None if unknown else totals.input_cost_nusd),
+        "estimated_usd": usd(None if unknown else totals.estimated_nusd),
+        "failed_usd": usd(None if unknown else totals.failed_nusd),
+        "premium_usd": usd(totals.premium_nusd if compared else None),
+        "compared_usd": usd(totals.compared_nusd if compared else None),
         "latency_ms": totals.latency_ms,
         "latency_calls": totals.latency_calls,
     }

@@ -12,10 +12,10 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.models import Provider
-from omni_cli.domain.money import NUSD_PER_USD, usd_string
+from omni_cli.domain.money import NUSD_PER_USD, usd, usd_string
+from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import Price, PriceLine, price_lines
 from omni_cli.services.engine.decisions import recorded_decision
-from omni_cli.services.fleet.describe import iso
 from omni_cli.usage_records import Adjustment
 
 
@@ -169,13 +169,13 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
         "task_type": row.task or None,
         "complexity": row.complexity or None,
         "usage": tokens_document(row),
-        "cost_usd": usd_or_none(receipt.cost_nusd),
-        "known_cost_usd": usd_or_none(row.total_nusd),
+        "cost_usd": usd(receipt.cost_nusd),
+        "known_cost_usd": usd(row.total_nusd),
         "price_state": row.price_state,
         "estimated": row.estimated,
         "premium_model": row.premium_model,
-        "premium_cost_usd": usd_or_none(row.premium_cost_nusd),
-        "savings_usd": usd_or_none(row.savings_nusd),
+        "premium_cost_usd": usd(row.premium_cost_nusd),
+        "savings_usd": usd(row.savings_nusd),
         "latency_ms": row.latency_ms,
         "ttft_ms": row.ttft_ms,
         "finish_reason": row.finish_reason,
@@ -212,9 +212,9 @@ def _attempt_document(item: AttemptReceipt) -> dict[str, Any]:
         "http_status": attempt.http_status,
         "latency_ms": attempt.latency_ms,
         "waited_ms": attempt.waited_ms,
-        "cost_usd": usd_or_none(attempt.cost_nusd),
-        "reported_cost_usd": usd_or_none(attempt.usage.reported_cost_nusd),
-        "drift_usd": usd_or_none(item.drift_nusd),
+        "cost_usd": usd(attempt.cost_nusd),
+        "reported_cost_usd": usd(attempt.usage.reported_cost_nusd),
+        "drift_usd": usd(item.drift_nusd),
         "estimated": attempt.usage.estimated,
         "held_usd": usd_string(attempt.held_nusd),
         "provider_request_id": attempt.provider_request_id,
@@ -240,7 +240,3 @@ def tokens_document(row: RequestRow) -> dict[str, int]:
         "reasoning_tokens": usage.reasoning_tokens,
         "output_tokens": usage.output_tokens,
     }
-
-
-def usd_or_none(nusd: int | None) -> str | None:
-    return None if nusd is None else usd_string(nusd)

@@ -7,12 +7,12 @@ from msgspec import Struct
 
 from omni_cli.domain.imports import InvoiceLine, TokenKind, split_usage
 from omni_cli.domain.models import fold_alias
+from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.record import replace
 from omni_cli.repositories import Adjustments, Models
 from omni_cli.services.money.prices import PriceHistory, cost_or_none
 from omni_cli.usage_records import Charge
 
-_DAY_MS = 86_400_000
 _CHUNK = 500
 #: An exclusive token kind -> the fields of Usage that count its tokens.
 _COUNTED: Mapping[TokenKind, tuple[str, ...]] = {
@@ -93,7 +93,7 @@ class Reconciling:
             after=(-1, -1),
             limit=_CHUNK,
             start_ms=start,
-            end_ms=start + _DAY_MS,
+            end_ms=start + DAY_MS,
             models=() if model is None else (model,),
             only_estimated=True,
         )

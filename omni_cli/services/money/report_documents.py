@@ -4,7 +4,7 @@ what the gateway answers. Money is decimal text in US dollars; what is unknown i
 from typing import Any
 
 from omni_cli.domain.analytics import Projection, Share, Totals
-from omni_cli.domain.money import usd_string
+from omni_cli.domain.money import usd, usd_string
 from omni_cli.services.money.costs import BudgetLine, CostOverview
 from omni_cli.services.money.savings import Saved, SavingsReport, SavingsRow
 from omni_cli.services.money.usage import UsageReport, UsageRow
@@ -27,15 +27,15 @@ def totals_document(totals: Totals) -> dict[str, Any]:
         "output_tokens": totals.output_tokens,
         "reasoning_tokens": totals.reasoning_tokens,
         "total_tokens": totals.total_tokens,
-        "cost_usd": _usd(totals.known_nusd),
-        "input_cost_usd": _usd(None if unknown else totals.input_cost_nusd),
-        "estimated_usd": _usd(None if unknown else totals.estimated_nusd),
-        "failed_usd": _usd(None if unknown else totals.failed_nusd),
+        "cost_usd": usd(totals.known_nusd),
+        "input_cost_usd": usd(None if unknown else totals.input_cost_nusd),
+        "estimated_usd": usd(None if unknown else totals.estimated_nusd),
+        "failed_usd": usd(None if unknown else totals.failed_nusd),
         "unknown_attempts": totals.unknown_attempts,
         "estimated_attempts": totals.estimated_attempts,
         "compared_calls": totals.compared_calls,
-        "premium_usd": _usd(totals.premium_nusd if compared else None),
-        "compared_usd": _usd(totals.compared_nusd if compared else None),
+        "premium_usd": usd(totals.premium_nusd if compared else None),
+        "compared_usd": usd(totals.compared_nusd if compared else None),
         "latency_avg_ms": _tenths(totals.mean_latency_ms),
     }
 
@@ -53,7 +53,7 @@ def usage_document(report: UsageReport, saved: Saved) -> dict[str, Any]:
         else {"from": report.before_first.isoformat(), "through": report.before_last.isoformat()},
         "rows": [{report.by: row.name or None, **row_document(row)} for row in report.rows],
         "total": row_document(report.total),
-        "saving_usd": _usd(saved.saving_nusd),
+        "saving_usd": usd(saved.saving_nusd),
         "days": [
             {"date": day.isoformat(), **totals_document(totals)} for day, totals in report.series
         ],
@@ -82,9 +82,7 @@ def costs_document(overview: CostOverview) -> dict[str, Any]:
         "week": totals_document(overview.week),
         "month": {"days": overview.month_label, **totals_document(overview.month)},
         "projected_month": _projection_document(overview.projection),
-        "trend": [
-            {"date": day.isoformat(), "cost_usd": _usd(cost)} for day, cost in overview.trend
-        ],
+        "trend": [{"date": day.isoformat(), "cost_usd": usd(cost)} for day, cost in overview.trend],
         "budgets": [_budget_document(line) for line in overview.budgets],
         "by_model": [_share_document("model", item) for item in overview.by_model],
         "by_task": [_share_document("task_type", item) for item in overview.by_task],
@@ -96,8 +94,8 @@ def _projection_document(projection: Projection | None) -> dict[str, Any] | None
         return None
     return {
         "usd": usd_string(projection.nusd),
-        "low_usd": _usd(projection.low_nusd),
-        "high_usd": _usd(projection.high_nusd),
+        "low_usd": usd(projection.low_nusd),
+        "high_usd": usd(projection.high_nusd),
         "method": projection.method,
     }
 
@@ -136,7 +134,7 @@ def savings_document(report: SavingsReport) -> dict[str, Any]:
             {"model": b.model, "calls": b.calls, "premium_usd": usd_string(b.premium_nusd)}
             for b in report.baselines
         ],
-        "saving_usd": _usd(report.saving_nusd),
+        "saving_usd": usd(report.saving_nusd),
         "saving_percent": report.saving_percent,
         "total": None if report.total is None else _savings_row(report.total),
         "failed_attempts_usd": usd_string(report.failed_nusd),
@@ -146,7 +144,7 @@ def savings_document(report: SavingsReport) -> dict[str, Any]:
         },
         "uncompared_usd": usd_string(report.uncompared_nusd),
         "unknown_attempts": report.unknown_attempts,
-        "imported_saving_usd": _usd(report.imported_nusd),
+        "imported_saving_usd": usd(report.imported_nusd),
         "measured_share": report.measured_share,
         "evidence": [
             {"kind": e.kind, "calls": e.calls, "saving_usd": usd_string(e.saving_nusd)}
@@ -165,10 +163,6 @@ def _savings_row(row: SavingsRow) -> dict[str, Any]:
         "overhead_usd": usd_string(row.overhead_nusd),
         "saving_usd": usd_string(row.saving_nusd),
     }
-
-
-def _usd(nusd: int | None) -> str | None:
-    return None if nusd is None else usd_string(nusd)
 
 
 def _tenths(value: float | None) -> float | None:
