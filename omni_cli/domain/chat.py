@@ -179,9 +179,27 @@ class Usage(Struct, frozen=True):
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
+    @property
+    def all_bits(self) -> int:
+        """All counts or-ed together: below zero where one is, and below a power of two where all
+        are. At a tenth of what it takes to look at each."""
+        u = self
+        bits = u.input_tokens | u.cached_tokens | u.cache_write_tokens | u.cache_write_1h_tokens
+        bits |= u.input_image_tokens | u.input_audio_tokens | u.cached_audio_tokens
+        bits |= u.output_tokens | u.reasoning_tokens
+        return bits | u.output_image_tokens | u.output_audio_tokens
 
-#: Its counts.
+    def uncached(self) -> "Usage":
+        """As where no cache had anything of it."""
+        kept = (name for name in self.__struct_fields__ if name not in CACHE_FIELDS)
+        return Usage(**{name: getattr(self, name) for name in kept})
+
+
+#: Its counts: every list of kinds of tokens is made of these.
 TOKEN_FIELDS = tuple(name for name in Usage.__struct_fields__ if name.endswith("_tokens"))
+#: Those of text, and those of what a provider's cache held or took in.
+TEXT_FIELDS = tuple(n for n in TOKEN_FIELDS if "image" not in n and "audio" not in n)
+CACHE_FIELDS = tuple(n for n in TOKEN_FIELDS if n.startswith("cache"))
 
 
 class ToolCallDelta(Struct, frozen=True):

@@ -12,6 +12,15 @@ TokenKind = Literal[
     "input", "cached", "cache_write", "cache_write_1h", "output", "web_search", "other", "total"
 ]
 
+#: An exclusive kind -> the fields of Usage that count its tokens.
+COUNTED_BY: Mapping[TokenKind, tuple[str, ...]] = {
+    "input": ("input_tokens",),
+    "cached": ("input_tokens", "cached_tokens"),
+    "cache_write": ("input_tokens", "cache_write_tokens"),
+    "cache_write_1h": ("input_tokens", "cache_write_tokens", "cache_write_1h_tokens"),
+    "output": ("output_tokens",),
+}
+
 
 class ImportedCall(Struct, frozen=True):
     """One call, or one row of a usage report that sums ``requests`` calls.

@@ -43,17 +43,17 @@ def can_write(path: Path) -> bool:
         return False
 
 
-def _tell(db: "_Connection", exc: sqlite3.DatabaseError, *, writes: bool) -> NoReturn:
+def _tell(path: Path | None, exc: sqlite3.DatabaseError, *, writes: bool) -> NoReturn:
     """Raise what whoever uses the store is told: nobody outside knows SQLite's own errors. A row
     that the schema refuses is a fault of ours, and stays what it is."""
-    if db.path is None or not (isinstance(exc, _OURS) or type(exc) is sqlite3.DatabaseError):
+    if path is None or not (isinstance(exc, _OURS) or type(exc) is sqlite3.DatabaseError):
         raise exc
     if not writes:
         hint = "omni doctor checks it; omni db restore brings back a backup"
-        raise StoreError(f"cannot read the store {db.path}: {exc}", hint=hint) from exc
+        raise StoreError(f"cannot read the store {path}: {exc}", hint=hint) from exc
     kind = Locked if exc.sqlite_errorcode in _LOCKED else StoreError
     raise kind(
-        f"cannot write to the store {db.path}: {exc}",
+        f"cannot write to the store {path}: {exc}",
         hint="is the disk full, or another omni stuck? try again, then omni doctor",
     ) from exc
 
@@ -67,19 +67,19 @@ class _Cursor(sqlite3.Cursor):
         try:
             return super().__next__()
         except sqlite3.DatabaseError as exc:
-            _tell(self.connection, exc, writes=False)
+            _tell(self.connection.path, exc, writes=False)
 
     def fetchone(self) -> Any:
         try:
             return super().fetchone()
         except sqlite3.DatabaseError as exc:
-            _tell(self.connection, exc, writes=False)
+            _tell(self.connection.path, exc, writes=False)
 
     def fetchall(self) -> list[Any]:
         try:
             return super().fetchall()
         except sqlite3.DatabaseError as exc:
-            _tell(self.connection, exc, writes=False)
+            _tell(self.connection.path, exc, writes=False)
 
 
 class _Connection(sqlite3.Connection):
@@ -95,13 +95,13 @@ class _Connection(sqlite3.Connection):
             return super().execute(sql, values)
         except sqlite3.DatabaseError as exc:
             writes = self.in_transaction or sql.lstrip()[:6] != "SELECT"
-            _tell(self, exc, writes=writes)
+            _tell(self.path, exc, writes=writes)
 
     def executemany(self, sql: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
         try:
             return super().executemany(sql, rows)
         except sqlite3.DatabaseError as exc:
-            _tell(self, exc, writes=True)
+            _tell(self.path, exc, writes=True)
 
 
 class Store:
@@ -118,6 +118,7 @@ class Store:
         self._life: int | None = None
         self._owner: str | None = None
         self._depth = 0
+        self._opened: Path | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # SQLite gives the -wal and -shm files the mode that this one has when it opens it.
@@ -127,19 +128,23 @@ class Store:
             # (sqlite.org/howtocorrupt.html, 2.2).
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            self.db = sqlite3.connect(
+            # To look at each statement and row from Python costs a gateway a hundredth of its
+            # work: what is not durable is for transactions, which translate errors themselves.
+            self.db: sqlite3.Connection = sqlite3.connect(
                 path,
                 timeout=BUSY_TIMEOUT_MS / 1000,
                 isolation_level=None,
                 check_same_thread=False,
-                factory=_Connection,
+                factory=_Connection if durable else sqlite3.Connection,
             )
             self.db.row_factory = sqlite3.Row
             found = path.stat()
             self._file = found.st_dev, found.st_ino
             self._pragmas(durable)
             self._gate()
-            self.db.path = path
+            self._opened = path
+            if isinstance(self.db, _Connection):
+                self.db.path = path
         except (sqlite3.Error, OSError) as exc:
             raise StoreError(
                 f"cannot open the store {path}: {exc}",
@@ -232,12 +237,22 @@ class Store:
             self._depth = 1
             yield self.db
             self.db.execute("COMMIT")
-        except BaseException:
+        except BaseException as exc:
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
+            if isinstance(exc, sqlite3.DatabaseError):
+                _tell(self._opened, exc, writes=True)
             raise
         finally:
             self._depth = 0
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Outside a transaction, of a store that is not durable. Raises StoreError."""
+        try:
+            yield self.db
+        except sqlite3.DatabaseError as exc:
+            _tell(self._opened, exc, writes=False)
 
     @contextlib.contextmanager
     def impatient(self) -> Iterator[None]:

@@ -135,7 +135,10 @@ class Writer:
 
     def calls_of(self, allowance: Allowance) -> int:
         """How many of the month's free calls are used by what is written."""
-        return self._ledger.calls_between(allowance.model, allowance.since_ms, allowance.until_ms)
+        with self._store.reading():
+            return self._ledger.calls_between(
+                allowance.model, allowance.since_ms, allowance.until_ms
+            )
 
     def note_skipped(self, request: int, skipped: list[dict[str, str | None]]) -> None:
         """Within a job; see LedgerStore."""

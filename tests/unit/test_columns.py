@@ -8,7 +8,7 @@ import pytest
 from sqlite_utils import Database
 
 import omni_cli
-from omni_cli.domain.chat import TOKEN_FIELDS
+from omni_cli.domain.chat import TOKEN_FIELDS, Usage
 from omni_cli.domain.errors import Locked, StoreError
 from omni_cli.domain.ledger import (
     AttemptEnd,
@@ -75,6 +75,21 @@ def test_a_table_of_the_ledger_is_inserted_into_at_one_place(table: str) -> None
         or (table == "open_calls" and line.strip() == '"open_calls",')
     ]
     assert len(found) == 1, found
+
+
+def test_a_kind_of_token_is_named_where_it_means_something() -> None:
+    """Readers of others' formats (wire/, importers/) name what they find there; of the rest only
+    those that give a kind a meaning: its count, its price, its words."""
+    readers = ("wire", "importers", "data", "providers", "simulator")
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if path.relative_to(PACKAGE).parts[0] not in readers
+        and "cache_write_1h" in path.read_text("utf-8")
+    }
+    assert len(found) <= 6, sorted(found)
+    assert {name for name in Usage.__annotations__ if name.endswith("_tokens")} == _USAGE
+    assert all(Usage(**{name: 5}).all_bits == 5 for name in TOKEN_FIELDS)
 
 
 def test_a_file_of_the_last_build_is_brought_on(tmp_path: Path) -> None:

@@ -302,15 +302,10 @@ class Reading:
 def plausible(usage: Usage, model: ModelInfo) -> bool:
     """Whether a provider's counts can be so: none below zero, and none beyond what the model can
     read by far (tools that a provider runs make it read its context more than once)."""
-    u = usage
-    # Of numbers or-ed together the sign and the length tell: of nearly all answers that is enough,
-    # at a tenth of what it takes to look at each.
-    bits = u.input_tokens | u.cached_tokens | u.cache_write_tokens | u.cache_write_1h_tokens
-    bits |= u.input_image_tokens | u.input_audio_tokens | u.cached_audio_tokens | u.output_tokens
-    bits |= u.reasoning_tokens | u.output_image_tokens | u.output_audio_tokens
-    if 0 <= bits < _FEW_TOKENS and u.reported_cost_nusd is None:
+    # Of nearly all answers that is enough.
+    if 0 <= usage.all_bits < _FEW_TOKENS and usage.reported_cost_nusd is None:
         return True
-    counts = [getattr(u, name) for name in TOKEN_FIELDS]
+    counts = [getattr(usage, name) for name in TOKEN_FIELDS]
     most = _MOST_TOKENS if model.context_window is None else _TIMES * model.context_window
     reported = usage.reported_cost_nusd
     return (

@@ -25,7 +25,6 @@ from omni_cli.domain.optimize import (
     suggestion,
 )
 from omni_cli.domain.periods import day_start, local_date
-from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import COMPLEXITIES
 from omni_cli.domain.words import counted
 from omni_cli.ports import Clock
@@ -142,7 +141,7 @@ def _option(
         return None
     if model != answered_by:
         # What one model had in its cache, another would have had to read.
-        usage = replace(usage, cached_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0)
+        usage = usage.uncached()
     cost = cost_or_none(usage, row.price)
     if cost is None:
         return None

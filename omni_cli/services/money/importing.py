@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from omni_cli.domain.chat import Usage
+from omni_cli.domain.chat import TEXT_FIELDS, Usage
 from omni_cli.domain.imports import ImportedCall, PricedCall, grown, unknown_only
 from omni_cli.domain.pricing import Price, borrowed, usd_string
 from omni_cli.domain.record import replace
@@ -23,15 +23,7 @@ from omni_cli.services.money.prices import (
 
 #: Rows per transaction: another omni waits no longer than this takes (some 0.1 s).
 BATCH = 500
-_TOKENS = (
-    "input_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "total_tokens",
-)
+_TOKENS = (*TEXT_FIELDS, "total_tokens")
 
 
 class Totals(Struct):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from omni_cli.domain.imports import InvoiceLine, TokenKind, split_usage
+from omni_cli.domain.imports import COUNTED_BY, InvoiceLine, TokenKind, split_usage
 from omni_cli.domain.models import fold_alias
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.record import replace
@@ -14,14 +14,6 @@ from omni_cli.services.money.prices import PriceHistory, cost_or_none
 from omni_cli.usage_records import Charge
 
 _CHUNK = 500
-#: An exclusive token kind -> the fields of Usage that count its tokens.
-_COUNTED: Mapping[TokenKind, tuple[str, ...]] = {
-    "input": ("input_tokens",),
-    "cached": ("input_tokens", "cached_tokens"),
-    "cache_write": ("input_tokens", "cache_write_tokens"),
-    "cache_write_1h": ("input_tokens", "cache_write_tokens", "cache_write_1h_tokens"),
-    "output": ("output_tokens",),
-}
 
 
 class Reported(Struct):
@@ -115,7 +107,7 @@ class Reconciling:
         usage = charge.attempt.usage
         counts: dict[str, int] = {}
         for kind, off in tokens_off.items():
-            for name in _COUNTED.get(kind, ()):
+            for name in COUNTED_BY.get(kind, ()):
                 counts[name] = counts.get(name, getattr(usage, name)) - off
         if not counts or min(counts.values()) < 0:
             return None
