@@ -54,6 +54,9 @@ class Wire(Protocol):
     async def drain(self) -> None:
         """Wait while it is full."""
 
+    def cut(self, *, reset: bool) -> None:
+        """Break the connection off after what was written."""
+
 
 class Request:
     """One request. Header names are lower-case; of repeated ones the last counts.
@@ -221,7 +224,7 @@ class Request:
         self.begun = self.answered = True
         self.keeps = self._stays()
         top = b"HTTP/1.1 %b\r\n%b%bcontent-length: %d\r\n%b\r\n" % (
-            _STATUS[status],
+            _STATUS.get(status) or b"%d Unknown" % status,
             self.extra,
             head,
             len(body),
@@ -229,10 +232,17 @@ class Request:
         )
         self._wire.write(top if self.method == "HEAD" else top + body)
 
-    def begin(self, head: bytes) -> None:
-        """Begin a streamed answer of status 200; ``head`` as for ``respond``."""
+    def begin(self, head: bytes, length: int | None = None) -> None:
+        """Begin a streamed answer of status 200; ``head`` as for ``respond``.
+
+        Args:
+            length: bytes of its body, where they are known; else it goes out in chunks.
+        """
         self.begun = True
-        self.keeps = self.chunks and self._stays()
+        if length is not None:
+            self.chunks = False
+            head = b"%bcontent-length: %d\r\n" % (head, length)
+        self.keeps = (self.chunks or length is not None) and self._stays()
         self._wire.write(
             b"HTTP/1.1 200 OK\r\n%b%b%b%b\r\n"
             % (
@@ -266,6 +276,12 @@ class Request:
             last = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
             data = last + b"0\r\n\r\n"
         self._wire.write(data)
+
+    def break_off(self, *, reset: bool = False) -> None:
+        """Leave the answer as it stands and close: in order, or with a reset, which the caller sees
+        once it has read what came before."""
+        self.answered, self.keeps = True, False
+        self._wire.cut(reset=reset)
 
     def _stays(self) -> bool:
         # A body that was not read to its end may be endless.

@@ -7,6 +7,7 @@ objects are made on the way: with uvicorn a request cost some 50 µs more (docs/
 import asyncio
 import logging
 import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -40,6 +41,8 @@ _LOOKS_S = (0.01, 0.04, 0.2, 0.5)
 _TELL_S = 10.0
 #: Requests that a caller may send ahead before its connection is read no further.
 _AHEAD = 8
+#: With this linger setting, closing a socket sends RST instead of FIN.
+_RESET = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TOO_LARGE = (b"431 Request Header Fields Too Large", b"the head is too large")
 _HOST = (b"400 Bad Request", b"one Host header is required")
@@ -360,6 +363,15 @@ class Connection(asyncio.Protocol):
                 await self._writable
             finally:
                 self._writable = None
+
+    def cut(self, *, reset: bool) -> None:
+        if reset and self._transport is not None:
+            self._state.outbox.send(self._transport)
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.abort()
+        else:
+            self._close()
 
     # --- one after the other --------------------------------------------------------------------
 

@@ -3,14 +3,14 @@
 import json
 from typing import TYPE_CHECKING, Any
 
+from omni_cli.http.request import Request
 from omni_cli.simulator.faults import KINDS, Rule
-from omni_cli.simulator.http import Request
 
 if TYPE_CHECKING:
     from omni_cli.simulator.app import App
 
 
-def answer(app: "App", request: Request) -> tuple[int, dict[str, Any]]:
+def answer(app: "App", request: Request, content: bytes) -> tuple[int, dict[str, Any]]:
     """Status and JSON of an administrative request."""
     name = request.path.rstrip("/").removeprefix("/__sim/")
     match request.method, name:
@@ -23,7 +23,7 @@ def answer(app: "App", request: Request) -> tuple[int, dict[str, Any]]:
             return 200, {"rules": app.faults.listing(), "kinds": kinds}
         case "POST", "faults":
             try:
-                sent = json.loads(request.body)
+                sent = json.loads(content)
                 rules = [Rule.of(value) for value in (sent if isinstance(sent, list) else [sent])]
             except ValueError as exc:
                 return 400, {"error": {"message": str(exc)}}

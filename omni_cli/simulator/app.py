@@ -3,23 +3,29 @@
 import asyncio
 import json
 import secrets
+import sys
 import time
+import traceback
 from random import Random
 
 from msgspec import Struct, field
 
-from omni_cli.simulator import admin, engine, fleet, listing, routes
+from omni_cli.domain.errors import BadRequest, OmniError
+from omni_cli.http.request import Gone, Request
+from omni_cli.simulator import admin, engine, fleet, listing, routes, writing
 from omni_cli.simulator.ask import Ask, Problem
 from omni_cli.simulator.faults import KINDS, Fault, FaultBook, marks, parse_faults
-from omni_cli.simulator.http import Out, Request
+from omni_cli.simulator.out import Out
+from omni_cli.simulator.reading import read
 from omni_cli.simulator.record import Entry, Recorder
 from omni_cli.simulator.routes import Route
 from omni_cli.simulator.sending import Pace, send_plain, send_stream
 from omni_cli.simulator.tokens import PromptCache, prompt_hash
-from omni_cli.simulator.wire import WIRES
-from omni_cli.simulator.wire.common import BadAsk, Json, Wire, dumps
+from omni_cli.simulator.vendors import VENDORS, Json, Vendor
+from omni_cli.wire.registry import facts
+from omni_cli.wire.server import encode, status_of
 
-MARK = {"x-omni-simulator": "1"}
+MARK = {"server": "omni-simulator", "x-omni-simulator": "1"}
 JSON = MARK | {"content-type": "application/json"}
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway</body></html>\n"
 #: The context window that a "400-context" fault names for models that are not in the fleet.
@@ -50,8 +56,9 @@ class Call(Struct):
     """One request on its way. ``shape``: its faults by kind, with their values."""
 
     request: Request
+    content: bytes
     route: Route
-    wire: Wire
+    vendor: Vendor
     out: Out
     ident: str
     received_at: float
@@ -74,7 +81,8 @@ def _key_of(request: Request) -> str | None:
     """The key that a client sent, wherever its protocol puts it; it is never kept."""
     headers = request.headers
     bearer = headers.get("authorization", "").partition(" ")[2]
-    query = dict(pair.split("=", 1) for pair in request.query.split("&") if "=" in pair)
+    pairs = request.query.decode("latin-1").split("&")
+    query = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     sent = (bearer, headers.get("x-api-key"), headers.get("x-goog-api-key"), query.get("key"))
     return next((key for key in sent if key), None)
 
@@ -95,69 +103,95 @@ class App:
         self.recorder.reset()
         self.cache.clear()
 
-    async def handle(self, request: Request, out: Out) -> None:
-        route = routes.find(request.path, request.query, request.headers)
+    async def handle(self, request: Request) -> None:
+        """Answer one request; a bad one must not end the server."""
+        request.stops_when_gone = True
+        try:
+            await self._handle(request, Out(request))
+        except Gone:
+            pass
+        except OmniError as exc:  # its body is too large, or does not come
+            await request.json({"error": {"message": exc.message}}, status_of(exc))
+        except Exception:  # noqa: BLE001  # whatever it was, the others are still to be answered
+            traceback.print_exc(file=sys.stderr)
+            if not request.begun:
+                await request.json({"error": {"message": "simulator error"}}, 500)
+            request.break_off()
+
+    async def _handle(self, request: Request, out: Out) -> None:
+        content = await request.body()
+        route = routes.find(request.path, request.query.decode("latin-1"), request.headers)
         if route is None:
-            body = dumps({"error": {"message": f"no such path: {request.path}"}})
-            await out.send(404, JSON, body.encode())
+            error = {"message": f"no such path: {request.path}"}
+            await out.send(404, JSON, encode({"error": error}))
         elif route.operation == "admin":
-            status, value = admin.answer(self, request)
-            await out.send(status, JSON, dumps(value).encode())
+            status, value = admin.answer(self, request, content)
+            await out.send(status, JSON, encode(value))
         else:
             self.recorder.arrived(route.path)
             try:
-                await self._serve(request, route, out)
+                await self._serve(request, content, route, out)
             finally:
                 self.recorder.left()
 
-    async def _serve(self, request: Request, route: Route, out: Out) -> None:
-        wire = WIRES[route.protocol]
+    async def _serve(self, request: Request, content: bytes, route: Route, out: Out) -> None:
         self._answers += 1
         ident = f"{self._run}{self._answers:08x}"
-        headers = JSON | {wire.request_id: wire.id_prefix + ident}
-        call = Call(request, route, wire, out, ident, time.time(), headers)
+        headers = JSON | {facts(route.protocol).request_id: f"req_{ident}"}
+        call = Call(
+            request, content, route, VENDORS[route.protocol], out, ident, time.time(), headers
+        )
         try:
             self._read(call)
             self._take_faults(call)
             if await self._held(call):
                 return
             self._check(call)
+            other = None if route.operation == "chat" else self._other(call)
         except Refused as refusal:
             await self._refuse(call, refusal)
             return
-        if route.operation == "chat" and call.ask is not None:
+        if call.ask is not None and other is None:
             await self._chat(call, call.ask)
-        else:
-            value = listing.answer(route, call.body, call.input_tokens, self.options.seed)
+        elif other is not None:
             self.recorder.status(200)
-            await send_plain(out, headers, value, call.shape, self._problem(call, "500"), wire)
+            problem = self._problem(call, "500")
+            await send_plain(out, headers, other, call.shape, problem, call.vendor)
 
     def _read(self, call: Call) -> None:
         """Raises Refused when the body is not what the protocol asks for."""
         if call.request.method == "POST":
             try:
-                body = json.loads(call.request.body or b"{}")
+                body = json.loads(call.content or b"{}")
             except ValueError as exc:
                 raise Refused("400", "We could not parse the JSON body of your request.") from exc
             if not isinstance(body, dict):
                 raise Refused("400", "The body must be a JSON object.")
             call.body = body
-        if call.route.operation == "embeddings":
-            unknown = listing.unknown_fields(call.route.protocol, call.body)
-            if unknown:
-                raise Refused("400", f"Unrecognized request argument supplied: {unknown[0]}")
         if call.route.operation in ("chat", "count"):
+            model = call.route.target or call.body.get("model")
+            if not isinstance(model, str):
+                raise Refused("400", "you must provide a model parameter")
+            counts = call.route.operation == "count"
             try:
-                target = f"{call.route.target}:{call.route.verb}"
-                call.ask = call.wire.parse(call.body, target)
-                if call.route.operation == "chat":
-                    call.wire.check(call.body)
-            except BadAsk as exc:
-                raise Refused("400", str(exc)) from exc
+                call.ask = read(
+                    call.vendor, call.body, model, stream=call.route.stream, counts=counts
+                )
+            except BadRequest as exc:
+                raise Refused("400", exc.message) from exc
             except (AttributeError, TypeError, KeyError, ValueError) as exc:
                 raise Refused("400", f"Invalid type in the request: {exc}") from exc
             call.prompt_hash = prompt_hash(call.ask)
-            call.input_tokens = engine.input_tokens(call.ask, call.wire.name)
+            call.input_tokens = engine.input_tokens(call.ask, call.vendor)
+
+    def _other(self, call: Call) -> bytes:
+        """The answer of what is no chat. Raises Refused."""
+        try:
+            return listing.answer(
+                call.route, call.vendor, call.body, call.input_tokens, self.options.seed
+            )
+        except BadRequest as exc:
+            raise Refused("400", exc.message) from exc
 
     def _take_faults(self, call: Call) -> None:
         """Raises Refused when a fault is asked for that there is not."""
@@ -216,24 +250,24 @@ class App:
 
     async def _refuse(self, call: Call, refusal: Refused) -> None:
         problem = self._problem(call, refusal.kind, refusal.message)
-        status, value = call.wire.problem(problem)
+        status, value = call.vendor.problem(problem)
         headers = dict(call.headers)
         if refusal.kind == "429" or call.shape.get(refusal.kind):
             headers["retry-after"] = f"{problem.retry_after_s:g}"
-        body = dumps(value).encode()
+        body = encode(value)
         if refusal.kind == "502":
             headers["content-type"] = "text/html"
             body = HTML
         if status == 200 and call.ask is not None and call.ask.stream:
-            headers["content-type"] = call.wire.stream_type
-            body = call.wire.frame(dumps(value))
+            headers["content-type"] = call.vendor.stream_type
+            body = call.vendor.frame(body.decode())
         self.recorder.status(status)
         await call.out.send(status, headers, body)
 
     async def _chat(self, call: Call, ask: Ask) -> None:
         reply = engine.reply(
             ask,
-            protocol=call.wire.name,
+            vendor=call.vendor,
             provider=call.route.provider,
             seed=self.options.seed,
             ident=call.ident,
@@ -243,7 +277,7 @@ class App:
             prompt_hash=call.prompt_hash,
         )
         entry = Entry(
-            id=call.wire.id_prefix + call.ident,
+            id=f"req_{call.ident}",
             provider=call.route.provider,
             model=ask.model,
             path=call.route.path,
@@ -254,8 +288,8 @@ class App:
             user=ask.user,
             received_at=call.received_at,
             fault=",".join(call.shape) or None,
-            input_tokens=reply.usage.input if reply.usage else 0,
-            output_tokens=reply.usage.output if reply.usage else 0,
+            input_tokens=reply.usage.input_tokens if reply.usage else 0,
+            output_tokens=reply.usage.output_tokens if reply.usage else 0,
         )
         call.out.on_first_byte = lambda: self.recorder.started(entry)
         pace = self._pace(call, ask)
@@ -264,16 +298,18 @@ class App:
         problem = self._problem(call, "529")
         if ask.stream:
             headers = call.headers | {
-                "content-type": call.wire.stream_type,
+                "content-type": call.vendor.stream_type,
                 "cache-control": "no-cache",
             }
-            await call.out.start(200, headers)
-            events = call.wire.events(ask, reply)
-            done = await send_stream(call.out, call.wire, events, call.shape, pace, problem, entry)
+            await call.out.start(headers)
+            events = writing.events(call.vendor, ask, reply)
+            done = await send_stream(
+                call.out, call.vendor, events, call.shape, pace, problem, entry
+            )
         else:
             await pace.all(reply)
-            value = call.wire.plain(ask, reply)
-            done = await send_plain(call.out, call.headers, value, call.shape, problem, call.wire)
+            body = writing.plain(call.vendor, ask, reply)
+            done = await send_plain(call.out, call.headers, body, call.shape, problem, call.vendor)
         if done:
             self.recorder.completed(entry)
 

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from omni_cli.domain.chat import Usage
+
 Finish = Literal["stop", "length", "tool_calls"]
 
 
@@ -26,7 +28,8 @@ class Ask(Struct, frozen=True):
     """One request. ``tool_choice``: "auto", "none", "required" or a tool's name.
 
     ``user`` is what the client sent in ``user`` or ``metadata``, so that tests can find their
-    request again. ``extra`` holds switches of one protocol only.
+    request again. ``tells_thoughts``: the vendor tells them to who asks so. ``options``: fields
+    that the form of the answer depends on.
     """
 
     model: str
@@ -41,7 +44,8 @@ class Ask(Struct, frozen=True):
     effort: str | None = None
     stop: tuple[str, ...] = ()
     user: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    tells_thoughts: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def last_user(self) -> str:
@@ -66,18 +70,6 @@ class Call(Struct, frozen=True):
     arguments: str
 
 
-class Tally(Struct, frozen=True):
-    """Token counts. ``input`` includes cached, written and image tokens; ``output`` reasoning."""
-
-    input: int = 0
-    cached: int = 0
-    write_5m: int = 0
-    write_1h: int = 0
-    image: int = 0
-    output: int = 0
-    reasoning: int = 0
-
-
 class Delta(Struct, frozen=True):
     """A piece of the answer that travels in one chunk."""
 
@@ -92,7 +84,7 @@ class Reply(Struct, frozen=True):
     reasoning: Sequence[Delta]
     calls: tuple[Call, ...]
     finish: Finish
-    usage: Tally | None
+    usage: Usage | None
     #: Unique id of this answer, hexadecimal; each protocol adds its own prefix.
     ident: str
     created: int

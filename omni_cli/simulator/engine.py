@@ -6,27 +6,25 @@ import time
 from collections.abc import Mapping
 from random import Random
 
+from omni_cli.domain.chat import Usage
 from omni_cli.domain.record import replace
 from omni_cli.simulator import text, tokens
-from omni_cli.simulator.ask import Ask, Call, Finish, Reply, Tally, ToolSpec, Turn
+from omni_cli.simulator.ask import Ask, Call, Finish, Reply, ToolSpec
+from omni_cli.simulator.vendors import Vendor
 
 #: Names of models that think before they answer.
 _REASONING = re.compile(
     r"(^|[/-])(o[134]|gpt-[5-9]|r1|qwq|magistral|grok-[34])|reason|think|gemini-(2\.5|[3-9])",
     re.IGNORECASE,
 )
-#: Tokens an image counts. Google documents 258 for a small one; the others are of the size
-#: that the providers' pages give for a small picture. The simulator does not decode images.
-IMAGE_TOKENS = {"openai": 255, "openai-responses": 255, "anthropic": 200, "gemini": 258}
 
 
 def is_reasoning(model: str) -> bool:
     return _REASONING.search(model) is not None
 
 
-def input_tokens(ask: Ask, protocol: str) -> int:
-    per_image = IMAGE_TOKENS.get(protocol, 0)
-    return sum(tokens.turn_tokens(turn, per_image) for turn in ask.turns) + 3
+def input_tokens(ask: Ask, vendor: Vendor) -> int:
+    return sum(tokens.turn_tokens(turn, vendor.image_tokens) for turn in ask.turns) + 3
 
 
 def chosen_tool(ask: Ask) -> ToolSpec | None:
@@ -45,28 +43,26 @@ def chosen_tool(ask: Ask) -> ToolSpec | None:
 
 
 def _prompt(
-    ask: Ask, protocol: str, scope: str, cache: tokens.PromptCache, input_tokens: int
-) -> Tally:
+    ask: Ask, vendor: Vendor, scope: str, cache: tokens.PromptCache, input_tokens: int
+) -> Usage:
     """The prompt's side of the usage."""
-    per_image = IMAGE_TOKENS.get(protocol, 0)
     cached, write_5m, write_1h = 0, 0, 0
-    if protocol == "anthropic":
-        cached, write_5m, write_1h = cache.marked(scope, ask, per_image)
-    elif protocol != "ollama":
+    if vendor.caches == "marked":
+        cached, write_5m, write_1h = cache.marked(scope, ask, vendor.image_tokens)
+    elif vendor.caches:
         cached = cache.automatic(scope, ask)
-    return Tally(
-        input=input_tokens,
-        cached=cached,
-        write_5m=write_5m,
-        write_1h=write_1h,
-        image=ask.images * per_image,
+    return Usage(
+        input_tokens=input_tokens,
+        cached_tokens=cached,
+        cache_write_tokens=write_5m + write_1h,
+        cache_write_1h_tokens=write_1h,
     )
 
 
 def reply(
     ask: Ask,
     *,
-    protocol: str,
+    vendor: Vendor,
     provider: str,
     seed: int,
     ident: str,
@@ -77,7 +73,7 @@ def reply(
 ) -> Reply:
     """Answer. ``shape`` holds the faults that change content: empty, huge, no-usage."""
     rng = Random(f"{seed}/{ask.model}/{prompt_hash}")
-    counted = _prompt(ask, protocol, f"{provider}/{ask.model}", cache, input_tokens)
+    counted = _prompt(ask, vendor, f"{provider}/{ask.model}", cache, input_tokens)
     thoughts: list[str] = []
     calls: tuple[Call, ...] = ()
     said: list[str] = []
@@ -101,7 +97,9 @@ def reply(
     spoken = len(said) + sum(tokens.count(call.name + call.arguments) for call in calls)
     usage = None
     if "no-usage" not in shape:
-        usage = replace(counted, output=len(thoughts) + spoken, reasoning=len(thoughts))
+        usage = replace(
+            counted, output_tokens=len(thoughts) + spoken, reasoning_tokens=len(thoughts)
+        )
     return Reply(
         text=tokens.deltas(said),
         reasoning=tokens.deltas(thoughts),
@@ -138,8 +136,3 @@ def _cut(
         if len(parts) > room:
             return thoughts, said, (Call(calls[0].name, "".join(parts[:room])),), "length"
     return thoughts, said, calls, finish
-
-
-def tools_turn(tools_json: str) -> tuple[Turn, ...]:
-    """Offered tools count as the prompt's first block."""
-    return (Turn("tools", tools_json),) if tools_json else ()

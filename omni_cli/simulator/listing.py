@@ -1,102 +1,80 @@
 """The calls around a chat: model lists, token counts, embeddings, labels, versions."""
 
-import base64
 import hashlib
 import math
 import re
-import struct
+import time
 
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.embeddings import Vectors
+from omni_cli.domain.errors import BadRequest
+from omni_cli.domain.sizes import parse_size
 from omni_cli.simulator import fleet, vision
-from omni_cli.simulator.fleet import SimModel
 from omni_cli.simulator.routes import Route
 from omni_cli.simulator.tokens import count
-from omni_cli.simulator.wire.common import Json
+from omni_cli.simulator.vendors import Json, Vendor
+from omni_cli.wire.registry import callers
+from omni_cli.wire.server import Answered, Caller, encode
 
 #: Every listed model claims to have been made then: 2025-01-01T00:00:00Z.
 CREATED, CREATED_AT = 1_735_689_600, "2025-01-01T00:00:00Z"
 DIMENSIONS = 1536
 
 
-def answer(route: Route, body: Json, input_tokens: int, seed: int) -> Json:
-    """The JSON of any call that is not a chat."""
+def answer(route: Route, vendor: Vendor, body: Json, input_tokens: int, seed: int) -> bytes:
+    """The JSON of any call that is not a chat. Raises BadRequest."""
+    if route.operation == "labels":
+        return encode(vision.answer(route, body, seed))
+    if vendor.caller is None:
+        return encode(vision.models())
+    caller = vendor.caller
     match route.operation:
         case "count":
-            if route.protocol == "gemini":
-                details = [{"modality": "TEXT", "tokenCount": input_tokens}]
-                return {"totalTokens": input_tokens, "promptTokensDetails": details}
-            return {"input_tokens": input_tokens}
+            return encode(caller.count(input_tokens))
         case "embeddings":
-            return _embeddings(body, ollama=route.protocol == "ollama")
-        case "labels":
-            return vision.answer(route, body, seed)
-        case "version":
-            return {"version": "0.0.0-simulated"}
-        case "show":
-            return _show(str(body.get("model") or body.get("name") or ""))
+            return _embeddings(vendor, caller, body)
+        case "document":
+            said = {"version": "0.0.0-simulated"} if "version" in route.given else {}
+            return encode({**route.given, **said})
         case "model":
-            return _one(route, fleet.find(route.target), route.target)
+            return encode(_one(caller, route.target or caller.asked_model(body)))
         case _:
-            return _models(route)
+            served = fleet.served(route.provider, route.protocol)
+            return encode(_lister(caller).models([_entry(m.wire_name) for m in served], []))
 
 
-def _one(route: Route, model: SimModel | None, name: str) -> Json:
-    """A model in its protocol's listing; fields that are not known stay out."""
-    if route.protocol == "anthropic":
-        shown = model.name if model else name
-        return {"type": "model", "id": name, "display_name": shown, "created_at": CREATED_AT}
-    if route.protocol == "gemini":
-        entry: Json = {
-            "name": f"models/{name}",
-            "version": "001",
-            "displayName": model.name if model else name,
-            "supportedGenerationMethods": ["generateContent", "countTokens"],
-        }
-        if model and model.max_output:
-            entry |= {"inputTokenLimit": model.context, "outputTokenLimit": model.max_output}
-        return entry
-    if route.protocol == "ollama":
-        family, _, size = name.partition(":")
-        return {
-            "name": name,
-            "model": name,
-            "modified_at": CREATED_AT,
-            "size": 4_000_000_000,
-            "digest": hashlib.sha256(name.encode()).hexdigest(),
-            "details": {
-                "parent_model": "",
-                "format": "gguf",
-                "family": family,
-                "families": [family],
-                "parameter_size": size.upper(),
-                "quantization_level": "Q4_0",
-            },
-        }
-    return {"id": name, "object": "model", "created": CREATED, "owned_by": "simulator"}
+def _lister(caller: Caller) -> Caller:
+    """Who writes a protocol's list: OpenAI's has Anthropic's fields, too."""
+    listing = any(operation.does == "models" for operation in caller.operations)
+    return caller if listing else callers("openai")[0]
 
 
-def _models(route: Route) -> Json:
-    served = fleet.served(route.provider, route.protocol)
-    entries = [_one(route, model, model.wire_name) for model in served]
-    if route.protocol == "gemini":
-        return {"models": entries}
-    if route.protocol == "ollama":
-        return {"models": entries}
-    if route.protocol == "clarifai":
-        return vision.models()
-    if route.protocol == "anthropic":
-        first, last = entries[0]["id"], entries[-1]["id"]
-        return {"data": entries, "has_more": False, "first_id": first, "last_id": last}
-    return {"object": "list", "data": entries}
+def _one(caller: Caller, name: str) -> Json:
+    entry = _entry(name)
+    if any(operation.does == "model" for operation in caller.operations):
+        return caller.model(entry)
+    listed = _lister(caller).models([entry], [])
+    found: Json = (listed.get("models") or listed["data"])[0]
+    return found
 
 
-def _show(name: str) -> Json:
+def _entry(name: str) -> Json:
+    """A model as ``Caller.models`` takes it."""
     model = fleet.find(name)
-    route = Route("show", "ollama", "ollama", "")
-    details = _one(route, model, name)["details"]
-    info: Json = {"general.architecture": details["family"]}
-    if model:
-        info[f"{details['family']}.context_length"] = model.context
-    return {"details": details, "model_info": info, "capabilities": ["completion", "tools"]}
+    family, _, size = name.partition(":")
+    return {
+        "id": name,
+        "object": "model",
+        "created": CREATED,
+        "created_at": CREATED_AT,
+        "owned_by": family if size else "simulator",
+        "type": "model",
+        "display_name": model.name if model else name,
+        "context_window": model.context if model else None,
+        "max_tokens": model.max_output if model else None,
+        "parameters_b": parse_size(size) if size else None,
+        "badges": ["function-calling"],
+    }
 
 
 def _vector(text: str, dimensions: int) -> list[float]:
@@ -110,26 +88,12 @@ def _vector(text: str, dimensions: int) -> list[float]:
     return [value / norm for value in values]
 
 
-def unknown_fields(protocol: str, body: Json) -> list[str]:
-    """What OpenAI refuses in a wish for embeddings; Ollama passes over what it does not know."""
-    known = {"model", "input", "dimensions", "encoding_format", "user"}
-    return sorted(body.keys() - known) if protocol == "openai" else []
-
-
-def _embeddings(body: Json, *, ollama: bool) -> Json:
-    sent = body.get("input", "")
-    texts = [str(text) for text in sent] if isinstance(sent, list) else [str(sent)]
-    dimensions = int(body.get("dimensions") or DIMENSIONS)
-    tokens = sum(map(count, texts))
-    if ollama:
-        vectors = [_vector(text, dimensions) for text in texts]
-        return {"model": body.get("model"), "embeddings": vectors, "prompt_eval_count": tokens}
-    data: list[Json] = []
-    for index, text in enumerate(texts):
-        vector: list[float] | str = _vector(text, dimensions)
-        if body.get("encoding_format") == "base64":
-            packed = struct.pack(f"<{dimensions}f", *vector)
-            vector = base64.b64encode(packed).decode()
-        data.append({"object": "embedding", "index": index, "embedding": vector})
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "data": data, "model": body.get("model"), "usage": usage}
+def _embeddings(vendor: Vendor, caller: Caller, body: Json) -> bytes:
+    texts = caller.texts(body)
+    if vendor.strict and texts.left:
+        raise BadRequest(f"Unrecognized request argument supplied: {texts.left[0]}")
+    size = texts.dimensions or DIMENSIONS
+    vectors = [_vector(text, size) for text in texts.inputs]
+    usage = Usage(input_tokens=sum(map(count, texts.inputs)))
+    about = Answered("", str(body.get("model")), int(time.time()))
+    return caller.embeddings(texts, Vectors(vectors, usage), about)

@@ -1,48 +1,67 @@
 """Which operation of which protocol a path means, whatever prefix stands before it."""
 
 import re
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from msgspec import Struct
 
-Operation = Literal[
-    "chat", "count", "models", "model", "embeddings", "labels", "show", "version", "admin"
-]
+from omni_cli.wire.registry import callers, protocols
+
+#: What is simulated of what a protocol's callers may ask.
+_KNOWN = frozenset({"chat", "count", "models", "model", "embeddings", "document"})
 
 
 class Route(Struct, frozen=True):
-    """``target``: the model in the path, where the protocol puts it there, and its verb."""
+    """``operation``: as ``wire.facts.Operation.does``, "labels" or "admin". ``target``: the model
+    in the path, where the protocol puts it there; ``stream`` as the path says. ``given``: of an
+    operation whose answer is always the same."""
 
-    operation: Operation
+    operation: str
     protocol: str
     provider: str
     path: str
     target: str = ""
-    verb: str = ""
+    stream: bool | None = None
+    given: Mapping[str, Any] = {}
 
 
-_ENDINGS: tuple[tuple[str, Operation, str], ...] = (
-    ("/chat/completions", "chat", "openai"),
-    ("/responses", "chat", "openai-responses"),
-    ("/messages/count_tokens", "count", "anthropic"),
-    ("/messages", "chat", "anthropic"),
-    ("/embeddings", "embeddings", "openai"),
-    ("/api/chat", "chat", "ollama"),
-    ("/api/embed", "embeddings", "ollama"),
-    ("/api/tags", "models", "ollama"),
-    ("/api/show", "show", "ollama"),
-    ("/api/version", "version", "ollama"),
-    ("/images:annotate", "labels", "google-vision"),
-    ("/outputs", "labels", "clarifai"),
-)
-_GEMINI = re.compile(r"/models/([^:]+):(generateContent|streamGenerateContent|countTokens)$")
+#: Three protocols list models at the same paths.
+_SHARED = ("/models", "/models/{model+}")
 _ONE_MODEL = re.compile(r"/models/(.+)$")
-_CLARIFAI_MODEL = re.compile(r"/models/([^/]+)")
+#: What the protocols without a server side of ours are asked.
+_LABELS = (
+    (re.compile(r"/images:annotate$"), "google-vision"),
+    (re.compile(r"/models/(?P<model>[^/]+)/.*outputs$|/outputs$"), "clarifai"),
+)
 #: First path segments that belong to a protocol and so name no provider.
 _OWN = re.compile(r"v\d\w*|api|models|users|chat|messages|responses|embeddings")
 _HOUSE = {"openai-responses": "openai", "gemini": "google"}
+
+
+@cache
+def _table() -> tuple[tuple[re.Pattern[str], Route], ...]:
+    """Ends of paths, and what they mean."""
+    return tuple(_rows())
+
+
+def _rows() -> Iterator[tuple[re.Pattern[str], Route]]:
+    for name in protocols():
+        for caller in callers(name)[:1]:
+            prefix = min(caller.prefixes, key=len)
+            for operation in caller.operations:
+                if operation.does not in _KNOWN or operation.path in (
+                    "/models",
+                    "/models/{model+}",
+                ):
+                    continue
+                named = "{model+}" in operation.path
+                end = re.escape(operation.path if named else prefix + operation.path)
+                pattern = end.replace(re.escape("{model+}"), "(?P<model>[^:]+)") + "$"
+                route = Route(operation.does, name, "", "", "", operation.stream, operation.given)
+                yield re.compile(pattern), route
 
 
 def _provider(path: str, protocol: str) -> str:
@@ -51,7 +70,7 @@ def _provider(path: str, protocol: str) -> str:
 
 
 def _lister(path: str, query: str, headers: Mapping[str, str]) -> str:
-    """Three protocols list models at the same path: who is asking?"""
+    """Who is asking for a list of models?"""
     if "anthropic-version" in headers:
         return "anthropic"
     if "/v1beta/" in path or "x-goog-api-key" in headers or "key" in parse_qs(query):
@@ -64,19 +83,18 @@ def find(path: str, query: str, headers: Mapping[str, str]) -> Route | None:
     path = unquote(path).rstrip("/")
     if path.startswith("/__sim/"):
         return Route("admin", "", "", path)
-    for ending, operation, protocol in _ENDINGS:
-        if path.endswith(ending):
-            target = _CLARIFAI_MODEL.search(path) if protocol == "clarifai" else None
-            name = target[1] if target else ""
-            return Route(operation, protocol, _provider(path, protocol), path, name)
-    match = _GEMINI.search(path)
-    if match:
-        operation = "count" if match[2] == "countTokens" else "chat"
-        return Route(operation, "gemini", _provider(path, "gemini"), path, match[1], match[2])
+    for pattern, protocol in _LABELS:
+        if match := pattern.search(path):
+            name = match.groupdict().get("model") or ""
+            return Route("labels", protocol, _provider(path, protocol), path, name)
+    for pattern, known in _table():
+        if match := pattern.search(path):
+            protocol, name = known.protocol, match.groupdict().get("model", "")
+            house = _provider(path, protocol)
+            return Route(known.operation, protocol, house, path, name, known.stream, known.given)
     protocol = _lister(path, query, headers)
     if path.endswith("/models"):
         return Route("models", protocol, _provider(path, protocol), path)
-    match = _ONE_MODEL.search(path)
-    if match:
+    if match := _ONE_MODEL.search(path):
         return Route("model", protocol, _provider(path, protocol), path, match[1])
     return None

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Iterator, Mapping
 
 from omni_cli.simulator.ask import Event, Problem, Reply
-from omni_cli.simulator.http import Out
+from omni_cli.simulator.out import Out
 from omni_cli.simulator.record import Entry
-from omni_cli.simulator.wire.common import Json, Wire, dumps
+from omni_cli.simulator.vendors import Vendor
+from omni_cli.wire.server import encode
 
 Shape = Mapping[str, float | None]
 #: Faults that end a stream after so many content chunks.
@@ -54,7 +55,7 @@ class Pace:
 
 async def send_stream(
     out: Out,
-    wire: Wire,
+    vendor: Vendor,
     events: Iterator[Event],
     shape: Shape,
     pace: Pace,
@@ -78,9 +79,9 @@ async def send_stream(
         entry.chunks += 1 if tokens else 0
         if tokens and entry.chunks == 1:
             if "malformed" in shape:
-                batch += wire.frame(BROKEN)
+                batch += vendor.frame(BROKEN)
             if "wrong-json" in shape:
-                batch += wire.frame(dumps(WRONG))
+                batch += vendor.frame(encode(WRONG).decode())
         if len(batch) >= BATCH_BYTES:
             await out.write(bytes(batch))
             batch.clear()
@@ -90,11 +91,11 @@ async def send_stream(
     if ending is None:
         await out.end()
         return True
-    await _break_off(out, wire, ending, problem)
+    await _break_off(out, vendor, ending, problem)
     return False
 
 
-async def _break_off(out: Out, wire: Wire, ending: str, problem: Problem) -> None:
+async def _break_off(out: Out, vendor: Vendor, ending: str, problem: Problem) -> None:
     if ending == "reset-mid":
         await asyncio.sleep(RESET_DELAY_S)
         out.reset()
@@ -104,34 +105,33 @@ async def _break_off(out: Out, wire: Wire, ending: str, problem: Problem) -> Non
         await asyncio.Event().wait()
     else:
         if ending == "error-in-stream":
-            await out.write(wire.error_event(problem))
+            await out.write(vendor.error_event(problem))
         await out.end()
 
 
 async def send_plain(
     out: Out,
     headers: Mapping[str, str],
-    value: Json,
+    body: bytes,
     shape: Shape,
     problem: Problem,
-    wire: Wire,
+    vendor: Vendor,
 ) -> bool:
     """Send a whole JSON answer, or what the faults make of it; True when it went out whole."""
-    body = dumps(value).encode()
     ending = next((kind for kind in _ENDINGS if kind in shape), None)
     if ending in ("reset-mid", "cut", "hang-mid"):
-        await out.send_part(200, headers, body)
-        await _break_off(out, wire, ending, problem)
+        await out.send_part(headers, body)
+        await _break_off(out, vendor, ending, problem)
         return False
     whole = False
     if ending == "truncate":
         body = body[: len(body) // 2]
     elif ending == "error-in-stream":
-        body = dumps(wire.problem(problem)[1]).encode()
+        body = encode(vendor.problem(problem)[1])
     elif "malformed" in shape:
         body = BROKEN.encode()
     elif "wrong-json" in shape:
-        body = dumps(WRONG).encode()
+        body = encode(WRONG)
     else:
         whole = True
     await out.send(200, headers, body)

@@ -9,13 +9,15 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar
 
+from omni_cli.http.request import Limits
+from omni_cli.http.server import Connection, ServerState
 from omni_cli.simulator import fleet
 from omni_cli.simulator.app import App, Options
 from omni_cli.simulator.faults import FaultBook, Rule
-from omni_cli.simulator.http import Connection
 
 HOST = "127.0.0.1"
 BACKLOG = 2048
+MAX_BODY = 64 * 1024 * 1024
 Value = TypeVar("Value")
 
 
@@ -49,7 +51,6 @@ class Simulator:
         options = Options(seed, tokens_per_second, latency, key)
         self._app = App(options, FaultBook(rules, seed))
         self._want_port = port
-        self._connections: set[Connection] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -107,21 +108,24 @@ class Simulator:
         """Serve until ``stop``; ends with no connection and no task left."""
         loop = asyncio.get_running_loop()
         self._loop, self._stop = loop, asyncio.Event()
-        server = await loop.create_server(
-            lambda: Connection(self._app.handle, self._connections), sock=sock, backlog=BACKLOG
-        )
+        state = ServerState(self._app.handle, Limits(MAX_BODY))
+        server = await loop.create_server(lambda: Connection(state), sock=sock, backlog=BACKLOG)
         ready.set()
         try:
             await self._stop.wait()
         finally:
             server.close()
-            tasks = [connection.abort() for connection in tuple(self._connections)]
-            await asyncio.gather(*filter(None, tasks), return_exceptions=True)
+            state.abort()
+            while state.connections or state.busy:
+                await asyncio.sleep(0.001)
             await server.wait_closed()
 
     def bind(self) -> socket.socket:
         """A listening socket; ``port`` is known from here on. Raises OSError."""
         sock = socket.create_server((HOST, self._want_port), backlog=BACKLOG)
+        # asyncio leaves this out for such sockets; with it missing, an answer in two writes waits
+        # 40 ms for the peer's delayed acknowledgement.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = sock.getsockname()[1]
         return sock
 

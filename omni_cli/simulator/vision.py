@@ -6,7 +6,7 @@ from typing import Any
 
 from omni_cli.simulator.routes import Route
 from omni_cli.simulator.text import labels
-from omni_cli.simulator.wire.common import Json
+from omni_cli.simulator.vendors import Json
 
 MODEL = "general-image-recognition"
 

@@ -262,9 +262,13 @@ def object_of(body: bytes) -> JsonObject:
     raise wrong(message)
 
 
+class Untranslatable(BadRequest):
+    """The caller's protocol can say it, and others cannot."""
+
+
 def untranslatable(thing: str, protocol: str) -> BadRequest:
     """The error for what another provider's protocol cannot be told."""
-    return BadRequest(
+    return Untranslatable(
         f"{thing} cannot be translated for a model of the {protocol} protocol",
         hint="leave it out, or name a model of this protocol",
         status=400,

@@ -291,7 +291,11 @@ def test_a_client_that_leaves_is_started_but_not_completed() -> None:
         ("/v1/responses", b'{"model": "m"}', "input"),
         ("/v1beta/models/m:generateContent", b"{}", "contents"),
         ("/api/chat", b'{"messages": []}', "model"),
-        ("/v1/chat/completions", b'{"model": "m", "messages": ["x"], "tools": [1]}', "Invalid"),
+        (
+            "/v1/chat/completions",
+            b'{"model": "m", "messages": ["x"], "tools": [1]}',
+            "list of objects",
+        ),
     ],
 )
 def test_a_request_that_the_protocol_forbids_is_refused(
@@ -357,7 +361,7 @@ async def _raw_stream(port: int, number: int) -> bytes:
         {"model": "m", "stream": True, "messages": [{"role": "user", "content": f"Why {number}?"}]}
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     writer.write(f"{head}Connection: close\r\n\r\n{body}".encode())
     answer = await reader.read(-1)
     writer.close()

@@ -302,6 +302,10 @@ def usage_of(usage: Usage) -> JsonObject:
     return {
         "input_tokens": max(usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens, 0),
         "cache_creation_input_tokens": usage.cache_write_tokens,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": usage.cache_write_tokens - usage.cache_write_1h_tokens,
+            "ephemeral_1h_input_tokens": usage.cache_write_1h_tokens,
+        },
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
     }
@@ -353,6 +357,9 @@ class _Writer:
         if chunk.reasoning:
             out += self._enter("thinking", {"type": "thinking", "thinking": "", "signature": ""})
             out += self._delta({"type": "thinking_delta", "thinking": chunk.reasoning})
+        for block in _thinking(chunk.reasoning_blocks):
+            if self._open == "thinking" and block.get("signature"):
+                out += self._delta({"type": "signature_delta", "signature": block["signature"]})
         if chunk.text:
             out += self._enter("text", {"type": "text", "text": ""})
             out += self._delta({"type": "text_delta", "text": chunk.text})

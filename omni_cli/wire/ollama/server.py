@@ -126,10 +126,10 @@ class OllamaChat(OllamaFacts, Caller):
         badges = listed.get("badges") or []
         capabilities += ["tools"] if "function-calling" in badges else []
         capabilities += ["vision"] if "vision" in badges else []
-        window = listed.get("context_window")
+        window, family = listed.get("context_window"), str(listed["owned_by"])
         return {
-            "details": {"format": "gguf", "family": str(listed["owned_by"]), "families": None},
-            "model_info": {"general.architecture": "omni", "omni.context_length": window},
+            "details": {"format": "gguf", "family": family, "families": None},
+            "model_info": {"general.architecture": family, f"{family}.context_length": window},
             "capabilities": capabilities,
         }
 

@@ -9,6 +9,9 @@ from omni_cli.simulator import engine
 from omni_cli.simulator.ask import Ask, Reply, ToolSpec, Turn
 from omni_cli.simulator.text import answer, sample
 from omni_cli.simulator.tokens import PromptCache, prompt_hash
+from omni_cli.simulator.vendors import VENDORS
+
+OPENAI = VENDORS["openai"]
 
 
 def _ask(text: str, model: str = "gpt-4o", **fields: Any) -> Ask:
@@ -18,13 +21,13 @@ def _ask(text: str, model: str = "gpt-4o", **fields: Any) -> Ask:
 def _reply(ask: Ask, seed: int = 0, shape: Mapping[str, float | None] | None = None) -> Reply:
     return engine.reply(
         ask,
-        protocol="openai",
+        vendor=OPENAI,
         provider="openai",
         seed=seed,
         ident="0",
         cache=PromptCache(),
         shape=shape or {},
-        input_tokens=engine.input_tokens(ask, "openai"),
+        input_tokens=engine.input_tokens(ask, OPENAI),
         prompt_hash=prompt_hash(ask),
     )
 
@@ -66,18 +69,18 @@ def test_the_limit_cuts_and_counts() -> None:
     assert whole.finish == "stop"
     assert cut.finish == "length"
     assert cut.usage is not None
-    assert cut.usage.output == 7
+    assert cut.usage.output_tokens == 7
     assert whole.whole_text.startswith(cut.whole_text)
 
 
 def test_thoughts_count_first_and_may_use_up_the_limit() -> None:
     whole = _reply(_ask("Explain caching", "o3"))
     assert whole.usage is not None
-    assert 0 < whole.usage.reasoning < whole.usage.output
+    assert 0 < whole.usage.reasoning_tokens < whole.usage.output_tokens
     cut = _reply(_ask("Explain caching", "o3", max_tokens=5))
     assert (cut.finish, cut.whole_text) == ("length", "")
     assert cut.usage is not None
-    assert cut.usage.reasoning == cut.usage.output == 5
+    assert cut.usage.reasoning_tokens == cut.usage.output_tokens == 5
 
 
 @pytest.mark.parametrize(
@@ -181,7 +184,7 @@ def test_faults_shape_the_answer() -> None:
     assert (empty.whole_text, empty.finish) == ("", "stop")
     huge = _reply(ask, shape={"huge": 5000.0})
     assert huge.usage is not None
-    assert huge.usage.output == 5000
+    assert huge.usage.output_tokens == 5000
     assert len(huge.whole_text) > 20_000
 
 
@@ -189,5 +192,5 @@ def test_images_are_seen_and_counted() -> None:
     ask = Ask(model="gpt-4o", turns=(Turn("user", "What is this?", 2),))
     assert "2 images" in _reply(ask).whole_text
     without = Ask(model="gpt-4o", turns=(Turn("user", "What is this?"),))
-    more = engine.input_tokens(ask, "openai") - engine.input_tokens(without, "openai")
-    assert more == 2 * engine.IMAGE_TOKENS["openai"]
+    more = engine.input_tokens(ask, OPENAI) - engine.input_tokens(without, OPENAI)
+    assert more == 2 * OPENAI.image_tokens
