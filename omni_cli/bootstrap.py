@@ -40,11 +40,10 @@ if TYPE_CHECKING:
     from omni_cli.services.judge.advice import AdviceService
     from omni_cli.services.judge.advice_document import Telling
     from omni_cli.services.judge.alerts import Alert, Alerter
-    from omni_cli.services.judge.check_record import CheckRecorder
     from omni_cli.services.judge.compare import CompareService
     from omni_cli.services.judge.compare_report import CompareReports
     from omni_cli.services.judge.deploys import Deploys
-    from omni_cli.services.judge.health_report import HealthReporter
+    from omni_cli.services.judge.health_report import CheckRecorder, HealthReporter
     from omni_cli.services.judge.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.judge.metrics import MetricsService
     from omni_cli.services.judge.optimize import Optimizer
@@ -539,7 +538,7 @@ class App:
 
     @cached_property
     def check_recorder(self) -> "CheckRecorder":
-        from omni_cli.services.judge.check_record import CheckRecorder
+        from omni_cli.services.judge.health_report import CheckRecorder
 
         return CheckRecorder(self.windows, self.providers, self.breakers)
 

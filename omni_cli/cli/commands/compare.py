@@ -24,9 +24,8 @@ from omni_cli.domain.scoring import KINDS
 from omni_cli.services.judge import compare_documents as documents
 from omni_cli.services.judge.compare import Estimate
 from omni_cli.services.judge.compare_documents import Checked
-from omni_cli.services.judge.compare_plan import Plan, Settings
+from omni_cli.services.judge.compare_plan import Plan, Settings, Wanted, plan_of
 from omni_cli.services.judge.compare_report import Report
-from omni_cli.services.judge.compare_setup import Wanted, plan_of
 from omni_cli.services.judge.suite import Case, Suite, load
 
 app = typer.Typer(rich_markup_mode=None)

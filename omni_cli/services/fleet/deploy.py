@@ -38,7 +38,7 @@ from omni_cli.services.fleet.fleet_document import MODEL_FIELDS, fleet_document,
 from omni_cli.services.fleet.fleet_shape import check_shape
 from omni_cli.services.fleet.naming import check_alias, check_free, check_word
 from omni_cli.services.money.budget_document import budget_from, budget_name
-from omni_cli.services.money.price_doubts import base_rates, doubt, published
+from omni_cli.services.money.prices import base_rates, doubt, published
 
 _SECTIONS = ("providers", "models", "roles", "chains", "rules", "budgets")
 
