@@ -23,7 +23,8 @@ from benchmarks.gateway_load import answered, payload
 from benchmarks.gateway_targets import MODEL, Target, load, omni, upstream_at
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
-from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
+from omni_cli.records import ClientKey
+from omni_cli.store.gateway_keys import GatewayKeyStore
 
 CONNECTIONS, POOR_CONNECTIONS = 64, 4
 #: What the second key may spend, nano-dollars: some ten thousand of the benchmark's requests.

@@ -14,17 +14,41 @@ from omni_cli.domain.preferences import WEEKDAYS
 from omni_cli.ports import Clock
 
 if TYPE_CHECKING:
+    from omni_cli import repositories
     from omni_cli.domain.quality import PriorLookup, QualityTable
     from omni_cli.keys.access import KeyAccess
     from omni_cli.keys.addresses import Addresses
-    from omni_cli.ports import Fetcher
-    from omni_cli.providers.http import AsyncHttpTransport
+    from omni_cli.ports import Transport
     from omni_cli.providers.presets import Preset
-    from omni_cli.repositories import Breakers
+    from omni_cli.records import StoreFacts
+    from omni_cli.repositories import (
+        Adjustments,
+        Advice,
+        Answers,
+        Assignments,
+        Audit,
+        Breakers,
+        Budgets,
+        ClientKeys,
+        Comparisons,
+        Conversations,
+        Discoveries,
+        Glance,
+        HealthWindows,
+        Imports,
+        Learning,
+        Ledger,
+        Models,
+        Providers,
+        Rebuild,
+        Reports,
+        Rollups,
+        Store,
+        Writer,
+    )
     from omni_cli.services.engine.chat import ChatService
     from omni_cli.services.engine.health import HealthRecorder
     from omni_cli.services.engine.names import Names
-    from omni_cli.services.engine.own import Steps, Tools
     from omni_cli.services.engine.recovery import Recovery
     from omni_cli.services.engine.routing import RoutingService
     from omni_cli.services.fleet.browse import Browser
@@ -42,10 +66,11 @@ if TYPE_CHECKING:
     from omni_cli.services.judge.advice import AdviceService
     from omni_cli.services.judge.advice_document import Telling
     from omni_cli.services.judge.alerts import Alert, Alerter
+    from omni_cli.services.judge.check_record import CheckRecorder
     from omni_cli.services.judge.compare import CompareService
     from omni_cli.services.judge.compare_report import CompareReports
     from omni_cli.services.judge.deploys import Deploys
-    from omni_cli.services.judge.health_report import CheckRecorder, HealthReporter
+    from omni_cli.services.judge.health_report import HealthReporter
     from omni_cli.services.judge.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.judge.metrics import MetricsService
     from omni_cli.services.judge.optimize import Optimizer
@@ -61,29 +86,12 @@ if TYPE_CHECKING:
     from omni_cli.services.money.reprice import Repricing
     from omni_cli.services.money.savings import SavingsService
     from omni_cli.services.money.usage import UsageService
-    from omni_cli.store.adjustments import AdjustmentStore
-    from omni_cli.store.answer_cache import AnswerCacheStore
-    from omni_cli.store.assignments import AssignmentStore
-    from omni_cli.store.audit import AuditStore
-    from omni_cli.store.budgets import BudgetStore
-    from omni_cli.store.comparisons import ComparisonStore
-    from omni_cli.store.connection import Store
-    from omni_cli.store.conversations import ConversationStore
-    from omni_cli.store.deploys import DeployStore
-    from omni_cli.store.discoveries import DiscoveryStore
-    from omni_cli.store.health_windows import HealthWindowStore
-    from omni_cli.store.imports import ImportStore
+    from omni_cli.store.connection import Store as Database
     from omni_cli.store.late_ledger import LateLedger
-    from omni_cli.store.learning import LearningStore
-    from omni_cli.store.models import ModelStore
-    from omni_cli.store.providers import ProviderStore
-    from omni_cli.store.rebuild import RollupRebuild
-    from omni_cli.store.reports import ReportStore
-    from omni_cli.store.rollups import RollupStore
 
 _CATALOGUE_KEY, _CHECKED_KEY = "catalogue", "catalogue_checked"
 #: What ``refresh`` leaves beside all that is the store's: it does not rest on what may change.
-_LASTING = ("transport", "calls", "steps", "system_models")
+_LASTING = ("transport", "system_models")
 
 
 def _to_toml(document: dict[str, Any]) -> str:
@@ -151,12 +159,7 @@ class App:
 
     def close(self) -> None:
         """Close what was opened."""
-        calls, steps = self.__dict__.pop("calls", None), self.__dict__.pop("steps", None)
-        if steps is not None:
-            if calls is not None:
-                steps.run(calls.close())
-            steps.close()
-        for name in ("transport", "store"):
+        for name in ("transport", "_db"):
             part = self.__dict__.pop(name, None)
             if part is not None and name not in self._lent:
                 part.close()
@@ -186,16 +189,20 @@ class App:
 
     # --- the store and its table families --------------------------------------------------------
 
-    @cached_property
+    @property
     def store(self) -> "Store":
         """The store, with the bundled catalogue in it."""
-        from omni_cli.store.connection import Store
+        return self._db
 
-        store = Store(self.paths.store, durable=self._durable)
+    @cached_property
+    def _db(self) -> "Database":
+        from omni_cli.store.connection import Store as Database
+
+        store = Database(self.paths.store, durable=self._durable)
         self._seed(store)
         return store
 
-    def _seed(self, store: "Store") -> None:
+    def _seed(self, store: "Database") -> None:
         from omni_cli.catalog import stamp
 
         current = stamp()
@@ -217,108 +224,155 @@ class App:
                 store.set_meta(ZONE_KEY, self.zone)
 
     @cached_property
-    def providers(self) -> "ProviderStore":
+    def providers(self) -> "Providers":
         from omni_cli.store.providers import ProviderStore
 
-        return ProviderStore(self.store)
+        return ProviderStore(self._db)
 
     @cached_property
-    def models(self) -> "ModelStore":
+    def models(self) -> "Models":
         from omni_cli.store.models import ModelStore
 
-        return ModelStore(self.store)
+        return ModelStore(self._db)
 
     @cached_property
-    def assignments(self) -> "AssignmentStore":
+    def assignments(self) -> "Assignments":
         from omni_cli.store.assignments import AssignmentStore
 
-        return AssignmentStore(self.store)
+        return AssignmentStore(self._db)
 
     @cached_property
-    def audit(self) -> "AuditStore":
+    def audit(self) -> "Audit":
         from omni_cli.store.audit import AuditStore
 
-        return AuditStore(self.store)
+        return AuditStore(self._db)
 
     @cached_property
-    def rollups(self) -> "RollupStore":
+    def rollups(self) -> "Rollups":
         from omni_cli.store.rollups import RollupStore
 
-        return RollupStore(self.store)
+        return RollupStore(self._db)
 
     @cached_property
-    def reports(self) -> "ReportStore":
+    def reports(self) -> "Reports":
         from omni_cli.store.reports import ReportStore
 
-        return ReportStore(self.store)
+        return ReportStore(self._db)
 
     @cached_property
-    def rebuild(self) -> "RollupRebuild":
+    def rebuild(self) -> "Rebuild":
         from omni_cli.store.rebuild import RollupRebuild
 
-        return RollupRebuild(self.store, self.rollups)
+        return RollupRebuild(self._db)
 
     @cached_property
-    def budgets(self) -> "BudgetStore":
+    def budgets(self) -> "Budgets":
         from omni_cli.store.budgets import BudgetStore
 
-        return BudgetStore(self.store)
+        return BudgetStore(self._db)
+
+    @property
+    def ledger(self) -> "Ledger":
+        return self._ledger
 
     @cached_property
-    def ledger(self) -> "LateLedger":
+    def _ledger(self) -> "LateLedger":
         from omni_cli.store.late_ledger import LateLedger
 
-        ledger = LateLedger(self.store, self.rollups, self.budgets)
+        ledger = LateLedger(self._db)
         ledger.catch_up()
         return ledger
 
     @cached_property
-    def imports(self) -> "ImportStore":
+    def writer(self) -> "Writer":
+        """What calls are written through. It does not wait for locks from now on."""
+        from omni_cli.store.writer import Writer
+
+        return Writer(self._db, self._ledger)
+
+    @cached_property
+    def glance(self) -> "Glance":
+        from omni_cli.store.glance import GlanceStore
+
+        return GlanceStore(self._db)
+
+    @cached_property
+    def client_keys(self) -> "ClientKeys":
+        from omni_cli.store.gateway_keys import GatewayKeyStore
+
+        return GatewayKeyStore(self._db)
+
+    @cached_property
+    def stored_advice(self) -> "Advice":
+        from omni_cli.store.advice import AdviceStore
+
+        return AdviceStore(self._db)
+
+    @cached_property
+    def stored_breakers(self) -> "Breakers":
+        from omni_cli.store.breakers import BreakerStore
+
+        return BreakerStore(self._db)
+
+    def store_facts(self) -> "StoreFacts":
+        """A look at the store's file from outside: it may be missing, or broken."""
+        from omni_cli.store.maintenance import examine
+
+        return examine(self.paths.store)
+
+    def unwritable(self) -> str:
+        """What to do where nothing can be kept; "" where it can."""
+        from omni_cli.store.connection import UNWRITABLE_HINT, can_write
+
+        return "" if can_write(self.paths.store) else UNWRITABLE_HINT
+
+    @cached_property
+    def imports(self) -> "Imports":
         from omni_cli.store.imports import ImportStore
 
-        return ImportStore(self.store, self.ledger, self.rollups, self.budgets)
+        return ImportStore(self._db)
 
     @cached_property
-    def adjustments(self) -> "AdjustmentStore":
+    def adjustments(self) -> "Adjustments":
         from omni_cli.store.adjustments import AdjustmentStore
 
-        return AdjustmentStore(self.store, self.ledger, self.rollups, self.budgets)
+        return AdjustmentStore(self._db)
 
     @cached_property
-    def learning(self) -> "LearningStore":
+    def learning(self) -> "Learning":
         from omni_cli.store.learning import LearningStore
 
-        return LearningStore(self.store)
+        return LearningStore(self._db)
 
     @cached_property
-    def conversations(self) -> "ConversationStore":
+    def conversations(self) -> "Conversations":
         from omni_cli.store.conversations import ConversationStore
 
-        return ConversationStore(self.store)
+        return ConversationStore(self._db)
 
     @cached_property
-    def windows(self) -> "HealthWindowStore":
+    def windows(self) -> "HealthWindows":
         from omni_cli.store.health_windows import HealthWindowStore
 
-        return HealthWindowStore(self.store)
+        return HealthWindowStore(self._db)
 
     @cached_property
-    def discoveries(self) -> "DiscoveryStore":
+    def discoveries(self) -> "Discoveries":
         from omni_cli.store.discoveries import DiscoveryStore
 
-        return DiscoveryStore(self.store)
+        return DiscoveryStore(self._db)
 
     @cached_property
-    def comparisons(self) -> "ComparisonStore":
+    def comparisons(self) -> "Comparisons":
         from omni_cli.store.comparisons import ComparisonStore
 
-        return ComparisonStore(self.store)
+        return ComparisonStore(self._db)
 
     @cached_property
-    def answers(self) -> "AnswerCacheStore":
+    def answers(self) -> "Answers":
         from omni_cli.store.answer_cache import AnswerCacheStore
 
-        return AnswerCacheStore(self.store)
+        return AnswerCacheStore(self._db)
 
     # --- keys, addresses, what this machine has --------------------------------------------------
 
@@ -352,9 +406,8 @@ class App:
     @cached_property
     def breakers(self) -> "Breakers":
         from omni_cli.services.engine.fresh_breakers import FreshBreakers
-        from omni_cli.store.breakers import BreakerStore
 
-        return FreshBreakers(BreakerStore(self.store), lambda slug: self.keys.digest(slug))
+        return FreshBreakers(self.stored_breakers, lambda slug: self.keys.digest(slug))
 
     def find_providers(self, *, local: bool = True) -> "list[Found]":
         """What this machine could use (see ``Finder.find``). Raises ConfigError."""
@@ -538,14 +591,14 @@ class App:
         return Recovery(self.ledger, self.models, self.clock)
 
     @cached_property
-    def transport(self) -> "Fetcher":
+    def transport(self) -> "Transport":
         from omni_cli.providers.http import HttpTransport
 
         return HttpTransport()
 
     @cached_property
     def check_recorder(self) -> "CheckRecorder":
-        from omni_cli.services.judge.health_report import CheckRecorder
+        from omni_cli.services.judge.check_record import CheckRecorder
 
         return CheckRecorder(self.windows, self.providers, self.breakers)
 
@@ -581,7 +634,7 @@ class App:
         from omni_cli.store.abtests import AbTestStore
 
         return AbTests(
-            tests=AbTestStore(self.store),
+            tests=AbTestStore(self._db),
             fleet=lambda: self.fleet,
             clock=self.clock,
             rng=random.Random(),
@@ -589,25 +642,14 @@ class App:
         )
 
     @cached_property
-    def steps(self) -> "Steps":
-        """The event loop of code that has none."""
-        from omni_cli.services.engine.own import Steps
-
-        return Steps()
-
-    @cached_property
-    def calls(self) -> "AsyncHttpTransport":
-        """What calls go out over, within one event loop."""
-        from omni_cli.providers.http import AsyncHttpTransport
-
-        return AsyncHttpTransport()
-
-    def _tools(self) -> "Tools":
-        """What requests of this process's own are made with."""
+    def chat(self) -> "ChatService":
         import random
+        import secrets
 
+        from omni_cli.services.engine.answer_cache import AnswerCache
         from omni_cli.services.engine.attempts import Target
-        from omni_cli.services.engine.own import Tools, pause
+        from omni_cli.services.engine.chat import ChatService
+        from omni_cli.services.engine.dispatch import Dispatcher
         from omni_cli.wire.registry import adapter
 
         def room(request_id: int, target: Target) -> int | None:
@@ -615,30 +657,6 @@ class App:
             if row is None:
                 return None
             return self.budgets.room_nusd(target.provider.slug, target.model.id, row)
-
-        return Tools(
-            ledger=self.ledger,
-            transport=lambda: self.calls,
-            adapters=adapter,
-            keys=self.keys.get,
-            health=self.health,
-            clock=self.clock,
-            sleep=pause,
-            rng=random.Random(),
-            room=room,
-            await_turn=self.ledger.await_turn,
-            reclaim=self.recovery.run,
-            note=self.note,
-            limit_s=self.config.chat.limit_s,
-        )
-
-    @cached_property
-    def chat(self) -> "ChatService":
-        import secrets
-        from functools import cache
-
-        from omni_cli.services.engine.answer_cache import AnswerCache
-        from omni_cli.services.engine.chat import ChatService
 
         chat = self.config.chat
         return ChatService(
@@ -648,8 +666,21 @@ class App:
             conversations=self.conversations,
             ledger=self.ledger,
             routing=self.routing,
-            tools=cache(self._tools),
-            steps=lambda: self.steps,
+            dispatcher=Dispatcher(
+                ledger=self.ledger,
+                transport=self.transport,
+                adapters=adapter,
+                keys=self.keys.get,
+                health=self.health,
+                clock=self.clock,
+                sleep=time.sleep,
+                rng=random.Random(),
+                room=room,
+                await_turn=self.ledger.await_turn,
+                reclaim=self.recovery.run,
+                note=self.note,
+                limit_s=chat.limit_s,
+            ),
             recovery=self.recovery,
             names=self.names,
             clock=self.clock,
@@ -749,7 +780,7 @@ class App:
         from omni_cli.store.ledger_export import LedgerExport
 
         return ExportService(
-            ledger=LedgerExport(self.store),
+            ledger=LedgerExport(self._db),
             reports=self.reports,
             report_zone=self.report_zone,
             zone=self.zone,
@@ -807,7 +838,7 @@ class App:
         return MaintenanceService(
             path=self.paths.store,
             copier=maintenance,
-            files=lambda: maintenance.MaintenanceStore(self.store, self.rebuild, self.budgets),
+            files=lambda: maintenance.MaintenanceStore(self._db),
             rebuild=lambda: self.rebuild,
             audit=lambda: self.audit,
             recover=lambda: self.recovery.run(),
@@ -903,11 +934,10 @@ class App:
     @cached_property
     def advice(self) -> "AdviceService":
         from omni_cli.services.judge.advice import AdviceService
-        from omni_cli.store.advice import AdviceStore
         from omni_cli.store.questions import StoredQuestions
 
         return AdviceService(
-            advice=AdviceStore(self.store),
+            advice=self.stored_advice,
             reports=self.reports,
             providers=self.providers,
             models=self.models,
@@ -915,7 +945,7 @@ class App:
             fleet=self.fleet,
             table=self.quality_table,
             budgets=lambda: self.costs.overview().budgets,
-            repeats=lambda since_ms, today_ms: StoredQuestions(self.store).repeats(
+            repeats=lambda since_ms, today_ms: StoredQuestions(self._db).repeats(
                 since_ms, today_ms
             ),
             cached=lambda: self.answers.roles(),
@@ -957,7 +987,7 @@ class App:
         from omni_cli.store.decisions import DecisionStore
 
         return Optimizer(
-            decisions=DecisionStore(self.store),
+            decisions=DecisionStore(self._db),
             models=self.models,
             zone=self.rollups.zone,
             clock=self.clock,
@@ -1020,16 +1050,16 @@ class App:
         )
 
     @cached_property
-    def deploy_store(self) -> "DeployStore":
+    def deploy_store(self) -> "repositories.Deploys":
         from omni_cli.store.deploys import DeployStore
 
-        return DeployStore(self.store)
+        return DeployStore(self._db)
 
     @cached_property
     def deploys(self) -> "Deploys":
         """Deploys on a share of traffic, or watched."""
+        from omni_cli.records import Deploy
         from omni_cli.services.judge.deploys import Deploys
-        from omni_cli.store.deploys import Deploy
 
         return Deploys(
             stored=self.deploy_store,
@@ -1048,7 +1078,7 @@ class App:
         from omni_cli.store.questions import StoredQuestions
 
         return Prover(
-            questions=StoredQuestions(self.store),
+            questions=StoredQuestions(self._db),
             kept=self.comparisons,
             compare=self.compare,
             reports=self.compare_reports,
@@ -1093,7 +1123,7 @@ class App:
         if wanted.command:
             sinks.append(Command(wanted.command))
         return Alerter(
-            AlertStore(self.store),
+            AlertStore(self._db),
             sinks,
             clock=self.clock,
             quiet_s=wanted.quiet_minutes * 60,

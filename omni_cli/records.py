@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+    from omni_cli.domain.analytics import Totals
+    from omni_cli.domain.chat import Message, Usage
+    from omni_cli.domain.ledger import AttemptRow, RequestRow
     from omni_cli.domain.prices import Price
     from omni_cli.domain.recommend import Finding
+
+#: How many of the newest requests a filter looks through.
+NEWEST = 5_000
+DeployState = Literal["canary", "watching", "promoted", "held", "rolled_back", "aborted", "left"]
 
 
 class StoredPrice(Struct, frozen=True):
@@ -69,3 +79,355 @@ class StoredAdvice(Struct, frozen=True):
     seen_at_ms: int
     decided_at_ms: int | None
     undo: Any
+
+
+class KnownCalls(Struct, frozen=True):
+    """What the ledger holds already: arguments of ``domain.imports.unknown_only``."""
+
+    external_ids: Container[tuple[str, str]]
+    message_ids: Container[tuple[str, str]]
+    ledger_ids: Container[str]
+
+
+class Charge(Struct, frozen=True):
+    """An attempt and what it is charged at now.
+
+    ``current_nusd``: its cost with corrections, None where unknown. ``input_nusd``: the part for
+    input. ``calls``: how many calls an imported report's row adds up (1: a single call).
+    """
+
+    request: RequestRow
+    attempt: AttemptRow
+    current_nusd: int | None
+    input_nusd: int | None
+    calls: int
+
+
+class Adjustment(Struct, frozen=True):
+    """A correction as written: of attempt ``n``, when (ms UTC), by whom, why, by how much."""
+
+    n: int
+    at_ms: int
+    who: str
+    reason: str
+    delta_nusd: int
+
+
+class DaySum(Struct, frozen=True):
+    """A model's day (ISO date, UTC) in the ledger. ``cost_nusd`` None: nothing is known;
+    ``unknown``: attempts of unknown price, which are not in it."""
+
+    day: str
+    provider: str
+    model: str
+    usage: Usage
+    cost_nusd: int | None
+    unknown: int
+
+
+class Correction(Struct, frozen=True):
+    """What one attempt should have cost. ``price``: id of the price row that says so. ``final``: it
+    is known to have cost that, and nothing more is held for it."""
+
+    request: int
+    n: int
+    cost_nusd: int
+    input_nusd: int | None
+    price: int | None
+    final: bool = False
+
+
+class UsageLine(Struct, frozen=True):
+    """One rollup row: ``day`` yyyymmdd; ``keys`` by source, org, key, provider, model, role,
+    agent and task."""
+
+    day: int
+    keys: Mapping[str, str]
+    totals: Totals
+
+
+class Baseline(Struct, frozen=True):
+    """A premium model, how many requests were compared with it, and their cost there."""
+
+    model: str
+    calls: int
+    premium_nusd: int
+
+
+class StoreStats(Struct, frozen=True):
+    """The store's file. ``rows`` by table; times of requests in ms UTC, None without any."""
+
+    path: str
+    schema: int
+    size_bytes: int
+    free_bytes: int
+    wal_bytes: int
+    rows: Mapping[str, int]
+    oldest_ms: int | None
+    newest_ms: int | None
+
+
+class BackupFacts(Struct, frozen=True):
+    """A file that holds a whole store."""
+
+    path: str
+    schema: int
+    size_bytes: int
+    requests: int
+    newest_ms: int | None
+
+
+class CachedAnswer(Struct, frozen=True):
+    """``origin``: the request that was really asked; ``cost_nusd``: what that cost, None:
+    unknown."""
+
+    origin: int
+    answer: str
+    cost_nusd: int | None
+
+
+class CacheStats(Struct, frozen=True):
+    """``saved_nusd``: what the answers cost when they were really asked, hit by hit."""
+
+    answers: int
+    bytes: int
+    hits: int
+    saved_nusd: int
+
+
+class Deploy(Struct, frozen=True):
+    """``share``: of new conversations, None for all of them. ``until_at``, ms: then a canary is
+    promoted, or a whole deploy held for good. ``tests``: its A/B tests by role."""
+
+    id: int
+    started_at: int
+    ended_at: int | None
+    until_at: int | None
+    state: DeployState
+    share: float | None
+    condition: str
+    base_revision: int
+    revision: int | None
+    document: Mapping[str, Any]
+    tests: Mapping[str, int]
+    reason: str
+
+
+class Discovered(Struct, frozen=True):
+    """A finding as recorded. Times ms UTC; ``applied_at_ms`` None: nothing was done about it."""
+
+    at_ms: int
+    provider: str
+    kind: str
+    model: str
+    details: Mapping[str, Any]
+    applied_at_ms: int | None
+
+
+class ClientKey(Struct, frozen=True):
+    """A key as it is kept. ``name`` is what requests, usage and budgets of it are filed under.
+
+    ``shown``: its first and last characters. ``manages``: it may also see and change the fleet,
+    and see what all organisations use. ``models``: patterns of the models it may call,
+    none for all. ``rpm``, ``tpm``: requests and tokens a minute; ``concurrency``: requests at
+    once; None without limit. Times in ms UTC.
+    """
+
+    name: str
+    shown: str
+    org: str = ""
+    manages: bool = False
+    models: tuple[str, ...] = ()
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+    created_at: int = 0
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    used_at: int | None = None
+
+    def state(self, now_ms: int) -> str:
+        """``active``, ``expired`` or ``revoked``."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= now_ms else "active"
+
+
+def digest_of(token: str) -> bytes:
+    """What is kept of a key, 32 bytes."""
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+class Tally(Struct, frozen=True):
+    """Sums of a model over a day (yyyymmdd in the rollups' zone), or over one task of it.
+
+    ``unknown_attempts`` are those whose price is unknown: they are not in ``cost_nusd``.
+    """
+
+    day: int
+    provider: str
+    model: str
+    task: str
+    calls: int
+    ok: int
+    attempts: int
+    failed_attempts: int
+    unknown_attempts: int
+    input_tokens: int
+    output_tokens: int
+    cost_nusd: int
+    latency_ms: int
+    latency_calls: int
+
+
+class ModelHour(Struct, frozen=True):
+    """A model's hour; ``hour`` counts hours since the epoch, UTC."""
+
+    hour: int
+    provider: str
+    model: str
+    calls: int
+    attempts: int
+    failed_attempts: int
+    cost_nusd: int
+    latency_ms: int
+    latency_calls: int
+
+
+class Failure(Struct, frozen=True):
+    """One failed attempt; ``at_ms`` is when it started."""
+
+    request: int
+    model: str
+    provider: str
+    at_ms: int
+    code: str
+    message: str
+
+
+class Call(Struct, frozen=True):
+    """A request as a list shows it. ``cost_nusd`` None where no price was known."""
+
+    id: int
+    created_at: int
+    state: str
+    source: str
+    model: str
+    provider: str
+    role: str
+    agent: str
+    task: str
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cost_nusd: int | None
+    price_state: str | None
+    estimated: bool
+    latency_ms: int | None
+    error_code: str | None
+
+
+class HourSum(Struct, frozen=True):
+    """``hour`` counts hours since the epoch, UTC."""
+
+    hour: int
+    input_tokens: int
+    output_tokens: int
+    cost_nusd: int
+
+
+class Answered(Struct, frozen=True):
+    """A stored question and what was answered. ``messages``: all up to the question;
+    ``cost_nusd`` None where unknown."""
+
+    request: int
+    task: str
+    messages: tuple[Message, ...]
+    answer: str
+    finish_reason: str | None
+    latency_ms: int | None
+    ttft_ms: int | None
+    cost_nusd: int | None
+
+
+class RollupCheck(Struct, frozen=True):
+    """Sums of money in nano-dollars, and rows that differ.
+
+    ``ledger_nusd``: attempts and corrections; ``receipts_nusd``: what requests say of themselves;
+    ``archive_nusd``: what retention removed from the ledger and rollups still hold.
+    ``different_rows``: rollup rows that the ledger would have otherwise; ``examples`` some.
+    """
+
+    ledger_nusd: int
+    receipts_nusd: int
+    day_nusd: int
+    hour_nusd: int
+    archive_nusd: int
+    different_rows: int
+    examples: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        whole = self.ledger_nusd + self.archive_nusd
+        return (
+            not self.different_rows
+            and self.ledger_nusd == self.receipts_nusd
+            and self.day_nusd == self.hour_nusd == whole
+        )
+
+
+class ComparisonRow(Struct, frozen=True):
+    """``plan`` is the comparison as JSON values: contenders, cases, settings."""
+
+    id: int
+    created_at: int
+    updated_at: int
+    state: str
+    plan: dict[str, Any]
+
+
+class ResultRow(Struct, frozen=True):
+    """One answer. ``prompt`` is its hash; ``cost_nusd`` None where unknown; ``earlier_nusd``:
+    what failed tries of it cost in earlier runs."""
+
+    prompt: str
+    contender: str
+    iteration: int
+    request: int
+    state: str
+    model: str
+    task: str
+    output: str
+    finish_reason: str | None
+    latency_ms: int | None
+    ttft_ms: int | None
+    cost_nusd: int | None
+    earlier_nusd: int
+    error_code: str | None
+    error_message: str | None
+
+
+class JudgementRow(Struct, frozen=True):
+    """``scores`` 0..1 by contender; empty where the judge could not be read."""
+
+    prompt: str
+    iteration: int
+    turn: int
+    request: int
+    scores: Mapping[str, float]
+    cost_nusd: int | None
+
+
+class StoreFacts(Struct, frozen=True):
+    """``problems``: what SQLite's own check says, empty where the file is sound. ``newest``: the
+    schema that this omni writes. ``open_requests``: not yet settled, alive or abandoned."""
+
+    exists: bool
+    problems: tuple[str, ...] = ()
+    journal_mode: str = ""
+    schema: int = 0
+    newest: int = 0
+    size_bytes: int = 0
+    requests: int = 0
+    open_requests: int = 0
+    sqlite: str = ""

@@ -25,6 +25,7 @@ from omni_cli.domain.models import Provider as ProviderInfo
 from omni_cli.domain.pricing import Price
 from omni_cli.domain.record import replace
 from omni_cli.providers.presets import PRESETS
+from omni_cli.records import ClientKey
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.routing import FRESH_MS
 from omni_cli.services.fleet.setup import (
@@ -38,7 +39,7 @@ from omni_cli.services.fleet.setup import (
 )
 from omni_cli.services.money.prices import PriceBook
 from omni_cli.simulator import Simulator
-from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
+from omni_cli.store.gateway_keys import GatewayKeyStore
 
 KEYED = tuple(preset.slug for preset in PRESETS.values() if preset.key_envs)
 PAIRS = tuple(combinations(KEYED, 2))

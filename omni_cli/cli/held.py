@@ -11,8 +11,8 @@ from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.money import usd
 from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd, usd_string
+from omni_cli.records import Charge
 from omni_cli.services.money.held import Report
-from omni_cli.usage_records import Charge
 
 
 def show_held(omni_app: App, view: View) -> None:

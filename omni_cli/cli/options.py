@@ -26,12 +26,13 @@ def grouped(command: "Callable[..., R]") -> "Callable[..., R]":
             parameters.append(parameter.replace(annotation=kind))
             continue
         groups[name] = kind
+        declared = get_type_hints(kind, include_extras=True)
         parameters += [
             inspect.Parameter(
                 item.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=item.default,
-                annotation=item.type,
+                annotation=declared[item.name],
             )
             for item in fields(kind)
         ]

@@ -7,7 +7,8 @@ which kind of argument. Each fired name becomes a feature; none decides alone.
 from collections.abc import Iterator
 from itertools import pairwise
 
-from omni_cli.domain.lexicon import (
+from omni_cli.domain.lexicon import INSIDE, intents_of
+from omni_cli.domain.lexicon_rules import (
     AMOUNTS,
     ASK_AMOUNT,
     AUTOMATE,
@@ -16,7 +17,6 @@ from omni_cli.domain.lexicon import (
     GROUP_ENDS,
     HEART,
     HOW_TO_SAY,
-    INSIDE,
     LOGIC,
     MACHINE,
     MAKE,
@@ -25,7 +25,6 @@ from omni_cli.domain.lexicon import (
     SYMPTOM,
     THINGS,
     TONGUES,
-    intents_of,
 )
 
 _KIND = {thing: kind for kind, things in reversed(THINGS.items()) for thing in things}

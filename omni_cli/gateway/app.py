@@ -34,9 +34,6 @@ from omni_cli.http.request import Gone, Limits, Request
 from omni_cli.http.server import ServerState
 from omni_cli.services.engine.commits import Commits
 from omni_cli.services.money.budget_alerts import budget_alerts
-from omni_cli.store.breakers import BreakerStore
-from omni_cli.store.gateway_keys import GatewayKeyStore
-from omni_cli.store.writer import Writer
 from omni_cli.wire.server import Refused
 
 log = logging.getLogger("omni.gateway")
@@ -93,11 +90,10 @@ class Gateway:
         """Open the store and begin to look after it. Raises StoreError, ConfigError."""
         options = self._options
         self._writing = writing = App(self._app.env, clock=self._app.clock, durable=False)
-        writer = Writer(writing.store, writing.ledger, writing.budgets)
-        self._commits = Commits(writer, new_id=self._ids, note=log.warning)
+        self._commits = Commits(writing.writer, new_id=self._ids, note=log.warning)
         self._commits.start()
         self._keys = KeyRing(
-            GatewayKeyStore(self._app.store),
+            self._app.client_keys,
             clock=self._app.clock,
             always=options.require_key,
             origins=options.origins,
@@ -106,7 +102,7 @@ class Gateway:
         self._fleet = fleet = Fleet(self._app)
         fleet.use(
             LiveBreakers(
-                BreakerStore(writing.store),
+                writing.stored_breakers,
                 later=self._commits.job,
                 changed=fleet.breakers_changed,
             )
@@ -176,7 +172,7 @@ class Gateway:
             await asyncio.sleep(0.01)
 
     def _note_use(self, key: str, now_ms: int) -> None:
-        keys = GatewayKeyStore(self._writing.store)
+        keys = self._writing.client_keys
         self._commits.job(lambda: keys.used(key, now_ms=now_ms))
 
     def _poll(self) -> None:

@@ -7,7 +7,8 @@ from functools import lru_cache
 from msgspec import Struct
 
 from omni_cli.gateway.meter import NO_LIMIT, Quota
-from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore, digest_of
+from omni_cli.records import ClientKey, digest_of
+from omni_cli.repositories import ClientKeys
 from omni_cli.wire.server import Refused
 
 #: Headers that hold a key, by protocol: OpenAI and Ollama, Anthropic, Gemini, Azure's OpenAI.
@@ -45,7 +46,7 @@ class KeyRing:
 
     def __init__(
         self,
-        keys: GatewayKeyStore,
+        keys: ClientKeys,
         *,
         clock: Callable[[], float],
         always: bool,

@@ -8,13 +8,13 @@ from sqlite3 import Connection, Row
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.pricing import Price, price_to_json
+from omni_cli.records import Adjustment, Charge, Correction, DaySum
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import TOKEN_COLUMNS
-from omni_cli.usage_records import Adjustment, Charge, Correction, DaySum
 
 _SUM = """
 SELECT a.request, a.n, a.cost_nusd, a.input_cost_nusd,
@@ -80,13 +80,11 @@ def _day_ms(day: str) -> int:
 
 
 class AdjustmentStore:
-    def __init__(
-        self, store: Store, ledger: LedgerStore, rollups: RollupStore, budgets: BudgetStore
-    ) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._ledger = ledger
-        self._rollups = rollups
-        self._budgets = budgets
+        self._ledger = LedgerStore(store)
+        self._rollups = RollupStore(store)
+        self._budgets = BudgetStore(store)
 
     def charges(
         self,

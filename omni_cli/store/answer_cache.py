@@ -1,7 +1,6 @@
 """Whole answers by the request that they answer, for roles that opted in (B8)."""
 
-from msgspec import Struct
-
+from omni_cli.records import CachedAnswer, CacheStats
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
@@ -20,24 +19,6 @@ ON CONFLICT (key) DO UPDATE SET origin = excluded.origin, answer = excluded.answ
     bytes = excluded.bytes, cost_nusd = excluded.cost_nusd, created_at = excluded.created_at,
     used_at = excluded.used_at
 """
-
-
-class CachedAnswer(Struct, frozen=True):
-    """``origin``: the request that was really asked; ``cost_nusd``: what that cost, None:
-    unknown."""
-
-    origin: int
-    answer: str
-    cost_nusd: int | None
-
-
-class CacheStats(Struct, frozen=True):
-    """``saved_nusd``: what the answers cost when they were really asked, hit by hit."""
-
-    answers: int
-    bytes: int
-    hits: int
-    saved_nusd: int
 
 
 class AnswerCacheStore:

@@ -7,8 +7,8 @@ from typing import Any
 
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import parse_id
+from omni_cli.records import ComparisonRow, JudgementRow, ResultRow
 from omni_cli.repositories import Lock
-from omni_cli.services.judge.compare_plan import ComparisonRow, JudgementRow, ResultRow
 from omni_cli.store.connection import Store
 
 _RESULT_FIELDS = ResultRow.__struct_fields__

@@ -1,15 +1,12 @@
 """Deploys that are watched: canaries on a share of traffic, and whole ones with a condition."""
 
 import json
-from collections.abc import Mapping
 from sqlite3 import IntegrityError, Row
-from typing import Any, Literal
-
-from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.guard import MOST_CALLS, Call
 from omni_cli.domain.ids import make_id
+from omni_cli.records import Deploy, DeployState
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
@@ -25,26 +22,6 @@ JOIN abtest_units u ON u.test = t.id AND u.arm = 1 AND u.unit = coalesce(r.conve
 WHERE r.id >= :first AND r.role = t.role AND r.state IN ('ok', 'failed', 'lost')
 ORDER BY r.id LIMIT :most
 """
-
-State = Literal["canary", "watching", "promoted", "held", "rolled_back", "aborted", "left"]
-
-
-class Deploy(Struct, frozen=True):
-    """``share``: of new conversations, None for all of them. ``until_at``, ms: then a canary is
-    promoted, or a whole deploy held for good. ``tests``: its A/B tests by role."""
-
-    id: int
-    started_at: int
-    ended_at: int | None
-    until_at: int | None
-    state: State
-    share: float | None
-    condition: str
-    base_revision: int
-    revision: int | None
-    document: Mapping[str, Any]
-    tests: Mapping[str, int]
-    reason: str
 
 
 class DeployStore:
@@ -90,7 +67,7 @@ class DeployStore:
                 hint="omni deploy status shows it; promote or abort it first",
             ) from exc
 
-    def end(self, deploy: int, state: State, reason: str, *, at_ms: int) -> bool:
+    def end(self, deploy: int, state: DeployState, reason: str, *, at_ms: int) -> bool:
         """Returns False when another process had ended it."""
         with self._store.transaction(Lock.DEPLOYS) as db:
             return bool(

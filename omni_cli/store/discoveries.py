@@ -4,23 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
-
 from omni_cli.domain.discovery import Facts, Finding
 from omni_cli.domain.record import asdict
+from omni_cli.records import Discovered
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
-
-
-class Discovered(Struct, frozen=True):
-    """A finding as recorded. Times ms UTC; ``applied_at_ms`` None: nothing was done about it."""
-
-    at_ms: int
-    provider: str
-    kind: str
-    model: str
-    details: Mapping[str, Any]
-    applied_at_ms: int | None
 
 
 class DiscoveryStore:

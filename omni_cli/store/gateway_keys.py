@@ -5,17 +5,13 @@ A key is 256 random bits, so a plain SHA-256 is enough; a slow hash is for what 
 
 import json
 from collections.abc import Sequence
-from hashlib import sha256
 from sqlite3 import Row
 from typing import Any
 
-from msgspec import Struct
-
 from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.records import ClientKey, digest_of
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
-
-#: Part of a migration step, so never edited once released (store/migrations.py).
 
 _ADD = """
 INSERT INTO gateway_keys (name, digest, shown, org, manages, models, rpm, tpm, concurrency,
@@ -23,40 +19,6 @@ INSERT INTO gateway_keys (name, digest, shown, org, manages, models, rpm, tpm, c
 VALUES (:name, :digest, :shown, :org, :manages, :models, :rpm, :tpm, :concurrency, :created_at,
         :expires_at)
 """
-
-
-class ClientKey(Struct, frozen=True):
-    """A key as it is kept. ``name`` is what requests, usage and budgets of it are filed under.
-
-    ``shown``: its first and last characters. ``manages``: it may also see and change the fleet,
-    and see what all organisations use. ``models``: patterns of the models it may call,
-    none for all. ``rpm``, ``tpm``: requests and tokens a minute; ``concurrency``: requests at
-    once; None without limit. Times in ms UTC.
-    """
-
-    name: str
-    shown: str
-    org: str = ""
-    manages: bool = False
-    models: tuple[str, ...] = ()
-    rpm: int | None = None
-    tpm: int | None = None
-    concurrency: int | None = None
-    created_at: int = 0
-    expires_at: int | None = None
-    revoked_at: int | None = None
-    used_at: int | None = None
-
-    def state(self, now_ms: int) -> str:
-        """``active``, ``expired`` or ``revoked``."""
-        if self.revoked_at is not None:
-            return "revoked"
-        return "expired" if self.expires_at is not None and self.expires_at <= now_ms else "active"
-
-
-def digest_of(token: str) -> bytes:
-    """What is kept of a key, 32 bytes."""
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 class GatewayKeyStore:

@@ -4,12 +4,8 @@ Sums come from the rollups. The few reads of single requests look at a bounded n
 newest ones only, so that their cost does not grow with the ledger.
 """
 
-from msgspec import Struct
-
+from omni_cli.records import NEWEST, Call, Failure, HourSum, ModelHour, Tally
 from omni_cli.store.connection import Store
-
-#: How many of the newest requests a filter looks through.
-NEWEST = 5_000
 
 _SUMS = """
     sum(calls) AS calls, sum(ok) AS ok, sum(attempts) AS attempts,
@@ -61,73 +57,11 @@ WHERE model = :model
 """
 
 
-class Tally(Struct, frozen=True):
-    """Sums of a model over a day (yyyymmdd in the rollups' zone), or over one task of it.
-
-    ``unknown_attempts`` are those whose price is unknown: they are not in ``cost_nusd``.
-    """
-
-    day: int
-    provider: str
-    model: str
-    task: str
-    calls: int
-    ok: int
-    attempts: int
-    failed_attempts: int
-    unknown_attempts: int
-    input_tokens: int
-    output_tokens: int
-    cost_nusd: int
-    latency_ms: int
-    latency_calls: int
-
-
-class Hour(Struct, frozen=True):
-    """A model's hour; ``hour`` counts hours since the epoch, UTC."""
-
-    hour: int
-    provider: str
-    model: str
-    calls: int
-    attempts: int
-    failed_attempts: int
-    cost_nusd: int
-    latency_ms: int
-    latency_calls: int
-
-
-class Failure(Struct, frozen=True):
-    """One failed attempt; ``at_ms`` is when it started."""
-
-    request: int
-    model: str
-    provider: str
-    at_ms: int
-    code: str
-    message: str
-
-
-class Call(Struct, frozen=True):
-    """A request as a list shows it. ``cost_nusd`` None where no price was known."""
-
-    id: int
-    created_at: int
-    state: str
-    source: str
-    model: str
-    provider: str
-    role: str
-    agent: str
-    task: str
-    attempts: int
-    input_tokens: int
-    output_tokens: int
-    cost_nusd: int | None
-    price_state: str | None
-    estimated: bool
-    latency_ms: int | None
-    error_code: str | None
+_HOUR_SUMS = """
+SELECT hour, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+       sum(cost_nusd) AS cost_nusd
+FROM rollup_hour WHERE hour BETWEEN :first AND :last GROUP BY hour ORDER BY hour
+"""
 
 
 class GlanceStore:
@@ -144,10 +78,15 @@ class GlanceStore:
         rows = self._store.db.execute(_TASKS, {"day": day, "provider": provider, "model": model})
         return [Tally(**dict(row)) for row in rows]
 
-    def hours(self, first: int, last: int) -> list[Hour]:
+    def hours(self, first: int, last: int) -> list[ModelHour]:
         """Hours since the epoch, both included, oldest first."""
         rows = self._store.db.execute(_HOURS, {"first": first, "last": last})
-        return [Hour(**dict(row)) for row in rows]
+        return [ModelHour(**dict(row)) for row in rows]
+
+    def hour_sums(self, first: int, last: int) -> list[HourSum]:
+        """Hours since the epoch, both included, oldest first; hours without usage are left out."""
+        rows = self._store.db.execute(_HOUR_SUMS, {"first": first, "last": last})
+        return [HourSum(**dict(row)) for row in rows]
 
     def errors(
         self, *, model: str | None = None, provider: str | None = None, limit: int = 5

@@ -13,13 +13,13 @@ from omni_cli.domain.imports import ImportedCall, PricedCall
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.record import replace
+from omni_cli.records import KnownCalls
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import ATTEMPTS, REQUESTS, TOKEN_COLUMNS, attempt_values, request_values
-from omni_cli.usage_records import KnownCalls
 
 _State = Literal["ok", "failed", "cancelled"]
 _STATES: dict[str | None, _State] = {
@@ -74,13 +74,11 @@ class _Either(Struct, frozen=True):
 
 
 class ImportStore:
-    def __init__(
-        self, store: Store, ledger: LedgerStore, rollups: RollupStore, budgets: BudgetStore
-    ) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._ledger = ledger
-        self._rollups = rollups
-        self._budgets = budgets
+        self._ledger = LedgerStore(store)
+        self._rollups = RollupStore(store)
+        self._budgets = BudgetStore(store)
 
     def known(self, source: str, calls: Sequence[ImportedCall]) -> KnownCalls:
         """What the ledger holds of these calls' kind; ``calls`` is ordered by time."""

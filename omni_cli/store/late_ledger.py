@@ -5,10 +5,8 @@ from collections.abc import Sequence
 
 from omni_cli.domain.errors import StoreError
 from omni_cli.domain.ledger import Allowance, AttemptEnd, Charged, RequestEnd
-from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
-from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import promote
 from omni_cli.store.spool import (
     Record,
@@ -24,8 +22,8 @@ from omni_cli.store.spool import (
 class LateLedger(LedgerStore):
     """Within somebody's transaction (``unit()``) ends are written or refused as ever."""
 
-    def __init__(self, store: Store, rollups: RollupStore, budgets: BudgetStore) -> None:
-        super().__init__(store, rollups, budgets)
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
         self._spool = Spool(store.path)
         self._behind: StoreError | None = None
         #: What no disk had room for.

@@ -93,10 +93,10 @@ SELECT * FROM requests WHERE state <> 'pending' AND id IN
 class LedgerStore:
     """Writes join the caller's transaction when there is one (``unit()``)."""
 
-    def __init__(self, store: Store, rollups: RollupStore, budgets: BudgetStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._rollups = rollups
-        self._budgets = budgets
+        self._rollups = RollupStore(store)
+        self._budgets = BudgetStore(store)
         self._health = HealthWindowStore(store)
         self._queue = SlotQueue(store)
         #: What this process has begun and not ended.

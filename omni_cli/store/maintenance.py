@@ -1,4 +1,4 @@
-"""The store's file: backup, restore, vacuum, statistics, and removing old raw rows."""
+"""The store's file: backup, restore, vacuum, a look at it, and removing old raw rows."""
 
 import os
 import sqlite3
@@ -6,16 +6,17 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from omni_cli.domain.errors import StoreError
 from omni_cli.domain.money import format_usd
+from omni_cli.records import BackupFacts, StoreFacts, StoreStats
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore, PeriodDrift
 from omni_cli.store.connection import SCHEMA_VERSION, Store
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.schema import ROLLUPS
-from omni_cli.usage_records import BackupFacts, StoreStats
 
 #: How long a restore waits for other processes' transactions.
 _PATIENCE_S = 30.0
@@ -32,10 +33,10 @@ _TABLES = ("requests", "attempts", "decisions", "adjustments", "outcomes", "turn
 class MaintenanceStore:
     """Work on an open store; see the functions below for work on files."""
 
-    def __init__(self, store: Store, rebuild: RollupRebuild, budgets: BudgetStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._rebuild = rebuild
-        self._budgets = budgets
+        self._rebuild = RollupRebuild(store)
+        self._budgets = BudgetStore(store)
 
     def old_requests(self, before_ms: int) -> int:
         """How many settled requests are older."""
@@ -285,3 +286,44 @@ def _size(path: Path) -> int:
 
 def _count(db: sqlite3.Connection, table: str) -> int:
     return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608  # our names
+
+
+#: Of any file: what this omni writes, and with what.
+_facts = partial(StoreFacts, newest=SCHEMA_VERSION, sqlite=sqlite3.sqlite_version)
+
+
+def examine(path: Path) -> StoreFacts:
+    """Read-only; a file that is no store or is corrupt is reported, not raised."""
+    if not path.exists():
+        return _facts(exists=False)
+    size = path.stat().st_size
+    try:
+        # Write access, which WAL needs to read beside a writer; query_only keeps it to reading.
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=15.0)
+    except sqlite3.Error as exc:
+        return _facts(exists=True, problems=(str(exc),), size_bytes=size)
+    try:
+        db.execute("PRAGMA query_only = ON")
+        found = [str(row[0]) for row in db.execute("PRAGMA quick_check(5)")]
+        schema = int(db.execute("PRAGMA user_version").fetchone()[0])
+        counts = (0, 0)
+        if schema:
+            counts = db.execute(
+                "SELECT count(*), count(CASE WHEN state = 'pending' THEN 1 END) FROM requests"
+            ).fetchone()
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'open_calls'").fetchone():
+                (live,) = db.execute("SELECT count(*) FROM open_calls").fetchone()
+                counts = (counts[0] + live, counts[1] + live)
+        return _facts(
+            exists=True,
+            problems=() if found == ["ok"] else tuple(found),
+            journal_mode=str(db.execute("PRAGMA journal_mode").fetchone()[0]),
+            schema=schema,
+            size_bytes=size,
+            requests=int(counts[0]),
+            open_requests=int(counts[1]),
+        )
+    except sqlite3.Error as exc:
+        return _facts(exists=True, problems=(str(exc),), size_bytes=size)
+    finally:
+        db.close()

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from sqlite3 import Row
 
-from msgspec import Struct
-
-from omni_cli.domain.chat import Message
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.recommend_traffic import Repeats
+from omni_cli.records import Answered
 from omni_cli.store.connection import Store
 from omni_cli.store.conversations import message_from_json
 
@@ -32,20 +30,6 @@ WHERE r.state = 'ok' AND r.model = :model
     AND CASE WHEN :scope = 'role' THEN r.role = :name ELSE r.role = '' AND r.task = :name END
 GROUP BY r.id ORDER BY r.id DESC LIMIT :most
 """
-
-
-class Answered(Struct, frozen=True):
-    """A stored question and what was answered. ``messages``: all up to the question;
-    ``cost_nusd`` None where unknown."""
-
-    request: int
-    task: str
-    messages: tuple[Message, ...]
-    answer: str
-    finish_reason: str | None
-    latency_ms: int | None
-    ttft_ms: int | None
-    cost_nusd: int | None
 
 
 class StoredQuestions:

@@ -10,9 +10,8 @@ on where it stopped.
 from collections.abc import Callable
 from sqlite3 import Connection
 
-from msgspec import Struct
-
 from omni_cli.domain.errors import StoreError
+from omni_cli.records import RollupCheck
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 from omni_cli.store.rollups import REBUILD_KEY, ZONE_KEY, Building, RollupStore, pour
@@ -36,36 +35,10 @@ SELECT
 """
 
 
-class RollupCheck(Struct, frozen=True):
-    """Sums of money in nano-dollars, and rows that differ.
-
-    ``ledger_nusd``: attempts and corrections; ``receipts_nusd``: what requests say of themselves;
-    ``archive_nusd``: what retention removed from the ledger and rollups still hold.
-    ``different_rows``: rollup rows that the ledger would have otherwise; ``examples`` some.
-    """
-
-    ledger_nusd: int
-    receipts_nusd: int
-    day_nusd: int
-    hour_nusd: int
-    archive_nusd: int
-    different_rows: int
-    examples: tuple[str, ...]
-
-    @property
-    def sound(self) -> bool:
-        whole = self.ledger_nusd + self.archive_nusd
-        return (
-            not self.different_rows
-            and self.ledger_nusd == self.receipts_nusd
-            and self.day_nusd == self.hour_nusd == whole
-        )
-
-
 class RollupRebuild:
-    def __init__(self, store: Store, rollups: RollupStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._rollups = rollups
+        self._rollups = RollupStore(store)
 
     def rebuild(self, zone: str, progress: Progress = lambda _done, _total: None) -> int:
         """Make the rollups anew with days of ``zone``; goes on with one that was cut off.

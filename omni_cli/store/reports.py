@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from omni_cli.domain.analytics import TOTALS_FIELDS, Totals
+from omni_cli.records import Baseline, UsageLine
 from omni_cli.store.connection import Store
 from omni_cli.store.schema import DIMENSIONS
-from omni_cli.usage_records import Baseline, UsageLine
 
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in TOTALS_FIELDS)
 _SMALL = frozenset({"day", "provider", "model"})

@@ -104,13 +104,13 @@ class Settled(Struct, frozen=True):
 class Writer:
     """Args:
     store: a connection of its own; it is told not to wait for locks.
-    ledger, budgets: over the same store.
+    ledger: over the same store.
     """
 
-    def __init__(self, store: Store, ledger: LateLedger, budgets: BudgetStore) -> None:
+    def __init__(self, store: Store, ledger: LateLedger) -> None:
         self._store = store
         self._ledger = ledger
-        self._budgets = budgets
+        self._budgets = BudgetStore(store)
         self._rollups = RollupStore(store)
         self._health = HealthWindowStore(store)
         #: What stands in ``open_calls``: requests whose first attempt is out and is the only one

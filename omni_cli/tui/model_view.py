@@ -10,10 +10,10 @@ from omni_cli.domain.models import CAPABILITIES, ModelInfo
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.pricing import KINDS, Price, blended, format_usd
 from omni_cli.domain.retirement import retirement_words
+from omni_cli.records import Failure, Tally
 from omni_cli.services.fleet.browse import Listed
 from omni_cli.services.money.prices import utc_day
 from omni_cli.services.money.savings import saved_of
-from omni_cli.store.glance import Failure, GlanceStore, Tally
 from omni_cli.tui import text
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview, totals
 
@@ -46,7 +46,7 @@ class ModelView(Struct, frozen=True):
 def read_model(omni: App, name: str, overview: Overview) -> ModelView:
     """Raises NotFound."""
     model = omni.fleet.model(name)
-    glance = GlanceStore(omni.store)
+    glance = omni.glance
     day = local_date(overview.now_ms, overview.zone)
     today = day.year * 10_000 + day.month * 100 + day.day
     return ModelView(

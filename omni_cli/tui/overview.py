@@ -13,11 +13,9 @@ from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import HOUR_MS, local_date, local_day
 from omni_cli.domain.recommend import Finding
 from omni_cli.domain.record import replace
-from omni_cli.records import StoredPrice
+from omni_cli.records import ModelHour, StoredPrice, Tally
 from omni_cli.services.judge.health_report import ProviderReport
 from omni_cli.services.money.usage import UsageQuery
-from omni_cli.store.advice import AdviceStore
-from omni_cli.store.glance import GlanceStore, Hour, Tally
 
 #: A health status, or "off" for a provider that is disabled.
 State = HealthStatus | Literal["off"]
@@ -115,7 +113,7 @@ def read_overview(omni: App) -> Overview:
     providers = {provider.slug: provider for provider in omni.providers.all()}
     if not providers:
         return Overview(now_ms, zone)
-    glance = GlanceStore(omni.store)
+    glance = omni.glance
     today = local_day(now_ms, zone)
     date_now = local_date(now_ms, zone)
     first, before = (_as_day(date_now - timedelta(days=n)) for n in (SPAN_DAYS - 1, 1))
@@ -179,7 +177,7 @@ def _model_cards(
     providers: Mapping[str, Provider],
     reports: Mapping[str, ProviderReport],
     days: Sequence[Tally],
-    hours: Sequence[Hour],
+    hours: Sequence[ModelHour],
     today: int,
 ) -> tuple[ModelCard, ...]:
     roles: dict[str, list[tuple[int, str]]] = {}
@@ -264,7 +262,7 @@ def _provider_card(
     report: ProviderReport | None,
     models: Sequence[ModelInfo],
     days: Sequence[Tally],
-    hours: Sequence[Hour],
+    hours: Sequence[ModelHour],
     today: int,
 ) -> ProviderCard:
     slug = provider.slug
@@ -287,7 +285,7 @@ def _provider_card(
     )
 
 
-def _by_hour(rows: Iterable[Hour], now_ms: int) -> tuple[int, ...]:
+def _by_hour(rows: Iterable[ModelHour], now_ms: int) -> tuple[int, ...]:
     """Calls of each of the last 24 hours, oldest first."""
     now_hour = now_ms // HOUR_MS
     counts = [0] * 24
@@ -298,7 +296,7 @@ def _by_hour(rows: Iterable[Hour], now_ms: int) -> tuple[int, ...]:
 
 def _pending(omni: App) -> tuple[Finding, ...]:
     """As last found: looking for new ones takes longer than a refresh may."""
-    found = [a.finding for a in AdviceStore(omni.store).all() if a.status == "pending"]
+    found = [a.finding for a in omni.stored_advice.all() if a.status == "pending"]
     return tuple(sorted(found, key=lambda f: (not f.urgent, -(f.saving_daily_nusd or 0), f.key)))
 
 

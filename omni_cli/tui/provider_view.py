@@ -3,7 +3,7 @@
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
-from omni_cli.store.glance import Failure
+from omni_cli.records import Failure
 from omni_cli.tui import text
 from omni_cli.tui.model_view import failures_text
 from omni_cli.tui.overview import SPAN_DAYS, Overview, ProviderCard

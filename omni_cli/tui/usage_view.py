@@ -13,7 +13,6 @@ from omni_cli.domain.analytics import Totals
 from omni_cli.domain.periods import HOUR_MS, day_start
 from omni_cli.domain.pricing import format_usd
 from omni_cli.services.money.usage import UsageQuery, UsageReport, UsageRow
-from omni_cli.store.hourly import HourStore
 from omni_cli.tui import text
 from omni_cli.tui.widgets.bars import split_bar
 from omni_cli.tui.widgets.chart import LOWER, UPPER
@@ -56,7 +55,7 @@ def _hours(omni: App, report: UsageReport) -> tuple[ChartColumn, ...]:
     zone = ZoneInfo(report.zone)
     start = day_start(report.first, report.zone)
     first, last = start // HOUR_MS, (start + 24 * HOUR_MS - 1) // HOUR_MS
-    sums = {row.hour: row for row in HourStore(omni.store).sums(first, last)}
+    sums = {row.hour: row for row in omni.glance.hour_sums(first, last)}
     columns = []
     for hour in range(first, last + 1):
         row = sums.get(hour)

@@ -12,8 +12,9 @@ import pytest
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.ids import id_text
+from omni_cli.records import ClientKey
 from omni_cli.simulator import Simulator
-from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
+from omni_cli.store.gateway_keys import GatewayKeyStore
 from tests.gateway_server import ACTIVE, Served, serving
 
 ORGS = ("acme", "globex", "initech")

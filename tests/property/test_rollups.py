@@ -226,7 +226,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     store = Store(tmp_path_factory.mktemp("store") / "omni.db", durable=False)
     rollups = RollupStore(store)
     ledger = LedgerStore(store, rollups, BudgetStore(store))
-    return World(store, rollups, RollupRebuild(store, rollups), ledger)
+    return World(store, rollups, RollupRebuild(store), ledger)
 
 
 def _clean(world: World, zone: str) -> None:
@@ -285,7 +285,7 @@ def test_check_notices_a_lost_nano_dollar() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "omni.db", durable=False)
         rollups = RollupStore(store)
-        rebuild = RollupRebuild(store, rollups)
+        rebuild = RollupRebuild(store)
         world = World(store, rollups, rebuild, LedgerStore(store, rollups, BudgetStore(store)))
         world.call(Call(FIRST, "chat", "", "", "ok", 5, 1, (Try(0, "ok", 7, 1, 1, False, False),)))
         assert rebuild.check().sound

@@ -21,8 +21,9 @@ from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.recommend import Action, Finding
 from omni_cli.domain.record import replace
 from omni_cli.domain.scoring import Scorer
+from omni_cli.records import ResultRow
 from omni_cli.services.fleet.demo import DEMO, DemoFleet, build
-from omni_cli.services.judge.compare_plan import Plan, ResultRow, Settings, keyed, plan_document
+from omni_cli.services.judge.compare_plan import Plan, Settings, keyed, plan_document
 from omni_cli.services.judge.suite import Case
 from omni_cli.services.money.prices import cost_or_none
 from omni_cli.simulator import fleet as simulated

@@ -40,9 +40,9 @@ class Fleet:
         if self.store.get_meta(ZONE_KEY) is None:
             self.store.set_meta(ZONE_KEY, zone)
         self.rollups = RollupStore(self.store)
-        self.rebuild = RollupRebuild(self.store, self.rollups)
+        self.rebuild = RollupRebuild(self.store)
         self.budgets = BudgetStore(self.store)
-        self.ledger = LedgerStore(self.store, self.rollups, self.budgets)
+        self.ledger = LedgerStore(self.store)
         self.reports = ReportStore(self.store)
         self.count = 0
         self.told: list[tuple[int, int]] = []

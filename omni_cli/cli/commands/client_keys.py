@@ -16,7 +16,7 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.secrets import CLIENT_PREFIX
-from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
+from omni_cli.records import ClientKey
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SPAN = re.compile(r"(\d+)([hdw])")
@@ -68,7 +68,7 @@ def create(
             expires_at=None if expires is None else now + _span_ms(expires),
         )
         with omni_app.store.transaction():
-            GatewayKeyStore(omni_app.store).add(key, token)
+            omni_app.client_keys.add(key, token)
             if limit is not None:
                 omni_app.budgets.put(
                     Budget(0, "key", called, per, usd_to_nusd(limit), zone=omni_app.zone)  # type: ignore[arg-type]  # one of _PERIODS
@@ -92,7 +92,7 @@ def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None
     with omni() as omni_app:
         now = omni_app.now_ms()
         with omni_app.store.transaction():
-            key = GatewayKeyStore(omni_app.store).revoke(name, now_ms=now)
+            key = omni_app.client_keys.revoke(name, now_ms=now)
             omni_app.audit.record(at_ms=now, who=omni_app.who, action="key.revoke", target=key.name)
         left = [b for b in omni_app.budgets.all() if (b.scope, b.value) == ("key", name)]
     out(f"key {name} revoked")
@@ -103,7 +103,7 @@ def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None
 def clients_line(omni_app: App) -> str:
     """What ``keys list`` says of the gateway's keys."""
     now = omni_app.now_ms()
-    active = sum(k.state(now) == "active" for k in GatewayKeyStore(omni_app.store).all())
+    active = sum(k.state(now) == "active" for k in omni_app.client_keys.all())
     if not active:
         return "client keys of the gateway: none; omni keys create makes one"
     return f"client keys of the gateway: {active}; omni keys list --clients shows them"
@@ -113,7 +113,7 @@ def show_clients(view: View) -> None:
     """Print the gateway's keys."""
     with omni() as omni_app:
         now = omni_app.now_ms()
-        keys = GatewayKeyStore(omni_app.store).all()
+        keys = omni_app.client_keys.all()
     listing(
         view,
         (

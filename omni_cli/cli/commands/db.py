@@ -14,7 +14,7 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_string
 from omni_cli.domain.periods import iso
 from omni_cli.domain.words import counted
-from omni_cli.usage_records import BackupFacts
+from omni_cli.records import BackupFacts
 
 app = typer.Typer(rich_markup_mode=None, help="The store: back up, restore, check, shrink.")
 

@@ -63,8 +63,6 @@ def doctor(
 def _files(omni_app: App) -> Iterable[Check]:
     """What needs no store to be open."""
     from omni_cli import __version__
-    from omni_cli.store.checkup import examine
-    from omni_cli.store.connection import UNWRITABLE_HINT, can_write
 
     python = ".".join(map(str, sys.version_info[:3]))
     yield Check("omni", "ok", f"{__version__} on Python {python}")
@@ -78,12 +76,12 @@ def _files(omni_app: App) -> Iterable[Check]:
         yield Check("settings", "ok", shown)
         yield judge.zone_check(zone, omni_app.env.get("TZ"))
     yield judge.space_check(shutil.disk_usage(_nearest(where.data)).free)
-    if not can_write(where.store):
+    if hint := omni_app.unwritable():
         message = f"{where.data} cannot be written: nothing can be kept"
-        yield Check("home", "fail", message, UNWRITABLE_HINT)
+        yield Check("home", "fail", message, hint)
     if sys.platform != "win32":
         yield judge.permission_check(_modes(where.data))
-    yield from judge.store_checks(examine(where.store), str(where.store))
+    yield from judge.store_checks(omni_app.store_facts(), str(where.store))
 
 
 def _fleet(omni_app: App) -> Iterable[Check]:

@@ -46,7 +46,6 @@ def serve(
     from omni_cli.gateway.serve import bind_each, run
     from omni_cli.http.environment import Proxies
     from omni_cli.http.request import Limits
-    from omni_cli.store.gateway_keys import GatewayKeyStore
 
     for page in origin or ():
         if page != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s,]*/?", page):
@@ -57,7 +56,7 @@ def serve(
     with omni() as omni_app:
         local = is_loopback(host)
         now = omni_app.now_ms()
-        keys = [k for k in GatewayKeyStore(omni_app.store).all() if k.state(now) == "active"]
+        keys = [k for k in omni_app.client_keys.all() if k.state(now) == "active"]
         if "*" in (origin or ()) and not (keys or require_key):
             raise ConfigError(
                 "--origin '*' would let any web page use this gateway",

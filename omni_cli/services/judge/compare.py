@@ -12,18 +12,13 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
+from omni_cli.records import JudgementRow, ResultRow
 from omni_cli.services.engine.chat import ChatRun, ChatService
 from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.engine.names import Names
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.services.judge import judge
-from omni_cli.services.judge.compare_plan import (
-    JudgementRow,
-    Plan,
-    ResultRow,
-    plan_document,
-    plan_from,
-)
+from omni_cli.services.judge.compare_plan import Plan, plan_document, plan_from
 from omni_cli.services.judge.compare_report import CompareReports, Comparisons
 from omni_cli.services.judge.compare_run import Done, Pool, Purse, Spawn, Task
 

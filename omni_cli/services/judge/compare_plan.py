@@ -3,17 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
 
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
-from omni_cli.domain.errors import UsageError
-from omni_cli.domain.record import asdict, replace
+from omni_cli.domain.record import asdict
 from omni_cli.domain.scoring import Scorer
-from omni_cli.services.engine.names import Names
-from omni_cli.services.judge.suite import Case, scorers_of
+from omni_cli.services.judge.suite import Case
 
 #: Digits of a prompt's hash: enough for millions of prompts without two alike.
 _HASH = 16
@@ -55,48 +52,6 @@ class Plan(Struct, frozen=True):
             max_output_tokens=settings.max_tokens,
             temperature=settings.temperature,
         )
-
-
-class ComparisonRow(Struct, frozen=True):
-    """``plan`` is the comparison as JSON values: contenders, cases, settings."""
-
-    id: int
-    created_at: int
-    updated_at: int
-    state: str
-    plan: dict[str, Any]
-
-
-class ResultRow(Struct, frozen=True):
-    """One answer. ``prompt`` is its hash; ``cost_nusd`` None where unknown; ``earlier_nusd``:
-    what failed tries of it cost in earlier runs."""
-
-    prompt: str
-    contender: str
-    iteration: int
-    request: int
-    state: str
-    model: str
-    task: str
-    output: str
-    finish_reason: str | None
-    latency_ms: int | None
-    ttft_ms: int | None
-    cost_nusd: int | None
-    earlier_nusd: int
-    error_code: str | None
-    error_message: str | None
-
-
-class JudgementRow(Struct, frozen=True):
-    """``scores`` 0..1 by contender; empty where the judge could not be read."""
-
-    prompt: str
-    iteration: int
-    turn: int
-    request: int
-    scores: Mapping[str, float]
-    cost_nusd: int | None
 
 
 def keyed(cases: Sequence[Case]) -> dict[str, Case]:
@@ -166,49 +121,3 @@ def _message_from(values: Mapping[str, Any]) -> Message:
         TextPart(part["text"]) if "text" in part else MediaPart(**part) for part in values["parts"]
     ]
     return Message(values["role"], tuple(parts))
-
-
-class Wanted(Struct, frozen=True):
-    """``scoring``: of cases that bring no scorers of their own, as a suite's case writes them
-    (``expect``, ``scorers``, ``schema`` ...); paths in it are below ``folder``. ``judge``: a
-    model's name, "" for none."""
-
-    models: Sequence[str]
-    cases: Sequence[Case]
-    scoring: Mapping[str, object]
-    folder: Path
-    judge: str = ""
-    settings: Settings = field(default_factory=Settings)
-    name: str = ""
-
-
-def plan_of(names: Names, wanted: Wanted) -> Plan:
-    """Raises:
-    UsageError: nobody or nothing is named, or a scorer lacks what it needs.
-    NotFound: a model or role that there is not.
-    """
-    if not wanted.models:
-        raise UsageError("who is to be compared?", hint="name two models or roles")
-    scorers = scorers_of(wanted.scoring, wanted.folder, "the scoring")
-    cases = [
-        case if case.scorers or not scorers else replace(case, scorers=scorers)
-        for case in wanted.cases
-    ]
-    contenders = [contender(names, name) for name in wanted.models]
-    judge = names.model(wanted.judge) if wanted.judge else ""
-    if not judge and any(s.kind == "judge" for case in cases for s in case.scorers):
-        raise UsageError("some cases need a judge", hint="name a model that is to judge")
-    return Plan(
-        tuple(dict.fromkeys(contenders)),
-        keyed(cases),
-        replace(wanted.settings, judge=judge),
-        wanted.name,
-    )
-
-
-def contender(names: Names, text: str) -> str:
-    """A model's id, or ``role:NAME``. Raises NotFound, UsageError."""
-    selector = names.select(text)
-    if selector.kind in ("auto", "chain"):
-        raise UsageError(f"{text!r} is no model and no role", hint="name a model or a role")
-    return selector.name if selector.kind == "model" else f"role:{selector.name}"

@@ -11,11 +11,12 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.scoring import Scorer
 from omni_cli.domain.statistics import spearman
 from omni_cli.ports import Clock
+from omni_cli.records import ComparisonRow, JudgementRow, ResultRow
 from omni_cli.repositories import Learning
 from omni_cli.services.engine.routing import prompt_form
 from omni_cli.services.engine.scorers import score_answer
 from omni_cli.services.judge import judge
-from omni_cli.services.judge.compare_plan import ComparisonRow, JudgementRow, Plan, ResultRow
+from omni_cli.services.judge.compare_plan import Plan
 
 _JUDGE = Scorer("judge")
 #: How far a judge's outcome counts in routing, beside one of an exact scorer.

@@ -31,7 +31,7 @@ class Check(Struct, frozen=True):
 
 
 class StoreFacts(Protocol):
-    """See store/checkup.py."""
+    """See store/maintenance.py."""
 
     @property
     def exists(self) -> bool: ...

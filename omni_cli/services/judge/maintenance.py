@@ -10,8 +10,8 @@ from msgspec import Struct
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import DAY_MS, days
 from omni_cli.ports import Clock
+from omni_cli.records import BackupFacts, StoreStats
 from omni_cli.repositories import Audit
-from omni_cli.usage_records import BackupFacts, StoreStats
 
 #: Budgets with rollover look at the whole period before: two months, and a day for zones.
 MIN_KEEP_DAYS = 63

@@ -12,17 +12,10 @@ from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.scoring import Scorer
-from omni_cli.records import StoredAdvice
+from omni_cli.records import ComparisonRow, ResultRow, StoredAdvice
 from omni_cli.services.engine.names import Names
 from omni_cli.services.judge.compare import CompareService
-from omni_cli.services.judge.compare_plan import (
-    ComparisonRow,
-    Plan,
-    ResultRow,
-    Settings,
-    keyed,
-    plan_from,
-)
+from omni_cli.services.judge.compare_plan import Plan, Settings, keyed, plan_from
 from omni_cli.services.judge.compare_report import CompareReports, Report
 from omni_cli.services.judge.suite import Case
 

@@ -15,8 +15,8 @@ from omni_cli.domain.models import Provider
 from omni_cli.domain.money import NUSD_PER_USD, usd, usd_string
 from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import Price, PriceLine, price_lines
+from omni_cli.records import Adjustment
 from omni_cli.services.engine.decisions import recorded_decision
-from omni_cli.usage_records import Adjustment
 
 
 class AttemptReceipt(Struct, frozen=True):

@@ -9,9 +9,9 @@ from omni_cli.domain.imports import COUNTED_BY, InvoiceLine, TokenKind, split_us
 from omni_cli.domain.models import fold_alias
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.record import replace
+from omni_cli.records import Charge
 from omni_cli.repositories import Adjustments, Models
 from omni_cli.services.money.prices import PriceHistory, cost_or_none
-from omni_cli.usage_records import Charge
 
 _CHUNK = 500
 

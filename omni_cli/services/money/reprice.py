@@ -8,20 +8,18 @@ from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import Price, usd_string
 from omni_cli.ports import Clock
+from omni_cli.records import Charge, Correction
 from omni_cli.repositories import Adjustments, Audit, Models
 from omni_cli.services.engine.names import Names
 from omni_cli.services.engine.settlement import input_cost
+from omni_cli.services.money.price_doubts import base_rates, check_rates, published
 from omni_cli.services.money.prices import (
     CallCounter,
     PriceHistory,
     allowance_used,
-    base_rates,
-    check_rates,
     cost_or_none,
-    published,
     sum_cost_or_none,
 )
-from omni_cli.usage_records import Charge, Correction
 
 #: Attempts per transaction.
 CHUNK = 500

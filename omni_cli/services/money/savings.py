@@ -22,10 +22,10 @@ from omni_cli.domain.analytics import (
 from omni_cli.domain.ledger import EVALUATION, FOREIGN
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.quality import BY_SIZE, NO_EVIDENCE, Cell, QualityTable
+from omni_cli.records import Baseline
 from omni_cli.repositories import Reports
 from omni_cli.services.engine.own_scores import OWN_SCORE
 from omni_cli.services.money.usage import UsageQuery, UsageService
-from omni_cli.usage_records import Baseline
 
 #: observed: outcomes this user saw; published: benchmark results for this kind of task;
 #: estimate: anything less.

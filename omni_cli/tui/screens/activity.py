@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Input, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import format_usd
-from omni_cli.store.glance import NEWEST, Call, GlanceStore
+from omni_cli.records import NEWEST, Call
 from omni_cli.tui import text
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible, named
@@ -99,7 +99,7 @@ class ActivityPane(Pane[Loaded]):
         return Wanted(self._text, self._state, self._model)
 
     def load(self, omni: App, wanted: Wanted) -> Loaded:
-        calls = GlanceStore(omni.store).recent(
+        calls = omni.glance.recent(
             limit=_SHOWN,
             text=wanted.text,
             state=wanted.state or None,

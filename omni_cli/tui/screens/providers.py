@@ -13,8 +13,8 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
 from omni_cli.bootstrap import App
+from omni_cli.records import Failure
 from omni_cli.services.fleet.connection_test import INTERVAL_S, TestResult
-from omni_cli.store.glance import Failure, GlanceStore
 from omni_cli.tui import text
 from omni_cli.tui.actions import (
     AUTOMATIC,
@@ -89,7 +89,7 @@ class ProvidersPane(Pane[Loaded]):
         overview = self.loader.memo("overview", omni, read_overview)
         slugs = [card.provider.slug for card in overview.providers]
         slug = wanted if wanted in slugs else next(iter(slugs), None)
-        failures = () if slug is None else GlanceStore(omni.store).errors(provider=slug, limit=4)
+        failures = () if slug is None else omni.glance.errors(provider=slug, limit=4)
         return overview, tuple(failures), _masked(omni, slug)
 
     def show(self, value: Loaded) -> None:

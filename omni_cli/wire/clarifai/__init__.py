@@ -10,7 +10,7 @@ class ClarifaiFacts(Facts):
     @staticmethod
     def image_tokens(
         width: int | None = None, height: int | None = None, *, model: str = ""
-    ) -> int:
+    ) -> int:  # as every protocol
         """It charges by the call."""
         del width, height, model
         return 0

@@ -11,8 +11,9 @@ import pytest
 
 from omni_cli.gateway.app import Options
 from omni_cli.http.request import Limits
+from omni_cli.records import ClientKey
 from omni_cli.simulator import Simulator
-from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
+from omni_cli.store.gateway_keys import GatewayKeyStore
 from tests.gateway_server import Served, serving
 
 ASK: dict[str, Any] = {

@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.records import ClientKey
 from omni_cli.simulator import Simulator
-from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
+from omni_cli.store.gateway_keys import GatewayKeyStore
 from tests.gateway_server import Served, serving
 from tests.integration.test_secrets import traces
 

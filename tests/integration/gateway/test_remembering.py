@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
+from omni_cli.records import ClientKey
+from omni_cli.store.gateway_keys import GatewayKeyStore
 from tests.gateway_server import Served
 
 HAIKU = "anthropic/claude-3-haiku-20240307"

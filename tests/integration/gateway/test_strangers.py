@@ -10,9 +10,10 @@ import pytest
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider
 from omni_cli.gateway.app import Options
+from omni_cli.records import ClientKey
 from omni_cli.services.engine import names
 from omni_cli.simulator import Simulator
-from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
+from omni_cli.store.gateway_keys import GatewayKeyStore
 from tests.gateway_server import Served, serving
 
 PATHS = {

@@ -19,8 +19,9 @@ import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.gateway.watching import Watcher
+from omni_cli.records import ClientKey
 from omni_cli.simulator import Simulator
-from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
+from omni_cli.store.gateway_keys import GatewayKeyStore
 from tests.gateway_server import Served, build_fleet, seeded, serving
 from tests.paths import REPO
 

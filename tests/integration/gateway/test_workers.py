@@ -18,8 +18,9 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.ids import id_text
 from omni_cli.gateway.serve import bind_each
+from omni_cli.records import ClientKey
 from omni_cli.simulator import Simulator
-from omni_cli.store.gateway_keys import ClientKey, GatewayKeyStore
+from omni_cli.store.gateway_keys import GatewayKeyStore
 from tests.gateway_server import build_fleet
 from tests.paths import REPO
 

@@ -43,7 +43,7 @@ def _app(home: Path) -> App:
 
 
 def _writer(app: App) -> Writer:
-    return Writer(app.store, app.ledger, app.budgets)
+    return Writer(app.store, app.ledger)
 
 
 def _new(number: int, **fields: Any) -> NewRequest:

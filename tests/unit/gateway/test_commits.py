@@ -20,7 +20,7 @@ async def test_a_job_is_told_of_once_it_is_committed(
     """A transaction that fails after its jobs ran runs them again; nobody is told before."""
     monkeypatch.setattr(commits_module, "_BROKEN_S", 0.05)
     with App({"OMNI_HOME": str(tmp_path)}, durable=False) as app:
-        writer = Writer(app.store, app.ledger, app.budgets)
+        writer = Writer(app.store, app.ledger)
         write, runs, told = writer.write, list[str](), list[str]()
 
         def failing(batch: Batch) -> None:

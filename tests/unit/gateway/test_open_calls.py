@@ -46,8 +46,7 @@ def _held(app: App) -> int:
 
 
 def _problems(app: App) -> list[str]:
-    rebuild = RollupRebuild(app.store, app.rollups)
-    kept = MaintenanceStore(app.store, rebuild, app.budgets)
+    kept = MaintenanceStore(app.store)
     return [*kept.problems(), *kept.budget_problems()]
 
 
@@ -343,7 +342,7 @@ def test_money_and_rows_add_up_whatever_happens(
             row = app.ledger.get(request)
             assert row is not None
             assert (row.cost_nusd or 0) == cost
-        assert RollupRebuild(app.store, app.rollups).check().sound
+        assert RollupRebuild(app.store).check().sound
         for budget in app.budgets.all():
             status = app.budgets.status(budget, NOW)
             assert status.spent_nusd == sum(done.values())

@@ -36,7 +36,7 @@ def _app(home: Path) -> App:
 
 
 def _commits(app: App) -> Commits:
-    writer = Writer(app.store, app.ledger, app.budgets)
+    writer = Writer(app.store, app.ledger)
     return Commits(writer, new_id=lambda: next(_IDS), note=print)
 
 
