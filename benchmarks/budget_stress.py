@@ -144,7 +144,7 @@ def one_call(world: World, rng: random.Random) -> None:
     consent = Consent(any_cost=True, free_to_paid=True)
     progress, state = Progress(), "ok"
     try:
-        for _ in world.dispatcher.stream(request_id, request, targets, consent, progress):
+        for _ in world.stream(request_id, request, targets, consent, progress):
             pass
     except OmniError:
         state = "failed" if progress.tries else "refused"

@@ -7,9 +7,8 @@ import statistics
 import time
 from pathlib import Path
 
-from omni_cli.domain.classify import classify
+from omni_cli.domain.classify import PATH, classify, from_bytes
 from omni_cli.domain.tasks import Signals
-from omni_cli.domain.weights import PATH, from_bytes
 
 ROUNDS = 500
 TEXT = (Path(__file__).parents[1] / "docs" / "routing.md").read_text(encoding="utf-8") * 40

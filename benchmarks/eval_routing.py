@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omni_cli.domain.difficulty import difficulty_of
+from omni_cli.domain.classify import difficulty_of
 from omni_cli.domain.features import form, form_of, sample
 from omni_cli.domain.routing_eval import LadderReport, cross_fitted, ladder_report, pair_curve
 from omni_cli.domain.tasks import TASK_TYPES

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from omni_cli.domain.quality import PriorLookup, QualityTable
     from omni_cli.keys.access import KeyAccess
     from omni_cli.keys.addresses import Addresses
-    from omni_cli.ports import Transport
+    from omni_cli.ports import Fetcher
+    from omni_cli.providers.http import AsyncHttpTransport
     from omni_cli.providers.presets import Preset
     from omni_cli.records import StoreFacts
     from omni_cli.repositories import (
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from omni_cli.services.engine.chat import ChatService
     from omni_cli.services.engine.health import HealthRecorder
     from omni_cli.services.engine.names import Names
+    from omni_cli.services.engine.own import Steps, Tools
     from omni_cli.services.engine.recovery import Recovery
     from omni_cli.services.engine.routing import RoutingService
     from omni_cli.services.fleet.browse import Browser
@@ -66,11 +68,10 @@ if TYPE_CHECKING:
     from omni_cli.services.judge.advice import AdviceService
     from omni_cli.services.judge.advice_document import Telling
     from omni_cli.services.judge.alerts import Alert, Alerter
-    from omni_cli.services.judge.check_record import CheckRecorder
     from omni_cli.services.judge.compare import CompareService
     from omni_cli.services.judge.compare_report import CompareReports
     from omni_cli.services.judge.deploys import Deploys
-    from omni_cli.services.judge.health_report import HealthReporter
+    from omni_cli.services.judge.health_report import CheckRecorder, HealthReporter
     from omni_cli.services.judge.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.judge.metrics import MetricsService
     from omni_cli.services.judge.optimize import Optimizer
@@ -91,7 +92,7 @@ if TYPE_CHECKING:
 
 _CATALOGUE_KEY, _CHECKED_KEY = "catalogue", "catalogue_checked"
 #: What ``refresh`` leaves beside all that is the store's: it does not rest on what may change.
-_LASTING = ("transport", "system_models")
+_LASTING = ("transport", "calls", "steps", "system_models")
 
 
 def _to_toml(document: dict[str, Any]) -> str:
@@ -159,6 +160,11 @@ class App:
 
     def close(self) -> None:
         """Close what was opened."""
+        calls, steps = self.__dict__.pop("calls", None), self.__dict__.pop("steps", None)
+        if steps is not None:
+            if calls is not None:
+                steps.run(calls.close())
+            steps.close()
         for name in ("transport", "_db"):
             part = self.__dict__.pop(name, None)
             if part is not None and name not in self._lent:
@@ -591,14 +597,14 @@ class App:
         return Recovery(self.ledger, self.models, self.clock)
 
     @cached_property
-    def transport(self) -> "Transport":
+    def transport(self) -> "Fetcher":
         from omni_cli.providers.http import HttpTransport
 
         return HttpTransport()
 
     @cached_property
     def check_recorder(self) -> "CheckRecorder":
-        from omni_cli.services.judge.check_record import CheckRecorder
+        from omni_cli.services.judge.health_report import CheckRecorder
 
         return CheckRecorder(self.windows, self.providers, self.breakers)
 
@@ -642,14 +648,25 @@ class App:
         )
 
     @cached_property
-    def chat(self) -> "ChatService":
-        import random
-        import secrets
+    def steps(self) -> "Steps":
+        """The event loop of code that has none."""
+        from omni_cli.services.engine.own import Steps
 
-        from omni_cli.services.engine.answer_cache import AnswerCache
+        return Steps()
+
+    @cached_property
+    def calls(self) -> "AsyncHttpTransport":
+        """What calls go out over, within one event loop."""
+        from omni_cli.providers.http import AsyncHttpTransport
+
+        return AsyncHttpTransport()
+
+    def _tools(self) -> "Tools":
+        """What requests of this process's own are made with."""
+        import random
+
         from omni_cli.services.engine.attempts import Target
-        from omni_cli.services.engine.chat import ChatService
-        from omni_cli.services.engine.dispatch import Dispatcher
+        from omni_cli.services.engine.own import Tools, pause
         from omni_cli.wire.registry import adapter
 
         def room(request_id: int, target: Target) -> int | None:
@@ -657,6 +674,30 @@ class App:
             if row is None:
                 return None
             return self.budgets.room_nusd(target.provider.slug, target.model.id, row)
+
+        return Tools(
+            ledger=self.ledger,
+            transport=lambda: self.calls,
+            adapters=adapter,
+            keys=self.keys.get,
+            health=self.health,
+            clock=self.clock,
+            sleep=pause,
+            rng=random.Random(),
+            room=room,
+            await_turn=self.ledger.await_turn,
+            reclaim=self.recovery.run,
+            note=self.note,
+            limit_s=self.config.chat.limit_s,
+        )
+
+    @cached_property
+    def chat(self) -> "ChatService":
+        import secrets
+        from functools import cache
+
+        from omni_cli.services.engine.answer_cache import AnswerCache
+        from omni_cli.services.engine.chat import ChatService
 
         chat = self.config.chat
         return ChatService(
@@ -666,21 +707,8 @@ class App:
             conversations=self.conversations,
             ledger=self.ledger,
             routing=self.routing,
-            dispatcher=Dispatcher(
-                ledger=self.ledger,
-                transport=self.transport,
-                adapters=adapter,
-                keys=self.keys.get,
-                health=self.health,
-                clock=self.clock,
-                sleep=time.sleep,
-                rng=random.Random(),
-                room=room,
-                await_turn=self.ledger.await_turn,
-                reclaim=self.recovery.run,
-                note=self.note,
-                limit_s=chat.limit_s,
-            ),
+            tools=cache(self._tools),
+            steps=lambda: self.steps,
             recovery=self.recovery,
             names=self.names,
             clock=self.clock,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterable, KeysView, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct, field
@@ -148,10 +148,10 @@ class ListsDetails(Protocol):
         ...
 
 
-class AnswerStream(AbstractContextManager["AnswerStream"], Protocol):
+class AnswerStream(AbstractAsyncContextManager["AnswerStream"], Protocol):
     """An answer being received: iterate for chunks; leaving the context closes the call."""
 
-    def __iter__(self) -> Iterator[ChatChunk]: ...
+    def __aiter__(self) -> AsyncIterator[ChatChunk]: ...
 
     #: Response headers worth keeping (request ids, rate limits), lower-case names.
     headers: Mapping[str, str]
@@ -171,15 +171,25 @@ class TellsCost(Protocol):
         ...
 
 
-class Transport(Protocol):
-    """Sends calls. Raises ProviderError subclasses only."""
+class Fetcher(Protocol):
+    """Sends unbilled calls. Raises ProviderError subclasses only."""
 
-    def open(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> AnswerStream:
+    def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
+        """Send and return the whole body as text."""
+        ...
+
+
+class Transport(Protocol):
+    """Sends calls, within one event loop. Raises ProviderError subclasses only."""
+
+    async def open(
+        self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float
+    ) -> AnswerStream:
         """Send and wait for the answer's head. ``timeout_s`` bounds the silence before the
         first event and between two events."""
         ...
 
-    def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
+    async def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
         """Send and return the whole body as text."""
         ...
 

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from omni_cli.domain.classify import OFFSET, TypeModel
 from omni_cli.domain.features import BUCKETS, extract
 from omni_cli.domain.tasks import TASK_TYPES, Signals
-from omni_cli.domain.weights import OFFSET, TypeModel
 
 FACTS_SCALE = 0.25
 EPOCHS = 12

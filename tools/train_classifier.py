@@ -16,9 +16,9 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from omni_cli.domain.classify import PATH
 from omni_cli.domain.routing_eval import label_for, type_report
 from omni_cli.domain.tasks import TASK_TYPES
-from omni_cli.domain.weights import PATH
 from tools.linear import (
     WEIGHT,
     Encoded,

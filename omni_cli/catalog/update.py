@@ -5,7 +5,7 @@ from typing import Any
 
 from omni_cli.catalog.load import apply_remote
 from omni_cli.domain.errors import ProviderError, UsageError
-from omni_cli.ports import HttpCall, ProviderAdapter, Transport
+from omni_cli.ports import Fetcher, HttpCall, ProviderAdapter
 from omni_cli.repositories import Models
 from omni_cli.services.fleet.catalogue import refresh
 
@@ -26,7 +26,7 @@ def contents(file: Path) -> bytes:
         raise UsageError(f"cannot read {file}: {exc.strerror}") from exc
 
 
-def download(transport: Transport, words: ProviderAdapter, url: str | None) -> bytes:
+def download(transport: Fetcher, words: ProviderAdapter, url: str | None) -> bytes:
     """Args:
         words: words the server's refusal; any adapter does.
         url: another place than the usual one.

@@ -77,7 +77,7 @@ def confirmed(change: "Callable[[bool], T]", yes: bool) -> "T":
 
     Raises Doubtful where nobody is there to ask.
     """
-    from omni_cli.services.money.price_doubts import Doubtful
+    from omni_cli.services.money.prices import Doubtful
 
     try:
         return change(yes)

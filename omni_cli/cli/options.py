@@ -26,13 +26,12 @@ def grouped(command: "Callable[..., R]") -> "Callable[..., R]":
             parameters.append(parameter.replace(annotation=kind))
             continue
         groups[name] = kind
-        declared = get_type_hints(kind, include_extras=True)
         parameters += [
             inspect.Parameter(
                 item.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=item.default,
-                annotation=declared[item.name],
+                annotation=item.type,
             )
             for item in fields(kind)
         ]

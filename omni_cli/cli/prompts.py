@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import complete_roles, money
@@ -30,21 +31,29 @@ _T = TypeVar("_T", bound=str)
 _MEDIA = ("image/", "audio/", "application/pdf")
 _SVG = "image/svg+xml"  # is text, and models read it as such
 
-#: The options of ``route_options``, as commands take them.
-RoleOption = Annotated[str | None, typer.Option(autocompletion=complete_roles)]
-AgentOption = Annotated[str | None, typer.Option(help="Name of the calling agent.")]
-PriorityOption = Annotated[str | None, typer.Option(help="cheap, balanced or best.")]
-LatencyOption = Annotated[str | None, typer.Option(help="fast or normal.")]
-MaxCostOption = Annotated[str | None, typer.Option(help="US dollars for this request.")]
-MinQualityOption = Annotated[float | None, typer.Option(help="0 to 1.")]
-TaskOption = Annotated[str | None, typer.Option(help="Skip detection: the task type.")]
-ComplexityOption = Annotated[str | None, typer.Option(help="low, medium or high.")]
-AnyCostOption = Annotated[
-    bool, typer.Option("--any-cost", help="Whoever stands in may cost anything.")
-]
-FreeToPaidOption = Annotated[
-    bool, typer.Option("--free-to-paid", help="A paid model may stand in for a free one.")
-]
+
+class RequestFacts(Struct, frozen=True):
+    """What a rule may ask of a request, as options."""
+
+    role: Annotated[str | None, typer.Option(autocompletion=complete_roles)] = None
+    agent: Annotated[str | None, typer.Option(help="Name of the calling agent.")] = None
+    priority: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None
+    latency: Annotated[str | None, typer.Option(help="fast or normal.")] = None
+    max_cost: Annotated[str | None, typer.Option(help="US dollars for this request.")] = None
+    task: Annotated[str | None, typer.Option(help="Skip detection: the task type.")] = None
+    complexity: Annotated[str | None, typer.Option(help="low, medium or high.")] = None
+
+
+class Consent(Struct, frozen=True):
+    """What the caller lets the router do, as options."""
+
+    min_quality: Annotated[float | None, typer.Option(help="0 to 1.")] = None
+    any_cost: Annotated[
+        bool, typer.Option("--any-cost", help="Whoever stands in may cost anything.")
+    ] = False
+    free_to_paid: Annotated[
+        bool, typer.Option("--free-to-paid", help="A paid model may stand in for a free one.")
+    ] = False
 
 
 def read_prompt(
@@ -212,44 +221,35 @@ def _schema(path: Path) -> dict[str, object]:
 
 
 def route_options(
-    app: App,
-    *,
-    priority: str | None = None,
-    latency: str | None = None,
-    max_cost: str | None = None,
-    min_quality: float | None = None,
-    task: str | None = None,
-    complexity: str | None = None,
-    role: str | None = None,
-    agent: str | None = None,
-    needs: Sequence[str] = (),
-    any_cost: bool = False,
-    free_to_paid: bool = False,
+    app: App, facts: RequestFacts, consent: Consent | None = None, needs: Sequence[str] = ()
 ) -> RouteOptions:
     """Checked options, the configuration's defaults where none was given."""
+    consent = consent or Consent()
     routing = app.config.routing
-    cost = money(max_cost, "--max-cost")
-    if min_quality is not None and not 0 <= min_quality <= 1:
+    cost = money(facts.max_cost, "--max-cost")
+    if consent.min_quality is not None and not 0 <= consent.min_quality <= 1:
         raise UsageError("--min-quality lies between 0 and 1")
-    if role is not None:
-        app.fleet.role(role)
+    if facts.role is not None:
+        app.fleet.role(facts.role)
     for need in needs:
         if need not in BADGES:
             raise UsageError(f"unknown need {need!r}", hint=f"one of {', '.join(BADGES)}")
     return RouteOptions(
-        priority=_one("--priority", priority or routing.priority, PRIORITIES),
-        latency_pref=_one("--latency", latency or routing.latency_pref, LATENCY_PREFS),
+        priority=_one("--priority", facts.priority or routing.priority, PRIORITIES),
+        latency_pref=_one("--latency", facts.latency or routing.latency_pref, LATENCY_PREFS),
         max_cost_nusd=None if cost is None else usd_to_nusd(cost),
-        min_quality=min_quality,
-        task_type=None if task is None else _one("--task", task, TASK_TYPES),
-        complexity=None if complexity is None else _one("--complexity", complexity, COMPLEXITIES),
-        role=role,
-        agent=agent,
+        min_quality=consent.min_quality,
+        task_type=None if facts.task is None else _one("--task", facts.task, TASK_TYPES),
+        complexity=None
+        if facts.complexity is None
+        else _one("--complexity", facts.complexity, COMPLEXITIES),
+        role=facts.role,
+        agent=facts.agent,
         needs=frozenset(needs),
         weights=routing.weights,
         allow_unknown_price=app.config.prices.allow_unknown,
-        any_cost=any_cost,
-        free_to_paid=free_to_paid,
+        any_cost=consent.any_cost,
+        free_to_paid=consent.free_to_paid,
     )
 
 

@@ -1,12 +1,95 @@
 """Decide locally what kind of job a prompt is, and how hard (B1): offline, under half a ms."""
 
 import math
+import struct
+from collections.abc import Mapping
+from functools import lru_cache
 from operator import itemgetter
+from pathlib import Path
 
-from omni_cli.domain.difficulty import complexity_of, difficulty_of
-from omni_cli.domain.features import Features, extract, form_of
-from omni_cli.domain.tasks import TASK_TYPES, Signals, TaskEstimate
-from omni_cli.domain.weights import OFFSET, TypeModel, shipped
+from msgspec import Struct
+
+from omni_cli.domain.features import BUCKETS, Features, Form, extract, form_of
+from omni_cli.domain.tasks import TASK_TYPES, Complexity, Signals, TaskEstimate
+
+#: What a type adds to the score, in logits, mixed by the type probabilities.
+BY_TYPE: Mapping[str, float] = {
+    "chat": -0.45,
+    "translation": -0.4,
+    "summarization": -0.2,
+    "extraction": -0.2,
+    "writing": -0.1,
+    "image": -0.25,
+    "math": 0.3,
+    "reasoning": 0.35,
+    "coding": 0.15,
+    "debugging": 0.25,
+    "research": 0.2,
+    "analysis": 0.2,
+    "agent_step": 0.1,
+}
+#: Weight of the natural logarithm of the length in characters, and the length that counts zero.
+BY_LENGTH, TYPICAL = 0.75, math.exp(5.2)
+#: Complexity is low below the first, high from the second on.
+LOW, HIGH = 0.24, 0.5
+
+
+def difficulty_of(probabilities: Mapping[str, float], shape: Form) -> float:
+    """0..1: logistic in log-length and the mixed type.
+
+    Signs of formal work (LaTeX, answer options) were tried and made the order worse.
+    """
+    score = BY_LENGTH * math.log((shape.length + 20) / TYPICAL)
+    score += sum(BY_TYPE[task] * chance for task, chance in probabilities.items())
+    return 1 / (1 + math.exp(-score))
+
+
+def complexity_of(difficulty: float) -> Complexity:
+    """The coarse word for a difficulty in 0..1."""
+    return "low" if difficulty < LOW else "high" if difficulty >= HIGH else "medium"
+
+
+MAGIC = b"omni-types-1\n"
+PATH = Path(__file__).resolve().parents[1] / "data" / "task_types.bin"
+#: Bytes hold weight + OFFSET, so that a sum over unsigned bytes needs no sign handling.
+OFFSET = 128
+_HEAD = struct.Struct(f"<2d{len(TASK_TYPES)}d")
+
+
+class TypeModel(Struct, frozen=True):
+    """``columns``: BUCKETS bytes per type, in TASK_TYPES order. ``bias``: one logit per type.
+
+    A logit is bias + step * (facts_scale * sum over facts + sum over spoken / sqrt(count)).
+    The temperature fitted on held-out sources is part of ``step`` and ``bias`` already.
+    """
+
+    step: float
+    facts_scale: float
+    bias: tuple[float, ...]
+    columns: tuple[bytes, ...]
+
+    def to_bytes(self) -> bytes:
+        head = _HEAD.pack(self.step, self.facts_scale, *self.bias)
+        return MAGIC + head + b"".join(self.columns)
+
+
+def from_bytes(data: bytes) -> TypeModel:
+    """Raises ValueError when ``data`` is not a type model of this version."""
+    start = len(MAGIC) + _HEAD.size
+    if not data.startswith(MAGIC) or len(data) != start + BUCKETS * len(TASK_TYPES):
+        raise ValueError("not a type model of this version")
+    step, facts_scale, *bias = _HEAD.unpack_from(data, len(MAGIC))
+    columns = tuple(
+        data[start + i * BUCKETS : start + (i + 1) * BUCKETS] for i in range(len(TASK_TYPES))
+    )
+    return TypeModel(step, facts_scale, tuple(bias), columns)
+
+
+@lru_cache(maxsize=1)
+def shipped() -> TypeModel:
+    """The model of the package (about 0.4 MB)."""
+    return from_bytes(PATH.read_bytes())
+
 
 #: Unsure when the two likeliest types are closer than this. Below it the first is right less
 #: than six times in ten on sources the model has not seen (docs/routing.md).

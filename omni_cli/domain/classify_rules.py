@@ -7,8 +7,7 @@ which kind of argument. Each fired name becomes a feature; none decides alone.
 from collections.abc import Iterator
 from itertools import pairwise
 
-from omni_cli.domain.lexicon import INSIDE, intents_of
-from omni_cli.domain.lexicon_rules import (
+from omni_cli.domain.lexicon import (
     AMOUNTS,
     ASK_AMOUNT,
     AUTOMATE,
@@ -17,6 +16,7 @@ from omni_cli.domain.lexicon_rules import (
     GROUP_ENDS,
     HEART,
     HOW_TO_SAY,
+    INSIDE,
     LOGIC,
     MACHINE,
     MAKE,
@@ -25,6 +25,7 @@ from omni_cli.domain.lexicon_rules import (
     SYMPTOM,
     THINGS,
     TONGUES,
+    intents_of,
 )
 
 _KIND = {thing: kind for kind, things in reversed(THINGS.items()) for thing in things}

@@ -17,8 +17,7 @@ from omni_cli.gateway.routes import Route
 from omni_cli.http.request import Request
 from omni_cli.services.fleet.discovery import discovery_document
 from omni_cli.services.judge import compare_documents
-from omni_cli.services.judge.compare_plan import Plan, Settings
-from omni_cli.services.judge.compare_setup import Wanted, plan_of
+from omni_cli.services.judge.compare_plan import Plan, Settings, Wanted, plan_of
 from omni_cli.services.judge.optimize import optimum_document
 from omni_cli.services.judge.suite import Case
 from omni_cli.wire.server import (

@@ -12,7 +12,7 @@ from msgspec import Struct
 from omni_cli.domain.errors import ConnectionFailed, OmniError
 from omni_cli.domain.hosts import default_slots, is_loopback
 from omni_cli.domain.models import Provider
-from omni_cli.ports import HttpCall, ProviderAdapter, RemoteModel, Transport
+from omni_cli.ports import Fetcher, HttpCall, ProviderAdapter, RemoteModel
 from omni_cli.providers.presets import PRESETS
 from omni_cli.services.fleet.setup import Found
 
@@ -95,7 +95,7 @@ class Finder(Struct, frozen=True):
     keys: Keys
     addresses: Addresses
     env: Mapping[str, str]
-    transport: Callable[[], Transport]
+    transport: Callable[[], Fetcher]
     ask: Callable[[Provider, float], Sequence[RemoteModel]]
     words: ProviderAdapter
     own_port: int

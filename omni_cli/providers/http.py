@@ -4,11 +4,13 @@ Errors are raised outside the ``except`` that caught the library's: an httpx err
 request, whose headers hold the key, and a chained exception would take it along.
 """
 
+import asyncio
 import ssl
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, Self
 
 from omni_cli.domain.chat import ChatChunk
@@ -279,7 +281,7 @@ def _error_body(response: httpx.Response) -> str:
 
 
 class AsyncHttpAnswer:
-    """HttpAnswer's twin: an async context manager and iterator."""
+    """An answer being received: an async context manager and iterator; see ports.AnswerStream."""
 
     def __init__(
         self,
@@ -289,11 +291,16 @@ class AsyncHttpAnswer:
         timeout_s: float,
         waited_s: float,
     ) -> None:
-        self._waited_s = waited_s
         self._response = response
         self._reader = reader
         self._call = call
         self._timeout_s = timeout_s
+        self._silence = _Silence(reader, timeout_s, waited_s)
+        self._pieces = response.aiter_bytes()
+        self._chunks: Iterator[ChatChunk] = iter(())
+        #: What is raised once its last chunk was read.
+        self._fault: ProviderError | None = None
+        self._over = False
         self.headers: Mapping[str, str] = kept_headers(response.headers, secrets_in(call.headers))
 
     async def __aenter__(self) -> Self:
@@ -302,38 +309,57 @@ class AsyncHttpAnswer:
     async def __aexit__(self, *_: object) -> None:
         await self._response.aclose()
 
-    async def __aiter__(self) -> AsyncIterator[ChatChunk]:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ChatChunk:
         fault: ProviderError | None = None
         try:
-            async for chunk in self._chunks():
-                yield chunk
+            while True:
+                for chunk in self._chunks:
+                    return chunk
+                if self._fault is not None:
+                    raise self._fault
+                if self._over:
+                    break
+                self._chunks = await self._more()
         except ProviderError as error:
+            # The frames below hold what the server sent, which may echo the key.
             fault = cleaned(error.with_traceback(None), self._call)
         if fault is not None:
             raise fault
+        raise StopAsyncIteration
 
-    async def _chunks(self) -> AsyncIterator[ChatChunk]:
-        pieces = self._response.aiter_bytes()
-        silence = _Silence(self._reader, self._timeout_s, self._waited_s)
-        fault: ProviderError | None = None
-        while fault is None:
-            silence.begins()
-            try:
-                piece = await anext(pieces, None)
-            except _CAUGHT as exc:
-                fault = trouble.fault(exc, self._call, self._timeout_s)
-                break
+    async def _more(self) -> Iterator[ChatChunk]:
+        """The chunks of the next piece."""
+        silence = self._silence
+        fault: ProviderError
+        silence.begins()
+        try:
+            async with asyncio.timeout(silence.left_s):
+                piece = await anext(self._pieces, None)
+        except _CAUGHT as exc:
+            fault = trouble.fault(exc, self._call, self._timeout_s)
+        else:
             silence.ends()
             if piece is None:
-                for chunk in self._reader.end():
-                    yield chunk
-                return
-            for chunk in self._reader.feed(piece):
-                yield chunk
-            if silence.too_long:
-                fault = trouble.silent(self._call, self._timeout_s)
-        for chunk in self._reader.end_after(fault):
-            yield chunk
+                self._over = True
+                return self._reader.end()
+            chunks = [*self._fed(piece)]
+            if self._fault is not None or not silence.too_long:
+                return iter(chunks)
+            fault = trouble.silent(self._call, self._timeout_s)
+            self._over = True
+            return chain(chunks, self._reader.end_after(fault))
+        self._over = True
+        return self._reader.end_after(fault)
+
+    def _fed(self, piece: bytes) -> Iterator[ChatChunk]:
+        """What a piece holds; a fault within it comes after what came before."""
+        try:
+            yield from self._reader.feed(piece)
+        except ProviderError as error:
+            self._fault = error
 
 
 class AsyncHttpTransport:
@@ -353,15 +379,17 @@ class AsyncHttpTransport:
         return AsyncHttpAnswer(response, reader, call, timeout_s, time.monotonic() - began)
 
     async def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
+        due = time.monotonic() + timeout_s
         response = await self._send(adapter, call, timeout_s)
         body = bytearray()
         fault: ProviderError | None = None
         try:
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > self._max_bytes:
-                    fault = Malformed(f"The answer exceeds {self._max_bytes} bytes")
-                    break
+            async with asyncio.timeout(due - time.monotonic()):
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > self._max_bytes:
+                        fault = Malformed(f"The answer exceeds {self._max_bytes} bytes")
+                        break
         except _CAUGHT as exc:
             fault = trouble.fault(exc, call, timeout_s)
         finally:
@@ -392,9 +420,8 @@ class AsyncHttpTransport:
     async def _send(
         self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float
     ) -> httpx.Response:
-        import asyncio
-
         fault: ProviderError
+        due = time.monotonic() + timeout_s
         try:
             client = self._client(call.url)
             async with asyncio.timeout(timeout_s):
@@ -404,17 +431,21 @@ class AsyncHttpTransport:
         else:
             if response.is_success:
                 return response
-            fault = _refusal(adapter, call, response, await _async_error_body(response))
+            left_s = due - time.monotonic()
+            # Kept in no variable: it may echo the key, and a traceback shows its frames.
+            fault = _refusal(adapter, call, response, await _async_error_body(response, left_s))
         raise cleaned(fault, call)
 
 
-async def _async_error_body(response: httpx.Response) -> str:
+async def _async_error_body(response: httpx.Response, timeout_s: float) -> str:
+    """As much of an error's body as comes; a failure on the way leaves what came before."""
     body = bytearray()
     try:
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) > _MAX_ERROR_BYTES:
-                break
+        async with asyncio.timeout(timeout_s):
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > _MAX_ERROR_BYTES:
+                    break
     except _CAUGHT:
         return body.decode("utf-8", "replace")
     finally:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
@@ -14,7 +14,9 @@ from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.record import replace
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.routing import RouteOptions, decision_document
-from omni_cli.tui.stoppable import StoppableTransport, Stopped
+
+if TYPE_CHECKING:
+    from omni_cli.services.engine.own import Steps
 
 #: Least time between two updates of the text on the screen, seconds.
 _FRAME_S = 0.05
@@ -56,7 +58,7 @@ class Asking(Struct):
     question: Question
     tell: Callable[[News], None]
     _notes: list[str] = field(default_factory=list)
-    _transport: StoppableTransport | None = None
+    _steps: "Steps | None" = None
     _given_up: bool = False
     _last: News = field(default_factory=lambda: News(Question("", "")))
 
@@ -67,11 +69,13 @@ class Asking(Struct):
     def stop(self) -> None:
         """Give up; what has arrived is settled."""
         self._given_up = True
-        if self._transport is not None:
-            self._transport.stop()
+        if self._steps is not None:
+            self._steps.stop()
 
     def run(self, omni: App) -> None:
         """The whole of it, with a session of its own; ends with News that are done."""
+        from omni_cli.services.engine.own import Stopped
+
         news = News(self.question)
         try:
             news = self._ask(omni, news)
@@ -79,21 +83,15 @@ class Asking(Struct):
             news = replace(self._last, error=exc)
         except Stopped:
             news = replace(self._last, stopped=True)
-        finally:
-            if self._transport is not None:
-                self._transport.close()
         request = news.request
         row = None if request is None else omni.ledger.get(request)
         self.tell(replace(news, row=row, notes=tuple(self._notes), done=True))
 
     def _ask(self, omni: App, news: News) -> News:
-        from omni_cli.providers.http import HttpTransport
-
         self._last = news
-        self._transport = StoppableTransport(HttpTransport())
-        omni.use(transport=self._transport)
+        self._steps = omni.steps
         if self._given_up:
-            raise Stopped
+            self._steps.stop()
         question = self.question
         turn = Message("user", (TextPart(question.prompt),))
         config = omni.config

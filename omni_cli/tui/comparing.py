@@ -17,9 +17,8 @@ from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.record import asdict, replace
 from omni_cli.records import ComparisonRow
 from omni_cli.services.judge.compare import Estimate, Progress
-from omni_cli.services.judge.compare_plan import Plan, Settings
+from omni_cli.services.judge.compare_plan import Plan, Settings, Wanted, plan_of
 from omni_cli.services.judge.compare_report import Report
-from omni_cli.services.judge.compare_setup import Wanted, plan_of
 from omni_cli.services.judge.suite import Case, load
 from omni_cli.tui.role_switching import read_roles
 

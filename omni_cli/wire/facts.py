@@ -6,7 +6,10 @@ else; its client and its servers inherit it, and so does whoever asks ``registry
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from omni_cli.domain.chat import FinishReason
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -91,8 +94,15 @@ class Facts:
     id_prefix: ClassVar[str] = ""
     #: Fields of a request that the form of its answer depends on.
     answers_by: ClassVar[tuple[str, ...]] = ()
-    #: Its word for why an answer ended.
+    #: Its word for why an answer ended, by ours; and what its own words, and those of others who
+    #: speak it, mean.
     finishes: ClassVar[Mapping[str, str]] = _NOTHING
+    means: ClassVar[Mapping[str, "FinishReason"]] = MappingProxyType({})
     #: Its word for an error by HTTP status, and for every other.
     error_words: ClassVar[Mapping[int, str]] = MappingProxyType({})
     error_word: ClassVar[str] = ""
+
+    @classmethod
+    def finish_word(cls, finish: "FinishReason | None") -> str:
+        """How it says why an answer ended; what it has no word for has ended as usual."""
+        return cls.finishes.get(finish or "stop", cls.finishes["stop"])

@@ -1,6 +1,7 @@
 """Providers that send something now and then, and never an answer: a call's timeout holds, in the
 command line and in the gateway alike, and the next model of a chain is asked."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -18,7 +19,7 @@ from omni_cli.domain.errors import ProviderError, TimedOut
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider
 from omni_cli.domain.prices import Price, Rate
 from omni_cli.ports import Endpoint
-from omni_cli.providers.http import HttpTransport
+from omni_cli.providers.http import AsyncHttpTransport, HttpTransport
 from omni_cli.simulator import Simulator
 from omni_cli.wire.registry import adapter
 from tests.gateway_server import serving
@@ -69,13 +70,13 @@ def trickling() -> Iterator[str]:
 
 
 def test_a_command_gives_up_in_time(trickling: str) -> None:
-    def ask(way: str) -> str:
+    async def asked(way: str) -> str:
         wire = adapter("openai")
         call = wire.build(_REQUEST, "m", Endpoint(f"{trickling}/{way}", None))
-        with HttpTransport() as transport:
+        async with AsyncHttpTransport() as transport:
             try:
-                with transport.open(wire, call, timeout_s=0.5) as answer:
-                    return "".join(chunk.text for chunk in answer)
+                async with await transport.open(wire, call, timeout_s=0.5) as answer:
+                    return "".join([chunk.text async for chunk in answer])
             except TimedOut as exc:
                 return exc.message
             except ProviderError as exc:
@@ -83,8 +84,10 @@ def test_a_command_gives_up_in_time(trickling: str) -> None:
                     return "sent nothing for 0.5 s"
                 return repr(exc)
 
-    with ThreadPoolExecutor(len(WAYS)) as pool:
-        told = dict(zip(WAYS, pool.map(ask, WAYS, timeout=60), strict=True))
+    async def ask() -> list[str]:
+        return await asyncio.gather(*map(asked, WAYS))
+
+    told = dict(zip(WAYS, asyncio.run(ask()), strict=True))
     wrong = {way: words for way, words in told.items() if "sent nothing for 0.5 s" not in words}
     assert not wrong
 

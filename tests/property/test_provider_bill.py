@@ -409,12 +409,16 @@ def _request(dice: random.Random) -> ChatRequest:
     )
 
 
+async def _no_wait(_: float) -> None:
+    """Between two tries."""
+
+
 @pytest.mark.parametrize("kind", ["budget", "maximum"])
 def test_the_command_lines_calls_hold_to_it_too(
     greedy: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     dice, outcomes = random.Random(kind + os.environ.get("OMNI_BILL_SEED", "")), Counter[str]()
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("omni_cli.services.engine.own.pause", _no_wait)
     greedy.fate = lambda: dice.choice(["", "", "cut", "500"])
     with App({"OMNI_HOME": str(tmp_path), "USER": "test"}, durable=False) as app:
         _fleet(app, greedy.url)

@@ -8,10 +8,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from omni_cli import tokenizer
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import Price, PriceState, Rate, Tier
+from omni_cli.services.money import calculator as tokenizer
 from omni_cli.services.money.calculator import Workload, calculate, custom_price
 
 

@@ -323,7 +323,7 @@ class TestTurns:
 
     def test_nobody_is_asked_when_the_requests_time_is_over(self, world: World) -> None:
         targets = self.fleet(world, "p/a", "q/c")
-        world.dispatcher._limit_ms = 7_000
+        world.limit_s = 7.0
         world.transport.before = lambda: world.clock.sleep(5.0)
         world.script("p/a", *[Overloaded("x", status=503)] * 2)
         raised, _, _ = world.fails(replace(targets[0], max_retries=1), targets[1])
@@ -393,7 +393,7 @@ class TestStreams:
         world.script("p/a", [ChatChunk(text="x" * 40), cut])
         progress, request = Progress(), world.open()
         seen: list[str] = []
-        stream = world.dispatcher.stream(
+        stream = world.stream(
             request,
             ask(),
             (world.target("p/a", retries=3), world.target("q/b")),
@@ -545,9 +545,7 @@ class TestLeaving:
         world.model("p/a")
         world.script("p/a", [ChatChunk(text="z" * 8), ChatChunk(text="more")])
         request = world.open()
-        stream = world.dispatcher.stream(
-            request, ask(), (world.target("p/a"),), Consent(), progress
-        )
+        stream = world.stream(request, ask(), (world.target("p/a"),), Consent(), progress)
         assert next(stream).text == "z" * 8
         return stream, request
 
@@ -587,11 +585,7 @@ class TestLeaving:
 
         world.ledger.plan = interrupted  # type: ignore[method-assign]  # right after the row
         with pytest.raises(KeyboardInterrupt):
-            list(
-                world.dispatcher.stream(
-                    request, ask(), (world.target("p/a"),), Consent(), Progress()
-                )
-            )
+            list(world.stream(request, ask(), (world.target("p/a"),), Consent(), Progress()))
         (row,) = world.ledger.attempts(request)
         assert (row.state, row.cost_nusd) == ("unsent", 0)
         assert world.open_leases() == 0
@@ -656,9 +650,7 @@ class TestMoney:
         world.script("p/a", [ChatChunk(text=" -" * 5_000), ConnectionFailed("reset")])
         progress, request = Progress(), world.open()
         with pytest.raises(StreamInterrupted):
-            list(
-                world.dispatcher.stream(request, ask(), (world.target("p/a"),), Consent(), progress)
-            )
+            list(world.stream(request, ask(), (world.target("p/a"),), Consent(), progress))
         assert world.ledger.attempts(request)[0].cost_nusd == 2_000 * 300
 
     def test_a_rate_that_is_missing_makes_the_cost_unknown_not_zero(self, world: World) -> None:
@@ -676,7 +668,7 @@ class TestSlots:
         world.model("p/a")
         other = world.open()
         world.script("p/a", [ChatChunk(text="slow"), *answer()[1:]])
-        taken = world.dispatcher.stream(other, ask(), (world.target("p/a"),), Consent(), Progress())
+        taken = world.stream(other, ask(), (world.target("p/a"),), Consent(), Progress())
         next(taken)
         raised, progress, _ = world.fails(world.target("p/a"))
         assert isinstance(raised, Busy)

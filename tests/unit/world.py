@@ -3,7 +3,7 @@
 import json
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
@@ -19,9 +19,10 @@ from omni_cli.domain.pricing import Price, Rate
 from omni_cli.ports import Endpoint, HttpCall, SentBody
 from omni_cli.services.engine.attempts import Progress, Target
 from omni_cli.services.engine.chat import ChatService
-from omni_cli.services.engine.dispatch import Dispatcher
+from omni_cli.services.engine.checks import Check
 from omni_cli.services.engine.health import HealthRecorder
 from omni_cli.services.engine.names import Names
+from omni_cli.services.engine.own import Handover, OwnCall, Steps, Tools
 from omni_cli.services.engine.recovery import Recovery
 from omni_cli.services.engine.routing import RoutingService
 from omni_cli.services.money.prices import PriceBook
@@ -75,13 +76,13 @@ class Answer:
         self.headers: Mapping[str, str] = {"x-request-id": "provider-1"}
         self.closed = False
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.closed = True
 
-    def __iter__(self) -> Iterator[ChatChunk]:
+    async def __aiter__(self) -> AsyncIterator[ChatChunk]:
         for step in self._steps:
             if isinstance(step, BaseException):
                 raise step
@@ -129,7 +130,7 @@ class Transport:
         self.timeouts: list[float] = []
         self.before: Callable[[], None] = lambda: None
 
-    def open(self, adapter: Any, call: HttpCall, *, timeout_s: float) -> Answer:
+    async def open(self, adapter: Any, call: HttpCall, *, timeout_s: float) -> Answer:
         self.calls.append(call)
         self.timeouts.append(timeout_s)
         self.before()
@@ -138,7 +139,7 @@ class Transport:
             raise act
         return Answer(act)
 
-    def fetch(self, adapter: Any, call: HttpCall, *, timeout_s: float) -> str:
+    async def fetch(self, adapter: Any, call: HttpCall, *, timeout_s: float) -> str:
         raise AssertionError("not used")
 
     @property
@@ -173,19 +174,8 @@ class World:
         self.quality: dict[str, float] = {}
         self.ids = iter(range(1, 10_000))
         self.reclaims = 0
-        self.dispatcher = Dispatcher(
-            ledger=self.ledger,
-            transport=self.transport,
-            adapters=lambda _: self.adapter,
-            keys=lambda provider: self.keys(provider),
-            health=self.health,
-            clock=self.clock,
-            sleep=self.clock.sleep,
-            rng=random.Random(1),
-            room=self._room,
-            reclaim=self._reclaim,
-            note=self.notes.append,
-        )
+        self.steps = Steps()
+        self.limit_s = 900.0
         self.routing = RoutingService(
             providers=self.providers,
             models=self.models,
@@ -199,7 +189,46 @@ class World:
         )
 
     def close(self) -> None:
+        self.steps.close()
         self.store.close()
+
+    def tools(self) -> Tools:
+        async def sleep(seconds: float) -> None:
+            self.clock.sleep(seconds)
+
+        return Tools(
+            ledger=self.ledger,
+            transport=lambda: self.transport,
+            adapters=lambda _: self.adapter,
+            keys=lambda provider: self.keys(provider),
+            health=self.health,
+            clock=self.clock,
+            sleep=sleep,
+            rng=random.Random(1),
+            room=self._room,
+            reclaim=self._reclaim,
+            note=self.notes.append,
+            limit_s=self.limit_s,
+        )
+
+    def stream(
+        self,
+        request_id: int,
+        request: ChatRequest,
+        targets: Sequence[Target],
+        consent: Consent,
+        progress: Progress,
+        *,
+        accept: Check | None = None,
+    ) -> Generator[ChatChunk]:
+        """The chunks of a request that is in the ledger."""
+
+        async def answer(give: Any) -> None:
+            await OwnCall(
+                self.tools(), request_id, request, targets, consent, progress, give, accept=accept
+            ).answer()
+
+        return self.steps.chunks(Handover(answer))
 
     def service(self, premium: str = "") -> ChatService:
         return ChatService(
@@ -209,7 +238,8 @@ class World:
             ledger=self.ledger,
             learning=self.learning,
             routing=self.routing,
-            dispatcher=self.dispatcher,
+            tools=self.tools,
+            steps=lambda: self.steps,
             recovery=self.recovery,
             names=self.names,
             clock=self.clock,
@@ -288,9 +318,7 @@ class World:
     ) -> tuple[str, Progress, int]:
         """Dispatch and read to the end: (text, progress, request id)."""
         progress, request_id = Progress(), self.open(**fields)
-        chunks = self.dispatcher.stream(
-            request_id, request or ask(), targets, consent or Consent(), progress
-        )
+        chunks = self.stream(request_id, request or ask(), targets, consent or Consent(), progress)
         return "".join(chunk.text for chunk in chunks), progress, request_id
 
     def fails(
@@ -299,7 +327,7 @@ class World:
         """The same for a dispatch that must raise an error of omni's."""
         progress, request_id = Progress(), self.open(**fields)
         try:
-            list(self.dispatcher.stream(request_id, ask(), targets, consent or Consent(), progress))
+            list(self.stream(request_id, ask(), targets, consent or Consent(), progress))
         except OmniError as exc:
             return exc, progress, request_id
         raise AssertionError("it answered")

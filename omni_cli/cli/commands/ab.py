@@ -10,8 +10,7 @@ from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, pain
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
-from omni_cli.services.judge.abtest import Settings
-from omni_cli.services.judge.abtest_report import ArmReport, Report, report_document
+from omni_cli.services.judge.abtest import ArmReport, Report, Settings, report_document
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 

@@ -21,15 +21,17 @@ from omni_cli.domain.money import usd
 from omni_cli.domain.pricing import Price, format_usd, usd_string
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.services.money.calculator import (
+    ENCODING,
     MEDIAN_ERROR_PERCENT,
     MOST_ERROR_PERCENT,
     Line,
     Workload,
     calculate,
     custom_price,
+    exact_counter,
+    is_exact_for,
 )
 from omni_cli.services.money.prices import PriceBook, utc_day
-from omni_cli.tokenizer import ENCODING, exact_counter, is_exact_for
 
 app = typer.Typer(rich_markup_mode=None)
 

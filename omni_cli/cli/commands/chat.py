@@ -10,17 +10,10 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_selectors, omni
+from omni_cli.cli.options import grouped
 from omni_cli.cli.prompts import (
-    AgentOption,
-    AnyCostOption,
-    ComplexityOption,
-    FreeToPaidOption,
-    LatencyOption,
-    MaxCostOption,
-    MinQualityOption,
-    PriorityOption,
-    RoleOption,
-    TaskOption,
+    Consent,
+    RequestFacts,
     chat_request,
     new_turns,
     read_prompt,
@@ -42,6 +35,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
+@grouped
 def chat(
     prompt: Annotated[
         list[str] | None, typer.Argument(help="The question; piped text comes before it.")
@@ -68,16 +62,6 @@ def chat(
     conversation: Annotated[
         str | None, typer.Option("--conversation", help="Go on with this one (its id).")
     ] = None,
-    role: RoleOption = None,
-    agent: AgentOption = None,
-    priority: PriorityOption = None,
-    latency: LatencyOption = None,
-    max_cost: MaxCostOption = None,
-    min_quality: MinQualityOption = None,
-    task: TaskOption = None,
-    complexity: ComplexityOption = None,
-    any_cost: AnyCostOption = False,
-    free_to_paid: FreeToPaidOption = False,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens to answer.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0)] = None,
     json_mode: Annotated[bool, typer.Option("--json-mode", help="Ask for a JSON answer.")] = False,
@@ -104,25 +88,16 @@ def chat(
         bool, typer.Option("--dry-run", help="Decide and estimate; send nothing.")
     ] = False,
     as_json: JsonFlag = False,
+    *,
+    facts: RequestFacts,
+    consent: Consent,
 ) -> None:
     """Ask the fleet; the right model answers."""
     with omni(quiet=quiet or as_json) as omni_app:
         if model is None and omni_app.config.chat.default_model:
             model = omni_app.config.chat.default_model
         selector = omni_app.names.select(model)
-        options = route_options(
-            omni_app,
-            priority=priority,
-            latency=latency,
-            max_cost=max_cost,
-            min_quality=min_quality,
-            task=task,
-            complexity=complexity,
-            role=role,
-            agent=agent,
-            any_cost=any_cost,
-            free_to_paid=free_to_paid,
-        )
+        options = route_options(omni_app, facts, consent)
         earlier_id = _conversation(omni_app, go_on, conversation)
         earlier = [] if earlier_id is None else omni_app.conversations.messages(earlier_id)
         if earlier_id is not None:

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, complete_selectors, money, omni, words
 from omni_cli.cli.comparing import announce, figures, print_report, run
+from omni_cli.cli.options import grouped
 from omni_cli.cli.prompts import read_prompt
 from omni_cli.cli.render import emit_json, moment, note, out
 from omni_cli.cli.tables import Column, table
@@ -22,9 +24,8 @@ from omni_cli.domain.scoring import KINDS
 from omni_cli.services.judge import compare_documents as documents
 from omni_cli.services.judge.compare import Estimate
 from omni_cli.services.judge.compare_documents import Checked
-from omni_cli.services.judge.compare_plan import Plan, Settings
+from omni_cli.services.judge.compare_plan import Plan, Settings, Wanted, plan_of
 from omni_cli.services.judge.compare_report import Report
-from omni_cli.services.judge.compare_setup import Wanted, plan_of
 from omni_cli.services.judge.suite import Case, Suite, load
 
 app = typer.Typer(rich_markup_mode=None)
@@ -32,7 +33,91 @@ app = typer.Typer(rich_markup_mode=None)
 _FORMATS = ("md", "html", "junit", "json")
 
 
+class Scoring(Struct, frozen=True):
+    """What answers are scored by, as options."""
+
+    expect: Annotated[
+        list[str] | None, typer.Option(help="What an answer should hold; repeatable.")
+    ] = None
+    scorer: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(KINDS)}; not-... turns it round.")
+    ] = None
+    schema: Annotated[Path | None, typer.Option(help="JSON Schema for json-schema.")] = None
+    command: Annotated[
+        str | None, typer.Option(help="A test: the answer on its stdin, exit status 0 passes.")
+    ] = None
+    tolerance: Annotated[float | None, typer.Option(min=0.0, help="For numeric.")] = None
+    judge: Annotated[
+        str | None,
+        typer.Option(autocompletion=complete_models, help="A model that grades all answers."),
+    ] = None
+    rubric: Annotated[str | None, typer.Option(help="What the judge should look at.")] = None
+
+    def values(self) -> dict[str, object]:
+        """As a case of a suite has them."""
+        return {
+            "expect": self.expect,
+            "scorers": [
+                *(self.scorer or ()),
+                *(["judge"] if self.rubric and not self.scorer else ()),
+            ],
+            "schema": None if self.schema is None else str(self.schema.resolve()),
+            "command": self.command,
+            "rubric": self.rubric,
+            "tolerance": self.tolerance,
+        }
+
+
+class Calling(Struct, frozen=True):
+    """How models are asked, as options."""
+
+    iterations: Annotated[
+        int, typer.Option("-n", "--iterations", min=1, help="Answers to each prompt.")
+    ] = 1
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=64, help="Calls at once at each provider.")
+    ] = 4
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 1024
+    temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0)] = None
+    timeout: Annotated[float, typer.Option(min=1.0, help="Seconds of silence per call.")] = 60.0
+    retries: Annotated[int, typer.Option(min=0, max=10)] = 1
+
+    def settings(self) -> Settings:
+        return Settings(
+            self.iterations,
+            self.max_tokens,
+            self.temperature,
+            self.timeout,
+            self.retries,
+            self.concurrency,
+        )
+
+
+class Reporting(Struct, frozen=True):
+    """What is made of a comparison, as options."""
+
+    assertion: Annotated[
+        list[str] | None,
+        typer.Option("--assert", help="'accuracy >= 0.9 && costPerRequest < 0.01'; else exit 7."),
+    ] = None
+    report: Annotated[str | None, typer.Option(help="md, html, junit or json.")] = None
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the report there.")
+    ] = None
+    answers: Annotated[bool, typer.Option("--answers", help="Show the answers side by side.")] = (
+        False
+    )
+    as_json: JsonFlag = False
+
+    def checks(self) -> list[Assertion]:
+        """Raises UsageError: no such report, or no assertion that can be read."""
+        if self.report is not None and self.report not in _FORMATS:
+            raise UsageError(f"--report is one of {', '.join(_FORMATS)}, not {self.report!r}")
+        return [parse_assertion(text) for text in self.assertion or ()]
+
+
 @app.command()
+@grouped
 def compare(
     prompts: Annotated[
         list[str] | None, typer.Argument(help="Prompts; piped text comes before each.")
@@ -51,46 +136,9 @@ def compare(
         list[str] | None, typer.Option("-i", "--image", help="An image for every prompt.")
     ] = None,
     system: Annotated[str | None, typer.Option("-s", "--system", help="System prompt.")] = None,
-    expect: Annotated[
-        list[str] | None, typer.Option(help="What an answer should hold; repeatable.")
-    ] = None,
-    scorer: Annotated[
-        list[str] | None, typer.Option(help=f"One of {', '.join(KINDS)}; not-... turns it round.")
-    ] = None,
-    schema: Annotated[Path | None, typer.Option(help="JSON Schema for json-schema.")] = None,
-    command: Annotated[
-        str | None, typer.Option(help="A test: the answer on its stdin, exit status 0 passes.")
-    ] = None,
-    tolerance: Annotated[float | None, typer.Option(min=0.0, help="For numeric.")] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(autocompletion=complete_models, help="A model that grades all answers."),
-    ] = None,
-    rubric: Annotated[str | None, typer.Option(help="What the judge should look at.")] = None,
-    iterations: Annotated[
-        int, typer.Option("-n", "--iterations", min=1, help="Answers to each prompt.")
-    ] = 1,
-    concurrency: Annotated[
-        int, typer.Option(min=1, max=64, help="Calls at once at each provider.")
-    ] = 4,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 1024,
-    temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0)] = None,
-    timeout: Annotated[float, typer.Option(min=1.0, help="Seconds of silence per call.")] = 60.0,
-    retries: Annotated[int, typer.Option(min=0, max=10)] = 1,
     max_cost: Annotated[
         str | None, typer.Option(help="US dollars that this may cost in all; never passed.")
     ] = None,
-    assertion: Annotated[
-        list[str] | None,
-        typer.Option("--assert", help="'accuracy >= 0.9 && costPerRequest < 0.01'; else exit 7."),
-    ] = None,
-    report: Annotated[str | None, typer.Option(help="md, html, junit or json.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the report there.")
-    ] = None,
-    answers: Annotated[
-        bool, typer.Option("--answers", help="Show the answers side by side.")
-    ] = False,
     resume: Annotated[
         str | None, typer.Option(help="Go on with one: its id, or last. Asks only what is missing.")
     ] = None,
@@ -102,12 +150,13 @@ def compare(
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Leave out what promptfoo says and omni cannot.")
     ] = False,
-    as_json: JsonFlag = False,
+    *,
+    scoring: Scoring,
+    calling: Calling,
+    reporting: Reporting,
 ) -> None:
     """Ask several models the same, score what they say, and tell who is better at what."""
-    if report is not None and report not in _FORMATS:
-        raise UsageError(f"--report is one of {', '.join(_FORMATS)}, not {report!r}")
-    checks = [parse_assertion(text) for text in assertion or ()]
+    checks, as_json = reporting.checks(), reporting.as_json
     limit = money(max_cost, "--max-cost")
     with omni(quiet=as_json) as omni_app:
         if list_all:
@@ -115,31 +164,23 @@ def compare(
             return
         if show is not None:
             comparison, plan = omni_app.compare.load(show)
-            _finish(omni_app, comparison, plan, checks, report, output, answers, as_json)
+            _finish(omni_app, comparison, plan, checks, reporting)
             return
         if resume is not None:
             comparison, plan = omni_app.compare.load(resume)
-            plan = replace(plan, settings=replace(plan.settings, concurrency=concurrency))
+            settings = replace(plan.settings, concurrency=calling.concurrency)
+            plan = replace(plan, settings=settings)
         else:
-            settings = Settings(iterations, max_tokens, temperature, timeout, retries, concurrency)
-            values: dict[str, object] = {
-                "expect": expect,
-                "scorers": [*(scorer or ()), *(["judge"] if rubric and not scorer else ())],
-                "schema": None if schema is None else str(schema.resolve()),
-                "command": command,
-                "rubric": rubric,
-                "tolerance": tolerance,
-            }
             given = _given(suite, lenient=lenient)
             plan = _plan(
                 omni_app,
                 Wanted(
                     words(model) or list(given.models if given is not None else ()),
                     _cases(prompts, given, image, system),
-                    values,
+                    scoring.values(),
                     Path.cwd(),
-                    judge or "",
-                    settings,
+                    scoring.judge or "",
+                    calling.settings(),
                     "" if given is None else given.name,
                 ),
             )
@@ -154,7 +195,7 @@ def compare(
         omni_app.compare.check_money(estimate, nusd)
         comparison = comparison or omni_app.compare.create(plan)
         run(omni_app, comparison, plan, nusd, quiet=as_json)
-        _finish(omni_app, comparison, plan, checks, report, output, answers, as_json)
+        _finish(omni_app, comparison, plan, checks, reporting)
 
 
 def _given(suite: Path | None, *, lenient: bool) -> Suite | None:
@@ -214,11 +255,9 @@ def _finish(
     comparison: int,
     plan: Plan,
     assertions: list[Assertion],
-    kind: str | None,
-    output: Path | None,
-    answers: bool,
-    as_json: bool,
+    asked: Reporting,
 ) -> None:
+    kind, output = asked.report, asked.output
     found = omni_app.compare_reports.report(comparison, plan)
     alias = {}
     for assertion in assertions:
@@ -234,15 +273,15 @@ def _finish(
         except OSError as exc:
             raise UsageError(f"cannot write {output}: {exc.strerror}") from exc
         note(f"wrote {output}")
-    if as_json:
+    if asked.as_json:
         emit_json(documents.document(found, checked))
     elif text is not None and output is None:
         out(text.rstrip("\n"))
     else:
-        print_report(found, checked, answers=answers)
+        print_report(found, checked, answers=asked.answers)
     broken = [one for one in checked if not one.holds]
     if broken:
-        if as_json:
+        if asked.as_json:
             raise typer.Exit(7)
         shown = "; ".join(f"{one.model}: {one.text} ({figures(one)})" for one in broken)
         raise AssertionFailed(f"not fulfilled: {shown}")

@@ -13,7 +13,6 @@ from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.words import counted
 from omni_cli.services.fleet.deploy import Change
-from omni_cli.services.fleet.fleet_shape import check_shape
 
 ExitCode = Annotated[
     bool, typer.Option("--exit-code", help="Exit with 7 where there is a difference.")
@@ -48,6 +47,15 @@ def export(
     except OSError as exc:
         raise UsageError(f"cannot write {output}: {exc.strerror}") from exc
     note(f"written to {output}")
+
+
+@fleet_app.command("schema")
+def schema() -> None:
+    """The fleet file's JSON Schema, for editors that check and complete TOML."""
+    from omni_cli.services.fleet.fleet_file import FleetFile
+    from omni_cli.written import schema_of
+
+    emit_json(schema_of(FleetFile, "omni's fleet file"))
 
 
 @diff_app.command()
@@ -177,7 +185,10 @@ def _document(omni_app: App, source: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as exc:
         raise UsageError(f"{source} is no TOML: {exc}") from exc
     if not source.isdigit():
-        check_shape(document)
+        from omni_cli.services.fleet.fleet_file import FleetFile
+        from omni_cli.written import read
+
+        read(FleetFile, document, field="section")
     return document
 
 

@@ -1,9 +1,11 @@
 """``omni models``: what there is, what it costs, what is at work."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import (
@@ -15,7 +17,9 @@ from omni_cli.cli.common import (
     complete_providers,
     confirmed,
     money,
+    numbers,
     omni,
+    words,
 )
 from omni_cli.cli.options import grouped
 from omni_cli.cli.render import emit_json, note, out, paint
@@ -29,47 +33,101 @@ from omni_cli.services.fleet.describe import model_document, price_document, use
 from omni_cli.services.money.prices import utc_day
 
 if TYPE_CHECKING:  # lists, the common case, change nothing
-    pass
-from omni_cli.cli.model_options import change_of, rates_of
+    from omni_cli.services.fleet.model_changes import ModelChange
 
 app = typer.Typer(rich_markup_mode=None, help="Models, prices, aliases; the catalogue.")
 
 Model = Annotated[str, typer.Argument(autocompletion=complete_models, help="Id or alias.")]
 Known = Annotated[str, typer.Argument(autocompletion=complete_catalogue, help="Id or alias.")]
-PriceIn = Annotated[str | None, typer.Option("--price-in", help="USD per 1M input tokens.")]
-PriceOut = Annotated[str | None, typer.Option("--price-out", help="USD per 1M output tokens.")]
-PriceCached = Annotated[
-    str | None, typer.Option("--price-cached", help="USD per 1M cached input tokens.")
-]
-PriceWrite = Annotated[
-    str | None, typer.Option("--price-cache-write", help="USD per 1M tokens written to cache.")
-]
-Free = Annotated[bool, typer.Option("--free", help="It costs nothing.")]
-Alias = Annotated[list[str] | None, typer.Option("--alias", help="A short name; repeatable.")]
-Context = Annotated[int | None, typer.Option("--context", help="Context window, tokens.")]
-MaxOutput = Annotated[int | None, typer.Option("--max-output", help="Longest answer, tokens.")]
-Capability = Annotated[
-    list[str] | None,
-    typer.Option("--capability", help="coding, reasoning, creativity, speed: coding=95."),
-]
-Badge = Annotated[
-    list[str] | None,
-    typer.Option("--badge", help="vision, function-calling, json-mode, streaming, reasoning."),
-]
-Parameters = Annotated[float | None, typer.Option("--parameters-b", help="Billions.")]
 Type = Annotated[str | None, typer.Option("--type", help="text, vision or multimodal.")]
-Gives = Annotated[
-    list[str] | None,
-    typer.Option("--gives", help="What it writes: text, embedding, image, audio, video."),
-]
-Name = Annotated[str | None, typer.Option("--name", help="The name to show.")]
-Strength = Annotated[list[str] | None, typer.Option("--strength", help="Repeatable.")]
-Recommended = Annotated[
-    list[str] | None, typer.Option("--recommended-for", help="What it is good for; repeatable.")
-]
-Weight = Annotated[
-    list[str] | None, typer.Option("--token-weight", help="Scale of omni's estimate: input=1.1.")
-]
+
+
+class Rates(Struct, frozen=True):
+    """What a model costs, as options."""
+
+    price_in: Annotated[str | None, typer.Option("--price-in", help="USD per 1M input tokens.")] = (
+        None
+    )
+    price_out: Annotated[
+        str | None, typer.Option("--price-out", help="USD per 1M output tokens.")
+    ] = None
+    price_cached: Annotated[
+        str | None, typer.Option("--price-cached", help="USD per 1M cached input tokens.")
+    ] = None
+    price_cache_write: Annotated[
+        str | None, typer.Option("--price-cache-write", help="USD per 1M tokens written to cache.")
+    ] = None
+    free: Annotated[bool, typer.Option("--free", help="It costs nothing.")] = False
+
+    def given(self) -> dict[str, Decimal]:
+        """US dollars per 1M tokens by kind, of those that were said. Raises UsageError."""
+        return _priced(
+            {
+                "input": money(self.price_in, "--price-in"),
+                "output": money(self.price_out, "--price-out"),
+                "cached": money(self.price_cached, "--price-cached"),
+                "cache_write": money(self.price_cache_write, "--price-cache-write"),
+            }
+        )
+
+
+def _priced(rates: dict[str, Decimal | None]) -> dict[str, Decimal]:
+    return {kind: amount for kind, amount in rates.items() if amount is not None}
+
+
+class Facts(Struct, frozen=True):
+    """What is said of a model, as options."""
+
+    name: Annotated[str | None, typer.Option("--name", help="The name to show.")] = None
+    alias: Annotated[
+        list[str] | None, typer.Option("--alias", help="A short name; repeatable.")
+    ] = None
+    context: Annotated[int | None, typer.Option("--context", help="Context window, tokens.")] = None
+    max_output: Annotated[
+        int | None, typer.Option("--max-output", help="Longest answer, tokens.")
+    ] = None
+    capability: Annotated[
+        list[str] | None,
+        typer.Option("--capability", help="coding, reasoning, creativity, speed: coding=95."),
+    ] = None
+    badge: Annotated[
+        list[str] | None,
+        typer.Option("--badge", help="vision, function-calling, json-mode, streaming, reasoning."),
+    ] = None
+    parameters_b: Annotated[float | None, typer.Option("--parameters-b", help="Billions.")] = None
+    kind: Type = None
+    strength: Annotated[list[str] | None, typer.Option("--strength", help="Repeatable.")] = None
+    recommended_for: Annotated[
+        list[str] | None,
+        typer.Option("--recommended-for", help="What it is good for; repeatable."),
+    ] = None
+    token_weight: Annotated[
+        list[str] | None,
+        typer.Option("--token-weight", help="Scale of omni's estimate: input=1.1."),
+    ] = None
+    gives: Annotated[
+        list[str] | None,
+        typer.Option("--gives", help="What it writes: text, embedding, image, audio, video."),
+    ] = None
+
+    def change(self) -> "ModelChange":
+        """Raises UsageError."""
+        from omni_cli.services.fleet.model_changes import ModelChange
+
+        return ModelChange(
+            name=self.name,
+            aliases=[text.lower() for text in words(self.alias)],
+            context_window=self.context,
+            max_output=self.max_output,
+            type=self.kind,
+            badges=words(self.badge),
+            scores=numbers(self.capability, "--capability"),
+            parameters_b=self.parameters_b,
+            strengths=words(self.strength),
+            recommended_for=words(self.recommended_for),
+            token_weights=numbers(self.token_weight, "--token-weight"),
+            gives=words(self.gives),
+        )
 
 
 @app.command("list")
@@ -160,29 +218,16 @@ def show(model: Known, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
+@grouped
 def add(
     model: Annotated[
         str, typer.Argument(autocompletion=complete_catalogue, help="PROVIDER/WIRE_NAME")
     ],
-    alias: Alias = None,
-    price_in: PriceIn = None,
-    price_out: PriceOut = None,
-    price_cached: PriceCached = None,
-    price_cache_write: PriceWrite = None,
-    free: Free = False,
-    context: Context = None,
-    max_output: MaxOutput = None,
-    capability: Capability = None,
-    badge: Badge = None,
-    parameters_b: Parameters = None,
-    kind: Type = None,
-    name: Name = None,
-    strength: Strength = None,
-    recommended_for: Recommended = None,
-    token_weight: Weight = None,
-    gives: Gives = None,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
+    *,
+    rates: Rates,
+    facts: Facts,
 ) -> None:
     """Put a model to work: one from the catalogue, or any other its provider serves.
 
@@ -190,21 +235,7 @@ def add(
     """
     from omni_cli.services.fleet.model_changes import PriceChange, add_model, split_id
 
-    change = change_of(
-        name=name,
-        alias=alias,
-        context=context,
-        max_output=max_output,
-        capability=capability,
-        badge=badge,
-        parameters_b=parameters_b,
-        kind=kind,
-        strength=strength,
-        recommended_for=recommended_for,
-        token_weight=token_weight,
-        gives=gives,
-    )
-    price = PriceChange(rates_of(price_in, price_out, price_cached, price_cache_write), {}, free)
+    change, price = facts.change(), PriceChange(rates.given(), {}, rates.free)
     with omni() as omni_app:
         slugs = [provider.slug for provider in omni_app.providers.all()]
         if "/" not in model and ":" not in model:
@@ -234,41 +265,18 @@ def add(
 
 
 @app.command()
+@grouped
 def edit(
     model: Known,
-    name: Name = None,
-    alias: Alias = None,
-    context: Context = None,
-    max_output: MaxOutput = None,
-    capability: Capability = None,
-    badge: Badge = None,
-    parameters_b: Parameters = None,
-    kind: Type = None,
-    strength: Strength = None,
-    recommended_for: Recommended = None,
-    token_weight: Weight = None,
-    gives: Gives = None,
     as_json: JsonFlag = False,
+    *,
+    facts: Facts,
 ) -> None:
     """Change what is named; updates of the catalogue leave it so."""
     from omni_cli.services.fleet.model_changes import edit_model
 
-    change = change_of(
-        name=name,
-        alias=alias,
-        context=context,
-        max_output=max_output,
-        capability=capability,
-        badge=badge,
-        parameters_b=parameters_b,
-        kind=kind,
-        strength=strength,
-        recommended_for=recommended_for,
-        token_weight=token_weight,
-        gives=gives,
-    )
     with omni() as omni_app:
-        row = omni_app.browser.listed(edit_model(omni_app.fleet, model, change))
+        row = omni_app.browser.listed(edit_model(omni_app.fleet, model, facts.change()))
     if as_json:
         emit_json(model_document(row))
     else:
@@ -323,22 +331,20 @@ def alias(
 
 
 @app.command()
+@grouped
 def price(
     model: Known,
-    price_in: PriceIn = None,
-    price_out: PriceOut = None,
-    price_cached: PriceCached = None,
-    price_cache_write: PriceWrite = None,
     price_reasoning: Annotated[
         str | None, typer.Option("--price-reasoning", help="USD per 1M reasoning tokens.")
     ] = None,
     per_request: Annotated[str | None, typer.Option(help="USD for each request.")] = None,
     minimum: Annotated[str | None, typer.Option(help="USD that a request costs at least.")] = None,
     free_requests: Annotated[int | None, typer.Option(min=0, help="Free ones a month.")] = None,
-    free: Free = False,
     reset: Annotated[bool, typer.Option("--reset", help="Back to the catalogue's price.")] = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
+    *,
+    rates: Rates,
 ) -> None:
     """Show or set what a model costs. Yours wins over the catalogue's, and updates keep it.
 
@@ -346,7 +352,7 @@ def price(
     """
     from omni_cli.services.fleet.model_changes import PriceChange, set_price
 
-    rates = rates_of(price_in, price_out, price_cached, price_cache_write, price_reasoning)
+    given = rates.given() | _priced({"reasoning": money(price_reasoning, "--price-reasoning")})
     terms: dict[str, Any] = {}
     if (fee := money(per_request, "--per-request")) is not None:
         terms["per_request_usd"] = fee
@@ -354,7 +360,7 @@ def price(
         terms["minimum_usd"] = least
     if free_requests is not None:
         terms["free_requests_per_month"] = free_requests
-    change = PriceChange(rates, terms, free)
+    change = PriceChange(given, terms, rates.free)
     if reset and change:
         raise UsageError("--reset takes no price beside it")
     with omni() as omni_app:

@@ -18,8 +18,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.imports import ImportProblem, InvoiceLine, TokenKind
 from omni_cli.domain.periods import parse_span
 from omni_cli.domain.pricing import format_usd, usd_string
-from omni_cli.importers.invoices import read_invoice, recognise, resolved
-from omni_cli.importers.reconcile import Drift
+from omni_cli.importers.reconcile import Drift, read_invoice, recognise, resolved
 from omni_cli.importers.reconcile import reconcile as compare
 from omni_cli.services.money.reconciling import Reported
 

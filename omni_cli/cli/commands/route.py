@@ -8,21 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.cli.common import JsonFlag, complete_selectors, omni
-from omni_cli.cli.prompts import (
-    AgentOption,
-    AnyCostOption,
-    ComplexityOption,
-    FreeToPaidOption,
-    LatencyOption,
-    MaxCostOption,
-    MinQualityOption,
-    PriorityOption,
-    RoleOption,
-    TaskOption,
-    chat_request,
-    read_prompt,
-    route_options,
-)
+from omni_cli.cli.options import grouped
+from omni_cli.cli.prompts import Consent, RequestFacts, chat_request, read_prompt, route_options
 from omni_cli.cli.render import bar, emit_json, milliseconds, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.chat import ChatRequest, TextPart
@@ -46,22 +33,13 @@ _MOST_REFUSED = 5
 
 
 @app.command()
+@grouped
 def route(
     prompt: Annotated[list[str] | None, typer.Argument(help="The prompt; - reads stdin.")] = None,
     model: Annotated[
         str | None,
         typer.Option("-m", "--model", autocompletion=complete_selectors, help="Role or chain."),
     ] = None,
-    role: RoleOption = None,
-    agent: AgentOption = None,
-    priority: PriorityOption = None,
-    latency: LatencyOption = None,
-    max_cost: MaxCostOption = None,
-    min_quality: MinQualityOption = None,
-    task: TaskOption = None,
-    complexity: ComplexityOption = None,
-    any_cost: AnyCostOption = False,
-    free_to_paid: FreeToPaidOption = False,
     need: Annotated[list[str] | None, typer.Option(help="A badge the model must have.")] = None,
     system: Annotated[str | None, typer.Option("-s", "--system")] = None,
     file: Annotated[
@@ -73,23 +51,13 @@ def route(
     ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show every candidate.")] = False,
     as_json: JsonFlag = False,
+    *,
+    facts: RequestFacts,
+    consent: Consent,
 ) -> None:
     """Which model would answer, and why. Sends nothing, costs nothing."""
     with omni() as omni_app:
-        options = route_options(
-            omni_app,
-            priority=priority,
-            latency=latency,
-            max_cost=max_cost,
-            min_quality=min_quality,
-            task=task,
-            complexity=complexity,
-            role=role,
-            agent=agent,
-            any_cost=any_cost,
-            free_to_paid=free_to_paid,
-            needs=need or (),
-        )
+        options = route_options(omni_app, facts, consent, need or ())
         selector = omni_app.names.select(model)
         if file is not None:
             _bulk(omni_app.routing, options, file, selector, as_json=as_json, scores=scores)

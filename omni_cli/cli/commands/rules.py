@@ -6,7 +6,7 @@ import typer
 
 from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_models, omni
 from omni_cli.cli.options import grouped
-from omni_cli.cli.prompts import chat_request, read_prompt, route_options
+from omni_cli.cli.prompts import RequestFacts, chat_request, read_prompt, route_options
 from omni_cli.cli.render import emit_json, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import UsageError
@@ -118,17 +118,13 @@ def disable(number: Number) -> None:
 
 
 @app.command("test")
+@grouped
 def try_(
     condition: Annotated[str, typer.Argument(help="A condition, or the number of a rule.")],
     prompt: Annotated[list[str] | None, typer.Argument(help="The prompt; - reads stdin.")] = None,
-    role: Annotated[str | None, typer.Option()] = None,
-    agent: Annotated[str | None, typer.Option()] = None,
-    priority: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
-    latency: Annotated[str | None, typer.Option(help="fast or normal.")] = None,
-    max_cost: Annotated[str | None, typer.Option(help="US dollars.")] = None,
-    task: Annotated[str | None, typer.Option(help="Skip detection: the task type.")] = None,
-    complexity: Annotated[str | None, typer.Option(help="low, medium or high.")] = None,
     as_json: JsonFlag = False,
+    *,
+    said: RequestFacts,
 ) -> None:
     """Does a condition hold for a prompt, and on what facts? Sends nothing."""
     with omni() as omni_app:
@@ -136,16 +132,7 @@ def try_(
             condition = omni_app.fleet.rule(int(condition)).condition
         node = parse(condition)
         request = chat_request(read_prompt(prompt or (), (), ()))
-        options = route_options(
-            omni_app,
-            priority=priority,
-            latency=latency,
-            max_cost=max_cost,
-            task=task,
-            complexity=complexity,
-            role=role,
-            agent=agent,
-        )
+        options = route_options(omni_app, said)
         estimate = omni_app.routing.estimate(request, options)
         facts = rule_facts(request, options, estimate, input_estimate(request))
     holds = evaluate(node, facts)

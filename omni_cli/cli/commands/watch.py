@@ -181,7 +181,7 @@ def _often(omni_app: App) -> Chore:
 
 
 def _service(omni_app: App, options: list[str], *, remove: bool) -> None:
-    from omni_cli.services.fleet.service_files import service_file
+    from omni_cli.services.judge.watch import service_file
 
     home = Path(omni_app.env.get("HOME") or Path.home())
     program = [sys.executable, "-m", "omni_cli", "watch", *options]

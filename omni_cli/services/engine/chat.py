@@ -1,7 +1,8 @@
 """One chat: decide, open the ledger row, dispatch, settle, report."""
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -33,11 +34,13 @@ from omni_cli.services.engine.chat_plan import (
     Experiments,
 )
 from omni_cli.services.engine.checks import checks_for
-from omni_cli.services.engine.dispatch import Dispatcher
 from omni_cli.services.engine.names import Names
 from omni_cli.services.engine.recovery import Recovery
 from omni_cli.services.engine.routing import RoutingService, decision_document
 from omni_cli.services.money.prices import PriceBook, cost_or_none
+
+if TYPE_CHECKING:
+    from omni_cli.services.engine.own import Give, Steps, Tools
 
 _TITLE_CHARS = 60
 
@@ -50,6 +53,7 @@ class ChatRun(Struct):
     id: int
     plan: ChatPlan
     progress: Progress
+    created_at: int
     row: RequestRow | None = None
     remembered: Remembered | None = None
     #: The store did not take its end: what its user is to be told, once the answer is shown.
@@ -62,6 +66,8 @@ class ChatRun(Struct):
 
 class ChatService:
     """Args:
+    tools: what calls are made with; nothing that only plans loads it.
+    steps: the event loop of code that has none.
     random_bits: 20 random bits for a new id.
     """
 
@@ -74,7 +80,8 @@ class ChatService:
         ledger: Ledger,
         learning: Learning,
         routing: RoutingService,
-        dispatcher: Dispatcher,
+        tools: "Callable[[], Tools]",
+        steps: "Callable[[], Steps]",
         recovery: Recovery,
         names: Names,
         clock: Clock,
@@ -97,7 +104,8 @@ class ChatService:
         self._conversations = conversations
         self._ledger = ledger
         self._learning = learning
-        self._dispatcher = dispatcher
+        self._tools = tools
+        self._steps = steps
         self._recovery = recovery
         self._names = names
         self._clock = clock
@@ -111,7 +119,7 @@ class ChatService:
 
     def worst_nusd(self, plan: ChatPlan) -> int | None:
         """The most that one call of the plan's first model can cost; None where unknown."""
-        return self._dispatcher.worst_nusd(plan.job.request, plan.targets[0])
+        return self._tools().worst_nusd(plan.job.request, plan.targets[0])
 
     def start(self, plan: ChatPlan) -> ChatRun:
         """Write the request's row; the returned run's chunks must then be read."""
@@ -135,7 +143,7 @@ class ChatService:
                 self._answers.hit(request.id, remembered)
         job = replace(plan.job, conversation=request.conversation)
         progress = Progress(plan.passed(), most_nusd=job.options.max_cost_nusd)
-        run = ChatRun(request.id, replace(plan, job=job), progress, remembered=remembered)
+        run = ChatRun(request.id, replace(plan, job=job), progress, now, remembered=remembered)
         if remembered is not None:
             run.progress.keep(remembered.completion, remembered.usage)
         return run
@@ -161,39 +169,74 @@ class ChatService:
         )
 
     def chunks(self, run: ChatRun, *, new_turns: Sequence[Message] = ()) -> Generator[ChatChunk]:
+        """As ``stream``, for code without an event loop of its own."""
+        from omni_cli.services.engine.own import Handover
+
+        handover = Handover(lambda give: self.carry_out(run, give, new_turns))
+        return self._steps().chunks(handover)
+
+    async def stream(
+        self, run: ChatRun, *, new_turns: Sequence[Message] = ()
+    ) -> AsyncGenerator[ChatChunk]:
         """The answer as it arrives; the request is settled when this ends, however it ends.
 
+        Raises: as ``carry_out``.
+        """
+        from omni_cli.services.engine.own import Handover
+
+        handover = Handover(lambda give: self.carry_out(run, give, new_turns))
+        try:
+            while (chunk := await handover.next()) is not None:
+                yield chunk
+        except BaseException as exc:
+            await handover.leave(exc)
+            raise
+
+    async def carry_out(
+        self, run: ChatRun, give: "Give", new_turns: Sequence[Message] = ()
+    ) -> None:
+        """Have a request answered, and settle it, however it ends.
+
         Args:
+            give: takes each chunk.
             new_turns: the messages that are new in this conversation, stored with the answer.
 
-        Raises: as Dispatcher.stream.
+        Raises: as OwnCall.answer.
         """
-        plan, started = run.plan, self._now()
-        job = plan.job
-        accept = None if job.checks is None else checks_for(job.request, job.checks)
+        from omni_cli.services.engine.own import OwnCall
+
+        plan, job = run.plan, run.plan.job
         try:
             if run.remembered is not None:
-                yield from run.remembered.chunks()
+                for chunk in run.remembered.chunks():
+                    await give(chunk)
             else:
-                yield from self._dispatcher.stream(
-                    run.id, job.request, plan.targets, plan.consent, run.progress, accept=accept
-                )
+                await OwnCall(
+                    self._tools(),
+                    run.id,
+                    job.request,
+                    plan.targets,
+                    plan.consent,
+                    run.progress,
+                    give,
+                    accept=None if job.checks is None else checks_for(job.request, job.checks),
+                    hedge_s=None if plan.hedge_ms is None else plan.hedge_ms / 1000,
+                ).answer()
         except OmniError as exc:
             refused = isinstance(exc, BudgetExceeded | UnknownPrice) and not run.progress.tries
-            self._end(run, started, "refused" if refused else "failed", exc)
+            self._end(run, "refused" if refused else "failed", exc)
             raise
         except Exception as exc:
-            self._end(run, started, "failed", OmniError(f"unexpected {type(exc).__name__}"))
+            self._end(run, "failed", OmniError(f"unexpected {type(exc).__name__}"))
             raise
         except BaseException:
-            self._end(run, started, "cancelled", Cancelled("interrupted by the user"))
+            self._end(run, "cancelled", Cancelled("interrupted by the user"))
             raise
-        self._end(run, started, "ok", None, new_turns)
+        self._end(run, "ok", None, new_turns)
 
     def _end(
         self,
         run: ChatRun,
-        started: int,
         state: RequestState,
         error: OmniError | None,
         new_turns: Sequence[Message] = (),
@@ -215,8 +258,8 @@ class ChatService:
             premium_model=premium,
             premium_cost_nusd=premium_cost,
             # A memory's speed says nothing about a model's.
-            latency_ms=now - started if cached is None else None,
-            ttft_ms=None if first is None else first - started,
+            latency_ms=now - run.created_at if cached is None else None,
+            ttft_ms=None if first is None else first - run.created_at,
             finish_reason=run.completion.finish_reason,
             error_code=None if error is None else error.code,
             error_message=None if error is None else error.message[:500],

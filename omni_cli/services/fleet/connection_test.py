@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from omni_cli.domain.errors import Busy, OmniError, ProviderError, UsageError
 from omni_cli.domain.models import Provider, ProviderStatus
-from omni_cli.ports import Clock, Endpoint, ProviderAdapter, RemoteModel, Transport
+from omni_cli.ports import Clock, Endpoint, Fetcher, ProviderAdapter, RemoteModel
 from omni_cli.services.fleet.listing import fetch_models
-from omni_cli.services.judge.check_record import CheckRecorder, check_of
+from omni_cli.services.judge.health_report import CheckRecorder, check_of
 
 #: At most one test of a provider in this time, whatever process asks, seconds.
 INTERVAL_S = 5.0
@@ -56,7 +56,7 @@ class ConnectionTester:
         recorder: CheckRecorder,
         claims: Claims,
         adapters: Callable[[Any], ProviderAdapter],
-        transport: Callable[[], Transport],
+        transport: Callable[[], Fetcher],
         key: Callable[[Provider], str | None],
         clock: Clock,
         timer: Clock,

@@ -4,7 +4,7 @@ A document is checked whole before anything is written; applying it is one trans
 audit entry and one revision.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,31 +14,26 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.models import (
     Chain,
-    ChainLink,
     ModelInfo,
     Provider,
     Role,
-    RoleModel,
     Rule,
     fold_alias,
     outputs_of,
 )
-from omni_cli.domain.prices import Price, price_from_json
+from omni_cli.domain.prices import Price
 from omni_cli.domain.record import replace
 from omni_cli.repositories import Assignments, Budgets, Models, Providers
 from omni_cli.services.fleet.fleet import FleetService
 from omni_cli.services.fleet.fleet_checks import (
     check_chain_name,
     check_condition,
-    check_hedge,
-    check_link,
     check_slug,
 )
-from omni_cli.services.fleet.fleet_document import MODEL_FIELDS, fleet_document, fleet_tables
-from omni_cli.services.fleet.fleet_shape import check_shape
+from omni_cli.services.fleet.fleet_document import fleet_document, fleet_tables
 from omni_cli.services.fleet.naming import check_alias, check_free, check_word
-from omni_cli.services.money.budget_document import budget_from, budget_name
-from omni_cli.services.money.price_doubts import base_rates, doubt, published
+from omni_cli.services.money.budget_document import budget_name
+from omni_cli.services.money.prices import base_rates, doubt, published
 
 _SECTIONS = ("providers", "models", "roles", "chains", "rules", "budgets")
 
@@ -192,31 +187,39 @@ class DeployService:
             UsageError: an unknown section or field, a value out of range, a model that no
                 provider of the document has; the message names the place.
         """
-        check_shape(document)
-        try:
-            providers = tuple(
-                _provider(slug, table) for slug, table in _tables(document, "providers")
-            )
-            slugs = {provider.slug for provider in providers}
-            models, touched, prices = [], {}, {}
-            for model_id, table in _tables(document, "models"):
-                values = dict(table)
-                price = values.pop("price", None)
-                if price is not None:
-                    prices[model_id] = price_from_json(price)
-                models.append(self._model(model_id, values, slugs))
-                touched[model_id] = frozenset(values)
-            known = {model.id for model in models}
-            roles = tuple(_role(name, table) for name, table in _tables(document, "roles"))
-            chains = tuple(_chain(name, table) for name, table in _tables(document, "chains"))
-            rules = tuple(_rule(table) for table in document.get("rules", ()))
-            budgets = tuple(
-                budget_from(name, table) for name, table in _tables(document, "budgets")
-            )
-        except (TypeError, ValueError, KeyError, AttributeError) as exc:
-            raise UsageError(
-                f"the document does not fit: {exc}", hint="compare it with: omni fleet export"
-            ) from exc
+        from omni_cli.services.fleet.fleet_file import FleetFile
+        from omni_cli.written import path_of, read
+
+        file = read(FleetFile, document, field="section")
+        for slug in file.providers:
+            check_slug("provider", slug)
+        for name in file.roles:
+            check_slug("role", name)
+        for name in file.chains:
+            check_chain_name(name)
+        models, touched, prices = [], {}, {}
+        for model_id, table in file.models.items():
+            values = table.values()
+            models.append(self._model(model_id, values, file.providers))
+            touched[model_id] = frozenset(values)
+            if table.price is not None:
+                try:
+                    prices[model_id] = table.price.value()
+                except ValueError as exc:
+                    path = path_of(("models", model_id, "price"))
+                    raise UsageError(f"{path} does not fit: {exc}") from exc
+        for number, rule in enumerate(file.rules):
+            try:
+                check_condition(rule.condition)
+            except OmniError as exc:
+                path = path_of(("rules", number, "condition"))
+                raise UsageError(f"{path}: {exc.message}", hint=exc.hint) from exc
+        known = {model.id for model in models}
+        providers = tuple(table.value(slug) for slug, table in file.providers.items())
+        roles = tuple(table.value(name) for name, table in file.roles.items())
+        chains = tuple(table.value(name) for name, table in file.chains.items())
+        rules = tuple(table.value() for table in file.rules)
+        budgets = tuple(table.value(name) for name, table in file.budgets.items())
         self._check_names(providers, roles, chains, models)
         used = {item.model for role in roles for item in role.models}
         used |= {link.model for chain in chains for link in chain.links}
@@ -257,7 +260,7 @@ class DeployService:
                 check_free(kind, name, {fold_alias(name): m for m in others[:1]} | taken)
             taken.setdefault(fold_alias(name), label)
 
-    def _model(self, model_id: str, values: dict[str, Any], slugs: set[str]) -> ModelInfo:
+    def _model(self, model_id: str, values: Mapping[str, Any], slugs: Container[str]) -> ModelInfo:
         base = self._catalogue(model_id)
         if base is None:
             provider, _, wire_name = model_id.partition("/")
@@ -269,18 +272,7 @@ class DeployService:
             outputs = outputs_of(wire_name)
             name = values.get("name", wire_name)
             base = ModelInfo(model_id, provider, wire_name, name, output_types=outputs)
-        unknown = values.keys() - set(MODEL_FIELDS) - {"aliases"}
-        if unknown:
-            raise UsageError(f"model {model_id}: unknown field {sorted(unknown)[0]!r}")
-        shaped: dict[str, Any] = {
-            key: frozenset(value)
-            if key in ("badges", "lacks")
-            else tuple(value)
-            if isinstance(value, list)
-            else value
-            for key, value in values.items()
-        }
-        return replace(base, **shaped)
+        return replace(base, **values)
 
 
 def _whole(parsed: Parsed) -> dict[str, Any]:
@@ -320,57 +312,6 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
 
 def _rule_name(rule: Mapping[str, Any]) -> str:
     return f"{rule['condition']} → {rule['model']}"
-
-
-def _tables(document: Mapping[str, Any], section: str) -> list[tuple[str, Mapping[str, Any]]]:
-    tables = document.get(section, {})
-    for name, table in tables.items():
-        if not isinstance(table, Mapping):
-            raise UsageError(f"[{section}] {name} is no table")
-    return list(tables.items())
-
-
-def _provider(slug: str, table: Mapping[str, Any]) -> Provider:
-    check_slug("provider", slug)
-    known = {*Provider.__struct_fields__} - {"slug", "status"}
-    unknown = table.keys() - known
-    if unknown:
-        raise UsageError(f"provider {slug}: unknown field {sorted(unknown)[0]!r}")
-    return Provider(slug=slug, **table)
-
-
-def _role(name: str, table: Mapping[str, Any]) -> Role:
-    check_slug("role", name)
-    models = tuple(RoleModel(item["model"], item["priority"]) for item in table.get("models", ()))
-    return Role(name, table.get("description", ""), models)
-
-
-def _chain(name: str, table: Mapping[str, Any]) -> Chain:
-    check_chain_name(name)
-    links = tuple(ChainLink(**link) for link in table["links"])
-    if not links:
-        raise UsageError(f"chain {name} needs at least one model")
-    for link in links:
-        check_link(link)
-    check_hedge(table.get("hedge_ms"))
-    return Chain(
-        name,
-        links,
-        table.get("max_cost_multiple"),
-        table.get("allow_free_to_paid"),
-        table.get("hedge_ms"),
-        bool(table.get("any_cost", False)),
-    )
-
-
-def _rule(table: Mapping[str, Any]) -> Rule:
-    try:
-        check_condition(table["condition"])
-    except OmniError as exc:
-        raise UsageError(f"rule {table['condition']!r}: {exc.message}", hint=exc.hint) from exc
-    return Rule(
-        0, table["condition"], table["model"], table["priority"], table.get("enabled", True)
-    )
 
 
 def _short(value: Any) -> str:

@@ -38,8 +38,7 @@ from omni_cli.services.fleet.fleet_checks import (
 )
 from omni_cli.services.fleet.fleet_document import fleet_document
 from omni_cli.services.fleet.naming import Namespace, check_alias
-from omni_cli.services.money.price_doubts import check_rates, published
-from omni_cli.services.money.prices import PriceBook, state_of, utc_day
+from omni_cli.services.money.prices import PriceBook, check_rates, published, state_of, utc_day
 from omni_cli.wire.registry import protocols
 
 STATUSES = ("active", "standby", "disabled")

@@ -10,11 +10,11 @@ from omni_cli.domain.models import Provider
 from omni_cli.domain.record import replace
 from omni_cli.ports import (
     Endpoint,
+    Fetcher,
     HttpCall,
     ListsDetails,
     ProviderAdapter,
     RemoteModel,
-    Transport,
 )
 
 Listing = Callable[[], list[RemoteModel]]
@@ -31,7 +31,7 @@ def read_models(adapter: ProviderAdapter, body: str) -> list[RemoteModel]:
 
 def fetch_models(
     adapter: ProviderAdapter,
-    transport: Transport,
+    transport: Fetcher,
     endpoint: Endpoint,
     call: HttpCall,
     *,
@@ -77,7 +77,7 @@ class Lister:
     def __init__(
         self,
         adapters: Callable[[Any], ProviderAdapter],
-        transport: Callable[[], Transport],
+        transport: Callable[[], Fetcher],
         key: Callable[[Provider], str | None],
     ) -> None:
         self._adapters = adapters

@@ -7,21 +7,130 @@ that machine alone writes: two machines' usage can neither clash nor be counted 
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
-from omni_cli.domain.analytics import Totals
+from omni_cli.domain.analytics import TOTALS_FIELDS, Totals
 from omni_cli.domain.errors import Busy, ConfigError, UsageError
+from omni_cli.domain.record import asdict
 from omni_cli.domain.secrets import scrub
 from omni_cli.ports import Clock
+from omni_cli.records import UsageLine
 from omni_cli.repositories import Reports
 from omni_cli.services.fleet.deploy import Change, DeployService, compare
 from omni_cli.services.fleet.fleet import FleetService
-from omni_cli.services.fleet.fleet_merge import Conflict, Side, merge
-from omni_cli.services.money.shared_usage import KEYS, months, read
+
+Side = Literal["mine", "theirs"]
+_TABLES = ("providers", "models", "roles", "chains", "budgets")
+_RULES = "rules"
+
+
+class Conflict(Struct, frozen=True):
+    """One thing that both sides changed, differently. Lines are those of ``omni diff``."""
+
+    section: str
+    name: str
+    mine: tuple[str, ...]
+    theirs: tuple[str, ...]
+
+
+def merge(
+    base: Mapping[str, Any],
+    mine: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    prefer: Side | None = None,
+) -> tuple[dict[str, Any], list[Conflict]]:
+    """Both sides' changes since ``base``, as fleet documents.
+
+    Each provider, model, role, chain and budget is one thing, and the rules together are one:
+    their order counts. ``prefer`` settles what both changed; without it the conflicts are
+    returned, and the document holds this side's version of them.
+    """
+    merged: dict[str, Any] = {}
+    conflicts: list[Conflict] = []
+
+    def settle(section: str, name: str, b: Any, m: Any, t: Any) -> Any:
+        if m == t or t == b:
+            return m
+        if m == b:
+            return t
+        if prefer is None:
+            conflicts.append(
+                Conflict(section, name, _lines(section, name, b, m), _lines(section, name, b, t))
+            )
+        return t if prefer == "theirs" else m
+
+    for section in _TABLES:
+        b, m, t = base.get(section, {}), mine.get(section, {}), theirs.get(section, {})
+        kept = {
+            name: value
+            for name in sorted({*m, *t})
+            if (value := settle(section, name, b.get(name), m.get(name), t.get(name))) is not None
+        }
+        if kept:
+            merged[section] = kept
+    rules = settle(_RULES, "", base.get(_RULES), mine.get(_RULES), theirs.get(_RULES))
+    if rules:
+        merged[_RULES] = rules
+    return merged, conflicts
+
+
+def _lines(section: str, name: str, before: Any, after: Any) -> tuple[str, ...]:
+    def document(value: Any) -> dict[str, Any]:
+        if value is None:
+            return {}
+        return {section: value if section == _RULES else {name: value}}
+
+    changes = compare(document(before), document(after))
+    return tuple(line for change in changes for line in change.lines())
+
+
+KEYS = ("source", "org", "key", "provider", "model", "role", "agent", "task")
+
+
+def months(lines: Iterable[UsageLine]) -> dict[str, str]:
+    """The text of each month's file by ``yyyy-mm``."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        year, month, day = line.day // 10_000, line.day // 100 % 100, line.day % 100
+        # Labels are the user's own words; what looks like a key among them stays at home.
+        keys = {name: scrub(line.keys[name]) for name in KEYS if line.keys[name]}
+        sums = {name: value for name, value in asdict(line.totals).items() if value}
+        row = {"day": f"{year:04d}-{month:02d}-{day:02d}", **keys, **sums}
+        found.setdefault(f"{year:04d}-{month:02d}", []).append(
+            json.dumps(row, ensure_ascii=False) + "\n"
+        )
+    return {month: "".join(rows) for month, rows in found.items()}
+
+
+def read(name: str, text: str) -> Iterator[tuple[Mapping[str, str], Totals]]:
+    """The rows of a month's file: what they are cut by ("day" too), and their sums.
+
+    Raises ConfigError, which names the line, where a file is damaged.
+    """
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            row = json.loads(line)
+            sums = {key: row[key] for key in TOTALS_FIELDS if key in row}
+            keys = {key: row.get(key, "") for key in ("day", *KEYS)}
+        except (ValueError, TypeError, AttributeError) as exc:
+            raise _damaged(name, number) from exc
+        if not keys["day"] or not all(isinstance(value, str) for value in keys.values()):
+            raise _damaged(name, number)
+        if not all(type(value) is int for value in sums.values()):
+            raise _damaged(name, number)
+        yield keys, Totals(**sums)
+
+
+def _damaged(name: str, number: int) -> ConfigError:
+    return ConfigError(
+        f"{name}, line {number}, is no usage of omni's",
+        hint="omni sync on the machine that wrote it writes it anew",
+    )
+
 
 FLEET = "fleet.toml"
 README = "README.md"

@@ -35,8 +35,7 @@ from omni_cli.ports import Clock
 from omni_cli.records import StoredAdvice
 from omni_cli.repositories import Advice, Assignments, Models, Providers, Reports
 from omni_cli.services.fleet.fleet import FleetService
-from omni_cli.services.judge.advice_actions import AdviceActions, Gets
-from omni_cli.services.judge.advice_candidates import Candidates, namable
+from omni_cli.services.judge.advice_candidates import AdviceActions, Candidates, Gets, namable
 from omni_cli.services.money.costs import BudgetLine
 from omni_cli.services.money.prices import PriceBook, rates_of, utc_day
 

@@ -9,7 +9,7 @@ from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import ProtocolName, Provider
 from omni_cli.domain.pricing import usd_string
-from omni_cli.ports import Clock, Endpoint, ProviderAdapter, TellsCost, Transport
+from omni_cli.ports import Clock, Endpoint, Fetcher, ProviderAdapter, TellsCost
 from omni_cli.records import Charge, Correction
 from omni_cli.repositories import Adjustments, Audit, Models, Providers
 from omni_cli.services.money.prices import cost_or_none
@@ -38,7 +38,7 @@ class HeldMoney:
         providers: Providers,
         audit: Audit,
         adapters: Callable[[ProtocolName], ProviderAdapter],
-        transport: Callable[[], Transport],
+        transport: Callable[[], Fetcher],
         key: Callable[[Provider], str | None],
         clock: Clock,
         who: str,

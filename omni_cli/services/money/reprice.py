@@ -12,12 +12,14 @@ from omni_cli.records import Charge, Correction
 from omni_cli.repositories import Adjustments, Audit, Models
 from omni_cli.services.engine.names import Names
 from omni_cli.services.engine.settlement import input_cost
-from omni_cli.services.money.price_doubts import base_rates, check_rates, published
 from omni_cli.services.money.prices import (
     CallCounter,
     PriceHistory,
     allowance_used,
+    base_rates,
+    check_rates,
     cost_or_none,
+    published,
     sum_cost_or_none,
 )
 

@@ -12,7 +12,7 @@ from textual.widgets import Footer, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import format_usd
-from omni_cli.services.judge.abtest_report import ArmReport, Report
+from omni_cli.services.judge.abtest import ArmReport, Report
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
 from omni_cli.tui.widgets.cards import CardList

@@ -15,7 +15,7 @@ from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.pricing import KINDS
 from omni_cli.services.fleet.connection_test import TestResult
 from omni_cli.services.fleet.model_changes import ModelChange, PriceChange, edit_model, set_price
-from omni_cli.services.money.price_doubts import Doubtful
+from omni_cli.services.money.prices import Doubtful
 from omni_cli.tui import model_view, text
 from omni_cli.tui.actions import call_model, check_connection, switch_model
 from omni_cli.tui.data import Loader

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from omni_cli.domain.chat import (
     ChatChunk,
     ChatRequest,
-    FinishReason,
     MediaPart,
     Message,
     TextPart,
@@ -48,16 +47,6 @@ DEFAULT_MAX_TOKENS = 8192
 _BUDGET = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384}
 _JSON_INSTRUCTION = "Answer with one JSON object and nothing else."
 _VERSION = re.compile(r"claude-(?:opus|sonnet|haiku)-(\d+)(?:[-.](\d{1,2}))?(?!\d)")
-
-_FINISH: dict[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "pause_turn": "pause",
-    "refusal": "refusal",
-}
 
 
 class Anthropic(AnthropicFacts, Client):
@@ -335,7 +324,7 @@ class _StreamParser(StreamParser):
             return (ChatChunk(usage=usage, model=model or None, response_id=response_id or None),)
         if kind == "message_delta":
             raw = as_text(as_object(body.get("delta")).get("stop_reason"))
-            finish = _FINISH.get(raw, "stop") if raw else None
+            finish = AnthropicFacts.means.get(raw, "stop") if raw else None
             # Some servers leave ``message_stop`` out: who says why it stopped has stopped.
             self.complete = self.complete or finish is not None
             usage = self._merged(body.get("usage"))
@@ -435,7 +424,7 @@ class _PlainParser(StreamParser):
                 tool_calls=tuple(calls),
                 reasoning_blocks=tuple(thinking),
                 usage=_usage(as_object(body.get("usage"))),
-                finish_reason=_FINISH.get(raw, "stop"),
+                finish_reason=AnthropicFacts.means.get(raw, "stop"),
                 raw_finish_reason=raw or None,
                 model=as_text(body.get("model")) or None,
                 response_id=as_text(body.get("id")) or None,

@@ -60,27 +60,6 @@ _KNOWN = frozenset(
     }
 )
 _HARMLESS: dict[str, tuple[object, ...]] = {"service_tier": ("auto", "standard_only")}
-_STOP = {
-    "stop": "end_turn",
-    "length": "max_tokens",
-    "tool_calls": "tool_use",
-    "content_filter": "refusal",
-    "refusal": "refusal",
-    "pause": "pause_turn",
-    "error": "end_turn",
-}
-_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    408: "timeout_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
 #: The least thinking budget, in tokens, that counts as this effort.
 _EFFORTS = ((16_384, "high"), (8_192, "medium"), (2_048, "low"))
 
@@ -132,7 +111,7 @@ class AnthropicMessages(AnthropicFacts, Caller):
                 "role": "assistant",
                 "model": about.model,
                 "content": _blocks(completion),
-                "stop_reason": _STOP.get(completion.finish_reason or "stop", "end_turn"),
+                "stop_reason": AnthropicFacts.finish_word(completion.finish_reason),
                 "stop_sequence": None,
                 "usage": usage_of(completion.usage or Usage()),
             }
@@ -149,7 +128,7 @@ class AnthropicMessages(AnthropicFacts, Caller):
         return {"input_tokens": tokens}
 
     def error(self, error: OmniError, request_id: str) -> JsonObject:
-        kind = _TYPES.get(status_of(error), "api_error")
+        kind = self.error_words.get(status_of(error), self.error_word)
         return {
             "type": "error",
             "error": {"type": kind, "message": message_of(error)},
@@ -381,7 +360,7 @@ class _Writer:
         out = b"" if self._begun else self._begin()
         out += self._leave()
         delta = {
-            "stop_reason": _STOP.get(completion.finish_reason or "stop", "end_turn"),
+            "stop_reason": AnthropicFacts.finish_word(completion.finish_reason),
             "stop_sequence": None,
         }
         usage = usage_of(completion.usage or Usage())

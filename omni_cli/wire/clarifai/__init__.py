@@ -10,7 +10,7 @@ class ClarifaiFacts(Facts):
     @staticmethod
     def image_tokens(
         width: int | None = None, height: int | None = None, *, model: str = ""
-    ) -> int:  # as every protocol
+    ) -> int:
         """It charges by the call."""
         del width, height, model
         return 0

@@ -1,6 +1,12 @@
 """Google's generateContent."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
 from omni_cli.wire.facts import Facts
+
+if TYPE_CHECKING:
+    from omni_cli.domain.chat import FinishReason
 
 
 class GeminiFacts(Facts):
@@ -13,11 +19,46 @@ class GeminiFacts(Facts):
     owns = ("/v1beta/",)
     stream_type = "text/event-stream"
     comments = False  # Google's own package takes a comment for JSON
+    finishes: ClassVar[Mapping[str, str]] = {
+        "stop": "STOP",
+        "tool_calls": "STOP",
+        "pause": "STOP",
+        "length": "MAX_TOKENS",
+        "content_filter": "SAFETY",
+        "refusal": "SAFETY",
+        "error": "OTHER",
+    }
+    error_word = "INTERNAL"
+    error_words: ClassVar[Mapping[int, str]] = {
+        400: "INVALID_ARGUMENT",
+        401: "UNAUTHENTICATED",
+        402: "RESOURCE_EXHAUSTED",
+        403: "PERMISSION_DENIED",
+        404: "NOT_FOUND",
+        429: "RESOURCE_EXHAUSTED",
+        503: "UNAVAILABLE",
+        504: "DEADLINE_EXCEEDED",
+    }
+    means: ClassVar[Mapping[str, "FinishReason"]] = {
+        "STOP": "stop",
+        "MAX_TOKENS": "length",
+        "SAFETY": "content_filter",
+        "RECITATION": "content_filter",
+        "LANGUAGE": "content_filter",
+        "BLOCKLIST": "content_filter",
+        "PROHIBITED_CONTENT": "content_filter",
+        "SPII": "content_filter",
+        "IMAGE_SAFETY": "content_filter",
+        "IMAGE_PROHIBITED_CONTENT": "content_filter",
+        "MALFORMED_FUNCTION_CALL": "error",
+        "UNEXPECTED_TOOL_CALL": "error",
+        "OTHER": "error",
+    }
 
     @staticmethod
     def image_tokens(
         width: int | None = None, height: int | None = None, *, model: str = ""
-    ) -> int:  # as every protocol
+    ) -> int:
         """Sources: Google, "Understand and count tokens" (258 a tile), which is as wide as two
         thirds of the shorter side, 256 to 768 pixels; "Media resolution" (2,240 at ultra high)."""
         from omni_cli.domain.tokens import image_patches, image_sides

@@ -52,22 +52,6 @@ _OWN_ID = "omni_call_"
 #: What Google's page on thought signatures says to send for calls that other models made.
 _NO_SIGNATURE = "skip_thought_signature_validator"
 
-_FINISH: dict[str, FinishReason] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "LANGUAGE": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "MALFORMED_FUNCTION_CALL": "error",
-    "UNEXPECTED_TOOL_CALL": "error",
-    "OTHER": "error",
-}
-
 
 class Gemini(GeminiFacts, Client):
     """The adapter of protocol ``gemini``. The key goes into a header, never into the URL."""
@@ -347,7 +331,7 @@ class _Parser(StreamParser):
         finish: FinishReason | None = None
         if raw:
             self.complete = True
-            finish = finished_as(_FINISH.get(raw, "stop"), self._slots)
+            finish = finished_as(GeminiFacts.means.get(raw, "stop"), self._slots)
         elif not self._stream:
             self.complete = True
             finish = finished_as("stop", self._slots)

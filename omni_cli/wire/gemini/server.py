@@ -65,25 +65,6 @@ _HARMLESS: dict[str, tuple[object, ...]] = {
     "candidate_count": (1,),
     "response_modalities": (["TEXT"],),
 }
-_FINISH = {
-    "stop": "STOP",
-    "tool_calls": "STOP",
-    "pause": "STOP",
-    "length": "MAX_TOKENS",
-    "content_filter": "SAFETY",
-    "refusal": "SAFETY",
-    "error": "OTHER",
-}
-_STATUS = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    402: "RESOURCE_EXHAUSTED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    429: "RESOURCE_EXHAUSTED",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
 _CHOICES = {"AUTO": "auto", "NONE": "none", "VALIDATED": "auto"}
 _EFFORTS = ((16_384, "high"), (4_096, "medium"), (1, "low"))
 
@@ -178,7 +159,7 @@ class GeminiContent(GeminiFacts, Caller):
 
     def error(self, error: OmniError, request_id: str) -> JsonObject:  # noqa: ARG002  # protocol
         code = status_of(error)
-        status = _STATUS.get(code, "INTERNAL")
+        status = self.error_words.get(code, self.error_word)
         return {"error": {"code": code, "message": message_of(error), "status": status}}
 
     def error_event(self, error: OmniError, request_id: str) -> bytes:
@@ -357,7 +338,7 @@ def _body(parts: list[JsonObject], completion: Completion | None, about: Answere
     candidate: JsonObject = {"content": {"parts": parts, "role": "model"}, "index": 0}
     body: JsonObject = {"candidates": [candidate], "modelVersion": about.model}
     if completion is not None:
-        candidate["finishReason"] = _FINISH.get(completion.finish_reason or "stop", "STOP")
+        candidate["finishReason"] = GeminiFacts.finish_word(completion.finish_reason)
         body["usageMetadata"] = usage_of(completion.usage or Usage())
     return body | {"responseId": about.id}
 

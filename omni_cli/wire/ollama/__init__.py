@@ -1,6 +1,12 @@
 """Ollama's chat and generate."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
 from omni_cli.wire.facts import Facts
+
+if TYPE_CHECKING:
+    from omni_cli.domain.chat import FinishReason
 
 
 class OllamaFacts(Facts):
@@ -12,3 +18,5 @@ class OllamaFacts(Facts):
     prefixes = ("/api",)
     stream_type = "application/x-ndjson"
     streams_unasked = True
+    means: ClassVar[Mapping[str, "FinishReason"]] = {"stop": "stop", "length": "length"}
+    finishes: ClassVar[Mapping[str, str]] = {"stop": "stop", "length": "length"}

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from omni_cli.domain.chat import (
     ChatChunk,
     ChatRequest,
-    FinishReason,
     MediaPart,
     Message,
     ToolCallDelta,
@@ -38,8 +37,6 @@ from omni_cli.wire.values import (
     tool_choice_kind,
     unsupported,
 )
-
-_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 class Ollama(OllamaFacts, Client):
@@ -223,7 +220,7 @@ class _Parser(StreamParser):
                 reasoning=thought,
                 tool_calls=calls,
                 usage=_usage(body),
-                finish_reason=finished_as(_FINISH.get(raw, "stop"), self._slots),
+                finish_reason=finished_as(OllamaFacts.means.get(raw, "stop"), self._slots),
                 raw_finish_reason=raw or None,
                 model=self._model(body),
             ),

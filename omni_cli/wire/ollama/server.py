@@ -299,7 +299,7 @@ class Took:
             }
         return {
             "done": True,
-            "done_reason": "length" if completion.finish_reason == "length" else "stop",
+            "done_reason": OllamaFacts.finish_word(completion.finish_reason),
             **took,
             "prompt_eval_count": counts.input_tokens,
             "eval_count": counts.output_tokens,

@@ -1,6 +1,12 @@
 """OpenAI's Chat Completions, and the many who speak it."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
 from omni_cli.wire.facts import Facts
+
+if TYPE_CHECKING:
+    from omni_cli.domain.chat import FinishReason
 
 
 class OpenAiFacts(Facts):
@@ -16,3 +22,39 @@ class OpenAiFacts(Facts):
     comments = True
     id_prefix = "chatcmpl-"
     answers_by = ("stream_options",)
+    finishes: ClassVar[Mapping[str, str]] = {
+        "stop": "stop",
+        "pause": "stop",
+        "length": "length",
+        "tool_calls": "tool_calls",
+        "content_filter": "content_filter",
+        "refusal": "stop",
+        "error": "stop",
+    }
+    error_word = "api_error"
+    error_words: ClassVar[Mapping[int, str]] = {
+        400: "invalid_request_error",
+        401: "authentication_error",
+        402: "insufficient_quota",
+        403: "permission_error",
+        404: "invalid_request_error",
+        408: "timeout_error",
+        413: "invalid_request_error",
+        429: "rate_limit_error",
+    }
+    means: ClassVar[Mapping[str, "FinishReason"]] = {
+        "stop": "stop",
+        "eos": "stop",
+        "end_turn": "stop",
+        "length": "length",
+        "max_tokens": "length",
+        "model_length": "length",  # Mistral: the context window is full
+        "tool_calls": "tool_calls",
+        "function_call": "tool_calls",
+        "content_filter": "content_filter",
+        "sensitive": "content_filter",  # Z.ai
+        "refusal": "refusal",
+        "error": "error",
+        "network_error": "error",  # Z.ai
+        "insufficient_system_resource": "error",  # DeepSeek
+    }

@@ -54,23 +54,6 @@ from omni_cli.wire.values import (
     usd_to_nusd,
 )
 
-_FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "eos": "stop",
-    "end_turn": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",  # Mistral: the context window is full
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "sensitive": "content_filter",  # Z.ai
-    "refusal": "refusal",
-    "error": "error",
-    "network_error": "error",  # Z.ai
-    "insufficient_system_resource": "error",  # DeepSeek
-}
-
 
 class OpenAiCompatible(OpenAiFacts, Client):
     """The adapter of protocol ``openai``."""
@@ -325,7 +308,9 @@ class _Parser(StreamParser):
             self._answered = True
         if raw:
             self.complete = self._finished = True
-            finish = finished_as(_FINISH.get(raw, "stop"), self._slots, refused=self._refused)
+            finish = finished_as(
+                OpenAiFacts.means.get(raw, "stop"), self._slots, refused=self._refused
+            )
         counts = of_tier(read_usage(usage), body.get("service_tier")) if usage else None
         if not (text or thought or calls or images or raw or counts) and self._introduced:
             return None

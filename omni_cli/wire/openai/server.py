@@ -90,25 +90,6 @@ _HARMLESS: dict[str, tuple[object, ...]] = {
     "n": (1,),
     "parallel_tool_calls": (True,),
 }
-_FINISH = {
-    "stop": "stop",
-    "pause": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "content_filter": "content_filter",
-    "refusal": "stop",
-    "error": "stop",
-}
-_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "insufficient_quota",
-    403: "permission_error",
-    404: "invalid_request_error",
-    408: "timeout_error",
-    413: "invalid_request_error",
-    429: "rate_limit_error",
-}
 
 
 class OpenAiChat(OpenAiFacts, Caller):
@@ -160,7 +141,7 @@ class OpenAiChat(OpenAiFacts, Caller):
             message["content"] = ""
         if completion.images:
             message["images"] = [_image(part) for part in completion.images]
-        finish = _FINISH.get(completion.finish_reason or "stop", "stop")
+        finish = OpenAiFacts.finish_word(completion.finish_reason)
         body: JsonObject = {
             "id": about.id,
             "object": "chat.completion",
@@ -217,7 +198,7 @@ class OpenAiChat(OpenAiFacts, Caller):
         return {
             "error": {
                 "message": message_of(error),
-                "type": _TYPES.get(status, "api_error"),
+                "type": self.error_words.get(status, self.error_word),
                 "param": None,
                 "code": code_of(error),
             }
@@ -390,7 +371,7 @@ class _Writer:
 
     def end(self, completion: Completion) -> bytes:
         first = self.chunk(ChatChunk()) if self._first else b""
-        finish = _FINISH.get(completion.finish_reason or "stop", "stop")
+        finish = OpenAiFacts.finish_word(completion.finish_reason)
         events = first + self._event({}, finish)
         options = self._about.options.get("stream_options")
         if isinstance(options, dict) and options.get("include_usage") and completion.usage:

@@ -1,12 +1,17 @@
 """A hand-written fleet file: errors name the place, the page tells the format, drift has a code."""
 
+import json
 import re
+import tomllib
 from pathlib import Path
+from typing import get_args
 
+import jsonschema
 import pytest
 
 from omni_cli.services.fleet.fleet_document import MODEL_FIELDS
-from omni_cli.services.fleet.fleet_shape import DOCUMENT, Named, Rows
+from omni_cli.services.fleet.fleet_file import FleetFile, ModelTable
+from omni_cli.written import Written
 from tests.integration.cli.conftest import Omni
 from tests.paths import REPO
 
@@ -59,6 +64,24 @@ C = P + M + "[models.'openai/m'.price]\nstate='priced'\n"
             "[budgets.'month all']\nlimit_usd='1'\nalerts_percent='50'",
             "alerts_percent is a list",
         ),
+        (P + "max_concurrency = 0", "openai.max_concurrency is a whole number of 1 or more, not 0"),
+        (
+            P + M + "badges = ['vision', 3]",
+            'models."openai/m".badges[2] is a text in quotes, not 3',
+        ),
+        (
+            P + M + "scores = {coding = true}",
+            'models."openai/m".scores.coding is a number, not true',
+        ),
+        (
+            "[chains.c]\nlinks = [{model='a', max_retries=11}]",
+            "chains.c.links[1].max_retries is a whole number from 0 to 10, not 11",
+        ),
+        ("[chains.c]\nlinks = []", "chains.c.links is a list of one table or more, not a list"),
+        (
+            "[[rules]]\ncondition = 'taskType =='\nmodel = 'x'\npriority = 1",
+            "rules[1].condition: ",
+        ),
     ],
 )
 def test_an_error_names_the_place(omni: Omni, text: str, said: str) -> None:
@@ -70,13 +93,13 @@ def test_an_error_names_the_place(omni: Omni, text: str, said: str) -> None:
 
 
 def test_the_page_names_every_field_and_its_example_applies(omni: Omni, tmp_path: Path) -> None:
-    for section, shape in DOCUMENT.items():
-        inner = shape.of
-        assert isinstance(shape, Named | Rows)
+    for section, field in FleetFile.model_fields.items():
+        table = get_args(field.annotation)[-1]
+        assert issubclass(table, Written)
         heads = (f"| `[{section}", f"| `[[{section}")
         row = next(line for line in PAGE.splitlines() if line.startswith(heads))
-        assert {f"`{name}`" for name in inner.fields} <= set(re.findall(r"`[^`]+`", row))
-    assert set(MODEL_FIELDS) <= set(DOCUMENT["models"].of.fields)
+        assert {f"`{name}`" for name in table.model_fields} <= set(re.findall(r"`[^`]+`", row))
+    assert set(MODEL_FIELDS) | {"aliases", "price"} == set(ModelTable.model_fields)
     example = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     assert example is not None
     file = tmp_path / "fleet.toml"
@@ -96,3 +119,20 @@ def test_the_page_names_every_field_and_its_example_applies(omni: Omni, tmp_path
     for command in (("diff", str(file)), ("apply", str(file), "--plan")):
         assert omni(*command, "--exit-code").code == 0
     assert omni("apply", "-", "--yes", stdin=exported).code == 0
+
+
+def test_the_schema_takes_what_apply_takes_and_nothing_else(omni: Omni) -> None:
+    schema = json.loads(omni("fleet", "schema").out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    example = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert example is not None
+    document = tomllib.loads(example[1])
+    jsonschema.validate(document, schema)
+    for wrong in ({"provider": {}}, {"rules": [{"model": "x"}]}, {"roles": {"w": {"models": 1}}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(document | wrong, schema)
+    jsonschema.validate({"providers": {"x": {**document["providers"]["openai"]}}}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(
+            {"providers": {"x": {**document["providers"]["openai"], "protocol": "opnai"}}}, schema
+        )

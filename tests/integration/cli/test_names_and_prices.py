@@ -10,7 +10,7 @@ import tomli_w
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import UsageError
-from omni_cli.services.money.price_doubts import doubt
+from omni_cli.services.money.prices import doubt
 from omni_cli.simulator import Simulator
 from omni_cli.tui import actions
 from tests.gateway_server import Served, serving
@@ -120,7 +120,7 @@ def test_discounts_and_mark_ups_are_not_asked_about(fleet: Omni, factor: str) ->
 
 def test_no_price_of_the_catalogue_is_odd() -> None:
     from omni_cli.catalog.load import load_catalog
-    from omni_cli.services.money.price_doubts import base_rates
+    from omni_cli.services.money.prices import base_rates
 
     odd = [
         (model.info.id, found)

@@ -74,10 +74,10 @@ def test_when_nobody_answers_all_are_named(way: Way) -> None:
     assert SECOND in done.row.error_message
 
 
-def test_what_is_wrong_with_the_request_is_told_once(way: Way) -> None:
+def test_what_one_model_finds_wrong_with_the_request_is_not_asked_again(way: Way) -> None:
     way.served.sim.fault("400", "*")
     done = way.ask(Wish())
-    assert done.states == [(FIRST, "failed")]
+    assert done.states == [(FIRST, "failed"), (SECOND, "failed")]
     assert done.error == "bad_request"
 
 

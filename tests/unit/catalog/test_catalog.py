@@ -262,7 +262,7 @@ def test_seeding_reads_it_quickly() -> None:
 @pytest.mark.slow
 def test_overrides_have_no_dead_rule() -> None:
     """Each pattern of overrides.toml still meets a name."""
-    from omni_cli.catalog.names import wire_names
+    from omni_cli.catalog.convert import wire_names
     from tools.catalogue import source_json
 
     overrides, _ = read_tables()

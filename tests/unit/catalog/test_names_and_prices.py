@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from omni_cli.catalog.names import base_name, is_snapshot, matches, wire_names
+from omni_cli.catalog.convert import base_name, is_snapshot, matches, wire_names
 from omni_cli.catalog.timeline import price_rows
 
 

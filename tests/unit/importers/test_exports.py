@@ -9,7 +9,7 @@ import pytest
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, unknown_only
 from omni_cli.importers import importers, load
-from omni_cli.importers.invoices import read_invoice, recognise, resolved
+from omni_cli.importers.reconcile import read_invoice, recognise, resolved
 from tests.unit.importers.support import IMPORTS, read, usages, write_lines
 
 

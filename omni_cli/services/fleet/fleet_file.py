@@ -1,0 +1,206 @@
+"""What a fleet file may hold: one pydantic model a table.
+
+``omni fleet schema`` prints them as JSON Schema; ``docs/fleet.md`` tells people the same, and a
+test holds the two together. Ranges that the command line has, too, are in ``domain/models.py``.
+"""
+
+from typing import Annotated, Any
+
+from omni_cli.domain.budgets import Budget
+from omni_cli.domain.models import (
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_TIMEOUT_MS,
+    HEDGE_MS_RANGE,
+    MAX_RETRIES_RANGE,
+    TIMEOUT_MS_RANGE,
+    AuthMethod,
+    Chain,
+    ChainLink,
+    ModelStatus,
+    ModelType,
+    Provider,
+    Role,
+    RoleModel,
+    Rule,
+)
+from omni_cli.domain.prices import Price, PriceState, price_from_json
+from omni_cli.services.money.budget_document import budget_from
+from omni_cli.wire.registry import protocols
+from omni_cli.written import Amount, Discriminator, Field, Tag, Written, one_of, said
+
+
+class ProviderTable(Written):
+    name: str
+    protocol: Annotated[str, one_of(protocols)]
+    base_url: str
+    auth_method: AuthMethod = "api_key"
+    key_env: str | None = None
+    enabled: bool = True
+    max_concurrency: Annotated[int, Field(ge=1)] | None = None
+    simulated: bool = False
+    headers: dict[str, str] = {}
+
+    def value(self, slug: str) -> Provider:
+        return Provider(slug=slug, **dict(self))
+
+
+class RateTable(Written):
+    """``tiers``: from more than so many input tokens on, this rate holds for all of them."""
+
+    base: Amount
+    tiers: list[Annotated[tuple[int, Amount], Field(strict=False)]] = []
+
+
+def _kind(value: object) -> str | None:
+    return "#amount" if isinstance(value, str) else "#table" if isinstance(value, dict) else None
+
+
+#: US dollars per 1,000,000 tokens.
+Rate = Annotated[
+    Annotated[Amount, Tag("#amount")] | Annotated[RateTable, Tag("#table")],
+    Discriminator(_kind),
+    said('an amount in quotes, such as "2.5", or a table of base and tiers'),
+]
+
+
+class PriceTable(Written):
+    """A kind of token without a rate of its own is charged as its parent kind."""
+
+    state: PriceState
+    input: Rate | None = None
+    cached: Rate | None = None
+    cache_write: Rate | None = None
+    cache_write_1h: Rate | None = None
+    input_image: Rate | None = None
+    input_audio: Rate | None = None
+    cached_audio: Rate | None = None
+    output: Rate | None = None
+    reasoning: Rate | None = None
+    output_image: Rate | None = None
+    output_audio: Rate | None = None
+    per_request_usd: Amount | None = None
+    minimum_usd: Amount | None = None
+    free_requests_per_month: Annotated[int, Field(ge=0)] = 0
+    source: str = ""
+    source_date: str = ""
+    effective_from: str | None = None
+    note: str = ""
+
+    def value(self) -> Price:
+        """Raises ValueError: an amount is beyond what a price may be."""
+        return price_from_json(self.model_dump(exclude_unset=True))
+
+
+class ModelTable(Written):
+    """What is left out is as the catalogue has it."""
+
+    name: str = ""
+    type: ModelType = "text"
+    context_window: int | None = None
+    max_output: int | None = None
+    input_types: list[str] = []
+    output_types: list[str] = []
+    badges: list[str] = []
+    lacks: list[str] = []
+    scores: dict[str, float] = {}
+    strengths: list[str] = []
+    recommended_for: list[str] = []
+    parameters_b: float | None = None
+    token_weights: dict[str, float] = {}
+    status: ModelStatus = "active"
+    is_default: bool = False
+    hidden: bool = False
+    aliases: list[str] = []
+    price: PriceTable | None = None
+
+    def values(self) -> dict[str, Any]:
+        """The fields of a ``ModelInfo`` that the table sets."""
+        shaped = self.model_dump(exclude_unset=True, exclude={"price"})
+        for name, value in shaped.items():
+            if isinstance(value, list):
+                shaped[name] = frozenset(value) if name in ("badges", "lacks") else tuple(value)
+        return shaped
+
+
+class RoleModelTable(Written):
+    model: str
+    priority: int
+
+
+class RoleTable(Written):
+    description: str = ""
+    models: list[RoleModelTable] = []
+
+    def value(self, name: str) -> Role:
+        return Role(
+            name, self.description, tuple(RoleModel(m.model, m.priority) for m in self.models)
+        )
+
+
+class LinkTable(Written):
+    model: str
+    max_retries: Annotated[int, Field(ge=MAX_RETRIES_RANGE[0], le=MAX_RETRIES_RANGE[1])] = (
+        DEFAULT_MAX_RETRIES
+    )
+    timeout_ms: Annotated[int, Field(ge=TIMEOUT_MS_RANGE[0], le=TIMEOUT_MS_RANGE[1])] = (
+        DEFAULT_TIMEOUT_MS
+    )
+
+
+class ChainTable(Written):
+    links: Annotated[list[LinkTable], Field(min_length=1), said("a list of one table or more")]
+    max_cost_multiple: float | None = None
+    any_cost: bool = False
+    allow_free_to_paid: bool | None = None
+    hedge_ms: Annotated[int, Field(ge=HEDGE_MS_RANGE[0], le=HEDGE_MS_RANGE[1])] | None = None
+
+    def value(self, name: str) -> Chain:
+        return Chain(
+            name,
+            tuple(ChainLink(link.model, link.max_retries, link.timeout_ms) for link in self.links),
+            self.max_cost_multiple,
+            self.allow_free_to_paid,
+            self.hedge_ms,
+            self.any_cost,
+        )
+
+
+class RuleTable(Written):
+    condition: str
+    model: str
+    priority: int
+    enabled: bool = True
+
+    def value(self) -> Rule:
+        return Rule(0, self.condition, self.model, self.priority, self.enabled)
+
+
+class BudgetTable(Written):
+    """``raise_usd`` on top of the limit, until ``raise_until`` (ISO 8601)."""
+
+    limit_usd: Amount
+    alerts_percent: list[float] = []
+    stop_percent: float = 100
+    rollover: bool = False
+    allow_unknown: bool = True
+    zone: str = "UTC"
+    week_start: int = 0
+    month_day: int = 1
+    enabled: bool = True
+    raise_usd: Amount | None = None
+    raise_until: str | None = None
+
+    def value(self, name: str) -> Budget:
+        """Raises UsageError."""
+        return budget_from(name, self.model_dump(exclude_unset=True))
+
+
+class FleetFile(Written):
+    """The whole fleet; what it leaves out is taken out."""
+
+    providers: Annotated[dict[str, ProviderTable], said("written [providers.NAME]")] = {}
+    models: Annotated[dict[str, ModelTable], said('written [models."PROVIDER/MODEL"]')] = {}
+    roles: Annotated[dict[str, RoleTable], said("written [roles.NAME]")] = {}
+    chains: Annotated[dict[str, ChainTable], said("written [chains.NAME]")] = {}
+    rules: list[RuleTable] = []
+    budgets: Annotated[dict[str, BudgetTable], said('written [budgets."PERIOD SCOPE:NAME"]')] = {}
