@@ -111,7 +111,8 @@ class ChatRequest(Struct, frozen=True):
     ``json_schema`` implies JSON mode. ``extra`` are provider-specific fields, merged into the
     body unchanged. ``max_output_tokens`` None means the model's own default. ``wishes``: what only
     some protocols can be told, by the names of ``wire/features.py``. ``told``: what was left out
-    or changed so far, for whoever asks why an answer is not as wished.
+    or changed so far, for whoever asks why an answer is not as wished. ``most_output_tokens``: the
+    model's own maximum, None where it is unknown.
     """
 
     messages: tuple[Message, ...]
@@ -129,6 +130,7 @@ class ChatRequest(Struct, frozen=True):
     extra: Mapping[str, Any] = field(default_factory=dict)
     wishes: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[str, ...] = ()
+    most_output_tokens: int | None = None
 
     @property
     def has_images(self) -> bool:

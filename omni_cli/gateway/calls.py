@@ -3,6 +3,7 @@
 import re
 
 from omni_cli.domain.errors import ProviderError
+from omni_cli.domain.models import ModelInfo, ProtocolName
 from omni_cli.domain.record import replace
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.fleet import Fleet
@@ -10,8 +11,11 @@ from omni_cli.gateway.plans import Line, line_of
 from omni_cli.gateway.sending import Sending
 from omni_cli.http.answer import Answer
 from omni_cli.http.client import Origin
+from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.services.engine.attempts import Target
-from omni_cli.wire.server import untranslatable
+from omni_cli.wire.fitting import fit_model, untranslatable
+from omni_cli.wire.registry import adapter as adapter_of
+from omni_cli.wire.server import Parsed
 
 #: Most bytes of an error's body that are read.
 _MAX_ERROR = 1024 * 1024
@@ -40,12 +44,22 @@ def translated(fleet: Fleet, ask: Ask, target: Target) -> tuple[Line, Sending]:
             raise untranslatable(", ".join(texts.left), protocol)
         body = call.body or b"{}"
         return line_of(call), Sending(body, target, adapter, ask.operation, call.headers)
-    if left := ask.parsed().left:
-        raise untranslatable(", ".join(left), protocol)
-    request = replace(ask.request, stream=ask.stream)
     endpoint = fleet.endpoint(target.provider)
-    call = adapter.build(request, target.model.wire_name, endpoint)
+    call = written(
+        ask.parsed(), target.model, target.provider.protocol, endpoint, stream=ask.stream
+    )
     return line_of(call), Sending(call.body or b"{}", target, adapter, ask.operation, call.headers)
+
+
+def written(
+    parsed: Parsed, model: ModelInfo, protocol: ProtocolName, endpoint: Endpoint, *, stream: bool
+) -> HttpCall:
+    """A caller's request for a model of another protocol. Raises BadRequest."""
+    if parsed.refused:
+        raise untranslatable(", ".join(parsed.refused), protocol)
+    request = replace(parsed.request, stream=stream, told=parsed.left)
+    fitted = fit_model(request, model)
+    return adapter_of(protocol).build(fitted, model.wire_name, endpoint)
 
 
 def veil(fault: ProviderError, target: Target, origin: Origin) -> None:

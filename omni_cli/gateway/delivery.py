@@ -83,6 +83,11 @@ class Delivery:
             model += "x-omni-hedged: 1\r\n"
         if skipped := _skipped(receipt):
             model += f"x-omni-skipped: {skipped}\r\n"
+        if receipt.told:
+            left = ", ".join(what for what in receipt.told if ": " not in what)
+            changed = "; ".join(what for what in receipt.told if ": " in what)
+            model += f"x-omni-left-out: {_header(left)}\r\n" if left else ""
+            model += f"x-omni-changed: {_header(changed)}\r\n" if changed else ""
         return (
             f"{self._caller.request_id}: {self._request_id}\r\n"
             f"x-omni-request-id: {receipt.name}\r\n"

@@ -304,6 +304,7 @@ class Exchange:
             sent, wished = ask.passed(target, fleet.adapter(target.provider), line.call.headers)
         else:
             line, sent = translated(fleet, ask, target)
+        receipt.told = line.call.told
         if self._race is None:
             opening = self._opening(target, sent)
             reading = await receipt.open(opening, target)

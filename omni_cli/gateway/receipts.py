@@ -106,6 +106,8 @@ class Receipt:
         self.left = False
         #: "hit" or "miss" where the role remembers answers.
         self.cached = ""
+        #: What the model that is asked could not be told of.
+        self.told: tuple[str, ...] = ()
         #: A second model was asked beside the first.
         self.hedged = False
         #: Who was asked last.

@@ -6,7 +6,7 @@ from typing import Any
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message
 from omni_cli.simulator.ask import Ask, ToolSpec, Turn
 from omni_cli.simulator.vendors import Json, Vendor
-from omni_cli.wire.server import Untranslatable, encode
+from omni_cli.wire.server import encode
 
 
 def read(vendor: Vendor, body: Json, model: str, *, stream: bool | None, counts: bool) -> Ask:
@@ -21,9 +21,9 @@ def read(vendor: Vendor, body: Json, model: str, *, stream: bool | None, counts:
     """
     caller = vendor.caller
     assert caller is not None
-    try:
-        request = caller.counted(body) if counts else caller.parse(body).request
-    except Untranslatable:
+    parsed = None if counts else caller.parse(body)
+    request = caller.counted(body) if parsed is None else parsed.request
+    if parsed is not None and parsed.refused:
         # A vendor takes what other protocols have no word for: all of it is read as text.
         request = ChatRequest((Message.text_of("user", "\n".join(_texts(body))),))
     if stream is None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.domain.record import replace
 from omni_cli.ports import Framing, HttpCall, ProviderAdapter
 from omni_cli.wire.framing import MAX_EVENT_BYTES, splitter
 from omni_cli.wire.scrub import echoes, scrub, secrets_in
@@ -58,6 +59,7 @@ class AnswerReader:
         self._splitter = splitter(framing, max_bytes)
         self._parser = adapter.parser(stream=framing != "json")
         self._plain = framing == "json"
+        self._renamed = call.renamed
         self._bytes = 0
         self.events = 0
         #: Signs of life so far, which a watchdog on silence looks at: an event that is no ping; of
@@ -72,14 +74,27 @@ class AnswerReader:
         for event in self._splitter.feed(piece):
             self.events += 1
             self.signs += event.name != "ping"
-            yield from self._parser.feed(event)
+            yield from self._named(self._parser.feed(event))
+
+    def _named(self, chunks: Iterable[ChatChunk]) -> Iterable[ChatChunk]:
+        """With the names that functions had before the provider's protocol was told of them."""
+        if not self._renamed:
+            return chunks
+        return [self._with_names(chunk) if chunk.tool_calls else chunk for chunk in chunks]
+
+    def _with_names(self, chunk: ChatChunk) -> ChatChunk:
+        calls = tuple(
+            replace(call, name=self._renamed.get(call.name or "", call.name))
+            for call in chunk.tool_calls
+        )
+        return replace(chunk, tool_calls=calls)
 
     def end(self) -> Iterator[ChatChunk]:
         """The chunks that the end of the body completes. Raises Malformed when cut off."""
         for event in self._splitter.finish():
             self.events += 1
-            yield from self._parser.feed(event)
-        yield from self._parser.finish()
+            yield from self._named(self._parser.feed(event))
+        yield from self._named(self._parser.finish())
 
     def end_after(self, fault: ProviderError) -> Iterator[ChatChunk]:
         """The same after the connection failed with ``fault``.

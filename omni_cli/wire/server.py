@@ -1,16 +1,17 @@
 """What every protocol's server side has in common: statuses, parsed requests, JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import msgspec
 from msgspec import Struct, field
 
 from omni_cli.domain import errors
-from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, MediaPart
+from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, MediaPart, Tool
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import BadRequest, OmniError
 from omni_cli.wire.facts import Facts, Operation
+from omni_cli.wire.fitting import untranslatable
 
 JsonObject = dict[str, Any]
 
@@ -22,12 +23,32 @@ _ANY = msgspec.json.Decoder()
 class Parsed(Struct, frozen=True):
     """A caller's request in omni's words.
 
-    ``left``: fields that have no place in them. They pass unchanged to a provider of the same
-    protocol; for one of another protocol the request is refused, naming them.
+    ``left``: what has no place in them. It passes unchanged to a provider of the same protocol; for
+    one of another protocol it is left out, and the caller told. ``refused``: what cannot be left
+    out, as the answer would be to another question: for another protocol the request is refused.
     """
 
     request: ChatRequest
     left: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+class Unsaid:
+    """What of a request omni's words have no place for, gathered as it is read."""
+
+    def __init__(self) -> None:
+        self.left: list[str] = []
+        self.refused: list[str] = []
+
+    def leave(self, what: str) -> None:
+        self.left.append(what)
+
+    def refuse(self, what: str) -> None:
+        self.refused.append(what)
+
+    def parsed(self, request: ChatRequest, strange: Iterable[str] = ()) -> Parsed:
+        left = tuple(dict.fromkeys([*strange, *self.left]))
+        return Parsed(request, left, tuple(dict.fromkeys(self.refused)))
 
 
 class Answered(Struct, frozen=True):
@@ -262,19 +283,6 @@ def object_of(body: bytes) -> JsonObject:
     raise wrong(message)
 
 
-class Untranslatable(BadRequest):
-    """The caller's protocol can say it, and others cannot."""
-
-
-def untranslatable(thing: str, protocol: str) -> BadRequest:
-    """The error for what another provider's protocol cannot be told."""
-    return Untranslatable(
-        f"{thing} cannot be translated for a model of the {protocol} protocol",
-        hint="leave it out, or name a model of this protocol",
-        status=400,
-    )
-
-
 def text_field(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
     """A text field. Raises BadRequest when it is something else, or missing without default."""
     value = body.get(name, default)
@@ -378,12 +386,82 @@ def inputs_of(body: JsonObject) -> list[str]:
     return inputs
 
 
-def media_of(url: str, media_type: str = "") -> MediaPart:
-    """An image or file by its URL; ``data:`` URLs become inline data."""
+def media_of(url: str, media_type: str = "", **more: Any) -> MediaPart:
+    """An image or file by its URL; ``data:`` URLs become inline data. ``more``: of MediaPart."""
     head, comma, data = url.partition(",")
     if comma and head.startswith("data:"):
-        return MediaPart(head[5:].partition(";")[0] or media_type, data=data)
-    return MediaPart(media_type, url=url)
+        return MediaPart(head[5:].partition(";")[0] or media_type, data=data, **more)
+    return MediaPart(media_type, url=url, **more)
+
+
+#: The least budget of thinking, in tokens, that counts as this effort.
+_EFFORTS = ((16_384, "high"), (8_192, "medium"), (2_048, "low"))
+
+
+def effort_of(budget: int) -> str:
+    """The effort that a budget of thinking stands for."""
+    if budget <= 0:
+        return "none" if budget == 0 else "medium"
+    return next((word for least, word in _EFFORTS if budget >= least), "minimal")
+
+
+def strange_tools(tools: list[str], others: bool, unsaid: Unsaid) -> None:
+    """Tools that a provider runs, or that only its protocol has. Among functions they are one
+    means of several, which an agent offers always; alone they are what is asked for."""
+    for tool in tools:
+        (unsaid.leave if others else unsaid.refuse)(tool)
+
+
+def detail_of(image: Mapping[str, Any]) -> str | None:
+    """How closely an image is to be looked at; None where the model may choose."""
+    detail = optional_text(image, "detail")
+    return None if detail in ("", "auto") else detail
+
+
+def marker(fields: Mapping[str, Any]) -> JsonObject | None:
+    """A part's, tool's or message's marker of the cache."""
+    value = fields.get("cache_control")
+    return value if isinstance(value, dict) and value else None
+
+
+def one_text_tool(name: str, description: str, form: object, **more: Any) -> Tool:
+    """A tool that is called with text of any form, as a function of one text.
+
+    ``form``: the grammar of the text, as OpenAI's custom tools have it.
+    """
+    about = description
+    if isinstance(form, dict) and form.get("type") == "grammar":
+        inner = form.get("grammar")
+        grammar = inner if isinstance(inner, dict) else form
+        definition, syntax = grammar.get("definition"), grammar.get("syntax")
+        if isinstance(definition, str):
+            about = f"{about}\n\nThe input follows this grammar ({syntax}):\n{definition}".strip()
+    field = {"type": "string", "description": "The tool's whole input, as it is."}
+    schema = {
+        "type": "object",
+        "properties": {ONE_TEXT: field},
+        "required": [ONE_TEXT],
+        "additionalProperties": False,
+    }
+    return Tool(name, about, schema, **more)
+
+
+#: The one field of such a function.
+ONE_TEXT = "input"
+
+
+def one_text_of(arguments: str) -> str:
+    """The text that a function of one text was called with; models do not always keep to it."""
+    try:
+        value = msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return arguments
+    if isinstance(value, dict):
+        given = value.get(ONE_TEXT)
+        if given is None and len(value) == 1:
+            (given,) = value.values()
+        return given if isinstance(given, str) else arguments
+    return value if isinstance(value, str) else arguments
 
 
 def sse(value: object, name: str = "") -> bytes:

@@ -133,6 +133,8 @@ def post(
     endpoint: Endpoint,
     auth: Mapping[str, str],
     framing: Framing,
+    told: tuple[str, ...] = (),
+    renamed: Mapping[str, str] | None = None,
 ) -> HttpCall:
     """A POST of JSON. Raises BadRequest when the body cannot be written as JSON."""
     try:
@@ -146,7 +148,8 @@ def post(
         **endpoint.headers,
     }
     # Unpaired surrogates (from undecodable command-line bytes) have no UTF-8 form.
-    return HttpCall("POST", url, headers, text.encode("utf-8", "replace"), framing)
+    data = text.encode("utf-8", "replace")
+    return HttpCall("POST", url, headers, data, framing, told, renamed or {})
 
 
 _ACCEPT: dict[Framing, str] = {

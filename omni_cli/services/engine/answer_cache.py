@@ -157,11 +157,19 @@ class AnswerCache:
         return int(self._clock() * 1000)
 
 
+#: Wishes that say nothing to the model: whose the request is, and where it runs.
+_UNREAD = frozenset(
+    {"user", "metadata", "safety_identifier", "store", "service_tier"}
+    | {"prompt_cache_key", "prompt_cache_retention", "cache_control"}
+)
+
+
 def key_of(plan: Asked) -> str:
     """SHA-256 of what is asked, as hexadecimal digits."""
     job = plan.job
     request = asdict(job.request)
     del request["stream"]
+    request["wishes"] = {n: v for n, v in job.request.wishes.items() if n not in _UNREAD}
     asked = {
         "format": _FORMAT,
         "model": plan.targets[0].model.id,

@@ -39,6 +39,7 @@ from omni_cli.services.engine.checks import Check
 from omni_cli.services.engine.health import HealthRecorder
 from omni_cli.services.engine.routing import input_estimate
 from omni_cli.services.engine.settlement import Reading
+from omni_cli.wire.fitting import fit_model
 
 #: How often a call that waits for a slot looks, and for slots that dead processes hold, seconds.
 _SLOT_LOOK_S = 0.1
@@ -102,7 +103,8 @@ class Tools(Struct, frozen=True):
         adapter = self.adapters(target.provider.protocol)
         endpoint = Endpoint(target.provider.base_url, None, target.provider.headers)
         try:
-            call = adapter.build(request, target.model.wire_name, endpoint)
+            fitted = fit_model(request, target.model)
+            call = adapter.build(fitted, target.model.wire_name, endpoint)
         except BadRequest:
             return 0  # it cannot be sent
         return self.bounds(call, target, None).reserve_nusd
@@ -201,7 +203,10 @@ class OwnCall(Call[Bounds]):
         provider = target.provider
         adapter = tools.adapters(provider.protocol)
         endpoint = Endpoint(provider.base_url, tools.keys(provider), provider.headers)
-        call = adapter.build(self._request, target.model.wire_name, endpoint)
+        fitted = fit_model(self._request, target.model)
+        call = adapter.build(fitted, target.model.wire_name, endpoint)
+        if call.told:
+            self.tell(f"{model} cannot be told: {'; '.join(call.told)}")
         left = progress.room_nusd
         rooms = [room for room in (tools.room(self._id, target), left) if room is not None]
         room = min(rooms, default=None)

@@ -4,6 +4,7 @@ Source: Anthropic API reference, "Messages", "Streaming messages", "Extended thi
 "Structured outputs", "Prompt caching".
 """
 
+import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,10 +19,22 @@ from omni_cli.domain.chat import (
     Usage,
 )
 from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.anthropic import AnthropicFacts, bounds
 from omni_cli.wire.client import Client
+from omni_cli.wire.features import MESSAGES
+from omni_cli.wire.fitting import (
+    SAYS,
+    closed_schema,
+    fit,
+    fit_effort,
+    in_words,
+    leave_out,
+    object_schema,
+    write_wishes,
+)
 from omni_cli.wire.parsing import CallSlots, StreamParser
 from omni_cli.wire.values import (
     JsonObject,
@@ -45,43 +58,55 @@ API_VERSION = "2023-06-01"
 DEFAULT_MAX_TOKENS = 8192
 #: Thinking tokens by effort, for models that take a budget; 1024 is the API's least.
 _BUDGET = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384}
-_JSON_INSTRUCTION = "Answer with one JSON object and nothing else."
-_VERSION = re.compile(r"claude-(?:opus|sonnet|haiku)-(\d+)(?:[-.](\d{1,2}))?(?!\d)")
+_LEAST_BUDGET = 1024
+_VERSION = re.compile(r"claude-(?:opus|sonnet|haiku)-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+#: Markers of the cache that a request may hold.
+_MOST_MARKERS = 4
 
 
 class Anthropic(AnthropicFacts, Client):
     """The adapter of protocol ``anthropic``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
-        max_tokens = request.max_output_tokens or DEFAULT_MAX_TOKENS
+        fitted = fit(_fit_model(request, wire_name), SAYS[MESSAGES])
+        request = _thinking_off(fitted.request, wire_name)
+        most = request.most_output_tokens
+        max_tokens = request.max_output_tokens or min(
+            DEFAULT_MAX_TOKENS, most or DEFAULT_MAX_TOKENS
+        )
         body: JsonObject = {"model": wire_name, "stream": request.stream}
-        system = request.system_text
         if request.json_schema is not None:
-            schema = {"type": "json_schema", "schema": request.json_schema}
+            schema = {"type": "json_schema", "schema": closed_schema(request.json_schema)}
             body["output_config"] = {"format": schema}
         elif request.json_mode:  # the API knows no JSON mode without a schema
-            system = f"{system}\n\n{_JSON_INSTRUCTION}" if system else _JSON_INSTRUCTION
-        if system:
+            request = in_words(request)
+        if system := _system(request.messages):
             body["system"] = system
         thinks = request.reasoning_effort not in (None, "none")
         if thinks and _thinks_adaptively(wire_name):
-            effort = "low" if request.reasoning_effort == "minimal" else request.reasoning_effort
             body["thinking"] = {"type": "adaptive"}
-            body["output_config"] = {**body.get("output_config", {}), "effort": effort}
+            body["output_config"] = {
+                **body.get("output_config", {}),
+                "effort": request.reasoning_effort,
+            }
         elif thinks:
             budget = _BUDGET.get(request.reasoning_effort or "", _BUDGET["high"])
+            # Thinking counts against max_tokens, and has to leave room for the answer.
+            max_tokens += budget
+            if most and max_tokens > most:
+                max_tokens, budget = most, max(_LEAST_BUDGET, min(budget, most // 2))
             body["thinking"] = {"type": "enabled", "budget_tokens": budget}
-            max_tokens += budget  # thinking counts against max_tokens
         body["max_tokens"] = max_tokens
-        if not thinks:  # thinking forbids a temperature of one's own
-            if request.temperature is not None:
-                body["temperature"] = request.temperature
-            if request.top_p is not None:
-                body["top_p"] = request.top_p
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        if request.top_p is not None:
+            body["top_p"] = request.top_p
         if request.stop:
             body["stop_sequences"] = list(request.stop)
         _add_tools(body, request)
+        write_wishes(body, request, MESSAGES)
         body["messages"] = _messages(request.messages)
+        _few_markers(body)
         body.update(request.extra)
         return post(
             _url(endpoint, "messages"),
@@ -89,6 +114,8 @@ class Anthropic(AnthropicFacts, Client):
             endpoint=endpoint,
             auth=_auth(endpoint),
             framing="sse" if request.stream else "json",
+            told=request.told,
+            renamed=fitted.renamed,
         )
 
     def parser(self, *, stream: bool) -> AnswerParser:
@@ -119,12 +146,76 @@ class Anthropic(AnthropicFacts, Client):
         ]
 
 
-def _thinks_adaptively(wire_name: str) -> bool:
-    """From 4.6 on, effort replaces the thinking budget; a name without a version is newer."""
+def _version(wire_name: str) -> tuple[int, int] | None:
+    """Of a Claude model: (4, 5). A Claude of a newer kind of name is newer than all; None for
+    other vendors' models that speak the protocol."""
     match = _VERSION.search(wire_name)
-    if match is None:
-        return not re.search(r"claude-(?:3|instant|2)", wire_name)
-    return (int(match[1]), int(match[2] or 0)) >= (4, 6)
+    if match is not None:
+        return int(match[1]), int(match[2] or 0)
+    if "claude" not in wire_name:
+        return None
+    old = re.search(r"claude-(?:v?[123](?:[-.](\d))?(?!\d)|instant)", wire_name)
+    return (3, int(old[1] or 0)) if old is not None else (99, 0)
+
+
+def _thinks_adaptively(wire_name: str) -> bool:
+    """From 4.6 on, effort replaces the thinking budget."""
+    version = _version(wire_name)
+    return version is not None and version >= (4, 6)
+
+
+def _fit_model(request: ChatRequest, wire_name: str) -> ChatRequest:
+    """What Claude's versions take (platform.claude.com, "Migration guide", "Effort", "Structured
+    outputs"; the messages of the 400s)."""
+    version = _version(wire_name)
+    if request.reasoning_effort != "none":
+        if version is None or version < (4, 6):
+            request = fit_effort(request, ("minimal", "low", "medium", "high"))
+        elif version < (4, 7):
+            request = fit_effort(request, ("low", "medium", "high", "max"))
+        else:
+            request = fit_effort(request, ("low", "medium", "high", "xhigh", "max"))
+    if version is None:
+        return request
+    if version >= (4, 7):
+        request = leave_out(request, "temperature", "top_p", "top_k")
+    elif version >= (4, 1) and request.temperature is not None:
+        request = leave_out(request, "top_p")
+    if version < (4, 5):
+        if request.json_schema is not None:
+            request = in_words(request)
+        if any(tool.strict for tool in request.tools):
+            tools = tuple(replace(tool, strict=None) for tool in request.tools)
+            request = replace(request, tools=tools, told=(*request.told, "strict"))
+    if version >= (4, 6) and request.messages[-1:] and request.messages[-1].role == "assistant":
+        ask = "Go on exactly where your last message ends, and repeat none of it."
+        request = replace(
+            request,
+            messages=(*request.messages, Message.text_of("user", ask)),
+            told=(*request.told, "prefill: asked for in words"),
+        )
+    return request
+
+
+def _thinking_off(request: ChatRequest, wire_name: str) -> ChatRequest:
+    """No thinking where the API refuses it beside what is asked (platform.claude.com, "Extended
+    thinking"): a forced tool, a beginning of the answer, or, with a budget, a turn under way whose
+    call of a tool was not thought by Claude. And no sampling of one's own where it thinks."""
+    if request.reasoning_effort in (None, "none"):
+        return request
+    off = ""
+    if request.tools and request.tool_choice not in (None, "auto", "none"):
+        off = "off, as a tool is forced"
+    elif request.messages[-1:] and request.messages[-1].role == "assistant":
+        off = "off, as the answer's beginning is given"
+    elif not _thinks_adaptively(wire_name):
+        last = next((m for m in reversed(request.messages) if m.role == "assistant"), None)
+        if last is not None and last.tool_calls and not own_blocks(last, "anthropic"):
+            off = "off for this turn, whose call of a tool came without thinking"
+    if off:
+        told = (*request.told, f"reasoning_effort: {off}")
+        return replace(request, reasoning_effort=None, told=told)
+    return leave_out(request, "temperature", "top_p", "top_k")
 
 
 def _url(endpoint: Endpoint, path: str) -> str:
@@ -147,15 +238,32 @@ def _add_tools(body: JsonObject, request: ChatRequest) -> None:
         {
             "name": tool.name,
             "description": tool.description,
-            "input_schema": tool.parameters or {"type": "object", "properties": {}},
+            "input_schema": object_schema(tool.parameters),
             **({"strict": tool.strict} if tool.strict is not None else {}),
+            **({"cache_control": tool.cache} if tool.cache else {}),
         }
         for tool in request.tools
     ]
+    one = request.wishes.get("parallel_tool_calls") is False and kind != "none"
     if kind == "named":
         body["tool_choice"] = {"type": "tool", "name": request.tool_choice}
-    elif kind is not None:
-        body["tool_choice"] = {"type": "any" if kind == "required" else kind}
+    elif kind is not None or one:
+        body["tool_choice"] = {"type": "any" if kind == "required" else kind or "auto"}
+    if one:
+        body["tool_choice"]["disable_parallel_tool_use"] = True
+
+
+def _system(messages: Sequence[Message]) -> str | list[JsonObject]:
+    """The instructions: one text, or blocks where some carry a marker of the cache."""
+    turns = [message for message in messages if message.role == "system"]
+    if any(part.cache for message in turns for part in message.parts):
+        return [
+            block
+            for message in turns
+            for part in message.parts
+            if isinstance(part, TextPart) and (block := _text_block(part))
+        ]
+    return "\n\n".join(text for message in turns if (text := message.text))
 
 
 def _messages(messages: Sequence[Message]) -> list[JsonObject]:
@@ -172,7 +280,33 @@ def _messages(messages: Sequence[Message]) -> list[JsonObject]:
             turns[-1]["content"].extend(blocks)
         else:
             turns.append({"role": side, "content": blocks})
+    if (
+        turns and turns[-1]["role"] == "assistant"
+    ):  # a beginning; the API refuses a space at its end
+        last = turns[-1]["content"][-1]
+        if last.get("type") == "text":
+            last["text"] = last["text"].rstrip()
+            if not last["text"]:
+                turns[-1]["content"].pop()
+        if not turns[-1]["content"]:
+            turns.pop()
     return turns
+
+
+def _few_markers(body: JsonObject) -> None:
+    """Markers of the cache, no more than are taken: of those between the first and the last ones
+    the cache of their neighbours holds most."""
+    found: list[JsonObject] = []
+    places = [body.get("tools"), body.get("system")]
+    places += [turn["content"] for turn in body["messages"]]
+    for blocks in places:
+        for block in blocks if isinstance(blocks, list) else ():
+            found += [block] if "cache_control" in block else []
+            inner = block.get("content")
+            found += [b for b in inner if "cache_control" in b] if isinstance(inner, list) else []
+    room = _MOST_MARKERS - ("cache_control" in body)
+    for block in found[1 : len(found) - room + 1] if len(found) > room else ():
+        del block["cache_control"]
 
 
 def _blocks(message: Message) -> list[JsonObject]:
@@ -185,12 +319,10 @@ def _blocks(message: Message) -> list[JsonObject]:
         result: JsonObject = {"type": "tool_result", "tool_use_id": message.tool_call_id or ""}
         if content:
             result["content"] = content
+        if message.is_error:
+            result["is_error"] = True
         return [result]
     blocks: list[JsonObject] = [dict(b["block"]) for b in own_blocks(message, "anthropic")]
-    if message.role == "assistant":
-        for part in message.parts:
-            if isinstance(part, MediaPart):
-                raise unsupported("media in an assistant's message", "anthropic")
     blocks += content
     blocks += [
         {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments_object(call)}
@@ -200,7 +332,11 @@ def _blocks(message: Message) -> list[JsonObject]:
 
 
 def _text_block(part: TextPart) -> JsonObject | None:
-    return {"type": "text", "text": part.text} if part.text else None
+    """None where there is nothing to read: the API refuses that."""
+    if not part.text.strip():
+        return None
+    block: JsonObject = {"type": "text", "text": part.text}
+    return {**block, "cache_control": part.cache} if part.cache else block
 
 
 def _media(part: MediaPart) -> JsonObject:
@@ -211,7 +347,23 @@ def _media(part: MediaPart) -> JsonObject:
         source = {"type": "url", "url": part.url}
     else:
         source = {"type": "base64", "media_type": part.media_type, "data": part.data or ""}
-    return {"type": part.kind, "source": source}
+    if part.kind == "document" and part.media_type.startswith("text/"):
+        source = _text_source(part) or source
+    block: JsonObject = {"type": part.kind, "source": source}
+    if part.name and part.kind == "document":
+        block["title"] = part.name
+    return {**block, "cache_control": part.cache} if part.cache else block
+
+
+def _text_source(part: MediaPart) -> JsonObject | None:
+    """A document of text as the API takes it: in its own words."""
+    if part.data is None:
+        return None
+    try:
+        text = base64.b64decode(part.data).decode()
+    except ValueError:
+        return None
+    return {"type": "text", "media_type": "text/plain", "data": text}
 
 
 def _usage(usage: JsonObject) -> Usage | None:

@@ -16,17 +16,21 @@ from omni_cli.domain.chat import (
     Usage,
 )
 from omni_cli.domain.errors import OmniError
+from omni_cli.domain.record import replace
 from omni_cli.wire.anthropic import AnthropicFacts
 from omni_cli.wire.facts import Operation
+from omni_cli.wire.features import wishes_in
 from omni_cli.wire.server import (
     Answered,
     Caller,
     JsonObject,
     Parsed,
+    Unsaid,
     count_field,
+    effort_of,
     encode,
     flag,
-    left_of,
+    marker,
     message_of,
     number_field,
     object_field,
@@ -35,12 +39,12 @@ from omni_cli.wire.server import (
     optional_text,
     sse,
     status_of,
+    strange_tools,
     text_field,
     texts,
-    untranslatable,
     wrong,
 )
-from omni_cli.wire.values import arguments_object, compact
+from omni_cli.wire.values import arguments_object, as_object, compact
 
 _KNOWN = frozenset(
     {
@@ -57,11 +61,13 @@ _KNOWN = frozenset(
         "metadata",
         "thinking",
         "output_config",
+        "output_format",
+        "anthropic_version",
+        "betas",
     }
 )
-_HARMLESS: dict[str, tuple[object, ...]] = {"service_tier": ("auto", "standard_only")}
-#: The least thinking budget, in tokens, that counts as this effort.
-_EFFORTS = ((16_384, "high"), (8_192, "medium"), (2_048, "low"))
+_CHOICE = frozenset({"type", "name", "disable_parallel_tool_use"})
+_CONFIG = frozenset({"effort", "format"})
 
 
 class AnthropicMessages(AnthropicFacts, Caller):
@@ -75,20 +81,32 @@ class AnthropicMessages(AnthropicFacts, Caller):
     def parse(self, body: JsonObject) -> Parsed:
         if count_field(body, "max_tokens") is None:
             raise wrong("'max_tokens' is required")
+        unsaid = Unsaid()
         messages: list[Message] = []
         if body.get("system"):
-            messages.append(Message("system", _text_parts(body["system"], "system")))
+            messages.append(Message("system", _content(body["system"], unsaid)))
         for turn in objects(body.get("messages"), "messages"):
-            messages += _turn(turn)
+            messages += _turn(turn, unsaid)
         if not any(message.role != "system" for message in messages):
             raise wrong("'messages' must hold at least one message")
         config = object_field(body.get("output_config") or {}, "output_config")
-        shape = config.get("format") or {}
-        choice, parallel = _choice(body.get("tool_choice"))
+        shape = config.get("format") or body.get("output_format") or {}
+        wishes, strange = wishes_in(self.name, body, _KNOWN)
+        for inside, known in (("output_config", _CONFIG), ("tool_choice", _CHOICE)):
+            inner = body.get(inside)
+            more, others = wishes_in(
+                self.name, inner if isinstance(inner, dict) else {}, known, inside
+            )
+            wishes |= more
+            strange += others
+        metadata = as_object(body.get("metadata"))
+        wishes |= wishes_in(self.name, metadata, frozenset(), "metadata")[0]
+        if as_object(body.get("tool_choice")).get("disable_parallel_tool_use"):
+            wishes["parallel_tool_calls"] = False  # the API's field says the contrary
         request = ChatRequest(
             messages=tuple(messages),
-            tools=tuple(_tool(tool) for tool in objects(body.get("tools"), "tools")),
-            tool_choice=choice,
+            tools=_tools(objects(body.get("tools"), "tools"), unsaid),
+            tool_choice=_choice(body.get("tool_choice")),
             max_output_tokens=count_field(body, "max_tokens"),
             temperature=number_field(body, "temperature"),
             top_p=number_field(body, "top_p"),
@@ -97,11 +115,9 @@ class AnthropicMessages(AnthropicFacts, Caller):
             json_schema=shape.get("schema") if isinstance(shape, dict) else None,
             reasoning_effort=_effort(body.get("thinking"), config.get("effort")),
             stream=flag(body, "stream"),
+            wishes=wishes,
         )
-        left = left_of(body, _KNOWN, _HARMLESS)
-        if _only_clears(body.get("context_management")):
-            left = tuple(name for name in left if name != "context_management")
-        return Parsed(request, left if parallel else (*left, "disable_parallel_tool_use"))
+        return unsaid.parsed(request, strange)
 
     def whole(self, completion: Completion, about: Answered) -> bytes:
         return encode(
@@ -139,72 +155,104 @@ class AnthropicMessages(AnthropicFacts, Caller):
         return sse(self.error(error, request_id), "error")
 
 
-def _only_clears(management: object) -> bool:
-    """Whether context management only leaves old tool results and thinking out of what a model
-    reads. Elsewhere the model reads them all: the same question, with more of its past. Claude
-    Code sends it with every request.
-
-    Source: Anthropic, "Context editing".
-    """
-    edits = management.get("edits") if isinstance(management, dict) else None
-    return isinstance(edits, list) and all(
-        isinstance(edit, dict) and str(edit.get("type", "")).startswith("clear_") for edit in edits
-    )
-
-
 def _effort(thinking: object, effort: object) -> str | None:
-    if isinstance(effort, str):
-        return "high" if effort in ("xhigh", "max") else effort
-    if thinking is None:
+    asked = None if thinking is None else object_field(thinking, "thinking")
+    if asked is not None and asked.get("type") == "disabled":
         return None
-    asked = object_field(thinking, "thinking")
-    if asked.get("type") == "disabled":
+    if isinstance(effort, str):
+        return effort
+    if asked is None:
         return None
     budget = count_field(asked, "budget_tokens")
-    if budget is None:
-        return "high"
-    return next((word for least, word in _EFFORTS if budget >= least), "minimal")
+    return "high" if budget is None else effort_of(budget)
 
 
-def _choice(value: object) -> tuple[str | None, bool]:
-    """The choice, and whether calls may come in parallel."""
+def _choice(value: object) -> str | None:
     if value is None:
-        return None, True
+        return None
     choice = object_field(value, "tool_choice")
-    parallel = not choice.get("disable_parallel_tool_use")
     match choice.get("type"):
         case "auto" | "none" as kind:
-            return str(kind), parallel
+            return str(kind)
         case "any":
-            return "required", parallel
+            return "required"
         case "tool":
-            return text_field(choice, "name"), parallel
+            return text_field(choice, "name")
     raise wrong(f"tool_choice of type {choice.get('type')!r} is not known")
 
 
-def _tool(tool: JsonObject) -> Tool:
-    kind = tool.get("type", "custom")
-    if kind != "custom":
-        raise untranslatable(f"the tool {kind!r}", "chosen")
-    return Tool(
-        text_field(tool, "name"),
-        optional_text(tool, "description"),
-        object_field(tool.get("input_schema"), "tools[].input_schema"),
-        optional_flag(tool, "strict"),
-    )
+#: Tools that Anthropic defines and the caller runs, as functions of what they take (platform.claude
+#: .com, "Bash tool", "Text editor tool", "Memory tool"); by the beginning of their type.
+_COMMAND = {"type": "string"}
+_FILES = {
+    "command": _COMMAND,
+    "path": {"type": "string", "description": "An absolute path."},
+    "file_text": {"type": "string", "description": "For create: the file's whole text."},
+    "old_str": {"type": "string", "description": "For str_replace: what is replaced, once."},
+    "new_str": {"type": "string", "description": "For str_replace and insert: the new text."},
+    "insert_line": {"type": "integer", "description": "For insert: after which line."},
+    "insert_text": {"type": "string", "description": "For insert: the new text."},
+    "view_range": {"type": "array", "items": {"type": "integer"}},
+}
+_CALLERS_OWN: tuple[tuple[str, str, JsonObject], ...] = (
+    (
+        "bash_",
+        "Run a command in a bash session that keeps its state between calls.",
+        {
+            "type": "object",
+            "properties": {"command": _COMMAND, "restart": {"type": "boolean"}},
+        },
+    ),
+    (
+        "text_editor_",
+        "View and change files. command: view, create, str_replace or insert.",
+        {"type": "object", "properties": _FILES, "required": ["command", "path"]},
+    ),
+    (
+        "memory_",
+        "Keep notes below /memories. command: view, create, str_replace, insert, delete, rename.",
+        {
+            "type": "object",
+            "properties": {**_FILES, "old_path": _COMMAND, "new_path": _COMMAND},
+            "required": ["command"],
+        },
+    ),
+)
 
 
-def _text_parts(value: object, name: str) -> tuple[Part, ...]:
-    if isinstance(value, str):
-        return (TextPart(value),)
-    return tuple(TextPart(text_field(block, "text")) for block in objects(value, name))
+def _tools(tools: list[JsonObject], unsaid: Unsaid) -> tuple[Tool, ...]:
+    found: list[Tool] = []
+    strange: list[str] = []
+    for tool in tools:
+        kind = tool.get("type") or "custom"
+        own = next((entry for entry in _CALLERS_OWN if str(kind).startswith(entry[0])), None)
+        if own is not None:
+            found.append(Tool(text_field(tool, "name"), own[1], own[2], cache=marker(tool)))
+            unsaid.leave(f"the form of the tool {kind!r}")
+            continue
+        if kind != "custom":
+            strange.append(f"the tool {kind!r}")
+            continue
+        if tool.get("input_examples"):
+            unsaid.leave("tools[].input_examples")
+        found.append(
+            Tool(
+                text_field(tool, "name"),
+                optional_text(tool, "description"),
+                object_field(tool.get("input_schema") or {}, "tools[].input_schema"),
+                optional_flag(tool, "strict"),
+                marker(tool),
+            )
+        )
+    strange_tools(strange, bool(found), unsaid)
+    return tuple(found)
 
 
-def _turn(turn: JsonObject) -> list[Message]:
+def _turn(turn: JsonObject, unsaid: Unsaid) -> list[Message]:
     """One turn; results of tools become messages of their own, before what the user adds."""
     role, content = turn.get("role"), turn.get("content")
     if role == "system":
-        return [Message("system", _text_parts(content, "content"))]
+        return [Message("system", _content(content, unsaid))]
     if role not in ("user", "assistant"):
         raise wrong(f"a message of role {role!r} is not known")
     blocks = (
@@ -220,8 +268,11 @@ def _turn(turn: JsonObject) -> list[Message]:
         kind = block.get("type")
         if kind == "tool_result":
             call = text_field(block, "tool_use_id")
-            inner = block.get("content", "")
-            results.append(Message("tool", _content(inner), tool_call_id=call))
+            failed = optional_flag(block, "is_error") is True
+            inner = _content(block.get("content"), unsaid)
+            if (mark := marker(block)) and inner and not any(part.cache for part in inner):
+                inner = (*inner[:-1], replace(inner[-1], cache=mark))
+            results.append(Message("tool", inner, tool_call_id=call, is_error=failed))
         elif kind == "tool_use":
             calls.append(
                 ToolCall(
@@ -231,11 +282,14 @@ def _turn(turn: JsonObject) -> list[Message]:
                 )
             )
         elif kind == "thinking" and not block.get("signature"):
-            pass  # of a model of another protocol (see _blocks): nobody can verify it
+            # Of a model of another protocol (see _blocks): nobody can verify it.
+            reasoning.append({"protocol": "text", "value": block.get("thinking")})
         elif kind in ("thinking", "redacted_thinking"):
             reasoning.append({"protocol": "anthropic", "block": block})
-        else:
-            parts.append(_part(block))
+        elif kind == "mid_conv_system":
+            results.append(Message("system", _content(block.get("content"), unsaid)))
+        elif (part := _part(block, unsaid)) is not None:
+            parts.append(part)
     found = results
     if parts or calls or reasoning or not results:
         side = "assistant" if role == "assistant" else "user"
@@ -249,31 +303,72 @@ def _turn(turn: JsonObject) -> list[Message]:
     return found
 
 
-def _content(content: object) -> tuple[Part, ...]:
-    if isinstance(content, str):
+def _content(content: object, unsaid: Unsaid) -> tuple[Part, ...]:
+    if content is None or isinstance(content, str):
         return (TextPart(content),) if content else ()
-    return tuple(_part(block) for block in objects(content, "content"))
+    found = (_part(block, unsaid) for block in objects(content, "content"))
+    return tuple(part for part in found if part is not None)
 
 
-def _part(block: JsonObject) -> Part:
+def _part(block: JsonObject, unsaid: Unsaid) -> Part | None:
+    """None for what only this API's own tools wrote, and no other model can read."""
     kind = block.get("type")
+    mark = marker(block)
     if kind == "text":
-        return TextPart(text_field(block, "text"))
+        return TextPart(text_field(block, "text"), mark)
     if kind in ("image", "document"):
         source = object_field(block.get("source"), "source")
-        title = block.get("title")
+        title = optional_text(block, "title") or None
         usual = "application/pdf" if kind == "document" else ""
+        about = optional_text(block, "context")
         match source.get("type"):
             case "base64":
                 media_type = text_field(source, "media_type")
-                return MediaPart(media_type, text_field(source, "data"), name=title)
+                return MediaPart(media_type, text_field(source, "data"), name=title, cache=mark)
             case "url":
-                return MediaPart(usual, url=text_field(source, "url"), name=title)
+                return MediaPart(usual, url=text_field(source, "url"), name=title, cache=mark)
             case "text":
-                return TextPart(text_field(source, "data"))
+                said = [title or "", about, text_field(source, "data")]
+                return TextPart("\n".join(text for text in said if text), mark)
+            case "content":
+                inner = _content(source.get("content"), unsaid)
+                texts_of = [part.text for part in inner if isinstance(part, TextPart)]
+                if len(texts_of) == len(inner):
+                    return TextPart("\n".join([*([title] if title else []), *texts_of]), mark)
+                unsaid.refuse("a document of images")
             case other:
-                raise untranslatable(f"a {kind} by {other}", "chosen")
-    raise untranslatable(f"content of type {kind!r}", "chosen")
+                unsaid.refuse(f"a {kind} by {other}")
+        return None
+    if kind == "search_result":
+        inner = _content(block.get("content"), unsaid)
+        said = [optional_text(block, "title"), optional_text(block, "source")]
+        said += [part.text for part in inner if isinstance(part, TextPart)]
+        return TextPart("\n".join(text for text in said if text), mark)
+    if kind == "compaction":
+        return TextPart(optional_text(block, "content"), mark)
+    if kind in ("server_tool_use", "mcp_tool_use", "tool_reference"):
+        unsaid.leave(f"content of type {kind!r}")
+        return None
+    if isinstance(kind, str) and kind.endswith("_tool_result"):
+        unsaid.leave(f"the form of content of type {kind!r}")
+        return _found(kind, block)
+    unsaid.refuse(f"content of type {kind!r}")
+    return None
+
+
+def _found(kind: str, block: JsonObject) -> TextPart | None:
+    """What a tool of the API's own found, as a text."""
+    content = block.get("content")
+    lines: list[str] = []
+    for item in content if isinstance(content, list) else [content]:
+        if isinstance(item, str):
+            lines.append(item)
+        elif isinstance(item, dict):
+            said = [item.get(name) for name in ("title", "url", "text", "stdout", "stderr")]
+            lines.append(" ".join(text for text in said if isinstance(text, str) and text))
+    text = "\n".join(line for line in lines if line)
+    what = kind.removesuffix("_tool_result").replace("_", " ")
+    return TextPart(f"({what} found:\n{text})") if text else None
 
 
 def usage_of(usage: Usage) -> JsonObject:

@@ -24,6 +24,8 @@ from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
+from omni_cli.wire.features import GEMINI
+from omni_cli.wire.fitting import SAYS, fit, in_words, object_schema, write_wishes
 from omni_cli.wire.gemini import GeminiFacts, bounds
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
 from omni_cli.wire.values import (
@@ -38,7 +40,6 @@ from omni_cli.wire.values import (
     get,
     load_json,
     load_object,
-    only_text,
     own_blocks,
     post,
     tool_choice_kind,
@@ -53,17 +54,24 @@ _OWN_ID = "omni_call_"
 _NO_SIGNATURE = "skip_thought_signature_validator"
 
 
+_SAYS_MEDIA = replace(SAYS[GEMINI], result_media=frozenset({"image", "audio", "video", "document"}))
+
+
 class Gemini(GeminiFacts, Client):
     """The adapter of protocol ``gemini``. The key goes into a header, never into the URL."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
         old = _takes_budget(wire_name)
+        # Gemini 3 looks at the media of a function's result; before it they stand beside it.
+        fitted = fit(request, SAYS[GEMINI] if old else _SAYS_MEDIA)
+        request = _formed(fitted.request, old)
         body: JsonObject = {"contents": _contents(request.messages, needs_signature=not old)}
         if system := request.system_text:
             body["systemInstruction"] = {"parts": [{"text": system}]}
         _add_tools(body, request)
         if settings := _settings(request, old):
             body["generationConfig"] = settings
+        write_wishes(body, request, GEMINI)
         body.update(request.extra)
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         name = wire_name if "/" in wire_name else f"models/{wire_name}"
@@ -73,6 +81,8 @@ class Gemini(GeminiFacts, Client):
             endpoint=endpoint,
             auth=_auth(endpoint),
             framing="sse" if request.stream else "json",
+            told=request.told,
+            renamed=fitted.renamed,
         )
 
     def parser(self, *, stream: bool) -> AnswerParser:
@@ -119,6 +129,15 @@ def _auth(endpoint: Endpoint) -> dict[str, str]:
     return {"x-goog-api-key": endpoint.key} if endpoint.key else {}
 
 
+def _formed(request: ChatRequest, old: bool) -> ChatRequest:
+    """Before Gemini 3, a form of the answer and functions exclude each other: the form is asked for
+    in words."""
+    formed = request.json_mode or request.json_schema is not None
+    if not (old and formed and request.tools):
+        return request
+    return in_words(request)
+
+
 def _settings(request: ChatRequest, old: bool) -> JsonObject:
     settings: JsonObject = {}
     if request.max_output_tokens is not None:
@@ -162,7 +181,7 @@ def _add_tools(body: JsonObject, request: ChatRequest) -> None:
 def _declaration(tool: Tool) -> JsonObject:
     declaration: JsonObject = {"name": tool.name, "description": tool.description}
     if tool.parameters:
-        declaration["parametersJsonSchema"] = tool.parameters
+        declaration["parametersJsonSchema"] = object_schema(tool.parameters)
     return declaration
 
 
@@ -221,16 +240,22 @@ def _model_parts(message: Message, needs_signature: bool) -> list[JsonObject]:
 
 def _result(message: Message, names: Mapping[str, str]) -> JsonObject:
     call_id = message.tool_call_id or ""
-    text = only_text(message, "a tool's result")
+    text = message.text
     try:
-        value = load_json(text)
+        # The API takes a reference in a result for one of its own, and refuses it.
+        value = text if '"$ref"' in text else load_json(text)
     except Malformed:
         value = text
+    if message.is_error:
+        value = {"error": value}
     response = value if isinstance(value, dict) else {"output": value}
     name = message.name or names.get(call_id, call_id)
     function: JsonObject = {"name": name, "response": response}
     if call_id and not call_id.startswith(_OWN_ID):
         function["id"] = call_id
+    media = [part for part in message.parts if isinstance(part, MediaPart)]
+    if media:
+        function["parts"] = [_part(part) for part in media]
     return {"functionResponse": function}
 
 

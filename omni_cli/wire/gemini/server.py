@@ -22,16 +22,17 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.errors import OmniError
 from omni_cli.wire.facts import Operation
+from omni_cli.wire.features import wishes_in
 from omni_cli.wire.gemini import GeminiFacts
 from omni_cli.wire.server import (
     Answered,
     Caller,
     JsonObject,
     Parsed,
+    Unsaid,
     count_field,
     encode,
     integer_field,
-    left_of,
     message_of,
     number_field,
     object_field,
@@ -39,9 +40,9 @@ from omni_cli.wire.server import (
     optional_text,
     sse,
     status_of,
+    strange_tools,
     text_field,
     texts,
-    untranslatable,
     wrong,
 )
 from omni_cli.wire.values import arguments_object, compact
@@ -58,13 +59,12 @@ _SETTINGS = frozenset(
         "seed",
         "response_mime_type",
         "response_json_schema",
+        "_response_json_schema",
+        "response_schema",
+        "response_format",
         "thinking_config",
     }
 )
-_HARMLESS: dict[str, tuple[object, ...]] = {
-    "candidate_count": (1,),
-    "response_modalities": (["TEXT"],),
-}
 _CHOICES = {"AUTO": "auto", "NONE": "none", "VALIDATED": "auto"}
 _EFFORTS = ((16_384, "high"), (4_096, "medium"), (1, "low"))
 
@@ -98,36 +98,39 @@ class GeminiContent(GeminiFacts, Caller):
     def parse(self, body: JsonObject) -> Parsed:
         body = _renamed(body, "body")
         settings = _renamed(body.get("generation_config") or {}, "generationConfig")
+        unsaid = Unsaid()
         messages: list[Message] = []
         if system := body.get("system_instruction"):
-            parts = objects(system.get("parts"), "parts") if isinstance(system, dict) else []
-            messages.append(
-                Message("system", tuple(TextPart(text_field(p, "text")) for p in parts))
-            )
-        ids: dict[str, str] = {}
-        contents = objects(body.get("contents"), "contents")
+            messages.append(Message("system", _system(system)))
+        calls = _Calls()
+        contents = _contents(body.get("contents"))
         if not contents:
             raise wrong("'contents' must hold at least one turn")
         for number, turn in enumerate(contents):
-            messages += _turn(turn, number, ids)
-        schema = settings.get("response_json_schema")
+            messages += _turn(turn, number, calls, unsaid)
+        schema = settings.get("response_json_schema") or settings.get("_response_json_schema")
+        schema = schema or json_schema(settings.get("response_schema"))
+        formed = schema or settings.get("response_mime_type") == "application/json"
+        offered = tuple(_tools(objects(body.get("tools"), "tools"), unsaid))
+        choice, tools = _choice(body.get("tool_config"), offered)
+        wishes, strange = wishes_in(self.name, body, _KNOWN)
+        more, others = wishes_in(self.name, settings, _SETTINGS, "generation_config")
         request = ChatRequest(
             messages=tuple(messages),
-            tools=tuple(_tools(objects(body.get("tools"), "tools"))),
-            tool_choice=_choice(body.get("tool_config")),
+            tools=tools,
+            tool_choice=choice,
             max_output_tokens=count_field(settings, "max_output_tokens"),
             temperature=number_field(settings, "temperature"),
             top_p=number_field(settings, "top_p"),
             stop=texts(settings.get("stop_sequences"), "stopSequences"),
             seed=integer_field(settings, "seed"),
-            json_mode=settings.get("response_mime_type") == "application/json",
+            json_mode=bool(formed),
             json_schema=schema if isinstance(schema, dict) else None,
             reasoning_effort=_effort(settings.get("thinking_config")),
             stream=False,
+            wishes=wishes | more,
         )
-        left = left_of(body, _KNOWN, {"safety_settings": ([],)})
-        left += tuple(f"generationConfig.{n}" for n in left_of(settings, _SETTINGS, _HARMLESS))
-        return Parsed(request, left)
+        return unsaid.parsed(request, strange + others)
 
     def whole(self, completion: Completion, about: Answered) -> bytes:
         return encode(_body(_parts(completion), completion, about))
@@ -178,30 +181,54 @@ def _effort(config: object) -> str | None:
     return next((word for least, word in _EFFORTS if budget >= least), "none")
 
 
-def _choice(value: object) -> str | None:
+def _system(value: object) -> tuple[Part, ...]:
+    """The API takes a text, a part, or parts in a content."""
+    if isinstance(value, str):
+        return (TextPart(value),)
+    if isinstance(value, list):
+        return tuple(part for item in value for part in _system(item))
+    content = object_field(value, "systemInstruction")
+    if "text" in content:
+        return (TextPart(text_field(content, "text")),)
+    return tuple(
+        TextPart(text_field(part, "text")) for part in objects(content.get("parts"), "parts")
+    )
+
+
+def _contents(value: object) -> list[JsonObject]:
+    """The API takes a text, or one turn, for a list of one turn."""
+    if isinstance(value, str):
+        return [{"role": "user", "parts": [{"text": value}]}]
+    return [value] if isinstance(value, dict) else objects(value, "contents")
+
+
+def _choice(value: object, tools: tuple[Tool, ...]) -> tuple[str | None, tuple[Tool, ...]]:
+    """The choice, and the tools that it leaves."""
     if value is None:
-        return None
+        return None, tools
     config = _renamed(
         _renamed(value, "toolConfig").get("function_calling_config") or {}, "functionCallingConfig"
     )
     mode = str(config.get("mode", "AUTO")).upper()
-    if mode == "ANY":
-        names = texts(config.get("allowed_function_names"), "allowedFunctionNames")
-        if len(names) > 1:
-            raise untranslatable("more than one of allowedFunctionNames", "chosen")
-        return names[0] if names else "required"
-    return _CHOICES.get(mode, "auto")
+    names = texts(config.get("allowed_function_names"), "allowedFunctionNames")
+    if mode == "ANY" and len(names) == 1:
+        return names[0], tools
+    kept = tuple(tool for tool in tools if not names or tool.name in names)
+    return "required" if mode == "ANY" else _CHOICES.get(mode, "auto"), kept
 
 
-def _tools(tools: list[JsonObject]) -> list[Tool]:
-    found = []
+def _tools(tools: list[JsonObject], unsaid: Unsaid) -> list[Tool]:
+    found: list[Tool] = []
+    strange: list[str] = []
     for tool in tools:
         for kind, value in tool.items():
             if _snake(kind) != "function_declarations":
-                raise untranslatable(f"the tool {kind!r}", "chosen")
+                if value is not None:
+                    strange.append(f"the tool {kind!r}")
+                continue
             for entry in objects(value, kind):
                 declared = _renamed(entry, kind)
-                schema = declared.get("parameters_json_schema") or _lower(
+                schema = declared.get("parameters_json_schema") or json_schema(
                     declared.get("parameters") or {}
                 )
                 found.append(
@@ -211,25 +238,92 @@ def _tools(tools: list[JsonObject]) -> list[Tool]:
                         object_field(schema, "parameters"),
                     )
                 )
+    strange_tools(strange, bool(found), unsaid)
     return found
 
 
-def _lower(schema: Any) -> Any:
-    """Google's schemas write types in capitals; JSON Schema does not."""
+#: Words of Google's schemas that are counts and come as text, and that JSON Schema does not have.
+_SCHEMA_COUNTS = frozenset(
+    {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}
+)
+_SCHEMA_OWN = frozenset({"propertyOrdering", "property_ordering", "nullable"})
+_SCHEMA_WORDS = {
+    "any_of": "anyOf",
+    "min_items": "minItems",
+    "max_items": "maxItems",
+    "min_length": "minLength",
+    "max_length": "maxLength",
+    "additional_properties": "additionalProperties",
+}
+
+
+def json_schema(schema: Any) -> Any:
+    """A schema of Google's as JSON Schema: types in small letters, null as one of them.
+
+    Source: Gemini API reference, "Schema".
+    """
     if isinstance(schema, list):
-        return [_lower(item) for item in schema]
+        return [json_schema(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    return {
-        key: value.lower() if key == "type" and isinstance(value, str) else _lower(value)
-        for key, value in schema.items()
-    }
+    found: JsonObject = {}
+    for key, value in schema.items():
+        word = _SCHEMA_WORDS.get(key, key)
+        if key in _SCHEMA_OWN:
+            continue
+        if word in ("properties", "$defs") and isinstance(value, dict):
+            found[word] = {name: json_schema(item) for name, item in value.items()}
+        elif word in ("enum", "required", "default", "example"):
+            found[word] = value
+        elif word == "type":
+            found[word] = _lower(value)
+        elif word in _SCHEMA_COUNTS and isinstance(value, str) and value.isdigit():
+            found[word] = int(value)
+        elif word == "format" and value == "enum":
+            continue
+        else:
+            found[str(word)] = json_schema(value)
+    if schema.get("nullable") is True:
+        if isinstance(kind := found.get("type"), str) and kind != "null":
+            found["type"] = [kind, "null"]
+        elif isinstance(choices := found.get("anyOf"), list):
+            found["anyOf"] = [*choices, {"type": "null"}]
+        if isinstance(found.get("enum"), list):
+            found["enum"] = [*found["enum"], None]
+    return found
 
 
-def _turn(turn: JsonObject, number: int, ids: dict[str, str]) -> list[Message]:
-    """``ids``: of the latest call by function name; calls may come without an id."""
-    role = turn.get("role", "user")
-    if role not in ("user", "model", "function"):
+def _lower(kind: Any) -> Any:
+    if isinstance(kind, list):
+        return [_lower(item) for item in kind]
+    return kind.lower() if isinstance(kind, str) else kind
+
+
+class _Calls:
+    """Calls that wait for their results. One without an id is the first of its function that
+    waits: the API's order."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[str, str]] = []
+
+    def called(self, ident: str, name: str) -> None:
+        self._waiting.append((ident, name))
+
+    def answered(self, ident: str, name: str) -> str:
+        """The id of the call that a result is of."""
+        found = next(
+            (call for call in self._waiting if (call[0] == ident if ident else call[1] == name)),
+            None,
+        )
+        if found is None:
+            return ident or name
+        self._waiting.remove(found)
+        return found[0]
+
+
+def _turn(turn: JsonObject, number: int, waiting: _Calls, unsaid: Unsaid) -> list[Message]:
+    role = turn.get("role") or "user"
+    if role not in ("user", "model", "function", "tool", "system"):
         raise wrong(f"a turn of role {role!r} is not known")
     results: list[Message] = []
     parts: list[Part] = []
@@ -242,25 +336,33 @@ def _turn(turn: JsonObject, number: int, ids: dict[str, str]) -> list[Message]:
             call = object_field(part["function_call"], "functionCall")
             name = text_field(call, "name")
             ident = optional_text(call, "id") or f"call_{number}_{len(calls)}"
-            ids[name] = ident
+            waiting.called(ident, name)
             if signature:
                 reasoning.append(_signed(len(calls), signature))
             calls.append(ToolCall(ident, name, compact(call.get("args") or {})))
         elif "function_response" in part:
             answer = object_field(part["function_response"], "functionResponse")
-            name = text_field(answer, "name")
-            ident = optional_text(answer, "id") or ids.get(name, name)
-            text = TextPart(_output(answer.get("response") or {}))
-            results.append(Message("tool", (text,), tool_call_id=ident, name=name))
-        elif part.get("thought") is not True:
+            whose = text_field(answer, "name")
+            ident = waiting.answered(optional_text(answer, "id"), whose)
+            text, failed = _output(answer.get("response") or {})
+            inner: list[Part] = [TextPart(text)] if text else []
+            for piece in objects(answer.get("parts"), "functionResponse.parts"):
+                inner += _part(_renamed(piece, "parts"), unsaid)
+            results.append(
+                Message("tool", tuple(inner), tool_call_id=ident, name=whose, is_error=failed)
+            )
+        elif part.get("thought") is True:
+            if thought := optional_text(part, "text"):
+                reasoning.append({"protocol": "text", "value": thought})
+        else:
             if signature:
                 reasoning.append(_signed(None, signature))
-            parts.append(_part(part))
+            parts += _part(part, unsaid)
     if not (parts or calls):
         return results
-    side = "assistant" if role == "model" else "user"
+    side = {"model": "assistant", "system": "system"}.get(str(role), "user")
     message = Message(
-        side,  # type: ignore[arg-type]  # one of two roles
+        side,  # type: ignore[arg-type]  # one of three roles
         tuple(parts),
         tuple(calls),
         reasoning=tuple(reasoning),
@@ -268,29 +370,44 @@ def _turn(turn: JsonObject, number: int, ids: dict[str, str]) -> list[Message]:
     return [*results, message]
 
 
-def _output(response: Any) -> str:
-    """A function's result; the API wants an object, and plain text is wrapped in this one."""
-    if isinstance(response, dict) and set(response) == {"output"}:
-        inner = response["output"]
-        if isinstance(inner, str):
-            return inner
-    return compact(response)
+def _output(response: Any) -> tuple[str, bool]:
+    """(a function's result, whether it failed); the API wants an object: plain text is wrapped."""
+    if isinstance(response, dict) and len(response) == 1:
+        ((word, inner),) = response.items()
+        if word in ("output", "result") and isinstance(inner, str):
+            return inner, False
+        if word == "error":
+            return inner if isinstance(inner, str) else compact(inner), True
+    return compact(response), False
 
 
 def _signed(call: int | None, signature: object) -> JsonObject:
     return {"protocol": "gemini", "call": call, "thoughtSignature": signature}
 
 
-def _part(part: JsonObject) -> Part:
+def _part(part: JsonObject, unsaid: Unsaid) -> list[Part]:
     if "text" in part:
-        return TextPart(text_field(part, "text"))
+        return [TextPart(text_field(part, "text"))]
     if "inline_data" in part:
         data = _renamed(part["inline_data"], "inlineData")
-        return MediaPart(text_field(data, "mime_type"), data=text_field(data, "data"))
+        name = optional_text(data, "display_name") or None
+        return [MediaPart(text_field(data, "mime_type"), data=text_field(data, "data"), name=name)]
     if "file_data" in part:
         file = _renamed(part["file_data"], "fileData")
-        return MediaPart(text_field(file, "mime_type", ""), url=text_field(file, "file_uri"))
-    raise untranslatable(f"a part with {', '.join(part) or 'nothing'}", "chosen")
+        uri = text_field(file, "file_uri")
+        if uri.startswith("gs://") or "generativelanguage.googleapis.com" in uri:
+            unsaid.refuse("a file that Google keeps")
+        return [MediaPart(text_field(file, "mime_type", ""), url=uri)]
+    if "executable_code" in part:
+        code = _renamed(part["executable_code"], "executableCode")
+        return [TextPart(f"```\n{optional_text(code, 'code')}\n```")]
+    if "code_execution_result" in part:
+        done = _renamed(part["code_execution_result"], "codeExecutionResult")
+        return [TextPart(f"```\n{optional_text(done, 'output')}\n```")]
+    if set(part) <= {"thought_signature", "thought", "part_metadata", "video_metadata"}:
+        return []
+    unsaid.refuse(f"a part with {', '.join(part)}")
+    return []
 
 
 def usage_of(usage: Usage) -> JsonObject:

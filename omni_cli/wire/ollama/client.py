@@ -15,10 +15,21 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import Malformed, ModelNotFound, ProviderError
+from omni_cli.domain.record import replace
 from omni_cli.domain.sizes import parse_size
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
+from omni_cli.wire.features import OLLAMA
+from omni_cli.wire.fitting import (
+    SAYS,
+    fit,
+    inlined,
+    object_schema,
+    reasoning_text,
+    result_text,
+    write_wishes,
+)
 from omni_cli.wire.ollama import OllamaFacts, bounds
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
 from omni_cli.wire.values import (
@@ -32,7 +43,6 @@ from omni_cli.wire.values import (
     bearer,
     get,
     load_object,
-    only_text,
     post,
     tool_choice_kind,
     unsupported,
@@ -43,6 +53,8 @@ class Ollama(OllamaFacts, Client):
     """The adapter of protocol ``ollama``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        fitted = fit(request, SAYS[OLLAMA])
+        request = fitted.request
         names: dict[str, str] = {}  # call id -> function: a result must name its function
         messages = []
         for message in request.messages:
@@ -51,7 +63,7 @@ class Ollama(OllamaFacts, Client):
         body: JsonObject = {"model": wire_name, "messages": messages, "stream": request.stream}
         kind = tool_choice_kind(request.tool_choice, [tool.name for tool in request.tools])
         if request.tools and kind in ("required", "named"):
-            raise unsupported("a forced tool_choice", "ollama")
+            request = _asked_for_call(request, body, named=kind == "named")
         if request.tools and kind != "none":
             body["tools"] = [
                 {
@@ -59,7 +71,7 @@ class Ollama(OllamaFacts, Client):
                     "function": {
                         "name": tool.name,
                         "description": tool.description,
-                        "parameters": tool.parameters or {"type": "object", "properties": {}},
+                        "parameters": inlined(object_schema(tool.parameters)),
                     },
                 }
                 for tool in request.tools
@@ -72,6 +84,7 @@ class Ollama(OllamaFacts, Client):
             body["think"] = _think(request.reasoning_effort, wire_name)
         if options := _options(request):
             body["options"] = options
+        write_wishes(body, request, OLLAMA)
         body.update(request.extra)
         return post(
             _url(endpoint, "chat"),
@@ -79,6 +92,8 @@ class Ollama(OllamaFacts, Client):
             endpoint=endpoint,
             auth=bearer(endpoint),
             framing="ndjson" if request.stream else "json",
+            told=request.told,
+            renamed=fitted.renamed,
         )
 
     def parser(self, *, stream: bool) -> AnswerParser:
@@ -168,18 +183,32 @@ def _options(request: ChatRequest) -> JsonObject:
 def _message(message: Message, names: Mapping[str, str]) -> JsonObject:
     if message.role == "tool":
         name = message.name or names.get(message.tool_call_id or "", "")
-        text = only_text(message, "a tool's result")
-        return {"role": "tool", "content": text, "tool_name": name}
+        return {"role": "tool", "content": result_text(message), "tool_name": name}
     written: JsonObject = {"role": message.role, "content": message.text}
     images = [_image(part) for part in message.parts if isinstance(part, MediaPart)]
     if images:
         written["images"] = images
+    if message.role == "assistant" and (thought := reasoning_text(message)):
+        written["thinking"] = thought
     if message.tool_calls:
         written["tool_calls"] = [
             {"function": {"name": call.name, "arguments": arguments_object(call)}}
             for call in message.tool_calls
         ]
     return written
+
+
+def _asked_for_call(request: ChatRequest, body: JsonObject, *, named: bool) -> ChatRequest:
+    """The API cannot force a call: the model is asked for one, and offered no other tool."""
+    tools = tuple(t for t in request.tools if t.name == request.tool_choice or not named)
+    names = ", ".join(tool.name for tool in tools)
+    wish = f"Answer with a call of {names} and nothing else." if named else _CALL_ONE
+    body["messages"].append({"role": "system", "content": wish})
+    told = (*request.told, "tool_choice: the model is asked for the call, not forced")
+    return replace(request, tools=tools, told=told)
+
+
+_CALL_ONE = "Answer with a call of one of the tools and nothing else."
 
 
 def _image(part: MediaPart) -> str:

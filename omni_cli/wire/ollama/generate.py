@@ -20,7 +20,6 @@ from omni_cli.wire.server import (
     JsonObject,
     Parsed,
     encode,
-    left_of,
     optional_text,
     wrong,
 )
@@ -30,12 +29,7 @@ _KNOWN = frozenset(
 )
 #: A prompt without its model's template (``raw``, ``template``), one with a gap (``suffix``), and
 #: tokens of an earlier one (``context``): no chat says these.
-_HARMLESS: dict[str, tuple[object, ...]] = {
-    "raw": (False,),
-    "template": ("",),
-    "suffix": ("",),
-    "context": ([],),
-}
+_OTHER: dict[str, object] = {"raw": False, "template": "", "suffix": "", "context": []}
 
 
 class OllamaGenerate(OllamaChat):
@@ -53,8 +47,9 @@ class OllamaGenerate(OllamaChat):
         parts = ((TextPart(prompt),) if prompt else ()) + images
         system = optional_text(body, "system")
         head = (Message.text_of("system", system),) if system else ()
-        left = left_of(body, _KNOWN, _HARMLESS)
-        return parsed(body, (*head, Message("user", parts)), (), left)
+        other = tuple(name for name, plain in _OTHER.items() if body.get(name) not in (None, plain))
+        known = _KNOWN | _OTHER.keys()
+        return parsed(body, (*head, Message("user", parts)), (), known, other)
 
     def whole(self, completion: Completion, about: Answered) -> bytes:
         said = _said(completion.text, completion.reasoning)

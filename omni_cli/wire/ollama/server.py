@@ -24,6 +24,7 @@ from omni_cli.domain.chat import (
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import OmniError
 from omni_cli.wire.facts import Operation
+from omni_cli.wire.features import wishes_in
 from omni_cli.wire.ollama import OllamaFacts
 from omni_cli.wire.server import (
     Answered,
@@ -51,7 +52,6 @@ from omni_cli.wire.values import arguments_object, compact
 _KNOWN = frozenset(
     {"model", "messages", "tools", "format", "options", "stream", "think", "keep_alive"}
 )
-_OPTIONS = frozenset({"num_predict", "temperature", "top_p", "stop", "seed", "num_ctx"})
 _EMBEDDINGS = frozenset({"model", "input", "dimensions", "truncate", "keep_alive"})
 #: Version of Ollama's API that this speaks: clients look at it before they ask for tools.
 VERSION = "0.12.0"
@@ -59,6 +59,14 @@ VERSION = "0.12.0"
 _AT_ONCE = (0, "0", "0s")
 #: Longest body that may be a wish to load a model: it holds no more than a name.
 _SHORT = 512
+_OPTIONS = frozenset(
+    {
+        *("num_predict", "temperature", "top_p", "stop", "seed"),
+        # How the server holds the model, which says nothing to it.
+        *("num_ctx", "num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_gqa"),
+        *("low_vram", "use_mmap", "use_mlock", "vocab_only", "numa", "f16_kv", "logits_all"),
+    }
+)
 #: The first bytes of images in base64, by their type; Ollama's images carry none.
 _SIGNATURES = (("iVBOR", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"))
 
@@ -86,7 +94,7 @@ class OllamaChat(OllamaFacts, Caller):
         if not messages:
             raise wrong("'messages' must hold at least one message")
         tools = tuple(_tool(tool) for tool in objects(body.get("tools"), "tools"))
-        return parsed(body, messages, tools, left_of(body, _KNOWN, {}))
+        return parsed(body, messages, tools, _KNOWN)
 
     def whole(self, completion: Completion, about: Answered) -> bytes:
         message = _message(completion.text, completion.reasoning, completion.tool_calls)
@@ -183,17 +191,21 @@ def parsed(
     body: JsonObject,
     messages: tuple[Message, ...],
     tools: tuple[Tool, ...],
-    left: tuple[str, ...],
+    known: frozenset[str],
+    refused: tuple[str, ...] = (),
 ) -> Parsed:
     """A request in omni's words: what Ollama's ways of asking have in common.
 
     Args:
-        left: other fields that have no place in them.
+        known: fields that are read.
+        refused: what no chat can be told.
     """
     options = object_field(body.get("options") or {}, "options")
     shape = body.get("format") or None
     think = body.get("think")
     limit = integer_field(options, "num_predict")
+    wishes, strange = wishes_in("ollama", body, known)
+    more, others = wishes_in("ollama", options, _OPTIONS, "options")
     request = ChatRequest(
         messages=messages,
         tools=tools,
@@ -204,10 +216,17 @@ def parsed(
         seed=integer_field(options, "seed"),
         json_mode=shape is not None,
         json_schema=shape if isinstance(shape, dict) else None,
-        reasoning_effort=think if isinstance(think, str) else ("medium" if think else None),
+        reasoning_effort=_effort(think),
         stream=body.get("stream") is not False,
+        wishes=wishes | more,
     )
-    return Parsed(request, left + tuple(f"options.{n}" for n in options if n not in _OPTIONS))
+    return Parsed(request, strange + others, refused)
+
+
+def _effort(think: object) -> str | None:
+    if isinstance(think, str):
+        return think or None
+    return None if not isinstance(think, bool) else "medium" if think else "none"
 
 
 def _tool(tool: JsonObject) -> Tool:
@@ -248,7 +267,9 @@ def _messages(turns: list[JsonObject]) -> tuple[Message, ...]:
             arguments = compact(function.get("arguments") or {})
             calls.append(ToolCall(ident, text_field(function, "name"), arguments))
         waiting += calls
-        found.append(Message(role, parts, tuple(calls)))
+        thought = optional_text(turn, "thinking")
+        reasoning = ({"protocol": "text", "value": thought},) if thought else ()
+        found.append(Message(role, parts, tuple(calls), reasoning=reasoning))
     return tuple(found)
 
 

@@ -81,8 +81,8 @@ class OmniChat(OmniFacts, Caller):
             raise wrong("this endpoint does not stream; /v1/chat/completions does")
         rest = {name: value for name, value in body.items() if name not in OPTIONS}
         parsed = OpenAiChat().parse(rest)
-        if parsed.left:
-            raise wrong(f"unknown fields: {', '.join(parsed.left)}")
+        if unknown := (*parsed.refused, *parsed.left):
+            raise wrong(f"unknown fields: {', '.join(unknown)}")
         return parsed
 
     def whole(self, completion: Completion, about: Answered) -> bytes:

@@ -21,7 +21,7 @@ class OpenAiFacts(Facts):
     prefixes = ("/v1", "")
     comments = True
     id_prefix = "chatcmpl-"
-    answers_by = ("stream_options",)
+    answers_by = ("stream_options", "tools")
     finishes: ClassVar[Mapping[str, str]] = {
         "stop": "stop",
         "pause": "stop",

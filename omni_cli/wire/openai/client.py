@@ -29,6 +29,15 @@ from omni_cli.ports import (
 )
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
+from omni_cli.wire.features import CHAT
+from omni_cli.wire.fitting import (
+    fit,
+    fit_openai_model,
+    object_schema,
+    reasoning_text,
+    result_text,
+    write_wishes,
+)
 from omni_cli.wire.openai import OpenAiFacts, bounds
 from omni_cli.wire.openai.listing import is_litellm, parse_models
 from omni_cli.wire.openai.usage import of_tier, read_usage
@@ -46,7 +55,6 @@ from omni_cli.wire.values import (
     is_strict_schema,
     load_object,
     media_of_data_url,
-    only_text,
     own_blocks,
     post,
     tool_choice_kind,
@@ -59,12 +67,16 @@ class OpenAiCompatible(OpenAiFacts, Client):
     """The adapter of protocol ``openai``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
-        quirks = quirks_of(endpoint.base_url)
+        quirks = quirks_of(endpoint.base_url, wire_name)
+        fitted = fit(fit_openai_model(request, wire_name), quirks.says)
+        request = fitted.request
         body: JsonObject = {
             "model": wire_name,
             "messages": [_message(message, quirks) for message in request.messages],
             "stream": request.stream,
         }
+        if quirks.prefix and request.messages[-1:] and request.messages[-1].role == "assistant":
+            body["messages"][-1][quirks.prefix] = True
         if request.stream and quirks.stream_options:
             body["stream_options"] = {"include_usage": True}
         if request.max_output_tokens is not None:
@@ -79,7 +91,8 @@ class OpenAiCompatible(OpenAiFacts, Client):
             body[quirks.seed] = request.seed
         if request.reasoning_effort is not None:
             body["reasoning_effort"] = request.reasoning_effort
-        _add_tools(body, request)
+        _add_tools(body, request, quirks)
+        write_wishes(body, request, CHAT)
         if request.json_schema is not None:
             schema: JsonObject = {"name": "answer", "schema": request.json_schema}
             if is_strict_schema(request.json_schema):
@@ -94,6 +107,8 @@ class OpenAiCompatible(OpenAiFacts, Client):
             endpoint=endpoint,
             auth=bearer(endpoint),
             framing="sse" if request.stream else "json",
+            told=request.told,
+            renamed=fitted.renamed,
         )
 
     def parser(self, *, stream: bool) -> AnswerParser:
@@ -165,7 +180,7 @@ class OpenAiCompatible(OpenAiFacts, Client):
         return None if cost is None else (None, cost)
 
 
-def _add_tools(body: JsonObject, request: ChatRequest) -> None:
+def _add_tools(body: JsonObject, request: ChatRequest, quirks: Quirks) -> None:
     kind = tool_choice_kind(request.tool_choice, [tool.name for tool in request.tools])
     if not request.tools:
         return
@@ -174,11 +189,13 @@ def _add_tools(body: JsonObject, request: ChatRequest) -> None:
         function: JsonObject = {
             "name": tool.name,
             "description": tool.description,
-            "parameters": tool.parameters or {"type": "object", "properties": {}},
+            "parameters": object_schema(tool.parameters),
         }
         if tool.strict is not None:
             function["strict"] = tool.strict
         tools.append({"type": "function", "function": function})
+        if quirks.caches and tool.cache:
+            tools[-1]["cache_control"] = tool.cache
     body["tools"] = tools
     if kind == "named":
         body["tool_choice"] = {"type": "function", "function": {"name": request.tool_choice}}
@@ -191,16 +208,15 @@ def _message(message: Message, quirks: Quirks) -> JsonObject:
         return {
             "role": "tool",
             "tool_call_id": message.tool_call_id or "",
-            "content": only_text(message, "a tool's result"),
+            "content": result_text(message),
         }
     written: JsonObject = {"role": message.role}
     if message.name:
         written["name"] = message.name
     if message.role != "assistant":
-        written["content"] = _content(message)
+        written["content"] = _content(message, quirks)
         return written
-    text = only_text(message, "an assistant's message")
-    written["content"] = text or (None if message.tool_calls else "")
+    written["content"] = message.text or (None if message.tool_calls else "")
     if message.tool_calls:
         written["tool_calls"] = [
             {
@@ -211,24 +227,40 @@ def _message(message: Message, quirks: Quirks) -> JsonObject:
             for call in message.tool_calls
         ]
     if quirks.replay is not None:
-        for block in own_blocks(message, "openai"):
-            if block.get("field") == quirks.replay:
-                written[quirks.replay] = block.get("value")
+        _add_reasoning(written, message, quirks.replay)
     return written
 
 
-def _content(message: Message) -> str | list[JsonObject]:
-    if all(isinstance(part, TextPart) for part in message.parts):
+def _add_reasoning(written: JsonObject, message: Message, field: str) -> None:
+    """What the turn thought, back to who wants it. A turn that calls a tool must have it, whoever
+    thought it, and empty where nobody did (api-docs.deepseek.com, "Thinking Mode", tool calls;
+    platform.moonshot.ai, "Kimi K2 Thinking")."""
+    for block in own_blocks(message, "openai"):
+        if block.get("field") == field:
+            written[field] = block.get("value")
+    if message.tool_calls and field == "reasoning_content" and field not in written:
+        written[field] = reasoning_text(message)
+
+
+def _content(message: Message, quirks: Quirks) -> str | list[JsonObject]:
+    marked = quirks.caches and any(part.cache for part in message.parts)
+    if not marked and all(isinstance(part, TextPart) for part in message.parts):
         return message.text  # many servers take only text here
-    return [
+    content: list[JsonObject] = [
         {"type": "text", "text": part.text} if isinstance(part, TextPart) else _media(part)
         for part in message.parts
     ]
+    if marked:
+        for written, part in zip(content, message.parts, strict=True):
+            if part.cache:
+                written["cache_control"] = part.cache
+    return content
 
 
 def _media(part: MediaPart) -> JsonObject:
     if part.kind == "image":
-        return {"type": "image_url", "image_url": {"url": data_url(part)}}
+        image = {"url": data_url(part), **({"detail": part.detail} if part.detail else {})}
+        return {"type": "image_url", "image_url": image}
     if part.kind == "audio" and part.data is not None:
         audio_format = part.media_type.partition("/")[2].removeprefix("x-")
         audio_format = {"mpeg": "mp3", "wave": "wav"}.get(audio_format, audio_format)

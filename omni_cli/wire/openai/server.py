@@ -12,45 +12,57 @@ from omni_cli.domain.chat import (
     ChatChunk,
     ChatRequest,
     Completion,
+    CompletionFolder,
     MediaPart,
     Message,
     Part,
     TextPart,
     Tool,
     ToolCall,
+    ToolCallDelta,
     Usage,
 )
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import OmniError
+from omni_cli.domain.record import replace
 from omni_cli.wire.facts import Operation
+from omni_cli.wire.features import wishes_in
 from omni_cli.wire.openai import OpenAiFacts
 from omni_cli.wire.openai.glance import glance
 from omni_cli.wire.server import (
+    ONE_TEXT,
     Answered,
     Caller,
     JsonObject,
     Parsed,
+    Unsaid,
     code_of,
     count_field,
+    detail_of,
+    effort_of,
     encode,
     flag,
     inputs_of,
     integer_field,
     left_of,
+    marker,
     media_of,
     message_of,
     number_field,
     object_field,
     objects,
+    one_text_of,
+    one_text_tool,
     optional_flag,
     optional_text,
     sse,
     status_of,
+    strange_tools,
     text_field,
     texts,
-    untranslatable,
     wrong,
 )
+from omni_cli.wire.values import compact
 
 #: Fields that ChatRequest holds, and those that say nothing to the model.
 _KNOWN = frozenset(
@@ -69,27 +81,16 @@ _KNOWN = frozenset(
         "reasoning_effort",
         "stream",
         "stream_options",
-        "user",
-        "metadata",
-        "store",
-        "safety_identifier",
-        "prompt_cache_key",
+        # Of other vendors' dialects, to the same end as reasoning_effort.
+        "reasoning",
+        "thinking",
+        "enable_thinking",
+        "chat_template_kwargs",
+        "include_reasoning",
+        "usage",
     }
 )
 _EMBEDDINGS = frozenset({"model", "input", "dimensions", "encoding_format", "user"})
-#: Values of fields without a place in ChatRequest that change nothing.
-_HARMLESS: dict[str, tuple[object, ...]] = {
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logprobs": (False,),
-    "logit_bias": ({},),
-    "service_tier": ("auto", "default"),
-    "modalities": (["text"],),
-    "functions": ([],),
-    "verbosity": ("medium",),
-    "n": (1,),
-    "parallel_tool_calls": (True,),
-}
 
 
 class OpenAiChat(OpenAiFacts, Caller):
@@ -106,12 +107,15 @@ class OpenAiChat(OpenAiFacts, Caller):
         messages = objects(body.get("messages"), "messages")
         if not messages:
             raise wrong("'messages' must hold at least one message")
+        unsaid = Unsaid()
         response_format = body.get("response_format")
         json_mode, schema = _format(response_format)
+        tools, choice = _tools(body, unsaid)
+        wishes, strange = wishes_in(self.name, body, _KNOWN)
         request = ChatRequest(
-            messages=tuple(map(_message, messages)),
-            tools=tuple(_tool(tool) for tool in objects(body.get("tools"), "tools")),
-            tool_choice=_choice(body.get("tool_choice")),
+            messages=tuple(_message(message, unsaid) for message in messages),
+            tools=tools,
+            tool_choice=choice,
             max_output_tokens=count_field(body, "max_completion_tokens", "max_tokens"),
             temperature=number_field(body, "temperature"),
             top_p=number_field(body, "top_p"),
@@ -119,24 +123,19 @@ class OpenAiChat(OpenAiFacts, Caller):
             seed=integer_field(body, "seed"),
             json_mode=json_mode,
             json_schema=schema,
-            reasoning_effort=optional_text(body, "reasoning_effort") or None,
+            reasoning_effort=_effort(body),
             stream=flag(body, "stream"),
+            wishes=wishes,
         )
-        return Parsed(request, left_of(body, _KNOWN, _HARMLESS))
+        return unsaid.parsed(request, strange)
 
     def whole(self, completion: Completion, about: Answered) -> bytes:
         message: JsonObject = {"role": "assistant", "content": completion.text or None}
         if completion.reasoning:
             message["reasoning_content"] = completion.reasoning
         if completion.tool_calls:
-            message["tool_calls"] = [
-                {
-                    "id": c.id,
-                    "type": "function",
-                    "function": {"name": c.name, "arguments": c.arguments},
-                }
-                for c in completion.tool_calls
-            ]
+            custom = custom_names(about.options.get("tools"))
+            message["tool_calls"] = [_whole_call(c, custom) for c in completion.tool_calls]
         elif completion.text == "":
             message["content"] = ""
         if completion.images:
@@ -227,89 +226,181 @@ def _format(value: object) -> tuple[bool, JsonObject | None]:
     raise wrong(f"response_format of type {kind!r} is not known")
 
 
-def _choice(value: object) -> str | None:
+def _effort(body: JsonObject) -> str | None:
+    """How hard to think, in the words of OpenAI or of another vendor's dialect.
+
+    Sources: OpenAI API reference; openrouter.ai, "Reasoning Tokens"; api-docs.deepseek.com,
+    "Thinking Mode"; docs of Qwen's and Z.ai's APIs.
+    """
+    if stated := optional_text(body, "reasoning_effort"):
+        return stated
+    reasoning = body.get("reasoning")
+    if isinstance(reasoning, dict):
+        if reasoning.get("enabled") is False:
+            return "none"
+        if isinstance(effort := reasoning.get("effort"), str) and effort:
+            return effort
+        if isinstance(most := reasoning.get("max_tokens"), int):
+            return effort_of(most)
+        return "medium" if reasoning.get("enabled") is True else None
+    template = body.get("chat_template_kwargs")
+    thinks: object = body.get("enable_thinking")
+    if thinks is None and isinstance(template, dict):
+        thinks = template.get("enable_thinking", template.get("thinking"))
+    thinking = body.get("thinking")
+    if isinstance(thinking, dict):
+        thinks = thinking.get("type") != "disabled"
+        if isinstance(most := thinking.get("budget_tokens"), int):
+            return effort_of(most)
+    return None if not isinstance(thinks, bool) else "medium" if thinks else "none"
+
+
+def _tools(body: JsonObject, unsaid: Unsaid) -> tuple[tuple[Tool, ...], str | None]:
+    """The tools that may be called, and the choice."""
+    tools: list[Tool] = []
+    strange: list[str] = []
+    for tool in objects(body.get("tools"), "tools"):
+        kind = tool.get("type", "function")
+        if kind == "function":
+            tools.append(_tool(tool))
+        elif kind == "custom":
+            custom = object_field(tool.get("custom"), "tools[].custom")
+            about = optional_text(custom, "description")
+            name = text_field(custom, "name")
+            tools.append(one_text_tool(name, about, custom.get("format"), cache=marker(tool)))
+        else:
+            strange.append(f"the tool {kind!r}")
+    strange_tools(strange, bool(tools), unsaid)
+    value = body.get("tool_choice")
     if value is None or isinstance(value, str):
-        return value
+        return tuple(tools), value
     choice = object_field(value, "tool_choice")
-    if choice.get("type") != "function":
-        raise wrong(f"tool_choice of type {choice.get('type')!r} is not known")
-    return text_field(object_field(choice.get("function"), "tool_choice.function"), "name")
+    kind = choice.get("type")
+    if kind in ("function", "custom"):
+        return tuple(tools), text_field(
+            object_field(choice.get(kind), f"tool_choice.{kind}"), "name"
+        )
+    if kind == "allowed_tools":
+        allowed = object_field(choice.get(kind) or {}, "tool_choice.allowed_tools")
+        names = set()
+        for item in objects(allowed.get("tools"), "tool_choice.allowed_tools.tools"):
+            one = item.get(str(item.get("type", "function")))
+            names.add(one.get("name") if isinstance(one, dict) else item.get("name"))
+        kept = tuple(tool for tool in tools if tool.name in names)
+        return kept, optional_text(allowed, "mode") or "auto"
+    unsaid.refuse(f"tool_choice of type {kind!r}")
+    return tuple(tools), None
 
 
 def _tool(tool: JsonObject) -> Tool:
-    if tool.get("type") != "function":
-        raise untranslatable(f"a tool of type {tool.get('type')!r}", "chosen")
-    function = object_field(tool.get("function"), "tools[].function")
+    # Some send the function's fields without the object around them.
+    inner = tool.get("function") if "function" in tool else tool
+    function = object_field(inner, "tools[].function")
     return Tool(
         text_field(function, "name"),
         optional_text(function, "description"),
         object_field(function.get("parameters") or {}, "parameters"),
         optional_flag(function, "strict"),
+        marker(tool) or marker(function),
     )
 
 
-def _message(message: JsonObject) -> Message:
+def _message(message: JsonObject, unsaid: Unsaid) -> Message:
     role = message.get("role")
     name = optional_text(message, "name") or None
+    content = message.get("content")
+    parts = _parts(content, unsaid)
+    if (mark := marker(message)) and parts and not any(part.cache for part in parts):
+        parts = (*parts[:-1], replace(parts[-1], cache=mark))
     match role:
         case "system" | "developer":
-            return Message("system", _parts(message.get("content")), name=name)
+            return Message("system", parts, name=name)
         case "user":
-            return Message("user", _parts(message.get("content")), name=name)
+            return Message("user", parts, name=name)
         case "tool":
             call = text_field(message, "tool_call_id")
-            return Message("tool", _parts(message.get("content")), tool_call_id=call)
+            failed = message.get("is_error") is True
+            return Message("tool", parts, tool_call_id=call, is_error=failed)
+        case "function":
+            return Message("tool", parts, tool_call_id=_LEGACY + (name or ""), name=name)
         case "assistant":
-            parts = _parts(message.get("content")) if message.get("content") is not None else ()
-            if isinstance(refusal := message.get("refusal"), str):
+            if isinstance(refusal := message.get("refusal"), str) and refusal:
                 parts = (*parts, TextPart(refusal))
-            calls = objects(message.get("tool_calls"), "tool_calls")
+            for image in objects(message.get("images"), "images"):
+                parts = (*parts, _part(image, unsaid))
+            calls = [_call(call) for call in objects(message.get("tool_calls"), "tool_calls")]
+            if isinstance(legacy := message.get("function_call"), dict):
+                made = text_field(legacy, "name")
+                arguments = text_field(legacy, "arguments", "{}")
+                calls.append(ToolCall(_LEGACY + made, made, arguments))
             reasoning: tuple[Any, ...] = tuple(
                 {"protocol": "openai", "field": field, "value": message[field]}
                 for field in ("reasoning_details", "reasoning_content")
                 if message.get(field)
             )
-            return Message("assistant", parts, tuple(map(_call, calls)), reasoning=reasoning)
+            if not reasoning and isinstance(thought := message.get("reasoning"), str) and thought:
+                reasoning = ({"protocol": "text", "value": thought},)
+            return Message("assistant", parts, tuple(calls), reasoning=reasoning)
     raise wrong(f"a message of role {role!r} is not known")
 
 
+#: Begins the ids of calls of the older form, which had none.
+_LEGACY = "call_of_"
+
+
 def _call(call: JsonObject) -> ToolCall:
+    if call.get("type") == "custom":
+        custom = object_field(call.get("custom"), "tool_calls[].custom")
+        arguments = compact({ONE_TEXT: text_field(custom, "input", "")})
+        return ToolCall(text_field(call, "id", ""), text_field(custom, "name"), arguments)
     function = object_field(call.get("function"), "tool_calls[].function")
+    given = function.get("arguments")
     return ToolCall(
-        text_field(call, "id", ""),
+        optional_text(call, "id"),
         text_field(function, "name"),
-        text_field(function, "arguments", "{}"),
+        # Some send the object itself, or nothing.
+        given if isinstance(given, str) else compact(given or {}),
     )
 
 
-def _parts(content: object) -> tuple[Part, ...]:
-    if isinstance(content, str):
+def _parts(content: object, unsaid: Unsaid) -> tuple[Part, ...]:
+    if content is None or isinstance(content, str):
         return (TextPart(content),) if content else ()
-    return tuple(_part(part) for part in objects(content, "content"))
+    return tuple(
+        TextPart(part) if isinstance(part, str) else _part(object_field(part, "content"), unsaid)
+        for part in (content if isinstance(content, list) else objects(content, "content"))
+    )
 
 
-def _part(part: JsonObject) -> Part:
+def _part(part: JsonObject, unsaid: Unsaid) -> Part:
     kind = part.get("type")
-    if kind == "text":
-        return TextPart(text_field(part, "text"))
+    mark = marker(part)
+    if kind in ("text", "input_text", "output_text"):
+        return TextPart(text_field(part, "text"), mark)
     if kind == "refusal":
         return TextPart(text_field(part, "refusal"))
     if kind == "image_url":
         image = part.get("image_url")
-        return media_of(
-            image if isinstance(image, str) else text_field(object_field(image, kind), "url")
-        )
+        if isinstance(image, str):
+            return media_of(image, cache=mark)
+        image = object_field(image, kind)
+        detail = detail_of(image)
+        return media_of(text_field(image, "url"), detail=detail, cache=mark)
     if kind == "input_audio":
         audio = object_field(part.get("input_audio"), kind)
         return MediaPart(f"audio/{text_field(audio, 'format')}", data=text_field(audio, "data"))
     if kind == "file":
         file = object_field(part.get("file"), kind)
         if "file_data" not in file:
-            raise untranslatable("a file by id", "chosen")
-        media = media_of(text_field(file, "file_data"), "application/pdf")
-        return MediaPart(
-            media.media_type, media.data, media.url, optional_text(file, "filename") or None
-        )
+            unsaid.refuse("a file by id")
+            return TextPart("")
+        name = optional_text(file, "filename") or None
+        return media_of(text_field(file, "file_data"), "application/pdf", name=name, cache=mark)
+    if kind == "video_url":
+        video = object_field(part.get("video_url"), kind)
+        return media_of(text_field(video, "url"), "video/mp4", cache=mark)
+    if kind in ("thinking", "reasoning"):  # Mistral's; nobody else can read it
+        return TextPart("")
     raise wrong(f"content of type {kind!r} is not known")
 
 
@@ -330,6 +421,24 @@ def usage_of(usage: Usage) -> JsonObject:
     }
 
 
+def custom_names(tools: object) -> frozenset[str]:
+    """The names of a request's custom tools, which are called with a text and not with JSON."""
+    found = set()
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict) and tool.get("type") == "custom":
+            inner = tool.get("custom")
+            found.add(str((inner if isinstance(inner, dict) else tool).get("name")))
+    return frozenset(found)
+
+
+def _whole_call(call: ToolCall, custom: frozenset[str]) -> JsonObject:
+    if call.name in custom:
+        said = {"name": call.name, "input": one_text_of(call.arguments)}
+        return {"id": call.id, "type": "custom", "custom": said}
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
 def _image(part: MediaPart) -> JsonObject:
     url = part.url or f"data:{part.media_type};base64,{part.data or ''}"
     return {"type": "image_url", "image_url": {"url": url}}
@@ -342,6 +451,9 @@ class _Writer:
         self._about = about
         self._first = True
         self._named: set[int] = set()
+        self._custom = custom_names(about.options.get("tools"))
+        self._texts = CompletionFolder()
+        self._held: set[int] = set()
 
     def chunk(self, chunk: ChatChunk) -> bytes:
         delta: JsonObject = {}
@@ -352,13 +464,34 @@ class _Writer:
             delta["content"] = chunk.text
         if chunk.reasoning:
             delta["reasoning_content"] = chunk.reasoning
-        if chunk.tool_calls:
-            delta["tool_calls"] = [
-                self._call(d.index, d.id, d.name, d.arguments) for d in chunk.tool_calls
-            ]
+        calls = self._functions(chunk) if self._custom else chunk.tool_calls
+        if calls:
+            delta["tool_calls"] = [self._call(d.index, d.id, d.name, d.arguments) for d in calls]
         if chunk.images:
             delta["images"] = [_image(part) for part in chunk.images]
         return self._event(delta) if delta else b""
+
+    def _functions(self, chunk: ChatChunk) -> list[ToolCallDelta]:
+        """Calls but for those of custom tools, whose text is known once they are whole."""
+        found = []
+        for delta in chunk.tool_calls:
+            if delta.name in self._custom:
+                self._held.add(delta.index)
+            if delta.index in self._held:
+                self._texts.add(ChatChunk(tool_calls=(delta,)))
+            else:
+                found.append(delta)
+        return found
+
+    def _held_calls(self) -> bytes:
+        if not self._held:
+            return b""
+        calls = self._texts.completion().tool_calls
+        written = [
+            {"index": index, **_whole_call(call, self._custom)}
+            for index, call in zip(sorted(self._held), calls, strict=True)
+        ]
+        return self._event({"tool_calls": written})
 
     def _call(self, index: int, call_id: str | None, name: str | None, text: str) -> JsonObject:
         function: JsonObject = {"arguments": text}
@@ -372,7 +505,7 @@ class _Writer:
     def end(self, completion: Completion) -> bytes:
         first = self.chunk(ChatChunk()) if self._first else b""
         finish = OpenAiFacts.finish_word(completion.finish_reason)
-        events = first + self._event({}, finish)
+        events = first + self._held_calls() + self._event({}, finish)
         options = self._about.options.get("stream_options")
         if isinstance(options, dict) and options.get("include_usage") and completion.usage:
             events += sse({**self._base(), "choices": [], "usage": usage_of(completion.usage)})

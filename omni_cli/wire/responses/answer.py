@@ -5,7 +5,9 @@ Source: OpenAI API reference, "The response object", "Streaming events".
 
 from omni_cli.domain.chat import ChatChunk, Completion, ToolCall, Usage
 from omni_cli.wire.responses.tools import Names, names_of
-from omni_cli.wire.server import Answered, JsonObject, sse
+from omni_cli.wire.server import Answered, JsonObject, one_text_of, sse
+
+_ARGUMENTS = "response.function_call_arguments.delta"
 
 
 def usage_of(usage: Usage) -> JsonObject:
@@ -36,9 +38,20 @@ def _message_item(text: str, ident: str, status: str = "completed") -> JsonObjec
 
 
 def _call_item(call: ToolCall, ident: str, names: Names, status: str = "completed") -> JsonObject:
-    space, name = names.get(call.name, ("", call.name))
+    space, name = names.spaces.get(call.name, ("", call.name))
+    where = {"namespace": space} if space else {}
+    if call.name in names.custom:
+        return {
+            **where,
+            "id": f"ctc_{ident}",
+            "type": "custom_tool_call",
+            "status": status,
+            "call_id": call.id,
+            "name": name,
+            "input": one_text_of(call.arguments) if status == "completed" else "",
+        }
     return {
-        **({"namespace": space} if space else {}),
+        **where,
         "id": f"fc_{ident}",
         "type": "function_call",
         "status": status,
@@ -116,7 +129,7 @@ class ResponsesWriter:
             call = ToolCall(delta.id or f"call_{delta.index}", delta.name or "", "")
             out += self._enter(f"call {delta.index}", call)
             if delta.arguments:
-                out += self._piece("response.function_call_arguments.delta", delta.arguments)
+                out += self._piece(_ARGUMENTS, delta.arguments)
         return out
 
     def end(self, completion: Completion) -> bytes:
@@ -142,7 +155,7 @@ class ResponsesWriter:
 
     def _place(self) -> JsonObject:
         kind = self._open[0] if self._open else ""
-        prefix = {"reasoning": "rs", "message": "msg"}.get(kind, "fc")
+        prefix = {"reasoning": "rs", "message": "msg"}.get(kind, "ctc" if self._is_text else "fc")
         place: JsonObject = {
             "item_id": f"{prefix}_{self._ident()}",
             "output_index": len(self._items),
@@ -152,6 +165,12 @@ class ResponsesWriter:
         elif kind == "reasoning":
             place["summary_index"] = 0
         return place
+
+    @property
+    def _is_text(self) -> bool:
+        """What is open is a call of a tool that takes a text."""
+        call = self._open[2] if self._open else None
+        return call is not None and call.name in self._names.custom
 
     def _enter(self, kind: str, call: ToolCall | None = None) -> bytes:
         if self._open is not None and self._open[0] == kind:
@@ -177,6 +196,8 @@ class ResponsesWriter:
     def _piece(self, kind: str, text: str) -> bytes:
         assert self._open is not None
         self._open[1].append(text)
+        if kind == _ARGUMENTS and self._is_text:
+            return b""  # the text is known once the JSON around it is whole
         return self._event(kind, **self._place(), delta=text)
 
     def _leave(self) -> bytes:
@@ -197,9 +218,12 @@ class ResponsesWriter:
         else:
             made = call or ToolCall("", "", "")
             item = _call_item(ToolCall(made.id, made.name, text or "{}"), ident, self._names)
-            out = self._event(
-                "response.function_call_arguments.done", **place, arguments=text or "{}"
-            )
+            if self._is_text:
+                said = item["input"]
+                out = self._event("response.custom_tool_call_input.delta", **place, delta=said)
+                out += self._event("response.custom_tool_call_input.done", **place, input=said)
+            else:
+                out = self._event(f"{_ARGUMENTS[:-6]}.done", **place, arguments=text or "{}")
         out += self._event("response.output_item.done", output_index=len(self._items), item=item)
         self._items.append(item)
         self._open = None

@@ -21,6 +21,15 @@ from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
+from omni_cli.wire.features import RESPONSES, put
+from omni_cli.wire.fitting import (
+    SAYS,
+    fit,
+    fit_openai_model,
+    object_schema,
+    result_text,
+    write_wishes,
+)
 from omni_cli.wire.openai.listing import parse_models
 from omni_cli.wire.openai.usage import of_tier, read_usage
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
@@ -36,7 +45,6 @@ from omni_cli.wire.values import (
     get,
     is_strict_schema,
     load_object,
-    only_text,
     own_blocks,
     post,
     tool_choice_kind,
@@ -61,14 +69,15 @@ class OpenAiResponses(ResponsesFacts, Client):
     """The adapter of protocol ``openai-responses``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
-        if request.stop:
-            raise unsupported("stop sequences", "openai-responses")
+        fitted = fit(fit_openai_model(request, wire_name), SAYS[RESPONSES])
+        request = fitted.request
+        system, turns = _begun(request.messages)
         body: JsonObject = {
             "model": wire_name,
-            "input": [item for message in request.messages for item in _items(message)],
+            "input": [item for message in turns for item in _items(message)],
             "stream": request.stream,
         }
-        if system := request.system_text:
+        if system:
             body["instructions"] = system
         if request.max_output_tokens is not None:
             body["max_output_tokens"] = request.max_output_tokens
@@ -81,6 +90,7 @@ class OpenAiResponses(ResponsesFacts, Client):
             # What the next turn needs to go on with this reasoning; others refuse the field.
             body["include"] = ["reasoning.encrypted_content"]
         _add_tools(body, request)
+        write_wishes(body, request, RESPONSES)
         if request.json_schema is not None:
             schema: JsonObject = {
                 "type": "json_schema",
@@ -89,9 +99,9 @@ class OpenAiResponses(ResponsesFacts, Client):
             }
             if is_strict_schema(request.json_schema):
                 schema["strict"] = True
-            body["text"] = {"format": schema}
+            put(body, "text.format", schema)
         elif request.json_mode:
-            body["text"] = {"format": {"type": "json_object"}}
+            put(body, "text.format", {"type": "json_object"})
         body.update(request.extra)
         return post(
             endpoint.base_url.rstrip("/") + "/responses",
@@ -99,6 +109,8 @@ class OpenAiResponses(ResponsesFacts, Client):
             endpoint=endpoint,
             auth=bearer(endpoint),
             framing="sse" if request.stream else "json",
+            told=request.told,
+            renamed=fitted.renamed,
         )
 
     def parser(self, *, stream: bool) -> AnswerParser:
@@ -144,7 +156,7 @@ def _add_tools(body: JsonObject, request: ChatRequest) -> None:
             "type": "function",
             "name": tool.name,
             "description": tool.description,
-            "parameters": tool.parameters or {"type": "object", "properties": {}},
+            "parameters": object_schema(tool.parameters),
             # The API's own default is strict, which refuses ordinary schemas.
             "strict": bool(tool.strict),
         }
@@ -156,12 +168,21 @@ def _add_tools(body: JsonObject, request: ChatRequest) -> None:
         body["tool_choice"] = kind
 
 
+def _begun(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
+    """(instructions, the other turns): system turns at the beginning are the instructions."""
+    first = next((n for n, m in enumerate(messages) if m.role != "system"), len(messages))
+    if first == len(messages):  # nothing but instructions: they are what is asked
+        return "", messages
+    return "\n\n".join(message.text for message in messages[:first]), messages[first:]
+
+
 def _items(message: Message) -> list[JsonObject]:
     if message.role == "system":
-        return []
+        return [{"role": "developer", "content": message.text}]
     if message.role == "tool":
-        output = only_text(message, "a tool's result")
         call_id = message.tool_call_id or ""
+        media = any(isinstance(part, MediaPart) for part in message.parts)
+        output = [_content(part) for part in message.parts] if media else result_text(message)
         return [{"type": "function_call_output", "call_id": call_id, "output": output}]
     if message.role == "user":
         content = [_content(part) for part in message.parts]
@@ -170,7 +191,7 @@ def _items(message: Message) -> list[JsonObject]:
         {key: value for key, value in block["block"].items() if key != "status"}
         for block in own_blocks(message, "openai-responses")
     ]
-    if text := only_text(message, "an assistant's message"):
+    if text := message.text:
         items.append({"role": "assistant", "content": text})
     items += [
         {
@@ -188,7 +209,8 @@ def _content(part: TextPart | MediaPart) -> JsonObject:
     if isinstance(part, TextPart):
         return {"type": "input_text", "text": part.text}
     if part.kind == "image":
-        return {"type": "input_image", "image_url": data_url(part)}
+        image: JsonObject = {"type": "input_image", "image_url": data_url(part)}
+        return {**image, "detail": part.detail} if part.detail else image
     if part.kind != "document":
         raise unsupported(f"{part.kind} input", "openai-responses")
     if part.url is not None:

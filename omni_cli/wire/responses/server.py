@@ -6,6 +6,7 @@ Source: OpenAI API reference, "Create a model response", "Streaming events".
 from omni_cli.domain.chat import ChatRequest, Completion, Message
 from omni_cli.domain.errors import OmniError
 from omni_cli.wire.facts import Operation
+from omni_cli.wire.features import wishes_in
 from omni_cli.wire.openai.server import OpenAiChat
 from omni_cli.wire.responses import ResponsesFacts
 from omni_cli.wire.responses.answer import ResponsesWriter, items_of, response_of
@@ -16,11 +17,11 @@ from omni_cli.wire.server import (
     Caller,
     JsonObject,
     Parsed,
+    Unsaid,
     code_of,
     count_field,
     encode,
     flag,
-    left_of,
     message_of,
     number_field,
     object_field,
@@ -44,22 +45,11 @@ _KNOWN = frozenset(
         "text",
         "stream",
         "stream_options",
-        "store",
         "include",
-        "metadata",
-        "user",
-        "prompt_cache_key",
-        "safety_identifier",
         "client_metadata",
     }
 )
-_HARMLESS: dict[str, tuple[object, ...]] = {
-    "parallel_tool_calls": (True,),
-    "truncation": ("disabled",),
-    "service_tier": ("auto", "default"),
-    "background": (False,),
-    "top_logprobs": (0,),
-}
+_FORM = frozenset({"format"})
 
 
 class OpenAiResponses(ResponsesFacts, Caller):
@@ -68,20 +58,25 @@ class OpenAiResponses(ResponsesFacts, Caller):
     operations = (Operation("chat", "/responses", "Response"),)
 
     def parse(self, body: JsonObject) -> Parsed:
+        unsaid = Unsaid()
         messages: list[Message] = []
         if body.get("instructions"):
             messages.append(Message.text_of("system", text_field(body, "instructions")))
-        messages += messages_of(body.get("input"))
+        messages += messages_of(body.get("input"), unsaid)
         shape = object_field(body.get("text") or {}, "text")
         schema = object_field(shape.get("format") or {}, "text.format")
         kind = schema.get("type", "text")
         if kind not in ("text", "json_object", "json_schema"):
             raise wrong(f"text.format of type {kind!r} is not known")
         reasoning = object_field(body.get("reasoning") or {}, "reasoning")
+        offered = tools_of(body.get("tools"), unsaid)
+        choice, tools = choice_of(body.get("tool_choice"), offered, unsaid)
+        wishes, strange = wishes_in(self.name, body, _KNOWN)
+        more, others = wishes_in(self.name, shape, _FORM, "text")
         request = ChatRequest(
             messages=tuple(messages),
-            tools=tools_of(body.get("tools")),
-            tool_choice=choice_of(body.get("tool_choice")),
+            tools=tools,
+            tool_choice=choice,
             max_output_tokens=count_field(body, "max_output_tokens"),
             temperature=number_field(body, "temperature"),
             top_p=number_field(body, "top_p"),
@@ -89,10 +84,9 @@ class OpenAiResponses(ResponsesFacts, Caller):
             json_schema=schema.get("schema") if kind == "json_schema" else None,
             reasoning_effort=optional_text(reasoning, "effort") or None,
             stream=flag(body, "stream"),
+            wishes=wishes | more,
         )
-        left = left_of(body, _KNOWN, _HARMLESS)
-        left += tuple(f"text.{n}" for n in left_of(shape, frozenset({"format"}), _VERBOSITY))
-        return Parsed(request, left)
+        return unsaid.parsed(request, strange + others)
 
     def whole(self, completion: Completion, about: Answered) -> bytes:
         names = names_of(about.options.get("tools"))
@@ -113,6 +107,3 @@ class OpenAiResponses(ResponsesFacts, Caller):
             "sequence_number": 0,
         }
         return sse(event, "error")
-
-
-_VERBOSITY: dict[str, tuple[object, ...]] = {"verbosity": ("medium",)}

@@ -6,47 +6,72 @@ its calls are told to the caller in the parts that it knows them by.
 Source: OpenAI API reference, "Create a model response", tools; "Function calling".
 """
 
-from typing import Any
+from collections.abc import Mapping
+
+from msgspec import Struct
 
 from omni_cli.domain.chat import Tool
 from omni_cli.wire.server import (
     JsonObject,
+    Unsaid,
+    marker,
     object_field,
     objects,
+    one_text_tool,
     optional_flag,
     optional_text,
+    strange_tools,
     text_field,
-    untranslatable,
 )
 
 _BETWEEN = "__"
 
-#: A function's name elsewhere, and its namespace and name here.
-Names = dict[str, tuple[str, str]]
+
+class Names(Struct, frozen=True):
+    """What functions elsewhere are here: ``spaces``: in a namespace, and the name there;
+    ``custom``: tools that are called with a text and not with JSON."""
+
+    spaces: Mapping[str, tuple[str, str]]
+    custom: frozenset[str]
 
 
-def tools_of(value: object) -> tuple[Tool, ...]:
-    """Raises BadRequest: one is no function."""
+def tools_of(value: object, unsaid: Unsaid) -> tuple[Tool, ...]:
+    """The functions, and what can be called like one."""
     found: list[Tool] = []
+    strange: list[str] = []
     for tool in objects(value, "tools"):
-        if tool.get("type") == "namespace":
+        kind = tool.get("type", "function")
+        if kind == "namespace":
             space, about = text_field(tool, "name"), optional_text(tool, "description")
-            found += [_function(item, space, about) for item in objects(tool.get("tools"), "tools")]
+            for item in objects(tool.get("tools"), "tools"):
+                _add(found, strange, item, space, about)
         else:
-            found.append(_function(tool))
+            _add(found, strange, tool)
+    strange_tools(strange, bool(found), unsaid)
     return tuple(found)
 
 
-def _function(tool: JsonObject, space: str = "", about: str = "") -> Tool:
-    kind = tool.get("type")
-    if kind != "function":
-        raise untranslatable(f"the tool {kind!r}", "chosen")
+def _add(
+    found: list[Tool], strange: list[str], tool: JsonObject, space: str = "", about: str = ""
+) -> None:
+    kind = tool.get("type", "function")
+    if kind not in ("function", "custom"):
+        strange.append(f"the tool {kind!r}")
+        return
     description = optional_text(tool, "description")
-    return Tool(
-        flat_name(text_field(tool, "name"), space),
-        f"{about}\n\n{description}" if about else description,
-        object_field(tool.get("parameters") or {}, "tools[].parameters"),
-        optional_flag(tool, "strict"),
+    description = f"{about}\n\n{description}" if about else description
+    name = flat_name(text_field(tool, "name"), space)
+    if kind == "custom":
+        found.append(one_text_tool(name, description, tool.get("format"), cache=marker(tool)))
+        return
+    found.append(
+        Tool(
+            name,
+            description,
+            object_field(tool.get("parameters") or {}, "tools[].parameters"),
+            optional_flag(tool, "strict"),
+            marker(tool),
+        )
     )
 
 
@@ -56,21 +81,40 @@ def flat_name(name: str, space: object = "") -> str:
 
 
 def names_of(value: object) -> Names:
-    """The functions of namespaces among a request's ``tools``."""
-    found: Names = {}
-    for tool in value if isinstance(value, list) else ():
-        if isinstance(tool, dict) and tool.get("type") == "namespace":
-            space = str(tool.get("name"))
-            for item in tool.get("tools") or ():
-                found[flat_name(str(item.get("name")), space)] = (space, str(item.get("name")))
-    return found
+    """Of a request's ``tools``."""
+    spaces: dict[str, tuple[str, str]] = {}
+    custom: set[str] = set()
+
+    def note(tools: object, space: str = "") -> None:
+        for tool in tools if isinstance(tools, list) else ():
+            if not isinstance(tool, dict):
+                continue
+            name = str(tool.get("name"))
+            if tool.get("type") == "namespace":
+                note(tool.get("tools"), name)
+            elif space:
+                spaces[flat_name(name, space)] = (space, name)
+            if tool.get("type") == "custom":
+                custom.add(flat_name(name, space))
+
+    note(value)
+    return Names(spaces, frozenset(custom))
 
 
-def choice_of(value: object) -> str | None:
-    """The choice of a tool. Raises BadRequest."""
+def choice_of(
+    value: object, tools: tuple[Tool, ...], unsaid: Unsaid
+) -> tuple[str | None, tuple[Tool, ...]]:
+    """The choice of a tool, and the tools that it leaves. Raises BadRequest."""
     if value is None or isinstance(value, str):
-        return value
-    choice: dict[str, Any] = object_field(value, "tool_choice")
-    if choice.get("type") != "function":
-        raise untranslatable(f"tool_choice of type {choice.get('type')!r}", "chosen")
-    return flat_name(text_field(choice, "name"), choice.get("namespace"))
+        return value, tools
+    choice = object_field(value, "tool_choice")
+    kind = choice.get("type")
+    if kind in ("function", "custom"):
+        return flat_name(text_field(choice, "name"), choice.get("namespace")), tools
+    if kind == "allowed_tools":
+        allowed = objects(choice.get("tools"), "tool_choice.tools")
+        names = {flat_name(str(item.get("name")), item.get("namespace")) for item in allowed}
+        kept = tuple(tool for tool in tools if tool.name in names)
+        return optional_text(choice, "mode") or "auto", kept
+    unsaid.refuse(f"tool_choice of type {kind!r}")
+    return None, tools

@@ -127,7 +127,7 @@ def _request(caller: Caller) -> ChatRequest:
         temperature=0.5,
         top_p=0.9,
         stop=() if caller is RESPONSES else ("END",),
-        json_schema={"type": "object", "properties": {}},
+        json_schema={"type": "object", "properties": {}, "additionalProperties": False},
         stream=False,
     )
 

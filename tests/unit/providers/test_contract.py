@@ -97,6 +97,7 @@ def test_request(case: Case) -> None:
     assert call.url == expected.get("url", call.url)
     assert call.method == expected.get("method", "POST")
     assert call.framing == expected.get("framing", call.framing)
+    assert "told" not in wanted or call.told == tuple(wanted["told"])
     for name, value in expected.get("headers", {}).items():
         assert call.headers[name] == value.replace("KEY", KEY)
     secret = [name for name, value in call.headers.items() if KEY in value]
