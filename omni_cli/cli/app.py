@@ -21,7 +21,9 @@ _SECRET_CHARS = 16
 
 
 def _entry(module: str, help_line: str, section: str) -> Entry:
-    return Entry(f"{_COMMANDS}{module}:app", help_line, section)
+    """``module``: in ``cli/commands``, with ``:NAME`` where its app is not ``app``."""
+    name, _, app = module.partition(":")
+    return Entry(f"{_COMMANDS}{name}:{app or 'app'}", help_line, section)
 
 
 class Root(LazyGroup):
@@ -32,13 +34,19 @@ class Root(LazyGroup):
         "doctor": _entry("doctor", "Check the installation, and say what to mend.", "Start"),
         "chat": _entry("chat", "Ask the fleet; the right model answers.", "Use"),
         "route": _entry("route", "Which model would answer, and why. Sends nothing.", "Use"),
-        "why": _entry("why", "The receipt of a request: decision, attempts, costs.", "Use"),
-        "rate": _entry("rate", "Say how good an answer was; routing learns from it.", "Use"),
-        "logs": _entry("logs", "List requests in the ledger.", "Use"),
+        "why": _entry(
+            "requests:why_app", "The receipt of a request: decision, attempts, costs.", "Use"
+        ),
+        "rate": _entry(
+            "requests:rate_app", "Say how good an answer was; routing learns from it.", "Use"
+        ),
+        "logs": _entry("requests:logs_app", "List requests in the ledger.", "Use"),
         "budgets": _entry("budgets", "Limits that no call passes, and alerts before.", "Money"),
         "usage": _entry("usage", "Calls, tokens and cost, by anything.", "Money"),
-        "costs": _entry("costs", "Trend, projection, budgets, shares.", "Money"),
-        "savings": _entry("savings", "What routing saved, signed, and how sure.", "Money"),
+        "costs": _entry("costs:costs_app", "Trend, projection, budgets, shares.", "Money"),
+        "savings": _entry(
+            "costs:savings_app", "What routing saved, signed, and how sure.", "Money"
+        ),
         "calc": _entry("calc", "What a text or N requests would cost on each model.", "Money"),
         "import": _entry("import_", "Bring in usage that other tools recorded.", "Money"),
         "reconcile": _entry("reconcile", "Compare an invoice with the ledger.", "Money"),
@@ -55,20 +63,24 @@ class Root(LazyGroup):
         "roles": _entry("roles", "Who does which job.", "Fleet"),
         "rules": _entry("rules", "Conditions that prefer a model.", "Fleet"),
         "chains": _entry("chains", "Failover chains.", "Fleet"),
-        "fleet": Entry(f"{_COMMANDS}deploy:fleet_app", "The fleet as one document.", "Fleet"),
-        "diff": Entry(f"{_COMMANDS}deploy:diff_app", "What changed between two fleets.", "Fleet"),
-        "apply": Entry(f"{_COMMANDS}deploy:apply_app", "Make the fleet equal to a file.", "Fleet"),
-        "rollback": Entry(f"{_COMMANDS}deploy:rollback_app", "Bring a revision back.", "Fleet"),
+        "fleet": _entry("deploy:fleet_app", "The fleet as one document.", "Fleet"),
+        "diff": _entry("deploy:diff_app", "What changed between two fleets.", "Fleet"),
+        "apply": _entry("deploy:apply_app", "Make the fleet equal to a file.", "Fleet"),
+        "rollback": _entry("deploy:rollback_app", "Bring a revision back.", "Fleet"),
         "eval-router": _entry("eval_router", "Measure routing on labelled outcomes.", "Know"),
         "optimize": _entry("optimize", "Past requests under other settings.", "Know"),
         "recommend": _entry("recommend", "What to change, what it saves, how sure.", "Know"),
-        "deploy": _entry("deploys", "Deploys on a share of traffic, or watched.", "Fleet"),
-        "cache": _entry("cache", "Remembered answers of roles that opted in.", "Fleet"),
+        "deploy": _entry(
+            "deploy:deploy_app", "Deploys on a share of traffic, or watched.", "Fleet"
+        ),
+        "cache": _entry("roles:cache_app", "Remembered answers of roles that opted in.", "Fleet"),
         "sync": _entry("sync", "One fleet and one bill for several machines, by git.", "Fleet"),
         "db": _entry("db", "The store: back up, restore, check, shrink.", "Fleet"),
         "config": _entry("config", "Settings of this user and project.", "Fleet"),
-        "history": _entry("history", "Every change of the fleet, as numbered revisions.", "Fleet"),
-        "audit": _entry("audit", "Who changed what, when, from what to what.", "Fleet"),
+        "history": _entry(
+            "history:history_app", "Every change of the fleet, as numbered revisions.", "Fleet"
+        ),
+        "audit": _entry("history:audit_app", "Who changed what, when, from what to what.", "Fleet"),
         "completion": _entry("completion", "Shell completion for bash, zsh, fish.", "Fleet"),
         "serve": _entry(
             "serve", "The gateway: one base URL for OpenAI, Anthropic, Ollama clients.", "Serve"

@@ -124,7 +124,7 @@ def _play(omni_app: App, simulator: Any, *, show: bool) -> list[ChatRun]:
     if show:
         out()
         out(paint(f"$ omni why {id_text(runs[-1].id)}", "bold"))
-        from omni_cli.cli.commands.why import print_receipt
+        from omni_cli.cli.commands.requests import print_receipt
 
         print_receipt(omni_app.receipts.read(id_text(runs[-1].id)), omni_app.zone)
     return runs

@@ -1,17 +1,186 @@
-"""``omni keys``: API keys by provider, whether or not the provider is in the fleet yet."""
+"""``omni keys``: API keys by provider, in the fleet or not yet, and client keys of the gateway."""
 
+import re
+import secrets
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.commands.client_keys import clients_line, create, revoke, show_clients
-from omni_cli.cli.common import complete_providers, omni, read_key
+from omni_cli.cli.common import JsonFlag, complete_providers, money, omni, read_key, words
 from omni_cli.cli.options import grouped
-from omni_cli.cli.render import note, out
+from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
-from omni_cli.domain.errors import NotFound
+from omni_cli.domain.budgets import Budget
+from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Provider
+from omni_cli.domain.periods import iso
+from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.secrets import CLIENT_PREFIX
+from omni_cli.records import ClientKey
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SPAN = re.compile(r"(\d+)([hdw])")
+_HOURS = {"h": 1, "d": 24, "w": 168}
+_PERIODS = ("day", "week", "month")
+
+
+def create(
+    name: Annotated[
+        str | None, typer.Argument(help="What its use is filed under; made up by default.")
+    ] = None,
+    org: Annotated[str, typer.Option(help="The organisation it belongs to.")] = "",
+    budget: Annotated[str | None, typer.Option(help="US dollars it may spend.")] = None,
+    per: Annotated[str, typer.Option("--per", help="day, week or month.")] = "month",
+    rpm: Annotated[int | None, typer.Option(min=1, help="Requests a minute.")] = None,
+    tpm: Annotated[int | None, typer.Option(min=1, help="Tokens a minute.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests at once.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(help="Models it may call, such as 'openai/*'; repeatable. All."),
+    ] = None,
+    expires: Annotated[str | None, typer.Option(help="Such as 12h, 30d, 8w. Never.")] = None,
+    manage: Annotated[
+        bool, typer.Option("--manage", help="May also see and change the fleet (/api, /metrics).")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a client key for the gateway. It is shown once; only a digest is kept."""
+    called = name or f"key-{secrets.token_hex(3)}"
+    for what, text in (("a key's name", called), ("an organisation's name", org)):
+        if text and not _NAME.fullmatch(text):
+            raise UsageError(f"{what} holds letters, digits, '.', '_' and '-', not {text!r}")
+    if per not in _PERIODS:
+        raise UsageError(f"--per is one of {', '.join(_PERIODS)}, not {per!r}")
+    limit = money(budget, "--budget")
+    token = CLIENT_PREFIX + secrets.token_urlsafe(32)
+    with omni() as omni_app:
+        now = omni_app.now_ms()
+        key = ClientKey(
+            name=called,
+            shown=f"{token[:9]}...{token[-4:]}",
+            org=org,
+            manages=manage,
+            models=tuple(words(models)),
+            rpm=rpm,
+            tpm=tpm,
+            concurrency=concurrency,
+            created_at=now,
+            expires_at=None if expires is None else now + _span_ms(expires),
+        )
+        with omni_app.store.transaction():
+            omni_app.client_keys.add(key, token)
+            if limit is not None:
+                omni_app.budgets.put(
+                    Budget(0, "key", called, per, usd_to_nusd(limit), zone=omni_app.zone)  # type: ignore[arg-type]  # one of _PERIODS
+                )
+            omni_app.audit.record(
+                at_ms=now,
+                who=omni_app.who,
+                action="key.create",
+                target=called,
+                after=key_document(key, now),
+            )
+    if as_json:
+        emit_json({**key_document(key, now), "key": token})
+        return
+    out(token)
+    note(f"key {called}: shown this once; only its digest is kept (omni keys list --clients)")
+
+
+def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None:
+    """Take a client key back. A running gateway refuses it within half a second."""
+    with omni() as omni_app:
+        now = omni_app.now_ms()
+        with omni_app.store.transaction():
+            key = omni_app.client_keys.revoke(name, now_ms=now)
+            omni_app.audit.record(at_ms=now, who=omni_app.who, action="key.revoke", target=key.name)
+        left = [b for b in omni_app.budgets.all() if (b.scope, b.value) == ("key", name)]
+    out(f"key {name} revoked")
+    for budget in left:
+        note(f"its budget stays, with what it spent: omni budgets remove {budget.id} ends it")
+
+
+def clients_line(omni_app: App) -> str:
+    """What ``keys list`` says of the gateway's keys."""
+    now = omni_app.now_ms()
+    active = sum(k.state(now) == "active" for k in omni_app.client_keys.all())
+    if not active:
+        return "client keys of the gateway: none; omni keys create makes one"
+    return f"client keys of the gateway: {active}; omni keys list --clients shows them"
+
+
+def show_clients(view: View) -> None:
+    """Print the gateway's keys."""
+    with omni() as omni_app:
+        now = omni_app.now_ms()
+        keys = omni_app.client_keys.all()
+    listing(
+        view,
+        (
+            Column.key("name"),
+            Column.words("org", 3, 6),
+            Column.words("key", 5, 16),
+            Column.words("models", 4),
+            Column.words("limits", 6),
+            Column.words("used", 2, 16),
+            Column.words("", 7, 7),
+        ),
+        [
+            (
+                key.name,
+                key.org,
+                key.shown,
+                ", ".join(key.models) or "all",
+                _limits(key),
+                (iso(key.used_at) or "never")[:16].replace("T", " "),
+                ", ".join(filter(None, [key.state(now), "manages" if key.manages else ""])),
+            )
+            for key in keys
+        ],
+        lambda: [key_document(key, now) for key in keys],
+        empty=["no client keys; omni keys create makes one"],
+    )
+
+
+def key_document(key: ClientKey, now_ms: int) -> dict[str, Any]:
+    """A key as JSON values; never the key itself."""
+    return {
+        "name": key.name,
+        "org": key.org or None,
+        "shown": key.shown,
+        "manages": key.manages,
+        "models": list(key.models),
+        "rpm": key.rpm,
+        "tpm": key.tpm,
+        "concurrency": key.concurrency,
+        "created_at": iso(key.created_at),
+        "expires_at": iso(key.expires_at),
+        "revoked_at": iso(key.revoked_at),
+        "used_at": iso(key.used_at),
+        "state": key.state(now_ms),
+    }
+
+
+def _limits(key: ClientKey) -> str:
+    parts = [
+        f"{amount:,} {what}"
+        for amount, what in ((key.rpm, "rpm"), (key.tpm, "tpm"), (key.concurrency, "at once"))
+        if amount is not None
+    ]
+    if key.expires_at is not None:
+        day = datetime.fromtimestamp(key.expires_at / 1000, UTC).date()
+        parts.append(f"until {day.isoformat()}")
+    return ", ".join(parts) or "none"
+
+
+def _span_ms(text: str) -> int:
+    match = _SPAN.fullmatch(text)
+    if match is None or not int(match[1]):
+        raise UsageError(f"--expires is a span such as 12h, 30d or 8w, not {text!r}")
+    return int(match[1]) * _HOURS[match[2]] * 3_600_000
+
 
 app = typer.Typer(
     rich_markup_mode=None, help="API keys of providers, and client keys of the gateway."

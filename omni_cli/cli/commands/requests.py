@@ -1,0 +1,354 @@
+"""``omni why``, ``omni rate``, ``omni logs``: requests in the ledger."""
+
+from typing import Annotated, Any
+
+import typer
+
+from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, duration_ms, omni
+from omni_cli.cli.options import grouped
+from omni_cli.cli.render import emit_json, milliseconds, moment, out, paint
+from omni_cli.cli.tables import Column, View, listing, table
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.ledger import RequestRow
+from omni_cli.domain.money import usd
+from omni_cli.domain.periods import iso
+from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.domain.quality import OutcomeKind, outcome_counts
+from omni_cli.services.engine.decisions import is_unlooked
+from omni_cli.services.money.receipt import (
+    AttemptReceipt,
+    Receipt,
+    receipt_document,
+    tokens_document,
+)
+
+why_app = typer.Typer(rich_markup_mode=None)
+
+
+@why_app.command()
+def why(
+    request: Annotated[str, typer.Argument(help="Its id, the first part of it, or last.")] = "last",
+    as_json: JsonFlag = False,
+) -> None:
+    """The receipt of a request: decision, attempts, costs."""
+    with omni() as omni_app:
+        receipt = omni_app.receipts.read(request)
+        if as_json:
+            emit_json(receipt_document(receipt))
+        else:
+            print_receipt(receipt, omni_app.zone)
+
+
+def print_receipt(receipt: Receipt, zone: str) -> None:
+    """The receipt for a person, on stdout."""
+    row = receipt.row
+    simulated = " (simulated)" if receipt.simulated else ""
+    out(f"{paint(id_text(row.id), 'bold')}  {moment(row.created_at, zone)}  {row.state}{simulated}")
+    if row.error_message:
+        out(paint(f"{row.error_code}: {row.error_message}", "red"))
+    out(f"model      {row.model or '-'}")
+    for label, value in (("role", row.role), ("agent", row.agent), ("chain", row.chain)):
+        if value:
+            out(f"{label:<10} {value}")
+    task = ", ".join(filter(None, (row.task, row.complexity and f"complexity {row.complexity}")))
+    if task:
+        out(f"task       {task}")
+    usage = row.usage
+    extra = [
+        f"{count:,} {word}"
+        for count, word in (
+            (usage.cached_tokens, "cached"),
+            (usage.cache_write_tokens, "cache write"),
+            (usage.reasoning_tokens, "reasoning"),
+        )
+        if count
+    ]
+    out(
+        f"tokens     {usage.input_tokens:,} in, {usage.output_tokens:,} out"
+        + (f" (of these {', '.join(extra)})" if extra else "")
+    )
+    out(f"time       {milliseconds(row.latency_ms)}, first token {milliseconds(row.ttft_ms)}")
+    if receipt.decision:
+        _print_decision(receipt.decision)
+    _print_attempts(receipt.attempts)
+    for skipped in receipt.skipped:
+        out(f"   not asked  {skipped['model']}: {skipped['why']}")
+    for correction in receipt.corrections:
+        out(
+            f"   #{correction.n} corrected by {format_usd(correction.delta_nusd)} on "
+            f"{moment(correction.at_ms, zone)} by {correction.who}: {correction.reason}"
+        )
+    out()
+    out(f"cost       {_cost(receipt.cost_nusd, estimated=row.estimated)}")
+    if row.premium_model:
+        out(f"premium    {format_usd(row.premium_cost_nusd)} at {row.premium_model}")
+    if row.savings_nusd is not None:
+        word = "saved" if row.savings_nusd >= 0 else "paid more"
+        out(f"{word:<10} {paint(format_usd(abs(row.savings_nusd)), 'green')}")
+    for kind, share, remark in receipt.outcomes:
+        out(f"{kind:<10} {share:.0%}{' · ' + remark if remark else ''}")
+    if receipt.cached_from is not None:
+        out(f"cache      the answer of {id_text(receipt.cached_from)}; nothing was sent")
+
+
+def _print_decision(decision: dict[str, Any]) -> None:
+    out()
+    if is_unlooked(decision):  # a table of one candidate would say so once more
+        out(paint("decision", "bold") + f"   {decision['model']}, {decision['reason']}")
+        return
+    out(paint("decision", "bold") + f"   {decision['reason']}")
+    table(
+        (
+            Column.key("candidate"),
+            Column.figure("quality", 4),
+            Column.money("expected"),
+            Column.figure("score", 3),
+            Column.words("why", 9, 16),
+        ),
+        [
+            (
+                candidate["model"],
+                "-" if candidate["quality"] is None else f"{candidate['quality']:.0%}",
+                _usd_text(candidate["expected_cost_usd"]),
+                "-" if candidate["score"] is None else f"{candidate['score']:.3f}",
+                candidate["reason"],
+            )
+            for candidate in decision["candidates"]
+        ],
+        styles=[None if c["eligible"] else "dim" for c in decision["candidates"]],
+    )
+
+
+def _print_attempts(items: tuple[AttemptReceipt, ...]) -> None:
+    attempts = [item.attempt for item in items]
+    out()
+    if not attempts:
+        out(paint("attempts", "bold") + "   none: nothing was sent")
+        return
+    out(paint("attempts", "bold"))
+    table(
+        (
+            Column.number("#"),
+            Column.key("model"),
+            Column.words("outcome", 9, 8),
+            Column.figure("time", 3),
+            Column.money("cost"),
+            Column.words("", 8),
+        ),
+        [
+            (
+                str(attempt.n),
+                attempt.model,
+                attempt.state if attempt.error_code is None else attempt.error_code,
+                milliseconds(attempt.latency_ms),
+                _cost(attempt.cost_nusd, estimated=attempt.usage.estimated),
+                attempt.error_message or "",
+            )
+            for attempt in attempts
+        ],
+    )
+    for item in items:
+        attempt = item.attempt
+        for line in item.lines:
+            out(
+                f"   #{attempt.n} {line.kind:<16} {line.tokens:>10,} × "
+                f"${line.rate_usd.normalize():f}/1M = ${line.cost_usd.normalize():f}"
+            )
+        if attempt.waited_ms:
+            out(f"   #{attempt.n} waited {milliseconds(attempt.waited_ms)} for a slot")
+        if item.unseen_nusd:
+            out(
+                f"   #{attempt.n} {item.unseen_why}: {format_usd(item.unseen_nusd)} more is held "
+                "(omni budgets release)"
+            )
+        if item.reported_nusd is not None:
+            ours = "" if item.drift_nusd is None else _drift(item.drift_nusd)
+            out(f"   #{attempt.n} reported as {format_usd(item.reported_nusd)}{ours}")
+
+
+def _drift(nusd: int) -> str:
+    return f", {format_usd(abs(nusd))} {'less' if nusd > 0 else 'more'} than omni's price"
+
+
+def _cost(nusd: int | None, *, estimated: bool) -> str:
+    return format_usd(nusd) + (" (estimated)" if estimated and nusd else "")
+
+
+def _usd_text(text: str | None) -> str:
+    return format_usd(None if text is None else usd_to_nusd(text))
+
+
+rate_app = typer.Typer(rich_markup_mode=None)
+
+
+@rate_app.command()
+def rate(
+    request: Annotated[str, typer.Argument(help="Its id, the first part of it, or last.")],
+    stars: Annotated[int | None, typer.Argument(help="1 (useless) to 5 (perfect).")] = None,
+    up: Annotated[bool, typer.Option("--up", help="Thumbs up.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Thumbs down.")] = False,
+    outcome: Annotated[
+        str | None,
+        typer.Option(help="pass or fail, or an exit status (0 is pass): a test's verdict."),
+    ] = None,
+    text: Annotated[str, typer.Option("--note", help="Why; stays on this machine.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Say how good an answer was; routing learns from it."""
+    given = [value for value in (stars, up or None, down or None, outcome) if value is not None]
+    if len(given) != 1:
+        raise UsageError(
+            "give one of: 1 to 5, --up, --down, --outcome",
+            hint=f"omni rate {request} 5, or omni rate {request} --outcome pass",
+        )
+    from omni_cli.services.engine.routing import prompt_form
+
+    kind, value = _verdict(stars, up, outcome)
+    wins, losses = outcome_counts(kind, value)
+    with omni() as omni_app:
+        row = omni_app.ledger.find(request)
+        if not row.model or row.state in ("pending", "refused"):
+            raise UsageError(f"request {id_text(row.id)} has no answer to rate")
+        share = wins / (wins + losses)
+        omni_app.learning.add_outcome(
+            request=row.id,
+            at_ms=omni_app.now_ms(),
+            model=row.model,
+            task=row.task,
+            form=prompt_form(omni_app.ledger.decision(row.id)),
+            kind=kind,
+            value=share,
+            weight=wins + losses,
+            note=text,
+        )
+        counts = omni_app.learning.quality().get((row.task, row.model), (0.0, 0.0))
+    if as_json:
+        emit_json(
+            {
+                "id": id_text(row.id),
+                "model": row.model,
+                "task_type": row.task,
+                "kind": kind,
+                "value": share,
+                "wins": counts[0],
+                "losses": counts[1],
+            }
+        )
+        return
+    out(f"{row.model} at {row.task}: {counts[0]:g} good, {counts[1]:g} bad by your outcomes so far")
+
+
+def _verdict(stars: int | None, up: bool, outcome: str | None) -> tuple[OutcomeKind, float]:
+    if stars is not None:
+        return "rating", float(stars)
+    if outcome is None:
+        return "thumb", 1.0 if up else 0.0
+    words = {"pass": 1.0, "passed": 1.0, "ok": 1.0, "fail": 0.0, "failed": 0.0}
+    if outcome.lower() in words:
+        return "test", words[outcome.lower()]
+    if outcome.isdigit():
+        return "test", 1.0 if int(outcome) == 0 else 0.0
+    raise UsageError(f"--outcome is pass, fail or an exit status, not {outcome!r}")
+
+
+logs_app = typer.Typer(rich_markup_mode=None)
+
+_STATES = ("pending", "ok", "failed", "cancelled", "lost", "refused")
+
+
+@logs_app.command()
+@grouped
+def logs(
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many.")] = 20,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", autocompletion=complete_models)
+    ] = None,
+    role: Annotated[str | None, typer.Option(autocompletion=complete_roles)] = None,
+    state: Annotated[str | None, typer.Option(help=", ".join(_STATES))] = None,
+    source: Annotated[str | None, typer.Option(help="chat, demo, gateway, import, ...")] = None,
+    since: Annotated[str | None, typer.Option(help="Such as 30m, 6h, 2d, 1w.")] = None,
+    *,
+    view: View,
+) -> None:
+    """List requests in the ledger, newest first."""
+    if state is not None and state not in _STATES:
+        raise UsageError(f"--state is one of {', '.join(_STATES)}, not {state!r}")
+    with omni() as omni_app:
+        omni_app.recovery.run()
+        asked = {"model": model, "role": role, "source": source}
+        wanted = omni_app.ledger_names.resolve({k: v for k, v in asked.items() if v is not None})
+        rows = list(
+            omni_app.ledger.recent(
+                limit=limit,
+                model=wanted.get("model"),
+                state=state,
+                source=source,
+                role=role,
+                since_ms=None if since is None else omni_app.now_ms() - duration_ms(since),
+            )
+        )
+        zone = omni_app.zone
+    listing(
+        view,
+        (
+            Column.key("id"),
+            Column.words("when", 6, 19),
+            Column.words("state", 8, 7),
+            Column.key("model"),
+            Column.words("task", 2, 8),
+            Column.figure("in", 3),
+            Column.figure("out", 4),
+            Column.money("cost"),
+            Column.figure("time", 5),
+        ),
+        [
+            (
+                id_text(row.id),
+                moment(row.created_at, zone),
+                row.state,
+                row.model,
+                row.task,
+                f"{row.usage.input_tokens:,}",
+                f"{row.usage.output_tokens:,}",
+                _row_cost(row),
+                milliseconds(row.latency_ms),
+            )
+            for row in rows
+        ],
+        lambda: [_row_document(row) for row in rows],
+        empty=['no requests yet; omni chat "hello" makes one'],
+        styles=[None if row.state == "ok" else "yellow" for row in rows],
+    )
+
+
+def _row_cost(row: RequestRow) -> str:
+    """A refused request sent nothing; one under way is not settled."""
+    if row.state in ("refused", "pending"):
+        return "-"
+    return format_usd(None if row.price_state == "unknown" else row.total_nusd)
+
+
+def _row_document(row: RequestRow) -> dict[str, object]:
+    unknown = row.price_state == "unknown"
+    return {
+        "id": id_text(row.id),
+        "created_at": iso(row.created_at),
+        "state": row.state,
+        "source": row.source,
+        "model_used": row.model or None,
+        "task_type": row.task or None,
+        "complexity": row.complexity or None,
+        "role": row.role or None,
+        "agent": row.agent or None,
+        "conversation": None if row.conversation is None else id_text(row.conversation),
+        "attempts": row.attempts,
+        "usage": tokens_document(row),
+        "cost_usd": None if unknown else usd(row.total_nusd),
+        "price_state": row.price_state,
+        "estimated": row.estimated,
+        "savings_usd": usd(row.savings_nusd),
+        "latency_ms": row.latency_ms,
+        "ttft_ms": row.ttft_ms,
+        "error_code": row.error_code,
+    }
