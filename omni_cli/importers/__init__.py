@@ -10,13 +10,14 @@ from msgspec import Struct, field
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, collapse
+from omni_cli.plugins import Plugin, plugins
 
 #: Called before each file is read: (file, its index from 0, number of files).
 Progress = Callable[[Path, int, int], None]
 
 
 class Importer(Struct, frozen=True):
-    """One tool's format. ``module`` is imported on first use.
+    """One tool's format. ``module`` is imported on first use; ``added``: by another package.
 
     ``reports`` marks sources whose files are also invoices (``read_invoice``).
     """
@@ -25,9 +26,10 @@ class Importer(Struct, frozen=True):
     title: str
     module: str
     reports: bool = False
+    added: Plugin | None = None
 
     def _load(self) -> ModuleType:
-        return import_module(self.module)
+        return import_module(self.module) if self.added is None else self.added.load()
 
     def find_default(self, home: Path, env: Mapping[str, str]) -> list[Path]:
         """Places where the tool keeps its data and something is there; none for exports."""
@@ -111,6 +113,19 @@ importers: Mapping[str, Importer] = {
 }
 
 
+def importer_names() -> list[str]:
+    """All sources, omni's own first."""
+    return [*importers, *(name for name in plugins("omni.importers") if name not in importers)]
+
+
+def importer_of(name: str) -> Importer | None:
+    """omni's own, or what another package adds under the name."""
+    if name in importers:
+        return importers[name]
+    added = plugins("omni.importers").get(name)
+    return None if added is None else Importer(name, name, added.target, added=added)
+
+
 class ImportBatch(Struct, frozen=True):
     """All that some paths hold: one call per real call, by time; what could not be read; and
     how often what was passed over on purpose. ``rows`` counts the lines before collapsing."""
@@ -135,9 +150,9 @@ def load(
     Raises:
         UsageError: no such importer, or a mapping that does not fit.
     """
-    importer = importers.get(name)
+    importer = importer_of(name)
     if importer is None:
-        raise UsageError(f"no such importer: {name}", hint=f"one of: {', '.join(importers)}")
+        raise UsageError(f"no such importer: {name}", hint=f"one of: {', '.join(importer_names())}")
     skips: Counter[str] = Counter()
     problems: list[ImportProblem] = []
     read = 0

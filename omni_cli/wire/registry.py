@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.models import ProtocolName
+from omni_cli.domain.record import replace
+from omni_cli.plugins import plugins
 from omni_cli.wire.facts import Facts
 
 if TYPE_CHECKING:
@@ -28,21 +30,24 @@ FOLDERS: dict[ProtocolName, str] = {
 
 @cache
 def facts(protocol: ProtocolName) -> type[Facts]:
-    """Raises ConfigError for a protocol that is not known."""
-    if protocol not in FOLDERS:
+    """Raises ConfigError for a protocol that is not known, or whose package cannot be loaded."""
+    added = None if protocol in FOLDERS else plugins("omni.protocols").get(protocol)
+    if protocol not in FOLDERS and added is None:
         known = ", ".join(protocols())
         raise ConfigError(f"Unknown protocol {protocol!r}", hint=f"One of: {known}")
-    found = vars(import_module(FOLDERS[protocol])).values()
-    return next(
-        item
-        for item in found
-        if isinstance(item, type) and issubclass(item, Facts) and vars(item).get("name") == protocol
-    )
+    package = import_module(FOLDERS[protocol]) if added is None else added.load()
+    for item in vars(package).values():
+        ours = isinstance(item, type) and issubclass(item, Facts)
+        if ours and vars(item).get("name") == protocol:
+            return cast("type[Facts]", item)
+    why = f"{package.__name__} has no Facts with that name"
+    raise ConfigError(why) if added is None else added.refused(why)
 
 
 def protocols() -> tuple[ProtocolName, ...]:
-    """Those that providers speak."""
-    return tuple(name for name in FOLDERS if facts(name).client)
+    """Those that providers speak, omni's own first."""
+    added = [name for name in plugins("omni.protocols") if name not in FOLDERS]
+    return (*(name for name in FOLDERS if facts(name).client), *added)
 
 
 @cache
@@ -62,4 +67,8 @@ def callers(protocol: ProtocolName) -> "tuple[Caller, ...]":
 
 def _made(protocol: ProtocolName, named: str) -> object:
     module, _, name = named.partition(":")
-    return getattr(import_module(f"{FOLDERS[protocol]}.{module}"), name)()
+    where = f"{facts(protocol).__module__}.{module}"
+    if protocol in FOLDERS:
+        return getattr(import_module(where), name)()
+    added = plugins("omni.protocols")[protocol]
+    return replace(added, target=f"{where}:{name}").load()()

@@ -79,6 +79,7 @@ def _files(omni_app: App) -> Iterable[Check]:
     if hint := omni_app.unwritable():
         message = f"{where.data} cannot be written: nothing can be kept"
         yield Check("home", "fail", message, hint)
+    yield from judge.plugin_checks()
     if sys.platform != "win32":
         yield judge.permission_check(_modes(where.data))
     yield from judge.store_checks(omni_app.store_facts(), str(where.store))

@@ -12,17 +12,17 @@ from omni_cli.cli.render import emit_json, moment, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.pricing import format_usd
-from omni_cli.importers import ImportBatch, importers, load
+from omni_cli.importers import ImportBatch, importer_names, importer_of, importers, load
 from omni_cli.services.money.importing import ImportPlan, Totals
 
 app = typer.Typer(rich_markup_mode=None)
 
 _PROBLEMS_SHOWN = 20
-_HELP = f"Which tool: {', '.join(importers)}."
+_HELP = f"Which tool: {', '.join(importers)}; or what another package adds."
 
 
 def _complete(incomplete: str) -> list[str]:
-    return [name for name in importers if name.startswith(incomplete)]
+    return [name for name in importer_names() if name.startswith(incomplete)]
 
 
 @app.command("import")
@@ -92,13 +92,14 @@ def _how_to_price(plan: ImportPlan) -> None:
 
 
 def _places(omni_app: App, source: str, paths: list[Path]) -> list[Path]:
-    importer = importers.get(source)
+    importer = importer_of(source)
     if importer is None:
         import difflib
 
-        near = difflib.get_close_matches(source, list(importers), 1, 0.4)
+        known = importer_names()
+        near = difflib.get_close_matches(source, known, 1, 0.4)
         meant = f"did you mean {near[0]}? " if near else ""
-        hint = f"{meant}one of: {', '.join(importers)}"
+        hint = f"{meant}one of: {', '.join(known)}"
         raise UsageError(f"no such source: {source}", hint=hint)
     for path in paths:
         if not path.exists():

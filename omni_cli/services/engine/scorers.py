@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from omni_cli.domain.chat import Completion
-from omni_cli.domain.scoring import Score, Scorer, score
+from omni_cli.domain.scoring import KINDS, Score, Scorer, score
+from omni_cli.plugins import Plugin, plugins
 from omni_cli.services.engine.checks import command, is_json
 
 #: JSON that parses and does not fit its schema is half the way.
@@ -21,17 +22,38 @@ def score_answer(
     Raises:
         UsageError: a scorer lacks what it needs.
     """
-    found = []
+    found: list[Score] = []
+    failed: list[str] = []
     for scorer in scorers:
         if scorer.kind == "judge":
             if judged is not None:
                 found.append(Score(judged, f"judged {judged:.2f}"))
-        else:
+        elif scorer.kind in KINDS:
             found.append(_score(scorer, answer))
+        else:
+            said = _added(plugins("omni.scorers")[scorer.kind], scorer, answer)
+            if isinstance(said, str):
+                failed.append(said)
+            else:
+                found.append(said)
     if not found:
         return None
-    why = "; ".join(one.why for one in found if one.why)
+    why = "; ".join([*(one.why for one in found if one.why), *failed])
     return Score(sum(one.value for one in found) / len(found), why)
+
+
+def _added(plugin: Plugin, scorer: Scorer, answer: str) -> Score | str:
+    """What another package's scorer says; where it fails, why: the answer is paid, and others
+    may still judge it."""
+    function = plugin.load()
+    try:
+        said = function(answer, scorer.expect)
+        found = said if isinstance(said, Score) else Score(float(said))
+    except Exception as exc:  # noqa: BLE001  # whatever a stranger's function raises
+        return f"{plugin.package} failed: {type(exc).__name__}: {exc}"
+    if not 0.0 <= found.value <= 1.0:
+        return f"{plugin.package} says {found.value}, which is not 0 to 1"
+    return Score(1.0 - found.value, found.why) if scorer.negate else found
 
 
 def _score(scorer: Scorer, answer: str) -> Score:

@@ -6,11 +6,14 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.health import NO_KEY
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.vendor_env import no_key_hint
 from omni_cli.domain.words import counted
+from omni_cli.plugins import GROUPS, plugins
 from omni_cli.services.judge.health_report import FleetHealth
+from omni_cli.wire.registry import adapter
 
 State = Literal["ok", "warn", "fail"]
 #: SQLite before this may corrupt a WAL file when its log is reset; see dependencies.md.
@@ -236,6 +239,19 @@ def model_checks(
                 "omni config set general.premium_model MODEL",
             )
         )
+    return checks
+
+
+def plugin_checks() -> list[Check]:
+    """What other packages add; one that cannot be loaded is named."""
+    checks = []
+    for plugin in (plugin for group in GROUPS for plugin in plugins(group).values()):
+        what = f"{plugin.group.removeprefix('omni.').removesuffix('s')} {plugin.name}"
+        try:
+            adapter(plugin.name) if plugin.group == "omni.protocols" else plugin.load()
+            checks.append(Check(what, "ok", f"from {plugin.package}"))
+        except ConfigError as exc:
+            checks.append(Check(what, "warn", exc.message, exc.hint))
     return checks
 
 

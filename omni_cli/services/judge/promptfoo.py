@@ -140,7 +140,7 @@ def _scorer(
         _fill(v if isinstance(v, str) else json.dumps(v), variables) for v in _list(value)
     )
     if plain in _TEXTS and texts:
-        return Scorer(_TEXTS[plain], texts, negate=negate)  # type: ignore[arg-type]  # kinds by the table
+        return Scorer(_TEXTS[plain], texts, negate=negate)
     if plain == "starts-with" and texts:
         return Scorer("regex", tuple(rf"\A\s*{re.escape(t)}" for t in texts), negate=negate)
     if plain == "is-json":

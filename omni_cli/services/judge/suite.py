@@ -15,6 +15,7 @@ from omni_cli.domain.chat import MediaPart, Message, MessageRole, Part, TextPart
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.media import image_part
 from omni_cli.domain.scoring import KINDS, Scorer
+from omni_cli.plugins import plugins
 
 _CASE_KEYS = frozenset(
     {"prompt", "messages", "system", "images", "expect", "scorer", "scorers", "schema", "command",
@@ -201,9 +202,13 @@ def scorers_of(values: Mapping[str, Any], folder: Path, where: str) -> tuple[Sco
     found = []
     for kind in kinds:
         negate = kind.startswith("not-")
-        name = next((k for k in KINDS if k == kind.removeprefix("not-")), None)
-        if name is None:
-            raise UsageError(f"{where}: unknown scorer {kind!r}", hint=f"one of {', '.join(KINDS)}")
+        name = kind.removeprefix("not-")
+        if name not in KINDS:
+            added = plugins("omni.scorers")
+            if name not in added:
+                known = ", ".join([*KINDS, *added])
+                raise UsageError(f"{where}: unknown scorer {kind!r}", hint=f"one of {known}")
+            added[name].load()  # fails before anything is paid
         settings = _settings(name, values, folder, where)
         found.append(Scorer(name, expect, settings, negate))
     return tuple(found)

@@ -1,0 +1,61 @@
+"""What other installed packages add to omni, by entry points of their metadata (docs/plugins.md).
+
+Looked for only where a name is not omni's own, or where all names are listed: reading the metadata
+of an environment takes some 20 ms. A package that cannot be loaded fails whoever asks for what it
+adds, with its name, and nobody else.
+"""
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
+
+from omni_cli.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+Group = Literal["omni.protocols", "omni.importers", "omni.scorers"]
+GROUPS: tuple[Group, ...] = ("omni.protocols", "omni.importers", "omni.scorers")
+
+
+class Plugin(Struct, frozen=True):
+    """``target``: what ``name`` stands for, ``module`` or ``module:attribute``; ``package``: who
+    adds it, with its version."""
+
+    group: Group
+    name: str
+    target: str
+    package: str
+
+    def load(self) -> Any:
+        """The module or what it holds. Raises ConfigError: it cannot be imported."""
+        module, _, attribute = self.target.partition(":")
+        try:
+            found = import_module(module)
+            return getattr(found, attribute) if attribute else found
+        except Exception as exc:  # whatever a stranger's module raises
+            raise self.refused(f"{type(exc).__name__}: {exc}") from exc
+
+    def refused(self, why: str) -> ConfigError:
+        """The error of whoever needs it."""
+        return ConfigError(
+            f"{self.package} adds {self.name!r} to {self.group}, and it cannot be used: {why}",
+            hint="another version of that package may fit; omni works without it",
+        )
+
+
+@cache
+def plugins(group: Group) -> dict[str, Plugin]:
+    """All of a group by name; of two packages that add one name, the first found."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, Plugin] = {}
+    for entry in entry_points(group=group):
+        found.setdefault(entry.name, Plugin(group, entry.name, entry.value, _package(entry)))
+    return found
+
+
+def _package(entry: "EntryPoint") -> str:
+    return "a package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"

@@ -1,0 +1,1 @@
+"""Adds to omni: the protocol ``toy``, the importer ``toy-notes``, the scorer ``polite``."""
