@@ -3,6 +3,10 @@
 ``OMNI_HOME`` moves configuration, store and keys into one folder. Without it the platform's
 own places are used (XDG on Linux). A project's ``.omni.toml`` (this folder or one above it)
 overrides the user's ``config.toml`` key by key.
+
+The structs below say what a file may hold. msgspec reads it by them at each start (40 us); what it
+refuses is explained, and the JSON Schema made, by the pydantic model that ``written.model_of``
+derives from them.
 """
 
 import math
@@ -10,19 +14,17 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct, field, structs
+from msgspec import Meta, Struct, ValidationError, convert, field, structs
 
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.preferences import (
-    LATENCY_PREFS,
-    PRIORITIES,
-    WEEKDAYS,
     LatencyPref,
     Priority,
+    Weekday,
     Weights,
 )
 
@@ -48,29 +50,57 @@ class Paths(Struct, frozen=True):
         return self.config / "themes"
 
 
-class General(Struct, frozen=True):
+_Positive = Annotated[float, Meta(gt=0)]
+_NotNegative = Annotated[float, Meta(ge=0)]
+
+
+class _Section(Struct, frozen=True, forbid_unknown_fields=True):
+    def __post_init__(self) -> None:
+        """Raises ValueError, which begins with the setting's name."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} must be finite, not {value}")
+
+
+class General(_Section, frozen=True):
     """``premium_model`` is the baseline that savings are counted against. ``zone`` is an IANA
     name; empty means the machine's own."""
 
     premium_model: str = ""
     zone: str = ""
-    week_start: str = "monday"
-    month_day: int = 1
+    week_start: Weekday = "monday"
+    month_day: Annotated[int, Meta(ge=1, le=31)] = 1
+
+    def __post_init__(self) -> None:
+        if self.zone and not _is_zone(self.zone):
+            raise ValueError(
+                f"zone is an IANA name such as Europe/Berlin, and {self.zone!r} is no time zone "
+                "that this machine knows"
+            )
 
 
-class Routing(Struct, frozen=True):
+class Routing(_Section, frozen=True):
     """Weights of the score, defaults of ``chat`` and ``route``, and what a stand-in may cost
     unasked: ``consent_floor_usd`` more than the first choice, ``max_fallback_multiple`` times as
     much (0: any), and after a free model nothing above the floor but where it is allowed."""
 
-    cost_weight: float = 0.4
-    latency_weight: float = 0.3
-    task_weight: float = 0.3
+    cost_weight: _NotNegative = 0.4
+    latency_weight: _NotNegative = 0.3
+    task_weight: _NotNegative = 0.3
     priority: Priority = "balanced"
     latency_pref: LatencyPref = "normal"
-    consent_floor_usd: float = 0.01
-    max_fallback_multiple: float = 5.0
+    consent_floor_usd: _NotNegative = 0.01
+    max_fallback_multiple: _NotNegative = 5.0
     allow_free_to_paid: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.max_fallback_multiple < 1:
+            raise ValueError(
+                "max_fallback_multiple is 1 or more, or 0 for any, "
+                f"not {self.max_fallback_multiple}"
+            )
 
     @property
     def weights(self) -> Weights:
@@ -85,35 +115,35 @@ class Routing(Struct, frozen=True):
         )
 
 
-class Chat(Struct, frozen=True):
+class Chat(_Section, frozen=True):
     """``keep_conversations``: store prompts and answers of ``omni chat`` for ``-c``.
     ``timeout_s``: what one try may take; ``limit_s``: what a request may, with all its tries and
     stand-ins (at the gateway ``omni serve --request-timeout`` says it)."""
 
     keep_conversations: bool = True
-    timeout_s: float = 60.0
-    limit_s: float = 900.0
-    max_retries: int = 2
+    timeout_s: _Positive = 60.0
+    limit_s: _Positive = 900.0
+    max_retries: Annotated[int, Meta(ge=0)] = 2
     default_model: str = ""
 
 
-class Prices(Struct, frozen=True):
+class Prices(_Section, frozen=True):
     """``allow_unknown``: may a model of unknown price be called (its cost stays unknown)."""
 
     allow_unknown: bool = True
 
 
-class Alerts(Struct, frozen=True):
+class Alerts(_Section, frozen=True):
     """Where ``omni watch`` tells besides the terminal. ``webhook``: an address; ``command``: a
     shell line; ``quiet_minutes``: in which at most two alerts of one subject are told."""
 
     webhook: str = ""
     command: str = ""
     desktop: bool = True
-    quiet_minutes: float = 30.0
+    quiet_minutes: _NotNegative = 30.0
 
 
-class Config(Struct, frozen=True):
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
     general: General = field(default_factory=General)
     routing: Routing = field(default_factory=Routing)
     chat: Chat = field(default_factory=Chat)
@@ -121,17 +151,12 @@ class Config(Struct, frozen=True):
     alerts: Alerts = field(default_factory=Alerts)
 
 
-_SECTIONS: Mapping[str, type] = {
+_SECTIONS: Mapping[str, type[_Section]] = {
     "general": General,
     "routing": Routing,
     "chat": Chat,
     "prices": Prices,
     "alerts": Alerts,
-}
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "general.week_start": WEEKDAYS,
-    "routing.priority": PRIORITIES,
-    "routing.latency_pref": LATENCY_PREFS,
 }
 
 
@@ -164,7 +189,7 @@ def load(where: Paths, *, cwd: Path | None = None) -> Config:
     for path in [where.config_file, *_project_files(cwd)]:
         for section, values in _read(path).items():
             merged.setdefault(section, {}).update(values)
-    return Config(**{name: _SECTIONS[name](**values) for name, values in merged.items()})
+    return convert(merged, Config)
 
 
 def read_user_file(where: Paths) -> dict[str, dict[str, Any]]:
@@ -182,17 +207,23 @@ def read_file(path: Path) -> dict[str, dict[str, Any]]:
     return _read(path)
 
 
+def check_file(path: Path) -> None:
+    """Raises ConfigError: there is no such file, or it does not fit."""
+    if not path.exists():
+        raise ConfigError(f"there is no {path}", hint="omni config path says where settings are")
+    _read(path)
+
+
 def set_value(where: Paths, key: str, text: str) -> None:
     """Set ``section.name`` in the user's file from text; the write replaces the file whole.
 
     Raises:
         ConfigError: unknown key or a value that does not fit.
     """
-    section, name, kind = _locate(key)
+    section, name, default = _locate(key)
     document = _read(where.config_file)
-    value = _parse(key, text, kind)
-    _check(key, value, kind, "the command line")
-    document.setdefault(section, {})[name] = value
+    document.setdefault(section, {})[name] = _parse(text, default)
+    _check(document, "the command line")
     _write(where.config_file, document)
 
 
@@ -254,24 +285,17 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         document = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
         raise ConfigError(f"{path} does not parse: {exc}", hint="mend or remove the file") from exc
-    for section, values in document.items():
-        if section not in _SECTIONS or not isinstance(values, dict):
-            raise ConfigError(
-                f"{path}: unknown section [{section}]",
-                hint=f"sections are {', '.join(_SECTIONS)}; omni config list shows all keys",
-            )
-        for name, value in values.items():
-            _, _, kind = _locate(f"{section}.{name}")
-            _check(f"{section}.{name}", value, kind, str(path))
+    _check(document, str(path))
     return document
 
 
-def _locate(key: str) -> tuple[str, str, str]:
+def _locate(key: str) -> tuple[str, str, Any]:
+    """Section, name and default of a setting. Raises ConfigError."""
     section, _, name = key.partition(".")
     kind = _SECTIONS.get(section)
     for item in structs.fields(kind) if kind else ():
         if item.name == name:
-            return section, name, type(item.default).__name__
+            return section, name, item.default
     import difflib
 
     near = difflib.get_close_matches(key, list(known_keys()), 1, 0.6)
@@ -279,41 +303,24 @@ def _locate(key: str) -> tuple[str, str, str]:
     raise ConfigError(f"unknown setting {key!r}", hint=hint)
 
 
-def _parse(key: str, text: str, kind: str) -> Any:
+def _parse(text: str, default: Any) -> Any:
+    """As the kind of the default; as it stands where it is none of that kind."""
+    if isinstance(default, bool):
+        return {"true": True, "false": False, "on": True, "off": False}.get(text.lower(), text)
     try:
-        if kind == "bool":
-            return {"true": True, "false": False, "on": True, "off": False}[text.lower()]
-        return {"int": int, "float": float}.get(kind, str)(text)
-    except (ValueError, KeyError) as exc:
-        raise ConfigError(f"{key} takes a {kind}, not {text!r}") from exc
+        return type(default)(text)
+    except ValueError:
+        return text
 
 
-def _check(key: str, value: Any, kind: str, source: str) -> None:
-    fits = {
-        "bool": isinstance(value, bool),
-        "int": isinstance(value, int) and not isinstance(value, bool),
-        "float": isinstance(value, int | float) and not isinstance(value, bool),
-        "str": isinstance(value, str),
-    }[kind]
-    if not fits:
-        raise ConfigError(f"{source}: {key} takes a {kind}, not {value!r}")
-    if key in _CHOICES and value not in _CHOICES[key]:
-        raise ConfigError(f"{source}: {key} is one of {', '.join(_CHOICES[key])}, not {value!r}")
-    if kind == "float" and not math.isfinite(value):
-        raise ConfigError(f"{source}: {key} must be finite, not {value}")
-    if kind in ("int", "float") and value < 0:
-        raise ConfigError(f"{source}: {key} cannot be negative")
-    if key in ("chat.timeout_s", "chat.limit_s") and value == 0:
-        raise ConfigError(f"{source}: {key} must be above 0")
-    if key == "routing.max_fallback_multiple" and 0 < value < 1:
-        raise ConfigError(f"{source}: {key} is 1 or more, or 0 for any, not {value}")
-    if key == "general.month_day" and not 1 <= value <= 31:
-        raise ConfigError(f"{source}: {key} is a day of the month, 1 to 31, not {value}")
-    if key == "general.zone" and value and not _is_zone(value):
-        raise ConfigError(
-            f"{source}: {value!r} is no time zone that this machine knows",
-            hint="use an IANA name such as Europe/Berlin",
-        )
+def _check(document: Mapping[str, Any], source: str) -> None:
+    """Raises ConfigError with the path of the value that does not fit."""
+    try:
+        convert(document, Config)
+    except ValidationError as exc:
+        from omni_cli.written import explain
+
+        raise explain(Config, document, within=source, field="section", error=ConfigError) from exc
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:

@@ -8,8 +8,10 @@ reads such a thing imports this.
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
+from msgspec import NODEFAULT, Meta, Struct, convert, structs
+from msgspec import ValidationError as MsgspecError
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,6 +23,8 @@ from pydantic import (
     Tag,
     ValidationError,
     WithJsonSchema,
+    create_model,
+    model_validator,
 )
 from pydantic_core import core_schema
 
@@ -119,17 +123,84 @@ def problem(
         what = "is missing"
     elif first["type"] == "extra_forbidden":
         known = list(_at(schema, schema, place[:-1]).get("properties", ()))
-        near = difflib.get_close_matches(str(place[-1]), known, 1, 0.6)
+        name = str(place[-1])
+        near = difflib.get_close_matches(name, known, 1, 0.6)
+        near = near or [other for other in known if other.startswith(name)]
         called = field if len(place) == 1 else "field"
         what = f"is no {called}" + (f": did you mean {near[0]}?" if near else "")
         hint = f"there are {', '.join(known)}"
     else:
         node = _at(schema, schema, place)
+        if first["type"] == "value_error" and "properties" in node:  # a check of the whole table
+            return error(f"{path}.{first['ctx']['error']}")
         what = f"is {_phrase(node, schema)}, not {_shown(first['input'])}"
     more = len(found) - 1
     if more and not hint:
         hint = f"{more} more {'value does' if more == 1 else 'values do'} not fit"
     return error(f"{path} {what}" if path else what, hint=hint)
+
+
+def model_of(kind: type[Struct]) -> type[Written]:
+    """A pydantic model of a struct: its fields and their ranges, its structs within, its check.
+
+    For what is read so often that msgspec must do it: the struct stays the one definition. What
+    ``__post_init__`` refuses begins with the field's name.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    fields: dict[str, Any] = {}
+    for item in structs.fields(kind):
+        given = {"default": item.default, "default_factory": item.default_factory}
+        known = {key: value for key, value in given.items() if value is not NODEFAULT}
+        fields[item.name] = (_annotation(hints[item.name]), Field(**known))
+
+    def check(self: Written) -> Written:
+        own = dict(self)
+        if hasattr(kind, "__post_init__"):
+            kind(**own)
+        return self
+
+    checked: Any = model_validator(mode="after")(check)
+    return create_model(
+        kind.__name__,
+        __base__=Written,
+        __doc__=kind.__doc__,
+        __validators__={"check": checked},
+        **fields,
+    )
+
+
+def _annotation(hint: Any) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        return model_of(hint)
+    found = []
+    for item in getattr(hint, "__metadata__", ()):
+        if isinstance(item, Meta):
+            ranges = {name: getattr(item, name) for name in ("ge", "gt", "le", "lt")}
+            found.append(Field(**{k: v for k, v in ranges.items() if v is not None}))
+    for item in found:
+        hint = Annotated[hint.__origin__, item]
+    return hint
+
+
+def explain(
+    kind: type[Struct],
+    data: object,
+    *,
+    within: str = "",
+    field: str = "field",
+    error: type[OmniError] = UsageError,
+) -> OmniError:
+    """The error to raise for what msgspec refused as a ``kind``: as ``read``'s."""
+    model = model_of(kind)
+    try:
+        model.model_validate(data)
+    except ValidationError as exc:
+        return problem(model, exc, within=within, field=field, error=error)
+    try:
+        convert(data, kind)
+    except MsgspecError as exc:
+        return error(f"{within}: {exc}")
+    raise AssertionError("both take it")
 
 
 def path_of(place: Sequence[str | int], within: str = "") -> str:
@@ -245,6 +316,8 @@ __all__ = [
     "Field",
     "Tag",
     "Written",
+    "explain",
+    "model_of",
     "one_of",
     "path_of",
     "problem",

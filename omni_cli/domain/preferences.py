@@ -1,11 +1,12 @@
 """What a caller prefers: cost, speed, quality."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 
 Priority = Literal["cheap", "balanced", "best"]
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 PRIORITIES: tuple[Priority, ...] = ("cheap", "balanced", "best")
 LatencyPref = Literal["fast", "normal"]
 LATENCY_PREFS: tuple[LatencyPref, ...] = ("fast", "normal")

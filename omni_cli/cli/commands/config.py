@@ -105,10 +105,26 @@ def path(as_json: JsonFlag = False) -> None:
 @app.command()
 def schema() -> None:
     """The settings file's JSON Schema, for editors that check and complete TOML."""
-    from msgspec.json import schema as json_schema
+    from omni_cli.written import model_of, schema_of
 
-    document = json_schema(settings.Config)
-    emit_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **document})
+    emit_json(schema_of(model_of(settings.Config), "omni's settings"))
+
+
+@app.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="Default: the user's file, and the project's.")
+    ] = None,
+) -> None:
+    """Say whether the settings fit, and which value does not."""
+    files = [file]
+    if file is None:
+        with omni() as omni_app:
+            files = [omni_app.paths.config_file, settings.project_file(Path.cwd())]
+    for path in files:
+        if path is not None and (file is not None or path.exists()):
+            settings.check_file(path)
+            out(f"{path} fits")
 
 
 @app.command()
