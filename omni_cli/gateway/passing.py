@@ -115,7 +115,7 @@ class PassReader:
 
     def _take(self, chunk: ChatChunk) -> None:
         self._reading.take(chunk)
-        if chunk.has_content or chunk.finish_reason is not None:
+        if chunk.has_content:
             self.begun = True
 
 
@@ -153,6 +153,10 @@ def _without_content(chunk: ChatChunk) -> ChatChunk:
     )
 
 
+#: What is between two events: an empty line, however lines end.
+_GAPS = (b"\n\n", b"\n\r\n", b"\r\r")
+
+
 class UsageFilter:
     """Takes the usage event out of a stream whose caller did not ask for it."""
 
@@ -162,8 +166,7 @@ class UsageFilter:
     def feed(self, data: bytes) -> bytes:
         """Whole events; what may be the beginning of the usage event is held back."""
         data = self._held + data
-        plain, carriage = data.rfind(b"\n\n"), data.rfind(b"\n\r\n")
-        end = max(plain + 2 if plain >= 0 else 0, carriage + 3 if carriage >= 0 else 0)
+        end = max((at + len(gap) for gap in _GAPS if (at := data.rfind(gap)) >= 0), default=0)
         if not end:
             self._held = data if len(data) < _LONGEST else b""
             return b"" if self._held else data
@@ -180,7 +183,7 @@ def _filtered(events: bytes) -> bytes:
         return events
     kept = [
         event
-        for event in re.split(rb"(?<=\n\n)|(?<=\n\r\n)", events)
+        for event in re.split(rb"(?<=\n\n)|(?<=\n\r\n)|(?<=\r\r)", events)
         if not (_NO_CHOICES.search(event) and _USAGE.search(event))
     ]
     return b"".join(kept)

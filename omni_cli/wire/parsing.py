@@ -1,9 +1,11 @@
 """What the stream parsers share: tool-call slots, the cut-off check, refusing garbage."""
 
+import json
 from collections.abc import Iterable
+from secrets import token_hex
 
 from omni_cli.domain.chat import ChatChunk, FinishReason, ToolCallDelta
-from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.domain.errors import Malformed, Overloaded, ProviderError
 from omni_cli.ports import WireEvent
 
 
@@ -26,6 +28,7 @@ class StreamParser:
         self.complete = False
         self._events = 0
         self._chars = 0
+        self._fault: ProviderError | None = None
 
     def feed(self, event: WireEvent) -> Iterable[ChatChunk]:
         self._events += 1
@@ -34,9 +37,26 @@ class StreamParser:
             self._chars += len(chunk.text) + len(chunk.reasoning)
         return chunks
 
+    def ended(self, finish: FinishReason | None, raw: str, *, empty: bool = False) -> None:
+        """How the answer ended, as its last events say.
+
+        Args:
+            raw: the protocol's own word.
+            empty: it has nothing in it, though its server calls it whole.
+        """
+        if finish == "error":
+            why = f"The provider ended the answer with an error ({raw})"
+            self._fault = Overloaded(why, hint="Try again.", provider_code=raw or None)
+        elif empty:
+            self._fault = Malformed("The answer is empty", hint="Try again.")
+        else:
+            self._fault = None
+
     def finish(self) -> Iterable[ChatChunk]:
         if not self.complete:
             raise self.cut_off()
+        if self._fault is not None:
+            raise self._fault
         return self.tail()
 
     def cut_off(self) -> ProviderError:
@@ -51,15 +71,20 @@ class StreamParser:
 
 
 class CallSlots:
-    """Gives each tool call of an answer its own index.
+    """Gives each tool call of an answer its own index and an id.
 
     Servers differ: some number their calls, some send no number, some number every call 0 and
-    tell them apart by id only.
+    tell them apart by id, or by name, only. Some send no ids, or a new one with each piece, or the
+    word "null" for none. A new call comes with its name; a call without an id gets one of its own,
+    which no other answer repeats, and keeps it.
     """
 
     def __init__(self) -> None:
         self._by_index: dict[int, int] = {}
         self._ids: list[str | None] = []
+        self._names: list[str] = []
+        self._arguments: list[list[str]] = []
+        self._made: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -68,31 +93,73 @@ class CallSlots:
         self, index: object, call_id: str | None, name: str | None, arguments: str
     ) -> ToolCallDelta:
         """The delta in omni's numbering. ``index`` is the wire's own, of any type."""
-        return ToolCallDelta(self._slot(index, call_id, name), call_id, name, arguments)
+        call_id = None if call_id in _NOTHING else call_id
+        name = None if name in _NOTHING else name
+        known = len(self._ids)
+        slot = self._slot(index, call_id, name, arguments)
+        if slot in self._made:
+            call_id = None  # it comes too late: somebody may have been told of the other
+        elif slot == known and call_id is None:
+            self._made.add(slot)
+            call_id = self._ids[slot] = made_id()
+        elif call_id is not None:
+            call_id = self._ids[slot] = self._ids[slot] or call_id
+        self._names[slot] = self._names[slot] or name or ""
+        if arguments:
+            self._arguments[slot].append(arguments)
+        return ToolCallDelta(slot, call_id, name, arguments)
 
     def knows(self, index: int) -> bool:
         """True once a call came under the wire's number ``index``."""
         return index in self._by_index
 
-    def _slot(self, index: object, call_id: str | None, name: str | None) -> int:
+    def _slot(self, index: object, call_id: str | None, name: str | None, arguments: str) -> int:
         if isinstance(index, int) and not isinstance(index, bool):
             slot = self._by_index.get(index)
-            if slot is None or (call_id and self._ids[slot] not in (None, call_id)):
-                slot = self._new(call_id)
-                self._by_index[index] = slot
+            if slot is None or (name and self._another(slot, call_id, name, arguments)):
+                slot = self._by_index[index] = self._new(call_id)
         elif call_id and call_id in self._ids:
             slot = self._ids.index(call_id)
         elif call_id or name or not self._ids:
             slot = self._new(call_id)
         else:
             slot = len(self._ids) - 1
-        if call_id:
-            self._ids[slot] = call_id
         return slot
+
+    def _another(self, slot: int, call_id: str | None, name: str, arguments: str) -> bool:
+        """Whether a piece with a name and a known number is another call's all the same."""
+        if call_id and self._ids[slot] == call_id:
+            return False
+        if self._names[slot] not in ("", name):
+            return True
+        if call_id and slot not in self._made:
+            return True
+        return bool(arguments) and is_whole("".join(self._arguments[slot]))
 
     def _new(self, call_id: str | None) -> int:
         self._ids.append(call_id)
+        self._names.append("")
+        self._arguments.append([])
         return len(self._ids) - 1
+
+
+#: What some send in place of an id or a name that is not there.
+_NOTHING = (None, "", "null", "None", "undefined")
+
+
+def made_id() -> str:
+    """An id for a call that came without one: letters, digits and "_", as all vendors take."""
+    return f"call_{token_hex(8)}"
+
+
+def is_whole(arguments: str) -> bool:
+    """Whether a call's arguments are a JSON object to its end."""
+    if not arguments.rstrip().endswith("}"):
+        return False
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def finished_as(reason: FinishReason, slots: CallSlots, *, refused: bool = False) -> FinishReason:

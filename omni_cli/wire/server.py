@@ -7,11 +7,13 @@ import msgspec
 from msgspec import Struct, field
 
 from omni_cli.domain import errors
-from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, MediaPart, Tool
+from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, MediaPart, Tool, ToolCallDelta
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import BadRequest, OmniError
+from omni_cli.domain.record import replace
 from omni_cli.wire.facts import Facts, Operation
 from omni_cli.wire.fitting import untranslatable
+from omni_cli.wire.parsing import is_whole
 
 JsonObject = dict[str, Any]
 
@@ -78,6 +80,89 @@ class StreamWriter(Protocol):
     def end(self, completion: Completion) -> bytes:
         """The events after the last chunk."""
         ...
+
+
+class InOrder:
+    """Hands a writer one tool call after the other, each whole and named from its first piece.
+
+    For protocols in which one thing is open at a time. Where pieces of several calls, or of a call
+    and of text, come mixed, the call that was first is written as it comes, and the others wait.
+    """
+
+    def __init__(self, writer: StreamWriter) -> None:
+        self._writer = writer
+        self._open: int | None = None
+        self._written: dict[int, list[str]] = {}
+        self._waiting: list[ChatChunk] = []
+
+    def chunk(self, chunk: ChatChunk) -> bytes:
+        calls = chunk.tool_calls
+        if self._open is None and not calls and not self._waiting:
+            return self._writer.chunk(chunk)
+        if calls:
+            rest = replace(chunk, tool_calls=())
+            if rest.has_content:
+                self._waiting.append(rest)
+            self._waiting += [ChatChunk(tool_calls=(delta,)) for delta in calls]
+        elif chunk.has_content:
+            self._waiting.append(chunk)
+        return self._write(last=False)
+
+    def end(self, completion: Completion) -> bytes:
+        return self._write(last=True) + self._close() + self._writer.end(completion)
+
+    def _close(self) -> bytes:
+        """The call that is open is over; a client can read no arguments that are no JSON."""
+        index, self._open = self._open, None
+        if index is None or "".join(self._written[index]).strip():
+            return b""
+        return self._writer.chunk(ChatChunk(tool_calls=(ToolCallDelta(index, None, None, "{}"),)))
+
+    def _write(self, *, last: bool) -> bytes:
+        """What can be written by now; ``last``: all of it."""
+        out = b""
+        while self._waiting:
+            if self._open is not None:
+                out += self._pieces(self._open)
+                if not self._waiting:
+                    break
+                if not last and not is_whole("".join(self._written[self._open])):
+                    break
+                out += self._close()
+            head = self._waiting[0]
+            if not head.tool_calls:
+                out += self._writer.chunk(self._waiting.pop(0))
+                continue
+            index = head.tool_calls[0].index
+            if index in self._written:  # over: nothing can be added to it
+                self._waiting.pop(0)
+                continue
+            if not last and not any(delta.name for delta in self._of(index)):
+                break
+            self._open = index
+        return out
+
+    def _of(self, index: int) -> list[ToolCallDelta]:
+        return [d for chunk in self._waiting for d in chunk.tool_calls if d.index == index]
+
+    def _pieces(self, index: int) -> bytes:
+        """What waits of one call, put together."""
+        found = self._of(index)
+        if not found:
+            return b""
+        self._waiting = [
+            c for c in self._waiting if not c.tool_calls or c.tool_calls[0].index != index
+        ]
+        text = "".join(delta.arguments for delta in found)
+        first = index not in self._written
+        self._written.setdefault(index, []).append(text)
+        call_id = next((delta.id for delta in found if delta.id), None) if first else None
+        name = next((delta.name for delta in found if delta.name), None) if first else None
+        if not first and not text:
+            return b""
+        return self._writer.chunk(
+            ChatChunk(tool_calls=(ToolCallDelta(index, call_id, name, text),))
+        )
 
 
 class Caller(Facts):

@@ -49,6 +49,7 @@ class AnthropicFacts(Facts):
         "model_context_window_exceeded": "length",
         "tool_use": "tool_calls",
         "pause_turn": "pause",
+        "compaction": "pause",
         "refusal": "refusal",
     }
 

@@ -23,8 +23,10 @@ from omni_cli.wire.features import wishes_in
 from omni_cli.wire.server import (
     Answered,
     Caller,
+    InOrder,
     JsonObject,
     Parsed,
+    StreamWriter,
     Unsaid,
     count_field,
     effort_of,
@@ -133,8 +135,8 @@ class AnthropicMessages(AnthropicFacts, Caller):
             }
         )
 
-    def writer(self, about: Answered) -> "_Writer":
-        return _Writer(about)
+    def writer(self, about: Answered) -> StreamWriter:
+        return InOrder(_Writer(about))
 
     def counted(self, body: JsonObject) -> ChatRequest:
         text_field(body, "model")

@@ -50,10 +50,8 @@ class GeminiFacts(Facts):
         "SPII": "content_filter",
         "IMAGE_SAFETY": "content_filter",
         "IMAGE_PROHIBITED_CONTENT": "content_filter",
-        "MALFORMED_FUNCTION_CALL": "error",
-        "UNEXPECTED_TOOL_CALL": "error",
-        "OTHER": "error",
-    }
+        "FINISH_REASON_UNSPECIFIED": "stop",
+    }  # any other tells of a failure: MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, OTHER...
 
     @staticmethod
     def image_tokens(

@@ -5,6 +5,7 @@ Source: Gemini API reference, "Generating content", "Function calling", "Thinkin
 """
 
 from collections.abc import Mapping, Sequence
+from secrets import token_hex
 from typing import Any
 from urllib.parse import quote
 
@@ -315,6 +316,7 @@ class _Parser(StreamParser):
         self._introduced = False
         self._response_id = ""
         self._searched = False
+        self._said = False
 
     def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
         body = load_object(event.data, "event" if self._stream else "answer")
@@ -354,12 +356,15 @@ class _Parser(StreamParser):
                 )
         raw = as_text(candidate.get("finishReason"))
         finish: FinishReason | None = None
+        self._said = self._said or bool(text or calls or images)
         if raw:
             self.complete = True
-            finish = finished_as(GeminiFacts.means.get(raw, "stop"), self._slots)
+            finish = finished_as(GeminiFacts.means.get(raw, "error"), self._slots)
+            self.ended(finish, raw, empty=finish == "stop" and not self._said)
         elif not self._stream:
             self.complete = True
             finish = finished_as("stop", self._slots)
+            self.ended(finish, "", empty=finish == "stop" and not self._said)
         introduce = not self._introduced
         self._introduced = True
         grounding = as_object(candidate.get("groundingMetadata"))
@@ -382,7 +387,12 @@ class _Parser(StreamParser):
             ),
         )
 
+    def _ident(self) -> str:
+        """What sets this answer's calls apart from any other's."""
+        self._response_id = self._response_id or token_hex(8)
+        return self._response_id
+
     def _call(self, function: JsonObject, position: int) -> ToolCallDelta:
-        call_id = as_text(function.get("id")) or f"{_OWN_ID}{self._response_id}_{position}"
+        call_id = as_text(function.get("id")) or f"{_OWN_ID}{self._ident()}_{position}"
         name = as_text(function.get("name")) or None
         return self._slots.delta(position, call_id, name, compact(function.get("args") or {}))

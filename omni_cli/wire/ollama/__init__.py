@@ -18,5 +18,15 @@ class OllamaFacts(Facts):
     prefixes = ("/api",)
     stream_type = "application/x-ndjson"
     streams_unasked = True
-    means: ClassVar[Mapping[str, "FinishReason"]] = {"stop": "stop", "length": "length"}
-    finishes: ClassVar[Mapping[str, str]] = {"stop": "stop", "length": "length"}
+    means: ClassVar[Mapping[str, "FinishReason"]] = {
+        "stop": "stop",
+        "length": "length",
+        "content_filter": "content_filter",  # another omni
+    }
+    #: Ollama itself knows the first two; its clients show any other word.
+    finishes: ClassVar[Mapping[str, str]] = {
+        "stop": "stop",
+        "length": "length",
+        "content_filter": "content_filter",
+        "refusal": "content_filter",
+    }

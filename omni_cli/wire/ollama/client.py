@@ -265,7 +265,7 @@ class _Parser(StreamParser):
         """Each call comes whole; servers before 0.12 send no id."""
         function = as_object(call.get("function"))
         position = len(self._slots)
-        call_id = as_text(call.get("id")) or f"call_{position}"
+        call_id = as_text(call.get("id")) or None
         arguments = arguments_text(function.get("arguments"))
         return self._slots.delta(
             position, call_id, as_text(function.get("name")) or None, arguments

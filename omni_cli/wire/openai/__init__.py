@@ -28,7 +28,7 @@ class OpenAiFacts(Facts):
         "length": "length",
         "tool_calls": "tool_calls",
         "content_filter": "content_filter",
-        "refusal": "stop",
+        "refusal": "content_filter",
         "error": "stop",
     }
     error_word = "api_error"
@@ -57,4 +57,7 @@ class OpenAiFacts(Facts):
         "error": "error",
         "network_error": "error",  # Z.ai
         "insufficient_system_resource": "error",  # DeepSeek
+        "abort": "error",  # SGLang
+        "timeout": "error",
+        "cancelled": "error",
     }

@@ -296,6 +296,8 @@ class _Parser(StreamParser):
         if not data or data.isspace():
             return ()
         body = load_object(data, "event" if self._stream else "answer")
+        if body.get("base_resp") and as_object(body["base_resp"]).get("status_code"):  # MiniMax
+            raise faults.in_band(body)
         error = body.get("error")
         if error or event.name == "error":
             raise faults.in_band(body)
@@ -343,6 +345,7 @@ class _Parser(StreamParser):
             finish = finished_as(
                 OpenAiFacts.means.get(raw, "stop"), self._slots, refused=self._refused
             )
+            self.ended(finish, raw)
         counts = of_tier(read_usage(usage), body.get("service_tier")) if usage else None
         if not (text or thought or calls or images or raw or counts) and self._introduced:
             return None

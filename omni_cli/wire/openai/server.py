@@ -33,8 +33,10 @@ from omni_cli.wire.server import (
     ONE_TEXT,
     Answered,
     Caller,
+    InOrder,
     JsonObject,
     Parsed,
+    StreamWriter,
     Unsaid,
     code_of,
     count_field,
@@ -154,8 +156,8 @@ class OpenAiChat(OpenAiFacts, Caller):
             body["usage"] = usage_of(completion.usage)
         return encode(body)
 
-    def writer(self, about: Answered) -> "_Writer":
-        return _Writer(about)
+    def writer(self, about: Answered) -> StreamWriter:
+        return InOrder(_Writer(about))
 
     glance = staticmethod(glance)
 

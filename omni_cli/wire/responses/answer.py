@@ -9,6 +9,13 @@ from omni_cli.wire.server import Answered, JsonObject, one_text_of, sse
 
 _ARGUMENTS = "response.function_call_arguments.delta"
 
+#: Why an answer is incomplete. A model that refuses says no more than a filter does.
+_CUT = {
+    "length": "max_output_tokens",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+}
+
 
 def usage_of(usage: Usage) -> JsonObject:
     """Usage in the Responses API's form."""
@@ -80,9 +87,7 @@ def response_of(
     """The response object; without a completion it is under way."""
     status, details, usage = "in_progress", None, None
     if completion is not None:
-        cut = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(
-            completion.finish_reason or ""
-        )
+        cut = _CUT.get(completion.finish_reason or "")
         status = "incomplete" if cut else "completed"
         details = {"reason": cut} if cut else None
         usage = usage_of(completion.usage or Usage())

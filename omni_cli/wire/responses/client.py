@@ -291,7 +291,9 @@ class _StreamParser(StreamParser):
         response = as_object(body.get("response"))
         if kind.removeprefix("response.") in _ENDS:
             self.complete = True
-            return (_ending(response, self._slots, self._refused),)
+            ending = _ending(response, self._slots, self._refused)
+            self.ended(ending.finish_reason, ending.raw_finish_reason or "")
+            return (ending,)
         if response and not self._introduced:
             self._introduced = True
             model, response_id = as_text(response.get("model")), as_text(response.get("id"))
@@ -356,4 +358,6 @@ class _PlainParser(StreamParser):
             tool_calls=tuple(calls),
             reasoning_blocks=tuple(blocks),
         )
-        return (whole, _ending(body, slots, refused))
+        ending = _ending(body, slots, refused)
+        self.ended(ending.finish_reason, ending.raw_finish_reason or "")
+        return (whole, ending)

@@ -15,8 +15,10 @@ from omni_cli.wire.responses.tools import choice_of, names_of, tools_of
 from omni_cli.wire.server import (
     Answered,
     Caller,
+    InOrder,
     JsonObject,
     Parsed,
+    StreamWriter,
     Unsaid,
     code_of,
     count_field,
@@ -92,8 +94,8 @@ class OpenAiResponses(ResponsesFacts, Caller):
         names = names_of(about.options.get("tools"))
         return encode(response_of(about, items_of(completion, about.id, names), completion))
 
-    def writer(self, about: Answered) -> ResponsesWriter:
-        return ResponsesWriter(about)
+    def writer(self, about: Answered) -> StreamWriter:
+        return InOrder(ResponsesWriter(about))
 
     def error(self, error: OmniError, request_id: str) -> JsonObject:
         return OpenAiChat().error(error, request_id)

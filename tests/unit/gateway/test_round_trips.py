@@ -99,6 +99,8 @@ def test_answers_are_read_as_they_were_meant(
         chunks.append(ChatChunk(tool_calls=(head,)))
         chunks.append(ChatChunk(tool_calls=(ToolCallDelta(index, arguments=written[:3]),)))
         chunks.append(ChatChunk(tool_calls=(ToolCallDelta(index, arguments=written[3:]),)))
+    if not (texts or calls):  # of Gemini's an answer with nothing in it is none
+        chunks.append(ChatChunk(text="-"))
     reason: FinishReason = "tool_calls" if calls else finish
     chunks.append(ChatChunk(usage=usage, finish_reason=reason))
     meant = Completion.from_chunks(chunks)
