@@ -4,20 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-#: Source unit (US dollars per 1,000,000 tokens) -> omni's token kind.
-TOKEN_UNITS: Mapping[str, str] = {
-    "input_mtok": "input",
-    "cache_read_mtok": "cached",
-    "cache_write_mtok": "cache_write",
-    "cache_write_1h_mtok": "cache_write_1h",
-    "input_image_mtok": "input_image",
-    "input_audio_mtok": "input_audio",
-    "cache_audio_read_mtok": "cached_audio",
-    "output_mtok": "output",
-    "output_reasoning_mtok": "reasoning",
-    "output_image_mtok": "output_image",
-    "output_audio_mtok": "output_audio",
+from omni_cli.domain.prices import KINDS
+
+#: What the source calls otherwise than omni does.
+_NAMED = {
+    "cached": "cache_read",
+    "cached_audio": "cache_audio_read",
+    "reasoning": "output_reasoning",
 }
+#: Source unit (US dollars per 1,000,000 tokens) -> omni's token kind.
+TOKEN_UNITS: Mapping[str, str] = {f"{_NAMED.get(kind, kind)}_mtok": kind for kind in KINDS}
 #: Billed beside or instead of tokens that omni counts; named in the price's note.
 OTHER_UNITS: Mapping[str, str] = {
     "web_searches_kcount": "web searches (per 1,000)",
