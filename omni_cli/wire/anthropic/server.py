@@ -461,6 +461,7 @@ class _Writer:
             "stop_sequence": None,
         }
         usage = usage_of(completion.usage or Usage())
+        del usage["cache_creation"]  # of a stream, its beginning tells
         out += sse({"type": "message_delta", "delta": delta, "usage": usage}, "message_delta")
         return out + sse({"type": "message_stop"}, "message_stop")
 
