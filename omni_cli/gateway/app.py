@@ -25,6 +25,7 @@ from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.receipts import Streams
 from omni_cli.gateway.redis_counts import shared_counts
 from omni_cli.gateway.remembering import Memory
+from omni_cli.gateway.routes import Route, meant
 from omni_cli.gateway.surface import Surface
 from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.watching import Watcher
@@ -228,7 +229,7 @@ class Gateway:
                 return
             found = self._surface.router.find(request.method, request.path)
             if found is None:
-                raise self._unknown(request)
+                found = self._meant(request)
             route, at = found
             if self._lost is not None and route.access != "open":
                 raise self._lost
@@ -259,11 +260,26 @@ class Gateway:
         request.respond(200, cors.preflight_lines(request.headers), b"")
         return True
 
+    def _meant(self, request: Request) -> tuple[Route, dict[str, str]]:
+        """The route of a path that is nearly right. Raises Refused: there is none."""
+        router = self._surface.router
+        if not router.methods(request.path):
+            for path in meant(request.path):
+                if found := router.find(request.method, path):
+                    request.path = path
+                    return found
+        raise self._unknown(request)
+
     def _unknown(self, request: Request) -> Refused:
         methods = self._surface.router.methods(request.path)
         if methods:
             return Refused(405, "method_not_allowed", f"{request.path} takes {', '.join(methods)}")
-        return Refused(404, "not_found", f"no such path: {request.path}")
+        return Refused(
+            404,
+            "not_found",
+            f"no such path: {request.path}",
+            hint="a client's base URL is this address, or, for OpenAI's, the address and /v1",
+        )
 
     async def _refuse(self, request: Request, error: OmniError) -> None:
         caller = self._surface.caller_of(request.path)

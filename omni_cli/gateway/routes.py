@@ -1,7 +1,7 @@
 """Which handler answers a path."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -62,6 +62,25 @@ class Router:
         found = {method for method, exact in self._exact if exact == path}
         found |= {r.method for pattern, r in self._patterns if pattern.fullmatch(path)}
         return sorted(found)
+
+
+#: What clients put before a path that has it already, as part of their base URL.
+_BASES = ("v1", "v1beta", "v1alpha", "api")
+#: Google's own packages ask for a name with a slash in it as it is, without "models/".
+_UNNAMED = re.compile(r"(/v1(?:beta|alpha)?)/(?!models/)([^:]+/[^:]+:\w+)")
+
+
+def meant(path: str) -> Iterator[str]:
+    """Paths that a client may have meant whose base URL has too much or too little."""
+    segments = [segment for segment in path.split("/") if segment]
+    tidy = "/" + "/".join(segments)
+    if tidy != path:
+        yield tidy
+    if match := _UNNAMED.fullmatch(tidy):
+        yield f"{match[1]}/models/{match[2]}"
+    while len(segments) > 1 and segments[0] in _BASES:
+        segments = segments[1:]
+        yield "/" + "/".join(segments)
 
 
 def _pattern(path: str) -> str:

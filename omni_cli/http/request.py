@@ -181,12 +181,22 @@ class Request:
         return self.content()
 
     def content(self) -> bytes:
-        """The body once it is complete. Raises Refused: it is larger than allowed."""
+        """The body once it is complete, unpacked where it came compressed.
+
+        Raises Refused: it is larger than allowed, or cannot be unpacked.
+        """
         if self._too_large:
             most = self.limits.max_body // (1024 * 1024)
             raise Refused(413, "too_large", f"the body exceeds {most} MB")
         pieces = self._pieces
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        codings = self.headers.get("content-encoding")
+        return body if codings is None else self._plain(body, codings)
+
+    def _plain(self, body: bytes, codings: str) -> bytes:
+        from omni_cli.http.coding import plain
+
+        return plain(body, codings, self.limits.max_body)
 
     async def _wait(self) -> None:
         """Until the body is over; one that is too large is read on a little, because a caller
