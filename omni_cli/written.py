@@ -122,7 +122,9 @@ def problem(
     if first["type"] == "missing":
         what = "is missing"
     elif first["type"] == "extra_forbidden":
-        known = list(_at(schema, schema, place[:-1]).get("properties", ()))
+        table = _at(schema, schema, place[:-1])
+        tables = [_resolved(choice, schema) for choice in (table, *table.get("anyOf", ()))]
+        known = [name for inner in tables for name in inner.get("properties", ())]
         name = str(place[-1])
         near = difflib.get_close_matches(name, known, 1, 0.6)
         near = near or [other for other in known if other.startswith(name)]
@@ -216,20 +218,21 @@ def path_of(place: Sequence[str | int], within: str = "") -> str:
 
 def schema_of(kind: type[BaseModel], title: str) -> dict[str, Any]:
     """The JSON Schema, for editors that check and complete what is written."""
-    found = _clean(kind.model_json_schema())
+    found = clean(kind.model_json_schema())
     assert isinstance(found, dict)
     return {"$schema": DIALECT, **found, "title": title}
 
 
-def _clean(node: object) -> object:
+def clean(node: object) -> object:
+    """A schema without what only this package reads."""
     if isinstance(node, dict):
         return {
-            key: _clean(item)
+            key: clean(item)
             for key, item in node.items()
             # The titles that pydantic makes of the names say nothing.
             if key != _SAID and not (key == "title" and isinstance(item, str))
         }
-    return [_clean(item) for item in node] if isinstance(node, list) else node
+    return [clean(item) for item in node] if isinstance(node, list) else node
 
 
 def _at(node: Mapping[str, Any], whole: Mapping[str, Any], place: Sequence[str | int]) -> Any:
@@ -316,6 +319,7 @@ __all__ = [
     "Field",
     "Tag",
     "Written",
+    "clean",
     "explain",
     "model_of",
     "one_of",

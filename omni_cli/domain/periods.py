@@ -9,13 +9,11 @@ zone skipped (Pacific/Apia, 2011-12-30) has no instants. Where a clock falls bac
 that they return to.
 """
 
-import calendar
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Literal
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -82,6 +80,8 @@ def zone_of(name: str) -> tzinfo:
     """Raises ConfigError: the zone is not in this machine's time zone database."""
     if name == "UTC":  # works without a database
         return UTC
+    from zoneinfo import ZoneInfo
+
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as exc:
@@ -199,8 +199,10 @@ def days(start_ms: int, end_ms: int, zone: str) -> Iterator[tuple[int, int, int]
 
 def _month_start(year: int, month: int, month_day: int) -> date:
     """``month`` may be 0 or 13: the months around the year."""
+    from calendar import monthrange
+
     year, month = year + (month - 1) // 12, (month - 1) % 12 + 1
-    return date(year, month, min(month_day, calendar.monthrange(year, month)[1]))
+    return date(year, month, min(month_day, monthrange(year, month)[1]))
 
 
 def window(rule: PeriodRule, at_ms: int) -> Window:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Message
@@ -21,19 +21,17 @@ from omni_cli.services.judge.compare_plan import Plan, Settings, Wanted, plan_of
 from omni_cli.services.judge.optimize import optimum_document
 from omni_cli.services.judge.suite import Case
 from omni_cli.wire.server import (
-    JsonObject,
     Refused,
-    count_field,
-    number_field,
     object_of,
-    text_field,
     texts,
     wrong,
 )
 
-#: Comparisons that run at once, and what one may ask for.
+if TYPE_CHECKING:
+    from omni_cli.gateway.bodies import Comparison
+
+#: Comparisons that run at once.
 _RUNNING = 4
-_MOST_MODELS, _MOST_PROMPTS, _MOST_ITERATIONS = 10, 200, 20
 #: A request may not hold a thread for longer, seconds.
 _DISCOVER_S = 30.0
 
@@ -50,16 +48,39 @@ class LongJobs:
         self._comparisons: dict[int, asyncio.Task[None]] = {}
 
     def routes(self) -> list[Route]:
-        def route(method: str, path: str, handler: Any, summary: str, *query: str) -> Route:
+        def route(
+            method: str, path: str, handler: Any, summary: str, *query: str, body: str = ""
+        ) -> Route:
             return Route(
-                method, f"/api{path}", handler, summary, "manage", tag="management", query=query
+                method,
+                f"/api{path}",
+                handler,
+                summary,
+                "manage",
+                tag="management",
+                query=query,
+                body=body,
             )
 
         return [
             route("GET", "/models/discover", self._discover, "What providers serve", "provider"),
-            route("POST", "/models/discover", self._take, "The same, and take what is recommended"),
-            route("POST", "/models/optimize", self._optimize, "Past requests, other settings"),
-            route("POST", "/models/compare", self._compare, "Begin a comparison"),
+            route(
+                "POST",
+                "/models/discover",
+                self._take,
+                "The same, and take what is recommended",
+                body="Discovery",
+            ),
+            route(
+                "POST",
+                "/models/optimize",
+                self._optimize,
+                "Past requests, other settings",
+                body="Optimizing",
+            ),
+            route(
+                "POST", "/models/compare", self._compare, "Begin a comparison", body="Comparison"
+            ),
             route("GET", "/models/compare", self._comparisons_list, "Comparisons"),
             route(
                 "GET",
@@ -84,8 +105,9 @@ class LongJobs:
         await self._look(request, query_of(request).get("provider"), take=False)
 
     async def _take(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        body = object_of(await request.body())
-        await self._look(request, text_field(body, "provider", "") or None, take=True)
+        raw = await request.body()
+        asked = await self._desk.do(lambda _: _discovery(raw))
+        await self._look(request, asked, take=True)
 
     async def _look(self, request: Request, provider: str | None, *, take: bool) -> None:
         def job(app: App) -> dict[str, Any]:
@@ -98,17 +120,16 @@ class LongJobs:
     # --- optimizing ---------------------------------------------------------------------------
 
     async def _optimize(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        body = object_of(await request.body())
-        days = count_field(body, "days") or 30
-        lose = number_field(body, "lose")
-        if days > 366 or not 0 <= (1.0 if lose is None else lose) <= 100:
-            raise wrong("'days' is at most 366, and 'lose' lies between 0 and 100 points")
+        raw = await request.body()
 
         def job(app: App) -> dict[str, Any]:
+            from omni_cli.gateway.bodies import Optimizing, read
+
+            body = read(Optimizing, object_of(raw))
             routing = app.config.routing
             today = Setting(routing.priority, routing.weights, routing.latency_pref)
-            share = (1.0 if lose is None else lose) / 100
-            found = app.optimizer.run(today, days=days, may_lose=share)
+            share = (1.0 if body.lose is None else body.lose) / 100
+            found = app.optimizer.run(today, days=body.days or 30, may_lose=share)
             return optimum_document(found, applied=False)
 
         await request.json(await self._desk.do(job))
@@ -117,23 +138,25 @@ class LongJobs:
 
     async def _compare(self, request: Request, _: Principal, __: dict[str, str]) -> None:
         """Checked and estimated first; then it runs in the background, and this answers 202."""
-        body = object_of(await request.body())
+        raw = await request.body()
         self._comparisons = {k: t for k, t in self._comparisons.items() if not t.done()}
         if len(self._comparisons) >= _RUNNING:
             raise Refused(429, "rate_limited", "too many comparisons are running", retry_after_s=5)
-        limit = number_field(body, "max_cost")
-        if limit is not None and limit < 0:
-            raise wrong("'max_cost' is an amount of 0 or more, US dollars")
-        nusd = None if limit is None else usd_to_nusd(f"{limit:.9f}")
 
-        def job(app: App) -> tuple[int, Plan, dict[str, Any]]:
+        def job(app: App) -> tuple[int, Plan, int | None, dict[str, Any]]:
+            from omni_cli.gateway.bodies import Comparison, read
+
+            body = read(Comparison, object_of(raw))
             plan = plan_of(app.names, _wanted(app, body))
             estimate = app.compare.estimate(plan)
+            limit = body.max_cost
+            nusd = None if limit is None else usd_to_nusd(f"{limit:.9f}")
             app.compare.check_money(estimate, nusd)
             comparison = app.compare.create(plan)
             return (
                 comparison,
                 plan,
+                nusd,
                 {
                     "comparison": id_text(comparison),
                     "calls": estimate.calls,
@@ -143,7 +166,7 @@ class LongJobs:
                 },
             )
 
-        comparison, plan, told = await self._desk.do(job)
+        comparison, plan, nusd, told = await self._desk.do(job)
         self._comparisons[comparison] = asyncio.get_running_loop().create_task(
             asyncio.to_thread(self._run, comparison, plan, nusd)
         )
@@ -229,33 +252,32 @@ class LongJobs:
         await request.json(await self._desk.do(job))
 
 
-def _wanted(app: App, body: JsonObject) -> Wanted:
-    """Raises BadRequest, UsageError. Files and commands of this machine cannot be named."""
-    models, prompts = texts(body.get("models"), "models"), texts(body.get("prompts"), "prompts")
+def _discovery(raw: bytes) -> str | None:
+    from omni_cli.gateway.bodies import Discovery, read
+
+    return read(Discovery, object_of(raw)).provider or None
+
+
+def _wanted(app: App, body: "Comparison") -> Wanted:
+    """Raises UsageError. Files and commands of this machine cannot be named."""
+    from omni_cli.gateway.bodies import MOST_ITERATIONS, MOST_MODELS, MOST_PROMPTS
+
+    models, prompts = texts(body.models, "models"), texts(body.prompts, "prompts")
     if not prompts:
         raise wrong("'prompts' must hold what is to be asked")
-    iterations = count_field(body, "iterations") or 1
-    within = (
-        len(models) <= _MOST_MODELS
-        and len(prompts) <= _MOST_PROMPTS
-        and iterations <= _MOST_ITERATIONS
-    )
-    if not within:
+    if len(models) > MOST_MODELS or len(prompts) > MOST_PROMPTS:
         raise UsageError(
-            f"at most {_MOST_MODELS} models, {_MOST_PROMPTS} prompts, {_MOST_ITERATIONS} iterations"
+            f"at most {MOST_MODELS} models, {MOST_PROMPTS} prompts, {MOST_ITERATIONS} iterations"
         )
-    scorer = text_field(body, "scorer", "")
-    if scorer.removeprefix("not-") in ("command", "json-schema"):
-        raise UsageError(f"the scorer {scorer} reads this machine's files: omni compare has it")
-    scoring: dict[str, object] = {"expect": list(texts(body.get("expect"), "expect"))}
-    if scorer:
-        scoring["scorers"] = [scorer]
+    scoring: dict[str, object] = {"expect": list(texts(body.expect, "expect"))}
+    if body.scorer:
+        scoring["scorers"] = [body.scorer]
     return Wanted(
         models,
         [Case((Message.text_of("user", prompt),)) for prompt in prompts],
         scoring,
         app.paths.data,
-        text_field(body, "judge", ""),
-        Settings(iterations=iterations, max_tokens=count_field(body, "max_tokens") or 1024),
-        text_field(body, "name", ""),
+        body.judge,
+        Settings(iterations=body.iterations, max_tokens=body.max_tokens),
+        body.name,
     )

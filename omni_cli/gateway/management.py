@@ -5,7 +5,6 @@ Every change goes through the same services as the command line: audited, and a 
 
 import asyncio
 from contextlib import suppress
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from omni_cli.bootstrap import App
@@ -53,9 +52,18 @@ class Management:
         self._streams = 0
 
     def routes(self) -> list[Route]:
-        def route(method: str, path: str, handler: Any, summary: str, *query: str) -> Route:
+        def route(
+            method: str, path: str, handler: Any, summary: str, *query: str, body: str = ""
+        ) -> Route:
             return Route(
-                method, f"/api{path}", handler, summary, "manage", tag="management", query=query
+                method,
+                f"/api{path}",
+                handler,
+                summary,
+                "manage",
+                tag="management",
+                query=query,
+                body=body,
             )
 
         return [
@@ -77,8 +85,16 @@ class Management:
             route("POST", "/route", self._own.debug, "Smart model selection"),
             route("GET", "/models", self._models, "All active models", "provider", "status"),
             route("GET", "/models/{id+}/usage", self._model_usage, "A model's usage", "period"),
-            route("PUT", "/models/{id+}/config", self._put_model, "Change a model"),
-            route("PUT", "/models/{id+}/roles", self._put_roles, "Give a model a role"),
+            route(
+                "PUT", "/models/{id+}/config", self._put_model, "Change a model", body="ModelChange"
+            ),
+            route(
+                "PUT",
+                "/models/{id+}/roles",
+                self._put_roles,
+                "Give a model a role",
+                body="ModelRoles",
+            ),
             route("GET", "/models/{id+}", self._model, "One model"),
             route("DELETE", "/models/{id+}", self._drop_model, "Remove a model of one's own"),
             route("GET", "/config/models", self._models, "All active models"),
@@ -86,11 +102,23 @@ class Management:
             route("POST", "/providers/{slug}/test", self._test, "Test a provider's connection"),
             route("GET", "/providers/{slug}/models", self._provider_models, "Its models"),
             route("GET", "/providers/{slug}", self._provider, "One provider"),
-            route("PUT", "/providers/{slug}", self._put_provider, "Enable or bound a provider"),
+            route(
+                "PUT",
+                "/providers/{slug}",
+                self._put_provider,
+                "Enable or bound a provider",
+                body="ProviderChange",
+            ),
             route("GET", "/provider-status", self._status, "Health of every provider"),
             route("GET", "/provider-status/stream", self._status_stream, "The same, live (SSE)"),
             route("GET", "/roles", self._roles, "Roles"),
-            route("PUT", "/roles/{name}", self._put_role, "Put a model first in a role"),
+            route(
+                "PUT",
+                "/roles/{name}",
+                self._put_role,
+                "Put a model first in a role",
+                body="RoleFirst",
+            ),
             route("GET", "/rules", self._rules, "Routing rules"),
             route("GET", "/chains", self._chains, "Failover chains"),
             route("GET", "/budgets", self._budgets, "Budgets, and how far along each is"),
@@ -116,35 +144,32 @@ class Management:
         await request.json(await self._desk.do(lambda app: _model_document(app, at["id"])))
 
     async def _put_model(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        body = object_of(await request.body())
-        unknown = set(body) - {"status", "price", "sure"}
-        if unknown:
-            raise UsageError(f"unknown fields: {', '.join(sorted(unknown))}")
-        price = body.get("price") or {}
-        if not isinstance(price, dict) or set(price) - {"input", "cached", "output"}:
-            raise UsageError("price holds input, cached and output, US dollars per 1M tokens")
-        rates = {kind: _rate(value) for kind, value in price.items()}
+        raw = await request.body()
 
         def job(app: App) -> dict[str, Any]:
-            if "status" in body:
-                if body["status"] == "active":
-                    _agreed(app, at["id"], body)
-                app.fleet.set_status(at["id"], str(body["status"]))
-            if rates:
-                app.fleet.set_price(at["id"], rates, sure=body.get("sure") is True)
+            from omni_cli.gateway.bodies import ModelChange, read
+
+            body = read(ModelChange, object_of(raw))
+            if body.status is not None:
+                if body.status == "active":
+                    _agreed(app, at["id"], sure=body.sure)
+                app.fleet.set_status(at["id"], body.status)
+            rates = {} if body.price is None else dict(body.price)
+            if given := {kind: rate for kind, rate in rates.items() if rate is not None}:
+                app.fleet.set_price(at["id"], given, sure=body.sure)
             return _model_document(app, at["id"])
 
         await request.json(await self._desk.do(job))
 
     async def _put_roles(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        body = object_of(await request.body())
-        roles = body.get("roles")
-        if not isinstance(roles, list) or not all(isinstance(r, str) for r in roles):
-            raise UsageError("roles is a list of names")
+        raw = await request.body()
 
         def job(app: App) -> list[dict[str, Any]]:
-            _agreed(app, at["id"], body)
-            return [role_document(_put_first(app, role, at["id"])) for role in roles]
+            from omni_cli.gateway.bodies import ModelRoles, read
+
+            body = read(ModelRoles, object_of(raw))
+            _agreed(app, at["id"], sure=body.sure)
+            return [role_document(_put_first(app, role, at["id"])) for role in body.roles]
 
         await request.json({"roles": await self._desk.do(job)})
 
@@ -215,23 +240,17 @@ class Management:
         await request.json(await self._desk.do(job))
 
     async def _put_provider(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        body = object_of(await request.body())
-        if set(body) - {"enabled", "max_concurrency"}:
-            raise UsageError("only enabled and max_concurrency can be changed here")
-        enabled, most = body.get("enabled"), body.get("max_concurrency")
-        limited = "max_concurrency" in body
-        if enabled is not None and not isinstance(enabled, bool):
-            raise UsageError("enabled is true or false")
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-            raise UsageError("max_concurrency is a whole number of 1 or more, or null: no limit")
+        raw = await request.body()
 
         def job(app: App) -> dict[str, Any]:
-            old = app.fleet.provider(at["slug"])
-            new = replace(
-                old,
-                enabled=old.enabled if enabled is None else enabled,
-                max_concurrency=most if limited else old.max_concurrency,
-            )
+            from omni_cli.gateway.bodies import ProviderChange, read
+
+            body = read(ProviderChange, object_of(raw))
+            new = app.fleet.provider(at["slug"])
+            if body.enabled is not None:
+                new = replace(new, enabled=body.enabled)
+            if "max_concurrency" in body.model_fields_set:
+                new = replace(new, max_concurrency=body.max_concurrency)
             app.fleet.put_provider(new)
             return app.provider_documents.of(new)
 
@@ -297,14 +316,14 @@ class Management:
         await request.json({"roles": roles})
 
     async def _put_role(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        body = object_of(await request.body())
-        model = body.get("model")
-        if not isinstance(model, str):
-            raise UsageError("model names the model to put first")
+        raw = await request.body()
 
         def job(app: App) -> dict[str, Any]:
-            _agreed(app, model, body)
-            return role_document(_put_first(app, at["name"], model))
+            from omni_cli.gateway.bodies import RoleFirst, read
+
+            body = read(RoleFirst, object_of(raw))
+            _agreed(app, body.model, sure=body.sure)
+            return role_document(_put_first(app, at["name"], body.model))
 
         await request.json(await self._desk.do(job))
 
@@ -325,22 +344,12 @@ class Management:
         await request.json({"budgets": await self._desk.do(job)})
 
 
-def _rate(value: object) -> Decimal:
-    try:
-        rate = Decimal(str(value))
-    except InvalidOperation:
-        rate = Decimal("NaN")
-    if not rate.is_finite() or rate < 0:
-        raise UsageError(f"a rate is a number of 0 or more, not {value!r}")
-    return rate
-
-
-def _agreed(app: App, name: str, body: dict[str, Any]) -> None:
+def _agreed(app: App, name: str, *, sure: bool) -> None:
     """Raises UsageError: the model's provider stops serving it, and the caller did not say that
     it knows."""
     said = app.fleet.leaving(name)
     asleep = app.fleet.model(name).status != "active"
-    if said and asleep and body.get("sure") is not True:
+    if said and asleep and not sure:
         raise UsageError(f"{name}: {said}; nothing was changed", hint='"sure": true takes it')
 
 

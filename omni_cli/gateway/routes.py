@@ -91,6 +91,8 @@ def _pattern(path: str) -> str:
 
 def openapi(routes: list[Route], version: str) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these routes."""
+    from omni_cli.gateway.bodies import schemas
+
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = route.path.replace("+}", "}")
@@ -130,7 +132,7 @@ def openapi(routes: list[Route], version: str) -> dict[str, Any]:
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
             },
-            "schemas": _SCHEMAS,
+            "schemas": _SCHEMAS | schemas(),
         },
     }
 

@@ -1,5 +1,6 @@
 """Every path of the gateway: the protocols', the router spec's, and the management's."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 from omni_cli import __version__
@@ -93,7 +94,9 @@ class Surface:
         await request.json({"name": "omni", "version": __version__, "openapi": "/openapi.json"})
 
     async def _openapi(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        await request.json(openapi(self.router.routes, __version__))
+        # pydantic is imported for it, once.
+        document = await asyncio.to_thread(openapi, self.router.routes, __version__)
+        await request.json(document)
 
     # --- what protocols ask for ------------------------------------------------------------------
 

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from sqlite3 import Connection, Row
 from typing import ClassVar
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from omni_cli.domain.budgets import Budget, BudgetStatus
 from omni_cli.domain.ledger import RequestRow
-from omni_cli.domain.periods import local_day, previous, window
+from omni_cli.domain.periods import local_day, previous, window, zone_of
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 from omni_cli.store.rollups import ZONE_KEY
@@ -395,7 +394,7 @@ def _counted_as(budget: Budget) -> tuple[object, ...]:
 def resets_at(status: BudgetStatus) -> str:
     """When the period ends, as a refusal says it."""
     local = datetime.fromtimestamp(status.end_at / 1000, UTC)
-    local = local.astimezone(ZoneInfo(status.budget.zone))
+    local = local.astimezone(zone_of(status.budget.zone))
     return local.strftime("on %Y-%m-%d at %H:%M %Z")
 
 

@@ -309,3 +309,61 @@ def test_a_retired_model_is_not_put_to_work_unless_sure(
     taken = http.put("/api/roles/coder", json={"model": gone, "sure": True})
     assert taken.status_code == 200, taken.text
     assert gateway.app.fleet.model(gone).status == "active"
+
+
+def test_a_wrong_body_is_named_by_its_place_and_changes_nothing(
+    gateway: Served, http: httpx.Client
+) -> None:
+    model = "/api/models/openai/gpt-4o/config"
+    before = http.get("/api/models/openai/gpt-4o").json()
+    for path, body, said in (
+        (model, {"price": {"output": -1}}, "price.output is a number of 0 or more"),
+        (model, {"price": {"output": True}}, "price.output is a number of 0 or more"),
+        (model, {"price": {"output": "NaN"}}, "price.output is a number of 0 or more"),
+        (model, {"price": {"outptu": 1}}, "price.outptu is no field: did you mean output?"),
+        (model, {"price": 3}, "price is a table, not 3"),
+        (model, {"status": "asleep"}, "status is one of active, standby, disabled, not 'asleep'"),
+        (model, {"statuss": "active"}, "statuss is no field: did you mean status?"),
+        ("/api/models/openai/gpt-4o/roles", {"roles": "coder"}, "roles is a list of texts"),
+        ("/api/models/openai/gpt-4o/roles", {"roles": ["a", 2]}, "roles[2] is a text in quotes"),
+        ("/api/roles/coder", {}, "model is missing"),
+        ("/api/providers/openai", {"max_concurrency": 0}, "max_concurrency is a whole number of 1"),
+        ("/api/providers/openai", {"enabled": "no"}, "enabled is true or false, not 'no'"),
+    ):
+        refused = http.put(path, json=body)
+        assert refused.status_code == 400, (body, refused.text)
+        assert said in refused.json()["error"]["message"], refused.text
+    for path, body, said in (
+        ("/api/models/compare", {"prompts": [1]}, "prompts"),
+        ("/api/models/compare", {"prompts": ["x"], "iterations": 21}, "iterations is a whole numb"),
+        ("/api/models/optimize", {"days": 0}, "days is a whole number from 1 to 366, not 0"),
+        ("/api/models/discover", {"providr": "x"}, "providr is no field: did you mean provider?"),
+    ):
+        refused = http.post(path, json=body)
+        assert refused.status_code == 400, (body, refused.text)
+        assert said in refused.json()["error"]["message"], refused.text
+    assert http.get("/api/models/openai/gpt-4o").json() == before
+
+
+def test_the_openapi_document_holds_the_schemas_of_the_bodies(http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    for path, method, name in (
+        ("/api/models/{id}/config", "put", "ModelChange"),
+        ("/api/models/{id}/roles", "put", "ModelRoles"),
+        ("/api/providers/{slug}", "put", "ProviderChange"),
+        ("/api/roles/{name}", "put", "RoleFirst"),
+        ("/api/models/compare", "post", "Comparison"),
+        ("/api/models/optimize", "post", "Optimizing"),
+        ("/api/models/discover", "post", "Discovery"),
+    ):
+        content = document["paths"][path][method]["requestBody"]["content"]["application/json"]
+        assert content["schema"] == {"$ref": f"#/components/schemas/{name}"}
+        assert schemas[name]["additionalProperties"] is False
+    assert schemas["ModelChange"]["properties"]["status"]["anyOf"][0]["enum"] == [
+        "active",
+        "standby",
+        "disabled",
+    ]
+    refs = {part.partition('"')[0] for part in json.dumps(document).split("#/components/schemas/")}
+    assert {ref for ref in refs if ref[:1].isupper()} <= set(schemas)
