@@ -42,6 +42,7 @@ class Ask:
         "caller",
         "embeds",
         "fields",
+        "foreign",
         "forwarded",
         "model",
         "operation",
@@ -64,6 +65,8 @@ class Ask:
         self.body = body
         self.fields = fields_of(body)
         self.forwarded = forwarded or {}
+        #: Providers that refused what others' models thought.
+        self.foreign: set[str] = set()
         self._parsed: Parsed | None = None
         self._texts: Texts | None = None
         self.model = self._text("model") if model is None else model
@@ -129,6 +132,9 @@ class Ask:
         if caller.names_model:
             fields["model"] = _raw_text(target.model.wire_name)
         sending = Sending(self.body, target, adapter, self.operation, headers, fields)
+        adapter.mend(sending, self.body)
+        if self.foreign and target.provider.slug in self.foreign:
+            adapter.forget_thoughts(sending)
         wished = self.stream and caller.tells_usage_on_wish and adapter.wish_usage(sending)
         return sending, wished
 

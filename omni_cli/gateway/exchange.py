@@ -36,6 +36,7 @@ from omni_cli.http.client import UpstreamPool
 from omni_cli.http.request import Request
 from omni_cli.services.engine.attempts import AttemptSummary, Target
 from omni_cli.services.engine.turns import PASSED_ON, Turns, final, verdict
+from omni_cli.wire.faults import is_foreign_thought
 from omni_cli.wire.reader import cleaned
 
 #: A longer wait that a provider asks for is told to the caller, whose SDK keeps to it.
@@ -269,6 +270,8 @@ class Exchange:
                 try:
                     await self._attempt(target, turn)
                 except PASSED_ON as exc:
+                    if self.mends(exc, target):
+                        continue
                     if turn.tries == tries:
                         self._skip(target, exc.code, exc.message)
                     if self._request.gone:
@@ -282,6 +285,15 @@ class Exchange:
         finally:
             if shared and not turn.tries:
                 self._fleet.health.cancelled(target, started_ms=admitted_at)
+
+    def mends(self, error: OmniError, target: Target) -> bool:
+        """Whether the same model is to be asked again at once, without what it refused: what other
+        vendors' models thought, which it cannot verify."""
+        slug, foreign = target.provider.slug, self._ask.foreign
+        if slug in foreign or not is_foreign_thought(error):
+            return False
+        foreign.add(slug)
+        return target.provider.protocol == self._ask.caller.name
 
     def _wait_s(self, error: OmniError, attempt: int, target: Target) -> float | None:
         """Before the same model is asked again, seconds; None: it is not."""

@@ -18,6 +18,19 @@ class Client(Facts, ProviderAdapter):
         del sent
         return False
 
+    def mend(self, sent: SentBody, body: bytes) -> None:
+        """Mend in a caller's own body what this provider's kind is known to refuse, such as ids of
+        calls that another one's model gave.
+
+        Args:
+            body: the same as it came: looked at first, as it is fine most of the time.
+        """
+
+    def forget_thoughts(self, sent: SentBody) -> bool:
+        """Leave out of a caller's own body what models have thought; whether there was any."""
+        del sent
+        return False
+
     def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:
         """Raises BadRequest: the protocol has no vectors."""
         del texts, wire_name, endpoint

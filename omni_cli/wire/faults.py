@@ -41,6 +41,24 @@ class Detail(Struct, frozen=True):
     wait_s: float | None = None
 
 
+#: A thought that another model, or another vendor, has signed or encrypted: Anthropic's, Google's
+#: and OpenAI's words for it.
+_FOREIGN_THOUGHT = re.compile(
+    r"signature.{0,40}(thinking|thought)|(thinking|thought)[_ ]?.{0,40}signature|"
+    r"encrypted[_ ]content.{0,80}(verif|decrypt|invalid|pars)|invalid_encrypted_content|"
+    r"(thinking|redacted_thinking).{0,60}cannot be modified",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def is_foreign_thought(error: Exception) -> bool:
+    """Whether a provider refused what another model thought: without it, it would answer."""
+    if not isinstance(error, BadRequest):
+        return False
+    said = f"{error.message} {error.provider_code or ''}"
+    return bool(_FOREIGN_THOUGHT.search(said))
+
+
 _HINTS: dict[type[ProviderError], str] = {
     AuthError: "Correct the provider's key, then: omni providers test PROVIDER",
     ModelNotFound: "See what the provider serves: omni discover",

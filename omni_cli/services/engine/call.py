@@ -203,6 +203,10 @@ class Call(ABC, Generic[W]):
     def over(self, reading: Reading, error: BaseException | None) -> None:
         """An attempt is settled."""
 
+    def mends(self, error: OmniError, target: Target) -> bool:  # noqa: ARG002  # for those who can
+        """Whether the same model is to be asked again at once, without what it refused."""
+        return False
+
     def accepts(self) -> bool:
         """Whether the whole answer that came may be given: else the next model is asked."""
         return True
@@ -308,6 +312,8 @@ class Call(ABC, Generic[W]):
                         raise
                     return Fault(exc, final=False)
                 except PASSED_ON as exc:
+                    if self.mends(exc, target):
+                        continue
                     if turn.tries == tries:
                         self.skip(target, exc.code, exc.message)
                     if self.gone:

@@ -39,6 +39,7 @@ from omni_cli.services.engine.checks import Check
 from omni_cli.services.engine.health import HealthRecorder
 from omni_cli.services.engine.routing import input_estimate
 from omni_cli.services.engine.settlement import Reading
+from omni_cli.wire.faults import is_foreign_thought
 from omni_cli.wire.fitting import fit_model
 
 #: How often a call that waits for a slot looks, and for slots that dead processes hold, seconds.
@@ -192,6 +193,19 @@ class OwnCall(Call[Bounds]):
         )
         self.tell(f"{last.model}: check failed: {flaw}")
         return False
+
+    def mends(self, error: OmniError, target: Target) -> bool:
+        """What other vendors' models thought, which this one cannot verify, is left out."""
+        if not is_foreign_thought(error):
+            return False
+        messages = self._request.messages
+        if not any(message.reasoning for message in messages):
+            return False
+        self._request = replace(
+            self._request, messages=tuple(replace(m, reasoning=()) for m in messages)
+        )
+        self.tell(f"{target.model.id}: asked again without what other models thought")
+        return True
 
     def prepare(self, target: Target) -> Bounds:
         """The call bounded to what budgets and the request's maximum leave; says so where that

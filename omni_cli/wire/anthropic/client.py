@@ -20,7 +20,7 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.domain.record import replace
-from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
+from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.anthropic import AnthropicFacts, bounds
 from omni_cli.wire.client import Client
@@ -59,6 +59,9 @@ DEFAULT_MAX_TOKENS = 8192
 #: Thinking tokens by effort, for models that take a budget; 1024 is the API's least.
 _BUDGET = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384}
 _LEAST_BUDGET = 1024
+#: A result of a call whose id the API refuses.
+_FOREIGN_ID = re.compile(rb'"tool_use_id"\s*:\s*"(?![a-zA-Z0-9_-]{1,64}")')
+_THOUGHTS = ("thinking", "redacted_thinking")
 _VERSION = re.compile(r"claude-(?:opus|sonnet|haiku)-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 #: Markers of the cache that a request may hold.
 _MOST_MARKERS = 4
@@ -126,6 +129,40 @@ class Anthropic(AnthropicFacts, Client):
 
     bound = staticmethod(bounds.bound)
     limit = staticmethod(bounds.write)
+
+    def mend(self, sent: SentBody, body: bytes) -> None:
+        """Ids that other vendors' models gave (``functions.read:0``) are a 400 here."""
+        if _FOREIGN_ID.search(body) is None:
+            return
+        ids, turns = SAYS[MESSAGES].ids, sent.value("messages")
+        for turn in map(as_object, as_list(turns)):
+            for block in map(as_object, as_list(turn.get("content"))):
+                for name in ("id", "tool_use_id"):
+                    ident = block.get(name)
+                    if isinstance(ident, str) and not ids.takes(ident):
+                        block[name] = ids.make(ident)
+        sent.put("messages", turns)
+
+    def forget_thoughts(self, sent: SentBody) -> bool:
+        turns = sent.value("messages")
+        kept: list[JsonObject] = []
+        found, calls = False, False
+        for turn in map(as_object, as_list(turns)):
+            content = turn.get("content")
+            if not isinstance(content, list) or turn.get("role") != "assistant":
+                kept.append(turn)
+                continue
+            blocks = [block for block in content if as_object(block).get("type") not in _THOUGHTS]
+            found = found or len(blocks) != len(content)
+            calls = any(as_object(block).get("type") == "tool_use" for block in blocks)
+            if blocks:
+                kept.append({**turn, "content": blocks})
+        if not found:
+            return False
+        sent.put("messages", kept)
+        if calls and as_object(sent.value("thinking")).get("type") == "enabled":
+            sent.drop("thinking")  # a turn under way has to begin with a thought, or without any
+        return True
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         return get(_url(endpoint, "models?limit=1000"), endpoint=endpoint, auth=_auth(endpoint))

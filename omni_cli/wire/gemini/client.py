@@ -22,7 +22,7 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.errors import ContentFiltered, Malformed, ProviderError
 from omni_cli.domain.record import replace
-from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
+from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
 from omni_cli.wire.features import GEMINI
@@ -94,6 +94,22 @@ class Gemini(GeminiFacts, Client):
 
     bound = staticmethod(bounds.bound)
     limit = staticmethod(bounds.write)
+
+    def forget_thoughts(self, sent: SentBody) -> bool:
+        turns = sent.value("contents")
+        found = False
+        for turn in map(as_object, as_list(turns)):
+            for part in map(as_object, as_list(turn.get("parts"))):
+                for name in ("thoughtSignature", "thought_signature"):
+                    if name in part:
+                        found = True
+                        calls = "functionCall" in part or "function_call" in part
+                        part[name] = _NO_SIGNATURE if calls else ""
+                        if not calls:
+                            del part[name]
+        if found:
+            sent.put("contents", turns)
+        return found
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         url = f"{_base(endpoint)}/models?pageSize=1000"

@@ -4,6 +4,7 @@ Source: OpenAI API reference, "Chat"; differences between servers as seen in rec
 and in the providers' own references (see docs/providers.md).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,10 @@ from omni_cli.wire.values import (
     unsupported,
     usd_to_nusd,
 )
+
+#: The calls that results are of, in bytes of a body; and that a turn has calls.
+_RESULT_OF = re.compile(rb'"tool_call_id"\s*:\s*"([^"\\]*)"')
+_CALLS = b'"tool_calls"'
 
 
 class OpenAiCompatible(OpenAiFacts, Client):
@@ -150,6 +155,26 @@ class OpenAiCompatible(OpenAiFacts, Client):
 
     bound = staticmethod(bounds.bound)
     limit = staticmethod(bounds.write)
+
+    def mend(self, sent: SentBody, body: bytes) -> None:
+        """Ids of calls in the host's own form, and thoughts where it wants them back."""
+        if b'"tool_call_id"' not in body:
+            return
+        quirks = quirks_of(sent.base_url)
+        ids, replay = quirks.says.ids, quirks.replay == "reasoning_content"
+        wrong = any(not ids.takes(found.decode()) for found in _RESULT_OF.findall(body))
+        if not (wrong or (replay and body.count(b'"reasoning_content"') < body.count(_CALLS))):
+            return
+        turns = sent.value("messages")
+        for turn in map(as_object, as_list(turns)):
+            calls = [call for call in map(as_object, as_list(turn.get("tool_calls"))) if call]
+            for holder, name in [(turn, "tool_call_id"), *((call, "id") for call in calls)]:
+                ident = holder.get(name)
+                if isinstance(ident, str) and not ids.takes(ident):
+                    holder[name] = ids.make(ident)
+            if replay and calls and turn.get("role") == "assistant":
+                turn.setdefault("reasoning_content", "")
+        sent.put("messages", turns)
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         url = endpoint.base_url.rstrip("/") + "/models"

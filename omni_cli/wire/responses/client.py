@@ -18,7 +18,7 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.domain.record import replace
-from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
+from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
 from omni_cli.wire.features import RESPONSES, put
@@ -121,6 +121,16 @@ class OpenAiResponses(ResponsesFacts, Client):
 
     bound = staticmethod(bounds.bound)
     limit = staticmethod(bounds.write)
+
+    def forget_thoughts(self, sent: SentBody) -> bool:
+        items = sent.value("input")
+        if not isinstance(items, list):
+            return False
+        kept = [item for item in items if as_object(item).get("type") != "reasoning"]
+        if len(kept) == len(items):
+            return False
+        sent.put("input", kept)
+        return True
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         url = endpoint.base_url.rstrip("/") + "/models"

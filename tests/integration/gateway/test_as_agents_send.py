@@ -8,7 +8,9 @@ import httpx
 import pytest
 import zstandard
 
+from omni_cli.domain.record import replace
 from tests.gateway_server import Served
+from tests.strict_upstream import Body, strict
 
 ASK = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "Is all well?"}]}
 BODY = json.dumps(ASK).encode()
@@ -64,3 +66,79 @@ def test_what_was_left_out_is_told(gateway: Served) -> None:
     stream = {**body, "stream": True}
     streamed = _post(gateway, "/v1/chat/completions", json.dumps(stream).encode())
     assert streamed.headers["x-omni-left-out"] == "seed"
+
+
+# --- sessions that go from one vendor to another --------------------------------------------------
+
+
+def _verdict(body: Body) -> tuple[int, Body]:
+    """As Anthropic: no thought that it has not signed, no id of another form."""
+    text = json.dumps(body["messages"])
+    if "SIG-OF-ANOTHER" in text:
+        words = "messages.1.content.0: Invalid `signature` in `thinking` block"
+        return 400, {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+    if "functions.read:0" in text:
+        words = "messages.1.content.0.tool_use.id: String should match pattern"
+        return 400, {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+    content = [{"type": "text", "text": "answered"}]
+    usage = {"input_tokens": 10, "output_tokens": 2}
+    told = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": content}
+    return 200, {**told, "stop_reason": "end_turn", "usage": usage}
+
+
+def _claude(gateway: Served, url: str) -> None:
+    app = gateway.app
+    with app.fleet.change("test", "strict", None, "strict"):
+        provider = app.fleet.provider("anthropic")
+        app.fleet.put_provider(replace(provider, base_url=url))
+
+
+def _session(*blocks: Body, result: Body | None = None) -> bytes:
+    last = {"type": "text", "text": "go on"} if result is None else result
+    turns = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": list(blocks)},
+        {"role": "user", "content": [last]},
+    ]
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    model = "anthropic/claude-sonnet-4-20250514"
+    body = {"model": model, "max_tokens": 2000, "thinking": thinking, "messages": turns}
+    return json.dumps(body).encode()
+
+
+THOUGHT: Body = {"type": "thinking", "thinking": "hm", "signature": "SIG-OF-ANOTHER"}
+
+
+def test_a_thought_of_another_vendor_does_not_end_a_session(gateway: Served) -> None:
+    with strict(_verdict) as upstream:
+        _claude(gateway, upstream.url)
+        said = _session(THOUGHT, {"type": "text", "text": "hello"})
+        answer = _post(gateway, "/v1/messages", said)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["content"][0]["text"] == "answered"
+        first, second = upstream.asked
+        assert "SIG-OF-ANOTHER" in json.dumps(first)
+        assert second["messages"][1]["content"] == [{"type": "text", "text": "hello"}]
+        assert second["thinking"] == first["thinking"]
+
+
+def test_nor_one_before_a_call_of_a_tool(gateway: Served) -> None:
+    call: Body = {"type": "tool_use", "id": "functions.read:0", "name": "read", "input": {}}
+    result: Body = {"type": "tool_result", "tool_use_id": "functions.read:0", "content": "ok"}
+    with strict(_verdict) as upstream:
+        _claude(gateway, upstream.url)
+        answer = _post(gateway, "/v1/messages", _session(THOUGHT, call, result=result))
+        assert answer.status_code == 200, answer.text
+        last = upstream.asked[-1]
+        (use,), (told,) = last["messages"][1]["content"], last["messages"][2]["content"]
+        assert use["id"] == told["tool_use_id"]
+        assert "thinking" not in last, "a turn under way begins with its thought, or has none"
+
+
+def test_other_errors_are_told_at_once(gateway: Served) -> None:
+    wrong = {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}
+    with strict(lambda _: (400, wrong)) as upstream:
+        _claude(gateway, upstream.url)
+        answer = _post(gateway, "/v1/messages", _session(THOUGHT))
+        assert answer.status_code == 400
+        assert len(upstream.asked) == 1

@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 
 from omni_cli.domain.errors import BadRequest
-from omni_cli.domain.models import ModelInfo, ProtocolName
+from omni_cli.domain.models import ModelInfo, ProtocolName, Provider
 from omni_cli.gateway.calls import written
+from omni_cli.gateway.sending import Sending, fields_of
 from omni_cli.ports import Endpoint, HttpCall
+from omni_cli.services.engine.attempts import Target
 from omni_cli.wire.anthropic.server import AnthropicMessages
+from omni_cli.wire.faults import is_foreign_thought
 from omni_cli.wire.gemini.server import GeminiContent
 from omni_cli.wire.ollama.server import OllamaChat
 from omni_cli.wire.openai.server import OpenAiChat
+from omni_cli.wire.registry import adapter
 from omni_cli.wire.responses.server import OpenAiResponses
 
 Body = dict[str, Any]
@@ -773,3 +777,71 @@ def test_the_user_begins(protocol: ProtocolName) -> None:
     turns = [{"role": "assistant", "content": "Hello!"}, {"role": "user", "content": "hi"}]
     body = sent("openai", {"messages": turns}, protocol)
     assert (body.get("messages") or body["contents"])[0]["role"] == "user"
+
+
+# --- a caller's own body to a provider of its own protocol ----------------------------------------
+
+
+def passed(caller: str, body: Body, base_url: str, *, forget: bool = False) -> Body:
+    """What is sent of it."""
+    client = adapter(caller)  # type: ignore[arg-type]  # one of the protocols
+    data = json.dumps(body).encode()
+    provider = Provider("p", "p", caller, base_url)  # type: ignore[arg-type]  # as above
+    target = Target(model_of("m"), provider, None, 0, 1000)
+    sending = Sending(data, target, client, "chat", {}, fields_of(data))
+    client.mend(sending, data)
+    if forget:
+        assert client.forget_thoughts(sending)
+    return json.loads(sending.written())
+
+
+def test_a_sound_body_is_passed_as_it_came() -> None:
+    for caller in ("anthropic", "openai"):
+        body = loop(caller)
+        assert passed(caller, body, "https://api.openai.com/v1") == body
+
+
+def test_ids_of_a_session_that_comes_from_elsewhere() -> None:
+    body = passed("openai", loop("openai", "call_abcdef0123456789"), "https://api.mistral.ai/v1")
+    call, result = ids_in(body["messages"])
+    assert re.fullmatch("[a-zA-Z0-9]{9}", call)
+    assert call == result
+
+
+def test_a_clients_turn_without_thoughts_to_who_wants_them() -> None:
+    body = passed("openai", loop("openai"), "https://api.deepseek.com")
+    assert body["messages"][1]["reasoning_content"] == ""
+    kept = loop("openai")
+    kept["messages"][1]["reasoning_content"] = "I must read"
+    assert passed("openai", kept, "https://api.deepseek.com") == kept
+
+
+def test_encrypted_thoughts_are_forgotten() -> None:
+    body = loop("openai-responses")
+    body["input"].insert(1, {"type": "reasoning", "encrypted_content": "SECRET"})
+    left = passed("openai-responses", body, "https://api.openai.com/v1", forget=True)
+    assert [item.get("type", "message") for item in left["input"]] == [
+        "message",
+        "function_call",
+        "function_call_output",
+    ]
+    call = {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "SECRET"}
+    turns = [{"role": "model", "parts": [{"text": "x", "thoughtSignature": "SECRET"}, call]}]
+    text = json.dumps(passed("gemini", {"contents": turns}, "https://x", forget=True))
+    assert "SECRET" not in text
+    assert "skip_thought_signature_validator" in text
+
+
+@pytest.mark.parametrize(
+    ("message", "foreign"),
+    [
+        ("messages.1.content.0: Invalid `signature` in `thinking` block", True),
+        ("The encrypted content gAAA could not be verified", True),
+        ("Thought signature is not valid", True),
+        ("`thinking` blocks in the latest assistant message cannot be modified", True),
+        ("max_tokens: must be at least 1", False),
+        ("thinking.budget_tokens: must be at least 1024", False),
+    ],
+)
+def test_a_refused_thought_is_known_by_its_words(message: str, foreign: bool) -> None:
+    assert is_foreign_thought(BadRequest(message, status=400)) is foreign
