@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
@@ -255,6 +254,8 @@ class ClientKey(Struct, frozen=True):
 
 def digest_of(token: str) -> bytes:
     """What is kept of a key, 32 bytes."""
+    from hashlib import sha256  # loads OpenSSL
+
     return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 

@@ -10,7 +10,13 @@ import pytest
 from tests.conftest import CHEAP, Fleet
 
 HEAVY = ["textual", "plotext", "pydantic", "genai_prices"]
-ALSO = ["httpx", "rich", "sqlite_utils"]
+ALSO = ["httpx", "rich", "sqlite_utils", "cryptography", "keyring", "yaml", "jsonschema"]
+#: Of the standard library: what takes milliseconds, and what brings it along.
+SLOW = [
+    *("asyncio", "ssl", "_hashlib", "email", "logging", "http.client", "concurrent.futures"),
+    *("importlib.metadata", "importlib.resources", "tempfile", "zipfile", "random", "secrets"),
+    *("statistics", "dataclasses"),
+]
 _RUN = """
 import sys
 sys.argv = ["omni", *sys.argv[1:]]
@@ -19,13 +25,13 @@ try:
     main()
 except SystemExit as left:
     code = left.code or 0
-sys.stderr.write("LOADED " + " ".join(sorted({name.partition(".")[0] for name in sys.modules})))
+sys.stderr.write("LOADED " + " ".join(sorted(sys.modules)))
 sys.exit(code)
 """
 
 
 def loaded(env: dict[str, str], *args: str) -> tuple[set[str], str]:
-    """Top-level packages that ``omni args`` has imported at its end, and its output."""
+    """Modules that ``omni args`` has imported at its end, and its output."""
     done = subprocess.run(
         [sys.executable, "-c", _RUN, *args],
         env={**os.environ, **env},
@@ -43,14 +49,29 @@ def loaded(env: dict[str, str], *args: str) -> tuple[set[str], str]:
 def test_the_quick_commands_import_nothing_heavy(
     fleet_template: Path, args: tuple[str, ...]
 ) -> None:
-    packages, out = loaded({"OMNI_HOME": str(fleet_template)}, *args)
+    modules, out = loaded({"OMNI_HOME": str(fleet_template)}, *args)
     assert out
-    assert "omni_cli" in packages
-    assert packages.isdisjoint(HEAVY + ALSO)
+    assert "omni_cli" in modules
+    assert modules.isdisjoint(HEAVY + ALSO)
+    assert not modules.intersection(SLOW)
+
+
+def test_help_imports_the_table_of_commands_and_little_else(fleet_template: Path) -> None:
+    modules, _ = loaded({"OMNI_HOME": str(fleet_template)}, "--help")
+    ours = {name for name in modules if name.startswith("omni_cli")}
+    assert ours <= {
+        "omni_cli",
+        "omni_cli.cli",
+        "omni_cli.cli.app",
+        "omni_cli.cli.lazy",
+        "omni_cli.domain",
+        "omni_cli.domain.errors",
+    }
+    assert "msgspec" not in modules
 
 
 def test_chat_imports_httpx_and_nothing_that_only_draws(fleet: Fleet) -> None:
-    packages, out = loaded(fleet.env, "chat", "-m", CHEAP, "hello")
+    modules, out = loaded(fleet.env, "chat", "-m", CHEAP, "hello")
     assert "[simulated gpt-4o-mini]" in out
-    assert "httpx" in packages
-    assert packages.isdisjoint([*HEAVY, "rich", "sqlite_utils"])
+    assert "httpx" in modules
+    assert modules.isdisjoint([*HEAVY, "rich", "sqlite_utils"])

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from omni_cli.domain.quality import BY_SIZE, POOLED_STRENGTH, SIZE_STRENGTH, Prior, family_key
@@ -104,4 +104,4 @@ class Priors:
 
 def load_priors() -> Priors:
     """The priors that came with this version of omni."""
-    return Priors(json.loads(files(__package__).joinpath(FILE).read_bytes()))
+    return Priors(json.loads(Path(__file__).with_name(FILE).read_bytes()))

@@ -11,6 +11,10 @@ from omni_cli.domain.errors import ConfigError
 
 PRIVATE = 0o600
 
+#: What omni writes into its home about keys: the encrypted file, its master key, and whose keys the
+#: keyring holds.
+VAULT, MASTER, INDEX = "keys.enc", "keys.key", "keyring.json"
+
 
 def read_private(path: Path) -> bytes | None:
     """The file's bytes, or None where there is none.

@@ -16,9 +16,9 @@ from msgspec import Struct
 
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.secrets import Secret
-from omni_cli.keys.files import lock, read_private, write_private
+from omni_cli.keys.files import INDEX, lock, read_private, write_private
 
-INDEX, LOCK = "keyring.json", "keys.lock"
+LOCK = "keys.lock"
 
 T = TypeVar("T")
 

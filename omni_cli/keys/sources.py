@@ -9,13 +9,12 @@ from msgspec import Struct
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.secrets import CLIENT_PREFIX, Secret
 from omni_cli.domain.vendor_env import KEY_ENVS
-from omni_cli.keys.ring import INDEX, KeyringUnavailable, Ring
-from omni_cli.keys.vault import FILE, MASTER, Vault
+from omni_cli.keys.files import INDEX, MASTER, VAULT
 
 Where = Literal["env", "keyring", "file"]
 
 #: What omni writes into its home about keys: one of them is new after every change.
-FILES = (FILE, MASTER, INDEX)
+FILES = (VAULT, MASTER, INDEX)
 
 #: What editors and web pages put around a copied key.
 _QUOTES = ('""', "''", "``", "“”", "‘’")
@@ -63,6 +62,9 @@ def resolve(
     """
     if name := usual_variable(provider_slug, key_env, env):
         return FoundKey(_usable(env[name], f"the key in {name}"), "env", name)
+    from omni_cli.keys.ring import KeyringUnavailable, Ring
+    from omni_cli.keys.vault import Vault
+
     unavailable: KeyringUnavailable | None = None
     try:
         if secret := Ring(home).get(provider_slug):
@@ -118,6 +120,9 @@ def store_key(
     if not _printable(provider_slug):
         raise UsageError(f"{provider_slug!r} is no provider's name")
     key = _usable(value, "the key")
+    from omni_cli.keys.ring import KeyringUnavailable, Ring
+    from omni_cli.keys.vault import Vault
+
     ring, vault = Ring(home), Vault.at(home, env)
     if where != "file":
         try:
@@ -140,6 +145,9 @@ def delete_key(
     provider_slug: str, *, env: Mapping[str, str], home: Path
 ) -> tuple[Literal["keyring", "file"], ...]:
     """Forget a stored key; the answer says where it was. Raises ConfigError."""
+    from omni_cli.keys.ring import Ring
+    from omni_cli.keys.vault import Vault
+
     gone: list[Literal["keyring", "file"]] = []
     if Vault.at(home, env).remove(provider_slug):
         gone.append("file")
@@ -150,6 +158,11 @@ def delete_key(
 
 def list_keys(home: Path) -> dict[str, Literal["keyring", "file"]]:
     """Providers whose keys omni keeps, and where; never a key. Raises ConfigError."""
+    if not any((home / name).exists() for name in (VAULT, INDEX)):
+        return {}
+    from omni_cli.keys.ring import Ring
+    from omni_cli.keys.vault import Vault
+
     listed: dict[str, Literal["keyring", "file"]] = dict.fromkeys(Vault(home).slugs(), "file")
     listed.update(dict.fromkeys(Ring(home).slugs(), "keyring"))
     return dict(sorted(listed.items()))

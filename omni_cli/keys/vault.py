@@ -24,9 +24,10 @@ from msgspec import Struct
 
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.secrets import Secret
-from omni_cli.keys.files import lock, read_private, write_private
+from omni_cli.keys.files import MASTER, lock, read_private, write_private
+from omni_cli.keys.files import VAULT as FILE
 
-FILE, MASTER, LOCK = "keys.enc", "keys.key", "keys.lock"
+LOCK = "keys.lock"
 PASSPHRASE_ENV = "OMNI_PASSPHRASE"  # noqa: S105 - a variable's name
 VERSION = 1
 #: scrypt with N = 2**17, r = 8, p = 1: 128 MiB; the OWASP Password Storage Cheat Sheet's first

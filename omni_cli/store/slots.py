@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
-from omni_cli.domain.batch import LOOK_S
-from omni_cli.domain.health import SlotUse
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 if TYPE_CHECKING:
+    from omni_cli.domain.health import SlotUse
     from omni_cli.store.bells import Bell
 
 #: How a provider without a limit is stored: the column takes no NULL.
@@ -145,8 +144,10 @@ def whose_turn(db: Connection, owner: str) -> list[int]:
     return sorted(ports)[:MOST_BELLS]
 
 
-def slot_use(db: Connection, since_ms: int) -> dict[str, SlotUse]:
+def slot_use(db: Connection, since_ms: int) -> "dict[str, SlotUse]":
     """By provider; what waited is counted from attempts that started at ``since_ms`` or later."""
+    from omni_cli.domain.health import SlotUse
+
     now = now_ms()
     waiting = dict(db.execute(_WAITING, (now - _STALE_MS, now + _STALE_MS)).fetchall())
     waits = {row[0]: row[1:] for row in db.execute(_WAITS, (since_ms,)).fetchall()}
@@ -209,6 +210,8 @@ class SlotQueue:
 
     def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
         """Until it may be this request's turn, at most so long."""
+        from omni_cli.domain.batch import LOOK_S
+
         ticket, bell = self._tickets.get(request), self._listen()
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
