@@ -25,13 +25,15 @@ def test_every_part_can_be_made(app: App) -> None:
 
 def test_refresh_makes_anew_whatever_rests_on_the_fleet_or_the_settings(app: App) -> None:
     with app:
+        stored = app.store, app.ledger
         old = {name: getattr(app, name) for name in PARTS}
         app.fleet.put_provider(Provider("lab", "Lab", "openai", "http://127.0.0.1:9/v1"))
         config.set_value(app.paths, "general.premium_model", "openai/gpt-4o")
         app.refresh()
         assert app.config.general.premium_model == "openai/gpt-4o"
         kept = {name for name in PARTS if getattr(app, name) is old[name]}
-        assert {"store", "transport", "ledger", "budgets"} <= kept
+        assert {"transport", "budgets", "models"} <= kept
+        assert (app.store, app.ledger) == stored
         assert kept.isdisjoint(
             ["config", "names", "keys", "fleet", "routing", "chat", "tester", "costs", "usage"]
         )
