@@ -1086,12 +1086,10 @@ class App:
     @cached_property
     def deploys(self) -> "Deploys":
         """Deploys on a share of traffic, or watched."""
-        from omni_cli.records import Deploy
         from omni_cli.services.judge.deploys import Deploys
 
         return Deploys(
             stored=self.deploy_store,
-            make=Deploy,
             deploy=self.deploy,
             abtests=self.abtests,
             revisions=self.audit,

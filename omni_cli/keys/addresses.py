@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from omni_cli.domain.errors import ConfigError
@@ -10,19 +9,13 @@ from omni_cli.domain.hosts import is_base_url, is_loopback
 from omni_cli.domain.models import Provider
 from omni_cli.domain.vendor_env import base_url_of, url_variables
 from omni_cli.keys.sources import bare
+from omni_cli.repositories import Store
 
 #: Where ``omni serve`` listens unless it is told otherwise.
 SERVE_PORT = 4000
 #: Ports of this machine that ``omni serve`` has listened on, and addresses that were turned down.
 _PORTS, _DECLINED = "serve_ports", "address_declined:"
 _MOST_PORTS = 16
-
-
-class Memory(Protocol):
-    """Small facts that outlive the process."""
-
-    def get_meta(self, key: str) -> str | None: ...
-    def set_meta(self, key: str, value: str) -> None: ...
 
 
 class Addresses:
@@ -34,7 +27,7 @@ class Addresses:
         memory: the store's.
     """
 
-    def __init__(self, usual: Mapping[str, str], env: Mapping[str, str], memory: Memory) -> None:
+    def __init__(self, usual: Mapping[str, str], env: Mapping[str, str], memory: Store) -> None:
         self._usual = usual
         self._env = env
         self._memory = memory

@@ -21,6 +21,8 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.record import asdict, replace
 from omni_cli.ports import Clock
+from omni_cli.records import CachedAnswer
+from omni_cli.repositories import Answers
 
 #: What all answers together may take.
 LIMIT_BYTES = 64 * 1024 * 1024
@@ -29,36 +31,6 @@ _FORMAT = 1
 _SOURCES = ("chat", "gateway")
 _WHOLE = ("stop", "tool_calls")
 _PIECE_CHARS = 200
-
-
-class Found(Protocol):
-    """See store/answer_cache.py."""
-
-    @property
-    def origin(self) -> int: ...
-    @property
-    def answer(self) -> str: ...
-    @property
-    def cost_nusd(self) -> int | None: ...
-
-
-class Answers(Protocol):
-    """See store/answer_cache.py."""
-
-    def ttl_s(self, role: str) -> int | None: ...
-    def find(self, key: str, *, now_ms: int) -> Any: ...
-    def hit(self, request: int, key: str, found: Any, *, now_ms: int) -> None: ...
-    def put(
-        self,
-        key: str,
-        *,
-        role: str,
-        origin: int,
-        answer: str,
-        cost_nusd: int | None,
-        now_ms: int,
-        limit_bytes: int,
-    ) -> None: ...
 
 
 class Asked(Protocol):
@@ -76,7 +48,7 @@ class Remembered(Struct, frozen=True):
     """An answer from the cache. ``usage``: what the real call used, for the premium's cost."""
 
     key: str
-    found: Found
+    found: CachedAnswer
     completion: Completion
     usage: Usage
 

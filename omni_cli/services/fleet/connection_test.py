@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
 from omni_cli.domain.errors import Busy, OmniError, ProviderError, UsageError
 from omni_cli.domain.models import Provider, ProviderStatus
 from omni_cli.ports import Clock, Endpoint, Fetcher, ProviderAdapter, RemoteModel
+from omni_cli.repositories import Store
 from omni_cli.services.fleet.listing import fetch_models
 from omni_cli.services.judge.health_report import CheckRecorder, check_of
 
@@ -18,14 +18,6 @@ INTERVAL_S = 5.0
 TIMEOUT_S = 15.0
 #: Providers tested at once; more would only share the same line.
 _AT_ONCE = 16
-
-
-class Claims(Protocol):
-    """The store's key-value table: shared by all processes."""
-
-    def transaction(self) -> AbstractContextManager[Any]: ...
-    def get_meta(self, key: str) -> str | None: ...
-    def set_meta(self, key: str, value: str) -> None: ...
 
 
 class TestResult(Struct, frozen=True):
@@ -54,7 +46,7 @@ class ConnectionTester:
         self,
         *,
         recorder: CheckRecorder,
-        claims: Claims,
+        claims: Store,
         adapters: Callable[[Any], ProviderAdapter],
         transport: Callable[[], Fetcher],
         key: Callable[[Provider], str | None],

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
@@ -14,7 +14,7 @@ from omni_cli.domain.pricing import KINDS as PRICE_KINDS
 from omni_cli.domain.pricing import Price
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock, RemoteModel
-from omni_cli.repositories import Models, Providers
+from omni_cli.repositories import Discoveries, Models, Providers
 from omni_cli.services.engine.at_once import at_once
 from omni_cli.services.fleet.fleet import FleetService
 from omni_cli.services.fleet.listing import Lister
@@ -26,17 +26,6 @@ from omni_cli.services.money.prices import PriceBook, utc_day
 LIMIT_S = 30.0
 #: A retirement within so many days is told loudly, used or not.
 SOON_DAYS = 60
-
-
-class Discoveries(Protocol):
-    """See store/discoveries.py."""
-
-    def listing(self, provider: str) -> tuple[int, dict[str, Facts]] | None: ...
-    def last_look(self) -> int | None: ...
-    def keep(
-        self, provider: str, listed: Mapping[str, Facts], found: Sequence[Finding], *, at_ms: int
-    ) -> list[Finding]: ...
-    def mark_applied(self, models: Sequence[str], *, at_ms: int) -> None: ...
 
 
 class Found(Struct, frozen=True):

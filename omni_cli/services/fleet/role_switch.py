@@ -25,7 +25,7 @@ from omni_cli.domain.money import usd
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.record import asdict, replace
 from omni_cli.ports import Clock
-from omni_cli.repositories import Models, Reports
+from omni_cli.repositories import Models, Reports, Store
 from omni_cli.services.engine.chat import ChatService
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.quality import Judgement
@@ -49,13 +49,6 @@ WINDOW_DAYS = 28
 #: A switch is done within 30 s: two tries of this length, shared by the kinds of call, and no
 #: wait that a provider asks for.
 _TIMEOUT_MS = 12_000
-
-
-class Memory(Protocol):
-    """The store's key-value table."""
-
-    def get_meta(self, key: str) -> str | None: ...
-    def set_meta(self, key: str, value: str) -> None: ...
 
 
 class Judge(Protocol):
@@ -114,7 +107,7 @@ class RoleSwitcher:
         reports: Reports,
         chat: Callable[[], ChatService],
         quality: Callable[[], Judge],
-        memory: Memory,
+        memory: Store,
         zone: str,
         clock: Clock,
     ) -> None:

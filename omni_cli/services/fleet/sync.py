@@ -19,7 +19,7 @@ from omni_cli.domain.record import asdict
 from omni_cli.domain.secrets import scrub
 from omni_cli.ports import Clock
 from omni_cli.records import UsageLine
-from omni_cli.repositories import Reports
+from omni_cli.repositories import Reports, Store
 from omni_cli.services.fleet.deploy import Change, DeployService, compare
 from omni_cli.services.fleet.fleet import FleetService
 
@@ -161,14 +161,6 @@ class Clone(Protocol):
     def names(self, pattern: str) -> list[str]: ...
 
 
-class Memory(Protocol):
-    """The store's key-value table."""
-
-    def transaction(self) -> AbstractContextManager[Any]: ...
-    def get_meta(self, key: str) -> str | None: ...
-    def set_meta(self, key: str, value: str) -> None: ...
-
-
 class Synced(Struct, frozen=True):
     """``pulled``: what changed here; ``pushed``: what this machine changed in the shared fleet.
     With ``conflicts`` nothing was changed anywhere."""
@@ -202,7 +194,7 @@ class SyncService:
         fleet: FleetService,
         deploy: DeployService,
         reports: Reports,
-        memory: Memory,
+        memory: Store,
         machine_name: str,
         new_id: Callable[[], str],
         clock: Clock,

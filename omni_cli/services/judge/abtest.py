@@ -7,7 +7,7 @@ it is frozen, so that the evidence may be looked at at any time (domain/abtest.p
 
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
@@ -25,6 +25,7 @@ from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
+from omni_cli.repositories import Trials
 
 if TYPE_CHECKING:
     from omni_cli.services.fleet.fleet import FleetService
@@ -153,21 +154,6 @@ class Arm(Struct, frozen=True):
     model: str
 
 
-class Tests(Protocol):
-    """See store/abtests.py."""
-
-    def start(self, test: AbTest) -> int: ...
-    def end(self, test: int, *, state: str, reason: str, at_ms: int) -> bool: ...
-    def running(self, role: str) -> AbTest | None: ...
-    def all(self, role: str | None = None) -> list[AbTest]: ...
-    def arm(self, test: int, unit: int) -> int | None: ...
-    def join(self, test: int, unit: int, arm: int, *, at_ms: int) -> None: ...
-    def units(self, test: int, *, settled: bool) -> list[Unit]: ...
-    def oldest_open(self, test: int) -> int | None: ...
-    def calls(self, role: str, unit: int) -> UnitCalls: ...
-    def settle(self, test: int, unit: Unit) -> None: ...
-
-
 class AbTests:
     """Args:
     fleet: made on demand: a chat that is in no test needs none.
@@ -177,7 +163,7 @@ class AbTests:
     def __init__(
         self,
         *,
-        tests: Tests,
+        tests: Trials,
         fleet: "Callable[[], FleetService]",
         clock: Clock,
         rng: random.Random,

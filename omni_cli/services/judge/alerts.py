@@ -22,6 +22,7 @@ from msgspec import Struct
 from omni_cli.domain.errors import ConnectionFailed, OmniError, UsageError
 from omni_cli.domain.periods import iso
 from omni_cli.ports import Clock
+from omni_cli.repositories import Alerts
 
 Level = Literal["ok", "info", "warning", "error"]
 #: How long a place to tell may take, seconds.
@@ -37,13 +38,6 @@ class Alert(Struct, frozen=True):
     title: str
     text: str
     at_ms: int = 0
-
-
-class Told(Protocol):
-    """See store/alerts.py."""
-
-    def told(self, key: str) -> tuple[str, int, int] | None: ...
-    def tell(self, key: str, *, level: str, text: str, at_ms: int) -> None: ...
 
 
 class Sink(Protocol):
@@ -62,7 +56,7 @@ class Alerter:
 
     def __init__(
         self,
-        store: Told,
+        store: Alerts,
         sinks: Sequence[Sink],
         *,
         clock: Clock,

@@ -1,11 +1,10 @@
 """Comparisons: the same prompts to several models, scored, judged, within a money limit (D2)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
-from omni_cli.domain.budgets import Budget, BudgetStatus
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import BudgetExceeded, NoRoute, OmniError, UnknownPrice
 from omni_cli.domain.ids import make_id
@@ -13,22 +12,18 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.records import JudgementRow, ResultRow
+from omni_cli.repositories import Budgets, Comparisons
 from omni_cli.services.engine.chat import ChatRun, ChatService
 from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.engine.names import Names
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.services.judge import judge
 from omni_cli.services.judge.compare_plan import Plan, plan_document, plan_from
-from omni_cli.services.judge.compare_report import CompareReports, Comparisons
+from omni_cli.services.judge.compare_report import CompareReports
 from omni_cli.services.judge.compare_run import Done, Pool, Purse, Spawn, Task
 
 #: What a judge is assumed to read of each answer in an estimate, characters.
 _TYPICAL_ANSWER = "word " * 160
-
-
-class Budgets(Protocol):
-    def all(self) -> list[Budget]: ...
-    def status(self, budget: Budget, at_ms: int) -> BudgetStatus: ...
 
 
 class Estimate(Struct, frozen=True):

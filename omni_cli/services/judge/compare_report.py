@@ -1,7 +1,6 @@
 """A stored comparison's report: scores, the judge's figures, and what routing learns from it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -11,8 +10,8 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.scoring import Scorer
 from omni_cli.domain.statistics import spearman
 from omni_cli.ports import Clock
-from omni_cli.records import ComparisonRow, JudgementRow, ResultRow
-from omni_cli.repositories import Learning
+from omni_cli.records import JudgementRow, ResultRow
+from omni_cli.repositories import Comparisons, Learning
 from omni_cli.services.engine.routing import prompt_form
 from omni_cli.services.engine.scorers import score_answer
 from omni_cli.services.judge import judge
@@ -21,18 +20,6 @@ from omni_cli.services.judge.compare_plan import Plan
 _JUDGE = Scorer("judge")
 #: How far a judge's outcome counts in routing, beside one of an exact scorer.
 _JUDGE_WEIGHT = 0.5
-
-
-class Comparisons(Protocol):
-    """See store/comparisons.py."""
-
-    def create(self, comparison: int, plan: Mapping[str, Any], *, at_ms: int) -> None: ...
-    def set_state(self, comparison: int, state: str, *, at_ms: int) -> None: ...
-    def find(self, text: str) -> ComparisonRow: ...
-    def results(self, comparison: int) -> list[ResultRow]: ...
-    def judgements(self, comparison: int) -> list[JudgementRow]: ...
-    def ratings(self, requests: list[int]) -> dict[int, float]: ...
-    def spent_nusd(self, comparison: int) -> int: ...
 
 
 class JudgeReport(Struct, frozen=True):

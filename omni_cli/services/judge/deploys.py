@@ -8,66 +8,43 @@ whole deploy is applied at once. Both may carry a condition (domain/guard.py); w
 
 import tomllib
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
 from omni_cli.domain.errors import NotFound, UsageError
-from omni_cli.domain.guard import Call, Evidence, evidence, parse_conditions
+from omni_cli.domain.guard import Evidence, evidence, parse_conditions
 from omni_cli.ports import Clock
+from omni_cli.records import Deploy, DeployState
+from omni_cli.repositories import Audit, Store
+from omni_cli.repositories import Deploys as Stored
 from omni_cli.services.fleet.deploy import Change, DeployService
 from omni_cli.services.judge.abtest import AbTests, Settings
 from omni_cli.services.judge.alerts import Alert, Level
 
 
-class Stored(Protocol):
-    """See store/deploys.py."""
-
-    def open(self) -> Any: ...
-    def recent(self, *, limit: int = 20) -> list[Any]: ...
-    def start(self, deploy: Any) -> int: ...
-    def end(self, deploy: int, state: Any, reason: str, *, at_ms: int) -> bool: ...
-    def calls(self, deploy: Any) -> list[Call]: ...
-
-
-class Revisions(Protocol):
-    """See store/audit.py."""
-
-    def revisions(self, *, limit: int = ...) -> list[Any]: ...
-    def revision(self, number: int) -> Any: ...
-
-
-class Unit(Protocol):
-    def transaction(self) -> AbstractContextManager[Any]: ...
-
-
 class Standing(Struct, frozen=True):
     """A deploy, and what its traffic shows so far."""
 
-    deploy: Any
+    deploy: Deploy
     calls: int
     evidence: tuple[Evidence, ...]
 
 
 class Deploys:
-    """Args:
-    make: makes the store's own record of a deploy from its fields.
-    """
+    """Args:"""
 
     def __init__(
         self,
         *,
         stored: Stored,
-        make: Any,
         deploy: DeployService,
         abtests: AbTests,
-        revisions: Revisions,
-        unit: Unit,
+        revisions: Audit,
+        unit: Store,
         clock: Clock,
     ) -> None:
         self._stored = stored
-        self._make = make
         self._deploy = deploy
         self._abtests = abtests
         self._revisions = revisions
@@ -109,7 +86,7 @@ class Deploys:
             if share is None:
                 self._deploy.apply(document, action="fleet.apply", target=target)
             self._stored.start(
-                self._make(
+                Deploy(
                     id=0,
                     started_at=now,
                     ended_at=None,
@@ -149,7 +126,7 @@ class Deploys:
 
     # --- looking ------------------------------------------------------------------------------
 
-    def standing(self, deploy: Any) -> Standing:
+    def standing(self, deploy: Deploy) -> Standing:
         """What its traffic shows."""
         calls = self._stored.calls(deploy)
         conditions = parse_conditions(deploy.condition) if deploy.condition else ()
@@ -173,7 +150,7 @@ class Deploys:
             return [self._alert(deploy, "info", self._stand(deploy, "its time is over"))]
         return []
 
-    def _ended_tests(self, deploy: Any) -> str:
+    def _ended_tests(self, deploy: Deploy) -> str:
         """Why one of a canary's tests ended by itself, or ""."""
         if deploy.share is None:
             return ""
@@ -196,15 +173,15 @@ class Deploys:
         deploy = self._under_way()
         return self._back(deploy, reason, state="aborted")
 
-    def _under_way(self) -> Any:
+    def _under_way(self) -> Deploy:
         deploy = self._stored.open()
         if deploy is None:
             raise NotFound("no deploy is under way", hint="omni apply FILE --share 10% begins one")
         return deploy
 
-    def _stand(self, deploy: Any, reason: str) -> str:
+    def _stand(self, deploy: Deploy, reason: str) -> str:
         with self._unit.transaction():
-            state = "held" if deploy.share is None else "promoted"
+            state: DeployState = "held" if deploy.share is None else "promoted"
             if not self._stored.end(deploy.id, state, reason, at_ms=self._now()):
                 return "another process has ended it"
             if deploy.share is None:
@@ -213,10 +190,10 @@ class Deploys:
             self._deploy.apply(deploy.document, action="fleet.promote", target=f"{deploy.id}")
             return f"applied to all as revision {self._newest()}: {reason}"
 
-    def _back(self, deploy: Any, reason: str, *, state: str = "rolled_back") -> str:
+    def _back(self, deploy: Deploy, reason: str, *, state: DeployState = "rolled_back") -> str:
         with self._unit.transaction():
             changed = deploy.share is None and self._newest() != deploy.revision
-            final = "left" if changed else state
+            final: DeployState = "left" if changed else state
             if not self._stored.end(deploy.id, final, reason, at_ms=self._now()):
                 return "another process has ended it"
             if changed:
@@ -229,17 +206,18 @@ class Deploys:
                 return f"all traffic is with the models of before: {reason}"
             number = deploy.base_revision
             # Before the first revision the fleet was empty.
-            base = tomllib.loads(self._revisions.revision(number).fleet) if number else {}
+            before = self._revisions.revision(number)
+            base = {} if before is None else tomllib.loads(before.fleet)
             target = f"revision {number}" if number else "the empty fleet"
             self._deploy.apply(base, action="fleet.rollback.automatic", target=target)
             return f"rolled back to {target} as revision {self._newest()}: {reason}"
 
-    def _stop_tests(self, deploy: Any, reason: str) -> None:
+    def _stop_tests(self, deploy: Deploy, reason: str) -> None:
         for role, number in deploy.tests.items():
             if any(test.id == number for test in self._abtests.tests(role)):
                 self._abtests.stop(role, reason)
 
-    def _alert(self, deploy: Any, level: Level, text: str) -> Alert:
+    def _alert(self, deploy: Deploy, level: Level, text: str) -> Alert:
         kind = "canary" if deploy.share is not None else "deploy"
         return Alert(f"deploy:{deploy.id}", level, f"{kind} {deploy.id} ended", text)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Literal, Protocol
+from typing import Literal
 
 from msgspec import Struct
 
@@ -12,6 +12,7 @@ from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.vendor_env import no_key_hint
 from omni_cli.domain.words import counted
 from omni_cli.plugins import GROUPS, plugins
+from omni_cli.records import StoreFacts
 from omni_cli.services.judge.health_report import FleetHealth
 from omni_cli.wire.registry import adapter
 
@@ -31,27 +32,6 @@ class Check(Struct, frozen=True):
     state: State
     message: str
     hint: str = ""
-
-
-class StoreFacts(Protocol):
-    """See store/maintenance.py."""
-
-    @property
-    def exists(self) -> bool: ...
-    @property
-    def problems(self) -> Sequence[str]: ...
-    @property
-    def journal_mode(self) -> str: ...
-    @property
-    def schema(self) -> int: ...
-    @property
-    def newest(self) -> int: ...
-    @property
-    def size_bytes(self) -> int: ...
-    @property
-    def requests(self) -> int: ...
-    @property
-    def sqlite(self) -> str: ...
 
 
 def store_checks(facts: StoreFacts, path: str) -> list[Check]:

@@ -1,7 +1,7 @@
 """The health of the whole fleet: read from what was seen, and unbilled checks on request (D1)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -35,20 +35,13 @@ from omni_cli.domain.money import usd
 from omni_cli.domain.periods import HOUR_MS, iso
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock, RemoteModel
-from omni_cli.repositories import Breakers, Models, Providers
+from omni_cli.repositories import Breakers, HealthWindows, Models, Providers
 from omni_cli.services.engine.at_once import at_once
 from omni_cli.services.fleet.listing import Lister
 from omni_cli.services.money.prices import utc_day
 
 #: A check that fails opens the provider's breaker at once: it is a probe, not one call of many.
 _AT_ONCE = replace(DEFAULT_SETTINGS, failures=1)
-
-
-class CheckWindows(Protocol):
-    """See store/health_windows.py."""
-
-    def add_check(self, provider: str, check: Check) -> None: ...
-    def recent(self, since_ms: int, now_ms: int) -> Sequence[Sample]: ...
 
 
 def check_of(result: int | Exception, now_ms: int, took_ms: int) -> Check:
@@ -74,7 +67,7 @@ def _status(provider: Provider, check: Check) -> ProviderStatus:
 class CheckRecorder:
     """The only place that writes down what a check found, whoever asked for it."""
 
-    def __init__(self, windows: CheckWindows, providers: Providers, breakers: Breakers) -> None:
+    def __init__(self, windows: HealthWindows, providers: Providers, breakers: Breakers) -> None:
         self._windows = windows
         self._providers = providers
         self._breakers = breakers
@@ -139,18 +132,6 @@ class CheckRecorder:
 CHECK_S = 4.0
 
 
-class Windows(Protocol):
-    """See store/health_windows.py."""
-
-    def checks(self) -> dict[str, Check]: ...
-    def recent(self, since_ms: int, now_ms: int) -> list[Sample]: ...
-    def slots(self, since_ms: int) -> Mapping[str, SlotUse]: ...
-    def stuck(self, now_ms: int) -> Mapping[str, int]: ...
-    def hours(self, now_ms: int, hours: int = 26) -> dict[tuple[str, str], list[Hour]]: ...
-    def today(self, now_ms: int) -> dict[str, tuple[int, int, bool]]: ...
-    def prune(self, now_ms: int) -> int: ...
-
-
 class ProviderReport(Struct, frozen=True):
     """A provider with its models. ``daily_nusd`` None where some cost is unknown; ``slots``: its
     queue now, and of the last hour."""
@@ -197,7 +178,7 @@ class HealthReporter:
         providers: Providers,
         models: Models,
         breakers: Breakers,
-        windows: Windows,
+        windows: HealthWindows,
         recorder: CheckRecorder,
         lister: Lister,
         has_key: Callable[[Provider], bool],

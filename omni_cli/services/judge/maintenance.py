@@ -1,6 +1,6 @@
 """Keeping the store: backups, retention, and making reports anew."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -10,37 +10,11 @@ from msgspec import Struct
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import DAY_MS, days
 from omni_cli.ports import Clock
-from omni_cli.records import BackupFacts, StoreStats
-from omni_cli.repositories import Audit
+from omni_cli.records import BackupFacts, RollupCheck, StoreStats
+from omni_cli.repositories import Audit, Maintenance, Rebuild, Rollups
 
 #: Budgets with rollover look at the whole period before: two months, and a day for zones.
 MIN_KEEP_DAYS = 63
-
-
-class RollupCheck(Protocol):
-    """See store/rebuild.py."""
-
-    @property
-    def ledger_nusd(self) -> int: ...
-    @property
-    def receipts_nusd(self) -> int: ...
-    @property
-    def day_nusd(self) -> int: ...
-    @property
-    def archive_nusd(self) -> int: ...
-    @property
-    def different_rows(self) -> int: ...
-    @property
-    def examples(self) -> tuple[str, ...]: ...
-    @property
-    def sound(self) -> bool: ...
-
-
-class Rebuild(Protocol):
-    """See store/rebuild.py."""
-
-    def rebuild(self, zone: str, progress: Callable[[int, int], None] = ...) -> int: ...
-    def check(self) -> RollupCheck: ...
 
 
 class Copier(Protocol):
@@ -48,23 +22,6 @@ class Copier(Protocol):
 
     def backup(self, path: Path, target: Path, *, overwrite: bool) -> BackupFacts: ...
     def restore(self, path: Path, source: Path, aside: Path, *, force: bool) -> BackupFacts: ...
-
-
-class Zoned(Protocol):
-    @property
-    def zone(self) -> str: ...
-
-
-class Files(Protocol):
-    """See store/maintenance.py."""
-
-    def old_requests(self, before_ms: int) -> int: ...
-    def prune(self, before_ms: int) -> Iterator[int]: ...
-    def vacuum(self) -> tuple[int, int]: ...
-    def problems(self) -> list[str]: ...
-    def budget_problems(self) -> list[str]: ...
-    def mend_budgets(self) -> int: ...
-    def stats(self) -> StoreStats: ...
 
 
 class ReportZone:
@@ -77,7 +34,7 @@ class ReportZone:
     def __init__(
         self,
         *,
-        rollups: Zoned,
+        rollups: Rollups,
         rebuild: Callable[[], Rebuild],
         zone: str,
         progress: Callable[[int, int], None],
@@ -128,7 +85,7 @@ class MaintenanceService:
         *,
         path: Path,
         copier: Copier,
-        files: Callable[[], Files],
+        files: Callable[[], Maintenance],
         rebuild: Callable[[], Rebuild],
         audit: Callable[[], Audit],
         recover: Callable[[], int],

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
@@ -28,7 +28,7 @@ from omni_cli.domain.periods import day_start, local_date
 from omni_cli.domain.tasks import COMPLEXITIES
 from omni_cli.domain.words import counted
 from omni_cli.ports import Clock
-from omni_cli.repositories import Models
+from omni_cli.repositories import Decisions, Models
 from omni_cli.services.money.prices import PriceBook, cost_or_none
 
 #: More requests than this are sampled evenly over the time.
@@ -36,13 +36,6 @@ MOST = 1_500
 LEAST = 20
 #: Steps of a decision that weigh models; rules, roles, names and chains do not.
 _FREE = ("score", "cheapest", "fastest", "quality")
-
-
-class Decisions(Protocol):
-    """See store/decisions.py."""
-
-    def ids(self, since_ms: int) -> list[int]: ...
-    def each(self, ids: list[int]) -> Iterator[tuple[str, Usage, str]]: ...
 
 
 class Optimum(Struct, frozen=True):

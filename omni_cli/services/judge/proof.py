@@ -6,13 +6,13 @@ within a money limit, resumable, and its outcome feeds routing.
 """
 
 import random
-from typing import Any, Protocol
 
 from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.scoring import Scorer
-from omni_cli.records import ComparisonRow, ResultRow, StoredAdvice
+from omni_cli.records import ResultRow, StoredAdvice
+from omni_cli.repositories import Comparisons, Questions
 from omni_cli.services.engine.names import Names
 from omni_cli.services.judge.compare import CompareService
 from omni_cli.services.judge.compare_plan import Plan, Settings, keyed, plan_from
@@ -23,21 +23,6 @@ from omni_cli.services.judge.suite import Case
 _DRAWN_FROM = 2_000
 #: Fewer questions than this show nothing.
 LEAST = 5
-
-
-class Questions(Protocol):
-    """See store/questions.py."""
-
-    def answered(self, scope: str, name: str, model: str, *, most: int) -> list[int]: ...
-    def load(self, scope: str, name: str, model: str, requests: Any, *, most: int) -> list[Any]: ...
-
-
-class Kept(Protocol):
-    """See store/comparisons.py."""
-
-    def recent(self, *, limit: int = 50) -> list[ComparisonRow]: ...
-    def put_result(self, comparison: int, row: ResultRow) -> None: ...
-    def results(self, comparison: int) -> list[ResultRow]: ...
 
 
 class Proof(Struct, frozen=True):
@@ -62,7 +47,7 @@ class Prover:
         self,
         *,
         questions: Questions,
-        kept: Kept,
+        kept: Comparisons,
         compare: CompareService,
         reports: CompareReports,
         names: Names,

@@ -3,7 +3,7 @@ times are ISO 8601 in UTC, None is unknown or absent."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from omni_cli.domain.analytics import Totals, day_key, key_date
 from omni_cli.domain.ids import id_text
@@ -11,7 +11,7 @@ from omni_cli.domain.ledger import EVALUATION, saving_nusd
 from omni_cli.domain.money import usd
 from omni_cli.domain.periods import PeriodRule, Span, iso, local_date, parse_span
 from omni_cli.ports import Clock
-from omni_cli.repositories import Reports
+from omni_cli.repositories import LedgerRows, Reports
 
 _TOKENS = (
     "input_tokens",
@@ -73,13 +73,6 @@ USAGE_COLUMNS = (
     "latency_ms",
     "latency_calls",
 )
-
-
-class LedgerRows(Protocol):
-    """See store/ledger_export.py."""
-
-    def requests(self, start_ms: int, end_ms: int) -> Iterator[dict[str, Any]]: ...
-    def attempts(self, request: int) -> list[dict[str, Any]]: ...
 
 
 class ExportService:

@@ -10,10 +10,9 @@ from omni_cli.domain.imports import ImportedCall, PricedCall, grown, unknown_onl
 from omni_cli.domain.pricing import Price, borrowed, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
-from omni_cli.repositories import Audit, Imports, Models
+from omni_cli.repositories import Audit, Imports, Ledger, Models
 from omni_cli.services.engine.settlement import input_cost
 from omni_cli.services.money.prices import (
-    CallCounter,
     PriceHistory,
     by_sums,
     cost_or_none,
@@ -112,7 +111,7 @@ class Importing:
         *,
         imports: Imports,
         models: Models,
-        ledger: CallCounter,
+        ledger: Ledger,
         audit: Audit,
         clock: Clock,
         who: str,

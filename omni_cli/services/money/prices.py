@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from omni_cli.domain.errors import UnknownPrice, UsageError
 from omni_cli.domain.ledger import Allowance
@@ -13,7 +13,7 @@ from omni_cli.domain.prices import Rates
 from omni_cli.domain.pricing import KINDS, Price, PriceState, Rate, cost_nusd, price_on, usd_to_nusd
 from omni_cli.domain.record import replace
 from omni_cli.records import StoredPrice
-from omni_cli.repositories import Models
+from omni_cli.repositories import Ledger, Models
 
 if TYPE_CHECKING:
     from omni_cli.domain.chat import Usage
@@ -123,13 +123,7 @@ def by_sums(price: Price) -> bool:
     return bool(price.minimum_usd) or any(rate is not None and rate.tiers for rate in rates)
 
 
-class CallCounter(Protocol):
-    """The part of the ledger that knows how many calls were made."""
-
-    def calls_between(self, model: str, start_ms: int, end_ms: int) -> int: ...
-
-
-def allowance_used(price: Price | None, model: str, at_ms: int, ledger: CallCounter) -> int | None:
+def allowance_used(price: Price | None, model: str, at_ms: int, ledger: Ledger) -> int | None:
     """Calls of the model in this calendar month (UTC) before ``at_ms``; None where its price has
     no free allowance, which costs no query."""
     if price is None or not price.free_requests_per_month:

@@ -4,18 +4,18 @@ Price lines are given only where they add up to what was charged: a report's row
 charged by base rates, an allowance takes part of it, and lines of one call would mislead.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptRow, RequestRow
-from omni_cli.domain.models import Provider
 from omni_cli.domain.money import NUSD_PER_USD, usd, usd_string
 from omni_cli.domain.periods import iso
-from omni_cli.domain.pricing import Price, PriceLine, price_lines
+from omni_cli.domain.pricing import PriceLine, price_lines
 from omni_cli.records import Adjustment
+from omni_cli.repositories import Adjustments, Answers, Learning, Ledger, Models, Providers
 from omni_cli.services.engine.decisions import recorded_decision
 
 
@@ -68,42 +68,16 @@ class Receipt(Struct, frozen=True):
         return None if self.row.price_state == "unknown" else self.row.total_nusd
 
 
-class _Ledger(Protocol):
-    def find(self, text: str) -> RequestRow: ...
-    def attempts(self, request: int) -> list[AttemptRow]: ...
-    def decision(self, request: int) -> Any: ...
-
-
-class _Prices(Protocol):
-    def price_by_id(self, price: int) -> Price | None: ...
-
-
-class _Outcomes(Protocol):
-    def outcomes_of(self, request: int) -> list[tuple[str, float, str]]: ...
-
-
-class _Adjustments(Protocol):
-    def of_request(self, request: int) -> list[Adjustment]: ...
-
-
-class _Answers(Protocol):
-    def origin(self, request: int) -> int | None: ...
-
-
-class _Providers(Protocol):
-    def get(self, slug: str) -> Provider | None: ...
-
-
 class ReceiptService:
     def __init__(
         self,
         *,
-        ledger: _Ledger,
-        prices: _Prices,
-        outcomes: _Outcomes,
-        adjustments: _Adjustments,
-        answers: _Answers,
-        providers: _Providers,
+        ledger: Ledger,
+        prices: Models,
+        outcomes: Learning,
+        adjustments: Adjustments,
+        answers: Answers,
+        providers: Providers,
     ) -> None:
         self._ledger = ledger
         self._prices = prices

@@ -9,11 +9,10 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import Price, usd_string
 from omni_cli.ports import Clock
 from omni_cli.records import Charge, Correction
-from omni_cli.repositories import Adjustments, Audit, Models
+from omni_cli.repositories import Adjustments, Audit, Ledger, Models
 from omni_cli.services.engine.names import Names
 from omni_cli.services.engine.settlement import input_cost
 from omni_cli.services.money.prices import (
-    CallCounter,
     PriceHistory,
     allowance_used,
     base_rates,
@@ -76,7 +75,7 @@ class Repricing:
         *,
         adjustments: Adjustments,
         models: Models,
-        ledger: CallCounter,
+        ledger: Ledger,
         audit: Audit,
         names: Names,
         clock: Clock,
