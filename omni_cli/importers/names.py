@@ -47,6 +47,25 @@ _LATEST = re.compile(r"-latest$")
 _BEDROCK_VERSION = re.compile(r"-v\d+(?::\d+)?$")
 _BEDROCK_REGION = re.compile(r"^(?:us|eu|apac|au|jp|global|us-gov)\.(?=[a-z0-9-]+\.)")
 _BEDROCK_VENDOR = re.compile(r"^(anthropic|openai|deepseek|mistral|moonshot)\.")
+#: Claude Code's own mark for a long context, which the API is never told.
+_CONTEXT = re.compile(r"\[\d+[km]\]$", re.IGNORECASE)
+#: Amazon's names of what it defines itself; a profile of one's own says nothing of its model.
+_ARN = re.compile(
+    r"arn:aws[\w-]*:bedrock:[\w-]*:\d*:(?:inference-profile|foundation-model)/(?P<name>[^/]+)"
+)
+#: Google's resource names, with or without the project and the place.
+_PUBLISHER = re.compile(
+    r"(?:projects/[^/]+/locations/[^/]+/)?publishers/(?P<who>[^/]+)/models/(?P<name>[^/]+)"
+)
+_PUBLISHERS: Mapping[str, str] = {
+    "anthropic": "anthropic",
+    "google": "google",
+    "mistralai": "mistral",
+    "openai": "openai",
+    "deepseek-ai": "deepseek",
+    "xai": "xai",
+    "moonshotai": "moonshot",
+}
 
 
 def provider_slug(name: str | None) -> str | None:
@@ -89,15 +108,22 @@ def resolve_model(provider: str | None, wire_name: str, known: Mapping[str, str]
         known: names that the catalogue answers to (``provider/model`` ids, and bare names that
             are unambiguous) -> model id.
 
-    Tried in order, first exactly, then without ``-v1:0``, a date (``-20250929``,
-    ``-2025-09-29``, ``@20250929``) or ``-latest``:
+    A mark of a long context (``[1m]``) is no part of a name. Tried in order, first exactly, then
+    without ``-v1:0``, a date (``-20250929``, ``-2025-09-29``, ``@20250929``) or ``-latest``:
 
     1. ``provider/name`` with the provider as given;
     2. the name as written, when it begins with its provider;
-    3. a Bedrock or Vertex name as its vendor's (``us.anthropic.claude-…-v1:0``);
+    3. a Bedrock or Vertex name as its vendor's (``us.anthropic.claude-…-v1:0``), also as an ARN
+       of Amazon's own or as ``publishers/VENDOR/models/NAME``;
     4. the bare name, only when no provider is known.
     """
-    slug, name = provider_slug(provider), wire_name.strip()
+    slug, name = provider_slug(provider), _CONTEXT.sub("", wire_name.strip())
+    if arn := _ARN.fullmatch(name):
+        slug, name = "bedrock", arn["name"]
+    elif resource := _PUBLISHER.fullmatch(name):
+        if slug not in (None, *_CLOUDS, "google"):
+            return None
+        slug, name = _PUBLISHERS.get(resource["who"], resource["who"]), resource["name"]
     prefix, bare = split_prefix(name)
     # A router's own naming keeps its prefix: openrouter serves ``anthropic/claude-…`` itself.
     readings: list[tuple[str | None, str]] = [(slug, name)] if slug or not prefix else []

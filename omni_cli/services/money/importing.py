@@ -6,7 +6,13 @@ from typing import Any
 from msgspec import Struct, field
 
 from omni_cli.domain.chat import TEXT_FIELDS, Usage
-from omni_cli.domain.imports import ImportedCall, PricedCall, grown, unknown_only
+from omni_cli.domain.imports import (
+    ImportedCall,
+    PricedCall,
+    grown,
+    in_dearer_region,
+    unknown_only,
+)
 from omni_cli.domain.pricing import Price, borrowed, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
@@ -255,7 +261,8 @@ def _input_part(usage: Usage, price: Price, requests: int | None) -> int | None:
 
 def _open(call: ImportedCall) -> bool:
     """Whether the price depends on something that the source leaves open or omni's prices do."""
-    return bool(call.tier or call.web_searches or call.unstated & {"input_tokens", "output_tokens"})
+    open_counts = call.unstated & {"input_tokens", "output_tokens"}
+    return bool(call.tier or call.web_searches or open_counts or in_dearer_region(call.model))
 
 
 def _batches(rows: Sequence[PricedCall]) -> Iterable[Sequence[PricedCall]]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from omni_cli.domain.imports import in_dearer_region
 from omni_cli.importers.names import known_names, provider_slug, resolve_call, resolve_model
 from tests.unit.importers.support import sample
 
@@ -42,7 +43,27 @@ KNOWN = {
         ("openrouter", "anthropic/claude-sonnet-4.5", "openrouter/anthropic/claude-sonnet-4.5"),
         (None, "openrouter/anthropic/claude-sonnet-4.5", "openrouter/anthropic/claude-sonnet-4.5"),
         ("openrouter", "openrouter/auto", "openrouter/openrouter/auto"),
+        ("anthropic", "claude-sonnet-4-5-20250929[1m]", "anthropic/claude-sonnet-4-5"),
+        ("bedrock", "us.anthropic.claude-sonnet-4-5-v1:0[1m]", "anthropic/claude-sonnet-4-5"),
+        (
+            "bedrock",
+            "arn:aws:bedrock:us-east-1:1234:inference-profile/us.anthropic.claude-sonnet-4-5-v1:0",
+            "anthropic/claude-sonnet-4-5",
+        ),
+        (
+            "vertex_ai",
+            "publishers/anthropic/models/claude-sonnet-4-5@20250929",
+            "anthropic/claude-sonnet-4-5",
+        ),
+        (
+            None,
+            "projects/p/locations/europe-west1/publishers/google/models/gemini-2.5-flash",
+            "google/gemini-2.5-flash",
+        ),
         # never a guess
+        ("bedrock", "arn:aws:bedrock:eu-west-1:1:application-inference-profile/abc", None),
+        ("openai", "ft:gpt-4o-2024-08-06:org::abc", None),
+        ("openai", "publishers/openai/models/gpt-4o", None),
         ("openrouter", "openai/gpt-4o", None),
         ("acc", "gpt-4o", None),
         ("anthropic", "gpt-4o", None),
@@ -56,6 +77,27 @@ KNOWN = {
 )
 def test_resolve_model(provider: str | None, wire: str, want: str | None) -> None:
     assert resolve_model(provider, wire, KNOWN) == want
+
+
+@pytest.mark.parametrize(
+    ("name", "dearer"),
+    [
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", True),
+        ("eu.anthropic.claude-opus-4-6-v1", True),
+        ("bedrock/jp.anthropic.claude-haiku-4-5-20251001-v1:0", True),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-opus-5-v1:0", True),
+        ("projects/p/locations/us-east5/publishers/anthropic/models/claude-sonnet-4-5", True),
+        ("projects/p/locations/global/publishers/anthropic/models/claude-sonnet-4-5", False),
+        ("global.anthropic.claude-sonnet-4-5-20250929-v1:0", False),
+        ("us.anthropic.claude-sonnet-4-20250514-v1:0", False),
+        ("eu.anthropic.claude-3-5-sonnet-20240620-v1:0", False),
+        ("us.deepseek.r1-v1:0", False),
+        ("claude-sonnet-4-5", False),
+        (None, False),
+    ],
+)
+def test_regions_that_cost_more(name: str | None, dearer: bool) -> None:
+    assert in_dearer_region(name) is dearer
 
 
 def test_provider_words() -> None:
