@@ -16,13 +16,12 @@ from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.chats import Chats, Ids
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.desk import Desk
-from omni_cli.gateway.exchange import Tools
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.management import Management
 from omni_cli.gateway.meter import NO_LIMIT, Meter, Quota
 from omni_cli.gateway.own_api import OwnApi
-from omni_cli.gateway.receipts import Streams
+from omni_cli.gateway.receipts import Tools
 from omni_cli.gateway.redis_counts import shared_counts
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.routes import Route, meant
@@ -109,11 +108,10 @@ class Gateway:
             )
         )
         fleet.poll()
-        self._streams = Streams(self._commits)
         self._pool = UpstreamPool(proxies=Proxies(self._app.env))
         self._traces = Traces.of(self._app.env)
         deadlines = Deadlines(self._pool.loop)
-        tools = Tools(fleet, self._pool, self._streams, random.Random(), deadlines, self._traces)
+        tools = Tools(fleet, self._pool, self._commits, random.Random(), deadlines, self._traces)
         self._staying = tools.staying
         self._meter = Meter(
             options.org, share=1 / options.workers, shared=shared_counts(self._app.env)
@@ -137,7 +135,7 @@ class Gateway:
         self._watchers = [
             Watcher("watching the store", _POLL_S, self._poll),
             Watcher("watching the fleet", _POLL_S, self._fleet_poll),
-            Watcher("writing down streams", _SAVE_S, self._streams.save),
+            Watcher("writing down streams", _SAVE_S, tools.save_streams),
             Watcher("watching time limits", _LIMIT_S, deadlines.sweep),
             Watcher("closing what dead processes left", _RECOVER_S, self._recover),
             Watcher("watching budgets and deploys", _WATCH_S, self._look),
@@ -165,8 +163,8 @@ class Gateway:
 
     async def _leave_answers(self) -> None:
         """Give up answers whose callers have gone: what they may cost stays held."""
-        for exchange in list(self._staying):
-            exchange.give_up()
+        for call in list(self._staying):
+            call.give_up()
         for _ in range(100):
             if not self._staying:
                 break

@@ -9,15 +9,12 @@ from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
-from omni_cli.gateway.delivery import receipt_headers
-from omni_cli.gateway.exchange import Exchange, Tools
-from omni_cli.gateway.hedging import Hedge, wanted
+from omni_cli.gateway.exchange import Exchange, wanted
 from omni_cli.gateway.meter import Entry, Meter
 from omni_cli.gateway.options import from_headers
 from omni_cli.gateway.plans import Plan, PlanQuery
-from omni_cli.gateway.receipts import Receipt
+from omni_cli.gateway.receipts import Tools, receipt_headers
 from omni_cli.gateway.remembering import Memory
-from omni_cli.gateway.traces import RequestTrace
 from omni_cli.http.request import Request
 from omni_cli.services.engine.commits import Commits
 from omni_cli.services.engine.names import AmbiguousName, Selector, shown
@@ -81,10 +78,8 @@ class Chats:
         ident = self._ids()
         name = id_text(ident)
         request_id = f"req_{name}"
-        exchange: Exchange | None = None
+        call: Exchange | None = None
         entry: Entry | None = None
-        receipt: Receipt | None = None
-        trace: RequestTrace | None = None
         error: BaseException | None = None
         try:
             body = request.content() if request.complete else await request.body()
@@ -97,53 +92,41 @@ class Chats:
             plan = self._plan(ask, options, request, who)
             if self._meter.limits(who):
                 entry = await self._meter.enter(who, len(body) // 4)
-            receipt = Receipt(
-                self._commits,
-                self._fleet,
-                self._row(ident, plan, options, who),
-                plan.decision,
-                name,
-                plan.named,
-                plan.passed,
-            )
-            receipt.progress.most_nusd = options.max_cost_nusd
+            row, most = self._row(ident, plan, options, who), options.max_cost_nusd
+            call = Exchange(self._tools, ask, plan, row, request, request_id, name, most)
             if plan.arm is not None:
                 self._join(plan.arm, plan.conversation or ident)
             if self._tools.traces is not None:
-                trace = self._tools.traces.request(request.headers, ask.model, ask.operation)
-                receipt.trace = trace
+                call.trace = self._tools.traces.request(request.headers, ask.model, ask.operation)
             if plan.asked is not None and self._memory.applies(ask, plan, request):
                 remembered = self._memory.look(plan)
                 if remembered is not None:
-                    new = receipt.new
-                    await self._memory.answer(ask, plan, new, remembered, request, request_id)
+                    await self._memory.answer(call, remembered)
                     return
-                receipt.cached = "miss"
-            exchange = Exchange(
-                self._tools, ask, plan, receipt, request, request_id, _hedge(request, plan)
-            )
+                call.cached = "miss"
+            call.hedge_s = wanted(request.headers.get("x-omni-hedge"), plan.hedge_ms)
             request.stops_when_gone = True
-            await exchange.run(self._limit_s(request))
-            if receipt.cached:
-                self._memory.keep(plan, receipt)
+            await call.run(self._limit_s(request))
+            if call.cached:
+                self._memory.keep(call)
         except OmniError as exc:
             error = exc
-            if exchange is not None and exchange.started:
+            if call is not None and call.started:
                 raise
             refusal = caller.error(exc, request_id)
             await request.refuse(
-                exc, refusal, (caller.request_id, request_id), receipt_headers(receipt)
+                exc, refusal, (caller.request_id, request_id), receipt_headers(call)
             )
         except asyncio.CancelledError as exc:
             error = exc
             if not request.gone:
                 raise
         finally:
-            if trace is not None and receipt is not None:
-                trace.end(receipt.name, receipt.total_nusd, error)
+            if call is not None and call.trace is not None:
+                call.trace.end(call.name, call.total_nusd, error)
             request.stops_when_gone = False
             if entry is not None:
-                entry.leave(0 if receipt is None else receipt.usage.total_tokens)
+                entry.leave(0 if call is None else call.usage.total_tokens)
 
     def _join(self, arm: Arm, unit: int) -> None:
         """Count the request in its A/B test, with the next batch that is written."""
@@ -232,9 +215,3 @@ class Chats:
             plan.conversation,
             plan.chain,
         )
-
-
-def _hedge(request: Request, plan: Plan) -> Hedge | None:
-    """Raises UsageError: the header is wrong."""
-    after_s = wanted(request.headers.get("x-omni-hedge"), plan.hedge_ms)
-    return None if after_s is None else Hedge(after_s)

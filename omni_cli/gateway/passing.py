@@ -1,5 +1,6 @@
 """A stream that goes to its caller as it came: only its head and tail are read."""
 
+import math
 import re
 from collections import deque
 from collections.abc import Callable
@@ -7,7 +8,6 @@ from contextlib import suppress
 
 from omni_cli.domain.chat import ChatChunk, CompletionFolder
 from omni_cli.domain.errors import ProviderError
-from omni_cli.gateway.receipts import PassedFolder
 from omni_cli.ports import AnswerParser, Framing, WireEvent
 from omni_cli.services.engine.settlement import Reading
 from omni_cli.wire.framing import splitter
@@ -21,6 +21,53 @@ _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 #: A quotation mark within a text is escaped: no text can look like these.
 _REASON = re.compile(rb'"(?:finish_reason|stop_reason)"\s*:\s*"')
+
+
+class PassedFolder(CompletionFolder):
+    """Folds an answer whose middle passes by unread: its head is parsed, and of what passes the
+    bytes and events are counted. An event's frame, what stands in it beside its text, is as long as
+    that of the last one that was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame_bytes = 0
+        self.passed_bytes = 0
+        self.passed_events = 0
+        #: Reads what passed after all, into another folder; returns which share of it was kept.
+        self.reread: Callable[[CompletionFolder], float] | None = None
+        self._found: tuple[int, int] | None = None
+
+    @property
+    def received_chars(self) -> int:
+        """Characters received: counted where read, worked out for the rest."""
+        if self._found is not None:
+            return self._found[0]
+        known = self.folded_chars()
+        if not self.frame_bytes:
+            return known
+        return known + max(self.passed_bytes - self.passed_events * self.frame_bytes, 0)
+
+    def estimated_tokens(self) -> int:
+        """As of an answer that was read: its middle is read now."""
+        if self.reread is None or not self.passed_bytes:
+            return super().estimated_tokens()
+        whole = CompletionFolder()
+        share = self.reread(whole)
+        self._found = (
+            round(whole.received_chars / share),
+            math.ceil(whole.estimated_tokens() / share),
+        )
+        return self._found[1]
+
+    def most_tokens(self) -> int | None:
+        """As of an answer that was read, where all of it was kept; else all that passed counts."""
+        known = super().most_tokens()
+        if self.reread is None or not self.passed_bytes:
+            return known
+        whole = CompletionFolder()
+        if self.reread(whole) >= 1:
+            return whole.most_tokens()
+        return None if known is None else known + self.passed_bytes
 
 
 class PassReader:

@@ -1,117 +1,143 @@
-"""What one request did: its attempts as they end, and its row when it is over.
+"""A caller's request: its way through the ledger, and the way back to whoever asked.
 
-The rules of settlement are those of ``services/engine/settlement.py``; only the way into the ledger
-differs: rows are handed to the group commit and not waited for.
+The rules of settlement are those of ``services/engine/settlement.py``; rows are handed to the group
+commit and not waited for. What is written after the caller has gone is dropped: its request is
+cancelled by then.
 """
 
-import math
-from collections.abc import Callable
+import asyncio
+import random
+from functools import lru_cache
+
+from msgspec import Struct, field
 
 from omni_cli.domain.batch import Opening, Progressed, RequestEnding
-from omni_cli.domain.chat import CompletionFolder, Usage
-from omni_cli.domain.errors import BudgetExceeded, Cancelled, OmniError, UnknownPrice
+from omni_cli.domain.bounds import bound_of
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.errors import (
+    BudgetExceeded,
+    Cancelled,
+    OmniError,
+    StreamInterrupted,
+    UnknownPrice,
+)
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestEnd, RequestState
+from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestState
+from omni_cli.domain.pricing import usd_string
+from omni_cli.gateway.asks import Ask
+from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.fleet import Fleet
-from omni_cli.gateway.traces import RequestTrace
-from omni_cli.services.engine.attempts import AttemptSummary, Progress, Target, skipped_document
+from omni_cli.gateway.passing import PassedFolder
+from omni_cli.gateway.plans import Line, Plan
+from omni_cli.gateway.sending import Sending
+from omni_cli.gateway.traces import RequestTrace, Traces
+from omni_cli.http.client import UpstreamPool
+from omni_cli.http.request import Request
+from omni_cli.services.engine.attempts import Progress, Target, skipped_document
+from omni_cli.services.engine.call import Call, request_end
 from omni_cli.services.engine.commits import Commits
 from omni_cli.services.engine.settlement import Reading
 
-_MESSAGE_CHARS = 500
+#: Models that ``x-omni-skipped`` names at most.
+_MOST_SKIPPED = 8
 
 
-class PassedFolder(CompletionFolder):
-    """Folds an answer whose middle passes by unread: its head is parsed, and of what passes the
-    bytes and events are counted. An event's frame, what stands in it beside its text, is as long as
-    that of the last one that was read."""
+class Way(Struct):
+    """A call that is ready to be committed. ``same``: caller and provider speak one protocol;
+    ``wished``: usage was asked for though the caller had not; ``opening``: once it is committed."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.frame_bytes = 0
-        self.passed_bytes = 0
-        self.passed_events = 0
-        #: Reads what passed after all, into another folder; returns which share of it was kept.
-        self.reread: Callable[[CompletionFolder], float] | None = None
-        self._found: tuple[int, int] | None = None
-
-    @property
-    def received_chars(self) -> int:
-        """Characters received: counted where read, worked out for the rest."""
-        if self._found is not None:
-            return self._found[0]
-        known = self.folded_chars()
-        if not self.frame_bytes:
-            return known
-        return known + max(self.passed_bytes - self.passed_events * self.frame_bytes, 0)
-
-    def estimated_tokens(self) -> int:
-        """As of an answer that was read: its middle is read now."""
-        if self.reread is None or not self.passed_bytes:
-            return super().estimated_tokens()
-        whole = CompletionFolder()
-        share = self.reread(whole)
-        self._found = (
-            round(whole.received_chars / share),
-            math.ceil(whole.estimated_tokens() / share),
-        )
-        return self._found[1]
-
-    def most_tokens(self) -> int | None:
-        """As of an answer that was read, where all of it was kept; else all that passed counts."""
-        known = super().most_tokens()
-        if self.reread is None or not self.passed_bytes:
-            return known
-        whole = CompletionFolder()
-        if self.reread(whole) >= 1:
-            return whole.most_tokens()
-        return None if known is None else known + self.passed_bytes
+    line: Line
+    sent: Sending
+    same: bool
+    wished: bool
+    opening: Opening | None = None
 
 
-class Receipt:
-    """One request's way through the ledger.
+class Tools(Struct, frozen=True):
+    """What every request of a process works with."""
 
+    fleet: Fleet
+    pool: UpstreamPool
+    commits: Commits
+    rng: random.Random
+    deadlines: Deadlines
+    traces: Traces | None = None
+    #: Streams under way, whose progress is written down from time to time.
+    streams: "set[Receipt]" = field(default_factory=set)
+    #: Requests whose callers have gone, and that wait for a plain answer all the same.
+    staying: "set[Receipt]" = field(default_factory=set)
+
+    def save_streams(self) -> None:
+        """Write down how far each stream has come: what a killed process is charged for."""
+        rows = []
+        for receipt in self.streams:
+            reading, first_at = receipt.reading, receipt.progress.first_token_at
+            if reading is None or first_at is None:
+                continue
+            chars = reading.folder.received_chars
+            if chars != receipt.saved_chars:
+                receipt.saved_chars = chars
+                rows.append(Progressed(receipt.new.id, reading.n, first_at, chars))
+        if rows:
+            self.commits.progress(rows)
+
+
+class Receipt(Call[Way]):
+    """
     Args:
         new: its row; the id may be replaced until the row is committed.
-        decision: packed, for the ledger.
         name: that id as it is shown.
-        named: its caller named the model.
-        passed: who was passed over by the decision.
+        request: nothing goes out before an answer's first token, or its error, is known.
+        request_id: the caller's protocol's own id of this request.
     """
+
+    most_wait_s = 5.0  # a longer wait is told to the caller, whose SDK keeps to it
+    told_as_it_is = True
+    #: The request's row is in the ledger.
+    opened = False
+    ended = False
+    #: Where traces are configured.
+    trace: RequestTrace | None = None
+    #: Its caller has gone.
+    left = False
+    #: "hit" or "miss" where the role remembers answers.
+    cached = ""
+    #: What the model that is asked could not be told of.
+    unsaid: tuple[str, ...] = ()
+    #: Of its stream, when that was written down last.
+    saved_chars = -1
+    #: What carries it out.
+    _task: asyncio.Task[None] | None = None
 
     def __init__(
         self,
-        commits: Commits,
-        fleet: Fleet,
+        tools: Tools,
+        ask: Ask,
+        plan: Plan,
         new: NewRequest,
-        decision: bytes,
+        request: Request,
+        request_id: str,
         name: str,
-        named: bool = False,  # as in http.Request
-        passed: tuple[AttemptSummary, ...] = (),
+        most_nusd: int | None = None,
     ) -> None:
-        self._commits = commits
-        self._fleet = fleet
-        self._decision: bytes | None = decision
-        self._by_name = named
+        fleet = tools.fleet
+        super().__init__(
+            fleet.health,
+            fleet.app.clock,
+            tools.rng,
+            asyncio.sleep,
+            plan.targets,
+            plan.consent,
+            Progress(plan.passed, most_nusd=most_nusd),
+        )
+        self.tools = tools
+        self.fleet = fleet
+        self.ask = ask
+        self.plan = plan
         self.new = new
-        self.progress = Progress(passed)
-        self.opened = False
-        self.ended = False
-        self.reading: Reading | None = None
-        #: Where traces are configured.
-        self.trace: RequestTrace | None = None
-        #: Tokens of what was sent, by the estimator.
-        self.sent: Callable[[], int] | None = None
-        #: Its caller has gone.
-        self.left = False
-        #: "hit" or "miss" where the role remembers answers.
-        self.cached = ""
-        #: What the model that is asked could not be told of.
-        self.told: tuple[str, ...] = ()
-        #: A second model was asked beside the first.
-        self.hedged = False
-        #: Who was asked last.
-        self.asked: Target | None = None
+        self.request = request
+        self.request_id = request_id
+        self._decision: bytes | None = plan.decision
         self._named = new.id
         self._name = name
 
@@ -122,15 +148,34 @@ class Receipt:
             self._named, self._name = self.new.id, id_text(self.new.id)
         return self._name
 
-    async def open(self, opening: Opening, target: Target) -> Reading:
-        """Commit the attempt's row and leases, and begin to read.
+    @property
+    def started(self) -> bool:
+        """The answer's head went out."""
+        return self.request.begun
 
-        Raises BudgetExceeded, UnknownPrice, Busy, StoreError: it must not be sent.
-        """
-        opening.opened, opening.decision = self.opened, self._decision
-        opening.named = self._by_name
+    # --- the ledger ---------------------------------------------------------------------------
+
+    async def commit(self, way: Way, target: Target) -> Reading:
+        price, progress = target.price, self.progress
+        way.opening = opening = Opening(
+            self.new,
+            progress.tries + 1,
+            target.model.id,
+            target.provider.slug,
+            self.now_ms(),
+            self.ask.estimate(),
+            bound_of(None if price is None else price.price, way.sent.most),
+            target.provider.max_concurrency,
+            None if price is None else price.id,
+            None if price is None else price.price,
+            None if progress.most_nusd is None else progress.room_nusd,
+            progress.most_nusd or 0,
+            self._decision,
+            self.plan.named,
+            opened=self.opened,
+        )
         try:
-            await self._commits.open(opening)
+            await self.tools.commits.open(opening)
         except BaseException:
             self._take(opening)
             if opening.committed:  # its caller left in the same moment
@@ -148,9 +193,9 @@ class Receipt:
             self.progress.sent(opening.n, opening.held_nusd)
         self.asked = target
         self.reading = Reading(
-            self._commits,
-            self._fleet.health,
-            self._fleet.app.clock,
+            self.tools.commits,
+            self.health,
+            self.clock,
             NewAttempt(
                 self.new.id,
                 opening.n,
@@ -166,7 +211,7 @@ class Receipt:
             self.progress,
             PassedFolder(),
             False,
-            self.sent,
+            self.ask.sent_tokens,
         )
         return self.reading
 
@@ -183,44 +228,25 @@ class Receipt:
         self.ended = True
         if self.left and state == "ok":
             state, error = "cancelled", Cancelled("the caller went away")
-        now = self._fleet.app.now_ms()
-        progress = self.progress
-        last = progress.target or self.asked
-        model, provider = ("", "") if last is None else (last.model.id, last.provider.slug)
-        premium, premium_cost = (
-            self._fleet.premium(progress.usage) if state == "ok" and compared else (None, None)
+        progress, commits = self.progress, self.tools.commits
+        compared = compared and state == "ok"
+        end = request_end(
+            progress,
+            self.asked,
+            state,
+            error,
+            created_ms=self.new.created_at,
+            now_ms=self.now_ms(),
+            premium=self.fleet.premium(progress.usage) if compared else (None, None),
         )
-        first = progress.first_token_at
-        self._commits.end(
-            RequestEnding(
-                self.new.id,
-                RequestEnd(
-                    state,
-                    now,
-                    model,
-                    provider,
-                    premium,
-                    premium_cost,
-                    now - self.new.created_at,
-                    None if first is None else first - self.new.created_at,
-                    progress.finish_reason,
-                    None if error is None else error.code,
-                    None if error is None else error.message[:_MESSAGE_CHARS],
-                ),
-            )
-        )
-
+        commits.end(RequestEnding(self.new.id, end))
         if skipped := progress.skipped:
-            self._commits.note_skipped(self.new.id, skipped_document(skipped))
+            commits.note_skipped(self.new.id, skipped_document(skipped))
 
     def fail(self, error: OmniError) -> None:
         """The request ends with an error."""
         refused = isinstance(error, BudgetExceeded | UnknownPrice) and not self.progress.tries
         self.end("refused" if refused else "failed", error)
-
-    def cancel(self, why: Cancelled) -> None:
-        """The caller went away, or the gateway stopped."""
-        self.end("cancelled", why)
 
     @property
     def total_nusd(self) -> int | None:
@@ -237,36 +263,87 @@ class Receipt:
     def usage(self) -> Usage:
         return self.progress.usage
 
+    def give_up(self) -> None:
+        """Nobody waits for the answer any longer."""
+        if self._task is not None:
+            self._task.cancel()
 
-class Streams:
-    """Streams under way, whose progress is written down from time to time."""
+    # --- the way back -------------------------------------------------------------------------
 
-    def __init__(self, commits: Commits) -> None:
-        self._commits = commits
-        self._live: dict[int, Receipt] = {}
-        self._saved: dict[int, int] = {}
+    def whole(self, body: bytes) -> None:
+        """A whole answer of JSON. The request must be settled: its cost is in the head."""
+        cost = self.total_nusd
+        told = "" if cost is None else f"x-omni-cost-usd: {usd_string(cost)}\r\n"
+        head = f"{self._head()}{told}content-type: application/json\r\n"
+        self.request.respond(200, head.encode("latin-1"), body)
 
-    def __len__(self) -> int:
-        return len(self._live)
+    def begin_stream(self, content_type: str) -> None:
+        kind = _header(content_type or self.ask.caller.stream_type)
+        head = f"{self._head()}content-type: {kind}\r\ncache-control: no-cache\r\n"
+        self.request.begin(head.encode("latin-1"))
 
-    def add(self, receipt: Receipt) -> None:
-        self._live[receipt.new.id] = receipt
+    def end_stream(self, rest: bytes) -> None:
+        """The last bytes, and the receipt as a comment where the protocol passes over one."""
+        if self.ask.caller.comments:
+            cost = self.total_nusd
+            told = "unknown" if cost is None else usd_string(cost)
+            line = f": omni request={self.name} cost_usd={told}"
+            rest += f"{line} attempts={self.progress.tries}\n\n".encode()
+        self.request.end(rest)
 
-    def remove(self, receipt: Receipt) -> None:
-        self._live.pop(receipt.new.id, None)
-        self._saved.pop(receipt.new.id, None)
+    def break_off(self, error: StreamInterrupted) -> None:
+        """End a stream by its protocol's own error event."""
+        self.request.end(self.ask.caller.error_event(error, self.request_id))
 
-    def save(self) -> None:
-        """Write down how far each stream has come: what a killed process is charged for."""
-        rows = []
-        for request, receipt in self._live.items():
-            reading = receipt.reading
-            first_at = receipt.progress.first_token_at
-            if reading is None or first_at is None:
-                continue
-            chars = reading.folder.received_chars
-            if chars != self._saved.get(request):
-                self._saved[request] = chars
-                rows.append(Progressed(request, reading.n, first_at, chars))
-        if rows:
-            self._commits.progress(rows)
+    def _head(self) -> str:
+        asked = self.asked
+        model = "" if asked is None else f"x-omni-model: {_header(asked.model.id)}\r\n"
+        if self.cached:
+            model += f"x-omni-cache: {self.cached}\r\n"
+        if self.hedged:
+            model += "x-omni-hedged: 1\r\n"
+        if skipped := _skipped(self):
+            model += f"x-omni-skipped: {skipped}\r\n"
+        if self.unsaid:
+            left = ", ".join(what for what in self.unsaid if ": " not in what)
+            changed = "; ".join(what for what in self.unsaid if ": " in what)
+            model += f"x-omni-left-out: {_header(left)}\r\n" if left else ""
+            model += f"x-omni-changed: {_header(changed)}\r\n" if changed else ""
+        return (
+            f"{self.ask.caller.request_id}: {self.request_id}\r\n"
+            f"x-omni-request-id: {self.name}\r\n"
+            f"x-omni-attempts: {self.progress.tries}\r\n{model}"
+        )
+
+
+def receipt_headers(receipt: Receipt | None) -> list[tuple[bytes, bytes]]:
+    """What an error's answer tells of its request's receipt; nothing where there is none."""
+    if receipt is None or not receipt.opened:
+        return []
+    told = {"x-omni-request-id": receipt.name, "x-omni-attempts": str(receipt.progress.tries)}
+    if receipt.asked is not None:
+        told["x-omni-model"] = _header(receipt.asked.model.id)
+    if skipped := _skipped(receipt):
+        told["x-omni-skipped"] = skipped
+    cost = receipt.total_nusd
+    if cost is not None:
+        told["x-omni-cost-usd"] = usd_string(cost)
+    if receipt.progress.tries > 1:  # what the SDK would do again was done
+        told["x-should-retry"] = "false"
+    return [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
+
+
+def _skipped(receipt: Receipt) -> str:
+    """Who was passed over and why, as a header's value; "" where nobody was."""
+    skipped = receipt.progress.skipped
+    if not skipped:
+        return ""
+    found = dict.fromkeys(f"{a.model}={a.error}" for a in skipped)
+    return _header(", ".join(list(found)[:_MOST_SKIPPED]))
+
+
+@lru_cache(maxsize=4096)
+def _header(text: str) -> str:
+    """A header's value: printable, without line breaks, of bytes that HTTP can carry."""
+    printable = "".join(c if c.isprintable() else "?" for c in text)
+    return printable.encode("latin-1", "replace").decode("latin-1")

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Completion
-from omni_cli.domain.ids import id_text
-from omni_cli.domain.ledger import NewRequest, RequestEnd
+from omni_cli.domain.ledger import RequestEnd
 from omni_cli.domain.record import replace
 from omni_cli.gateway.asks import Ask
-from omni_cli.gateway.delivery import Delivery
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.plans import Plan
 from omni_cli.gateway.receipts import Receipt
@@ -54,20 +52,13 @@ class Memory:
         assert plan.asked is not None
         return self._cache(self._fleet.app).look(plan.asked)
 
-    async def answer(
-        self,
-        ask: Ask,
-        plan: Plan,
-        new: NewRequest,
-        remembered: "Remembered",
-        request: Request,
-        request_id: str,
-    ) -> None:
+    async def answer(self, call: Receipt, remembered: "Remembered") -> None:
         """Commit a request that costs nothing, then answer it.
 
         Raises StoreError.
         """
-        new = replace(new, source="cache")
+        ask, plan = call.ask, call.plan
+        call.new = new = replace(call.new, source="cache")
         target = plan.targets[0]
         premium, premium_cost = self._fleet.premium(remembered.usage)
         end = RequestEnd(
@@ -92,11 +83,9 @@ class Memory:
             ledger.end_request(new.id, end)
 
         await self._commits.within(write)
-        receipt = Receipt(self._commits, self._fleet, new, b"", id_text(new.id))
-        receipt.asked, receipt.cached = target, "hit"
-        out = Delivery(ask.caller, receipt, request, request_id)
+        call.asked, call.cached = target, "hit"
         about = Answered(
-            f"{ask.caller.id_prefix}{receipt.name}",
+            f"{ask.caller.id_prefix}{call.name}",
             target.model.id,
             new.created_at // 1000,
             {name: ask.value(name) for name in ask.caller.answers_by},
@@ -106,22 +95,22 @@ class Memory:
             task=new.task,
         )
         if not ask.stream:
-            out.whole(ask.caller.whole(remembered.completion, about))
+            call.whole(ask.caller.whole(remembered.completion, about))
             return
         writer = ask.caller.writer(about)
-        out.begin_stream(ask.caller.stream_type)
+        call.begin_stream(ask.caller.stream_type)
         for chunk in remembered.chunks():
-            await out.piece(writer.chunk(chunk))
+            await call.request.piece(writer.chunk(chunk))
             await asyncio.sleep(0)
-        out.end_stream(writer.end(remembered.completion))
+        call.end_stream(writer.end(remembered.completion))
 
-    def keep(self, plan: Plan, receipt: Receipt) -> None:
+    def keep(self, call: Receipt) -> None:
         """Remember what was answered, if it is a whole answer of the model that was meant."""
-        asked, completion = plan.asked, receipt.progress.completion
-        target, cost = receipt.progress.target, receipt.total_nusd
-        if asked is None or completion is None or target is None:
+        plan, completion = call.plan, call.progress.completion
+        target, cost = call.progress.target, call.total_nusd
+        if plan.asked is None or completion is None or target is None:
             return
-        request, model = receipt.new.id, target.model.id
+        request, model = call.new.id, target.model.id
         self._commits.job(lambda: self._keep(plan, request, model, completion, cost))
 
     def _keep(

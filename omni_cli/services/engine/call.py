@@ -118,8 +118,8 @@ class Fault(Struct, frozen=True):
 class Call(ABC, Generic[W]):
     """
     Args:
-        hedge_s: when a second model is asked beside the first, since that was asked; None: never.
-        ends_at_ms: when nobody else is asked, nor anybody again; None: the caller sees to it.
+        sleep: waits so many seconds.
+        targets: in the order of the decision.
     """
 
     #: A longer wait that a provider asks for is left to others, seconds.
@@ -131,6 +131,20 @@ class Call(ABC, Generic[W]):
     #: An answer is held back until it is accepted: nobody has seen one that broke off.
     holds = False
 
+    # Defaults of the class: an object of more than thirty fields loses its shared keys, and most
+    # requests never set these.
+    #: Of the attempt that was begun last, or whose answer is taken.
+    reading: Reading | None = None
+    #: Who was asked last.
+    asked: Target | None = None
+    #: A second model was asked beside the first.
+    hedged = False
+    race: Race | None = None
+    #: When a second model is asked beside the first, since that was asked; None: never.
+    hedge_s: float | None = None
+    #: When nobody else is asked, nor anybody again; None: somebody else sees to it.
+    ends_at_ms: int | None = None
+
     def __init__(
         self,
         health: HealthRecorder,
@@ -140,25 +154,14 @@ class Call(ABC, Generic[W]):
         targets: Sequence[Target],
         consent: Consent,
         progress: Progress,
-        hedge_s: float | None = None,
-        ends_at_ms: int | None = None,
     ) -> None:
         self.health = health
         self.clock = clock
         self.targets = targets
         self.consent = consent
         self.progress = progress
-        #: Of the attempt that was begun last, or whose answer is taken.
-        self.reading: Reading | None = None
-        #: Who was asked last.
-        self.asked: Target | None = None
-        #: A second model was asked beside the first.
-        self.hedged = False
-        self.race: Race | None = None
         self._rng = rng
         self._sleep = sleep
-        self._hedge_s = hedge_s
-        self._ends_at_ms = ends_at_ms
 
     # --- what a way of a request says ---------------------------------------------------------
 
@@ -230,12 +233,12 @@ class Call(ABC, Generic[W]):
         """
         causes: list[tuple[str, OmniError]] = []
         turns = Turns(self.targets, self.consent, self.health.admit, self.skip)
-        if self._hedge_s is not None:
-            if await self._raced(self._hedge_s, turns, causes):
+        if self.hedge_s is not None:
+            if await self._raced(self.hedge_s, turns, causes):
                 return
         else:
-            first = True
-            while not self._late and (target := turns.next()) is not None:
+            first, timed = True, self.ends_at_ms is not None
+            while not (timed and self._late) and (target := turns.next()) is not None:
                 if not first:
                     self.tell(f"falling back to {target.model.id}")
                 first = False
@@ -294,7 +297,7 @@ class Call(ABC, Generic[W]):
 
     @property
     def _late(self) -> bool:
-        return self._ends_at_ms is not None and self.now_ms() >= self._ends_at_ms
+        return self.ends_at_ms is not None and self.now_ms() >= self.ends_at_ms
 
     async def _try_target(self, target: Target, turns: Turns) -> Fault | None:
         """One model with its retries; what went wrong at last, None when it answered."""
@@ -306,7 +309,9 @@ class Call(ABC, Generic[W]):
                 attempt += 1
                 tries = turn.tries
                 try:
-                    await self._attempt(self._in_time(target), turn)
+                    if self.ends_at_ms is not None:
+                        target = self._in_time(target, self.ends_at_ms)
+                    await self._attempt(target, turn)
                 except StreamInterrupted as exc:
                     if not self.holds:
                         raise
@@ -332,11 +337,9 @@ class Call(ABC, Generic[W]):
             if turns.guarded and not turn.tries:
                 self.health.cancelled(target, started_ms=admitted_at)
 
-    def _in_time(self, target: Target) -> Target:
+    def _in_time(self, target: Target, ends_at_ms: int) -> Target:
         """The target with no more patience than its request's time allows."""
-        if self._ends_at_ms is None:
-            return target
-        left_ms = max(self._ends_at_ms - self.now_ms(), 1)
+        left_ms = max(ends_at_ms - self.now_ms(), 1)
         return target if target.timeout_ms <= left_ms else replace(target, timeout_ms=left_ms)
 
     def _wait_s(self, error: OmniError, attempt: int, target: Target) -> float | None:
@@ -349,7 +352,7 @@ class Call(ABC, Generic[W]):
             rng=self._rng,
             max_retry_after_s=self.most_wait_s,
         )
-        ends_at = self._ends_at_ms
+        ends_at = self.ends_at_ms
         if delay is not None and ends_at is not None and self.now_ms() + delay * 1000 >= ends_at:
             return None
         return delay

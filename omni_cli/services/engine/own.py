@@ -146,9 +146,9 @@ class OwnCall(Call[Bounds]):
             targets,
             consent,
             progress,
-            None if accept is not None else hedge_s,
-            int((tools.clock() + tools.limit_s) * 1000),
         )
+        self.hedge_s = None if accept is not None else hedge_s
+        self.ends_at_ms = int((tools.clock() + tools.limit_s) * 1000)
         self._tools = tools
         self._id = request_id
         self._request = request

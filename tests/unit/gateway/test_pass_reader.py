@@ -7,8 +7,7 @@ import pytest
 
 from omni_cli.domain.chat import CompletionFolder
 from omni_cli.domain.errors import ProviderError
-from omni_cli.gateway.passing import KEPT, TAIL, PassReader
-from omni_cli.gateway.receipts import PassedFolder
+from omni_cli.gateway.passing import KEPT, TAIL, PassedFolder, PassReader
 from omni_cli.wire.registry import adapter
 from tests.unit.providers.wire import Exchange, chats
 

@@ -8,7 +8,7 @@ import pytest
 
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ModelInfo, ProtocolName, Provider
-from omni_cli.gateway.calls import written
+from omni_cli.gateway.exchange import written
 from omni_cli.gateway.sending import Sending, fields_of
 from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.services.engine.attempts import Target
