@@ -53,9 +53,9 @@ if TYPE_CHECKING:
     from omni_cli.services.engine.own import Steps, Tools
     from omni_cli.services.engine.recovery import Recovery
     from omni_cli.services.engine.routing import RoutingService
+    from omni_cli.services.fleet.apply import FleetApplier
     from omni_cli.services.fleet.browse import Browser
     from omni_cli.services.fleet.connection_test import ConnectionTester
-    from omni_cli.services.fleet.deploy import DeployService
     from omni_cli.services.fleet.describe import ProviderDocuments
     from omni_cli.services.fleet.discovery import DiscoveryService
     from omni_cli.services.fleet.fleet import FleetService
@@ -510,10 +510,10 @@ class App:
         return system_models(load_catalog())
 
     @cached_property
-    def deploy(self) -> "DeployService":
-        from omni_cli.services.fleet.deploy import DeployService
+    def applier(self) -> "FleetApplier":
+        from omni_cli.services.fleet.apply import FleetApplier
 
-        return DeployService(
+        return FleetApplier(
             fleet=self.fleet,
             providers=self.providers,
             models=self.models,
@@ -1001,7 +1001,7 @@ class App:
         return SyncService(
             clone=GitClone(self.paths.data / "sync" / "clone"),
             fleet=self.fleet,
-            deploy=self.deploy,
+            applier=self.applier,
             reports=self.reports,
             memory=self.store,
             machine_name=self.env.get("OMNI_MACHINE") or platform.node() or "machine",
@@ -1090,7 +1090,7 @@ class App:
 
         return Deploys(
             stored=self.deploy_store,
-            deploy=self.deploy,
+            applier=self.applier,
             abtests=self.abtests,
             revisions=self.audit,
             unit=self.store,

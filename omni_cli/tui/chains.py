@@ -110,7 +110,7 @@ def undo_chain(omni: App) -> str:
             f"no change of a chain to take back: {why}",
             hint="omni history lists all changes; omni rollback N goes back to any",
         )
-    omni.deploy.apply(
+    omni.applier.apply(
         tomllib.loads(before.fleet), action="fleet.rollback", target=f"revision {before.number}"
     )
     return f"took back: {found.reason.removeprefix(_OURS)}"

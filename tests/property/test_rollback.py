@@ -104,9 +104,9 @@ def test_any_of_fifty_revisions_comes_back_to_the_byte(omni: App, seed: int) -> 
     assert len(revisions) >= 50
     for revision in rng.sample(revisions, 25):
         document = tomllib.loads(revision.fleet)
-        omni.deploy.apply(document, action="fleet.rollback", target=str(revision.number))
+        omni.applier.apply(document, action="fleet.rollback", target=str(revision.number))
         assert omni.fleet.document() == revision.fleet
-        assert omni.deploy.plan(document) == []
+        assert omni.applier.plan(document) == []
     assert omni.audit.first_broken() is None
 
 
@@ -133,5 +133,5 @@ def test_a_document_that_does_not_fit_changes_nothing(omni: App) -> None:
         {**good, "chains": {"x": {"links": [{"model": "openai/gpt-4o", "max_retries": 99}]}}},
     ):
         with pytest.raises(OmniError):
-            omni.deploy.apply(bad, action="fleet.apply", target="test")
+            omni.applier.apply(bad, action="fleet.apply", target="test")
         assert omni.fleet.document() == before

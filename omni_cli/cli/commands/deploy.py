@@ -15,7 +15,7 @@ from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.periods import iso
 from omni_cli.domain.words import counted
-from omni_cli.services.fleet.deploy import Change
+from omni_cli.services.fleet.apply import Change
 from omni_cli.services.judge.deploys import Standing
 
 ExitCode = Annotated[
@@ -72,11 +72,11 @@ def diff(
     as_json: JsonFlag = False,
 ) -> None:
     """What changed between two fleets."""
-    from omni_cli.services.fleet.deploy import compare
+    from omni_cli.services.fleet.apply import compare
 
     with omni() as omni_app:
         before = _whole(omni_app, old)
-        after = omni_app.deploy.current() if new is None else _whole(omni_app, new)
+        after = omni_app.applier.current() if new is None else _whole(omni_app, new)
     changes = compare(before, after)
     _show(changes, as_json=as_json)
     if changes and exit_code:
@@ -105,7 +105,7 @@ def apply(
     """Make the fleet equal to a document."""
     with omni() as omni_app:
         document = _document(omni_app, str(file))
-        changes = omni_app.deploy.plan(document)
+        changes = omni_app.applier.plan(document)
         if plan or not changes:
             _show(changes, as_json=as_json)
             if changes and exit_code:
@@ -113,7 +113,7 @@ def apply(
             return
         if not as_json:
             _show(changes, as_json=False)
-        for doubt in omni_app.deploy.doubts(document):
+        for doubt in omni_app.applier.doubts(document):
             note(
                 f"{paint('an odd price:', 'yellow', sys.stderr)} {doubt}; prices are per 1M tokens"
             )
@@ -122,7 +122,7 @@ def apply(
         if share is None and rollback_if is None:
             if lasting is not None:
                 raise UsageError("--for goes with --share or --rollback-if")
-            omni_app.deploy.apply(document, action="fleet.apply", target=str(file))
+            omni_app.applier.apply(document, action="fleet.apply", target=str(file))
             _done(omni_app, changes, as_json=as_json)
             return
         omni_app.deploys.begin(
@@ -150,11 +150,11 @@ def rollback(
     """Bring back the fleet of a revision; itself a new revision, so it can be undone."""
     with omni() as omni_app:
         document = _document(omni_app, str(number))
-        changes = omni_app.deploy.plan(document)
+        changes = omni_app.applier.plan(document)
         if plan or not changes:
             _show(changes, as_json=as_json)
             return
-        omni_app.deploy.apply(document, action="fleet.rollback", target=f"revision {number}")
+        omni_app.applier.apply(document, action="fleet.rollback", target=f"revision {number}")
         _done(omni_app, changes, as_json=as_json)
 
 
@@ -171,7 +171,7 @@ def _done(omni_app: App, changes: list[Change], *, as_json: bool) -> None:
 def _whole(omni_app: App, source: str) -> dict[str, Any]:
     """A revision as it was written; of a file, what it leaves out at the defaults."""
     document = _document(omni_app, source)
-    return document if source.isdigit() else omni_app.deploy.whole(document)
+    return document if source.isdigit() else omni_app.applier.whole(document)
 
 
 def _document(omni_app: App, source: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from omni_cli.domain.analytics import Totals, sum_totals
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_string
 from omni_cli.domain.periods import iso
-from omni_cli.services.fleet.deploy import Change
+from omni_cli.services.fleet.apply import Change
 from omni_cli.services.fleet.sync import Synced
 
 app = typer.Typer(rich_markup_mode=None, help="Share fleet and usage between machines, by git.")

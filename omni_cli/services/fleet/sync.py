@@ -20,7 +20,7 @@ from omni_cli.domain.secrets import scrub
 from omni_cli.ports import Clock
 from omni_cli.records import UsageLine
 from omni_cli.repositories import Reports, Store
-from omni_cli.services.fleet.deploy import Change, DeployService, compare
+from omni_cli.services.fleet.apply import Change, FleetApplier, compare
 from omni_cli.services.fleet.fleet import FleetService
 
 Side = Literal["mine", "theirs"]
@@ -192,7 +192,7 @@ class SyncService:
         *,
         clone: Clone,
         fleet: FleetService,
-        deploy: DeployService,
+        applier: FleetApplier,
         reports: Reports,
         memory: Store,
         machine_name: str,
@@ -201,7 +201,7 @@ class SyncService:
     ) -> None:
         self._clone = clone
         self._fleet = fleet
-        self._deploy = deploy
+        self._applier = applier
         self._reports = reports
         self._memory = memory
         self._name = machine_name
@@ -274,9 +274,9 @@ class SyncService:
         merged, conflicts = merge(base, mine, theirs, prefer)
         if conflicts:
             return Synced(conflicts=tuple(conflicts))
-        self._deploy.parse(merged)
+        self._applier.parse(merged)
         with self._memory.transaction():
-            pulled = self._deploy.apply(merged, action="sync", target="pulled")
+            pulled = self._applier.apply(merged, action="sync", target="pulled")
             # From here on only what is changed on this machine is this machine's change.
             self._memory.set_meta(_BASE, text)
         return Synced(tuple(pulled), tuple(compare(theirs, merged)))

@@ -18,7 +18,7 @@ from omni_cli.ports import Clock
 from omni_cli.records import Deploy, DeployState
 from omni_cli.repositories import Audit, Store
 from omni_cli.repositories import Deploys as Stored
-from omni_cli.services.fleet.deploy import Change, DeployService
+from omni_cli.services.fleet.apply import Change, FleetApplier
 from omni_cli.services.judge.abtest import AbTests, Settings
 from omni_cli.services.judge.alerts import Alert, Level
 
@@ -38,14 +38,14 @@ class Deploys:
         self,
         *,
         stored: Stored,
-        deploy: DeployService,
+        applier: FleetApplier,
         abtests: AbTests,
         revisions: Audit,
         unit: Store,
         clock: Clock,
     ) -> None:
         self._stored = stored
-        self._deploy = deploy
+        self._applier = applier
         self._abtests = abtests
         self._revisions = revisions
         self._unit = unit
@@ -72,7 +72,7 @@ class Deploys:
         """
         if condition:
             parse_conditions(condition)
-        changes = self._deploy.plan(document)
+        changes = self._applier.plan(document)
         if not changes:
             return []
         now = self._now()
@@ -84,7 +84,7 @@ class Deploys:
                 assert share is not None
                 tests[role] = self._abtests.start(role, model, share, Settings()).id
             if share is None:
-                self._deploy.apply(document, action="fleet.apply", target=target)
+                self._applier.apply(document, action="fleet.apply", target=target)
             self._stored.start(
                 Deploy(
                     id=0,
@@ -187,7 +187,7 @@ class Deploys:
             if deploy.share is None:
                 return f"revision {deploy.revision} stands: {reason}"
             self._stop_tests(deploy, "the canary was promoted")
-            self._deploy.apply(deploy.document, action="fleet.promote", target=f"{deploy.id}")
+            self._applier.apply(deploy.document, action="fleet.promote", target=f"{deploy.id}")
             return f"applied to all as revision {self._newest()}: {reason}"
 
     def _back(self, deploy: Deploy, reason: str, *, state: DeployState = "rolled_back") -> str:
@@ -209,7 +209,7 @@ class Deploys:
             before = self._revisions.revision(number)
             base = {} if before is None else tomllib.loads(before.fleet)
             target = f"revision {number}" if number else "the empty fleet"
-            self._deploy.apply(base, action="fleet.rollback.automatic", target=target)
+            self._applier.apply(base, action="fleet.rollback.automatic", target=target)
             return f"rolled back to {target} as revision {self._newest()}: {reason}"
 
     def _stop_tests(self, deploy: Deploy, reason: str) -> None:

@@ -77,7 +77,7 @@ class Parsed(Struct, frozen=True):
     budgets: tuple[Budget, ...]
 
 
-class DeployService:
+class FleetApplier:
     """Args:
     catalogue: a system model as the catalogue has it, or None.
     """
