@@ -1,6 +1,7 @@
 """OpenAI's Responses."""
 
 from omni_cli.wire.facts import Facts
+from omni_cli.wire.openai import OpenAiFacts
 
 
 class ResponsesFacts(Facts):
@@ -12,4 +13,6 @@ class ResponsesFacts(Facts):
     prefixes = ("/v1", "")
     comments = True
     id_prefix = "resp_"
+    error_word = OpenAiFacts.error_word
+    error_words = OpenAiFacts.error_words
     answers_by = ("tools",)
