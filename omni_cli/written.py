@@ -123,7 +123,8 @@ def problem(
         what = "is missing"
     elif first["type"] == "extra_forbidden":
         table = _at(schema, schema, place[:-1])
-        tables = [_resolved(choice, schema) for choice in (table, *table.get("anyOf", ()))]
+        choices = (table, *table.get("anyOf", ()), *table.get("oneOf", ()))
+        tables = [_resolved(choice, schema) for choice in choices]
         known = [name for inner in tables for name in inner.get("properties", ())]
         name = str(place[-1])
         near = difflib.get_close_matches(name, known, 1, 0.6)
@@ -314,10 +315,12 @@ def _key(name: str) -> str:
 
 __all__ = [
     "DIALECT",
+    "AfterValidator",
     "Amount",
     "Discriminator",
     "Field",
     "Tag",
+    "WithJsonSchema",
     "Written",
     "clean",
     "explain",

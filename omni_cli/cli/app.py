@@ -55,6 +55,7 @@ class Root(LazyGroup):
         "health": _entry("health", "How every provider and model is doing.", "Know"),
         "discover": _entry("discover", "What providers serve now; add what is new.", "Know"),
         "compare": _entry("compare", "Ask several models the same; score what they say.", "Know"),
+        "suite": _entry("compare:suite_app", "Check a suite of prompts; its schema.", "Know"),
         "ab": _entry("ab", "Try a challenger on a share of a role's traffic.", "Know"),
         "watch": _entry("watch", "Keep checking, and alert; in the foreground.", "Know"),
         "providers": _entry("providers", "Accounts at APIs: add, test, keys.", "Fleet"),

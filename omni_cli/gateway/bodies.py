@@ -10,12 +10,19 @@ from pydantic.json_schema import models_json_schema
 
 from omni_cli.domain.models import ModelStatus
 from omni_cli.domain.scoring import KINDS
+from omni_cli.plugins import plugins
 from omni_cli.written import Field, Written, clean, one_of, said
 from omni_cli.written import read as read
 
 MOST_MODELS, MOST_PROMPTS, MOST_ITERATIONS = 10, 200, 20
-#: Scorers that name no file and no command of this machine.
-_SCORERS = tuple(kind for kind in KINDS if kind not in ("command", "json-schema"))
+
+
+def _scorers() -> list[str]:
+    """Those that name no file and no command of this machine."""
+    known = [*KINDS, *plugins("omni.scorers")]
+    known = [kind for kind in known if kind not in ("command", "json-schema")]
+    return ["", *known, *(f"not-{kind}" for kind in known)]
+
 
 #: US dollars per 1,000,000 tokens.
 Rate = Annotated[
@@ -79,7 +86,7 @@ class Comparison(Written):
     max_tokens: Annotated[int, Field(ge=1)] = 1024
     max_cost: Annotated[float, Field(ge=0)] | None = None
     expect: Texts = []
-    scorer: Annotated[str, one_of(lambda: [*_SCORERS, *(f"not-{k}" for k in _SCORERS), ""])] = ""
+    scorer: Annotated[str, one_of(_scorers)] = ""
     judge: str = ""
     name: str = ""
 

@@ -1,9 +1,12 @@
 """Suites of every form, and what a judge is asked and understood to say (D2)."""
 
 import json
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from omni_cli.domain.chat import MediaPart, Message
 from omni_cli.domain.errors import UsageError
@@ -12,6 +15,8 @@ from omni_cli.services.engine.scorers import score_answer
 from omni_cli.services.judge import judge
 from omni_cli.services.judge.compare_plan import Plan, Settings, keyed, plan_document, plan_from
 from omni_cli.services.judge.suite import Case, load
+from omni_cli.services.judge.suite_file import SuiteFile
+from omni_cli.written import schema_of
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 20
 
@@ -139,12 +144,35 @@ def test_promptfoo(tmp_path: Path) -> None:
         ("a.toml", "x = [", "does not parse"),
         ("a.yaml", "a: [1", "does not parse"),
         ("a.txt", "hello", "no suite by its name"),
-        ("a.json", "{}", "no cases"),
-        ("a.json", '{"cases": [{"promt": "x"}]}', "unknown promt"),
+        ("a.json", "{}", r"a.json: cases is missing"),
+        ("a.json", '{"cases": []}', "cases is a list of one case or more, not a list"),
+        (
+            "a.json",
+            '{"cases": ["x", {"promt": "x"}]}',
+            r"a.json: cases\[2\].promt is no field: did",
+        ),
+        ("a.json", '{"case": ["x"]}', "case"),
+        ("a.json", '{"cases": [3]}', r"cases\[1\] is a text or a table, not 3"),
+        ("a.json", '{"cases": [{"prompt": 3}]}', r"cases\[1\].prompt is a text in quotes, not 3"),
+        ("a.yaml", "cases:\n- prompt: x\n  expect: {a: 1}\n", r"cases\[1\].expect is a text, or a"),
+        (
+            "a.jsonl",
+            '{"prompt": "x"}\n{"prompt": "y", "tolerance": "b"}',
+            r"cases\[2\].tolerance is",
+        ),
+        (
+            "a.json",
+            '{"cases": [{"messages": [{"role": "boss", "content": "x"}]}]}',
+            "role is one of",
+        ),
         ("a.json", '{"cases": [{"prompt": ""}]}', "has no prompt"),
-        ("a.json", '{"cases": [{"prompt": "x", "scorer": "magic"}]}', "unknown scorer"),
+        (
+            "a.json",
+            '{"cases": [{"prompt": "x", "scorer": "magic"}]}',
+            r"cases\[1\].scorer is one of exact",
+        ),
         ("a.json", '{"cases": [{"prompt": "x", "images": ["no.png"]}]}', "cannot read"),
-        ("a.json", "3", "holds no suite"),
+        ("a.json", "3", "a table, not 3"),
     ],
 )
 def test_what_is_no_suite_is_said(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -220,3 +248,13 @@ def test_scorers_together() -> None:
     assert values == [1.0, 0.5, 0.0]
     passes = Scorer("command", (), {"command": "grep -q yes"})
     assert [score_answer((passes,), t).value for t in ("oh yes", "no")] == [1.0, 0.0]  # type: ignore[union-attr]
+
+
+def test_the_schema_takes_what_a_suite_may_be() -> None:
+    schema = schema_of(SuiteFile, "suite")
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for text in (tomllib.loads(TOML), yaml.safe_load(YAML)):
+        jsonschema.validate(text, schema)
+    for wrong in ({}, {"cases": []}, {"cases": [{"promt": "x"}]}, {"cases": ["x"], "scorer": "no"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)

@@ -21,6 +21,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.record import replace
 from omni_cli.domain.scoring import KINDS
+from omni_cli.domain.words import counted
 from omni_cli.services.judge import compare_documents as documents
 from omni_cli.services.judge.compare import Estimate
 from omni_cli.services.judge.compare_documents import Checked
@@ -29,6 +30,7 @@ from omni_cli.services.judge.compare_report import Report
 from omni_cli.services.judge.suite import Case, Suite, load
 
 app = typer.Typer(rich_markup_mode=None)
+suite_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 _FORMATS = ("md", "html", "junit", "json")
 
@@ -340,3 +342,26 @@ def _list(omni_app: App, *, as_json: bool) -> None:
             for row in rows
         ],
     )
+
+
+@suite_app.callback()
+def suite() -> None:
+    """Suites of prompts and what their answers should hold: see omni compare --suite."""
+
+
+@suite_app.command()
+def check(file: Annotated[Path, typer.Argument(help="A suite's file or folder.")]) -> None:
+    """Say whether a suite fits, and which value does not; nothing is asked."""
+    found = load(file)
+    out(f"{file} fits: {counted(len(found.cases), 'case')}")
+    for line in found.unmapped:
+        note(f"has no like here: {line}")
+
+
+@suite_app.command()
+def schema() -> None:
+    """The JSON Schema of suites, for editors that check and complete them."""
+    from omni_cli.services.judge.suite_file import SuiteFile
+    from omni_cli.written import schema_of
+
+    emit_json(schema_of(SuiteFile, "omni's suite of prompts"))

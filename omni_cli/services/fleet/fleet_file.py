@@ -52,7 +52,13 @@ class RateTable(Written):
 
 
 def _kind(value: object) -> str | None:
-    return "#amount" if isinstance(value, str) else "#table" if isinstance(value, dict) else None
+    return (
+        "#amount"
+        if isinstance(value, str)
+        else "#table"
+        if isinstance(value, dict | Written)
+        else None
+    )
 
 
 #: US dollars per 1,000,000 tokens.

@@ -5,7 +5,7 @@ all of them: ``system``, ``scorer``, ``models``.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,6 @@ from omni_cli.domain.media import image_part
 from omni_cli.domain.scoring import KINDS, Scorer
 from omni_cli.plugins import plugins
 
-_CASE_KEYS = frozenset(
-    {"prompt", "messages", "system", "images", "expect", "scorer", "scorers", "schema", "command",
-     "rubric", "tolerance", "name"}
-)  # fmt: skip
-_SUITE_KEYS = frozenset({"name", "cases", "models"}) | (_CASE_KEYS - {"prompt", "messages"})
 _TEXTS = (".txt", ".md", ".prompt")
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 _EXPECTED = ".expected"
@@ -61,9 +56,7 @@ def load(path: Path) -> Suite:
     document = _parse(path)
     if isinstance(document, list):
         document = {"cases": document}
-    if not isinstance(document, dict):
-        raise UsageError(f"{path} holds no suite", hint="docs/compare.md shows one")
-    if "prompts" in document:
+    if isinstance(document, dict) and "prompts" in document:
         from omni_cli.services.judge.promptfoo import convert
 
         return convert(document, path)
@@ -103,47 +96,38 @@ def read_text(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {exc}") from exc
 
 
-def _suite(document: Mapping[str, Any], path: Path) -> Suite:
-    unknown = sorted(document.keys() - _SUITE_KEYS)
-    if unknown:
-        raise UsageError(
-            f"{path}: unknown {', '.join(unknown)}",
-            hint=f"a suite has {', '.join(sorted(_SUITE_KEYS))}",
-        )
-    cases = document.get("cases")
-    if not isinstance(cases, list) or not cases:
-        raise UsageError(f"{path} has no cases", hint="docs/compare.md shows a suite")
-    defaults = {k: v for k, v in document.items() if k in _CASE_KEYS and k != "name"}
+def _suite(document: object, path: Path) -> Suite:
+    from omni_cli.services.judge.suite_file import SuiteFile
+    from omni_cli.written import read
+
+    file = read(SuiteFile, document, within=str(path))
+    values = file.model_dump(by_alias=True, exclude_unset=True)
+    cases, models = values.pop("cases"), values.pop("models", None)
+    name = values.pop("name", path.stem)
     return Suite(
         tuple(
-            case_of(case, defaults, path.parent, f"{path} case {number}")
+            case_of(
+                {"prompt": case} if isinstance(case, str) else case,
+                values,
+                path.parent,
+                f"{path} case {number}",
+            )
             for number, case in enumerate(cases, 1)
         ),
-        tuple(_texts(document.get("models", ()), f"{path}: models")),
-        str(document.get("name", path.stem)),
+        tuple(_texts(models)),
+        str(name),
     )
 
 
-def case_of(case: Any, defaults: Mapping[str, Any], folder: Path, where: str) -> Case:
-    """A case from its table; a bare text is a prompt.
+def case_of(case: Mapping[str, Any], defaults: Mapping[str, Any], folder: Path, where: str) -> Case:
+    """A case from its table, as ``suite_file.CaseTable`` has it.
 
     Raises:
         UsageError: named by ``where``.
     """
-    if isinstance(case, str):
-        case = {"prompt": case}
-    if not isinstance(case, dict):
-        raise UsageError(f"{where} is neither a text nor a table")
-    unknown = sorted(case.keys() - _CASE_KEYS)
-    if unknown:
-        raise UsageError(
-            f"{where}: unknown {', '.join(unknown)}",
-            hint=f"a case has {', '.join(sorted(_CASE_KEYS))}",
-        )
     values = {**defaults, **case}
     messages = _messages(values, folder, where)
-    scorers = scorers_of(values, folder, where)
-    return Case(messages, scorers, str(case.get("name", "")))
+    return Case(messages, scorers_of(values, folder, where), str(case.get("name", "")))
 
 
 def _messages(values: Mapping[str, Any], folder: Path, where: str) -> tuple[Message, ...]:
@@ -152,7 +136,7 @@ def _messages(values: Mapping[str, Any], folder: Path, where: str) -> tuple[Mess
     if "messages" in values:
         return head + chat_messages(values["messages"], where)
     prompt = values.get("prompt")
-    images = [image(folder / name) for name in _texts(values.get("images", ()), where)]
+    images = [image(folder / name) for name in _texts(values.get("images"))]
     if not isinstance(prompt, str) or not (prompt.strip() or images):
         raise UsageError(f"{where} has no prompt")
     parts: tuple[Part, ...] = ((TextPart(prompt),) if prompt.strip() else ()) + tuple(images)
@@ -286,8 +270,5 @@ def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _texts(value: Any, where: str) -> Sequence[str]:
-    found = _list(value)
-    if not all(isinstance(item, str) for item in found):
-        raise UsageError(f"{where}: a list of texts is expected")
-    return found
+def _texts(value: Any) -> list[str]:
+    return [str(item) for item in _list(value)]

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from omni_cli.bootstrap import App
@@ -18,6 +20,7 @@ from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
 from tests.integration.cli.conftest import Omni
 from tests.integration.cli.fleet import connect
+from tests.paths import REPO
 
 GPT, DEEPSEEK, HAIKU = (
     "openai/gpt-4o",
@@ -433,3 +436,18 @@ def test_usage_errors(omni: Omni, fleet: Path, tmp_path: Path) -> None:
     assert strict.code == 2
     assert "javascript" in strict.err
     assert omni("compare", "--suite", str(config), *TWO, "--lenient").code == 0
+
+
+def test_a_suite_is_checked_without_asking_anybody(omni: Omni, tmp_path: Path) -> None:
+    page = (REPO / "docs" / "compare.md").read_text("utf-8")
+    example = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    file = tmp_path / "sums.toml"
+    file.write_text(example[1])
+    assert omni("suite", "check", str(file)).out == f"{file} fits: 3 cases\n"
+    file.write_text(example[1] + "expcet = 3\n")
+    ran = omni("suite", "check", str(file))
+    assert ran.code == 2
+    assert f"{file}: cases[3].expcet is no field: did you mean expect?" in ran.err
+    schema = json.loads(omni("suite", "schema").out)
+    jsonschema.validate(tomllib.loads(example[1]), schema)

@@ -121,6 +121,14 @@ def test_the_page_names_every_field_and_its_example_applies(omni: Omni, tmp_path
     assert omni("apply", "-", "--yes", stdin=exported).code == 0
 
 
+def test_a_price_with_tiers_comes_back_as_it_was_written(omni: Omni) -> None:
+    tiers = "input = {base = '3', tiers = [[200000, '6']]}\noutput = {base = '15'}\n"
+    assert omni("apply", "-", "--yes", stdin=C + tiers).code == 0
+    price = tomllib.loads(omni("fleet", "export").out)["models"]["openai/m"]["price"]
+    assert price["input"] == {"base": "3", "tiers": [[200000, "6"]]}
+    assert price["output"] == "15"
+
+
 def test_the_schema_takes_what_apply_takes_and_nothing_else(omni: Omni) -> None:
     schema = json.loads(omni("fleet", "schema").out)
     jsonschema.Draft202012Validator.check_schema(schema)
