@@ -2,24 +2,23 @@
 
 import json
 from sqlite3 import Row
+from typing import Any
+
+from msgspec import convert
 
 from omni_cli.domain.models import Provider, ProviderStatus
+from omni_cli.domain.record import asdict
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 from omni_cli.store.slots import NO_LIMIT
 
 _SELECT = "SELECT * FROM providers"
-_UPSERT = """
-INSERT INTO providers (slug, name, protocol, base_url, auth_method, key_env, enabled,
-                       max_concurrency, status, simulated, headers)
-VALUES (:slug, :name, :protocol, :base_url, :auth_method, :key_env, :enabled,
-        :max_concurrency, :status, :simulated, :headers)
-ON CONFLICT (slug) DO UPDATE SET
-    name = excluded.name, protocol = excluded.protocol, base_url = excluded.base_url,
-    auth_method = excluded.auth_method, key_env = excluded.key_env,
-    enabled = excluded.enabled, max_concurrency = excluded.max_concurrency,
-    status = excluded.status, simulated = excluded.simulated, headers = excluded.headers
-"""
+#: The columns that are the fields of a ``Provider``; the others tell of its last test.
+FIELDS = Provider.__struct_fields__
+_UPSERT = f"""
+INSERT INTO providers ({", ".join(FIELDS)}) VALUES ({", ".join(f":{name}" for name in FIELDS)})
+ON CONFLICT (slug) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in FIELDS)}
+"""  # noqa: S608  # names of ours only
 _TESTED = """
 UPDATE providers SET status = :status, tested_at = :at, test_latency_ms = :latency_ms,
                      last_error = :error
@@ -41,22 +40,7 @@ class ProviderStore:
 
     def put(self, provider: Provider) -> None:
         with self._store.transaction(Lock.FLEET) as db:
-            db.execute(
-                _UPSERT,
-                {
-                    "slug": provider.slug,
-                    "name": provider.name,
-                    "protocol": provider.protocol,
-                    "base_url": provider.base_url,
-                    "auth_method": provider.auth_method,
-                    "key_env": provider.key_env,
-                    "enabled": int(provider.enabled),
-                    "max_concurrency": provider.max_concurrency or NO_LIMIT,
-                    "status": provider.status,
-                    "simulated": int(provider.simulated),
-                    "headers": json.dumps(dict(provider.headers), sort_keys=True),
-                },
-            )
+            db.execute(_UPSERT, _values(provider))
 
     def delete(self, slug: str) -> None:
         with self._store.transaction(Lock.FLEET) as db:
@@ -91,17 +75,17 @@ class ProviderStore:
         return None if row is None or row[0] is None else (row[0], row[1], row[2])
 
 
+def _values(provider: Provider) -> dict[str, Any]:
+    values = asdict(provider)
+    values["headers"] = json.dumps(dict(provider.headers), sort_keys=True)
+    values["max_concurrency"] = provider.max_concurrency or NO_LIMIT
+    return values
+
+
 def _provider(row: Row) -> Provider:
-    return Provider(
-        slug=row["slug"],
-        name=row["name"],
-        protocol=row["protocol"],
-        base_url=row["base_url"],
-        auth_method=row["auth_method"],
-        key_env=row["key_env"],
-        enabled=bool(row["enabled"]),
-        max_concurrency=None if row["max_concurrency"] == NO_LIMIT else row["max_concurrency"],
-        status=row["status"],
-        simulated=bool(row["simulated"]),
-        headers=json.loads(row["headers"]),
+    values = {name: row[name] for name in FIELDS}
+    values["headers"] = json.loads(row["headers"])
+    values["max_concurrency"] = (
+        None if row["max_concurrency"] == NO_LIMIT else row["max_concurrency"]
     )
+    return convert(values, Provider, strict=False)

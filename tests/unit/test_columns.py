@@ -18,6 +18,7 @@ from omni_cli.domain.ledger import (
     RequestEnd,
     RequestRow,
 )
+from omni_cli.domain.models import Provider
 from omni_cli.store import rows
 from omni_cli.store.connection import SCHEMA_VERSION, Store
 from omni_cli.store.upgrade import OLDEST, STEPS
@@ -43,6 +44,13 @@ def test_requests_have_one_list_of_columns(tmp_path: Path) -> None:
     assert len(rows.REQUEST_COLUMNS) == len(known)
     # What begins and what ends one is all in its row, under the same name.
     assert _names(NewRequest, RequestEnd) <= _names(RequestRow)
+
+
+def test_providers_have_a_column_for_each_field(tmp_path: Path) -> None:
+    store = Store(tmp_path / "omni.db")
+    known = set(_columns(store, "providers"))
+    store.close()
+    assert known == {*Provider.__struct_fields__, "tested_at", "test_latency_ms", "last_error"}
 
 
 def test_attempts_have_one_list_of_columns(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""docs/architecture.md is true: every file and name in it exists, every room is in it."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.paths import REPO
+
+PAGES = ["architecture.md", "plugins.md", "providers.md"]
+PACKAGE = REPO / "omni_cli"
+_QUOTED = re.compile(r"`([^`\n]+)`")
+_FILE = re.compile(r"[\w./-]+\.(?:py|toml|json)|[\w./-]+/")
+
+
+def quoted(page: str) -> list[str]:
+    return _QUOTED.findall((REPO / "docs" / page).read_text("utf-8"))
+
+
+def place(name: str) -> Path | None:
+    """Of a file or folder as docs name it: from the repository's root, the package's, or alone."""
+    found = (base / name for base in (REPO, PACKAGE) if (base / name).exists())
+    return next(found, None) or (None if "/" in name else next(PACKAGE.rglob(name), None))
+
+
+@cache
+def names_in(path: Path) -> frozenset[str]:
+    """Everything that a module defines, methods as ``Class.method``."""
+    found = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            inner = (n for n in node.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+            found |= {node.name, *(f"{node.name}.{method.name}" for method in inner)}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+    return frozenset(found)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_and_name_exists(page: str) -> None:
+    missing = []
+    for text in quoted(page):
+        file, _, name = text.partition(":")
+        if "/" not in file and not file.endswith(".py"):
+            continue
+        if not _FILE.fullmatch(file) or file.startswith("/") or "acme" in file:
+            continue  # a path of the gateway's, or of a protocol that is only thought of
+        path = place(file)
+        if path is None or (name and name not in names_in(path)):
+            missing.append(text)
+    assert not missing
+
+
+def test_every_room_is_on_the_map() -> None:
+    said = " ".join(quoted("architecture.md"))
+    ours = [p for p in PACKAGE.iterdir() if not p.name.startswith("__") and p.name != "py.typed"]
+    rooms = [f"{p.name}/" if p.is_dir() else p.name for p in ours]
+    rooms += [f"services/{p.parent.name}/" for p in PACKAGE.glob("services/*/__init__.py")]
+    assert {room for room in rooms if room not in said} <= {"data/", "services/"}
