@@ -12,14 +12,12 @@ from msgspec import Struct, field
 
 from omni_cli.domain.errors import BadRequest, OmniError
 from omni_cli.http.request import Gone, Request
-from omni_cli.simulator import admin, engine, fleet, listing, routes, writing
+from omni_cli.simulator import admin, engine, fleet, listing, routes, speech
 from omni_cli.simulator.ask import Ask, Problem
 from omni_cli.simulator.faults import KINDS, Fault, FaultBook, marks, parse_faults
-from omni_cli.simulator.out import Out
-from omni_cli.simulator.reading import read
 from omni_cli.simulator.record import Entry, Recorder
 from omni_cli.simulator.routes import Route
-from omni_cli.simulator.sending import Pace, send_plain, send_stream
+from omni_cli.simulator.sending import Out, Pace, send_plain, send_stream
 from omni_cli.simulator.tokens import PromptCache, prompt_hash
 from omni_cli.simulator.vendors import VENDORS, Json, Vendor
 from omni_cli.wire.registry import facts
@@ -174,7 +172,7 @@ class App:
                 raise Refused("400", "you must provide a model parameter")
             counts = call.route.operation == "count"
             try:
-                call.ask = read(
+                call.ask = speech.read(
                     call.vendor, call.body, model, stream=call.route.stream, counts=counts
                 )
             except BadRequest as exc:
@@ -302,13 +300,13 @@ class App:
                 "cache-control": "no-cache",
             }
             await call.out.start(headers)
-            events = writing.events(call.vendor, ask, reply)
+            events = speech.events(call.vendor, ask, reply)
             done = await send_stream(
                 call.out, call.vendor, events, call.shape, pace, problem, entry
             )
         else:
             await pace.all(reply)
-            body = writing.plain(call.vendor, ask, reply)
+            body = speech.plain(call.vendor, ask, reply)
             done = await send_plain(call.out, call.headers, body, call.shape, problem, call.vendor)
         if done:
             self.recorder.completed(entry)

@@ -4,13 +4,16 @@ import hashlib
 import math
 import re
 import time
+from random import Random
+from typing import Any
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.embeddings import Vectors
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.sizes import parse_size
-from omni_cli.simulator import fleet, vision
+from omni_cli.simulator import fleet
 from omni_cli.simulator.routes import Route
+from omni_cli.simulator.text import labels
 from omni_cli.simulator.tokens import count
 from omni_cli.simulator.vendors import Json, Vendor
 from omni_cli.wire.registry import callers
@@ -24,9 +27,9 @@ DIMENSIONS = 1536
 def answer(route: Route, vendor: Vendor, body: Json, input_tokens: int, seed: int) -> bytes:
     """The JSON of any call that is not a chat. Raises BadRequest."""
     if route.operation == "labels":
-        return encode(vision.answer(route, body, seed))
+        return encode(_labels(route, body, seed))
     if vendor.caller is None:
-        return encode(vision.models())
+        return encode(_labellers())
     caller = vendor.caller
     match route.operation:
         case "count":
@@ -97,3 +100,74 @@ def _embeddings(vendor: Vendor, caller: Caller, body: Json) -> bytes:
     usage = Usage(input_tokens=sum(map(count, texts.inputs)))
     about = Answered("", str(body.get("model")), int(time.time()))
     return caller.embeddings(texts, Vectors(vectors, usage), about)
+
+
+# --- image recognition: labels that depend on the image's bytes alone -----------------------------
+
+_LABELLER = "general-image-recognition"
+
+
+def _seen(image: Any, seed: int, most: int) -> list[tuple[str, float]]:
+    """(label, confidence 0..1), surest first."""
+    digest = hashlib.blake2b(repr(image).encode(), digest_size=8).hexdigest()
+    rng = Random(f"{seed}/{digest}")
+    found = labels(rng, most)
+    sure = sorted((round(rng.uniform(0.5, 0.99), 4) for _ in found), reverse=True)
+    return list(zip(found, sure, strict=True))
+
+
+def _labels(route: Route, body: Json, seed: int) -> Json:
+    if route.protocol == "clarifai":
+        return _clarifai(route.target or _LABELLER, body, seed)
+    requests = body.get("requests") or []
+    return {"responses": [_annotate(request, seed) for request in requests]}
+
+
+def _labellers() -> Json:
+    model = {"id": _LABELLER, "name": _LABELLER, "model_type_id": "visual-classifier"}
+    return {"status": {"code": 10000, "description": "Ok"}, "models": [model]}
+
+
+def _clarifai(model: str, body: Json, seed: int) -> Json:
+    ok = {"code": 10000, "description": "Ok"}
+    outputs = []
+    for number, item in enumerate(body.get("inputs") or []):
+        image = (item.get("data") or {}).get("image") or {}
+        concepts = [
+            {"id": f"ai_{label}", "name": label, "value": value, "app_id": "main"}
+            for label, value in _seen(image.get("base64") or image.get("url"), seed, 5)
+        ]
+        outputs.append(
+            {
+                "id": f"simulated-{number}",
+                "status": ok,
+                "model": {"id": model, "name": model},
+                "input": {"id": item.get("id", f"input-{number}")},
+                "data": {"concepts": concepts},
+            }
+        )
+    return {"status": ok, "outputs": outputs}
+
+
+def _annotate(request: Json, seed: int) -> Json:
+    image = request.get("image") or {}
+    subject = image.get("content") or image.get("source")
+    answer: Json = {}
+    for feature in request.get("features") or []:
+        seen = _seen(subject, seed, int(feature.get("maxResults") or 5))
+        match feature.get("type"):
+            case "LABEL_DETECTION":
+                answer["labelAnnotations"] = [
+                    {"mid": f"/m/{label}", "description": label, "score": v, "topicality": v}
+                    for label, v in seen
+                ]
+            case "TEXT_DETECTION" | "DOCUMENT_TEXT_DETECTION":
+                text = f"[simulated text] {seen[0][0]}"
+                answer["textAnnotations"] = [{"locale": "en", "description": text}]
+                answer["fullTextAnnotation"] = {"text": text}
+            case "SAFE_SEARCH_DETECTION":
+                kinds = ("adult", "spoof", "medical", "violence", "racy")
+                answer["safeSearchAnnotation"] = dict.fromkeys(kinds, "VERY_UNLIKELY")
+            case other:
+                answer["error"] = {"code": 3, "message": f"Feature {other} is not simulated."}
+    return answer

@@ -371,7 +371,7 @@ async def _raw_stream(port: int, number: int) -> bytes:
 
 
 async def test_two_hundred_streams_at_once() -> None:
-    with Simulator(tokens_per_second=50) as sim:
+    with Simulator(tokens_per_second=25) as sim:
         answers = await asyncio.gather(*(_raw_stream(sim.port, n) for n in range(200)))
         stats = sim.stats()
     assert all(b"data: [DONE]" in answer for answer in answers)

@@ -12,7 +12,7 @@ import pytest
 
 from omni_cli.domain.chat import Completion, Usage
 from omni_cli.domain.errors import ProviderError
-from omni_cli.simulator import writing
+from omni_cli.simulator import speech
 from omni_cli.simulator.ask import Ask, Call, Delta, Reply
 from omni_cli.simulator.vendors import VENDORS
 from omni_cli.wire.registry import adapter, callers
@@ -120,10 +120,10 @@ def test_nothing_is_written_that_no_vendor_sends(protocol: str, stream: bool) ->
     options = {"stream_options": {"include_usage": True}}
     ask = Ask(model="m", turns=(), stream=stream, options=options)
     if stream:
-        said = b"".join(data for data, _ in writing.events(vendor, ask, REPLY)).decode()
+        said = b"".join(data for data, _ in speech.events(vendor, ask, REPLY)).decode()
         values = list(_events(said, lines=protocol == "ollama"))
     else:
-        values = [json.loads(writing.plain(vendor, ask, REPLY))]
+        values = [json.loads(speech.plain(vendor, ask, REPLY))]
     known = _recorded(protocol)
     strange = set()
     for value in values:
