@@ -112,7 +112,8 @@ class ChatRequest(Struct, frozen=True):
     body unchanged. ``max_output_tokens`` None means the model's own default. ``wishes``: what only
     some protocols can be told, by the names of ``wire/features.py``. ``told``: what was left out
     or changed so far, for whoever asks why an answer is not as wished. ``most_output_tokens``: the
-    model's own maximum, None where it is unknown.
+    model's own maximum, None where it is unknown. ``suffix``: the one message is a text to be gone
+    on with, up to this one; "" where nothing is to follow, None for a chat.
     """
 
     messages: tuple[Message, ...]
@@ -131,6 +132,7 @@ class ChatRequest(Struct, frozen=True):
     wishes: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[str, ...] = ()
     most_output_tokens: int | None = None
+    suffix: str | None = None
 
     @property
     def has_images(self) -> bool:

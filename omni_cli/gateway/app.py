@@ -272,11 +272,15 @@ class Gateway:
         methods = self._surface.router.methods(request.path)
         if methods:
             return Refused(405, "method_not_allowed", f"{request.path} takes {', '.join(methods)}")
+        near = ", ".join(self._surface.router.near(request.path))
         return Refused(
             404,
             "not_found",
             f"no such path: {request.path}",
-            hint="a client's base URL is this address, or, for OpenAI's, the address and /v1",
+            hint=f"there are {near}; GET /openapi.json lists all"
+            if near
+            else "a client's base URL is this address, or, for OpenAI's, the address and /v1; "
+            "GET /openapi.json lists all paths",
         )
 
     async def _refuse(self, request: Request, error: OmniError) -> None:

@@ -31,6 +31,7 @@ from omni_cli.wire.faults import is_foreign_thought
 from omni_cli.wire.fitting import fit_model, untranslatable
 from omni_cli.wire.reader import AnswerReader, cleaned, refused, request_id_of
 from omni_cli.wire.registry import adapter as adapter_of
+from omni_cli.wire.registry import facts
 from omni_cli.wire.server import Parsed
 
 #: How long a plain answer is waited for whose caller has gone, seconds.
@@ -249,8 +250,11 @@ def written(
     parsed: Parsed, model: ModelInfo, protocol: ProtocolName, endpoint: Endpoint, *, stream: bool
 ) -> HttpCall:
     """A caller's request for a model of another protocol. Raises BadRequest."""
-    if parsed.refused:
-        raise untranslatable(", ".join(parsed.refused), protocol)
+    refused = parsed.refused
+    if parsed.request.suffix and not facts(protocol).fills:
+        refused = (*refused, "suffix")
+    if refused:
+        raise untranslatable(", ".join(refused), protocol)
     request = replace(parsed.request, stream=stream, told=parsed.left)
     fitted = fit_model(request, model)
     return adapter_of(protocol).build(fitted, model.wire_name, endpoint)

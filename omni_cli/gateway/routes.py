@@ -32,6 +32,10 @@ class Route(Struct, frozen=True):
     caller: Caller | None = None
 
 
+#: Paths that an error names at most.
+_NEAR = 12
+
+
 class Router:
     def __init__(self, routes: list[Route]) -> None:
         self.routes = routes
@@ -42,7 +46,7 @@ class Router:
         route = self._exact.get((method, path))
         if route is None and method == "HEAD":  # asked whether anybody is there
             route = self._exact.get(("GET", path))
-            if route is not None and route.access != "open":
+            if route is not None and route.access == "manage":
                 route = None
         if route is not None:
             return route, {}
@@ -50,6 +54,16 @@ class Router:
             if other.method == method and (match := pattern.fullmatch(path)):
                 return other, match.groupdict()
         return None
+
+    def near(self, path: str) -> list[str]:
+        """Paths that there are, for whom this one is none: of the same beginning."""
+        head = path.split("/")[1:2]
+        found = dict.fromkeys(
+            f"{r.method} {r.path.replace('+}', '}')}"
+            for r in self.routes
+            if r.path.split("/")[1:2] == head and r.access == "key"
+        )
+        return list(found)[:_NEAR]
 
     def caller(self, path: str) -> Caller | None:
         """The protocol that has this path, whatever the method."""

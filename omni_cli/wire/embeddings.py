@@ -1,7 +1,7 @@
 """Lists of vectors in providers' answers: long ones, read without an object for each number.
 
-Sources: OpenAI's API reference, "Create embeddings"; ollama/ollama docs/api.md, "Generate
-Embeddings".
+Sources: OpenAI's API reference, "Create embeddings"; Google's, "Embeddings"; ollama/ollama
+docs/api.md, "Generate Embeddings".
 """
 
 from typing import Any, TypeVar
@@ -28,6 +28,15 @@ class _Listed(msgspec.Struct):
     prompt_eval_count: int | None = None
 
 
+class _Values(msgspec.Struct):
+    values: list[float]
+
+
+class _Valued(msgspec.Struct, rename="camel"):
+    embeddings: list[_Values]
+    usage_metadata: Any = None
+
+
 class _Counts(msgspec.Struct):
     usage: Any = None
     prompt_eval_count: int | None = None
@@ -35,6 +44,7 @@ class _Counts(msgspec.Struct):
 
 _COUNTS = msgspec.json.Decoder(_Counts)
 _INDEXED = msgspec.json.Decoder(_Indexed)
+_VALUED = msgspec.json.Decoder(_Valued)
 _LISTED = msgspec.json.Decoder(_Listed)
 
 
@@ -50,6 +60,12 @@ def indexed(answer: bytes) -> tuple[list[list[float]], Any]:
     found = _decoded(_INDEXED, answer)
     items = sorted(found.data, key=lambda item: item.index)
     return [item.embedding for item in items], found.usage
+
+
+def valued(answer: bytes) -> tuple[list[list[float]], Any]:
+    """Google's form, and its usage as it stands. Raises Malformed."""
+    found = _decoded(_VALUED, answer)
+    return [item.values for item in found.embeddings], found.usage_metadata
 
 
 def listed(answer: bytes) -> tuple[list[list[float]], int | None]:

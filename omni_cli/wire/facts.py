@@ -65,6 +65,8 @@ class Facts:
     short_tail: ClassVar[bool] = False
     #: It has vectors for texts.
     embeds: ClassVar[bool] = False
+    #: A text with a gap may be filled by it.
+    fills: ClassVar[bool] = False
     #: Its list of models says by itself which of them the server runs.
     tells_weights: ClassVar[bool] = False
 

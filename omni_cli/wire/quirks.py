@@ -36,6 +36,8 @@ class Quirks(Struct, frozen=True):
     ``stream_options``: may usage be asked for in a stream (the others send it unasked).
     ``replay``: the assistant message's field in which the provider wants its reasoning back.
     ``prefix``: the field that says of a last assistant message that it is to be gone on with.
+    ``completes``: its models go on with a text that is no chat. ``fills``: the path of such a text
+    with a gap, "" where there is none.
     ``caches``: whether parts may carry a cache marker of Anthropic's kind. ``says``: see there.
     """
 
@@ -46,6 +48,8 @@ class Quirks(Struct, frozen=True):
     prefix: str = ""
     caches: bool = False
     says: Says = _SAYS
+    completes: bool = True
+    fills: str = "/completions"
 
 
 _DEFAULT = Quirks()
@@ -87,11 +91,26 @@ _BY_DOMAIN: dict[str, Quirks] = {
 _WANT_REASONING = re.compile(r"deepseek|kimi|mimo-|glm-[5-9]|glm-4\.[5-9]")
 
 
+#: Vendors whose models take chats only, but for a few; and where some of these fill a gap.
+_CHAT_ONLY = frozenset(
+    {
+        *("openai.com", "azure.com", "mistral.ai", "perplexity.ai", "deepseek.com", "moonshot.ai"),
+        *("moonshot.cn", "z.ai", "bigmodel.cn", "xiaomimimo.com", "aliyuncs.com", "groq.com"),
+        *("x.ai", "cohere.ai", "cohere.com", "googleapis.com", "minimax.io", "minimaxi.com"),
+        *("anthropic.com", "github.ai", "githubcopilot.com"),
+    }
+)
+_COMPLETES = re.compile(r"instruct$|davinci|babbage")
+_FILLS = {"mistral.ai": "/fim/completions", "deepseek.com": "/beta/completions"}
+
+
 @lru_cache(maxsize=1024)
 def quirks_of(base_url: str, wire_name: str = "") -> Quirks:
     host = host_of(base_url)
     domain = ".".join(host.rsplit(".", 2)[-2:])
     found = _BY_DOMAIN.get(domain, _DEFAULT)
+    if domain in _CHAT_ONLY and not _COMPLETES.search(wire_name):
+        found = replace(found, completes=False, fills=_FILLS.get(domain, ""))
     if found.replay is None and _WANT_REASONING.search(wire_name.lower()):
         return replace(found, replay="reasoning_content")
     return found

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 class GeminiFacts(Facts):
     name = "gemini"
     client = "client:Gemini"
-    servers = ("server:GeminiContent",)
+    servers = ("server:GeminiContent", "embedding:GeminiEmbeddings")
+    embeds = True
     names_model = False
     # Google's own packages differ in the version that they ask for.
     prefixes = ("/v1beta", "/v1")

@@ -20,6 +20,7 @@ from omni_cli.domain.chat import (
     ToolCallDelta,
     Usage,
 )
+from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import ContentFiltered, Malformed, ProviderError
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
@@ -91,6 +92,32 @@ class Gemini(GeminiFacts, Client):
 
     def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
         return faults.explain(status, headers, body)
+
+    def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        name = wire_name if "/" in wire_name else f"models/{wire_name}"
+        wish: JsonObject = {"model": name}
+        if texts.dimensions is not None:
+            wish["outputDimensionality"] = texts.dimensions
+        if texts.purpose:
+            wish["taskType"] = texts.purpose
+        requests = [{**wish, "content": {"parts": [{"text": text}]}} for text in texts.inputs]
+        return post(
+            f"{_base(endpoint)}/{quote(name)}:batchEmbedContents",
+            {"requests": requests},
+            endpoint=endpoint,
+            auth=_auth(endpoint),
+            framing="json",
+        )
+
+    def vectors_usage(self, body: bytes) -> Usage | None:
+        return self.vectors(body).usage
+
+    def vectors(self, body: bytes) -> Vectors:
+        from omni_cli.wire.embeddings import valued
+
+        found, usage = valued(body)
+        tokens = as_count(as_object(usage).get("promptTokenCount"))
+        return Vectors(found, Usage(input_tokens=tokens) if tokens else None)
 
     bound = staticmethod(bounds.bound)
     limit = staticmethod(bounds.write)

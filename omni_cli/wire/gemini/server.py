@@ -5,7 +5,7 @@ names in camel case and in snake case.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from omni_cli.domain.chat import (
     ChatChunk,
@@ -73,7 +73,7 @@ def _snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
 
 
-def _renamed(value: object, name: str) -> JsonObject:
+def renamed(value: object, name: str) -> JsonObject:
     """An object with its own field names in snake case."""
     return {_snake(key): item for key, item in object_field(value, name).items()}
 
@@ -81,7 +81,7 @@ def _renamed(value: object, name: str) -> JsonObject:
 class GeminiContent(GeminiFacts, Caller):
     """The caller's side of protocol ``gemini``."""
 
-    operations = (
+    operations: ClassVar[tuple[Operation, ...]] = (
         Operation("chat", "/models/{model+}:generateContent", "Content", stream=False),
         Operation(
             "chat",
@@ -93,11 +93,25 @@ class GeminiContent(GeminiFacts, Caller):
         ),
         Operation("count", "/models/{model+}:countTokens", "Tokens"),
         Operation("models", "/models", "Models", "GET", prefixes=("/v1beta",)),
+        Operation("model", "/models/{model+}", "One model", "GET", prefixes=("/v1beta",)),
+        # The AI SDK leaves "models/" out where a name has a slash.
+        Operation(
+            "chat", "/{model+}:generateContent", "Content", stream=False, prefixes=("/v1beta",)
+        ),
+        Operation(
+            "chat",
+            "/{model+}:streamGenerateContent",
+            "Content, streamed",
+            stream=True,
+            query=("alt",),
+            needs="alt=sse",
+            prefixes=("/v1beta",),
+        ),
     )
 
     def parse(self, body: JsonObject) -> Parsed:
-        body = _renamed(body, "body")
-        settings = _renamed(body.get("generation_config") or {}, "generationConfig")
+        body = renamed(body, "body")
+        settings = renamed(body.get("generation_config") or {}, "generationConfig")
         unsaid = Unsaid()
         messages: list[Message] = []
         if system := body.get("system_instruction"):
@@ -146,18 +160,24 @@ class GeminiContent(GeminiFacts, Caller):
         return {"totalTokens": tokens}
 
     def models(self, listed: Sequence[JsonObject], others: Sequence[JsonObject]) -> JsonObject:
-        del others  # its clients ask for what is listed by the path of one model
+        return {"models": [self.model(model) for model in (*listed, *others)]}
+
+    def model(self, listed: JsonObject) -> JsonObject:
+        outputs = listed.get("output_types") or ["text"]
+        methods = ["embedContent", "batchEmbedContents"]
+        if "embedding" not in outputs:
+            methods = ["generateContent", "streamGenerateContent", "countTokens"]
+        limits = {
+            "inputTokenLimit": listed.get("context_window"),
+            "outputTokenLimit": listed.get("max_tokens"),
+        }
         return {
-            "models": [
-                {
-                    "name": f"models/{model['id']}",
-                    "displayName": model["display_name"],
-                    "inputTokenLimit": model["context_window"],
-                    "outputTokenLimit": model["max_tokens"],
-                    "supportedGenerationMethods": ["generateContent", "countTokens"],
-                }
-                for model in listed
-            ]
+            "name": f"models/{listed['id']}",
+            "version": "001",
+            "displayName": listed["display_name"],
+            # Google's own packages take no null for a number.
+            **{name: limit for name, limit in limits.items() if limit},
+            "supportedGenerationMethods": methods,
         }
 
     def error(self, error: OmniError, request_id: str) -> JsonObject:  # noqa: ARG002  # protocol
@@ -172,7 +192,7 @@ class GeminiContent(GeminiFacts, Caller):
 def _effort(config: object) -> str | None:
     if config is None:
         return None
-    thinking = _renamed(config, "thinkingConfig")
+    thinking = renamed(config, "thinkingConfig")
     if isinstance(level := thinking.get("thinking_level"), str):
         return level.lower()
     budget = integer_field(thinking, "thinking_budget")
@@ -206,8 +226,8 @@ def _choice(value: object, tools: tuple[Tool, ...]) -> tuple[str | None, tuple[T
     """The choice, and the tools that it leaves."""
     if value is None:
         return None, tools
-    config = _renamed(
-        _renamed(value, "toolConfig").get("function_calling_config") or {}, "functionCallingConfig"
+    config = renamed(
+        renamed(value, "toolConfig").get("function_calling_config") or {}, "functionCallingConfig"
     )
     mode = str(config.get("mode", "AUTO")).upper()
     names = texts(config.get("allowed_function_names"), "allowedFunctionNames")
@@ -227,7 +247,7 @@ def _tools(tools: list[JsonObject], unsaid: Unsaid) -> list[Tool]:
                     strange.append(f"the tool {kind!r}")
                 continue
             for entry in objects(value, kind):
-                declared = _renamed(entry, kind)
+                declared = renamed(entry, kind)
                 schema = declared.get("parameters_json_schema") or json_schema(
                     declared.get("parameters") or {}
                 )
@@ -330,7 +350,7 @@ def _turn(turn: JsonObject, number: int, waiting: _Calls, unsaid: Unsaid) -> lis
     calls: list[ToolCall] = []
     reasoning: list[JsonObject] = []
     for raw in objects(turn.get("parts"), "parts"):
-        part = _renamed(raw, "parts")
+        part = renamed(raw, "parts")
         signature = part.get("thought_signature")
         if "function_call" in part:
             call = object_field(part["function_call"], "functionCall")
@@ -347,7 +367,7 @@ def _turn(turn: JsonObject, number: int, waiting: _Calls, unsaid: Unsaid) -> lis
             text, failed = _output(answer.get("response") or {})
             inner: list[Part] = [TextPart(text)] if text else []
             for piece in objects(answer.get("parts"), "functionResponse.parts"):
-                inner += _part(_renamed(piece, "parts"), unsaid)
+                inner += _part(renamed(piece, "parts"), unsaid)
             results.append(
                 Message("tool", tuple(inner), tool_call_id=ident, name=whose, is_error=failed)
             )
@@ -389,20 +409,20 @@ def _part(part: JsonObject, unsaid: Unsaid) -> list[Part]:
     if "text" in part:
         return [TextPart(text_field(part, "text"))]
     if "inline_data" in part:
-        data = _renamed(part["inline_data"], "inlineData")
+        data = renamed(part["inline_data"], "inlineData")
         name = optional_text(data, "display_name") or None
         return [MediaPart(text_field(data, "mime_type"), data=text_field(data, "data"), name=name)]
     if "file_data" in part:
-        file = _renamed(part["file_data"], "fileData")
+        file = renamed(part["file_data"], "fileData")
         uri = text_field(file, "file_uri")
         if uri.startswith("gs://") or "generativelanguage.googleapis.com" in uri:
             unsaid.refuse("a file that Google keeps")
         return [MediaPart(text_field(file, "mime_type", ""), url=uri)]
     if "executable_code" in part:
-        code = _renamed(part["executable_code"], "executableCode")
+        code = renamed(part["executable_code"], "executableCode")
         return [TextPart(f"```\n{optional_text(code, 'code')}\n```")]
     if "code_execution_result" in part:
-        done = _renamed(part["code_execution_result"], "codeExecutionResult")
+        done = renamed(part["code_execution_result"], "codeExecutionResult")
         return [TextPart(f"```\n{optional_text(done, 'output')}\n```")]
     if set(part) <= {"thought_signature", "thought", "part_metadata", "video_metadata"}:
         return []

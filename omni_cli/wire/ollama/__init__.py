@@ -12,8 +12,13 @@ if TYPE_CHECKING:
 class OllamaFacts(Facts):
     name = "ollama"
     client = "client:Ollama"
-    servers = ("server:OllamaChat", "generate:OllamaGenerate")
+    servers = ("server:OllamaChat", "generate:OllamaGenerate", "server:OllamaEmbedding")
+    #: What it has and the gateway has not: its clients read an error there as a text, too.
+    owns = tuple(
+        f"/api/{name}" for name in ("pull", "push", "create", "copy", "delete", "blobs", "me")
+    )
     embeds = True
+    fills = True
     tells_weights = True
     prefixes = ("/api",)
     stream_type = "application/x-ndjson"

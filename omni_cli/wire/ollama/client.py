@@ -61,6 +61,11 @@ class Ollama(OllamaFacts, Client):
             names.update((call.id, call.name) for call in message.tool_calls)
             messages.append(_message(message, names))
         body: JsonObject = {"model": wire_name, "messages": messages, "stream": request.stream}
+        if request.suffix is not None:  # a text to be gone on with: /api/generate
+            del body["messages"]
+            body["prompt"] = request.last_user_text
+            if request.suffix:
+                body["suffix"] = request.suffix
         kind = tool_choice_kind(request.tool_choice, [tool.name for tool in request.tools])
         if request.tools and kind in ("required", "named"):
             request = _asked_for_call(request, body, named=kind == "named")
@@ -87,7 +92,7 @@ class Ollama(OllamaFacts, Client):
         write_wishes(body, request, OLLAMA)
         body.update(request.extra)
         return post(
-            _url(endpoint, "chat"),
+            _url(endpoint, "chat" if request.suffix is None else "generate"),
             body,
             endpoint=endpoint,
             auth=bearer(endpoint),
@@ -235,6 +240,7 @@ class _Parser(StreamParser):
         message = as_object(body.get("message"))
         calls = tuple(self._call(as_object(c)) for c in as_list(message.get("tool_calls")))
         text, thought = as_text(message.get("content")), as_text(message.get("thinking"))
+        text = text or as_text(body.get("response"))
         if body.get("done") is not True:
             if not (text or thought or calls) and self._introduced:
                 return ()

@@ -6,6 +6,7 @@ Source: ollama/ollama docs/api.md, "Generate a chat completion".
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import ClassVar
 
 from omni_cli.domain.chat import (
@@ -47,7 +48,7 @@ from omni_cli.wire.server import (
     texts,
     wrong,
 )
-from omni_cli.wire.values import arguments_object, compact
+from omni_cli.wire.values import arguments_object, as_object, compact
 
 _KNOWN = frozenset(
     {"model", "messages", "tools", "format", "options", "stream", "think", "keep_alive"}
@@ -144,6 +145,8 @@ class OllamaChat(OllamaFacts, Caller):
     def texts(self, body: JsonObject) -> Texts:
         optional_flag(body, "truncate")
         left = left_of(body, _EMBEDDINGS, {"options": ({},)})
+        if not any(value is not None for value in as_object(body.get("options")).values()):
+            left = tuple(name for name in left if name != "options")  # LangChain's, all null
         return Texts(inputs_of(body), count_field(body, "dimensions"), left=left)
 
     def embeddings(self, texts: Texts, vectors: Vectors, about: Answered) -> bytes:
@@ -153,6 +156,7 @@ class OllamaChat(OllamaFacts, Caller):
                 "model": about.model,
                 "embeddings": vectors.vectors,
                 "total_duration": (about.latency_ms or 0) * 1_000_000,
+                "load_duration": 0,
                 "prompt_eval_count": vectors.usage.input_tokens if vectors.usage else 0,
             }
         )
@@ -164,6 +168,23 @@ class OllamaChat(OllamaFacts, Caller):
         return encode(self.error(error, request_id)) + b"\n"
 
 
+class OllamaEmbedding(OllamaChat):
+    """The old way to ask for one text's vector; no provider is asked in it."""
+
+    name = "ollama-embeddings"
+    operations: ClassVar[tuple[Operation, ...]] = (
+        Operation("embeddings", "/embeddings", "One embedding"),
+    )
+
+    def texts(self, body: JsonObject) -> Texts:
+        left = left_of(body, _EMBEDDINGS | {"prompt", "options"}, {})
+        return Texts([text_field(body, "prompt")], left=left, single=True)
+
+    def embeddings(self, texts: Texts, vectors: Vectors, about: Answered) -> bytes:
+        del texts, about
+        return encode({"embedding": vectors.vectors[0]})
+
+
 def _tag(model: JsonObject) -> JsonObject:
     name, size = model["id"], model.get("parameters_b")
     return {
@@ -171,7 +192,8 @@ def _tag(model: JsonObject) -> JsonObject:
         "model": name,
         "modified_at": _stamp(model["created"]),
         "size": 0,
-        "digest": "",
+        # Nobody's weights, but its clients show its beginning.
+        "digest": sha256(name.encode()).hexdigest(),
         "details": {
             "format": "gguf",
             "family": name.partition("/")[0],

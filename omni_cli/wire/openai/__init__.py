@@ -12,16 +12,17 @@ if TYPE_CHECKING:
 class OpenAiFacts(Facts):
     name = "openai"
     client = "client:OpenAiCompatible"
-    servers = ("server:OpenAiChat",)
+    servers = ("server:OpenAiChat", "completions:OpenAiCompletions")
     forwards = ("openai-beta",)
     counts = ("max_tokens", "max_completion_tokens", "n")
     tells_usage_on_wish = True
     short_tail = True
     embeds = True
+    fills = True
     prefixes = ("/v1", "")
     comments = True
     id_prefix = "chatcmpl-"
-    answers_by = ("stream_options", "tools")
+    answers_by: ClassVar[tuple[str, ...]] = ("stream_options", "tools")
     finishes: ClassVar[Mapping[str, str]] = {
         "stop": "stop",
         "pause": "stop",

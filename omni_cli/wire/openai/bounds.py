@@ -64,6 +64,7 @@ _HARMLESS = folded(
     "model messages stream stream_options temperature top_p stop seed user metadata store",
     "frequency_penalty presence_penalty logit_bias logprobs top_logprobs response_format",
     "reasoning_effort tool_choice parallel_tool_calls functions function_call verbosity",
+    "prompt suffix",
     "safety_identifier prompt_cache_key prompt_cache_retention prompt_cache_options",
     # vLLM, SGLang, TGI, llama.cpp: sampling and output, within the limit
     "top_k min_p top_a typical_p tfs_z repetition_penalty repeat_penalty repeat_last_n min_tokens",

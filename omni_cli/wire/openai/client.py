@@ -73,6 +73,8 @@ class OpenAiCompatible(OpenAiFacts, Client):
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
         quirks = quirks_of(endpoint.base_url, wire_name)
+        if request.suffix is not None and (request.suffix or quirks.completes):
+            return _completion(request, wire_name, endpoint, quirks)
         fitted = fit(fit_openai_model(request, wire_name), quirks.says)
         request = fitted.request
         body: JsonObject = {
@@ -203,6 +205,41 @@ class OpenAiCompatible(OpenAiFacts, Client):
         data = as_object(load_object(body).get("data"))
         cost = usd_to_nusd(data.get("total_cost"))
         return None if cost is None else (None, cost)
+
+
+def _completion(
+    request: ChatRequest, wire_name: str, endpoint: Endpoint, quirks: Quirks
+) -> HttpCall:
+    """A text to be gone on with (OpenAI, "Completions"; Mistral, "Fill-in-the-middle"; DeepSeek,
+    "FIM Completion"). Raises BadRequest: the server has no such thing."""
+    if not quirks.fills:
+        raise unsupported("a text with a gap ('suffix')", "openai")
+    body: JsonObject = {
+        "model": wire_name,
+        "prompt": request.last_user_text,
+        "stream": request.stream,
+    }
+    if request.suffix:
+        body["suffix"] = request.suffix
+    if request.stream and quirks.stream_options:
+        body["stream_options"] = {"include_usage": True}
+    for name, value in (
+        ("max_tokens", request.max_output_tokens),
+        ("temperature", request.temperature),
+        ("top_p", request.top_p),
+        ("stop", list(request.stop) or None),
+        (quirks.seed, request.seed),
+    ):
+        if value is not None:
+            body[name] = value
+    return post(
+        endpoint.base_url.rstrip("/") + quirks.fills,
+        body,
+        endpoint=endpoint,
+        auth=bearer(endpoint),
+        framing="sse" if request.stream else "json",
+        told=request.told,
+    )
 
 
 def _add_tools(body: JsonObject, request: ChatRequest, quirks: Quirks) -> None:
@@ -345,6 +382,7 @@ class _Parser(StreamParser):
     def _chunk(self, body: JsonObject, choice: JsonObject, usage: object) -> ChatChunk | None:
         delta = as_object(choice.get("delta") or choice.get("message"))
         text, thought = _texts(delta.get("content"))
+        text += as_text(choice.get("text"))  # of a text that was gone on with
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if isinstance(reasoning, str):
             thought += reasoning

@@ -6,7 +6,7 @@ Source: OpenAI API reference, "Create chat completion", "The chat completion chu
 import base64
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from omni_cli.domain.chat import (
     ChatChunk,
@@ -98,7 +98,7 @@ _EMBEDDINGS = frozenset({"model", "input", "dimensions", "encoding_format", "use
 class OpenAiChat(OpenAiFacts, Caller):
     """The caller's side of protocol ``openai``."""
 
-    operations = (
+    operations: ClassVar[tuple[Operation, ...]] = (
         Operation("chat", "/chat/completions", "Chat completion", body="Completion"),
         Operation("embeddings", "/embeddings", "Embeddings"),
         Operation("models", "/models", "Models, roles and chains", "GET"),
