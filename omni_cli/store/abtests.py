@@ -8,10 +8,11 @@ from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store
 
 _CALLS = """
-SELECT count(*) AS calls, sum(state = 'pending') AS pending,
-    sum(state IN ('failed', 'lost')) AS failed,
+SELECT count(*) AS calls, count(CASE WHEN state = 'pending' THEN 1 END) AS pending,
+    count(CASE WHEN state IN ('failed', 'lost') THEN 1 END) AS failed,
     max(coalesce(settled_at, created_at)) AS last_at,
-    sum(coalesce(cost_nusd, 0) + adjusted_nusd) AS known, sum(price_state = 'unknown') AS unknown,
+    sum(coalesce(cost_nusd, 0) + adjusted_nusd) AS known,
+    count(CASE WHEN price_state = 'unknown' THEN 1 END) AS unknown,
     avg(CASE WHEN state = 'ok' THEN latency_ms END) AS latency
 FROM requests WHERE {where} AND role = :role
 """
@@ -35,7 +36,7 @@ class AbTestStore:
             return int(
                 db.execute(
                     "INSERT INTO abtests (role, champion, challenger, share, settings, started_at,"
-                    " state) VALUES (?, ?, ?, ?, ?, ?, 'running')",
+                    " state) VALUES (?, ?, ?, ?, ?, ?, 'running') RETURNING id",
                     (
                         test.role,
                         test.champion,
@@ -44,8 +45,7 @@ class AbTestStore:
                         json.dumps(dict(test.settings)),
                         test.started_at,
                     ),
-                ).lastrowid
-                or 0
+                ).fetchall()[0][0]
             )
 
     def end(self, test: int, *, state: str, reason: str, at_ms: int) -> bool:
@@ -67,7 +67,8 @@ class AbTestStore:
     def all(self, role: str | None = None) -> list[AbTest]:
         """Newest first."""
         rows = self._store.db.execute(
-            "SELECT * FROM abtests WHERE :role IS NULL OR role = :role ORDER BY id DESC",
+            "SELECT * FROM abtests WHERE CAST(:role AS TEXT) IS NULL OR role = :role"
+            " ORDER BY id DESC",
             {"role": role},
         )
         return [_test(row) for row in rows]
@@ -83,8 +84,8 @@ class AbTestStore:
         """Put a unit into an arm; one that is in the test stays where it is."""
         with self._store.transaction(Lock.TESTS) as db:
             db.execute(
-                "INSERT OR IGNORE INTO abtest_units (test, unit, arm, joined_at)"
-                " VALUES (?, ?, ?, ?)",
+                "INSERT INTO abtest_units (test, unit, arm, joined_at)"
+                " VALUES (?, ?, ?, ?) ON CONFLICT (test, unit) DO NOTHING",
                 (test, unit, arm, at_ms),
             )
 

@@ -18,7 +18,7 @@ from omni_cli.store.rows import TOKEN_COLUMNS
 
 _SUM = """
 SELECT a.request, a.n, a.cost_nusd, a.input_cost_nusd,
-    coalesce(i.calls, i.request IS NULL) AS calls,
+    CASE WHEN i.request IS NULL THEN 1 ELSE coalesce(i.calls, 0) END AS calls,
     (SELECT sum(delta_nusd) FROM adjustments j WHERE j.request = a.request AND j.n = a.n) AS delta
 FROM requests r JOIN attempts a ON a.request = r.id
 LEFT JOIN imports i ON i.request = r.id
@@ -250,7 +250,7 @@ class AdjustmentStore:
         with self._store.transaction(Lock.LEDGER, Lock.BUDGETS) as db:
             cursor = db.execute(
                 "INSERT INTO prices (model, origin, state, price, effective_from, recorded_at,"
-                " superseded_at) VALUES (?, 'user', ?, ?, ?, ?, ?)",
+                " superseded_at) VALUES (?, 'user', ?, ?, ?, ?, ?) RETURNING id",
                 (model, price.state, text, price.effective_from, at_ms, at_ms),
             )
-            return int(cursor.lastrowid or 0)
+            return int(cursor.fetchall()[0][0])

@@ -32,7 +32,7 @@ class AdviceStore:
             db.executemany(
                 "INSERT INTO advice (key, finding, seen_at) VALUES (?, ?, ?)"
                 " ON CONFLICT (key) DO UPDATE SET finding = excluded.finding,"
-                " seen_at = excluded.seen_at WHERE status = 'pending'",
+                " seen_at = excluded.seen_at WHERE advice.status = 'pending'",
                 [(f.key, json.dumps(finding_to_json(f), sort_keys=True), now_ms) for f in findings],
             )
 

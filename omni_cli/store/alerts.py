@@ -21,7 +21,7 @@ class AlertStore:
             db.execute(
                 "INSERT INTO alerts (key, at, level, text, sent_at)"
                 " VALUES (:key, 0, :level, :text, :at)"
-                " ON CONFLICT (key) DO UPDATE SET at = coalesce(sent_at, 0),"
+                " ON CONFLICT (key) DO UPDATE SET at = coalesce(alerts.sent_at, 0),"
                 " level = excluded.level, text = excluded.text, sent_at = excluded.sent_at",
                 {"key": key, "level": level, "text": text, "at": at_ms},
             )

@@ -68,10 +68,10 @@ class AssignmentStore:
                 "INSERT INTO rules (id, condition, model, priority, enabled)"
                 " VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
                 " condition = excluded.condition, model = excluded.model,"
-                " priority = excluded.priority, enabled = excluded.enabled",
+                " priority = excluded.priority, enabled = excluded.enabled RETURNING id",
                 (rule.id or None, rule.condition, rule.model, rule.priority, int(rule.enabled)),
             )
-            return rule.id or int(cursor.lastrowid or 0)
+            return int(cursor.fetchall()[0][0])
 
     def delete_rule(self, rule_id: int) -> None:
         with self._store.transaction(Lock.FLEET) as db:

@@ -55,7 +55,7 @@ class AuditStore:
     def entries(self, *, limit: int = 100, target: str | None = None) -> list[AuditEntry]:
         """Newest first."""
         rows = self._store.db.execute(
-            "SELECT * FROM audit WHERE (:target IS NULL OR target = :target)"
+            "SELECT * FROM audit WHERE (CAST(:target AS TEXT) IS NULL OR target = :target)"
             " ORDER BY id DESC LIMIT :limit",
             {"target": target, "limit": limit},
         )
@@ -80,10 +80,11 @@ class AuditStore:
             if last and last["fleet"] == fleet:
                 return int(last["number"])
             cursor = db.execute(
-                "INSERT INTO revisions (at, who, reason, fleet) VALUES (?, ?, ?, ?)",
+                "INSERT INTO revisions (at, who, reason, fleet) VALUES (?, ?, ?, ?)"
+                " RETURNING number",
                 (at_ms, who, reason, fleet),
             )
-            return int(cursor.lastrowid or 0)
+            return int(cursor.fetchall()[0][0])
 
     def revisions(self, *, limit: int = 50) -> list[Revision]:
         """Newest first."""

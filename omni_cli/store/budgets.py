@@ -45,8 +45,8 @@ SELECT * FROM budgets WHERE enabled = 1 AND scope IN ('provider', 'model') ORDER
 #: has a lease of.
 _LAST_KEY = "last_budget"
 _LAST = """
-SELECT max(coalesce((SELECT max(id) FROM budgets), 0),
-           coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?), 0))
+SELECT coalesce((SELECT max(id) FROM budgets), 0),
+    coalesce((SELECT CAST(value AS BIGINT) FROM meta WHERE key = ?), 0)
 """
 #: Start, end, carried, spent, reserved, alerted.
 _Period = tuple[int, int, int, int, int, float]
@@ -155,7 +155,7 @@ class BudgetStore:
                     "period": budget.period,
                 },
             ).fetchone()
-            new = db.execute(_LAST, (_LAST_KEY,)).fetchone()[0] + 1
+            new = max(db.execute(_LAST, (_LAST_KEY,)).fetchone()) + 1
             if old is None and not budget.id:
                 self._store.set_meta(_LAST_KEY, str(new))
             db.execute(

@@ -17,7 +17,8 @@ INSERT INTO comparison_results (comparison, {", ".join(_RESULT_FIELDS)})
 VALUES (:comparison, {", ".join(f":{name}" for name in _RESULT_FIELDS)})
 ON CONFLICT (comparison, prompt, contender, iteration) DO UPDATE SET
     {", ".join(f"{n} = excluded.{n}" for n in _RESULT_FIELDS if n != "earlier_nusd")},
-    earlier_nusd = earlier_nusd + coalesce(cost_nusd, 0)
+    earlier_nusd = comparison_results.earlier_nusd
+        + coalesce(comparison_results.cost_nusd, 0)
 """  # noqa: S608  # column names only
 
 
@@ -87,7 +88,7 @@ class ComparisonStore:
                 "INSERT INTO comparison_judgements VALUES (?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (comparison, prompt, iteration, turn) DO UPDATE SET"
                 " request = excluded.request, scores = excluded.scores,"
-                " cost_nusd = coalesce(cost_nusd, 0) + excluded.cost_nusd",
+                " cost_nusd = coalesce(comparison_judgements.cost_nusd, 0) + excluded.cost_nusd",
                 (
                     comparison,
                     row.prompt,

@@ -34,6 +34,12 @@ _OURS = sqlite3.OperationalError
 UNWRITABLE_HINT = "set OMNI_HOME to a folder that you can write"
 
 
+def among(values: str) -> str:
+    """A condition's end: a column is one of the numbers of a JSON list, which ``values`` (a
+    parameter) is. Each engine has its own way to take a list as one value."""
+    return f"IN (SELECT value FROM json_each({values}))"  # noqa: S608  # a mark only
+
+
 def can_write(path: Path) -> bool:
     """Whether the store may be made or changed there: SQLite writes beside it, too."""
     try:

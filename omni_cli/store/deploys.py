@@ -46,7 +46,7 @@ class DeployStore:
                     db.execute(
                         "INSERT INTO deploys (started_at, until_at, state, share, condition,"
                         " base_revision, revision, document, tests)"
-                        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
                         (
                             deploy.started_at,
                             deploy.until_at,
@@ -58,8 +58,7 @@ class DeployStore:
                             json.dumps(deploy.document),
                             json.dumps(deploy.tests),
                         ),
-                    ).lastrowid
-                    or 0
+                    ).fetchall()[0][0]
                 )
         except IntegrityError as exc:
             raise UsageError(

@@ -4,9 +4,13 @@ Sums come from the rollups. The few reads of single requests look at a bounded n
 newest ones only, so that their cost does not grow with the ledger.
 """
 
+import re
+
 from omni_cli.records import NEWEST, Call, Failure, HourSum, ModelHour, Tally
 from omni_cli.store.connection import Store
 
+#: What stands for more than itself in a pattern.
+_LIKE = re.compile(r"[%_\\]")
 _SUMS = """
     sum(calls) AS calls, sum(ok) AS ok, sum(attempts) AS attempts,
     sum(failed_attempts) AS failed_attempts, sum(unknown_attempts) AS unknown_attempts,
@@ -21,7 +25,7 @@ WHERE day BETWEEN :first AND :last GROUP BY day, provider, model
 _TASKS = f"""
 SELECT day, provider, model, task, {_SUMS} FROM rollup_day
 WHERE day = :day AND provider = :provider AND model = :model
-GROUP BY task ORDER BY sum(cost_nusd) DESC, sum(calls) DESC
+GROUP BY day, provider, model, task ORDER BY sum(cost_nusd) DESC, sum(calls) DESC
 """  # noqa: S608
 _HOURS = """
 SELECT hour, provider, model, calls, attempts, failed_attempts, cost_nusd, latency_ms,
@@ -33,8 +37,8 @@ _ERRORS = """
 SELECT request, n, model, provider, started_at, error_code, error_message FROM (
     SELECT request, n, model, provider, started_at, error_code, error_message
     FROM attempts ORDER BY request DESC, n DESC LIMIT :newest)
-WHERE error_code IS NOT NULL AND (:model IS NULL OR model = :model)
-  AND (:provider IS NULL OR provider = :provider)
+WHERE error_code IS NOT NULL AND (CAST(:model AS TEXT) IS NULL OR model = :model)
+  AND (CAST(:provider AS TEXT) IS NULL OR provider = :provider)
 LIMIT :limit
 """
 _CALL = """
@@ -44,10 +48,10 @@ _CALL = """
 """
 _RECENT = f"""
 SELECT {_CALL} FROM (SELECT * FROM requests ORDER BY created_at DESC, id DESC LIMIT :newest)
-WHERE (:state IS NULL OR state = :state)
-  AND (:model IS NULL OR model = :model)
-  AND (:text = '' OR instr(lower(model || ' ' || role || ' ' || agent || ' ' || task || ' '
-       || source || ' ' || state || ' ' || coalesce(error_code, '')), :text) > 0)
+WHERE (CAST(:state AS TEXT) IS NULL OR state = :state)
+  AND (CAST(:model AS TEXT) IS NULL OR model = :model)
+  AND (:text = '%%' OR lower(model || ' ' || role || ' ' || agent || ' ' || task || ' '
+       || source || ' ' || state || ' ' || coalesce(error_code, '')) LIKE :text ESCAPE '\\')
 LIMIT :limit
 """  # noqa: S608  # our own column list
 _RATING = """
@@ -119,7 +123,7 @@ class GlanceStore:
             _RECENT,
             {
                 "limit": limit,
-                "text": text.strip().lower(),
+                "text": _pattern(text),
                 "state": state,
                 "model": model,
                 "newest": NEWEST,
@@ -131,3 +135,8 @@ class GlanceStore:
         """(mean 0..1, how many) of the user's ratings of a model; None without any."""
         row = self._store.db.execute(_RATING, {"model": model, "newest": NEWEST}).fetchone()
         return None if not row[1] else (float(row[0]), int(row[1]))
+
+
+def _pattern(text: str) -> str:
+    """What finds ``text`` anywhere; "%%" where there is none."""
+    return "%" + _LIKE.sub(r"\\\g<0>", text.strip().lower()) + "%"

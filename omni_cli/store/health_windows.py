@@ -29,9 +29,11 @@ _SUMS = ("good", "bad", "latency_ms", "gen_ms", "gen_tokens")
 _ADD = """
 INSERT INTO health_hours (provider, model, hour, good, bad, latency_ms, gen_ms, gen_tokens)
 VALUES (:provider, :model, :hour, :good, :bad, :latency_ms, :gen_ms, :gen_tokens)
-ON CONFLICT (provider, model, hour) DO UPDATE SET good = good + excluded.good,
-    bad = bad + excluded.bad, latency_ms = latency_ms + excluded.latency_ms,
-    gen_ms = gen_ms + excluded.gen_ms, gen_tokens = gen_tokens + excluded.gen_tokens
+ON CONFLICT (provider, model, hour) DO UPDATE SET
+    good = health_hours.good + excluded.good, bad = health_hours.bad + excluded.bad,
+    latency_ms = health_hours.latency_ms + excluded.latency_ms,
+    gen_ms = health_hours.gen_ms + excluded.gen_ms,
+    gen_tokens = health_hours.gen_tokens + excluded.gen_tokens
 """
 _RECENT = """
 SELECT a.provider, a.model, a.state, a.started_at, a.first_at, a.ended_at, a.output_tokens,
@@ -45,7 +47,7 @@ _STUCK = """
 SELECT model, count(*) FROM (
     SELECT model, first_at, started_at FROM attempts WHERE state IN ('planned', 'sent')
     UNION ALL SELECT model, first_at, started_at FROM open_calls WHERE provider IS NOT NULL
-) WHERE first_at IS NULL AND started_at BETWEEN :since AND :until GROUP BY model
+) AS calls WHERE first_at IS NULL AND started_at BETWEEN :since AND :until GROUP BY model
 """
 _CHECKED = """
 INSERT INTO health_checks VALUES (:provider, :at, :ok, :latency_ms, :models, :code, :message)

@@ -62,7 +62,8 @@ class LearningStore:
         self._store.db.executemany(
             "INSERT INTO quality (task, model, wins, losses) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (task, model) DO UPDATE SET"
-            " wins = wins + excluded.wins, losses = losses + excluded.losses",
+            " "
+            " wins = quality.wins + excluded.wins, losses = quality.losses + excluded.losses",
             [
                 (cell, model, value * weight, (1 - value) * weight)
                 for cell in ([task, f"{task}/{form}"] if form else [task])

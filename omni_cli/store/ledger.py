@@ -66,9 +66,9 @@ SELECT held_nusd FROM attempts WHERE request = ? AND n = ? AND state IN ('planne
 _ADD_TO_REQUEST = f"""
 UPDATE requests SET attempts = attempts + :tried,
     {", ".join(f"{name} = {name} + :{name}" for name in TOKEN_COLUMNS)},
-    cost_nusd = CASE WHEN :cost_nusd IS NULL THEN cost_nusd
+    cost_nusd = CASE WHEN CAST(:cost_nusd AS BIGINT) IS NULL THEN cost_nusd
                      ELSE coalesce(cost_nusd, 0) + :cost_nusd END,
-    price_state = CASE WHEN :price_state IS NULL THEN price_state
+    price_state = CASE WHEN CAST(:price_state AS TEXT) IS NULL THEN price_state
                        WHEN price_state IS NULL OR price_state = 'free' THEN :price_state
                        WHEN :price_state = 'unknown' THEN 'unknown'
                        ELSE price_state END,
@@ -389,9 +389,10 @@ class LedgerStore:
     ) -> Iterator[RequestRow]:
         """Newest first."""
         sql = (
-            "SELECT * FROM requests WHERE (:model IS NULL OR model = :model)"
-            " AND (:state IS NULL OR state = :state) AND (:source IS NULL OR source = :source)"
-            " AND (:role IS NULL OR role = :role) AND created_at >= :since"
+            "SELECT * FROM requests WHERE (CAST(:model AS TEXT) IS NULL OR model = :model)"
+            " AND (CAST(:state AS TEXT) IS NULL OR state = :state)"
+            " AND (CAST(:source AS TEXT) IS NULL OR source = :source)"
+            " AND (CAST(:role AS TEXT) IS NULL OR role = :role) AND created_at >= :since"
             " ORDER BY created_at DESC, id DESC LIMIT :limit"
         )
         values = {

@@ -49,7 +49,7 @@ class ModelStore:
 
     def all(self, *, provider: str | None = None, hidden: bool = False) -> list[ModelInfo]:
         """Sorted by id; hidden models only when asked for."""
-        sql = "SELECT * FROM models WHERE (:provider IS NULL OR provider = :provider)"
+        sql = "SELECT * FROM models WHERE (CAST(:provider AS TEXT) IS NULL OR provider = :provider)"
         if not hidden:
             sql += " AND hidden = 0"
         rows = self._store.db.execute(f"{sql} ORDER BY id", {"provider": provider}).fetchall()
@@ -59,6 +59,8 @@ class ModelStore:
     def of_providers(self, slugs: Iterable[str]) -> list[ModelInfo]:
         """The models of these providers, sorted by id, hidden ones left out."""
         wanted = list(slugs)
+        if not wanted:
+            return []
         marks = ",".join("?" * len(wanted))
         rows = self._store.db.execute(
             f"SELECT * FROM models WHERE provider IN ({marks}) AND hidden = 0 ORDER BY id",  # noqa: S608  # only marks
@@ -95,7 +97,8 @@ class ModelStore:
             db.execute(_UPSERT, _row(model, now_ms, user_fields))
             db.execute("DELETE FROM aliases WHERE model = ?", (model.id,))
             db.executemany(
-                "INSERT OR REPLACE INTO aliases (alias, model, is_system) VALUES (?, ?, ?)",
+                "INSERT INTO aliases (alias, model, is_system) VALUES (?, ?, ?) ON CONFLICT (alias)"
+                " DO UPDATE SET model = excluded.model, is_system = excluded.is_system",
                 [(fold_alias(alias), model.id, int(model.is_system)) for alias in model.aliases],
             )
 
@@ -192,7 +195,7 @@ class ModelStore:
         with self._store.transaction(Lock.FLEET) as db:
             current = db.execute(
                 "SELECT id, price FROM prices WHERE model = ? AND origin = ?"
-                " AND effective_from IS ? AND superseded_at IS NULL",
+                " AND coalesce(effective_from, '') = coalesce(?, '') AND superseded_at IS NULL",
                 (model_id, origin, price.effective_from),
             ).fetchone()
             if current and current["price"] == text:
@@ -203,10 +206,10 @@ class ModelStore:
                 )
             cursor = db.execute(
                 "INSERT INTO prices (model, origin, state, price, effective_from, recorded_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
                 (model_id, origin, price.state, text, price.effective_from, now_ms),
             )
-            return int(cursor.lastrowid or 0)
+            return int(cursor.fetchall()[0][0])
 
     def drop_prices(self, model_id: str, *, origin: str, now_ms: int) -> None:
         """Supersede every current price of this origin."""

@@ -16,15 +16,16 @@ WITH asked AS (
     FROM turns t JOIN requests r ON r.id = t.request
     WHERE t.n = 0 AND r.id >= :first AND r.state = 'ok' AND r.role != ''
 )
-SELECT role, model, count(*) AS asked, sum(turn > 1) AS repeated,
-    sum(CASE WHEN turn > 1 THEN coalesce(cost_nusd, 0) ELSE 0 END) AS cost, sum(now) AS today,
+SELECT role, model, count(*) AS asked, count(CASE WHEN turn > 1 THEN 1 END) AS repeated,
+    sum(CASE WHEN turn > 1 THEN coalesce(cost_nusd, 0) ELSE 0 END) AS cost,
+    count(CASE WHEN now THEN 1 END) AS today,
     sum(CASE WHEN turn > 1 AND now THEN coalesce(cost_nusd, 0) ELSE 0 END) AS today_cost
 FROM asked GROUP BY role, model ORDER BY role, model
 """
 #: The newest answered requests of a model in a role, or of a task without a role.
 _ANSWERED = """
 SELECT r.id, r.task, r.latency_ms, r.ttft_ms, r.cost_nusd, r.price_state, r.finish_reason,
-    t.conversation, max(t.n) AS n
+    max(t.conversation) AS conversation, max(t.n) AS n
 FROM requests r JOIN turns t ON t.request = r.id
 WHERE r.state = 'ok' AND r.model = :model
     AND CASE WHEN :scope = 'role' THEN r.role = :name ELSE r.role = '' AND r.task = :name END

@@ -30,7 +30,7 @@ from omni_cli.domain.ledger import (
 )
 from omni_cli.domain.periods import local_day
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.connection import Store, among
 from omni_cli.store.schema import (
     BASELINE,
     DAY,
@@ -197,6 +197,7 @@ def folded(outcomes: Sequence[Outcome]) -> dict[str, int | float | None]:
             f"{name}_first": known[0] if known else None,
             f"{name}_keep": keep,
             f"{name}_add": add,
+            f"{name}_start": known[0] * keep + add if known else None,
         }
     return values
 
@@ -352,8 +353,7 @@ _STATE = "SELECT key, value FROM meta WHERE key IN (?, ?)"
 #: what it was before where there was none.
 _ADD_STATS = """
 INSERT INTO model_stats (model, task, calls, ok, output_tokens, latency_ewma_ms, ttft_ewma_ms)
-VALUES (:model, :task, :calls, :ok, :output_tokens, :latency_first * :latency_keep + :latency_add,
-        :ttft_first * :ttft_keep + :ttft_add)
+VALUES (:model, :task, :calls, :ok, :output_tokens, :latency_start, :ttft_start)
 ON CONFLICT (model, task) DO UPDATE SET
     calls = model_stats.calls + excluded.calls, ok = model_stats.ok + excluded.ok,
     output_tokens = model_stats.output_tokens + excluded.output_tokens,
@@ -429,7 +429,7 @@ class RollupStore:
                 for suffix, days_of, last in targets:
                     pour(
                         db,
-                        where="r.id IN (SELECT value FROM json_each(:ids)) AND r.id <= :last",
+                        where=f"r.id {among(':ids')} AND r.id <= :last",
                         values={"ids": ids, "last": last},
                         zone=days_of,
                         suffix=suffix,

@@ -21,6 +21,7 @@ from omni_cli.domain.ledger import (
     RequestEnd,
     RequestRow,
 )
+from omni_cli.store.connection import among
 
 TOKEN_COLUMNS: tuple[str, ...] = TOKEN_FIELDS
 #: What stands in a row of ``attempts`` of what a ``Usage`` says beside its counts.
@@ -182,7 +183,7 @@ def attempt_row(row: Row) -> AttemptRow:
 # Everything else, a second attempt above all, moves the row into the ledger first (``promote``)
 # and goes on there.
 
-_THESE = "id IN (SELECT value FROM json_each(:ids))"
+_THESE = f"id {among(':ids')}"
 _LAST_ID = (1 << 63) - 1
 
 

@@ -38,7 +38,7 @@ WHERE provider = ? AND seen_at BETWEEN ? AND ? ORDER BY id LIMIT ?
 """
 _TAKE = """
 INSERT INTO slot_tickets (provider, owner, request, since, seen_at, port)
-VALUES (?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?) RETURNING id
 """
 _SHOW = "UPDATE slot_tickets SET seen_at = ? WHERE owner = ?"
 _SWEEP = "DELETE FROM slot_tickets WHERE seen_at NOT BETWEEN ? AND ?"
@@ -113,9 +113,7 @@ def _first(db: Connection, provider: str, count: int) -> list[tuple[int, str, in
 
 def take_ticket(db: Connection, provider: str, owner: str, request: int, port: int) -> int:
     now = now_ms()
-    ident = db.execute(_TAKE, (provider, owner, request, now, now, port)).lastrowid
-    assert ident is not None
-    return ident
+    return int(db.execute(_TAKE, (provider, owner, request, now, now, port)).fetchall()[0][0])
 
 
 def give_up(db: Connection, tickets: Iterable[int]) -> None:

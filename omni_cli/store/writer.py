@@ -32,7 +32,7 @@ from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
 from omni_cli.domain.periods import HOUR_MS
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
-from omni_cli.store.connection import Store
+from omni_cli.store.connection import Store, among
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.late_ledger import LateLedger
 from omni_cli.store.leases import Leases
@@ -76,13 +76,13 @@ UPDATE attempts SET first_at = ?, received_chars = ?
 WHERE request = ? AND n = ? AND state = 'sent'
 """
 _SAVE_LIVE = "UPDATE open_calls SET first_at = ?, received_chars = ? WHERE id = ?"
-_THERE = "SELECT id FROM open_calls WHERE id IN (SELECT value FROM json_each(?))"
+_THERE = f"SELECT id FROM open_calls WHERE id {among('?')}"  # noqa: S608  # a mark only
 _CHARGE = """
 UPDATE budget_periods SET spent_nusd = spent_nusd + ?, reserved_nusd = reserved_nusd - ?
 WHERE budget = ? AND start_at = ?
 """
 #: Of a batch in one statement: each statement of its own costs 2 us more.
-_OVER = "DELETE FROM open_calls WHERE id IN (SELECT value FROM json_each(?))"
+_OVER = f"DELETE FROM open_calls WHERE id {among('?')}"  # noqa: S608  # a mark only
 _QUARTER_MS = 15 * 60 * 1000
 #: A log shorter than this is left to grow, bytes.
 _LOG_BYTES = 4 * 1024 * 1024

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.periods import local_day
-from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rebuild import RollupRebuild
@@ -225,7 +224,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     store = Store(tmp_path_factory.mktemp("store") / "omni.db", durable=False)
     rollups = RollupStore(store)
-    ledger = LedgerStore(store, rollups, BudgetStore(store))
+    ledger = LedgerStore(store)
     return World(store, rollups, RollupRebuild(store), ledger)
 
 
@@ -286,7 +285,7 @@ def test_check_notices_a_lost_nano_dollar() -> None:
         store = Store(Path(folder) / "omni.db", durable=False)
         rollups = RollupStore(store)
         rebuild = RollupRebuild(store)
-        world = World(store, rollups, rebuild, LedgerStore(store, rollups, BudgetStore(store)))
+        world = World(store, rollups, rebuild, LedgerStore(store))
         world.call(Call(FIRST, "chat", "", "", "ok", 5, 1, (Try(0, "ok", 7, 1, 1, False, False),)))
         assert rebuild.check().sound
         store.db.execute("UPDATE rollup_day SET cost_nusd = cost_nusd + 1")

@@ -57,7 +57,7 @@ def _nobody_looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Only a bell wakes who waits."""
     with monkeypatch.context() as patch:
         patch.setattr(commits_module, "LOOK_S", 60.0)
-        patch.setattr(slots_module, "LOOK_S", 60.0)
+        patch.setattr("omni_cli.domain.batch.LOOK_S", 60.0)
         yield
 
 
@@ -205,7 +205,7 @@ def test_a_waiting_command_is_woken_at_once(tmp_path: Path) -> None:
         return take(self, ticket, slots)
 
     with _app(tmp_path) as app, _app(tmp_path) as other, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slots_module, "LOOK_S", 60.0)
+        patch.setattr("omni_cli.domain.batch.LOOK_S", 60.0)
         for ledger, request in ((app.ledger, 1_000_001), (other.ledger, 1_000_002)):
             ledger.open(NewRequest(request, NOW, "chat", ledger.owner), None)
         assert app.ledger.plan(NewAttempt(1_000_001, 1, "p/m", "p", NOW, 1), slots=1)
