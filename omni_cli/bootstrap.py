@@ -805,7 +805,7 @@ class App:
     @cached_property
     def exporting(self) -> "ExportService":
         from omni_cli.services.money.export import ExportService
-        from omni_cli.store.ledger_export import LedgerExport
+        from omni_cli.store.history import LedgerExport
 
         return ExportService(
             ledger=LedgerExport(self._db),
@@ -962,7 +962,7 @@ class App:
     @cached_property
     def advice(self) -> "AdviceService":
         from omni_cli.services.judge.advice import AdviceService
-        from omni_cli.store.questions import StoredQuestions
+        from omni_cli.store.history import StoredQuestions
 
         return AdviceService(
             advice=self.stored_advice,
@@ -1012,7 +1012,7 @@ class App:
     @cached_property
     def optimizer(self) -> "Optimizer":
         from omni_cli.services.judge.optimize import Optimizer
-        from omni_cli.store.decisions import DecisionStore
+        from omni_cli.store.history import DecisionStore
 
         return Optimizer(
             decisions=DecisionStore(self._db),
@@ -1101,7 +1101,7 @@ class App:
     def prover(self) -> "Prover":
         """Proofs of recommendations on the user's own stored questions."""
         from omni_cli.services.judge.proof import Prover
-        from omni_cli.store.questions import StoredQuestions
+        from omni_cli.store.history import StoredQuestions
 
         return Prover(
             questions=StoredQuestions(self._db),
@@ -1134,7 +1134,7 @@ class App:
             Terminal,
             Webhook,
         )
-        from omni_cli.store.alerts import AlertStore
+        from omni_cli.store.advice import AlertStore
 
         wanted = self.config.alerts
         sinks: list[Sink] = [Terminal(tell)]

@@ -498,7 +498,7 @@ class ClientKeys(Protocol):
 
 
 class Alerts(Protocol):
-    """See store/alerts.py for what each promises."""
+    """See store/advice.py for what each promises."""
 
     def told(self, key: str) -> tuple[str, int, int] | None: ...
     def tell(self, key: str, *, level: str, text: str, at_ms: int) -> None: ...
@@ -520,14 +520,14 @@ class Trials(Protocol):
 
 
 class Decisions(Protocol):
-    """See store/decisions.py for what each promises."""
+    """See store/history.py for what each promises."""
 
     def ids(self, since_ms: int) -> list[int]: ...
     def each(self, ids: list[int]) -> Iterator[tuple[str, Usage, str]]: ...
 
 
 class Questions(Protocol):
-    """See store/questions.py for what each promises."""
+    """See store/history.py for what each promises."""
 
     def repeats(self, since_ms: int, today_ms: int) -> list[Repeats]: ...
     def answered(self, scope: str, name: str, model: str, *, most: int) -> list[int]: ...
@@ -537,7 +537,7 @@ class Questions(Protocol):
 
 
 class LedgerRows(Protocol):
-    """See store/ledger_export.py for what each promises."""
+    """See store/history.py for what each promises."""
 
     def requests(self, start_ms: int, end_ms: int) -> Iterator[dict[str, Any]]: ...
     def attempts(self, request: int) -> list[dict[str, Any]]: ...

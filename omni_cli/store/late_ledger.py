@@ -1,22 +1,153 @@
-"""A ledger that loses no end: what the store does not take is set aside, and written later."""
+"""A ledger that loses no end: what the store does not take is set aside, and written later.
 
+A disk may be full, or another process may hold the store, when an answer has come and is paid
+for. Its end is kept in a file of its own, on disk before anybody is told, beside the store or,
+where there is no room, in the system's folder for temporary files. Whoever opens the ledger next
+writes it: what a file says changes nothing when it is there already, so each is written once.
+"""
+
+import contextlib
+import hashlib
 import json
+import os
+import tempfile
+import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import StoreError
-from omni_cli.domain.ledger import Allowance, AttemptEnd, Charged, RequestEnd
+from omni_cli.domain.ledger import (
+    Allowance,
+    AttemptEnd,
+    Charged,
+    NewAttempt,
+    NewRequest,
+    RequestEnd,
+)
+from omni_cli.domain.record import asdict
 from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rows import promote
-from omni_cli.store.spool import (
-    Record,
-    Spool,
-    allowance_of,
-    attempt_end_of,
-    attempt_record,
-    begun_of,
-    request_record,
-)
+
+#: One end: plain values, as JSON has them.
+Record = dict[str, Any]
+
+
+def attempt_record(
+    begun: NewRequest | None,
+    sent: NewAttempt | None,
+    request: int,
+    n: int,
+    end: AttemptEnd,
+    priced: str | None,
+    allowance: Allowance | None,
+) -> Record:
+    """How an attempt ended, with all that its row needs where even that is gone."""
+    return {
+        "request": request,
+        "n": n,
+        "attempt": asdict(end),
+        "priced": priced,
+        "allowance": None if allowance is None else list(allowance),
+        "begun": None if begun is None else asdict(begun),
+        "sent": None if sent is None else asdict(sent),
+    }
+
+
+def request_record(request: int, end: RequestEnd) -> Record:
+    return {"request": request, "end": asdict(end)}
+
+
+class Spool:
+    """Args:
+    store: the path of the store that the ends are for.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._home = store.parent / "spool"
+        name = hashlib.sha256(os.fsencode(store.absolute())).hexdigest()[:16]
+        self._aside = Path(tempfile.gettempdir()) / f"omni-{os.getuid()}-{name}"
+
+    def keep(self, records: Sequence[Record]) -> Path | None:
+        """Put them on a disk; returns where, or None where there is room on none."""
+        text = "".join(json.dumps(record) + "\n" for record in records).encode()
+        for folder in (self._home, self._aside):
+            with contextlib.suppress(OSError):
+                return _write(folder, text)
+        return None
+
+    def waiting(self) -> list[Path]:
+        """Files that are to be written yet, oldest first."""
+        found: list[Path] = []
+        for folder in (self._home, self._aside):
+            if _is_ours(folder):
+                found += folder.glob("*.jsonl")
+        return sorted(found, key=lambda path: path.name)
+
+    def read(self, path: Path) -> list[Record]:
+        """Raises ValueError, OSError: it is no file of ours any more."""
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+    def done(self, path: Path) -> None:
+        """It is in the store."""
+        with contextlib.suppress(OSError):
+            path.unlink()
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()  # of the last one
+
+    def spoilt(self, path: Path) -> None:
+        """It cannot be read: left for a person to look at, and not tried again."""
+        with contextlib.suppress(OSError):
+            path.rename(path.with_suffix(".unreadable"))
+
+
+def begun_of(record: Record) -> tuple[NewRequest, NewAttempt] | None:
+    if record["begun"] is None or record["sent"] is None:
+        return None
+    return NewRequest(**record["begun"]), NewAttempt(**record["sent"])
+
+
+def attempt_end_of(record: Record) -> AttemptEnd:
+    values = dict(record["attempt"])
+    return AttemptEnd(**{**values, "usage": Usage(**values["usage"])})
+
+
+def allowance_of(record: Record) -> Allowance | None:
+    return None if record["allowance"] is None else Allowance(*record["allowance"])
+
+
+def _is_ours(folder: Path) -> bool:
+    """Nobody else may have put files there: they would be written into the ledger."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return found.st_uid == os.getuid() and folder.is_dir() and not folder.is_symlink()
+
+
+def _write(folder: Path, text: bytes) -> Path:
+    """Raises OSError: there is no room, or no right."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not _is_ours(folder):
+        raise PermissionError(folder)
+    path = folder / f"{time.time_ns():020}-{os.getpid()}.jsonl"
+    part = path.with_suffix(".part")
+    try:
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            view = memoryview(text)
+            while view:
+                view = view[os.write(handle, view) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        part.rename(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    return path
 
 
 class LateLedger(LedgerStore):

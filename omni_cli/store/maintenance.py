@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omni_cli.domain.errors import StoreError
 from omni_cli.domain.money import format_usd
@@ -17,6 +18,9 @@ from omni_cli.store.budgets import BudgetStore, PeriodDrift
 from omni_cli.store.connection import SCHEMA_VERSION, Store
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.schema import ROLLUPS
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 #: How long a restore waits for other processes' transactions.
 _PATIENCE_S = 30.0
@@ -37,6 +41,11 @@ class MaintenanceStore:
         self._store = store
         self._rebuild = RollupRebuild(store)
         self._budgets = BudgetStore(store)
+
+    def _tool(self) -> "Database":
+        from sqlite_utils import Database
+
+        return Database(self._store.db)
 
     def old_requests(self, before_ms: int) -> int:
         """How many settled requests are older."""
@@ -77,7 +86,7 @@ class MaintenanceStore:
         """
         before = _size(self._store.path)
         try:
-            self._store.db.execute("VACUUM")
+            self._tool().vacuum()
             self._store.db.execute("PRAGMA optimize")
             self._store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except StoreError as exc:
@@ -115,8 +124,9 @@ class MaintenanceStore:
     def stats(self) -> StoreStats:
         """Counts every row: seconds at tens of millions."""
         db = self._store.db
-        rows = {name: _count(db, name) for name in _TABLES}
-        rows |= {rollup.table: _count(db, rollup.table) for rollup in ROLLUPS}
+        tool = self._tool()
+        tables = (*_TABLES, *(rollup.table for rollup in ROLLUPS))
+        rows = {name: tool.table(name).count for name in tables}
         oldest, newest = db.execute(
             "SELECT (SELECT min(created_at) FROM requests), (SELECT max(created_at) FROM requests)"
         ).fetchone()
@@ -282,10 +292,6 @@ def _fresh(target: Path, *, keep: bool = True) -> Iterator[Path]:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _count(db: sqlite3.Connection, table: str) -> int:
-    return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608  # our names
 
 
 #: Of any file: what this omni writes, and with what.

@@ -34,7 +34,7 @@ from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.connection import Store, among
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
-from omni_cli.store.late_ledger import LateLedger
+from omni_cli.store.late_ledger import LateLedger, Record, attempt_record, request_record
 from omni_cli.store.leases import Leases
 from omni_cli.store.rollups import NO_ATTEMPT, Counts, Outcome, RollupStore, attempt_sums
 from omni_cli.store.rows import (
@@ -63,7 +63,6 @@ from omni_cli.store.slots import (
     tickets_of,
     whose_turn,
 )
-from omni_cli.store.spool import Record, attempt_record, request_record
 
 if TYPE_CHECKING:
     from omni_cli.store.bells import Bell

@@ -712,7 +712,7 @@ class TestALockedStore:
     ) -> None:
         world.model("p/a")
         world.store.db.execute("PRAGMA busy_timeout = 20")
-        monkeypatch.setattr("omni_cli.store.spool._write", _no_room)
+        monkeypatch.setattr("omni_cli.store.late_ledger._write", _no_room)
         other = sqlite3.connect(world.store.path, isolation_level=None)
         world.transport.before = lambda: other.execute("BEGIN IMMEDIATE")  # type: ignore[assignment,return-value]  # no value
         world.script("p/a", answer("paid for"))

@@ -16,7 +16,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.simulator import Simulator
-from omni_cli.store.spool import Spool
+from omni_cli.store.late_ledger import Spool
 from tests.gateway_server import Served, serving
 
 PATH = "/v1/chat/completions"

@@ -1,13 +1,49 @@
-"""The user's own questions, where they are stored: what came again, and samples to ask anew."""
+"""The ledger's past as replays, advice and exports read it: memory does not grow with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from sqlite3 import Row
+from typing import Any
 
+from omni_cli.domain.batch import unpack_decision
+from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.recommend_traffic import Repeats
 from omni_cli.records import Answered
 from omni_cli.store.connection import Store
 from omni_cli.store.conversations import message_from_json
+from omni_cli.store.rows import TOKEN_COLUMNS
+
+# One attempt: the tokens of several are not one answer's.
+_WHICH = (
+    "r.created_at >= :since AND r.state = 'ok' AND r.attempts = 1"
+    " AND r.source IN ('chat', 'gateway', 'demo')"
+)
+_IDS = (
+    f"SELECT r.id FROM requests r JOIN decisions d ON d.request = r.id WHERE {_WHICH}"  # noqa: S608
+    " ORDER BY r.id"
+)
+_ROW = (
+    f"SELECT r.model, {', '.join(f'r.{name}' for name in TOKEN_COLUMNS)}, d.decision"  # noqa: S608
+    " FROM requests r JOIN decisions d ON d.request = r.id WHERE r.id = ?"
+)
+
+
+class DecisionStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def ids(self, since_ms: int) -> list[int]:
+        """Answered requests with a decision, oldest first."""
+        return [row[0] for row in self._store.db.execute(_IDS, {"since": since_ms})]
+
+    def each(self, ids: list[int]) -> Iterator[tuple[str, Usage, str]]:
+        """(who answered, tokens, the decision as JSON text) of each."""
+        for request in ids:
+            row = self._store.db.execute(_ROW, (request,)).fetchone()
+            if row is not None:
+                usage = Usage(**{name: row[name] for name in TOKEN_COLUMNS})
+                yield row["model"], usage, unpack_decision(row["decision"])
+
 
 _REPEATS = """
 WITH asked AS (
@@ -82,3 +118,27 @@ class StoredQuestions:
     def _rows(self, scope: str, name: str, model: str, most: int) -> list[Row]:
         values = {"scope": scope, "name": name, "model": model, "most": most}
         return self._store.db.execute(_ANSWERED, values).fetchall()
+
+
+_REQUESTS = """
+SELECT * FROM requests WHERE created_at >= ? AND created_at < ? ORDER BY created_at, id
+"""
+_ATTEMPTS = """
+SELECT a.*, (SELECT sum(delta_nusd) FROM adjustments j WHERE j.request = a.request AND j.n = a.n)
+    AS adjusted_nusd
+FROM attempts a WHERE request = ? ORDER BY n
+"""
+
+
+class LedgerExport:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def requests(self, start_ms: int, end_ms: int) -> Iterator[dict[str, Any]]:
+        """Rows of ``requests`` by column name, oldest first."""
+        for row in self._store.db.execute(_REQUESTS, (start_ms, end_ms)):
+            yield dict(row)
+
+    def attempts(self, request: int) -> list[dict[str, Any]]:
+        """Rows of ``attempts``, in order, with the sum of later corrections (None: none)."""
+        return [dict(row) for row in self._store.db.execute(_ATTEMPTS, (request,))]
