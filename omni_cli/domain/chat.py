@@ -206,6 +206,20 @@ TEXT_FIELDS = tuple(n for n in TOKEN_FIELDS if "image" not in n and "audio" not 
 CACHE_FIELDS = tuple(n for n in TOKEN_FIELDS if n.startswith("cache"))
 
 
+def tokens_document(usage: Usage) -> dict[str, int]:
+    """The counts that answers and receipts show, under the stable keys."""
+    return {name: getattr(usage, name) for name in _SHOWN}
+
+
+_SHOWN = (
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "output_tokens",
+)
+
+
 class ToolCallDelta(Struct, frozen=True):
     """Part of a tool call. ``index`` tells calls apart; ``arguments`` are appended."""
 

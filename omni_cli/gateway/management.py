@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import Busy, NotFound, UsageError
 from omni_cli.domain.models import ModelInfo, Role, RoleModel
 from omni_cli.domain.pricing import usd_string
@@ -20,10 +21,7 @@ from omni_cli.gateway.routes import Route
 from omni_cli.http.request import Request, header_lines
 from omni_cli.services.fleet.connection_test import INTERVAL_S
 from omni_cli.services.fleet.describe import (
-    chain_document,
     model_document,
-    role_document,
-    rule_document,
     tested_document,
     uses_document,
 )
@@ -169,7 +167,7 @@ class Management:
 
             body = read(ModelRoles, object_of(raw))
             _agreed(app, at["id"], sure=body.sure)
-            return [role_document(_put_first(app, role, at["id"])) for role in body.roles]
+            return [document(_put_first(app, role, at["id"])) for role in body.roles]
 
         await request.json({"roles": await self._desk.do(job)})
 
@@ -312,7 +310,7 @@ class Management:
     # --- roles, rules, chains, budgets --------------------------------------------------------
 
     async def _roles(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        roles = await self._desk.do(lambda app: [role_document(r) for r in app.assignments.roles()])
+        roles = await self._desk.do(lambda app: [document(r) for r in app.assignments.roles()])
         await request.json({"roles": roles})
 
     async def _put_role(self, request: Request, _: Principal, at: dict[str, str]) -> None:
@@ -323,18 +321,16 @@ class Management:
 
             body = read(RoleFirst, object_of(raw))
             _agreed(app, body.model, sure=body.sure)
-            return role_document(_put_first(app, at["name"], body.model))
+            return document(_put_first(app, at["name"], body.model))
 
         await request.json(await self._desk.do(job))
 
     async def _rules(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        rules = await self._desk.do(lambda app: [rule_document(r) for r in app.assignments.rules()])
+        rules = await self._desk.do(lambda app: [document(r) for r in app.assignments.rules()])
         await request.json({"rules": rules})
 
     async def _chains(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        found = await self._desk.do(
-            lambda app: [chain_document(c) for c in app.assignments.chains()]
-        )
+        found = await self._desk.do(lambda app: [document(c) for c in app.assignments.chains()])
         await request.json({"chains": found})
 
     async def _budgets(self, request: Request, _: Principal, __: dict[str, str]) -> None:

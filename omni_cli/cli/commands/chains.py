@@ -8,10 +8,11 @@ from omni_cli.cli.common import JsonFlag, complete_chains, complete_models, omni
 from omni_cli.cli.options import grouped
 from omni_cli.cli.render import emit_json, out, paint
 from omni_cli.cli.tables import Column, View, listing
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Chain, ChainLink
 from omni_cli.domain.record import replace
-from omni_cli.services.fleet.describe import chain_consent, chain_document
+from omni_cli.services.fleet.describe import chain_consent
 
 app = typer.Typer(rich_markup_mode=None, help="Failover chains.")
 
@@ -58,7 +59,7 @@ def list_(*, view: View) -> None:
         view,
         (Column.key("chain"), Column.words("models, in order", 9, 20), Column.words("consent", 2)),
         [(c.name, " > ".join(link.model for link in c.links), _consent(c)) for c in chains],
-        lambda: [chain_document(chain) for chain in chains],
+        lambda: [document(chain) for chain in chains],
         empty=["no chains yet: omni chains create NAME MODEL MODEL ..."],
     )
 
@@ -69,7 +70,7 @@ def show_(name: Name, as_json: JsonFlag = False) -> None:
     with omni() as omni_app:
         chain = omni_app.fleet.chain(name)
     if as_json:
-        emit_json(chain_document(chain))
+        emit_json(document(chain))
     else:
         _show(chain)
 
@@ -256,7 +257,7 @@ def _consent(chain: Chain) -> str:
 
 def _report(chain: Chain, as_json: bool) -> None:
     if as_json:
-        emit_json(chain_document(chain))
+        emit_json(document(chain))
     else:
         _show(chain)
 

@@ -12,6 +12,7 @@ from omni_cli.cli.common import JsonFlag, duration_ms, omni, percent
 from omni_cli.cli.exits import ASSERTION
 from omni_cli.cli.render import emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.periods import iso
 from omni_cli.domain.words import counted
@@ -104,8 +105,8 @@ def apply(
 ) -> None:
     """Make the fleet equal to a document."""
     with omni() as omni_app:
-        document = _document(omni_app, str(file))
-        changes = omni_app.applier.plan(document)
+        wanted = _document(omni_app, str(file))
+        changes = omni_app.applier.plan(wanted)
         if plan or not changes:
             _show(changes, as_json=as_json)
             if changes and exit_code:
@@ -113,7 +114,7 @@ def apply(
             return
         if not as_json:
             _show(changes, as_json=False)
-        for doubt in omni_app.applier.doubts(document):
+        for doubt in omni_app.applier.doubts(wanted):
             note(
                 f"{paint('an odd price:', 'yellow', sys.stderr)} {doubt}; prices are per 1M tokens"
             )
@@ -122,11 +123,11 @@ def apply(
         if share is None and rollback_if is None:
             if lasting is not None:
                 raise UsageError("--for goes with --share or --rollback-if")
-            omni_app.applier.apply(document, action="fleet.apply", target=str(file))
+            omni_app.applier.apply(wanted, action="fleet.apply", target=str(file))
             _done(omni_app, changes, as_json=as_json)
             return
         omni_app.deploys.begin(
-            document,
+            wanted,
             share=None if share is None else percent(share, "--share"),
             for_s=None if lasting is None else duration_ms(lasting) / 1000,
             condition=rollback_if or "",
@@ -136,7 +137,7 @@ def apply(
             _done(omni_app, changes, as_json=as_json)
             note("watched: omni watch, the gateway and omni chat look; omni deploy status tells")
         elif as_json:
-            emit_json({"share": share, "changes": [_plain(change) for change in changes]})
+            emit_json({"share": share, "changes": [document(change) for change in changes]})
         else:
             note(f"{share} of new conversations try it; omni deploy status, promote, abort")
 
@@ -161,7 +162,7 @@ def rollback(
 def _done(omni_app: App, changes: list[Change], *, as_json: bool) -> None:
     newest = omni_app.audit.revisions(limit=1)[0]
     if as_json:
-        emit_json({"revision": newest.number, "changes": [_plain(change) for change in changes]})
+        emit_json({"revision": newest.number, "changes": [document(change) for change in changes]})
         return
     # Before the first revision there was no fleet to go back to.
     undo = f"; omni rollback {newest.number - 1} undoes it" if newest.number > 1 else ""
@@ -211,7 +212,7 @@ def _agreed(question: str) -> bool:
 
 def _show(changes: list[Change], *, as_json: bool) -> None:
     if as_json:
-        emit_json({"changes": [_plain(change) for change in changes]})
+        emit_json({"changes": [document(change) for change in changes]})
         return
     if not changes:
         note("no difference")
@@ -219,16 +220,6 @@ def _show(changes: list[Change], *, as_json: bool) -> None:
         for line in change.lines():
             style = {"+": "green", "-": "red", "~": "yellow"}.get(line[0])
             out(paint(line, style) if style else line)  # type: ignore[arg-type]  # one of Style
-
-
-def _plain(change: Change) -> dict[str, Any]:
-    return {
-        "kind": change.kind,
-        "section": change.section,
-        "name": change.name,
-        "before": change.before,
-        "after": change.after,
-    }
 
 
 deploy_app = typer.Typer(

@@ -10,6 +10,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, moment, note, number, out, paint
 from omni_cli.cli.tables import Column, table
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.pricing import format_usd
 from omni_cli.importers import ImportBatch, importer_names, importer_of, importers, load
@@ -252,9 +253,6 @@ def _document(
             }
             for (provider, name, tier, model), sums in plan.by_model.items()
         ],
-        "problems": [
-            {"file": problem.file, "line": problem.line, "reason": problem.reason}
-            for problem in batch.problems
-        ],
+        "problems": [document(problem) for problem in batch.problems],
         "passed_over": dict(batch.skips),
     }

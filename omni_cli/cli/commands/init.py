@@ -11,9 +11,9 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, agree_to_leaving, complete_catalogue, omni
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, table
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.record import replace
-from omni_cli.services.fleet.describe import chain_document
 from omni_cli.services.fleet.setup import Found, Proposal, apply
 
 app = typer.Typer(rich_markup_mode=None)
@@ -259,7 +259,7 @@ def _document(
             for pick in proposal.picks
         ],
         "roles": {role: list(models) for role, models in proposal.roles.items()},
-        "chain": None if proposal.chain is None else chain_document(proposal.chain),
+        "chain": None if proposal.chain is None else document(proposal.chain),
         "premium_model": baseline,
         "unpriced": list(proposal.unpriced),
     }

@@ -13,6 +13,7 @@ from omni_cli.cli.options import grouped
 from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.budgets import Budget
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Provider
 from omni_cli.domain.periods import iso
@@ -146,21 +147,7 @@ def show_clients(view: View) -> None:
 
 def key_document(key: ClientKey, now_ms: int) -> dict[str, Any]:
     """A key as JSON values; never the key itself."""
-    return {
-        "name": key.name,
-        "org": key.org or None,
-        "shown": key.shown,
-        "manages": key.manages,
-        "models": list(key.models),
-        "rpm": key.rpm,
-        "tpm": key.tpm,
-        "concurrency": key.concurrency,
-        "created_at": iso(key.created_at),
-        "expires_at": iso(key.expires_at),
-        "revoked_at": iso(key.revoked_at),
-        "used_at": iso(key.used_at),
-        "state": key.state(now_ms),
-    }
+    return {**document(key), "org": key.org or None, "state": key.state(now_ms)}
 
 
 def _limits(key: ClientKey) -> str:

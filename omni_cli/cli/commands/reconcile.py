@@ -13,6 +13,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, note, number, out, paint
 from omni_cli.cli.tables import Column, table
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.imports import ImportProblem, InvoiceLine, TokenKind
@@ -136,10 +137,7 @@ def _file(
                 "agrees": not drifts,
                 "unknown_attempts": unknown,
                 "drifts": [_drift_document(drift) for drift in drifts],
-                "advice": [
-                    {"day": a.day, "model": a.model, "why": a.why, "command": a.command}
-                    for a in advice
-                ],
+                "advice": [document(one) for one in advice],
                 "problems": [str(problem) for problem in problems],
             }
         )

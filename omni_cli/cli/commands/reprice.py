@@ -10,6 +10,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, confirmed, money, omni
 from omni_cli.cli.render import emit_json, note, number, out, paint
 from omni_cli.cli.tables import Column, table
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.money import usd
@@ -182,14 +183,7 @@ def _document(report: Report) -> dict[str, Any]:
         "filled": sum(change.filled for change in report.by_model.values()),
         "delta_usd": usd_string(report.delta_nusd),
         "models": [
-            {
-                "model": model,
-                "changed": change.changed,
-                "filled": change.filled,
-                "before_usd": usd_string(change.before_nusd),
-                "after_usd": usd_string(change.after_nusd),
-                "unknown": change.unknown,
-            }
+            {"model": model, **document(change)}
             for model, change in sorted(report.by_model.items())
         ],
     }

@@ -8,6 +8,7 @@ from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, durat
 from omni_cli.cli.options import grouped
 from omni_cli.cli.render import emit_json, milliseconds, moment, out, paint
 from omni_cli.cli.tables import Column, View, listing, table
+from omni_cli.domain.chat import tokens_document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
@@ -20,7 +21,6 @@ from omni_cli.services.money.receipt import (
     AttemptReceipt,
     Receipt,
     receipt_document,
-    tokens_document,
 )
 
 why_app = typer.Typer(rich_markup_mode=None)
@@ -343,7 +343,7 @@ def _row_document(row: RequestRow) -> dict[str, object]:
         "agent": row.agent or None,
         "conversation": None if row.conversation is None else id_text(row.conversation),
         "attempts": row.attempts,
-        "usage": tokens_document(row),
+        "usage": tokens_document(row.usage),
         "cost_usd": None if unknown else usd(row.total_nusd),
         "price_state": row.price_state,
         "estimated": row.estimated,

@@ -16,10 +16,10 @@ from omni_cli.cli.common import (
 from omni_cli.cli.options import grouped
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, View, listing, table
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.words import counted
-from omni_cli.services.fleet.describe import role_document
 
 if TYPE_CHECKING:
     from omni_cli.services.fleet.role_switch import Effect, Switched
@@ -46,7 +46,7 @@ def list_(*, view: View) -> None:
             Column.words("description", 2),
         ),
         [(r.name, ", ".join(i.model for i in r.models) or "none", r.description) for r in roles],
-        lambda: [role_document(role) for role in roles],
+        lambda: [document(role) for role in roles],
         empty=["no roles yet: omni roles assign primary_coder MODEL"],
     )
 
@@ -57,7 +57,7 @@ def show_(role: RoleName, as_json: JsonFlag = False) -> None:
     with omni() as omni_app:
         found = omni_app.fleet.role(role)
     if as_json:
-        emit_json(role_document(found))
+        emit_json(document(found))
         return
     out(f"{paint(found.name, 'bold')}  {found.description}".rstrip())
     for item in found.models:
@@ -79,7 +79,7 @@ def assign(
         found = omni_app.fleet.assign_role(role, model, priority, description)
         model_id = omni_app.names.model(model)
     if as_json:
-        emit_json(role_document(found))
+        emit_json(document(found))
         return
     out(f"{role}: {model_id} has priority {priority}")
     others = [i.model for i in found.models if i.priority == priority and i.model != model_id]
@@ -109,7 +109,7 @@ def switch(
         if model is None:
             found = omni_app.role_switcher.undo(role)
             if as_json:
-                emit_json({"role": role_document(found)})
+                emit_json({"role": document(found)})
             else:
                 out(f"{role}: back on {', '.join(i.model for i in found.models) or 'no model'}")
             return
@@ -195,7 +195,7 @@ def unassign(role: RoleName, model: Model, as_json: JsonFlag = False) -> None:
     with omni() as omni_app:
         found = omni_app.fleet.unassign_role(role, model)
     if as_json:
-        emit_json(role_document(found))
+        emit_json(document(found))
     else:
         out(f"{role}: {', '.join(item.model for item in found.models) or 'no model left'}")
 

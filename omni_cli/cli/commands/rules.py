@@ -9,10 +9,10 @@ from omni_cli.cli.options import grouped
 from omni_cli.cli.prompts import RequestFacts, chat_request, read_prompt, route_options
 from omni_cli.cli.render import emit_json, out, paint
 from omni_cli.cli.tables import Column, View, listing
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.rules import VARIABLES, evaluate, parse, unparse, variables
 from omni_cli.services.engine.routing import input_estimate, rule_facts
-from omni_cli.services.fleet.describe import rule_document
 
 app = typer.Typer(rich_markup_mode=None, help="Conditions that prefer a model.")
 
@@ -39,7 +39,7 @@ def list_(*, view: View) -> None:
             (str(r.id), str(r.priority), r.condition, r.model, "on" if r.enabled else "off")
             for r in rules
         ],
-        lambda: [rule_document(rule) for rule in rules],
+        lambda: [document(rule) for rule in rules],
         empty=[
             "no rules yet; for example:",
             """  omni rules add "taskType == 'coding' && complexity == 'medium'" MODEL""",
@@ -66,7 +66,7 @@ def add(
         agree_to_leaving(omni_app, model, yes=yes)
         rule = omni_app.fleet.add_rule(condition, model, priority)
     if as_json:
-        emit_json(rule_document(rule))
+        emit_json(document(rule))
     else:
         out(f"rule {rule.id}: {rule.condition} -> {rule.model} (priority {rule.priority})")
 
@@ -92,7 +92,7 @@ def edit(
             raise UsageError("nothing to change", hint="--condition, --model or --priority")
         rule = omni_app.fleet.edit_rule(number, **fields)
     if as_json:
-        emit_json(rule_document(rule))
+        emit_json(document(rule))
     else:
         out(f"rule {rule.id}: {rule.condition} -> {rule.model} (priority {rule.priority})")
 

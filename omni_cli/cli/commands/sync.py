@@ -9,8 +9,9 @@ from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, moment, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.analytics import Totals, sum_totals
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.money import format_usd, usd_string
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.periods import iso
 from omni_cli.services.fleet.apply import Change
 from omni_cli.services.fleet.sync import Synced
@@ -130,15 +131,8 @@ def usage(
 
 
 def _sums(totals: Totals) -> dict[str, Any]:
-    return {
-        "calls": totals.calls,
-        "ok": totals.ok,
-        "attempts": totals.attempts,
-        "unknown_attempts": totals.unknown_attempts,
-        "input_tokens": totals.input_tokens,
-        "output_tokens": totals.output_tokens,
-        "cost_usd": usd_string(totals.cost_nusd),
-    }
+    names = ("calls", "ok", "attempts", "unknown_attempts", "input_tokens", "output_tokens")
+    return document(totals, *names, "cost_nusd")
 
 
 def _show(done: Synced) -> None:
@@ -177,17 +171,9 @@ def _document(done: Synced) -> dict[str, Any]:
         "sent": done.sent,
         "pulled": [_plain(change) for change in done.pulled],
         "pushed": [_plain(change) for change in done.pushed],
-        "conflicts": [
-            {
-                "section": conflict.section,
-                "name": conflict.name,
-                "mine": list(conflict.mine),
-                "theirs": list(conflict.theirs),
-            }
-            for conflict in done.conflicts
-        ],
+        "conflicts": [document(conflict) for conflict in done.conflicts],
     }
 
 
 def _plain(change: Change) -> dict[str, Any]:
-    return {"kind": change.kind, "section": change.section, "name": change.name}
+    return document(change, "kind", "section", "name")

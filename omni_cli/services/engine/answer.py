@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from omni_cli.domain.chat import tokens_document
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.money import usd
 from omni_cli.services.engine.chat import ChatRun
@@ -19,13 +20,7 @@ def result_document(run: ChatRun) -> dict[str, Any]:
         "model_used": None if row is None else row.model,
         "task_type": task.task_type,
         "complexity": task.complexity,
-        "usage": {
-            "input_tokens": usage.input_tokens,
-            "cached_tokens": usage.cached_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-            "reasoning_tokens": usage.reasoning_tokens,
-            "output_tokens": usage.output_tokens,
-        },
+        "usage": tokens_document(usage),
         "cost_usd": None if row is None or row.price_state == "unknown" else usd(row.total_nusd),
         "premium_cost_usd": None if row is None else usd(row.premium_cost_nusd),
         "savings_usd": None

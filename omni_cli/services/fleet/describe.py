@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from omni_cli.domain.models import Chain, ModelInfo, Provider, Role, Rule
+from omni_cli.domain.document import document
+from omni_cli.domain.models import Chain, ModelInfo, Provider
 from omni_cli.domain.periods import iso
 from omni_cli.domain.prices import KINDS, Price, price_to_json
 
@@ -73,22 +74,13 @@ class ProviderDocuments:
         at_ms, latency_ms, error = self._providers.last_test(slug) or (None, None, None)
         mine = [model for model in models if model.provider == slug]
         return {
-            "slug": slug,
-            "name": provider.name,
-            "protocol": provider.protocol,
-            "base_url": provider.base_url,
+            **document(provider),
+            "headers": sorted(provider.headers),
             "base_url_from": self._address(provider),
-            "auth_method": provider.auth_method,
-            "key_env": provider.key_env,
             "key": key,
             "key_masked": self._key_masked(provider) if look else None,
-            "enabled": provider.enabled,
-            "status": provider.status,
             "health": None if health is None else health.status,
             "health_reason": None if health is None else health.reason,
-            "max_concurrency": provider.max_concurrency,
-            "simulated": provider.simulated,
-            "headers": sorted(provider.headers),
             "models_active": sum(model.status == "active" for model in mine),
             "models_total": len(mine),
             "tested_at": iso(at_ms),
@@ -126,59 +118,16 @@ def price_document(row: StoredPrice | None) -> dict[str, Any]:
 def model_document(row: Listed) -> dict[str, Any]:
     """A model as every face shows it, with its quality as the router judges it and what calls of
     it were like; unknown is null."""
-    model = row.model
     return {
-        "id": model.id,
-        "provider": model.provider,
-        "wire_name": model.wire_name,
-        "name": model.name,
-        "aliases": list(model.aliases),
-        "type": model.type,
-        "status": model.status,
-        "context_window": model.context_window,
-        "max_output": model.max_output,
-        "input_types": list(model.input_types),
-        "output_types": list(model.output_types),
-        "badges": sorted(model.badges),
-        "lacks": sorted(model.lacks),
-        "scores": dict(model.scores),
-        "score_sources": dict(model.score_sources),
-        "strengths": list(model.strengths),
-        "recommended_for": list(model.recommended_for),
-        "parameters_b": model.parameters_b,
-        "complexity_factor": model.complexity_factor,
-        "token_weights": dict(model.token_weights),
+        **document(row.model),
+        "complexity_factor": row.model.complexity_factor,
         "price": price_document(row.price),
-        "is_system": model.is_system,
-        "is_default": model.is_default,
-        "hidden": model.hidden,
-        "retired_on": model.retired_on,
-        "added_at": iso(model.added_at),
-        "updated_at": iso(model.updated_at),
         "quality": None if row.quality is None else round(row.quality, 4),
         "quality_class": row.quality_class,
         "quality_basis": row.quality_basis,
         "speed_class": row.speed_class,
         "latency_ms": None if row.latency_ms is None else round(row.latency_ms),
         "calls": row.calls,
-    }
-
-
-def role_document(role: Role) -> dict[str, Any]:
-    return {
-        "name": role.name,
-        "description": role.description,
-        "models": [{"model": item.model, "priority": item.priority} for item in role.models],
-    }
-
-
-def rule_document(rule: Rule) -> dict[str, Any]:
-    return {
-        "id": rule.id,
-        "condition": rule.condition,
-        "model": rule.model,
-        "priority": rule.priority,
-        "enabled": rule.enabled,
     }
 
 
@@ -194,43 +143,16 @@ def chain_consent(chain: Chain) -> str:
     return dearer + paid[chain.allow_free_to_paid]
 
 
-def chain_document(chain: Chain) -> dict[str, Any]:
-    return {
-        "name": chain.name,
-        "max_cost_multiple": chain.max_cost_multiple,
-        "any_cost": chain.any_cost,
-        "allow_free_to_paid": chain.allow_free_to_paid,
-        "hedge_ms": chain.hedge_ms,
-        "links": [
-            {
-                "model": link.model,
-                "max_retries": link.max_retries,
-                "timeout_ms": link.timeout_ms,
-            }
-            for link in chain.links
-        ],
-    }
-
-
 def revision_document(revision: Revision) -> dict[str, Any]:
     """Without the fleet itself."""
-    return {
-        "number": revision.number,
-        "at": iso(revision.at_ms),
-        "who": revision.who,
-        "reason": revision.reason,
-    }
+    return document(revision, "number", "at_ms", "who", "reason")
 
 
 def audit_document(entry: AuditEntry) -> dict[str, Any]:
     import json
 
     return {
-        "id": entry.id,
-        "at": iso(entry.at_ms),
-        "who": entry.who,
-        "action": entry.action,
-        "target": entry.target,
+        **document(entry, "id", "at_ms", "who", "action", "target"),
         "before": None if entry.before is None else json.loads(entry.before),
         "after": None if entry.after is None else json.loads(entry.after),
         "hash": entry.hash,

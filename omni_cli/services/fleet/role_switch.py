@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals, day_key
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import (
     AllProvidersFailed,
     BudgetExceeded,
@@ -313,7 +314,6 @@ def _role(kept: Mapping[str, Any]) -> Role:
 def switched_document(done: Switched) -> dict[str, Any]:
     """What ``omni roles switch --json`` prints; money as decimal strings, null where unknown."""
     from omni_cli.domain.ids import id_text
-    from omni_cli.services.fleet.describe import role_document
 
     def plain(effect: Effect) -> dict[str, Any]:
         return {
@@ -335,7 +335,7 @@ def switched_document(done: Switched) -> dict[str, Any]:
         for check in done.verifications
     ]
     return {
-        "role": role_document(done.role),
+        "role": document(done.role),
         "before": plain(done.before),
         "after": plain(done.after),
         # The first call, and all of them: a role that gets images and tools has two.

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from omni_cli.domain.document import document
 from omni_cli.domain.money import usd
 from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd
@@ -113,14 +114,7 @@ def advice_document(
         "decided_at": iso(advice.decided_at_ms),
         "undo": f"omni recommend undo {advice.id}" if advice.status == "applied" else None,
         "proof": proof,
-        "verified": None
-        if verified is None
-        else {
-            "calls": verified.calls,
-            "before_per_call_usd": usd(verified.before_per_call_nusd),
-            "after_per_call_usd": usd(verified.after_per_call_nusd),
-            "saved_usd": usd(verified.saved_nusd),
-        },
+        "verified": None if verified is None else document(verified),
     }
 
 

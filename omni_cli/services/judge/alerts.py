@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import ConnectionFailed, OmniError, UsageError
-from omni_cli.domain.periods import iso
 from omni_cli.ports import Clock
 from omni_cli.repositories import Alerts
 
@@ -104,16 +104,6 @@ class Alerter:
         thread = threading.Thread(target=run, name=f"alert {sink.name}", daemon=True)
         thread.start()
         self._sending.append(thread)
-
-
-def document(alert: Alert) -> dict[str, Any]:
-    return {
-        "key": alert.key,
-        "level": alert.level,
-        "title": alert.title,
-        "text": alert.text,
-        "at": iso(alert.at_ms),
-    }
 
 
 class Terminal:

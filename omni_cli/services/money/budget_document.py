@@ -7,6 +7,7 @@ from typing import Any, get_args
 from msgspec import structs
 
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.money import NUSD_PER_USD, format_usd
 from omni_cli.domain.periods import PeriodKind, iso
@@ -15,6 +16,7 @@ from omni_cli.domain.pricing import usd_string, usd_to_nusd
 
 PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
 _DEFAULTS = {item.name: item.default for item in structs.fields(Budget)}
+_SHOWN = tuple(name for name in Budget.__struct_fields__ if name != "since_ms")
 _PLAIN = (
     "alerts_percent",
     "stop_percent",
@@ -36,21 +38,10 @@ def budget_name(budget: Budget) -> str:
 def budget_document(budget: Budget) -> dict[str, Any]:
     """A budget as every face shows it."""
     return {
-        "id": budget.id,
-        "scope": budget.scope,
+        **document(budget, *_SHOWN),
         "value": budget.value or None,
-        "period": budget.period,
-        "limit_usd": usd_string(budget.limit_nusd),
-        "alerts_percent": list(budget.alerts_percent),
-        "stop_percent": budget.stop_percent,
-        "rollover": budget.rollover,
-        "allow_unknown": budget.allow_unknown,
-        "raise_usd": usd_string(budget.raise_nusd),
         "raise_until": iso(budget.raise_until),
-        "zone": budget.zone,
         "week_start": WEEKDAYS[budget.week_start],
-        "month_day": budget.month_day,
-        "enabled": budget.enabled,
     }
 
 
@@ -58,16 +49,9 @@ def status_document(status: BudgetStatus) -> dict[str, Any]:
     """A budget and how far along it is."""
     return {
         **budget_document(status.budget),
-        "state": status.state,
-        "start_at": iso(status.start_at),
         "resets_at": iso(status.end_at),
-        "carried_usd": usd_string(status.carried_nusd),
-        "stop_at_usd": usd_string(status.stop_at_nusd),
-        "spent_usd": usd_string(status.spent_nusd),
-        "estimated_usd": usd_string(status.estimated_nusd),
-        "reserved_usd": usd_string(status.reserved_nusd),
-        "held_usd": usd_string(status.held_nusd),
-        "left_usd": usd_string(status.left_nusd),
+        **document(status, "state", "start_at", "carried_nusd", "stop_at_nusd", "spent_nusd"),
+        **document(status, "estimated_nusd", "reserved_nusd", "held_nusd", "left_nusd"),
         "used_percent": None if status.used_percent is None else round(status.used_percent, 3),
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from omni_cli.domain.chat import tokens_document
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptRow, RequestRow
@@ -142,7 +143,7 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
         "chain": row.chain,
         "task_type": row.task or None,
         "complexity": row.complexity or None,
-        "usage": tokens_document(row),
+        "usage": tokens_document(row.usage),
         "cost_usd": usd(receipt.cost_nusd),
         "known_cost_usd": usd(row.total_nusd),
         "price_state": row.price_state,
@@ -201,16 +202,4 @@ def _attempt_document(item: AttemptReceipt) -> dict[str, Any]:
             }
             for line in item.lines
         ],
-    }
-
-
-def tokens_document(row: RequestRow) -> dict[str, int]:
-    """Token counts under the stable keys."""
-    usage = row.usage
-    return {
-        "input_tokens": usage.input_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "output_tokens": usage.output_tokens,
     }

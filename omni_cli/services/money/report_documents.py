@@ -4,6 +4,7 @@ what the gateway answers. Money is decimal text in US dollars; what is unknown i
 from typing import Any
 
 from omni_cli.domain.analytics import Projection, Share, Totals
+from omni_cli.domain.document import document
 from omni_cli.domain.money import usd, usd_string
 from omni_cli.services.money.costs import BudgetLine, CostOverview
 from omni_cli.services.money.savings import Saved, SavingsReport, SavingsRow
@@ -130,10 +131,7 @@ def savings_document(report: SavingsReport) -> dict[str, Any]:
         "zone": report.zone,
         "from": report.first.isoformat(),
         "through": report.last.isoformat(),
-        "baselines": [
-            {"model": b.model, "calls": b.calls, "premium_usd": usd_string(b.premium_nusd)}
-            for b in report.baselines
-        ],
+        "baselines": [document(baseline) for baseline in report.baselines],
         "saving_usd": usd(report.saving_nusd),
         "saving_percent": report.saving_percent,
         "total": None if report.total is None else _savings_row(report.total),
@@ -146,23 +144,14 @@ def savings_document(report: SavingsReport) -> dict[str, Any]:
         "unknown_attempts": report.unknown_attempts,
         "imported_saving_usd": usd(report.imported_nusd),
         "measured_share": report.measured_share,
-        "evidence": [
-            {"kind": e.kind, "calls": e.calls, "saving_usd": usd_string(e.saving_nusd)}
-            for e in report.evidence
-        ],
+        "evidence": [document(row) for row in report.evidence],
         "by_model": [{"model": row.name or None, **_savings_row(row)} for row in report.by_model],
         "by_day": [{"date": row.name, **_savings_row(row)} for row in report.by_day],
     }
 
 
 def _savings_row(row: SavingsRow) -> dict[str, Any]:
-    return {
-        "calls": row.calls,
-        "premium_usd": usd_string(row.premium_nusd),
-        "paid_usd": usd_string(row.paid_nusd),
-        "overhead_usd": usd_string(row.overhead_nusd),
-        "saving_usd": usd_string(row.saving_nusd),
-    }
+    return document(row, "calls", "premium_nusd", "paid_nusd", "overhead_nusd", "saving_nusd")
 
 
 def _tenths(value: float | None) -> float | None:
