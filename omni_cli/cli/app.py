@@ -177,7 +177,7 @@ def _open_closed() -> None:
     """Descriptors that the caller closed (``<&-``) read and write nothing, instead of crashing."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # it stays open
 
 
 def _tolerate() -> None:

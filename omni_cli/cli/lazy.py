@@ -64,7 +64,7 @@ class LazyGroup(TyperGroup):
             ctx.fail(f"No such command {args[0]!r}.{near and f' Did you mean {near}?'}")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  # Click's signature
         sections: dict[str, list[tuple[str, str]]] = {}
         for name, entry in self.table.items():
             if not entry.hidden:

@@ -27,7 +27,7 @@ _BLOCKED = "httpx" not in sys.modules
 if _BLOCKED:
     # httpx's own command line imports click and rich (132 -> 79 ms); httpx works without it.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]  # None: "not importable"
-import httpx  # noqa: E402
+import httpx  # noqa: E402  # after what it must not load
 
 if _BLOCKED:
     del sys.modules["httpx._main"]

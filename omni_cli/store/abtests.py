@@ -93,7 +93,7 @@ class AbTestStore:
         """In the order in which they were settled, or joined."""
         word = "NOT NULL" if settled else "NULL"
         rows = self._store.db.execute(
-            f"SELECT * FROM abtest_units WHERE test = ? AND settled_at IS {word}"  # noqa: S608
+            f"SELECT * FROM abtest_units WHERE test = ? AND settled_at IS {word}"  # noqa: S608  # names of ours only
             " ORDER BY coalesce(settled_at, joined_at), unit",
             (test,),
         )

@@ -26,7 +26,7 @@ class AdviceStore:
             keys = [finding.key for finding in findings]
             marks = ",".join("?" * len(keys))
             db.execute(
-                f"DELETE FROM advice WHERE status = 'pending' AND key NOT IN ({marks})",  # noqa: S608
+                f"DELETE FROM advice WHERE status = 'pending' AND key NOT IN ({marks})",  # noqa: S608  # names of ours only
                 keys,
             )
             db.executemany(

@@ -123,7 +123,7 @@ class ComparisonStore:
             some = requests[start : start + 500]
             marks = ", ".join("?" * len(some))
             sql = (
-                "SELECT request, value FROM outcomes WHERE kind IN ('rating', 'thumb')"  # noqa: S608
+                "SELECT request, value FROM outcomes WHERE kind IN ('rating', 'thumb')"  # noqa: S608  # names of ours only
                 f" AND request IN ({marks}) ORDER BY id"
             )
             for row in self._store.db.execute(sql, some):

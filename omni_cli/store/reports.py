@@ -50,7 +50,7 @@ class ReportStore:
         """Sums by some of DIMENSIONS; without any, one sum under the empty tuple."""
         where, values = _where(first, last, filters)
         rows = self._store.db.execute(
-            f"SELECT {_listed(by)}{_SUMS} FROM rollup_day WHERE {where}{_grouped(by)}",  # noqa: S608
+            f"SELECT {_listed(by)}{_SUMS} FROM rollup_day WHERE {where}{_grouped(by)}",  # noqa: S608  # names of ours only
             values,
         )
         width = len(by)
@@ -66,7 +66,7 @@ class ReportStore:
         """Sums by day; days without usage are left out."""
         where, values = _where(first, last, filters)
         rows = self._store.db.execute(
-            f"SELECT day, {_SUMS} FROM rollup_day WHERE {where} GROUP BY day",  # noqa: S608
+            f"SELECT day, {_SUMS} FROM rollup_day WHERE {where} GROUP BY day",  # noqa: S608  # names of ours only
             values,
         )
         return {row["day"]: Totals(*row[1:]) for row in rows}
@@ -84,7 +84,7 @@ class ReportStore:
         table = "rollup_latency" if narrow else "rollup_latency_scope"
         keys = ", ".join([*by, "bucket"])
         rows = self._store.db.execute(
-            f"SELECT {keys}, sum(calls) FROM {table} WHERE {where} GROUP BY {keys}",  # noqa: S608
+            f"SELECT {keys}, sum(calls) FROM {table} WHERE {where} GROUP BY {keys}",  # noqa: S608  # names of ours only
             values,
         )
         found: dict[tuple[str, ...], dict[int, int]] = {}
@@ -99,7 +99,7 @@ class ReportStore:
         """Sums by day and some of DIMENSIONS."""
         where, values = _where(first, last, None)
         rows = self._store.db.execute(
-            f"SELECT day, {_listed(by)}{_SUMS} FROM rollup_day WHERE {where}"  # noqa: S608
+            f"SELECT day, {_listed(by)}{_SUMS} FROM rollup_day WHERE {where}"  # noqa: S608  # names of ours only
             f"{_grouped(['day', *by])}",
             values,
         )

@@ -207,7 +207,7 @@ def promote(db: Connection, ids: Iterable[int]) -> None:
     Within the caller's transaction; ids that are not here change nothing.
     """
     values = {"ids": json.dumps(list(ids))}
-    rows = db.execute(f"SELECT * FROM open_calls WHERE {_THESE}", values).fetchall()  # noqa: S608
+    rows = db.execute(f"SELECT * FROM open_calls WHERE {_THESE}", values).fetchall()  # noqa: S608  # names of ours only
     if not rows:
         return
     REQUESTS.write(db, [request_values(under_way(row)) for row in rows])

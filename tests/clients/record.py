@@ -59,7 +59,7 @@ def main() -> None:
             path.write_text(json.dumps(document, indent=1) + "\n")
         await handle(self, request)
 
-    Gateway.handle = recorded  # type: ignore[method-assign]
+    Gateway.handle = recorded
     with (
         tempfile.TemporaryDirectory() as home,
         Simulator(seed=7) as sim,

@@ -44,7 +44,7 @@ def app(tmp_path: Path, clock: Clock) -> Iterator[App]:
     with App({"OMNI_HOME": str(tmp_path), "USER": "t", "TZ": "UTC"}, clock=clock) as app:
         for slug in ("anthropic", "openai"):
             protocol = "anthropic" if slug == "anthropic" else "openai"
-            provider = Provider(slug, slug, protocol, "http://127.0.0.1:9", simulated=True)  # type: ignore[arg-type]
+            provider = Provider(slug, slug, protocol, "http://127.0.0.1:9", simulated=True)
             app.fleet.put_provider(provider)
         for model in (SONNET, HAIKU, GPT):
             app.fleet.set_status(model, "active")
@@ -110,8 +110,8 @@ def test_heartbeats_on_a_dear_model_are_moved_and_verified(app: App, clock: Cloc
     assert (finding.current, finding.sample, finding.days) == (SONNET, 240, 4)
     # 400 in at $3 and 80 out at $15 per 1M: $0.0024 a call, 60 calls a day.
     assert finding.daily_nusd == 60 * 2_400_000
-    assert finding.saving_monthly_nusd == finding.saving_daily_nusd * 30  # type: ignore[operator]
-    assert finding.saving_yearly_nusd == finding.saving_monthly_nusd * 12  # type: ignore[operator]
+    assert finding.saving_monthly_nusd == finding.saving_daily_nusd * 30
+    assert finding.saving_yearly_nusd == finding.saving_monthly_nusd * 12
     assert 0.5 <= finding.confidence <= 1
 
     applied = app.advice.apply(advice.id)

@@ -36,7 +36,7 @@ def app(tmp_path: Path, clock: Clock) -> Iterator[App]:
         for slug in ("anthropic", "openai", "google", "deepseek"):
             protocol = {"anthropic": "anthropic", "google": "gemini"}.get(slug, "openai")
             app.fleet.put_provider(
-                Provider(slug, slug, protocol, f"https://{slug}.example/v1", auth_method="none")  # type: ignore[arg-type]
+                Provider(slug, slug, protocol, f"https://{slug}.example/v1", auth_method="none")
             )
         app.fleet.set_status(OPUS, "active")
         yield app

@@ -134,7 +134,7 @@ def test_traffic_tells_what_a_role_gets_whatever_its_name(fleet: Fleet, tmp_path
     assign(fleet, "helper")
     assert fleet.app.role_switcher.kinds(fleet.app.fleet.role("helper")) == ("text",)
     picture = tmp_path / "a.png"
-    picture.write_bytes(base64.b64decode(str(request_of("image").messages[0].parts[0].data)))  # type: ignore[union-attr]
+    picture.write_bytes(base64.b64decode(str(request_of("image").messages[0].parts[0].data)))
     ran = omni(fleet.env, "chat", "-m", "role:helper", "-i", str(picture), "What is this?")
     assert ran.code == 0, ran.everything
     assert fleet.app.role_switcher.kinds(fleet.app.fleet.role("helper")) == ("image",)

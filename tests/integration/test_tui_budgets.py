@@ -29,7 +29,7 @@ def budgets(home: Path) -> list[Budget]:
 
 async def fill(pilot: object, **values: str) -> None:
     for name, value in values.items():
-        widget = pilot.app.screen.query_one(f"#in-{name}")  # type: ignore[attr-defined]
+        widget = pilot.app.screen.query_one(f"#in-{name}")
         assert isinstance(widget, Input | Select)
         widget.value = value
 

@@ -122,7 +122,7 @@ async def test_enter_shows_facts_and_opens_the_model(home: Path) -> None:
         await go_to(pilot, HAIKU)
         await press(pilot, "enter")
         assert isinstance(pilot.app.screen, FactsScreen)
-        said = "\n".join(str(w.content) for w in pilot.app.screen.query("Static"))  # type: ignore[attr-defined]
+        said = "\n".join(str(w.content) for w in pilot.app.screen.query("Static"))
         assert HAIKU in said
         assert "input $0.80" in said
         await press(pilot, "o")

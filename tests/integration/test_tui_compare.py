@@ -58,13 +58,13 @@ def _said(omni: App) -> list[str]:
 
 async def run(pilot: object) -> ComparePane:
     """Run the draft to its end."""
-    pane = pilot.app.query_one(ComparePane)  # type: ignore[attr-defined]
-    await press(pilot, "r")  # type: ignore[arg-type]
-    assert isinstance(pilot.app.screen, ConfirmScreen)  # type: ignore[attr-defined]
-    await press(pilot, "y")  # type: ignore[arg-type]
+    pane = pilot.app.query_one(ComparePane)
+    await press(pilot, "r")
+    assert isinstance(pilot.app.screen, ConfirmScreen)
+    await press(pilot, "y")
     await until(lambda: pane._live is None, 20)
-    await settle(pilot)  # type: ignore[arg-type]
-    return pane  # type: ignore[no-any-return]
+    await settle(pilot)
+    return pane
 
 
 async def test_from_an_empty_tab_to_a_verdict(home: Path, simulator: Simulator) -> None:
@@ -117,7 +117,7 @@ async def test_from_an_empty_tab_to_a_verdict(home: Path, simulator: Simulator) 
         assert "Is all well?" in shown(pilot.app, ".asked")
         await press(pilot, "n")
         assert "3 + 6" in shown(pilot.app, ".asked")
-        assert screen.query(".answer").first().content  # type: ignore[attr-defined]
+        assert screen.query(".answer").first().content
 
 
 async def test_stopped_by_esc_and_gone_on_with_nothing_paid_twice(

@@ -187,7 +187,7 @@ async def test_the_charts_of_a_day_are_its_hours(home: Path) -> None:
         assert "an hour" in drawn.splitlines()[0]
         assert " 16" in drawn.splitlines()[-1]
         today = read(home, lambda omni: omni.usage.report(UsageQuery(period="today")))
-        columns = pilot.app.query_one(UsagePane)._view.columns  # type: ignore[union-attr]
+        columns = pilot.app.query_one(UsagePane)._view.columns
         assert len(columns) == 24
         assert sum(c.lower for c in columns) == today.total.totals.input_tokens
         assert sum(c.upper for c in columns) == today.total.totals.output_tokens

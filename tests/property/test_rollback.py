@@ -30,7 +30,7 @@ def omni(tmp_path: Path) -> App:
     app = App({"OMNI_HOME": str(tmp_path), "USER": "tester"}, clock=lambda: 1_790_000_000.0)
     for slug in ("openai", "anthropic"):
         protocol = "openai" if slug == "openai" else "anthropic"
-        app.fleet.put_provider(Provider(slug, slug, protocol, f"https://{slug}.example"))  # type: ignore[arg-type]
+        app.fleet.put_provider(Provider(slug, slug, protocol, f"https://{slug}.example"))
     return app
 
 

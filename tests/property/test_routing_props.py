@@ -47,7 +47,7 @@ FLEETS = st.lists(contenders(), max_size=8, unique_by=lambda c: c.model.id)
 def queries(draw: st.DrawFn) -> Query:
     complexity = draw(st.sampled_from(["low", "medium", "high"]))
     return Query(
-        task=TaskEstimate("coding", {"coding": 1.0}, complexity, 0.5),  # type: ignore[arg-type]
+        task=TaskEstimate("coding", {"coding": 1.0}, complexity, 0.5),
         input_tokens=draw(st.integers(0, 3_000)),
         max_output_tokens=draw(st.none() | st.integers(1, 2_000)),
         priority=draw(st.sampled_from(["cheap", "balanced", "best"])),

@@ -26,7 +26,7 @@ async def test_apply_and_undo_with_one_key(make_app: MakeApp) -> None:
         pane = app.query_one(RecommendationsPane)
         first = await settled(pilot, pane, lambda found: bool(found))
         target = next(a for a in first.values() if a.finding.action.kind != "none")
-        while pane._chosen() is None or pane._chosen().advice.id != target.id:  # type: ignore[union-attr]
+        while pane._chosen() is None or pane._chosen().advice.id != target.id:
             await pilot.press("j")
             await pilot.pause()
         await pilot.press("a")
@@ -48,7 +48,7 @@ async def test_dismissed_ones_leave_the_list(make_app: MakeApp) -> None:
         await settled(pilot, pane, lambda found: chosen.advice.id not in found)
 
 
-async def settled(pilot: object, pane: RecommendationsPane, until: Callable[[dict], bool]) -> dict:  # type: ignore[type-arg]
+async def settled(pilot: object, pane: RecommendationsPane, until: Callable[[dict], bool]) -> dict:
     """The recommendations by id once ``until`` holds for them."""
     for _ in range(200):
         found = {told.advice.id: told.advice for told in pane._found}
@@ -57,5 +57,5 @@ async def settled(pilot: object, pane: RecommendationsPane, until: Callable[[dic
                 return found
         except KeyError:
             pass
-        await pilot.pause(0.02)  # type: ignore[attr-defined]
+        await pilot.pause(0.02)
     raise AssertionError(f"never so: {pane._found}")

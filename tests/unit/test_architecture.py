@@ -1,4 +1,5 @@
-"""docs/architecture.md is true: every file and name in it exists, every room is in it."""
+"""docs/architecture.md is true: every file and name in it exists, every room is in it. And no
+checker is told to look away without a reason."""
 
 import ast
 import re
@@ -59,3 +60,21 @@ def test_every_room_is_on_the_map() -> None:
     rooms = [f"{p.name}/" if p.is_dir() else p.name for p in ours]
     rooms += [f"services/{p.parent.name}/" for p in PACKAGE.glob("services/*/__init__.py")]
     assert {room for room in rooms if room not in said} <= {"data/", "services/"}
+
+
+#: Whatever is silenced, and nothing behind it.
+_SILENT = re.compile(
+    r"#\s*(?:type:\s*ignore(?:\[[\w,-]*\])?|noqa(?:: [A-Z]+\d+(?:, ?[A-Z]+\d+)*)?)\s*$"
+)
+
+
+def test_whatever_is_silenced_has_a_reason_beside_it() -> None:
+    folders = ("omni_cli", "tools", "tests", "benchmarks", "fixtures", "docs")
+    files = (path for folder in folders for path in (REPO / folder).rglob("*.py"))
+    bare = [
+        f"{path.relative_to(REPO)}:{number}"
+        for path in files
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if _SILENT.search(line)
+    ]
+    assert not bare

@@ -70,8 +70,8 @@ class TestLeases:
             "key": "k",
         }
         for scope, value in {"all": "", **scopes}.items():
-            world.budgets.put(Budget(0, scope, value, "month", 1_000))  # type: ignore[arg-type]
-            world.budgets.put(Budget(0, scope, value + "-other", "month", 0))  # type: ignore[arg-type]
+            world.budgets.put(Budget(0, scope, value, "month", 1_000))
+            world.budgets.put(Budget(0, scope, value + "-other", "month", 0))
         world.budgets.delete(world.budgets.all()[1].id)  # "all" of another value covers too
         request = plan(world, 100, role="r", agent="g", org="o", key="k")
         settle(world, request, 40)

@@ -27,8 +27,8 @@ def signals_of(row: dict[str, object]) -> Signals:
         text=str(row["prompt"]),
         system=str(row.get("system", "")),
         earlier=str(row.get("earlier", "")),
-        tools=tuple(row.get("tools", ())),  # type: ignore[arg-type]
-        attachments=tuple(row.get("attachments", ())),  # type: ignore[arg-type]
+        tools=tuple(row.get("tools", ())),
+        attachments=tuple(row.get("attachments", ())),
     )
 
 

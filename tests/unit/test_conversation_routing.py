@@ -23,7 +23,7 @@ def contender(name: str, rates: Rates, quality: float = 0.9, spread: float = 0.0
 
 def query(**changes: object) -> Query:
     base = Query(task=CHAT, input_tokens=20_000, priority="cheap")
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)
 
 
 def test_a_cached_prefix_keeps_a_conversation_where_it_is() -> None:

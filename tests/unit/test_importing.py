@@ -34,12 +34,12 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
 
 
 def rates(rate_in: str, rate_out: str, **terms: object) -> Price:
-    return Price("priced", Rate(Decimal(rate_in)), output=Rate(Decimal(rate_out)), **terms)  # type: ignore[arg-type]
+    return Price("priced", Rate(Decimal(rate_in)), output=Rate(Decimal(rate_out)), **terms)
 
 
 def call(n: int = 1, /, **fields: object) -> ImportedCall:
     base = ImportedCall("tool", f"id-{n}", NOW + n, "p", "m", USAGE, agent="tool:sub")
-    return replace(base, **fields)  # type: ignore[arg-type]
+    return replace(base, **fields)
 
 
 def priced(app: App, one: ImportedCall, **options: bool) -> tuple[str, int | None, bool]:

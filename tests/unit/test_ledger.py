@@ -24,7 +24,7 @@ def attempt(request: int, n: int = 1, **fields: object) -> NewAttempt:
 
 
 def end(cost: int | None, state: str = "ok", **usage: int) -> AttemptEnd:
-    return AttemptEnd(state, 9, usage=Usage(**usage), cost_nusd=cost)  # type: ignore[arg-type]
+    return AttemptEnd(state, 9, usage=Usage(**usage), cost_nusd=cost)
 
 
 class TestRows:

@@ -331,7 +331,7 @@ def test_reading_dollars() -> None:
         with pytest.raises(ValueError, match="not an amount"):
             usd_to_nusd(text)
     with pytest.raises(TypeError, match="float"):
-        usd_to_nusd(0.1)  # type: ignore[arg-type]
+        usd_to_nusd(0.1)
 
 
 def test_fleet_spec_averages() -> None:

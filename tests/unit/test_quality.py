@@ -103,13 +103,13 @@ def test_a_prior_of_certainty_stays_a_distribution() -> None:
     ],
 )
 def test_outcome_weights(kind: str, value: float, counts: tuple[float, float]) -> None:
-    assert outcome_counts(kind, value) == counts  # type: ignore[arg-type]
+    assert outcome_counts(kind, value) == counts
 
 
 @pytest.mark.parametrize(("kind", "value"), [("rating", 0), ("rating", 6), ("thumb", -1)])
 def test_outcomes_outside_their_range_are_refused(kind: str, value: float) -> None:
     with pytest.raises(UsageError, match="outcome lies between"):
-        outcome_counts(kind, value)  # type: ignore[arg-type]
+        outcome_counts(kind, value)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
 
 
 def rates(rate_in: str, rate_out: str, **terms: object) -> Price:
-    return Price("priced", Rate(Decimal(rate_in)), output=Rate(Decimal(rate_out)), **terms)  # type: ignore[arg-type]
+    return Price("priced", Rate(Decimal(rate_in)), output=Rate(Decimal(rate_out)), **terms)
 
 
 def call(

@@ -24,7 +24,7 @@ def contender(name: str, usd_per_1m: int | None = 1, **fields: object) -> Conten
     if usd_per_1m is not None:
         rates = Rates(usd_per_1m * 1_000_000, usd_per_1m * 1_000_000, usd_per_1m * 1_000_000)
     state = "unknown" if rates is None else "priced"
-    return Contender(model, state, rates, **{"quality": 0.8, **fields})  # type: ignore[arg-type]
+    return Contender(model, state, rates, **{"quality": 0.8, **fields})
 
 
 def rule(condition: str, model: str, priority: int = 1, number: int = 1) -> CompiledRule:
@@ -282,7 +282,7 @@ class TestScore:
     def test_hard_work_raises_the_bar_and_easy_work_lowers_it(self) -> None:
         two = [contender("fair", 1, quality=0.76), contender("good", 9, quality=0.9)]
         for complexity, winner in (("low", "p/fair"), ("high", "p/good")):
-            query = replace(QUERY, task=replace(TASK, complexity=complexity))  # type: ignore[arg-type]
+            query = replace(QUERY, task=replace(TASK, complexity=complexity))
             assert decide(query, two).model == winner
 
     def test_ties_go_to_the_cheaper_then_to_the_first_name(self) -> None:

@@ -29,7 +29,7 @@ from omni_cli.domain.scoring import Scorer, consistency, numbers, score, similar
     ],
 )
 def test_scores(kind: str, expect: tuple[str, ...], answer: str, value: float) -> None:
-    assert score(Scorer(kind, expect), answer).value == value  # type: ignore[arg-type]
+    assert score(Scorer(kind, expect), answer).value == value
 
 
 def test_tolerance_and_negation() -> None:

@@ -58,5 +58,5 @@ def serve(port: int, theme: str | None, tab: str | None) -> None:
 
     words = [sys.executable, "-m", "omni_cli", "dash"]
     words += ["--theme", theme] * (theme is not None)  # type: ignore[list-item]  # None times 0
-    words += ["--tab", tab] * (tab is not None)  # type: ignore[list-item]
+    words += ["--tab", tab] * (tab is not None)  # type: ignore[list-item]  # None times 0
     WebServer(shlex.join(words), host=_HOST, port=port, title="omni").serve()

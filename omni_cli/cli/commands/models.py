@@ -190,8 +190,12 @@ def list_(
     if grid and shown and not view.data:
         print_grid(shown)
     else:
-        documents = lambda: [model_document(row) for row in shown]  # noqa: E731
-        list_models(view, shown, documents, popularity=sort == "popularity")
+        list_models(
+            view,
+            shown,
+            lambda: [model_document(row) for row in shown],
+            popularity=sort == "popularity",
+        )
     if view.data:
         return
     if len(shown) < len(rows):

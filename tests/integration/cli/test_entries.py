@@ -71,7 +71,7 @@ def test_an_image_is_what_it_holds(
 
         files, images = ([Path(name)], []) if option == "-f" else ([], [name])
         part = read_prompt(["x"], files, images)[1]
-        assert part.media_type == kind  # type: ignore[union-attr]
+        assert part.media_type == kind
 
 
 def test_words_of_a_search_need_no_quotes(fleet: Omni) -> None:

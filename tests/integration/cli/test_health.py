@@ -37,7 +37,7 @@ def fleet(home: Path, sim: Simulator) -> Path:
 
 
 def _status(data: dict[str, object], slug: str) -> str:
-    return next(p["status"] for p in data["providers"] if p["id"] == slug)  # type: ignore[attr-defined,index]
+    return next(p["status"] for p in data["providers"] if p["id"] == slug)
 
 
 def test_nothing_seen_is_unknown(omni: Omni, fleet: Path) -> None:
@@ -302,7 +302,7 @@ def test_flapping_is_told_twice_and_the_last_word_is_true(fleet: Path) -> None:
 
         def look(level: str, after_s: float) -> None:
             now[0] += after_s
-            alerter.consider(Alert("provider:x", level, "x", "text"))  # type: ignore[arg-type]
+            alerter.consider(Alert("provider:x", level, "x", "text"))
             alerter.finish()
 
         look("ok", 0)
@@ -329,7 +329,7 @@ class _Hook(BaseHTTPRequestHandler):
 @pytest.fixture
 def hook() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
     class Handler(_Hook):
-        got: list[tuple[dict[str, str], bytes]] = []  # noqa: RUF012
+        got: list[tuple[dict[str, str], bytes]] = []  # noqa: RUF012  # the handler is made by its server
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -413,7 +413,7 @@ def test_watch_probes_within_its_cap(omni: Omni, fleet: Path) -> None:
 
 def _requests(omni: Omni) -> list[dict[str, object]]:
     data = omni("logs", "--json").data
-    return data if isinstance(data, list) else data["requests"]  # type: ignore[no-any-return]
+    return data if isinstance(data, list) else data["requests"]
 
 
 def test_desktop_notifications(

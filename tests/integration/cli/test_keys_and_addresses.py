@@ -97,7 +97,7 @@ def test_a_missing_key_is_exit_3_however_it_is_asked_for(fleet: Omni) -> None:
 def test_the_gateway_takes_a_corrected_key_at_once(tmp_path: Path, sim: object, lab: Lab) -> None:
     home = tmp_path / "gateway"
     home.mkdir()
-    with serving(home, sim) as served:  # type: ignore[arg-type]
+    with serving(home, sim) as served:
         app = served.app
         with app.fleet.change("test", "lab", None, "lab"):
             for provider in app.providers.all():
@@ -125,7 +125,7 @@ def _until_ok(http: httpx.Client, body: object) -> dict[str, list[dict[str, dict
     while time.monotonic() < end:
         answer = http.post("/v1/chat/completions", json=body)
         if answer.status_code == 200:
-            return answer.json()  # type: ignore[no-any-return]
+            return answer.json()
         time.sleep(0.1)
     raise AssertionError(answer.text)
 
@@ -229,7 +229,7 @@ def test_omnis_own_gateway_is_no_provider(
     home.mkdir()
     monkeypatch.setenv("OPENAI_API_KEY", GOOD)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "omni-key")  # as docs/clients.md has it
-    with serving(home, sim) as served:  # type: ignore[arg-type]
+    with serving(home, sim) as served:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{served.url}/v1")
         monkeypatch.setenv("ANTHROPIC_BASE_URL", served.url)
         monkeypatch.setenv("OLLAMA_HOST", served.url)

@@ -188,7 +188,7 @@ def test_the_nine_and_the_four_of_the_fleet_spec_are_priced(catalog: Catalog) ->
         assert model.prices[-1].input.base == usd
     haiku = catalog.find("Claude Haiku")
     assert haiku is not None
-    assert str(haiku.prices[-1].input.base) == "0.25"  # type: ignore[union-attr]
+    assert str(haiku.prices[-1].input.base) == "0.25"
     states = {}
     for name in SPEC_NAMES["fleet-dashboard.md"]:
         model = catalog.find(name)

@@ -22,7 +22,7 @@ class DictRing(KeyringBackend):
         return 5
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.kept: dict[tuple[str, str], str] = {}
         self.raises: Exception | None = None
         self.hangs: threading.Event | None = None
@@ -50,7 +50,7 @@ class DictRing(KeyringBackend):
 @pytest.fixture(autouse=True)
 def no_ring() -> Iterator[None]:
     before = keyring.get_keyring()
-    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
+    keyring.set_keyring(fail.Keyring())
     yield
     keyring.set_keyring(before)
 

@@ -92,7 +92,7 @@ def test_what_came_along_is_left_out_wherever_the_key_is_from(
     assert found("openai", {"OPENAI_API_KEY": value}, tmp_path) == (KEY, "env", "OPENAI_API_KEY")
     assert quoted(value) is (bare(value) != value.strip())
     for where in ("file", "keyring"):
-        store_key("openai", value, env={}, home=tmp_path, where=where)  # type: ignore[arg-type]
+        store_key("openai", value, env={}, home=tmp_path, where=where)
         assert found("openai", {}, tmp_path) == (KEY, where, "openai")
     ring.kept = dict.fromkeys(ring.kept, value)  # as another program may have written it
     assert found("openai", {}, tmp_path) == (KEY, "keyring", "openai")
@@ -182,7 +182,7 @@ def test_a_failing_keyring_is_no_keyring(error: Exception, tmp_path: Path, ring:
 
 
 def test_a_keyring_that_forgets_is_no_keyring(tmp_path: Path) -> None:
-    keyring.set_keyring(null.Keyring())  # type: ignore[no-untyped-call]
+    keyring.set_keyring(null.Keyring())
     assert store_key("openai", KEY, env={}, home=tmp_path) == "file"
 
 

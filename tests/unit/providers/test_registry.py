@@ -59,7 +59,7 @@ def test_an_adapter_is_made_once() -> None:
 
 def test_an_unknown_protocol_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="telepathy") as caught:
-        adapter("telepathy")  # type: ignore[arg-type]
+        adapter("telepathy")
     assert "anthropic" in caught.value.hint
 
 

@@ -95,7 +95,7 @@ def read(
     adapter: ProviderAdapter, body: bytes, *, stream: bool, framing: str = "sse", cut: str = "whole"
 ) -> list[ChatChunk]:
     """The chunks of an answer that arrives as ``cut`` says."""
-    call = HttpCall("POST", "http://test/", {}, None, framing if stream else "json")  # type: ignore[arg-type]
+    call = HttpCall("POST", "http://test/", {}, None, framing if stream else "json")
     reader = AnswerReader(adapter, call)
     chunks: list[ChatChunk] = []
     for piece in pieces(body, cut):
