@@ -162,9 +162,7 @@ class App:
         """Close what was opened."""
         calls, steps = self.__dict__.pop("calls", None), self.__dict__.pop("steps", None)
         if steps is not None:
-            if calls is not None:
-                steps.run(calls.close())
-            steps.close()
+            steps.close(None if calls is None else calls.close())
         for name in ("transport", "_db"):
             part = self.__dict__.pop(name, None)
             if part is not None and name not in self._lent:

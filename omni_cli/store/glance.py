@@ -26,7 +26,7 @@ _TASKS = f"""
 SELECT day, provider, model, task, {_SUMS} FROM rollup_day
 WHERE day = :day AND provider = :provider AND model = :model
 GROUP BY day, provider, model, task ORDER BY sum(cost_nusd) DESC, sum(calls) DESC
-"""  # noqa: S608
+"""  # noqa: S608  # names of ours only
 _HOURS = """
 SELECT hour, provider, model, calls, attempts, failed_attempts, cost_nusd, latency_ms,
        latency_calls

@@ -19,11 +19,11 @@ _WHICH = (
     " AND r.source IN ('chat', 'gateway', 'demo')"
 )
 _IDS = (
-    f"SELECT r.id FROM requests r JOIN decisions d ON d.request = r.id WHERE {_WHICH}"  # noqa: S608
+    f"SELECT r.id FROM requests r JOIN decisions d ON d.request = r.id WHERE {_WHICH}"  # noqa: S608  # names of ours only
     " ORDER BY r.id"
 )
 _ROW = (
-    f"SELECT r.model, {', '.join(f'r.{name}' for name in TOKEN_COLUMNS)}, d.decision"  # noqa: S608
+    f"SELECT r.model, {', '.join(f'r.{name}' for name in TOKEN_COLUMNS)}, d.decision"  # noqa: S608  # names of ours only
     " FROM requests r JOIN decisions d ON d.request = r.id WHERE r.id = ?"
 )
 

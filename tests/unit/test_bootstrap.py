@@ -54,3 +54,9 @@ def test_what_is_lent_lasts_and_is_left_open(app: App) -> None:
         assert other.transport is lent
     app.close()
     assert lent.open
+
+
+async def test_it_closes_within_an_event_loop(app: App) -> None:
+    assert app.steps
+    assert app.calls
+    app.close()

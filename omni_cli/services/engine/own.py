@@ -5,6 +5,7 @@ Each is a ``Call`` over httpx whose rows are written one at a time; its chunks g
 
 import asyncio
 import random
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -433,5 +434,19 @@ class Steps:
         if running is not None:
             loop.call_soon_threadsafe(running.cancel)
 
-    def close(self) -> None:
-        self._runner.close()
+    def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
+        """End the loop, after ``last``. Within another loop, as the TUI's is, a thread ends it."""
+
+        def end() -> None:
+            if last is not None:
+                self._runner.run(last)
+            self._runner.close()
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            end()
+        else:
+            ending = threading.Thread(target=end)
+            ending.start()
+            ending.join()
