@@ -162,7 +162,8 @@ class Usage(Struct, frozen=True):
     ``cache_write_1h_tokens`` the part with the 1 h lifetime. ``reported_cost_nusd`` is what the
     provider says it charged (nano-dollars), None when it says nothing. ``estimated`` marks
     counts that omni worked out because the provider sent none, and counts that are not all that
-    is charged: another service tier's rates, searches charged by the call.
+    is charged: another service tier's rates, searches charged by the call. ``beside``: what other
+    models, by their vendor's names, used for this answer, charged at their own prices.
     """
 
     input_tokens: int = 0
@@ -178,6 +179,7 @@ class Usage(Struct, frozen=True):
     output_audio_tokens: int = 0
     reported_cost_nusd: int | None = None
     estimated: bool = False
+    beside: "tuple[tuple[str, Usage], ...]" = ()
 
     @property
     def total_tokens(self) -> int:

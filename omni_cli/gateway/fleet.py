@@ -4,6 +4,7 @@ it changes in the store, in the settings or among the keys."""
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from msgspec import Struct, field
@@ -279,9 +280,15 @@ class Fleet:
 
     def target(self, model_id: str) -> Target:
         """A model as it may be called now. Raises NotFound."""
-        chat = self.app.config.chat
+        chat, routing = self.app.config.chat, self.app.routing
+        model, provider, price = routing.known(model_id)
         return Target(
-            *self.app.routing.known(model_id), chat.max_retries, int(chat.timeout_s * 1000)
+            model,
+            provider,
+            price,
+            chat.max_retries,
+            int(chat.timeout_s * 1000),
+            price_of=partial(routing.price_named, provider),
         )
 
     @property

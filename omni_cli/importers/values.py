@@ -211,6 +211,7 @@ def make_usage(
         output_tokens=whole_out,
         reasoning_tokens=min(reasoning or 0, whole_out),
         estimated=estimated,
+        beside=(),
         **others,
     )
     return usage, unstated

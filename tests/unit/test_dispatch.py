@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Generator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
+from omni_cli.domain.pricing import Price, Rate
 from omni_cli.domain.record import replace
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.services.engine.attempts import Progress, Target
@@ -99,6 +101,33 @@ class TestRetries:
         world.script("p/a", TimedOut("silence"), answer())
         world.run(world.target("p/a", retries=1, timeout_ms=2_500))
         assert world.transport.timeouts == [2.5, 2.5]
+
+
+class TestOtherModels:
+    def test_what_another_model_did_is_charged_at_its_own_price(self, world: World) -> None:
+        world.model("p/a", "3", "15")
+        dearer = Price("priced", input=Rate(Decimal(5)), output=Rate(Decimal(25)))
+        target = replace(world.target("p/a"), price_of={"b": dearer}.get)
+        used = Usage(
+            1000,
+            output_tokens=100,
+            estimated=True,
+            beside=(("b", Usage(15_000, output_tokens=700)),),
+        )
+        world.script("p/a", [ChatChunk(text="yes", usage=used, finish_reason="stop")])
+        _, _, request = world.run(target)
+        (attempt,) = world.ledger.attempts(request)
+        assert attempt.cost_nusd == 97_000_000
+        assert attempt.usage == replace(used, beside=())
+
+    def test_a_model_of_unknown_price_leaves_the_cost_estimated(self, world: World) -> None:
+        world.model("p/a", "3", "15")
+        used = Usage(1000, output_tokens=100, estimated=True, beside=(("b", Usage(9)),))
+        world.script("p/a", [ChatChunk(text="yes", usage=used, finish_reason="stop")])
+        target = replace(world.target("p/a"), price_of=lambda _: None)
+        _, _, request = world.run(target)
+        (attempt,) = world.ledger.attempts(request)
+        assert (attempt.cost_nusd, attempt.usage.estimated) == (4_500_000, True)
 
 
 class TestFailover:

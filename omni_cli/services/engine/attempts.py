@@ -1,11 +1,12 @@
 """What a dispatch is given and what it tells: targets, and its progress."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct, field
 
 from omni_cli.domain.chat import Completion, CompletionFolder, FinishReason, Usage
 from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.domain.pricing import Price
 from omni_cli.records import StoredPrice
 
 
@@ -19,6 +20,8 @@ class Target(Struct, frozen=True):
     timeout_ms: int
     #: Expected cost of this request there, nano-dollars, for the consent to dearer stand-ins.
     expected_nusd: int | None = None
+    #: The price of another model of its provider, by its vendor's name; None where it has none.
+    price_of: Callable[[str], Price | None] | None = None
 
 
 class AttemptSummary(Struct):

@@ -1,6 +1,7 @@
 """Who is to answer a chat, and what that rests on; nothing is written or sent."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
@@ -186,6 +187,7 @@ class ChatPlanner:
             self._retries if link is None else link.max_retries,
             self._timeout_ms if link is None else link.timeout_ms,
             expected_nusd,
+            partial(self._routing.price_named, provider),
         )
 
     def _no_route(self, decision: Decision, options: RouteOptions, selector: Selector) -> OmniError:

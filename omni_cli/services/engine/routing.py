@@ -19,7 +19,7 @@ from omni_cli.domain.preferences import (
     Priority,
     Weights,
 )
-from omni_cli.domain.pricing import nusd_to_usd, usd_string
+from omni_cli.domain.pricing import Price, nusd_to_usd, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import CompiledRule, Decision, Query, decide
 from omni_cli.domain.tasks import Complexity, Signals, TaskEstimate
@@ -186,6 +186,15 @@ class RoutingService:
             raise NotFound(f"{model_id} is not in the fleet", hint="omni models list shows it")
         fleet.prices.load([model_id])
         return model, provider, fleet.prices.current(model_id)
+
+    def price_named(self, provider: Provider, name: str) -> Price | None:
+        """The price of another model of a provider, by its vendor's name: its own, else that of the
+        vendor whose protocol it speaks; None where neither is known."""
+        prices = self._load().prices
+        ids = (f"{provider.slug}/{name}", f"{provider.protocol}/{name}")
+        prices.load(ids)
+        found = next((row for row in map(prices.current, ids) if row is not None), None)
+        return None if found is None else found.price
 
     def active_models(self) -> list[ModelInfo]:
         return list(self._load().active)

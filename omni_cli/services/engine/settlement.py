@@ -236,6 +236,14 @@ class Reading:
             estimated=True,
         )
 
+    def _beside_nusd(self, usage: Usage) -> int:
+        """What other models cost that had a part in the answer, as far as their prices are known:
+        the attempt's cost is marked estimated all the same, as its own tokens do not show it."""
+        price_of = self._target.price_of
+        if price_of is None:
+            return 0
+        return sum(cost_or_none(used, price_of(name)) or 0 for name, used in usage.beside)
+
     def _settle(
         self,
         state: AttemptState,
@@ -252,6 +260,9 @@ class Reading:
         if usage is not None and price is not None and borrowed(usage, price):
             usage = replace(usage, estimated=True)
         cost = 0 if usage is None else cost_or_none(usage, price)
+        if usage is not None and usage.beside:
+            cost = None if cost is None else cost + self._beside_nusd(usage)
+            usage = replace(usage, beside=())
         most = None
         if usage is not None and usage.estimated and not unseen:
             most = self._uncounted_nusd(price)

@@ -435,6 +435,11 @@ def _usage(usage: JsonObject) -> Usage | None:
         output_tokens=counts.output,
         reasoning_tokens=min(thinking, counts.output),
         estimated=odd,
+        beside=tuple(
+            (name, _counts(step).usage())
+            for step in steps
+            if step.get("type") == "advisor_message" and (name := as_text(step.get("model")))
+        ),
     )
 
 
@@ -452,6 +457,15 @@ class _Counts(NamedTuple):
     written: int = 0
     long_lived: int = 0
     output: int = 0
+
+    def usage(self) -> Usage:
+        return Usage(
+            input_tokens=self.input,
+            cached_tokens=self.cached,
+            cache_write_tokens=self.written,
+            cache_write_1h_tokens=self.long_lived,
+            output_tokens=self.output,
+        )
 
     @classmethod
     def total(cls, counts: "Iterable[_Counts]") -> "_Counts":

@@ -168,6 +168,13 @@ def test_a_compaction_is_counted_once(
     assert (found.cached_tokens, found.estimated) == (cached, estimated)
 
 
+def test_an_advisors_tokens_are_its_own_models() -> None:
+    steps = [step("message", 9, 2), step("advisor_message", 900, 20, "claude-opus-4-7")]
+    found = read("anthropic", _with(MESSAGE, {"usage.iterations": steps}))
+    assert (found.input_tokens, found.output_tokens) == (9, 2)
+    assert found.beside == (("claude-opus-4-7", Usage(900, output_tokens=20)),)
+
+
 @pytest.mark.parametrize(
     ("counts", "into", "out", "cached", "written", "estimated"),
     [
