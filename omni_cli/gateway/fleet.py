@@ -16,6 +16,7 @@ from omni_cli.domain.consent import Consent
 from omni_cli.domain.embeddings import Texts
 from omni_cli.domain.errors import NoRoute, OmniError, UsageError
 from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import Decision
 from omni_cli.gateway.breakers import LiveBreakers
@@ -128,7 +129,7 @@ class Fleet:
             *self.app.audit.last_change(),
             stamp,
             *self.app.keys.stamps(),
-            self.app.now_ms() // 86_400_000,
+            self.app.now_ms() // DAY_MS,
         )
 
     # --- names and plans ----------------------------------------------------------------------

@@ -28,7 +28,7 @@ from omni_cli.domain.ledger import (
     NewRequest,
     RequestRow,
 )
-from omni_cli.domain.periods import local_day
+from omni_cli.domain.periods import HOUR_MS, local_day
 from omni_cli.repositories import Lock
 from omni_cli.store.connection import Store, among
 from omni_cli.store.schema import (
@@ -43,7 +43,7 @@ from omni_cli.store.schema import (
 
 ZONE_KEY = "zone"
 REBUILD_KEY = "rollup_rebuild"
-_HOUR_MS, _QUARTER_MS = 3_600_000, 900_000
+_QUARTER_MS = HOUR_MS // 4
 _LAST_ID = (1 << 63) - 1
 _SUFFIXES = ("", "_next", "_archive", "_check")
 _ADD = {(rollup.table, suffix): rollup.upsert(suffix) for rollup in ROLLUPS for suffix in _SUFFIXES}
@@ -263,7 +263,7 @@ _ADJUSTMENTS = (
 #: is of a scale of ours: both are made of these afterwards.
 _KEYS = {
     "day": f"r.created_at / {_QUARTER_MS}",
-    "hour": f"r.created_at / {_HOUR_MS}",
+    "hour": f"r.created_at / {HOUR_MS}",
     "bucket": "r.latency_ms",
     "premium_model": "coalesce(r.premium_model, '')",
 }
@@ -511,7 +511,7 @@ class RollupStore:
             "task": scope.task,
         }
         hour = {name: day[name] for name in (*HOUR.key[1:], *HOUR.values)}
-        hour["hour"] = scope.created_at // _HOUR_MS
+        hour["hour"] = scope.created_at // HOUR_MS
         for suffix, zone in targets:
             day["day"] = local_day(scope.created_at, zone)
             execute(_ADD[DAY.table, suffix], day)

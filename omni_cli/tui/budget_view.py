@@ -9,6 +9,7 @@ from textual.content import Content
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.periods import HOUR_MS
 from omni_cli.domain.pricing import format_usd, nusd_to_usd, usd_to_nusd
 from omni_cli.services.money.budget_document import PERIODS, budget_name
 from omni_cli.tui import text
@@ -182,7 +183,7 @@ def lift(omni: App, budget_id: int, values: Values) -> Budget:
     amount = _money(values["by"])
     if span is None or amount is None:
         raise UsageError("say how much and how long: 5 for 1d")
-    until = omni.now_ms() + int(span[1]) * _HOURS[span[2]] * 3_600_000
+    until = omni.now_ms() + int(span[1]) * _HOURS[span[2]] * HOUR_MS
     return omni.budget_admin.raise_by(budget_id, amount, until)
 
 

@@ -9,6 +9,7 @@ from textual.content import Content
 from omni_cli.bootstrap import App
 from omni_cli.domain.analytics import Share
 from omni_cli.domain.money import NUSD_PER_USD
+from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.pricing import format_usd
 from omni_cli.records import StoredAdvice
 from omni_cli.services.money.costs import BudgetLine, CostOverview
@@ -88,7 +89,7 @@ def daily_limit(overview: CostOverview) -> tuple[float, str]:
     found = []
     for line in overview.budgets:
         status = line.status
-        days = max(round((status.end_at - status.start_at) / 86_400_000), 1)
+        days = max(round((status.end_at - status.start_at) / DAY_MS), 1)
         found.append((line.limit_nusd / days / NUSD_PER_USD, status.budget.period))
     return min(found, default=(0.0, ""))
 

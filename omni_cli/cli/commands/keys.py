@@ -16,7 +16,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Provider
-from omni_cli.domain.periods import iso
+from omni_cli.domain.periods import HOUR_MS, iso
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.secrets import CLIENT_PREFIX
 from omni_cli.records import ClientKey
@@ -166,7 +166,7 @@ def _span_ms(text: str) -> int:
     match = _SPAN.fullmatch(text)
     if match is None or not int(match[1]):
         raise UsageError(f"--expires is a span such as 12h, 30d or 8w, not {text!r}")
-    return int(match[1]) * _HOURS[match[2]] * 3_600_000
+    return int(match[1]) * _HOURS[match[2]] * HOUR_MS
 
 
 app = typer.Typer(

@@ -21,7 +21,7 @@ from omni_cli.domain.abtest import (
 )
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.money import usd
-from omni_cli.domain.periods import iso
+from omni_cli.domain.periods import DAY_MS, iso
 from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
@@ -352,7 +352,7 @@ class AbTests:
         now = self._now()
         for unit in self._tests.units(test.id, settled=False):
             calls = self._tests.calls(test.role, unit.unit)
-            if calls.pending or (not calls.calls and now - unit.joined_at < 86_400_000):
+            if calls.pending or (not calls.calls and now - unit.joined_at < DAY_MS):
                 continue
             if calls.last_at > now - settings.settle_s * 1000:
                 continue

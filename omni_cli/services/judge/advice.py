@@ -11,7 +11,7 @@ from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.hosts import is_here
 from omni_cli.domain.ledger import EVALUATION
 from omni_cli.domain.models import BADGES, ModelInfo, Provider
-from omni_cli.domain.periods import day_start, local_date
+from omni_cli.domain.periods import DAY_MS, day_start, local_date
 from omni_cli.domain.quality import QualityTable
 from omni_cli.domain.recommend import (
     Finding,
@@ -209,9 +209,7 @@ class AdviceService:
         ]
         found += [
             response_caching(repeats, days)
-            for repeats in self._repeats(
-                now - WINDOW_DAYS * 86_400_000, day_start(today, self._zone)
-            )
+            for repeats in self._repeats(now - WINDOW_DAYS * DAY_MS, day_start(today, self._zone))
             if repeats.role not in self._cached()
         ]
         findings = [finding for finding in found if finding is not None]
