@@ -17,7 +17,7 @@ from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.record import replace
-from omni_cli.wire.features import BY_NAME, CHAT, GEMINI, MESSAGES, NAMES, OLLAMA, RESPONSES, put
+from omni_cli.wire.features import BY_NAME, NAMES, put
 from omni_cli.wire.values import as_list, as_object, as_text
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -43,18 +43,11 @@ class Alphabet(Struct, frozen=True):
         return self.prefix + "".join(digits)
 
 
-#: Anthropic API reference, "Messages", tool_use.id; the message of its 400 names the pattern.
-_ANTHROPIC_IDS = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,64}"), "toolu_")
-#: OpenAI's 400: "string too long. Expected a string with maximum length 40" (vercel/ai#5171).
-_OPENAI_IDS = Alphabet(re.compile(r"[^\s\x00-\x1f]{1,40}"), "call_")
-_RESPONSES_IDS = Alphabet(re.compile(r"[^\s\x00-\x1f]{1,64}"), "call_")
 #: Mistral's 400: "must be a-z, A-Z, 0-9, with a length of 9".
 MISTRAL_IDS = Alphabet(re.compile(r"[a-zA-Z0-9]{9}"), "", 9)
-_ANY_IDS = Alphabet(re.compile(r"[^\x00-\x1f]+"), "call_")
-#: OpenAI API reference, function.name; Anthropic's takes 128, Gemini's begins with no digit.
-_NAMES = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,64}"), "_", 8)
-_ANTHROPIC_NAMES = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,128}"), "_", 8)
-_GEMINI_NAMES = Alphabet(re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}"), "_", 8)
+#: OpenAI API reference, function.name.
+USUAL_NAMES = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,64}"), "_", 8)
+ANY_IDS = Alphabet(re.compile(r"[^\x00-\x1f]+"), "call_")
 _LONGEST_NAME = 64
 
 
@@ -69,6 +62,9 @@ class Says(Struct, frozen=True):
         hottest: highest temperature.
         most_stops: stop sequences at most; 0 where there are none, None without limit.
         lacks: features of the protocol that this host does not know.
+        elsewhere: wishes that are part of another field's value, which the protocol writes itself.
+        capitals: whether kinds of media are written in capitals.
+        blank_stops: whether a stop sequence may be blank.
     """
 
     protocol: str
@@ -82,39 +78,9 @@ class Says(Struct, frozen=True):
     most_stops: int | None = None
     lacks: frozenset[str] = frozenset()
     seed: bool = True
-
-
-SAYS: Mapping[str, Says] = {
-    CHAT: Says(CHAT, _OPENAI_IDS, _NAMES, most_stops=4),
-    RESPONSES: Says(
-        RESPONSES,
-        _RESPONSES_IDS,
-        _NAMES,
-        frozenset({"image", "document"}),
-        most_stops=0,
-        seed=False,
-    ),
-    MESSAGES: Says(
-        MESSAGES,
-        _ANTHROPIC_IDS,
-        _ANTHROPIC_NAMES,
-        frozenset({"image", "document"}),
-        late_system=False,
-        begins_with_user=True,
-        hottest=1.0,
-        seed=False,
-    ),
-    GEMINI: Says(
-        GEMINI,
-        _ANY_IDS,
-        _GEMINI_NAMES,
-        answer_media=True,
-        late_system=False,
-        begins_with_user=True,
-        most_stops=5,
-    ),
-    OLLAMA: Says(OLLAMA, _ANY_IDS, _NAMES, hottest=float("inf")),
-}
+    elsewhere: frozenset[str] = frozenset()
+    capitals: bool = False
+    blank_stops: bool = True
 
 
 class Fitted(Struct, frozen=True):
@@ -204,20 +170,15 @@ def _wishes(request: ChatRequest, says: Says, told: list[str]) -> dict[str, Any]
     return kept
 
 
-def write_wishes(body: dict[str, Any], request: ChatRequest, protocol: str) -> None:
+def write_wishes(body: dict[str, Any], request: ChatRequest, says: Says) -> None:
     """Write what was wished and can be told, but for what is part of another field's value."""
     for name, value in request.wishes.items():
-        if name in _WRITTEN_ELSEWHERE.get(protocol, ()):
+        if name in says.elsewhere:
             continue
         if name == "modalities" and isinstance(value, list):
-            words = [str(word).lower() for word in value]
-            value = (
-                [word.upper() for word in words] if protocol == GEMINI else words
-            )  # in the protocol's own letters
-        put(body, BY_NAME[name].writes[protocol], value)
-
-
-_WRITTEN_ELSEWHERE = {MESSAGES: ("parallel_tool_calls",)}
+            words = [str(word) for word in value]
+            value = [word.upper() if says.capitals else word.lower() for word in words]
+        put(body, BY_NAME[name].writes[says.protocol], value)
 
 
 # --- names and ids --------------------------------------------------------------------------------
@@ -416,7 +377,7 @@ def _stops(stop: tuple[str, ...], says: Says, told: list[str]) -> tuple[str, ...
         if wanted:
             told.append("stop")
         return ()
-    kept = [text for text in wanted if says.protocol != MESSAGES or text.strip()]
+    kept = [text for text in wanted if says.blank_stops or text.strip()]
     kept = kept if says.most_stops is None else kept[: says.most_stops]
     if len(kept) != len(wanted):
         told.append("stop: " + (f"the first {len(kept)}" if kept else "none"))

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omni_cli.gateway.calls import written
 
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart, Tool, ToolCall
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ModelInfo, ProtocolName
+from omni_cli.gateway.exchange import written
 from omni_cli.ports import Endpoint
 from omni_cli.wire.anthropic.server import AnthropicMessages
 from omni_cli.wire.features import FEATURES, Feature, put

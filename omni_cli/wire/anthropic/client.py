@@ -26,7 +26,8 @@ from omni_cli.wire.anthropic import AnthropicFacts, bounds
 from omni_cli.wire.client import Client
 from omni_cli.wire.features import MESSAGES
 from omni_cli.wire.fitting import (
-    SAYS,
+    Alphabet,
+    Says,
     closed_schema,
     fit,
     fit_effort,
@@ -67,11 +68,28 @@ _VERSION = re.compile(r"claude-(?:opus|sonnet|haiku)-(\d{1,2})(?:[-.](\d{1,2}))?
 _MOST_MARKERS = 4
 
 
+#: Anthropic API reference, "Messages", tool_use.id; the message of its 400 names the pattern.
+_IDS = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,64}"), "toolu_")
+_NAMES = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,128}"), "_", 8)
+_SAYS = Says(
+    MESSAGES,
+    _IDS,
+    _NAMES,
+    frozenset({"image", "document"}),
+    late_system=False,
+    begins_with_user=True,
+    hottest=1.0,
+    seed=False,
+    elsewhere=frozenset({"parallel_tool_calls"}),
+    blank_stops=False,
+)
+
+
 class Anthropic(AnthropicFacts, Client):
     """The adapter of protocol ``anthropic``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
-        fitted = fit(_fit_model(request, wire_name), SAYS[MESSAGES])
+        fitted = fit(_fit_model(request, wire_name), _SAYS)
         request = _thinking_off(fitted.request, wire_name)
         most = request.most_output_tokens
         max_tokens = request.max_output_tokens or min(
@@ -107,7 +125,7 @@ class Anthropic(AnthropicFacts, Client):
         if request.stop:
             body["stop_sequences"] = list(request.stop)
         _add_tools(body, request)
-        write_wishes(body, request, MESSAGES)
+        write_wishes(body, request, _SAYS)
         body["messages"] = _messages(request.messages)
         _few_markers(body)
         body.update(request.extra)
@@ -134,7 +152,7 @@ class Anthropic(AnthropicFacts, Client):
         """Ids that other vendors' models gave (``functions.read:0``) are a 400 here."""
         if _FOREIGN_ID.search(body) is None:
             return
-        ids, turns = SAYS[MESSAGES].ids, sent.value("messages")
+        ids, turns = _SAYS.ids, sent.value("messages")
         for turn in map(as_object, as_list(turns)):
             for block in map(as_object, as_list(turn.get("content"))):
                 for name in ("id", "tool_use_id"):

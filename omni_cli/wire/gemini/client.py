@@ -4,6 +4,7 @@ Source: Gemini API reference, "Generating content", "Function calling", "Thinkin
 "Thought signatures", "Structured output".
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from secrets import token_hex
 from typing import Any
@@ -27,7 +28,15 @@ from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBo
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
 from omni_cli.wire.features import GEMINI
-from omni_cli.wire.fitting import SAYS, fit, in_words, object_schema, write_wishes
+from omni_cli.wire.fitting import (
+    ANY_IDS,
+    Alphabet,
+    Says,
+    fit,
+    in_words,
+    object_schema,
+    write_wishes,
+)
 from omni_cli.wire.gemini import GeminiFacts, bounds
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
 from omni_cli.wire.values import (
@@ -56,7 +65,19 @@ _OWN_ID = "omni_call_"
 _NO_SIGNATURE = "skip_thought_signature_validator"
 
 
-_SAYS_MEDIA = replace(SAYS[GEMINI], result_media=frozenset({"image", "audio", "video", "document"}))
+#: Gemini API reference, FunctionDeclaration.name: it begins with no digit.
+_NAMES = Alphabet(re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}"), "_", 8)
+_SAYS = Says(
+    GEMINI,
+    ANY_IDS,
+    _NAMES,
+    answer_media=True,
+    late_system=False,
+    begins_with_user=True,
+    most_stops=5,
+    capitals=True,
+)
+_SAYS_MEDIA = replace(_SAYS, result_media=frozenset({"image", "audio", "video", "document"}))
 
 
 class Gemini(GeminiFacts, Client):
@@ -65,7 +86,7 @@ class Gemini(GeminiFacts, Client):
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
         old = _takes_budget(wire_name)
         # Gemini 3 looks at the media of a function's result; before it they stand beside it.
-        fitted = fit(request, SAYS[GEMINI] if old else _SAYS_MEDIA)
+        fitted = fit(request, _SAYS if old else _SAYS_MEDIA)
         request = _formed(fitted.request, old)
         body: JsonObject = {"contents": _contents(request.messages, needs_signature=not old)}
         if system := request.system_text:
@@ -73,7 +94,7 @@ class Gemini(GeminiFacts, Client):
         _add_tools(body, request)
         if settings := _settings(request, old):
             body["generationConfig"] = settings
-        write_wishes(body, request, GEMINI)
+        write_wishes(body, request, _SAYS)
         body.update(request.extra)
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         name = wire_name if "/" in wire_name else f"models/{wire_name}"

@@ -22,7 +22,9 @@ from omni_cli.wire import faults
 from omni_cli.wire.client import Client
 from omni_cli.wire.features import OLLAMA
 from omni_cli.wire.fitting import (
-    SAYS,
+    ANY_IDS,
+    USUAL_NAMES,
+    Says,
     fit,
     inlined,
     object_schema,
@@ -48,12 +50,14 @@ from omni_cli.wire.values import (
     unsupported,
 )
 
+_SAYS = Says(OLLAMA, ANY_IDS, USUAL_NAMES, hottest=float("inf"))
+
 
 class Ollama(OllamaFacts, Client):
     """The adapter of protocol ``ollama``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
-        fitted = fit(request, SAYS[OLLAMA])
+        fitted = fit(request, _SAYS)
         request = fitted.request
         names: dict[str, str] = {}  # call id -> function: a result must name its function
         messages = []
@@ -89,7 +93,7 @@ class Ollama(OllamaFacts, Client):
             body["think"] = _think(request.reasoning_effort, wire_name)
         if options := _options(request):
             body["options"] = options
-        write_wishes(body, request, OLLAMA)
+        write_wishes(body, request, _SAYS)
         body.update(request.extra)
         return post(
             _url(endpoint, "chat" if request.suffix is None else "generate"),

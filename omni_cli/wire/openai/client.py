@@ -30,7 +30,6 @@ from omni_cli.ports import (
 )
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
-from omni_cli.wire.features import CHAT
 from omni_cli.wire.fitting import (
     fit,
     fit_openai_model,
@@ -99,7 +98,7 @@ class OpenAiCompatible(OpenAiFacts, Client):
         if request.reasoning_effort is not None:
             body["reasoning_effort"] = request.reasoning_effort
         _add_tools(body, request, quirks)
-        write_wishes(body, request, CHAT)
+        write_wishes(body, request, quirks.says)
         if request.json_schema is not None:
             schema: JsonObject = {"name": "answer", "schema": request.json_schema}
             if is_strict_schema(request.json_schema):

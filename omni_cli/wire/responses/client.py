@@ -3,6 +3,7 @@
 Source: OpenAI API reference, "Responses" and "Streaming events".
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,9 @@ from omni_cli.wire import faults
 from omni_cli.wire.client import Client
 from omni_cli.wire.features import RESPONSES, put
 from omni_cli.wire.fitting import (
-    SAYS,
+    USUAL_NAMES,
+    Alphabet,
+    Says,
     fit,
     fit_openai_model,
     object_schema,
@@ -65,11 +68,22 @@ _WHY_INCOMPLETE: dict[str, FinishReason] = {
 _THOUGHTS = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
 
 
+_IDS = Alphabet(re.compile(r"[^\s\x00-\x1f]{1,64}"), "call_")
+_SAYS = Says(
+    RESPONSES,
+    _IDS,
+    USUAL_NAMES,
+    frozenset({"image", "document"}),
+    most_stops=0,
+    seed=False,
+)
+
+
 class OpenAiResponses(ResponsesFacts, Client):
     """The adapter of protocol ``openai-responses``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
-        fitted = fit(fit_openai_model(request, wire_name), SAYS[RESPONSES])
+        fitted = fit(fit_openai_model(request, wire_name), _SAYS)
         request = fitted.request
         system, turns = _begun(request.messages)
         body: JsonObject = {
@@ -90,7 +104,7 @@ class OpenAiResponses(ResponsesFacts, Client):
             # What the next turn needs to go on with this reasoning; others refuse the field.
             body["include"] = ["reasoning.encrypted_content"]
         _add_tools(body, request)
-        write_wishes(body, request, RESPONSES)
+        write_wishes(body, request, _SAYS)
         if request.json_schema is not None:
             schema: JsonObject = {
                 "type": "json_schema",
