@@ -130,8 +130,7 @@ class Exchange(Receipt):
             sent, wished = ask.passed(target, fleet.adapter(target.provider), line.call.headers)
         else:
             line, sent = translated(fleet, ask, target)
-        if self.unsaid != line.call.told:
-            self.unsaid = line.call.told
+        self.note_unsaid(target, line.call.told)
         return Way(line, sent, same, wished)
 
     async def exchange(self, way: Way, target: Target, reading: Reading) -> None:

@@ -33,9 +33,10 @@ from omni_cli.gateway.sending import Sending
 from omni_cli.gateway.traces import RequestTrace, Traces
 from omni_cli.http.client import UpstreamPool
 from omni_cli.http.request import Request
-from omni_cli.services.engine.attempts import Progress, Target, skipped_document
+from omni_cli.services.engine.attempts import Progress, Target, carried_out
 from omni_cli.services.engine.call import Call, request_end
 from omni_cli.services.engine.commits import Commits
+from omni_cli.services.engine.decisions import named_decision
 from omni_cli.services.engine.settlement import Reading
 
 #: Models that ``x-omni-skipped`` names at most.
@@ -102,8 +103,6 @@ class Receipt(Call[Way]):
     left = False
     #: "hit" or "miss" where the role remembers answers.
     cached = ""
-    #: What the model that is asked could not be told of.
-    unsaid: tuple[str, ...] = ()
     #: Of its stream, when that was written down last.
     saved_chars = -1
     #: What carries it out.
@@ -240,8 +239,12 @@ class Receipt(Call[Way]):
             premium=self.fleet.premium(progress.usage) if compared else (None, None),
         )
         commits.end(RequestEnding(self.new.id, end))
-        if skipped := progress.skipped:
-            commits.note_skipped(self.new.id, skipped_document(skipped))
+        if more := carried_out(progress):
+            asked = self.asked
+            named = None
+            if progress.unsaid and asked is not None:  # none was recorded of a named model
+                named = named_decision(asked.model.id)
+            commits.note_carried_out(self.new.id, more, named)
 
     def fail(self, error: OmniError) -> None:
         """The request ends with an error."""
@@ -304,9 +307,10 @@ class Receipt(Call[Way]):
             model += "x-omni-hedged: 1\r\n"
         if skipped := _skipped(self):
             model += f"x-omni-skipped: {skipped}\r\n"
-        if self.unsaid:
-            left = ", ".join(what for what in self.unsaid if ": " not in what)
-            changed = "; ".join(what for what in self.unsaid if ": " in what)
+        unsaid = self.progress.unsaid
+        if unsaid and asked is not None and (told := unsaid.get(asked.model.id)):
+            left = ", ".join(what for what in told if ": " not in what)
+            changed = "; ".join(what for what in told if ": " in what)
             model += f"x-omni-left-out: {_header(left)}\r\n" if left else ""
             model += f"x-omni-changed: {_header(changed)}\r\n" if changed else ""
         return (

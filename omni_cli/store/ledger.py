@@ -6,9 +6,10 @@ budget rule of ``leases.py``.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from sqlite3 import Connection
+from typing import Any
 
 from omni_cli.domain.batch import pack_decision, unpack_decision
 from omni_cli.domain.errors import NotFound, StoreError
@@ -427,16 +428,26 @@ class LedgerStore:
             return [] if sent is None else [sent]
         return found
 
-    def note_skipped(self, request: int, skipped: list[dict[str, str | None]]) -> None:
-        """Add to a request's decision who was passed over when it was carried out."""
+    def note_carried_out(
+        self, request: int, more: Mapping[str, Any], named: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add to a request's decision how it was carried out: who was passed over, what could not
+        be said.
+
+        Args:
+            named: its decision where none was recorded, as its caller named the model.
+        """
         with self._store.transaction(Lock.LEDGER) as db:
             row = db.execute(
                 "SELECT decision FROM decisions WHERE request = ?", (request,)
             ).fetchone()
-            if row is None:
+            decision = named if row is None else json.loads(unpack_decision(row[0]))
+            if decision is None:
                 return
-            decision = {**json.loads(unpack_decision(row[0])), "skipped": skipped}
-            packed = pack_decision(json.dumps(decision, separators=(",", ":")))
+            packed = pack_decision(json.dumps({**decision, **more}, separators=(",", ":")))
+            if row is None:
+                add_decisions(db, [(request, packed)])
+                return
             db.execute("UPDATE decisions SET decision = ? WHERE request = ?", (packed, request))
 
     def decision(self, request: int) -> str | None:

@@ -11,9 +11,9 @@ import json
 import operator
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -139,9 +139,11 @@ class Writer:
                 allowance.model, allowance.since_ms, allowance.until_ms
             )
 
-    def note_skipped(self, request: int, skipped: list[dict[str, str | None]]) -> None:
+    def note_carried_out(
+        self, request: int, more: Mapping[str, Any], named: Mapping[str, Any] | None = None
+    ) -> None:
         """Within a job; see LedgerStore."""
-        self._ledger.note_skipped(request, skipped)
+        self._ledger.note_carried_out(request, more, named)
 
     def patient(self, wait_ms: int) -> None:
         """Wait for locks from now on: for the last batch of a process."""

@@ -130,6 +130,8 @@ def _attempts(receipt: Receipt, zone: str) -> Content:
             shown += Content.styled(said, "$warning")
     for skipped in receipt.skipped:
         shown += Content.styled(f"\nnot asked  {skipped['model']}: {skipped['why']}", _MUTED)
+    for model, told in receipt.unsaid.items():
+        shown += Content.styled(f"\n{model} could not be told: {'; '.join(told)}", _MUTED)
     for correction in receipt.corrections:
         shown += Content.styled(
             f"\n#{correction.n} corrected by {format_usd(correction.delta_nusd)} on "

@@ -74,6 +74,8 @@ def print_receipt(receipt: Receipt, zone: str) -> None:
     _print_attempts(receipt.attempts)
     for skipped in receipt.skipped:
         out(f"   not asked  {skipped['model']}: {skipped['why']}")
+    for model, told in receipt.unsaid.items():
+        out(f"   {model} could not be told: {'; '.join(told)}")
     for correction in receipt.corrections:
         out(
             f"   #{correction.n} corrected by {format_usd(correction.delta_nusd)} on "

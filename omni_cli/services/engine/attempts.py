@@ -1,6 +1,7 @@
 """What a dispatch is given and what it tells: targets, and its progress."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -51,6 +52,8 @@ class Progress(Struct):
     notes: list[str] = field(default_factory=list)
     tries: int = 0
     usage: Usage = _NO_USAGE
+    #: What each model that was asked could not be told of, or was told otherwise.
+    unsaid: dict[str, tuple[str, ...]] = field(default_factory=dict)
     #: What the request may cost, all its calls together at their worst; None: no maximum.
     most_nusd: int | None = None
     #: The most that each call may be billed, by its number, where there is a maximum.
@@ -95,6 +98,12 @@ class Progress(Struct):
         return None if self._kept is None else self._kept.finish_reason
 
 
-def skipped_document(skipped: Sequence[AttemptSummary]) -> list[dict[str, str | None]]:
-    """Who was passed over, as JSON values."""
-    return [{"model": a.model, "code": a.error, "why": a.message} for a in skipped]
+def carried_out(progress: Progress) -> dict[str, Any]:
+    """What a request's decision is to tell of how it was carried out: who was passed over, and
+    what could not be said. As JSON values; {} where there is nothing to tell."""
+    found: dict[str, Any] = {}
+    if skipped := progress.skipped:
+        found["skipped"] = [{"model": a.model, "code": a.error, "why": a.message} for a in skipped]
+    if progress.unsaid:
+        found["unsaid"] = {model: list(told) for model, told in progress.unsaid.items()}
+    return found

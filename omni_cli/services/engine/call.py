@@ -210,6 +210,11 @@ class Call(ABC, Generic[W]):
         """Whether the same model is to be asked again at once, without what it refused."""
         return False
 
+    def note_unsaid(self, target: Target, told: tuple[str, ...]) -> None:
+        """Keep what the target's protocol, or the model, cannot be told of."""
+        if told:
+            self.progress.unsaid[target.model.id] = told
+
     def accepts(self) -> bool:
         """Whether the whole answer that came may be given: else the next model is asked."""
         return True

@@ -26,7 +26,7 @@ from omni_cli.repositories import (
     Models,
 )
 from omni_cli.services.engine.answer_cache import AnswerCache, Remembered
-from omni_cli.services.engine.attempts import Progress, skipped_document
+from omni_cli.services.engine.attempts import Progress, carried_out
 from omni_cli.services.engine.chat_plan import (
     ChatJob,
     ChatPlan,
@@ -285,8 +285,8 @@ class ChatService:
                 request=run.id,
                 at_ms=end.settled_at,
             )
-        if progress.skipped:
-            self._ledger.note_skipped(run.id, skipped_document(progress.skipped))
+        if more := carried_out(progress):
+            self._ledger.note_carried_out(run.id, more)
         run.row = row = self._ledger.get(run.id)
         if self._answers is not None and end.state == "ok" and cached is None and row is not None:
             cost = None if row.price_state == "unknown" else row.total_nusd

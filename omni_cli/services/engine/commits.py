@@ -7,7 +7,8 @@ batch is tried again a little later and other work goes on.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from omni_cli.domain.batch import (
     LOOK_S,
@@ -152,9 +153,11 @@ class Commits:
     def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None:
         self.progress([Progressed(request, n, first_at, received_chars)])
 
-    def note_skipped(self, request: int, skipped: list[dict[str, str | None]]) -> None:
-        """After the request's end: who was passed over is added to its decision."""
-        self.job(lambda: self._writer.note_skipped(request, skipped))
+    def note_carried_out(
+        self, request: int, more: Mapping[str, Any], named: Mapping[str, Any] | None = None
+    ) -> None:
+        """After the request's end: how it was carried out is added to its decision."""
+        self.job(lambda: self._writer.note_carried_out(request, more, named))
 
     def progress(self, rows: list[Progressed]) -> None:
         self._batch.progress += rows

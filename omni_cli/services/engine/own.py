@@ -220,6 +220,7 @@ class OwnCall(Call[Bounds]):
         endpoint = Endpoint(provider.base_url, tools.keys(provider), provider.headers)
         fitted = fit_model(self._request, target.model)
         call = adapter.build(fitted, target.model.wire_name, endpoint)
+        self.note_unsaid(target, call.told)
         if call.told:
             self.tell(f"{model} cannot be told: {'; '.join(call.told)}")
         left = progress.room_nusd

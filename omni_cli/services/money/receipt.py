@@ -64,6 +64,11 @@ class Receipt(Struct, frozen=True):
         return tuple((self.decision or {}).get("skipped", ()))
 
     @property
+    def unsaid(self) -> dict[str, list[str]]:
+        """By model that was asked: what it could not be told of, or was told otherwise."""
+        return dict((self.decision or {}).get("unsaid", {}))
+
+    @property
     def cost_nusd(self) -> int | None:
         """What it cost, corrections included; None where a part of it has no known price."""
         return None if self.row.price_state == "unknown" else self.row.total_nusd

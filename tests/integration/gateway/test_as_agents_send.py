@@ -8,6 +8,7 @@ import httpx
 import pytest
 import zstandard
 
+from omni_cli.domain.ids import id_text
 from omni_cli.domain.record import replace
 from tests.gateway_server import Served
 from tests.strict_upstream import Body, strict
@@ -66,6 +67,10 @@ def test_what_was_left_out_is_told(gateway: Served) -> None:
     stream = {**body, "stream": True}
     streamed = _post(gateway, "/v1/chat/completions", json.dumps(stream).encode())
     assert streamed.headers["x-omni-left-out"] == "seed"
+    gateway.settle(2)
+    for row in gateway.app.ledger.recent(limit=2):
+        receipt = gateway.app.receipts.read(id_text(row.id))
+        assert receipt.unsaid == {body["model"]: ["temperature: 1", "seed"]}
 
 
 # --- sessions that go from one vendor to another --------------------------------------------------
