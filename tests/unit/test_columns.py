@@ -19,6 +19,7 @@ from omni_cli.domain.ledger import (
     RequestRow,
 )
 from omni_cli.domain.models import Provider
+from omni_cli.services.fleet.fleet_file import ProviderTable
 from omni_cli.store import rows
 from omni_cli.store.connection import SCHEMA_VERSION, Store
 from omni_cli.store.upgrade import OLDEST, STEPS
@@ -51,6 +52,10 @@ def test_providers_have_a_column_for_each_field(tmp_path: Path) -> None:
     known = set(_columns(store, "providers"))
     store.close()
     assert known == {*Provider.__struct_fields__, "tested_at", "test_latency_ms", "last_error"}
+
+
+def test_a_fleet_file_can_say_all_that_is_set_of_a_provider() -> None:
+    assert {*ProviderTable.model_fields, "slug", "status"} == {*Provider.__struct_fields__}
 
 
 def test_attempts_have_one_list_of_columns(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.models import Chain, ModelInfo, Provider, Role, Rule
 from omni_cli.domain.prices import Price
 from omni_cli.domain.pricing import price_to_json
+from omni_cli.domain.record import asdict
 from omni_cli.repositories import Assignments, Budgets, Models, Providers
 from omni_cli.services.money.budget_document import budget_name, budget_table
 
@@ -32,6 +33,12 @@ MODEL_FIELDS = (
     "is_default",
     "hidden",
 )
+
+
+#: Of a provider: what its table is called by, and what is found out and not set.
+_NOT_WRITTEN = ("slug", "status")
+#: Fields that stand there whatever they say; others do where they say something.
+_ALWAYS = ("name", "protocol", "base_url", "auth_method", "enabled")
 
 
 def fleet_document(
@@ -57,6 +64,15 @@ def fleet_document(
     )
 
 
+def _provider(provider: Provider) -> dict[str, Any]:
+    fields = asdict(provider)
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in _NOT_WRITTEN and (value or name in _ALWAYS)
+    }
+
+
 def fleet_tables(
     providers: Iterable[Provider],
     models: Iterable[ModelInfo],
@@ -73,24 +89,7 @@ def fleet_tables(
         for model in models
     }
     document: dict[str, Any] = {
-        "providers": {
-            provider.slug: {
-                "name": provider.name,
-                "protocol": provider.protocol,
-                "base_url": provider.base_url,
-                "auth_method": provider.auth_method,
-                **({"key_env": provider.key_env} if provider.key_env else {}),
-                "enabled": provider.enabled,
-                **(
-                    {}
-                    if provider.max_concurrency is None
-                    else {"max_concurrency": provider.max_concurrency}
-                ),
-                **({"simulated": True} if provider.simulated else {}),
-                **({"headers": dict(provider.headers)} if provider.headers else {}),
-            }
-            for provider in providers
-        },
+        "providers": {provider.slug: _provider(provider) for provider in providers},
         "models": {model_id: fields for model_id, fields in described.items() if fields},
         "roles": {
             role.name: {
