@@ -5,7 +5,8 @@ import socket
 import time
 from collections.abc import Iterable
 
-from omni_cli.store.slots import MOST_BELLS
+#: As many as are taken at once.
+_MANY = 64
 
 
 class Bell:
@@ -31,7 +32,7 @@ class Bell:
         """Take what was rung so far."""
         if self.socket is not None:
             with contextlib.suppress(OSError):
-                for _ in range(MOST_BELLS):
+                for _ in range(_MANY):
                     self.socket.recv(16)
 
     def wait(self, seconds: float) -> None:

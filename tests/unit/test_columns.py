@@ -1,7 +1,9 @@
 """The ledger's columns: what a value has, the schema has, and every INSERT."""
 
+import ast
 import re
 import sqlite3
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -184,3 +186,17 @@ def test_no_room_but_the_store_knows_sqlite(room: str) -> None:
         if re.search(r"^\s*(import|from) sqlite3|\bsqlite3\.|\.store\.db\b", line)
     ]
     assert not found
+
+
+def test_the_store_imports_in_no_circle() -> None:
+    """Imports within functions count, too."""
+    graph = {
+        path.stem: {
+            node.module.rpartition(".")[2]
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.ImportFrom)
+            and (node.module or "").startswith("omni_cli.store.")
+        }
+        for path in (PACKAGE / "store").glob("*.py")
+    }
+    TopologicalSorter(graph).prepare()
