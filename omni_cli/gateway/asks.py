@@ -29,7 +29,7 @@ class Ask:
         model: who is asked, where the protocol's path says it; else the body does.
         stream: likewise.
         forwarded: headers that go on to a provider of the same protocol.
-        operation: "chat" or "embeddings".
+        operation: "chat", "embeddings", or one of ``Facts.passes``.
 
     Raises:
         BadRequest: the body is no JSON object, or names no model.

@@ -92,6 +92,7 @@ class Chats:
             plan = self._plan(ask, options, request, who)
             if self._meter.limits(who):
                 entry = await self._meter.enter(who, len(body) // 4)
+                request.extra += entry.lines()
             row, most = self._row(ident, plan, options, who), options.max_cost_nusd
             call = Exchange(self._tools, ask, plan, row, request, request_id, name, most)
             if plan.arm is not None:

@@ -12,6 +12,8 @@ _AGE_S = 600
 _METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _SHOWN = (
     "retry-after, request-id, x-request-id, x-should-retry, x-omni-request-id, x-omni-model, "
+    "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
     "x-omni-attempts, x-omni-hedged, x-omni-cost-usd, x-omni-cache, x-omni-estimated"
 )
 

@@ -161,7 +161,9 @@ class Exchange(Receipt):
                     adapter = self.fleet.adapter(target.provider)
                     body = await relay.error_body(answer)
                     raise refused(adapter, line.call, answer.status, headers, body)
-                if self.ask.embeds:
+                if self.ask.operation in self.ask.caller.passes:
+                    await relay.read_passed(self, answer, target, reading)
+                elif self.ask.embeds:
                     await relay.read_embeddings(self, answer, target, reading, same=way.same)
                 elif not self.ask.stream:
                     await relay.read_whole(self, answer, line, target, reading, same=way.same)
@@ -231,6 +233,8 @@ def translated(fleet: Fleet, ask: Ask, target: Target) -> tuple[Line, Sending]:
         MissingKey, ConfigError: the provider cannot be called.
     """
     protocol, adapter = target.provider.protocol, fleet.adapter(target.provider)
+    if ask.operation in ask.caller.passes:
+        raise untranslatable(f"/{ask.operation}", protocol)
     if ask.embeds:
         texts, endpoint = ask.texts(), fleet.endpoint(target.provider)
         call = adapter.embed(texts, target.model.wire_name, endpoint)

@@ -326,7 +326,8 @@ class Fleet:
         """Where a body in the provider's own protocol goes. Raises MissingKey, BadRequest.
 
         Args:
-            operation: "chat", or "embeddings" where its protocol has them.
+            operation: "chat", or "embeddings" or one of ``Facts.passes`` where its protocol has
+                them.
         """
         key = (target.model.id, operation, stream)
         found = self._cache.lines.get(key)
@@ -335,6 +336,8 @@ class Fleet:
             endpoint = self.endpoint(target.provider)
             if operation == "embeddings":
                 call = client.embed(_ANY_TEXTS, name, endpoint)
+            elif operation != "chat":
+                call = client.passing(operation, name, endpoint)
             else:
                 call = client.build(replace(_ANY_REQUEST, stream=stream), name, endpoint)
             found = self._cache.lines[key] = line_of(call)

@@ -56,12 +56,31 @@ class Metered(Protocol):
 class Entry:
     """A request that was counted in; ``leave`` exactly once."""
 
-    __slots__ = ("_left", "spends")
+    __slots__ = ("_left", "_told", "spends")
 
     def __init__(self) -> None:
         #: What gives back a place, and what counts tokens used.
         self._left: list[Callable[[], None]] = []
         self.spends: list[Callable[[int], None]] = []
+        self._told: dict[str, tuple[int, int, float]] = {}
+
+    def tell(self, kind: str, most: int, left: int, reset_s: float) -> None:
+        """How much of a limit is left, for its caller; of several the one with the least.
+
+        Args:
+            kind: "requests" or "tokens".
+            reset_s: seconds until all of it is there again.
+        """
+        if kind not in self._told or left < self._told[kind][1]:
+            self._told[kind] = most, left, reset_s
+
+    def lines(self) -> bytes:
+        """What SDKs read of limits, in OpenAI's form (its reference, "Rate limits in headers")."""
+        return "".join(
+            f"x-ratelimit-limit-{kind}: {most}\r\nx-ratelimit-remaining-{kind}: {max(left, 0)}\r\n"
+            f"x-ratelimit-reset-{kind}: {max(reset_s, 0):.0f}s\r\n"
+            for kind, (most, left, reset_s) in self._told.items()
+        ).encode()
 
     def on_leave(self, give_back: Callable[[], None]) -> None:
         self._left.append(give_back)
@@ -197,12 +216,17 @@ class _OwnCounts:
                 wait = windows.get_window_stats(item, name).reset_time - time.time()
                 raise too_many_tokens(name, quota.tpm, wait)
             entry.spends.append(lambda used: _spend(windows, item, name, used))
+            stats = windows.get_window_stats(item, name)
+            left = stats.remaining - min(tokens, item.amount)
+            entry.tell("tokens", item.amount, left, stats.reset_time - time.time())
         if quota.rpm is not None:
             requests = self._made()[0]
             item = self._item(quota.rpm)
             if not requests.hit(item, name):
                 wait = requests.get_window_stats(item, name).reset_time - time.time()
                 raise too_many_requests(name, quota.rpm, wait)
+            had = requests.get_window_stats(item, name)
+            entry.tell("requests", item.amount, had.remaining, had.reset_time - time.time())
 
     def _leave(self, name: str) -> None:
         self._now[name] -= 1

@@ -273,11 +273,13 @@ class Receipt(Call[Way]):
 
     # --- the way back -------------------------------------------------------------------------
 
-    def whole(self, body: bytes) -> None:
-        """A whole answer of JSON. The request must be settled: its cost is in the head."""
+    def whole(self, body: bytes, content_type: str = "") -> None:
+        """A whole answer, of JSON where nothing else is said. The request must be settled: its cost
+        is in the head."""
         cost = self.total_nusd
         told = "" if cost is None else f"x-omni-cost-usd: {usd_string(cost)}\r\n"
-        head = f"{self._head()}{told}content-type: application/json\r\n"
+        kind = _header(content_type or "application/json")
+        head = f"{self._head()}{told}content-type: {kind}\r\n"
         self.request.respond(200, head.encode("latin-1"), body)
 
     def begin_stream(self, content_type: str) -> None:

@@ -71,6 +71,17 @@ async def read_embeddings(
     call.whole(body)
 
 
+async def read_passed(call: Receipt, answer: Answer, target: Target, reading: Reading) -> None:
+    """What goes on as it came, whatever it is; only its usage is read."""
+    body = await answer.whole(MAX_EVENT_BYTES)
+    usage = call.fleet.adapter(target.provider).passed_usage(call.ask.operation, body)
+    reading.take(ChatChunk(usage=usage, finish_reason="stop"))
+    await call.claim(target, reading)
+    reading.finish()
+    call.end("ok", compared=False)
+    call.whole(body, answer.headers.get("content-type", ""))
+
+
 async def pass_on(
     call: Receipt,
     answer: Answer,

@@ -139,6 +139,17 @@ class Surface:
             return loads
         return plain if caller.names_model else named
 
+    def _pass(self, caller: Caller, operation: Operation) -> Handler:
+        what = operation.path.lstrip("/")
+
+        async def handle(request: Request, who: Principal, _: dict[str, str]) -> None:
+            def wish(body: bytes) -> Wish:
+                return Ask(caller, body, stream=False, operation=what), None
+
+            await self._chats.handle(caller, request, who, wish)
+
+        return handle
+
     def _embed(self, caller: Caller, _: Operation) -> Handler:
         async def handle(request: Request, who: Principal, at: dict[str, str]) -> None:
             def wish(body: bytes) -> Wish:
@@ -182,6 +193,7 @@ class Surface:
 _HANDLERS: dict[str, Callable[[Surface, Caller, Operation], Handler]] = {
     "chat": Surface._chat,
     "embeddings": Surface._embed,
+    "pass": Surface._pass,
     "count": Surface._count,
     "models": Surface._models,
     "model": Surface._model,

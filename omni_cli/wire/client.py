@@ -31,6 +31,16 @@ class Client(Facts, ProviderAdapter):
         del sent
         return False
 
+    def passing(self, what: str, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        """Where a body of one of ``passes`` goes. Raises BadRequest: the protocol has no such."""
+        del wire_name, endpoint
+        raise unsupported(f"/{what}", self.name)
+
+    def passed_usage(self, what: str, body: bytes) -> Usage | None:
+        """The tokens of an answer that goes on as it came; None: it tells none."""
+        del what, body
+        return None
+
     def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:
         """Raises BadRequest: the protocol has no vectors."""
         del texts, wire_name, endpoint

@@ -94,19 +94,6 @@ class GeminiContent(GeminiFacts, Caller):
         Operation("count", "/models/{model+}:countTokens", "Tokens"),
         Operation("models", "/models", "Models", "GET", prefixes=("/v1beta",)),
         Operation("model", "/models/{model+}", "One model", "GET", prefixes=("/v1beta",)),
-        # The AI SDK leaves "models/" out where a name has a slash.
-        Operation(
-            "chat", "/{model+}:generateContent", "Content", stream=False, prefixes=("/v1beta",)
-        ),
-        Operation(
-            "chat",
-            "/{model+}:streamGenerateContent",
-            "Content, streamed",
-            stream=True,
-            query=("alt",),
-            needs="alt=sse",
-            prefixes=("/v1beta",),
-        ),
     )
 
     def parse(self, body: JsonObject) -> Parsed:

@@ -19,6 +19,7 @@ class OpenAiFacts(Facts):
     short_tail = True
     embeds = True
     fills = True
+    passes = ("rerank", "moderations", "images/generations", "audio/speech")
     prefixes = ("/v1", "")
     comments = True
     id_prefix = "chatcmpl-"

@@ -175,7 +175,7 @@ def bound(sent: SentBody) -> CallBound:
         found = None if other in names else usual(sent, sent.value(limit_name), plain=True)
         if found is not None:
             return found
-    if sent.operation == "embeddings":
+    if sent.operation in _INPUT_ONLY:
         return _embeddings(sent)
     draft = begin(sent, OpenAiFacts)
     _FIELDS.read(draft, names, sent.value)
@@ -240,12 +240,17 @@ def write(sent: SentBody, each: int, bound: CallBound) -> None:  # noqa: ARG001 
 
 # --- embeddings -----------------------------------------------------------------------------------
 
+#: What answers with no tokens that are charged.
+_INPUT_ONLY = ("embeddings", "rerank", "moderations")
 _VECTORS = Fields(
     folded(
         "model input dimensions encoding_format user task input_type truncate truncation",
         "embedding_type embedding_types normalized late_chunking output_dimension output_dtype",
         "truncate_prompt_tokens add_special_tokens priority request_id keep_alive options texts",
         "prompt_name normalize instruction return_multivector",
+        # Rankings: Cohere, Jina, Voyage
+        "query documents top_n top_k return_documents rank_fields max_tokens_per_doc",
+        "max_chunks_per_doc",
     ),
     {"provider": _provider, "servicetier": _TIERS},
 )

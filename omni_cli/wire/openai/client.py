@@ -20,6 +20,7 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.domain.record import replace
 from omni_cli.ports import (
     AnswerParser,
     Endpoint,
@@ -46,6 +47,7 @@ from omni_cli.wire.quirks import Quirks, quirks_of
 from omni_cli.wire.values import (
     JsonObject,
     arguments_text,
+    as_count,
     as_list,
     as_object,
     as_text,
@@ -133,6 +135,27 @@ class OpenAiCompatible(OpenAiFacts, Client):
             return False
         sent.put("stream_options", {**options, "include_usage": True})
         return True
+
+    def passing(self, what: str, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        return post(
+            f"{endpoint.base_url.rstrip('/')}/{what}",
+            {"model": wire_name},
+            endpoint=endpoint,
+            auth=bearer(endpoint),
+            framing="json",
+        )
+
+    def passed_usage(self, what: str, body: bytes) -> Usage | None:
+        if body[:1] != b"{":
+            return None  # sound
+        counts = as_object(load_object(body.decode("utf-8", "replace")).get("usage"))
+        usage = read_usage(counts)
+        if usage is None:  # Jina and Voyage count a ranking's tokens in one sum
+            total = as_count(counts.get("total_tokens"))
+            return Usage(input_tokens=total) if total else None
+        if what.startswith("images/"):
+            return replace(usage, output_image_tokens=usage.output_tokens)
+        return usage
 
     def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:
         return post(

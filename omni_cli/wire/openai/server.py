@@ -101,6 +101,10 @@ class OpenAiChat(OpenAiFacts, Caller):
     operations: ClassVar[tuple[Operation, ...]] = (
         Operation("chat", "/chat/completions", "Chat completion", body="Completion"),
         Operation("embeddings", "/embeddings", "Embeddings"),
+        Operation("pass", "/rerank", "Texts by how well they answer", prefixes=("/v1", "/v2", "")),
+        Operation("pass", "/moderations", "Whether texts are harmful"),
+        Operation("pass", "/images/generations", "Images"),
+        Operation("pass", "/audio/speech", "A text, spoken"),
         Operation("models", "/models", "Models, roles and chains", "GET"),
         Operation("model", "/models/{model+}", "One model", "GET", prefixes=("/v1",)),
     )

@@ -1,15 +1,19 @@
 """Paths that applications ask for beside chats: texts to go on with, vectors, one model, errors."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from omni_cli.domain.chat import ChatRequest, Message
+from omni_cli.gateway.app import Options
+from omni_cli.gateway.meter import Quota
 from omni_cli.ports import Endpoint
+from omni_cli.simulator import Simulator
 from omni_cli.wire.registry import adapter, callers
-from tests.gateway_server import Served
+from tests.gateway_server import Served, serving
 
 THERE = "openai/text-embedding-3-small"
 CHAT = "openai/gpt-4o"
@@ -191,3 +195,17 @@ def test_a_name_of_the_catalogue_without_its_provider_is_no_overload(http: httpx
     assert answer.status_code == 404, answer.text
     assert answer.json()["error"]["type"] == "not_found_error"
     assert "fleet" in answer.json()["error"]["message"]
+
+
+def test_a_callers_sdk_reads_what_is_left_of_its_limits(tmp_path: Path) -> None:
+    ask = {"model": CHAT, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+    options = Options(org=Quota(rpm=5, tpm=100_000))
+    with Simulator() as sim, serving(tmp_path, sim, options) as gateway:
+        client = httpx.Client(base_url=gateway.url)
+        first, second = (client.post("/v1/chat/completions", json=ask).headers for _ in range(2))
+        client.close()
+    assert first["x-ratelimit-limit-requests"] == "5"
+    assert int(first["x-ratelimit-remaining-requests"]) == 4
+    assert int(second["x-ratelimit-remaining-requests"]) == 3
+    assert int(second["x-ratelimit-remaining-tokens"]) < 100_000
+    assert second["x-ratelimit-reset-tokens"].endswith("s")

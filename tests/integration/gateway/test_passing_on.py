@@ -1,0 +1,107 @@
+"""Rankings, moderations, images and speech: on to a provider that has them, and into the ledger."""
+
+import json
+import threading
+from collections.abc import Iterator
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+
+from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.domain.pricing import Price, Rate
+from omni_cli.simulator import Simulator
+from tests.gateway_server import Served, serving
+
+SOUND = b"ID3\x00\x01sound"
+#: By path: the type and the body of the answer.
+ANSWERS: dict[str, tuple[str, Any]] = {
+    "/v1/rerank": ("application/json", {"results": [{"index": 1}], "usage": {"total_tokens": 500}}),
+    "/v1/moderations": ("application/json", {"id": "m", "results": [{"flagged": False}]}),
+    "/v1/images/generations": (
+        "application/json",
+        {"data": [{"b64_json": "AA=="}], "usage": {"input_tokens": 50, "output_tokens": 4000}},
+    ),
+    "/v1/audio/speech": ("audio/mpeg", SOUND),
+}
+BODIES: dict[str, dict[str, Any]] = {
+    "rerank": {"query": "q", "documents": ["a", "b"], "top_n": 1},
+    "moderations": {"input": "all is well"},
+    "images/generations": {"prompt": "a cat", "size": "1024x1024"},
+    "audio/speech": {"input": "hello", "voice": "alloy"},
+}
+
+
+class _Vendor(BaseHTTPRequestHandler):
+    asked: ClassVar[list[tuple[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.asked.append((self.path, body))
+        kind, answer = ANSWERS.get(self.path, ("application/json", {"error": "no such path"}))
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(200 if self.path in ANSWERS else 404)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: pytest shows what matters."""
+
+
+@pytest.fixture
+def served(tmp_path: Path, sim: Simulator) -> Iterator[Served]:
+    _Vendor.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Vendor)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    with serving(tmp_path, sim) as found:
+        base = f"http://127.0.0.1:{server.server_port}/v1"
+        found.app.fleet.put_provider(Provider("up", "up", "openai", base, "none"))
+        model = ModelInfo("up/any", "up", "any-1", "any", status="active")
+        found.app.fleet.put_model(model, set_fields=("status",))
+        price = Price("priced", input=Rate(Decimal(2)), output=Rate(Decimal(10)))
+        found.app.models.set_price("up/any", price, origin="user", now_ms=0)
+        yield found
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("what", BODIES)
+def test_body_and_answer_go_as_they_are(served: Served, what: str) -> None:
+    ask = {"model": "up/any", **BODIES[what]}
+    answer = httpx.post(f"{served.url}/v1/{what}", json=ask, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    assert _Vendor.asked == [(f"/v1/{what}", {**ask, "model": "any-1"})]
+    kind, body = ANSWERS[f"/v1/{what}"]
+    assert answer.headers["content-type"] == kind
+    assert (answer.content if isinstance(body, bytes) else answer.json()) == body
+    served.settle(1)
+    (row,) = served.app.ledger.recent(limit=2)
+    usage = row.usage
+    match what:
+        case "rerank":
+            assert (usage.input_tokens, row.estimated, row.total_nusd) == (500, False, 1_000_000)
+        case "images/generations":
+            assert (usage.input_tokens, usage.output_image_tokens) == (50, 4000)
+            assert row.estimated  # the price of a made image's tokens is not known
+        case _:
+            assert row.estimated  # nothing was counted
+
+
+def test_who_has_it_not_is_named(served: Served, http: httpx.Client) -> None:
+    ask = {"model": "anthropic/claude-3-haiku-20240307", "input": "x"}
+    answer = httpx.post(f"{served.url}/v1/moderations", json=ask, trust_env=False)
+    assert answer.status_code == 400
+    assert "/moderations" in answer.json()["error"]["message"]
+
+
+def test_rankings_have_coheres_path_as_well(served: Served) -> None:
+    ask = {"model": "up/any", **BODIES["rerank"]}
+    answer = httpx.post(f"{served.url}/v2/rerank", json=ask, trust_env=False)
+    assert answer.json()["results"] == [{"index": 1}]
