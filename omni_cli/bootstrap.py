@@ -71,11 +71,13 @@ if TYPE_CHECKING:
     from omni_cli.services.judge.compare import CompareService
     from omni_cli.services.judge.compare_report import CompareReports
     from omni_cli.services.judge.deploys import Deploys
+    from omni_cli.services.judge.diagnosis import Diagnosis
     from omni_cli.services.judge.health_report import CheckRecorder, HealthReporter
     from omni_cli.services.judge.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.judge.metrics import MetricsService
     from omni_cli.services.judge.optimize import Optimizer
     from omni_cli.services.judge.proof import Prover
+    from omni_cli.services.judge.rating import Ratings
     from omni_cli.services.money.budget_admin import BudgetAdmin
     from omni_cli.services.money.costs import CostService
     from omni_cli.services.money.export import ExportService
@@ -812,6 +814,26 @@ class App:
             zone=self.zone,
             clock=self.clock,
         )
+
+    @cached_property
+    def diagnosis(self) -> "Diagnosis":
+        from omni_cli.services.judge.diagnosis import Diagnosis
+
+        return Diagnosis(
+            fleet=self.fleet,
+            breakers=self.breakers,
+            browser=self.browser,
+            has_key=self.keys.has,
+            key_place=self.keys.place,
+            listing=self.tester.listing,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def ratings(self) -> "Ratings":
+        from omni_cli.services.judge.rating import Ratings
+
+        return Ratings(ledger=self.ledger, learning=self.learning, clock=self.clock)
 
     @cached_property
     def provider_documents(self) -> "ProviderDocuments":

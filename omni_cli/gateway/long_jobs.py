@@ -153,18 +153,8 @@ class LongJobs:
             nusd = None if limit is None else usd_to_nusd(f"{limit:.9f}")
             app.compare.check_money(estimate, nusd)
             comparison = app.compare.create(plan)
-            return (
-                comparison,
-                plan,
-                nusd,
-                {
-                    "comparison": id_text(comparison),
-                    "calls": estimate.calls,
-                    "judge_calls": estimate.judge_calls,
-                    "expected_cost_usd": f"{estimate.expected_nusd / 10**9:.9f}",
-                    "unknown_price": list(estimate.unknown),
-                },
-            )
+            told = compare_documents.estimate_document(plan, estimate)
+            return comparison, plan, nusd, {"comparison": id_text(comparison), **told}
 
         comparison, plan, nusd, told = await self._desk.do(job)
         self._comparisons[comparison] = asyncio.get_running_loop().create_task(
@@ -188,16 +178,7 @@ class LongJobs:
 
     async def _comparisons_list(self, request: Request, _: Principal, __: dict[str, str]) -> None:
         def job(app: App) -> list[dict[str, Any]]:
-            return [
-                {
-                    "comparison": id_text(row.id),
-                    "name": row.plan["name"],
-                    "state": row.state,
-                    "models": row.plan["contenders"],
-                    "prompts": len(row.plan["cases"]),
-                }
-                for row in app.comparisons.recent()
-            ]
+            return [compare_documents.listed_document(row) for row in app.comparisons.recent()]
 
         await request.json({"comparisons": await self._desk.do(job)})
 

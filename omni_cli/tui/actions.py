@@ -1,6 +1,12 @@
-"""What several screens do: each takes a session, in a worker thread, and raises OmniError."""
+"""What several screens do: each takes a session, in a worker thread, and raises OmniError.
 
-from collections.abc import Mapping
+And how a model is made the first of a role: choose the role, confirm, prove, undo.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from textual.content import Content
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, TextPart
@@ -9,12 +15,15 @@ from omni_cli.domain.hosts import default_slots, is_here
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.pricing import format_usd
-from omni_cli.domain.quality import outcome_counts
 from omni_cli.domain.record import replace
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector
-from omni_cli.services.engine.routing import prompt_form
 from omni_cli.services.fleet.connection_test import TestResult
+from omni_cli.tui.widgets.form import ConfirmScreen
+from omni_cli.tui.widgets.picker import Item, PickerScreen
+
+if TYPE_CHECKING:
+    from omni_cli.tui.app import OmniApp
 
 #: A real call's question, and the most tokens it may answer.
 _PING, _PING_TOKENS = "Answer with the one word: ready", 16
@@ -72,20 +81,7 @@ def call_model(omni: App, model_id: str) -> str:
 
 def rate_request(omni: App, request: int, stars: int) -> str:
     """Say how good an answer was, 1 to 5; returns what was done. Raises UsageError, NotFound."""
-    row = omni.ledger.find(id_text(request))
-    if not row.model or row.state in ("pending", "refused"):
-        raise UsageError("this request has no answer to rate")
-    wins, losses = outcome_counts("rating", float(stars))
-    omni.learning.add_outcome(
-        request=row.id,
-        at_ms=omni.now_ms(),
-        model=row.model,
-        task=row.task,
-        form=prompt_form(omni.ledger.decision(row.id)),
-        kind="rating",
-        value=wins / (wins + losses),
-        weight=wins + losses,
-    )
+    omni.ratings.rate(id_text(request), "rating", float(stars))
     return f"rated {stars} of 5"
 
 
@@ -151,3 +147,64 @@ def switch_maintenance(omni: App, slug: str) -> str:
     on = provider.status != "maintenance"
     omni.fleet.put_provider(replace(provider, status="maintenance" if on else "disconnected"))
     return f"{slug} is in maintenance" if on else f"{slug} is back; x tests it"
+
+
+#: (name, id of the first model) pairs.
+Roles = Sequence[tuple[str, str]]
+#: Does work in a thread, then tells its result: ``WorkerMixin.act``.
+Act = Callable[[Callable[[App], Any], Callable[[Any], None]], None]
+
+
+def read_roles(omni: App) -> tuple[tuple[str, str], ...]:
+    """Roles that have a model."""
+    return tuple((r.name, r.models[0].model) for r in omni.assignments.roles() if r.models)
+
+
+def choose_role(app: "OmniApp", roles: Roles, model: str, then: Callable[[str], None]) -> None:
+    """Let a role be chosen for ``model``; ``then`` gets its name."""
+    if not roles:
+        app.notify("there is no role yet; omni roles assign NAME MODEL makes one")
+        return
+
+    def chosen(role: str | None) -> None:
+        if role is not None:
+            then(role)
+
+    items = [
+        Item(name, Content(f"{name:<24} now {first}"), f"{name} {first}".lower())
+        for name, first in roles
+    ]
+    app.push_screen(PickerScreen(f"Which role for {model}?", [("Roles", items)]), chosen)
+
+
+def offer_switch(app: "OmniApp", act: Act, role: str, model: str) -> None:
+    """Ask, then switch: one real call proves it, and ``App.switched`` remembers it for undo."""
+
+    def switch(omni: App) -> str:
+        from omni_cli.services.fleet.role_switch import verified_lines
+
+        made = omni.role_switcher.switch(role, model)
+        proved = "; ".join([*verified_lines(made), *made.notes])
+        return f"role {role}: {model} is first now, {proved}; u takes it back"
+
+    def done(said: str) -> None:
+        app.switched = role
+        app.notify(said)
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            app.notify("asking it…", timeout=1)
+            act(switch, done)
+
+    detail = "A real call like the role's proves it; when that fails, all stays as it is."
+    question = f"Make {model} the first of {role}?"
+    app.push_screen(ConfirmScreen(question, detail, yes="Switch"), answered)
+
+
+def undo_switch(app: "OmniApp", act: Act) -> None:
+    """Take the last switch of this session back."""
+    role, app.switched = app.switched, None
+    if role is None:
+        app.notify("no role was switched here; omni history lists all changes")
+        return
+    act(lambda omni: f"role {omni.role_switcher.undo(role).name} is as it was", app.notify)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer
 
@@ -19,13 +21,54 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.ports import Clock
 from omni_cli.services.fleet.connection_test import TestResult
 from omni_cli.tui.data import Loader
-from omni_cli.tui.messages import StoreChanged
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.registry import Tab, available
-from omni_cli.tui.state import UiState
+from omni_cli.tui.registry import TABS, Tab
 from omni_cli.tui.theme import DEFAULT, load_themes, shipped_folder
-from omni_cli.tui.widgets.status import StatusLine
-from omni_cli.tui.widgets.tabbar import TabBar
+from omni_cli.tui.widgets.status import StatusLine, TabBar
+
+FILE = "tui.json"
+
+
+class UiState:
+    """A dictionary per pane and one for the app, written whole on every save.
+
+    A file that is missing, damaged or from another version is no error: it only holds comforts.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        self._all: dict[str, dict[str, Any]] = {}
+        try:
+            found = json.loads(self._path.read_text("utf-8"))
+        except (OSError, ValueError):
+            return
+        if isinstance(found, dict):
+            self._all = {str(k): v for k, v in found.items() if isinstance(v, dict)}
+
+    def of(self, name: str) -> dict[str, Any]:
+        """The remembered values of a pane ("fleet") or of the app ("app")."""
+        return dict(self._all.get(name, {}))
+
+    def keep(self, name: str, values: dict[str, Any]) -> None:
+        self._all[name] = values
+
+    def save(self) -> None:
+        """Raises OSError."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text(json.dumps(self._all, indent=1, sort_keys=True), "utf-8")
+        fresh.replace(self._path)
+
+
+class StoreChanged(Message):
+    """The store was written to, by this process or another, or the day or minute turned.
+
+    What is shown should be read again. Several at once are as good as one.
+    """
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, StoreChanged)
+
 
 #: Long after the first paint, seconds.
 _PRELOAD_AFTER_S = 1.0
@@ -73,7 +116,7 @@ class OmniApp(App[None]):
         self.loader = Loader(env, clock=clock, cwd=cwd)
         self._paths = settings.paths(env)
         self.ui = UiState(self._paths.data)
-        self.tabs: tuple[Tab, ...] = available()
+        self.tabs: tuple[Tab, ...] = TABS
         kept = self.ui.of("app")
         self.themes, self._theme_trouble = load_themes([shipped_folder(), self._paths.themes])
         for name in list(self.available_themes):
@@ -138,8 +181,7 @@ class OmniApp(App[None]):
 
         def load() -> None:
             for tab in self.tabs:
-                if tab.exists():
-                    tab.load()
+                tab.load()
 
         self.run_worker(load, thread=True, group="preload")
 

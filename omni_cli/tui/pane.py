@@ -14,16 +14,15 @@ from textual.widget import Widget
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
 from omni_cli.tui.data import Loader
-from omni_cli.tui.threads import tell
+from omni_cli.tui.workers import WorkerMixin, tell
 
 if TYPE_CHECKING:
-    from omni_cli.tui.app import OmniApp
+    pass
 
 Shown = TypeVar("Shown")
-Done = TypeVar("Done")
 
 
-class Pane(Container, Generic[Shown]):
+class Pane(Container, WorkerMixin, Generic[Shown]):
     """Subclass it with the type of what ``load`` returns.
 
     Attributes:
@@ -41,13 +40,6 @@ class Pane(Container, Generic[Shown]):
         self._reading = False
         self._again = False
         self._fresh = False
-
-    @property
-    def omni(self) -> "OmniApp":
-        from omni_cli.tui.app import OmniApp
-
-        assert isinstance(self.app, OmniApp)
-        return self.app
 
     # --- what a subclass gives ---------------------------------------------------------------
 
@@ -91,19 +83,6 @@ class Pane(Container, Generic[Shown]):
         wanted = self.wanted()
         self.run_worker(lambda: self._read(wanted), thread=True, group="read")
 
-    def act(
-        self,
-        work: Callable[[App], Done],
-        done: Callable[[Done], None] | None = None,
-        *,
-        failed: Callable[[OmniError], None] | None = None,
-    ) -> None:
-        """Do ``work`` in a worker thread, then ``done`` with its result here, then read again.
-
-        An OmniError goes to ``failed``, or is shown as a notification with its hint.
-        """
-        self.run_worker(lambda: self._work(work, done, failed), thread=True, group="act")
-
     def changed(self) -> None:
         """The app's word that the store has changed."""
         self._fresh = False
@@ -135,23 +114,6 @@ class Pane(Container, Generic[Shown]):
             self._tell(self._failed, exc)
         else:
             self._tell(self._loaded, value)
-
-    def _work(
-        self,
-        work: Callable[[App], Done],
-        done: Callable[[Done], None] | None,
-        failed: Callable[[OmniError], None] | None,
-    ) -> None:
-        try:
-            with self.loader.session() as omni:
-                result = work(omni)
-        except OmniError as exc:
-            self._tell(failed or self.omni.complain, exc)
-            return
-        self.loader.touch()
-        if done is not None:
-            self._tell(done, result)
-        self._tell(self.omni.store_changed)
 
     def _tell(self, what: Callable[..., None], *args: Any) -> None:
         """Call in the event loop, unless the app is going down meanwhile."""

@@ -1,7 +1,5 @@
-"""The tabs. A tab whose module does not exist yet is not listed."""
+"""The tabs."""
 
-import importlib.util
-from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +22,12 @@ class Tab(Struct, frozen=True):
     target: str
     about: str
 
-    def exists(self) -> bool:
-        """Looks for the module's file without importing it."""
-        return importlib.util.find_spec(_SCREENS + self.target.partition(":")[0]) is not None
-
     def load(self) -> "type[Pane[Any]]":
         module, _, name = self.target.partition(":")
         found: type[Pane[Any]] = getattr(import_module(_SCREENS + module), name)
         return found
 
 
-#: Keys stay the same whichever tabs exist.
 TABS: tuple[Tab, ...] = (
     Tab("fleet", "1", "Fleet", "Fleet", "fleet:FleetPane", "models at work, ranked"),
     Tab("providers", "2", "Providers", "Prov", "providers:ProvidersPane", "accounts and health"),
@@ -55,8 +48,3 @@ TABS: tuple[Tab, ...] = (
         "what would save or mend",
     ),
 )
-
-
-def available(tabs: Sequence[Tab] = TABS) -> tuple[Tab, ...]:
-    """Those whose module exists, in order."""
-    return tuple(tab for tab in tabs if tab.exists())

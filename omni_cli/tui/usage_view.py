@@ -14,11 +14,9 @@ from omni_cli.domain.periods import HOUR_MS, day_start
 from omni_cli.domain.pricing import format_usd
 from omni_cli.services.money.usage import UsageQuery, UsageReport, UsageRow
 from omni_cli.tui import text
-from omni_cli.tui.widgets.bars import split_bar
-from omni_cli.tui.widgets.chart import LOWER, UPPER
+from omni_cli.tui.widgets.chart import LOWER, UPPER, split_bar
 from omni_cli.tui.widgets.chart import Column as ChartColumn
-from omni_cli.tui.widgets.sortable import Line
-from omni_cli.tui.widgets.table import Column, flexible
+from omni_cli.tui.widgets.table import Column, Line, flexible
 
 _MUTED = "$foreground-muted"
 #: The table shows totals, p95 and the change from so many columns on, the mean from so many.

@@ -19,9 +19,10 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.services.money.budget_document import status_document
 from omni_cli.services.money.usage import UsageQuery
 from omni_cli.simulator import Simulator
-from omni_cli.tui import budget_view, text, usage_view
+from omni_cli.tui import text, usage_view
 from omni_cli.tui.data import Loader
 from omni_cli.tui.overview import read_overview
+from omni_cli.tui.screens import budgets
 from omni_cli.tui.screens.recommendations import RecommendationsPane
 from tests.gateway_server import ACTIVE, Served, serving
 from tests.integration.cli.conftest import Omni, home, omni, seeded
@@ -152,11 +153,11 @@ def test_budgets(faces: Faces, limit: str) -> None:
     assert [{name: row[name] for name in plain[0]} for row in told] == plain
     assert [row["state"] for row in told if not row["enabled"]] == ["off"]
     with faces.app() as app:
-        view = budget_view.read_budgets(app)
+        view = budgets.read_budgets(app)
         overview = app.costs.overview()
         assert [status_document(status) for status in view.statuses] == told
     for status in view.statuses:
-        words = budget_view.card(status, view, 100).plain
+        words = budgets.card(status, view, 100).plain
         said = {"ok": "within", "alert": "alert", "stopped": "refused", "off": "disabled"}
         assert said[status.state] in words
         assert f"{format_usd(status.spent_nusd)} of {format_usd(status.whole_nusd)}" in words

@@ -16,7 +16,7 @@ from omni_cli.domain.money import usd_string
 from omni_cli.domain.pricing import format_usd
 from omni_cli.services.money.receipt import Receipt
 from omni_cli.simulator import Simulator
-from omni_cli.tui.receipts import receipt_text
+from omni_cli.tui.screens.receipt import receipt_text
 from tests.gateway_server import Served, serving
 from tests.integration.cli.conftest import Omni, home, omni, seeded
 

@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import usd_string
 from omni_cli.simulator import Simulator
-from omni_cli.tui.cost_view import read_costs
 from omni_cli.tui.overview import read_overview
+from omni_cli.tui.screens.costs import read_costs
 from tests.gateway_server import Served, serving
 from tests.integration.cli.conftest import Omni, home, omni, seeded
 

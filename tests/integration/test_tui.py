@@ -21,9 +21,9 @@ from omni_cli.tui.app import OmniApp
 from omni_cli.tui.screens.chat import ChatPane
 from omni_cli.tui.screens.model import ChecksScreen, ModelScreen
 from omni_cli.tui.screens.receipt import ReceiptScreen
-from omni_cli.tui.widgets.cards import CardList
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
 from omni_cli.tui.widgets.table import Table
+from omni_cli.tui.widgets.tiles import CardList
 from tests.snapshot.scene import env_of, make_home
 from tests.snapshot.steps import settle
 

@@ -7,9 +7,9 @@ from textual.widgets import Input, Select
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.tui.screens.budgets import BudgetsPane
-from omni_cli.tui.widgets.bars import budget_bar
-from omni_cli.tui.widgets.cards import CardList
+from omni_cli.tui.widgets.chart import budget_bar
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
+from omni_cli.tui.widgets.tiles import CardList
 from tests.integration.tui_pilot import copy_home, opened, press, read, shown
 from tests.snapshot.scene import NOW_MS
 from tests.snapshot.steps import settle

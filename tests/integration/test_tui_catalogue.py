@@ -10,8 +10,8 @@ from textual.widgets import Input, Select
 from omni_cli.services.fleet.browse import Filters
 from omni_cli.tui.screens.catalogue import CataloguePane, FactsScreen
 from omni_cli.tui.screens.model import ModelScreen
-from omni_cli.tui.widgets.choices import Choices
 from omni_cli.tui.widgets.form import FormScreen
+from omni_cli.tui.widgets.picker import Choices
 from omni_cli.tui.widgets.tiles import Tiles
 from tests.integration.tui_pilot import copy_home, notes, opened, press, read, shown
 from tests.snapshot.steps import settle

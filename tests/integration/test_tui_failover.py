@@ -7,10 +7,10 @@ from textual.widgets import Input
 
 from omni_cli.domain.models import Chain
 from omni_cli.tui.screens.failover import FailoverPane
-from omni_cli.tui.widgets.cards import CardList
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
 from omni_cli.tui.widgets.links import LinkList
 from omni_cli.tui.widgets.picker import PickerScreen
+from omni_cli.tui.widgets.tiles import CardList
 from tests.integration.tui_pilot import copy_home, notes, opened, press, read, shown
 from tests.snapshot.steps import settle
 

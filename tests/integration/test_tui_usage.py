@@ -10,9 +10,9 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.services.money.usage import UsageQuery
 from omni_cli.tui.screens.activity import ActivityPane
 from omni_cli.tui.screens.usage import UsagePane
-from omni_cli.tui.widgets.choices import Choices
 from omni_cli.tui.widgets.form import FormScreen
-from omni_cli.tui.widgets.sortable import SortableTable
+from omni_cli.tui.widgets.picker import Choices
+from omni_cli.tui.widgets.table import SortableTable
 from tests.integration.tui_pilot import copy_home, notes, opened, press, read, shown
 from tests.snapshot.steps import settle
 

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from omni_cli.catalog import load, priors
-from omni_cli.tui import app as tui
 from omni_cli.tui.app import OmniApp
-from omni_cli.tui.registry import TABS
 from tests.snapshot import freeze
 from tests.snapshot.scene import clock, env_of, make_home
 
@@ -26,8 +24,6 @@ def frozen_data() -> Iterator[None]:
             "load_priors",
             lambda: priors.Priors(json.loads(freeze.PRIORS.read_bytes())),
         )
-        # A tab that is added later must not change the snapshots of the others.
-        patch.setattr(tui, "available", lambda: TABS)
         yield
 
 

@@ -26,10 +26,12 @@ async def settle(pilot: Pilot[Any]) -> None:
 
 
 def _footer_follows(screen: Screen[Any]) -> bool:
-    """Whether the footer shows the keys of what has the focus."""
+    """Whether the footer shows the keys of what has the focus, and no longer others."""
     wanted = {b.action for _, b, _, _ in screen.active_bindings.values() if b.show}
+    every = {b.action for _, b, _, _ in screen.active_bindings.values()}
     return all(
-        wanted <= {key.action for key in footer.query(FooterKey)} for footer in screen.query(Footer)
+        wanted <= {key.action for key in footer.query(FooterKey)} <= every
+        for footer in screen.query(Footer)
     )
 
 

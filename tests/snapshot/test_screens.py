@@ -6,7 +6,7 @@ import pytest
 
 from omni_cli.tui.app import OmniApp
 from omni_cli.tui.registry import TABS
-from omni_cli.tui.widgets.tabbar import fitting
+from omni_cli.tui.widgets.status import fitting
 from tests.snapshot.steps import press
 
 MakeApp = Callable[..., OmniApp]

@@ -237,16 +237,7 @@ def _plan(omni_app: App, wanted: Wanted) -> Plan:
 
 def _dry(plan: Plan, estimate: Estimate, *, as_json: bool) -> None:
     if as_json:
-        emit_json(
-            {
-                "models": list(plan.contenders),
-                "prompts": len(plan.cases),
-                "calls": estimate.calls,
-                "judge_calls": estimate.judge_calls,
-                "expected_cost_usd": f"{estimate.expected_nusd / 10**9:.9f}",
-                "unknown_price": list(estimate.unknown),
-            }
-        )
+        emit_json(documents.estimate_document(plan, estimate))
         return
     announce(plan, estimate)
     out("nothing was sent")
@@ -307,18 +298,7 @@ def _rendered(report: Report, checked: list[Checked], kind: str) -> str:
 def _list(omni_app: App, *, as_json: bool) -> None:
     rows = omni_app.comparisons.recent()
     if as_json:
-        emit_json(
-            [
-                {
-                    "comparison": id_text(row.id),
-                    "name": row.plan["name"],
-                    "state": row.state,
-                    "models": row.plan["contenders"],
-                    "prompts": len(row.plan["cases"]),
-                }
-                for row in rows
-            ]
-        )
+        emit_json([documents.listed_document(row) for row in rows])
         return
     if not rows:
         note("no comparison yet")

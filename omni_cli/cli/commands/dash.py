@@ -39,9 +39,9 @@ def run(theme: str | None = None, tab: str | None = None) -> None:
     Raises UsageError: no such theme or tab.
     """
     from omni_cli.tui.app import OmniApp
-    from omni_cli.tui.registry import available
+    from omni_cli.tui.registry import TABS
 
-    ids = [entry.id for entry in available()]
+    ids = [entry.id for entry in TABS]
     if tab is not None and tab not in ids:
         raise UsageError(f"no tab {tab!r}", hint=f"one of {', '.join(ids)}")
     omni_app = OmniApp(cwd=Path.cwd(), theme=theme, tab=tab)

@@ -15,7 +15,7 @@ from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.money import usd
 from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
-from omni_cli.domain.quality import OutcomeKind, outcome_counts
+from omni_cli.domain.quality import OutcomeKind
 from omni_cli.services.engine.decisions import is_unlooked
 from omni_cli.services.money.receipt import (
     AttemptReceipt,
@@ -204,27 +204,10 @@ def rate(
             "give one of: 1 to 5, --up, --down, --outcome",
             hint=f"omni rate {request} 5, or omni rate {request} --outcome pass",
         )
-    from omni_cli.services.engine.routing import prompt_form
-
     kind, value = _verdict(stars, up, outcome)
-    wins, losses = outcome_counts(kind, value)
     with omni() as omni_app:
-        row = omni_app.ledger.find(request)
-        if not row.model or row.state in ("pending", "refused"):
-            raise UsageError(f"request {id_text(row.id)} has no answer to rate")
-        share = wins / (wins + losses)
-        omni_app.learning.add_outcome(
-            request=row.id,
-            at_ms=omni_app.now_ms(),
-            model=row.model,
-            task=row.task,
-            form=prompt_form(omni_app.ledger.decision(row.id)),
-            kind=kind,
-            value=share,
-            weight=wins + losses,
-            note=text,
-        )
-        counts = omni_app.learning.quality().get((row.task, row.model), (0.0, 0.0))
+        rated = omni_app.ratings.rate(request, kind, value, text)
+    row = rated.row
     if as_json:
         emit_json(
             {
@@ -232,13 +215,14 @@ def rate(
                 "model": row.model,
                 "task_type": row.task,
                 "kind": kind,
-                "value": share,
-                "wins": counts[0],
-                "losses": counts[1],
+                "value": rated.value,
+                "wins": rated.wins,
+                "losses": rated.losses,
             }
         )
         return
-    out(f"{row.model} at {row.task}: {counts[0]:g} good, {counts[1]:g} bad by your outcomes so far")
+    counts = f"{rated.wins:g} good, {rated.losses:g} bad"
+    out(f"{row.model} at {row.task}: {counts} by your outcomes so far")
 
 
 def _verdict(stars: int | None, up: bool, outcome: str | None) -> tuple[OutcomeKind, float]:

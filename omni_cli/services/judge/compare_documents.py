@@ -14,6 +14,9 @@ from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.scoring import verdict
 from omni_cli.domain.words import counted
+from omni_cli.records import ComparisonRow
+from omni_cli.services.judge.compare import Estimate
+from omni_cli.services.judge.compare_plan import Plan
 from omni_cli.services.judge.compare_report import Answer, Report
 
 #: Below so many prompts hardly any difference can be shown.
@@ -370,3 +373,26 @@ def junit(report: Report, checked: Sequence[Checked]) -> str:
 def _clean(text: str) -> str:
     """Without characters that XML 1.0 cannot hold."""
     return "".join(c for c in text if c in "\t\n\r" or (c >= " " and c not in "\ufffe\uffff"))
+
+
+def listed_document(row: ComparisonRow) -> dict[str, Any]:
+    """A comparison in the list of them."""
+    return {
+        "comparison": id_text(row.id),
+        "name": row.plan["name"],
+        "state": row.state,
+        "models": row.plan["contenders"],
+        "prompts": len(row.plan["cases"]),
+    }
+
+
+def estimate_document(plan: Plan, estimate: Estimate) -> dict[str, Any]:
+    """What a comparison is expected to ask and to cost."""
+    return {
+        "models": list(plan.contenders),
+        "prompts": len(plan.cases),
+        "calls": estimate.calls,
+        "judge_calls": estimate.judge_calls,
+        "expected_cost_usd": f"{estimate.expected_nusd / 10**9:.9f}",
+        "unknown_price": list(estimate.unknown),
+    }

@@ -15,9 +15,9 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.services.judge.abtest import ArmReport, Report
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
-from omni_cli.tui.widgets.cards import CardList
 from omni_cli.tui.widgets.form import ConfirmScreen
-from omni_cli.tui.work import Works
+from omni_cli.tui.widgets.tiles import CardList
+from omni_cli.tui.workers import WorkerScreen
 
 _NOTHING = Content.assemble(
     ("No A/B test is running.\n\n", "bold"),
@@ -28,7 +28,7 @@ _NOTHING = Content.assemble(
 )
 
 
-class AbTestsScreen(Works, ModalScreen[None]):
+class AbTestsScreen(WorkerScreen, ModalScreen[None]):
     DEFAULT_CSS = """
     AbTestsScreen { align: center middle; background: $background 60%; }
     AbTestsScreen > VerticalScroll {
@@ -60,14 +60,14 @@ class AbTestsScreen(Works, ModalScreen[None]):
         self._read()
 
     def _read(self) -> None:
-        self.work(lambda omni: [omni.abtests.report(t) for t in omni.abtests.tests()], self._show)
+        self.act(lambda omni: [omni.abtests.report(t) for t in omni.abtests.tests()], self._show)
 
     def _do(self, what: Callable[[App], str]) -> None:
         def done(said: str) -> None:
             self.notify(said)
             self._read()
 
-        self.work(what, done)
+        self.act(what, done)
 
     def _show(self, reports: list[Report]) -> None:
         if not self.is_attached:

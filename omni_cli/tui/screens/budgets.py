@@ -1,7 +1,9 @@
 """Budgets: how far along each is, where it warns and where it stops; set, raise, switch off."""
 
+import re
 from typing import Any, ClassVar
 
+from msgspec import Struct
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,14 +13,224 @@ from textual.widget import Widget
 from textual.widgets import OptionList
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.budgets import Budget
-from omni_cli.domain.pricing import format_usd
-from omni_cli.tui import budget_view
-from omni_cli.tui.budget_view import BudgetsView, read_budgets
+from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.periods import HOUR_MS
+from omni_cli.domain.pricing import format_usd, nusd_to_usd, usd_to_nusd
+from omni_cli.services.money.budget_document import PERIODS, budget_name
+from omni_cli.tui import text
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.widgets.cards import CardList
-from omni_cli.tui.widgets.empty import Empty, set_empty
-from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
+from omni_cli.tui.widgets.chart import budget_bar
+from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
+from omni_cli.tui.widgets.tiles import CardList, Empty, set_empty
+
+_MUTED = "$foreground-muted"
+_SPAN = re.compile(r"([1-9]\d{0,3})([hdw])")
+_HOURS = {"h": 1, "d": 24, "w": 168}
+#: Sign, word and colour of a budget's state.
+_STATES = {
+    "ok": ("●", "within", "$success"),
+    "alert": ("▲", "alert", "$warning"),
+    "stopped": ("✗", "calls are refused", "$error"),
+    "off": ("–", "disabled", "$foreground-muted"),
+}
+
+
+class BudgetsView(Struct, frozen=True):
+    """Every budget in the period that holds now, disabled ones too."""
+
+    statuses: tuple[BudgetStatus, ...]
+    now_ms: int
+    zone: str
+
+
+def read_budgets(omni: App) -> BudgetsView:
+    """Raises OmniError."""
+    now = omni.now_ms()
+    return BudgetsView(tuple(omni.budget_admin.statuses(disabled=True)), now, omni.zone)
+
+
+def title_of(budget: Budget) -> str:
+    whose = "everything" if budget.scope == "all" else f"{budget.scope} {budget.value}"
+    return f"{whose}, {'daily' if budget.period == 'day' else budget.period + 'ly'}"
+
+
+def card(status: BudgetStatus, view: BudgetsView, width: int) -> Content:
+    """Whose and how it stands; the bar; the figures; what is special about it."""
+    budget, used = status.budget, status.used_percent
+    sign, word, style = _STATES[status.state]
+    word = f"{sign} {word}"
+    name = Content.styled(title_of(budget), "bold").truncate(width - len(word) - 2, ellipsis=True)
+    gap = " " * max(width - name.cell_length - len(word) - 1, 1)
+    head = name + Content(gap) + Content.styled(word, style)
+    share = "no limit" if used is None else f"{used:.0f}%"
+    bar = budget_bar(
+        spent=status.spent_nusd,
+        held=status.reserved_nusd,
+        whole=status.whole_nusd,
+        stop=status.stop_at_nusd,
+        alerts=budget.alerts_percent,
+        width=width - 10,
+        style=style,
+    ) + Content.styled(f" {share:>7}", "bold")
+    facts = [f"{format_usd(status.spent_nusd)} of {format_usd(status.whole_nusd)} spent"]
+    if status.reserved_nusd:
+        held = f", {format_usd(status.held_nusd)} held" if status.held_nusd else ""
+        facts.append(f"{format_usd(status.reserved_nusd)} reserved{held}")
+    if status.estimated_nusd:
+        facts.append(f"{format_usd(status.estimated_nusd)} of it estimated")
+    facts.append(f"{format_usd(max(status.left_nusd, 0))} left")
+    facts.append(f"resets {text.clock(status.end_at, view.zone)[:16]}")
+    lines = [head, bar, Content.styled(" · ".join(facts), _MUTED)]
+    notes = _notes(status, view)
+    lines.append(Content.styled(notes, _MUTED))
+    return Content("\n").join(line.truncate(width, ellipsis=True) for line in lines)
+
+
+def _notes(status: BudgetStatus, view: BudgetsView) -> str:
+    budget = status.budget
+    alerts = ", ".join(f"{percent:g}%" for percent in budget.alerts_percent) or "none"
+    words = [f"┊ alerts {alerts}", f"┃ stops at {budget.stop_percent:g}%"]
+    if status.carried_nusd:
+        words.append(f"{format_usd(status.carried_nusd)} carried over")
+    elif budget.rollover:
+        words.append("rolls over")
+    if budget.allow_unknown:
+        words.append("lets unknown prices pass")
+    if budget.raise_until is not None and budget.raise_until > view.now_ms:
+        until = text.clock(budget.raise_until, view.zone)[:16]
+        words.append(f"+{format_usd(budget.raise_nusd)} until {until}")
+    return " · ".join(words)
+
+
+# --- forms -----------------------------------------------------------------------------------
+
+
+def fields(budget: Budget | None) -> list[Field]:
+    """Of a new budget, or of one as it is; whose it is and its period stay."""
+    whose, _ = ("all", "") if budget is None else _split(budget)
+    alerts = (50.0, 80.0, 100.0) if budget is None else budget.alerts_percent
+    fixed = budget is not None
+    return [
+        Field("target", "For", whose, "all, model:NAME, role:NAME …", fixed=fixed, check=_target),
+        Field("period", "Per", "month", choices=PERIODS)
+        if budget is None
+        else Field("period", "Per", budget.period, fixed=True),
+        Field(
+            "limit",
+            "US dollars",
+            "" if budget is None else f"{nusd_to_usd(budget.limit_nusd):f}",
+            "the most that may be spent",
+            check=lambda v: "" if _money(v) is not None else "an amount such as 25 or 0.50",
+        ),
+        Field(
+            "alerts",
+            "Alerts at %",
+            ", ".join(f"{percent:g}" for percent in alerts),
+            "50, 80, 100; empty for none",
+            check=lambda v: "" if _percents(v) is not None else "percentages above 0, to 1000",
+        ),
+        Field(
+            "stop",
+            "Stop at %",
+            f"{100.0 if budget is None else budget.stop_percent:g}",
+            "100 refuses calls at the limit",
+            check=_stop,
+        ),
+        _yes_no("rollover", "Roll over", budget is not None and budget.rollover),
+        _yes_no("allow_unknown", "Unknown prices", budget is not None and budget.allow_unknown),
+    ]
+
+
+def note(values: Values) -> str:
+    """What the numbers come to."""
+    limit, alerts = _money(values["limit"]), _percents(values["alerts"])
+    if limit is None or alerts is None or _stop(values["stop"]):
+        return ""
+    stop = limit * round(float(values["stop"]) * 1000) // 100_000
+    said = ", ".join(format_usd(int(limit * percent / 100)) for percent in alerts)
+    warns = f"warns at {said}; " if said else ""
+    return f"{warns}refuses calls at {format_usd(stop)} per {values['period']}"
+
+
+def put(omni: App, values: Values) -> Budget:
+    """Raises UsageError, NotFound, ConfigError."""
+    limit, alerts = _money(values["limit"]), _percents(values["alerts"])
+    if limit is None or alerts is None:
+        raise UsageError("the limit is an amount, alerts are percentages")
+    changes: dict[str, Any] = {
+        "alerts_percent": alerts,
+        "stop_percent": float(values["stop"]),
+        "rollover": values["rollover"] == "yes",
+        "allow_unknown": values["allow_unknown"] == "yes",
+    }
+    return omni.budget_admin.set(values["target"], limit, values["period"], changes)
+
+
+RAISE_FIELDS = (
+    Field(
+        "by",
+        "US dollars more",
+        "",
+        "on top of the limit",
+        check=lambda v: "" if _money(v) else "an amount such as 5",
+    ),
+    Field(
+        "lasting",
+        "For",
+        "1d",
+        "6h, 1d, 2w",
+        check=lambda v: "" if _SPAN.fullmatch(v) else "hours, days or weeks: 6h, 1d, 2w",
+    ),
+)
+
+
+def lift(omni: App, budget_id: int, values: Values) -> Budget:
+    """Raise a limit for a while. Raises UsageError, NotFound."""
+    span = _SPAN.fullmatch(values["lasting"])
+    amount = _money(values["by"])
+    if span is None or amount is None:
+        raise UsageError("say how much and how long: 5 for 1d")
+    until = omni.now_ms() + int(span[1]) * _HOURS[span[2]] * HOUR_MS
+    return omni.budget_admin.raise_by(budget_id, amount, until)
+
+
+def _split(budget: Budget) -> tuple[str, str]:
+    period, _, whose = budget_name(budget).partition(" ")
+    return whose, period
+
+
+def _yes_no(name: str, label: str, yes: bool) -> Field:
+    return Field(name, label, "yes" if yes else "no", choices=("no", "yes"))
+
+
+def _target(value: str) -> str:
+    scope, _, name = value.partition(":")
+    well = scope in SCOPES and (scope == "all") == (not name)
+    return "" if well else "all, or provider: model: role: agent: org: key: with a name"
+
+
+def _money(value: str) -> int | None:
+    """Nano-dollars of an amount of 0 or more, or None."""
+    try:
+        amount = usd_to_nusd(value.strip().removeprefix("$"))
+    except ValueError:
+        return None
+    return amount if amount >= 0 else None
+
+
+def _percents(value: str) -> tuple[float, ...] | None:
+    try:
+        found = tuple(float(part.strip().removesuffix("%")) for part in value.split(",") if part)
+    except ValueError:
+        return None
+    return found if all(0 < percent <= 1000 for percent in found) else None
+
+
+def _stop(value: str) -> str:
+    found = _percents(value)
+    return "" if found is not None and len(found) == 1 else "a percentage above 0, to 1000"
+
 
 _EMPTY = Content.assemble(
     ("No budget yet: nothing stops what calls may cost.\n\n", "bold"),
@@ -66,7 +278,7 @@ class BudgetsPane(Pane[BudgetsView]):
         if view is not None:
             width = max(self.size.width, 40) - 4
             self.query_one(CardList).fill(
-                [(str(s.budget.id), budget_view.card(s, view, width)) for s in view.statuses]
+                [(str(s.budget.id), card(s, view, width)) for s in view.statuses]
             )
 
     def on_resize(self) -> None:
@@ -90,10 +302,8 @@ class BudgetsPane(Pane[BudgetsView]):
             self._form(self.chosen)
 
     def _form(self, budget: Budget | None) -> None:
-        title = "New budget" if budget is None else f"Budget of {budget_view.title(budget)}"
-        form = FormScreen(
-            self.loader, title, budget_view.fields(budget), budget_view.put, note=budget_view.note
-        )
+        title = "New budget" if budget is None else f"Budget of {title_of(budget)}"
+        form = FormScreen(self.loader, title, fields(budget), put, note=note)
         self.app.push_screen(form, lambda _: self.omni.store_changed())
 
     def action_raise(self) -> None:
@@ -102,9 +312,9 @@ class BudgetsPane(Pane[BudgetsView]):
             return
         form = FormScreen(
             self.loader,
-            f"Raise {budget_view.title(budget)}",
-            budget_view.RAISE_FIELDS,
-            lambda omni, values: budget_view.lift(omni, budget.id, values),
+            f"Raise {title_of(budget)}",
+            RAISE_FIELDS,
+            lambda omni, values: lift(omni, budget.id, values),
             save="Raise",
         )
         self.app.push_screen(form, lambda _: self.omni.store_changed())
@@ -116,7 +326,7 @@ class BudgetsPane(Pane[BudgetsView]):
 
         def switch(omni: App) -> str:
             fresh = omni.budget_admin.enable(budget.id, on=not budget.enabled)
-            return f"{budget_view.title(fresh)} is {'kept' if fresh.enabled else 'not kept'}"
+            return f"{title_of(fresh)} is {'kept' if fresh.enabled else 'not kept'}"
 
         self.act(switch, self.omni.notify)
 
@@ -133,5 +343,5 @@ class BudgetsPane(Pane[BudgetsView]):
                 )
 
         detail = f"{format_usd(budget.limit_nusd)} per {budget.period} would no longer be kept."
-        question = f"Delete the budget of {budget_view.title(budget)}?"
+        question = f"Delete the budget of {title_of(budget)}?"
         self.app.push_screen(ConfirmScreen(question, detail, yes="Delete"), answered)

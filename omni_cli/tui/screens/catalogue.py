@@ -21,12 +21,12 @@ from omni_cli.tui.catalogue_view import (
     VIEWS,
     CatalogueView,
     Wanted,
+    comparison,
     read_catalogue,
 )
-from omni_cli.tui.model_comparison import comparison
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.add_model import add_model_form
-from omni_cli.tui.widgets.choices import Choice, Choices
+from omni_cli.tui.widgets.picker import Choice, Choices
 from omni_cli.tui.widgets.tiles import Tiles
 
 #: A tile's key is a provider's slug after this, or a model's id.

@@ -20,7 +20,7 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.tui import text
 from omni_cli.tui.ask import Asking, News, Question
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.receipts import decision_text
+from omni_cli.tui.screens.receipt import decision_text
 
 _MUTED = "$foreground-muted"
 _AUTO = ("auto", "auto:cheap", "auto:balanced", "auto:best", "auto:fast")

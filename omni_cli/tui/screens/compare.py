@@ -14,7 +14,8 @@ from textual.widgets import DataTable, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.ids import id_text
-from omni_cli.tui import compare_view, text
+from omni_cli.tui import comparing, text
+from omni_cli.tui.actions import choose_role, offer_switch, undo_switch
 from omni_cli.tui.comparing import (
     MOST_MODELS,
     Compared,
@@ -29,12 +30,11 @@ from omni_cli.tui.comparing import (
     split_prompts,
 )
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.role_switching import choose_role, offer_switch, undo_switch
 from omni_cli.tui.screens import comparing_forms as forms
-from omni_cli.tui.widgets.empty import Empty, set_empty
 from omni_cli.tui.widgets.form import ConfirmScreen
 from omni_cli.tui.widgets.picker import Item, PickerScreen
 from omni_cli.tui.widgets.table import Table
+from omni_cli.tui.widgets.tiles import Empty, set_empty
 
 _HELLO = Content.assemble(
     ("Which model is better at your work, and what does it cost?\n\n", "bold"),
@@ -139,11 +139,11 @@ class ComparePane(Pane[Compared]):
 
     def _draw(self) -> None:
         width = max(self.size.width, 40)
-        self.query_one("#setup", Static).update(compare_view.setup_text(self.draft, width))
+        self.query_one("#setup", Static).update(comparing.setup_text(self.draft, width))
         running = self._live
         self.set_class(running is not None, "-running")
         if running is not None:
-            shown = compare_view.running_text(self._news, width, stopping=running.stopping)
+            shown = comparing.running_text(self._news, width, stopping=running.stopping)
             self.query_one("#running", Static).update(shown)
         value = self._value
         if value is None:
@@ -151,10 +151,10 @@ class ComparePane(Pane[Compared]):
         report = value.report
         set_empty(self, report is None)
         if report is not None:
-            self.query_one("#title", Static).update(compare_view.title_text(report, value))
-            columns = compare_view.columns(report, width)
-            self.query_one(Table).fill(columns, compare_view.figures(report, columns))
-            self.query_one("#verdict", Static).update(compare_view.verdict_text(report, value))
+            self.query_one("#title", Static).update(comparing.title_text(report, value))
+            columns = comparing.columns(report, width)
+            self.query_one(Table).fill(columns, comparing.figures(report, columns))
+            self.query_one("#verdict", Static).update(comparing.verdict_text(report, value))
 
     @property
     def model(self) -> str | None:
@@ -236,7 +236,7 @@ class ComparePane(Pane[Compared]):
             if yes:
                 self._start(made)
 
-        detail = compare_view.offer_lines(made)
+        detail = comparing.offer_lines(made)
         self.app.push_screen(ConfirmScreen("Run this comparison?", detail, yes="Run"), answered)
 
     def _start(self, made: Offer) -> None:

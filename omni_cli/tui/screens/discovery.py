@@ -13,8 +13,7 @@ from omni_cli.bootstrap import App
 from omni_cli.services.fleet.discovery import Asked, Discovery, Found, touches
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
-from omni_cli.tui.threads import tell
-from omni_cli.tui.work import Works
+from omni_cli.tui.workers import WorkerScreen, tell
 
 _MUTED = "$foreground-muted"
 #: Lines of one kind that are shown; the others are counted.
@@ -27,7 +26,7 @@ _KINDS = (
 )
 
 
-class DiscoveryScreen(Works, ModalScreen[None]):
+class DiscoveryScreen(WorkerScreen, ModalScreen[None]):
     """Asks at once; the lists of models are not billed."""
 
     DEFAULT_CSS = """
@@ -65,7 +64,7 @@ class DiscoveryScreen(Works, ModalScreen[None]):
     def action_again(self) -> None:
         self._asked, self._found, self._applied = [], None, None
         self._draw()
-        self.work(self._discover, self._took)
+        self.act(self._discover, self._took)
 
     def _discover(self, omni: App) -> Discovery:
         """In a worker's thread; each answer is shown as it comes."""
@@ -91,7 +90,7 @@ class DiscoveryScreen(Works, ModalScreen[None]):
             self._applied = applied
             self._draw()
 
-        self.work(lambda omni: omni.discovery.apply(found), done)
+        self.act(lambda omni: omni.discovery.apply(found), done)
 
     def action_scroll(self, by: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)

@@ -19,8 +19,8 @@ from omni_cli.tui import text
 from omni_cli.tui.actions import check_connection, switch_model
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview, read_overview
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.widgets.cards import CardList
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible, named
+from omni_cli.tui.widgets.tiles import CardList
 
 _VIEWS = ("cards", "table")
 _MUTED = "$foreground-muted"

@@ -15,17 +15,23 @@ from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.pricing import KINDS
 from omni_cli.services.fleet.connection_test import TestResult
 from omni_cli.services.fleet.model_changes import ModelChange, PriceChange, edit_model, set_price
+from omni_cli.services.judge.diagnosis import Check
 from omni_cli.services.money.prices import Doubtful
 from omni_cli.tui import model_view, text
-from omni_cli.tui.actions import call_model, check_connection, switch_model
+from omni_cli.tui.actions import (
+    call_model,
+    check_connection,
+    choose_role,
+    offer_switch,
+    read_roles,
+    switch_model,
+    undo_switch,
+)
 from omni_cli.tui.data import Loader
-from omni_cli.tui.diagnose import Check, diagnose
 from omni_cli.tui.model_view import ModelView, read_model
 from omni_cli.tui.overview import read_overview
-from omni_cli.tui.role_switching import choose_role, offer_switch, read_roles, undo_switch
-from omni_cli.tui.threads import tell
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
-from omni_cli.tui.work import Works
+from omni_cli.tui.workers import WorkerScreen, tell
 
 _SECTIONS = (
     ("capabilities", "Capabilities", model_view.capabilities_text),
@@ -39,7 +45,7 @@ _SECTIONS = (
 _RATES = ("input", "cached", "output")
 
 
-class ModelScreen(Works):
+class ModelScreen(WorkerScreen):
     DEFAULT_CSS = """
     ModelScreen #title { height: auto; padding: 0 1; background: $panel; }
     ModelScreen #parts { height: 1fr; }
@@ -118,11 +124,11 @@ class ModelScreen(Works):
         self.query_one("#parts", VerticalScroll).scroll_relative(y=by, animate=False)
 
     def action_switch(self) -> None:
-        self.work(lambda omni: switch_model(omni, self._model), self.notify)
+        self.act(lambda omni: switch_model(omni, self._model), self.notify)
 
     def action_test(self) -> None:
         slug = self._model.partition("/")[0]
-        self.work(lambda omni: check_connection(omni, slug), self._tested)
+        self.act(lambda omni: check_connection(omni, slug), self._tested)
 
     def _tested(self, result: TestResult) -> None:
         self.omni.report_test(result)
@@ -136,7 +142,7 @@ class ModelScreen(Works):
         def answered(yes: bool | None) -> None:
             if yes:
                 self.notify("calling…", timeout=2)
-                self.work(lambda omni: call_model(omni, self._model), self._said)
+                self.act(lambda omni: call_model(omni, self._model), self._said)
 
         self.app.push_screen(ConfirmScreen("Make a real call?", detail, yes="Call"), answered)
 
@@ -148,12 +154,12 @@ class ModelScreen(Works):
 
     def action_role(self) -> None:
         def chosen(role: str) -> None:
-            offer_switch(self.omni, self.work, role, self._model)
+            offer_switch(self.omni, self.act, role, self._model)
 
-        self.work(read_roles, lambda found: choose_role(self.omni, found, self._model, chosen))
+        self.act(read_roles, lambda found: choose_role(self.omni, found, self._model, chosen))
 
     def action_undo(self) -> None:
-        undo_switch(self.omni, self.work)
+        undo_switch(self.omni, self.act)
 
     async def action_compare(self) -> None:
         """Against the first models of the roles that it is in; the user adds others."""
@@ -165,11 +171,11 @@ class ModelScreen(Works):
             self.dismiss(None)
             omni.run_worker(omni.compare(self._model, *rivals), group="go")
 
-        self.work(read_roles, go)
+        self.act(read_roles, go)
 
     def action_diagnose(self) -> None:
         self.notify("checking…", timeout=1)
-        self.work(lambda omni: diagnose(omni, self._model), self._show_checks)
+        self.act(lambda omni: omni.diagnosis.checks(self._model), self._show_checks)
 
     def _show_checks(self, checks: list[Check]) -> None:
         self.app.push_screen(ChecksScreen(self._model, checks))

@@ -1,20 +1,189 @@
 """A request's receipt as a dialog."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
+from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.services.engine.decisions import is_unlooked
 from omni_cli.services.money.receipt import Receipt
+from omni_cli.tui import text
 from omni_cli.tui.actions import rate_request
 from omni_cli.tui.data import Loader
-from omni_cli.tui.receipts import receipt_text
-from omni_cli.tui.threads import tell
+from omni_cli.tui.workers import tell
+
+_MUTED = "$foreground-muted"
+
+
+def receipt_text(receipt: Receipt, zone: str) -> Content:
+    """The whole receipt, in sections."""
+    parts = [_head(receipt, zone), _decision(receipt), _attempts(receipt, zone), _money(receipt)]
+    return Content("\n\n").join([part for part in parts if part is not None])
+
+
+def _head(receipt: Receipt, zone: str) -> Content:
+    row = receipt.row
+    sign, style = text.SIGNS.get(row.state, ("○", _MUTED))
+    shown = Content.assemble((id_text(row.id), "bold"), "  ", (f"{sign} {row.state}", style))
+    if receipt.simulated:
+        shown += Content.styled("  simulated", "italic $warning")
+    if row.error_message:
+        shown += Content.styled(f"\n{row.error_code}: {row.error_message}", "$error")
+    usage = row.usage
+    extra = ", ".join(
+        f"{number:,} {word}"
+        for number, word in (
+            (usage.cached_tokens, "cached"),
+            (usage.cache_write_tokens, "cache write"),
+            (usage.reasoning_tokens, "reasoning"),
+        )
+        if number
+    )
+    facts = {
+        "time": text.clock(row.created_at, zone),
+        "model": row.model or "-",
+        "role": row.role,
+        "agent": row.agent,
+        "chain": row.chain or "",
+        "task": ", ".join(
+            filter(None, (row.task, row.complexity and f"complexity {row.complexity}"))
+        ),
+        "tokens": f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"
+        + (f" ({extra})" if extra else ""),
+        "answer": f"{text.seconds(row.latency_ms)}, first token {text.seconds(row.ttft_ms)}",
+    }
+    for name, value in facts.items():
+        if value:
+            shown += Content.assemble((f"\n{name:<9}", _MUTED), value)
+    return shown
+
+
+def _decision(receipt: Receipt) -> Content | None:
+    if receipt.decision is None:
+        return None
+    return decision_text(receipt.decision)
+
+
+def decision_text(decision: dict[str, Any], *, most: int = 12) -> Content:
+    """Who was chosen and why, then the candidates with quality, expected cost and score.
+
+    Args:
+        decision: as ``services.routing.decision_document`` gives it.
+    """
+    shown = Content.styled("DECISION", "bold $primary")
+    if is_unlooked(decision):
+        return shown + Content(f"\n{decision['model']}, {decision['reason']}")
+    shown += Content(f"\n{decision['reason']}")
+    for candidate in decision["candidates"][:most]:
+        quality, score = candidate["quality"], candidate["score"]
+        numbers = (
+            f"quality {text.percent(quality)}, expected {_usd(candidate['expected_cost_usd'])}"
+            + ("" if score is None else f", score {score:.3f}")
+        )
+        on = candidate["eligible"]
+        chosen = candidate["model"] == decision["model"]
+        shown += Content.assemble(
+            "\n",
+            ("▸ " if chosen else "  ", "bold $success"),
+            (candidate["model"], "bold" if chosen else "" if on else _MUTED),
+            (f"\n    {numbers}", _MUTED),
+        )
+        # A reason that is only the score says the line above once more.
+        if candidate["reason"] and not chosen and not candidate["reason"].startswith("score "):
+            shown += Content.styled(f"\n    {candidate['reason']}", _MUTED)
+    more = len(decision["candidates"]) - most
+    return shown + Content.styled(f"\n  and {more} more", _MUTED) if more > 0 else shown
+
+
+def _attempts(receipt: Receipt, zone: str) -> Content:
+    shown = Content.styled("ATTEMPTS", "bold $primary")
+    if not receipt.attempts:
+        return shown + Content.styled("\nnothing was sent", _MUTED)
+    for item in receipt.attempts:
+        attempt = item.attempt
+        sign, style = text.SIGNS.get(attempt.state, ("○", _MUTED))
+        shown += Content.assemble(
+            f"\n#{attempt.n} ",
+            (f"{sign} {attempt.error_code or attempt.state}", style),
+            f"  {attempt.model}  {text.seconds(attempt.latency_ms)}  ",
+            (_cost(attempt.cost_nusd, estimated=attempt.usage.estimated), "bold"),
+        )
+        if attempt.waited_ms:
+            shown += Content.styled(
+                f"\n   waited {text.seconds(attempt.waited_ms)} for a slot", _MUTED
+            )
+        if attempt.error_message:
+            shown += Content.styled(f"\n   {attempt.error_message}", _MUTED)
+        for line in item.lines:
+            shown += Content.styled(
+                f"\n   {line.kind:<14} {line.tokens:>9,} × ${line.rate_usd.normalize():f}/1M"
+                f" = ${line.cost_usd.normalize():f}",
+                _MUTED,
+            )
+        if item.unseen_nusd:
+            said = f"{item.unseen_why}: {format_usd(item.unseen_nusd)} more is held"
+            shown += Content.styled(f"\n   {said} (omni budgets release)", "$warning")
+        if item.reported_nusd is not None:
+            said = f"\n   reported as {format_usd(item.reported_nusd)}"
+            drift = item.drift_nusd
+            if drift is not None:
+                word = "less" if drift > 0 else "more"
+                said += f", {format_usd(abs(drift))} {word} than omni's price"
+            shown += Content.styled(said, "$warning")
+    for skipped in receipt.skipped:
+        shown += Content.styled(f"\nnot asked  {skipped['model']}: {skipped['why']}", _MUTED)
+    for model, told in receipt.unsaid.items():
+        shown += Content.styled(f"\n{model} could not be told: {'; '.join(told)}", _MUTED)
+    for correction in receipt.corrections:
+        shown += Content.styled(
+            f"\n#{correction.n} corrected by {format_usd(correction.delta_nusd)} on "
+            f"{text.clock(correction.at_ms, zone)} by {correction.who}: {correction.reason}",
+            _MUTED,
+        )
+    return shown
+
+
+def _money(receipt: Receipt) -> Content:
+    row = receipt.row
+    shown = Content.assemble(
+        ("MONEY", "bold $primary"),
+        (f"\n{'cost':<9}", _MUTED),
+        (_cost(receipt.cost_nusd, estimated=row.estimated), "bold"),
+    )
+    if row.premium_model:
+        shown += Content.assemble(
+            (f"\n{'premium':<9}", _MUTED),
+            f"{format_usd(row.premium_cost_nusd)} at {row.premium_model}",
+        )
+    saved = row.savings_nusd
+    if saved is not None:
+        word = "saved" if saved >= 0 else "paid more"
+        shown += Content.assemble(
+            (f"\n{word:<9}", _MUTED),
+            (format_usd(abs(saved)), "bold $success" if saved >= 0 else "bold $warning"),
+        )
+    for kind, value, note in receipt.outcomes:
+        said = f"{value:.0%}" + (f", {note}" if note else "")
+        shown += Content.assemble((f"\n{kind:<9}", _MUTED), said)
+    if receipt.cached_from is not None:
+        said = f"the answer of {id_text(receipt.cached_from)}; nothing was sent"
+        shown += Content.assemble((f"\n{'cache':<9}", _MUTED), said)
+    return shown
+
+
+def _cost(nusd: int | None, *, estimated: bool) -> str:
+    return format_usd(nusd) + (" (estimated)" if estimated and nusd else "")
+
+
+def _usd(amount: str | None) -> str:
+    return format_usd(None if amount is None else usd_to_nusd(amount))
 
 
 class ReceiptScreen(ModalScreen[None]):

@@ -17,10 +17,10 @@ from omni_cli.tui import usage_view
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.usage_view import UsageView, read_usage
 from omni_cli.tui.widgets.chart import axis_width, chart, merged
-from omni_cli.tui.widgets.choices import Choice, Choices
-from omni_cli.tui.widgets.empty import Empty, set_empty
 from omni_cli.tui.widgets.form import Field, FormScreen, Values
-from omni_cli.tui.widgets.sortable import SortableTable
+from omni_cli.tui.widgets.picker import Choice, Choices
+from omni_cli.tui.widgets.table import SortableTable
+from omni_cli.tui.widgets.tiles import Empty, set_empty
 
 _BY = tuple((name, name) for name in ("provider", "model", "agent", "role", "task"))
 _PERIODS = (("today", "today"), ("week", "week"), ("month", "month"), ("custom", "custom"))

@@ -15,7 +15,7 @@ from textual.widgets import Button, Input, Label, Select, Static
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
 from omni_cli.tui.data import Loader
-from omni_cli.tui.threads import tell
+from omni_cli.tui.workers import tell
 
 Values = Mapping[str, str]
 

@@ -1,12 +1,20 @@
-"""A table that is filled again and again and stays where the user was; vim keys work."""
+"""Tables that are filled again and again and stay where the user was; vim keys work. One of them
+sorts by what is chosen."""
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import DataTable
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import DataTable, Static
 
 from omni_cli.domain.record import replace
 
@@ -96,3 +104,115 @@ class Table(DataTable[Text]):
         shown = Text(cell) if isinstance(cell, str) else cell
         shown.justify = column.align
         return shown
+
+
+class Line(Struct, frozen=True):
+    """``cells`` by column key; ``values`` are what they sort by, None (unknown) always last."""
+
+    key: str
+    cells: Mapping[str, str | Text]
+    values: Mapping[str, Any]
+
+
+class SortableTable(Vertical):
+    """Columns need a width, so that the totals stand below their column.
+
+    Attributes:
+        order: the column's key, and whether the largest comes first.
+    """
+
+    DEFAULT_CSS = """
+    SortableTable { height: 1fr; }
+    SortableTable #totals {
+        height: 1; background: $panel; color: $foreground; text-style: bold;
+    }
+    """
+
+    @dataclass
+    class Sorted(Message):
+        column: str
+        falling: bool
+
+    def __init__(
+        self,
+        order: tuple[str, bool],
+        *,
+        id: str | None = None,  # noqa: A002  # Textual's own name
+    ) -> None:
+        super().__init__(id=id)
+        self.order = order
+        self._columns: tuple[Column, ...] = ()
+        self._lines: tuple[Line, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield Table()
+        yield Static(id="totals", markup=False)
+
+    @property
+    def table(self) -> Table:
+        return self.query_one(Table)
+
+    def fill(
+        self, columns: Sequence[Column], lines: Sequence[Line], totals: Mapping[str, str]
+    ) -> None:
+        """Show lines in the chosen order, and below them ``totals`` by column key."""
+        self._columns, self._lines = tuple(columns), tuple(lines)
+        if self.order[0] not in [column.key for column in columns]:
+            self.order = columns[0].key, False
+        self._show()
+        shown = "".join(f" {_fitted(totals.get(c.key, ''), c)} " for c in self._columns)
+        self.query_one("#totals", Static).update(Content(shown))
+
+    def step(self) -> None:
+        """Sort by the column to the right, round and round."""
+        keys = [column.key for column in self._columns]
+        if keys:
+            self.sort(keys[(keys.index(self.order[0]) + 1) % len(keys)])
+
+    def reverse(self) -> None:
+        self._set(self.order[0], not self.order[1])
+
+    def sort(self, column: str) -> None:
+        """By a column, numbers with the largest first; by the same one again, the other way."""
+        if column == self.order[0]:
+            self.reverse()
+            return
+        right = next(c.align for c in self._columns if c.key == column) == "right"
+        self._set(column, right)
+
+    def _set(self, column: str, falling: bool) -> None:
+        self.order = column, falling
+        self._show()
+        self.post_message(self.Sorted(column, falling))
+
+    def _show(self) -> None:
+        key, falling = self.order
+        known = [line for line in self._lines if line.values.get(key) is not None]
+        unknown = [line for line in self._lines if line.values.get(key) is None]
+        ranked = sorted(known, key=lambda line: line.values[key], reverse=falling) + unknown
+        arrow = "▼" if falling else "▲"
+        columns = [
+            replace(c, title=_marked(c, arrow)) if c.key == key else c for c in self._columns
+        ]
+        self.table.fill(
+            columns, [Row(line.key, [line.cells[c.key] for c in columns]) for line in ranked]
+        )
+
+    @on(DataTable.HeaderSelected)
+    def _clicked(self, event: DataTable.HeaderSelected) -> None:
+        event.stop()
+        self.sort(str(event.column_key.value))
+
+
+def _marked(column: Column, arrow: str) -> str:
+    """The title with the arrow, cut so that the column keeps its width."""
+    room = (column.width or 99) - 1
+    title = column.title if cell_len(column.title) <= room else column.title[: room - 1] + "."
+    return title + arrow
+
+
+def _fitted(text: str, column: Column) -> str:
+    width = column.width or 0
+    if cell_len(text) >= width:
+        return set_cell_size(text, width)
+    return text.rjust(width) if column.align == "right" else text.ljust(width)

@@ -1,0 +1,56 @@
+"""What people and tests say of an answer, kept where routing learns from it."""
+
+from msgspec import Struct
+
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.ledger import RequestRow
+from omni_cli.domain.quality import OutcomeKind, outcome_counts
+from omni_cli.ports import Clock
+from omni_cli.repositories import Learning, Ledger
+from omni_cli.services.engine.routing import prompt_form
+
+
+class Rated(Struct, frozen=True):
+    """``value``: this outcome, 0..1. ``wins``, ``losses``: of the model at the task so far."""
+
+    row: RequestRow
+    value: float
+    wins: float
+    losses: float
+
+
+class Ratings:
+    def __init__(self, *, ledger: Ledger, learning: Learning, clock: Clock) -> None:
+        self._ledger = ledger
+        self._learning = learning
+        self._clock = clock
+
+    def rate(self, request: str, kind: OutcomeKind, value: float, note: str = "") -> Rated:
+        """
+        Args:
+            request: its id, the first part of it, or last.
+            value: 1 to 5 of a rating, else 0 or 1.
+
+        Raises:
+            NotFound: no such request.
+            UsageError: it has no answer.
+        """
+        row = self._ledger.find(request)
+        if not row.model or row.state in ("pending", "refused"):
+            raise UsageError(f"request {id_text(row.id)} has no answer to rate")
+        wins, losses = outcome_counts(kind, value)
+        share = wins / (wins + losses)
+        self._learning.add_outcome(
+            request=row.id,
+            at_ms=int(self._clock() * 1000),
+            model=row.model,
+            task=row.task,
+            form=prompt_form(self._ledger.decision(row.id)),
+            kind=kind,
+            value=share,
+            weight=wins + losses,
+            note=note,
+        )
+        won, lost = self._learning.quality().get((row.task, row.model), (0.0, 0.0))
+        return Rated(row, share, won, lost)
