@@ -103,6 +103,9 @@ def fit(request: ChatRequest, says: Says) -> Fitted:
     if says.begins_with_user:
         messages = _user_first(messages)
     changes: dict[str, Any] = {}
+    single = {tool.name: tool for tool in reversed(request.tools)}
+    if len(single) != len(request.tools):  # two of one name are refused
+        request = replace(request, tools=tuple(reversed(single.values())))
     if names:
         messages = [_renamed(message, names) for message in messages]
         changes["tools"] = tuple(

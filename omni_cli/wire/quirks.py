@@ -50,6 +50,12 @@ class Quirks(Struct, frozen=True):
     prefix: str = ""
     caches: bool = False
     says: Says = _SAYS
+
+    @property
+    def stranger(self) -> bool:
+        """A vendor who takes OpenAI's protocol as it was, without its newer names."""
+        return "verbosity" in self.says.lacks
+
     completes: bool = True
     fills: str = "/completions"
 

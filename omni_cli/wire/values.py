@@ -176,11 +176,17 @@ def host_of(url: str) -> str:
     return authority.partition(":")[0]
 
 
+def registered(media_type: str) -> str:
+    """A media type in its registered spelling, which providers insist on."""
+    return {"image/jpg": "image/jpeg", "audio/x-wav": "audio/wav"}.get(media_type, media_type)
+
+
 def data_url(part: MediaPart) -> str:
     """The part's own URL, or a ``data:`` URL of its bytes."""
     if part.url is not None:
         return part.url
-    return f"data:{part.media_type or 'application/octet-stream'};base64,{part.data or ''}"
+    kind = registered(part.media_type) or "application/octet-stream"
+    return f"data:{kind};base64,{part.data or ''}"
 
 
 def media_of_data_url(url: str) -> MediaPart:

@@ -50,6 +50,7 @@ from omni_cli.wire.values import (
     load_object,
     own_blocks,
     post,
+    registered,
     tool_choice_kind,
     unsupported,
 )
@@ -401,7 +402,8 @@ def _media(part: MediaPart) -> JsonObject:
     if part.url is not None:
         source = {"type": "url", "url": part.url}
     else:
-        source = {"type": "base64", "media_type": part.media_type, "data": part.data or ""}
+        kind = registered(part.media_type)
+        source = {"type": "base64", "media_type": kind, "data": part.data or ""}
     if part.kind == "document" and part.media_type.startswith("text/"):
         source = _text_source(part) or source
     block: JsonObject = {"type": part.kind, "source": source}

@@ -53,6 +53,7 @@ from omni_cli.wire.values import (
     load_object,
     own_blocks,
     post,
+    registered,
     tool_choice_kind,
 )
 
@@ -263,7 +264,7 @@ def _contents(messages: Sequence[Message], *, needs_signature: bool) -> list[Jso
         elif message.role == "tool":
             side, parts = "user", [_result(message, names)]
         else:
-            side, parts = "user", [_part(part) for part in message.parts]
+            side, parts = "user", _parts(message)
         if not parts:
             continue
         if contents and contents[-1]["role"] == side:
@@ -273,17 +274,22 @@ def _contents(messages: Sequence[Message], *, needs_signature: bool) -> list[Jso
     return contents
 
 
+def _parts(message: Message) -> list[JsonObject]:
+    """But for empty texts, which the API refuses."""
+    return [_part(p) for p in message.parts if not isinstance(p, TextPart) or p.text]
+
+
 def _part(part: TextPart | MediaPart) -> JsonObject:
     if isinstance(part, TextPart):
         return {"text": part.text}
     if part.url is not None:
         file = {"fileUri": part.url}
         return {"fileData": {**file, "mimeType": part.media_type} if part.media_type else file}
-    return {"inlineData": {"mimeType": part.media_type, "data": part.data or ""}}
+    return {"inlineData": {"mimeType": registered(part.media_type), "data": part.data or ""}}
 
 
 def _model_parts(message: Message, needs_signature: bool) -> list[JsonObject]:
-    parts = [_part(part) for part in message.parts]
+    parts = _parts(message)
     signatures: dict[int, str] = {}
     for block in own_blocks(message, "gemini"):
         if block.get("call") is not None:

@@ -181,10 +181,21 @@ class OpenAiCompatible(OpenAiFacts, Client):
     limit = staticmethod(bounds.write)
 
     def mend(self, sent: SentBody, body: bytes) -> None:
-        """Ids of calls in the host's own form, and thoughts where it wants them back."""
+        """OpenAI's newer names where they are not known, ids of calls in another form, and thoughts
+        that are wanted back."""
+        quirks = quirks_of(sent.base_url)
+        if quirks.stranger and "max_completion_tokens" in sent.names:
+            if "max_tokens" not in sent.names:
+                sent.put("max_tokens", sent.value("max_completion_tokens"))
+            sent.drop("max_completion_tokens")
+        if quirks.stranger and b'"developer"' in body:
+            turns = sent.value("messages")
+            for turn in map(as_object, as_list(turns)):
+                if turn.get("role") == "developer":
+                    turn["role"] = "system"
+            sent.put("messages", turns)
         if b'"tool_call_id"' not in body:
             return
-        quirks = quirks_of(sent.base_url)
         ids, replay = quirks.says.ids, quirks.replay == "reasoning_content"
         wrong = any(not ids.takes(found.decode()) for found in _RESULT_OF.findall(body))
         if not (wrong or (replay and body.count(b'"reasoning_content"') < body.count(_CALLS))):

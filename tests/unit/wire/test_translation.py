@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from omni_cli.domain.chat import ChatChunk, Completion, ToolCall, ToolCallDelta
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ModelInfo, ProtocolName, Provider
 from omni_cli.gateway.exchange import written
@@ -19,6 +20,7 @@ from omni_cli.wire.ollama.server import OllamaChat
 from omni_cli.wire.openai.server import OpenAiChat
 from omni_cli.wire.registry import adapter
 from omni_cli.wire.responses.server import OpenAiResponses
+from omni_cli.wire.server import Answered, one_text_of
 
 Body = dict[str, Any]
 CALLERS = {
@@ -845,3 +847,84 @@ def test_encrypted_thoughts_are_forgotten() -> None:
 )
 def test_a_refused_thought_is_known_by_its_words(message: str, foreign: bool) -> None:
     assert is_foreign_thought(BadRequest(message, status=400)) is foreign
+
+
+def test_newer_names_of_openais_to_other_vendors() -> None:
+    turns = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+    body: Body = {"messages": turns, "max_completion_tokens": 9}
+    sent_on = passed("openai", body, "https://api.deepseek.com")
+    assert sent_on["messages"][0]["role"] == "system"
+    assert (sent_on["max_tokens"], "max_completion_tokens" in sent_on) == (9, False)
+    assert passed("openai", body, "https://api.openai.com/v1") == body
+    assert passed("openai", body, "http://127.0.0.1:1/v1") == body
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_small_things_that_are_refused(protocol: ProtocolName) -> None:
+    image = {"type": "image_url", "image_url": {"url": f"data:image/jpg;base64,{PNG}"}}
+    parts = [{"type": "text", "text": ""}, {"type": "text", "text": "look"}, image]
+    twice = [*tools("openai"), *tools("openai")]
+    body = sent(
+        "openai", {"messages": [{"role": "user", "content": parts}], "tools": twice}, protocol
+    )
+    text = json.dumps(body)
+    assert "image/jpg" not in text
+    assert text.count('"name": "read"') == 1
+    if protocol in ("anthropic", "gemini"):
+        assert '"text": ""' not in text
+
+
+CALLED = Completion(
+    tool_calls=(
+        ToolCall("c1", "apply_patch", '{"input":"*** Begin"}'),
+        ToolCall("c2", "f", '{"a":1}'),
+    ),
+    finish_reason="tool_calls",
+)
+DELTAS = [
+    ToolCallDelta(0, "c1", "apply_patch", '{"inp'),
+    ToolCallDelta(0, None, None, 'ut":"*** Begin"}'),
+    ToolCallDelta(1, "c2", "f", '{"a":1}'),
+]
+
+
+def _streamed(caller: Any, about: Answered) -> str:
+    writer = caller.writer(about)
+    pieces = [writer.chunk(ChatChunk(tool_calls=(delta,))) for delta in DELTAS]
+    return b"".join([*pieces, writer.end(CALLED)]).decode()
+
+
+def test_codex_is_told_of_its_custom_tools_call() -> None:
+    about = Answered("resp_1", "m", 1, {"tools": [PATCH, *tools("openai-responses", name="f")]})
+    whole = json.loads(OpenAiResponses().whole(CALLED, about))["output"]
+    assert [(i["type"], i["call_id"]) for i in whole] == [
+        ("custom_tool_call", "c1"),
+        ("function_call", "c2"),
+    ]
+    assert whole[0]["input"] == "*** Begin"
+    events = [
+        json.loads(e[6:])
+        for e in _streamed(OpenAiResponses(), about).split("\n")
+        if e[:5] == "data:"
+    ]
+    kinds = [event["type"] for event in events]
+    assert "response.custom_tool_call_input.done" in kinds
+    assert kinds.count("response.function_call_arguments.done") == 1
+    assert [i["type"] for i in events[-1]["response"]["output"]] == [i["type"] for i in whole]
+
+
+def test_a_chat_client_is_told_of_its_custom_tools_call() -> None:
+    custom = {"type": "custom", "custom": {"name": "apply_patch"}}
+    about = Answered("c", "m", 1, {"tools": [custom, *tools("openai", name="f")]})
+    calls = json.loads(OpenAiChat().whole(CALLED, about))["choices"][0]["message"]["tool_calls"]
+    wanted = {"id": "c1", "type": "custom", "custom": {"name": "apply_patch", "input": "*** Begin"}}
+    assert calls[0] == wanted
+    assert calls[1]["type"] == "function"
+    text = _streamed(OpenAiChat(), about)
+    assert json.dumps({"index": 0, **wanted}, separators=(",", ":")) in text
+    assert text.index('"c1"') < text.index('"finish_reason":"tool_calls"')
+
+
+@pytest.mark.parametrize("given", ['{"input":"x"}', '{"patch":"x"}', '"x"'])
+def test_what_models_make_of_a_tool_of_one_text(given: str) -> None:
+    assert one_text_of(given) == "x"
