@@ -83,7 +83,9 @@ _AMOUNT = 'an amount in quotes, such as "2.5"'
 Amount = Annotated[
     str,
     AfterValidator(_amount),
-    WithJsonSchema({"type": "string", "pattern": r"^\d*\.?\d+$", _SAID: _AMOUNT}),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$", _SAID: _AMOUNT}
+    ),
 ]
 
 
