@@ -273,7 +273,7 @@ class QualityTable:
         priors: the shipped priors' lookup.
         observed: this user's wins and losses.
 
-    Values of a table never change; ``with_outcome`` gives a new one.
+    Values of a table never change; ``with_outcomes`` gives a new one.
     """
 
     __slots__ = ("_cells", "_models", "_observed", "_priors", "_siblings")
@@ -313,11 +313,6 @@ class QualityTable:
         Raises ValueError when no probability is above zero.
         """
         return Mixture(tuple((p, t, self.cell(t, model_id)) for t, p in shares(probabilities)))
-
-    def with_outcome(
-        self, task_type: str, model_id: str, wins: float, losses: float
-    ) -> "QualityTable":
-        return self.with_outcomes([(task_type, model_id, wins, losses)])
 
     def with_outcomes(self, outcomes: Iterable[tuple[str, str, float, float]]) -> "QualityTable":
         """A table with these outcomes (task type, model id, wins, losses) added."""

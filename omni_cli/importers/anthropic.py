@@ -11,8 +11,14 @@ from pathlib import Path
 
 from omni_cli.domain.imports import ImportedCall, InvoiceLine
 from omni_cli.domain.periods import DAY_MS
-from omni_cli.importers.organisation import OrganisationReports, Place
-from omni_cli.importers.reports import Record, money, report_files, token_kind
+from omni_cli.importers.reports import (
+    OrganisationReports,
+    Place,
+    Record,
+    money,
+    report_files,
+    token_kind,
+)
 from omni_cli.importers.values import (
     Unreadable,
     at_ms,

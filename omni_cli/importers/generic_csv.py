@@ -6,8 +6,8 @@ from pathlib import Path
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.imports import ImportedCall, ImportProblem
+from omni_cli.importers.files import header_of, rows
 from omni_cli.importers.names import provider_slug, split_prefix
-from omni_cli.importers.tables import header_of, rows
 from omni_cli.importers.values import (
     Skips,
     Unreadable,

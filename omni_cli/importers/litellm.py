@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem
-from omni_cli.importers.files import document, json_array, json_lines, lines
+from omni_cli.importers.files import document, json_array, json_lines, lines, rows
 from omni_cli.importers.names import provider_slug, split_prefix
-from omni_cli.importers.tables import rows
 from omni_cli.importers.values import (
     Skips,
     Unreadable,

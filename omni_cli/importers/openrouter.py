@@ -12,8 +12,7 @@ from typing import Any
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem
 from omni_cli.domain.periods import DAY_MS
-from omni_cli.importers.files import document
-from omni_cli.importers.tables import rows
+from omni_cli.importers.files import document, rows
 from omni_cli.importers.values import (
     Skips,
     Unreadable,

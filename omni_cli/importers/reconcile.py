@@ -12,9 +12,8 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.imports import ImportProblem, InvoiceLine, TokenKind
 from omni_cli.domain.record import replace
 from omni_cli.importers import importers
-from omni_cli.importers.files import lines
+from omni_cli.importers.files import header_of, lines
 from omni_cli.importers.reports import lines_of
-from omni_cli.importers.tables import header_of
 
 #: How much of a JSON file shows what it is.
 _HEAD_BYTES = 4096

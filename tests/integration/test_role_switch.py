@@ -49,7 +49,7 @@ def test_a_failing_model_is_rolled_back(fleet: Fleet) -> None:
 
 def test_a_short_fault_is_asked_over(fleet: Fleet) -> None:
     fleet.sim.fault("503", CHEAP, first=1)
-    assert fleet.app.role_switcher.switch("reviewer", CHEAP).verification is not None
+    assert fleet.app.role_switcher.switch("reviewer", CHEAP).verifications
     states = [row.state for row in fleet.app.ledger.recent(limit=5)]
     assert states == ["ok", "failed"]
 
@@ -74,7 +74,7 @@ def test_a_budget_forbids_the_call_and_the_switch(fleet: Fleet) -> None:
 
 def test_without_a_call_nothing_is_sent(fleet: Fleet) -> None:
     done = fleet.app.role_switcher.switch("reviewer", FREE, verify=False)
-    assert done.verification is None
+    assert not done.verifications
     assert first(fleet) == FREE
     assert not list(fleet.app.ledger.recent(limit=5))
     with pytest.raises(UsageError):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_cli.domain.compare import Outcome, results
-from omni_cli.domain.compare_document import intervals_document, results_document
+from omni_cli.services.judge.compare_documents import intervals_document, results_document
 
 scores = st.sampled_from([0.0, 0.0, 0.5, 1.0, 1.0])
 #: A model: how often it answers, its price (None: nobody knows it), its time, and whether its

@@ -67,7 +67,7 @@ def test_outcomes_add_up_whatever_their_order(outcomes: list[tuple[str, float]])
     at_once = QualityTable().with_outcomes(rows)
     one_by_one = QualityTable()
     for row in reversed(rows):
-        one_by_one = one_by_one.with_outcome(*row)
+        one_by_one = one_by_one.with_outcomes([row])
     for task_type in "ab":
         left, right = at_once.cell(task_type, "p/m"), one_by_one.cell(task_type, "p/m")
         assert abs(left.wins - right.wins) < TINY

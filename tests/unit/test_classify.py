@@ -10,7 +10,7 @@ import pytest
 from omni_cli.domain import classify as weights
 from omni_cli.domain import features
 from omni_cli.domain.classify import classify, complexity_of
-from omni_cli.domain.classify_rules import fired
+from omni_cli.domain.features import fired
 from omni_cli.domain.lexicon import intents_of
 from omni_cli.domain.tasks import TASK_TYPES, Signals
 from tests.paths import REPO, shared

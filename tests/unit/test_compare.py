@@ -5,7 +5,7 @@ import random
 import pytest
 
 from omni_cli.domain.compare import Outcome, results
-from omni_cli.domain.compare_document import intervals_document, results_document
+from omni_cli.services.judge.compare_documents import intervals_document, results_document
 
 
 def _answers(

@@ -171,7 +171,7 @@ def test_an_unknown_model_borrows_from_its_own_outcomes_at_other_tasks() -> None
 
 
 def test_outcomes_at_another_provider_count_in_part() -> None:
-    table = QualityTable(priors).with_outcome("coding", "a/good", 4.0, 2.0)
+    table = QualityTable(priors).with_outcomes([("coding", "a/good", 4.0, 2.0)])
     assert table.cell("coding", "a/good").wins == 4.0
     sibling = table.cell("coding", "b/org/good")
     assert (sibling.wins, sibling.losses) == (4.0 * SIBLING_WEIGHT, 2.0 * SIBLING_WEIGHT)

@@ -89,11 +89,6 @@ class Switched(Struct, frozen=True):
     verifications: tuple[Verification, ...]
     notes: tuple[str, ...] = ()
 
-    @property
-    def verification(self) -> Verification | None:
-        """The first of them."""
-        return self.verifications[0] if self.verifications else None
-
 
 class RoleSwitcher:
     """Args:

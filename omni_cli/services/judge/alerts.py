@@ -27,7 +27,6 @@ from omni_cli.repositories import Alerts
 Level = Literal["ok", "info", "warning", "error"]
 #: How long a place to tell may take, seconds.
 SEND_S = 10.0
-_QUIET_SENDS = 2
 
 
 class Alert(Struct, frozen=True):

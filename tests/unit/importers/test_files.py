@@ -10,7 +10,7 @@ import pytest
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.imports import ImportProblem
-from omni_cli.importers import files, importers, load, tables
+from omni_cli.importers import files, importers, load
 from tests.paths import REPO
 from tests.unit.importers.support import read, write_lines
 from tests.unit.importers.test_claude_code import line
@@ -174,7 +174,7 @@ def test_an_array_with_invalid_utf8(tmp_path: Path) -> None:
 
 def table_items(path: Path, raw: bytes) -> list[tuple[int, dict[str, str]] | ImportProblem]:
     path.write_bytes(raw)
-    return list(tables.rows(path))
+    return list(files.rows(path))
 
 
 def test_rows_know_the_line_they_begin_on(tmp_path: Path) -> None:
