@@ -131,14 +131,6 @@ class App:
         self._lent: set[str] = set()
         self.paths = settings.paths(self.env)
 
-    def sibling(self) -> Self:
-        """Another omni for another thread: its own store connection, the same transport."""
-        made = type(self)(
-            self.env, clock=self.clock, durable=self._durable, cwd=self._cwd, note=self.note
-        )
-        made.use(transport=self.transport)
-        return made
-
     def use(self, **parts: object) -> None:
         """Put the caller's own in the place of parts; they last, and the caller closes them."""
         self.__dict__.update(parts)
@@ -1091,7 +1083,7 @@ class App:
             store=self.comparisons,
             reports=self.compare_reports,
             budgets=self.budgets,
-            spawn=self.sibling,
+            steps=lambda: self.steps,
             clock=self.clock,
             random_bits=lambda: secrets.randbits(20),
             options=RouteOptions(allow_unknown_price=self.config.prices.allow_unknown),

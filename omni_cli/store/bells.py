@@ -1,8 +1,8 @@
 """Waking other processes of this machine."""
 
+import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import Iterable
 
 #: As many as are taken at once.
@@ -19,6 +19,7 @@ class Bell:
     def __init__(self) -> None:
         self.socket: socket.socket | None = None
         self.port = 0
+        self._waiting: list[asyncio.Future[None]] = []
         made = None
         with contextlib.suppress(OSError):  # without it one looks now and then
             made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -35,16 +36,26 @@ class Bell:
                 for _ in range(_MANY):
                     self.socket.recv(16)
 
-    def wait(self, seconds: float) -> None:
+    async def rung(self, seconds: float) -> None:
         """Until it rings, at most so long."""
-        if self.socket is None:
-            time.sleep(seconds)
-            return
-        self.socket.settimeout(seconds)
-        with contextlib.suppress(OSError):  # a timeout is one
-            self.socket.recv(16)
-        self.socket.setblocking(False)
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        if self.socket is not None and not self._waiting:
+            loop.add_reader(self.socket, self.wake)
+        self._waiting.append(waiter)
+        try:
+            await asyncio.wait((waiter,), timeout=seconds)
+        finally:
+            self._waiting.remove(waiter)
+            if self.socket is not None and not self._waiting:
+                loop.remove_reader(self.socket)
+
+    def wake(self) -> None:
+        """Whoever waits may look."""
         self.silence()
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def close(self) -> None:
         if self.socket is not None:

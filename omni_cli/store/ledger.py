@@ -193,9 +193,9 @@ class LedgerStore:
             )
         return True
 
-    def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
+    async def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
         """Wait until ``plan`` may find a slot for a request that it queued, at most so long."""
-        self._queue.await_turn(request, provider, slots, seconds)
+        await self._queue.await_turn(request, provider, slots, seconds)
 
     def leave_queue(self, request: int) -> None:
         """Give up the place that ``plan`` kept for a request; nothing where there is none."""
@@ -258,6 +258,7 @@ class LedgerStore:
                     ended = self._end_attempt(db, request, n, end, priced, count=False)
             waiting = whose_turn(db, self._store.owner)
         ring_others(waiting)
+        self._queue.wake()
         return Charged(end, priced) if ended else None
 
     def _end_attempt(

@@ -206,16 +206,21 @@ class SlotQueue:
             ports = whose_turn(db, self._store.owner)
         ring_others(ports)
 
-    def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
+    async def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
         """Until it may be this request's turn, at most so long."""
         from omni_cli.domain.batch import LOOK_S
 
-        ticket, bell = self._tickets.get(request), self._listen()
+        ticket = self._tickets.get(request)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if Turns(self._store.db, provider, slots).take(ticket, slots):
                 return
-            bell.wait(min(left, LOOK_S))
+            await self._listen().rung(min(left, LOOK_S))
+
+    def wake(self) -> None:
+        """A call of this process has ended: its own that wait may look."""
+        if self._bell is not None:
+            self._bell.wake()
 
     def _listen(self) -> "Bell":
         if self._bell is None:

@@ -50,8 +50,6 @@ def test_what_is_lent_lasts_and_is_left_open(app: App) -> None:
     app.use(transport=lent)
     app.refresh()
     assert app.transport is lent
-    with app.sibling() as other:
-        assert other.transport is lent
     app.close()
     assert lent.open
 

@@ -43,9 +43,9 @@ from omni_cli.services.engine.settlement import Reading
 from omni_cli.wire.faults import is_foreign_thought
 from omni_cli.wire.fitting import fit_model
 
-#: How often a call that waits for a slot looks, and for slots that dead processes hold, seconds.
-_SLOT_LOOK_S = 0.1
-_RECLAIM_S = 1.0
+#: How often a call that waits for a slot looks at least, and for slots that dead processes hold,
+#: seconds.
+_SLOT_LOOK_S = 1.0
 #: Names an attempt on the wire: ties a proxy's or a provider's log to the ledger.
 ATTEMPT_HEADER = "x-omni-attempt"
 #: What a request may take in all, seconds.
@@ -90,7 +90,7 @@ class Tools(Struct, frozen=True):
     rng: random.Random
     room: Callable[[int, Target], int | None]
     sleep: Callable[[float], Awaitable[None]]
-    await_turn: Callable[[int, str, int, float], None] | None = None
+    await_turn: Callable[[int, str, int, float], Awaitable[None]] | None = None
     reclaim: Callable[[], object] = lambda: None
     note: Callable[[str], None] = lambda _: None
     limit_s: float = LIMIT_S
@@ -281,7 +281,7 @@ class OwnCall(Call[Bounds]):
             BudgetExceeded, UnknownPrice: as ``Ledger.plan``.
         """
         tools, slots, slug = self._tools, target.provider.max_concurrency, target.provider.slug
-        began = reclaimed = attempt.started_at
+        began = attempt.started_at
         try:
             while not tools.ledger.plan(attempt, slots=slots):
                 assert slots is not None
@@ -290,14 +290,11 @@ class OwnCall(Call[Bounds]):
                         f"all {slots} slots of {slug} were taken for {SLOT_WAIT_S:.0f} s",
                         hint=f"omni providers edit {slug} --max-concurrency N",
                     )
-                if self.now_ms() - reclaimed >= _RECLAIM_S * 1000 or not attempt.waited_ms:
-                    reclaimed = self.now_ms()
-                    tools.reclaim()
+                tools.reclaim()
                 if tools.await_turn is None:
                     await tools.sleep(_SLOT_LOOK_S)
                 else:
-                    tools.await_turn(attempt.request, slug, slots, _SLOT_LOOK_S)
-                    await asyncio.sleep(0)  # a reader that leaves is heard
+                    await tools.await_turn(attempt.request, slug, slots, _SLOT_LOOK_S)
                 now = self.now_ms()
                 attempt = replace(attempt, started_at=now, waited_ms=max(now - began, 1))
         except BaseException:
@@ -436,18 +433,26 @@ class Steps:
             loop.call_soon_threadsafe(running.cancel)
 
     def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
-        """End the loop, after ``last``. Within another loop, as the TUI's is, a thread ends it."""
+        """Give up what is under way, which settles it, then do ``last``. Within another loop, as
+        the TUI's is, a thread does it."""
 
-        def end() -> None:
+        async def end() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
             if last is not None:
-                self._runner.run(last)
-            self._runner.close()
+                await last
+
+        def close() -> None:
+            with self._runner:
+                self._runner.run(end())
 
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            end()
+            close()
         else:
-            ending = threading.Thread(target=end)
+            ending = threading.Thread(target=close)
             ending.start()
             ending.join()

@@ -1,7 +1,6 @@
 """Comparisons: the same prompts to several models, scored, judged, within a money limit (D2)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from msgspec import Struct
 
@@ -16,11 +15,12 @@ from omni_cli.repositories import Budgets, Comparisons
 from omni_cli.services.engine.chat import ChatRun, ChatService
 from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.engine.names import Names
+from omni_cli.services.engine.own import Steps
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.services.judge import judge
 from omni_cli.services.judge.compare_plan import Plan, plan_document, plan_from
 from omni_cli.services.judge.compare_report import CompareReports
-from omni_cli.services.judge.compare_run import Done, Pool, Purse, Spawn, Task
+from omni_cli.services.judge.compare_run import Done, Pool, Purse, Task
 
 #: What a judge is assumed to read of each answer in an estimate, characters.
 _TYPICAL_ANSWER = "word " * 160
@@ -50,7 +50,7 @@ class Progress(Struct, frozen=True):
 
 class CompareService:
     """Args:
-    spawn: makes a worker thread's own omni (``chat`` and ``comparisons`` of it are used).
+    steps: the event loop that all calls share.
     random_bits: 20 random bits for a new id.
     """
 
@@ -62,7 +62,7 @@ class CompareService:
         store: Comparisons,
         reports: CompareReports,
         budgets: Budgets,
-        spawn: Spawn,
+        steps: Callable[[], Steps],
         clock: Clock,
         random_bits: Callable[[], int],
         options: RouteOptions,
@@ -72,7 +72,7 @@ class CompareService:
         self._store = store
         self._reports = reports
         self._budgets = budgets
-        self._spawn = spawn
+        self._steps = steps
         self._clock = clock
         self._random_bits = random_bits
         self._options = options
@@ -204,7 +204,8 @@ class CompareService:
         stop: Callable[[], bool],
         interrupted: Callable[[], None],
     ) -> None:
-        pool = Pool(self._spawn, purse, concurrency=plan.settings.concurrency, stop=stop)
+        at_once = plan.settings.concurrency
+        pool = Pool(self._chat, self._steps(), purse, concurrency=at_once, stop=stop)
         number = 0
 
         def done(one: Done) -> None:
@@ -269,12 +270,12 @@ class CompareService:
 
     def _keeper(
         self, comparison: int, prompt: str, contender: str, iteration: int
-    ) -> Callable[[Any, ChatRun], None]:
-        def keep(worker: Any, run: ChatRun) -> None:
+    ) -> Callable[[ChatRun], None]:
+        def keep(run: ChatRun) -> None:
             row = run.row
             if row is None or row.state == "refused":
                 return
-            worker.comparisons.put_result(
+            self._store.put_result(
                 comparison,
                 ResultRow(
                     prompt=prompt,
@@ -354,12 +355,12 @@ class CompareService:
 
     def _judge_keeper(
         self, comparison: int, prompt: str, iteration: int, turn: int, names: tuple[str, ...]
-    ) -> Callable[[Any, ChatRun], None]:
-        def keep(worker: Any, run: ChatRun) -> None:
+    ) -> Callable[[ChatRun], None]:
+        def keep(run: ChatRun) -> None:
             row = run.row
             if row is None or row.state != "ok":
                 return
-            worker.comparisons.put_judgement(
+            self._store.put_judgement(
                 comparison,
                 JudgementRow(
                     prompt=prompt,

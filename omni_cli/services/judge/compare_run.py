@@ -1,30 +1,22 @@
-"""Many calls at once within a money limit: threads by provider, each with a store of its own."""
+"""Many calls at once within a money limit, on one event loop: so many for each provider, so that
+one which hangs delays nobody else's."""
 
-import queue
-import threading
+import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing
-from typing import Any, Protocol
+from contextlib import suppress
 
 from msgspec import Struct
 
+from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import BudgetExceeded, OmniError
 from omni_cli.domain.record import replace
 from omni_cli.services.engine.chat import ChatRun, ChatService
 from omni_cli.services.engine.chat_plan import ChatPlan
+from omni_cli.services.engine.own import Steps
 
 #: A contender that failed so often in a row, for reasons of its own, is asked no more.
 GIVE_UP = 3
-
-
-class Worker(Protocol):
-    """A thread's own omni: services on a store connection of its own."""
-
-    @property
-    def chat(self) -> ChatService: ...
-
-
-Spawn = Callable[[], AbstractContextManager[Any]]
 
 
 class Task(Struct, frozen=True):
@@ -34,7 +26,7 @@ class Task(Struct, frozen=True):
     group: str
     plan: ChatPlan
     worst_nusd: int | None
-    keep: Callable[[Any, ChatRun], None]
+    keep: Callable[[ChatRun], None]
 
 
 class Done(Struct, frozen=True):
@@ -47,100 +39,97 @@ class Done(Struct, frozen=True):
 
 
 class Purse:
-    """Money shared by all threads: what was spent, and what calls under way may yet cost."""
+    """Money shared by all calls: what was spent, and what those under way may yet cost."""
 
     def __init__(self, limit_nusd: int | None, spent_nusd: int) -> None:
         self._limit = limit_nusd
-        self._changed = threading.Condition()
+        self._changed = asyncio.Event()
         self._reserved = 0
         self._under_way = 0
         self.spent_nusd = spent_nusd
 
-    def take(self, worst_nusd: int, stop: Callable[[], bool]) -> bool:
+    async def take(self, worst_nusd: int, stop: Callable[[], bool]) -> bool:
         """Reserve a call's worst case; waits while others' reservations may yet come back.
 
         Returns False when it does not fit, or ``stop`` says so.
         """
-        with self._changed:
-            while not stop():
-                fits = (
-                    self._limit is None
-                    or self.spent_nusd + self._reserved + worst_nusd <= self._limit
-                )
-                if fits:
-                    self._reserved += worst_nusd
-                    self._under_way += 1
-                    return True
-                if not self._under_way:
-                    return False
-                self._changed.wait(0.1)
+        while not stop():
+            needed = self.spent_nusd + self._reserved + worst_nusd
+            if self._limit is None or needed <= self._limit:
+                self._reserved += worst_nusd
+                self._under_way += 1
+                return True
+            if not self._under_way:
+                return False
+            self._changed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), 0.1)
         return False
 
     def settle(self, worst_nusd: int, cost_nusd: int) -> None:
-        with self._changed:
-            self._reserved -= worst_nusd
-            self._under_way -= 1
-            self.spent_nusd += cost_nusd
-            self._changed.notify_all()
+        self._reserved -= worst_nusd
+        self._under_way -= 1
+        self.spent_nusd += cost_nusd
+        self._changed.set()
 
 
 class Pool:
-    """Runs tasks: ``concurrency`` threads for each provider, so that one which hangs delays
-    nobody else's.
+    """Carries tasks out.
 
     Args:
-        spawn: makes a thread's own omni.
+        concurrency: calls at once for each provider.
         stop: True lets calls under way finish and starts no more.
     """
 
     def __init__(
-        self, spawn: Spawn, purse: Purse, *, concurrency: int, stop: Callable[[], bool]
+        self,
+        chat: ChatService,
+        steps: Steps,
+        purse: Purse,
+        *,
+        concurrency: int,
+        stop: Callable[[], bool],
     ) -> None:
-        self._spawn = spawn
+        self._chat = chat
+        self._steps = steps
         self._purse = purse
         self._concurrency = concurrency
         self._asked_to_stop = stop
         self._broke = False
         self._fatal: BaseException | None = None
         self._streaks: dict[str, int] = {}
-        self._lock = threading.Lock()
-        self._events: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        #: Ends of tasks; None where a line of them is through.
+        self._events: asyncio.Queue[Done | None] = asyncio.Queue()
+        self._lines: set[asyncio.Task[None]] = set()
 
     def run(self, tasks: Sequence[Task], done: Callable[[Done], None]) -> None:
-        """Every task ends in exactly one ``done``, called in this thread.
+        """Every task ends in exactly one ``done``.
 
         Raises:
             BudgetExceeded: a budget of the user's, or the limit, leaves no room for more.
-            KeyboardInterrupt: passed on; calls under way go on, and may be waited for by
-                calling ``drain``.
+            KeyboardInterrupt: passed on; calls under way stay so, and go on, and may be waited
+                for, by calling ``drain``.
         """
-        queues: dict[str, queue.SimpleQueue[Task]] = {}
+        queues: dict[str, deque[Task]] = {}
         for task in tasks:
             slug = task.plan.targets[0].provider.slug
-            queues.setdefault(slug, queue.SimpleQueue()).put(task)
+            queues.setdefault(slug, deque()).append(task)
         self._left = len(tasks)
-        self._threads = [
-            threading.Thread(
-                target=self._work, args=(waiting,), name=f"ask {slug} {number}", daemon=True
-            )
-            for slug, waiting in queues.items()
-            for number in range(min(self._concurrency, waiting.qsize()))
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._steps.run(self._start(queues))
         self.drain(done)
+
+    async def _start(self, queues: dict[str, deque[Task]]) -> None:
+        for slug, waiting in queues.items():
+            for number in range(min(self._concurrency, len(waiting))):
+                line = asyncio.create_task(self._work(waiting), name=f"ask {slug} {number}")
+                self._lines.add(line)
 
     def drain(self, done: Callable[[Done], None]) -> None:
         """Hear of the tasks that have not ended yet."""
         while self._left:
-            # Asked before the queue is: a thread's last word is in it when it has ended.
-            working = any(thread.is_alive() for thread in self._threads)
-            try:
-                event = self._events.get(timeout=0.2 if working else 0.0)
-            except queue.Empty:
-                if working:
-                    continue
-                break  # a thread broke: its task has no end
+            event = self._steps.run(self._next())
+            if event is None:
+                break  # something broke: a task has no end
             self._left -= 1
             done(event)
         if self._fatal is not None:
@@ -151,52 +140,56 @@ class Pool:
                 hint="raise --max-cost and go on with --resume",
             )
 
+    async def _next(self) -> Done | None:
+        while (event := await self._events.get()) is None:
+            if self._events.empty() and all(line.done() for line in self._lines):
+                return None
+        return event
+
     def _stopping(self) -> bool:
         return self._broke or self._fatal is not None or self._asked_to_stop()
 
-    def _work(self, waiting: "queue.SimpleQueue[Task]") -> None:
+    async def _work(self, waiting: deque[Task]) -> None:
         try:
-            with self._spawn() as worker:
-                while True:
-                    try:
-                        task = waiting.get_nowait()
-                    except queue.Empty:
-                        return
-                    self._events.put(self._one(worker, task))
-        except BaseException as exc:  # noqa: BLE001  # raised again in the thread that waits
+            while waiting:
+                self._events.put_nowait(await self._one(waiting.popleft()))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:  # noqa: BLE001  # raised again by whoever waits
             self._fatal = self._fatal or exc
+        finally:
+            # Heard of once this line itself is done.
+            asyncio.get_running_loop().call_soon(self._events.put_nowait, None)
 
-    def _one(self, worker: Worker, task: Task) -> Done:
+    async def _one(self, task: Task) -> Done:
         if self._streaks.get(task.group, 0) >= GIVE_UP or self._stopping():
             return Done(task, skipped=True)
         worst = task.worst_nusd or 0
-        if not self._purse.take(worst, self._stopping):
+        if not await self._purse.take(worst, self._stopping):
             self._broke = self._broke or not self._stopping()
             return Done(task, skipped=True)
         cost: int | None = 0
         error: OmniError | None = None
         try:
-            cost, error = _ask(worker, task)
+            cost, error = await self._ask(task)
         finally:
             self._purse.settle(worst, cost or 0)
         if isinstance(error, BudgetExceeded):
             self._fatal = self._fatal or error
             return Done(task, cost, error, skipped=True)
-        with self._lock:
-            self._streaks[task.group] = 0 if error is None else self._streaks.get(task.group, 0) + 1
+        self._streaks[task.group] = 0 if error is None else self._streaks.get(task.group, 0) + 1
         return Done(task, cost, error)
 
+    async def _ask(self, task: Task) -> tuple[int | None, OmniError | None]:
+        """One call to its end; what it cost, and its failure if it failed."""
+        run = self._chat.start(replace(task.plan, job=replace(task.plan.job, settled=task.keep)))
+        error: OmniError | None = None
+        try:
+            await self._chat.carry_out(run, _unread)
+        except OmniError as exc:
+            error = exc
+        return (None if run.row is None else run.row.total_nusd), error
 
-def _ask(worker: Worker, task: Task) -> tuple[int | None, OmniError | None]:
-    """One call to its end; what it cost, and its failure if it failed."""
-    job = replace(task.plan.job, settled=lambda run: task.keep(worker, run))
-    run = worker.chat.start(replace(task.plan, job=job))
-    error: OmniError | None = None
-    try:
-        with closing(worker.chat.chunks(run)) as chunks:
-            for _ in chunks:
-                pass
-    except OmniError as exc:
-        error = exc
-    row = run.row
-    return (None if row is None else row.total_nusd), error
+
+async def _unread(_: ChatChunk) -> None:
+    """The answer is looked at when it is whole."""

@@ -126,7 +126,7 @@ async def test_a_command_waits_in_the_same_queue_as_a_gateway(
         await asyncio.sleep(0.05)
 
         def command() -> None:
-            other.ledger.await_turn(request, "p", 1, 30)
+            asyncio.run(other.ledger.await_turn(request, "p", 1, 30))
             assert other.ledger.plan(attempt, slots=1)
             order.append("command")
             other.ledger.mark_sent(request, 1)
@@ -212,7 +212,8 @@ def test_a_waiting_command_is_woken_at_once(tmp_path: Path) -> None:
         assert not other.ledger.plan(NewAttempt(1_000_002, 1, "p/m", "p", NOW, 1), slots=1)
         patch.setattr(slots_module.Turns, "take", counted)
         thread = threading.Thread(
-            target=other.ledger.await_turn, args=(1_000_002, "p", 1, 30.0), daemon=True
+            target=lambda: asyncio.run(other.ledger.await_turn(1_000_002, "p", 1, 30.0)),
+            daemon=True,
         )
         thread.start()
         while not looks:
