@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from omni_cli.keys.access import KeyAccess
     from omni_cli.keys.addresses import Addresses
     from omni_cli.ports import Fetcher
-    from omni_cli.providers.http import AsyncHttpTransport
+    from omni_cli.providers.http import HttpTransport
     from omni_cli.providers.presets import Preset
     from omni_cli.records import StoreFacts
     from omni_cli.repositories import (
@@ -590,9 +590,9 @@ class App:
 
     @cached_property
     def transport(self) -> "Fetcher":
-        from omni_cli.providers.http import HttpTransport
+        from omni_cli.providers.http import HttpFetcher
 
-        return HttpTransport()
+        return HttpFetcher()
 
     @cached_property
     def check_recorder(self) -> "CheckRecorder":
@@ -647,11 +647,11 @@ class App:
         return Steps()
 
     @cached_property
-    def calls(self) -> "AsyncHttpTransport":
+    def calls(self) -> "HttpTransport":
         """What calls go out over, within one event loop."""
-        from omni_cli.providers.http import AsyncHttpTransport
+        from omni_cli.providers.http import HttpTransport
 
-        return AsyncHttpTransport()
+        return HttpTransport()
 
     def _tools(self) -> "Tools":
         """What requests of this process's own are made with."""

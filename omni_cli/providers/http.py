@@ -1,4 +1,4 @@
-"""The only module that imports httpx: sends any adapter's calls, sync or async.
+"""The only module that imports httpx: sends any adapter's calls.
 
 Errors are raised outside the ``except`` that caught the library's: an httpx error carries the
 request, whose headers hold the key, and a chained exception would take it along.
@@ -7,7 +7,6 @@ request, whose headers hold the key, and a chained exception would take it along
 import asyncio
 import ssl
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -17,7 +16,6 @@ from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.http.environment import ProxyRule, trusted
 from omni_cli.ports import HttpCall, ProviderAdapter
-from omni_cli.providers.punctual import due_in, make_punctual
 from omni_cli.wire import trouble
 from omni_cli.wire.framing import MAX_EVENT_BYTES
 from omni_cli.wire.reader import AnswerReader, cleaned, kept_headers, refused
@@ -71,14 +69,7 @@ def _options(key: tuple[bool, str | None]) -> dict[str, Any]:
     }
 
 
-def _punctual(client: httpx.Client) -> httpx.Client:
-    make_punctual([client._transport, *client._mounts.values()])  # see there
-    return client
-
-
-def _build(
-    client: httpx.Client | httpx.AsyncClient, call: HttpCall, timeout_s: float
-) -> httpx.Request:
+def _build(client: httpx.AsyncClient, call: HttpCall, timeout_s: float) -> httpx.Request:
     return client.build_request(
         call.method,
         call.url,
@@ -134,153 +125,6 @@ class _Silence:
 
 
 class HttpAnswer:
-    """An answer being received over httpx; see ports.AnswerStream."""
-
-    def __init__(
-        self,
-        response: httpx.Response,
-        reader: AnswerReader,
-        call: HttpCall,
-        timeout_s: float,
-        waited_s: float,
-    ) -> None:
-        self._waited_s = waited_s
-        self._response = response
-        self._reader = reader
-        self._call = call
-        self._timeout_s = timeout_s
-        self.headers: Mapping[str, str] = kept_headers(response.headers, secrets_in(call.headers))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._response.close()
-
-    def __iter__(self) -> Iterator[ChatChunk]:
-        fault: ProviderError | None = None
-        try:
-            yield from self._chunks()
-        except ProviderError as error:
-            # The frames below hold what the server sent, which may echo the key.
-            fault = cleaned(error.with_traceback(None), self._call)
-        if fault is not None:
-            raise fault
-
-    def _chunks(self) -> Iterator[ChatChunk]:
-        pieces = self._response.iter_bytes()
-        silence = _Silence(self._reader, self._timeout_s, self._waited_s)
-        fault: ProviderError | None = None
-        while fault is None:
-            silence.begins()
-            try:
-                with due_in(silence.left_s):
-                    piece = next(pieces, None)
-            except _CAUGHT as exc:
-                fault = trouble.fault(exc, self._call, self._timeout_s)
-                break
-            silence.ends()
-            if piece is None:
-                yield from self._reader.end()
-                return
-            yield from self._reader.feed(piece)
-            if silence.too_long:
-                fault = trouble.silent(self._call, self._timeout_s)
-        yield from self._reader.end_after(fault)
-
-
-class HttpTransport:
-    """Sends calls over pooled connections; safe to share between threads. See ports.Transport.
-
-    Args:
-        max_event_bytes: most bytes of one event or plain body; more raises Malformed.
-    """
-
-    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self._max_bytes = max_event_bytes
-        self._lock = threading.Lock()
-        self._clients: dict[tuple[bool, str | None], httpx.Client] = {}
-        self._rule: ProxyRule | None = None
-
-    def open(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> HttpAnswer:
-        began = time.monotonic()
-        with due_in(timeout_s):
-            response = self._send(adapter, call, timeout_s)
-        reader = _reader(adapter, call, response, self._max_bytes)
-        return HttpAnswer(response, reader, call, timeout_s, time.monotonic() - began)
-
-    def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
-        body = bytearray()
-        fault: ProviderError | None = None
-        with due_in(timeout_s):
-            response = self._send(adapter, call, timeout_s)
-            try:
-                for piece in response.iter_bytes():
-                    body += piece
-                    if len(body) > self._max_bytes:
-                        fault = Malformed(f"The answer exceeds {self._max_bytes} bytes")
-                        break
-            except _CAUGHT as exc:
-                fault = trouble.fault(exc, call, timeout_s)
-            finally:
-                response.close()
-        if fault is not None:
-            raise cleaned(fault, call)
-        return body.decode("utf-8", "replace")
-
-    def close(self) -> None:
-        """Close the pooled connections; the transport may be used again."""
-        with self._lock:
-            clients, self._clients, self._rule = self._clients, {}, None
-        for client in clients.values():
-            client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _client(self, url: str) -> httpx.Client:
-        with self._lock:
-            if self._rule is None:
-                self._rule = ProxyRule()
-            key = _client_key(httpx.URL(url), self._rule)
-            if key not in self._clients:
-                self._clients[key] = _punctual(httpx.Client(**_options(key)))
-            return self._clients[key]
-
-    def _send(self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float) -> httpx.Response:
-        """The response's head, 2xx. Raises what every other status and failure mean."""
-        fault: ProviderError
-        try:
-            client = self._client(call.url)
-            response = client.send(_build(client, call, timeout_s), stream=True)
-        except _CAUGHT as exc:
-            fault = trouble.fault(exc, call, timeout_s)
-        else:
-            if response.is_success:
-                return response
-            fault = _refusal(adapter, call, response, _error_body(response))
-        raise cleaned(fault, call)
-
-
-def _error_body(response: httpx.Response) -> str:
-    """As much of an error's body as comes; a failure on the way leaves what came before."""
-    body = bytearray()
-    try:
-        for piece in response.iter_bytes():
-            body += piece
-            if len(body) > _MAX_ERROR_BYTES:
-                break
-    except _CAUGHT:
-        return body.decode("utf-8", "replace")
-    finally:
-        response.close()
-    return body.decode("utf-8", "replace")
-
-
-class AsyncHttpAnswer:
     """An answer being received: an async context manager and iterator; see ports.AnswerStream."""
 
     def __init__(
@@ -362,8 +206,12 @@ class AsyncHttpAnswer:
             self._fault = error
 
 
-class AsyncHttpTransport:
-    """HttpTransport's twin, for one event loop."""
+class HttpTransport:
+    """Sends calls over pooled connections, within one event loop. See ports.Transport.
+
+    Args:
+        max_event_bytes: most bytes of one event or plain body; more raises Malformed.
+    """
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_event_bytes
@@ -372,11 +220,11 @@ class AsyncHttpTransport:
 
     async def open(
         self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float
-    ) -> AsyncHttpAnswer:
+    ) -> HttpAnswer:
         began = time.monotonic()
         response = await self._send(adapter, call, timeout_s)
         reader = _reader(adapter, call, response, self._max_bytes)
-        return AsyncHttpAnswer(response, reader, call, timeout_s, time.monotonic() - began)
+        return HttpAnswer(response, reader, call, timeout_s, time.monotonic() - began)
 
     async def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
         due = time.monotonic() + timeout_s
@@ -433,11 +281,11 @@ class AsyncHttpTransport:
                 return response
             left_s = due - time.monotonic()
             # Kept in no variable: it may echo the key, and a traceback shows its frames.
-            fault = _refusal(adapter, call, response, await _async_error_body(response, left_s))
+            fault = _refusal(adapter, call, response, await _error_body(response, left_s))
         raise cleaned(fault, call)
 
 
-async def _async_error_body(response: httpx.Response, timeout_s: float) -> str:
+async def _error_body(response: httpx.Response, timeout_s: float) -> str:
     """As much of an error's body as comes; a failure on the way leaves what came before."""
     body = bytearray()
     try:
@@ -451,3 +299,17 @@ async def _async_error_body(response: httpx.Response, timeout_s: float) -> str:
     finally:
         await response.aclose()
     return body.decode("utf-8", "replace")
+
+
+class HttpFetcher:
+    """Unbilled calls of code without an event loop, from any thread. See ports.Fetcher."""
+
+    def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
+        async def once() -> str:
+            async with HttpTransport() as transport:
+                return await transport.fetch(adapter, call, timeout_s=timeout_s)
+
+        return asyncio.run(once())
+
+    def close(self) -> None:
+        """Nothing is kept open."""

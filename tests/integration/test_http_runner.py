@@ -18,7 +18,7 @@ from omni_cli.domain import errors
 from omni_cli.domain.chat import ChatRequest, Completion, conversation
 from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import Endpoint, HttpCall
-from omni_cli.providers.http import AsyncHttpTransport, HttpTransport
+from omni_cli.providers.http import HttpTransport
 from omni_cli.wire.registry import adapter
 
 KEY = "sk-planted-0123456789abcdefWXYZ"
@@ -216,31 +216,12 @@ def server() -> Iterator[Server]:
     running.close()
 
 
-class _Sync:
-    """Both transports behind one face, so that each case runs on both."""
+class Client:
+    """The transport, stepped."""
 
-    def __init__(self, **options: int) -> None:
-        self._transport = HttpTransport(**options)
-
-    def chat(
-        self, call: HttpCall, protocol: ProtocolName = "openai", timeout_s: float = 5.0
-    ) -> tuple[Completion, dict[str, str], int]:
-        wire = adapter(protocol)
-        with self._transport.open(wire, call, timeout_s=timeout_s) as answer:
-            chunks = list(answer)
-        return Completion.from_chunks(chunks), dict(answer.headers), len(chunks)
-
-    def fetch(self, call: HttpCall, timeout_s: float = 5.0) -> str:
-        return self._transport.fetch(adapter("openai"), call, timeout_s=timeout_s)
-
-    def close(self) -> None:
-        self._transport.close()
-
-
-class _Async:
     def __init__(self, **options: int) -> None:
         self._loop = asyncio.new_event_loop()
-        self._transport = AsyncHttpTransport(**options)
+        self._transport = HttpTransport(**options)
 
     def chat(
         self, call: HttpCall, protocol: ProtocolName = "openai", timeout_s: float = 5.0
@@ -263,12 +244,9 @@ class _Async:
         self._loop.close()
 
 
-Client = _Sync | _Async
-
-
-@pytest.fixture(params=[_Sync, _Async], ids=["sync", "async"])
-def client(request: pytest.FixtureRequest) -> Iterator[Client]:
-    made: Client = request.param()
+@pytest.fixture
+def client() -> Iterator[Client]:
+    made = Client()
     yield made
     made.close()
 
@@ -344,9 +322,8 @@ def test_what_is_no_answer_is_malformed(
         client.chat(server.call(behaviour))
 
 
-@pytest.mark.parametrize("kind", [_Sync, _Async])
-def test_an_event_may_not_grow_without_end(server: Server, kind: type[Client]) -> None:
-    client = kind(max_event_bytes=50_000)
+def test_an_event_may_not_grow_without_end(server: Server) -> None:
+    client = Client(max_event_bytes=50_000)
     try:
         with pytest.raises(errors.Malformed, match="more than"):
             client.chat(server.call("huge_line"))
@@ -458,18 +435,18 @@ def test_the_key_is_in_no_words_and_no_chain(
 
 
 async def test_async_iteration_can_stop_early(server: Server) -> None:
-    async with AsyncHttpTransport() as transport:
+    async with HttpTransport() as transport:
         answer = await transport.open(adapter("openai"), server.call("sse"), timeout_s=5)
         async with answer:
             chunks: AsyncIterator[object] = aiter(answer)
             await anext(chunks)
 
 
-def test_leaving_the_context_closes_the_call(server: Server) -> None:
-    with HttpTransport() as transport:
+async def test_leaving_the_context_closes_the_call(server: Server) -> None:
+    async with HttpTransport() as transport:
         call = server.call("hang_after_head")
         started = time.monotonic()
-        with transport.open(adapter("openai"), call, timeout_s=5) as answer:
-            first = next(iter(answer))
+        async with await transport.open(adapter("openai"), call, timeout_s=5) as answer:
+            first = await anext(aiter(answer))
         assert first.text == "Hel"
         assert time.monotonic() - started < 1

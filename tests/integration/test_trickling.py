@@ -19,7 +19,7 @@ from omni_cli.domain.errors import ProviderError, TimedOut
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider
 from omni_cli.domain.prices import Price, Rate
 from omni_cli.ports import Endpoint
-from omni_cli.providers.http import AsyncHttpTransport, HttpTransport
+from omni_cli.providers.http import HttpFetcher, HttpTransport
 from omni_cli.simulator import Simulator
 from omni_cli.wire.registry import adapter
 from tests.gateway_server import serving
@@ -73,7 +73,7 @@ def test_a_command_gives_up_in_time(trickling: str) -> None:
     async def asked(way: str) -> str:
         wire = adapter("openai")
         call = wire.build(_REQUEST, "m", Endpoint(f"{trickling}/{way}", None))
-        async with AsyncHttpTransport() as transport:
+        async with HttpTransport() as transport:
             try:
                 async with await transport.open(wire, call, timeout_s=0.5) as answer:
                     return "".join([chunk.text async for chunk in answer])
@@ -95,8 +95,8 @@ def test_a_command_gives_up_in_time(trickling: str) -> None:
 def test_a_list_of_models_is_given_up_in_time(trickling: str) -> None:
     wire = adapter("openai")
     call = wire.list_models(Endpoint(f"{trickling}/plain", None))
-    with HttpTransport() as transport, pytest.raises(TimedOut):
-        transport.fetch(wire, call, timeout_s=0.5)
+    with pytest.raises(TimedOut):
+        HttpFetcher().fetch(wire, call, timeout_s=0.5)
 
 
 def test_a_gateway_gives_up_in_time_and_asks_the_next(trickling: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from omni_cli.domain.record import replace
 from omni_cli.http.client import UpstreamPool, encode_head, locate
 from omni_cli.http.environment import Proxies, trusted
 from omni_cli.ports import HttpCall
-from omni_cli.providers.http import HttpTransport
+from omni_cli.providers.http import HttpFetcher
 from omni_cli.wire.registry import adapter
 from tests.integration.cli_process import omni
 from tests.unit.http.test_client_tls import Authority, authority, serving
@@ -203,15 +203,15 @@ def test_the_command_line_keeps_the_same_rule(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, "fd00:12:34:56::/64,[::1],10.0.0.0/8")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     call = HttpCall("GET", "http://10.1.2.3:9/v1/models", {}, None, "json")
-    with HttpTransport() as transport:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            near = f"http://127.0.0.1:{server.getsockname()[1]}/v1/models"
-            with pytest.raises(TimedOut):
-                transport.fetch(adapter("openai"), replace(call, url=near), timeout_s=0.2)
-        far = replace(call, url="http://11.1.2.3:9/v1/models")
-        with pytest.raises(ConnectionFailed) as refused:
-            transport.fetch(adapter("openai"), far, timeout_s=5)
-        assert "11.1.2.3" in refused.value.message
+    fetcher = HttpFetcher()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = f"http://127.0.0.1:{server.getsockname()[1]}/v1/models"
+        with pytest.raises(TimedOut):
+            fetcher.fetch(adapter("openai"), replace(call, url=near), timeout_s=0.2)
+    far = replace(call, url="http://11.1.2.3:9/v1/models")
+    with pytest.raises(ConnectionFailed) as refused:
+        fetcher.fetch(adapter("openai"), far, timeout_s=5)
+    assert "11.1.2.3" in refused.value.message
 
 
 def test_whose_certificates(authority: Authority, tmp_path: Path) -> None:
