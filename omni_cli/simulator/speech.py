@@ -11,7 +11,6 @@ from omni_cli.domain.chat import (
     Completion,
     CompletionFolder,
     MediaPart,
-    Message,
     ToolCallDelta,
 )
 from omni_cli.simulator.ask import Ask, Delta, Event, Reply, ToolSpec, Turn
@@ -36,16 +35,13 @@ def read(vendor: Vendor, body: Json, model: str, *, stream: bool | None, counts:
     """
     caller = vendor.caller
     assert caller is not None
-    parsed = None if counts else caller.parse(body)
-    request = caller.counted(body) if parsed is None else parsed.request
-    if parsed is not None and parsed.refused:
-        # A vendor takes what other protocols have no word for: all of it is read as text.
-        request = ChatRequest((Message.text_of("user", "\n".join(_texts(body))),))
+    # A vendor takes what other protocols have no word for: that is passed over.
+    request = caller.counted(body) if counts else caller.parse(body).request
     if stream is None:
         stream = bool(body.get("stream", caller.streams_unasked))
     return Ask(
         model=model,
-        turns=tuple(vendor.turns(body) if vendor.turns else _turns(request)),
+        turns=tuple(vendor.turns(body) if vendor.turns else _turns(request)) or (Turn("user", ""),),
         stream=stream,
         tools=tuple(ToolSpec(tool.name, tool.parameters) for tool in request.tools),
         tool_choice=request.tool_choice or "auto",
@@ -74,19 +70,6 @@ def _turns(request: ChatRequest) -> Iterator[Turn]:
         text = message.text + (encode(calls).decode() if calls else "")
         images = sum(isinstance(part, MediaPart) for part in message.parts)
         yield Turn(message.role, text, images)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text of a request that is said to somebody."""
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            if name in ("text", "content", "input", "instructions") and isinstance(item, str):
-                yield item
-            elif isinstance(item, Mapping | list):
-                yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
 
 
 def _nonce(body: Mapping[str, Any]) -> str | None:

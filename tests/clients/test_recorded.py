@@ -86,7 +86,8 @@ def test_claude_code_looks_whether_anybody_is_there(gateway: Served) -> None:
         answer = client.head("/")
         assert (answer.status_code, answer.content) == (200, b"")
         assert client.get("/").json()["name"] == "omni"
-        assert client.head("/v1/usage").status_code == 405
+        assert client.head("/v1/models").status_code == 200
+        assert client.head("/metrics").status_code == 405
 
 
 def _speak_responses(gateway: Served) -> None:
