@@ -3,9 +3,11 @@
 import json
 from collections.abc import Iterable
 from secrets import token_hex
+from typing import Any
 
 from omni_cli.domain.chat import ChatChunk, FinishReason, ToolCallDelta
 from omni_cli.domain.errors import Malformed, Overloaded, ProviderError
+from omni_cli.domain.record import replace
 from omni_cli.ports import WireEvent
 
 
@@ -16,6 +18,9 @@ def cut_off(events: int, chars: int) -> Malformed:
     return Malformed(
         f"The answer was cut off after {chars} characters ({events} events)", hint="Try again."
     )
+
+
+_NO_CONTENT: dict[str, Any] = {"text": "", "reasoning": "", "tool_calls": (), "images": ()}
 
 
 class StreamParser:
@@ -29,10 +34,14 @@ class StreamParser:
         self._events = 0
         self._chars = 0
         self._fault: ProviderError | None = None
+        self._stream = True
 
     def feed(self, event: WireEvent) -> Iterable[ChatChunk]:
         self._events += 1
         chunks = self.read(event)
+        if self._fault is not None and not self._stream:
+            # Nobody has seen any of it: another model may answer, but what it took is charged.
+            chunks = tuple(replace(chunk, **_NO_CONTENT) for chunk in chunks)
         for chunk in chunks:
             self._chars += len(chunk.text) + len(chunk.reasoning)
         return chunks

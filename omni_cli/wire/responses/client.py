@@ -349,6 +349,10 @@ class _StreamParser(StreamParser):
 class _PlainParser(StreamParser):
     """Reads the one response object of an answer that is not streamed."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._stream = False
+
     def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
         body = load_object(event.data)
         if body.get("error"):

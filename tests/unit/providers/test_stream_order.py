@@ -245,6 +245,16 @@ def test_an_end_is_told_as_what_it_is(
         read_all(parser, [event])
 
 
+def test_a_whole_answer_that_failed_shows_nothing_and_is_charged() -> None:
+    parser = adapter("openai").parser(stream=False)
+    event = {**choice_of("error", "half of it"), "usage": {"prompt_tokens": 9}}
+    (chunk,) = parser.feed(WireEvent(json.dumps(event)))
+    assert not chunk.has_content
+    assert chunk.usage is not None
+    with pytest.raises(Overloaded):
+        list(parser.finish())
+
+
 @pytest.mark.parametrize("caller", CALLERS)
 def test_a_refusal_is_no_normal_answer(caller: str) -> None:
     parser = adapter("anthropic").parser(stream=False)
