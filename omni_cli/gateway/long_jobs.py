@@ -13,7 +13,7 @@ from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.own_api import query_of
-from omni_cli.gateway.routes import Route
+from omni_cli.gateway.routes import Route, managed
 from omni_cli.http.request import Request
 from omni_cli.services.fleet.discovery import discovery_document
 from omni_cli.services.judge import compare_documents
@@ -48,48 +48,34 @@ class LongJobs:
         self._comparisons: dict[int, asyncio.Task[None]] = {}
 
     def routes(self) -> list[Route]:
-        def route(
-            method: str, path: str, handler: Any, summary: str, *query: str, body: str = ""
-        ) -> Route:
-            return Route(
-                method,
-                f"/api{path}",
-                handler,
-                summary,
-                "manage",
-                tag="management",
-                query=query,
-                body=body,
-            )
-
         return [
-            route("GET", "/models/discover", self._discover, "What providers serve", "provider"),
-            route(
+            managed("GET", "/models/discover", self._discover, "What providers serve", "provider"),
+            managed(
                 "POST",
                 "/models/discover",
                 self._take,
                 "The same, and take what is recommended",
                 body="Discovery",
             ),
-            route(
+            managed(
                 "POST",
                 "/models/optimize",
                 self._optimize,
                 "Past requests, other settings",
                 body="Optimizing",
             ),
-            route(
+            managed(
                 "POST", "/models/compare", self._compare, "Begin a comparison", body="Comparison"
             ),
-            route("GET", "/models/compare", self._comparisons_list, "Comparisons"),
-            route(
+            managed("GET", "/models/compare", self._comparisons_list, "Comparisons"),
+            managed(
                 "GET",
                 "/models/compare/{comparison}",
                 self._comparison,
                 "How far one is, its results",
             ),
-            route("GET", "/models/analytics/compare", self._newest, "The newest comparison"),
-            route("GET", "/config", self._config, "Settings of routing, prices and alerts"),
+            managed("GET", "/models/analytics/compare", self._newest, "The newest comparison"),
+            managed("GET", "/config", self._config, "Settings of routing, prices and alerts"),
         ]
 
     async def close(self) -> None:

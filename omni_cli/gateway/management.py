@@ -17,7 +17,7 @@ from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.own_api import OwnApi, query_of, usage_of
-from omni_cli.gateway.routes import Route
+from omni_cli.gateway.routes import Route, managed
 from omni_cli.http.request import Request, header_lines
 from omni_cli.services.fleet.connection_test import INTERVAL_S
 from omni_cli.services.fleet.describe import (
@@ -50,23 +50,9 @@ class Management:
         self._streams = 0
 
     def routes(self) -> list[Route]:
-        def route(
-            method: str, path: str, handler: Any, summary: str, *query: str, body: str = ""
-        ) -> Route:
-            return Route(
-                method,
-                f"/api{path}",
-                handler,
-                summary,
-                "manage",
-                tag="management",
-                query=query,
-                body=body,
-            )
-
         return [
             *self._long.routes(),
-            route(
+            managed(
                 "GET",
                 "/models/analytics/usage",
                 self._usage,
@@ -75,51 +61,51 @@ class Management:
                 "period",
                 *CHECKED,
             ),
-            route("GET", "/models/analytics/costs", self._costs, "Cost analytics"),
-            route("GET", "/models/analytics/trends", self._trends, "Usage by day", "period"),
-            route("GET", "/models/recommendations", self._advice, "Recommendations", "all"),
-            route("GET", "/models/savings", self._savings, "What routing saved", "period"),
-            route("POST", "/models/route", self._own.debug, "Smart model selection"),
-            route("POST", "/route", self._own.debug, "Smart model selection"),
-            route("GET", "/models", self._models, "All active models", "provider", "status"),
-            route("GET", "/models/{id+}/usage", self._model_usage, "A model's usage", "period"),
-            route(
+            managed("GET", "/models/analytics/costs", self._costs, "Cost analytics"),
+            managed("GET", "/models/analytics/trends", self._trends, "Usage by day", "period"),
+            managed("GET", "/models/recommendations", self._advice, "Recommendations", "all"),
+            managed("GET", "/models/savings", self._savings, "What routing saved", "period"),
+            managed("POST", "/models/route", self._own.debug, "Smart model selection"),
+            managed("POST", "/route", self._own.debug, "Smart model selection"),
+            managed("GET", "/models", self._models, "All active models", "provider", "status"),
+            managed("GET", "/models/{id+}/usage", self._model_usage, "A model's usage", "period"),
+            managed(
                 "PUT", "/models/{id+}/config", self._put_model, "Change a model", body="ModelChange"
             ),
-            route(
+            managed(
                 "PUT",
                 "/models/{id+}/roles",
                 self._put_roles,
                 "Give a model a role",
                 body="ModelRoles",
             ),
-            route("GET", "/models/{id+}", self._model, "One model"),
-            route("DELETE", "/models/{id+}", self._drop_model, "Remove a model of one's own"),
-            route("GET", "/config/models", self._models, "All active models"),
-            route("GET", "/providers", self._providers, "Providers"),
-            route("POST", "/providers/{slug}/test", self._test, "Test a provider's connection"),
-            route("GET", "/providers/{slug}/models", self._provider_models, "Its models"),
-            route("GET", "/providers/{slug}", self._provider, "One provider"),
-            route(
+            managed("GET", "/models/{id+}", self._model, "One model"),
+            managed("DELETE", "/models/{id+}", self._drop_model, "Remove a model of one's own"),
+            managed("GET", "/config/models", self._models, "All active models"),
+            managed("GET", "/providers", self._providers, "Providers"),
+            managed("POST", "/providers/{slug}/test", self._test, "Test a provider's connection"),
+            managed("GET", "/providers/{slug}/models", self._provider_models, "Its models"),
+            managed("GET", "/providers/{slug}", self._provider, "One provider"),
+            managed(
                 "PUT",
                 "/providers/{slug}",
                 self._put_provider,
                 "Enable or bound a provider",
                 body="ProviderChange",
             ),
-            route("GET", "/provider-status", self._status, "Health of every provider"),
-            route("GET", "/provider-status/stream", self._status_stream, "The same, live (SSE)"),
-            route("GET", "/roles", self._roles, "Roles"),
-            route(
+            managed("GET", "/provider-status", self._status, "Health of every provider"),
+            managed("GET", "/provider-status/stream", self._status_stream, "The same, live (SSE)"),
+            managed("GET", "/roles", self._roles, "Roles"),
+            managed(
                 "PUT",
                 "/roles/{name}",
                 self._put_role,
                 "Put a model first in a role",
                 body="RoleFirst",
             ),
-            route("GET", "/rules", self._rules, "Routing rules"),
-            route("GET", "/chains", self._chains, "Failover chains"),
-            route("GET", "/budgets", self._budgets, "Budgets, and how far along each is"),
+            managed("GET", "/rules", self._rules, "Routing rules"),
+            managed("GET", "/chains", self._chains, "Failover chains"),
+            managed("GET", "/budgets", self._budgets, "Budgets, and how far along each is"),
         ]
 
     # --- models -------------------------------------------------------------------------------

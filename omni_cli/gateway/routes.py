@@ -36,6 +36,14 @@ class Route(Struct, frozen=True):
 _NEAR = 12
 
 
+def managed(
+    method: str, path: str, handler: Handler, summary: str, *query: str, body: str = ""
+) -> Route:
+    """A route of the management API. ``body``: the name of one of ``gateway/bodies.py``."""
+    path = f"/api{path}"
+    return Route(method, path, handler, summary, "manage", "management", query=query, body=body)
+
+
 class Router:
     def __init__(self, routes: list[Route]) -> None:
         self.routes = routes

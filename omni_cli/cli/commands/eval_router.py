@@ -12,6 +12,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.cli.tables import Column, table
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.routing_eval import LadderReport
 from omni_cli.services.engine.decisions import read_decision
@@ -166,11 +167,7 @@ def _document(report: RouterReport) -> dict[str, Any]:
             "macro_f1": round(types.macro_f1, 6),
             "f1": {name: round(value, 6) for name, value in types.f1.items()},
         },
-        "weak": report.weak,
-        "strong": report.strong,
-        "apgr": report.apgr,
-        "apgr_by_type": report.apgr_by_type,
-        "apgr_length": report.apgr_length,
+        **document(report, "weak", "strong", "apgr", "apgr_by_type", "apgr_length"),
         "by_type_and_form": _ladder(report.ladder),
         "by_type": _ladder(report.by_type),
     }

@@ -9,11 +9,11 @@ from omni_cli.cli.options import grouped
 from omni_cli.cli.render import emit_json, milliseconds, moment, out, paint
 from omni_cli.cli.tables import Column, View, listing, table
 from omni_cli.domain.chat import tokens_document
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.money import usd
-from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
 from omni_cli.domain.quality import OutcomeKind
 from omni_cli.services.engine.decisions import is_unlooked
@@ -319,9 +319,7 @@ def _row_document(row: RequestRow) -> dict[str, object]:
     unknown = row.price_state == "unknown"
     return {
         "id": id_text(row.id),
-        "created_at": iso(row.created_at),
-        "state": row.state,
-        "source": row.source,
+        **document(row, "created_at", "state", "source"),
         "model_used": row.model or None,
         "task_type": row.task or None,
         "complexity": row.complexity or None,
@@ -331,10 +329,6 @@ def _row_document(row: RequestRow) -> dict[str, object]:
         "attempts": row.attempts,
         "usage": tokens_document(row.usage),
         "cost_usd": None if unknown else usd(row.total_nusd),
-        "price_state": row.price_state,
-        "estimated": row.estimated,
-        "savings_usd": usd(row.savings_nusd),
-        "latency_ms": row.latency_ms,
-        "ttft_ms": row.ttft_ms,
-        "error_code": row.error_code,
+        **document(row, "price_state", "estimated", "savings_nusd"),
+        **document(row, "latency_ms", "ttft_ms", "error_code"),
     }

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from omni_cli.domain.chat import tokens_document
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptRow, RequestRow
@@ -137,10 +138,7 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
     row = receipt.row
     return {
         "id": id_text(row.id),
-        "created_at": iso(row.created_at),
-        "settled_at": iso(row.settled_at),
-        "state": row.state,
-        "source": row.source,
+        **document(row, "created_at", "settled_at", "state", "source"),
         "simulated": receipt.simulated,
         "model_used": row.model or None,
         "role": row.role or None,
@@ -151,14 +149,8 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
         "usage": tokens_document(row.usage),
         "cost_usd": usd(receipt.cost_nusd),
         "known_cost_usd": usd(row.total_nusd),
-        "price_state": row.price_state,
-        "estimated": row.estimated,
-        "premium_model": row.premium_model,
-        "premium_cost_usd": usd(row.premium_cost_nusd),
-        "savings_usd": usd(row.savings_nusd),
-        "latency_ms": row.latency_ms,
-        "ttft_ms": row.ttft_ms,
-        "finish_reason": row.finish_reason,
+        **document(row, "price_state", "estimated", "premium_model", "premium_cost_nusd"),
+        **document(row, "savings_nusd", "latency_ms", "ttft_ms", "finish_reason"),
         "error": None
         if row.error_code is None
         else {"code": row.error_code, "message": row.error_message},
@@ -188,10 +180,7 @@ def _attempt_document(item: AttemptReceipt) -> dict[str, Any]:
         "model": attempt.model,
         "outcome": attempt.state,
         "error": attempt.error_code,
-        "error_message": attempt.error_message,
-        "http_status": attempt.http_status,
-        "latency_ms": attempt.latency_ms,
-        "waited_ms": attempt.waited_ms,
+        **document(attempt, "error_message", "http_status", "latency_ms", "waited_ms"),
         "cost_usd": usd(attempt.cost_nusd),
         "reported_cost_usd": usd(attempt.usage.reported_cost_nusd),
         "drift_usd": usd(item.drift_nusd),
