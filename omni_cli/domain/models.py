@@ -141,8 +141,8 @@ class Chain(Struct, frozen=True):
     stands in may cost at most this many times the first link's expected cost; None: the links may
     cost anything, and models after them what the settings say. ``any_cost``: those, too, anything.
     ``allow_free_to_paid``: may a paid model stand in for a free first link; None: a link may.
-    ``hedge_ms``: the gateway asks the next link as well when no answer has begun by then, and
-    takes the one that begins first; None: it waits.
+    ``hedge_ms``: the next link is asked as well when no answer has begun by then, and the answer
+    that begins first is taken; None: one after the other.
     """
 
     name: str

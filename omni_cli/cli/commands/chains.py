@@ -38,7 +38,7 @@ FreeToPaid = Annotated[
 ]
 Hedge = Annotated[
     int | None,
-    typer.Option(help="The gateway asks the next model as well when no answer began by then, ms."),
+    typer.Option(help="The next model is asked as well when no answer began by then, ms."),
 ]
 AnyCost = Annotated[
     bool,

@@ -1,4 +1,4 @@
-"""What a dispatch is given and what it tells: targets, and its progress."""
+"""What a request is carried out with and what it tells: targets, and its progress."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +41,7 @@ _NO_USAGE = Usage()
 
 
 class Progress(Struct):
-    """What a dispatch has done so far; read it at any time, also after an error.
+    """What a request has done so far; read it at any time, also after an error.
 
     ``passed``: who was passed over by the decision, before anybody was asked."""
 

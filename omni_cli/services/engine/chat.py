@@ -1,4 +1,4 @@
-"""One chat: decide, open the ledger row, dispatch, settle, report."""
+"""One chat: decide, open the ledger row, have it carried out, settle, report."""
 
 import json
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence

@@ -81,7 +81,7 @@ class Experiments(Protocol):
 
 class ChatPlan(Struct, frozen=True):
     """A decision made and not yet carried out. ``arm``: of the A/B test that it is part of.
-    ``hedge_ms``: the chain's, which only the gateway keeps."""
+    ``hedge_ms``: the chain's: when its next model is asked beside one that has said nothing."""
 
     job: ChatJob
     decision: Decision

@@ -1,6 +1,6 @@
 """Whose turn it is in one request, and what to say when everybody had theirs.
 
-The CLI's dispatch and the gateway's exchange ask one model after the other by these rules.
+Every request (call.py) asks one model after the other by these rules.
 """
 
 from collections.abc import Callable, Sequence

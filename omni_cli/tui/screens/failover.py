@@ -129,7 +129,7 @@ def fields(chain: Chain, names: set[str]) -> list[Field]:
             "hedge",
             "Hedge after",
             NO_HEDGE if chain.hedge_ms is None else str(chain.hedge_ms),
-            "ms; the gateway then asks the next model as well",
+            "ms; the next model is then asked as well",
             check=check_hedge,
         ),
     ]

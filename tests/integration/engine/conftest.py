@@ -24,6 +24,8 @@ from tests.gateway_server import Served, serving
 FIRST, SECOND = "anthropic/claude-3-haiku-20240307", "openai/gpt-4o-mini"
 #: Two models, one retry each, and a second of patience.
 PAIR = "chain:Pair"
+#: The same with ten seconds, the second asked beside the first after a tenth of one.
+HEDGED = "chain:Hedged"
 PROMPT = "Is all well? Tell me at length."
 
 
@@ -35,7 +37,6 @@ class Wish:
     stream: bool = True
     max_tokens: int | None = 60
     max_cost_nusd: int | None = None
-    hedge_ms: int | None = None
     keep: int | None = None
     agent: str = ""
 
@@ -131,8 +132,6 @@ class Gateway:
         headers = {"x-omni-agent": wish.agent} if wish.agent else {}
         if wish.max_cost_nusd is not None:
             headers["x-omni-max-cost"] = usd_string(wish.max_cost_nusd)
-        if wish.hedge_ms is not None:
-            headers["x-omni-hedge"] = str(wish.hedge_ms)
         pieces: list[str] = []
         error = ""
         with (
@@ -160,6 +159,8 @@ def served(tmp_path: Path, sim: Simulator) -> Iterator[Served]:
     with serving(tmp_path, sim) as found:
         links = (ChainLink(FIRST, 1, 1_000), ChainLink(SECOND, 1, 1_000))
         found.app.fleet.put_chain(Chain("Pair", links))
+        slow = (ChainLink(FIRST, 0, 10_000), ChainLink(SECOND, 0, 10_000))
+        found.app.fleet.put_chain(Chain("Hedged", slow, hedge_ms=100))
         time.sleep(0.3)  # the gateway looks for changes four times a second
         yield found
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from omni_cli.domain.budgets import Budget
-from tests.integration.engine.conftest import FIRST, SECOND, Way, Wish
+from tests.integration.engine.conftest import FIRST, HEDGED, SECOND, Way, Wish
 
 #: By the name of a fault, whether the same model is asked again.
 BEFORE = [("503", True), ("401", False), ("reset-before", True), ("truncate:0", True)]
@@ -62,6 +62,21 @@ def test_silence_goes_to_the_next_model_and_holds_what_it_may_cost(way: Way) -> 
     assert done.states == [(FIRST, "failed"), (SECOND, "ok")]
     assert done.attempts[0].error_code == "timeout"
     assert done.attempts[0].held_nusd
+
+
+def test_a_second_model_is_asked_beside_a_silent_one(way: Way) -> None:
+    way.served.sim.fault("hang", "anthropic/*")
+    done = way.ask(Wish(HEDGED))
+    assert (done.error, done.row.state, done.row.model) == ("", "ok", SECOND)
+    # What was given up is charged for the question that it was sent.
+    assert done.states == [(FIRST, "cancelled"), (SECOND, "ok")]
+    assert all(attempt.cost_nusd for attempt in done.attempts)
+    assert done.row.total_nusd == sum(attempt.cost_nusd or 0 for attempt in done.attempts)
+
+
+def test_an_answer_in_time_is_asked_alone(way: Way) -> None:
+    done = way.ask(Wish(HEDGED))
+    assert done.states == [(FIRST, "ok")]
 
 
 def test_when_nobody_answers_all_are_named(way: Way) -> None:
