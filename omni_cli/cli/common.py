@@ -33,6 +33,13 @@ def _note(line: str) -> None:
     note(paint(f"· {line}", "dim", sys.stderr))
 
 
+def ask(question: str, *, nobody: str, hint: str, default: bool = False) -> bool:
+    """Whether the user agrees. Raises UsageError, saying ``nobody``, where there is no terminal."""
+    if not sys.stdin.isatty():
+        raise UsageError(nobody, hint=hint)
+    return typer.confirm(question, default=default, err=True)
+
+
 def agree_to_leaving(omni_app: App, name: str, *, yes: bool, at_work: bool = False) -> None:
     """Ask before a model is put to work that its provider stops serving, or has stopped serving.
 
@@ -44,14 +51,13 @@ def agree_to_leaving(omni_app: App, name: str, *, yes: bool, at_work: bool = Fal
     said = omni_app.fleet.leaving(name)
     if not said or (not at_work and omni_app.fleet.model(name).status == "active"):
         return
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(
-                f"{omni_app.names.model(name)}: {said}; nothing was changed",
-                hint="--yes takes it all the same; omni models list --sort quality shows others",
-            )
-        if not typer.confirm(f"{omni_app.names.model(name)}: {said}. Take it?", err=True):
-            raise UsageError("nothing was changed")
+    model = omni_app.names.model(name)
+    if not yes and not ask(
+        f"{model}: {said}. Take it?",
+        nobody=f"{model}: {said}; nothing was changed",
+        hint="--yes takes it all the same; omni models list --sort quality shows others",
+    ):
+        raise UsageError("nothing was changed")
 
 
 YesFlag = Annotated[

@@ -29,6 +29,14 @@ def out(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
+def answer(document: Any, line: str, *, as_json: bool) -> None:
+    """What a command did: its document where JSON was asked for, else one line."""
+    if as_json:
+        emit_json(document)
+    else:
+        out(line)
+
+
 #: All controls but line breaks and tabs: what moves the cursor, sets titles or the clipboard.
 _UNSAFE = {
     code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"

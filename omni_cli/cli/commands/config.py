@@ -13,7 +13,7 @@ from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_settings, omni
 from omni_cli.cli.options import grouped
-from omni_cli.cli.render import emit_json, note, out
+from omni_cli.cli.render import answer, emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.record import asdict
@@ -49,10 +49,7 @@ def get(key: Key, as_json: JsonFlag = False) -> None:
         rows = {row["key"]: row for row in _rows(omni_app)}
     if key not in rows:
         raise ConfigError(f"unknown setting {key!r}", hint="omni config list shows all keys")
-    if as_json:
-        emit_json(rows[key])
-    else:
-        out(_text(rows[key]["value"]))
+    answer(rows[key], _text(rows[key]["value"]), as_json=as_json)
 
 
 @app.command("set")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, duration_ms, omni, percent
+from omni_cli.cli.common import JsonFlag, ask, duration_ms, omni, percent
 from omni_cli.cli.exits import ASSERTION
-from omni_cli.cli.render import emit_json, moment, note, out, paint
+from omni_cli.cli.render import answer, emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, UsageError
@@ -118,7 +118,11 @@ def apply(
             note(
                 f"{paint('an odd price:', 'yellow', sys.stderr)} {doubt}; prices are per 1M tokens"
             )
-        if not yes and not _agreed(f"apply {len(changes)} changes?"):
+        if not yes and not ask(
+            f"apply {len(changes)} changes?",
+            nobody="nobody is there to ask",
+            hint="--yes applies without asking",
+        ):
             raise typer.Exit(1)
         if share is None and rollback_if is None:
             if lasting is not None:
@@ -204,12 +208,6 @@ def _revision(omni_app: App, number: int) -> str:
     return revision.fleet
 
 
-def _agreed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to ask", hint="--yes applies without asking")
-    return typer.confirm(question, err=True)
-
-
 def _show(changes: list[Change], *, as_json: bool) -> None:
     if as_json:
         emit_json({"changes": [document(change) for change in changes]})
@@ -269,10 +267,7 @@ def abort(as_json: JsonFlag = False) -> None:
 
 
 def _said(words: str, *, as_json: bool) -> None:
-    if as_json:
-        emit_json({"done": words})
-    else:
-        out(words)
+    answer({"done": words}, words, as_json=as_json)
 
 
 def _standing_document(one: Standing) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from omni_cli.cli.common import (
     words,
 )
 from omni_cli.cli.options import grouped
-from omni_cli.cli.render import emit_json, note, out, paint
+from omni_cli.cli.render import answer, emit_json, note, out, paint
 from omni_cli.cli.tables import View
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import ModelInfo, fold_alias
@@ -281,10 +281,7 @@ def edit(
 
     with omni() as omni_app:
         row = omni_app.browser.listed(edit_model(omni_app.fleet, model, facts.change()))
-    if as_json:
-        emit_json(model_document(row))
-    else:
-        out(f"changed {row.model.id}")
+    answer(model_document(row), f"changed {row.model.id}", as_json=as_json)
 
 
 @app.command()
@@ -374,10 +371,11 @@ def price(
         elif change:
             confirmed(lambda sure: set_price(omni_app.fleet, found.id, change, sure=sure), yes)
         row = omni_app.browser.listed(found)
-    if as_json:
-        emit_json({"model": found.id, **price_document(row.price)})
-    else:
-        out(f"{found.id}{_price_words(row)}")
+    answer(
+        {"model": found.id, **price_document(row.price)},
+        f"{found.id}{_price_words(row)}",
+        as_json=as_json,
+    )
 
 
 @app.command()

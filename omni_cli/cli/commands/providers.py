@@ -9,7 +9,7 @@ import typer
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
 from omni_cli.cli.options import grouped
-from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint
+from omni_cli.cli.render import answer, emit_json, milliseconds, moment, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.hosts import default_slots, is_here
@@ -259,10 +259,7 @@ def edit(
         if base_url is not None:
             omni_app.addresses.decline(slug)
         row = omni_app.provider_documents.of(fresh)
-    if as_json:
-        emit_json(row)
-    else:
-        out(f"changed {slug}: {', '.join(sorted(changes))}")
+    answer(row, f"changed {slug}: {', '.join(sorted(changes))}", as_json=as_json)
 
 
 @app.command()
@@ -310,10 +307,7 @@ def key(
             note(f"deleted from the {_place_text(gone[0])}")
         row = omni_app.provider_documents.of(omni_app.fleet.provider(slug), masked=True)
     document = {name: row[name] for name in ("slug", "key", "key_masked", "key_env")}
-    if as_json:
-        emit_json(document)
-    else:
-        out(f"{slug}: {_key_text(row)}")
+    answer(document, f"{slug}: {_key_text(row)}", as_json=as_json)
 
 
 @app.command("test")

@@ -14,7 +14,7 @@ from omni_cli.cli.common import (
     omni,
 )
 from omni_cli.cli.options import grouped
-from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
+from omni_cli.cli.render import answer, emit_json, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, View, listing, table
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
@@ -108,10 +108,11 @@ def switch(
     with omni() as omni_app:
         if model is None:
             found = omni_app.role_switcher.undo(role)
-            if as_json:
-                emit_json({"role": document(found)})
-            else:
-                out(f"{role}: back on {', '.join(i.model for i in found.models) or 'no model'}")
+            answer(
+                {"role": document(found)},
+                f"{role}: back on {', '.join(i.model for i in found.models) or 'no model'}",
+                as_json=as_json,
+            )
             return
         agree_to_leaving(omni_app, model, yes=yes)
         done = omni_app.role_switcher.switch(role, model, verify=verify)
@@ -194,10 +195,11 @@ def unassign(role: RoleName, model: Model, as_json: JsonFlag = False) -> None:
     """Take a model out of a role."""
     with omni() as omni_app:
         found = omni_app.fleet.unassign_role(role, model)
-    if as_json:
-        emit_json(document(found))
-    else:
-        out(f"{role}: {', '.join(item.model for item in found.models) or 'no model left'}")
+    answer(
+        document(found),
+        f"{role}: {', '.join(item.model for item in found.models) or 'no model left'}",
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -7,7 +7,7 @@ import typer
 from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_models, omni
 from omni_cli.cli.options import grouped
 from omni_cli.cli.prompts import RequestFacts, chat_request, read_prompt, route_options
-from omni_cli.cli.render import emit_json, out, paint
+from omni_cli.cli.render import answer, emit_json, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
@@ -65,10 +65,11 @@ def add(
     with omni() as omni_app:
         agree_to_leaving(omni_app, model, yes=yes)
         rule = omni_app.fleet.add_rule(condition, model, priority)
-    if as_json:
-        emit_json(document(rule))
-    else:
-        out(f"rule {rule.id}: {rule.condition} -> {rule.model} (priority {rule.priority})")
+    answer(
+        document(rule),
+        f"rule {rule.id}: {rule.condition} -> {rule.model} (priority {rule.priority})",
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -91,10 +92,11 @@ def edit(
         if not fields:
             raise UsageError("nothing to change", hint="--condition, --model or --priority")
         rule = omni_app.fleet.edit_rule(number, **fields)
-    if as_json:
-        emit_json(document(rule))
-    else:
-        out(f"rule {rule.id}: {rule.condition} -> {rule.model} (priority {rule.priority})")
+    answer(
+        document(rule),
+        f"rule {rule.id}: {rule.condition} -> {rule.model} (priority {rule.priority})",
+        as_json=as_json,
+    )
 
 
 @app.command()
