@@ -64,8 +64,6 @@ class Facts:
     tells_usage_on_wish: ClassVar[bool] = False
     #: A stream tells its usage in a few last bytes: what goes before them need not be read.
     short_tail: ClassVar[bool] = False
-    #: It has vectors for texts.
-    embeds: ClassVar[bool] = False
     #: What else its providers may have, by the end of the path: bodies and answers go as they are.
     passes: ClassVar[tuple[str, ...]] = ()
     #: A text with a gap may be filled by it.

@@ -13,7 +13,6 @@ class GeminiFacts(Facts):
     name = "gemini"
     client = "client:Gemini"
     servers = ("server:GeminiContent", "embedding:GeminiEmbeddings")
-    embeds = True
     names_model = False
     # Google's own packages differ in the version that they ask for.
     prefixes = ("/v1beta", "/v1")

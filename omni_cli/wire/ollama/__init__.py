@@ -17,7 +17,6 @@ class OllamaFacts(Facts):
     owns = tuple(
         f"/api/{name}" for name in ("pull", "push", "create", "copy", "delete", "blobs", "me")
     )
-    embeds = True
     fills = True
     tells_weights = True
     prefixes = ("/api",)

@@ -17,7 +17,6 @@ class OpenAiFacts(Facts):
     counts = ("max_tokens", "max_completion_tokens", "n")
     tells_usage_on_wish = True
     short_tail = True
-    embeds = True
     fills = True
     passes = ("rerank", "moderations", "images/generations", "audio/speech")
     prefixes = ("/v1", "")
