@@ -5,6 +5,7 @@ Every function here is pure, and gives the same for the same history: a provider
 prompt depends on it.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -62,6 +63,7 @@ class Says(Struct, frozen=True):
         hottest: highest temperature.
         most_stops: stop sequences at most; 0 where there are none, None without limit.
         lacks: features of the protocol that this host does not know.
+        text_documents: whether a document may be plain text; elsewhere it is said as such.
         elsewhere: wishes that are part of another field's value, which the protocol writes itself.
         capitals: whether kinds of media are written in capitals.
         blank_stops: whether a stop sequence may be blank.
@@ -78,6 +80,7 @@ class Says(Struct, frozen=True):
     most_stops: int | None = None
     lacks: frozenset[str] = frozenset()
     seed: bool = True
+    text_documents: bool = False
     elsewhere: frozenset[str] = frozenset()
     capitals: bool = False
     blank_stops: bool = True
@@ -97,6 +100,8 @@ def fit(request: ChatRequest, says: Says) -> Fitted:
     wishes = _wishes(request, says, told)
     renamed, names = _names(request, says.names)
     messages = _with_ids(_ordered(request.messages), says.ids)
+    if not says.text_documents:
+        messages = [_in_words(message) for message in messages]
     messages = _placed_media(messages, says, told)
     if not says.late_system:
         messages = _early_system(messages, told)
@@ -333,6 +338,26 @@ def _placed_media(messages: Sequence[Message], says: Says, told: list[str]) -> l
     if moved:
         found.append(Message("user", tuple(moved)))
     return found
+
+
+def _in_words(message: Message) -> Message:
+    """Its documents of plain text as text."""
+    if not any(isinstance(p, MediaPart) and p.kind == "document" for p in message.parts):
+        return message
+    return replace(message, parts=tuple(_worded(part) for part in message.parts))
+
+
+def _worded(part: Part) -> Part:
+    kind = part.media_type.partition(";")[0] if isinstance(part, MediaPart) else ""
+    if not isinstance(part, MediaPart) or part.data is None:
+        return part
+    if not (kind.startswith("text/") or kind in ("application/json", "application/xml")):
+        return part
+    try:
+        text = base64.b64decode(part.data).decode()
+    except ValueError:
+        return part
+    return TextPart(f"{part.name}:\n{text}" if part.name else text, part.cache)
 
 
 def _parted(

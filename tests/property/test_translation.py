@@ -66,6 +66,10 @@ VALUES: dict[str, Any] = {
     "store": True,
 }
 _words = st.text('abc DEF.,{}"\\üß猫', min_size=1, max_size=12).filter(str.strip)
+#: Objects are given to Gemini as such, and come back without their spaces.
+_results = st.one_of(
+    _words.filter(lambda text: "{" not in text), st.sampled_from(['""', "7", "[1]"])
+)
 _names = st.text("abcXYZ019_-./ ü", min_size=1, max_size=80).filter(str.strip)
 _ids = st.one_of(st.text("abc019:._- ", max_size=50), st.just("call_0"))
 
@@ -91,7 +95,7 @@ def _requests(draw: st.DrawFn) -> ChatRequest:
                 calls = calls[:1]
             messages.append(Message("assistant", (), tuple(calls)))
             for call in calls:
-                result: tuple[Part, ...] = (TextPart(draw(_words)),)
+                result: tuple[Part, ...] = (TextPart(draw(_results)),)
                 if draw(st.booleans()):
                     result += (MediaPart("image/png", data="iVBORCCC"),)
                 failed = draw(st.booleans())

@@ -83,6 +83,7 @@ _SAYS = Says(
     seed=False,
     elsewhere=frozenset({"parallel_tool_calls"}),
     blank_stops=False,
+    text_documents=True,
 )
 
 

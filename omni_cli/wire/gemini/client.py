@@ -77,6 +77,7 @@ _SAYS = Says(
     begins_with_user=True,
     most_stops=5,
     capitals=True,
+    text_documents=True,
 )
 _SAYS_MEDIA = replace(_SAYS, result_media=frozenset({"image", "audio", "video", "document"}))
 
@@ -317,6 +318,8 @@ def _result(message: Message, names: Mapping[str, str]) -> JsonObject:
         value = text if '"$ref"' in text else load_json(text)
     except Malformed:
         value = text
+    if isinstance(value, str):
+        value = text  # a text that is JSON, too, stays as it was written
     if message.is_error:
         value = {"error": value}
     response = value if isinstance(value, dict) else {"output": value}

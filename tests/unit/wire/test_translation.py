@@ -1,5 +1,6 @@
 """What a request of one protocol becomes for a model of another, field by field."""
 
+import base64
 import json
 import re
 from typing import Any
@@ -928,3 +929,13 @@ def test_a_chat_client_is_told_of_its_custom_tools_call() -> None:
 @pytest.mark.parametrize("given", ['{"input":"x"}', '{"patch":"x"}', '"x"'])
 def test_what_models_make_of_a_tool_of_one_text(given: str) -> None:
     assert one_text_of(given) == "x"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_document_of_plain_text_is_read_by_every_model(protocol: ProtocolName) -> None:
+    data = base64.b64encode(b"a,b\n1,2").decode()
+    file = {"filename": "t.csv", "file_data": f"data:text/csv;base64,{data}"}
+    turns = [{"role": "user", "content": [{"type": "file", "file": file}]}]
+    text = json.dumps(sent("openai", {"messages": turns}, protocol))
+    assert "a,b\\n1,2" in text or data in text
+    assert data not in text or protocol == "gemini"
