@@ -101,6 +101,13 @@ class OpenAiChat(OpenAiFacts, Caller):
     operations: ClassVar[tuple[Operation, ...]] = (
         Operation("chat", "/chat/completions", "Chat completion", body="Completion"),
         Operation("embeddings", "/embeddings", "Embeddings"),
+        # Azure's packages name the model in the path, and in the body as well.
+        Operation(
+            "chat", "/deployments/{name+}/chat/completions", "Azure's path", prefixes=("/openai",)
+        ),
+        Operation(
+            "embeddings", "/deployments/{name+}/embeddings", "Azure's path", prefixes=("/openai",)
+        ),
         Operation("pass", "/rerank", "Texts by how well they answer", prefixes=("/v1", "/v2", "")),
         Operation("pass", "/moderations", "Whether texts are harmful"),
         Operation("pass", "/images/generations", "Images"),

@@ -209,3 +209,14 @@ def test_a_callers_sdk_reads_what_is_left_of_its_limits(tmp_path: Path) -> None:
     assert int(second["x-ratelimit-remaining-requests"]) == 3
     assert int(second["x-ratelimit-remaining-tokens"]) < 100_000
     assert second["x-ratelimit-reset-tokens"].endswith("s")
+
+
+def test_azures_packages_find_their_paths(http: httpx.Client) -> None:
+    base, version = f"/openai/deployments/{CHAT}", "?api-version=2026-10-21"
+    ask = {"model": CHAT, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    answer = http.post(f"{base}/chat/completions{version}", json=ask)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["message"]["content"]
+    path = f"/openai/deployments/{THERE}/embeddings{version}"
+    vectors = http.post(path, json={"model": THERE, "input": "a"})
+    assert vectors.json()["data"][0]["embedding"]
