@@ -18,6 +18,7 @@ from omni_cli.store.budgets import BudgetStore, PeriodDrift
 from omni_cli.store.connection import SCHEMA_VERSION, Store
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.schema import ROLLUPS
+from omni_cli.store.upgrade import check
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -185,6 +186,7 @@ def inspect_backup(path: Path) -> BackupFacts:
                 raise StoreError(f"{path} is damaged: {sound}")
             if not schema:
                 raise StoreError(f"{path} is no store of omni")
+            check(schema)
             requests, newest = db.execute(
                 "SELECT count(*), max(created_at) FROM requests"
             ).fetchone()

@@ -18,7 +18,7 @@ OLDEST = 17
 
 
 def _step_18(db: "Database") -> None:
-    """What only calls that were begun by builds before 13 had, and a column that nothing read."""
+    """What only calls that were begun by builds before 13 had, and columns that nothing read."""
     db["leases"].drop(ignore=True)
     for statement in (
         "DROP INDEX IF EXISTS requests_external",
@@ -33,8 +33,8 @@ def _step_18(db: "Database") -> None:
 STEPS = {18: _step_18}
 
 
-def upgrade(db: "sqlite3.Connection", version: int) -> None:
-    """Bring a store of ``version`` to the newest. Raises StoreError: it is too old."""
+def check(version: int) -> None:
+    """Raises StoreError: a file of this schema cannot be brought on."""
     if version < OLDEST:
         raise StoreError(
             f"the store was made by a build of omni before its first release (schema {version}; "
@@ -42,6 +42,11 @@ def upgrade(db: "sqlite3.Connection", version: int) -> None:
             hint="start anew: move the file away, then omni init; or open it once with the last "
             f"build that wrote schema {OLDEST}",
         )
+
+
+def upgrade(db: "sqlite3.Connection", version: int) -> None:
+    """Bring a store of ``version`` to the newest. Raises StoreError: it is too old."""
+    check(version)
     from sqlite_utils import Database, Migrations
 
     steps = Migrations("omni")

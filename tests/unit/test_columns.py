@@ -24,6 +24,7 @@ from omni_cli.domain.models import Provider
 from omni_cli.services.fleet.fleet_file import ProviderTable
 from omni_cli.store import rows
 from omni_cli.store.connection import SCHEMA_VERSION, Store
+from omni_cli.store.maintenance import inspect_backup
 from omni_cli.store.upgrade import OLDEST, STEPS
 
 PACKAGE = Path(omni_cli.__file__).parent
@@ -147,6 +148,8 @@ def test_an_older_file_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="before its first release") as caught:
         Store(path)
     assert "omni init" in caught.value.hint
+    with pytest.raises(StoreError, match="before its first release"):
+        inspect_backup(path)  # what could not be opened is not restored
     with sqlite3.connect(path) as old:  # nothing was changed
         assert old.execute("PRAGMA user_version").fetchone()[0] == 11
     old.close()
