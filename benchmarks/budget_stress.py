@@ -105,7 +105,7 @@ def work(folder: Path, seed: int, calls: int, crash: float) -> None:
         if kind < 0.2:
             yield ConnectionFailed("reset")
         if kind < 0.25:
-            yield KeyboardInterrupt()
+            signal.raise_signal(signal.SIGINT)  # Ctrl-C, as the event loop hears it
         if kind > 0.3:
             usage = Usage(rng.randrange(1, 18), output_tokens=rng.randrange(worst_output + 1))
             yield ChatChunk(usage=usage, finish_reason="stop")
