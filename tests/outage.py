@@ -17,7 +17,7 @@ import httpx
 from omni_cli.bootstrap import App
 from omni_cli.catalog.load import load_catalog
 from omni_cli.catalog.priors import load_priors
-from omni_cli.cli.prompts import route_options
+from omni_cli.cli.prompts import RequestFacts, route_options
 from omni_cli.config import set_value
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.models import Chain, ModelInfo, Role, RoleModel
@@ -218,7 +218,7 @@ class Outage:
         job = ChatJob(
             request_of(case),
             app.names.select(f"chain:{DEFAULT_CHAIN}" if case.asked == "chain" else case.asked),
-            route_options(app),
+            route_options(app, RequestFacts()),
             keep=False,
         )
         run = app.chat.start(app.chat.plan(job))
