@@ -242,7 +242,9 @@ def test_embeddings_pass_with_their_bill(gateway: Served, http: httpx.Client) ->
     gateway.settle(1)
     (row,) = gateway.app.ledger.recent(limit=2)
     assert row.usage.input_tokens == answer.json()["usage"]["prompt_tokens"] > 0
-    refused = http.post("/v1/embeddings", json={**body, "model": "google/gemini-2.0-flash"})
+    refused = http.post(
+        "/v1/embeddings", json={**body, "model": "anthropic/claude-3-haiku-20240307"}
+    )
     assert refused.status_code == 400
 
 
