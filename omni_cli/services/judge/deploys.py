@@ -192,21 +192,27 @@ class Deploys:
 
     def _back(self, deploy: Deploy, reason: str, *, state: DeployState = "rolled_back") -> str:
         with self._unit.transaction():
+            number = deploy.base_revision
             changed = deploy.share is None and self._newest() != deploy.revision
-            final: DeployState = "left" if changed else state
+            # Before the first revision the fleet was empty.
+            before = self._revisions.revision(number) if number else None
+            lost = deploy.share is None and bool(number) and before is None
+            final: DeployState = "left" if changed or lost else state
             if not self._stored.end(deploy.id, final, reason, at_ms=self._now()):
                 return "another process has ended it"
+            if lost:
+                return (
+                    f"{reason}; not rolled back, because revision {number} is not kept any more: "
+                    "omni history lists those that are"
+                )
             if changed:
                 return (
                     f"{reason}; not rolled back, because the fleet was changed since: "
-                    f"omni rollback {deploy.base_revision} goes back all the way"
+                    f"omni rollback {number} goes back all the way"
                 )
             if deploy.share is not None:
                 self._stop_tests(deploy, reason)
                 return f"all traffic is with the models of before: {reason}"
-            number = deploy.base_revision
-            # Before the first revision the fleet was empty.
-            before = self._revisions.revision(number)
             base = {} if before is None else tomllib.loads(before.fleet)
             target = f"revision {number}" if number else "the empty fleet"
             self._applier.apply(base, action="fleet.rollback.automatic", target=target)

@@ -140,6 +140,21 @@ def test_later_changes_are_not_thrown_away(
     assert ended["state"] == "left"
 
 
+def test_a_revision_that_is_gone_is_no_empty_fleet(
+    omni: Omni, fleet: Path, sim: Simulator, document: Path
+) -> None:
+    assert omni("apply", str(document), "--rollback-if", "errorRate > 0.05", "--yes").code == 0
+    applied = omni("fleet", "export").out
+    base = omni("history", "--json").data[1]["number"]
+    with App({"OMNI_HOME": str(fleet)}) as app, app.store.transaction() as db:
+        db.execute("DELETE FROM revisions WHERE number = ?", (base,))
+    omni("config", "set", "chat.max_retries", "0")
+    sim.fault("500", "*")
+    told = "".join(omni("chat", "-m", GPT, "x").err for _ in range(12))
+    assert f"revision {base} is not kept any more" in told
+    assert omni("fleet", "export").out == applied
+
+
 def test_a_deploy_that_does_no_harm_stands(omni: Omni, fleet: Path, document: Path) -> None:
     done = omni(
         "apply", str(document), "--rollback-if", "errorRate > 0.05", "--for", "30m", "--yes"
