@@ -20,6 +20,7 @@ OmniError
 └── ProviderError           one attempt at one provider failed
     ├── AuthError           401/403: the key is wrong or lacks rights
     ├── ModelNotFound       404: the provider does not serve this model
+    │   └── NotOffered      it does not serve the model at this endpoint
     ├── RateLimited         429; ``retry_after_s`` when the provider said so
     │   └── QuotaExceeded   429/402: credit is used up; waiting does not help
     ├── Overloaded          500, 502, 503, 529: try again or elsewhere
@@ -191,6 +192,13 @@ class AuthError(ProviderError):
 
 class ModelNotFound(ProviderError):
     code = "model_not_found"
+
+
+class NotOffered(ModelNotFound):
+    """The model is not served at an endpoint beside chat: it may chat all the same, so that this is
+    no reason to keep it from anybody."""
+
+    code = "not_offered"
 
 
 class RateLimited(ProviderError):

@@ -9,6 +9,8 @@ import asyncio
 
 from omni_cli.domain.errors import (
     Cancelled,
+    ModelNotFound,
+    NotOffered,
     OmniError,
     ProviderError,
     StreamInterrupted,
@@ -160,7 +162,8 @@ class Exchange(Receipt):
                 if not 200 <= answer.status < 300:
                     adapter = self.fleet.adapter(target.provider)
                     body = await relay.error_body(answer)
-                    raise refused(adapter, line.call, answer.status, headers, body)
+                    fault = refused(adapter, line.call, answer.status, headers, body)
+                    raise offered(fault, self.ask.operation, target)
                 if self.ask.operation in self.ask.caller.passes:
                     await relay.read_passed(self, answer, target, reading)
                 elif self.ask.embeds:
@@ -215,6 +218,25 @@ class Exchange(Receipt):
     def over(self, reading: Reading, error: BaseException | None) -> None:
         if self.trace is not None:
             self.trace.attempt_over(reading, error)
+
+
+#: The statuses of a server that has no such path, or takes nothing there.
+_NO_SUCH_PATH = (404, 405, 501)
+
+
+def offered(fault: ProviderError, operation: str, target: Target) -> ProviderError:
+    """What a provider's refusal says about an operation that it may lack: of a model that is not
+    there for it, nothing about the model's chats."""
+    lacks = isinstance(fault, ModelNotFound) or fault.status in _NO_SUCH_PATH
+    if operation == "chat" or not lacks:
+        return fault
+    return NotOffered(
+        f"{target.provider.slug} does not offer /{operation} with {target.model.id}: "
+        f"{fault.message}",
+        hint=f"name a model of a provider that has /{operation}; omni models list",
+        status=404,
+        provider_code=fault.provider_code,
+    )
 
 
 def forwarding(line: Line, ask: Ask) -> Line:

@@ -35,7 +35,7 @@ def answer(route: Route, vendor: Vendor, body: Json, input_tokens: int, seed: in
         case "count":
             return encode(caller.count(input_tokens))
         case "embeddings":
-            return _embeddings(vendor, caller, body)
+            return _embeddings(vendor, _embedder(caller), body)
         case "document":
             said = {"version": "0.0.0-simulated"} if "version" in route.given else {}
             return encode({**route.given, **said})
@@ -50,6 +50,12 @@ def _lister(caller: Caller) -> Caller:
     """Who writes a protocol's list: OpenAI's has Anthropic's fields, too."""
     listing = any(operation.does == "models" for operation in caller.operations)
     return caller if listing else callers("openai")[0]
+
+
+def _embedder(caller: Caller) -> Caller:
+    """Who reads and writes a protocol's embeddings: Google's have a server of their own."""
+    every = (caller, *callers(caller.name))
+    return next(c for c in every if any(o.does == "embeddings" for o in c.operations))
 
 
 def _one(caller: Caller, name: str) -> Json:

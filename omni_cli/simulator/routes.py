@@ -49,9 +49,13 @@ def _table() -> tuple[tuple[re.Pattern[str], Route], ...]:
 
 def _rows() -> Iterator[tuple[re.Pattern[str], Route]]:
     for name in protocols():
-        for caller in callers(name)[:1]:
+        found = callers(name)
+        embeds = any(o.does == "embeddings" for caller in found[:1] for o in caller.operations)
+        for caller in found[:1] if embeds else found:
             prefix = min(caller.prefixes, key=len)
             for operation in caller.operations:
+                if caller is not found[0] and operation.does != "embeddings":
+                    continue  # another form of what the first has
                 if operation.does not in _KNOWN or operation.path in (
                     "/models",
                     "/models/{model+}",

@@ -12,6 +12,7 @@ from tests.gateway_server import Served
 
 THERE = "openai/text-embedding-3-small"
 HERE = "ollama/llama3.1:70b"  # the simulator embeds with any model
+GOOGLES = "google/gemini-2.0-flash"
 TEXTS = ["the cat sat", "höher, \U0001f600 [weiter]"]
 PATHS = ("/v1/embeddings", "/api/embed")
 OWN_PATH = {THERE: PATHS[0], HERE: PATHS[1]}
@@ -45,6 +46,31 @@ def test_each_protocol_embeds_with_each_model(
     assert row.usage.input_tokens == told > 0
     assert (row.usage.output_tokens, row.estimated, row.savings_nusd) == (0, False, None)
     assert bool(row.total_nusd) == (model == THERE)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_googles_models_embed_for_all(gateway: Served, http: httpx.Client, path: str) -> None:
+    answer = http.post(path, json={"model": GOOGLES, "input": TEXTS, "dimensions": 8})
+    found = _vectors(path, answer)
+    assert [len(vector) for vector in found] == [8, 8]
+    for method, body in (
+        ("embedContent", {"content": {"parts": [{"text": TEXTS[0]}]}}),
+        ("batchEmbedContents", {"requests": [{"content": {"parts": [{"text": TEXTS[0]}]}}]}),
+    ):
+        wish = body.get("requests", [body])[0]
+        wish["outputDimensionality"] = 8
+        own = http.post(f"/v1beta/models/{GOOGLES}:{method}", json=body)
+        assert own.status_code == 200, own.text
+        vectors = own.json().get("embeddings") or [own.json()["embedding"]]
+        assert [vector["values"] for vector in vectors] == found[:1]
+        straight = httpx.post(
+            f"{gateway.sim.url}/google/v1beta/models/any:{method}", json=body, trust_env=False
+        )
+        assert straight.json() == own.json()  # as Google's own packages ask for it
+    gateway.settle(3)
+    for row in gateway.app.ledger.recent(limit=3):
+        assert row.usage.input_tokens > 0
+        assert (row.state, row.usage.output_tokens, row.estimated) == ("ok", 0, False)
 
 
 def test_openais_package_gets_packed_vectors_of_a_local_model(http: httpx.Client) -> None:

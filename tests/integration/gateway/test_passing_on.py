@@ -105,3 +105,22 @@ def test_rankings_have_coheres_path_as_well(served: Served) -> None:
     ask = {"model": "up/any", **BODIES["rerank"]}
     answer = httpx.post(f"{served.url}/v2/rerank", json=ask, trust_env=False)
     assert answer.json()["results"] == [{"index": 1}]
+
+
+@pytest.mark.parametrize("what", BODIES)
+def test_a_provider_without_the_path_is_no_fault_of_ours(
+    gateway: Served, http: httpx.Client, what: str
+) -> None:
+    """The model that was named goes on answering chats: its breaker tells of them alone."""
+    ask = {"model": "openai/gpt-4o", **BODIES[what]}
+    for _ in range(3):
+        answer = http.post(f"/v1/{what}", json=ask)
+        assert answer.status_code == 404, answer.text
+        error = answer.json()["error"]
+        assert error["code"] == "not_offered"
+        assert f"/{what}" in error["message"]
+        assert "omni models list" in error["message"]
+    chat = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "Is all well?"}]}
+    assert http.post("/v1/chat/completions", json=chat).status_code == 200
+    gateway.settle(4)
+    assert [row.total_nusd for row in gateway.app.ledger.recent(limit=4)][1:] == [0, 0, 0]
