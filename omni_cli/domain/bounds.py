@@ -48,6 +48,8 @@ class CallBound(NamedTuple):
     plain: bool = False
     writes: bool = True
     usual: bool = False
+    #: What to do about what is refused.
+    instead: str = "leave it out"
 
 
 class Most(NamedTuple):
@@ -72,7 +74,7 @@ def most_of(bound: CallBound, model: ModelInfo, price: Price) -> Most:
         each = bound.output_tokens or model.max_output or DEFAULT_MAX_OUTPUT
         return Most(bound.input_tokens, each)
     if bound.refused:
-        raise _unbounded(bound.refused, "leave it out")
+        raise _unbounded(bound.refused, bound.instead)
     for kind in bound.kinds:
         if getattr(price, _OWN_RATES[kind]) is None:
             raise _unbounded(f"an answer with {kind}, whose price is not known", "ask for text")

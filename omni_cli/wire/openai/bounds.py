@@ -32,6 +32,7 @@ from omni_cli.wire.bounding import (
 )
 from omni_cli.wire.openai import OpenAiFacts
 from omni_cli.wire.quirks import quirks_of
+from omni_cli.wire.values import as_list
 
 #: Every server reads these alike, and they cost nothing beyond the bytes.
 _PLAIN = frozenset(
@@ -169,14 +170,14 @@ _TEXTS = frozenset({"text", "refusal", "thinking", "input_text", "output_text"})
 
 
 def bound(sent: SentBody) -> CallBound:
+    if sent.operation != "chat":
+        return _beside_chat(sent)
     names, limit_name = sent.names, quirks_of(sent.base_url).max_tokens
     if names <= _PLAIN and sent.texts_only("messages"):
         other = "max_tokens" if limit_name == _COMPLETION else _COMPLETION
         found = None if other in names else usual(sent, sent.value(limit_name), plain=True)
         if found is not None:
             return found
-    if sent.operation in _INPUT_ONLY:
-        return _embeddings(sent)
     draft = begin(sent, OpenAiFacts)
     _FIELDS.read(draft, names, sent.value)
     stated = draft.limits.get(limit_name)
@@ -238,10 +239,10 @@ def write(sent: SentBody, each: int, bound: CallBound) -> None:  # noqa: ARG001 
             sent.drop(name)
 
 
-# --- embeddings -----------------------------------------------------------------------------------
+# --- what is no chat ------------------------------------------------------------------------------
 
-#: What answers with no tokens that are charged.
-_INPUT_ONLY = ("embeddings", "rerank", "moderations")
+#: What answers with tokens or sound that no field limits: the field that asks for it.
+_MADE = {"images/generations": "prompt", "audio/speech": "input"}
 _VECTORS = Fields(
     folded(
         "model input dimensions encoding_format user task input_type truncate truncation",
@@ -256,11 +257,41 @@ _VECTORS = Fields(
 )
 
 
-def _embeddings(sent: SentBody) -> CallBound:
+#: A part of a text that is ranked by itself, with the question before it: the shortest, in bytes.
+_CHUNK = 256
+
+
+def _beside_chat(sent: SentBody) -> CallBound:
+    """Vectors, rankings and judgements: their answers have no tokens that are charged."""
     draft = begin(sent, OpenAiFacts)
+    made = _MADE.get(sent.operation)
+    if made is not None:
+        draft.refuse(made, f"/{sent.operation} answers with more than any field of it limits")
+        return draft.done(plain=True)._replace(
+            instead="ask a model that is free, or with a key that no budget covers and without a "
+            "maximum cost"
+        )
     _VECTORS.read(draft, sent.names, sent.value)
-    value = sent.value("input")
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, dict):  # an image by URL, a file
-            draft.reach("input")
+    if sent.operation == "rerank":
+        _ranking(draft)
+    for name in names_like(sent.names, _SHOWN):
+        value = sent.value(name)
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, dict) and not item.keys() <= _OF_TEXT:  # an image by URL, a file
+                draft.reach(name)
     return draft.done(plain=True, writes=False)
+
+
+_SHOWN = folded("input query documents texts")
+_OF_TEXT = frozenset({"type", "text"})
+_QUERIES, _DOCUMENTS = folded("query"), folded("documents texts input")
+
+
+def _ranking(draft: Draft) -> None:
+    """The question is read, and charged, again before each text, and before each part of a long
+    one (Voyage, "Pricing": query tokens times documents; Jina, "Reranker API")."""
+    sent = draft.sent
+    query = sum(size_of(sent.value(name)) for name in names_like(sent.names, _QUERIES))
+    for name in names_like(sent.names, _DOCUMENTS):
+        for document in as_list(sent.value(name)):
+            draft.input_tokens += query * (1 + size_of(document) // _CHUNK)

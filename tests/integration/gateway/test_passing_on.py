@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 
+from omni_cli.domain.budgets import Budget
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate
 from omni_cli.simulator import Simulator
@@ -124,3 +125,87 @@ def test_a_provider_without_the_path_is_no_fault_of_ours(
     assert http.post("/v1/chat/completions", json=chat).status_code == 200
     gateway.settle(4)
     assert [row.total_nusd for row in gateway.app.ledger.recent(limit=4)][1:] == [0, 0, 0]
+
+
+def _hard(served: Served, nusd: int) -> None:
+    """A budget of everything, once the gateway holds the model that was put beside it."""
+    served.app.budgets.put(Budget(0, "all", "", "day", nusd))
+
+
+def _ask(served: Served, what: str, **more: Any) -> httpx.Response:
+    ask = {"model": "up/any", **BODIES[what], **more}
+    return httpx.post(f"{served.url}/v1/{what}", json=ask, trust_env=False)
+
+
+def _used(served: Served) -> int:
+    (budget,) = served.app.budgets.all()
+    status = served.app.budgets.status(budget, served.app.now_ms())
+    return status.spent_nusd + status.reserved_nusd
+
+
+@pytest.mark.parametrize(
+    ("what", "field"), [("images/generations", "prompt"), ("audio/speech", "input")]
+)
+@pytest.mark.parametrize("limited", ["budget", "maximum"])
+def test_what_nothing_limits_is_refused_by_its_field_where_money_is_limited(
+    served: Served, what: str, field: str, limited: str
+) -> None:
+    assert _ask(served, what).status_code == 200  # as nothing is limited
+    _Vendor.asked.clear()
+    ask, headers = {"model": "up/any", **BODIES[what]}, {}
+    if limited == "budget":
+        _hard(served, 10**12)
+    else:
+        headers = {"x-omni-max-cost": "1000"}
+    for more in ({}, {"max_tokens": 5}, {"messages": [], "max_completion_tokens": 1}):
+        answer = httpx.post(
+            f"{served.url}/v1/{what}", json=ask | more, headers=headers, trust_env=False
+        )
+        assert answer.status_code == 402, answer.text
+        message = answer.json()["error"]["message"]
+        assert repr(field) in message
+        assert f"/{what}" in message
+        assert "a key that no budget covers" in message
+    assert not _Vendor.asked
+
+
+@pytest.mark.parametrize("what", ["rerank", "moderations"])
+def test_no_ranking_or_judgement_passes_a_limit(served: Served, what: str) -> None:
+    """Asked until the budget takes no more: what was counted and is held stays within it, and a
+    field that is not known is refused by name."""
+    limit = 4_000_000
+    _hard(served, limit)
+    odd = _ask(served, what, made_up=5)
+    assert odd.status_code == 402
+    assert "made_up" in odd.json()["error"]["message"]
+    answers = [_ask(served, what) for _ in range(12)]
+    assert {answer.status_code for answer in answers} == {200, 402}
+    assert 0 < _used(served) <= limit
+
+
+def test_a_rankings_question_counts_for_each_text(served: Served) -> None:
+    """It is charged again before each of them: a long one before many short ones is dear."""
+    query, documents = "q" * 1_000, ["d"] * 1_000  # a million tokens, in 6 kB
+    _hard(served, 1_000_000_000)  # $1; a million tokens cost $2
+    refused = _ask(served, "rerank", query=query, documents=documents)
+    assert refused.status_code == 402, refused.text
+    assert _ask(served, "rerank", query=query, documents=documents[:100]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("what", "field", "value"),
+    [
+        ("rerank", "documents", [{"image": "https://x.test/a.png"}]),
+        ("rerank", "query", {"image": "https://x.test/a.png"}),
+        ("moderations", "input", [{"type": "image_url", "image_url": {"url": "https://x/a"}}]),
+    ],
+)
+def test_a_picture_to_be_ranked_or_judged_needs_a_window(
+    served: Served, what: str, field: str, value: Any
+) -> None:
+    _hard(served, 10**12)
+    refused = _ask(served, what, **{field: value})
+    assert refused.status_code == 402, refused.text
+    message = refused.json()["error"]["message"]
+    assert repr(field) in message
+    assert "--context" in message
