@@ -28,6 +28,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
+from tests.beginning import begin
 
 DAYS = 90
 DAY_MS = 86_400_000
@@ -229,8 +230,7 @@ def write_requests(home: Path, count: int, *, durable: bool) -> list[float]:
                 NewRequest(request, now, "chat", ledger.owner, task="coding", role="coder"),
                 decision,
             )
-            ledger.plan(NewAttempt(request, 1, model[1], model[0], now, 900, reserve_nusd=cost))
-            ledger.mark_sent(request, 1)
+            begin(ledger, NewAttempt(request, 1, model[1], model[0], now, 900, reserve_nusd=cost))
             with ledger.unit():
                 ledger.end_attempt(
                     request,

@@ -657,15 +657,8 @@ class App:
         """What requests of this process's own are made with."""
         import random
 
-        from omni_cli.services.engine.attempts import Target
         from omni_cli.services.engine.own import Tools, pause
         from omni_cli.wire.registry import adapter
-
-        def room(request_id: int, target: Target) -> int | None:
-            row = self.ledger.get(request_id)
-            if row is None:
-                return None
-            return self.budgets.room_nusd(target.provider.slug, target.model.id, row)
 
         return Tools(
             ledger=self.ledger,
@@ -676,7 +669,6 @@ class App:
             clock=self.clock,
             sleep=pause,
             rng=random.Random(),
-            room=room,
             await_turn=self.ledger.await_turn,
             reclaim=self.recovery.run,
             note=self.note,

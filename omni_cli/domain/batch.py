@@ -48,7 +48,8 @@ class Opening(Struct):
     limit. After the write, one of these holds: ``error`` (it must not be sent), ``full`` (it waits
     for a slot with the ``ticket`` that it was given; ask again when one may be free), or
     ``committed``: it may go, and costs ``held_nusd`` at most. Where money is limited, it has
-    ``output_bound`` tokens of answer then, ``each`` of every choice. ``opened``: the request's row
+    ``output_bound`` tokens of answer then, ``each`` of every choice; ``room_nusd``: what was left,
+    where that held no longer answer. ``opened``: the request's row
     is written. ``named``: its caller named the model, so that once it is sent nothing is kept of
     the decision.
     """
@@ -70,6 +71,7 @@ class Opening(Struct):
     named: bool = False
     output_bound: int | None = None
     each: int | None = None
+    room_nusd: int | None = None
     #: Tokens of answer that it can have at most, limited or not; None where nobody knows.
     most_out: int | None = None
     opened: bool = False

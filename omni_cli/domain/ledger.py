@@ -45,9 +45,9 @@ class NewAttempt(Struct):
     """``price`` is the id of the price row that this attempt will be charged by.
 
     ``reserve_nusd`` is the most it can cost, None where its price is unknown: its row holds it,
-    whether or not a budget covers the call by now; ``reserve_why`` what makes it so much, where
-    that is not its text. ``output_bound`` the most tokens that it may answer, None where nothing
-    bounds it. ``waited_ms``: for a slot of its provider, before it started.
+    whether or not a budget covers the call by now. ``output_bound`` the most tokens that it may
+    answer, None where nothing bounds it. ``waited_ms``: for a slot of its provider, before it
+    started.
     """
 
     request: int
@@ -60,7 +60,6 @@ class NewAttempt(Struct):
     reserve_nusd: int | None = None
     output_bound: int | None = None
     waited_ms: int = 0
-    reserve_why: str = ""
 
 
 class AttemptEnd(Struct):

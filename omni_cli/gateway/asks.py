@@ -9,9 +9,9 @@ import msgspec
 from omni_cli.domain.chat import ChatRequest
 from omni_cli.domain.embeddings import Texts
 from omni_cli.domain.errors import OmniError
-from omni_cli.gateway.sending import Sending, fields_of, read_field
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.routing import input_estimate
+from omni_cli.services.engine.sending import Sending, fields_of, read_field
 from omni_cli.wire.client import Client
 from omni_cli.wire.server import Caller, Parsed, object_of, wrong
 

@@ -25,9 +25,9 @@ from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.passing import PassReader
 from omni_cli.gateway.plans import Line, line_of
 from omni_cli.gateway.receipts import Receipt, Way
-from omni_cli.gateway.sending import Sending
 from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.services.engine.attempts import Target
+from omni_cli.services.engine.sending import Sending
 from omni_cli.services.engine.settlement import Reading
 from omni_cli.wire.faults import is_foreign_thought
 from omni_cli.wire.fitting import fit_model, untranslatable

@@ -29,7 +29,6 @@ from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.passing import PassedFolder
 from omni_cli.gateway.plans import Line, Plan
-from omni_cli.gateway.sending import Sending
 from omni_cli.gateway.traces import RequestTrace, Traces
 from omni_cli.http.client import UpstreamPool
 from omni_cli.http.request import Request
@@ -37,6 +36,7 @@ from omni_cli.services.engine.attempts import Progress, Target, carried_out
 from omni_cli.services.engine.call import Call, request_end
 from omni_cli.services.engine.commits import Commits
 from omni_cli.services.engine.decisions import named_decision
+from omni_cli.services.engine.sending import Sending
 from omni_cli.services.engine.settlement import Reading
 
 #: Models that ``x-omni-skipped`` names at most.

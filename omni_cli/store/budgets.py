@@ -185,18 +185,6 @@ class BudgetStore:
         with self._store.transaction(Lock.BUDGETS) as db:
             db.execute("DELETE FROM budgets WHERE id = ?", (budget_id,))
 
-    def room_nusd(self, provider: str, model: str, request: RequestRow) -> int | None:
-        """The least money left in the budgets that cover a call; None when none does."""
-        covering = self._covering(provider, model, request)
-        if not covering:
-            return None
-        # A period's first use writes its row: between reading what was spent and writing it, no
-        # other process may settle a call.
-        with self._store.transaction(Lock.BUDGETS):
-            return min(
-                self.status_within(budget, request.created_at).left_nusd for budget in covering
-            )
-
     def charge(
         self, request: RequestRow, provider: str, model: str, cost: int, *, held: int = 0
     ) -> None:

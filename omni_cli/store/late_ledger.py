@@ -106,7 +106,8 @@ class Spool:
 def begun_of(record: Record) -> tuple[NewRequest, NewAttempt] | None:
     if record["begun"] is None or record["sent"] is None:
         return None
-    return NewRequest(**record["begun"]), NewAttempt(**record["sent"])
+    sent = {name: record["sent"][name] for name in NewAttempt.__struct_fields__}
+    return NewRequest(**record["begun"]), NewAttempt(**sent)
 
 
 def attempt_end_of(record: Record) -> AttemptEnd:

@@ -13,7 +13,7 @@ from omni_cli.domain.batch import Lease, Opening
 from omni_cli.domain.bounds import fitting, over_maximum, worst_nusd
 from omni_cli.domain.budgets import Budget, BudgetStatus, refusal
 from omni_cli.domain.errors import OmniError, UnknownPrice
-from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestRow
+from omni_cli.domain.ledger import NewRequest
 from omni_cli.store.budgets import BudgetStore, resets_at
 
 _RESERVE = """
@@ -79,7 +79,7 @@ class Leases:
         rooms, price, most = cover.rooms, opening.price, opening.most
         limited = bool(rooms) or opening.ceiling_nusd is not None
         opening.each = opening.output_bound = opening.most_out = None
-        opening.held_nusd = 0
+        opening.held_nusd, opening.room_nusd = 0, None
         if price is not None and price.state == "free":
             opening.leases = tuple([room.grant(0) for room in rooms])
             return None
@@ -91,6 +91,10 @@ class Leases:
             need = worst_nusd(most, price, most.each)
         except UnknownPrice:
             error = _unknown(opening.model, cover, opening.ceiling_nusd is not None)
+            tightest = cover.tightest()
+            # What costs nothing passes an overspent budget; what costs nobody knows what does not.
+            if error is None and tightest is not None and tightest.left_nusd < 0:
+                error = _refused(tightest, 0, "")
             if error is None:
                 opening.leases = tuple([room.grant(0) for room in rooms])
             return error
@@ -114,33 +118,12 @@ class Leases:
                     return _refused(tightest, need, most.why)
                 ceiling, whole = opening.ceiling_nusd or 0, opening.ceiling_of_nusd
                 return over_maximum(opening.model, need, ceiling, whole, most.why)
-            need = worst_nusd(most, price, each)
+            need, opening.room_nusd = worst_nusd(most, price, each), left
         opening.held_nusd = need
         if most.each:
             opening.each, opening.output_bound = each, each * most.choices
         opening.leases = tuple([room.grant(need) for room in rooms])
         return None
-
-    def admit(self, attempt: NewAttempt, request: RequestRow) -> None:
-        """Reserve ``attempt.reserve_nusd``, which was worked out already, in every budget that
-        covers the attempt.
-
-        Raises BudgetExceeded, UnknownPrice: one has no room.
-        """
-        cover = _NONE
-        if self.enabled():
-            cover = self._cover_of(attempt.provider, attempt.model, request)
-        need, tightest = attempt.reserve_nusd, cover.tightest()
-        error: OmniError | None = None
-        if need is None:
-            error = _unknown(attempt.model, cover, ceiling=False)
-        # What costs nothing passes an overspent budget; what costs nobody knows what does not.
-        if error is None and tightest is not None and need != 0 and (need or 0) > _left(tightest):
-            error = _refused(tightest, need or 0, attempt.reserve_why)
-        if error is not None:
-            raise error
-        for room in cover.rooms:
-            room.grant(need or 0)
 
     def reserve(self, db: Connection) -> None:
         """Hold back what was granted."""
@@ -152,7 +135,7 @@ class Leases:
         if rows:
             db.executemany(_RESERVE, rows)
 
-    def _cover_of(self, provider: str, model: str, new: NewRequest | RequestRow) -> _Cover:
+    def _cover_of(self, provider: str, model: str, new: NewRequest) -> _Cover:
         scope = (provider, model, new.role, new.agent, new.org, new.key)
         cover = self._covers.get(scope)
         if cover is None or not cover.start_at <= new.created_at < cover.end_at:

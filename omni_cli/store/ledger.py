@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from sqlite3 import Connection
 from typing import Any
 
-from omni_cli.domain.batch import pack_decision, unpack_decision
+from omni_cli.domain.batch import Opening, pack_decision, unpack_decision
 from omni_cli.domain.errors import NotFound, StoreError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.ledger import (
@@ -42,11 +42,11 @@ from omni_cli.store.rows import (
     open_row,
     open_rows,
     pending,
-    planned,
     promote,
     request_row,
     request_values,
     sending,
+    sent_row,
     under_way,
 )
 from omni_cli.store.slots import SlotQueue, ring_others, slots_in_use, whose_turn
@@ -134,31 +134,31 @@ class LedgerStore:
         self._begun[request.id] = request
         return True
 
-    def plan(self, attempt: NewAttempt, *, slots: int | None = None) -> bool:
-        """Write an attempt before its call and reserve its worst case in every budget.
-
-        Args:
-            slots: most attempts that may be under way at its provider, over all processes.
+    def begin(self, opening: Opening) -> bool:
+        """Write a further attempt of a request that ``open`` wrote, and hold its worst case back in
+        every budget; it may go out then, and the provider charge for it.
 
         Returns:
             False, with no attempt written, when all slots are taken or others come first: its
             place in the queue is kept for the next try. ``leave_queue`` gives it up.
 
         Raises:
-            BudgetExceeded: a budget has no room; nothing is written.
-            UnknownPrice: a budget applies and the price is unknown; nothing is written.
+            BudgetExceeded, UnknownPrice: as ``Leases.grant``; nothing is written.
         """
-        queue, request = self._queue, attempt.request
+        queue, request, slots = self._queue, opening.request.id, opening.slots
         with self._store.transaction(*_CALLS) as db:
-            if slots is not None and not queue.take(db, request, attempt.provider, slots):
+            if slots is not None and not queue.take(db, request, opening.provider, slots):
                 return False
-            if (begun := self._begun.get(request)) is not None:
-                self.have(begun)
+            self.have(opening.request)
             leases = Leases(self._budgets)
-            leases.admit(attempt, self._request(db, request))
-            ATTEMPTS.write(db, [attempt_values(planned(attempt))])
+            error = leases.grant(opening)
+            if error is not None:
+                raise error
+            attempt = opening.attempt()
+            ATTEMPTS.write(db, [attempt_values(sent_row(attempt))])
             leases.reserve(db)
         self._sent[request, attempt.n] = attempt
+        opening.committed = True
         if queue.waits(request):
             queue.over(request)
         return True
@@ -183,7 +183,7 @@ class LedgerStore:
                 return False
             self.open(request, None)
             row = self._request(db, request.id)
-            again = planned(attempt, "sent")
+            again = sent_row(attempt)
             # The store that was put in its place may not know the price by which it was begun.
             if not db.execute("SELECT 1 FROM prices WHERE id = ?", (again.price,)).fetchone():
                 again.price = None
@@ -194,19 +194,12 @@ class LedgerStore:
         return True
 
     async def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
-        """Wait until ``plan`` may find a slot for a request that it queued, at most so long."""
+        """Wait until ``begin`` may find a slot for a request that it queued, at most so long."""
         await self._queue.await_turn(request, provider, slots, seconds)
 
     def leave_queue(self, request: int) -> None:
-        """Give up the place that ``plan`` kept for a request; nothing where there is none."""
+        """Give up the place that ``begin`` kept for a request; nothing where there is none."""
         self._queue.leave(request)
-
-    def mark_sent(self, request: int, n: int) -> None:
-        """From now on the provider may charge for this attempt."""
-        with self._store.transaction(Lock.LEDGER) as db:
-            db.execute(
-                "UPDATE attempts SET state = 'sent' WHERE request = ? AND n = ?", (request, n)
-            )
 
     def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None:
         """How much of a stream has arrived: what a killed process will be charged for. Not worth

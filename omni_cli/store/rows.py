@@ -142,10 +142,10 @@ def pending(new: NewRequest) -> RequestRow:
     return RequestRow(**{name: getattr(new, name) for name in BEGUN})
 
 
-def planned(attempt: NewAttempt, state: Any = "planned") -> AttemptRow:
+def sent_row(attempt: NewAttempt) -> AttemptRow:
     """The row of an attempt that begins."""
     values = {name: getattr(attempt, name) for name in PLANNED}
-    return AttemptRow(state=state, held_nusd=attempt.reserve_nusd or 0, **values)
+    return AttemptRow(state="sent", held_nusd=attempt.reserve_nusd or 0, **values)
 
 
 def add_decisions(db: Connection, packed: Sequence[tuple[int, bytes]]) -> None:

@@ -47,10 +47,10 @@ from omni_cli.store.rows import (
     known_of,
     of_usage,
     over_of,
-    planned,
     planned_of,
     promote,
     sending_of,
+    sent_row,
     stage,
     tokens_of,
 )
@@ -392,7 +392,7 @@ class Writer:
         if further:
             for opening in further:
                 self._ledger.have(opening.request)
-            again = [planned(opening.attempt(), "sent") for opening in further]
+            again = [sent_row(opening.attempt()) for opening in further]
             ATTEMPTS.write(db, [attempt_values(row) for row in again])
         if refused:
             promote(db, refused)

@@ -15,6 +15,7 @@ from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEn
 from omni_cli.domain.models import Provider
 from omni_cli.domain.pricing import cost_nusd
 from omni_cli.domain.recommend import Finding, finding_from_json, finding_to_json
+from tests.beginning import begin
 
 DAY_MS = 86_400_000
 #: No two ids alike.
@@ -73,8 +74,9 @@ def spend(
             app.ledger.open(
                 NewRequest(request, at, "chat", app.ledger.owner, role=role, task=task), None
             )
-            app.ledger.plan(
-                NewAttempt(request, 1, model, model.split("/")[0], at, tokens[0], price.id, 10**9)
+            begin(
+                app.ledger,
+                NewAttempt(request, 1, model, model.split("/")[0], at, tokens[0], price.id, 10**9),
             )
             end = AttemptEnd(
                 state="ok" if ok else "failed",

@@ -16,6 +16,7 @@ from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.rollups import ZONE_KEY, RollupStore
+from tests.beginning import begin
 
 #: Kathmandu is 5 h 45 min ahead; Berlin and New York shift their clocks in the span below, and
 #: Apia is a day ahead of Honolulu.
@@ -140,7 +141,8 @@ class World:
         )
         for n, item in enumerate(call.tries, 1):
             provider, model = MODELS[item.model]
-            self.ledger.plan(
+            begin(
+                self.ledger,
                 NewAttempt(
                     request=request,
                     n=n,
@@ -149,7 +151,7 @@ class World:
                     started_at=call.at,
                     input_estimate=1,
                     reserve_nusd=item.cost,
-                )
+                ),
             )
             if not item.late:
                 self.settle(request, n, item)

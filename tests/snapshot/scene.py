@@ -28,6 +28,7 @@ from omni_cli.services.judge.suite import Case
 from omni_cli.services.money.prices import cost_or_none
 from omni_cli.simulator import fleet as simulated
 from omni_cli.store.advice import AdviceStore
+from tests.beginning import begin
 from tests.spec_fleet import SPECS
 
 NOW = datetime(2026, 2, 5, 18, 0, tzinfo=UTC)
@@ -260,7 +261,8 @@ def _one(
     )
     omni.ledger.open(opened, None)
     price = omni.browser.listed(model).price
-    omni.ledger.plan(
+    begin(
+        omni.ledger,
         NewAttempt(
             request=request,
             n=1,
@@ -270,7 +272,7 @@ def _one(
             input_estimate=1_500,
             price=None if price is None else price.id,
             reserve_nusd=0,
-        )
+        ),
     )
     failed = dice.random() < (0.3 if model.provider == "openai" else 0.02)
     latency = round(mean_ms * dice.uniform(0.6, 1.5))

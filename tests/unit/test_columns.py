@@ -68,7 +68,7 @@ def test_attempts_have_one_list_of_columns(tmp_path: Path) -> None:
     of_usage = {"reported_cost_nusd", "estimated"}
     assert known == set(rows.ATTEMPT_COLUMNS) == _names(AttemptRow) | _USAGE | of_usage
     assert len(rows.ATTEMPT_COLUMNS) == len(known)
-    worked_out = {"reserve_nusd", "reserve_why", "unseen", "most_nusd"}
+    worked_out = {"reserve_nusd", "unseen", "most_nusd"}
     assert _names(NewAttempt, AttemptEnd) - worked_out <= _names(AttemptRow)
 
 

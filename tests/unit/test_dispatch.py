@@ -606,13 +606,13 @@ class TestLeaving:
         world.model("p/a")
         world.budgets.put(Budget(0, "all", "", "day", 10**9))
         request = world.open()
-        plan = world.ledger.plan
+        begin = world.ledger.begin
 
         def interrupted(*args: object, **kwargs: object) -> bool:
-            assert plan(*args, **kwargs)  # type: ignore[arg-type]  # passed through
+            assert begin(*args, **kwargs)  # type: ignore[arg-type]  # passed through
             raise KeyboardInterrupt
 
-        world.ledger.plan = interrupted  # type: ignore[method-assign]  # right after the row
+        world.ledger.begin = interrupted  # type: ignore[method-assign]  # right after the row
         with pytest.raises(KeyboardInterrupt):
             list(world.stream(request, ask(), (world.target("p/a"),), Consent(), Progress()))
         (row,) = world.ledger.attempts(request)

@@ -15,6 +15,7 @@ from omni_cli.domain.errors import NotFound, StoreError
 from omni_cli.domain.ids import id_text, make_id, parse_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest
 from omni_cli.store.connection import Store
+from tests.beginning import begin
 from tests.unit.world import World
 
 
@@ -31,8 +32,7 @@ class TestRows:
     def test_a_request_sums_its_attempts(self, world: World) -> None:
         request = world.open()
         for n, (cost, priced) in enumerate([(0, None), (5, "free"), (7, "priced")], 1):
-            world.ledger.plan(attempt(request, n))
-            world.ledger.mark_sent(request, n)
+            begin(world.ledger, attempt(request, n))
             world.ledger.end_attempt(request, n, end(cost, input_tokens=2), priced=priced)
         row = world.ledger.get(request)
         assert row is not None
@@ -42,7 +42,7 @@ class TestRows:
     def test_one_unknown_attempt_makes_the_sum_unknown(self, world: World) -> None:
         request = world.open()
         for n, (cost, priced) in enumerate([(5, "priced"), (None, "unknown"), (7, "priced")], 1):
-            world.ledger.plan(attempt(request, n))
+            begin(world.ledger, attempt(request, n))
             world.ledger.end_attempt(request, n, end(cost), priced=priced)
         row = world.ledger.get(request)
         assert row is not None
@@ -50,18 +50,18 @@ class TestRows:
 
     def test_settling_twice_changes_nothing(self, world: World) -> None:
         request = world.open()
-        world.ledger.plan(attempt(request))
+        begin(world.ledger, attempt(request))
         assert world.ledger.end_attempt(request, 1, end(5), priced="priced")
         assert not world.ledger.end_attempt(request, 1, end(50, "failed"), priced="priced")
         assert world.ledger.attempts(request)[0].cost_nusd == 5
 
     def test_a_slot_is_taken_with_the_row_or_not_at_all(self, world: World) -> None:
         first, second = world.open(), world.open()
-        assert world.ledger.plan(attempt(first), slots=1)
-        assert not world.ledger.plan(attempt(second), slots=1)
+        assert begin(world.ledger, attempt(first), slots=1)
+        assert not begin(world.ledger, attempt(second), slots=1)
         assert world.ledger.attempts(second) == []
         world.ledger.end_attempt(first, 1, end(1), priced="priced")
-        assert world.ledger.plan(attempt(second), slots=1)
+        assert begin(world.ledger, attempt(second), slots=1)
 
     def test_an_id_that_is_taken_is_told(self, world: World) -> None:
         request = world.open()

@@ -25,6 +25,7 @@ from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.reports import ReportStore
 from omni_cli.store.rollups import ZONE_KEY, RollupStore
+from tests.beginning import begin
 
 ZONE = "Asia/Kathmandu"
 #: A Wednesday, early afternoon in Kathmandu.
@@ -115,8 +116,9 @@ class Fleet:
             tries.insert(0, (DEAR, "failed", failed, Usage(input_tokens=7)))
         for n, (name, ended, charged, used) in enumerate(tries, 1):
             provider = name.partition("/")[0]
-            self.ledger.plan(
-                NewAttempt(request, n, name, provider, at_ms, 1, reserve_nusd=charged or 0)
+            begin(
+                self.ledger,
+                NewAttempt(request, n, name, provider, at_ms, 1, reserve_nusd=charged or 0),
             )
             self.ledger.end_attempt(
                 request,

@@ -17,6 +17,7 @@ from omni_cli.domain.pricing import Price, Rate
 from omni_cli.domain.record import replace
 from omni_cli.services.money import reprice as module
 from omni_cli.services.money.reprice import Selection
+from tests.beginning import begin
 
 NOW = 1_790_000_000_000  # 2026-09-21 UTC
 MODEL = "p/m"
@@ -51,10 +52,9 @@ def call(
     request = make_id(NOW - n * 60_000, n)
     app.ledger.open(NewRequest(request, NOW - n * 60_000, "chat", app.store.owner, agent="a"), None)
     for index, cost in enumerate(costs, 1):
-        app.ledger.plan(
-            NewAttempt(request, index, MODEL, "p", NOW, 10, price=price, reserve_nusd=0)
+        begin(
+            app.ledger, NewAttempt(request, index, MODEL, "p", NOW, 10, price=price, reserve_nusd=0)
         )
-        app.ledger.mark_sent(request, index)
         end = AttemptEnd(state, NOW, usage=usage or Usage(1_000, output_tokens=100), cost_nusd=cost)
         priced = "unknown" if cost is None else "priced"
         app.ledger.end_attempt(request, index, end, priced=priced)

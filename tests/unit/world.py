@@ -36,6 +36,7 @@ from omni_cli.store.learning import LearningStore
 from omni_cli.store.models import ModelStore
 from omni_cli.store.providers import ProviderStore
 from omni_cli.store.rollups import RollupStore
+from tests.beginning import new_of
 
 #: 2026-06-15 12:00 UTC, in seconds.
 NOON = 1_781_524_800.0
@@ -205,7 +206,6 @@ class World:
             clock=self.clock,
             sleep=sleep,
             rng=random.Random(1),
-            room=self._room,
             reclaim=self._reclaim,
             note=self.notes.append,
             limit_s=self.limit_s,
@@ -223,9 +223,13 @@ class World:
     ) -> Generator[ChatChunk]:
         """The chunks of a request that is in the ledger."""
 
+        row = self.ledger.get(request_id)
+        assert row is not None
+        new = new_of(row)
+
         async def answer(give: Any) -> None:
             await OwnCall(
-                self.tools(), request_id, request, targets, consent, progress, give, accept=accept
+                self.tools(), new, request, targets, consent, progress, give, accept=accept
             ).answer()
 
         return self.steps.chunks(Handover(answer))
@@ -340,11 +344,6 @@ class World:
         )
         assert leases[0] == held[0]
         return int(held[0])
-
-    def _room(self, request_id: int, target: Target) -> int | None:
-        row = self.ledger.get(request_id)
-        assert row is not None
-        return self.budgets.room_nusd(target.provider.slug, target.model.id, row)
 
     def _reclaim(self) -> None:
         self.reclaims += 1

@@ -50,14 +50,21 @@ class ChatRun(Struct):
 
     ``remembered``: the answer is from the cache, and nothing is sent."""
 
-    id: int
+    new: NewRequest
     plan: ChatPlan
     progress: Progress
-    created_at: int
     row: RequestRow | None = None
     remembered: Remembered | None = None
     #: The store did not take its end: what its user is to be told, once the answer is shown.
     late: StoreError | None = None
+
+    @property
+    def id(self) -> int:
+        return self.new.id
+
+    @property
+    def created_at(self) -> int:
+        return self.new.created_at
 
     @property
     def completion(self) -> Completion:
@@ -143,7 +150,7 @@ class ChatService:
                 self._answers.hit(request.id, remembered)
         job = replace(plan.job, conversation=request.conversation)
         progress = Progress(plan.passed(), most_nusd=job.options.max_cost_nusd)
-        run = ChatRun(request.id, replace(plan, job=job), progress, now, remembered=remembered)
+        run = ChatRun(request, replace(plan, job=job), progress, remembered=remembered)
         if remembered is not None:
             run.progress.keep(remembered.completion, remembered.usage)
         return run
@@ -213,7 +220,7 @@ class ChatService:
             else:
                 await OwnCall(
                     self._tools(),
-                    run.id,
+                    run.new,
                     job.request,
                     plan.targets,
                     plan.consent,

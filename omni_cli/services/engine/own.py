@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
-from omni_cli.domain.batch import SLOT_WAIT_S
-from omni_cli.domain.bounds import over_maximum
+from omni_cli.domain.batch import SLOT_WAIT_S, Opening
+from omni_cli.domain.bounds import Most, bound_of, worst_nusd
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import (
@@ -26,7 +26,7 @@ from omni_cli.domain.errors import (
     UnknownPrice,
 )
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.ledger import NewAttempt
+from omni_cli.domain.ledger import NewRequest
 from omni_cli.domain.models import ProtocolName, Provider
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
@@ -34,11 +34,11 @@ from omni_cli.domain.vendor_env import refused_key_hint
 from omni_cli.ports import Clock, Endpoint, HttpCall, ProviderAdapter, Transport
 from omni_cli.repositories import Ledger
 from omni_cli.services.engine.attempts import Progress, Target
-from omni_cli.services.engine.bounds import Bounds, bounds
 from omni_cli.services.engine.call import Call
 from omni_cli.services.engine.checks import Check
 from omni_cli.services.engine.health import HealthRecorder
 from omni_cli.services.engine.routing import input_estimate
+from omni_cli.services.engine.sending import Sending
 from omni_cli.services.engine.settlement import Reading
 from omni_cli.wire.faults import is_foreign_thought
 from omni_cli.wire.fitting import fit_model
@@ -66,13 +66,19 @@ async def pause(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+class Way(Struct):
+    """``sent``: the body of ``call`` as it goes out."""
+
+    call: HttpCall
+    sent: Sending
+
+
 class Tools(Struct, frozen=True):
     """What every request of this process works with.
 
     Args:
         adapters: protocol name to adapter.
         sleep: seconds to wait; replaced in tests.
-        room: nano-dollars that the budgets leave for a request at a target, None without budget.
         await_turn: waits for a request's (its id) turn at a provider of so many slots, so many
             seconds at most; else the time is slept through.
         reclaim: frees what dead processes hold; called while waiting for a slot.
@@ -88,33 +94,41 @@ class Tools(Struct, frozen=True):
     health: HealthRecorder
     clock: Clock
     rng: random.Random
-    room: Callable[[int, Target], int | None]
     sleep: Callable[[float], Awaitable[None]]
     await_turn: Callable[[int, str, int, float], Awaitable[None]] | None = None
     reclaim: Callable[[], object] = lambda: None
     note: Callable[[str], None] = lambda _: None
     limit_s: float = LIMIT_S
 
-    def bounds(self, call: HttpCall, target: Target, room: int | None) -> Bounds:
-        price = None if target.price is None else target.price.price
+    def way(self, request: ChatRequest, target: Target, endpoint: Endpoint) -> Way:
+        """The call that asks a target. Raises BadRequest."""
         adapter = self.adapters(target.provider.protocol)
-        return bounds(adapter, call, target.provider.base_url, target.model, price, room)
+        call = adapter.build(fit_model(request, target.model), target.model.wire_name, endpoint)
+        return Way(call, Sending(call.body or b"{}", target, adapter, "chat", call.headers))
 
     def worst_nusd(self, request: ChatRequest, target: Target) -> int | None:
         """The most that one call can cost, nothing being limited; None where that is unknown."""
-        adapter = self.adapters(target.provider.protocol)
         endpoint = Endpoint(target.provider.base_url, None, target.provider.headers)
         try:
-            fitted = fit_model(request, target.model)
-            call = adapter.build(fitted, target.model.wire_name, endpoint)
+            way = self.way(request, target, endpoint)
         except BadRequest:
             return 0  # it cannot be sent
-        return self.bounds(call, target, None).reserve_nusd
+        price = None if target.price is None else target.price.price
+        if price is not None and price.state == "free":
+            return 0
+        most = bound_of(price, way.sent.most)
+        if price is None or not isinstance(most, Most):
+            return None
+        try:
+            return worst_nusd(most, price, most.each)
+        except UnknownPrice:
+            return None
 
 
-class OwnCall(Call[Bounds]):
+class OwnCall(Call[Way]):
     """
     Args:
+        new: the request as ``Ledger.open`` wrote it.
         progress: tells at any time who answered and at what cost.
         give: takes each chunk; what it raises ends the request, settled as far as it came.
         accept: looks at each whole answer; one that fails is kept back and charged, and the next
@@ -129,7 +143,7 @@ class OwnCall(Call[Bounds]):
     def __init__(
         self,
         tools: Tools,
-        request_id: int,
+        new: NewRequest,
         request: ChatRequest,
         targets: Sequence[Target],
         consent: Consent,
@@ -151,7 +165,8 @@ class OwnCall(Call[Bounds]):
         self.hedge_s = None if accept is not None else hedge_s
         self.ends_at_ms = int((tools.clock() + tools.limit_s) * 1000)
         self._tools = tools
-        self._id = request_id
+        self._new = new
+        self._id = new.id
         self._request = request
         self._give = give
         self._accept = accept
@@ -208,84 +223,86 @@ class OwnCall(Call[Bounds]):
         self.tell(f"{target.model.id}: asked again without what other models thought")
         return True
 
-    def prepare(self, target: Target) -> Bounds:
-        """The call bounded to what budgets and the request's maximum leave; says so where that
-        shortens its answer.
-
-        Raises BudgetExceeded, UnknownPrice: the maximum cannot hold it; MissingKey, BadRequest.
-        """
-        tools, progress, model = self._tools, self.progress, target.model.id
-        provider = target.provider
-        adapter = tools.adapters(provider.protocol)
+    def prepare(self, target: Target) -> Way:
+        """Raises MissingKey, BadRequest."""
+        tools, provider = self._tools, target.provider
         endpoint = Endpoint(provider.base_url, tools.keys(provider), provider.headers)
-        fitted = fit_model(self._request, target.model)
-        call = adapter.build(fitted, target.model.wire_name, endpoint)
-        self.note_unsaid(target, call.told)
-        if call.told:
-            self.tell(f"{model} cannot be told: {'; '.join(call.told)}")
-        left = progress.room_nusd
-        rooms = [room for room in (tools.room(self._id, target), left) if room is not None]
-        room = min(rooms, default=None)
-        found = tools.bounds(call, target, room)
-        if left is not None and progress.most_nusd is not None:
-            if found.reserve_nusd is None:
-                raise UnknownPrice(
-                    f"the price of {model} is unknown, so is whether it fits a maximum cost",
-                    hint=f"omni models price {model} --price-in USD --price-out USD",
-                )
-            if found.reserve_nusd > left:
-                raise over_maximum(model, found.reserve_nusd, left, progress.most_nusd, found.why)
-        if found.cut_from is not None:
-            whose = "the maximum cost" if room == left else "a budget"
-            self.tell(
-                f"{model}: {whose} leaves {format_usd(room)}, so the answer is limited "
-                f"to {found.output_bound or 0:,} tokens instead of {found.cut_from:,}",
-            )
-        return found
+        way = tools.way(self._request, target, endpoint)
+        told = way.call.told
+        self.note_unsaid(target, told)
+        if told:
+            self.tell(f"{target.model.id} cannot be told: {'; '.join(told)}")
+        return way
 
-    async def commit(self, way: Bounds, target: Target) -> Reading:
-        tools, progress = self._tools, self.progress
-        attempt = NewAttempt(
-            request=self._id,
-            n=progress.tries + 1,
-            model=target.model.id,
-            provider=target.provider.slug,
-            started_at=self.now_ms(),
-            input_estimate=input_estimate(self._request),
-            price=None if target.price is None else target.price.id,
-            reserve_nusd=way.reserve_nusd,
-            output_bound=way.output_bound,
-            reserve_why=way.why,
+    async def commit(self, way: Way, target: Target) -> Reading:
+        """The call bounded to what budgets and the request's maximum leave; says so where that
+        shortens its answer."""
+        progress, stored = self.progress, target.price
+        price = None if stored is None else stored.price
+        opening = Opening(
+            self._new,
+            progress.tries + 1,
+            target.model.id,
+            target.provider.slug,
+            self.now_ms(),
+            input_estimate(self._request),
+            bound_of(price, way.sent.most),
+            target.provider.max_concurrency,
+            None if stored is None else stored.id,
+            price,
+            progress.room_nusd,
+            progress.most_nusd or 0,
+            opened=True,
         )
-        reading = Reading(tools.ledger, tools.health, tools.clock, attempt, target, progress)
         try:
-            reading.begin(await self._planned(attempt, target))
-            progress.tries = attempt.n
+            await self._begun(opening)
+            self._bound(way, opening)
+            reading = self._read(opening, target)
+            progress.tries = opening.n
             if progress.most_nusd is not None:
-                progress.sent(attempt.n, way.reserve_nusd or 0)
+                progress.sent(opening.n, opening.held_nusd)
             reading.sent = True
-            tools.ledger.mark_sent(self._id, attempt.n)
-        except (BudgetExceeded, UnknownPrice, Busy):
-            raise  # by the plan: nothing was written
         except BaseException as exc:
-            reading.stop(exc)
+            refused = isinstance(exc, BudgetExceeded | UnknownPrice | Busy)
+            if opening.committed or not refused:  # an interrupt may fall right behind the row
+                self._read(opening, target).stop(exc)
             raise
         self.reading, self.asked = reading, target
         return reading
 
-    async def _planned(self, attempt: NewAttempt, target: Target) -> NewAttempt:
-        """The attempt as it was written once its provider had a slot for it.
+    def _read(self, opening: Opening, target: Target) -> Reading:
+        tools, attempt = self._tools, opening.attempt()
+        if attempt.output_bound is None:
+            attempt.output_bound = opening.most_out
+        return Reading(tools.ledger, tools.health, tools.clock, attempt, target, self.progress)
+
+    def _bound(self, way: Way, opening: Opening) -> None:
+        """Have the call ask for no more than was granted."""
+        if opening.each is None:
+            return
+        way.sent.limit(opening.each)
+        way.call = replace(way.call, body=way.sent.written())
+        room, most = opening.room_nusd, opening.most
+        if room is not None and isinstance(most, Most):
+            whose = "the maximum cost" if room == opening.ceiling_nusd else "a budget"
+            self.tell(
+                f"{opening.model}: {whose} leaves {format_usd(room)}, so the answer is limited "
+                f"to {opening.output_bound or 0:,} tokens instead of {most.each:,}",
+            )
+
+    async def _begun(self, opening: Opening) -> None:
+        """Returns once the attempt is written: its provider had a slot for it.
 
         Raises:
             Busy: the slots stayed taken, or others came first. Nothing was written.
-            BudgetExceeded, UnknownPrice: as ``Ledger.plan``.
+            BudgetExceeded, UnknownPrice: as ``Ledger.begin``.
         """
-        tools, slots, slug = self._tools, target.provider.max_concurrency, target.provider.slug
-        began = attempt.started_at
+        tools, slots, slug, model = self._tools, opening.slots, opening.provider, opening.model
+        began = opening.started_at
         try:
-            while not tools.ledger.plan(attempt, slots=slots):
+            while not tools.ledger.begin(opening):
                 assert slots is not None
-                if attempt.waited_ms >= SLOT_WAIT_S * 1000:
+                if opening.waited_ms >= SLOT_WAIT_S * 1000:
                     raise Busy(
                         f"all {slots} slots of {slug} were taken for {SLOT_WAIT_S:.0f} s",
                         hint=f"omni providers edit {slug} --max-concurrency N",
@@ -294,15 +311,19 @@ class OwnCall(Call[Bounds]):
                 if tools.await_turn is None:
                     await tools.sleep(_SLOT_LOOK_S)
                 else:
-                    await tools.await_turn(attempt.request, slug, slots, _SLOT_LOOK_S)
-                now = self.now_ms()
-                attempt = replace(attempt, started_at=now, waited_ms=max(now - began, 1))
-        except BaseException:
-            tools.ledger.leave_queue(attempt.request)
+                    await tools.await_turn(self._id, slug, slots, _SLOT_LOOK_S)
+                opening.started_at = now = self.now_ms()
+                opening.waited_ms = max(now - began, 1)
+        except BaseException as exc:
+            tools.ledger.leave_queue(self._id)
+            if isinstance(exc, UnknownPrice) and opening.ceiling_nusd is not None:
+                raise UnknownPrice(
+                    f"the price of {model} is unknown, so is whether it fits a maximum cost",
+                    hint=f"omni models price {model} --price-in USD --price-out USD",
+                ) from None
             raise
-        return attempt
 
-    async def exchange(self, way: Bounds, target: Target, reading: Reading) -> None:
+    async def exchange(self, way: Way, target: Target, reading: Reading) -> None:
         tools = self._tools
         adapter = tools.adapters(target.provider.protocol)
         name = f"{id_text(self._id)}-{reading.n}"
@@ -324,7 +345,7 @@ class OwnCall(Call[Bounds]):
                 await self._give(chunk)
         reading.finish()
 
-    def told(self, fault: ProviderError, way: Bounds, target: Target) -> ProviderError:  # noqa: ARG002  # as told
+    def told(self, fault: ProviderError, way: Way, target: Target) -> ProviderError:  # noqa: ARG002  # as told
         if isinstance(fault, AuthError):
             fault.hint = refused_key_hint(target.provider.slug)
         return fault

@@ -82,10 +82,6 @@ class Reading:
         """The attempt's number in its request, from 1."""
         return self._attempt.n
 
-    def begin(self, attempt: NewAttempt) -> None:
-        """The attempt as it was written, once its provider had a slot for it."""
-        self._attempt = attempt
-
     def take(self, chunk: ChatChunk) -> None:
         self.folder.add(chunk)
         if not chunk.has_content:

@@ -22,6 +22,7 @@ from omni_cli.domain.record import replace
 from omni_cli.services.judge.alerts import Alert, Webhook, signature
 from omni_cli.services.judge.watch import Watch
 from omni_cli.simulator import Simulator
+from tests.beginning import begin
 from tests.integration.cli.conftest import Omni
 from tests.integration.cli.fleet import MODELS, SLUGS, connect
 
@@ -506,7 +507,7 @@ def test_the_wait_for_a_slot_is_told_everywhere(omni: Omni, fleet: Path) -> None
         request = make_id(other.now_ms(), 7)
         other.ledger.open(NewRequest(request, other.now_ms(), "chat", other.ledger.owner), None)
         attempt = NewAttempt(request, 1, OPENAI, "openai", other.now_ms(), 10)
-        assert other.ledger.plan(attempt, slots=1)
+        assert begin(other.ledger, attempt, slots=1)
         seen: list[str] = []
 
         def give_up() -> None:

@@ -21,6 +21,7 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.store import maintenance
 from omni_cli.store.connection import Store
+from tests.beginning import begin
 from tests.integration.cli.conftest import Omni
 from tests.integration.cli.money import checked
 from tests.paths import REPO
@@ -54,7 +55,7 @@ def spend(
         ),
         None,
     )
-    ledger.plan(NewAttempt(request, 1, model, provider, at, 100, reserve_nusd=cost or 0))
+    begin(ledger, NewAttempt(request, 1, model, provider, at, 100, reserve_nusd=cost or 0))
     ledger.end_attempt(
         request,
         1,
@@ -160,8 +161,7 @@ def test_reports_settle_what_a_dead_process_left(omni: Omni, spent: Path) -> Non
     with App({"OMNI_HOME": str(spent), "TZ": "UTC"}, durable=False) as app:
         at, ledger = app.now_ms(), app.ledger
         ledger.open(NewRequest(7, at, "chat", "1-dead"), None)
-        ledger.plan(NewAttempt(7, 1, "openai/gpt-4o", "openai", at, 1000))
-        ledger.mark_sent(7, 1)
+        begin(ledger, NewAttempt(7, 1, "openai/gpt-4o", "openai", at, 1000))
     total = checked(omni)("usage", "--json").data["total"]
     assert total["calls"] == 4
     assert total["ok"] == 3

@@ -12,10 +12,9 @@ from omni_cli.domain.errors import BadRequest, BudgetExceeded
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price
 from omni_cli.gateway.asks import Ask
-from omni_cli.gateway.sending import Sending
 from omni_cli.ports import HttpCall
 from omni_cli.services.engine.attempts import Target
-from omni_cli.services.engine.bounds import JsonBody
+from omni_cli.services.engine.sending import Sending
 from omni_cli.wire.anthropic.server import AnthropicMessages
 from omni_cli.wire.gemini.server import GeminiContent
 from omni_cli.wire.ollama.server import OllamaChat
@@ -69,7 +68,8 @@ def _read(protocol: str, text: bytes | None = None, **fields: Any) -> _Read:
     bound = adapter(protocol).bound(sent)  # type: ignore[arg-type]  # a protocol's name
     # The command line's body says the same of the same bytes.
     call = HttpCall("POST", "http://x", {}, sent.written(), "json")
-    again = adapter(protocol).bound(JsonBody(call, "http://127.0.0.1:9/v1"))  # type: ignore[arg-type]  # a protocol's name
+    made = Sending(call.body or b"", _target(protocol), adapter(protocol), "chat", {})  # type: ignore[arg-type]  # a protocol's name
+    again = adapter(protocol).bound(made)  # type: ignore[arg-type]  # a protocol's name
     assert (again.output_tokens, again.choices, again.beyond, again.refused, again.rounds) == (
         bound.output_tokens,
         bound.choices,

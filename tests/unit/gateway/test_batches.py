@@ -23,6 +23,7 @@ from omni_cli.domain.errors import BudgetExceeded, Locked, SameId
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.prices import Price, Rate
 from omni_cli.store.writer import Writer
+from tests.beginning import begin
 
 NOW = 1_790_000_000_000
 TABLES = (
@@ -123,8 +124,7 @@ def test_a_batch_equals_its_requests_one_by_one(
         ledger = single.ledger
         for new, item, (end, priced, done) in zip(news, ends, finals, strict=True):
             ledger.open(new, None)
-            ledger.plan(NewAttempt(new.id, 1, item["model"], "openai", NOW, 100, None, 500, 100))
-            ledger.mark_sent(new.id, 1)
+            begin(ledger, NewAttempt(new.id, 1, item["model"], "openai", NOW, 100, None, 500, 100))
             ledger.end_attempt(new.id, 1, end, priced=priced)
             ledger.end_request(new.id, done)
         writer = _writer(batched)

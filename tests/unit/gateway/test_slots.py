@@ -21,6 +21,7 @@ from omni_cli.services.engine import commits as commits_module
 from omni_cli.services.engine.commits import Commits
 from omni_cli.store import slots as slots_module
 from omni_cli.store.writer import Writer
+from tests.beginning import begin
 from tests.gateway_server import seeded
 
 NOW = 1_790_000_000_000
@@ -120,16 +121,15 @@ async def test_a_command_waits_in_the_same_queue_as_a_gateway(
         request = next(_IDS)
         other.ledger.open(NewRequest(request, NOW, "chat", other.ledger.owner), None)
         attempt = NewAttempt(request, 1, "p/m", "p", NOW, 1)
-        assert not other.ledger.plan(attempt, slots=1)
+        assert not begin(other.ledger, attempt, slots=1)
         waiting = commits.open(third)
         waiting.add_done_callback(lambda _: order.append("gateway"))
         await asyncio.sleep(0.05)
 
         def command() -> None:
             asyncio.run(other.ledger.await_turn(request, "p", 1, 30))
-            assert other.ledger.plan(attempt, slots=1)
+            assert begin(other.ledger, attempt, slots=1)
             order.append("command")
-            other.ledger.mark_sent(request, 1)
             end = AttemptEnd("ok", NOW + 9, cost_nusd=0)
             other.ledger.end_attempt(request, 1, end, priced="priced")
 
@@ -208,8 +208,8 @@ def test_a_waiting_command_is_woken_at_once(tmp_path: Path) -> None:
         patch.setattr("omni_cli.domain.batch.LOOK_S", 60.0)
         for ledger, request in ((app.ledger, 1_000_001), (other.ledger, 1_000_002)):
             ledger.open(NewRequest(request, NOW, "chat", ledger.owner), None)
-        assert app.ledger.plan(NewAttempt(1_000_001, 1, "p/m", "p", NOW, 1), slots=1)
-        assert not other.ledger.plan(NewAttempt(1_000_002, 1, "p/m", "p", NOW, 1), slots=1)
+        assert begin(app.ledger, NewAttempt(1_000_001, 1, "p/m", "p", NOW, 1), slots=1)
+        assert not begin(other.ledger, NewAttempt(1_000_002, 1, "p/m", "p", NOW, 1), slots=1)
         patch.setattr(slots_module.Turns, "take", counted)
         thread = threading.Thread(
             target=lambda: asyncio.run(other.ledger.await_turn(1_000_002, "p", 1, 30.0)),

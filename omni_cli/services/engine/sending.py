@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from omni_cli.domain.bounds import CallBound, Most, most_of
+from omni_cli.domain.errors import BadRequest
 from omni_cli.ports import ProviderAdapter
 from omni_cli.services.engine.attempts import Target
-from omni_cli.wire.server import wrong
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
@@ -117,7 +117,7 @@ def read_field(name: str, raw: msgspec.Raw) -> Any:
         return _ANY.decode(raw)
     except (msgspec.DecodeError, RecursionError) as exc:
         message = f"{name!r} cannot be read: {exc}"
-    raise wrong(message)
+    raise BadRequest(message, status=400)
 
 
 def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
@@ -128,4 +128,4 @@ def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
         return _FIELDS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         message = f"the body must be a JSON object: {exc}"
-    raise wrong(message)
+    raise BadRequest(message, status=400)
