@@ -182,6 +182,23 @@ def test_leases_of_one_batch_never_pass_the_limit(tmp_path: Path) -> None:
         assert app.budgets.status(budget, NOW).reserved_nusd == 1_000_000
 
 
+def test_an_unknown_price_passes_no_overspent_budget(tmp_path: Path) -> None:
+    with _app(tmp_path) as app:
+        app.budgets.put(Budget(0, "all", "", "day", 1_000_000, allow_unknown=True))
+        writer = _writer(app)
+        first, unknown = _opening(_new(1)), {"most": None, "price": None}
+        passed = _opening(_new(2), **unknown)
+        writer.write(Batch(openings=[first, passed]))
+        assert passed.committed
+        end = AttemptEnd("ok", NOW + 9, cost_nusd=1_200_000)
+        writer.write(Batch(endings=[AttemptEnding(1_001, 1, end, "priced")]))
+        refused = _opening(_new(3), **unknown)
+        free = _opening(_new(4), price=Price("free"))
+        writer.write(Batch(openings=[refused, free]))
+        assert isinstance(refused.error, BudgetExceeded)
+        assert free.committed
+
+
 def test_the_answer_is_bounded_to_what_is_left(tmp_path: Path) -> None:
     with _app(tmp_path) as app:
         app.budgets.put(Budget(0, "all", "", "day", 5_000_000))
