@@ -25,6 +25,7 @@ from omni_cli.gateway.receipts import Tools
 from omni_cli.gateway.redis_counts import shared_counts
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.routes import Route, meant
+from omni_cli.gateway.stored import StoredResponses
 from omni_cli.gateway.surface import Surface
 from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.watching import Watcher
@@ -129,7 +130,9 @@ class Gateway:
             lambda: writing.abtests,
         )
         self._long = LongJobs(self._app)
-        self._surface = Surface(fleet, chats, own, Management(self._desk, own, self._long))
+        stored = StoredResponses(fleet, self._desk, self._pool, self._meter)
+        management = Management(self._desk, own, self._long)
+        self._surface = Surface(fleet, chats, own, management, stored)
         self._recover()
         self._commits.reclaim = self._recover
         self._watchers = [

@@ -235,7 +235,11 @@ def _finish_stream(call: Receipt, reading: Reading, rest: bytes) -> None:
 def veil(fault: ProviderError, target: Target, origin: Origin) -> None:
     """Before a caller is told: a client key's holder need not know where a provider is. The ledger
     has the words as they were."""
-    host, slug = origin.host, target.provider.slug
+    conceal(fault, target.provider.slug, origin.host)
+
+
+def conceal(fault: ProviderError, slug: str, host: str) -> None:
+    """The same of a provider's host."""
     if host in fault.message:
         place = rf"(?<![\w.-]){re.escape(host)}(:\d+)?(?![\w-])"
         fault.message = re.sub(place, slug, fault.message)

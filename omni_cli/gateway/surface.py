@@ -13,6 +13,7 @@ from omni_cli.gateway.management import Management
 from omni_cli.gateway.options import with_options
 from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.routes import Handler, Route, Router, openapi
+from omni_cli.gateway.stored import StoredResponses
 from omni_cli.http.request import Request
 from omni_cli.services.engine.routing import input_estimate
 from omni_cli.services.money.ledger_names import CHECKED
@@ -22,7 +23,15 @@ from omni_cli.wire.server import Caller, object_of, wrong
 
 
 class Surface:
-    def __init__(self, fleet: Fleet, chats: Chats, own: OwnApi, management: Management) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        chats: Chats,
+        own: OwnApi,
+        management: Management,
+        stored: StoredResponses,
+    ) -> None:
+        self._stored_responses = stored
         self._fleet = fleet
         self._chats = chats
         self._listing = Listing(fleet)
@@ -160,6 +169,15 @@ class Surface:
 
         return handle
 
+    def _stored(self, caller: Caller, operation: Operation) -> Handler:
+        stored, method = self._stored_responses, operation.method
+        tail = operation.path.partition("}")[2]
+
+        async def handle(request: Request, who: Principal, at: dict[str, str]) -> None:
+            await stored.handle(caller, request, who, method, at["response"], tail)
+
+        return handle
+
     def _count(self, caller: Caller, _: Operation) -> Handler:
         async def handle(request: Request, _: Principal, __: dict[str, str]) -> None:
             """Estimated: the exact count is known to the provider that bills, after the call."""
@@ -194,6 +212,7 @@ _HANDLERS: dict[str, Callable[[Surface, Caller, Operation], Handler]] = {
     "chat": Surface._chat,
     "embeddings": Surface._embed,
     "pass": Surface._pass,
+    "stored": Surface._stored,
     "count": Surface._count,
     "models": Surface._models,
     "model": Surface._model,

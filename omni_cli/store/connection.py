@@ -18,7 +18,7 @@ from omni_cli.domain.errors import Locked, StoreError
 from omni_cli.repositories import Lock
 
 #: What ``PRAGMA user_version`` says of a file that this omni wrote.
-SCHEMA_VERSION = 18
+SCHEMA_VERSION = 19
 BUSY_TIMEOUT_MS = 15_000
 
 # For a value that is no number or text, Python looks in vain for ways to adapt it, at 0.3 us each

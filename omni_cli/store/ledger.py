@@ -422,6 +422,17 @@ class LedgerStore:
             return [] if sent is None else [sent]
         return found
 
+    def made(self, response: str) -> list[AttemptRow]:
+        """Attempts that are over and that their provider names so, an id of a stored response; the
+        newest first."""
+        rows = self._store.db.execute(
+            "SELECT * FROM attempts WHERE provider_request_id = ?"
+            " AND provider_request_id >= 'resp' AND provider_request_id < 'resq'"
+            " ORDER BY request DESC, n DESC",
+            (response,),
+        )
+        return [attempt_row(row) for row in rows]
+
     def note_carried_out(
         self, request: int, more: Mapping[str, Any], named: Mapping[str, Any] | None = None
     ) -> None:

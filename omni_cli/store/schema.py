@@ -210,6 +210,8 @@ CREATE INDEX attempts_unknown ON attempts (request)
     WHERE cost_nusd IS NULL AND state NOT IN ('planned', 'sent');
 CREATE INDEX attempts_waited ON attempts (provider, started_at, waited_ms) WHERE waited_ms > 0;
 CREATE INDEX attempts_held ON attempts (request) WHERE held_nusd <> 0;
+CREATE INDEX attempts_by_response ON attempts (provider_request_id)
+    WHERE provider_request_id >= 'resp' AND provider_request_id < 'resq';
 
 CREATE TABLE decisions (
     request INTEGER PRIMARY KEY REFERENCES requests (id) ON DELETE CASCADE,

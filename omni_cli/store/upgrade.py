@@ -29,8 +29,16 @@ def _step_18(db: "Database") -> None:
         db.execute(statement)
 
 
+def _step_19(db: "Database") -> None:
+    """Who made a response that its caller asks for again."""
+    db.execute(
+        "CREATE INDEX IF NOT EXISTS attempts_by_response ON attempts (provider_request_id)\n"
+        "    WHERE provider_request_id >= 'resp' AND provider_request_id < 'resq'"
+    )
+
+
 #: By the version that each leads to.
-STEPS = {18: _step_18}
+STEPS = {18: _step_18, 19: _step_19}
 
 
 def check(version: int) -> None:

@@ -17,8 +17,9 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Operation(NamedTuple):
     """Something that callers may ask for, at ``path`` beneath each of the protocol's prefixes.
 
-    ``does``: "chat", "embeddings", "pass" (on as it is, to a provider of its protocol), "count"
-    (tokens of a chat), "models" (all), "model" (one), or "document" (always the same, ``given``).
+    ``does``: "chat", "embeddings", "pass" (on as it is, to a provider of its protocol), "stored"
+    (about an answer that its provider keeps), "count" (tokens of a chat), "models" (all), "model"
+    (one), or "document" (always the same, ``given``).
     ``path`` may hold ``{model+}``: it names who is asked.
     ``stream``: whether the answer streams, where the path says so and the body does not.
     ``given``: what the path says beside the body. ``query``, ``body`` and ``summary`` describe it

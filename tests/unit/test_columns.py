@@ -121,6 +121,7 @@ def test_a_file_of_the_last_build_is_brought_on(tmp_path: Path) -> None:
             "ALTER TABLE open_calls ADD COLUMN leases TEXT NOT NULL DEFAULT '[]'",
             "ALTER TABLE chains ADD COLUMN allow_free_to_paid INTEGER NOT NULL DEFAULT 0",
             "CREATE TABLE leases (request INTEGER NOT NULL REFERENCES requests (id))",
+            "DROP INDEX attempts_by_response",
             "INSERT INTO chains (name, any_cost) VALUES ('kept', 1)",
             f"PRAGMA user_version = {OLDEST}",
         ):
@@ -131,6 +132,9 @@ def test_a_file_of_the_last_build_is_brought_on(tmp_path: Path) -> None:
     fresh = Store(tmp_path / "new.db")
     for table in Database(fresh.db).table_names():
         assert _columns(upgraded, table) == _columns(fresh, table), table
+    indexes = "SELECT name FROM sqlite_master WHERE name LIKE 'attempts_%' ORDER BY name"
+    found, wanted = (store.db.execute(indexes).fetchall() for store in (upgraded, fresh))
+    assert [tuple(row) for row in found] == [tuple(row) for row in wanted]
     assert "leases" not in Database(upgraded.db).table_names()
     row = upgraded.db.execute("SELECT name, any_cost FROM chains").fetchone()
     assert tuple(row) == ("kept", 1)

@@ -139,9 +139,18 @@ class HeldMoney:
             call = adapter.ask_cost(endpoint, attempt.provider_request_id)
             if call is None:
                 return Report(charge, None, "its provider cannot be asked about it")
-            told = adapter.read_cost(self._transport().fetch(adapter, call, timeout_s=_TIMEOUT_S))
+            body = self._transport().fetch(adapter, call, timeout_s=_TIMEOUT_S)
         except OmniError as exc:
             return Report(charge, None, f"{provider.slug}: {exc.message}")
+        return self.read(charge, adapter, body)
+
+    def read(self, charge: Charge, adapter: TellsCost, body: str) -> Report:
+        """What a provider's answer to that question says."""
+        attempt = charge.attempt
+        try:
+            told = adapter.read_cost(body)
+        except OmniError as exc:
+            return Report(charge, None, f"{attempt.provider}: {exc.message}")
         if told is None:
             return Report(charge, None, "it is not over yet, or its provider says no cost")
         usage, cost = told

@@ -57,7 +57,19 @@ _FORM = frozenset({"format"})
 class OpenAiResponses(ResponsesFacts, Caller):
     """The caller's side of protocol ``openai-responses``."""
 
-    operations = (Operation("chat", "/responses", "Response"),)
+    operations = (
+        Operation("chat", "/responses", "Response"),
+        Operation("stored", "/responses/{response}", "A response made before", "GET"),
+        Operation("stored", "/responses/{response}", "Delete it at its provider", "DELETE"),
+        Operation("stored", "/responses/{response}/cancel", "Stop what is in the background"),
+        Operation(
+            "stored",
+            "/responses/{response}/input_items",
+            "What it was asked",
+            "GET",
+            query=("after", "limit", "order"),
+        ),
+    )
 
     def parse(self, body: JsonObject) -> Parsed:
         unsaid = Unsaid()

@@ -1,0 +1,149 @@
+"""Responses that a provider keeps: fetched, stopped and deleted there, by whoever had them made.
+
+Nothing of it is billed. A response that was still being made when its call ended is settled once it
+is fetched whole. Source: OpenAI API reference, "Get a model response", "Delete", "Cancel", "List
+input items"; "Background mode".
+"""
+
+import asyncio
+from urllib.parse import parse_qsl, urlencode
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.errors import ConfigError, NotFound, ProviderError
+from omni_cli.domain.ledger import AttemptRow
+from omni_cli.gateway import relay
+from omni_cli.gateway.auth import Principal
+from omni_cli.gateway.desk import Desk
+from omni_cli.gateway.fleet import Fleet
+from omni_cli.gateway.meter import Meter
+from omni_cli.gateway.own_api import query_of, scope_of
+from omni_cli.http.client import UpstreamPool, encode_head, locate
+from omni_cli.http.request import Request
+from omni_cli.ports import TellsCost
+from omni_cli.wire.framing import MAX_EVENT_BYTES
+from omni_cli.wire.reader import refused
+from omni_cli.wire.registry import adapter
+from omni_cli.wire.server import Caller, wrong
+
+_TIMEOUT_S = 60.0
+#: Rows are written behind: whoever asks at once waits for them, seconds.
+_WAITS_S = (0.05, 0.15, 0.4)
+_MOST_ID = 256
+#: What of a query is the provider's business.
+_PASSED = frozenset({"after", "limit", "order", "include", "include[]"})
+
+
+class StoredResponses:
+    def __init__(self, fleet: Fleet, desk: Desk, pool: UpstreamPool, meter: Meter) -> None:
+        self._fleet = fleet
+        self._desk = desk
+        self._pool = pool
+        self._meter = meter
+
+    async def handle(
+        self, caller: Caller, request: Request, who: Principal, method: str, ident: str, tail: str
+    ) -> None:
+        """Ask its provider, and pass the answer on as it came.
+
+        Args:
+            tail: of the path after the id.
+
+        Raises:
+            NotFound: the caller had no such response made, or its provider keeps it no more.
+            ProviderError: its provider refuses, or cannot be reached.
+        """
+        await request.body()
+        asked = query_of(request)
+        if asked.get("stream", "false") != "false":
+            raise wrong("a stored response is not streamed: ask without 'stream'")
+        entry = await self._meter.enter(who, 0) if self._meter.limits(who) else None
+        try:
+            attempt = await self._find(ident, who)
+            status, kind, body = await self._ask(caller, request, method, attempt, tail)
+        finally:
+            if entry is not None:
+                entry.leave(0)
+        if attempt.held_nusd and method == "GET" and not tail:
+            await self._desk.do(lambda app: _settle(app, attempt, body))
+        await request.answer(
+            status,
+            body,
+            [
+                (b"content-type", (kind or "application/json").encode("latin-1", "replace")),
+                (b"x-omni-model", attempt.model.encode("latin-1", "replace")),
+            ],
+        )
+
+    async def _find(self, ident: str, who: Principal) -> AttemptRow:
+        scope = scope_of(who)
+
+        def job(app: App) -> AttemptRow | None:
+            for attempt in app.ledger.made(ident):
+                row = app.ledger.get(attempt.request)
+                if row is not None and all(getattr(row, k) == v for k, v in scope.items()):
+                    return attempt
+            return None
+
+        if len(ident) <= _MOST_ID:
+            for wait_s in (0.0, *_WAITS_S):
+                await asyncio.sleep(wait_s)
+                found = await self._desk.do(job)
+                if found is not None:
+                    return found
+        raise NotFound(
+            f"no response {ident[:_MOST_ID]!r} of yours is kept by a provider",
+            hint="only whole answers of a provider of the Responses API are kept there; what omni "
+            "translated from another protocol is stored nowhere",
+        )
+
+    async def _ask(
+        self, caller: Caller, request: Request, method: str, attempt: AttemptRow, tail: str
+    ) -> tuple[int, str, bytes]:
+        slug, ident = attempt.provider, attempt.provider_request_id or ""
+        gone = f"response {ident!r} was made by {slug}"
+        provider = await self._desk.do(lambda app: app.providers.get(slug))
+        if provider is None or provider.protocol != caller.name:
+            raise NotFound(f"{gone}, which is not connected any more")
+        if not provider.enabled:
+            raise NotFound(f"{gone}, which is switched off", hint=f"omni providers enable {slug}")
+        client, endpoint = self._fleet.adapter(provider), self._fleet.endpoint(provider)
+        call = client.ask_cost(endpoint, ident) if isinstance(client, TellsCost) else None
+        if call is None:
+            raise NotFound(f"{gone}, which keeps none")
+        pairs = parse_qsl(request.query.decode("latin-1"))
+        query = urlencode([(name, value) for name, value in pairs if name in _PASSED])
+        try:
+            origin, path, host = locate(f"{call.url}{tail}{'?' if query else ''}{query}")
+            head = encode_head(method, path, host, {"user-agent": "omni", **call.headers})
+        except ValueError as exc:
+            message = f"the provider's address or headers cannot be used: {exc}"
+            raise ConfigError(message, hint="omni providers edit SLUG --base-url URL") from exc
+        try:
+            answer = await self._pool.send(origin, head, b"", timeout_s=_TIMEOUT_S)
+            try:
+                if not 200 <= answer.status < 300:
+                    said = await relay.error_body(answer)
+                    raise refused(client, call, answer.status, answer.headers, said)
+                body = await answer.whole(MAX_EVENT_BYTES)
+            finally:
+                answer.close()
+        except ProviderError as exc:
+            relay.conceal(exc, slug, origin.host)
+            if exc.status == 404:
+                message = f"{slug} keeps no response {ident!r} any more: {exc.message}"
+                raise NotFound(message) from exc
+            raise
+        return answer.status, answer.headers.get("content-type", ""), body
+
+
+def _settle(app: App, attempt: AttemptRow, body: bytes) -> None:
+    """In the desk's thread: what was held for it, where it says now what it counted."""
+    provider = app.providers.get(attempt.provider)
+    tells = None if provider is None else adapter(provider.protocol)
+    if not isinstance(tells, TellsCost):
+        return
+    for charge in app.held.all():
+        if (charge.request.id, charge.attempt.n) == (attempt.request, attempt.n):
+            report = app.held.read(charge, tells, body.decode("utf-8", "replace"))
+            if report.cost_nusd is not None:
+                app.held.settle([(charge, report.cost_nusd)], reason="reported by its provider")
