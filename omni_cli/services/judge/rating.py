@@ -34,12 +34,12 @@ class Ratings:
 
         Raises:
             NotFound: no such request.
-            UsageError: it has no answer.
+            UsageError: it has no answer, or a rating is none of 1 to 5.
         """
+        wins, losses = outcome_counts(kind, value)
         row = self._ledger.find(request)
         if not row.model or row.state in ("pending", "refused"):
             raise UsageError(f"request {id_text(row.id)} has no answer to rate")
-        wins, losses = outcome_counts(kind, value)
         share = wins / (wins + losses)
         self._learning.add_outcome(
             request=row.id,
