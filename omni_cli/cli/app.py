@@ -158,9 +158,12 @@ class _Terminated(KeyboardInterrupt):
 def _settle_on_sigterm() -> None:
     """Commands that serve or watch have handlers of their own, which take this one's place."""
 
-    def stop(*_: object) -> NoReturn:
+    def stop(*_: object) -> None:
         _Terminated.told = True  # the frameworks on the way turn the exception into others
-        raise _Terminated
+        interrupt = signal.getsignal(signal.SIGINT)
+        if not callable(interrupt) or interrupt is signal.default_int_handler:
+            raise _Terminated
+        interrupt(signal.SIGINT, None)  # an event loop runs: it cancels its task, then raises
 
     with suppress(ValueError):  # not the main thread: somebody else's process
         signal.signal(signal.SIGTERM, stop)

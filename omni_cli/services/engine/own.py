@@ -410,12 +410,25 @@ class Stopped(BaseException):
     """The user gave up. No Exception: nothing may take it for a failure and try again."""
 
 
+def _loop() -> asyncio.AbstractEventLoop:
+    """A loop that does not print what a signal's handler raised within a task: that ends the
+    process, which tells it once."""
+
+    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), KeyboardInterrupt):
+            loop.default_exception_handler(context)
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(tell)
+    return loop
+
+
 class Steps:
     """An event loop of its own, that code without one steps from a single thread. Ctrl-C ends what
     runs as it does elsewhere: it is cancelled, settled, and KeyboardInterrupt is raised."""
 
     def __init__(self) -> None:
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=_loop)
         self._running: asyncio.Task[Any] | None = None
         self._stopped = False
 

@@ -129,9 +129,16 @@ def test_a_full_disk_under_stdout_is_a_clean_error(fleet: Omni) -> None:
     assert "pending" not in _rows()
 
 
-def test_sigterm_settles_as_ctrl_c_does(fleet: Omni, sim: Simulator) -> None:
+@pytest.mark.parametrize("behind", [False, True], ids=["foreground", "background"])
+def test_sigterm_settles_as_ctrl_c_does(fleet: Omni, sim: Simulator, behind: bool) -> None:
+    """A shell without job control lets what it starts in the background ignore Ctrl-C."""
     sim.fault("hang", match="openai/*")
-    process = _start("chat", "-m", GPT, "hi", stdout=subprocess.PIPE)
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN) if behind else None
+    try:
+        process = _start("chat", "-m", GPT, "hi", stdout=subprocess.PIPE)
+    finally:
+        if usual is not None:
+            signal.signal(signal.SIGINT, usual)
     end = time.monotonic() + 30
     while not _sent() and time.monotonic() < end:
         time.sleep(0.05)
