@@ -93,20 +93,6 @@ def estimate_tokens(text: str, weight: float = 1.0) -> int:
     return max(1, math.ceil(min(tokens, len(raw) + 1) * weight))
 
 
-def upper_bound_tokens(text: str) -> int:
-    """A number of tokens that no byte-complete tokenizer exceeds for the text alone.
-
-    Byte-level BPE (GPT, Llama 3 and later, Qwen, DeepSeek, Mistral's Tekken) starts from one
-    token a UTF-8 byte, and every merge makes one of two. SentencePiece with byte fallback
-    (Llama 2, Gemma, Gemini) uses a piece of one character or more, else one token a byte, and
-    may put one space in front. A special token stands for several bytes of text. Nothing lower
-    holds without a tokenizer's vocabulary: a text of bytes that no merge joins reaches it.
-
-    What a provider adds around the text (roles, tool preambles) is not in it.
-    """
-    return len(text.encode("utf-8", "surrogatepass")) + 1 if text else 0
-
-
 #: Side in pixels assumed of an image whose size is not known.
 ASSUMED_SIDE = 4_096
 

@@ -2,7 +2,7 @@
 
 Times are integer milliseconds since the epoch, UTC; money is integer nano-dollars (``_nusd``); a
 NULL amount is unknown, never zero. Columns of the ledger are those of its rows in
-``domain/ledger.py``, and ``store/columns.py`` derives every INSERT from these: the tests compare
+``domain/ledger.py``, and ``store/rows.py`` derives every INSERT from these: the tests compare
 all three.
 """
 

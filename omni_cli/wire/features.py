@@ -251,8 +251,3 @@ def put(body: dict[str, Any], path: str, value: object) -> None:
     for step in way:
         body = body.setdefault(step, {})
     body[name] = value
-
-
-def field_of(feature: Feature, protocol: str | None) -> str:
-    """How a caller of a protocol calls it."""
-    return feature.reads.get(protocol or "", feature.name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from omni_cli.domain.chat import MediaPart, Message, TextPart, ToolCall
+from omni_cli.domain.chat import MediaPart, Message, ToolCall
 from omni_cli.domain.errors import BadRequest, Malformed
 from omni_cli.ports import Endpoint, Framing, HttpCall
 
@@ -195,18 +195,6 @@ def media_of_data_url(url: str) -> MediaPart:
     if not (comma and head.startswith("data:")):
         return MediaPart("", url=url)
     return MediaPart(head[5:].partition(";")[0] or "image/png", data=data)
-
-
-def only_text(message: Message, where: str) -> str:
-    """The message's text. Raises BadRequest when it holds anything else."""
-    for part in message.parts:
-        if not isinstance(part, TextPart):
-            raise unsupported(f"{_article(part.kind)} in {where}")
-    return message.text
-
-
-def _article(kind: str) -> str:
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def unsupported(thing: str, protocol: str = "") -> BadRequest:

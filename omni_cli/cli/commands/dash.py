@@ -57,6 +57,6 @@ def serve(port: int, theme: str | None, tab: str | None) -> None:
     from omni_cli.tui.web import WebServer
 
     words = [sys.executable, "-m", "omni_cli", "dash"]
-    words += ["--theme", theme] * (theme is not None)  # type: ignore[list-item]  # None times 0
-    words += ["--tab", tab] * (tab is not None)  # type: ignore[list-item]  # None times 0
+    for option, value in (("--theme", theme), ("--tab", tab)):
+        words += [] if value is None else [option, value]
     WebServer(shlex.join(words), host=_HOST, port=port, title="omni").serve()
