@@ -113,6 +113,8 @@ def fault(status: int | None, detail: Detail, headers: Mapping[str, str]) -> Pro
     if wait_s is None:
         wait_s = retry_after_s(meant, headers, detail.message)
     kind = _class_of(meant, detail)
+    if kind is RateLimited and wait_s is not None and wait_s >= _LONG_S:
+        kind = QuotaExceeded
     hint = _HINTS.get(kind, "")
     if kind is QuotaExceeded:
         # Waiting for seconds does not help, whatever a daily limit's RetryInfo says.
@@ -148,14 +150,14 @@ def _class_of(status: int | None, detail: Detail) -> type[ProviderError]:
     if meanings.NEVER_FITS.search(words):
         return ContextTooLong
     coded = next(filter(None, map(meanings.code_meaning, detail.codes)), None)
-    if coded is RateLimited and _used_up(detail) and not _by_minute(detail.codes):
+    if coded is RateLimited and _used_up(detail) and not _by_minute(detail):
         return QuotaExceeded
     if coded is not None:
         return coded
     if status == 429:
         if _used_up(detail):
             return QuotaExceeded
-        return Overloaded if "overload" in words.lower() else RateLimited
+        return Overloaded if meanings.full(words) else RateLimited
     if meanings.too_long(words):
         # llama.cpp and some gateways report a prompt that is too long as a server error.
         return ContextTooLong
@@ -165,8 +167,10 @@ def _class_of(status: int | None, detail: Detail) -> type[ProviderError]:
         if meanings.no_channel(words):
             return ModelNotFound
         return meanings.BY_STATUS.get(status, Overloaded)
-    if status in (403, 404) and meanings.filtered(words):
+    if status in (403, 404, 451) and meanings.filtered(words):
         return ContentFiltered
+    if status == 404 and meanings.lacking(words):
+        return BadRequest
     if status == 403:
         if meanings.about_model(words):
             return ModelNotFound
@@ -179,19 +183,21 @@ def _class_of(status: int | None, detail: Detail) -> type[ProviderError]:
     return BadRequest if status is not None else Overloaded
 
 
-def _by_minute(codes: tuple[str, ...]) -> bool:
-    """Model Studio calls a minute's tokens a quota, too."""
-    return any(code.startswith("THROTTLING.") for code in codes)
+def _by_minute(detail: Detail) -> bool:
+    """Model Studio calls a minute's tokens a quota, too; those that are given away are one."""
+    paced = any(code.startswith("THROTTLING.") for code in detail.codes)
+    return paced and "free" not in detail.message.lower()
 
 
 def _used_up(detail: Detail) -> bool:
     """Of a refusal for too much: whether an allowance is spent, not only a pace exceeded."""
     words = detail.message
-    if not (meanings.spent(words) or meanings.LONG_QUOTA.search(words)):
+    long = bool(meanings.LONG_QUOTA.search(words))
+    if not (long or meanings.spent(words)):
         return False
     # Google words every rate limit as a used-up quota, but says when to come back.
     near = detail.wait_s if detail.wait_s is not None else waits.told_s(words)
-    return near is None or near >= _LONG_S
+    return near is None or near >= (_SOON_S if long else _LONG_S)
 
 
 def read_detail(body: str) -> Detail:
@@ -240,8 +246,9 @@ def detail_of(payload: object) -> Detail:
     if inner_code := as_text(inner_error.get("code")):
         codes = (*codes, inner_code.upper())
     wait_s, reasons = _google_details(error.get("details"))
-    if wait_s is None:
-        wait_s = _told_wait(error)
+    for told_in in (error, outer, as_object(error.get("details")), metadata):
+        if wait_s is None:
+            wait_s = _told_wait(told_in)
     if wait_s is None:
         told = {k.lower(): v for k, v in as_object(metadata.get("headers")).items()}
         wait_s = retry_after_s(429, {k: v for k, v in told.items() if isinstance(v, str)})
@@ -250,7 +257,17 @@ def detail_of(payload: object) -> Detail:
 
 #: Where some put their words: Baidu, Amazon, FastAPI's relatives.
 _OTHER_NAMES = ("Message", "error_msg", "error_description", "msg", "title")
-_WAIT_FIELDS = ("retry_after", "retry_after_seconds", "retryAfter", "resets_in_seconds")
+_WAIT_FIELDS = (
+    "retry_after",
+    "retry_after_seconds",
+    "retryAfter",
+    "retryAfterSeconds",
+    "resets_in_seconds",
+    "reset_after",
+    "wait_seconds",
+)
+_MILLISECONDS = ("retry_after_ms", "retryAfterMs")
+_MOMENTS = ("resets_at", "reset_at", "resetsAt", "resetAt")
 
 
 def _told_wait(error: Mapping[str, Any]) -> float | None:
@@ -261,9 +278,14 @@ def _told_wait(error: Mapping[str, Any]) -> float | None:
             wait = duration_s(str(value))
             if wait is not None:
                 return wait
-    moment = error.get("resets_at")
-    if isinstance(moment, int | float | str) and not isinstance(moment, bool):
-        return waits.until_s(str(moment))
+    for name in _MILLISECONDS:
+        value = error.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return duration_s(str(value / 1000))
+    for name in _MOMENTS:
+        moment = error.get(name)
+        if isinstance(moment, int | float | str) and not isinstance(moment, bool):
+            return waits.until_s(str(moment))
     return None
 
 
@@ -304,7 +326,8 @@ def _google_details(details: object) -> tuple[float | None, tuple[str, ...]]:
     wait_s: float | None = None
     reasons: list[str] = []
     for entry in map(as_object, as_list(details)):
-        if delay := as_text(entry.get("retryDelay")):
+        delay = entry.get("retryDelay")
+        if delay := as_text(delay) or str(as_object(delay).get("seconds", "")):
             wait_s = duration_s(delay)
         if reason := as_text(entry.get("reason")):
             reasons.append(reason.upper())

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 #: A longer wait than this (400 days) is taken for a mistake in reading, and ignored.
 _LONGEST_S = 400 * 86_400.0
 
-_PARTS = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PARTS = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SPELLED_S = {
     "ms": 0.001, "millisecond": 0.001, "s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0,
     "minute": 60.0, "h": 3600.0, "hr": 3600.0, "hour": 3600.0, "d": 86_400.0, "day": 86_400.0,
@@ -26,28 +26,42 @@ _TRY_AGAIN = re.compile(
     rf"((?:(?:\d+(?:\.\d+)?(?:ms|h|m|s|d))+|{_AMOUNT})(?:,? (?:and )?{_AMOUNT})*)",
     re.IGNORECASE,
 )
-#: "You will regain access on 2026-12-01 at 00:00 UTC", "will reset at 2026-02-03 12:00:00".
-_AT = re.compile(
+#: 请在 30 秒后重试, 5分钟后再试.
+_SPELLED_CHINESE_S = {"毫秒": 0.001, "秒": 1.0, "分": 60.0, "小时": 3600.0, "天": 86_400.0}
+_AFTER = re.compile(r"(\d+(?:\.\d+)?) ?(毫秒|秒|分|小时|天)钟?之?后")
+_COMES_BACK = (
     r"(?:regain access|resets?|available|renews?|try again|retry|back|until|重置)\D{0,40}?"
-    r"(\d{4}-\d{2}-\d{2})(?:[T ]|,? at )?(\d{2}:\d{2}(?::\d{2})?)?(?:\.\d+)?",
+)
+_DAY = r"(\d{4}-\d{2}-\d{2})(?:[T ]|,? at )?(\d{2}:\d{2}(?::\d{2})?)?"
+#: "You will regain access on 2026-12-01 at 00:00 UTC", "will reset at 2026-02-03 12:00:00 +0800".
+_AT = re.compile(_COMES_BACK + _DAY + r"(?:\.\d+)?(?: ?([+-]\d{2}):?(\d{2}))?", re.IGNORECASE)
+_AT_BEFORE = re.compile(_DAY + r".{0,12}重置", re.IGNORECASE)
+#: "to reset on April 20, 2026 at 2:00 AM", "resets at Wed Oct 23 2024 23:13:13 GMT+0000".
+_ON = re.compile(
+    _COMES_BACK + r"([a-z]{3})[a-z]*\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})"
+    r"(?:,? (?:at )?(\d{1,2}):(\d{2})(?::\d{2})? ?([ap]m)?)?",
     re.IGNORECASE,
 )
-_AT_BEFORE = re.compile(
-    r"(\d{4}-\d{2}-\d{2})(?:[T ]| at )(\d{2}:\d{2}(?::\d{2})?)?.{0,12}重置", re.IGNORECASE
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+#: "resets 3pm (America/New_York)": the next time that it is so late there.
+_CLOCK = re.compile(
+    r"resets? (?:at )?(\d{1,2})(?::(\d{2}))? ?([ap]m) \(([\w/+-]+)\)", re.IGNORECASE
 )
+#: "Claude AI usage limit reached|1749924000".
+_EPOCH = re.compile(r"limit reached\|(\d{10})\b")
 
 
 def duration_s(text: str) -> float | None:
-    """Seconds of "20ms", "7.66s", "6m0s", "1h2m3s" or a plain number of seconds."""
+    """Seconds of "20ms", "7.66s", "6m0s", "1d2h3s", "30 seconds" or a plain number of seconds."""
     text = text.strip()
     try:
         return _sane(float(text))
     except ValueError:
         pass
     parts = _PARTS.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        return None
-    return _sane(sum(float(number) * _UNIT_S[unit] for number, unit in parts))
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return _sane(sum(float(number) * _UNIT_S[unit] for number, unit in parts))
+    return _sane(sum(_spelled(text))) if re.fullmatch(_AMOUNT, text, re.IGNORECASE) else None
 
 
 def retry_after_s(
@@ -60,12 +74,15 @@ def retry_after_s(
         headers: response headers, lower-case names.
         message: the provider's words ("Please try again in 1.2s").
     """
-    milliseconds = headers.get("retry-after-ms")
-    if milliseconds is not None and (wait := duration_s(milliseconds)) is not None:
-        return wait / 1000
-    value = headers.get("retry-after")
-    if value is not None:
-        wait = duration_s(value)
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        milliseconds = headers.get(name)
+        if milliseconds is not None and (wait := duration_s(milliseconds)) is not None:
+            return wait / 1000
+    for name in ("retry-after", "x-retry-after"):
+        value = headers.get(name)
+        if value is None:
+            continue
+        wait = duration_s(value.partition(",")[0])  # a proxy may have joined two
         if wait is None:
             wait = _until(value, headers)
         if wait is not None:
@@ -84,9 +101,44 @@ def told_s(message: str, headers: Mapping[str, str] | None = None) -> float | No
     """
     if match := _TRY_AGAIN.search(message):
         return _sane(sum(_spelled(match[1])))
-    if match := _AT.search(message) or _AT_BEFORE.search(message):
-        return _until(f"{match[1]} {match[2] or '00:00'}", headers or {})
+    if match := _AFTER.search(message):
+        return _sane(float(match[1]) * _SPELLED_CHINESE_S[match[2]])
+    moment = _moment(message, _now_s(headers or {}))
+    return None if moment is None else _until(moment, headers or {})
+
+
+def _moment(message: str, now_s: float) -> str | None:
+    """The moment of which a message says that then the limit is over, as ``_epoch_s`` reads it."""
+    if match := _AT.search(message):
+        zone = f"{match[3]}:{match[4]}" if match[3] else ""
+        return f"{match[1]} {match[2] or '00:00'}{zone}"
+    if match := _AT_BEFORE.search(message):
+        return f"{match[1]} {match[2] or '00:00'}"
+    if match := _EPOCH.search(message):
+        return match[1]
+    if (match := _ON.search(message)) and match[1].lower() in _MONTHS:
+        month = _MONTHS.index(match[1].lower()) + 1
+        hour = _hour(int(match[4] or 0), match[6])
+        return f"{match[3]}-{month:02}-{int(match[2]):02} {hour:02}:{match[5] or '00'}"
+    if match := _CLOCK.search(message):
+        return _next_time(now_s, _hour(int(match[1]), match[3]), int(match[2] or 0), match[4])
     return None
+
+
+def _hour(hour: int, half: str | None) -> int:
+    return hour if half is None else hour % 12 + 12 * (half.lower() == "pm")
+
+
+def _next_time(now_s: float, hour: int, minute: int, zone: str) -> str | None:
+    from datetime import datetime, timedelta
+    from zoneinfo import ZoneInfo
+
+    try:
+        now = datetime.fromtimestamp(now_s, ZoneInfo(zone))
+        at = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    except (ValueError, OSError, KeyError):  # nobody's zone, or no hour
+        return None
+    return (at if at > now else at + timedelta(days=1)).isoformat()
 
 
 def _spelled(text: str) -> Iterator[float]:
@@ -101,11 +153,17 @@ def until_s(moment: str) -> float | None:
 
 
 def _from_resets(headers: Mapping[str, str]) -> float | None:
-    """The latest reset among exhausted limits; among all, when none says it is exhausted."""
+    """The latest reset among exhausted limits; the first of all, when none says it is exhausted:
+    a day's limit comes back in hours, and a request that is a little early costs nothing."""
     exhausted: list[float] = []
     every: list[float] = []
     for name, value in headers.items():
-        if "ratelimit" not in name or "reset" not in name:
+        if "ratelimit" not in name.replace("rate-limit", "ratelimit"):
+            continue
+        if name == "ratelimit" and (match := _COMBINED.search(value)):  # IETF's drafts
+            every.append(float(match[1]))
+            continue
+        if "reset" not in name:
             continue
         wait = duration_s(value)
         if wait is None:
@@ -113,9 +171,13 @@ def _from_resets(headers: Mapping[str, str]) -> float | None:
         if wait is None:
             continue
         every.append(wait)
-        if headers.get(name.replace("reset", "remaining"), "").strip() == "0":
+        left = headers.get(name.replace("reset", "remaining"), "").strip()
+        if left == "0" or headers.get(name.replace("reset", "status")) == "rejected":
             exhausted.append(wait)
-    return max(exhausted or every, default=None)
+    return max(exhausted) if exhausted else min(every, default=None)
+
+
+_COMBINED = re.compile(r"\b(?:reset|t)=(\d+(?:\.\d+)?)")
 
 
 def _until(moment: str, headers: Mapping[str, str]) -> float | None:
@@ -123,8 +185,13 @@ def _until(moment: str, headers: Mapping[str, str]) -> float | None:
     at = _epoch_s(moment)
     if at is None:
         return None
+    return _sane(max(at - _now_s(headers), 0.0))
+
+
+def _now_s(headers: Mapping[str, str]) -> float:
+    """The answer's own date, seconds since the epoch; our clock's where it has none."""
     sent_at = _epoch_s(headers["date"]) if "date" in headers else None
-    return _sane(max(at - (time.time() if sent_at is None else sent_at), 0.0))
+    return time.time() if sent_at is None else sent_at
 
 
 def _epoch_s(moment: str) -> float | None:

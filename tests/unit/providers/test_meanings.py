@@ -4,6 +4,8 @@ Wordings are after the vendors' references and public reports (see ``wire/meanin
 """
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -442,3 +444,40 @@ def test_a_moment_in_words_counts_from_the_answers_date() -> None:
     assert isinstance(error, errors.QuotaExceeded)
     assert error.retry_after_s == 6 * 3600
     assert "6 h" in error.hint
+
+
+def _kept(name: str) -> list[Any]:
+    read: list[Any] = json.loads((Path(__file__).parent / name).read_text("utf-8"))
+    return read
+
+
+@pytest.mark.parametrize(("meaning", "status", "body", "source"), _kept("wordings.json"))
+def test_wordings_of_public_reports(meaning: str, status: int, body: object, source: str) -> None:
+    assert explained(status, body).code == meaning, source
+
+
+@pytest.mark.parametrize(("seconds", "headers", "body"), _kept("waits.json"))
+def test_every_way_to_say_when(
+    seconds: float | None, headers: dict[str, str], body: object
+) -> None:
+    error = explained(429, body, date="Mon, 30 Nov 2026 18:00:00 GMT", **headers)
+    assert error.retry_after_s == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("name", ["resets_at", "reset_at", "resetsAt", "resetAt"])
+def test_a_moment_in_a_field(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omni_cli.wire.waits.time.time", lambda: 1_796_061_600.0)
+    for moment in (1_796_065_200, 1_796_065_200_000, "2026-11-30T19:00:00Z"):
+        assert explained(429, {"error": {"message": "slow", name: moment}}).retry_after_s == 3600
+
+
+def test_limits_that_are_not_exhausted_say_little() -> None:
+    """Of a minute's and a day's, it is not the day's that a request without room waits for."""
+    resets = {
+        "x-ratelimit-reset-tokens-minute": "11.4",
+        "x-ratelimit-reset-requests-day": "33011.3",
+    }
+    assert isinstance(explained(429, "", **resets), errors.RateLimited)
+    spent = explained(429, "", **resets, **{"x-ratelimit-remaining-requests-day": "0"})
+    assert isinstance(spent, errors.QuotaExceeded)
+    assert spent.retry_after_s == 33011.3
