@@ -76,6 +76,8 @@ class ImportedCall(Struct, frozen=True):
         web_searches: billed searches beside the tokens.
         replay: may be a copy under another id; dropped when its ``message_id`` is known.
         revision: a later state of the same call has a higher number and wins.
+        content: identity by what the record says, of sources that copy records under new ids:
+            calls of different sessions that have the same are one call.
     """
 
     source: str
@@ -104,6 +106,7 @@ class ImportedCall(Struct, frozen=True):
     web_searches: int = 0
     replay: bool = False
     revision: int = 0
+    content: str | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -178,6 +181,8 @@ def _preference(call: ImportedCall) -> tuple[object, ...]:
         -(cost or 0),
         call.tier is None,
         call.at_ms,
+        # Of copies made under new ids, the one with the earlier id: these ids grow with time.
+        "" if call.content is None else call.external_id,
         call.session_id or "",
         call.file,
         call.line or 0,
@@ -199,8 +204,8 @@ def better(one: ImportedCall, other: ImportedCall) -> ImportedCall:
 def collapse(calls: Iterable[ImportedCall]) -> list[ImportedCall]:
     """One call per real call, ordered by time; input order and repetition change nothing.
 
-    Lines with the same ``(source, external_id)`` are copies. A ``replay`` goes when another
-    call of its source has the same ``message_id``; of several replays alone, one stays.
+    Lines with the same ``(source, external_id)`` or ``content`` are copies. A ``replay`` goes when
+    another call of its source has the same ``message_id``; of several replays alone, one stays.
     Memory: one value per real call, whatever the number of lines.
     """
     kept: dict[tuple[str, str], ImportedCall] = {}
@@ -208,7 +213,16 @@ def collapse(calls: Iterable[ImportedCall]) -> list[ImportedCall]:
         key = (call.source, call.external_id)
         known = kept.get(key)
         kept[key] = call if known is None else better(known, call)
-    replays: dict[tuple[str, str], ImportedCall] = {}
+    by_content: dict[tuple[str, str], ImportedCall] = {}
+    for call in list(kept.values()):
+        if call.content is not None:
+            twin = by_content.setdefault((call.source, call.content), call)
+            if twin is not call:
+                first = better(twin, call)
+                by_content[call.source, call.content] = first
+                del kept[(call.source, (call if first is twin else twin).external_id)]
+    # One answer may hold those of other models.
+    replays: dict[tuple[str, str, str | None], ImportedCall] = {}
     originals: set[tuple[str, str]] = set()
     result: list[ImportedCall] = []
     for call in kept.values():
@@ -217,12 +231,12 @@ def collapse(calls: Iterable[ImportedCall]) -> list[ImportedCall]:
             continue
         key = (call.source, call.message_id)
         if call.replay:
-            known = replays.get(key)
-            replays[key] = call if known is None else better(known, call)
+            known = replays.get((*key, call.model))
+            replays[*key, call.model] = call if known is None else better(known, call)
         else:
             originals.add(key)
             result.append(call)
-    result.extend(call for key, call in replays.items() if key not in originals)
+    result.extend(call for key, call in replays.items() if key[:2] not in originals)
     result.sort(key=lambda call: (call.at_ms, call.source, call.external_id))
     return result
 

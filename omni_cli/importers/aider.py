@@ -2,7 +2,8 @@
 
 ``total_cost`` is cumulative over a session, ``cost`` is the call's. Token counts are aider's
 own estimates when it streams, and it does not say when it does. There is no id: the identity
-is the event's content, numbered where it repeats.
+is the event's content, numbered where it repeats; where it cost something an equal one is a copy,
+for a second call would have raised the total.
 """
 
 from collections import Counter
@@ -79,7 +80,7 @@ def _call(record: Mapping[str, Any], file: str, line: int, seen: Counter[str]) -
     cost = cost_if_known(properties.get("cost"), "cost", tokens)
     model = text(properties.get("main_model"))
     identity = digest(at, text(record.get("user_id")), *(properties.get(n) for n in _IDENTITY))
-    seen[identity] += 1
+    seen[identity] = 1 if cost and properties.get("total_cost") else seen[identity] + 1
     return ImportedCall(
         source=SOURCE,
         external_id=f"{identity}:{seen[identity]}",

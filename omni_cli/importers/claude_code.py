@@ -1,15 +1,17 @@
 """Claude Code transcripts: ``projects/**/*.jsonl``, one line per content block of an answer.
 
 Format as written by Claude Code 1.0 to 2.1 (the real sessions under ``shared/data/imports``);
-rules for copies after ccusage 20 and its issues. Anthropic's ``input_tokens`` excludes both
-cache reads and cache writes; omni's includes them.
+rules for copies after ccusage 20 and its issues. Usage is the API's own, and read as the API's
+is: what an advisor of another model used stands in its iterations, and is a call of its own here.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, ImportProblem
+from omni_cli.domain.record import replace
 from omni_cli.importers.files import json_lines, walk
 from omni_cli.importers.values import (
     Skips,
@@ -18,14 +20,22 @@ from omni_cli.importers.values import (
     base_name,
     count,
     digest,
-    make_usage,
     nusd,
     obj,
     shared_text,
     text,
 )
+from omni_cli.wire.anthropic.client import read_usage
 
 SOURCE = "claude-code"
+#: The API's counts, and omni's field that is open where one is missing.
+_COUNTS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read_input_tokens": "cached_tokens",
+    "cache_creation_input_tokens": "cache_write_tokens",
+}
+_LIFETIMES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 #: The model that Claude Code names for its own error texts; no API answered.
 SYNTHETIC = "<synthetic>"
 
@@ -56,33 +66,36 @@ def read_file(path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem
             continue
         number, record = item
         try:
-            call = _call(record, path.name, number, skips)
+            yield from _calls(record, path.name, number, skips)
         except Unreadable as exc:
             yield ImportProblem(str(path), number, str(exc))
-            continue
-        if call is not None:
-            yield call
 
 
-def _call(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> ImportedCall | None:
+def _calls(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Iterator[ImportedCall]:
+    """The answer of a line, and the answers of other models within it."""
     if not isinstance(obj(record.get("message")).get("usage"), dict):
         # A subagent's answer may be shown in its parent's transcript, one level down.
         inner = obj(obj(record.get("data")).get("message"))
         if not isinstance(obj(inner.get("message")).get("usage"), dict):
             skips[f"no usage: {text(record.get('type')) or 'untyped'}"] += 1
-            return None
+            return
         record = {**record, **inner, "isSidechain": True}
     message = obj(record["message"])
     model = shared_text(message.get("model"))
     if model == SYNTHETIC:
         skips["synthetic answers"] += 1
-        return None
+        return
     counts = obj(message["usage"])
+    if not counts and record.get("costUSD") is None:
+        # A stopped task leaves such a line; no API answered.
+        skips["empty usage"] += 1
+        return
     usage, unstated, tier = _usage(counts)
     at = at_ms(record.get("timestamp"))
     message_id, request_id = text(message.get("id")), text(record.get("requestId"))
     session = shared_text(record.get("sessionId"))
     sidechain = record.get("isSidechain") is True
+    replay = sidechain and message_id is not None
     if message_id and request_id:
         external_id = f"{message_id}:{request_id}"
     else:
@@ -92,7 +105,7 @@ def _call(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Impo
             session, at, model, sorted(counts.items(), key=str)
         )
         external_id = f"{message_id or '-'}:{request_id or '-'}:{at}:{own}"
-    return ImportedCall(
+    call = ImportedCall(
         source=SOURCE,
         external_id=external_id,
         at_ms=at,
@@ -113,33 +126,48 @@ def _call(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Impo
             obj(counts.get("server_tool_use")).get("web_search_requests"), "web_search_requests"
         )
         or 0,
-        replay=sidechain and message_id is not None,
+        replay=replay,
     )
+    if usage is None or not usage.beside:
+        yield call
+        return
+    yield replace(call, usage=replace(usage, beside=()))
+    for number, (name, used) in enumerate(usage.beside, 1):
+        yield replace(
+            call,
+            external_id=f"{external_id}:beside{number}",
+            provider=_provider(name, message_id),
+            model=name,
+            usage=replace(used, beside=()),
+            recorded_cost_nusd=None,
+            web_searches=0,
+        )
 
 
-def _usage(counts: Mapping[str, Any]) -> tuple[Any, frozenset[str], str | None]:
-    fresh = count(counts.get("input_tokens"), "input_tokens")
-    output = count(counts.get("output_tokens"), "output_tokens")
-    reads = count(counts.get("cache_read_input_tokens"), "cache_read_input_tokens")
-    writes = count(counts.get("cache_creation_input_tokens"), "cache_creation_input_tokens")
-    split = obj(counts.get("cache_creation"))
-    short = count(split.get("ephemeral_5m_input_tokens"), "ephemeral_5m_input_tokens") or 0
-    long = count(split.get("ephemeral_1h_input_tokens"), "ephemeral_1h_input_tokens") or 0
-    if short or long:
-        writes = max(writes or 0, short + long)
-    usage, unstated = make_usage(
-        None if fresh is None else fresh + (reads or 0) + (writes or 0),
-        output,
-        cached=reads,
-        cache_write=writes,
-        cache_write_1h=long,
-        reasoning=None,
-    )
+def _usage(counts: Mapping[str, Any]) -> tuple[Usage | None, frozenset[str], str | None]:
+    said = _checked(counts)
+    steps = counts.get("iterations")
+    if isinstance(steps, list):
+        said["iterations"] = [_checked(obj(step)) for step in steps]
+    usage = read_usage(said)
+    unstated = frozenset(field for name, field in _COUNTS.items() if name not in said)
     speed, tier = text(counts.get("speed")), text(counts.get("service_tier"))
     if speed not in (None, "standard"):
         return usage, unstated, speed
     # Older versions wrote "default"; neither changes the price.
     return usage, unstated, None if tier in (None, "standard", "default") else tier
+
+
+def _checked(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts of one sampling without those that are not stated. Raises Unreadable."""
+    split = obj(counts.get("cache_creation"))
+    numbers = {name: count(counts.get(name), name) for name in _COUNTS}
+    lifetimes = {name: count(split.get(name), name) for name in _LIFETIMES}
+    return {
+        **{name: value for name, value in counts.items() if name not in _COUNTS},
+        "cache_creation": {name: value or 0 for name, value in lifetimes.items()},
+        **{name: value for name, value in numbers.items() if value is not None},
+    }
 
 
 def _provider(model: str | None, message_id: str | None) -> str | None:

@@ -1,12 +1,13 @@
 """Reads other tools' files and tables a line or an element at a time, never a whole log at once."""
 
 import csv
+import io
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from omni_cli.domain.imports import ImportProblem
 from omni_cli.importers.values import Skips, Unreadable
@@ -36,6 +37,17 @@ def walk(root: Path, accept: Callable[[str], bool]) -> list[Path]:
     return found
 
 
+def _open(path: Path) -> IO[bytes]:
+    """For reading; what zstd compressed (``.zst``) as its text."""
+    file = path.open("rb", buffering=_BUFFER_BYTES)
+    if path.suffix != ".zst":
+        return file
+    from zstandard import ZstdDecompressor
+
+    unpacked = ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True)
+    return io.BufferedReader(unpacked, _BUFFER_BYTES)
+
+
 def lines(path: Path, *, strip: bool = True) -> Iterator[tuple[int, bytes] | ImportProblem]:
     """Lines with their 1-based numbers, without a leading BOM.
 
@@ -43,7 +55,7 @@ def lines(path: Path, *, strip: bool = True) -> Iterator[tuple[int, bytes] | Imp
     """
     number = 0
     try:
-        with path.open("rb", buffering=_BUFFER_BYTES) as file:
+        with _open(path) as file:
             while raw := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 if len(raw) > MAX_LINE_BYTES and not raw.endswith(b"\n"):
@@ -60,6 +72,10 @@ def lines(path: Path, *, strip: bool = True) -> Iterator[tuple[int, bytes] | Imp
                     yield number, raw
     except OSError as exc:
         yield ImportProblem(str(path), number or None, io_reason(exc))
+    except Exception as exc:
+        if type(exc).__name__ != "ZstdError":
+            raise
+        yield ImportProblem(str(path), number or None, f"not whole zstd data: {exc}")
 
 
 def parse_object(raw: bytes | str) -> dict[str, Any]:

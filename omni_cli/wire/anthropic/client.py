@@ -424,7 +424,7 @@ def _text_source(part: MediaPart) -> JsonObject | None:
     return {"type": "text", "media_type": "text/plain", "data": text}
 
 
-def _usage(usage: JsonObject) -> Usage | None:
+def read_usage(usage: JsonObject) -> Usage | None:
     """``input_tokens`` of the API leaves cache reads and writes out; omni's includes them.
 
     A compaction's own tokens stand in ``iterations`` only (Claude docs, "Compaction", understanding
@@ -562,7 +562,7 @@ class _StreamParser(StreamParser):
     def _merged(self, usage: object) -> Usage | None:
         """Counts are cumulative: a later event replaces those that it names."""
         self._usage.update({k: v for k, v in as_object(usage).items() if v is not None})
-        return _usage(self._usage)
+        return read_usage(self._usage)
 
     def _start(self, index: int, block: JsonObject) -> tuple[ChatChunk, ...]:
         kind = block.get("type")
@@ -647,7 +647,7 @@ class _PlainParser(StreamParser):
                 reasoning=thought,
                 tool_calls=tuple(calls),
                 reasoning_blocks=tuple(thinking),
-                usage=_usage(as_object(body.get("usage"))),
+                usage=read_usage(as_object(body.get("usage"))),
                 finish_reason=AnthropicFacts.means.get(raw, "stop"),
                 raw_finish_reason=raw or None,
                 model=as_text(body.get("model")) or None,

@@ -203,3 +203,55 @@ def test_default_places(tmp_path: Path) -> None:
     ]
     named = {"CLAUDE_CONFIG_DIR": f"{tmp_path / 'missing'}, {tmp_path / 'other one'}"}
     assert importer.find_default(tmp_path, named) == [tmp_path / "other one/projects"]
+
+
+def step(kind: str, input_tokens: int, output_tokens: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        **fields,
+    }
+
+
+@pytest.mark.parametrize(
+    ("iterations", "want"),
+    [
+        ([step("message", 10, 5)], {"claude-sonnet-4-5": (10, 5)}),
+        # Its own model, and not in the whole.
+        (
+            [step("message", 10, 5), step("advisor_message", 900, 70, model="claude-opus-4-7")],
+            {"claude-sonnet-4-5": (10, 5), "claude-opus-4-7": (900, 70)},
+        ),
+        # The same model, and not in the whole.
+        (
+            [step("compaction", 5000, 300), step("message", 10, 5)],
+            {"claude-sonnet-4-5": (5010, 305)},
+        ),
+        # Declined: not charged.
+        (
+            [step("fallback_message", 700, 1), step("message", 10, 5)],
+            {"claude-sonnet-4-5": (10, 5)},
+        ),
+    ],
+)
+def test_what_stands_in_iterations_only_is_counted_where_it_is_billed(
+    tmp_path: Path, iterations: list[dict[str, Any]], want: dict[str, tuple[int, int]]
+) -> None:
+    for isolated in (False, True):
+        told = line(usage={"iterations": iterations}, isSidechain=isolated)
+        write_lines(tmp_path / "a.jsonl", told, told)
+        write_lines(tmp_path / "fork.jsonl", {**told, "sessionId": "s2"})
+        calls = load("claude-code", [tmp_path]).calls
+        found = {c.model: (c.usage.input_tokens, c.usage.output_tokens) for c in calls if c.usage}
+        assert found == want
+        assert len(calls) == len(want)
+
+
+def test_an_empty_usage_is_no_call(tmp_path: Path) -> None:
+    told = line()
+    told["message"]["usage"] = {}
+    write_lines(tmp_path / "a.jsonl", told)
+    batch = load("claude-code", [tmp_path])
+    assert not batch.calls
+    assert batch.skips["empty usage"] == 1

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zstandard import ZstdCompressor
 
 from omni_cli.importers import importers, load
+from omni_cli.importers.values import at_ms
 from tests.unit.importers.support import read, usages, write_lines
 
 CALL = (100, 40, 20, 5)  # input, cached, output, reasoning
@@ -155,3 +157,75 @@ def test_an_events_own_model_and_a_numeric_time(tmp_path: Path) -> None:
     write_lines(tmp_path / "r.jsonl", turn("gpt-5.2-codex"), named)
     (call,) = load("codex", [tmp_path]).calls
     assert (call.model, call.at_ms) == ("gpt-5.3-codex", 1_767_312_001_000)
+
+
+def burst(first_ms: int, *totals: int, apart_ms: int = 4) -> list[dict[str, Any]]:
+    """Events that a fork of second 60 wrote in one go."""
+    moments = ((60_000 + first_ms + n * apart_ms) for n in range(len(totals)))
+    return [
+        event(at(ms // 1000, ms % 1000), total) for ms, total in zip(moments, totals, strict=True)
+    ]
+
+
+def fork(parent: str = "a", second: int = 60, ms: int = 0) -> dict[str, Any]:
+    record = meta("b", forked_from_id=parent, timestamp=at(second, ms))
+    return {**record, "timestamp": at(second, ms)}
+
+
+@pytest.mark.parametrize("with_parent", [True, False])
+@pytest.mark.parametrize(
+    "copied",
+    [
+        burst(5, 1, 2, 3),
+        burst(990, 1, 2, 3, apart_ms=6),  # over a second's end
+        burst(5, 1),  # of a session of one turn
+    ],
+    ids=["at once", "over a tick", "one turn"],
+)
+def test_a_copied_history_is_no_use_wherever_its_parent_is(
+    tmp_path: Path, copied: list[dict[str, Any]], with_parent: bool
+) -> None:
+    home = tmp_path / "sessions" / "2026"
+    if with_parent:
+        first = [event(at(s), n) for n, s in enumerate((1, 20, 40, 50), 1)]
+        parent = home / "01" / "rollout-2026-05-01T10-00-00-a.jsonl"
+        write_lines(parent, meta("a"), turn(), *first)
+    head = fork(ms=985 if copied[0]["timestamp"] > at(60, 900) else 0)
+    context = {**turn(), "timestamp": head["timestamp"]}
+    own = event(at(90), len(copied) + 2, 2)
+    write_lines(home / "02" / "rollout-b.jsonl", head, context, *copied, own)
+    assert inputs(tmp_path) == ([100] * 4 if with_parent else []) + [200]
+
+
+def test_a_forks_own_answer_within_the_copying_is_told_by_the_parents_totals(
+    tmp_path: Path,
+) -> None:
+    write_lines(tmp_path / "a.jsonl", meta("a"), turn(), event(at(1), 1), event(at(20), 2))
+    write_lines(tmp_path / "b.jsonl", fork(), turn(), *burst(5, 1, 2), event(at(60, 90), 5, 3))
+    assert inputs(tmp_path) == [100, 100, 300]
+
+
+def test_a_turn_that_began_after_the_fork_is_its_own(tmp_path: Path) -> None:
+    """Its id says when it began, so a fast answer is not taken for a copy."""
+    began = at_ms(at(60, 20))
+    own = f"{began >> 16:08x}-{began & 0xFFFF:04x}-7abc-8abc-0123456789ab"
+    started = {
+        "timestamp": at(60, 20),
+        "type": "event_msg",
+        "payload": {"type": "task_started", "turn_id": own},
+    }
+    lines = [fork(), *burst(5, 1, 2), started, event(at(60, 40), 4, 2)]
+    write_lines(tmp_path / "b.jsonl", *lines)
+    assert inputs(tmp_path) == [200]
+
+
+def test_a_compressed_rollout_is_read_and_a_damaged_one_named(tmp_path: Path) -> None:
+    plain = write_lines(tmp_path / "plain.jsonl", meta("s"), turn(), event(at(1), 1))
+    packed = ZstdCompressor().compress(plain.read_bytes())
+    plain.unlink()
+    (tmp_path / "rollout-1.jsonl.zst").write_bytes(packed)
+    (tmp_path / "rollout-2.jsonl.zst").write_bytes(packed[:-4] + b"xxxx")
+    (tmp_path / "rollout-3.jsonl.zst").write_bytes(b"not zstd")
+    batch = load("codex", [tmp_path])
+    assert [u.input_tokens for u in usages(batch.calls)] == [100]
+    assert {Path(problem.file).name for problem in batch.problems} >= {"rollout-3.jsonl.zst"}

@@ -261,3 +261,68 @@ def test_llm_default_places(tmp_path: Path) -> None:
     assert importer.find_default(tmp_path, {}) == [root / "logs.db"]
     found = importer.find_default(Path("/nowhere"), {"LLM_USER_PATH": str(root)})
     assert found == [root / "logs.db"]
+
+
+def newer_db(path: Path, sessions: list[tuple[Any, ...]], rows: list[tuple[Any, ...]]) -> Path:
+    """opencode 2's tables; ``sessions``: id, parent's id, forked from, boundary; ``rows``: id,
+    session, type, number, data."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(
+            "CREATE TABLE session_v2 (id TEXT, parent_id TEXT, fork_session_id TEXT,"
+            " fork_boundary TEXT, directory TEXT)"
+        )
+        db.execute(
+            "CREATE TABLE session_message (id TEXT, session_id TEXT, type TEXT, seq INTEGER,"
+            " data TEXT)"
+        )
+        db.executemany("INSERT INTO session_v2 VALUES (?, ?, ?, ?, '/w/shop')", sessions)
+        kept = [(*row[:4], json.dumps(row[4])) for row in rows]
+        db.executemany("INSERT INTO session_message VALUES (?, ?, ?, ?, ?)", kept)
+        db.commit()
+    return path
+
+
+def newer(created: int = 1_795_221_539_816, *, done: bool = True, **tokens: Any) -> dict[str, Any]:
+    data = assistant(tokens=tokens, model={"id": "gpt-5.1", "providerID": "openai"})
+    for name in ("role", "modelID", "providerID"):
+        del data[name]
+    times = {"created": created}
+    return {**data, "time": {**times, "completed": created + 900} if done else times}
+
+
+def test_opencode_2_answers_and_the_older_table_they_were_brought_over_from(tmp_path: Path) -> None:
+    path = opencode_db(tmp_path / "opencode.db", {"m1": assistant(), "m0": assistant(cost=0.5)})
+    rows = [("m1", "ses_1", "assistant", 1, newer()), ("m2", "ses_1", "user", 2, {"text": "hi"})]
+    newer_db(path, [("ses_1", None, None, None)], rows)
+    batch = load("opencode", [tmp_path])
+    assert {(c.external_id, c.model, c.usage.output_tokens) for c in batch.calls if c.usage} == {
+        ("m1", "gpt-5.1", 25),
+        ("m0", "gpt-4o", 20),
+    }
+
+
+@pytest.mark.parametrize("kept", ["times", "numbers"])
+def test_opencode_2_forks_add_only_what_was_asked_in_them(tmp_path: Path, kept: str) -> None:
+    """By the boundary where copies cannot be told by their times."""
+    done = kept == "times"
+    rows: list[tuple[Any, ...]] = []
+    for session, edge in (("a", 2), ("b", 2), ("c", 1)):
+        for n in range(1, edge + 1):
+            at = 1_795_221_530_000 + n * 1000 + (0 if done else ord(session))
+            data = newer(at, done=done, input=n * 100)
+            rows.append((f"{session}{n}", session, "assistant", n, data))
+        rows.append((f"{session}9", session, "assistant", 9, newer(input=5000 + ord(session))))
+    forks = [("a", None, None, None), ("b", None, "a", "a2"), ("c", None, "b", "b1")]
+    newer_db(tmp_path / "opencode.db", forks, rows)
+    calls = load("opencode", [tmp_path]).calls
+    assert sorted(c.external_id for c in calls) == ["a1", "a2", "a9", "b9", "c9"]
+
+
+def test_opencode_forks_copy_and_equal_answers_of_one_session_do_not(tmp_path: Path) -> None:
+    path = opencode_db(tmp_path / "opencode.db", {"m1": assistant(), "m2": assistant()})
+    with closing(sqlite3.connect(path)) as db:
+        for name in ("n1", "n2"):
+            row = (name, json.dumps(assistant()))
+            db.execute("INSERT INTO message VALUES (?, 'ses_2', 1, ?)", row)
+        db.commit()
+    assert [c.external_id for c in load("opencode", [tmp_path]).calls] == ["m1", "m2"]

@@ -106,6 +106,7 @@ def test_aider_sums_the_calls_cost_and_keeps_equal_calls_apart(tmp_path: Path) -
     events = [
         aider_event(),
         aider_event(total_cost=0.02),
+        aider_event(total_cost=0.02),  # written twice: a second call would have added to it
         aider_event(main_model="x/REDACTED", cost=0, total_cost=0),
         aider_event(main_model="x/REDACTED", cost=0, total_cost=0),
     ]
