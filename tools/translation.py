@@ -15,11 +15,13 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.record import replace
 from omni_cli.ports import Endpoint
-from omni_cli.wire.features import FEATURES, NAMES
+from omni_cli.wire.features import FEATURES
 from omni_cli.wire.fitting import fit_model
-from omni_cli.wire.registry import adapter, callers, facts
+from omni_cli.wire.registry import FOLDERS, adapter, callers, facts
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "translation.md"
+#: The protocols that are translated, by what people call them.
+NAMES = {name: facts(name).title for name in FOLDERS if facts(name).title}
 #: A model of each, of today, that reasons.
 MODELS = {
     "openai": "gpt-5.1",
@@ -138,10 +140,11 @@ def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[s
 
 def _wishes() -> Iterator[tuple[str, ...]]:
     for feature in FEATURES:
-        asked = ", ".join(f"{NAMES[p]} `{field}`" for p, field in feature.reads.items())
+        reads = {NAMES[p]: facts(p).reads.get(feature.name) for p in NAMES}
+        asked = ", ".join(f"{title} `{field}`" for title, field in reads.items() if field)
         cells = []
         for protocol in NAMES:
-            field = feature.writes.get(protocol)
+            field = facts(protocol).writes.get(feature.name)
             cells.append(f"`{field}`" if field else feature.lacking)
         yield (asked, *cells)
 

@@ -256,12 +256,12 @@ def translated(fleet: Fleet, ask: Ask, target: Target) -> tuple[Line, Sending]:
     """
     protocol, adapter = target.provider.protocol, fleet.adapter(target.provider)
     if ask.operation in ask.caller.passes:
-        raise untranslatable(f"/{ask.operation}", protocol)
+        raise untranslatable(f"/{ask.operation}", facts(protocol))
     if ask.embeds:
         texts, endpoint = ask.texts(), fleet.endpoint(target.provider)
         call = adapter.embed(texts, target.model.wire_name, endpoint)
         if texts.left:
-            raise untranslatable(", ".join(texts.left), protocol)
+            raise untranslatable(", ".join(texts.left), facts(protocol))
         body = call.body or b"{}"
         return line_of(call), Sending(body, target, adapter, ask.operation, call.headers)
     endpoint = fleet.endpoint(target.provider)
@@ -279,7 +279,7 @@ def written(
     if parsed.request.suffix and not facts(protocol).fills:
         refused = (*refused, "suffix")
     if refused:
-        raise untranslatable(", ".join(refused), protocol)
+        raise untranslatable(", ".join(refused), facts(protocol))
     request = replace(parsed.request, stream=stream, told=parsed.left)
     fitted = fit_model(request, model)
     return adapter_of(protocol).build(fitted, model.wire_name, endpoint)

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+def named(same: str = "", inside: str = "", **other: str) -> Mapping[str, str]:
+    """Fields by the wishes that they say. ``same``: the words of those that are named alike, in
+    the object ``inside``."""
+    return {name: inside + name for name in same.split()} | other
+
+
 class Operation(NamedTuple):
     """Something that callers may ask for, at ``path`` beneath each of the protocol's prefixes.
 
@@ -52,6 +58,12 @@ class Facts:
     #: What speaks it to providers, "" where none does, and to callers, the usual one first.
     client: ClassVar[str] = ""
     servers: ClassVar[tuple[str, ...]] = ()
+    #: What people call it, where callers of other protocols are translated for it.
+    title: ClassVar[str] = ""
+    #: By the name of a wish (``features``), the field that says it in a caller's request and in one
+    #: to a provider; dots lead into objects.
+    reads: ClassVar[Mapping[str, str]] = _NOTHING
+    writes: ClassVar[Mapping[str, str]] = _NOTHING
 
     # --- to a provider ------------------------------------------------------------------------
 

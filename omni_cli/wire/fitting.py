@@ -18,7 +18,8 @@ from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.record import replace
-from omni_cli.wire.features import BY_NAME, NAMES, put
+from omni_cli.wire.facts import Facts
+from omni_cli.wire.features import BY_NAME, put
 from omni_cli.wire.values import as_list, as_object, as_text
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -53,7 +54,7 @@ _LONGEST_NAME = 64
 
 
 class Says(Struct, frozen=True):
-    """What a protocol can be told beside the fields of ``features``.
+    """What a protocol can be told beside the wishes of its facts.
 
     Args:
         result_media: kinds of media that a tool's result may hold.
@@ -69,7 +70,7 @@ class Says(Struct, frozen=True):
         blank_stops: whether a stop sequence may be blank.
     """
 
-    protocol: str
+    facts: type[Facts]
     ids: Alphabet
     names: Alphabet
     result_media: frozenset[str] = frozenset()
@@ -153,11 +154,12 @@ def leave_out(request: ChatRequest, *names: str) -> ChatRequest:
     )
 
 
-def untranslatable(thing: str, protocol: str) -> BadRequest:
+def untranslatable(thing: str, facts: type[Facts] | None = None) -> BadRequest:
     """The error for what another provider's protocol cannot be told."""
-    name = NAMES.get(protocol, protocol)
+    whose = "another" if facts is None else f"the {facts.name}"
+    name = "" if facts is None else f" ({facts.title or facts.name})"
     return BadRequest(
-        f"{thing} cannot be translated for a model of the {protocol} protocol ({name})",
+        f"{thing} cannot be translated for a model of {whose} protocol{name}",
         hint="leave it out, or name a model of the protocol that you speak",
         status=400,
     )
@@ -166,13 +168,12 @@ def untranslatable(thing: str, protocol: str) -> BadRequest:
 def _wishes(request: ChatRequest, says: Says, told: list[str]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, value in request.wishes.items():
-        feature = BY_NAME[name]
         if name == "parallel_tool_calls" and not request.tools:
             continue  # means nothing
-        if says.protocol in feature.writes and name not in says.lacks:
+        if name in says.facts.writes and name not in says.lacks:
             kept[name] = value
-        elif feature.lacking == "refused":
-            raise untranslatable(name, says.protocol)
+        elif BY_NAME[name].lacking == "refused":
+            raise untranslatable(name, says.facts)
         else:
             told.append(name)
     return kept
@@ -180,13 +181,14 @@ def _wishes(request: ChatRequest, says: Says, told: list[str]) -> dict[str, Any]
 
 def write_wishes(body: dict[str, Any], request: ChatRequest, says: Says) -> None:
     """Write what was wished and can be told, but for what is part of another field's value."""
+    fields = says.facts.writes
     for name, value in request.wishes.items():
         if name in says.elsewhere:
             continue
         if name == "modalities" and isinstance(value, list):
             words = [str(word) for word in value]
             value = [word.upper() if says.capitals else word.lower() for word in words]
-        put(body, BY_NAME[name].writes[says.protocol], value)
+        put(body, fields[name], value)
 
 
 # --- names and ids --------------------------------------------------------------------------------

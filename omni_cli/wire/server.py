@@ -465,7 +465,7 @@ def inputs_of(body: JsonObject) -> list[str]:
     if not isinstance(inputs, list) or not inputs:
         raise wrong("'input' must be a text or a list of texts")
     if any(isinstance(item, int | list) and not isinstance(item, bool) for item in inputs):
-        raise untranslatable("input of token ids", "chosen")
+        raise untranslatable("input of token ids")
     if not all(isinstance(item, str) for item in inputs):
         raise wrong("'input' must be a text or a list of texts")
     return inputs

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from omni_cli.wire.facts import Facts
+from omni_cli.wire.facts import Facts, named
 
 if TYPE_CHECKING:
     from omni_cli.domain.chat import FinishReason
@@ -13,6 +13,18 @@ class AnthropicFacts(Facts):
     name = "anthropic"
     client = "client:Anthropic"
     servers = ("server:AnthropicMessages",)
+    title = "Messages"
+    reads = named(
+        "top_k mcp_servers container speed inference_geo context_management cache_control",
+        parallel_tool_calls="tool_choice.disable_parallel_tool_use",
+        task_budget="output_config.task_budget",
+        user="metadata.user_id",
+    )
+    writes = named(
+        "top_k cache_control",
+        parallel_tool_calls="tool_choice.disable_parallel_tool_use",
+        user="metadata.user_id",
+    )
     forwards = ("anthropic-beta", "anthropic-version")
     counts = ("max_tokens",)
     short_tail = True

@@ -24,7 +24,6 @@ from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBo
 from omni_cli.wire import faults
 from omni_cli.wire.anthropic import AnthropicFacts, bounds
 from omni_cli.wire.client import Client
-from omni_cli.wire.features import MESSAGES
 from omni_cli.wire.fitting import (
     Alphabet,
     Says,
@@ -73,7 +72,7 @@ _MOST_MARKERS = 4
 _IDS = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,64}"), "toolu_")
 _NAMES = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,128}"), "_", 8)
 _SAYS = Says(
-    MESSAGES,
+    AnthropicFacts,
     _IDS,
     _NAMES,
     frozenset({"image", "document"}),

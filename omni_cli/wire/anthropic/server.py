@@ -93,16 +93,16 @@ class AnthropicMessages(AnthropicFacts, Caller):
             raise wrong("'messages' must hold at least one message")
         config = object_field(body.get("output_config") or {}, "output_config")
         shape = config.get("format") or body.get("output_format") or {}
-        wishes, strange = wishes_in(self.name, body, _KNOWN)
+        wishes, strange = wishes_in(AnthropicFacts, body, _KNOWN)
         for inside, known in (("output_config", _CONFIG), ("tool_choice", _CHOICE)):
             inner = body.get(inside)
             more, others = wishes_in(
-                self.name, inner if isinstance(inner, dict) else {}, known, inside
+                AnthropicFacts, inner if isinstance(inner, dict) else {}, known, inside
             )
             wishes |= more
             strange += others
         metadata = as_object(body.get("metadata"))
-        wishes |= wishes_in(self.name, metadata, frozenset(), "metadata")[0]
+        wishes |= wishes_in(AnthropicFacts, metadata, frozenset(), "metadata")[0]
         if as_object(body.get("tool_choice")).get("disable_parallel_tool_use"):
             wishes["parallel_tool_calls"] = False  # the API's field says the contrary
         request = ChatRequest(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from omni_cli.wire.facts import Facts
+from omni_cli.wire.facts import Facts, named
 
 if TYPE_CHECKING:
     from omni_cli.domain.chat import FinishReason
@@ -13,6 +13,24 @@ class GeminiFacts(Facts):
     name = "gemini"
     client = "client:Gemini"
     servers = ("server:GeminiContent", "embedding:GeminiEmbeddings")
+    title = "Gemini"
+    reads = named(
+        "top_k frequency_penalty presence_penalty media_resolution",
+        inside="generation_config.",
+        n="generation_config.candidate_count",
+        logprobs="generation_config.response_logprobs",
+        top_logprobs="generation_config.logprobs",
+        modalities="generation_config.response_modalities",
+        audio="generation_config.speech_config",
+        cached_content="cached_content",
+        safety_settings="safety_settings",
+    )
+    writes = named(
+        top_k="generationConfig.topK",
+        frequency_penalty="generationConfig.frequencyPenalty",
+        presence_penalty="generationConfig.presencePenalty",
+        modalities="generationConfig.responseModalities",
+    )
     names_model = False
     # Google's own packages differ in the version that they ask for.
     prefixes = ("/v1beta", "/v1")

@@ -27,7 +27,6 @@ from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
-from omni_cli.wire.features import GEMINI
 from omni_cli.wire.fitting import (
     ANY_IDS,
     Alphabet,
@@ -69,7 +68,7 @@ _NO_SIGNATURE = "skip_thought_signature_validator"
 #: Gemini API reference, FunctionDeclaration.name: it begins with no digit.
 _NAMES = Alphabet(re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}"), "_", 8)
 _SAYS = Says(
-    GEMINI,
+    GeminiFacts,
     ANY_IDS,
     _NAMES,
     answer_media=True,

@@ -114,8 +114,8 @@ class GeminiContent(GeminiFacts, Caller):
         formed = schema or settings.get("response_mime_type") == "application/json"
         offered = tuple(_tools(objects(body.get("tools"), "tools"), unsaid))
         choice, tools = _choice(body.get("tool_config"), offered)
-        wishes, strange = wishes_in(self.name, body, _KNOWN)
-        more, others = wishes_in(self.name, settings, _SETTINGS, "generation_config")
+        wishes, strange = wishes_in(GeminiFacts, body, _KNOWN)
+        more, others = wishes_in(GeminiFacts, settings, _SETTINGS, "generation_config")
         request = ChatRequest(
             messages=tuple(messages),
             tools=tools,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from omni_cli.wire.facts import Facts
+from omni_cli.wire.facts import Facts, named
 
 if TYPE_CHECKING:
     from omni_cli.domain.chat import FinishReason
@@ -13,6 +13,17 @@ class OllamaFacts(Facts):
     name = "ollama"
     client = "client:Ollama"
     servers = ("server:OllamaChat", "generate:OllamaGenerate", "server:OllamaEmbedding")
+    title = "Ollama"
+    reads = named(
+        "top_k min_p repeat_penalty frequency_penalty presence_penalty",
+        inside="options.",
+        logprobs="logprobs",
+        top_logprobs="top_logprobs",
+        context="context",
+    )
+    writes = named(
+        "top_k min_p repeat_penalty frequency_penalty presence_penalty", inside="options."
+    )
     #: What it has and the gateway has not: its clients read an error there as a text, too.
     owns = tuple(
         f"/api/{name}" for name in ("pull", "push", "create", "copy", "delete", "blobs", "me")

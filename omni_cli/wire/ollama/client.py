@@ -20,7 +20,6 @@ from omni_cli.domain.sizes import parse_size
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
-from omni_cli.wire.features import OLLAMA
 from omni_cli.wire.fitting import (
     ANY_IDS,
     USUAL_NAMES,
@@ -50,7 +49,7 @@ from omni_cli.wire.values import (
     unsupported,
 )
 
-_SAYS = Says(OLLAMA, ANY_IDS, USUAL_NAMES, hottest=float("inf"))
+_SAYS = Says(OllamaFacts, ANY_IDS, USUAL_NAMES, hottest=float("inf"))
 
 
 class Ollama(OllamaFacts, Client):

@@ -226,8 +226,8 @@ def parsed(
     shape = body.get("format") or None
     think = body.get("think")
     limit = integer_field(options, "num_predict")
-    wishes, strange = wishes_in("ollama", body, known)
-    more, others = wishes_in("ollama", options, _OPTIONS, "options")
+    wishes, strange = wishes_in(OllamaFacts, body, known)
+    more, others = wishes_in(OllamaFacts, options, _OPTIONS, "options")
     request = ChatRequest(
         messages=messages,
         tools=tools,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from omni_cli.wire.facts import Facts
+from omni_cli.wire.facts import Facts, named
 
 if TYPE_CHECKING:
     from omni_cli.domain.chat import FinishReason
@@ -13,6 +13,18 @@ class OpenAiFacts(Facts):
     name = "openai"
     client = "client:OpenAiCompatible"
     servers = ("server:OpenAiChat", "completions:OpenAiCompletions")
+    title = "Chat Completions"
+    reads = named(
+        "top_k min_p frequency_penalty presence_penalty logit_bias n logprobs top_logprobs "
+        "modalities audio verbosity parallel_tool_calls functions function_call "
+        "web_search_options service_tier prediction cache_control prompt_cache_key "
+        "prompt_cache_retention metadata user safety_identifier store",
+        repeat_penalty="repetition_penalty",
+    )
+    writes = named(
+        "frequency_penalty presence_penalty modalities verbosity parallel_tool_calls "
+        "service_tier prompt_cache_key prompt_cache_retention safety_identifier store"
+    )
     forwards = ("openai-beta",)
     counts = ("max_tokens", "max_completion_tokens", "n")
     tells_usage_on_wish = True

@@ -109,7 +109,7 @@ def _prompt(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and value and all(isinstance(item, int) for item in value):
-        raise untranslatable("a prompt of token ids", "chosen")
+        raise untranslatable("a prompt of token ids")
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return value[0]
     if isinstance(value, list) and value:

@@ -124,7 +124,7 @@ class OpenAiChat(OpenAiFacts, Caller):
         response_format = body.get("response_format")
         json_mode, schema = _format(response_format)
         tools, choice = _tools(body, unsaid)
-        wishes, strange = wishes_in(self.name, body, _KNOWN)
+        wishes, strange = wishes_in(OpenAiFacts, body, _KNOWN)
         request = ChatRequest(
             messages=tuple(_message(message, unsaid) for message in messages),
             tools=tools,

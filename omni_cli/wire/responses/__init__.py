@@ -1,6 +1,6 @@
 """OpenAI's Responses."""
 
-from omni_cli.wire.facts import Facts
+from omni_cli.wire.facts import Facts, named
 from omni_cli.wire.openai import OpenAiFacts
 
 
@@ -8,6 +8,18 @@ class ResponsesFacts(Facts):
     name = "openai-responses"
     client = "client:OpenAiResponses"
     servers = ("server:OpenAiResponses",)
+    title = "Responses"
+    reads = named(
+        "top_logprobs parallel_tool_calls max_tool_calls previous_response_id conversation "
+        "prompt background service_tier truncation context_management prompt_cache_key "
+        "prompt_cache_retention metadata user safety_identifier store",
+        verbosity="text.verbosity",
+    )
+    writes = named(
+        "parallel_tool_calls service_tier prompt_cache_key prompt_cache_retention "
+        "safety_identifier store",
+        verbosity="text.verbosity",
+    )
     forwards = ("openai-beta",)
     counts = ("max_output_tokens",)
     prefixes = ("/v1", "")

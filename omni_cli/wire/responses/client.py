@@ -22,7 +22,7 @@ from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
-from omni_cli.wire.features import RESPONSES, put
+from omni_cli.wire.features import put
 from omni_cli.wire.fitting import (
     USUAL_NAMES,
     Alphabet,
@@ -70,7 +70,7 @@ _THOUGHTS = frozenset({"response.reasoning_summary_text.delta", "response.reason
 
 _IDS = Alphabet(re.compile(r"[^\s\x00-\x1f]{1,64}"), "call_")
 _SAYS = Says(
-    RESPONSES,
+    ResponsesFacts,
     _IDS,
     USUAL_NAMES,
     frozenset({"image", "document"}),

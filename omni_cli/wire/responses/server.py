@@ -85,8 +85,8 @@ class OpenAiResponses(ResponsesFacts, Caller):
         reasoning = object_field(body.get("reasoning") or {}, "reasoning")
         offered = tools_of(body.get("tools"), unsaid)
         choice, tools = choice_of(body.get("tool_choice"), offered, unsaid)
-        wishes, strange = wishes_in(self.name, body, _KNOWN)
-        more, others = wishes_in(self.name, shape, _FORM, "text")
+        wishes, strange = wishes_in(ResponsesFacts, body, _KNOWN)
+        more, others = wishes_in(ResponsesFacts, shape, _FORM, "text")
         request = ChatRequest(
             messages=tuple(messages),
             tools=tools,

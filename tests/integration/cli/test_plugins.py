@@ -13,6 +13,10 @@ import pytest
 
 from omni_cli import plugins
 from omni_cli.bootstrap import App
+from omni_cli.domain.chat import ChatRequest, Message
+from omni_cli.domain.errors import BadRequest
+from omni_cli.domain.record import replace
+from omni_cli.ports import Endpoint
 from omni_cli.wire import registry
 from tests.integration.cli.conftest import Omni
 from tests.paths import REPO
@@ -89,6 +93,20 @@ def test_a_protocol_of_another_package_is_called_and_paid(omni: Omni, toy: str) 
     assert said.code == 0, said.err
     assert said.data["output"] == "please: hello"
     assert said.data["cost_usd"] == "0.000026"
+
+
+@pytest.mark.usefixtures("site")
+def test_a_protocol_of_another_package_says_which_wishes_it_can_be_told() -> None:
+    wishes = {"top_k": 7, "min_p": 0.5}
+    request = ChatRequest((Message.text_of("user", "go"),), wishes=wishes)
+    endpoint = Endpoint("https://models.example", None)
+    call = registry.adapter("toy").build(request, "parrot", endpoint)
+    assert json.loads(call.body)["likely"] == {"most": 7}
+    assert call.told == ("min_p",)
+    with pytest.raises(BadRequest, match="logit_bias"):
+        registry.adapter("toy").build(
+            replace(request, wishes={"logit_bias": {"1": 5}}), "parrot", endpoint
+        )
 
 
 @pytest.mark.usefixtures("site")

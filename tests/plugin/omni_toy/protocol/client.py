@@ -8,15 +8,21 @@ from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
+from omni_cli.wire.fitting import ANY_IDS, USUAL_NAMES, Says, fit, write_wishes
 from omni_cli.wire.values import as_list, as_text, get, load_object, post
 from omni_toy.protocol import ToyFacts
+
+_SAYS = Says(ToyFacts, ANY_IDS, USUAL_NAMES)
 
 
 class Toy(ToyFacts, Client):
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        request = fit(request, _SAYS).request
         text = "\n".join(message.text for message in request.messages)
         body = {"model": wire_name, "text": text, "most": request.max_output_tokens}
-        return post(f"{endpoint.base_url}/ask", body, endpoint=endpoint, auth={}, framing="json")
+        write_wishes(body, request, _SAYS)
+        url = f"{endpoint.base_url}/ask"
+        return post(url, body, endpoint=endpoint, auth={}, framing="json", told=request.told)
 
     def parser(self, *, stream: bool) -> AnswerParser:
         return _Parser()
