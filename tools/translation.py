@@ -35,6 +35,12 @@ _SCHEMA: dict[str, Any] = {
     "properties": {"p": {"$ref": "#/$defs/path"}},
     "$defs": {"path": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
 }
+_CLOSED: dict[str, Any] = {
+    "type": "object",
+    "properties": {"path": {"type": "string"}},
+    "required": ["path"],
+    "additionalProperties": False,
+}
 _TOOL = Tool("read", "reads a file", _SCHEMA)
 _ASK = Message.text_of("user", "go")
 _CALL = Message("assistant", (), (ToolCall("call_1", "read", '{"p": "a"}'),))
@@ -76,7 +82,8 @@ CASES: tuple[tuple[str, ChatRequest], ...] = (
     ),
     ("a tool (`$ref`, `anyOf`)", _tooled()),
     ("a tool without parameters", _asked(tools=(Tool("now"),))),
-    ("a strict tool", _asked(tools=(replace(_TOOL, strict=True),))),
+    ("a strict tool", _asked(tools=(replace(_TOOL, strict=True, parameters=_CLOSED),))),
+    ("a strict tool with optional fields", _asked(tools=(replace(_TOOL, strict=True),))),
     ("tool choice: none", _tooled(tool_choice="none")),
     ("tool choice: some tool", _tooled(tool_choice="required")),
     ("tool choice: one by name", _tooled(tool_choice="read")),
@@ -97,6 +104,8 @@ CASES: tuple[tuple[str, ChatRequest], ...] = (
         "a tool's result that failed",
         ChatRequest(_result(TextPart("no"), failed=True), tools=(_TOOL,)),
     ),
+    ("a tool's call without its result", ChatRequest(_result(TextPart("ok"))[:-1], tools=(_TOOL,))),
+    ("a result without its call", ChatRequest((*_result(TextPart("ok"))[-1:], _ASK))),
     ("a tool's result with an image", ChatRequest(_result(TextPart("ok"), _IMAGE), tools=(_TOOL,))),
     ("an image, inline", _with(_IMAGE)),
     ("an image by URL", _with(MediaPart("image/png", url="https://a.example/b.png"))),

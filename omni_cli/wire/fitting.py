@@ -20,7 +20,7 @@ from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.record import replace
 from omni_cli.wire.facts import Facts
 from omni_cli.wire.features import BY_NAME, put
-from omni_cli.wire.values import as_list, as_object, as_text
+from omni_cli.wire.values import as_list, as_object, as_text, is_strict_schema
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -68,6 +68,7 @@ class Says(Struct, frozen=True):
         elsewhere: wishes that are part of another field's value, which the protocol writes itself.
         capitals: whether kinds of media are written in capitals.
         blank_stops: whether a stop sequence may be blank.
+        blank_turns: whether a user's turn may be blank.
     """
 
     facts: type[Facts]
@@ -85,6 +86,7 @@ class Says(Struct, frozen=True):
     elsewhere: frozenset[str] = frozenset()
     capitals: bool = False
     blank_stops: bool = True
+    blank_turns: bool = True
 
 
 class Fitted(Struct, frozen=True):
@@ -100,13 +102,16 @@ def fit(request: ChatRequest, says: Says) -> Fitted:
     told = list(request.told)
     wishes = _wishes(request, says, told)
     renamed, names = _names(request, says.names)
-    messages = _with_ids(_ordered(request.messages), says.ids)
+    messages = _with_ids(_paired(request.messages, told), says.ids)
+    messages = [_sound(message) for message in messages]
     if not says.text_documents:
         messages = [_in_words(message) for message in messages]
     messages = _placed_media(messages, says, told)
     if not says.late_system:
         messages = _early_system(messages, told)
-    if says.begins_with_user:
+    if not says.blank_turns:
+        messages = [_spoken(message) for message in messages]
+    if says.begins_with_user or all(m.role in ("assistant", "tool") for m in messages):
         messages = _user_first(messages)
     changes: dict[str, Any] = {}
     single = {tool.name: tool for tool in reversed(request.tools)}
@@ -259,22 +264,54 @@ def _with_ids(messages: Sequence[Message], alphabet: Alphabet) -> list[Message]:
 # --- the order of turns ---------------------------------------------------------------------------
 
 
-def _ordered(messages: Sequence[Message]) -> list[Message]:
-    """Results right behind the turn that called for them, whatever else was said meanwhile."""
-    found: list[Message] = []
-    between: list[Message] = []
-    calls = False
+def _paired(messages: Sequence[Message], told: list[str]) -> list[Message]:
+    """Each call of a tool with its result right behind the turn that called, in the order of the
+    calls, whatever else was said meanwhile.
+
+    Histories that were cut or interrupted hold one without the other, which every vendor refuses: a
+    call without its result gets one that says so, a result without its call is told as the user's.
+    """
+    found: list[tuple[Message, list[Message | None]]] = []
+    waiting: list[tuple[ToolCall, list[Message | None], int]] = []
+    spoken = False
     for message in messages:
-        if message.role == "tool" and calls:
-            found.append(message)
-        elif message.role == "assistant":
-            found += between
-            between = []
-            found.append(message)
-            calls = bool(message.tool_calls)
-        else:
-            between.append(message)
-    return found + between
+        results: list[Message | None] = []
+        if message.role == "assistant":
+            if spoken:  # what was not answered before the user spoke and was answered never will be
+                waiting.clear()
+            spoken = False
+            results = [None] * len(message.tool_calls)
+            waiting += [(call, results, n) for n, call in enumerate(message.tool_calls)]
+        elif message.role == "user":
+            spoken = True
+        elif message.role == "tool":
+            asked, name = message.tool_call_id or "", message.name
+            mine = next((n for n, entry in enumerate(waiting) if entry[0].id == asked), None)
+            if mine is None and name:
+                mine = next((n for n, entry in enumerate(waiting) if entry[0].name == name), None)
+            if mine is not None:
+                call, place, number = waiting.pop(mine)
+                place[number] = replace(message, tool_call_id=call.id)
+                continue
+            told.append("tool: a result without its call is said in the user's turn")
+            note = TextPart(f"(Result of {name or 'a tool'}:)")
+            message = Message("user", (note, *message.parts))
+        found.append((message, results))
+    whole: list[Message] = []
+    for message, results in found:
+        whole.append(message)
+        for call, result in zip(message.tool_calls, results, strict=True):
+            if result is None:
+                told.append("tool: a call without its result is said to have none")
+                result = Message(
+                    "tool",
+                    (TextPart("(This call was given no result.)"),),
+                    tool_call_id=call.id,
+                    name=call.name,
+                    is_error=True,
+                )
+            whole.append(result)
+    return whole
 
 
 def _early_system(messages: Sequence[Message], told: list[str]) -> list[Message]:
@@ -340,6 +377,43 @@ def _placed_media(messages: Sequence[Message], says: Says, told: list[str]) -> l
     if moved:
         found.append(Message("user", tuple(moved)))
     return found
+
+
+#: How the bytes of pictures and documents begin, in base64.
+_BEGINNINGS = (
+    ("iVBORw0KGgo", "image/png"),
+    ("/9j/", "image/jpeg"),
+    ("R0lGOD", "image/gif"),
+    ("UklGR", "image/webp"),
+    ("JVBERi", "application/pdf"),
+)
+
+
+def _sound(message: Message) -> Message:
+    """Its inline media without line breaks, and of a kind where the bytes alone tell it."""
+    if not any(isinstance(p, MediaPart) and p.data for p in message.parts):
+        return message
+    return replace(message, parts=tuple(map(_sound_part, message.parts)))
+
+
+def _sound_part(part: Part) -> Part:
+    if not isinstance(part, MediaPart) or not part.data:
+        return part
+    data = "".join(part.data.split())
+    kind = part.media_type
+    if kind in ("", "application/octet-stream", "binary/octet-stream", "image/*"):
+        kind = next((k for begin, k in _BEGINNINGS if data.startswith(begin)), kind)
+    if data == part.data and kind == part.media_type:
+        return part
+    return replace(part, data=data, media_type=kind)
+
+
+def _spoken(message: Message) -> Message:
+    """A user's turn that says nothing, in words: left out, the turns beside it would be one."""
+    blank = all(isinstance(part, TextPart) and not part.text.strip() for part in message.parts)
+    if message.role != "user" or not blank:
+        return message
+    return replace(message, parts=(TextPart("(This message is empty.)"),))
 
 
 def _in_words(message: Message) -> Message:
@@ -427,6 +501,34 @@ def in_words(request: ChatRequest) -> ChatRequest:
     return replace(request, messages=tuple(messages), json_mode=False, json_schema=None, told=told)
 
 
+def with_the_word(request: ChatRequest, *, instructions: bool) -> ChatRequest:
+    """OpenAI's JSON mode is a 400 unless the conversation speaks of JSON.
+
+    ``instructions``: whether those at its beginning are part of it.
+    """
+    if not request.json_mode or request.json_schema is not None:
+        return request
+    messages = request.messages
+    heard = messages if instructions else [m for m in messages if m.role != "system"]
+    if any("json" in message.text.lower() for message in heard):
+        return request
+    ask = Message.text_of("system", "Answer in JSON.")
+    return replace(request, messages=(ask, *messages) if instructions else (*messages, ask))
+
+
+def loosened(request: ChatRequest) -> ChatRequest:
+    """No tool strict whose schema OpenAI's strict mode refuses: others' strict mode takes more."""
+    loose = {
+        tool.name
+        for tool in request.tools
+        if tool.strict and not is_strict_schema(object_schema(tool.parameters))
+    }
+    if not loose:
+        return request
+    tools = tuple(replace(t, strict=False) if t.name in loose else t for t in request.tools)
+    return replace(request, tools=tools, told=(*request.told, "strict"))
+
+
 # --- the model ------------------------------------------------------------------------------------
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -500,19 +602,46 @@ def fit_openai_model(request: ChatRequest, wire_name: str) -> ChatRequest:
     return leave_out(request, *sampling)
 
 
+def sound_schema(value: Any) -> Any:
+    """A schema as all vendors read it, who answer 400 to what validators of old let pass: names
+    required twice, or by a flag of their own; arrays of nobody knows what; empty types."""
+    if isinstance(value, list):
+        return [sound_schema(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        if key in ("properties", "$defs", "definitions"):
+            inner = item if isinstance(item, Mapping) else {}
+            found[key] = {name: sound_schema(one) for name, one in inner.items()}
+        elif key in ("enum", "const", "default", "examples", "example"):
+            found[key] = item
+        elif key == "required":
+            if isinstance(item, list):
+                found[key] = list(dict.fromkeys(name for name in item if isinstance(name, str)))
+        elif key != "type" or item not in ("", None, []):
+            found[key] = sound_schema(item)
+    kind = found.get("type")
+    if "array" in (kind if isinstance(kind, list) else (kind,)) and "prefixItems" not in found:
+        found.setdefault("items", {})
+    return found
+
+
 def object_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A function's parameters with "type": "object" and without alternatives at the top, which
     OpenAI and Anthropic refuse there: what any of them may hold, none of it required unless all
     require it."""
-    found = dict(schema)
+    found: dict[str, Any] = sound_schema(schema)
     if isinstance(reference := found.get("$ref"), str) and reference.startswith("#/"):
-        named: Any = schema
+        named: Any = found
         for step in reference[2:].split("/"):
             named = named.get(step) if isinstance(named, Mapping) else None
         if isinstance(named, Mapping):
             found = {**named, **{key: v for key, v in found.items() if key != "$ref"}}
     if found.get("type") != "object":
         found = {"type": "object", **{key: v for key, v in found.items() if key != "type"}}
+    for word in ("enum", "not"):
+        found.pop(word, None)
     for word in ("anyOf", "oneOf", "allOf"):
         choices = [choice for choice in found.pop(word, None) or () if isinstance(choice, dict)]
         if not choices:

@@ -1,5 +1,5 @@
 """Random requests of each protocol through each other one and back: what comes back means the same,
-or the loss was said."""
+or the loss was said, and no vendor would refuse what was written (tests/vendor_rules.py)."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart, Tool, ToolCall
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ModelInfo, ProtocolName
+from omni_cli.domain.record import replace
 from omni_cli.gateway.exchange import written
 from omni_cli.ports import Endpoint
 from omni_cli.wire.anthropic.server import AnthropicMessages
@@ -23,6 +24,7 @@ from omni_cli.wire.openai.server import OpenAiChat
 from omni_cli.wire.registry import adapter
 from omni_cli.wire.responses.server import OpenAiResponses
 from omni_cli.wire.server import Caller, Parsed
+from tests.vendor_rules import broken
 
 CALLERS: dict[ProtocolName, Caller] = {
     "openai": OpenAiChat(),
@@ -32,8 +34,8 @@ CALLERS: dict[ProtocolName, Caller] = {
     "ollama": OllamaChat(),
 }
 MODELS: dict[ProtocolName, str] = {
-    "openai": "gpt-4o",
-    "openai-responses": "gpt-4o",
+    "openai": "some-model",
+    "openai-responses": "some-model",
     "anthropic": "claude-sonnet-4-5",
     "gemini": "gemini-3-pro",
     "ollama": "qwen3",
@@ -70,6 +72,37 @@ _words = st.text('abc DEF.,{}"\\üß猫', min_size=1, max_size=12).filter(str.st
 _results = st.one_of(
     _words.filter(lambda text: "{" not in text), st.sampled_from(['""', "7", "[1]"])
 )
+_marks = st.sampled_from([None, None, {"type": "ephemeral"}])
+#: What each vendor's models, and others, leave of a turn's thinking.
+_THOUGHTS: tuple[tuple[dict[str, Any], ...], ...] = (
+    (),
+    ({"protocol": "text", "value": "hm"},),
+    ({"protocol": "openai", "field": "reasoning_content", "value": "hm"},),
+    (
+        {
+            "protocol": "anthropic",
+            "block": {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+        },
+    ),
+    (
+        {
+            "protocol": "openai-responses",
+            "block": {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
+        },
+    ),
+    ({"protocol": "gemini", "call": 0, "thoughtSignature": "c2ln"},),
+)
+#: Forms of an answer: any JSON, one that every strict mode takes, one that none does.
+_FORMS: tuple[dict[str, Any], ...] = (
+    {},
+    {
+        "type": "object",
+        "properties": {"at": {"type": "string"}},
+        "required": ["at"],
+        "additionalProperties": False,
+    },
+    {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}},
+)
 _names = st.text("abcXYZ019_-./ ü", min_size=1, max_size=80).filter(str.strip)
 _ids = st.one_of(st.text("abc019:._- ", max_size=50), st.just("call_0"))
 
@@ -82,7 +115,7 @@ def _requests(draw: st.DrawFn) -> ChatRequest:
     if draw(st.booleans()):
         messages.append(Message.text_of("system", draw(_words)))
     for _ in range(draw(st.integers(1, 3))):
-        parts: tuple[Part, ...] = (TextPart(draw(_words)),)
+        parts: tuple[Part, ...] = (TextPart(draw(_words), draw(_marks)),)
         if draw(st.booleans()):
             parts += (MediaPart("image/png", data=draw(st.sampled_from(["iVBORAAA", "iVBORBBB"]))),)
         messages.append(Message("user", parts))
@@ -93,7 +126,8 @@ def _requests(draw: st.DrawFn) -> ChatRequest:
                 calls.append(ToolCall(draw(_ids), draw(st.sampled_from(names)), arguments))
             if len({call.id for call in calls}) < len(calls):
                 calls = calls[:1]
-            messages.append(Message("assistant", (), tuple(calls)))
+            thought = draw(st.sampled_from(_THOUGHTS))
+            messages.append(Message("assistant", (), tuple(calls), reasoning=thought))
             for call in calls:
                 result: tuple[Part, ...] = (TextPart(draw(_results)),)
                 if draw(st.booleans()):
@@ -109,13 +143,15 @@ def _requests(draw: st.DrawFn) -> ChatRequest:
     schema = {"type": "object", "properties": {"at": {"type": "string"}}}
     return ChatRequest(
         tuple(messages),
-        tuple(Tool(name, draw(_words), schema) for name in names),
+        tuple(Tool(name, draw(_words), schema, cache=draw(_marks)) for name in names),
         draw(st.sampled_from([None, "auto", "none", "required", *names])) if names else None,
         draw(st.sampled_from([None, 50, 9_000])),
         draw(st.sampled_from([None, 0.0, 0.7, 1.9])),
         draw(st.sampled_from([None, 0.5])),
         draw(st.sampled_from([(), ("END",), ("a", "b", "c", "d", "e", "f")])),
         draw(st.sampled_from([None, 7])),
+        json_mode=(form := draw(st.sampled_from([None, *_FORMS]))) is not None,
+        json_schema=form or None,
         reasoning_effort=draw(st.sampled_from([None, "low", "high"])),
         stream=False,
     )
@@ -167,8 +203,12 @@ def _same(before: ChatRequest, after: ChatRequest, renamed: dict[str, str], told
         assert (name, arguments) == other[:2]
         assert gave in other[2]
     tools = [(renamed.get(t.name, t.name), t.description, t.parameters) for t in after.tools]
-    if "tool_choice" not in told and before.tool_choice != "none":
+    kept = bool(before.tools) or after.tool_choice != "none"  # a history is given its tools
+    if kept and "tool_choice" not in told and before.tool_choice != "none":
         assert tools == [(t.name, t.description, t.parameters) for t in before.tools]
+    if "response_format" not in told:
+        assert before.json_mode == after.json_mode
+        assert (before.json_schema is None) == (after.json_schema is None)
     for name in ("temperature", "top_p", "seed", "stop", "max_output_tokens", "reasoning_effort"):
         if getattr(before, name) != getattr(after, name):
             assert name in told or _thinks(name, before), (name, told)
@@ -191,7 +231,9 @@ def _through(parsed: Parsed, protocol: ProtocolName) -> tuple[Parsed, dict[str, 
     name = MODELS[protocol]
     model = ModelInfo(f"p/{name}", "p", name, name, badges=frozenset({"reasoning"}))
     call = written(parsed, model, protocol, HERE, stream=False)
-    read = CALLERS[protocol].parse(json.loads(call.body or b""))
+    body = json.loads(call.body or b"")
+    assert not broken(protocol, body, name)
+    read = CALLERS[protocol].parse(body)
     return read, dict(call.renamed), " ".join(call.told)
 
 
@@ -232,3 +274,44 @@ def test_every_wish_is_carried_told_or_refused(
     read, _, told = _through(asked, there)
     carried = read.request.wishes.get(feature.name)
     assert carried == value or feature.name in told or isinstance(carried, list)
+
+
+def _cut(messages: list[Message], draw: st.DrawFn) -> tuple[Message, ...]:
+    """Some of the turns, as what trims or interrupts a history leaves them."""
+    return tuple(m for m in messages if draw(st.integers(0, 3))) or tuple(messages[-1:])
+
+
+@st.composite
+def _torn(draw: st.DrawFn) -> ChatRequest:
+    meant = draw(_requests())
+    return replace(meant, messages=_cut(list(meant.messages), draw))
+
+
+@settings(max_examples=40, deadline=None)
+@given(_torn(), _PROTOCOLS)
+def test_no_vendor_refuses_a_torn_history(torn: ChatRequest, there: ProtocolName) -> None:
+    """Calls without results, results without calls, turns of one side only."""
+    _through(Parsed(torn), there)
+
+
+#: A schema's faults that vendors answer 400 to, and validators let pass.
+_FAULTS: tuple[dict[str, Any], ...] = (
+    {"type": "object", "properties": {"a": {"type": "array"}}},
+    {"type": "object", "properties": {"a": {"type": ["array", "null"]}}},
+    {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a", "a"]},
+    {"type": "object", "properties": {"a": {"type": "string", "required": True}}},
+    {"type": "object", "properties": {"a": {"anyOf": [{"type": ""}, {"type": "null"}]}}},
+    {"type": "object", "properties": None},
+    {"type": ["object", "null"], "properties": {}},
+    {"enum": [{}], "properties": {}},
+    {},
+)
+
+
+@pytest.mark.parametrize("schema", _FAULTS, ids=str)
+@pytest.mark.parametrize("strict", [None, True])
+def test_no_vendor_refuses_a_tools_schema(schema: dict[str, Any], strict: bool | None) -> None:
+    asked = (Message.text_of("user", "hi"),)
+    tools = (Tool("f", "f", schema, strict),)
+    for there in CALLERS:
+        _through(Parsed(ChatRequest(asked, tools, stream=False)), there)

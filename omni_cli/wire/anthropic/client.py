@@ -15,6 +15,7 @@ from omni_cli.domain.chat import (
     MediaPart,
     Message,
     TextPart,
+    Tool,
     ToolCallDelta,
     Usage,
 )
@@ -82,8 +83,11 @@ _SAYS = Says(
     seed=False,
     elsewhere=frozenset({"parallel_tool_calls"}),
     blank_stops=False,
+    blank_turns=False,
     text_documents=True,
 )
+#: metadata.user_id: "String should have at most 256 characters".
+_LONGEST_USER = 256
 
 
 class Anthropic(AnthropicFacts, Client):
@@ -224,6 +228,8 @@ def _fit_model(request: ChatRequest, wire_name: str) -> ChatRequest:
     """What Claude's versions take (platform.claude.com, "Migration guide", "Effort", "Structured
     outputs"; the messages of the 400s)."""
     version = _version(wire_name)
+    if len(as_text(request.wishes.get("user"))) > _LONGEST_USER:
+        request = leave_out(request, "user")
     if request.reasoning_effort != "none":
         if version is None or version < (4, 6):
             request = fit_effort(request, ("minimal", "low", "medium", "high"))
@@ -289,12 +295,13 @@ def _auth(endpoint: Endpoint) -> dict[str, str]:
 def _add_tools(body: JsonObject, request: ChatRequest) -> None:
     kind = tool_choice_kind(request.tool_choice, [tool.name for tool in request.tools])
     if not request.tools:
+        _add_called_tools(body, request)
         return
     body["tools"] = [
         {
             "name": tool.name,
             "description": tool.description,
-            "input_schema": object_schema(tool.parameters),
+            "input_schema": _input_schema(tool),
             **({"strict": tool.strict} if tool.strict is not None else {}),
             **({"cache_control": tool.cache} if tool.cache else {}),
         }
@@ -307,6 +314,22 @@ def _add_tools(body: JsonObject, request: ChatRequest) -> None:
         body["tool_choice"] = {"type": "any" if kind == "required" else kind or "auto"}
     if one:
         body["tool_choice"]["disable_parallel_tool_use"] = True
+
+
+def _input_schema(tool: Tool) -> JsonObject:
+    schema = object_schema(tool.parameters)
+    closed: JsonObject = closed_schema(schema) if tool.strict else schema
+    return closed
+
+
+def _add_called_tools(body: JsonObject, request: ChatRequest) -> None:
+    """A history with calls is refused without tools, as a summary of it is asked for: "Requests
+    which include tool_use or tool_result blocks must define tools"."""
+    called = dict.fromkeys(call.name for turn in request.messages for call in turn.tool_calls)
+    if called:
+        schema = {"type": "object", "properties": {}}
+        body["tools"] = [{"name": name, "input_schema": schema} for name in called]
+        body["tool_choice"] = {"type": "none"}
 
 
 def _system(messages: Sequence[Message]) -> str | list[JsonObject]:

@@ -58,7 +58,16 @@ from omni_cli.wire.values import (
 
 #: Thinking tokens by effort, for the 2.x models, which take a budget.
 _BUDGET = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576}
-_LEVELS = {"none": "minimal", "minimal": "minimal", "low": "low", "medium": "medium"}
+#: The least budget of models that cannot be kept from thinking.
+_LEAST_BUDGET = 128
+#: Levels that a model takes, the first that fits (ai.google.dev, "Gemini thinking", thinking
+#: levels), and what stands for an effort that it lacks.
+_LEVELS = (
+    (re.compile(r"gemini-3-pro"), ("low", "high")),
+    (re.compile(r"pro"), ("low", "medium", "high")),
+    (re.compile(r""), ("minimal", "low", "medium", "high")),
+)
+_NEAREST = {"none": "minimal", "minimal": "low", "medium": "high"}
 #: Begins the ids that omni gives to calls which came without one; these are not sent back.
 _OWN_ID = "omni_call_"
 #: What Google's page on thought signatures says to send for calls that other models made.
@@ -77,6 +86,7 @@ _SAYS = Says(
     most_stops=5,
     capitals=True,
     text_documents=True,
+    blank_turns=False,
 )
 _SAYS_MEDIA = replace(_SAYS, result_media=frozenset({"image", "audio", "video", "document"}))
 
@@ -88,12 +98,12 @@ class Gemini(GeminiFacts, Client):
         old = _takes_budget(wire_name)
         # Gemini 3 looks at the media of a function's result; before it they stand beside it.
         fitted = fit(request, _SAYS if old else _SAYS_MEDIA)
-        request = _formed(fitted.request, old)
+        request = _thinking(_formed(fitted.request, old), wire_name, old)
         body: JsonObject = {"contents": _contents(request.messages, needs_signature=not old)}
         if system := request.system_text:
             body["systemInstruction"] = {"parts": [{"text": system}]}
         _add_tools(body, request)
-        if settings := _settings(request, old):
+        if settings := _settings(request, old, wire_name):
             body["generationConfig"] = settings
         write_wishes(body, request, _SAYS)
         body.update(request.extra)
@@ -204,7 +214,27 @@ def _formed(request: ChatRequest, old: bool) -> ChatRequest:
     return in_words(request)
 
 
-def _settings(request: ChatRequest, old: bool) -> JsonObject:
+def _thinking(request: ChatRequest, wire_name: str, old: bool) -> ChatRequest:
+    """An effort that the model takes."""
+    effort = request.reasoning_effort
+    if effort is None:
+        return request
+    if old:
+        thinks = "gemini-2.5" in wire_name or "thinking" in wire_name
+        changed = effort if thinks else None
+    else:
+        takes = next(words for pattern, words in _LEVELS if pattern.search(wire_name))
+        changed = "high" if effort in ("xhigh", "max") else effort
+        while changed in _NEAREST and changed not in takes:
+            changed = _NEAREST[changed]
+    if changed == effort:
+        return request
+    word = "reasoning_effort" if changed is None else f"reasoning_effort: {changed}"
+    told = request.told if effort == "none" and changed is None else (*request.told, word)
+    return replace(request, reasoning_effort=changed, told=told)
+
+
+def _settings(request: ChatRequest, old: bool, wire_name: str) -> JsonObject:
     settings: JsonObject = {}
     if request.max_output_tokens is not None:
         settings["maxOutputTokens"] = request.max_output_tokens
@@ -224,9 +254,12 @@ def _settings(request: ChatRequest, old: bool) -> JsonObject:
     if effort is not None:
         thinking: JsonObject = {"includeThoughts": effort != "none"}
         if old:
-            thinking["thinkingBudget"] = _BUDGET.get(effort, _BUDGET["high"])
+            budget = _BUDGET.get(effort, _BUDGET["high"])
+            thinking["thinkingBudget"] = (
+                max(budget, _LEAST_BUDGET) if "pro" in wire_name else budget
+            )
         else:
-            thinking["thinkingLevel"] = _LEVELS.get(effort, "high")
+            thinking["thinkingLevel"] = effort
         settings["thinkingConfig"] = thinking
     return settings
 
@@ -252,9 +285,11 @@ def _declaration(tool: Tool) -> JsonObject:
 
 
 def _contents(messages: Sequence[Message], *, needs_signature: bool) -> list[JsonObject]:
-    """Turns; neighbours of one side are joined, so that parallel results come together."""
+    """Turns; neighbours of one side are joined, so that parallel results come together. A turn of
+    results holds nothing else, which the API refuses while it waits for them."""
     contents: list[JsonObject] = []
     names: dict[str, str] = {}  # call id -> function: a result must name its function
+    last = ""
     for message in messages:
         if message.role == "system":
             continue
@@ -267,10 +302,11 @@ def _contents(messages: Sequence[Message], *, needs_signature: bool) -> list[Jso
             side, parts = "user", _parts(message)
         if not parts:
             continue
-        if contents and contents[-1]["role"] == side:
+        if last == message.role:
             contents[-1]["parts"].extend(parts)
         else:
             contents.append({"role": side, "parts": parts})
+        last = message.role
     return contents
 
 

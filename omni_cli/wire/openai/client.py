@@ -34,9 +34,11 @@ from omni_cli.wire.client import Client
 from omni_cli.wire.fitting import (
     fit,
     fit_openai_model,
+    loosened,
     object_schema,
     reasoning_text,
     result_text,
+    with_the_word,
     write_wishes,
 )
 from omni_cli.wire.openai import OpenAiFacts, bounds
@@ -77,7 +79,7 @@ class OpenAiCompatible(OpenAiFacts, Client):
         if request.suffix is not None and (request.suffix or quirks.completes):
             return _completion(request, wire_name, endpoint, quirks)
         fitted = fit(fit_openai_model(request, wire_name), quirks.says)
-        request = fitted.request
+        request = loosened(with_the_word(fitted.request, instructions=True))
         body: JsonObject = {
             "model": wire_name,
             "messages": [_message(message, quirks) for message in request.messages],

@@ -27,4 +27,4 @@ class ResponsesFacts(Facts):
     id_prefix = "resp_"
     error_word = OpenAiFacts.error_word
     error_words = OpenAiFacts.error_words
-    answers_by = ("tools",)
+    answers_by = ("tools", "input")

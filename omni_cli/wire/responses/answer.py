@@ -4,7 +4,7 @@ Source: OpenAI API reference, "The response object", "Streaming events".
 """
 
 from omni_cli.domain.chat import ChatChunk, Completion, ToolCall, Usage
-from omni_cli.wire.responses.tools import Names, names_of
+from omni_cli.wire.responses.tools import Names, names_of, offered_in
 from omni_cli.wire.server import Answered, JsonObject, one_text_of, sse
 
 _ARGUMENTS = "response.function_call_arguments.delta"
@@ -117,7 +117,7 @@ class ResponsesWriter:
 
     def __init__(self, about: Answered) -> None:
         self._about = about
-        self._names = names_of(about.options.get("tools"))
+        self._names = names_of(offered_in(about.options))
         self._number = -1
         self._items: list[JsonObject] = []
         self._open: tuple[str, list[str], ToolCall | None] | None = None

@@ -29,8 +29,10 @@ from omni_cli.wire.fitting import (
     Says,
     fit,
     fit_openai_model,
+    loosened,
     object_schema,
     result_text,
+    with_the_word,
     write_wishes,
 )
 from omni_cli.wire.openai.listing import parse_models
@@ -76,7 +78,10 @@ _SAYS = Says(
     frozenset({"image", "document"}),
     most_stops=0,
     seed=False,
+    blank_turns=False,
 )
+#: The API's 400: "integer below minimum value. Expected a value >= 16".
+_LEAST_OUTPUT = 16
 
 
 class OpenAiResponses(ResponsesFacts, Client):
@@ -84,7 +89,8 @@ class OpenAiResponses(ResponsesFacts, Client):
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
         fitted = fit(fit_openai_model(request, wire_name), _SAYS)
-        request = fitted.request
+        request = with_the_word(fitted.request, instructions=False)
+        request = _least_output(loosened(request))
         system, turns = _begun(request.messages)
         body: JsonObject = {
             "model": wire_name,
@@ -169,6 +175,14 @@ class OpenAiResponses(ResponsesFacts, Client):
             return None
         usage = read_usage(answer.get("usage"))
         return None if usage is None else (usage, usage.reported_cost_nusd)
+
+
+def _least_output(request: ChatRequest) -> ChatRequest:
+    asked = request.max_output_tokens
+    if asked is None or asked >= _LEAST_OUTPUT:
+        return request
+    told = (*request.told, f"max_output_tokens: {_LEAST_OUTPUT}")
+    return replace(request, max_output_tokens=_LEAST_OUTPUT, told=told)
 
 
 def _add_tools(body: JsonObject, request: ChatRequest) -> None:

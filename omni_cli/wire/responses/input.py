@@ -6,7 +6,7 @@ Source: OpenAI API reference, "Create a model response", input.
 from typing import Any
 
 from omni_cli.domain.chat import MediaPart, Message, Part, TextPart, ToolCall
-from omni_cli.wire.responses.tools import flat_name
+from omni_cli.wire.responses.tools import LATE_TOOLS, flat_name
 from omni_cli.wire.server import (
     ONE_TEXT,
     JsonObject,
@@ -34,7 +34,6 @@ _HOSTED = frozenset(
         "mcp_approval_request",
         "mcp_approval_response",
         "tool_search_call",
-        "tool_search_output",
     }
 )
 
@@ -76,6 +75,8 @@ def messages_of(value: object, unsaid: Unsaid) -> list[Message]:
             found.append(Message("tool", parts, tool_call_id=call_id, is_error=failed))
         elif kind == "reasoning":
             reasoning.append({"protocol": "openai-responses", "block": item})
+        elif kind in LATE_TOOLS:
+            pass  # read with the other tools
         elif kind in _HOSTED:
             unsaid.leave(f"an input of type {kind!r}")
         else:

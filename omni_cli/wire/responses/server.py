@@ -11,7 +11,7 @@ from omni_cli.wire.openai.server import OpenAiChat
 from omni_cli.wire.responses import ResponsesFacts
 from omni_cli.wire.responses.answer import ResponsesWriter, items_of, response_of
 from omni_cli.wire.responses.input import messages_of
-from omni_cli.wire.responses.tools import choice_of, names_of, tools_of
+from omni_cli.wire.responses.tools import choice_of, names_of, offered_in, tools_of
 from omni_cli.wire.server import (
     Answered,
     Caller,
@@ -27,6 +27,7 @@ from omni_cli.wire.server import (
     message_of,
     number_field,
     object_field,
+    objects,
     optional_text,
     sse,
     text_field,
@@ -83,7 +84,8 @@ class OpenAiResponses(ResponsesFacts, Caller):
         if kind not in ("text", "json_object", "json_schema"):
             raise wrong(f"text.format of type {kind!r} is not known")
         reasoning = object_field(body.get("reasoning") or {}, "reasoning")
-        offered = tools_of(body.get("tools"), unsaid)
+        objects(body.get("tools"), "tools")
+        offered = tools_of(offered_in(body), unsaid)
         choice, tools = choice_of(body.get("tool_choice"), offered, unsaid)
         wishes, strange = wishes_in(ResponsesFacts, body, _KNOWN)
         more, others = wishes_in(ResponsesFacts, shape, _FORM, "text")
@@ -103,7 +105,7 @@ class OpenAiResponses(ResponsesFacts, Caller):
         return unsaid.parsed(request, strange + others)
 
     def whole(self, completion: Completion, about: Answered) -> bytes:
-        names = names_of(about.options.get("tools"))
+        names = names_of(offered_in(about.options))
         return encode(response_of(about, items_of(completion, about.id, names), completion))
 
     def writer(self, about: Answered) -> StreamWriter:

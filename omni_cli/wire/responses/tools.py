@@ -80,8 +80,26 @@ def flat_name(name: str, space: object = "") -> str:
     return f"{space}{_BETWEEN}{name}" if isinstance(space, str) and space else name
 
 
+#: Items of the input that offer tools: the agent's later ones, and what its search found.
+LATE_TOOLS = frozenset({"additional_tools", "tool_search_output"})
+
+
+def offered_in(body: Mapping[str, object]) -> list[object]:
+    """A request's tools, at its top and among its ``input``."""
+    found: list[object] = []
+    items = body.get("input")
+    for holder in (body, *(items if isinstance(items, list) else ())):
+        if not isinstance(holder, Mapping):
+            continue
+        tools = holder.get("tools")
+        late = holder is not body
+        if isinstance(tools, list) and (not late or holder.get("type") in LATE_TOOLS):
+            found += tools
+    return found
+
+
 def names_of(value: object) -> Names:
-    """Of a request's ``tools``."""
+    """Of a request's tools."""
     spaces: dict[str, tuple[str, str]] = {}
     custom: set[str] = set()
 
