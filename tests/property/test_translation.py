@@ -256,7 +256,7 @@ def test_there_and_back(meant: ChatRequest, here: ProtocolName) -> None:
 def test_every_wish_is_carried_told_or_refused(
     feature: Feature, here: ProtocolName, there: ProtocolName
 ) -> None:
-    path = feature.reads.get(here)
+    path = CALLERS[here].reads.get(feature.name)
     if path is None or (feature.name == "parallel_tool_calls" and here == "anthropic"):
         return
     meant = ChatRequest(
@@ -267,7 +267,7 @@ def test_every_wish_is_carried_told_or_refused(
     put(body, re.sub("generation_config", "generationConfig", path), value)
     asked = CALLERS[here].parse(body)
     assert asked.request.wishes[feature.name] == value
-    if feature.lacking == "refused" and there not in feature.writes:
+    if feature.lacking == "refused" and feature.name not in CALLERS[there].writes:
         with pytest.raises(BadRequest, match=feature.name):
             _through(asked, there)
         return
