@@ -632,7 +632,7 @@ class App:
         from omni_cli.store.abtests import AbTestStore
 
         return AbTests(
-            tests=AbTestStore(self._db),
+            trials=AbTestStore(self._db),
             fleet=lambda: self.fleet,
             clock=self.clock,
             rng=random.Random(),
@@ -749,7 +749,7 @@ class App:
             reports=self.reports,
             zone=self.report_zone,
             clock=self.clock,
-            known=self.ledger_names.resolve,
+            names=self.ledger_names.resolve,
             week_start=WEEKDAYS.index(self.config.general.week_start),
             month_day=self.config.general.month_day,
         )
@@ -792,7 +792,7 @@ class App:
         from omni_cli.store.history import LedgerExport
 
         return ExportService(
-            ledger=LedgerExport(self._db),
+            rows=LedgerExport(self._db),
             reports=self.reports,
             report_zone=self.report_zone,
             zone=self.zone,
@@ -871,7 +871,7 @@ class App:
             path=self.paths.store,
             copier=maintenance,
             files=lambda: maintenance.MaintenanceStore(self._db),
-            rebuild=lambda: self.rebuild,
+            rollups=lambda: self.rebuild,
             audit=lambda: self.audit,
             recover=lambda: self.recovery.run(),
             zone=self.zone,

@@ -148,7 +148,7 @@ def test_a_faster_machine_is_waited_for(
     desk.fleet.assign_role("writer", CHEAP, 1)
     laptop.fleet.assign_role("heartbeat", FREE, 1)
     laptop.sync.sync()
-    clone = desk.sync._clone
+    clone = desk.sync.clone
     push = clone.push
     turns = []
 
@@ -208,10 +208,10 @@ def test_what_goes_wrong_is_said(
     spend(desk, CHEAP, role="r", task="chat", day=0, calls=1, tokens=(1, 1))
     desk.sync.sync()
     laptop.sync.sync()
-    with desk.sync._clone.locked(), pytest.raises(Busy):
+    with desk.sync.clone.locked(), pytest.raises(Busy):
         desk.sync.sync()
-    (name,) = laptop.sync._clone.names("usage/*/*.jsonl")
-    laptop.sync._clone.write(name, '{"day": "2026-07-01", "calls": 1.5}\n')
+    (name,) = laptop.sync.clone.names("usage/*/*.jsonl")
+    laptop.sync.clone.write(name, '{"day": "2026-07-01", "calls": 1.5}\n')
     with pytest.raises(ConfigError, match="line 1"):
         laptop.sync.usage()
     shutil.rmtree(remote)

@@ -77,31 +77,21 @@ class Parsed(Struct, frozen=True):
     budgets: tuple[Budget, ...]
 
 
-class FleetApplier:
+class FleetApplier(Struct, kw_only=True, eq=False):
     """Args:
     catalogue: a system model as the catalogue has it, or None.
     """
 
-    def __init__(
-        self,
-        *,
-        fleet: FleetService,
-        providers: Providers,
-        models: Models,
-        assignments: Assignments,
-        budgets: Budgets,
-        catalogue: Callable[[str], ModelInfo | None],
-    ) -> None:
-        self._fleet = fleet
-        self._providers = providers
-        self._models = models
-        self._assignments = assignments
-        self._budgets = budgets
-        self._catalogue = catalogue
+    fleet: FleetService
+    providers: Providers
+    models: Models
+    assignments: Assignments
+    budgets: Budgets
+    catalogue: Callable[[str], ModelInfo | None]
 
     def current(self) -> dict[str, Any]:
         """The fleet as it is, as a document."""
-        return fleet_document(self._providers, self._models, self._assignments, self._budgets)
+        return fleet_document(self.providers, self.models, self.assignments, self.budgets)
 
     def plan(self, document: Mapping[str, Any]) -> list[Change]:
         """What applying ``document`` would change. Raises UsageError where it does not fit."""
@@ -114,12 +104,12 @@ class FleetApplier:
 
     def doubts(self, document: Mapping[str, Any]) -> list[str]:
         """Prices new in ``document`` that look like another unit. Raises UsageError."""
-        now, before = self._fleet.now_ms(), self._models.user_prices()
+        now, before = self.fleet.now_ms(), self.models.user_prices()
         found = []
         for model_id, price in self.parse(document).prices.items():
             old = before.get(model_id)
             if old is None or base_rates(old.price) != base_rates(price):
-                rates, known = base_rates(price), published(self._models, model_id, now)
+                rates, known = base_rates(price), published(self.models, model_id, now)
                 if odd := doubt(rates, known):
                     found.append(f"{model_id}: {odd}")
         return found
@@ -132,53 +122,53 @@ class FleetApplier:
         if not changes:
             return []
         shown = [line for change in changes for line in change.lines()]
-        with self._fleet.change(action, target, None, shown):
+        with self.fleet.change(action, target, None, shown):
             self._write(parsed)
         return changes
 
     def _write(self, parsed: Parsed) -> None:
-        now = self._fleet.now_ms()
+        now = self.fleet.now_ms()
         kept = {provider.slug for provider in parsed.providers}
-        for provider in self._providers.all():
+        for provider in self.providers.all():
             if provider.slug not in kept:
-                self._providers.delete(provider.slug)
+                self.providers.delete(provider.slug)
         for provider in parsed.providers:
-            old = self._providers.get(provider.slug)
+            old = self.providers.get(provider.slug)
             status = provider.status if old is None else old.status
-            self._providers.put(replace(provider, status=status))
+            self.providers.put(replace(provider, status=status))
         wanted = {model.id for model in parsed.models}
-        for model in self._models.own():
+        for model in self.models.own():
             if model.id in wanted:
                 continue
-            original = self._catalogue(model.id) if model.is_system else None
+            original = self.catalogue(model.id) if model.is_system else None
             if original is None and not model.is_system:
-                self._models.delete(model.id)
+                self.models.delete(model.id)
             elif original is not None:
-                self._models.put(original, now_ms=now)
+                self.models.put(original, now_ms=now)
         for model in parsed.models:
-            self._models.put(model, now_ms=now, user_fields=parsed.touched[model.id])
-        for model_id in self._models.user_prices().keys() - parsed.prices.keys():
-            self._models.drop_prices(model_id, origin="user", now_ms=now)
+            self.models.put(model, now_ms=now, user_fields=parsed.touched[model.id])
+        for model_id in self.models.user_prices().keys() - parsed.prices.keys():
+            self.models.drop_prices(model_id, origin="user", now_ms=now)
         for model_id, price in parsed.prices.items():
-            self._models.set_price(model_id, price, origin="user", now_ms=now)
-        for role in self._assignments.roles():
-            self._assignments.delete_role(role.name)
+            self.models.set_price(model_id, price, origin="user", now_ms=now)
+        for role in self.assignments.roles():
+            self.assignments.delete_role(role.name)
         for role in parsed.roles:
-            self._assignments.put_role(role)
-        for chain in self._assignments.chains():
-            self._assignments.delete_chain(chain.name)
+            self.assignments.put_role(role)
+        for chain in self.assignments.chains():
+            self.assignments.delete_chain(chain.name)
         for chain in parsed.chains:
-            self._assignments.put_chain(chain)
-        for rule in self._assignments.rules():
-            self._assignments.delete_rule(rule.id)
+            self.assignments.put_chain(chain)
+        for rule in self.assignments.rules():
+            self.assignments.delete_rule(rule.id)
         for rule in parsed.rules:
-            self._assignments.put_rule(rule)
+            self.assignments.put_rule(rule)
         wanted_budgets = {budget_name(budget) for budget in parsed.budgets}
-        for budget in self._budgets.all():
+        for budget in self.budgets.all():
             if budget_name(budget) not in wanted_budgets:
-                self._budgets.delete(budget.id)
+                self.budgets.delete(budget.id)
         for budget in parsed.budgets:
-            self._budgets.put(budget)
+            self.budgets.put(budget)
 
     def parse(self, document: Mapping[str, Any]) -> Parsed:
         """Read and check a document.
@@ -225,7 +215,7 @@ class FleetApplier:
         used |= {link.model for chain in chains for link in chain.links}
         used |= {rule.model for rule in rules}
         for model_id in sorted(used - known):
-            if self._models.get(model_id) is None:
+            if self.models.get(model_id) is None:
                 raise UsageError(
                     f"{model_id} is used by a role, chain or rule and is no known model",
                     hint=f'add a [models."{model_id}"] table',
@@ -240,28 +230,28 @@ class FleetApplier:
         models: Iterable[ModelInfo],
     ) -> None:
         """As services/fleet/naming.py has it, for names that are new. Raises UsageError."""
-        old = {provider.slug for provider in self._providers.all()}
+        old = {provider.slug for provider in self.providers.all()}
         named = [("provider", p.slug, f"the provider {p.slug}", p.slug in old) for p in providers]
         slugs = {name for _, name, _, _ in named}
-        old = {role.name for role in self._assignments.roles()}
+        old = {role.name for role in self.assignments.roles()}
         named += [("role", r.name, f"the role {r.name}", r.name in old) for r in roles]
-        old = {chain.name for chain in self._assignments.chains()}
+        old = {chain.name for chain in self.assignments.chains()}
         named += [("chain", c.name, f"the chain {c.name}", c.name in old) for c in chains]
         for model in models:
-            known = self._models.get(model.id)
+            known = self.models.get(model.id)
             old = set() if known is None else set(known.aliases)
             named += [("alias", alias, model.id, alias in old) for alias in model.aliases]
         taken: dict[str, str] = {}
         for kind, name, label, is_old in sorted(named, key=lambda item: not item[3]):
             if not is_old:
                 (check_alias if kind == "alias" else partial(check_word, kind))(name)
-                found = [m for m in self._models.find(name) if m.partition("/")[0] in slugs]
+                found = [m for m in self.models.find(name) if m.partition("/")[0] in slugs]
                 others = [m for m in found if kind != "alias" or m != label]
                 check_free(kind, name, {fold_alias(name): m for m in others[:1]} | taken)
             taken.setdefault(fold_alias(name), label)
 
     def _model(self, model_id: str, values: Mapping[str, Any], slugs: Container[str]) -> ModelInfo:
-        base = self._catalogue(model_id)
+        base = self.catalogue(model_id)
         if base is None:
             provider, _, wire_name = model_id.partition("/")
             if provider not in slugs:

@@ -35,31 +35,20 @@ class TestResult(Struct, frozen=True):
     wait_s: float = 0.0
 
 
-class ConnectionTester:
+class ConnectionTester(Struct, kw_only=True, eq=False):
     """Args:
     key: the provider's key; raises MissingKey.
     recorder: keeps what a test found, where health and routing look for it.
     timer: seconds of a clock that never jumps.
     """
 
-    def __init__(
-        self,
-        *,
-        recorder: CheckRecorder,
-        claims: Store,
-        adapters: Callable[[Any], ProviderAdapter],
-        transport: Callable[[], Fetcher],
-        key: Callable[[Provider], str | None],
-        clock: Clock,
-        timer: Clock,
-    ) -> None:
-        self._recorder = recorder
-        self._claims = claims
-        self._adapters = adapters
-        self._transport = transport
-        self._key = key
-        self._clock = clock
-        self._timer = timer
+    recorder: CheckRecorder
+    claims: Store
+    adapters: Callable[[Any], ProviderAdapter]
+    transport: Callable[[], Fetcher]
+    key: Callable[[Provider], str | None]
+    clock: Clock
+    timer: Clock
 
     def test(self, provider: Provider) -> TestResult:
         """Test one and record the outcome. A provider's failure is in the result, not raised.
@@ -83,7 +72,7 @@ class ConnectionTester:
         """
         waits = {p.slug: self._claim(p.slug) for p in providers}
         endpoints = {p.slug: self._endpoint(p) for p in providers if not waits[p.slug]}
-        self._transport()  # made here: several threads would make several
+        self.transport()  # made here: several threads would make several
         with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(providers)) or 1) as pool:
             running = {
                 p.slug: pool.submit(self._probe_safely, p, endpoints[p.slug])
@@ -103,32 +92,32 @@ class ConnectionTester:
         Raises:
             MissingKey, ProviderError, UsageError (the protocol has no listing).
         """
-        endpoint = Endpoint(provider.base_url, self._key(provider), provider.headers)
+        endpoint = Endpoint(provider.base_url, self.key(provider), provider.headers)
         return self._list(provider, endpoint, timeout_s)
 
     def _endpoint(self, provider: Provider) -> Endpoint | OmniError:
         try:
-            return Endpoint(provider.base_url, self._key(provider), provider.headers)
+            return Endpoint(provider.base_url, self.key(provider), provider.headers)
         except OmniError as exc:
             return exc
 
     def _list(self, provider: Provider, endpoint: Endpoint, timeout_s: float) -> list[RemoteModel]:
-        adapter = self._adapters(provider.protocol)
+        adapter = self.adapters(provider.protocol)
         call = adapter.list_models(endpoint)
         if call is None:
             raise UsageError(
                 f"{provider.protocol} has no call that lists models, and none free of charge",
                 hint=f"omni chat -m {provider.slug}/MODEL makes a real one, which may be billed",
             )
-        return fetch_models(adapter, self._transport(), endpoint, call, timeout_s=timeout_s)
+        return fetch_models(adapter, self.transport(), endpoint, call, timeout_s=timeout_s)
 
     def _probe(self, provider: Provider, endpoint: Endpoint | OmniError) -> TestResult:
         """Raises UsageError."""
         slug = provider.slug
         if isinstance(endpoint, OmniError):
             return TestResult(slug, False, "disconnected", error=endpoint)
-        self._transport()  # made before the clock starts: importing it is not latency
-        started = self._timer()
+        self.transport()  # made before the clock starts: importing it is not latency
+        started = self.timer()
         try:
             found = self._list(provider, endpoint, TIMEOUT_S)
         except ProviderError as exc:
@@ -142,26 +131,26 @@ class ConnectionTester:
             return TestResult(provider.slug, False, provider.status, error=exc)
 
     def _since(self, started: float) -> int:
-        return round((self._timer() - started) * 1000)
+        return round((self.timer() - started) * 1000)
 
     def _record(self, provider: Provider, result: TestResult) -> TestResult:
         if isinstance(result.error, UsageError):
             return result
-        now_ms = int(self._clock() * 1000)
+        now_ms = int(self.clock() * 1000)
         took_ms = result.latency_ms or 0
         check = check_of(result.error or result.models or 0, now_ms, took_ms)
-        self._recorder.keep(provider, check, started_ms=now_ms - took_ms, asked=True)
+        self.recorder.keep(provider, check, started_ms=now_ms - took_ms, asked=True)
         return result
 
     def _claim(self, slug: str) -> float:
         """Seconds to wait, or 0 and the right to test: no other process gets it meanwhile."""
         key = f"tested:{slug}"
-        with self._claims.transaction():
-            now_ms = int(self._clock() * 1000)
-            last = self._claims.get_meta(key)
+        with self.claims.transaction():
+            now_ms = int(self.clock() * 1000)
+            last = self.claims.get_meta(key)
             # A clock that was set back must not lock tests out for long.
             age_ms = now_ms - int(last) if last else None
             if age_ms is not None and 0 <= age_ms < INTERVAL_S * 1000:
                 return INTERVAL_S - age_ms / 1000
-            self._claims.set_meta(key, str(now_ms))
+            self.claims.set_meta(key, str(now_ms))
         return 0.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from omni_cli.domain.document import document
 from omni_cli.domain.models import Chain, ModelInfo, Provider
 from omni_cli.domain.periods import iso
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 _ALWAYS = ("input", "cached", "cache_write", "output")
 
 
-class ProviderDocuments:
+class ProviderDocuments(Struct, kw_only=True, eq=False):
     """Providers as every face shows them.
 
     Args:
@@ -33,32 +35,22 @@ class ProviderDocuments:
         address: where a base URL is from: ``env:NAME``, ``usual`` or ``settings``.
     """
 
-    def __init__(
-        self,
-        *,
-        providers: Providers,
-        models: Models,
-        health: Callable[[], FleetHealth],
-        key_place: Callable[[Provider], str | None],
-        key_masked: Callable[[Provider], str | None],
-        address: Callable[[Provider], str],
-    ) -> None:
-        self._providers = providers
-        self._models = models
-        self._health = health
-        self._key_place = key_place
-        self._key_masked = key_masked
-        self._address = address
+    providers: Providers
+    models: Models
+    health: Callable[[], FleetHealth]
+    key_place: Callable[[Provider], str | None]
+    key_masked: Callable[[Provider], str | None]
+    address: Callable[[Provider], str]
 
     def all(self) -> list[dict[str, Any]]:
-        health, providers = self._health(), self._providers.all()
-        models = self._models.of_providers(provider.slug for provider in providers)
+        health, providers = self.health(), self.providers.all()
+        models = self.models.of_providers(provider.slug for provider in providers)
         return [self._document(provider, health, models) for provider in providers]
 
     def of(self, provider: Provider, *, masked: bool = False) -> dict[str, Any]:
         """``masked``: also unlock a stored key to show its mask; the environment's is free."""
-        models = self._models.of_providers([provider.slug])
-        return self._document(provider, self._health(), models, masked=masked)
+        models = self.models.of_providers([provider.slug])
+        return self._document(provider, self.health(), models, masked=masked)
 
     def _document(
         self,
@@ -69,16 +61,16 @@ class ProviderDocuments:
         masked: bool = False,
     ) -> dict[str, Any]:
         slug, health = provider.slug, fleet.of(provider.slug)
-        key = self._key_place(provider) if provider.auth_method == "api_key" else None
+        key = self.key_place(provider) if provider.auth_method == "api_key" else None
         look = key is not None and (masked or key.startswith("env:"))
-        at_ms, latency_ms, error = self._providers.last_test(slug) or (None, None, None)
+        at_ms, latency_ms, error = self.providers.last_test(slug) or (None, None, None)
         mine = [model for model in models if model.provider == slug]
         return {
             **document(provider),
             "headers": sorted(provider.headers),
-            "base_url_from": self._address(provider),
+            "base_url_from": self.address(provider),
             "key": key,
-            "key_masked": self._key_masked(provider) if look else None,
+            "key_masked": self.key_masked(provider) if look else None,
             "health": None if health is None else health.status,
             "health_reason": None if health is None else health.reason,
             "models_active": sum(model.status == "active" for model in mine),

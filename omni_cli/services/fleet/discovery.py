@@ -75,23 +75,13 @@ class Discovery(Struct, frozen=True):
         return [item for item in self.found if item.kind == kind]
 
 
-class DiscoveryService:
-    def __init__(
-        self,
-        *,
-        providers: Providers,
-        models: Models,
-        fleet: FleetService,
-        history: Discoveries,
-        lister: Lister,
-        clock: Clock,
-    ) -> None:
-        self._providers = providers
-        self._models = models
-        self._fleet = fleet
-        self._history = history
-        self._lister = lister
-        self._clock = clock
+class DiscoveryService(Struct, kw_only=True, eq=False):
+    providers: Providers
+    models: Models
+    fleet: FleetService
+    history: Discoveries
+    lister: Lister
+    clock: Clock
 
     def discover(
         self,
@@ -109,11 +99,11 @@ class DiscoveryService:
             NotFound: no such provider.
         """
         chosen = (
-            [self._fleet.provider(slug) for slug in slugs]
+            [self.fleet.provider(slug) for slug in slugs]
             if slugs
-            else [provider for provider in self._providers.all() if provider.enabled]
+            else [provider for provider in self.providers.all() if provider.enabled]
         )
-        ready, refused = self._lister.prepare_all(chosen, timeout_s=limit_s)
+        ready, refused = self.lister.prepare_all(chosen, timeout_s=limit_s)
         by_slug = {provider.slug: provider for provider in chosen}
         started = self._now()
         asked: list[Asked] = []
@@ -134,7 +124,7 @@ class DiscoveryService:
             if isinstance(result, Exception):
                 raise result
             listed = {item.wire_name: item for item in result}
-            before = self._history.listing(slug)
+            before = self.history.listing(slug)
             if not listed and (before is None or before[1]):
                 # An empty list is a broken answer sooner than the end of all models.
                 heard(Asked(slug, None, took, Malformed(f"{slug} lists no models")))
@@ -153,19 +143,19 @@ class DiscoveryService:
         listed: Mapping[str, RemoteModel],
         before: Mapping[str, Facts] | None,
     ) -> list[Found]:
-        models = self._models.all(provider=provider.slug, hidden=True)
-        prices = PriceBook(self._models, now_ms=self._now())
+        models = self.models.all(provider=provider.slug, hidden=True)
+        prices = PriceBook(self.models, now_ms=self._now())
         prices.load(model.id for model in models if model.status == "active")
         known = {model.wire_name: self._known(model, provider, prices) for model in models}
         facts = {name: facts_of(item) for name, item in listed.items()}
         found = findings(facts, before, known)
-        fresh = self._history.keep(provider.slug, facts, found, at_ms=self._now())
+        fresh = self.history.keep(provider.slug, facts, found, at_ms=self._now())
         return [
             Found(
                 f"{provider.slug}/{finding.wire_name}",
                 provider.slug,
                 finding,
-                tuple(self._fleet.uses(f"{provider.slug}/{finding.wire_name}")),
+                tuple(self.fleet.uses(f"{provider.slug}/{finding.wire_name}")),
                 _recommended(finding),
                 finding in fresh,
                 utc_day(self._now()),
@@ -176,7 +166,7 @@ class DiscoveryService:
     def _known(self, model: ModelInfo, provider: Provider, prices: PriceBook) -> Known:
         active = model.status == "active"
         row = prices.current(model.id) if active else None
-        fixed = set(self._models.user_fields(model.id)) if active else set()
+        fixed = set(self.models.user_fields(model.id)) if active else set()
         if row is not None and row.origin == "user":
             fixed.add("price")
         return Known(
@@ -198,25 +188,25 @@ class DiscoveryService:
         if not wanted:
             return []
         touched: list[str] = []
-        with self._fleet.change("discover.apply", f"{len(wanted)} models", None, None):
+        with self.fleet.change("discover.apply", f"{len(wanted)} models", None, None):
             for slug in dict.fromkeys(item.provider for item in wanted):
-                provider = self._fleet.provider(slug)
+                provider = self.fleet.provider(slug)
                 mine = [item for item in wanted if item.provider == slug]
                 touched += self._add(provider, mine, discovery.remote[slug])
                 touched += self._update(provider, mine, discovery.remote[slug])
-            self._history.mark_applied(touched, at_ms=self._now())
+            self.history.mark_applied(touched, at_ms=self._now())
         return touched
 
     def _add(
         self, provider: Provider, items: Sequence[Found], remote: Mapping[str, RemoteModel]
     ) -> list[str]:
         new = [remote[item.finding.wire_name] for item in items if item.kind == "new"]
-        here = [item for item in new if runs_here(provider, item, self._models)]
-        added = add_listed(self._fleet, self._models, provider, here, status="active")
+        here = [item for item in new if runs_here(provider, item, self.models)]
+        added = add_listed(self.fleet, self.models, provider, here, status="active")
         for model_id in added:
-            self._fleet.set_price(model_id, {}, free=True, source=LOCAL_SOURCE)
+            self.fleet.set_price(model_id, {}, free=True, source=LOCAL_SOURCE)
         others = [item for item in new if item not in here]
-        return added + add_listed(self._fleet, self._models, provider, others, status="standby")
+        return added + add_listed(self.fleet, self.models, provider, others, status="standby")
 
     def _update(
         self, provider: Provider, items: Sequence[Found], remote: Mapping[str, RemoteModel]
@@ -226,7 +216,7 @@ class DiscoveryService:
             if item.kind != "updated":
                 continue
             fresh = remote[item.finding.wire_name]
-            model = self._fleet.model(item.model)
+            model = self.fleet.model(item.model)
             names = {change.field for change in item.finding.changes}
             changed = replace(
                 model,
@@ -238,9 +228,9 @@ class DiscoveryService:
                 lacks=model.lacks - fresh.badges,
             )
             if changed != model:
-                self._fleet.put_model(changed, set_fields=())
+                self.fleet.put_model(changed, set_fields=())
             if any(name.startswith("price ") for name in names):
-                self._models.set_price(
+                self.models.set_price(
                     model.id,
                     listed_price(provider, fresh),
                     origin="provider",
@@ -274,14 +264,14 @@ class DiscoveryService:
 
     def due_s(self, every_s: float) -> float:
         """Seconds until the next look is due."""
-        last = self._history.last_look()
+        last = self.history.last_look()
         if last is None:
             return 0.0
         age_s = (self._now() - last) / 1000
         return every_s - age_s if age_s >= 0 else 0.0
 
     def _now(self) -> int:
-        return int(self._clock() * 1000)
+        return int(self.clock() * 1000)
 
 
 def facts_of(remote: RemoteModel) -> Facts:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from msgspec import Struct
+
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.models import Provider
 from omni_cli.domain.record import replace
@@ -69,20 +71,14 @@ def _dearness(model: RemoteModel) -> Decimal:
     return sum((Decimal(model.prices.get(kind, "0")) for kind in ("input", "output")), Decimal(0))
 
 
-class Lister:
+class Lister(Struct, eq=False):
     """Args:
     key: the provider's key; raises MissingKey.
     """
 
-    def __init__(
-        self,
-        adapters: Callable[[Any], ProviderAdapter],
-        transport: Callable[[], Fetcher],
-        key: Callable[[Provider], str | None],
-    ) -> None:
-        self._adapters = adapters
-        self._transport = transport
-        self._key = key
+    adapters: Callable[[Any], ProviderAdapter]
+    transport: Callable[[], Fetcher]
+    key: Callable[[Provider], str | None]
 
     def prepare(self, provider: Provider, *, timeout_s: float) -> Listing:
         """Find key and endpoint now, in the caller's thread; the result only uses the network.
@@ -91,14 +87,14 @@ class Lister:
             MissingKey.
             UsageError: the protocol has no call that lists models.
         """
-        adapter = self._adapters(provider.protocol)
-        endpoint = Endpoint(provider.base_url, self._key(provider), provider.headers)
+        adapter = self.adapters(provider.protocol)
+        endpoint = Endpoint(provider.base_url, self.key(provider), provider.headers)
         call = adapter.list_models(endpoint)
         if call is None:
             raise UsageError(
                 f"{provider.protocol} has no call that lists models, and none free of charge"
             )
-        transport = self._transport()
+        transport = self.transport()
 
         def listing() -> list[RemoteModel]:
             return fetch_models(adapter, transport, endpoint, call, timeout_s=timeout_s)

@@ -7,6 +7,8 @@ mean something else would send calls elsewhere without a word.
 import re
 from collections.abc import Iterable, Mapping
 
+from msgspec import Struct
+
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import fold_alias
 from omni_cli.repositories import Assignments, Models, Providers
@@ -65,13 +67,12 @@ def taken_names(
     return {fold_alias(name): f"the {kind} {name}" for kind, names in kinds for name in names}
 
 
-class Namespace:
+class Namespace(Struct, eq=False):
     """The names of the fleet as it is."""
 
-    def __init__(self, providers: Providers, models: Models, assignments: Assignments) -> None:
-        self._providers = providers
-        self._models = models
-        self._assignments = assignments
+    providers: Providers
+    models: Models
+    assignments: Assignments
 
     def check(self, kind: str, name: str, *, model: str = "") -> None:
         """Whether a new provider, role, chain or alias (of ``model``) may be called so.
@@ -81,15 +82,15 @@ class Namespace:
         Raises UsageError.
         """
         check_word(kind, name)
-        slugs = [provider.slug for provider in self._providers.all()]
+        slugs = [provider.slug for provider in self.providers.all()]
         taken = taken_names(
             slugs,
-            (role.name for role in self._assignments.roles()),
-            (chain.name for chain in self._assignments.chains()),
+            (role.name for role in self.assignments.roles()),
+            (chain.name for chain in self.assignments.chains()),
         )
         if taken.get(fold_alias(name), "").startswith(f"the {kind} "):
             del taken[fold_alias(name)]  # the same thing again, which its maker looks after
-        models = [m for m in self._models.find(name) if m.partition("/")[0] in slugs and m != model]
+        models = [m for m in self.models.find(name) if m.partition("/")[0] in slugs and m != model]
         if models:
             taken.setdefault(fold_alias(name), models[0])
         check_free(kind, name, taken)

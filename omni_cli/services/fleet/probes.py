@@ -30,19 +30,16 @@ class ProbeResult(Struct, frozen=True):
     error: OmniError | None = None
 
 
-class Prober:
+class Prober(Struct, kw_only=True, eq=False):
     """Args:
     spent: nano-dollars that probes cost today.
     cap_nusd: the most that they may cost in a day.
     """
 
-    def __init__(
-        self, *, chat: ChatService, names: Names, spent: Callable[[], int], cap_nusd: int
-    ) -> None:
-        self._chat = chat
-        self._names = names
-        self._spent = spent
-        self._cap = cap_nusd
+    chat: ChatService
+    names: Names
+    spent: Callable[[], int]
+    cap_nusd: int
 
     def probe(self, name: str) -> ProbeResult:
         """Ask a model for one word. A failing model is in the result, not raised.
@@ -52,12 +49,12 @@ class Prober:
             BudgetExceeded: the day's cap leaves no room; nothing was sent.
             UnknownPrice: a cap cannot be kept at an unknown price; nothing was sent.
         """
-        model = self._names.model(name)
+        model = self.names.model(name)
         request = ChatRequest(
             (Message.text_of("user", QUESTION),), max_output_tokens=_MOST_TOKENS, stream=False
         )
         job = ChatJob(request, Selector("model", model), source="probe", keep=False)
-        plan = self._chat.plan(job)
+        plan = self.chat.plan(job)
         price = plan.targets[0].price
         if price is None or price.price.state == "unknown":
             raise UnknownPrice(
@@ -65,17 +62,17 @@ class Prober:
                 hint=f"omni models price {model} --price-in USD --price-out USD sets one",
             )
         worst = worst_case_nusd(_INPUT_BOUND, _MOST_TOKENS, price.price)
-        spent = self._spent()
-        if spent + worst > self._cap:
+        spent = self.spent()
+        if spent + worst > self.cap_nusd:
             raise BudgetExceeded(
                 f"probes cost {format_usd(spent)} today, and this one may cost "
-                f"{format_usd(worst)}: the cap is {format_usd(self._cap)} a day",
+                f"{format_usd(worst)}: the cap is {format_usd(self.cap_nusd)} a day",
                 hint="raise --probe-cap",
             )
-        run = self._chat.start(plan)
+        run = self.chat.start(plan)
         error: OmniError | None = None
         try:
-            with closing(self._chat.chunks(run)) as chunks:
+            with closing(self.chat.chunks(run)) as chunks:
                 for _ in chunks:
                     pass
         except OmniError as exc:

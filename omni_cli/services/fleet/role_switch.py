@@ -90,31 +90,19 @@ class Switched(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-class RoleSwitcher:
+class RoleSwitcher(Struct, kw_only=True, eq=False):
     """Args:
     quality: what the router thinks of models, by kind of task.
     """
 
-    def __init__(
-        self,
-        *,
-        fleet: FleetService,
-        models: Models,
-        reports: Reports,
-        chat: Callable[[], ChatService],
-        quality: Callable[[], Judge],
-        memory: Store,
-        zone: str,
-        clock: Clock,
-    ) -> None:
-        self._fleet = fleet
-        self._models = models
-        self._reports = reports
-        self._chat = chat
-        self._quality = quality
-        self._memory = memory
-        self._zone = zone
-        self._clock = clock
+    fleet: FleetService
+    models: Models
+    reports: Reports
+    chat: Callable[[], ChatService]
+    quality: Callable[[], Judge]
+    memory: Store
+    zone: str
+    clock: Clock
 
     def switch(self, role_name: str, model_name: str, *, verify: bool = True) -> Switched:
         """Make a model the role's first.
@@ -126,8 +114,8 @@ class RoleSwitcher:
                 role is as it was (exit 5).
             BudgetExceeded, UnknownPrice: a call was not allowed; the role is as it was.
         """
-        old = self._fleet.role(role_name)
-        model = self._fleet.model(model_name)
+        old = self.fleet.role(role_name)
+        model = self.fleet.model(model_name)
         first = old.models[0].model if old.models else None
         if first == model.id:
             raise UsageError(f"{model.id} is the first model of role {role_name} already")
@@ -142,11 +130,11 @@ class RoleSwitcher:
                     hint=f"{lack}; --no-verify switches without a call",
                 )
         fresh = _put_first(old, model.id)
-        status, own = self._fleet.kept_status(model.id)
-        with self._fleet.change("role.switch", role_name, first, model.id):
-            self._fleet.put_role(fresh)
+        status, own = self.fleet.kept_status(model.id)
+        with self.fleet.change("role.switch", role_name, first, model.id):
+            self.fleet.put_role(fresh)
             if model.status != "active":
-                self._fleet.set_status(model.id, "active")
+                self.fleet.set_status(model.id, "active")
             self._remember(old, fresh, status, own)
         if not verify:
             return Switched(fresh, before, after, ())
@@ -165,20 +153,20 @@ class RoleSwitcher:
                     hint=exc.hint or "--no-verify switches without a call",
                 ) from exc
             raise
-        rest = [self._models.get(item.model) for item in fresh.models[1:]]
+        rest = [self.models.get(item.model) for item in fresh.models[1:]]
         notes = tuple(why for kind in kinds if any(rest) and (why := doubt(kind, model)))
         return Switched(fresh, before, after, tuple(found), notes)
 
     def kinds(self, role: Role) -> tuple[Kind, ...]:
         """The kinds of call that a role gets."""
-        today = local_date(int(self._clock() * 1000), self._zone)
+        today = local_date(int(self.clock() * 1000), self.zone)
         days = day_key(today - timedelta(days=WINDOW_DAYS)), day_key(today)
         calls: dict[str, int] = {}
-        by = self._reports.totals(*days, ["source", "task"], {"role": role.name})
+        by = self.reports.totals(*days, ["source", "task"], {"role": role.name})
         for (source, task), sums in by.items():
             if source not in EVALUATION:
                 calls[task] = calls.get(task, 0) + sums.calls
-        models = [model for item in role.models if (model := self._models.get(item.model))]
+        models = [model for item in role.models if (model := self.models.get(item.model))]
         return kinds_of(role, calls, models)
 
     def undo(self, role_name: str) -> Role:
@@ -188,30 +176,30 @@ class RoleSwitcher:
             NotFound: there is none, or it was taken back already.
             UsageError: the role was changed since.
         """
-        text = self._memory.get_meta(_key(role_name))
+        text = self.memory.get_meta(_key(role_name))
         if not text:
             raise NotFound(f"no switch of role {role_name} to undo", hint="omni history lists more")
         kept = json.loads(text)
         old, fresh = _role(kept["before"]), _role(kept["after"])
-        now = self._fleet.role(role_name)
+        now = self.fleet.role(role_name)
         if now != fresh:
             raise UsageError(
                 f"role {role_name} was changed since the switch",
                 hint="omni history lists revisions, omni rollback N brings one back",
             )
         first = old.models[0].model if old.models else None
-        with self._fleet.change("role.switch.undo", role_name, fresh.models[0].model, first):
-            self._fleet.put_role(old)
-            model = self._models.get(fresh.models[0].model)
-            unused = model is not None and not self._fleet.uses(model.id)
+        with self.fleet.change("role.switch.undo", role_name, fresh.models[0].model, first):
+            self.fleet.put_role(old)
+            model = self.models.get(fresh.models[0].model)
+            unused = model is not None and not self.fleet.uses(model.id)
             if model is not None and unused and model.status != kept["status"]:
-                self._fleet.put_back(model.id, kept["status"], kept.get("own", True))
-            self._memory.set_meta(_key(role_name), "")
+                self.fleet.put_back(model.id, kept["status"], kept.get("own", True))
+            self.memory.set_meta(_key(role_name), "")
         return old
 
     def _remember(self, old: Role, fresh: Role, status: str, own: bool) -> None:
         kept = {"before": asdict(old), "after": asdict(fresh), "status": status, "own": own}
-        self._memory.set_meta(_key(old.name), json.dumps(kept))
+        self.memory.set_meta(_key(old.name), json.dumps(kept))
 
     def _verify(self, role_name: str, model_id: str, kind: Kind, of: int) -> Verification:
         try:
@@ -224,7 +212,7 @@ class RoleSwitcher:
     def _ask(self, role_name: str, model_id: str, kind: Kind, timeout_ms: int) -> Verification:
         from omni_cli.services.engine.names import Selector
 
-        chat = self._chat()
+        chat = self.chat()
         job = ChatJob(
             request_of(kind),
             Selector("model", model_id),
@@ -250,23 +238,23 @@ class RoleSwitcher:
         )
 
     def _effects(self, role: str, first: str | None, fresh: str) -> tuple[Effect, Effect]:
-        today = local_date(int(self._clock() * 1000), self._zone)
+        today = local_date(int(self.clock() * 1000), self.zone)
         days = day_key(today - timedelta(days=WINDOW_DAYS)), day_key(today)
-        by_model = self._reports.totals(*days, ["model"], {"role": role})
+        by_model = self.reports.totals(*days, ["model"], {"role": role})
         tasks = {
             task: float(sums.calls)
-            for (task,), sums in self._reports.totals(*days, ["task"], {"role": role}).items()
+            for (task,), sums in self.reports.totals(*days, ["task"], {"role": role}).items()
             if task and sums.calls
         }
         names = [name for name in (first, fresh) if name is not None]
-        judged = self._quality()(tasks or _evenly(), names)
+        judged = self.quality()(tasks or _evenly(), names)
         qualities = {name: mean for name, (mean, _, _) in zip(names, judged, strict=True)}
-        prices = PriceBook(self._models, now_ms=int(self._clock() * 1000))
+        prices = PriceBook(self.models, now_ms=int(self.clock() * 1000))
         every = sum(by_model.values(), Totals())
 
         def effect(name: str | None) -> Effect:
             own = by_model.get((name or "",), Totals())
-            anywhere = self._reports.totals(*days, (), {"model": name or ""}).get((), Totals())
+            anywhere = self.reports.totals(*days, (), {"model": name or ""}).get((), Totals())
             timed = own if own.latency_calls else anywhere
             latency = timed.latency_ms // timed.latency_calls if timed.latency_calls else None
             cost: int | None = None

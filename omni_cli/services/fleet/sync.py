@@ -181,41 +181,29 @@ class SyncStatus(Struct, frozen=True):
     changes: tuple[Change, ...]
 
 
-class SyncService:
+class SyncService(Struct, kw_only=True, eq=False):
     """Args:
     machine_name: what people call this machine.
     new_id: makes a machine's id, once.
     """
 
-    def __init__(
-        self,
-        *,
-        clone: Clone,
-        fleet: FleetService,
-        applier: FleetApplier,
-        reports: Reports,
-        memory: Store,
-        machine_name: str,
-        new_id: Callable[[], str],
-        clock: Clock,
-    ) -> None:
-        self._clone = clone
-        self._fleet = fleet
-        self._applier = applier
-        self._reports = reports
-        self._memory = memory
-        self._name = machine_name
-        self._new_id = new_id
-        self._clock = clock
+    clone: Clone
+    fleet: FleetService
+    applier: FleetApplier
+    reports: Reports
+    memory: Store
+    machine_name: str
+    new_id: Callable[[], str]
+    clock: Clock
 
     @property
     def machine(self) -> str:
         """This machine's id; made on first use, kept in the store."""
-        with self._memory.transaction():
-            found = self._memory.get_meta(_MACHINE)
+        with self.memory.transaction():
+            found = self.memory.get_meta(_MACHINE)
             if not found:
-                found = self._new_id()
-                self._memory.set_meta(_MACHINE, found)
+                found = self.new_id()
+                self.memory.set_meta(_MACHINE, found)
         return found
 
     def init(self, url: str) -> None:
@@ -225,10 +213,10 @@ class SyncService:
                 "the address holds a password, which git would keep in plain text",
                 hint="leave it out; git asks its credential helper",
             )
-        with self._clone.locked():
-            self._clone.clone(url)
-            self._memory.set_meta(_BASE, "")
-            self._memory.set_meta(_AT, "")
+        with self.clone.locked():
+            self.clone.clone(url)
+            self.memory.set_meta(_BASE, "")
+            self.memory.set_meta(_AT, "")
 
     def sync(self, prefer: Side | None = None) -> Synced:
         """Pull, merge, push.
@@ -241,48 +229,48 @@ class SyncService:
             ConfigError: git failed, or a file of the repository is damaged.
             UsageError: the merged fleet does not fit together.
         """
-        self._clone.url()
-        with self._clone.locked():
+        self.clone.url()
+        with self.clone.locked():
             pulled: list[Change] = []
             pushed: list[Change] = []
             for _ in range(_TRIES):
-                self._clone.pull()
+                self.clone.pull()
                 met = self._meet(prefer)
                 if met.conflicts:
                     return met
                 pulled += met.pulled
                 pushed = list(met.pushed)
-                text = self._fleet.document()
+                text = self.fleet.document()
                 self._write(text)
-                sent = self._clone.push(f"omni sync from {self._name}")
+                sent = self.clone.push(f"omni sync from {self.machine_name}")
                 if sent is False:
                     continue
-                with self._memory.transaction():
-                    self._memory.set_meta(_BASE, text)
-                    self._memory.set_meta(_AT, str(int(self._clock() * 1000)))
+                with self.memory.transaction():
+                    self.memory.set_meta(_BASE, text)
+                    self.memory.set_meta(_AT, str(int(self.clock() * 1000)))
                 return Synced(tuple(pulled), tuple(pushed), sent=bool(sent))
         raise Busy("others push to the repository all the time", hint="omni sync tries again")
 
     def _meet(self, prefer: Side | None) -> Synced:
         """Bring the repository's fleet and this machine's together, here."""
-        text = self._clone.text(FLEET)
+        text = self.clone.text(FLEET)
         if text is None:
             return Synced(pushed=tuple(compare({}, self._now())))
         theirs = _parsed(text, FLEET)
-        base = _parsed(self._memory.get_meta(_BASE) or "", "the last sync")
+        base = _parsed(self.memory.get_meta(_BASE) or "", "the last sync")
         mine = self._now()
         merged, conflicts = merge(base, mine, theirs, prefer)
         if conflicts:
             return Synced(conflicts=tuple(conflicts))
-        self._applier.parse(merged)
-        with self._memory.transaction():
-            pulled = self._applier.apply(merged, action="sync", target="pulled")
+        self.applier.parse(merged)
+        with self.memory.transaction():
+            pulled = self.applier.apply(merged, action="sync", target="pulled")
             # From here on only what is changed on this machine is this machine's change.
-            self._memory.set_meta(_BASE, text)
+            self.memory.set_meta(_BASE, text)
         return Synced(tuple(pulled), tuple(compare(theirs, merged)))
 
     def _now(self) -> dict[str, Any]:
-        return tomllib.loads(self._fleet.document())
+        return tomllib.loads(self.fleet.document())
 
     def _write(self, fleet: str) -> None:
         if scrub(fleet) != fleet:
@@ -293,24 +281,24 @@ class SyncService:
         folder = f"usage/{self.machine}"
         files = {
             f"{folder}/{month}.jsonl": text
-            for month, text in months(self._reports.lines(0, 99_999_999)).items()
+            for month, text in months(self.reports.lines(0, 99_999_999)).items()
         }
-        for name in self._clone.names(f"{folder}/*.jsonl"):
+        for name in self.clone.names(f"{folder}/*.jsonl"):
             if name not in files:
-                self._clone.delete(name)
-        files[f"{folder}/machine.json"] = json.dumps({"name": self._name}) + "\n"
+                self.clone.delete(name)
+        files[f"{folder}/machine.json"] = json.dumps({"name": self.machine_name}) + "\n"
         files[FLEET] = fleet
-        if self._clone.text(README) is None:
+        if self.clone.text(README) is None:
             files[README] = _ABOUT
         for name, text in files.items():
-            self._clone.write(name, text)
+            self.clone.write(name, text)
 
     def status(self) -> SyncStatus:
         """Raises NotFound where sync is not set up."""
-        base, at = self._memory.get_meta(_BASE), self._memory.get_meta(_AT)
+        base, at = self.memory.get_meta(_BASE), self.memory.get_meta(_AT)
         before = _parsed(base or "", "the last sync")
         return SyncStatus(
-            scrub(self._clone.url()),
+            scrub(self.clone.url()),
             self.machine,
             tuple(name for name, _ in self._machines()),
             int(at) if at else None,
@@ -324,7 +312,7 @@ class SyncService:
         """
         if by not in BY:
             raise UsageError(f"cannot add up by {by!r}", hint=f"one of {', '.join(BY)}")
-        self._clone.url()
+        self.clone.url()
         sums: dict[str, Totals] = {}
         for machine, files in self._usage_files():
             for name, text in files:
@@ -335,7 +323,7 @@ class SyncService:
 
     def machine_names(self) -> dict[str, str]:
         """What people call each machine, by id."""
-        named = {self.machine: self._name}
+        named = {self.machine: self.machine_name}
         for machine, text in self._machines():
             try:
                 named.setdefault(machine, str(json.loads(text)["name"]))
@@ -344,16 +332,16 @@ class SyncService:
         return named
 
     def _machines(self) -> list[tuple[str, str]]:
-        names = self._clone.names("usage/*/machine.json")
-        return [(name.split("/")[1], self._clone.text(name) or "") for name in names]
+        names = self.clone.names("usage/*/machine.json")
+        return [(name.split("/")[1], self.clone.text(name) or "") for name in names]
 
     def _usage_files(self) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-        own = months(self._reports.lines(0, 99_999_999))
+        own = months(self.reports.lines(0, 99_999_999))
         yield self.machine, list(own.items())
-        for name in self._clone.names("usage/*/*.jsonl"):
+        for name in self.clone.names("usage/*/*.jsonl"):
             machine = name.split("/")[1]
             if machine != self.machine:
-                yield machine, [(name, self._clone.text(name) or "")]
+                yield machine, [(name, self.clone.text(name) or "")]
 
 
 def _parsed(text: str, name: str) -> dict[str, Any]:

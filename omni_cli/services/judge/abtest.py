@@ -154,59 +154,50 @@ class Arm(Struct, frozen=True):
     model: str
 
 
-class AbTests:
+class AbTests(Struct, kw_only=True, eq=False):
     """Args:
     fleet: made on demand: a chat that is in no test needs none.
     note: told of tests that end by themselves.
     """
 
-    def __init__(
-        self,
-        *,
-        tests: Trials,
-        fleet: "Callable[[], FleetService]",
-        clock: Clock,
-        rng: random.Random,
-        note: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        self._tests = tests
-        self._fleet = fleet
-        self._clock = clock
-        self._rng = rng
-        self._note = note
+    trials: Trials
+    fleet: "Callable[[], FleetService]"
+    clock: Clock
+    rng: random.Random
+    note: Callable[[str], None] = lambda _: None
 
     # --- the router's seam -------------------------------------------------------------------
 
     def arm(self, role: str, conversation: int | None) -> Arm | None:
         """Who leads ``role`` for this request; None where no test runs, or the conversation
         began before it."""
-        test = self._tests.running(role)
+        test = self.trials.running(role)
         if test is None:
             return None
         settings = Settings(**test.settings)
-        oldest = self._tests.oldest_open(test.id)
+        oldest = self.trials.oldest_open(test.id)
         if oldest is not None and oldest < self._now() - settings.settle_s * 1000:
             self.evaluate(test)
-            test = self._tests.running(role)
+            test = self.trials.running(role)
             if test is None:
                 return None
         if conversation is not None:
-            number = self._tests.arm(test.id, conversation)
+            number = self.trials.arm(test.id, conversation)
             if number is None:
                 return None
         else:
-            number = int(self._rng.random() < test.share)
+            number = int(self.rng.random() < test.share)
         if number and self._overspent(test, settings):
             return None
         return Arm(test.id, number, test.challenger if number else test.champion)
 
     def joined(self, test: AbTest, unit: int) -> bool:
         """Whether a conversation is in a test already."""
-        return self._tests.arm(test.id, unit) is not None
+        return self.trials.arm(test.id, unit) is not None
 
     def join(self, arm: Arm, unit: int) -> None:
         """A request of this arm goes out: its conversation, or itself, is in the test."""
-        self._tests.join(arm.test, unit, arm.number, at_ms=self._now())
+        self.trials.join(arm.test, unit, arm.number, at_ms=self._now())
 
     def _overspent(self, test: AbTest, settings: Settings) -> bool:
         if settings.max_nusd is None or self._spent(test) < settings.max_nusd:
@@ -216,11 +207,11 @@ class AbTests:
 
     def _spent(self, test: AbTest) -> int:
         settled = sum(
-            unit.cost_nusd or 0 for unit in self._tests.units(test.id, settled=True) if unit.arm
+            unit.cost_nusd or 0 for unit in self.trials.units(test.id, settled=True) if unit.arm
         )
         return settled + sum(
-            self._tests.calls(test.role, unit.unit).known_nusd
-            for unit in self._tests.units(test.id, settled=False)
+            self.trials.calls(test.role, unit.unit).known_nusd
+            for unit in self.trials.units(test.id, settled=False)
             if unit.arm
         )
 
@@ -237,7 +228,7 @@ class AbTests:
             raise UsageError("--share lies between 0 and 100 %", hint="for example --share 10%")
         if not 0 < settings.alpha <= 0.5:
             raise UsageError("--alpha lies between 0 and 0.5")
-        fleet = self._fleet()
+        fleet = self.fleet()
         role = fleet.role(role_name)
         if not role.models:
             raise UsageError(f"role {role_name} has no model to test against")
@@ -245,13 +236,13 @@ class AbTests:
         champion = role.models[0].model
         if model.id == champion:
             raise UsageError(f"{model.id} is the first model of role {role_name} already")
-        if self._tests.running(role_name) is not None:
+        if self.trials.running(role_name) is not None:
             raise UsageError(
                 f"a test of role {role_name} is running", hint=f"omni ab stop {role_name}"
             )
         if model.status != "active":
             fleet.set_status(model.id, "active")
-        number = self._tests.start(
+        number = self.trials.start(
             AbTest(
                 id=0,
                 role=role_name,
@@ -265,11 +256,11 @@ class AbTests:
                 reason="",
             )
         )
-        return next(test for test in self._tests.all(role_name) if test.id == number)
+        return next(test for test in self.trials.all(role_name) if test.id == number)
 
     def tests(self, role: str | None = None, *, ended: bool = False) -> list[AbTest]:
         """Newest first."""
-        return [t for t in self._tests.all(role) if ended or t.state == "running"]
+        return [t for t in self.trials.all(role) if ended or t.state == "running"]
 
     def report(self, test: AbTest) -> Report:
         """Where a test stands; settles what is due first."""
@@ -282,7 +273,7 @@ class AbTests:
         self._settle(test)
         report = self._report(test)
         settings = report.settings
-        role = self._fleet().role(test.role)
+        role = self.fleet().role(test.role)
         if not role.models or role.models[0].model != test.champion:
             self._end(test, "stopped", f"role {test.role} has another first model now")
         elif report.evidence.shown_worse(settings.alpha):
@@ -295,10 +286,10 @@ class AbTests:
 
     def evaluate_all(self) -> list[AbTest]:
         """Every running test; returns those that ended by it."""
-        before = [test for test in self._tests.all() if test.state == "running"]
+        before = [test for test in self.trials.all() if test.state == "running"]
         for test in before:
             self.evaluate(test)
-        after = {test.id: test for test in self._tests.all()}
+        after = {test.id: test for test in self.trials.all()}
         return [after[test.id] for test in before if after[test.id].state != "running"]
 
     def promote(self, role: str, *, force: bool = False) -> Report:
@@ -326,7 +317,7 @@ class AbTests:
         return test
 
     def _running(self, role: str) -> AbTest:
-        test = self._tests.running(role)
+        test = self.trials.running(role)
         if test is None:
             raise NotFound(
                 f"no test of role {role!r} is running",
@@ -335,28 +326,28 @@ class AbTests:
         return test
 
     def _promote(self, test: AbTest, reason: str) -> None:
-        fleet = self._fleet()
+        fleet = self.fleet()
         with fleet.change("ab.promote", test.role, test.champion, test.challenger):
             fleet.assign_role(test.role, test.champion, 2)
             fleet.assign_role(test.role, test.challenger, 1)
             self._end(test, "promoted", reason)
 
     def _end(self, test: AbTest, state: str, reason: str) -> None:
-        if self._tests.end(test.id, state=state, reason=reason, at_ms=self._now()):
-            self._note(f"A/B test of role {test.role}: {state}, {reason}")
+        if self.trials.end(test.id, state=state, reason=reason, at_ms=self._now()):
+            self.note(f"A/B test of role {test.role}: {state}, {reason}")
 
     # --- evidence ----------------------------------------------------------------------------
 
     def _settle(self, test: AbTest) -> None:
         settings = Settings(**test.settings)
         now = self._now()
-        for unit in self._tests.units(test.id, settled=False):
-            calls = self._tests.calls(test.role, unit.unit)
+        for unit in self.trials.units(test.id, settled=False):
+            calls = self.trials.calls(test.role, unit.unit)
             if calls.pending or (not calls.calls and now - unit.joined_at < DAY_MS):
                 continue
             if calls.last_at > now - settings.settle_s * 1000:
                 continue
-            self._tests.settle(
+            self.trials.settle(
                 test.id,
                 replace(
                     unit,
@@ -369,8 +360,8 @@ class AbTests:
 
     def _report(self, test: AbTest) -> Report:
         settings = Settings(**test.settings)
-        done = self._tests.units(test.id, settled=True)
-        waiting = self._tests.units(test.id, settled=False)
+        done = self.trials.units(test.id, settled=True)
+        waiting = self.trials.units(test.id, settled=False)
         outcomes = [
             [bool(unit.good) for unit in done if unit.arm == arm and unit.good is not None]
             for arm in (0, 1)
@@ -389,7 +380,7 @@ class AbTests:
         return replace(report, verdict=verdict_of(report))
 
     def _now(self) -> int:
-        return int(self._clock() * 1000)
+        return int(self.clock() * 1000)
 
 
 def _good(calls: UnitCalls, metric: Metric) -> bool | None:

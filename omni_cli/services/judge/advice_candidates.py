@@ -163,15 +163,14 @@ Gets = Callable[[Role], Sequence[Kind]]
 Undo = dict[str, Any]
 
 
-class AdviceActions:
+class AdviceActions(Struct, eq=False):
     """Args:
     gets: the kinds of call that a role gets; its stand-in must take them.
     """
 
-    def __init__(self, fleet: FleetService, assignments: Assignments, gets: Gets) -> None:
-        self._fleet = fleet
-        self._assignments = assignments
-        self._gets = gets
+    fleet: FleetService
+    assignments: Assignments
+    gets: Gets
 
     def do(self, action: Action) -> Undo:
         """Carry an action out, within a change of the fleet; returns how to take it back."""
@@ -179,82 +178,82 @@ class AdviceActions:
         if action.model:
             self._activate(action.model, undo)
         if action.kind == "role":
-            role = self._fleet.role(action.target)
+            role = self.fleet.role(action.target)
             self._put_role(_reordered(role, _first(_names(role), action.model)), undo)
         elif action.kind == "rule":
-            rule = self._fleet.add_rule(f"taskType == '{action.target}'", action.model, 1)
+            rule = self.fleet.add_rule(f"taskType == '{action.target}'", action.model, 1)
             undo["added"] = rule.id
         elif action.kind == "replace":
             self._replace(action.target, action.model, undo)
         else:
-            undo["status"][action.target] = self._fleet.kept_status(action.target)
-            self._fleet.set_status(action.target, "standby")
+            undo["status"][action.target] = self.fleet.kept_status(action.target)
+            self.fleet.set_status(action.target, "standby")
         return undo
 
     def take_back(self, undo: Mapping[str, Any]) -> None:
         """Put back what ``do`` changed; what was changed elsewhere since stays."""
         undo = _as_now(undo)
         for name, models in undo["roles"].items():
-            role = self._fleet.role(name)
+            role = self.fleet.role(name)
             kept = tuple(RoleModel(model, priority) for model, priority in models)
-            self._fleet.put_role(replace(role, models=kept))
+            self.fleet.put_role(replace(role, models=kept))
         for number, model in undo["rules"].items():
-            self._fleet.edit_rule(int(number), model=model)
+            self.fleet.edit_rule(int(number), model=model)
         for name, links in undo["chains"].items():
-            chain = self._fleet.chain(name)
-            self._fleet.put_chain(replace(chain, links=tuple(ChainLink(*link) for link in links)))
+            chain = self.fleet.chain(name)
+            self.fleet.put_chain(replace(chain, links=tuple(ChainLink(*link) for link in links)))
         if "added" in undo:
-            self._fleet.remove_rule(undo["added"])
+            self.fleet.remove_rule(undo["added"])
         for model, (status, own) in undo["status"].items():
             # A model that something else needs by now stays awake.
-            if status == "active" or not self._fleet.uses(model):
-                self._fleet.put_back(model, status, own)
+            if status == "active" or not self.fleet.uses(model):
+                self.fleet.put_back(model, status, own)
 
     def kept(self, model: str, spare: str) -> list[str]:
         """Uses of ``model`` that ``spare`` cannot take over, each with the reason."""
-        info = self._fleet.model(spare)
+        info = self.fleet.model(spare)
         found = [
             f"role {role.name} (it gets images)"
-            for role in self._assignments.roles()
+            for role in self.assignments.roles()
             if model in _names(role) and not self._serves(role, info)
         ]
         found += [
             f"rule {rule.id} (it is about images)"
-            for rule in self._assignments.rules()
+            for rule in self.assignments.rules()
             if rule.model == model and not _fits(rule, info)
         ]
         return found
 
     def _replace(self, model: str, spare: str, undo: Undo) -> None:
-        info = self._fleet.model(spare)
-        for role in self._assignments.roles():
+        info = self.fleet.model(spare)
+        for role in self.assignments.roles():
             if model in _names(role) and self._serves(role, info):
                 self._put_role(_reordered(role, _instead(_names(role), model, spare)), undo)
-        for rule in self._assignments.rules():
+        for rule in self.assignments.rules():
             if rule.model == model and _fits(rule, info):
                 undo["rules"][str(rule.id)] = rule.model
-                self._fleet.edit_rule(rule.id, model=spare)
-        for chain in self._assignments.chains():
+                self.fleet.edit_rule(rule.id, model=spare)
+        for chain in self.assignments.chains():
             links = {link.model: link for link in chain.links}
             if model in links:
                 undo["chains"][chain.name] = [
                     [link.model, link.max_retries, link.timeout_ms] for link in chain.links
                 ]
-                self._fleet.put_chain(_relinked(chain, _instead(list(links), model, spare)))
+                self.fleet.put_chain(_relinked(chain, _instead(list(links), model, spare)))
 
     def _serves(self, role: Role, spare: ModelInfo) -> bool:
-        return not any(cannot(kind, spare) for kind in self._gets(role))
+        return not any(cannot(kind, spare) for kind in self.gets(role))
 
     def _put_role(self, role: Role, undo: Undo) -> None:
-        before = self._fleet.role(role.name)
+        before = self.fleet.role(role.name)
         undo["roles"][role.name] = [[m.model, m.priority] for m in before.models]
-        self._fleet.put_role(role)
+        self.fleet.put_role(role)
 
     def _activate(self, model: str, undo: Undo) -> None:
-        before = self._fleet.kept_status(model)
+        before = self.fleet.kept_status(model)
         if before[0] != "active":
             undo["status"][model] = before
-            self._fleet.set_status(model, "active")
+            self.fleet.set_status(model, "active")
 
 
 def _names(role: Role) -> list[str]:

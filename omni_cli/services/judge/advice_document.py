@@ -52,20 +52,19 @@ def open_saving_nusd(found: Iterable[Told]) -> int:
     )
 
 
-class Telling:
+class Telling(Struct, eq=False):
     """What every face shows of recommendations."""
 
-    def __init__(self, advice: AdviceService, prover: Prover) -> None:
-        self._advice = advice
-        self._prover = prover
+    advice: AdviceService
+    prover: Prover
 
     def every(self, *, decided: bool = False) -> list[Told]:
         """All that are open or applied; with ``decided`` dismissed and undone ones too."""
         shown = ("pending", "applied")
-        return [self.of(a) for a in self._advice.refresh() if decided or a.status in shown]
+        return [self.of(a) for a in self.advice.refresh() if decided or a.status in shown]
 
     def of(self, advice: StoredAdvice) -> Told:
-        return Told(advice, self._advice.verify(advice), self._prover.told(advice.id))
+        return Told(advice, self.advice.verify(advice), self.prover.told(advice.id))
 
 
 def advice_document(

@@ -48,44 +48,31 @@ class Progress(Struct, frozen=True):
     error: OmniError | None
 
 
-class CompareService:
+class CompareService(Struct, kw_only=True, eq=False):
     """Args:
     steps: the event loop that all calls share.
     random_bits: 20 random bits for a new id.
     """
 
-    def __init__(
-        self,
-        *,
-        chat: ChatService,
-        names: Names,
-        store: Comparisons,
-        reports: CompareReports,
-        budgets: Budgets,
-        steps: Callable[[], Steps],
-        clock: Clock,
-        random_bits: Callable[[], int],
-        options: RouteOptions,
-    ) -> None:
-        self._chat = chat
-        self._names = names
-        self._store = store
-        self._reports = reports
-        self._budgets = budgets
-        self._steps = steps
-        self._clock = clock
-        self._random_bits = random_bits
-        self._options = options
+    chat: ChatService
+    names: Names
+    store: Comparisons
+    reports: CompareReports
+    budgets: Budgets
+    steps: Callable[[], Steps]
+    clock: Clock
+    random_bits: Callable[[], int]
+    options: RouteOptions
 
     def create(self, plan: Plan) -> int:
         """Store a new comparison; nothing is asked yet. Returns its id."""
-        comparison = make_id(self._now(), self._random_bits())
-        self._store.create(comparison, plan_document(plan), at_ms=self._now())
+        comparison = make_id(self._now(), self.random_bits())
+        self.store.create(comparison, plan_document(plan), at_ms=self._now())
         return comparison
 
     def load(self, text: str) -> tuple[int, Plan]:
         """A stored comparison by its id, the first part of it, or "last". Raises NotFound."""
-        row = self._store.find(text)
+        row = self.store.find(text)
         return row.id, plan_from(row.plan)
 
     # --- what it will cost -------------------------------------------------------------------
@@ -111,7 +98,7 @@ class CompareService:
     def _judge_estimate(self, plan: Plan, comparison: int | None) -> tuple[int, int | None]:
         if not plan.judged:
             return 0, 0
-        there = 0 if comparison is None else len(self._store.judgements(comparison))
+        there = 0 if comparison is None else len(self.store.judgements(comparison))
         calls, total = 0, 0
         answers = dict.fromkeys(plan.contenders, _TYPICAL_ANSWER)
         for prompt in plan.cases:
@@ -145,10 +132,10 @@ class CompareService:
                 f"{format_usd(max_cost_nusd)}; nothing was sent",
                 hint="fewer prompts or iterations, a smaller --max-tokens, or a higher limit",
             )
-        for budget in self._budgets.all():
+        for budget in self.budgets.all():
             if not budget.enabled or budget.scope != "all":
                 continue
-            status = self._budgets.status(budget, self._now())
+            status = self.budgets.status(budget, self._now())
             if status.left_nusd < expected:
                 raise BudgetExceeded(
                     f"{format_usd(expected)} is expected, and the {budget.label} has "
@@ -177,8 +164,8 @@ class CompareService:
         Raises:
             BudgetExceeded: the limit or a budget was reached; what was answered is kept.
         """
-        self._store.set_state(comparison, "running", at_ms=self._now())
-        spent = self._store.spent_nusd(comparison)
+        self.store.set_state(comparison, "running", at_ms=self._now())
+        spent = self.store.spent_nusd(comparison)
         purse = Purse(max_cost_nusd, spent)
         complete = False
         try:
@@ -187,11 +174,11 @@ class CompareService:
             if plan.judged and not stop():
                 judging = list(self._judge_tasks(plan, comparison))
                 self._pool(purse, plan, judging, progress, max_cost_nusd, stop, interrupted)
-            complete = not stop() and not self._reports.missing(plan, comparison)
+            complete = not stop() and not self.reports.missing(plan, comparison)
         finally:
             state = "complete" if complete else "stopped"
-            self._store.set_state(comparison, state, at_ms=self._now())
-        self._reports.learn(comparison, plan)
+            self.store.set_state(comparison, state, at_ms=self._now())
+        self.reports.learn(comparison, plan)
         return complete
 
     def _pool(
@@ -205,7 +192,7 @@ class CompareService:
         interrupted: Callable[[], None],
     ) -> None:
         at_once = plan.settings.concurrency
-        pool = Pool(self._chat, self._steps(), purse, concurrency=at_once, stop=stop)
+        pool = Pool(self.chat, self.steps(), purse, concurrency=at_once, stop=stop)
         number = 0
 
         def done(one: Done) -> None:
@@ -230,7 +217,7 @@ class CompareService:
         if comparison is not None:
             there = {
                 (row.prompt, row.contender, row.iteration)
-                for row in self._store.results(comparison)
+                for row in self.store.results(comparison)
                 if row.state == "ok"
             }
         for prompt in plan.cases:
@@ -251,12 +238,12 @@ class CompareService:
     def _plan_call(self, plan: Plan, contender: str, prompt: str) -> ChatPlan:
         job = ChatJob(
             plan.request(prompt),
-            self._names.select(contender),
-            self._options,
+            self.names.select(contender),
+            self.options,
             source="compare",
             keep=False,
         )
-        return self._limited(self._chat.plan(job), plan)
+        return self._limited(self.chat.plan(job), plan)
 
     def _limited(self, made: ChatPlan, plan: Plan) -> ChatPlan:
         """Only the model that was chosen: a stand-in's answer would count as the other's."""
@@ -275,7 +262,7 @@ class CompareService:
             row = run.row
             if row is None or row.state == "refused":
                 return
-            self._store.put_result(
+            self.store.put_result(
                 comparison,
                 ResultRow(
                     prompt=prompt,
@@ -303,7 +290,7 @@ class CompareService:
     def _judge_tasks(self, plan: Plan, comparison: int) -> Iterator[Task]:
         there = {
             (row.prompt, row.iteration, row.turn): row.scores
-            for row in self._store.judgements(comparison)
+            for row in self.store.judgements(comparison)
         }
         for (prompt, iteration), answers in self._answers(plan, comparison).items():
             for turn in judge.TURNS:
@@ -319,7 +306,7 @@ class CompareService:
         """Good answers by prompt and iteration, by contender in the plan's order."""
         rows = {
             (row.prompt, row.iteration, row.contender): row.output
-            for row in self._store.results(comparison)
+            for row in self.store.results(comparison)
             if row.state == "ok"
         }
         found: dict[tuple[str, int], dict[str, str]] = {}
@@ -341,16 +328,16 @@ class CompareService:
         question = next(
             (m for m in reversed(case.messages) if m.role == "user"), Message.text_of("user", "")
         )
-        selector = self._names.select(plan.settings.judge)
+        selector = self.names.select(plan.settings.judge)
 
         def job(*, schema: bool) -> ChatJob:
             request = judge.request(question, answers, case.scorers, turn, schema=schema)
-            return ChatJob(request, selector, self._options, source="judge", keep=False)
+            return ChatJob(request, selector, self.options, source="judge", keep=False)
 
         try:
-            made = self._chat.plan(job(schema=True))
+            made = self.chat.plan(job(schema=True))
         except NoRoute:
-            made = self._chat.plan(job(schema=False))
+            made = self.chat.plan(job(schema=False))
         return self._limited(made, plan)
 
     def _judge_keeper(
@@ -360,7 +347,7 @@ class CompareService:
             row = run.row
             if row is None or row.state != "ok":
                 return
-            self._store.put_judgement(
+            self.store.put_judgement(
                 comparison,
                 JudgementRow(
                     prompt=prompt,
@@ -376,8 +363,8 @@ class CompareService:
 
     def _worst(self, made: ChatPlan, retries: int) -> int | None:
         """The most that a call and its retries can cost."""
-        one = self._chat.worst_nusd(made)
+        one = self.chat.worst_nusd(made)
         return None if one is None else one * (retries + 1)
 
     def _now(self) -> int:
-        return int(self._clock() * 1000)
+        return int(self.clock() * 1000)

@@ -58,33 +58,26 @@ class Report(Struct, frozen=True):
     missing: int
 
 
-class CompareReports:
+class CompareReports(Struct, eq=False):
     """Args:
     decision: a request's stored routing decision, JSON text or None.
     """
 
-    def __init__(
-        self,
-        store: Comparisons,
-        learning: Learning,
-        decision: Callable[[int], str | None],
-        clock: Clock,
-    ) -> None:
-        self._store = store
-        self._learning = learning
-        self._decision = decision
-        self._clock = clock
+    store: Comparisons
+    learning: Learning
+    decision: Callable[[int], str | None]
+    clock: Clock
 
     def report(self, comparison: int, plan: Plan, state: str = "") -> Report:
         """Score what is stored. Raises UsageError: a scorer lacks what it needs."""
-        judgements = self._store.judgements(comparison)
+        judgements = self.store.judgements(comparison)
         judged: dict[tuple[str, int], dict[str, float]] = {}
         for key in {(row.prompt, row.iteration) for row in judgements}:
             turns = [row.scores for row in judgements if (row.prompt, row.iteration) == key]
             judged[key] = judge.combined(turns)
         answers: list[Answer] = []
         outcomes: list[Outcome] = []
-        for row in self._store.results(comparison):
+        for row in self.store.results(comparison):
             case = plan.cases.get(row.prompt)
             if case is None or row.contender not in plan.contenders:
                 continue
@@ -114,18 +107,18 @@ class CompareReports:
         outcomes.sort(key=lambda o: (prompts[o.prompt], o.iteration, order[o.contender]))
         return Report(
             comparison,
-            state or self._store.find(id_text(comparison)).state,
+            state or self.store.find(id_text(comparison)).state,
             plan,
             results(outcomes, plan.contenders),
             answers,
             self._judge_report(plan, judgements, answers) if plan.judged else None,
-            self._store.spent_nusd(comparison),
+            self.store.spent_nusd(comparison),
             self.missing(plan, comparison),
         )
 
     def missing(self, plan: Plan, comparison: int) -> int:
         """Answers that are not there yet."""
-        good = sum(row.state == "ok" for row in self._store.results(comparison))
+        good = sum(row.state == "ok" for row in self.store.results(comparison))
         return len(plan.cases) * len(plan.contenders) * plan.settings.iterations - good
 
     def _judge_report(
@@ -145,7 +138,7 @@ class CompareReports:
                 names = [name for name in plan.contenders if name in first]
                 bonus.append(first[names[0]] - second[names[0]])
                 bonus.append(second[names[-1]] - first[names[-1]])
-        ratings = self._store.ratings([answer.row.request for answer in answers])
+        ratings = self.store.ratings([answer.row.request for answer in answers])
         scores = {
             answer.row.request: value
             for answer in answers
@@ -181,12 +174,12 @@ class CompareReports:
             if answer.score is None or not row.task:
                 continue
             kinds = {scorer.kind for scorer in plan.cases[row.prompt].scorers}
-            self._learning.add_outcome(
+            self.learning.add_outcome(
                 request=row.request,
-                at_ms=int(self._clock() * 1000),
+                at_ms=int(self.clock() * 1000),
                 model=row.model,
                 task=row.task,
-                form=prompt_form(self._decision(row.request)),
+                form=prompt_form(self.decision(row.request)),
                 kind="compare",
                 value=answer.score,
                 weight=1.0 if kinds - {"judge"} else _JUDGE_WEIGHT,

@@ -31,25 +31,15 @@ class Standing(Struct, frozen=True):
     evidence: tuple[Evidence, ...]
 
 
-class Deploys:
-    """Args:"""
+class Deploys(Struct, kw_only=True, eq=False):
+    """Watched deploys: begun, looked at, taken back or let stand."""
 
-    def __init__(
-        self,
-        *,
-        stored: Stored,
-        applier: FleetApplier,
-        abtests: AbTests,
-        revisions: Audit,
-        unit: Store,
-        clock: Clock,
-    ) -> None:
-        self._stored = stored
-        self._applier = applier
-        self._abtests = abtests
-        self._revisions = revisions
-        self._unit = unit
-        self._clock = clock
+    stored: Stored
+    applier: FleetApplier
+    abtests: AbTests
+    revisions: Audit
+    unit: Store
+    clock: Clock
 
     def begin(
         self,
@@ -72,20 +62,20 @@ class Deploys:
         """
         if condition:
             parse_conditions(condition)
-        changes = self._applier.plan(document)
+        changes = self.applier.plan(document)
         if not changes:
             return []
         now = self._now()
         leads = self._leads(changes) if share is not None else {}
-        with self._unit.transaction():
+        with self.unit.transaction():
             base = self._newest()
             tests: dict[str, int] = {}
             for role, model in leads.items():
                 assert share is not None
-                tests[role] = self._abtests.start(role, model, share, Settings()).id
+                tests[role] = self.abtests.start(role, model, share, Settings()).id
             if share is None:
-                self._applier.apply(document, action="fleet.apply", target=target)
-            self._stored.start(
+                self.applier.apply(document, action="fleet.apply", target=target)
+            self.stored.start(
                 Deploy(
                     id=0,
                     started_at=now,
@@ -128,14 +118,14 @@ class Deploys:
 
     def standing(self, deploy: Deploy) -> Standing:
         """What its traffic shows."""
-        calls = self._stored.calls(deploy)
+        calls = self.stored.calls(deploy)
         conditions = parse_conditions(deploy.condition) if deploy.condition else ()
         return Standing(deploy, len(calls), tuple(evidence(conditions, calls)))
 
     def check(self) -> list[Alert]:
         """Take the deploy under way back where its condition is shown, or let it stand when its
         time is over; what was done, as alerts."""
-        deploy = self._stored.open()
+        deploy = self.stored.open()
         if deploy is None:
             return []
         standing = self.standing(deploy)
@@ -154,10 +144,10 @@ class Deploys:
         """Why one of a canary's tests ended by itself, or ""."""
         if deploy.share is None:
             return ""
-        running = {test.id for test in self._abtests.tests()}
+        running = {test.id for test in self.abtests.tests()}
         for role, number in deploy.tests.items():
             if number not in running:
-                tests = self._abtests.tests(role, ended=True)
+                tests = self.abtests.tests(role, ended=True)
                 reason = next((test.reason for test in tests if test.id == number), "")
                 return f"the test of role {role} ended: {reason}"
         return ""
@@ -174,31 +164,31 @@ class Deploys:
         return self._back(deploy, reason, state="aborted")
 
     def _under_way(self) -> Deploy:
-        deploy = self._stored.open()
+        deploy = self.stored.open()
         if deploy is None:
             raise NotFound("no deploy is under way", hint="omni apply FILE --share 10% begins one")
         return deploy
 
     def _stand(self, deploy: Deploy, reason: str) -> str:
-        with self._unit.transaction():
+        with self.unit.transaction():
             state: DeployState = "held" if deploy.share is None else "promoted"
-            if not self._stored.end(deploy.id, state, reason, at_ms=self._now()):
+            if not self.stored.end(deploy.id, state, reason, at_ms=self._now()):
                 return "another process has ended it"
             if deploy.share is None:
                 return f"revision {deploy.revision} stands: {reason}"
             self._stop_tests(deploy, "the canary was promoted")
-            self._applier.apply(deploy.document, action="fleet.promote", target=f"{deploy.id}")
+            self.applier.apply(deploy.document, action="fleet.promote", target=f"{deploy.id}")
             return f"applied to all as revision {self._newest()}: {reason}"
 
     def _back(self, deploy: Deploy, reason: str, *, state: DeployState = "rolled_back") -> str:
-        with self._unit.transaction():
+        with self.unit.transaction():
             number = deploy.base_revision
             changed = deploy.share is None and self._newest() != deploy.revision
             # Before the first revision the fleet was empty.
-            before = self._revisions.revision(number) if number else None
+            before = self.revisions.revision(number) if number else None
             lost = deploy.share is None and bool(number) and before is None
             final: DeployState = "left" if changed or lost else state
-            if not self._stored.end(deploy.id, final, reason, at_ms=self._now()):
+            if not self.stored.end(deploy.id, final, reason, at_ms=self._now()):
                 return "another process has ended it"
             if lost:
                 return (
@@ -215,24 +205,24 @@ class Deploys:
                 return f"all traffic is with the models of before: {reason}"
             base = {} if before is None else tomllib.loads(before.fleet)
             target = f"revision {number}" if number else "the empty fleet"
-            self._applier.apply(base, action="fleet.rollback.automatic", target=target)
+            self.applier.apply(base, action="fleet.rollback.automatic", target=target)
             return f"rolled back to {target} as revision {self._newest()}: {reason}"
 
     def _stop_tests(self, deploy: Deploy, reason: str) -> None:
         for role, number in deploy.tests.items():
-            if any(test.id == number for test in self._abtests.tests(role)):
-                self._abtests.stop(role, reason)
+            if any(test.id == number for test in self.abtests.tests(role)):
+                self.abtests.stop(role, reason)
 
     def _alert(self, deploy: Deploy, level: Level, text: str) -> Alert:
         kind = "canary" if deploy.share is not None else "deploy"
         return Alert(f"deploy:{deploy.id}", level, f"{kind} {deploy.id} ended", text)
 
     def _newest(self) -> int:
-        found = self._revisions.revisions(limit=1)
+        found = self.revisions.revisions(limit=1)
         return int(found[0].number) if found else 0
 
     def _now(self) -> int:
-        return int(self._clock() * 1000)
+        return int(self.clock() * 1000)
 
 
 def _words(one: Evidence) -> str:

@@ -25,36 +25,25 @@ class Check(Struct, frozen=True):
     hint: str = ""
 
 
-class Diagnosis:
+class Diagnosis(Struct, kw_only=True, eq=False):
     """
     Args:
         has_key, key_place: of a provider; a place is None where no key is needed.
         listing: asks a provider what it serves, unbilled.
     """
 
-    def __init__(
-        self,
-        *,
-        fleet: FleetService,
-        breakers: Breakers,
-        browser: Browser,
-        has_key: Callable[[Provider], bool],
-        key_place: Callable[[Provider], str | None],
-        listing: Callable[[Provider], Sequence[RemoteModel]],
-        clock: Clock,
-    ) -> None:
-        self._fleet = fleet
-        self._breakers = breakers
-        self._browser = browser
-        self._has_key = has_key
-        self._key_place = key_place
-        self._listing = listing
-        self._clock = clock
+    fleet: FleetService
+    breakers: Breakers
+    browser: Browser
+    has_key: Callable[[Provider], bool]
+    key_place: Callable[[Provider], str | None]
+    listing: Callable[[Provider], Sequence[RemoteModel]]
+    clock: Clock
 
     def checks(self, name: str) -> list[Check]:
         """All checks of a model; the last one asks its provider. Raises NotFound."""
-        model = self._fleet.model(name)
-        provider = self._fleet.provider(model.provider)
+        model = self.fleet.model(name)
+        provider = self.fleet.provider(model.provider)
         slug = provider.slug
         checks = [_status(model.status)]
         if not provider.enabled:
@@ -71,29 +60,29 @@ class Diagnosis:
             checks.append(
                 Check("ok", f"{slug} is enabled, {provider.protocol} at {provider.base_url}")
             )
-        if self._has_key(provider):
-            place = self._key_place(provider)
+        if self.has_key(provider):
+            place = self.key_place(provider)
             checks.append(Check("ok", f"key: {place}" if place else "needs no key"))
         else:
             checks.append(Check("error", f"no key for {slug}", no_key_hint(slug)))
         checks += self._open_breakers(model.id, slug)
-        listed = self._browser.listed(model)
+        listed = self.browser.listed(model)
         if listed.price is None or listed.price.price.state == "unknown":
             hint = f"omni models price {model.id} --price-in USD --price-out USD"
             checks.append(Check("warning", "its price is unknown: budgets refuse it", hint))
         else:
             checks.append(Check("ok", f"its price is known ({listed.price.origin})"))
         if model.retired_on and not provider.simulated:
-            said = retirement_words(model.retired_on, utc_day(int(self._clock() * 1000)))
+            said = retirement_words(model.retired_on, utc_day(int(self.clock() * 1000)))
             checks.append(Check("warning", f"its provider {said}"))
-        if not self._fleet.uses(model.id):
+        if not self.fleet.uses(model.id):
             checks.append(Check("ok", "no role, rule or chain: chosen by score alone"))
         return [*checks, self._served(provider, model.wire_name)]
 
     def _open_breakers(self, *names: str) -> Iterator[Check]:
-        now_ms = int(self._clock() * 1000)
+        now_ms = int(self.clock() * 1000)
         for name in names:
-            stored = self._breakers.get(name)
+            stored = self.breakers.get(name)
             breaker = None if stored is None else Breaker.from_json(stored)
             if breaker is None or breaker.state == "closed":
                 continue
@@ -108,7 +97,7 @@ class Diagnosis:
     def _served(self, provider: Provider, wire_name: str) -> Check:
         slug = provider.slug
         try:
-            served = self._listing(provider)
+            served = self.listing(provider)
         except OmniError as exc:
             return Check("error", f"{slug}: {exc.message}", exc.hint)
         if any(remote.wire_name == wire_name for remote in served):

@@ -64,13 +64,12 @@ def _status(provider: Provider, check: Check) -> ProviderStatus:
     return "disconnected" if check.error_code == MissingKey.code else "error"
 
 
-class CheckRecorder:
+class CheckRecorder(Struct, eq=False):
     """The only place that writes down what a check found, whoever asked for it."""
 
-    def __init__(self, windows: HealthWindows, providers: Providers, breakers: Breakers) -> None:
-        self._windows = windows
-        self._providers = providers
-        self._breakers = breakers
+    windows: HealthWindows
+    providers: Providers
+    breakers: Breakers
 
     def keep(self, provider: Provider, check: Check, *, started_ms: int, asked: bool) -> None:
         """
@@ -79,8 +78,8 @@ class CheckRecorder:
             asked: a person asked for this check, and is told of what it forgives: see
                 ``_forgive``.
         """
-        self._windows.add_check(provider.slug, check)
-        self._providers.record_test(
+        self.windows.add_check(provider.slug, check)
+        self.providers.record_test(
             provider.slug,
             _status(provider, check),
             at_ms=check.at_ms,
@@ -99,13 +98,13 @@ class CheckRecorder:
         proves it: spent credit, a model that is gone, and a model that has failed again since
         the last check closed its breaker, because a provider may list what does not work.
         """
-        for target, text in self._breakers.all().items():
+        for target, text in self.breakers.all().items():
             if target != slug and not target.startswith(f"{slug}/"):
                 continue
             old = Breaker.from_json(text)
             again = target != slug and old.opened > 1
             if asked or not (again or old.last_error in UNSEEN_BY_CHECKS):
-                self._breakers.update(
+                self.breakers.update(
                     target,
                     lambda stored: Breaker.from_json(stored).on_check().to_json(),
                     now_ms=at_ms,
@@ -116,10 +115,10 @@ class CheckRecorder:
         if code not in AT_FAULT or code == "rate_limited":
             return
         # Calls that were answered meanwhile weigh more than a list that was not.
-        since = self._windows.recent(started_ms, check.at_ms)
+        since = self.windows.recent(started_ms, check.at_ms)
         if any(sample.good and sample.provider == slug for sample in since):
             return
-        self._breakers.update(
+        self.breakers.update(
             slug,
             lambda stored: (
                 Breaker.from_json(stored).on_failure(check.at_ms, code, settings=_AT_ONCE).to_json()
@@ -167,49 +166,37 @@ class FleetHealth(Struct, frozen=True):
         return bar([report.health.status for report in self.providers])
 
 
-class HealthReporter:
+class HealthReporter(Struct, kw_only=True, eq=False):
     """Args:
     has_key: whether a provider can be called, without unlocking anything.
     """
 
-    def __init__(
-        self,
-        *,
-        providers: Providers,
-        models: Models,
-        breakers: Breakers,
-        windows: HealthWindows,
-        recorder: CheckRecorder,
-        lister: Lister,
-        has_key: Callable[[Provider], bool],
-        clock: Clock,
-    ) -> None:
-        self._providers = providers
-        self._models = models
-        self._breakers = breakers
-        self._windows = windows
-        self._recorder = recorder
-        self._lister = lister
-        self._has_key = has_key
-        self._clock = clock
+    providers: Providers
+    models: Models
+    breakers: Breakers
+    windows: HealthWindows
+    recorder: CheckRecorder
+    lister: Lister
+    has_key: Callable[[Provider], bool]
+    clock: Clock
 
     def report(self) -> FleetHealth:
         """Look at what is stored; sends nothing."""
         now_ms = self._now()
         look = _Look(
             now_ms=now_ms,
-            samples=_grouped(self._windows.recent(now_ms - WINDOW_MS, now_ms)),
-            hours=self._windows.hours(now_ms),
-            checks=self._windows.checks(),
-            breakers={k: Breaker.from_json(v) for k, v in self._breakers.all().items()},
-            stuck=self._windows.stuck(now_ms),
-            slots=self._windows.slots(now_ms - HOUR_MS),
-            today=self._windows.today(now_ms),
+            samples=_grouped(self.windows.recent(now_ms - WINDOW_MS, now_ms)),
+            hours=self.windows.hours(now_ms),
+            checks=self.windows.checks(),
+            breakers={k: Breaker.from_json(v) for k, v in self.breakers.all().items()},
+            stuck=self.windows.stuck(now_ms),
+            slots=self.windows.slots(now_ms - HOUR_MS),
+            today=self.windows.today(now_ms),
         )
-        every = self._providers.all()
+        every = self.providers.all()
         enabled = [provider for provider in every if provider.enabled]
         by_provider: dict[str, list[ModelInfo]] = {}
-        for model in self._models.of_providers([provider.slug for provider in enabled]):
+        for model in self.models.of_providers([provider.slug for provider in enabled]):
             by_provider.setdefault(model.provider, []).append(model)
         reports = tuple(
             self._provider(provider, by_provider.get(provider.slug, []), look)
@@ -239,7 +226,7 @@ class HealthReporter:
             breaker=look.breakers.get(slug),
             check=check,
             maintenance=provider.status == "maintenance",
-            has_key=self._has_key(provider),
+            has_key=self.has_key(provider),
             serves=any(model.status == "active" for model in models),
         )
         healths = tuple(
@@ -286,12 +273,12 @@ class HealthReporter:
         wanted = None if slugs is None else set(slugs)
         enabled = [
             provider
-            for provider in self._providers.all()
+            for provider in self.providers.all()
             if provider.enabled
             and provider.status != "maintenance"
             and (wanted is None or provider.slug in wanted)
         ]
-        ready, refused = self._lister.prepare_all(enabled, timeout_s=limit_s)
+        ready, refused = self.lister.prepare_all(enabled, timeout_s=limit_s)
         by_slug = {provider.slug: provider for provider in enabled}
         started = self._now()
         for slug, result in at_once(ready, limit_s=limit_s):
@@ -308,14 +295,14 @@ class HealthReporter:
             raise result
         found = result if isinstance(result, Exception) else len(result)
         check = check_of(found, now_ms, now_ms - started)
-        self._recorder.keep(provider, check, started_ms=started, asked=asked)
+        self.recorder.keep(provider, check, started_ms=started, asked=asked)
         return check
 
     def prune(self) -> None:
-        self._windows.prune(self._now())
+        self.windows.prune(self._now())
 
     def _now(self) -> int:
-        return int(self._clock() * 1000)
+        return int(self.clock() * 1000)
 
 
 class _Look(Struct, frozen=True):

@@ -24,31 +24,23 @@ class Copier(Protocol):
     def restore(self, path: Path, source: Path, aside: Path, *, force: bool) -> BackupFacts: ...
 
 
-class ReportZone:
+class ReportZone(Struct, kw_only=True, eq=False):
     """The zone of the reports: the user's, for which rollups are made anew when it changed.
 
     Call it before reading rollups; a screen does so in a worker. It takes some seconds per
     million requests once after a change, no time else.
     """
 
-    def __init__(
-        self,
-        *,
-        rollups: Rollups,
-        rebuild: Callable[[], Rebuild],
-        zone: str,
-        progress: Callable[[int, int], None],
-    ) -> None:
-        self._rollups = rollups
-        self._rebuild = rebuild
-        self._wanted = zone
-        self._progress = progress
+    rollups: Rollups
+    rebuild: Callable[[], Rebuild]
+    zone: str
+    progress: Callable[[int, int], None]
 
     def __call__(self) -> str:
         """Raises StoreError: another process makes them for another zone."""
-        if self._rollups.zone != self._wanted:
-            self._rebuild().rebuild(self._wanted, self._progress)
-        return self._rollups.zone
+        if self.rollups.zone != self.zone:
+            self.rebuild().rebuild(self.zone, self.progress)
+        return self.rollups.zone
 
 
 class Checked(Struct, frozen=True):
@@ -71,7 +63,7 @@ class PruneResult(Struct, frozen=True):
     removed: int
 
 
-class MaintenanceService:
+class MaintenanceService(Struct, kw_only=True, eq=False):
     """Everything that opens the store is made on first use: a backup can be restored over a
     store that does not open.
 
@@ -80,41 +72,28 @@ class MaintenanceService:
         recover: closes what dead processes left open.
     """
 
-    def __init__(
-        self,
-        *,
-        path: Path,
-        copier: Copier,
-        files: Callable[[], Maintenance],
-        rebuild: Callable[[], Rebuild],
-        audit: Callable[[], Audit],
-        recover: Callable[[], int],
-        zone: str,
-        clock: Clock,
-        who: str,
-    ) -> None:
-        self._path = path
-        self._copier = copier
-        self._files = files
-        self._rebuild = rebuild
-        self._audit = audit
-        self._recover = recover
-        self._zone = zone
-        self._clock = clock
-        self._who = who
+    path: Path
+    copier: Copier
+    files: Callable[[], Maintenance]
+    rollups: Callable[[], Rebuild]
+    audit: Callable[[], Audit]
+    recover: Callable[[], int]
+    zone: str
+    clock: Clock
+    who: str
 
     def stats(self) -> StoreStats:
-        return self._files().stats()
+        return self.files().stats()
 
     def check(self) -> Checked:
         """What is wrong with the file, and whether reports, receipts, budgets and ledger agree."""
-        self._recover()
-        files = self._files()
-        return Checked(files.problems(), files.budget_problems(), self._rebuild().check())
+        self.recover()
+        files = self.files()
+        return Checked(files.problems(), files.budget_problems(), self.rollups().check())
 
     def vacuum(self) -> tuple[int, int]:
         """Bytes before and after. Raises StoreError."""
-        return self._files().vacuum()
+        return self.files().vacuum()
 
     def prune(
         self,
@@ -134,21 +113,21 @@ class MaintenanceService:
                 f"--keep must be {MIN_KEEP_DAYS}d or more",
                 hint="budgets with rollover look back on the ledger of two months",
             )
-        self._recover()
-        now = int(self._clock() * 1000)
+        self.recover()
+        now = int(self.clock() * 1000)
         # From the start of a local day, so that no day is half raw and half removed.
         about = now - keep_days * DAY_MS
-        before = next(days(about - DAY_MS, about + 1, self._zone))[2]
+        before = next(days(about - DAY_MS, about + 1, self.zone))[2]
         if dry_run:
-            return PruneResult(before, self._files().old_requests(before))
+            return PruneResult(before, self.files().old_requests(before))
         removed = 0
-        for count in self._files().prune(before):
+        for count in self.files().prune(before):
             removed += count
             progress(removed)
         if removed:
-            self._audit().record(
+            self.audit().record(
                 at_ms=now,
-                who=self._who,
+                who=self.who,
                 action="prune",
                 target="ledger",
                 after={"before": _iso(before), "requests": removed},
@@ -158,13 +137,13 @@ class MaintenanceService:
     def rebuild(self, progress: Callable[[int, int], None]) -> tuple[int, int]:
         """Make the sums of reports and budgets anew from the ledger; returns how many requests were
         counted and how many periods of budgets were wrong."""
-        self._recover()
-        mended = self._files().mend_budgets()
-        return self._rebuild().rebuild(self._zone, progress), mended
+        self.recover()
+        mended = self.files().mend_budgets()
+        return self.rollups().rebuild(self.zone, progress), mended
 
     def backup(self, target: Path, *, overwrite: bool) -> BackupFacts:
         """Copy the store as it is now. Raises StoreError."""
-        return self._copier.backup(self._path, target, overwrite=overwrite)
+        return self.copier.backup(self.path, target, overwrite=overwrite)
 
     def restore(self, source: Path, *, force: bool) -> tuple[BackupFacts, Path | None]:
         """Put a backup in the store's place; returns also where the store of before is kept.
@@ -172,14 +151,14 @@ class MaintenanceService:
         Raises:
             StoreError: the backup is not sound, or the store is in use and not ``force``.
         """
-        now = int(self._clock() * 1000)
+        now = int(self.clock() * 1000)
         stamp = datetime.fromtimestamp(now / 1000, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        aside = self._path.with_name(f"{self._path.name}.before-{stamp}")
-        kept = aside if self._path.exists() else None
-        facts = self._copier.restore(self._path, source, aside, force=force)
-        self._audit().record(
+        aside = self.path.with_name(f"{self.path.name}.before-{stamp}")
+        kept = aside if self.path.exists() else None
+        facts = self.copier.restore(self.path, source, aside, force=force)
+        self.audit().record(
             at_ms=now,
-            who=self._who,
+            who=self.who,
             action="restore",
             target="store",
             after={

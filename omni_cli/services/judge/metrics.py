@@ -7,6 +7,8 @@ cost, which a scraper reads as a restarted counter. omni's own metrics begin wit
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import get_args
 
+from msgspec import Struct
+
 from omni_cli.domain import semconv
 from omni_cli.domain.analytics import BUCKETS_PER_DOUBLING, Totals
 from omni_cli.domain.budgets import BudgetStatus
@@ -26,38 +28,28 @@ _TOKENS = semconv.prometheus_name(semconv.TOKEN_USAGE)
 _DURATION = semconv.prometheus_name(semconv.OPERATION_DURATION, "seconds")
 
 
-class MetricsService:
+class MetricsService(Struct, kw_only=True, eq=False):
     """Args:
     slots: each provider's queue, with what waited since a time (ms).
     zone: makes the rollups current before they are read.
     """
 
-    def __init__(
-        self,
-        *,
-        reports: Reports,
-        budgets: Budgets,
-        slots: Callable[[int], Mapping[str, SlotUse]],
-        health: Callable[[], FleetHealth],
-        zone: Callable[[], str],
-        clock: Clock,
-    ) -> None:
-        self._health = health
-        self._reports = reports
-        self._budgets = budgets
-        self._slots = slots
-        self._zone = zone
-        self._clock = clock
+    reports: Reports
+    budgets: Budgets
+    slots: Callable[[int], Mapping[str, SlotUse]]
+    health: Callable[[], FleetHealth]
+    zone: Callable[[], str]
+    clock: Clock
 
     def text(self) -> str:
         """The whole page, as the text format 0.0.4 has it."""
-        self._zone()
+        self.zone()
         by = ("provider", "model")
-        found = self._reports.totals(_FIRST, _LAST, by)
-        sources = self._reports.totals(_FIRST, _LAST, ("source", *by))
-        buckets = self._reports.latencies(_FIRST, _LAST, by)
-        now = int(self._clock() * 1000)
-        statuses = [self._budgets.status(b, now) for b in self._budgets.all() if b.enabled]
+        found = self.reports.totals(_FIRST, _LAST, by)
+        sources = self.reports.totals(_FIRST, _LAST, ("source", *by))
+        buckets = self.reports.latencies(_FIRST, _LAST, by)
+        now = int(self.clock() * 1000)
+        statuses = [self.budgets.status(b, now) for b in self.budgets.all() if b.enabled]
         models = [
             (_model_labels(*key), totals, buckets.get(key, {}))
             for key, totals in sorted(found.items())
@@ -68,8 +60,8 @@ class MetricsService:
             *_own_lines(models),
             *_saving_lines(sources),
             *_budget_lines(statuses),
-            *_slot_lines(self._slots(0)),
-            *_health_lines(self._health()),
+            *_slot_lines(self.slots(0)),
+            *_health_lines(self.health()),
         ]
         return "\n".join(lines) + "\n"
 

@@ -60,18 +60,15 @@ class Optimum(Struct, frozen=True):
         return int(outcome.cost_nusd * pace * 30 / max(self.read, 1))
 
 
-class Optimizer:
+class Optimizer(Struct, kw_only=True, eq=False):
     """Args:
     zone: whose days are counted.
     """
 
-    def __init__(
-        self, *, decisions: Decisions, models: Models, clock: Clock, zone: str = "UTC"
-    ) -> None:
-        self._decisions = decisions
-        self._models = models
-        self._zone = zone
-        self._clock = clock
+    decisions: Decisions
+    models: Models
+    clock: Clock
+    zone: str = "UTC"
 
     def run(self, today: Setting, *, days: int, may_lose: float) -> Optimum:
         """Replay ``days`` days through all settings.
@@ -82,9 +79,9 @@ class Optimizer:
 
         Raises NotFound where fewer than LEAST requests can be replayed.
         """
-        now = int(self._clock() * 1000)
-        date = local_date(now, self._zone)
-        ids = self._decisions.ids(day_start(date - timedelta(days=days - 1), self._zone))
+        now = int(self.clock() * 1000)
+        date = local_date(now, self.zone)
+        ids = self.decisions.ids(day_start(date - timedelta(days=days - 1), self.zone))
         kept = _evenly(ids, MOST)
         past = list(self._past(kept, now))
         if len(past) < LEAST:
@@ -97,9 +94,9 @@ class Optimizer:
         outcomes = [replay(setting, past) for setting in settings()]
         oldest = EPOCH_MS + (ids[0] >> RANDOM_BITS)  # an id begins with its time
         return Optimum(
-            max(1, (date - local_date(oldest, self._zone)).days + 1),
+            max(1, (date - local_date(oldest, self.zone)).days + 1),
             len(ids),
-            len(ids) - bisect_left(ids, make_id(day_start(date, self._zone), 0)),
+            len(ids) - bisect_left(ids, make_id(day_start(date, self.zone), 0)),
             len(kept),
             len(past),
             base,
@@ -109,8 +106,8 @@ class Optimizer:
         )
 
     def _past(self, ids: list[int], now_ms: int) -> Iterator[Past]:
-        prices = PriceBook(self._models, now_ms=now_ms)
-        for answered_by, usage, text in self._decisions.each(ids):
+        prices = PriceBook(self.models, now_ms=now_ms)
+        for answered_by, usage, text in self.decisions.each(ids):
             decision = json.loads(text)
             if decision.get("by") not in _FREE or decision.get("complexity") not in COMPLEXITIES:
                 continue

@@ -38,27 +38,17 @@ class Proof(Struct, frozen=True):
     paid_nusd: int
 
 
-class Prover:
+class Prover(Struct, kw_only=True, eq=False):
     """Args:
     premium: the premium model, which judges where nobody else is named; None without one.
     """
 
-    def __init__(
-        self,
-        *,
-        questions: Questions,
-        kept: Comparisons,
-        compare: CompareService,
-        reports: CompareReports,
-        names: Names,
-        premium: str | None,
-    ) -> None:
-        self._questions = questions
-        self._kept = kept
-        self._compare = compare
-        self._reports = reports
-        self._names = names
-        self._premium = premium
+    questions: Questions
+    kept: Comparisons
+    compare: CompareService
+    reports: CompareReports
+    names: Names
+    premium: str | None
 
     def prepare(self, advice: StoredAdvice, *, size: int, judge: str | None) -> Proof:
         """The proof of a recommendation, a stopped one or a new one; nothing is asked yet.
@@ -83,9 +73,9 @@ class Prover:
             return open_one
         grader = self._judge(judge, current, candidate)
         ((scope, name),) = finding.scope.items()
-        found = self._questions.answered(scope, name, current, most=_DRAWN_FROM)
+        found = self.questions.answered(scope, name, current, most=_DRAWN_FROM)
         drawn = random.Random(advice.id).sample(found, min(size, len(found)))  # a sample, no secret
-        questions = self._questions.load(scope, name, current, drawn, most=_DRAWN_FROM)
+        questions = self.questions.load(scope, name, current, drawn, most=_DRAWN_FROM)
         if len(questions) < LEAST:
             raise UsageError(
                 f"{len(questions)} questions of {scope} {name} to {current} are stored, and fewer "
@@ -101,9 +91,9 @@ class Prover:
             ]
         )
         plan = Plan((current, candidate), cases, Settings(judge=grader), _name(advice.id))
-        comparison = self._compare.create(plan)
+        comparison = self.compare.create(plan)
         for key, question in zip(cases, questions, strict=True):
-            self._kept.put_result(
+            self.kept.put_result(
                 comparison,
                 ResultRow(
                     prompt=key,
@@ -128,7 +118,7 @@ class Prover:
     def last(self, number: int) -> Report | None:
         """What the newest complete proof of a recommendation showed, None without one."""
         found = self._find(number, complete=True)
-        return None if found is None else self._reports.report(found.comparison, found.plan)
+        return None if found is None else self.reports.report(found.comparison, found.plan)
 
     def told(self, number: int) -> str | None:
         """The same in a sentence."""
@@ -137,20 +127,20 @@ class Prover:
 
     def _judge(self, judge: str | None, current: str, candidate: str) -> str:
         if judge is not None:
-            named = self._names.model(judge)
+            named = self.names.model(judge)
             if named in (current, candidate):
                 raise UsageError(
                     f"{named} would judge its own answers, and judges favour their own",
                     hint="--judge names a third model",
                 )
             return named
-        if not self._premium:
+        if not self.premium:
             return ""
-        premium = self._names.model(self._premium)
+        premium = self.names.model(self.premium)
         return "" if premium in (current, candidate) else premium
 
     def _find(self, number: int, *, complete: bool) -> Proof | None:
-        for row in self._kept.recent(limit=1_000):
+        for row in self.kept.recent(limit=1_000):
             if row.plan["name"] == _name(number) and (row.state == "complete") == complete:
                 return self._proof(row.id, plan_from(row.plan))
         return None
@@ -158,7 +148,7 @@ class Prover:
     def _proof(self, comparison: int, plan: Plan) -> Proof:
         current, candidate = plan.contenders
         paid = sum(
-            row.cost_nusd or 0 for row in self._kept.results(comparison) if row.contender == current
+            row.cost_nusd or 0 for row in self.kept.results(comparison) if row.contender == current
         )
         return Proof(comparison, plan, current, candidate, paid)
 

@@ -20,11 +20,10 @@ class Rated(Struct, frozen=True):
     losses: float
 
 
-class Ratings:
-    def __init__(self, *, ledger: Ledger, learning: Learning, clock: Clock) -> None:
-        self._ledger = ledger
-        self._learning = learning
-        self._clock = clock
+class Ratings(Struct, kw_only=True, eq=False):
+    ledger: Ledger
+    learning: Learning
+    clock: Clock
 
     def rate(self, request: str, kind: OutcomeKind, value: float, note: str = "") -> Rated:
         """
@@ -37,20 +36,20 @@ class Ratings:
             UsageError: it has no answer, or a rating is none of 1 to 5.
         """
         wins, losses = outcome_counts(kind, value)
-        row = self._ledger.find(request)
+        row = self.ledger.find(request)
         if not row.model or row.state in ("pending", "refused"):
             raise UsageError(f"request {id_text(row.id)} has no answer to rate")
         share = wins / (wins + losses)
-        self._learning.add_outcome(
+        self.learning.add_outcome(
             request=row.id,
-            at_ms=int(self._clock() * 1000),
+            at_ms=int(self.clock() * 1000),
             model=row.model,
             task=row.task,
-            form=prompt_form(self._ledger.decision(row.id)),
+            form=prompt_form(self.ledger.decision(row.id)),
             kind=kind,
             value=share,
             weight=wins + losses,
             note=note,
         )
-        won, lost = self._learning.quality().get((row.task, row.model), (0.0, 0.0))
+        won, lost = self.learning.quality().get((row.task, row.model), (0.0, 0.0))
         return Rated(row, share, won, lost)

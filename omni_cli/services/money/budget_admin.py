@@ -30,14 +30,11 @@ class Alert(Struct, frozen=True):
     percent: float
 
 
-class BudgetAdmin:
-    def __init__(
-        self, *, fleet: FleetService, budgets: Budgets, names: Names, defaults: PeriodDefaults
-    ) -> None:
-        self._fleet = fleet
-        self._budgets = budgets
-        self._names = names
-        self._defaults = defaults
+class BudgetAdmin(Struct, kw_only=True, eq=False):
+    fleet: FleetService
+    budgets: Budgets
+    names: Names
+    defaults: PeriodDefaults
 
     def set(self, target: str, limit_nusd: int, period: str, changes: Mapping[str, Any]) -> Budget:
         """Make a budget, or change the one of the same target and period.
@@ -57,10 +54,10 @@ class BudgetAdmin:
             value,
             cast("PeriodKind", period),
             limit_nusd,
-            zone=self._defaults.zone,
-            week_start=self._defaults.week_start,
-            month_day=self._defaults.month_day,
-            since_ms=self._fleet.now_ms(),
+            zone=self.defaults.zone,
+            week_start=self.defaults.week_start,
+            month_day=self.defaults.month_day,
+            since_ms=self.fleet.now_ms(),
         )
         fresh = replace(base, limit_nusd=limit_nusd, **changes)
         check_budget(fresh)
@@ -71,7 +68,7 @@ class BudgetAdmin:
         """Lift a limit until a time. Another raise replaces the one before."""
         if by_nusd <= 0:
             raise UsageError("--by is more than 0")
-        if until_ms <= self._fleet.now_ms():
+        if until_ms <= self.fleet.now_ms():
             raise UsageError("the raise would be over already", hint="--for 1d, or a later --until")
         old = self.get(budget_id)
         return self._put(
@@ -85,32 +82,32 @@ class BudgetAdmin:
 
     def remove(self, budget_id: int) -> Budget:
         old = self.get(budget_id)
-        with self._fleet.change("budget.remove", budget_name(old), budget_table(old), None):
-            self._budgets.delete(budget_id)
+        with self.fleet.change("budget.remove", budget_name(old), budget_table(old), None):
+            self.budgets.delete(budget_id)
         return old
 
     def get(self, budget_id: int) -> Budget:
-        found = self._budgets.get(budget_id)
+        found = self.budgets.get(budget_id)
         if found is None:
             raise NotFound(f"there is no budget {budget_id}", hint="omni budgets list shows them")
         return found
 
     def all(self) -> list[Budget]:
-        return self._budgets.all()
+        return self.budgets.all()
 
     def statuses(self, *, disabled: bool = False) -> list[BudgetStatus]:
         """Every enabled budget in the period that holds now, its estimated and held parts worked
         out; with ``disabled`` those that are not kept, too."""
-        now = self._fleet.now_ms()
-        kept = [budget for budget in self._budgets.all() if disabled or budget.enabled]
-        found = [self._budgets.status(budget, now) for budget in kept]
+        now = self.fleet.now_ms()
+        kept = [budget for budget in self.budgets.all() if disabled or budget.enabled]
+        found = [self.budgets.status(budget, now) for budget in kept]
         return [
             replace(
                 status,
-                estimated_nusd=self._budgets.estimated_nusd(
+                estimated_nusd=self.budgets.estimated_nusd(
                     status.budget, status.start_at, status.end_at
                 ),
-                held_nusd=self._budgets.held_nusd(status.budget, status.start_at, status.end_at),
+                held_nusd=self.budgets.held_nusd(status.budget, status.start_at, status.end_at),
             )
             for status in found
         ]
@@ -120,26 +117,26 @@ class BudgetAdmin:
 
         Each is handed out once per period, however many processes ask.
         """
-        now = self._fleet.now_ms()
+        now = self.fleet.now_ms()
         alerts = []
-        for budget in self._budgets.all():
+        for budget in self.budgets.all():
             if not budget.enabled or not budget.alerts_percent:
                 continue
-            status = self._budgets.status(budget, now)
+            status = self.budgets.status(budget, now)
             if not status.alerts_due:
                 continue
             highest = max(status.alerts_due)
-            if self._budgets.mark_alerted(budget.id, status.start_at, highest):
+            if self.budgets.mark_alerted(budget.id, status.start_at, highest):
                 alerts.append(Alert(status, highest))
         return alerts
 
     def _put(self, action: str, old: Budget | None, fresh: Budget) -> Budget:
         before = None if old is None else budget_table(old)
-        with self._fleet.change(action, budget_name(fresh), before, budget_table(fresh)):
-            return replace(fresh, id=self._budgets.put(fresh))
+        with self.fleet.change(action, budget_name(fresh), before, budget_table(fresh)):
+            return replace(fresh, id=self.budgets.put(fresh))
 
     def _same(self, scope: str, value: str, period: str) -> Budget | None:
-        for budget in self._budgets.all():
+        for budget in self.budgets.all():
             if (budget.scope, budget.value, budget.period) == (scope, value, period):
                 return budget
         return None
@@ -153,9 +150,9 @@ class BudgetAdmin:
                 "org:NAME, key:NAME",
             )
         if scope == "model":
-            value = self._names.model(value)
+            value = self.names.model(value)
         elif scope == "provider":
-            value = self._fleet.provider(value).slug
+            value = self.fleet.provider(value).slug
         elif scope == "role":
-            value = self._fleet.role(value).name
+            value = self.fleet.role(value).name
         return scope, value

@@ -67,38 +67,28 @@ def under_percent(amount_nusd: int, limit_nusd: int) -> float | None:
     return None if limit_nusd <= 0 else 100 * (limit_nusd - amount_nusd) / limit_nusd
 
 
-class CostService:
+class CostService(Struct, kw_only=True, eq=False):
     """Args:
     zone: gives the zone whose days the rollups hold, after making them so if need be.
     """
 
-    def __init__(
-        self,
-        *,
-        reports: Reports,
-        budgets: Budgets,
-        zone: Callable[[], str],
-        clock: Clock,
-        week_start: int = 0,
-        month_day: int = 1,
-    ) -> None:
-        self._reports = reports
-        self._budgets = budgets
-        self._zone = zone
-        self._clock = clock
-        self._week_start = week_start
-        self._month_day = month_day
+    reports: Reports
+    budgets: Budgets
+    zone: Callable[[], str]
+    clock: Clock
+    week_start: int = 0
+    month_day: int = 1
 
     def overview(self) -> CostOverview:
         """Everything as of now."""
-        zone, now = self._zone(), int(self._clock() * 1000)
+        zone, now = self.zone(), int(self.clock() * 1000)
         today = local_date(now, zone)
         week, _ = self._window("week", now, zone)
         month, after = self._window("month", now, zone)
         back = today - timedelta(days=max(TREND_DAYS, LOOKBACK_DAYS + 1))
-        daily = self._reports.daily(day_key(min(week, month, back)), day_key(today))
+        daily = self.reports.daily(day_key(min(week, month, back)), day_key(today))
         history = {day: totals.cost_nusd for day, totals in daily.items()}
-        first_key = self._reports.first_day()
+        first_key = self.reports.first_day()
         first = None if first_key is None else key_date(first_key)
         span = day_key(month), day_key(today)
 
@@ -128,11 +118,11 @@ class CostService:
         )
 
     def _window(self, kind: PeriodKind, now: int, zone: str) -> tuple[date, date]:
-        start, end = window(PeriodRule(kind, zone, self._week_start, self._month_day), now)
+        start, end = window(PeriodRule(kind, zone, self.week_start, self.month_day), now)
         return local_date(start, zone), local_date(end, zone)
 
     def _shares(self, span: tuple[int, int], by: str) -> tuple[Share, ...]:
-        found = self._reports.totals(*span, (by,))
+        found = self.reports.totals(*span, (by,))
         costs = {key or f"(no {by})": totals.cost_nusd for (key,), totals in found.items()}
         return shares({name: cost for name, cost in costs.items() if cost}, top=TOP)
 
@@ -141,10 +131,10 @@ class CostService:
     ) -> list[BudgetLine]:
         """The budgets of everything; those of one model or role are in ``omni budgets``."""
         lines = []
-        for budget in self._budgets.all():
+        for budget in self.budgets.all():
             if budget.scope != "all" or not budget.enabled:
                 continue
-            status = self._budgets.status(budget, now)
+            status = self.budgets.status(budget, now)
             limit = budget.limit_nusd + status.carried_nusd
             projection = None
             if budget.zone == zone:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+from msgspec import Struct
+
 from omni_cli.domain.analytics import Totals, day_key, key_date
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import EVALUATION, saving_nusd
@@ -75,49 +77,40 @@ USAGE_COLUMNS = (
 )
 
 
-class ExportService:
+class ExportService(Struct, kw_only=True, eq=False):
     """Args:
     report_zone: gives the zone whose days the rollups hold.
     """
 
-    def __init__(
-        self,
-        *,
-        ledger: LedgerRows,
-        reports: Reports,
-        report_zone: Callable[[], str],
-        zone: str,
-        clock: Clock,
-    ) -> None:
-        self._ledger = ledger
-        self._reports = reports
-        self._report_zone = report_zone
-        self._zone = zone
-        self._clock = clock
+    rows: LedgerRows
+    reports: Reports
+    report_zone: Callable[[], str]
+    zone: str
+    clock: Clock
 
     def ledger(
         self, from_date: str | None, to_date: str | None, *, attempts: bool
     ) -> Iterator[dict[str, Any]]:
         """Requests, oldest first, under LEDGER_COLUMNS; with ``attempts``, these are objects in
         place of their number. Raises UsageError: no such range."""
-        span = self._span(from_date, to_date, self._zone)
-        for row in self._ledger.requests(span.start_ms, span.end_ms):
+        span = self._span(from_date, to_date, self.zone)
+        for row in self.rows.requests(span.start_ms, span.end_ms):
             document = _request(row)
             if attempts:
-                document["attempts"] = [_attempt(a) for a in self._ledger.attempts(row["id"])]
+                document["attempts"] = [_attempt(a) for a in self.rows.attempts(row["id"])]
             yield document
 
     def usage(self, from_date: str | None, to_date: str | None) -> Iterator[dict[str, Any]]:
         """Sums by day and all dimensions, under USAGE_COLUMNS. Raises UsageError."""
-        zone = self._report_zone()
+        zone = self.report_zone()
         span = self._span(from_date, to_date, zone)
         first, last = local_date(span.start_ms, zone), local_date(span.end_ms - 1, zone)
-        for line in self._reports.lines(day_key(first), day_key(last)):
+        for line in self.reports.lines(day_key(first), day_key(last)):
             yield _line(line.day, line.keys, line.totals)
 
     def _span(self, from_date: str | None, to_date: str | None, zone: str) -> Span:
         """Everything, unless dates are given."""
-        now = int(self._clock() * 1000)
+        now = int(self.clock() * 1000)
         if from_date is None:
             # Requests may lie some way in the future where a clock was wrong.
             tomorrow = local_date(now, PeriodRule("day", zone).zone) + timedelta(days=366)

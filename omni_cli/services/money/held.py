@@ -25,37 +25,24 @@ class Report(Struct, frozen=True):
     why: str = ""
 
 
-class HeldMoney:
+class HeldMoney(Struct, kw_only=True, eq=False):
     """Args:
     who: named in the audit log and in corrections.
     """
 
-    def __init__(
-        self,
-        *,
-        adjustments: Adjustments,
-        models: Models,
-        providers: Providers,
-        audit: Audit,
-        adapters: Callable[[ProtocolName], ProviderAdapter],
-        transport: Callable[[], Fetcher],
-        key: Callable[[Provider], str | None],
-        clock: Clock,
-        who: str,
-    ) -> None:
-        self._adjustments = adjustments
-        self._models = models
-        self._providers = providers
-        self._audit = audit
-        self._adapters = adapters
-        self._transport = transport
-        self._key = key
-        self._clock = clock
-        self._who = who
+    adjustments: Adjustments
+    models: Models
+    providers: Providers
+    audit: Audit
+    adapters: Callable[[ProtocolName], ProviderAdapter]
+    transport: Callable[[], Fetcher]
+    key: Callable[[Provider], str | None]
+    clock: Clock
+    who: str
 
     def all(self) -> list[Charge]:
         """Attempts that are over and hold money yet, oldest first."""
-        return self._adjustments.held()
+        return self.adjustments.held()
 
     def chosen(
         self, requests: Sequence[int] = (), *, model: str | None = None, day: str | None = None
@@ -104,17 +91,17 @@ class HeldMoney:
 
     def settle(self, costs: Sequence[tuple[Charge, int]], *, reason: str) -> int:
         """Say what each call cost; nothing more is held for it. Audited."""
-        now = int(self._clock() * 1000)
+        now = int(self.clock() * 1000)
         corrections = [
             Correction(c.request.id, c.attempt.n, cost, None, None, final=True) for c, cost in costs
         ]
-        written = self._adjustments.apply(corrections, at_ms=now, who=self._who, reason=reason)
+        written = self.adjustments.apply(corrections, at_ms=now, who=self.who, reason=reason)
         if written:
             released = sum(charge.attempt.held_nusd for charge, _ in costs)
             delta = sum(cost - (charge.current_nusd or 0) for charge, cost in costs)
-            self._audit.record(
+            self.audit.record(
                 at_ms=now,
-                who=self._who,
+                who=self.who,
                 action="budget.release",
                 target=id_text(costs[0][0].request.id) if len(costs) == 1 else f"{written} calls",
                 after={
@@ -128,18 +115,18 @@ class HeldMoney:
     def ask(self, charge: Charge) -> Report:
         """The provider's own report of a held call."""
         attempt = charge.attempt
-        provider = self._providers.get(attempt.provider)
+        provider = self.providers.get(attempt.provider)
         if provider is None:
             return Report(charge, None, f"{attempt.provider} is not connected")
-        adapter = self._adapters(provider.protocol)
+        adapter = self.adapters(provider.protocol)
         if attempt.provider_request_id is None or not isinstance(adapter, TellsCost):
             return Report(charge, None, "its provider cannot be asked about it")
         try:
-            endpoint = Endpoint(provider.base_url, self._key(provider), provider.headers)
+            endpoint = Endpoint(provider.base_url, self.key(provider), provider.headers)
             call = adapter.ask_cost(endpoint, attempt.provider_request_id)
             if call is None:
                 return Report(charge, None, "its provider cannot be asked about it")
-            body = self._transport().fetch(adapter, call, timeout_s=_TIMEOUT_S)
+            body = self.transport().fetch(adapter, call, timeout_s=_TIMEOUT_S)
         except OmniError as exc:
             return Report(charge, None, f"{provider.slug}: {exc.message}")
         return self.read(charge, adapter, body)
@@ -155,7 +142,7 @@ class HeldMoney:
             return Report(charge, None, "it is not over yet, or its provider says no cost")
         usage, cost = told
         if cost is None and usage is not None and attempt.price is not None:
-            cost = cost_or_none(usage, self._models.price_by_id(attempt.price))
+            cost = cost_or_none(usage, self.models.price_by_id(attempt.price))
         return Report(charge, cost, "" if cost is not None else "its price is unknown")
 
 

@@ -7,6 +7,8 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import get_args
 
+from msgspec import Struct
+
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ledger import Source
 from omni_cli.domain.tasks import TASK_TYPES
@@ -20,25 +22,16 @@ CHECKED = ("provider", "model", "role", "agent", "task", "source")
 _MOST_SHOWN = 4
 
 
-class LedgerNames:
+class LedgerNames(Struct, kw_only=True, eq=False):
     """Args:
     vendors: slugs of providers that omni knows without a fleet.
     """
 
-    def __init__(
-        self,
-        *,
-        reports: Reports,
-        names: Names,
-        providers: Providers,
-        assignments: Assignments,
-        vendors: Callable[[], Iterable[str]],
-    ) -> None:
-        self._reports = reports
-        self._names = names
-        self._providers = providers
-        self._assignments = assignments
-        self._vendors = vendors
+    reports: Reports
+    names: Names
+    providers: Providers
+    assignments: Assignments
+    vendors: Callable[[], Iterable[str]]
 
     def resolve(self, filters: Mapping[str, str]) -> dict[str, str]:
         """The filters as the ledger has them: ``provider/name`` and aliases become its names.
@@ -70,9 +63,9 @@ class LedgerNames:
 
     def _fleet(self, dimension: str) -> Sequence[str]:
         if dimension == "provider":
-            return [*(provider.slug for provider in self._providers.all()), *self._vendors()]
+            return [*(provider.slug for provider in self.providers.all()), *self.vendors()]
         if dimension == "role":
-            return [role.name for role in self._assignments.roles()]
+            return [role.name for role in self.assignments.roles()]
         if dimension == "task":
             return TASK_TYPES
         return get_args(Source) if dimension == "source" else ()
@@ -87,7 +80,7 @@ class LedgerNames:
                 return {"provider": provider, "model": name}
         alike = [name for name in used if text.casefold() in name.casefold()]
         try:
-            model = self._names.model(text)
+            model = self.names.model(text)
         except OmniError as exc:
             if len(alike) == 1 and isinstance(exc, UsageError):
                 return {"model": alike[0]}  # of several with the name, the one that was used
@@ -107,7 +100,7 @@ class LedgerNames:
         )
 
     def _used(self, by: tuple[str, ...], scope: Mapping[str, str]) -> Iterable[tuple[str, ...]]:
-        return self._reports.totals(_FIRST, _LAST, by, scope)
+        return self.reports.totals(_FIRST, _LAST, by, scope)
 
 
 def _near(text: str, known: Sequence[str]) -> str:

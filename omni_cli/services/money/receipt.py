@@ -75,23 +75,13 @@ class Receipt(Struct, frozen=True):
         return None if self.row.price_state == "unknown" else self.row.total_nusd
 
 
-class ReceiptService:
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        prices: Models,
-        outcomes: Learning,
-        adjustments: Adjustments,
-        answers: Answers,
-        providers: Providers,
-    ) -> None:
-        self._ledger = ledger
-        self._prices = prices
-        self._outcomes = outcomes
-        self._adjustments = adjustments
-        self._answers = answers
-        self._providers = providers
+class ReceiptService(Struct, kw_only=True, eq=False):
+    ledger: Ledger
+    prices: Models
+    outcomes: Learning
+    adjustments: Adjustments
+    answers: Answers
+    providers: Providers
 
     def read(self, request: str) -> Receipt:
         """
@@ -100,16 +90,16 @@ class ReceiptService:
 
         Raises NotFound, UsageError.
         """
-        row = self._ledger.find(request)
-        attempts = self._ledger.attempts(row.id)
-        provider = self._providers.get(row.provider)
+        row = self.ledger.find(request)
+        attempts = self.ledger.attempts(row.id)
+        provider = self.providers.get(row.provider)
         return Receipt(
             row=row,
             attempts=tuple(map(self._attempt, attempts)),
-            decision=recorded_decision(row, attempts, self._ledger.decision(row.id)),
-            outcomes=tuple(self._outcomes.outcomes_of(row.id)),
-            corrections=tuple(self._adjustments.of_request(row.id)),
-            cached_from=self._answers.origin(row.id),
+            decision=recorded_decision(row, attempts, self.ledger.decision(row.id)),
+            outcomes=tuple(self.outcomes.outcomes_of(row.id)),
+            corrections=tuple(self.adjustments.of_request(row.id)),
+            cached_from=self.answers.origin(row.id),
             simulated=row.source == "demo" or (provider is not None and provider.simulated),
         )
 
@@ -122,7 +112,7 @@ class ReceiptService:
         )
 
     def _lines(self, attempt: AttemptRow) -> tuple[PriceLine, ...]:
-        price = None if attempt.price is None else self._prices.price_by_id(attempt.price)
+        price = None if attempt.price is None else self.prices.price_by_id(attempt.price)
         if price is None or not attempt.cost_nusd:
             return ()
         try:

@@ -151,31 +151,24 @@ def evidence_of(cell: Cell) -> Evidence:
     return "estimate" if cell.basis.startswith(_INDIRECT) else "published"
 
 
-class SavingsService:
+class SavingsService(Struct, kw_only=True, eq=False):
     """Args:
     quality: gives the quality table; called once a report has something to judge.
     """
 
-    def __init__(
-        self,
-        *,
-        reports: Reports,
-        usage: UsageService,
-        quality: Callable[[], QualityTable],
-    ) -> None:
-        self._reports = reports
-        self._usage = usage
-        self._quality = quality
+    reports: Reports
+    usage: UsageService
+    quality: Callable[[], QualityTable]
 
     def saved(self, query: UsageQuery) -> Saved:
         """The figures alone, over the requests of a query. Raises UsageError, NotFound."""
-        found = self._totals(self._usage.known(query), ("source",))
+        found = self._totals(self.usage.known(query), ("source",))
         return saved_of((source, totals) for (source,), totals in found.items())
 
     def _totals(self, query: UsageQuery, by: tuple[str, ...]) -> dict[tuple[str, ...], Totals]:
-        span, zone = self._usage.span(query)
+        span, zone = self.usage.span(query)
         first, last = local_date(span.start_ms, zone), local_date(span.end_ms - 1, zone)
-        return self._reports.totals(day_key(first), day_key(last), by, query.filters)
+        return self.reports.totals(day_key(first), day_key(last), by, query.filters)
 
     def report(
         self,
@@ -186,7 +179,7 @@ class SavingsService:
     ) -> SavingsReport:
         """Raises UsageError: no such range."""
         query = UsageQuery(period=period, from_date=from_date, to_date=to_date)
-        span, zone = self._usage.span(query)
+        span, zone = self.usage.span(query)
         first, last = local_date(span.start_ms, zone), local_date(span.end_ms - 1, zone)
         keys = day_key(first), day_key(last)
         found = self._totals(query, ("source", "model", "task"))
@@ -203,7 +196,7 @@ class SavingsService:
             zone=zone,
             first=first,
             last=last,
-            baselines=tuple(self._reports.baselines(*keys)) if routed.compared_calls else (),
+            baselines=tuple(self.reports.baselines(*keys)) if routed.compared_calls else (),
             total=_row("total", routed, sum(saved.evaluation_nusd.values()))
             if routed.compared_calls
             else None,
@@ -225,7 +218,7 @@ class SavingsService:
         )
 
     def _by_day(self, first: date, last: date) -> Iterable[SavingsRow]:
-        found = self._reports.daily_by(day_key(first), day_key(last), ("source",))
+        found = self.reports.daily_by(day_key(first), day_key(last), ("source",))
         routed: dict[int, Totals] = {}
         spent: dict[int, int] = {}
         for (day, (source,)), totals in found.items():
@@ -243,7 +236,7 @@ class SavingsService:
         saved = dict.fromkeys(EVIDENCE, 0)
         compared = {key: totals for key, totals in own.items() if totals.compared_calls}
         if compared:
-            table = self._quality()
+            table = self.quality()
             for (_, model, task), totals in compared.items():
                 kind = evidence_of(table.cell(task, model))
                 calls[kind] += totals.compared_calls

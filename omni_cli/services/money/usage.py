@@ -67,46 +67,36 @@ class UsageReport(Struct, frozen=True):
         return totals.attempt_success if self.by in ("provider", "model") else totals.success
 
 
-class UsageService:
+class UsageService(Struct, kw_only=True, eq=False):
     """Args:
     zone: gives the zone whose days the rollups hold, after making them so if need be.
     known: a query's filters as the ledger has them; raises NotFound, UsageError.
     """
 
-    def __init__(
-        self,
-        *,
-        reports: Reports,
-        zone: Callable[[], str],
-        clock: Clock,
-        known: Callable[[Mapping[str, str]], dict[str, str]] = dict,
-        week_start: int = 0,
-        month_day: int = 1,
-    ) -> None:
-        self._reports = reports
-        self._zone = zone
-        self._clock = clock
-        self._known = known
-        self._week_start = week_start
-        self._month_day = month_day
+    reports: Reports
+    zone: Callable[[], str]
+    clock: Clock
+    names: Callable[[Mapping[str, str]], dict[str, str]] = dict
+    week_start: int = 0
+    month_day: int = 1
 
     def span(self, query: UsageQuery) -> tuple[Span, str]:
         """The range asked for and its zone. Raises UsageError."""
-        zone = self._zone()
+        zone = self.zone()
         span = parse_span(
-            now_ms=int(self._clock() * 1000),
+            now_ms=int(self.clock() * 1000),
             zone=zone,
             period=query.period,
             from_date=query.from_date,
             to_date=query.to_date,
-            week_start=self._week_start,
-            month_day=self._month_day,
+            week_start=self.week_start,
+            month_day=self.month_day,
         )
         return span, zone
 
     def known(self, query: UsageQuery) -> UsageQuery:
         """With its filters as the ledger has them. Raises NotFound, UsageError."""
-        return replace(query, filters=self._known(query.filters))
+        return replace(query, filters=self.names(query.filters))
 
     def report(self, query: UsageQuery) -> UsageReport:
         """Raises UsageError: no such dimension, or no such range; NotFound: no such filter."""
@@ -115,10 +105,10 @@ class UsageService:
                 raise UsageError(f"cannot report by {name!r}", hint=", ".join(DIMENSIONS))
         query = self.known(query)
         span, zone = self.span(query)
-        today = local_date(int(self._clock() * 1000), zone)
+        today = local_date(int(self.clock() * 1000), zone)
         first, last = local_date(span.start_ms, zone), local_date(span.end_ms - 1, zone)
         last = max(min(last, today), first)
-        by_day = self._reports.daily(day_key(first), day_key(last), query.filters)
+        by_day = self.reports.daily(day_key(first), day_key(last), query.filters)
         series = tuple(
             (key_date(key), by_day.get(key, Totals()))
             for key in calendar(first, last + timedelta(days=1))
@@ -149,16 +139,16 @@ class UsageService:
         by_day: Mapping[int, Totals],
     ) -> tuple[UsageRow, ...]:
         keys = day_key(span[0]), day_key(span[1])
-        buckets = self._reports.latencies(*keys, (query.by,), query.filters)
+        buckets = self.reports.latencies(*keys, (query.by,), query.filters)
         if query.by == "day":
             return tuple(
                 _row(key_date(day).isoformat(), by_day[day], buckets.get((str(day),), {}), None)
                 for day in sorted(by_day)
             )
-        now = self._reports.totals(*keys, (query.by,), query.filters)
+        now = self.reports.totals(*keys, (query.by,), query.filters)
         then: dict[tuple[str, ...], Totals] = {}
         if before[0] and before[1]:
-            then = self._reports.totals(
+            then = self.reports.totals(
                 day_key(before[0]), day_key(before[1]), (query.by,), query.filters
             )
         # What has stopped is as much of a change as what is new.
@@ -187,10 +177,10 @@ class UsageService:
         before: tuple[date | None, date | None],
         by_day: Mapping[int, Totals],
     ) -> UsageRow:
-        buckets = self._reports.latencies(day_key(span[0]), day_key(span[1]), (), query.filters)
+        buckets = self.reports.latencies(day_key(span[0]), day_key(span[1]), (), query.filters)
         then = None
         if before[0] and before[1]:
-            then = self._reports.totals(
+            then = self.reports.totals(
                 day_key(before[0]), day_key(before[1]), (), query.filters
             ).get((), Totals())
         return _row("total", sum_totals(by_day.values()), buckets.get((), {}), then)
