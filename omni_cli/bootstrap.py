@@ -89,8 +89,9 @@ if TYPE_CHECKING:
     from omni_cli.services.money.reprice import Repricing
     from omni_cli.services.money.savings import SavingsService
     from omni_cli.services.money.usage import UsageService
-    from omni_cli.store.connection import Store as Database
     from omni_cli.store.late_ledger import LateLedger
+    from omni_cli.store.port import Store as Database
+    from omni_cli.store.postgres import Dumps
 
 _CATALOGUE_KEY, _CHECKED_KEY = "catalogue", "catalogue_checked"
 #: What ``refresh`` leaves beside all that is the store's: it does not rest on what may change.
@@ -194,11 +195,32 @@ class App:
 
     @cached_property
     def _db(self) -> "Database":
-        from omni_cli.store.connection import Store as Database
-
-        store = Database(self.paths.store, durable=self._durable)
+        store = self._open()
         self._seed(store)
         return store
+
+    @cached_property
+    def database_url(self) -> str:
+        """Of the database that holds the store; "" where that is a file of this machine."""
+        return settings.database_url(self.paths, self.env)
+
+    def _open(self) -> "Database":
+        if url := self.database_url:
+            from omni_cli.store.postgres import PostgresStore
+
+            return PostgresStore(url, self.paths.data, env=self.env, durable=self._durable)
+        from omni_cli.store.connection import SqliteStore
+
+        return SqliteStore(self.paths.store, durable=self._durable)
+
+    @property
+    def store_name(self) -> str:
+        """Where the store is, as a person is told: its file, or its database without a password."""
+        if url := self.database_url:
+            from omni_cli.store.postgres import named
+
+            return named(url, self.env)
+        return str(self.paths.store)
 
     def _seed(self, store: "Database") -> None:
         from omni_cli.catalog import stamp
@@ -313,7 +335,11 @@ class App:
         return BreakerStore(self._db)
 
     def store_facts(self) -> "StoreFacts":
-        """A look at the store's file from outside: it may be missing, or broken."""
+        """A look at the store from outside: it may be missing, or broken."""
+        if url := self.database_url:
+            from omni_cli.store import postgres
+
+            return postgres.examine(url, self.env)
         from omni_cli.store.maintenance import examine
 
         return examine(self.paths.store)
@@ -869,7 +895,7 @@ class App:
 
         return MaintenanceService(
             path=self.paths.store,
-            copier=maintenance,
+            copier=self._dumps() if self.database_url else maintenance,
             files=lambda: maintenance.MaintenanceStore(self._db),
             rollups=lambda: self.rebuild,
             audit=lambda: self.audit,
@@ -878,6 +904,11 @@ class App:
             clock=self.clock,
             who=self.who,
         )
+
+    def _dumps(self) -> "Dumps":
+        from omni_cli.store.postgres import Dumps
+
+        return Dumps(self.store_name)
 
     # --- budgets, imports, corrections, invoices -------------------------------------------------
 

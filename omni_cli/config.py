@@ -143,12 +143,28 @@ class Alerts(_Section, frozen=True):
     quiet_minutes: _NotNegative = 30.0
 
 
+class Kept(_Section, frozen=True):
+    """``url``: the PostgreSQL database that holds the store, postgresql://USER@HOST:PORT/NAME;
+    empty means a file of this machine. Its password stands in PGPASSWORD or ~/.pgpass."""
+
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.url:
+            return
+        if not self.url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("url is written postgresql://USER@HOST:PORT/NAME")
+        if ":" in self.url.partition("://")[2].rpartition("@")[0] or "password=" in self.url:
+            raise ValueError("url holds a password, which belongs in PGPASSWORD or ~/.pgpass")
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     general: General = field(default_factory=General)
     routing: Routing = field(default_factory=Routing)
     chat: Chat = field(default_factory=Chat)
     prices: Prices = field(default_factory=Prices)
     alerts: Alerts = field(default_factory=Alerts)
+    store: Kept = field(default_factory=Kept)
 
 
 _SECTIONS: Mapping[str, type[_Section]] = {
@@ -157,6 +173,7 @@ _SECTIONS: Mapping[str, type[_Section]] = {
     "chat": Chat,
     "prices": Prices,
     "alerts": Alerts,
+    "store": Kept,
 }
 
 
@@ -188,8 +205,32 @@ def load(where: Paths, *, cwd: Path | None = None) -> Config:
     merged: dict[str, dict[str, Any]] = {}
     for path in [where.config_file, *_project_files(cwd)]:
         for section, values in _read(path).items():
+            if section == "store" and path != where.config_file:
+                # A folder from elsewhere would say where prompts and money are written.
+                raise ConfigError(
+                    f"{path} sets where the store is, which only the user's own settings may",
+                    hint=f"move [store] to {where.config_file}, or set OMNI_DATABASE_URL",
+                )
             merged.setdefault(section, {}).update(values)
     return convert(merged, Config)
+
+
+def database_url(where: Paths, env: Mapping[str, str]) -> str:
+    """The database that holds the store; "" where it is a file. Raises ConfigError."""
+    if url := env.get("OMNI_DATABASE_URL", "").strip():
+        if url.startswith(("postgresql://", "postgres://")):
+            return url
+        raise ConfigError(
+            "OMNI_DATABASE_URL is no address of a PostgreSQL database",
+            hint="OMNI_DATABASE_URL=postgresql://USER@HOST:PORT/NAME",
+        )
+    try:
+        # A parser takes 20 ms to load: a file that says nothing of the store needs none.
+        if "store" not in where.config_file.read_text("utf-8"):
+            return ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return str(_read(where.config_file).get("store", {}).get("url", ""))
 
 
 def read_user_file(where: Paths) -> dict[str, dict[str, Any]]:

@@ -420,8 +420,9 @@ class JudgementRow(Struct, frozen=True):
 
 
 class StoreFacts(Struct, frozen=True):
-    """``problems``: what SQLite's own check says, empty where the file is sound. ``newest``: the
-    schema that this omni writes. ``open_requests``: not yet settled, alive or abandoned."""
+    """``problems``: what the engine says, empty where the store is sound. ``newest``: the schema
+    that this omni writes. ``open_requests``: not yet settled, alive or abandoned. ``server``: the
+    version of the database's server, "?" where it does not answer, "" where the store is a file."""
 
     exists: bool
     problems: tuple[str, ...] = ()
@@ -432,3 +433,4 @@ class StoreFacts(Struct, frozen=True):
     requests: int = 0
     open_requests: int = 0
     sqlite: str = ""
+    server: str = ""

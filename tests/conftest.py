@@ -14,6 +14,8 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as scene
+from tests.engine import DATABASES, ENGINES
+from tests.postgres import MISSING, programs
 
 #: What would let the machine's own set-up into a test.
 _CLEARED = ("OMNI_", "XDG_", "NO_COLOR", "FORCE_COLOR", "TZ", "HTTP_PROXY", "HTTPS_PROXY")
@@ -79,6 +81,22 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         # subprocesses find this checkout wherever they are started
         patch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
         yield
+
+
+@pytest.fixture(autouse=True)
+def databases() -> Iterator[None]:
+    """Those that a test used are another's afterwards."""
+    yield
+    DATABASES.done()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the test's stores are kept in: it runs on each engine."""
+    monkeypatch.setattr(DATABASES, "engine", request.param)
+    if request.param == "postgres" and programs() is None:
+        pytest.skip(MISSING)
+    return str(request.param)
 
 
 @pytest.fixture

@@ -159,7 +159,8 @@ def _offer(names: Callable[[App], Iterable[str]], incomplete: str) -> list[str]:
     """Names for the shell. Pressing Tab makes no store where there is none, and no noise."""
     try:
         with App() as app:
-            found = list(names(app)) if app.paths.store.exists() else []
+            there = app.database_url or app.paths.store.exists()
+            found = list(names(app)) if there else []
     except OmniError:
         return []
     return [name for name in dict.fromkeys(found) if name.startswith(incomplete)]

@@ -1,11 +1,10 @@
 """A/B tests of roles and the units (conversations, single requests) in their arms."""
 
 import json
-from sqlite3 import Row
 
 from omni_cli.domain.abtest import AbTest, Unit, UnitCalls
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Row, Store
 
 _CALLS = """
 SELECT count(*) AS calls, count(CASE WHEN state = 'pending' THEN 1 END) AS pending,

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from sqlite3 import Connection, Row
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.periods import DAY_MS
@@ -11,8 +10,8 @@ from omni_cli.domain.pricing import Price, price_to_json
 from omni_cli.records import Adjustment, Charge, Correction, DaySum
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
-from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
+from omni_cli.store.port import Connection, Row, Store
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import TOKEN_COLUMNS
 
@@ -59,7 +58,7 @@ WHERE id = :request
 
 
 _DAILY = f"""
-SELECT date(created_at / 1000, 'unixepoch') AS day, provider, model,
+SELECT created_at / {DAY_MS} AS day, provider, model,
     {", ".join(f"sum({name}) AS {name}" for name in TOKEN_COLUMNS)},
     sum(charged) AS cost_nusd, count(*) - count(charged) AS unknown
 FROM (
@@ -70,7 +69,7 @@ FROM (
         ON j.request = a.request AND j.n = a.n
     WHERE r.created_at >= :first AND r.created_at < :after
         AND a.state NOT IN ('planned', 'sent', 'unsent') AND r.source <> 'demo' {{where}}
-)
+) AS charges
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """  # noqa: S608  # column names only
 
@@ -234,7 +233,7 @@ class AdjustmentStore:
         )
         return [
             DaySum(
-                day=row["day"],
+                day=datetime.fromtimestamp(row["day"] * (DAY_MS // 1000), UTC).date().isoformat(),
                 provider=row["provider"],
                 model=row["model"],
                 usage=Usage(**{name: row[name] for name in TOKEN_COLUMNS}),

@@ -1,12 +1,11 @@
 """Recommendations and what became of them, and alerts that were told."""
 
 import json
-from sqlite3 import Row
 
 from omni_cli.domain.recommend import Finding, finding_from_json, finding_to_json
 from omni_cli.records import StoredAdvice
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Row, Store
 
 
 class AdviceStore:
@@ -23,12 +22,8 @@ class AdviceStore:
         if {key: value for key, value in kept.items() if key not in decided} == now:
             return
         with self._store.transaction(Lock.ADVICE) as db:
-            keys = [finding.key for finding in findings]
-            marks = ",".join("?" * len(keys))
-            db.execute(
-                f"DELETE FROM advice WHERE status = 'pending' AND key NOT IN ({marks})",  # noqa: S608  # names of ours only
-                keys,
-            )
+            gone = [(key,) for key in kept if key not in {finding.key for finding in findings}]
+            db.executemany("DELETE FROM advice WHERE status = 'pending' AND key = ?", gone)
             db.executemany(
                 "INSERT INTO advice (key, finding, seen_at) VALUES (?, ?, ?)"
                 " ON CONFLICT (key) DO UPDATE SET finding = excluded.finding,"

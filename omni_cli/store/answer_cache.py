@@ -2,7 +2,7 @@
 
 from omni_cli.records import CachedAnswer, CacheStats
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Store
 
 _FIND = """
 SELECT origin, answer, cost_nusd FROM cache_answers JOIN cache_roles USING (role)

@@ -2,7 +2,7 @@
 
 from omni_cli.domain.models import Chain, ChainLink, Role, RoleModel, Rule
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Store
 
 _ROLE_ROWS = """
 SELECT name, description, model, priority
@@ -66,7 +66,8 @@ class AssignmentStore:
         with self._store.transaction(Lock.FLEET) as db:
             cursor = db.execute(
                 "INSERT INTO rules (id, condition, model, priority, enabled)"
-                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                " VALUES (coalesce(?, (SELECT coalesce(max(id), 0) + 1 FROM rules)), ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET"
                 " condition = excluded.condition, model = excluded.model,"
                 " priority = excluded.priority, enabled = excluded.enabled RETURNING id",
                 (rule.id or None, rule.condition, rule.model, rule.priority, int(rule.enabled)),

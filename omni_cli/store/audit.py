@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-from sqlite3 import Row
 
 from omni_cli.records import AuditEntry, Revision
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Row, Store
 
 _GENESIS = "0" * 64
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from omni_cli.repositories import BreakerChange, Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Store
 
 
 class BreakerStore:

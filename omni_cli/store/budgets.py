@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from sqlite3 import Connection, Row
 from typing import ClassVar
 
 from msgspec import Struct
@@ -12,7 +11,7 @@ from omni_cli.domain.budgets import Budget, BudgetStatus
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.periods import local_day, previous, window, zone_of
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Connection, Row, Store
 from omni_cli.store.rollups import ZONE_KEY
 
 _SETTINGS = (
@@ -119,16 +118,14 @@ class PeriodDrift(Struct, frozen=True):
 
 class BudgetStore:
     #: The rows of kept budgets that were read last, and what was made of them: they seldom change.
-    _last: ClassVar[tuple[list[object], list[Budget]]] = ([], [])
+    _last: ClassVar[tuple[list[tuple[object, ...]], list[Budget]]] = ([], [])
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def enabled(self) -> Sequence[Budget]:
         """Those that are kept: the same object as last time while none of them changes."""
-        cursor = self._store.db.cursor()
-        cursor.row_factory = None
-        rows = cursor.execute("SELECT * FROM budgets WHERE enabled = 1 ORDER BY id").fetchall()
+        rows = self._store.plain("SELECT * FROM budgets WHERE enabled = 1 ORDER BY id")
         if rows != BudgetStore._last[0]:
             BudgetStore._last = rows, [budget for budget in self.all() if budget.enabled]
         return BudgetStore._last[1]

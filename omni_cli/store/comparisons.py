@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from sqlite3 import Row
 from typing import Any
 
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import parse_id
 from omni_cli.records import ComparisonRow, JudgementRow, ResultRow
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Row, Store
 
 _RESULT_FIELDS = ResultRow.__struct_fields__
 _PUT = f"""

@@ -1,4 +1,4 @@
-"""Opening the store: pragmas, the schema gate, transactions, and who is alive.
+"""The store in one SQLite file: pragmas, the schema gate, transactions, and who is alive.
 
 WAL lets readers and one writer work at once. ``synchronous=FULL`` where a person waits (the
 CLI: some 0.3 ms a commit, beside a network call), NORMAL for the gateway's batches: both
@@ -12,14 +12,18 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from omni_cli.domain.errors import Locked, StoreError
 from omni_cli.repositories import Lock
+from omni_cli.store.port import SCHEMA_VERSION, Connection, Store
 
-#: What ``PRAGMA user_version`` says of a file that this omni wrote.
-SCHEMA_VERSION = 19
 BUSY_TIMEOUT_MS = 15_000
+#: A log shorter than this is left to grow, bytes.
+_LOG_BYTES = 4 * 1024 * 1024
+
+if TYPE_CHECKING:
+    from omni_cli.records import StoreStats
 
 # For a value that is no number or text, Python looks in vain for ways to adapt it, at 0.3 us each
 # time. These say that it is one already.
@@ -32,12 +36,6 @@ _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 #: What the file or the disk is to blame for.
 _OURS = sqlite3.OperationalError
 UNWRITABLE_HINT = "set OMNI_HOME to a folder that you can write"
-
-
-def among(values: str) -> str:
-    """A condition's end: a column is one of the numbers of a JSON list, which ``values`` (a
-    parameter) is. Each engine has its own way to take a list as one value."""
-    return f"IN (SELECT value FROM json_each({values}))"  # noqa: S608  # a mark only
 
 
 def can_write(path: Path) -> bool:
@@ -110,7 +108,7 @@ class _Connection(sqlite3.Connection):
             _tell(self.path, exc, writes=True)
 
 
-class Store:
+class SqliteStore(Store):
     """One connection and this process's life sign.
 
     The life sign is a locked file below ``run/``: the kernel frees the lock when the process
@@ -119,11 +117,11 @@ class Store:
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         """Raises StoreError: the file cannot be opened, is no store, or is corrupt."""
+        super().__init__()
         self.path = path
         self._run_dir = path.parent / "run"
         self._life: int | None = None
         self._owner: str | None = None
-        self._depth = 0
         self._opened: Path | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -136,21 +134,22 @@ class Store:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             # To look at each statement and row from Python costs a gateway a hundredth of its
             # work: what is not durable is for transactions, which translate errors themselves.
-            self.db: sqlite3.Connection = sqlite3.connect(
+            self._sqlite = sqlite3.connect(
                 path,
                 timeout=BUSY_TIMEOUT_MS / 1000,
                 isolation_level=None,
                 check_same_thread=False,
                 factory=_Connection if durable else sqlite3.Connection,
             )
-            self.db.row_factory = sqlite3.Row
+            self.db = self._sqlite
+            self._sqlite.row_factory = sqlite3.Row
             found = path.stat()
             self._file = found.st_dev, found.st_ino
             self._pragmas(durable)
             self._gate()
             self._opened = path
-            if isinstance(self.db, _Connection):
-                self.db.path = path
+            if isinstance(self._sqlite, _Connection):
+                self._sqlite.path = path
         except (sqlite3.Error, OSError) as exc:
             raise StoreError(
                 f"cannot open the store {path}: {exc}",
@@ -196,7 +195,7 @@ class Store:
             elif version < SCHEMA_VERSION:
                 from omni_cli.store.upgrade import upgrade
 
-                upgrade(self.db, version)
+                upgrade(self._sqlite, version)
 
     def _version(self) -> int:
         return int(self.db.execute("PRAGMA user_version").fetchone()[0])
@@ -217,48 +216,38 @@ class Store:
             os.close(self._life)
             self._life = None
 
-    @contextlib.contextmanager
-    def transaction(
-        self,
-        *what: Lock,  # noqa: ARG002  # of a store with more locks than one
-    ) -> Iterator[sqlite3.Connection]:
-        """A write transaction; nested use joins the outer one.
-
-        ``BEGIN IMMEDIATE`` takes the write lock at once: a plain BEGIN that reads first and
+    def _begin(self, locks: tuple[Lock, ...]) -> None:  # noqa: ARG002  # SQLite has one lock
+        """``BEGIN IMMEDIATE`` takes the write lock at once: a plain BEGIN that reads first and
         writes later fails with "locked" under concurrency however long it waits. It is the lock of
-        everything, whatever is asked for.
+        everything, whatever is asked for."""
+        self.db.execute("BEGIN IMMEDIATE")
 
-        Args:
-            what: what nobody else may change until it ends; nothing named is everything.
+    def _add(self, locks: tuple[Lock, ...]) -> None:
+        """It has them all."""
 
-        Raises:
-            Locked, StoreError: the store stayed locked, is full or is corrupt.
-        """
-        if self._depth:
-            yield self.db
-            return
-        try:
-            # BEGIN stands inside: an interrupt right after it must not leave it open.
-            self.db.execute("BEGIN IMMEDIATE")
-            self._depth = 1
-            yield self.db
-            self.db.execute("COMMIT")
-        except BaseException as exc:
-            if self.db.in_transaction:
-                self.db.execute("ROLLBACK")
-            if isinstance(exc, sqlite3.DatabaseError):
-                _tell(self._opened, exc, writes=True)
-            raise
-        finally:
-            self._depth = 0
+    def _commit(self) -> None:
+        self.db.execute("COMMIT")
+
+    def _rollback(self) -> None:
+        if self._sqlite.in_transaction:
+            self.db.execute("ROLLBACK")
+
+    def _tell(self, exc: Exception, *, writes: bool) -> None:
+        if isinstance(exc, sqlite3.DatabaseError):
+            _tell(self._opened, exc, writes=writes)
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Outside a transaction, of a store that is not durable. Raises StoreError."""
+    def snapshot(self) -> Iterator[Connection]:
+        self.db.execute("BEGIN")
         try:
             yield self.db
-        except sqlite3.DatabaseError as exc:
-            _tell(self._opened, exc, writes=False)
+        finally:
+            self.db.execute("ROLLBACK")
+
+    def plain(self, sql: str) -> list[tuple[Any, ...]]:
+        cursor = self._sqlite.cursor()
+        cursor.row_factory = None
+        return cursor.execute(sql).fetchall()
 
     @contextlib.contextmanager
     def impatient(self) -> Iterator[None]:
@@ -270,9 +259,24 @@ class Store:
         finally:
             self.db.execute(f"PRAGMA busy_timeout = {int(waits)}")
 
+    def for_batches(self) -> None:
+        self.db.execute("PRAGMA busy_timeout = 0")
+        # Checkpoints sync to disk: whoever writes runs them elsewhere (``checkpoint``).
+        self.db.execute("PRAGMA wal_autocheckpoint = 0")
+
+    def patient(self, wait_ms: int) -> None:
+        self.db.execute(f"PRAGMA busy_timeout = {int(wait_ms)}")
+
+    def checkpoint(self) -> None:
+        """Move the log into the store's file, which syncs to disk."""
+        with contextlib.suppress(OSError, sqlite3.Error):
+            if _size(self._log) >= _LOG_BYTES:
+                with contextlib.closing(sqlite3.connect(self.path, timeout=0)) as db:
+                    db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     @property
-    def in_transaction(self) -> bool:
-        return bool(self._depth)
+    def _log(self) -> Path:
+        return self.path.with_name(self.path.name + "-wal")
 
     @property
     def owner(self) -> str:
@@ -305,22 +309,6 @@ class Store:
         finally:
             os.close(handle)
 
-    def probe(self) -> None:
-        """Raises StoreError: it cannot be read."""
-        self.db.execute("SELECT 1 FROM requests LIMIT 1").fetchone()
-
-    def get_meta(self, key: str) -> str | None:
-        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
-
-    def set_meta(self, key: str, value: str) -> None:
-        with self.transaction(Lock.META) as db:
-            db.execute(
-                "INSERT INTO meta VALUES (?, ?)"
-                " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                (key, value),
-            )
-
     def check_file(self) -> None:
         """Whether the store's file is still the one that is open here.
 
@@ -343,6 +331,53 @@ class Store:
     def data_version(self) -> int:
         """Changes whenever another connection has written."""
         return int(self.db.execute("PRAGMA data_version").fetchone()[0])
+
+    def vacuum(self) -> tuple[int, int]:
+        from sqlite_utils import Database
+
+        before = _size(self.path)
+        try:
+            Database(self._sqlite).vacuum()
+            self.db.execute("PRAGMA optimize")
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except StoreError as exc:
+            raise StoreError(
+                f"cannot vacuum the store: {exc.__cause__}",
+                hint="it needs as much free disk space again as the store is large, "
+                "and no other omni writing meanwhile",
+            ) from exc
+        return before, _size(self.path)
+
+    def problems(self) -> list[str]:
+        found = [str(row[0]) for row in self.db.execute("PRAGMA integrity_check(20)")]
+        found = [] if found == ["ok"] else found
+        found += [
+            f"{row[0]} row {row[1]} points at a missing row of {row[2]}"
+            for row in self._sqlite.execute("PRAGMA foreign_key_check").fetchmany(20)
+        ]
+        return found
+
+    def sizes(self) -> "StoreStats":
+        from omni_cli.records import StoreStats
+
+        (pages,), (free,), (size,) = (
+            self.db.execute(f"PRAGMA {name}").fetchone()
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return StoreStats(
+            path=str(self.path),
+            schema=self._version(),
+            size_bytes=pages * size,
+            free_bytes=free * size,
+            wal_bytes=_size(self._log),
+            rows={},
+            oldest_ms=None,
+            newest_ms=None,
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _keeps_open(owner: str, name: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from omni_cli.domain.chat import MediaPart, Message, TextPart, ToolCall
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Store
 
 
 class ConversationStore:

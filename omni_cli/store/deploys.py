@@ -1,14 +1,13 @@
 """Deploys that are watched: canaries on a share of traffic, and whole ones with a condition."""
 
 import json
-from sqlite3 import IntegrityError, Row
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.guard import MOST_CALLS, Call
 from omni_cli.domain.ids import make_id
 from omni_cli.records import Deploy, DeployState
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Row, Store
 
 _SINCE = """
 SELECT state, cost_nusd + adjusted_nusd AS cost, price_state, latency_ms FROM requests
@@ -40,31 +39,29 @@ class DeployStore:
 
     def start(self, deploy: Deploy) -> int:
         """Returns its id; the one given is not used. Raises UsageError while another is open."""
-        try:
-            with self._store.transaction(Lock.DEPLOYS) as db:
-                return int(
-                    db.execute(
-                        "INSERT INTO deploys (started_at, until_at, state, share, condition,"
-                        " base_revision, revision, document, tests)"
-                        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-                        (
-                            deploy.started_at,
-                            deploy.until_at,
-                            deploy.state,
-                            deploy.share,
-                            deploy.condition,
-                            deploy.base_revision,
-                            deploy.revision,
-                            json.dumps(deploy.document),
-                            json.dumps(deploy.tests),
-                        ),
-                    ).fetchall()[0][0]
-                )
-        except IntegrityError as exc:
+        with self._store.transaction(Lock.DEPLOYS) as db:
+            made = db.execute(
+                "INSERT INTO deploys (started_at, until_at, state, share, condition,"
+                " base_revision, revision, document, tests)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
+                (
+                    deploy.started_at,
+                    deploy.until_at,
+                    deploy.state,
+                    deploy.share,
+                    deploy.condition,
+                    deploy.base_revision,
+                    deploy.revision,
+                    json.dumps(deploy.document),
+                    json.dumps(deploy.tests),
+                ),
+            ).fetchall()
+        if not made:
             raise UsageError(
                 "another deploy is under way",
                 hint="omni deploy status shows it; promote or abort it first",
-            ) from exc
+            )
+        return int(made[0][0])
 
     def end(self, deploy: int, state: DeployState, reason: str, *, at_ms: int) -> bool:
         """Returns False when another process had ended it."""

@@ -8,7 +8,7 @@ from omni_cli.domain.discovery import Facts, Finding
 from omni_cli.domain.record import asdict
 from omni_cli.records import Discovered
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Store
 
 
 class DiscoveryStore:

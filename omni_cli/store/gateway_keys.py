@@ -5,13 +5,12 @@ A key is 256 random bits, so a plain SHA-256 is enough; a slow hash is for what 
 
 import json
 from collections.abc import Sequence
-from sqlite3 import Row
 from typing import Any
 
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.records import ClientKey, digest_of
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Row, Store
 
 _ADD = """
 INSERT INTO gateway_keys (name, digest, shown, org, manages, models, rpm, tpm, concurrency,

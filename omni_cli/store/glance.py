@@ -7,7 +7,7 @@ newest ones only, so that their cost does not grow with the ledger.
 import re
 
 from omni_cli.records import NEWEST, Call, Failure, HourSum, ModelHour, Tally
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Store
 
 #: What stands for more than itself in a pattern.
 _LIKE = re.compile(r"[%_\\]")

@@ -5,7 +5,6 @@ calls are read from the attempts themselves, by a range of their primary key.
 """
 
 from collections.abc import Mapping, Sequence
-from sqlite3 import Row
 
 from omni_cli.domain.evidence import AT_FAULT, WINDOW_MS, Check, Hour, Sample
 from omni_cli.domain.health import STUCK_MS, SlotUse
@@ -13,7 +12,7 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow
 from omni_cli.domain.periods import HOUR_MS, local_day
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Row, Store
 from omni_cli.store.rollups import ZONE_KEY
 from omni_cli.store.slots import slot_use
 

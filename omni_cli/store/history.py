@@ -1,7 +1,6 @@
 """The ledger's past as replays, advice and exports read it: memory does not grow with it."""
 
 from collections.abc import Iterator, Sequence
-from sqlite3 import Row
 from typing import Any
 
 from omni_cli.domain.batch import unpack_decision
@@ -9,8 +8,8 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.recommend_traffic import Repeats
 from omni_cli.records import Answered
-from omni_cli.store.connection import Store
 from omni_cli.store.conversations import message_from_json
+from omni_cli.store.port import Row, Store
 from omni_cli.store.rows import TOKEN_COLUMNS
 
 # One attempt: the tokens of several are not one answer's.

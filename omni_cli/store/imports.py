@@ -1,7 +1,6 @@
 """Imported calls: which are known already, and their rows in the ledger."""
 
 import hashlib
-import sqlite3
 from collections.abc import Container, Iterable, Sequence
 from typing import Any, Literal
 
@@ -16,8 +15,8 @@ from omni_cli.domain.record import replace
 from omni_cli.records import KnownCalls
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
-from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
+from omni_cli.store.port import Connection, Store
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import ATTEMPTS, REQUESTS, TOKEN_COLUMNS, attempt_values, request_values
 
@@ -54,7 +53,7 @@ FROM adjustments WHERE request = :id GROUP BY request, n HAVING sum(delta_nusd) 
 class _Lookup(Struct, frozen=True):
     """Asks the store about one key at a time, so that memory does not grow with the ledger."""
 
-    db: sqlite3.Connection
+    db: Connection
     sql: str
     fixed: tuple[str, ...] = ()
     copies: int = 1
@@ -162,7 +161,7 @@ class ImportStore:
         return grown
 
     def _grow(
-        self, db: sqlite3.Connection, request_id: int, row: PricedCall, now_ms: int, who: str
+        self, db: Connection, request_id: int, row: PricedCall, now_ms: int, who: str
     ) -> None:
         before, attempt = self._row(request_id)
         values = _values(row) | {"id": request_id, "at": now_ms, "who": who}
@@ -184,7 +183,7 @@ def _created(call: ImportedCall) -> int:
     return call.at_ms + call.span_ms // 2
 
 
-def _free_id(db: sqlite3.Connection, call: ImportedCall, taken: Container[int]) -> int:
+def _free_id(db: Connection, call: ImportedCall, taken: Container[int]) -> int:
     """An id at the call's own time; the rows of one report share theirs."""
     digest = hashlib.blake2b(f"{call.source}\n{call.external_id}".encode(), digest_size=4)
     bits = int.from_bytes(digest.digest(), "big")

@@ -27,8 +27,8 @@ from omni_cli.domain.ledger import (
     RequestEnd,
 )
 from omni_cli.domain.record import asdict
-from omni_cli.store.connection import Store
 from omni_cli.store.ledger import LedgerStore
+from omni_cli.store.port import Store
 from omni_cli.store.rows import promote
 
 #: One end: plain values, as JSON has them.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from omni_cli.records import ModelStats
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Store
 
 
 class LearningStore:

@@ -5,7 +5,6 @@ pass a limit together.
 """
 
 from collections.abc import Sequence
-from sqlite3 import Connection
 
 from msgspec import Struct
 
@@ -15,6 +14,7 @@ from omni_cli.domain.budgets import Budget, BudgetStatus, refusal
 from omni_cli.domain.errors import OmniError, UnknownPrice
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.store.budgets import BudgetStore, resets_at
+from omni_cli.store.port import Connection
 
 _RESERVE = """
 UPDATE budget_periods SET reserved_nusd = reserved_nusd + ? WHERE budget = ? AND start_at = ?

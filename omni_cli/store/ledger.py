@@ -8,7 +8,6 @@ budget rule of ``leases.py``.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
-from sqlite3 import Connection
 from typing import Any
 
 from omni_cli.domain.batch import Opening, pack_decision, unpack_decision
@@ -26,9 +25,9 @@ from omni_cli.domain.ledger import (
 )
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
-from omni_cli.store.connection import Store
 from omni_cli.store.health_windows import HealthWindowStore
 from omni_cli.store.leases import Leases
+from omni_cli.store.port import Connection, Store
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import (
     ATTEMPTS,

@@ -8,20 +8,17 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omni_cli.domain.errors import StoreError
 from omni_cli.domain.money import format_usd
+from omni_cli.domain.record import replace
 from omni_cli.records import BackupFacts, StoreFacts, StoreStats
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore, PeriodDrift
-from omni_cli.store.connection import SCHEMA_VERSION, Store
+from omni_cli.store.port import SCHEMA_VERSION, Store
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.schema import ROLLUPS
 from omni_cli.store.upgrade import check
-
-if TYPE_CHECKING:
-    from sqlite_utils import Database
 
 #: How long a restore waits for other processes' transactions.
 _PATIENCE_S = 30.0
@@ -42,11 +39,6 @@ class MaintenanceStore:
         self._store = store
         self._rebuild = RollupRebuild(store)
         self._budgets = BudgetStore(store)
-
-    def _tool(self) -> "Database":
-        from sqlite_utils import Database
-
-        return Database(self._store.db)
 
     def old_requests(self, before_ms: int) -> int:
         """How many settled requests are older."""
@@ -80,43 +72,18 @@ class MaintenanceStore:
             yield int(count)
 
     def vacuum(self) -> tuple[int, int]:
-        """Give free pages back to the disk; returns the file's size in bytes before and after.
-
-        Raises:
-            StoreError: another process is writing, or the disk has no room for a second copy.
-        """
-        before = _size(self._store.path)
-        try:
-            self._tool().vacuum()
-            self._store.db.execute("PRAGMA optimize")
-            self._store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except StoreError as exc:
-            raise StoreError(
-                f"cannot vacuum the store: {exc.__cause__}",
-                hint="it needs as much free disk space again as the store is large, "
-                "and no other omni writing meanwhile",
-            ) from exc
-        return before, _size(self._store.path)
+        """See ``Store.vacuum``."""
+        return self._store.vacuum()
 
     def problems(self) -> list[str]:
-        """What SQLite's own full check says; empty where all is well."""
-        db = self._store.db
-        found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(20)")]
-        found = [] if found == ["ok"] else found
-        found += [
-            f"{row[0]} row {row[1]} points at a missing row of {row[2]}"
-            for row in db.execute("PRAGMA foreign_key_check").fetchmany(20)
-        ]
-        return found
+        """What the engine's own full check says; empty where all is well."""
+        return self._store.problems()
 
     def budget_problems(self) -> list[str]:
         """Periods of budgets whose spent, reserved or carried money is not what the ledger's rows
         add up to, as lines to read."""
-        self._store.db.execute("BEGIN")  # one moment, beside calls under way
-        try:
+        with self._store.snapshot():  # one moment, beside calls under way
             return [_drift_line(drift) for drift in self._budgets.drifts()]
-        finally:
-            self._store.db.execute("ROLLBACK")
 
     def mend_budgets(self) -> int:
         """Set them right by the ledger; returns how many periods changed."""
@@ -125,26 +92,13 @@ class MaintenanceStore:
     def stats(self) -> StoreStats:
         """Counts every row: seconds at tens of millions."""
         db = self._store.db
-        tool = self._tool()
         tables = (*_TABLES, *(rollup.table for rollup in ROLLUPS))
-        rows = {name: tool.table(name).count for name in tables}
+        count = ", ".join(f"(SELECT count(*) FROM {name})" for name in tables)  # noqa: S608  # our names
+        rows = dict(zip(tables, db.execute(f"SELECT {count}").fetchone(), strict=True))
         oldest, newest = db.execute(
             "SELECT (SELECT min(created_at) FROM requests), (SELECT max(created_at) FROM requests)"
         ).fetchone()
-        (pages,), (free,), (size,) = (
-            db.execute(f"PRAGMA {name}").fetchone()
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        return StoreStats(
-            path=str(self._store.path),
-            schema=int(db.execute("PRAGMA user_version").fetchone()[0]),
-            size_bytes=pages * size,
-            free_bytes=free * size,
-            wal_bytes=_size(self._store.path.with_name(self._store.path.name + "-wal")),
-            rows=rows,
-            oldest_ms=oldest,
-            newest_ms=newest,
-        )
+        return replace(self._store.sizes(), rows=rows, oldest_ms=oldest, newest_ms=newest)
 
 
 def _drift_line(drift: PeriodDrift) -> str:

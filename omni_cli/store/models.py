@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterable
-from sqlite3 import Row
 
 from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.pricing import Price, price_from_json, price_to_json
 from omni_cli.records import StoredPrice
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Row, Store
 
 _UPSERT = """
 INSERT INTO models (id, provider, wire_name, name, type, context_window, max_output,

@@ -1,7 +1,6 @@
 """Providers table."""
 
 import json
-from sqlite3 import Row
 from typing import Any
 
 from msgspec import convert
@@ -9,7 +8,7 @@ from msgspec import convert
 from omni_cli.domain.models import Provider, ProviderStatus
 from omni_cli.domain.record import asdict
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Row, Store
 from omni_cli.store.slots import NO_LIMIT
 
 _SELECT = "SELECT * FROM providers"

@@ -8,12 +8,11 @@ on where it stopped.
 """
 
 from collections.abc import Callable
-from sqlite3 import Connection
 
 from omni_cli.domain.errors import StoreError
 from omni_cli.records import RollupCheck
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Connection, Store
 from omni_cli.store.rollups import REBUILD_KEY, ZONE_KEY, Building, RollupStore, pour
 from omni_cli.store.schema import ROLLUPS, Rollup
 
@@ -136,11 +135,9 @@ class RollupRebuild:
 
     def check(self) -> RollupCheck:
         """Compare the rollups with the ledger, both as they are at one moment; writes nothing."""
-        db = self._store.db
-        db.execute("BEGIN")  # a snapshot to read: writers need not wait
-        try:
+        with self._store.snapshot() as db:
             for rollup in ROLLUPS:
-                _make_check_table(db, rollup)
+                db.execute(rollup.create("_check", temporary=True))
                 _copy(db, rollup, "_archive", "_check")
             pour(db, where="true", values={}, zone=self._rollups.zone, suffix="_check")
             different = 0
@@ -152,8 +149,6 @@ class RollupRebuild:
                     word = "rollup" if left == "" else "ledger"
                     examples += [f"{rollup.table} {word}: {tuple(row)}" for row in rows[:3]]
             ledger, receipts, day, hour, archive = db.execute(_MONEY).fetchone()
-        finally:
-            db.execute("ROLLBACK")
         return RollupCheck(ledger, receipts, day, hour, archive, different, tuple(examples))
 
 
@@ -162,15 +157,6 @@ def _copy(db: Connection, rollup: Rollup, source: str, target: str) -> None:
     db.execute(
         f"INSERT INTO {rollup.table}{target} ({names})"  # noqa: S608  # our names
         f" SELECT {names} FROM {rollup.table}{source}"
-    )
-
-
-def _make_check_table(db: Connection, rollup: Rollup) -> None:
-    # No types: a temporary table of sums needs a key to add to, and no more.
-    names = ", ".join((*rollup.key, *rollup.values))
-    db.execute(
-        f"CREATE TEMP TABLE {rollup.table}_check"
-        f" ({names}, PRIMARY KEY ({', '.join(rollup.key)})) WITHOUT ROWID"
     )
 
 

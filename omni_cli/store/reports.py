@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from omni_cli.domain.analytics import TOTALS_FIELDS, Totals
 from omni_cli.records import Baseline, UsageLine
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Store
 from omni_cli.store.schema import DIMENSIONS
 
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in TOTALS_FIELDS)

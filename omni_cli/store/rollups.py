@@ -14,7 +14,6 @@ import json
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from sqlite3 import Connection
 
 from msgspec import Struct
 
@@ -30,7 +29,7 @@ from omni_cli.domain.ledger import (
 )
 from omni_cli.domain.periods import HOUR_MS, local_day
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store, among
+from omni_cli.store.port import Connection, Store, among
 from omni_cli.store.schema import (
     BASELINE,
     DAY,

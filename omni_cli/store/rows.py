@@ -8,7 +8,6 @@ the schema lacks, or the other way round, fails tests/unit/test_columns.py.
 import json
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from sqlite3 import Connection, Row
 from typing import Any
 
 from omni_cli.domain.batch import Opening
@@ -21,7 +20,7 @@ from omni_cli.domain.ledger import (
     RequestEnd,
     RequestRow,
 )
-from omni_cli.store.connection import among
+from omni_cli.store.port import Connection, Row, among
 
 TOKEN_COLUMNS: tuple[str, ...] = TOKEN_FIELDS
 #: What stands in a row of ``attempts`` of what a ``Usage`` says beside its counts.

@@ -562,6 +562,14 @@ class Rollup(Struct, frozen=True):
             f" ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {sums}"
         )
 
+    def create(self, suffix: str, *, temporary: bool = False) -> str:
+        """Make ``table + suffix``."""
+        columns = [f"{name} {_key_type(name)} NOT NULL" for name in self.key]
+        columns += [f"{name} INTEGER NOT NULL DEFAULT 0" for name in self.values]
+        body = ", ".join([*columns, f"PRIMARY KEY ({', '.join(self.key)})"])
+        kind = "TEMP TABLE" if temporary else "TABLE"
+        return f"CREATE {kind} {self.table}{suffix} ({body}) STRICT, WITHOUT ROWID"
+
 
 DIMENSIONS = ("source", "org", "key", "provider", "model", "role", "agent", "task")
 DAY = Rollup("rollup_day", ("day", *DIMENSIONS), TOTALS_FIELDS)
@@ -588,16 +596,8 @@ ROLLUPS = (DAY, HOUR, LATENCY, LATENCY_SCOPE, BASELINE)
 def _rollups() -> list[str]:
     """Each has a table to be built anew in (``_next``), and one for what retention has removed from
     the ledger (``_archive``)."""
-    made = []
-    for rollup in ROLLUPS:
-        columns = [f"{name} {_key_type(name)} NOT NULL" for name in rollup.key]
-        columns += [f"{name} INTEGER NOT NULL DEFAULT 0" for name in rollup.values]
-        body = ", ".join([*columns, f"PRIMARY KEY ({', '.join(rollup.key)})"])
-        made += [
-            f"CREATE TABLE {rollup.table}{suffix} ({body}) STRICT, WITHOUT ROWID"
-            for suffix in ("", "_next", "_archive")
-        ]
-    return made
+    suffixes = ("", "_next", "_archive")
+    return [rollup.create(suffix) for rollup in ROLLUPS for suffix in suffixes]
 
 
 def _key_type(name: str) -> str:

@@ -8,11 +8,10 @@ Where no slot is wanting the table is empty, and nothing is paid but a look at i
 
 import time
 from collections.abc import Iterable
-from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
 from omni_cli.repositories import Lock
-from omni_cli.store.connection import Store
+from omni_cli.store.port import Connection, Store
 
 if TYPE_CHECKING:
     from omni_cli.domain.health import SlotUse

@@ -2,9 +2,10 @@
 
 Each is one transaction with its record, and never edited once released. Steps only add where they
 can (tables, columns, indexes), so that an omni that is still running goes on working on the file.
+Those after 19 run in PostgreSQL, too: they call nothing but ``execute``.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omni_cli.domain.errors import StoreError
 
@@ -38,7 +39,7 @@ def _step_19(db: "Database") -> None:
 
 
 #: By the version that each leads to.
-STEPS = {18: _step_18, 19: _step_19}
+STEPS: dict[int, Any] = {18: _step_18, 19: _step_19}
 
 
 def check(version: int) -> None:

@@ -6,13 +6,10 @@ attempt is written whole, with sums added up in memory first; everything else go
 through the ledger.
 """
 
-import contextlib
 import json
 import operator
-import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -27,15 +24,15 @@ from omni_cli.domain.batch import (
     Progressed,
     RequestEnding,
 )
-from omni_cli.domain.errors import Locked, SameId, StoreError
+from omni_cli.domain.errors import SameId, StoreError
 from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
 from omni_cli.domain.periods import HOUR_MS
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
-from omni_cli.store.connection import Store, among
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.late_ledger import LateLedger, Record, attempt_record, request_record
 from omni_cli.store.leases import Leases
+from omni_cli.store.port import Connection, Store, among
 from omni_cli.store.rollups import NO_ATTEMPT, Counts, Outcome, RollupStore, attempt_sums
 from omni_cli.store.rows import (
     ATTEMPTS,
@@ -83,8 +80,6 @@ WHERE budget = ? AND start_at = ?
 #: Of a batch in one statement: each statement of its own costs 2 us more.
 _OVER = f"DELETE FROM open_calls WHERE id {among('?')}"  # noqa: S608  # a mark only
 _QUARTER_MS = 15 * 60 * 1000
-#: A log shorter than this is left to grow, bytes.
-_LOG_BYTES = 4 * 1024 * 1024
 
 
 class Vanished(Exception):
@@ -123,9 +118,7 @@ class Writer:
         self._shown_at = 0.0
         #: Attempts that were sent and have not ended.
         self._sent: dict[tuple[int, int], Opening] = {}
-        store.db.execute("PRAGMA busy_timeout = 0")
-        # Checkpoints sync to disk: whoever writes runs them elsewhere (``checkpoint``).
-        store.db.execute("PRAGMA wal_autocheckpoint = 0")
+        store.for_batches()
 
     @property
     def owner(self) -> str:
@@ -147,15 +140,11 @@ class Writer:
 
     def patient(self, wait_ms: int) -> None:
         """Wait for locks from now on: for the last batch of a process."""
-        self._store.db.execute(f"PRAGMA busy_timeout = {int(wait_ms)}")
+        self._store.patient(wait_ms)
 
     def checkpoint(self) -> None:
-        """Move the log into the store's file, which syncs to disk: in any thread."""
-        path = self._store.path
-        with contextlib.suppress(OSError, sqlite3.Error):
-            if path.with_name(path.name + "-wal").stat().st_size >= _LOG_BYTES:
-                with closing(sqlite3.connect(path, timeout=0)) as db:
-                    db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        """What writing leaves to do, in any thread."""
+        self._store.checkpoint()
 
     def silence(self) -> None:
         """Take what was rung so far."""
@@ -204,38 +193,32 @@ class Writer:
         moved = {ending.request for ending in single} | {
             opening.request.id for opening in batch.openings if opening.n > 1
         }
-        try:
-            with self._store.transaction(Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS) as db:
-                kept = leases.enabled() if whole else ()
-                if changed := [item for item in whole if item.opening.budgets is not kept]:
-                    single += _parts(changed)
-                    moved |= {item.opening.request.id for item in changed}
-                    whole = [item for item in whole if item.opening.request.id not in moved]
-                moved = {ident for ident in moved if self._is_live(ident)}
-                if moved:
-                    promote(db, moved)
-                for ending in single:
-                    self._end(ending)
-                if whole:
-                    self._settle(db, whole)
-                if batch.leaving:
-                    give_up(db, batch.leaving)
-                refused, tickets = set[int](), list[tuple[Opening, int | None]]()
-                if batch.openings:
-                    refused = self._open(db, batch.openings, leases, tickets)
-                if batch.progress:
-                    self._save(db, batch.progress, moved)
-                for job in batch.jobs:
-                    job()
-                bells: Sequence[int] = ()
-                limited = any(item.opening.slots is not None for item in whole)
-                if limited or single or batch.leaving or refused:
-                    bells = whose_turn(db, self.owner)
-        except StoreError as exc:
-            code = getattr(exc.__cause__, "sqlite_errorcode", None)
-            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise Locked(exc.message, hint=exc.hint) from exc
-            raise
+        with self._store.transaction(Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS) as db:
+            kept = leases.enabled() if whole else ()
+            if changed := [item for item in whole if item.opening.budgets is not kept]:
+                single += _parts(changed)
+                moved |= {item.opening.request.id for item in changed}
+                whole = [item for item in whole if item.opening.request.id not in moved]
+            moved = {ident for ident in moved if self._is_live(ident)}
+            if moved:
+                promote(db, moved)
+            for ending in single:
+                self._end(ending)
+            if whole:
+                self._settle(db, whole)
+            if batch.leaving:
+                give_up(db, batch.leaving)
+            refused, tickets = set[int](), list[tuple[Opening, int | None]]()
+            if batch.openings:
+                refused = self._open(db, batch.openings, leases, tickets)
+            if batch.progress:
+                self._save(db, batch.progress, moved)
+            for job in batch.jobs:
+                job()
+            bells: Sequence[int] = ()
+            limited = any(item.opening.slots is not None for item in whole)
+            if limited or single or batch.leaving or refused:
+                bells = whose_turn(db, self.owner)
         for item in whole:
             del self._under_way[item.opening.request.id]
         for ident in (*moved, *refused):
@@ -325,9 +308,7 @@ class Writer:
         else:
             self._ledger.end_request(ending.request, ending.end)
 
-    def _save(
-        self, db: sqlite3.Connection, progress: Sequence[Progressed], moved: Collection[int]
-    ) -> None:
+    def _save(self, db: Connection, progress: Sequence[Progressed], moved: Collection[int]) -> None:
         live = [p for p in progress if p.request in self._under_way and p.request not in moved]
         db.executemany(_SAVE_LIVE, [(p.first_at, p.received_chars, p.request) for p in live])
         rows = [p for p in progress if p not in live]
@@ -335,7 +316,7 @@ class Writer:
 
     def _open(
         self,
-        db: sqlite3.Connection,
+        db: Connection,
         openings: Sequence[Opening],
         leases: Leases,
         tickets: list[tuple[Opening, int | None]],
@@ -399,13 +380,13 @@ class Writer:
         leases.reserve(db)
         return refused
 
-    def _stage_anew(self, db: sqlite3.Connection, going: Sequence[Opening]) -> None:
+    def _stage_anew(self, db: Connection, going: Sequence[Opening]) -> None:
         """Have the rows of calls that waited, in a store that was put in the place of theirs."""
         ids = json.dumps([opening.request.id for opening in going])
         there = {row[0] for row in db.execute(_THERE, (ids,))}
         stage(db, [opening for opening in going if opening.request.id not in there])
 
-    def _held(self, db: sqlite3.Connection, openings: Sequence[Opening]) -> Collection[int | None]:
+    def _held(self, db: Connection, openings: Sequence[Opening]) -> Collection[int | None]:
         """Tickets of these that still stand: one that was not shown for long was thrown away."""
         held = {opening.ticket for opening in openings if opening.ticket is not None}
         now = time.monotonic()
@@ -417,7 +398,7 @@ class Writer:
 
     # --- requests that are over, whole ------------------------------------------------------------
 
-    def _settle(self, db: sqlite3.Connection, items: Sequence[Settled]) -> None:
+    def _settle(self, db: Connection, items: Sequence[Settled]) -> None:
         """Write calls that are over into the ledger, whole.
 
         Args:

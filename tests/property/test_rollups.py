@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.periods import local_day
-from omni_cli.store.connection import Store
+from omni_cli.store.connection import SqliteStore
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.rollups import ZONE_KEY, RollupStore
@@ -100,7 +100,7 @@ actions = st.lists(
 
 @dataclass
 class World:
-    store: Store
+    store: SqliteStore
     rollups: RollupStore
     rebuild: RollupRebuild
     ledger: LedgerStore
@@ -224,7 +224,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    store = Store(tmp_path_factory.mktemp("store") / "omni.db", durable=False)
+    store = SqliteStore(tmp_path_factory.mktemp("store") / "omni.db", durable=False)
     rollups = RollupStore(store)
     ledger = LedgerStore(store)
     return World(store, rollups, RollupRebuild(store), ledger)
@@ -284,7 +284,7 @@ def test_a_rebuilt_day_holds_that_zones_calls(world: World, plan: list[Call]) ->
 
 def test_check_notices_a_lost_nano_dollar() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder) / "omni.db", durable=False)
+        store = SqliteStore(Path(folder) / "omni.db", durable=False)
         rollups = RollupStore(store)
         rebuild = RollupRebuild(store)
         world = World(store, rollups, rebuild, LedgerStore(store))

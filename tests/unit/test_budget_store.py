@@ -10,6 +10,8 @@ from omni_cli.domain.record import replace
 from tests.beginning import begin
 from tests.unit.world import World
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 DAY_S = 86_400
 
 

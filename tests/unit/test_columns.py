@@ -23,8 +23,9 @@ from omni_cli.domain.ledger import (
 from omni_cli.domain.models import Provider
 from omni_cli.services.fleet.fleet_file import ProviderTable
 from omni_cli.store import rows
-from omni_cli.store.connection import SCHEMA_VERSION, Store
+from omni_cli.store.connection import SqliteStore
 from omni_cli.store.maintenance import inspect_backup
+from omni_cli.store.port import SCHEMA_VERSION
 from omni_cli.store.upgrade import OLDEST, STEPS
 
 PACKAGE = Path(omni_cli.__file__).parent
@@ -32,7 +33,7 @@ PACKAGE = Path(omni_cli.__file__).parent
 _USAGE = set(TOKEN_FIELDS)
 
 
-def _columns(store: Store, table: str) -> dict[str, str]:
+def _columns(store: SqliteStore, table: str) -> dict[str, str]:
     return {row["name"]: row["type"] for row in store.db.execute(f"PRAGMA table_info({table})")}
 
 
@@ -41,7 +42,7 @@ def _names(*kinds: type) -> set[str]:
 
 
 def test_requests_have_one_list_of_columns(tmp_path: Path) -> None:
-    store = Store(tmp_path / "omni.db")
+    store = SqliteStore(tmp_path / "omni.db")
     known = set(_columns(store, "requests"))
     store.close()
     assert known == set(rows.REQUEST_COLUMNS) == _names(RequestRow) | _USAGE
@@ -51,7 +52,7 @@ def test_requests_have_one_list_of_columns(tmp_path: Path) -> None:
 
 
 def test_providers_have_a_column_for_each_field(tmp_path: Path) -> None:
-    store = Store(tmp_path / "omni.db")
+    store = SqliteStore(tmp_path / "omni.db")
     known = set(_columns(store, "providers"))
     store.close()
     assert known == {*Provider.__struct_fields__, "tested_at", "test_latency_ms", "last_error"}
@@ -62,7 +63,7 @@ def test_a_fleet_file_can_say_all_that_is_set_of_a_provider() -> None:
 
 
 def test_attempts_have_one_list_of_columns(tmp_path: Path) -> None:
-    store = Store(tmp_path / "omni.db")
+    store = SqliteStore(tmp_path / "omni.db")
     known = set(_columns(store, "attempts"))
     store.close()
     of_usage = {"reported_cost_nusd", "estimated"}
@@ -73,7 +74,7 @@ def test_attempts_have_one_list_of_columns(tmp_path: Path) -> None:
 
 
 def test_calls_under_way_know_all_that_their_rows_will_need(tmp_path: Path) -> None:
-    store = Store(tmp_path / "omni.db")
+    store = SqliteStore(tmp_path / "omni.db")
     known = set(_columns(store, "open_calls"))
     store.close()
     # How far its stream is, is written down later.
@@ -111,7 +112,7 @@ def test_a_kind_of_token_is_named_where_it_means_something() -> None:
 def test_a_file_of_the_last_build_is_brought_on(tmp_path: Path) -> None:
     """As schema 17 left it: the same tables as a new one has, and its rows in them."""
     path = tmp_path / "omni.db"
-    Store(tmp_path / "new.db").close()
+    SqliteStore(tmp_path / "new.db").close()
     with sqlite3.connect(path) as old, sqlite3.connect(tmp_path / "new.db") as new:
         for (sql,) in new.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"):
             old.execute(sql)
@@ -128,8 +129,8 @@ def test_a_file_of_the_last_build_is_brought_on(tmp_path: Path) -> None:
             old.execute(sql)
     old.close()
     new.close()
-    upgraded = Store(path)
-    fresh = Store(tmp_path / "new.db")
+    upgraded = SqliteStore(path)
+    fresh = SqliteStore(tmp_path / "new.db")
     for table in Database(fresh.db).table_names():
         assert _columns(upgraded, table) == _columns(fresh, table), table
     indexes = "SELECT name FROM sqlite_master WHERE name LIKE 'attempts_%' ORDER BY name"
@@ -150,7 +151,7 @@ def test_an_older_file_says_what_to_type(tmp_path: Path) -> None:
         old.execute("PRAGMA user_version = 11")
     old.close()
     with pytest.raises(StoreError, match="before its first release") as caught:
-        Store(path)
+        SqliteStore(path)
     assert "omni init" in caught.value.hint
     with pytest.raises(StoreError, match="before its first release"):
         inspect_backup(path)  # what could not be opened is not restored
@@ -171,8 +172,8 @@ def test_every_transaction_of_the_store_names_what_it_locks() -> None:
 
 
 def test_nobody_outside_the_store_sees_sqlites_errors(tmp_path: Path) -> None:
-    store = Store(tmp_path / "omni.db")
-    with Store(tmp_path / "omni.db").transaction():
+    store = SqliteStore(tmp_path / "omni.db")
+    with SqliteStore(tmp_path / "omni.db").transaction():
         store.db.execute("PRAGMA busy_timeout = 0")
         with pytest.raises(Locked), store.transaction():
             raise AssertionError("it is locked")

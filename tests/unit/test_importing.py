@@ -17,6 +17,8 @@ from omni_cli.services.money import importing as module
 from omni_cli.services.money.importing import Totals
 from omni_cli.services.money.prices import by_sums, month_start, sum_cost_or_none
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 NOW = 1_790_000_000_000  # 2026-09-21 UTC
 DAY = 86_400_000
 USAGE = Usage(input_tokens=1_000, output_tokens=100)

@@ -14,7 +14,7 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import NotFound, StoreError
 from omni_cli.domain.ids import id_text, make_id, parse_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest
-from omni_cli.store.connection import Store
+from omni_cli.store.connection import SqliteStore
 from tests.beginning import begin
 from tests.unit.world import World
 
@@ -28,6 +28,7 @@ def end(cost: int | None, state: str = "ok", **usage: int) -> AttemptEnd:
     return AttemptEnd(state, 9, usage=Usage(**usage), cost_nusd=cost)
 
 
+@pytest.mark.usefixtures("engine")
 class TestRows:
     def test_a_request_sums_its_attempts(self, world: World) -> None:
         request = world.open()
@@ -114,7 +115,7 @@ class TestIds:
 
 class TestStore:
     def test_nobody_else_can_read_it(self, tmp_path: Path) -> None:
-        store = Store(tmp_path / "omni.db")
+        store = SqliteStore(tmp_path / "omni.db")
         store.set_meta("a", "b")
         files = list(tmp_path.glob("omni.db*"))
         assert len(files) == 3  # the file, its -wal and -shm
@@ -122,7 +123,7 @@ class TestStore:
         store.close()
 
     def test_a_writer_waits_for_another_process(self, tmp_path: Path) -> None:
-        store = Store(tmp_path / "omni.db")
+        store = SqliteStore(tmp_path / "omni.db")
         code = (
             "import sqlite3, sys, time; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
             "db.execute('BEGIN IMMEDIATE'); print('locked', flush=True); time.sleep(0.6);"
@@ -142,7 +143,7 @@ class TestStore:
         store.close()
 
     def test_a_lock_that_stays_is_a_store_error(self, tmp_path: Path) -> None:
-        store = Store(tmp_path / "omni.db")
+        store = SqliteStore(tmp_path / "omni.db")
         store.db.execute("PRAGMA busy_timeout = 50")
         other = sqlite3.connect(store.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -156,10 +157,10 @@ class TestStore:
     def test_what_is_no_database_is_a_store_error(self, tmp_path: Path) -> None:
         (tmp_path / "omni.db").write_bytes(b"not a database, but long enough to be read" * 99)
         with pytest.raises(StoreError, match="cannot open"):
-            Store(tmp_path / "omni.db")
+            SqliteStore(tmp_path / "omni.db")
 
     def test_an_interrupt_inside_a_transaction_leaves_none_open(self, tmp_path: Path) -> None:
-        store = Store(tmp_path / "omni.db")
+        store = SqliteStore(tmp_path / "omni.db")
 
         def interrupted() -> None:
             with store.transaction() as db:
@@ -178,7 +179,7 @@ class TestStore:
 
         def opened() -> None:
             try:
-                store = Store(tmp_path / "omni.db")
+                store = SqliteStore(tmp_path / "omni.db")
                 found.append(store.get_meta("nothing"))
                 store.close()
             except StoreError as exc:

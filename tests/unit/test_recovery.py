@@ -12,7 +12,7 @@ import pytest
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt
-from omni_cli.store.connection import Store
+from omni_cli.store.connection import SqliteStore
 from tests.beginning import begin
 from tests.unit.world import World
 
@@ -57,8 +57,8 @@ def _other(path: Path) -> "tuple[subprocess.Popen[str], str]":
     """Another process with the store open, and its name in the ledger."""
     code = (
         "import sys, time; from pathlib import Path;"
-        "from omni_cli.store.connection import Store;"
-        "store = Store(Path(sys.argv[1]));"
+        "from omni_cli.store.connection import SqliteStore;"
+        "store = SqliteStore(Path(sys.argv[1]));"
         "print(store.owner, flush=True); time.sleep(60)"
     )
     process = subprocess.Popen(
@@ -75,7 +75,7 @@ def _kill(process: "subprocess.Popen[str]") -> None:
     process.stdout.close()
 
 
-def _dies(store: Store, owner: str) -> bool:
+def _dies(store: SqliteStore, owner: str) -> bool:
     until = time.monotonic() + 5
     while store.is_alive(owner) and time.monotonic() < until:
         time.sleep(0.01)
@@ -175,7 +175,7 @@ class TestWhom:
 
     def test_a_killed_process_is_told_from_a_slow_one(self, tmp_path: Path) -> None:
         process, owner = _other(tmp_path / "omni.db")
-        store = Store(tmp_path / "omni.db")
+        store = SqliteStore(tmp_path / "omni.db")
         assert store.is_alive(owner)
         _kill(process)
         assert _dies(store, owner)

@@ -20,7 +20,7 @@ from omni_cli.services.money.costs import CostService
 from omni_cli.services.money.savings import SavingsService
 from omni_cli.services.money.usage import UsageQuery, UsageService
 from omni_cli.store.budgets import BudgetStore
-from omni_cli.store.connection import Store
+from omni_cli.store.connection import SqliteStore
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.reports import ReportStore
@@ -37,7 +37,7 @@ class Fleet:
     """A store and what reads it, with a clock that stands still."""
 
     def __init__(self, path: Path, zone: str = ZONE) -> None:
-        self.store = Store(path, durable=False)
+        self.store = SqliteStore(path, durable=False)
         if self.store.get_meta(ZONE_KEY) is None:
             self.store.set_meta(ZONE_KEY, zone)
         self.rollups = RollupStore(self.store)

@@ -19,6 +19,8 @@ from omni_cli.services.money import reprice as module
 from omni_cli.services.money.reprice import Selection
 from tests.beginning import begin
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 NOW = 1_790_000_000_000  # 2026-09-21 UTC
 MODEL = "p/m"
 

@@ -29,7 +29,6 @@ from omni_cli.services.money.prices import PriceBook
 from omni_cli.store.assignments import AssignmentStore
 from omni_cli.store.breakers import BreakerStore
 from omni_cli.store.budgets import BudgetStore
-from omni_cli.store.connection import Store
 from omni_cli.store.conversations import ConversationStore
 from omni_cli.store.late_ledger import LateLedger
 from omni_cli.store.learning import LearningStore
@@ -37,6 +36,7 @@ from omni_cli.store.models import ModelStore
 from omni_cli.store.providers import ProviderStore
 from omni_cli.store.rollups import RollupStore
 from tests.beginning import new_of
+from tests.engine import open_store
 
 #: 2026-06-15 12:00 UTC, in seconds.
 NOON = 1_781_524_800.0
@@ -153,7 +153,7 @@ class World:
     """Everything one chat needs, on a store in ``folder``."""
 
     def __init__(self, folder: Path, *, clock: Clock | None = None, slots: int = 8) -> None:
-        self.store = Store(folder / "omni.db", durable=False)
+        self.store = open_store(folder / "omni.db")
         self.clock = clock or Clock()
         self.slots = slots
         self.providers = ProviderStore(self.store)

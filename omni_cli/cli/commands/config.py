@@ -84,11 +84,11 @@ def unset(key: Key) -> None:
 def path(as_json: JsonFlag = False) -> None:
     """Where settings, store and keys are."""
     with omni() as omni_app:
-        where = omni_app.paths
+        where, store = omni_app.paths, omni_app.store_name
         project = settings.project_file(Path.cwd())
     document = {
         "config": str(where.config_file),
-        "store": str(where.store),
+        "store": store,
         "data": str(where.data),
         "project": None if project is None else str(project),
     }

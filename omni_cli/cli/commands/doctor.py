@@ -82,7 +82,10 @@ def _files(omni_app: App) -> Iterable[Check]:
     yield from judge.plugin_checks()
     if sys.platform != "win32":
         yield judge.permission_check(_modes(where.data))
-    yield from judge.store_checks(omni_app.store_facts(), str(where.store))
+    try:
+        yield from judge.store_checks(omni_app.store_facts(), omni_app.store_name)
+    except ConfigError as exc:
+        yield Check("store", "fail", exc.message, exc.hint)
 
 
 def _fleet(omni_app: App) -> Iterable[Check]:

@@ -35,23 +35,23 @@ class Check(Struct, frozen=True):
 
 
 def store_checks(facts: StoreFacts, path: str) -> list[Check]:
-    """The file, its schema, and the SQLite that reads it."""
+    """The file or database, its schema, and the engine that reads it."""
     checks = []
+    is_file = not facts.server
     if not facts.exists:
         checks.append(Check("store", "ok", f"{path} is made on first use"))
     elif facts.problems:
-        checks.append(
-            Check(
-                "store",
-                "fail",
-                f"{path} is damaged: {facts.problems[0]}",
-                "keep a copy of the file; omni db restore brings back a backup",
+        word, hint = "is damaged", "keep a copy of the file; omni db restore brings back a backup"
+        if not is_file:
+            word, hint = (
+                "cannot be used",
+                "is PostgreSQL running and reachable, and the password set?",
             )
-        )
+        checks.append(Check("store", "fail", f"{path} {word}: {facts.problems[0]}", hint))
     else:
         size = f"{facts.size_bytes / 2**20:.1f} MiB, {counted(facts.requests, 'request')}"
         checks.append(Check("store", "ok", f"{path} is sound ({size})"))
-        if facts.journal_mode != "wal":
+        if is_file and facts.journal_mode != "wal":
             checks.append(
                 Check(
                     "store journal",
@@ -66,6 +66,10 @@ def store_checks(facts: StoreFacts, path: str) -> list[Check]:
         elif facts.schema < facts.newest:
             message = f"schema {facts.schema} becomes {facts.newest} at the next command"
             checks.append(Check("store schema", "ok", message))
+    if not is_file:
+        if facts.server != "?":
+            checks.append(Check("postgresql", "ok", f"PostgreSQL {facts.server}"))
+        return checks
     version = tuple(int(part) for part in facts.sqlite.split(".")[:3])
     if version < SAFE_SQLITE:
         checks.append(

@@ -20,7 +20,7 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.store import maintenance
-from omni_cli.store.connection import Store
+from omni_cli.store.connection import SqliteStore
 from tests.beginning import begin
 from tests.integration.cli.conftest import Omni
 from tests.integration.cli.money import checked
@@ -343,7 +343,7 @@ def test_a_backup_is_whole_while_others_write(spent: Path, tmp_path: Path) -> No
             target = tmp_path / f"{n}.db"
             maintenance.backup(paths({"OMNI_HOME": str(spent)}).store, target, overwrite=False)
             with App({"OMNI_HOME": str(spent), "TZ": "UTC"}) as app:
-                copy = Store(target, durable=False)
+                copy = SqliteStore(target, durable=False)
                 found = type(app.rebuild)(copy).check()
                 copy.close()
             # A request may have been copied between its attempt's end and its own; each is one

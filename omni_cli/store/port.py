@@ -1,0 +1,231 @@
+"""What every engine of the store offers: a connection that speaks one SQL, transactions that name
+what they lock, who is alive, and what has changed.
+
+The SQL of this package is written once, for SQLite and PostgreSQL: ``?`` or ``:name`` for values,
+the tables of ``schema.py``, nothing that one of the two lacks. ``connection.py`` runs it as it
+stands in SQLite, ``postgres.py`` says it in PostgreSQL's words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from omni_cli.repositories import Lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from typing import Protocol
+
+    from omni_cli.records import StoreStats
+else:
+    # Making a protocol costs 0.2 ms, and nothing asks at run time whether a class fulfils one.
+    Protocol = object
+
+#: What the tables of ``schema.py`` are numbered, in either engine.
+SCHEMA_VERSION = 19
+
+#: In this order locks are taken: whoever has one may only ask for later ones, so that no two
+#: transactions ever wait for each other.
+LOCKS = tuple(Lock)
+_RANK = {lock: rank for rank, lock in enumerate(LOCKS)}
+
+
+def among(values: str) -> str:
+    """A condition's end: a column is one of the numbers of a JSON list, which ``values`` (a
+    parameter) is."""
+    return f"IN (SELECT value FROM json_each({values}))"  # noqa: S608  # a mark only
+
+
+class Row(Protocol):
+    """Values by column name or position."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __len__(self) -> int: ...
+    def keys(self) -> Iterable[str]: ...
+
+
+class Cursor(Protocol):
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """Runs SQL; rows are ``Row``."""
+
+    def execute(self, sql: str, values: Any = ..., /) -> Cursor: ...
+    def executemany(self, sql: str, rows: Iterable[Any], /) -> Cursor: ...
+    def close(self) -> None: ...
+
+
+class Store(ABC):
+    """One connection, and this process's life sign. ``path``: what the local files of this store
+    (ends that it does not take, above all) are named after; with SQLite, its file."""
+
+    path: Path
+    db: Connection
+    #: Whether each statement goes over a network: whoever must not wait for one does not run it.
+    remote = False
+
+    def __init__(self) -> None:
+        #: The locks of the transaction that is open; None: none is.
+        self._held: tuple[Lock, ...] | None = None
+
+    # --- what an engine does ----------------------------------------------------------------------
+
+    @abstractmethod
+    def _begin(self, locks: tuple[Lock, ...]) -> None: ...
+
+    @abstractmethod
+    def _commit(self) -> None: ...
+
+    @abstractmethod
+    def _rollback(self) -> None:
+        """End what is open, if anything is."""
+
+    @abstractmethod
+    def _add(self, locks: tuple[Lock, ...]) -> None:
+        """Take further locks in the transaction that is open: in one with named locks."""
+
+    @abstractmethod
+    def _tell(self, exc: Exception, *, writes: bool) -> None:
+        """Raise what whoever uses the store is told, where ``exc`` is the engine's own error."""
+
+    @abstractmethod
+    def snapshot(self) -> contextlib.AbstractContextManager[Connection]:
+        """Read everything as it is at one moment, beside whoever writes; nothing is kept."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @property
+    @abstractmethod
+    def owner(self) -> str:
+        """This process's name in the ledger; the first use takes its life sign."""
+
+    @abstractmethod
+    def is_alive(self, owner: str) -> bool:
+        """Whether the process that wrote ``owner`` still runs."""
+
+    @abstractmethod
+    def check_file(self) -> None:
+        """Raises StoreError: what is open here is not the store any more."""
+
+    @abstractmethod
+    def data_version(self) -> int:
+        """Changes whenever another connection has written."""
+
+    @abstractmethod
+    def impatient(self) -> contextlib.AbstractContextManager[None]:
+        """Do not wait for locks meanwhile."""
+
+    @abstractmethod
+    def for_batches(self) -> None:
+        """From now on this connection writes a gateway's batches: it does not wait for locks."""
+
+    @abstractmethod
+    def patient(self, wait_ms: int) -> None:
+        """Wait for locks from now on: for the last batch of a process."""
+
+    @abstractmethod
+    def checkpoint(self) -> None:
+        """What writing leaves behind for a thread of its own, and any thread may do."""
+
+    @abstractmethod
+    def vacuum(self) -> tuple[int, int]:
+        """Give free space back to the disk; returns the size in bytes before and after.
+
+        Raises:
+            StoreError: another process is writing, or the disk has no room for a second copy.
+        """
+
+    @abstractmethod
+    def problems(self) -> list[str]:
+        """What the engine's own full check says; empty where all is well."""
+
+    @abstractmethod
+    def sizes(self) -> StoreStats:
+        """Where it is and how large, without its rows."""
+
+    # --- what all do ------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self, *what: Lock) -> Iterator[Connection]:
+        """A write transaction; nested use joins the outer one.
+
+        Args:
+            what: what nobody else may change until it ends; nothing named is everything. A nested
+                use may name what comes later in ``LOCKS``.
+
+        Raises:
+            Locked, StoreError: the store stayed locked, is full, is away or is corrupt.
+        """
+        if self._held is not None:
+            more = tuple([lock for lock in what or LOCKS if lock not in self._held])
+            if more:
+                self._join(more)
+            yield self.db
+            return
+        locks = tuple(sorted(what, key=_RANK.__getitem__)) or LOCKS
+        try:
+            # BEGIN stands inside: an interrupt right after it must not leave it open.
+            self._begin(locks)
+            self._held = locks
+            yield self.db
+            self._commit()
+        except BaseException as exc:
+            self._rollback()
+            if isinstance(exc, Exception):
+                self._tell(exc, writes=True)
+            raise
+        finally:
+            self._held = None
+
+    def _join(self, more: tuple[Lock, ...]) -> None:
+        held = self._held or ()
+        more = tuple(sorted(more, key=_RANK.__getitem__))
+        if held and _RANK[more[0]] < _RANK[held[-1]]:
+            # Two that do so in turn would wait for each other for ever.
+            names = ", ".join(lock.name for lock in held)
+            raise AssertionError(f"the lock {more[0].name} is asked for after {names}")
+        self._add(more)
+        self._held = (*held, *more)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Outside a transaction, of a store that is not durable. Raises StoreError."""
+        try:
+            yield self.db
+        except Exception as exc:
+            self._tell(exc, writes=False)
+            raise
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._held is not None
+
+    def plain(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows as tuples."""
+        return [tuple(row) for row in self.db.execute(sql)]
+
+    def probe(self) -> None:
+        """Raises StoreError: it cannot be read."""
+        self.db.execute("SELECT 1 FROM requests LIMIT 1").fetchone()
+
+    def get_meta(self, key: str) -> str | None:
+        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        with self.transaction(Lock.META) as db:
+            db.execute(
+                "INSERT INTO meta VALUES (?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (key, value),
+            )

@@ -1,0 +1,85 @@
+"""Which engine tests keep their stores in. A test that asks for ``engine`` runs on each; with
+OMNI_TEST_ENGINE=postgres all do that make a store here or by ``App``."""
+
+import atexit
+import os
+from pathlib import Path
+
+import pytest
+
+from omni_cli.store.connection import SqliteStore
+from omni_cli.store.port import Store
+from tests import postgres
+
+ENGINES = ("sqlite", "postgres")
+
+
+class _Databases:
+    """Databases of one server, one for each folder that a test has a store in. A test's databases
+    are emptied and taken again: to make one takes ten times as long."""
+
+    def __init__(self) -> None:
+        self.engine = os.environ.get("OMNI_TEST_ENGINE", "sqlite")
+        self._server: postgres.Server | None = None
+        self._free: list[str] = []
+        self._taken: dict[str, str] = {}
+        self._made = 0
+
+    def url(self, folder: Path) -> str:
+        """Of the database of this folder."""
+        key = str(folder)
+        if key not in self._taken:
+            self._taken[key] = self._free.pop() if self._free else self._make()
+        return self._taken[key]
+
+    def _make(self) -> str:
+        if self._server is None:
+            if postgres.programs() is None:
+                pytest.skip(postgres.MISSING)
+            self._server = postgres.Server()
+            atexit.register(self._server.stop)
+            self._server.command("CREATE DATABASE template")
+            _open(self._server.url("template"), Path(os.environ["OMNI_HOME"])).close()
+        self._made += 1
+        name = f"test{self._made}"
+        self._server.command(f"CREATE DATABASE {name} TEMPLATE template STRATEGY file_copy")
+        return self._server.url(name)
+
+    def done(self) -> None:
+        """The test is over."""
+        for url in self._taken.values():
+            self._empty(url)
+            self._free.append(url)
+        self._taken.clear()
+
+    def _empty(self, url: str) -> None:
+        import psycopg
+
+        with psycopg.connect(url, autocommit=True) as link:
+            tables = link.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+            ).fetchall()
+            keep = "DELETE FROM meta WHERE key <> 'schema'"
+            link.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            clear = [f"DELETE FROM {name}" for (name,) in tables if name != "meta"]
+            starts = "SELECT setval(c.oid, 1, false) FROM pg_class c WHERE c.relkind = 'S'"
+            link.execute("; ".join(["BEGIN", *clear, keep, starts, "COMMIT"]).encode())
+
+
+DATABASES = _Databases()
+
+
+def _open(url: str, folder: Path, *, durable: bool = False) -> Store:
+    from omni_cli.store.postgres import PostgresStore
+
+    return PostgresStore(url, folder, durable=durable)
+
+
+def open_store(path: Path, *, durable: bool = False) -> Store:
+    """The store of a test: ``path`` is its file, or what its database is known by."""
+    if DATABASES.engine == "sqlite":
+        return SqliteStore(path, durable=durable)
+    return _open(DATABASES.url(path), path.parent, durable=durable)

@@ -1,0 +1,130 @@
+"""A PostgreSQL server of the tests' own: Debian's package, a folder and a port of its own."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+#: What a test that needs it says where it is missing.
+MISSING = "PostgreSQL's server is not installed (apt install postgresql)"
+
+
+def programs() -> Path | None:
+    """The folder of the newest server on this machine."""
+    there = shutil.which("initdb")
+    debian = Path("/usr/lib/postgresql").glob("*/bin")
+    folders = sorted(debian, key=lambda folder: float(folder.parent.name), reverse=True)
+    return next(iter([Path(there).parent] if there else folders), None)
+
+
+class Server:
+    """A running server. ``url(name)`` names one of its databases.
+
+    Args:
+        safe: flush to disk as a real one does; tests that kill nothing need not.
+    """
+
+    def __init__(self, *, safe: bool = False) -> None:
+        found = programs()
+        if found is None:
+            raise FileNotFoundError(MISSING)
+        self._bin = found
+        self._safe = safe
+        # It refuses to run as root; whoever installed the package has a user for it.
+        self._user = "postgres" if os.geteuid() == 0 else None
+        self.folder = Path(tempfile.mkdtemp(prefix="omni-pg-"))
+        self.data = self.folder / "data"
+        if self._user is not None:
+            shutil.chown(self.folder, self._user)
+        self._run(
+            [
+                str(self._bin / "initdb"), "-D", str(self.data), "-U", "omni", "-A", "trust",
+                "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
+            ]
+        )  # fmt: skip
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": str(self.folder),
+            "max_connections": 200,
+            "shared_buffers": "64MB",
+        }
+        if not self._safe:
+            options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        words = [f"-c{name}={value}" for name, value in options.items()]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(self._bin / "postgres"), "-D", str(self.data), *words],
+                user=self._user, cwd=self.folder, stdout=log, stderr=log, env={"LC_ALL": "C.UTF-8"},
+            )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "log").read_text()[-2000:])
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        import psycopg
+
+        try:
+            with psycopg.connect(self.url("postgres"), connect_timeout=2):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    def url(self, name: str) -> str:
+        return f"postgresql://omni@127.0.0.1:{self.port}/{name}"
+
+    def command(self, sql: str, name: str = "postgres") -> None:
+        import psycopg
+
+        with psycopg.connect(self.url(name), autocommit=True) as link:
+            link.execute(sql.encode())
+
+    def kill(self) -> None:
+        """As a machine that loses its power ends it, but for what the system has buffered."""
+        assert self._process is not None
+        children = subprocess.run(
+            ["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False
+        ).stdout.split()
+        for pid in (str(self._process.pid), *children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        self._process.wait(30)
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
+            process.wait(30)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, words: list[str]) -> None:
+        done = subprocess.run(
+            words, user=self._user, cwd=self.folder, capture_output=True, text=True, check=False,
+            env={"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+
+
+@contextlib.contextmanager
+def running(*, safe: bool = False) -> Iterator[Server]:
+    server = Server(safe=safe)
+    try:
+        yield server
+    finally:
+        server.stop()
