@@ -105,8 +105,8 @@ class LedgerStore:
         self._sent: dict[tuple[int, int], NewAttempt] = {}
 
     def unit(self) -> AbstractContextManager[Connection]:
-        """All writes inside happen together or not at all."""
-        return self._store.transaction(*_CALLS)
+        """All writes inside, of whatever kind, happen together or not at all."""
+        return self._store.transaction()
 
     @property
     def owner(self) -> str:

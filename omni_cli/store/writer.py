@@ -193,7 +193,9 @@ class Writer:
         moved = {ending.request for ending in single} | {
             opening.request.id for opening in batch.openings if opening.n > 1
         }
-        with self._store.transaction(Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS) as db:
+        # Jobs write whatever they are about: all locks at once, for they are taken in one order.
+        locks = () if batch.jobs else (Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS)
+        with self._store.transaction(*locks) as db:
             kept = leases.enabled() if whole else ()
             if changed := [item for item in whole if item.opening.budgets is not kept]:
                 single += _parts(changed)
