@@ -72,14 +72,15 @@ class Leases:
 
     def grant(self, opening: Opening) -> OmniError | None:
         """Reserve the worst case in every budget that covers it; the error when one cannot."""
+        if opening.budgets:  # it was asked for before, and is judged anew
+            opening.each = opening.output_bound = opening.most_out = None
+            opening.held_nusd, opening.room_nusd, opening.leases = 0, None, ()
         opening.budgets = budgets = self.enabled()
         cover = _NONE
         if budgets:
             cover = self._cover_of(opening.provider, opening.model, opening.request)
         rooms, price, most = cover.rooms, opening.price, opening.most
         limited = bool(rooms) or opening.ceiling_nusd is not None
-        opening.each = opening.output_bound = opening.most_out = None
-        opening.held_nusd, opening.room_nusd = 0, None
         if price is not None and price.state == "free":
             opening.leases = tuple([room.grant(0) for room in rooms])
             return None

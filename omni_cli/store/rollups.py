@@ -13,12 +13,11 @@ import contextlib
 import json
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import attrgetter
 
 from msgspec import Struct
 
 from omni_cli.domain.analytics import TOTALS_FIELDS, latency_bucket
-from omni_cli.domain.chat import TOKEN_FIELDS
+from omni_cli.domain.chat import TOKEN_FIELDS, Usage
 from omni_cli.domain.ledger import (
     EVALUATION,
     FOREIGN,
@@ -30,6 +29,7 @@ from omni_cli.domain.ledger import (
 from omni_cli.domain.periods import HOUR_MS, local_day
 from omni_cli.repositories import Lock
 from omni_cli.store.port import Connection, Store, among
+from omni_cli.store.rows import getter
 from omni_cli.store.schema import (
     BASELINE,
     DAY,
@@ -57,7 +57,7 @@ Scope = RequestRow | NewRequest
 _KEEP, _TAKE = 0.9, 0.1
 #: Kinds of tokens that reports add up: those of Totals.
 _TOKENS = tuple(name for name in TOKEN_FIELDS if name in TOTALS_FIELDS)
-_tokens_of: "attrgetter[tuple[int, ...]]" = attrgetter(*_TOKENS)
+_tokens_of = getter(Usage, _TOKENS)
 ATTEMPT_SUMS = (
     "attempts",
     "failed_attempts",

@@ -42,14 +42,13 @@ from omni_cli.store.rows import (
     attempt_values,
     ended_of,
     known_of,
-    of_usage,
     over_of,
-    planned_of,
     promote,
     sending_of,
     sent_row,
     stage,
     tokens_of,
+    used_of,
 )
 from omni_cli.store.slots import (
     Turns,
@@ -335,7 +334,8 @@ class Writer:
         further: list[Opening] = []
         refused: set[int] = set()
         for opening in openings:
-            opening.error, opening.full, opening.leases = None, False, ()
+            if opening.error is not None or opening.full:
+                opening.error, opening.full, opening.leases = None, False, ()
             ident = opening.request.id
             if not opening.opened:
                 fresh.append(opening)
@@ -356,8 +356,9 @@ class Writer:
                 if ticket is not None:
                     give_up(db, (ticket,))
                     tickets.append((opening, None))
-            opening.error = leases.grant(opening)
-            if opening.error is not None:
+            error = leases.grant(opening)
+            if error is not None:
+                opening.error = error
                 refused.add(ident)
                 if turn is not None:
                     turn.give_back()
@@ -524,10 +525,6 @@ def _settled_request(item: Settled) -> tuple[object, ...]:
 def _settled_attempt(item: Settled) -> tuple[object, ...]:
     """In the order of ATTEMPT_COLUMNS."""
     opening, end = item.opening, item.attempt
-    return (
-        *planned_of(opening),
-        *ended_of(end),
-        *tokens_of(end.usage),
-        *of_usage(end.usage),
-        end.held_nusd(opening.held_nusd) if end.unseen else 0,
-    )
+    planned = sending_of(opening)[:-1]  # without what it holds back
+    held = end.held_nusd(opening.held_nusd) if end.unseen else 0
+    return (opening.request.id, opening.n, *planned, *ended_of(end), *used_of(end.usage), held)
