@@ -5,7 +5,8 @@ tokens here, at one model, and money at one price. Nothing here reads a request.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from omni_cli.domain.errors import BudgetExceeded, OmniError
 from omni_cli.domain.models import ModelInfo
@@ -18,7 +19,7 @@ DEFAULT_MAX_OUTPUT = 4_096
 _OWN_RATES = {"audio": "output_audio", "image": "output_image"}
 
 
-class CallBound(NamedTuple):
+class CallBound(Struct, frozen=True):
     """What the bytes of one call bound.
 
     ``input_tokens``: the most that what stands in them is counted as. ``beyond``: the field through
@@ -52,7 +53,7 @@ class CallBound(NamedTuple):
     instead: str = "leave it out"
 
 
-class Most(NamedTuple):
+class Most(Struct, frozen=True):
     """The most that one call can be billed for at one model. ``each``: tokens of each of its
     ``choices`` that can be limited; ``beside``: those of all of them that cannot. ``why``: what
     makes its input the whole context window, for the words of a refusal."""

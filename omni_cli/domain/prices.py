@@ -4,7 +4,7 @@ and their compiled form: integers over a common power of ten."""
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal, InvalidOperation
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 from msgspec import Struct
 
@@ -66,7 +66,7 @@ class Rate(Struct, frozen=True):
     tiers: tuple[Tier, ...] = ()
 
 
-class Plan(NamedTuple):
+class Plan(Struct, frozen=True):
     """A compiled price: integers in nano-dollars times ``scale`` (a power of ten).
 
     ``brackets``: (above_tokens, rate per token by ``KINDS`` or None), ascending; the first

@@ -44,8 +44,7 @@ _OFF = ("off", "no", "0")
 class Exchange(Receipt):
     """One request and its answer."""
 
-    _expired = False
-    _leaving: asyncio.TimerHandle | None = None
+    __slots__ = ()
 
     async def run(self, limit_s: float) -> None:
         """Answer the caller, or raise the error that it is to be told.

@@ -30,8 +30,10 @@ _LONGEST = 200
 
 def from_headers(headers: Mapping[str, str], default: RouteOptions) -> RouteOptions:
     """Raises UsageError when a header's value is none that it takes."""
+    if _HEADERS.keys().isdisjoint(headers):
+        return default
     found = {option: headers[header] for header, option in _HEADERS.items() if header in headers}
-    return with_options(default, found) if found else default
+    return with_options(default, found)
 
 
 def with_options(options: RouteOptions, given: Mapping[str, Any]) -> RouteOptions:

@@ -94,19 +94,26 @@ class Receipt(Call[Way]):
 
     most_wait_s = 5.0  # a longer wait is told to the caller, whose SDK keeps to it
     told_as_it_is = True
-    #: The request's row is in the ledger.
-    opened = False
-    ended = False
-    #: Where traces are configured.
-    trace: RequestTrace | None = None
-    #: Its caller has gone.
-    left = False
-    #: "hit" or "miss" where the role remembers answers.
-    cached = ""
-    #: Of its stream, when that was written down last.
-    saved_chars = -1
-    #: What carries it out.
-    _task: asyncio.Task[None] | None = None
+    __slots__ = (
+        "_decision",
+        "_expired",
+        "_leaving",
+        "_task",
+        "ask",
+        "cached",
+        "ended",
+        "fleet",
+        "left",
+        "name",
+        "new",
+        "opened",
+        "plan",
+        "request",
+        "request_id",
+        "saved_chars",
+        "tools",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -137,15 +144,22 @@ class Receipt(Call[Way]):
         self.request = request
         self.request_id = request_id
         self._decision: bytes | None = plan.decision
-        self._named = new.id
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """The request's id as it is shown."""
-        if self._named != self.new.id:
-            self._named, self._name = self.new.id, id_text(self.new.id)
-        return self._name
+        #: The request's id as it is shown.
+        self.name = name
+        #: The request's row is in the ledger.
+        self.opened = self.ended = False
+        #: Where traces are configured.
+        self.trace: RequestTrace | None = None
+        #: Its caller has gone.
+        self.left = False
+        #: "hit" or "miss" where the role remembers answers.
+        self.cached = ""
+        #: Of its stream, when that was written down last.
+        self.saved_chars = -1
+        #: What carries it out.
+        self._task: asyncio.Task[None] | None = None
+        self._expired = False
+        self._leaving: asyncio.TimerHandle | None = None
 
     @property
     def started(self) -> bool:
@@ -184,7 +198,9 @@ class Receipt(Call[Way]):
         return self._read(opening, target)
 
     def _take(self, opening: Opening) -> None:
-        self.new, self.opened, self._decision = opening.request, opening.opened, None
+        if opening.request is not self.new:  # another process had its id
+            self.new, self.name = opening.request, id_text(opening.request.id)
+        self.opened, self._decision = opening.opened, None
 
     def _read(self, opening: Opening, target: Target) -> Reading:
         self.progress.tries = opening.n
@@ -208,7 +224,7 @@ class Receipt(Call[Way]):
             ),
             target,
             self.progress,
-            PassedFolder(),
+            PassedFolder() if self.ask.stream else None,
             False,
             self.ask.sent_tokens,
         )

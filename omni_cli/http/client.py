@@ -89,15 +89,12 @@ class _Connection(asyncio.Protocol):
     def __init__(self, pool: "UpstreamPool", origin: Origin) -> None:
         self.pool = pool
         self.origin = origin
+        self.host = origin.host
         self.transport: asyncio.Transport | None = None
         self.answer: Answer | None = None
         self.kept_since = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self.parser: httptools.HttpResponseParser | None = None
-
-    @property
-    def host(self) -> str:
-        return self.origin.host
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no asyncio.Transport, they only behave like one.

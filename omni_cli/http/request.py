@@ -70,7 +70,6 @@ class Request:
     """
 
     __slots__ = (
-        "_complete",
         "_discarded",
         "_late",
         "_pieces",
@@ -81,6 +80,7 @@ class Request:
         "answered",
         "begun",
         "chunks",
+        "complete",
         "extra",
         "gone",
         "headers",
@@ -121,17 +121,14 @@ class Request:
         self._wire = wire
         self._pieces: list[bytes] = []
         self._size = self._discarded = 0
-        self._complete = self._late = False
+        self._late = False
+        #: All of its body has come.
+        self.complete = False
         self._waiter: asyncio.Future[None] | None = None
         stated = headers.get("content-length", "")
         self._too_large = stated.isdecimal() and int(stated) > limits.max_body
 
     # --- told by the connection ---------------------------------------------------------------
-
-    @property
-    def complete(self) -> bool:
-        """All of its body has come."""
-        return self._complete
 
     @property
     def ending(self) -> bool:
@@ -153,7 +150,7 @@ class Request:
 
     def finish(self) -> None:
         """Its body is over."""
-        self._complete = True
+        self.complete = True
         self._wake()
 
     def lost(self) -> None:
@@ -176,7 +173,7 @@ class Request:
             Refused: it is larger than allowed, or takes too long.
             Gone: the caller left before its end.
         """
-        if not self._complete:
+        if not self.complete:
             await self._wait()
         return self.content()
 
@@ -208,7 +205,7 @@ class Request:
             _DRAIN_S if self._too_large else self.limits.body_s, self._out_of_time
         )
         try:
-            while not (self._complete or self._late or self._discarded > _DRAIN_BYTES):
+            while not (self.complete or self._late or self._discarded > _DRAIN_BYTES):
                 if self.gone:
                     raise Gone
                 self._waiter = loop.create_future()
@@ -295,7 +292,7 @@ class Request:
 
     def _stays(self) -> bool:
         # A body that was not read to its end may be endless.
-        return self.keeps and self._complete and not self._wire.ends
+        return self.keeps and self.complete and not self._wire.ends
 
     async def answer(
         self,

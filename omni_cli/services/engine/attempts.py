@@ -84,7 +84,8 @@ class Progress(Struct):
     @property
     def skipped(self) -> list[AttemptSummary]:
         """Who was passed over, by the decision and since."""
-        return [*self.passed, *(a for a in self.attempts if a.outcome == "skipped")]
+        since = [a for a in self.attempts if a.outcome == "skipped"]
+        return [*self.passed, *since] if self.passed else since
 
     @property
     def completion(self) -> Completion | None:

@@ -131,19 +131,23 @@ class Call(ABC, Generic[W]):
     #: An answer is held back until it is accepted: nobody has seen one that broke off.
     holds = False
 
-    # Defaults of the class: an object of more than thirty fields loses its shared keys, and most
-    # requests never set these.
-    #: Of the attempt that was begun last, or whose answer is taken.
-    reading: Reading | None = None
-    #: Who was asked last.
-    asked: Target | None = None
-    #: A second model was asked beside the first.
-    hedged = False
-    race: Race | None = None
-    #: When a second model is asked beside the first, since that was asked; None: never.
-    hedge_s: float | None = None
-    #: When nobody else is asked, nor anybody again; None: somebody else sees to it.
-    ends_at_ms: int | None = None
+    # Without slots an object of more than thirty fields loses its shared keys, and the interpreter
+    # cannot read a field at once that its class has a default of.
+    __slots__ = (
+        "_rng",
+        "_sleep",
+        "asked",
+        "clock",
+        "consent",
+        "ends_at_ms",
+        "health",
+        "hedge_s",
+        "hedged",
+        "progress",
+        "race",
+        "reading",
+        "targets",
+    )
 
     def __init__(
         self,
@@ -162,6 +166,17 @@ class Call(ABC, Generic[W]):
         self.progress = progress
         self._rng = rng
         self._sleep = sleep
+        #: Of the attempt that was begun last, or whose answer is taken.
+        self.reading: Reading | None = None
+        #: Who was asked last.
+        self.asked: Target | None = None
+        #: A second model was asked beside the first.
+        self.hedged = False
+        self.race: Race | None = None
+        #: When a second model is asked beside the first, since that was asked; None: never.
+        self.hedge_s: float | None = None
+        #: When nobody else is asked, nor anybody again; None: somebody else sees to it.
+        self.ends_at_ms: int | None = None
 
     # --- what a way of a request says ---------------------------------------------------------
 

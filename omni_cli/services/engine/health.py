@@ -61,16 +61,19 @@ class HealthRecorder:
         return won
 
     def succeeded(self, target: "Target", *, started_ms: int) -> None:
-        now_ms = self._now()
-        for name in _names(target):
+        for name in (target.model.id, target.provider.slug):
             if self._breakers.get(name) is not None:
-                self._breakers.update(
-                    name,
-                    lambda stored: (
-                        Breaker.from_json(stored).on_success(now_ms, started_ms=started_ms)
-                    ).to_json(),
-                    now_ms=now_ms,
-                )
+                self._answered(name, started_ms)
+
+    def _answered(self, name: str, started_ms: int) -> None:
+        now_ms = self._now()
+        self._breakers.update(
+            name,
+            lambda stored: (
+                Breaker.from_json(stored).on_success(now_ms, started_ms=started_ms)
+            ).to_json(),
+            now_ms=now_ms,
+        )
 
     def failed(self, target: "Target", error: ProviderError, *, started_ms: int) -> None:
         """Counts against the model or its provider. For the other one the call proves nothing:

@@ -110,8 +110,10 @@ class Reading:
         pending = self.folder.raw_finish_reason in _UNDER_WAY and self.folder.usage is None
         self._settle("ok", usage, unseen=pending)
         self._keep(usage)
-        with suppress(StoreError):  # what a store that takes nothing should not cost
+        try:  # noqa: SIM105  # of each request: a context costs as much as the look itself
             self._health.succeeded(self._target, started_ms=self._attempt.started_at)
+        except StoreError:
+            pass  # what a store that takes nothing should not cost
 
     def fail(self, error: ProviderError) -> None:
         """A refusal in words costs nothing; silence after sending may have cost all that was

@@ -8,6 +8,7 @@ Sources: OpenAI API reference, "Create chat completion" and "Create embeddings" 
 from typing import Any
 
 from omni_cli.domain.bounds import CallBound
+from omni_cli.domain.record import replace
 from omni_cli.ports import SentBody
 from omni_cli.wire.bounding import (
     TOOLS_FRAME,
@@ -267,9 +268,10 @@ def _beside_chat(sent: SentBody) -> CallBound:
     made = _MADE.get(sent.operation)
     if made is not None:
         draft.refuse(made, f"/{sent.operation} answers with more than any field of it limits")
-        return draft.done(plain=True)._replace(
+        return replace(
+            draft.done(plain=True),
             instead="ask a model that is free, or with a key that no budget covers and without a "
-            "maximum cost"
+            "maximum cost",
         )
     _VECTORS.read(draft, sent.names, sent.value)
     if sent.operation == "rerank":

@@ -186,17 +186,19 @@ class OpenAiCompatible(OpenAiFacts, Client):
         """OpenAI's newer names where they are not known, ids of calls in another form, and thoughts
         that are wanted back."""
         quirks = quirks_of(sent.base_url)
-        if quirks.stranger and "max_completion_tokens" in sent.names:
+        if "max_completion_tokens" in sent.names and quirks.stranger:
             if "max_tokens" not in sent.names:
                 sent.put("max_tokens", sent.value("max_completion_tokens"))
             sent.drop("max_completion_tokens")
-        if quirks.stranger and b'"developer"' in body:
+        # By find: before bytes are looked for by "in", Python tries and fails to take them for a
+        # number, which costs more than to look through a kilobyte.
+        if body.find(b'"developer"') >= 0 and quirks.stranger:
             turns = sent.value("messages")
             for turn in map(as_object, as_list(turns)):
                 if turn.get("role") == "developer":
                     turn["role"] = "system"
             sent.put("messages", turns)
-        if b'"tool_call_id"' not in body:
+        if body.find(b'"tool_call_id"') < 0:
             return
         ids, replay = quirks.says.ids, quirks.replay == "reasoning_content"
         wrong = any(not ids.takes(found.decode()) for found in _RESULT_OF.findall(body))
