@@ -20,19 +20,24 @@ OTHER_UNITS: Mapping[str, str] = {
     "social_searches_kcount": "social searches (per 1,000)",
     "storage_searches_kcount": "file searches (per 1,000)",
     "code_executions_kcount": "code executions (per 1,000)",
-    "rerank_searches_kcount": "rerank searches (per 1,000)",
     "output_citation_mtok": "citation tokens (per 1M)",
     "input_video_mtok": "video input apart from other input (per 1M tokens)",
     "output_video_mtok": "video output apart from other output (per 1M tokens)",
     "cache_image_read_mtok": "cached images apart from other cached input (per 1M tokens)",
-    "audio_hours": "audio (per hour)",
-    "input_audio_hours": "audio input (per hour)",
     "output_audio_hours": "audio output (per hour)",
-    "input_mchars": "characters (per 1M)",
     "input_text_messages_kcount": "text messages (per 1,000)",
     "input_document_kpages": "pages (per 1,000)",
     "input_annotated_document_kpages": "annotated pages (per 1,000)",
 }
+#: Billed by what endpoints of their own count: the field of a price that holds it.
+COUNTED_UNITS: Mapping[str, str] = {
+    "audio_hours": "per_audio_hour_usd",
+    "input_audio_hours": "per_audio_hour_usd",
+    "input_mchars": "per_million_characters_usd",
+    "rerank_searches_kcount": "per_thousand_searches_usd",
+}
+#: Which of them a chat's answer does not count.
+_UNCOUNTED_IN_CHATS = {"audio_hours": "audio (per hour)", "input_audio_hours": "audio (per hour)"}
 _FEE = "requests_kcount"
 _FREE_WORDS = ("free of charge", "(free)")
 
@@ -116,8 +121,19 @@ def _row(values: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
             row[kind] = _rate(values[unit])
     if _FEE in values:
         row["per_request_usd"] = _amount(Decimal(values[_FEE]) / 1000)
-    others = [u for u in values if u not in TOKEN_UNITS and u != _FEE]
-    names = ", ".join(sorted(OTHER_UNITS.get(u, u) for u in others))
+    chats = bool(row.keys() & {"input", "output"})
+    for unit, field in COUNTED_UNITS.items():
+        if unit in values:
+            row[field] = _amount(max(Decimal(row.get(field, 0)), _base(values[unit])))
+    others = [
+        u
+        for u in values
+        if u not in TOKEN_UNITS
+        and u != _FEE
+        and not (u in COUNTED_UNITS and not (chats and u in _UNCOUNTED_IN_CHATS))
+    ]
+    words = {**OTHER_UNITS, **_UNCOUNTED_IN_CHATS}
+    names = ", ".join(sorted({words.get(u, u) for u in others}))
     if all(_base(v) == 0 for v in values.values()):
         free = bool(values) or _said_to_be_free(model)
         return {"state": "free"} if free else _unknown("the source lists no price")

@@ -183,7 +183,14 @@ def _print_price(row: StoredPrice | None) -> None:
                 steps = "".join(f", {usd(t.rate)} above {t.above_tokens:,}" for t in rate.tiers)
                 name = _KIND_NAMES.get(kind, kind.replace("_", " "))
                 out(f"  {name:<17} {usd(rate.base)}{steps} per 1M tokens")
-    for name, amount in (("each request", price.per_request_usd), ("at least", price.minimum_usd)):
+    for name, amount in (
+        ("each request", price.per_request_usd),
+        ("at least", price.minimum_usd),
+        ("each image", price.per_image_usd),
+        ("hour of sound", price.per_audio_hour_usd),
+        ("1M characters", price.per_million_characters_usd),
+        ("1,000 searches", price.per_thousand_searches_usd),
+    ):
         if amount:
             out(f"  {name:<17} {usd(amount)}")
     if price.free_requests_per_month:

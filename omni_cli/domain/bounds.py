@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from omni_cli.domain.errors import BudgetExceeded, OmniError
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.pricing import Price, format_usd, worst_case_nusd
+from omni_cli.domain.pricing import Price, format_usd, units_nusd, worst_case_nusd
 from omni_cli.domain.tokens import LEAST_OUTPUT
 
 #: Output bound used for reservations where neither request nor model names one, tokens.
@@ -34,6 +34,9 @@ class CallBound(Struct, frozen=True):
     ``refused``: a field whose cost nothing bounds, with the reason; "" for none. ``plain``: limits
     and counts stand in the bytes as the provider surely reads them. ``writes``: the answer has
     tokens (vectors have none). ``usual``: nothing but the two numbers of tokens says anything.
+
+    ``units``: what it is charged for where the price has rates of it, instead of tokens. ``asks``:
+    the field that asks for more than text, ``unlimited``: for so much as its model makes at most.
     """
 
     input_tokens: int
@@ -49,6 +52,9 @@ class CallBound(Struct, frozen=True):
     plain: bool = False
     writes: bool = True
     usual: bool = False
+    units: tuple[tuple[str, int], ...] = ()
+    asks: str = ""
+    unlimited: bool = False
     #: What to do about what is refused.
     instead: str = "leave it out"
 
@@ -76,8 +82,12 @@ def most_of(bound: CallBound, model: ModelInfo, price: Price) -> Most:
         return Most(bound.input_tokens, each)
     if bound.refused:
         raise _unbounded(bound.refused, bound.instead)
+    if bound.units and (nusd := units_nusd(bound.units, price)) is not None:
+        return Most(0, 0, 1, 0, nusd + bound.fees_nusd)
     for kind in bound.kinds:
-        if getattr(price, _OWN_RATES[kind]) is None:
+        if getattr(price, _OWN_RATES[kind]) is None and model.output_types != (kind,):
+            if bound.asks:
+                raise _unbounded(f"{bound.asks}: what {kind} costs there is not known", _WITHOUT)
             raise _unbounded(f"an answer with {kind}, whose price is not known", "ask for text")
     most_in, why = bound.input_tokens, ""
     if bound.beyond:
@@ -93,10 +103,26 @@ def most_of(bound: CallBound, model: ModelInfo, price: Price) -> Most:
         if bound.rounds > 1:
             why += f", read up to {bound.rounds} times"
     if not bound.writes:
-        return Most(most_in * bound.rounds, 0, 1, 0, bound.fees_nusd, why)
+        made = bound.beside + (_most_made(bound, model) if bound.unlimited else 0)
+        return Most(most_in * bound.rounds, 0, 1, made * bound.choices, bound.fees_nusd, why)
     each = bound.output_tokens or model.max_output or DEFAULT_MAX_OUTPUT
     beside = bound.beside * bound.choices
     return Most(most_in * bound.rounds, each, bound.choices, beside, bound.fees_nusd, why)
+
+
+def _most_made(bound: CallBound, model: ModelInfo) -> int:
+    """The most tokens that the model makes at once. Raises BudgetExceeded: nobody said."""
+    if model.max_output:
+        return model.max_output
+    raise _unbounded(
+        f"{bound.asks}: only its model limits what it makes, and omni does not know how far",
+        f"omni models edit {model.id} --max-output TOKENS, or {_WITHOUT}",
+    )
+
+
+_WITHOUT = (
+    "ask a model that is free, or with a key that no budget covers and without a maximum cost"
+)
 
 
 def bound_of(price: Price | None, most: Callable[[], Most]) -> Most | OmniError | None:

@@ -163,7 +163,8 @@ class Usage(Struct, frozen=True):
     provider says it charged (nano-dollars), None when it says nothing. ``estimated`` marks
     counts that omni worked out because the provider sent none, and counts that are not all that
     is charged: another service tier's rates, searches charged by the call. ``beside``: what other
-    models, by their vendor's names, used for this answer, charged at their own prices.
+    models, by their vendor's names, used for this answer, charged at their own prices. ``units``:
+    what is charged that are no tokens, by ``domain/prices.py:UNITS``.
     """
 
     input_tokens: int = 0
@@ -180,6 +181,7 @@ class Usage(Struct, frozen=True):
     reported_cost_nusd: int | None = None
     estimated: bool = False
     beside: "tuple[tuple[str, Usage], ...]" = ()
+    units: tuple[tuple[str, int], ...] = ()
 
     @property
     def total_tokens(self) -> int:

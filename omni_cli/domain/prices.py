@@ -43,6 +43,14 @@ _PARENTS: Mapping[str, tuple[str, ...]] = {
     "output_image": ("output",),
     "output_audio": ("output",),
 }
+#: What is charged otherwise than by the token, by what it is counted in: the field of ``Price``
+#: that has its rate, and how many of it that rate is for.
+UNITS: Mapping[str, tuple[str, int]] = {
+    "audio_ms": ("per_audio_hour_usd", 3_600_000),
+    "characters": ("per_million_characters_usd", 1_000_000),
+    "images": ("per_image_usd", 1),
+    "searches": ("per_thousand_searches_usd", 1_000),
+}
 #: Wide enough for any product of a token count and a rate.
 EXACT = Context(prec=100)
 PRICE_HINT = "set its price: omni models price MODEL --price-in USD --price-out USD"
@@ -88,7 +96,8 @@ class Price(Struct, frozen=True, dict=True):
     and image input as input; 1 h cache write as cache write; cached audio as the dearer of
     cached and audio input; reasoning, audio and image output as output. ``per_request_usd`` is
     a fee for each call, ``minimum_usd`` the least a call costs, ``free_requests_per_month``
-    calls that cost nothing. ``source`` names where the price was read (a page or data set, or
+    calls that cost nothing. ``per_audio_hour_usd`` and its like (``UNITS``) are for what is not
+    counted in tokens. ``source`` names where the price was read (a page or data set, or
     "user"), ``source_date`` when. ``note`` says why a price is unknown, or what it leaves out.
     """
 
@@ -107,6 +116,10 @@ class Price(Struct, frozen=True, dict=True):
     per_request_usd: Decimal = Decimal(0)
     minimum_usd: Decimal = Decimal(0)
     free_requests_per_month: int = 0
+    per_audio_hour_usd: Decimal | None = None
+    per_million_characters_usd: Decimal | None = None
+    per_image_usd: Decimal | None = None
+    per_thousand_searches_usd: Decimal | None = None
     source: str = ""
     source_date: str = ""
     effective_from: str | None = None
@@ -211,6 +224,9 @@ def price_to_json(price: Price) -> dict[str, Any]:
     ):
         if amount:
             out[name] = _plain(amount)
+    for name, _ in UNITS.values():
+        if (unit := getattr(price, name)) is not None:
+            out[name] = _plain(unit)
     if price.free_requests_per_month:
         out["free_requests_per_month"] = price.free_requests_per_month
     out.update({name: value for name in _TEXTS if (value := getattr(price, name))})
@@ -219,14 +235,15 @@ def price_to_json(price: Price) -> dict[str, Any]:
 
 def price_from_json(data: Mapping[str, Any]) -> Price:
     """Raises ValueError where ``data`` is not what ``price_to_json`` writes."""
-    known = {"state", *KINDS, "per_request_usd", "minimum_usd", "free_requests_per_month", *_TEXTS}
+    amounts = ("per_request_usd", "minimum_usd", *(name for name, _ in UNITS.values()))
+    known = {"state", *KINDS, *amounts, "free_requests_per_month", *_TEXTS}
     if unknown := data.keys() - known:
         raise ValueError(f"unknown price fields: {', '.join(sorted(unknown))}")
     state = data.get("state")
     if state not in ("priced", "free", "unknown"):
         raise ValueError(f"a price's state is priced, free or unknown, not {state!r}")
     fields: dict[str, Any] = {kind: _rate(data[kind]) for kind in KINDS if kind in data}
-    for name in ("per_request_usd", "minimum_usd"):
+    for name in amounts:
         if name in data:
             fields[name] = _amount(data[name])
     fields.update(

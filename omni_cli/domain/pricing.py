@@ -7,7 +7,7 @@ ten, so that a cost is a sum of integer products, rounded half to even once, at 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from omni_cli.domain.prices import (
     N_INPUT_KINDS,
     OUTPUT_KINDS,
     PRICE_HINT,
+    UNITS,
     Plan,
     Price,
     PriceState,
@@ -61,6 +62,7 @@ __all__ = [
     "price_lines",
     "price_on",
     "price_to_json",
+    "units_nusd",
     "usd_string",
     "usd_to_nusd",
     "worst_case_nusd",
@@ -114,6 +116,25 @@ def cost_nusd(usage: Usage, price: Price, *, free_requests_used: int | None = No
     if total < plan.minimum:
         total = plan.minimum
     return _round_half_even(total, plan.scale)
+
+
+def units_nusd(units: Iterable[tuple[str, int]], price: Price) -> int | None:
+    """What is not counted in tokens costs, nano-dollars, each rounded up; None where a rate of it
+    is not known.
+
+    Args:
+        units: of ``UNITS``, and how many.
+    """
+    if price.state == "free":
+        return 0
+    total = 0
+    for unit, count in units:
+        field, per = UNITS[unit]
+        rate: Decimal | None = getattr(price, field)
+        if rate is None:
+            return None
+        total += -(-EXACT.multiply(rate * NUSD_PER_USD, Decimal(count)) // per).__int__()
+    return total
 
 
 def borrowed(usage: Usage, price: Price) -> bool:

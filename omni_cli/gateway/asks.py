@@ -11,8 +11,9 @@ from omni_cli.domain.embeddings import Texts
 from omni_cli.domain.errors import OmniError
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.routing import input_estimate
-from omni_cli.services.engine.sending import Sending, fields_of, read_field
+from omni_cli.services.engine.sending import FormSending, Sending, fields_of, read_field
 from omni_cli.wire.client import Client
+from omni_cli.wire.multipart import Form
 from omni_cli.wire.server import Caller, Parsed, object_of, wrong
 
 _encode = msgspec.json.Encoder().encode
@@ -30,6 +31,7 @@ class Ask:
         stream: likewise.
         forwarded: headers that go on to a provider of the same protocol.
         operation: "chat", "embeddings", or one of ``Facts.passes``.
+        form: what the body is where it is a form with files.
 
     Raises:
         BadRequest: the body is no JSON object, or names no model.
@@ -43,6 +45,7 @@ class Ask:
         "embeds",
         "fields",
         "foreign",
+        "form",
         "forwarded",
         "model",
         "operation",
@@ -58,18 +61,22 @@ class Ask:
         stream: bool | None = None,
         forwarded: Mapping[str, str] | None = None,
         operation: str = "chat",
+        form: Form | None = None,
     ) -> None:
         self.caller = caller
         self.operation = operation
         self.embeds = operation == "embeddings"
         self.body = body
-        self.fields = fields_of(body)
+        self.form = form
+        self.fields = fields_of(body) if form is None else {}
         self.forwarded = forwarded or {}
         #: Providers that refused what others' models thought.
         self.foreign: set[str] = set()
         self._parsed: Parsed | None = None
         self._texts: Texts | None = None
         self.model = self._text("model") if model is None else model
+        if form is not None:
+            stream = form.value("stream") in ("true", "True", "1")
         if stream is None:
             stated = bytes(self.fields.get("stream", b"null"))
             if stated not in _TRUTHS:
@@ -102,6 +109,8 @@ class Ask:
         """Tokens of the input, for what a lost call is charged."""
         if self._parsed is not None:
             return input_estimate(self._parsed.request)
+        if self.form is not None:
+            return sum(p.end - p.start for p in self.form.parts if not p.is_file)
         return len(self.body) // _BYTES_PER_TOKEN
 
     def sent_tokens(self) -> int:
@@ -125,6 +134,10 @@ class Ask:
         Raises:
             BadRequest: a count is no number that any server could read.
         """
+        if self.form is not None:
+            form, name = self.form, target.model.wire_name
+            body = form.replaced("model", name)
+            return FormSending(form, body, target, adapter, self.operation, headers), False
         fields, caller = dict(self.fields), self.caller
         for name in caller.counts:
             if name in fields and not bytes(raw := fields[name]).isdigit():
@@ -139,6 +152,8 @@ class Ask:
         return sending, wished
 
     def _text(self, name: str) -> str:
+        if self.form is not None:
+            return self.form.one(name)
         raw = self.fields.get(name)
         value = None if raw is None else read_field(name, raw)
         if not isinstance(value, str) or not value:

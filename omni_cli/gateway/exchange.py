@@ -164,7 +164,7 @@ class Exchange(Receipt):
                     fault = refused(adapter, line.call, answer.status, headers, body)
                     raise offered(fault, self.ask.operation, target)
                 if self.ask.operation in self.ask.caller.passes:
-                    await relay.read_passed(self, answer, target, reading)
+                    await relay.read_passed(self, answer, sent, target, reading)
                 elif self.ask.embeds:
                     await relay.read_embeddings(self, answer, target, reading, same=way.same)
                 elif not self.ask.stream:

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.domain.record import replace
-from omni_cli.gateway.passing import PassReader, UsageFilter
+from omni_cli.gateway.passing import TAIL, PassReader, UsageFilter
 from omni_cli.gateway.plans import Line
 from omni_cli.gateway.receipts import Receipt
 from omni_cli.http.answer import Answer
 from omni_cli.http.client import Origin
+from omni_cli.ports import SentBody
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.call import interrupted
 from omni_cli.services.engine.settlement import Reading
@@ -71,15 +72,47 @@ async def read_embeddings(
     call.whole(body)
 
 
-async def read_passed(call: Receipt, answer: Answer, target: Target, reading: Reading) -> None:
+async def read_passed(
+    call: Receipt, answer: Answer, sent: SentBody, target: Target, reading: Reading
+) -> None:
     """What goes on as it came, whatever it is; only its usage is read."""
-    body = await answer.whole(MAX_EVENT_BYTES)
-    usage = call.fleet.adapter(target.provider).passed_usage(call.ask.operation, body)
+    kind = answer.headers.get("content-type", "")
+    streams = kind.lower().startswith("text/event-stream")
+    if streams:
+        body = await _passed_stream(call, answer, target, reading, kind)
+    else:
+        body = await answer.whole(MAX_EVENT_BYTES)
+    usage = call.fleet.adapter(target.provider).passed_usage(sent, body)
     reading.take(ChatChunk(usage=usage, finish_reason="stop"))
-    await call.claim(target, reading)
+    if not streams:
+        await call.claim(target, reading)
     reading.finish()
     call.end("ok", compared=False)
-    call.whole(body, answer.headers.get("content-type", ""))
+    if streams:
+        call.end_stream(b"")
+    else:
+        call.whole(body, kind)
+
+
+async def _passed_stream(
+    call: Receipt, answer: Answer, target: Target, reading: Reading, kind: str
+) -> bytes:
+    """A stream of events that nobody here reads; returns the end of it, where its usage stands."""
+    tail = b""
+    while data := await answer.read():
+        answer.progress()
+        tail = (tail + data)[-TAIL:]
+        if call.started:
+            if call.request.send(data):
+                await call.request.drain()
+            continue
+        await call.claim(target, reading)
+        call.begin_stream(kind)
+        await call.request.piece(data)
+    if not call.started:
+        await call.claim(target, reading)
+        call.begin_stream(kind)
+    return tail
 
 
 async def pass_on(

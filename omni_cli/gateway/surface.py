@@ -18,6 +18,7 @@ from omni_cli.http.request import Request
 from omni_cli.services.engine.routing import input_estimate
 from omni_cli.services.money.ledger_names import CHECKED
 from omni_cli.wire.facts import Operation
+from omni_cli.wire.multipart import Form
 from omni_cli.wire.registry import FOLDERS, callers
 from omni_cli.wire.server import Caller, object_of, wrong
 
@@ -152,8 +153,13 @@ class Surface:
         what = operation.path.lstrip("/")
 
         async def handle(request: Request, who: Principal, _: dict[str, str]) -> None:
+            kind = request.headers.get("content-type", "")
+
             def wish(body: bytes) -> Wish:
-                return Ask(caller, body, stream=False, operation=what), None
+                if not kind.lower().startswith("multipart/form-data"):
+                    return Ask(caller, body, operation=what), None
+                form, sent_on = Form(body, kind), {"content-type": kind}
+                return Ask(caller, body, forwarded=sent_on, operation=what, form=form), None
 
             await self._chats.handle(caller, request, who, wish)
 

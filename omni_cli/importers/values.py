@@ -212,6 +212,7 @@ def make_usage(
         reasoning_tokens=min(reasoning or 0, whole_out),
         estimated=estimated,
         beside=(),
+        units=(),
         **others,
     )
     return usage, unstated

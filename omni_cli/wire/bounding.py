@@ -46,6 +46,9 @@ class Draft(Struct):
     window: int = 0
     kinds: tuple[str, ...] = ()
     refused: str = ""
+    units: tuple[tuple[str, int], ...] = ()
+    asks: str = ""
+    unlimited: bool = False
 
     def reach(self, name: str) -> None:
         """Through this field, input comes in that the bytes do not hold."""
@@ -106,6 +109,9 @@ class Draft(Struct):
             self.refused,
             plain and all(type(value) is int and value > 0 for value in self.counts.values()),
             writes,
+            units=self.units,
+            asks=self.asks,
+            unlimited=self.unlimited,
         )
 
 

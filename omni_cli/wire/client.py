@@ -36,9 +36,13 @@ class Client(Facts, ProviderAdapter):
         del wire_name, endpoint
         raise unsupported(f"/{what}", self.name)
 
-    def passed_usage(self, what: str, body: bytes) -> Usage | None:
-        """The tokens of an answer that goes on as it came; None: it tells none."""
-        del what, body
+    def passed_usage(self, sent: SentBody, body: bytes) -> Usage | None:
+        """What an answer that goes on as it came has used; None: nothing tells.
+
+        Args:
+            body: of a stream its last events.
+        """
+        del sent, body
         return None
 
     def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:

@@ -116,6 +116,28 @@ def test_a_given_price_is_shown_then_applied_once(app: App) -> None:
     assert app.audit.entries(limit=1)[0].action == "ledger.reprice"
 
 
+def test_what_tokens_do_not_show_stays(app: App) -> None:
+    """An advisor's part, a sound's length: only the tokens' part is worked out anew."""
+    price = app.models.set_price(MODEL, rates("1", "2"), origin="user", now_ms=NOW)
+    advised = call(app, 1, price=price, costs=(1_200_000 + 50_000_000,))
+    report = app.repricing.run(Selection(MODEL), rates("2", "2"), apply=True, reason="wrong")
+    assert (report.changed, report.delta_nusd) == (1, 1_000_000)
+    row = app.ledger.get(advised)
+    assert row is not None
+    assert row.total_nusd == 52_200_000
+    assert not app.repricing.run(Selection(MODEL), rates("2", "2"), apply=True, reason="").changed
+
+
+def test_how_many_units_there_were_is_not_known_afterwards(app: App) -> None:
+    """A price by the hour says nothing of a call whose length nobody kept: it is not $0."""
+    unpriced = app.models.set_price(MODEL, Price("unknown"), origin="user", now_ms=NOW)
+    call(app, 1, price=unpriced, costs=(None,), usage=Usage())
+    hours = Price("priced", per_audio_hour_usd=Decimal("0.36"))
+    report = app.repricing.run(Selection(MODEL), hours, apply=True, reason="hours", sure=True)
+    assert report.changed == 0
+    assert report.by_model[MODEL].unknown == 1
+
+
 def test_the_price_of_a_correction_charges_no_later_call(app: App) -> None:
     app.models.set_price(MODEL, rates("1", "2"), origin="user", now_ms=NOW)
     call(app, 1, price=None, costs=(None,))

@@ -1,7 +1,7 @@
 """A call's body as it goes out, and how much it can cost at most."""
 
 from collections.abc import KeysView, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -9,6 +9,9 @@ from omni_cli.domain.bounds import CallBound, Most, most_of
 from omni_cli.domain.errors import BadRequest
 from omni_cli.ports import ProviderAdapter
 from omni_cli.services.engine.attempts import Target
+
+if TYPE_CHECKING:
+    from omni_cli.wire.multipart import Form
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
@@ -109,6 +112,36 @@ class Sending:
 
     def written(self) -> bytes:
         return _encode(self._fields) if self._body is None else self._body
+
+
+class FormSending(Sending):
+    """A form with files, whose fields are as they came."""
+
+    __slots__ = ("_form",)
+
+    def __init__(
+        self,
+        form: "Form",
+        body: bytes,
+        target: Target,
+        adapter: ProviderAdapter,
+        operation: str,
+        headers: Mapping[str, str],
+    ) -> None:
+        fields = {part.name: _NOTHING for part in form.parts}
+        super().__init__(body, target, adapter, operation, headers, fields)
+        self._body, self._form = body, form
+        # What a file's bytes are is its own matter: of the rest each may be a token.
+        self.size = sum(p.end - p.start + len(p.name) for p in form.parts if not p.is_file)
+
+    def value(self, name: str) -> Any:
+        return self._form.value(name)
+
+    def texts_only(self, name: str) -> bool:
+        return isinstance(self._form.value(name), str)
+
+
+_NOTHING = msgspec.Raw(b"null")
 
 
 def read_field(name: str, raw: msgspec.Raw) -> Any:

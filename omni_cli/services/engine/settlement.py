@@ -17,7 +17,13 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.pricing import Price, borrowed, input_cost_nusd, worst_case_nusd
+from omni_cli.domain.pricing import (
+    Price,
+    borrowed,
+    input_cost_nusd,
+    units_nusd,
+    worst_case_nusd,
+)
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Attempts
@@ -180,11 +186,25 @@ class Reading:
             return None
         if not (plausible(usage, self._target.model) or self._reserved_for(usage)):
             return None
+        if usage.units:
+            usage = self._of_units(usage)
+            if usage is None:
+                return None
+            if usage.units:
+                return usage
         if not usage.output_tokens and self.folder.received_chars:
             return None
         if not usage.input_tokens and (sent := self._sent_tokens()):
             return replace(usage, input_tokens=sent, estimated=True)
         return usage
+
+    def _of_units(self, usage: Usage) -> Usage | None:
+        """Counts by what they are charged for: units where the price has rates of them, else
+        tokens. None: there are none of these."""
+        price = None if self._target.price is None else self._target.price.price
+        if price is not None and units_nusd(usage.units, price) is not None:
+            return Usage(units=usage.units, estimated=usage.estimated)
+        return replace(usage, units=()) if usage.total_tokens else None
 
     def _reserved_for(self, usage: Usage) -> bool:
         """Whether counts cost no more than was thought of: many answers at once, and tools that a
@@ -235,12 +255,23 @@ class Reading:
         )
 
     def _beside_nusd(self, usage: Usage) -> int:
-        """What other models cost that had a part in the answer, as far as their prices are known:
-        the attempt's cost is marked estimated all the same, as its own tokens do not show it."""
-        price_of = self._target.price_of
-        if price_of is None:
-            return 0
-        return sum(cost_or_none(used, price_of(name)) or 0 for name, used in usage.beside)
+        """What the attempt's tokens do not show: what is charged by another unit, and what other
+        models cost that had a part in the answer, as far as their prices are known (the cost is
+        marked estimated all the same)."""
+        cost, price, price_of = 0, self._target.price, self._target.price_of
+        if usage.units and price is not None:
+            cost += units_nusd(usage.units, price.price) or 0
+        if price_of is not None:
+            cost += sum(cost_or_none(used, price_of(name)) or 0 for name, used in usage.beside)
+        return cost
+
+    def _borrowed(self, usage: Usage, price: Price) -> bool:
+        """Whether a kind was priced by text's rate: of a model that makes nothing else than images
+        or sound, the rate of what it makes is no text's."""
+        only = self._target.model.output_types
+        if only in (("image",), ("audio",)):
+            usage = replace(usage, output_image_tokens=0, output_audio_tokens=0)
+        return borrowed(usage, price)
 
     def _settle(
         self,
@@ -255,12 +286,12 @@ class Reading:
         unseen = unseen and usage is not None
         price = None if self._target.price is None else self._target.price.price
         ended = int(self._clock() * 1000)
-        if usage is not None and price is not None and borrowed(usage, price):
+        if usage is not None and price is not None and self._borrowed(usage, price):
             usage = replace(usage, estimated=True)
         cost = 0 if usage is None else cost_or_none(usage, price)
-        if usage is not None and usage.beside:
+        if usage is not None and (usage.beside or usage.units):
             cost = None if cost is None else cost + self._beside_nusd(usage)
-            usage = replace(usage, beside=())
+            usage = replace(usage, beside=(), units=())
         most = None
         if usage is not None and usage.estimated and not unseen:
             most = self._uncounted_nusd(price)

@@ -87,6 +87,10 @@ class PriceTable(Written):
     per_request_usd: Amount | None = None
     minimum_usd: Amount | None = None
     free_requests_per_month: Annotated[int, Field(ge=0)] = 0
+    per_audio_hour_usd: Amount | None = None
+    per_million_characters_usd: Amount | None = None
+    per_image_usd: Amount | None = None
+    per_thousand_searches_usd: Amount | None = None
     source: str = ""
     source_date: str = ""
     effective_from: str | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from omni_cli.domain.errors import UnknownPrice, UsageError
 from omni_cli.domain.ledger import Allowance
-from omni_cli.domain.prices import Rates
+from omni_cli.domain.prices import UNITS, Rates
 from omni_cli.domain.pricing import KINDS, Price, PriceState, Rate, cost_nusd, price_on, usd_to_nusd
 from omni_cli.domain.record import replace
 from omni_cli.records import StoredPrice
@@ -121,6 +121,11 @@ def by_sums(price: Price) -> bool:
     """Whether the price of a sum of calls can differ from the sum of their prices."""
     rates = (getattr(price, kind) for kind in KINDS)
     return bool(price.minimum_usd) or any(rate is not None and rate.tiers for rate in rates)
+
+
+def by_units(price: Price) -> bool:
+    """Whether something is charged that is not counted in tokens."""
+    return any(getattr(price, field) is not None for field, _ in UNITS.values())
 
 
 def allowance_used(price: Price | None, model: str, at_ms: int, ledger: Ledger) -> int | None:

@@ -16,6 +16,7 @@ from omni_cli.services.money.prices import (
     PriceHistory,
     allowance_used,
     base_rates,
+    by_units,
     check_rates,
     cost_or_none,
     published,
@@ -92,6 +93,7 @@ class Repricing:
         self._who = who
         self._resolve = resolve
         self._resolved: dict[tuple[str, str], str | None] = {}
+        self._charged_by: dict[int, Price | None] = {}
 
     def run(
         self,
@@ -318,9 +320,24 @@ class Repricing:
             return None, None
         if charge.calls != 1:
             return sum_cost_or_none(usage, price, charge.calls), None
+        beside = self._beside_nusd(charge)
+        if beside is None and not usage.total_tokens and by_units(price):
+            return None, None  # how many there were is not kept
         used = allowance_used(price, model, charge.request.created_at, self._ledger)
         cost = cost_or_none(usage, price, free_requests_used=used)
-        return cost, input_cost(usage, price) if cost else cost
+        part = input_cost(usage, price) if cost else cost
+        return None if cost is None else cost + (beside or 0), part
+
+    def _beside_nusd(self, charge: Charge) -> int | None:
+        """What the attempt was charged that its tokens do not show, such as another model's part or
+        a sound's length: that stays as it was. None: nobody knows."""
+        attempt = charge.attempt
+        if attempt.price is None or attempt.cost_nusd is None:
+            return None
+        if attempt.price not in self._charged_by:
+            self._charged_by[attempt.price] = self._models.price_by_id(attempt.price)
+        cost = cost_or_none(attempt.usage, self._charged_by[attempt.price])
+        return None if cost is None else max(attempt.cost_nusd - cost, 0)
 
 
 def recorded_name(provider: str, name: str) -> str:

@@ -30,7 +30,16 @@ class OpenAiFacts(Facts):
     tells_usage_on_wish = True
     short_tail = True
     fills = True
-    passes = ("rerank", "moderations", "images/generations", "audio/speech")
+    passes = (
+        "rerank",
+        "moderations",
+        "images/generations",
+        "images/edits",
+        "images/variations",
+        "audio/speech",
+        "audio/transcriptions",
+        "audio/translations",
+    )
     prefixes = ("/v1", "")
     comments = True
     id_prefix = "chatcmpl-"

@@ -8,7 +8,6 @@ Sources: OpenAI API reference, "Create chat completion" and "Create embeddings" 
 from typing import Any
 
 from omni_cli.domain.bounds import CallBound
-from omni_cli.domain.record import replace
 from omni_cli.ports import SentBody
 from omni_cli.wire.bounding import (
     TOOLS_FRAME,
@@ -242,8 +241,6 @@ def write(sent: SentBody, each: int, bound: CallBound) -> None:  # noqa: ARG001 
 
 # --- what is no chat ------------------------------------------------------------------------------
 
-#: What answers with tokens or sound that no field limits: the field that asks for it.
-_MADE = {"images/generations": "prompt", "audio/speech": "input"}
 _VECTORS = Fields(
     folded(
         "model input dimensions encoding_format user task input_type truncate truncation",
@@ -264,17 +261,16 @@ _CHUNK = 256
 
 def _beside_chat(sent: SentBody) -> CallBound:
     """Vectors, rankings and judgements: their answers have no tokens that are charged."""
+    from omni_cli.wire.openai import media  # nobody who chats needs it
+
     draft = begin(sent, OpenAiFacts)
-    made = _MADE.get(sent.operation)
-    if made is not None:
-        draft.refuse(made, f"/{sent.operation} answers with more than any field of it limits")
-        return replace(
-            draft.done(plain=True),
-            instead="ask a model that is free, or with a key that no budget covers and without a "
-            "maximum cost",
-        )
+    if sent.operation in media.MADE:
+        media.bound(draft)
+        return draft.done(plain=True, writes=False)
     _VECTORS.read(draft, sent.names, sent.value)
     if sent.operation == "rerank":
+        parts = media.searches(sent, names_like(sent.names, _DOCUMENTS))
+        draft.units = (("searches", parts),)
         _ranking(draft)
     for name in names_like(sent.names, _SHOWN):
         value = sent.value(name)

@@ -20,7 +20,6 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import Malformed, ProviderError
-from omni_cli.domain.record import replace
 from omni_cli.ports import (
     AnswerParser,
     Endpoint,
@@ -49,7 +48,6 @@ from omni_cli.wire.quirks import Quirks, quirks_of
 from omni_cli.wire.values import (
     JsonObject,
     arguments_text,
-    as_count,
     as_list,
     as_object,
     as_text,
@@ -147,17 +145,10 @@ class OpenAiCompatible(OpenAiFacts, Client):
             framing="json",
         )
 
-    def passed_usage(self, what: str, body: bytes) -> Usage | None:
-        if body[:1] != b"{":
-            return None  # sound
-        counts = as_object(load_object(body.decode("utf-8", "replace")).get("usage"))
-        usage = read_usage(counts)
-        if usage is None:  # Jina and Voyage count a ranking's tokens in one sum
-            total = as_count(counts.get("total_tokens"))
-            return Usage(input_tokens=total) if total else None
-        if what.startswith("images/"):
-            return replace(usage, output_image_tokens=usage.output_tokens)
-        return usage
+    def passed_usage(self, sent: SentBody, body: bytes) -> Usage | None:
+        from omni_cli.wire.openai.media import used
+
+        return used(sent, body)
 
     def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:
         return post(

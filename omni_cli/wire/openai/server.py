@@ -111,7 +111,11 @@ class OpenAiChat(OpenAiFacts, Caller):
         Operation("pass", "/rerank", "Texts by how well they answer", prefixes=("/v1", "/v2", "")),
         Operation("pass", "/moderations", "Whether texts are harmful"),
         Operation("pass", "/images/generations", "Images"),
+        Operation("pass", "/images/edits", "Images, changed"),
+        Operation("pass", "/images/variations", "Images like another"),
         Operation("pass", "/audio/speech", "A text, spoken"),
+        Operation("pass", "/audio/transcriptions", "What is said in a sound"),
+        Operation("pass", "/audio/translations", "The same in English"),
         Operation("models", "/models", "Models, roles and chains", "GET"),
         Operation("model", "/models/{model+}", "One model", "GET", prefixes=("/v1",)),
     )

@@ -14,6 +14,7 @@ import pytest
 from omni_cli.catalog import load
 from omni_cli.catalog.load import Catalog, load_catalog, read_tables
 from omni_cli.domain.models import BADGES, CAPABILITIES
+from omni_cli.domain.prices import UNITS
 from omni_cli.domain.pricing import price_on
 from tests.paths import REPO, shared
 
@@ -167,7 +168,8 @@ def test_every_price_has_a_state_a_source_and_a_date(catalog: Catalog) -> None:
                 assert price.note, model.info.id
                 assert price.input is price.output is None
             elif price.state == "priced":
-                assert price.input or price.output or price.per_request_usd, model.info.id
+                units = [getattr(price, field) for field, _ in UNITS.values()]
+                assert price.input or price.output or price.per_request_usd or any(units)
 
 
 def test_the_nine_and_the_four_of_the_fleet_spec_are_priced(catalog: Catalog) -> None:

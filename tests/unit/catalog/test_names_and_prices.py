@@ -117,9 +117,20 @@ def test_free_and_unknown_are_told_apart() -> None:
     assert rows({}, price_comments="Free of charge.")[0] == {"state": "free"}
     assert price_rows({"id": "a/b:free", "prices": {}})[0] == {"state": "free"}
     assert rows({"input_mtok": 0, "output_mtok": 0})[0] == {"state": "free"}
-    (hours,) = rows({"audio_hours": "0.36"})
-    assert hours["state"] == "unknown"
-    assert "audio (per hour)" in hours["note"]
+    (pages,) = rows({"input_document_kpages": "1"})
+    assert pages["state"] == "unknown"
+    assert "pages (per 1,000)" in pages["note"]
+
+
+def test_units_that_endpoints_count_are_prices() -> None:
+    hours = rows({"audio_hours": "0.36", "input_audio_hours": "0.3"})
+    assert hours == [{"state": "priced", "per_audio_hour_usd": "0.36"}]
+    (spoken,) = rows({"input_mchars": "15"})
+    assert spoken == {"state": "priced", "per_million_characters_usd": "15"}
+    # Beside a chat's tokens the hours are not counted, and the note says so.
+    (both,) = rows({"input_mtok": 1, "output_mtok": 2, "audio_hours": "0.36"})
+    assert both["per_audio_hour_usd"] == "0.36"
+    assert both["note"] == "not counted: audio (per hour)"
 
 
 def test_bad_amounts_and_conditions_are_refused() -> None:
