@@ -55,8 +55,6 @@ class CallBound(Struct, frozen=True):
     units: tuple[tuple[str, int], ...] = ()
     asks: str = ""
     unlimited: bool = False
-    #: What to do about what is refused.
-    instead: str = "leave it out"
 
 
 class Most(Struct, frozen=True):
@@ -81,7 +79,7 @@ def most_of(bound: CallBound, model: ModelInfo, price: Price) -> Most:
         each = bound.output_tokens or model.max_output or DEFAULT_MAX_OUTPUT
         return Most(bound.input_tokens, each)
     if bound.refused:
-        raise _unbounded(bound.refused, bound.instead)
+        raise _unbounded(bound.refused, "leave it out")
     if bound.units and (nusd := units_nusd(bound.units, price)) is not None:
         return Most(0, 0, 1, 0, nusd + bound.fees_nusd)
     for kind in bound.kinds:
