@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from omni_cli.services.fleet.fleet import FleetService
     from omni_cli.services.fleet.listing import Lister
     from omni_cli.services.fleet.probes import Prober
+    from omni_cli.services.fleet.provider_maker import ProviderMaker
     from omni_cli.services.fleet.role_switch import RoleSwitcher
     from omni_cli.services.fleet.setup import Found, Proposal
     from omni_cli.services.fleet.sync import SyncService
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from omni_cli.services.judge.optimize import Optimizer
     from omni_cli.services.judge.proof import Prover
     from omni_cli.services.judge.rating import Ratings
+    from omni_cli.services.judge.spec_documents import SpecDocuments
     from omni_cli.services.money.budget_admin import BudgetAdmin
     from omni_cli.services.money.costs import CostService
     from omni_cli.services.money.export import ExportService
@@ -520,6 +522,13 @@ class App:
         )
 
     @cached_property
+    def provider_maker(self) -> "ProviderMaker":
+        """New providers, as far as they are known."""
+        from omni_cli.services.fleet.provider_maker import ProviderMaker
+
+        return ProviderMaker(self.presets, self.addresses.proposed, self.keys.place)
+
+    @cached_property
     def system_models(self) -> Mapping[str, ModelInfo]:
         """The catalogue's models by id, as a store has them that nobody touched."""
         from omni_cli.catalog.load import load_catalog
@@ -857,6 +866,22 @@ class App:
             key_place=self.keys.place,
             key_masked=self.keys.masked,
             address=self.addresses.source,
+        )
+
+    @cached_property
+    def spec_documents(self) -> "SpecDocuments":
+        """The specs' own names for what every face shows."""
+        from omni_cli.services.judge.spec_documents import SpecDocuments
+
+        return SpecDocuments(
+            usage=self.usage,
+            reports=self.reports,
+            assignments=self.assignments,
+            glance=self.glance,
+            health=lambda: self.reporter.report(),
+            clock=self.clock,
+            timeout_ms=int(self.config.chat.timeout_s * 1000),
+            max_retries=self.config.chat.max_retries,
         )
 
     @cached_property

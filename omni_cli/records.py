@@ -223,19 +223,24 @@ class Discovered(Struct, frozen=True):
     applied_at_ms: int | None
 
 
+#: What a key may do with the fleet, each with what stands before it: look; run what is run from day
+#: to day (tests, comparisons, who is first in a role); change what it is made of.
+SCOPES = ("read", "operate", "admin")
+
+
 class ClientKey(Struct, frozen=True):
     """A key as it is kept. ``name`` is what requests, usage and budgets of it are filed under.
 
-    ``shown``: its first and last characters. ``manages``: it may also see and change the fleet,
-    and see what all organisations use. ``models``: patterns of the models it may call,
-    none for all. ``rpm``, ``tpm``: requests and tokens a minute; ``concurrency``: requests at
-    once; None without limit. Times in ms UTC.
+    ``shown``: its first and last characters. ``scope``: one of SCOPES, what it may do with the
+    fleet, "" nothing; one of no organisation sees what all of them use. ``models``: patterns of
+    the models it may call, none for all. ``rpm``, ``tpm``: requests and tokens a minute;
+    ``concurrency``: requests at once; None without limit. Times in ms UTC.
     """
 
     name: str
     shown: str
     org: str = ""
-    manages: bool = False
+    scope: str = ""
     models: tuple[str, ...] = ()
     rpm: int | None = None
     tpm: int | None = None

@@ -33,6 +33,7 @@ from omni_cli.http.client import UpstreamPool
 from omni_cli.http.environment import Proxies
 from omni_cli.http.request import Gone, Limits, Request
 from omni_cli.http.server import ServerState
+from omni_cli.records import SCOPES
 from omni_cli.services.engine.commits import Commits
 from omni_cli.services.money.budget_alerts import budget_alerts
 from omni_cli.wire.server import Refused
@@ -235,8 +236,8 @@ class Gateway:
             if self._lost is not None and route.access != "open":
                 raise self._lost
             who = _ANYBODY if route.access == "open" else self._keys.admit(request.headers)
-            if route.access == "manage" and not who.manages:
-                raise Refused(403, "forbidden", "this key may not manage the fleet")
+            if route.access in SCOPES and not who.may(route.access):
+                raise _too_little(who, request, route.access)
             await route.handler(request, who, at)
         except Gone:
             pass
@@ -291,6 +292,16 @@ class Gateway:
         request_id = f"req_{id_text(self._ids())}"
         body = caller.error(error, request_id)
         await request.refuse(error, body, (caller.request_id, request_id))
+
+
+def _too_little(who: Principal, request: Request, scope: str) -> Refused:
+    has = f"its scope is {who.scope}" if who.scope else "it has none"
+    return Refused(
+        403,
+        "forbidden",
+        f"{request.method} {request.path} needs a key of scope {scope}: {has}",
+        hint=f"omni keys create --scope {scope} makes one",
+    )
 
 
 def _call(work: Callable[[], object]) -> None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from omni_cli.gateway.meter import NO_LIMIT, Quota
-from omni_cli.records import ClientKey, digest_of
+from omni_cli.records import SCOPES, ClientKey, digest_of
 from omni_cli.repositories import ClientKeys
 from omni_cli.wire.server import Refused
 
@@ -19,20 +19,27 @@ _USED_EVERY_MS = 60_000
 
 
 class Principal(Struct, frozen=True):
-    """Who asks. Without a key, on this machine: nobody in particular, who sees everything."""
+    """Who asks. Without a key, on this machine: nobody in particular, who sees everything.
+
+    ``scope``: one of SCOPES, what it may do with the fleet; "": nothing.
+    """
 
     org: str = ""
     key: str = ""
     models: tuple[str, ...] = ()
     quota: Quota = NO_LIMIT
-    manages: bool = False
+    scope: str = ""
+
+    def may(self, scope: str) -> bool:
+        """Whether its scope is this one, or holds it."""
+        return self.scope in SCOPES and SCOPES.index(self.scope) >= SCOPES.index(scope)
 
     def may_call(self, model: str) -> bool:
         """Whether the key's patterns allow this model id."""
         return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
-OWNER = Principal(manages=True)
+OWNER = Principal(scope="admin")
 
 
 class KeyRing:
@@ -111,7 +118,7 @@ class KeyRing:
             self._noted[key.name] = now
             self._used(key.name, now)
         quota = Quota(key.rpm, key.tpm, key.concurrency)
-        return Principal(key.org, key.name, key.models, quota, key.manages)
+        return Principal(key.org, key.name, key.models, quota, key.scope)
 
 
 @lru_cache(maxsize=64)

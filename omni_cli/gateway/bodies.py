@@ -1,20 +1,27 @@
 """What the management API takes, as pydantic models; the OpenAPI document prints their schemas.
 
+Fields are the source specs' (fleet, management, registry, provider plan) and omni's own; what only
+is measured, such as ``usage``, may stand in a body that was read before, and is passed over.
 Imported at the first such body, in a thread: pydantic takes longer to import than a request.
 """
 
-from decimal import Decimal
-from typing import Annotated, Any
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, WithJsonSchema
 from pydantic.json_schema import models_json_schema
 
-from omni_cli.domain.models import ModelStatus
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.models import AuthMethod, ModelStatus, ModelType
 from omni_cli.domain.scoring import KINDS
 from omni_cli.plugins import plugins
-from omni_cli.written import Field, Written, clean, one_of, said
+from omni_cli.services.fleet.model_changes import ModelChange as Change
+from omni_cli.services.fleet.model_changes import PriceChange
+from omni_cli.written import Discriminator, Field, Tag, Written, clean, one_of, said
 from omni_cli.written import read as read
 
 MOST_MODELS, MOST_PROMPTS, MOST_ITERATIONS = 10, 200, 20
+_PER_1M = 1000
 
 
 def _scorers() -> list[str]:
@@ -24,31 +31,225 @@ def _scorers() -> list[str]:
     return ["", *known, *(f"not-{kind}" for kind in known)]
 
 
-#: US dollars per 1,000,000 tokens.
+def _dollars(value: object) -> object:
+    """ "$0.003" is 0.003. Raises ValueError for what is no amount."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise ValueError("no amount")
+    try:
+        return Decimal(str(value).removeprefix("$").replace(",", ""))
+    except InvalidOperation:
+        raise ValueError("no amount") from None
+
+
+_AMOUNT = 'a number of 0 or more, or the same in quotes ("2.5")'
+#: US dollars, a number or text.
 Rate = Annotated[
-    Decimal, Field(ge=0, strict=False), said('a number of 0 or more, or the same in quotes ("2.5")')
+    Decimal,
+    BeforeValidator(_dollars),
+    Field(ge=0, strict=False),
+    WithJsonSchema({"type": ["number", "string"], "minimum": 0, "x-said": _AMOUNT}),
 ]
 Texts = Annotated[str | list[str], said("a text or a list of texts")]
+Score = Annotated[float, Field(ge=0, le=100)]
+Tokens = Annotated[int, Field(ge=1, le=999_999_999)]
+#: Measured or told by omni: passed over in a body.
+Told = Annotated[Any, Field(json_schema_extra={"readOnly": True})]
 
 
 class Rates(Written):
+    """US dollars per 1,000,000 tokens."""
+
     input: Rate | None = None
     cached: Rate | None = None
     output: Rate | None = None
 
 
+class Pricing(Written):
+    """``input``, ``cachedInput``, ``output``: US dollars per 1,000,000 tokens (registry spec); the
+    others per 1,000 tokens, and terms of each request (management spec)."""
+
+    input: Rate | None = None
+    cachedInput: Rate | None = None
+    output: Rate | None = None
+    inputCostPer1kTokens: Rate | None = None
+    outputCostPer1kTokens: Rate | None = None
+    minimumCost: Rate | None = None
+    freeThreshold: Annotated[int, Field(ge=0)] | None = None
+
+
+class Costs(Written):
+    """US dollars per 1,000 tokens; the average is told."""
+
+    inputPer1k: Rate | None = None
+    outputPer1k: Rate | None = None
+    avgPer1k: Told = None
+
+
+class Capabilities(Written):
+    """Scores from 0 to 100, and what it takes and gives."""
+
+    coding: Score | None = None
+    reasoning: Score | None = None
+    creativity: Score | None = None
+    speed: Score | None = None
+    context: Tokens | None = None
+    maxTokens: Tokens | None = None
+    inputTypes: list[Literal["text", "image"]] = []
+    outputTypes: list[Literal["text", "json", "structured", "embedding", "image"]] = []
+    languages: Told = None
+    specialties: list[str] = []
+
+
+class AssignedRole(Written):
+    role: str
+    priority: Annotated[int, Field(ge=1, le=1000)] = 1
+    description: str | None = None
+
+
+def _kind(value: object) -> str | None:
+    if isinstance(value, str):
+        return "#name"
+    return "#table" if isinstance(value, dict | Written) else None
+
+
+#: A role by its name, or with a priority in it.
+RoleAt = Annotated[
+    Annotated[str, Tag("#name")] | Annotated[AssignedRole, Tag("#table")],
+    Discriminator(_kind),
+    said("a text in quotes, or a table of role and priority"),
+]
+
+
+class RoutingRule(Written):
+    condition: str
+    priority: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
 class ModelChange(Written):
-    """``sure``: take a model that its provider stops serving, or a price that looks wrong."""
+    """A model, or what to change of it. ``assignedRoles`` and ``routingRules`` replace those that
+    it has. ``sure``: take a model that its provider stops serving, or a price that looks wrong."""
 
     status: ModelStatus | None = None
+    enabled: bool | None = None
+    isActive: bool | None = None
+    isDefault: bool | None = None
+    name: str | None = None
+    displayName: str | None = None
+    aliases: list[str] = []
+    type: ModelType | None = None
+    modelType: ModelType | None = None
+    parameters: Annotated[float, Field(gt=0)] | None = None
+    context_length: Tokens | None = None
+    context_window: Tokens | None = None
+    max_tokens: Tokens | None = None
+    tokenWeights: dict[str, Annotated[float, Field(gt=0)]] | None = None
     price: Rates | None = None
+    pricing: Pricing | None = None
+    costs: Costs | None = None
+    capabilities: Capabilities | None = None
+    strengths: list[str] = []
+    recommendedFor: list[str] = []
+    assignedRoles: list[AssignedRole] | None = None
+    routingRules: list[RoutingRule] | None = None
     sure: bool = False
+    health: Told = None
+    usage: Told = None
+    performance: Told = None
+    configuration: Told = None
+    complexity_factor: Told = None
+    is_system: Told = None
+    addedAt: Told = None
+    updatedAt: Told = None
+    created_at: Told = None
+    updated_at: Told = None
+    id: Told = None
+    provider: Told = None
+    model: Told = None
+
+    def change(self) -> Change:
+        """What it says of the model itself."""
+        able = self.capabilities or Capabilities()
+        images, writes = "image" in able.inputTypes, able.outputTypes
+        kind = self.modelType or self.type
+        if kind is None and able.inputTypes:
+            kind = "text" if not images else "multimodal" if "text" in able.inputTypes else "vision"
+        badges = ["json-mode"] if {"json", "structured"} & set(writes) else []
+        gives = [w for w in writes if w not in ("json", "structured")]
+        scores = {k: getattr(able, k) for k in ("coding", "reasoning", "creativity", "speed")}
+        return Change(
+            name=self.displayName or self.name,
+            aliases=self.aliases,
+            context_window=self.context_window or self.context_length or able.context,
+            max_output=self.max_tokens or able.maxTokens,
+            type=kind,
+            badges=badges,
+            scores={k: v for k, v in scores.items() if v is not None},
+            parameters_b=self.parameters,
+            strengths=self.strengths or able.specialties,
+            recommended_for=self.recommendedFor,
+            token_weights=self.tokenWeights or {},
+            gives=gives,
+        )
+
+    def asked_status(self) -> ModelStatus | None:
+        """Raises UsageError: its words contradict each other."""
+        said: set[ModelStatus] = set()
+        if self.status is not None:
+            said.add(self.status)
+        elif self.isActive is not None:
+            said.add("active" if self.isActive else "standby")
+        if self.enabled is False:
+            said.add("disabled")
+        if self.enabled and "disabled" in said:
+            raise UsageError("enabled contradicts status")
+        if self.enabled is False and said - {"disabled"}:
+            raise UsageError("enabled contradicts status")
+        return next(iter(said), None)
+
+    def price_change(self) -> PriceChange:
+        """Raises UsageError: two fields give two prices."""
+        rates: dict[str, Decimal] = {}
+        terms: dict[str, Any] = {}
+
+        def give(into: dict[str, Any], kind: str, value: Any) -> None:
+            if value is not None and into.setdefault(kind, value) != value:
+                raise UsageError(f"two prices for {kind}: {into[kind]} and {value}")
+
+        for kind, rate in {} if self.price is None else dict(self.price).items():
+            give(rates, kind, rate)
+        if (given := self.pricing) is not None:
+            give(rates, "input", given.input)
+            give(rates, "cached", given.cachedInput)
+            give(rates, "output", given.output)
+            give(rates, "input", _per_1m(given.inputCostPer1kTokens))
+            give(rates, "output", _per_1m(given.outputCostPer1kTokens))
+            give(terms, "minimum_usd", given.minimumCost)
+            give(terms, "free_requests_per_month", given.freeThreshold)
+        if self.costs is not None:
+            give(rates, "input", _per_1m(self.costs.inputPer1k))
+            give(rates, "output", _per_1m(self.costs.outputPer1k))
+        return PriceChange(rates, {k: v for k, v in terms.items() if v})
+
+
+def _per_1m(rate: Decimal | None) -> Decimal | None:
+    return None if rate is None else rate * _PER_1M
+
+
+class NewModel(ModelChange):
+    """Whose, and what its provider calls it: ``provider`` and ``model``, or ``id`` as
+    PROVIDER/MODEL, or the name of one that omni knows. Any other ``id`` becomes a short name."""
+
+    id: str | None = None
+    provider: str | None = None
+    model: str | None = None
 
 
 class ModelRoles(Written):
-    """Roles in which the model is put first."""
+    """Roles in which the model is put first, by name, or at the priority that is said;
+    ``assignedRoles`` are instead all roles that it is to have."""
 
-    roles: list[str]
+    roles: Annotated[list[RoleAt], said("a list of texts, or of tables of role and priority")] = []
+    assignedRoles: list[AssignedRole] | None = None
     sure: bool = False
 
 
@@ -60,10 +261,28 @@ class RoleFirst(Written):
 
 
 class ProviderChange(Written):
-    """``max_concurrency`` null: no limit."""
+    """``maxConcurrentRequests`` null: no limit. ``apiKey`` goes to the gateway's keyring or
+    encrypted file and is never told; one that is masked is passed over."""
 
+    name: str | None = None
     enabled: bool | None = None
+    isActive: bool | None = None
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
+    maxConcurrentRequests: Annotated[int, Field(ge=1)] | None = None
+    baseUrl: str | None = None
+    apiEndpoint: str | None = None
+    apiKey: str | None = None
+    authMethod: AuthMethod | None = None
+    maintenance: bool | None = None
+
+
+class NewProvider(ProviderChange):
+    """``slug`` (or ``id``): one that omni knows, or any with ``type`` and ``baseUrl``."""
+
+    slug: str | None = None
+    id: str | None = None
+    type: str | None = None
+    protocol: str | None = None
 
 
 class Discovery(Written):
@@ -92,7 +311,8 @@ class Comparison(Written):
 
 
 _BODIES: tuple[type[Written], ...] = (
-    ModelChange, ModelRoles, RoleFirst, ProviderChange, Discovery, Optimizing, Comparison
+    ModelChange, NewModel, ModelRoles, RoleFirst, ProviderChange, NewProvider, Discovery,
+    Optimizing, Comparison
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from omni_cli.bootstrap import App
+from omni_cli.gateway.auth import Principal
 
 Value = TypeVar("Value")
 
@@ -20,15 +21,22 @@ class Desk:
         self._app = App(app.env, clock=app.clock)
         self._lock = asyncio.Lock()
 
-    async def do(self, job: Callable[[App], Value]) -> Value:
-        """Raises what ``job`` raises."""
-        async with self._lock:
-            return await asyncio.to_thread(self._run, job)
+    async def do(self, job: Callable[[App], Value], who: Principal | None = None) -> Value:
+        """Raises what ``job`` raises.
 
-    def _run(self, job: Callable[[App], Value]) -> Value:
+        Args:
+            who: in whose name, for the audit log; None: the gateway's own.
+        """
+        async with self._lock:
+            return await asyncio.to_thread(self._run, job, who)
+
+    def _run(self, job: Callable[[App], Value], who: Principal | None) -> Value:
+        app = self._app
         # What was read before may have changed since.
-        self._app.refresh()
-        return job(self._app)
+        app.refresh()
+        if who is not None and who.key:
+            app.who = f"key {who.key}"
+        return job(app)
 
     def close(self) -> None:
         self._app.close()

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Message
-from omni_cli.domain.errors import OmniError, UsageError
+from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.optimize import Setting
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
-from omni_cli.gateway.own_api import query_of
-from omni_cli.gateway.routes import Route, managed
+from omni_cli.gateway.managing import Asked, Managing
 from omni_cli.http.request import Request
 from omni_cli.services.fleet.discovery import discovery_document
 from omni_cli.services.judge import compare_documents
 from omni_cli.services.judge.compare_plan import Plan, Settings, Wanted, plan_of
+from omni_cli.services.judge.compare_report import Report
 from omni_cli.services.judge.optimize import optimum_document
+from omni_cli.services.judge.spec_documents import comparison_words, discovery_words
 from omni_cli.services.judge.suite import Case
 from omni_cli.wire.server import (
     Refused,
@@ -30,6 +31,7 @@ from omni_cli.wire.server import (
 if TYPE_CHECKING:
     from omni_cli.gateway.bodies import Comparison
 
+Document = dict[str, Any]
 #: Comparisons that run at once.
 _RUNNING = 4
 #: A request may not hold a thread for longer, seconds.
@@ -47,36 +49,65 @@ class LongJobs:
         self._stop = threading.Event()
         self._comparisons: dict[int, asyncio.Task[None]] = {}
 
-    def routes(self) -> list[Route]:
-        return [
-            managed("GET", "/models/discover", self._discover, "What providers serve", "provider"),
-            managed(
-                "POST",
-                "/models/discover",
-                self._take,
-                "The same, and take what is recommended",
-                body="Discovery",
-            ),
-            managed(
-                "POST",
-                "/models/optimize",
-                self._optimize,
-                "Past requests, other settings",
-                body="Optimizing",
-            ),
-            managed(
-                "POST", "/models/compare", self._compare, "Begin a comparison", body="Comparison"
-            ),
-            managed("GET", "/models/compare", self._comparisons_list, "Comparisons"),
-            managed(
-                "GET",
-                "/models/compare/{comparison}",
-                self._comparison,
-                "How far one is, its results",
-            ),
-            managed("GET", "/models/analytics/compare", self._newest, "The newest comparison"),
-            managed("GET", "/config", self._config, "Settings of routing, prices and alerts"),
-        ]
+    def routes(self, m: Managing) -> None:
+        desk = self._desk
+        m.job(
+            "GET",
+            "/models/discover",
+            _discover,
+            "What providers serve",
+            "provider",
+            scope="operate",
+            desk=desk,
+            twice=True,
+        )
+        m.job(
+            "POST",
+            "/models/discover",
+            _take,
+            "The same, and take what is recommended",
+            body="Discovery",
+            desk=desk,
+            twice=True,
+        )
+        m.job(
+            "POST",
+            "/models/optimize",
+            _optimize,
+            "Past requests, other settings",
+            body="Optimizing",
+            scope="operate",
+            desk=desk,
+            twice=True,
+        )
+        m.handler(
+            "POST",
+            "/models/compare",
+            self._compare,
+            "Begin a comparison",
+            body="Comparison",
+            scope="operate",
+            status=202,
+            twice=True,
+        )
+        m.job("GET", "/models/compare", _comparisons, "Comparisons", desk=desk, twice=True)
+        m.job(
+            "GET",
+            "/models/compare/{comparison}",
+            _comparison,
+            "How far one is, its results",
+            desk=desk,
+            twice=True,
+        )
+        m.job(
+            "GET",
+            "/models/analytics/compare",
+            _newest,
+            "The newest comparison",
+            desk=desk,
+            twice=True,
+        )
+        m.job("GET", "/config", _config, "Settings of routing, prices and alerts", desk=desk)
 
     async def close(self) -> None:
         """Start no more calls; those under way are paid for, so they are waited for a little."""
@@ -85,44 +116,9 @@ class LongJobs:
             await asyncio.wait(self._comparisons.values(), timeout=10)
         self._desk.close()
 
-    # --- discovery ----------------------------------------------------------------------------
-
-    async def _discover(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        await self._look(request, query_of(request).get("provider"), take=False)
-
-    async def _take(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        raw = await request.body()
-        asked = await self._desk.do(lambda _: _discovery(raw))
-        await self._look(request, asked, take=True)
-
-    async def _look(self, request: Request, provider: str | None, *, take: bool) -> None:
-        def job(app: App) -> dict[str, Any]:
-            only = None if provider is None else [provider]
-            found = app.discovery.discover(only, limit_s=_DISCOVER_S)
-            return discovery_document(found, app.discovery.apply(found) if take else None)
-
-        await request.json(await self._desk.do(job))
-
-    # --- optimizing ---------------------------------------------------------------------------
-
-    async def _optimize(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        raw = await request.body()
-
-        def job(app: App) -> dict[str, Any]:
-            from omni_cli.gateway.bodies import Optimizing, read
-
-            body = read(Optimizing, object_of(raw))
-            routing = app.config.routing
-            today = Setting(routing.priority, routing.weights, routing.latency_pref)
-            share = (1.0 if body.lose is None else body.lose) / 100
-            found = app.optimizer.run(today, days=body.days or 30, may_lose=share)
-            return optimum_document(found, applied=False)
-
-        await request.json(await self._desk.do(job))
-
     # --- comparison ---------------------------------------------------------------------------
 
-    async def _compare(self, request: Request, _: Principal, __: dict[str, str]) -> None:
+    async def _compare(self, request: Request, who: Principal, __: dict[str, str]) -> None:
         """Checked and estimated first; then it runs in the background, and this answers 202."""
         raw = await request.body()
         self._comparisons = {k: t for k, t in self._comparisons.items() if not t.done()}
@@ -142,7 +138,7 @@ class LongJobs:
             told = compare_documents.estimate_document(plan, estimate)
             return comparison, plan, nusd, {"comparison": id_text(comparison), **told}
 
-        comparison, plan, nusd, told = await self._desk.do(job)
+        comparison, plan, nusd, told = await self._desk.do(job, who)
         self._comparisons[comparison] = asyncio.get_running_loop().create_task(
             asyncio.to_thread(self._run, comparison, plan, nusd)
         )
@@ -162,67 +158,88 @@ class LongJobs:
             except OmniError:
                 return  # what was answered is kept, and the comparison says "stopped"
 
-    async def _comparisons_list(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        def job(app: App) -> list[dict[str, Any]]:
-            return [compare_documents.listed_document(row) for row in app.comparisons.recent()]
 
-        await request.json({"comparisons": await self._desk.do(job)})
-
-    async def _comparison(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        await self._report(request, at["comparison"])
-
-    async def _newest(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        if not await self._desk.do(lambda app: app.comparisons.recent(limit=1)):
-            await request.json({"comparison": None})
-            return
-        await self._report(request, "last")
-
-    async def _report(self, request: Request, name: str) -> None:
-        def job(app: App) -> dict[str, Any]:
-            comparison, plan = app.compare.load(name)
-            return compare_documents.document(app.compare_reports.report(comparison, plan))
-
-        await request.json(await self._desk.do(job))
-
-    # --- settings -----------------------------------------------------------------------------
-
-    async def _config(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        """What routing goes by. Addresses of webhooks and commands are not told."""
-
-        def job(app: App) -> dict[str, Any]:
-            config = app.config
-            weights = config.routing.weights
-            return {
-                "routing": {
-                    "priority": config.routing.priority,
-                    "latency_pref": config.routing.latency_pref,
-                    "weights": {
-                        "cost": weights.cost,
-                        "latency": weights.latency,
-                        "task": weights.task_match,
-                    },
-                },
-                "prices": {"allow_unknown": config.prices.allow_unknown},
-                "chat": {
-                    "max_retries": config.chat.max_retries,
-                    "timeout_s": config.chat.timeout_s,
-                },
-                "premium_model": config.general.premium_model or None,
-                "alerts": {
-                    "webhook": bool(config.alerts.webhook),
-                    "command": bool(config.alerts.command),
-                    "desktop": config.alerts.desktop,
-                    "quiet_minutes": config.alerts.quiet_minutes,
-                },
-            }
-
-        await request.json(await self._desk.do(job))
+def _discover(app: App, asked: Asked) -> Document:
+    return _look(app, asked.query.get("provider"), take=False)
 
 
-def _discovery(raw: bytes) -> str | None:
-    from omni_cli.gateway.bodies import Discovery, read
+def _take(app: App, asked: Asked) -> Document:
+    from omni_cli.gateway.bodies import Discovery
 
-    return read(Discovery, object_of(raw)).provider or None
+    return _look(app, asked.body(Discovery).provider or None, take=True)
+
+
+def _look(app: App, provider: str | None, *, take: bool) -> Document:
+    only = None if provider is None else [provider]
+    found = app.discovery.discover(only, limit_s=_DISCOVER_S)
+    told = discovery_document(found, app.discovery.apply(found) if take else None)
+    return {**told, **discovery_words(told)}
+
+
+def _optimize(app: App, asked: Asked) -> Document:
+    from omni_cli.gateway.bodies import Optimizing
+
+    body = asked.body(Optimizing)
+    routing = app.config.routing
+    today = Setting(routing.priority, routing.weights, routing.latency_pref)
+    share = (1.0 if body.lose is None else body.lose) / 100
+    try:
+        found = app.optimizer.run(today, days=body.days or 30, may_lose=share)
+    except NotFound as exc:  # nothing to replay is an answer
+        return {"applied": False, "suggested": None, "reason": exc.message, "hint": exc.hint}
+    return optimum_document(found, applied=False)
+
+
+def _comparisons(app: App, _: Asked) -> Document:
+    listed = [compare_documents.listed_document(row) for row in app.comparisons.recent()]
+    return {"comparisons": listed}
+
+
+def _comparison(app: App, asked: Asked) -> Document:
+    return compare_documents.document(_report(app, asked.at["comparison"]))
+
+
+def _report(app: App, name: str) -> Report:
+    return app.compare_reports.report(*app.compare.load(name))
+
+
+def _newest(app: App, _: Asked) -> Document:
+    """The newest, and in the fleet spec's words."""
+    if not app.comparisons.recent(limit=1):
+        return {"comparison": None}
+    report = _report(app, "last")
+    told = compare_documents.document(report)
+    words = {"id": told["comparison"], **comparison_words(report, told)}
+    return {**told, "comparison": words}
+
+
+def _config(app: App, _: Asked) -> Document:
+    """What routing goes by. Addresses of webhooks and commands are not told."""
+    config = app.config
+    weights = config.routing.weights
+    return {
+        "routing": {
+            "priority": config.routing.priority,
+            "latency_pref": config.routing.latency_pref,
+            "weights": {
+                "cost": weights.cost,
+                "latency": weights.latency,
+                "task": weights.task_match,
+            },
+        },
+        "prices": {"allow_unknown": config.prices.allow_unknown},
+        "chat": {
+            "max_retries": config.chat.max_retries,
+            "timeout_s": config.chat.timeout_s,
+        },
+        "premium_model": config.general.premium_model or None,
+        "alerts": {
+            "webhook": bool(config.alerts.webhook),
+            "command": bool(config.alerts.command),
+            "desktop": config.alerts.desktop,
+            "quiet_minutes": config.alerts.quiet_minutes,
+        },
+    }
 
 
 def _wanted(app: App, body: "Comparison") -> Wanted:

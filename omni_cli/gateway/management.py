@@ -1,24 +1,29 @@
-"""The specs' management endpoints, under ``/api``: the fleet, its use, its health.
+"""The specs' management endpoints, under ``/api`` and ``/api/ai``: the fleet, its use, its health.
 
-Every change goes through the same services as the command line: audited, and a revision.
+Every change goes through the same services as the command line: audited, and a revision. What is
+answered is the services' document with the specs' own names beside it
+(``services/judge/spec_documents.py``): under ``/api`` those of the fleet spec, under ``/api/ai``
+those of the management spec.
 """
 
-import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.document import document
-from omni_cli.domain.errors import Busy, NotFound, UsageError
-from omni_cli.domain.models import ModelInfo, Role, RoleModel
+from omni_cli.domain.errors import Busy, NotFound, OmniError, UsageError
+from omni_cli.domain.models import ModelInfo, Provider, Role, RoleModel
 from omni_cli.domain.pricing import usd_string
 from omni_cli.domain.record import replace
+from omni_cli.domain.tasks import TASK_TYPES
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
+from omni_cli.gateway.live_status import LiveStatus
 from omni_cli.gateway.long_jobs import LongJobs
-from omni_cli.gateway.own_api import OwnApi, query_of, usage_of
-from omni_cli.gateway.routes import Route, managed
-from omni_cli.http.request import Request, header_lines
+from omni_cli.gateway.managing import Asked, Managing
+from omni_cli.gateway.own_api import OwnApi, usage_query
+from omni_cli.gateway.routes import Route
+from omni_cli.http.request import Request
 from omni_cli.services.fleet.connection_test import INTERVAL_S
 from omni_cli.services.fleet.describe import (
     model_document,
@@ -26,20 +31,30 @@ from omni_cli.services.fleet.describe import (
     uses_document,
 )
 from omni_cli.services.fleet.fleet_checks import one_of
-from omni_cli.services.judge.health_report import health_document
+from omni_cli.services.fleet.model_changes import add_model, set_price, split_id
+from omni_cli.services.judge.advice_document import open_saving_nusd
+from omni_cli.services.judge.spec_documents import (
+    SpecDocuments,
+    dollars,
+    provider_words,
+    tested_words,
+)
 from omni_cli.services.money.budget_document import status_document
 from omni_cli.services.money.ledger_names import CHECKED
-from omni_cli.services.money.report_documents import costs_document, savings_document
+from omni_cli.services.money.report_documents import (
+    costs_document,
+    savings_document,
+    usage_document,
+)
 from omni_cli.services.money.usage import UsageQuery
-from omni_cli.wire.server import Refused, object_of, sse
+from omni_cli.wire.server import Refused, object_of
 
-#: What a report of usage may be asked for.
-_USAGE = ("by", "period", *CHECKED)
-#: How often a live stream looks for a change, and says that it is still there, seconds.
-_LOOK_S = 1.0
-_ALIVE_S = 15.0
-#: Most live streams at once.
-_MOST_STREAMS = 64
+if TYPE_CHECKING:
+    from omni_cli.gateway.bodies import AssignedRole, ModelChange, ProviderChange
+
+#: What tests of models may cost in a day, nano-dollars.
+_TESTS_NUSD = 250_000_000
+Document = dict[str, Any]
 
 
 class Management:
@@ -47,283 +62,326 @@ class Management:
         self._desk = desk
         self._own = own
         self._long = long
-        self._streams = 0
 
     def routes(self) -> list[Route]:
-        return [
-            *self._long.routes(),
-            managed(
-                "GET",
-                "/models/analytics/usage",
-                self._usage,
-                "Usage analytics",
-                "by",
-                "period",
-                *CHECKED,
-            ),
-            managed("GET", "/models/analytics/costs", self._costs, "Cost analytics"),
-            managed("GET", "/models/analytics/trends", self._trends, "Usage by day", "period"),
-            managed("GET", "/models/recommendations", self._advice, "Recommendations", "all"),
-            managed("GET", "/models/savings", self._savings, "What routing saved", "period"),
-            managed("POST", "/models/route", self._own.debug, "Smart model selection"),
-            managed("POST", "/route", self._own.debug, "Smart model selection"),
-            managed("GET", "/models", self._models, "All active models", "provider", "status"),
-            managed("GET", "/models/{id+}/usage", self._model_usage, "A model's usage", "period"),
-            managed(
-                "PUT", "/models/{id+}/config", self._put_model, "Change a model", body="ModelChange"
-            ),
-            managed(
-                "PUT",
-                "/models/{id+}/roles",
-                self._put_roles,
-                "Give a model a role",
-                body="ModelRoles",
-            ),
-            managed("GET", "/models/{id+}", self._model, "One model"),
-            managed("DELETE", "/models/{id+}", self._drop_model, "Remove a model of one's own"),
-            managed("GET", "/config/models", self._models, "All active models"),
-            managed("GET", "/providers", self._providers, "Providers"),
-            managed("POST", "/providers/{slug}/test", self._test, "Test a provider's connection"),
-            managed("GET", "/providers/{slug}/models", self._provider_models, "Its models"),
-            managed("GET", "/providers/{slug}", self._provider, "One provider"),
-            managed(
-                "PUT",
-                "/providers/{slug}",
-                self._put_provider,
-                "Enable or bound a provider",
-                body="ProviderChange",
-            ),
-            managed("GET", "/provider-status", self._status, "Health of every provider"),
-            managed("GET", "/provider-status/stream", self._status_stream, "The same, live (SSE)"),
-            managed("GET", "/roles", self._roles, "Roles"),
-            managed(
-                "PUT",
-                "/roles/{name}",
-                self._put_role,
-                "Put a model first in a role",
-                body="RoleFirst",
-            ),
-            managed("GET", "/rules", self._rules, "Routing rules"),
-            managed("GET", "/chains", self._chains, "Failover chains"),
-            managed("GET", "/budgets", self._budgets, "Budgets, and how far along each is"),
-        ]
-
-    # --- models -------------------------------------------------------------------------------
-
-    async def _models(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        asked = query_of(request)
-
-        def job(app: App) -> list[dict[str, Any]]:
-            status = asked.get("status", "active")
-            slugs = [p.slug for p in app.providers.all()]
-            if "provider" in asked:
-                slugs = [app.fleet.provider(asked["provider"]).slug]
-            one_of("status", status, ("all", "active", "standby", "disabled"))
-            models = app.models.of_providers(slugs)
-            return _model_documents(app, [m for m in models if status in ("all", m.status)])
-
-        await request.json({"models": await self._desk.do(job)})
-
-    async def _model(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        await request.json(await self._desk.do(lambda app: _model_document(app, at["id"])))
-
-    async def _put_model(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        raw = await request.body()
-
-        def job(app: App) -> dict[str, Any]:
-            from omni_cli.gateway.bodies import ModelChange, read
-
-            body = read(ModelChange, object_of(raw))
-            if body.status is not None:
-                if body.status == "active":
-                    _agreed(app, at["id"], sure=body.sure)
-                app.fleet.set_status(at["id"], body.status)
-            rates = {} if body.price is None else dict(body.price)
-            if given := {kind: rate for kind, rate in rates.items() if rate is not None}:
-                app.fleet.set_price(at["id"], given, sure=body.sure)
-            return _model_document(app, at["id"])
-
-        await request.json(await self._desk.do(job))
-
-    async def _put_roles(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        raw = await request.body()
-
-        def job(app: App) -> list[dict[str, Any]]:
-            from omni_cli.gateway.bodies import ModelRoles, read
-
-            body = read(ModelRoles, object_of(raw))
-            _agreed(app, at["id"], sure=body.sure)
-            return [document(_put_first(app, role, at["id"])) for role in body.roles]
-
-        await request.json({"roles": await self._desk.do(job)})
-
-    async def _drop_model(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        await self._desk.do(lambda app: app.fleet.remove_model(at["id"]))
-        await request.json({"deleted": at["id"]})
-
-    async def _model_usage(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        period = query_of(request).get("period", "month")
-
-        def job(app: App) -> dict[str, Any]:
-            filters = app.ledger_names.resolve({"model": at["id"]})
-            query = UsageQuery(by="day", period=period, filters={"model": at["id"]})
-            return {"model": filters["model"], **usage_of(app, query)}
-
-        await request.json(await self._desk.do(job))
-
-    # --- analytics ----------------------------------------------------------------------------
-
-    async def _usage(self, request: Request, who: Principal, at: dict[str, str]) -> None:
-        await self._own.usage(request, who, at)
-
-    async def _trends(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        period = query_of(request).get("period", "30d")
-
-        query = UsageQuery(by="day", period=period)
-        found = await self._desk.do(lambda app: usage_of(app, query))
-        await request.json({"days": found["days"]})
-
-    async def _costs(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        await request.json(await self._desk.do(lambda app: costs_document(app.costs.overview())))
-
-    async def _savings(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        """What ``omni savings`` says; its main figures once more under this endpoint's names."""
-        period = query_of(request).get("period", "month")
-        report = await self._desk.do(lambda app: app.savings.report(period=period))
-        document, total = savings_document(report), report.total
-        await request.json(
-            {
-                **document,
-                "compared_calls": 0 if total is None else total.calls,
-                "premium_usd": None if total is None else usd_string(total.premium_nusd),
-                "cost_usd": None if total is None else usd_string(total.paid_nusd),
-                "savings_usd": document["saving_usd"],
-            }
+        """``twice``: the specs have it under ``/api/ai``, or something of its kind."""
+        m = Managing(self._desk)
+        self._long.routes(m)
+        analytics = "/models/analytics"
+        m.job(
+            "GET",
+            f"{analytics}/usage",
+            _usage,
+            "Usage analytics",
+            "by",
+            "period",
+            "from",
+            "to",
+            *CHECKED,
+            twice=True,
         )
+        m.job("GET", f"{analytics}/costs", _costs, "Cost analytics", twice=True)
+        m.job("GET", f"{analytics}/trends", _trends, "Usage by day", "period", twice=True)
+        advice = "/models/recommendations"
+        m.job("GET", advice, _advice, "Recommendations", "all", twice=True)
+        for verb, what in (
+            ("apply", "Do what it says"),
+            ("dismiss", "Show it no more"),
+            ("undo", "Take it back"),
+        ):
+            m.job("POST", f"{advice}/{{advice}}/{verb}", _decide, what, scope="operate")
+        m.job(
+            "GET",
+            "/models/savings",
+            _savings,
+            "What routing saved, and what more it could",
+            "period",
+            twice=True,
+        )
+        for path in ("/models/route", "/route"):
+            m.handler(
+                "POST",
+                path,
+                self._route,
+                "Smart model selection",
+                scope="read",
+                body="Routing",
+                twice=path != "/route",
+            )
+        m.job("GET", "/models", _models, "All active models", "provider", "status", twice=True)
+        m.job("POST", "/models", _new_model, "Add a model", body="NewModel", status=201, twice=True)
+        m.job("GET", "/models/{id+}/usage", _model_usage, "A model's usage", "period", twice=True)
+        m.job(
+            "PUT",
+            "/models/{id+}/config",
+            _put_model,
+            "Change a model",
+            body="ModelChange",
+            twice=True,
+        )
+        m.job(
+            "PUT",
+            "/models/{id+}/roles",
+            _put_roles,
+            "Give a model roles",
+            body="ModelRoles",
+            scope="operate",
+            twice=True,
+        )
+        m.job(
+            "POST",
+            "/models/{id+}/test",
+            _test_model,
+            "Test a model with a real call",
+            scope="operate",
+            twice=True,
+        )
+        m.job("GET", "/models/{id+}", _model, "One model", twice=True)
+        m.job("PUT", "/models/{id+}", _put_model, "Change a model", body="ModelChange", twice=True)
+        m.job(
+            "DELETE",
+            "/models/{id+}",
+            _drop_model,
+            "Remove a model of one's own, hide another",
+            twice=True,
+        )
+        m.job("GET", "/config/models", _models, "All active models", "provider", "status")
+        m.job("GET", "/providers", _providers, "Providers", twice=True)
+        m.job(
+            "POST",
+            "/providers",
+            _new_provider,
+            "Add a provider",
+            body="NewProvider",
+            status=201,
+            twice=True,
+        )
+        m.job(
+            "POST",
+            "/providers/{slug}/test",
+            _test,
+            "Test a provider's connection",
+            scope="operate",
+            twice=True,
+        )
+        m.job("GET", "/providers/{slug}/models", _provider_models, "Its models", twice=True)
+        m.job("GET", "/providers/{slug}", _provider, "One provider", twice=True)
+        m.job(
+            "PUT",
+            "/providers/{slug}",
+            _put_provider,
+            "Change a provider",
+            body="ProviderChange",
+            twice=True,
+        )
+        m.job("DELETE", "/providers/{slug}", _drop_provider, "Remove a provider", twice=True)
+        m.job("GET", "/provider-status", _status, "Health of every provider", twice=True)
+        m.handler(
+            "GET",
+            "/provider-status/stream",
+            LiveStatus(self._desk).handle,
+            "The same, live: server-sent events, or a WebSocket",
+            twice=True,
+        )
+        m.job("GET", "/roles", _roles, "Roles")
+        m.job(
+            "PUT",
+            "/roles/{name}",
+            _put_role,
+            "Put a model first in a role",
+            body="RoleFirst",
+            scope="operate",
+        )
+        m.job("GET", "/rules", _rules, "Routing rules")
+        m.job("GET", "/chains", _chains, "Failover chains")
+        m.job("GET", "/budgets", _budgets, "Budgets, and how far along each is")
+        return m.routes
 
-    async def _advice(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        decided = "all" in query_of(request)
+    async def _route(self, request: Request, who: Principal, _: dict[str, str]) -> None:
+        """The fleet spec's ``{task, complexity, context}``, or what ``/v1/router/debug`` takes."""
+        await self._own.explain(request, who, _task_asked(object_of(await request.body())))
 
-        def job(app: App) -> list[dict[str, Any]]:
-            return [told.document() for told in app.telling.every(decided=decided)]
 
-        await request.json({"recommendations": await self._desk.do(job)})
+def _task_asked(body: Document) -> Document:
+    """``task``: a type of task, or the text of one. ``context``: text that comes with it, or how
+    many tokens it must hold."""
+    if not {"task", "context"} & body.keys():
+        return body
+    task, context = body.pop("task", ""), body.pop("context", "")
+    if not isinstance(task, str):
+        raise UsageError("task is a type of task, or the text of one")
+    if isinstance(context, bool) or not isinstance(context, str | int | list | dict | None):
+        raise UsageError("context is text, or a number of tokens")
+    known = task.strip().lower().replace("-", "_").replace(" ", "_")
+    if known in TASK_TYPES:
+        body["task_type"] = known
+    if isinstance(context, int):
+        body["context_tokens"] = context
+        context = ""
+    text = "\n\n".join(str(part) for part in (context, task) if part)
+    return {"messages": [{"role": "user", "content": text or "."}], **body}
 
-    # --- providers ----------------------------------------------------------------------------
 
-    async def _providers(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        def job(app: App) -> list[dict[str, Any]]:
-            return app.provider_documents.all()
+# --- models ---------------------------------------------------------------------------------------
 
-        await request.json({"providers": await self._desk.do(job)})
 
-    async def _provider(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        def job(app: App) -> dict[str, Any]:
-            return app.provider_documents.of(app.fleet.provider(at["slug"]))
+def _models(app: App, asked: Asked) -> Document:
+    status = asked.query.get("status", "active")
+    slugs = [p.slug for p in app.providers.all()]
+    if "provider" in asked.query:
+        slugs = [app.fleet.provider(asked.query["provider"]).slug]
+    one_of("status", status, ("all", "active", "standby", "disabled"))
+    models = app.models.of_providers(slugs)
+    chosen = [m for m in models if status in ("all", m.status)]
+    return {"models": _model_documents(app, chosen, numbers=asked.numbers)}
 
-        await request.json(await self._desk.do(job))
 
-    async def _put_provider(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        raw = await request.body()
+def _model(app: App, asked: Asked) -> Document:
+    return _model_document(app, asked.at["id"], numbers=asked.numbers)
 
-        def job(app: App) -> dict[str, Any]:
-            from omni_cli.gateway.bodies import ProviderChange, read
 
-            body = read(ProviderChange, object_of(raw))
-            new = app.fleet.provider(at["slug"])
-            if body.enabled is not None:
-                new = replace(new, enabled=body.enabled)
-            if "max_concurrency" in body.model_fields_set:
-                new = replace(new, max_concurrency=body.max_concurrency)
-            app.fleet.put_provider(new)
-            return app.provider_documents.of(new)
+def _new_model(app: App, asked: Asked) -> Document:
+    from omni_cli.gateway.bodies import NewModel
 
-        await request.json(await self._desk.do(job))
+    body = asked.body(NewModel)
+    slug, wire_name, alias = _whose(app, body.provider, body.model, body.id, body.name)
+    known = app.models.get(f"{slug}/{wire_name}")
+    if known is not None:
+        _agreed(app, known.id, sure=body.sure)
+    change, status = body.change(), body.asked_status()
+    if alias and alias not in (known.aliases if known is not None else ()):
+        change = replace(change, aliases=(*change.aliases, alias))
+    with app.fleet.change("model.add", f"{slug}/{wire_name}", None, None):
+        made, _ = add_model(
+            app.fleet, app.models, slug, wire_name, change, body.price_change(), sure=body.sure
+        )
+        if status is not None and status != "active":
+            app.fleet.set_status(made.id, status)
+        _further(app, made.id, body)
+    return _model_document(app, made.id, numbers=asked.numbers)
 
-    async def _test(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        def job(app: App) -> dict[str, Any]:
-            return tested_document(app.tester.test(app.fleet.provider(at["slug"])))
 
-        try:
-            found = await self._desk.do(job)
-        except Busy as exc:
-            # Tests are rationed: the caller's to wait for, no fault of the gateway.
-            raise Refused(429, "rate_limited", exc.message, retry_after_s=INTERVAL_S) from exc
-        await request.json(found)
+def _whose(
+    app: App, provider: str | None, model: str | None, ident: str | None, name: str | None
+) -> tuple[str, str, str]:
+    """A new model's provider, its name there, and a short name, "" for none.
 
-    async def _provider_models(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        def job(app: App) -> list[dict[str, Any]]:
-            slug = app.fleet.provider(at["slug"]).slug
-            return _model_documents(app, app.models.of_providers([slug]))
+    Raises UsageError, NotFound.
+    """
+    slugs = [p.slug for p in app.providers.all()]
+    if provider and (model or name):
+        slug = app.fleet.provider(provider).slug
+        wire_name = (model or name or "").removeprefix(f"{slug}/")
+        alias = "" if ident is None or "/" in ident else ident
+        return (*split_id(f"{slug}/{wire_name}", slugs), alias)
+    for text in (ident, model, name):
+        if text and "/" in text:
+            slug, wire_name = split_id(text, slugs)
+            return app.fleet.provider(slug).slug, wire_name, ""
+    for text in (ident, model, name):
+        if text:
+            known = app.fleet.model(text)  # one that omni knows by a short name
+            return known.provider, known.wire_name, ""
+    raise UsageError("provider and model are missing", hint='"id": "PROVIDER/MODEL" says both')
 
-        await request.json({"models": await self._desk.do(job)})
 
-    async def _status(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        await request.json(await self._health())
+def _put_model(app: App, asked: Asked) -> Document:
+    from omni_cli.gateway.bodies import ModelChange
 
-    async def _health(self) -> dict[str, Any]:
-        return await self._desk.do(lambda app: health_document(app.reporter.report()))
+    body = asked.body(ModelChange)
+    model = app.fleet.model(asked.at["id"])
+    status, price = body.asked_status(), body.price_change()
+    if status == "active":
+        _agreed(app, model.id, sure=body.sure)
+    fresh, fields = body.change().applied(model)
+    if status is not None:
+        fresh, fields = replace(fresh, status=status), (*fields, "status")
+    with app.fleet.change("model.edit", model.id, None, None):
+        if fields:
+            app.fleet.put_model(fresh, set_fields=fields)
+        if price.rates:
+            app.fleet.set_price(model.id, dict(price.rates), sure=body.sure, **price.terms)
+        elif price.terms:
+            set_price(app.fleet, model.id, price, sure=body.sure)
+        _further(app, model.id, body)
+    return _model_document(app, model.id, numbers=asked.numbers)
 
-    async def _status_stream(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        """One event now, and one at each change; comments keep the connection open."""
-        if self._streams >= _MOST_STREAMS:
-            raise UsageError("too many live streams are open")
-        self._streams += 1
-        left = asyncio.Event()
-        request.on_gone = left.set
-        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
-        try:
-            request.begin(header_lines(headers))
-            seen, quiet_s = "", 0.0
-            while not (left.is_set() or request.ending):
-                document = await self._health()
-                told = str([(p["id"], p["status"], p["last_error"]) for p in document["providers"]])
-                event = b""
-                if told != seen:
-                    seen, event = told, sse(document, "status")
-                elif quiet_s >= _ALIVE_S:
-                    event = b": alive\n\n"
-                if event:
-                    quiet_s = 0.0
-                    await request.piece(event)
-                quiet_s += _LOOK_S
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(left.wait(), _LOOK_S)
-            request.end()
-        finally:
-            self._streams -= 1
 
-    # --- roles, rules, chains, budgets --------------------------------------------------------
+def _further(app: App, model_id: str, body: "ModelChange") -> None:
+    """What a body says of a model beside its own fields and its price."""
+    model = app.fleet.model(model_id)
+    if body.isDefault is not None and body.isDefault != model.is_default:
+        app.fleet.put_model(replace(model, is_default=body.isDefault), set_fields=("is_default",))
+    if body.assignedRoles is not None:
+        _assign(app, model_id, body.assignedRoles)
+    if body.routingRules is not None:
+        wanted = [(rule.condition.strip(), rule.priority) for rule in body.routingRules]
+        for rule in app.assignments.rules():
+            if rule.model == model_id and (rule.condition, rule.priority) not in wanted:
+                app.fleet.remove_rule(rule.id)
+        have = [(r.condition, r.priority) for r in app.assignments.rules() if r.model == model_id]
+        for condition, priority in wanted:
+            if (condition, priority) not in have:
+                app.fleet.add_rule(condition, model_id, priority)
 
-    async def _roles(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        roles = await self._desk.do(lambda app: [document(r) for r in app.assignments.roles()])
-        await request.json({"roles": roles})
 
-    async def _put_role(self, request: Request, _: Principal, at: dict[str, str]) -> None:
-        raw = await request.body()
+def _assign(app: App, model_id: str, wanted: "list[AssignedRole]") -> list[Role]:
+    """Exactly these roles."""
+    names = {item.role for item in wanted}
+    for role in app.assignments.roles():
+        if role.name not in names and any(item.model == model_id for item in role.models):
+            app.fleet.unassign_role(role.name, model_id)
+    return [
+        app.fleet.assign_role(item.role, model_id, item.priority, item.description)
+        for item in wanted
+    ]
 
-        def job(app: App) -> dict[str, Any]:
-            from omni_cli.gateway.bodies import RoleFirst, read
 
-            body = read(RoleFirst, object_of(raw))
-            _agreed(app, body.model, sure=body.sure)
-            return document(_put_first(app, at["name"], body.model))
+def _put_roles(app: App, asked: Asked) -> Document:
+    from omni_cli.gateway.bodies import ModelRoles
 
-        await request.json(await self._desk.do(job))
+    body = asked.body(ModelRoles)
+    name = asked.at["id"]
+    model = app.fleet.model(name)
+    _agreed(app, name, sure=body.sure)
+    with app.fleet.change("model.roles", model.id, None, None):
+        found = [] if body.assignedRoles is None else _assign(app, model.id, body.assignedRoles)
+        for role in body.roles:
+            if isinstance(role, str):
+                found.append(_put_first(app, role, model.id))
+            else:
+                found.append(
+                    app.fleet.assign_role(role.role, model.id, role.priority, role.description)
+                )
+    assigned = _model_document(app, model.id, numbers=False)["assignedRoles"]
+    return {"roles": [document(role) for role in found], "assignedRoles": assigned}
 
-    async def _rules(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        rules = await self._desk.do(lambda app: [document(r) for r in app.assignments.rules()])
-        await request.json({"rules": rules})
 
-    async def _chains(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        found = await self._desk.do(lambda app: [document(c) for c in app.assignments.chains()])
-        await request.json({"chains": found})
+def _drop_model(app: App, asked: Asked) -> Document:
+    gone = app.fleet.remove_model(asked.at["id"])
+    return {"hidden" if gone.is_system else "deleted": gone.id}
 
-    async def _budgets(self, request: Request, _: Principal, __: dict[str, str]) -> None:
-        def job(app: App) -> list[dict[str, Any]]:
-            return [status_document(one) for one in app.budget_admin.statuses(disabled=True)]
 
-        await request.json({"budgets": await self._desk.do(job)})
+def _test_model(app: App, asked: Asked) -> Document:
+    """One word is asked of it; a model that fails is told of, not an error."""
+    found = app.prober(_TESTS_NUSD).probe(asked.at["id"])
+    error = found.error
+    return {
+        "model": found.model,
+        "success": error is None,
+        "latencyMs": found.latency_ms,
+        "cost": dollars(found.cost_nusd),
+        "error": None if error is None else error.message,
+        "code": None if error is None else error.code,
+    }
+
+
+def _model_usage(app: App, asked: Asked) -> Document:
+    filters = app.ledger_names.resolve({"model": asked.at["id"]})
+    query = UsageQuery(
+        by="day", period=asked.query.get("period", "month"), filters={"model": asked.at["id"]}
+    )
+    return {"model": filters["model"], **_usage_document(app, query)}
 
 
 def _agreed(app: App, name: str, *, sure: bool) -> None:
@@ -348,13 +406,209 @@ def _put_first(app: App, name: str, model: str) -> Role:
         return app.fleet.role(name)
 
 
-def _model_document(app: App, name: str) -> dict[str, Any]:
+def _model_document(app: App, name: str, *, numbers: bool) -> Document:
     model = app.models.get(app.names.model(name))
     if model is None:
         raise NotFound(f"no model is called {name!r}")
-    return model_document(app.browser.listed(model)) | uses_document(app.fleet.uses(model.id))
+    (told,) = _model_documents(app, [model], numbers=numbers)
+    return told | uses_document(app.fleet.uses(model.id))
 
 
-def _model_documents(app: App, models: list[ModelInfo]) -> list[dict[str, Any]]:
+def _model_documents(app: App, models: list[ModelInfo], *, numbers: bool) -> list[Document]:
     app.browser.prices.load(model.id for model in models)
-    return [model_document(app.browser.listed(model)) for model in models]
+    rows = [app.browser.listed(model) for model in models]
+    words = app.spec_documents.models(rows, numbers=numbers)
+    return [{**more, **model_document(row)} for row, more in zip(rows, words, strict=True)]
+
+
+# --- analytics ------------------------------------------------------------------------------------
+
+
+def _usage_document(app: App, query: UsageQuery) -> Document:
+    """What ``omni usage --json`` prints, and the fleet spec's Usage Analytics."""
+    report, saved = app.usage.report(query), app.savings.saved(query)
+    premium = app.config.general.premium_model
+    with suppress(OmniError):  # one that is in no fleet
+        premium = premium and app.fleet.model(premium).name
+    return {
+        **usage_document(report, saved),
+        **app.spec_documents.usage(query, report, saved, premium),
+    }
+
+
+def _usage(app: App, asked: Asked) -> Document:
+    return _usage_document(app, usage_query(asked.query, asked.who))
+
+
+def _trends(app: App, asked: Asked) -> Document:
+    query = UsageQuery(by="day", period=asked.query.get("period", "30d"))
+    return {"days": _usage_document(app, query)["days"]}
+
+
+def _costs(app: App, _: Asked) -> Document:
+    return costs_document(app.costs.overview())
+
+
+def _savings(app: App, asked: Asked) -> Document:
+    """What ``omni savings`` says; its main figures once more under this endpoint's names, and what
+    the open recommendations would save."""
+    report = app.savings.report(period=asked.query.get("period", "month"))
+    told, total = savings_document(report), report.total
+    open_nusd = open_saving_nusd(app.telling.every())
+    return {
+        **told,
+        "compared_calls": 0 if total is None else total.calls,
+        "premium_usd": None if total is None else usd_string(total.premium_nusd),
+        "cost_usd": None if total is None else usd_string(total.paid_nusd),
+        "savings_usd": told["saving_usd"],
+        "potential_monthly_usd": usd_string(open_nusd),
+        "potentialMonthlySavings": dollars(open_nusd),
+    }
+
+
+def _advice(app: App, asked: Asked) -> Document:
+    found = app.telling.every(decided="all" in asked.query)
+    return {"recommendations": [told.document() for told in found]}
+
+
+def _decide(app: App, asked: Asked) -> Document:
+    text, verb = asked.at["advice"], asked.verb
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else -1
+    act = {"apply": app.advice.apply, "dismiss": app.advice.dismiss, "undo": app.advice.undo}
+    app.telling.every()  # what is not found yet has no number
+    return app.telling.of(act[verb](number)).document()
+
+
+_DIGITS = 18
+
+# --- providers ------------------------------------------------------------------------------------
+
+
+def _provider_document(app: App, provider: Provider) -> Document:
+    return _in_words(provider, app.provider_documents.of(provider))
+
+
+def _in_words(provider: Provider, told: Document) -> Document:
+    return {**provider_words(provider, told), **told}
+
+
+def _providers(app: App, _: Asked) -> Document:
+    fleet = {provider.slug: provider for provider in app.providers.all()}
+    return {"providers": [_in_words(fleet[t["slug"]], t) for t in app.provider_documents.all()]}
+
+
+def _provider(app: App, asked: Asked) -> Document:
+    return _provider_document(app, app.fleet.provider(asked.at["slug"]))
+
+
+def _new_provider(app: App, asked: Asked) -> Document:
+    from omni_cli.gateway.bodies import NewProvider
+
+    body = asked.body(NewProvider)
+    slug = body.slug or body.id
+    if slug is None:
+        raise UsageError("slug is missing")
+    if app.providers.get(slug) is not None:
+        raise Refused(409, "conflict", f"{slug} is in the fleet already", hint="PUT changes it")
+    return _keep_provider(
+        app,
+        app.provider_maker.new(
+            slug,
+            protocol=body.protocol or body.type,
+            base_url=body.baseUrl or body.apiEndpoint,
+            name=body.name,
+            auth_method=body.authMethod,
+            keyed=body.apiKey is not None,
+        ),
+        body,
+    )
+
+
+def _put_provider(app: App, asked: Asked) -> Document:
+    from omni_cli.gateway.bodies import ProviderChange
+
+    body = asked.body(ProviderChange)
+    return _keep_provider(app, app.fleet.provider(asked.at["slug"]), body)
+
+
+def _keep_provider(app: App, provider: Provider, body: "ProviderChange") -> Document:
+    said = body.model_fields_set
+    changes: Document = {}
+    for field, names in _PROVIDER_FIELDS.items():
+        for name in names:
+            if name in said and (name in _NULLABLE or getattr(body, name) is not None):
+                value = getattr(body, name)
+                if changes.setdefault(field, value) != value:
+                    raise UsageError(f"{name} contradicts {names[0]}")
+    if body.maintenance is not None:
+        changes["status"] = "maintenance" if body.maintenance else "disconnected"
+    fresh = replace(provider, **changes)
+    app.fleet.put_provider(fresh)
+    if body.apiKey and "..." not in body.apiKey:
+        app.keys.keep(fresh.slug, body.apiKey)
+    return _provider_document(app, app.fleet.provider(fresh.slug))
+
+
+#: A provider's fields, and what the bodies call them.
+_PROVIDER_FIELDS = {
+    "name": ("name",),
+    "enabled": ("enabled", "isActive"),
+    "max_concurrency": ("max_concurrency", "maxConcurrentRequests"),
+    "base_url": ("baseUrl", "apiEndpoint"),
+    "auth_method": ("authMethod",),
+}
+_NULLABLE = ("max_concurrency", "maxConcurrentRequests")
+
+
+def _drop_provider(app: App, asked: Asked) -> Document:
+    provider = app.fleet.provider(asked.at["slug"])
+    app.fleet.remove_provider(provider.slug)
+    return {"deleted": provider.slug}
+
+
+def _test(app: App, asked: Asked) -> Document:
+    try:
+        told = tested_document(app.tester.test(app.fleet.provider(asked.at["slug"])))
+    except Busy as exc:
+        # Tests are rationed: the caller's to wait for, no fault of the gateway.
+        raise Refused(429, "rate_limited", exc.message, retry_after_s=INTERVAL_S) from exc
+    words = tested_words(told)
+    return {**told, **words} if asked.numbers else {**words, **told}
+
+
+def _provider_models(app: App, asked: Asked) -> Document:
+    slug = app.fleet.provider(asked.at["slug"]).slug
+    models = app.models.of_providers([slug])
+    return {"models": _model_documents(app, models, numbers=asked.numbers)}
+
+
+def _status(app: App, _: Asked) -> Document:
+    return SpecDocuments.status(app.reporter.report())
+
+
+# --- roles, rules, chains, budgets ----------------------------------------------------------------
+
+
+def _roles(app: App, _: Asked) -> Document:
+    return {"roles": [document(role) for role in app.assignments.roles()]}
+
+
+def _put_role(app: App, asked: Asked) -> Document:
+    from omni_cli.gateway.bodies import RoleFirst
+
+    body = asked.body(RoleFirst)
+    _agreed(app, body.model, sure=body.sure)
+    return document(_put_first(app, asked.at["name"], body.model))
+
+
+def _rules(app: App, _: Asked) -> Document:
+    return {"rules": [document(rule) for rule in app.assignments.rules()]}
+
+
+def _chains(app: App, _: Asked) -> Document:
+    return {"chains": [document(chain) for chain in app.assignments.chains()]}
+
+
+def _budgets(app: App, _: Asked) -> Document:
+    statuses = app.budget_admin.statuses(disabled=True)
+    return {"budgets": [status_document(one) for one in statuses]}

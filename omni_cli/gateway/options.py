@@ -26,6 +26,7 @@ _HEADERS = {
 #: How a header says yes and no.
 _TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _LONGEST = 200
+_MOST_CONTEXT = 999_999_999
 
 
 def from_headers(headers: Mapping[str, str], default: RouteOptions) -> RouteOptions:
@@ -77,6 +78,11 @@ def with_options(options: RouteOptions, given: Mapping[str, Any]) -> RouteOption
         if not isinstance(needs, list) or not all(need in BADGES for need in needs):
             raise UsageError(f"needs is a list of {', '.join(BADGES)}")
         changes["needs"] = frozenset(needs)
+    if given.get("context_tokens") is not None:
+        tokens = given["context_tokens"]
+        if type(tokens) is not int or not 0 <= tokens <= _MOST_CONTEXT:
+            raise UsageError(f"context_tokens is a whole number from 0 to {_MOST_CONTEXT:,}")
+        changes["context_tokens"] = tokens
     return replace(options, **changes)
 
 

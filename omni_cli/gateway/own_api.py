@@ -48,15 +48,7 @@ class OwnApi:
 
     async def usage(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         """What the caller's organisation used; all of them for those who manage."""
-        asked = query_of(request)
-        by: Any = asked.get("by", "model")
-        query = UsageQuery(
-            by=by,
-            period=asked.get("period"),
-            from_date=asked.get("from"),
-            to_date=asked.get("to"),
-            filters={**{k: v for k, v in asked.items() if k in CHECKED}, **scope_of(who)},
-        )
+        query = usage_query(query_of(request), who)
         await request.json(await self._desk.do(lambda app: usage_of(app, query)))
 
     async def receipt(self, request: Request, who: Principal, at: dict[str, str]) -> None:
@@ -74,7 +66,10 @@ class OwnApi:
 
     async def debug(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         """Which model would answer, and why; nothing is sent."""
-        body = object_of(await request.body())
+        await self.explain(request, who, object_of(await request.body()))
+
+    async def explain(self, request: Request, who: Principal, body: dict[str, Any]) -> None:
+        """The same of a body that was read."""
         model = body.pop("model", "auto")
         asked, given = own_request({**body, "model": "auto"})
         options = with_options(self._fleet.options, given)
@@ -107,10 +102,23 @@ class OwnApi:
 
 
 def scope_of(who: Principal) -> dict[str, str]:
-    """What a caller may see: its organisation's rows, or its key's where it is of none."""
-    if who.manages:
-        return {}
-    return {"org": who.org} if who.org else {"key": who.key}
+    """What a caller may see: its organisation's rows; all where it is of none and may look at the
+    fleet, else its key's."""
+    if who.org:
+        return {"org": who.org}
+    return {} if who.scope else {"key": who.key}
+
+
+def usage_query(asked: Mapping[str, str], who: Principal) -> UsageQuery:
+    """What a caller asks of its usage, within what it may see."""
+    by: Any = asked.get("by", "model")
+    return UsageQuery(
+        by=by,
+        period=asked.get("period"),
+        from_date=asked.get("from"),
+        to_date=asked.get("to"),
+        filters={**{k: v for k, v in asked.items() if k in CHECKED}, **scope_of(who)},
+    )
 
 
 def usage_of(app: App, query: UsageQuery) -> dict[str, Any]:

@@ -16,8 +16,8 @@ Handler = Callable[[Request, Principal, dict[str, str]], Awaitable[None]]
 class Route(Struct, frozen=True):
     """``path`` may hold ``{name}`` (one segment) and ``{name+}`` (the rest, with slashes).
 
-    ``access``: "open" to anybody, "key" for anyone who may ask, "manage" for those who may
-    change the fleet. ``query`` and ``body`` describe it for the OpenAPI document.
+    ``access``: "open" to anybody, "key" for anyone who may ask, else the scope (``records.py``)
+    that a key needs. ``query`` and ``body`` describe it for the OpenAPI document.
     """
 
     method: str
@@ -28,20 +28,13 @@ class Route(Struct, frozen=True):
     tag: str = "models"
     query: tuple[str, ...] = ()
     body: str = ""
+    status: int = 200
     #: The protocol whose path it is.
     caller: Caller | None = None
 
 
 #: Paths that an error names at most.
 _NEAR = 12
-
-
-def managed(
-    method: str, path: str, handler: Handler, summary: str, *query: str, body: str = ""
-) -> Route:
-    """A route of the management API. ``body``: the name of one of ``gateway/bodies.py``."""
-    path = f"/api{path}"
-    return Route(method, path, handler, summary, "manage", "management", query=query, body=body)
 
 
 class Router:
@@ -54,7 +47,7 @@ class Router:
         route = self._exact.get((method, path))
         if route is None and method == "HEAD":  # asked whether anybody is there
             route = self._exact.get(("GET", path))
-            if route is not None and route.access == "manage":
+            if route is not None and route.access not in ("open", "key"):
                 route = None
         if route is not None:
             return route, {}
@@ -122,7 +115,7 @@ def openapi(routes: list[Route], version: str) -> dict[str, Any]:
             "summary": route.summary,
             "tags": [route.tag],
             "responses": {
-                "200": {"description": "As its protocol describes it."},
+                str(route.status): {"description": "As its protocol describes it."},
                 "4XX": {"description": "The request cannot be served as it is."},
                 "5XX": {"description": "A provider, or the gateway, could not answer."},
             },
@@ -143,7 +136,10 @@ def openapi(routes: list[Route], version: str) -> dict[str, Any]:
                 "content": {"application/json": {"schema": schema or {"type": "object"}}},
             }
         if route.access != "open":
-            operation["security"] = [{"bearer": []}, {"key": []}]
+            # The scope that a key needs, "" for any.
+            scopes = [] if route.access == "key" else [route.access]
+            operation["security"] = [{"bearer": scopes}, {"key": scopes}]
+            operation["responses"]["401"] = {"description": "No key that is known here."}
         paths.setdefault(path, {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
@@ -198,6 +194,20 @@ _SCHEMAS: dict[str, Any] = {
             "role": {"type": "string"},
             "agent": {"type": "string"},
             "step": {"type": "string"},
+        },
+    },
+    "Routing": {
+        "type": "object",
+        "examples": [{"task": "coding", "complexity": "medium", "context": 20000}],
+        "properties": {
+            "task": {"type": "string", "description": "a type of task, or the text of one"},
+            "complexity": {"enum": ["low", "medium", "high"]},
+            "context": {
+                "type": ["integer", "string"],
+                "description": "tokens that the model must be able to read, or text",
+            },
+            "messages": _MESSAGES,
+            "priority": {"enum": ["cheap", "balanced", "best"]},
         },
     },
 }

@@ -59,7 +59,7 @@ class Surface:
             Route("GET", "/", self._root, "Who is here", "open", tag="omni"),
             Route("GET", "/health", own.health, "Alive", "open", tag="omni"),
             Route("GET", "/ready", own.ready, "Ready to answer", "open", tag="omni"),
-            Route("GET", "/metrics", own.metrics, "Prometheus metrics", "manage", tag="omni"),
+            Route("GET", "/metrics", own.metrics, "Prometheus metrics", "read", tag="omni"),
             Route("GET", "/openapi.json", self._openapi, "This document", "open", tag="omni"),
             *self._management.routes(),
         ]
@@ -88,7 +88,7 @@ class Surface:
             tag,
             operation.query,
             operation.body,
-            caller,
+            caller=caller,
         )
 
     def caller_of(self, path: str) -> Caller:

@@ -57,6 +57,9 @@ class Wire(Protocol):
     def cut(self, *, reset: bool) -> None:
         """Break the connection off after what was written."""
 
+    def take_over(self, receive: Callable[[bytes], None]) -> None:
+        """What comes from now on is another protocol's."""
+
 
 class Request:
     """One request. Header names are lower-case; of repeated ones the last counts.
@@ -283,6 +286,12 @@ class Request:
             last = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
             data = last + b"0\r\n\r\n"
         self._wire.write(data)
+
+    def take_over(self, receive: Callable[[bytes], None]) -> None:
+        """The answer, its head included, is another protocol's: ``send`` and ``piece`` write bytes
+        as they are, ``end`` closes, and what the caller sends goes to ``receive``."""
+        self.begun, self.chunks, self.keeps = True, False, False
+        self._wire.take_over(receive)
 
     def break_off(self, *, reset: bool = False) -> None:
         """Leave the answer as it stands and close: in order, or with a reset, which the caller sees

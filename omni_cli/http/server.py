@@ -138,8 +138,9 @@ class Connection(asyncio.Protocol):
         #: Bytes since the last of a body.
         self._beside = 0
         self._moved = False
-        #: What comes is thrown away: the connection ends.
+        #: What comes is thrown away, as the connection ends, or is another protocol's.
         self._deaf = False
+        self._other: Callable[[bytes], None] | None = None
         #: The caller has closed its half.
         self._half = False
         self._timer: asyncio.TimerHandle | None = None
@@ -183,6 +184,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
+            if self._other is not None:
+                self._other(data)
             return
         size = len(data)
         self._counts = size + self._head_bytes > _SMALL
@@ -222,7 +225,8 @@ class Connection(asyncio.Protocol):
 
     def _pass_over_offer(self, rest: bytes) -> None:
         """A head offers another protocol (h2c, websocket). The parser stops there and takes its
-        body for that protocol's: read the head once more, without the offer."""
+        body for that protocol's: read the head once more, without the offer. Who answers is told
+        of it all the same, and may take it up."""
         request = self._ahead.pop()
         self._parser = httptools.HttpRequestParser(self)
         if request.method == "CONNECT":
@@ -232,6 +236,7 @@ class Connection(asyncio.Protocol):
         lines = [f"{request.method} {self._url.decode('latin-1')} HTTP/{version}"]
         lines += [f"{name}: {v}" for name, v in request.headers.items() if name != "upgrade"]
         self.data_received(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + rest)
+        self._headers["upgrade"] = request.headers.get("upgrade", "")
 
     def eof_received(self) -> bool:
         """The caller sends no more; returns whether the connection stays.
@@ -372,6 +377,9 @@ class Connection(asyncio.Protocol):
             self.abort()
         else:
             self._close()
+
+    def take_over(self, receive: Callable[[bytes], None]) -> None:
+        self._deaf, self._other = True, receive
 
     # --- one after the other --------------------------------------------------------------------
 

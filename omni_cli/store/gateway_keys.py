@@ -13,10 +13,10 @@ from omni_cli.repositories import Lock
 from omni_cli.store.port import Row, Store
 
 _ADD = """
-INSERT INTO gateway_keys (name, digest, shown, org, manages, models, rpm, tpm, concurrency,
+INSERT INTO gateway_keys (name, digest, shown, org, manages, scope, models, rpm, tpm, concurrency,
                           created_at, expires_at)
-VALUES (:name, :digest, :shown, :org, :manages, :models, :rpm, :tpm, :concurrency, :created_at,
-        :expires_at)
+VALUES (:name, :digest, :shown, :org, :manages, :scope, :models, :rpm, :tpm, :concurrency,
+        :created_at, :expires_at)
 """
 
 
@@ -31,7 +31,9 @@ class GatewayKeyStore:
             "digest": digest_of(token),
             "shown": key.shown,
             "org": key.org,
-            "manages": int(key.manages),
+            # What builds before scopes go by: to them a key manages all or nothing.
+            "manages": int(key.scope == "admin"),
+            "scope": key.scope,
             "models": json.dumps(key.models),
             "rpm": key.rpm,
             "tpm": key.tpm,
@@ -78,7 +80,7 @@ def _key(row: Row) -> ClientKey:
         name=row["name"],
         shown=row["shown"],
         org=row["org"],
-        manages=bool(row["manages"]),
+        scope=row["scope"] or ("admin" if row["manages"] else ""),
         models=tuple(json.loads(row["models"])),
         rpm=row["rpm"],
         tpm=row["tpm"],

@@ -462,7 +462,8 @@ CREATE TABLE gateway_keys (
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
     revoked_at INTEGER,
-    used_at INTEGER
+    used_at INTEGER,
+    scope TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
 CREATE TABLE cache_roles (

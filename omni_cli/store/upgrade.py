@@ -38,8 +38,13 @@ def _step_19(db: "Database") -> None:
     )
 
 
+def _step_20(db: "Database") -> None:
+    """What a key may do with the fleet; those of builds before manage all of it, or nothing."""
+    db.execute("ALTER TABLE gateway_keys ADD COLUMN scope TEXT NOT NULL DEFAULT ''")
+
+
 #: By the version that each leads to.
-STEPS: dict[int, Any] = {18: _step_18, 19: _step_19}
+STEPS: dict[int, Any] = {18: _step_18, 19: _step_19, 20: _step_20}
 
 
 def check(version: int) -> None:

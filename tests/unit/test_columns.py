@@ -123,6 +123,7 @@ def test_a_file_of_the_last_build_is_brought_on(tmp_path: Path) -> None:
             "ALTER TABLE chains ADD COLUMN allow_free_to_paid INTEGER NOT NULL DEFAULT 0",
             "CREATE TABLE leases (request INTEGER NOT NULL REFERENCES requests (id))",
             "DROP INDEX attempts_by_response",
+            "ALTER TABLE gateway_keys DROP COLUMN scope",
             "INSERT INTO chains (name, any_cost) VALUES ('kept', 1)",
             f"PRAGMA user_version = {OLDEST}",
         ):

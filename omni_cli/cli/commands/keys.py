@@ -19,7 +19,7 @@ from omni_cli.domain.models import Provider
 from omni_cli.domain.periods import HOUR_MS, iso
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.secrets import CLIENT_PREFIX
-from omni_cli.records import ClientKey
+from omni_cli.records import SCOPES, ClientKey
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SPAN = re.compile(r"(\d+)([hdw])")
@@ -42,9 +42,11 @@ def create(
         typer.Option(help="Models it may call, such as 'openai/*'; repeatable. All."),
     ] = None,
     expires: Annotated[str | None, typer.Option(help="Such as 12h, 30d, 8w. Never.")] = None,
-    manage: Annotated[
-        bool, typer.Option("--manage", help="May also see and change the fleet (/api, /metrics).")
-    ] = False,
+    scope: Annotated[
+        str | None,
+        typer.Option(help="May also read, operate or admin the fleet (/api, /metrics)."),
+    ] = None,
+    manage: Annotated[bool, typer.Option("--manage", help="The same as --scope admin.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a client key for the gateway. It is shown once; only a digest is kept."""
@@ -54,6 +56,8 @@ def create(
             raise UsageError(f"{what} holds letters, digits, '.', '_' and '-', not {text!r}")
     if per not in _PERIODS:
         raise UsageError(f"--per is one of {', '.join(_PERIODS)}, not {per!r}")
+    if scope not in (None, *SCOPES):
+        raise UsageError(f"--scope is one of {', '.join(SCOPES)}, not {scope!r}")
     limit = money(budget, "--budget")
     token = CLIENT_PREFIX + secrets.token_urlsafe(32)
     with omni() as omni_app:
@@ -62,7 +66,7 @@ def create(
             name=called,
             shown=f"{token[:9]}...{token[-4:]}",
             org=org,
-            manages=manage,
+            scope=scope or ("admin" if manage else ""),
             models=tuple(words(models)),
             rpm=rpm,
             tpm=tpm,
@@ -136,7 +140,7 @@ def show_clients(view: View) -> None:
                 ", ".join(key.models) or "all",
                 _limits(key),
                 (iso(key.used_at) or "never")[:16].replace("T", " "),
-                ", ".join(filter(None, [key.state(now), "manages" if key.manages else ""])),
+                ", ".join(filter(None, [key.state(now), key.scope])),
             )
             for key in keys
         ],
@@ -147,7 +151,13 @@ def show_clients(view: View) -> None:
 
 def key_document(key: ClientKey, now_ms: int) -> dict[str, Any]:
     """A key as JSON values; never the key itself."""
-    return {**document(key), "org": key.org or None, "state": key.state(now_ms)}
+    return {
+        **document(key),
+        "org": key.org or None,
+        "scope": key.scope or None,
+        "manages": bool(key.scope),
+        "state": key.state(now_ms),
+    }
 
 
 def _limits(key: ClientKey) -> str:

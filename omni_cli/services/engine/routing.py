@@ -54,6 +54,8 @@ class RouteOptions(Struct, frozen=True):
     agent: str | None = None
     org: str | None = None
     needs: frozenset[str] = frozenset()
+    #: Tokens that it must be able to read, where they are more than the request's own.
+    context_tokens: int = 0
     conversation_model: str | None = None
     weights: Weights = DEFAULT_WEIGHTS
     allow_unknown_price: bool = True
@@ -239,7 +241,7 @@ class RoutingService:
         fleet: FleetView,
         named: frozenset[str] = frozenset(),
     ) -> Query:
-        input_tokens = input_estimate(request)
+        input_tokens = max(input_estimate(request), options.context_tokens)
         needs = set(options.needs)
         if request.tools:
             needs.add("function-calling")

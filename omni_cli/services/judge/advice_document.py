@@ -84,8 +84,7 @@ def advice_document(
         "title": finding.title,
         "current": {
             "model": finding.current or None,
-            "calls_per_day": round(finding.calls_per_day, 1) or None,
-            "daily_cost_usd": usd(finding.daily_nusd),
+            **_pace(finding, finding.daily_nusd),
         },
         "recommended": {
             "model": finding.recommended or None,
@@ -94,10 +93,12 @@ def advice_document(
             else "standby"
             if finding.standby
             else "active",
-            "calls_per_day": round(finding.calls_per_day, 1) or None,
-            "daily_cost_usd": usd(finding.recommended_daily_nusd),
+            **_pace(finding, finding.recommended_daily_nusd),
         },
         "savings": {
+            "daily": _dollars(finding.saving_daily_nusd),
+            "monthly": _dollars(finding.saving_monthly_nusd),
+            "yearly": _dollars(finding.saving_yearly_nusd),
             "daily_usd": usd(finding.saving_daily_nusd),
             "monthly_usd": usd(finding.saving_monthly_nusd),
             "yearly_usd": usd(finding.saving_yearly_nusd),
@@ -115,6 +116,38 @@ def advice_document(
         "proof": proof,
         "verified": None if verified is None else document(verified),
     }
+
+
+def _pace(finding: Finding, daily_nusd: int | None) -> dict[str, Any]:
+    """How often, and at what cost: exact, and as the fleet spec writes it."""
+    calls = finding.calls_per_day
+    return {
+        "calls_per_day": round(calls, 1) or None,
+        "frequency": frequency(calls) or None,
+        "daily_cost_usd": usd(daily_nusd),
+        "dailyCost": _dollars(daily_nusd),
+    }
+
+
+def frequency(calls_per_day: float) -> str:
+    """For a person: "every 15 minutes", "3 times a day", "every 4 days"; "" for never."""
+    if calls_per_day <= 0:
+        return ""
+    if calls_per_day >= _OFTEN:
+        minutes = 1440 / calls_per_day
+        return f"every {minutes:.0f} minutes" if minutes >= 2 else f"{calls_per_day:,.0f} a day"
+    if calls_per_day >= 1.5:
+        return f"{calls_per_day:.0f} times a day"
+    days = 1 / calls_per_day
+    return "once a day" if days < 1.5 else f"every {days:.0f} days"
+
+
+def _dollars(nusd: int | None) -> str | None:
+    return None if nusd is None else format_usd(nusd)
+
+
+#: Calls a day from which on their distance is told.
+_OFTEN = 24
 
 
 def implementation(finding: Finding, number: int) -> str:

@@ -41,6 +41,7 @@ OPTIONS = frozenset(
         "role",
         "agent",
         "needs",
+        "context_tokens",
         "step",
     }
 )

@@ -1,5 +1,6 @@
 """Who may ask, for what, and how much; and what a hostile caller gets."""
 
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from omni_cli.gateway.app import Options
 from omni_cli.http.request import Limits
-from omni_cli.records import ClientKey
+from omni_cli.records import SCOPES, ClientKey
 from omni_cli.simulator import Simulator
 from omni_cli.store.gateway_keys import GatewayKeyStore
 from tests.gateway_server import Served, serving
@@ -109,8 +110,37 @@ def test_managing_needs_a_key_for_it(locked: Served, http: httpx.Client, path: s
     plain = _key(locked, "plain")
     assert http.get(path).status_code == 401
     assert http.get(path, headers=plain).status_code == 403
-    boss = _key(locked, "boss", manages=True)
+    boss = _key(locked, "boss", scope="admin")
     assert http.get(path, headers=boss).status_code == 200
+
+
+def test_each_path_needs_what_the_document_says(locked: Served, http: httpx.Client) -> None:
+    """A key of less is told which scope is missing; one of that scope is let in."""
+    keys = {scope: _key(locked, scope, scope=scope) for scope in SCOPES}
+    keys[""] = _key(locked, "plain")
+    order = ("", *SCOPES)
+    seen = set()
+    for path, operations in http.get("/openapi.json").json()["paths"].items():
+        for method, operation in operations.items():
+            scopes = operation.get("security", [{"key": []}])[0].get("bearer", [])
+            if not scopes:
+                continue
+            (needed,) = scopes
+            seen.add(needed)
+            real = re.sub(r"\{\w+\}", "nobody", path)
+            for scope in order[: order.index(needed)]:
+                refused = http.request(method, real, headers=keys[scope])
+                assert refused.status_code == 403, (method, path, scope)
+                assert f"needs a key of scope {needed}" in refused.text
+            if not path.endswith("/stream") and "discover" not in path:
+                assert http.request(method, real, headers=keys[needed]).status_code != 403
+    assert seen == set(SCOPES)
+
+
+def test_a_change_is_audited_with_who(locked: Served, http: httpx.Client) -> None:
+    boss = _key(locked, "boss", scope="admin")
+    assert http.put("/api/providers/openai", json={"enabled": False}, headers=boss).is_success
+    assert locked.app.audit.entries(limit=1)[0].who == "key boss"
 
 
 def test_web_pages_are_kept_out(gateway: Served) -> None:

@@ -83,7 +83,7 @@ def served(tmp_path: Path, sim: Simulator, mirror: str) -> Iterator[Served]:
                 model = ModelInfo(f"mirror/{kind}", "mirror", kind, kind)
                 made.app.fleet.put_model(model, set_fields=())
                 made.app.fleet.set_status(model.id, "active")
-        key = ClientKey(name="one", shown="omni-...", created_at=1, manages=True)
+        key = ClientKey(name="one", shown="omni-...", created_at=1, scope="admin")
         GatewayKeyStore(made.app.store).add(key, CALLERS_KEY)
         time.sleep(0.6)
         yield made

@@ -9,14 +9,15 @@ from omni_cli.simulator import Simulator
 from tests.gateway_server import serving
 from tests.integration.gateway.test_access import _key
 
-#: A stream without end would be waited for; it has a test of its own.
-_LEFT_OUT = r"/api/provider-status/stream"
+#: A stream without end would be waited for; it has a test of its own. What the management spec has
+#: a second time is one handler with the first, but for its words.
+_LEFT_OUT = r"/provider-status/stream|^/api/ai/(?!models$|models/\{id\}$|providers$)"
 
 
 def test_no_generated_request_gets_a_server_error(tmp_path: Path, sim: Simulator) -> None:
     """schemathesis, with a fixed seed: right and wrong requests to every operation."""
     with serving(tmp_path, sim) as served:
-        key = _key(served, "fuzz", manages=True)
+        key = _key(served, "fuzz", scope="admin")
         words = [
             "run",
             f"{served.url}/openapi.json",

@@ -1,0 +1,87 @@
+"""A new provider out of the little that has to be said of one that omni knows."""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.hosts import default_slots, is_here
+from omni_cli.domain.models import AuthMethod, Provider
+from omni_cli.domain.record import replace
+
+
+class Known(Protocol):
+    """A well-known provider (providers/presets.py)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def local(self) -> bool: ...
+    @property
+    def auth_method(self) -> AuthMethod: ...
+    @property
+    def key_envs(self) -> Sequence[str]: ...
+
+
+class ProviderMaker:
+    """Args:
+    presets: well-known providers by slug.
+    proposed: a known provider's base URL, and the variable that says so, if any.
+    place: where a provider's key is; None: nowhere.
+    """
+
+    def __init__(
+        self,
+        presets: Mapping[str, Known],
+        proposed: Callable[[str], tuple[str, str | None]],
+        place: Callable[[Provider], str | None],
+    ) -> None:
+        self._presets = presets
+        self._proposed = proposed
+        self._place = place
+
+    def new(
+        self,
+        slug: str,
+        *,
+        protocol: str | None = None,
+        base_url: str | None = None,
+        name: str | None = None,
+        auth_method: AuthMethod | None = None,
+        keyed: bool = False,
+    ) -> Provider:
+        """
+        Args:
+            keyed: a key comes with it, so it is in no variable.
+
+        Raises UsageError: omni does not know it, and too little was said.
+        """
+        preset = self._presets.get(slug)
+        if preset is None and (protocol is None or base_url is None):
+            near = difflib.get_close_matches(slug, list(self._presets), 1, 0.7)
+            raise UsageError(
+                f"{slug!r} is no provider that omni knows",
+                hint=(f"did you mean {near[0]}? Else: " if near else "")
+                + "say its type (such as openai) and its base URL; or one of "
+                + ", ".join(self._presets),
+            )
+        url = base_url or self._proposed(slug)[0]
+        provider = Provider(
+            slug=slug,
+            name=name or (preset.name if preset else slug),
+            protocol=protocol or (preset.protocol if preset else ""),
+            base_url=url,
+            max_concurrency=default_slots(slug, url),
+        )
+        place = self._place(provider) or ""
+        if auth_method is None:
+            # Without a word about keys: local servers need none, unless there is one.
+            here = (preset is not None and preset.local) or is_here(url)
+            auth_method = "none" if here and not (place or keyed) else "api_key"
+        variable = None
+        if preset is not None and auth_method == "api_key" and not keyed:
+            variable = place.removeprefix("env:") if place.startswith("env:") else None
+            variable = variable or next(iter(preset.key_envs), None)
+        return replace(provider, auth_method=auth_method, key_env=variable)
