@@ -86,11 +86,17 @@ class CallSlots:
     tell them apart by id, or by name, only. Some send no ids, or a new one with each piece, or the
     word "null" for none. A new call comes with its name; a call without an id gets one of its own,
     which no other answer repeats, and keeps it.
+
+    ``holds``: some begin a call's arguments with an empty object, whose place is taken by what
+    follows; it is held back until ``held`` is asked.
     """
 
-    def __init__(self) -> None:
-        self._by_index: dict[int, int] = {}
+    def __init__(self, *, holds: bool = False) -> None:
+        self._holds = holds
+        self._empty: set[int] = set()
+        self._by_index: dict[object, int] = {}
         self._ids: list[str | None] = []
+        self._told: list[str | None] = []
         self._names: list[str] = []
         self._arguments: list[list[str]] = []
         self._made: set[int] = set()
@@ -110,20 +116,39 @@ class CallSlots:
             call_id = None  # it comes too late: somebody may have been told of the other
         elif slot == known and call_id is None:
             self._made.add(slot)
-            call_id = self._ids[slot] = made_id()
+            call_id = self._ids[slot] = self._told[slot] = made_id()
         elif call_id is not None:
-            call_id = self._ids[slot] = self._ids[slot] or call_id
+            self._ids[slot] = self._ids[slot] or call_id
+            if self._told[slot] is None:  # two calls of one id: their results would be one
+                self._told[slot] = made_id() if call_id in self._told else call_id
+            call_id = self._told[slot]
         self._names[slot] = self._names[slot] or name or ""
-        if arguments:
-            self._arguments[slot].append(arguments)
-        return ToolCallDelta(slot, call_id, name, arguments)
+        return ToolCallDelta(slot, call_id, name, self._more(slot, arguments))
 
-    def knows(self, index: int) -> bool:
-        """True once a call came under the wire's number ``index``."""
+    def _more(self, slot: int, arguments: str) -> str:
+        """What a piece adds to a call's arguments; to whole ones nothing, which are told again."""
+        before = self._arguments[slot]
+        if slot in self._empty and arguments:
+            self._empty.discard(slot)
+        elif before and before[-1][-1:] == "}" and is_whole("".join(before)):
+            return ""
+        elif self._holds and not before and arguments == "{}":
+            self._empty.add(slot)
+            return ""
+        if arguments:
+            before.append(arguments)
+        return arguments
+
+    def held(self) -> tuple[ToolCallDelta, ...]:
+        """The empty objects that nothing followed."""
+        return tuple(ToolCallDelta(slot, None, None, "{}") for slot in sorted(self._empty))
+
+    def knows(self, index: object) -> bool:
+        """True once a call came under the wire's number, or name, ``index``."""
         return index in self._by_index
 
     def _slot(self, index: object, call_id: str | None, name: str | None, arguments: str) -> int:
-        if isinstance(index, int) and not isinstance(index, bool):
+        if isinstance(index, int | str) and not isinstance(index, bool):
             slot = self._by_index.get(index)
             if slot is None or (name and self._another(slot, call_id, name, arguments)):
                 slot = self._by_index[index] = self._new(call_id)
@@ -147,6 +172,7 @@ class CallSlots:
 
     def _new(self, call_id: str | None) -> int:
         self._ids.append(call_id)
+        self._told.append(None)
         self._names.append("")
         self._arguments.append([])
         return len(self._ids) - 1

@@ -110,7 +110,7 @@ def arguments_object(call: ToolCall) -> Any:
 
     Text that is no JSON object is wrapped, so that the model sees what it wrote.
     """
-    if not call.arguments.strip():
+    if call.arguments.strip() in ("", "null"):
         return {}
     try:
         value = json.loads(call.arguments)

@@ -36,7 +36,7 @@ from omni_cli.wire.fitting import (
     object_schema,
     write_wishes,
 )
-from omni_cli.wire.parsing import CallSlots, StreamParser
+from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
 from omni_cli.wire.values import (
     JsonObject,
     arguments_object,
@@ -555,6 +555,8 @@ class _StreamParser(StreamParser):
         self._without_arguments: set[int] = set()
 
     def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
+        if event.data == "[DONE]":  # not Anthropic, but relays that add it
+            return ()
         body = load_object(event.data, "event")
         kind = body.get("type")
         if kind == "content_block_delta":
@@ -570,7 +572,8 @@ class _StreamParser(StreamParser):
             return (ChatChunk(usage=usage, model=model or None, response_id=response_id or None),)
         if kind == "message_delta":
             raw = as_text(as_object(body.get("delta")).get("stop_reason"))
-            finish = AnthropicFacts.means.get(raw, "stop") if raw else None
+            means = AnthropicFacts.means.get(raw, "stop")
+            finish = finished_as(means, self._slots) if raw else None
             # Some servers leave ``message_stop`` out: who says why it stopped has stopped.
             self.complete = self.complete or finish is not None
             usage = self._merged(body.get("usage"))
@@ -649,6 +652,7 @@ class _PlainParser(StreamParser):
             raise Malformed("The answer has no content")
         self.complete = True
         text, thought = "", ""
+        slots = CallSlots()
         calls: list[ToolCallDelta] = []
         thinking: list[Mapping[str, Any]] = []
         for block in map(as_object, content):
@@ -658,7 +662,7 @@ class _PlainParser(StreamParser):
             elif kind == "tool_use":
                 call_id, name = as_text(block.get("id")), as_text(block.get("name"))
                 arguments = compact(block.get("input") or {})
-                calls.append(ToolCallDelta(len(calls), call_id or None, name or None, arguments))
+                calls.append(slots.delta(len(calls), call_id or None, name or None, arguments))
             elif kind in ("thinking", "redacted_thinking"):
                 thought += as_text(block.get("thinking"))
                 thinking.append(_tagged(block))
@@ -670,7 +674,7 @@ class _PlainParser(StreamParser):
                 tool_calls=tuple(calls),
                 reasoning_blocks=tuple(thinking),
                 usage=read_usage(as_object(body.get("usage"))),
-                finish_reason=AnthropicFacts.means.get(raw, "stop"),
+                finish_reason=finished_as(AnthropicFacts.means.get(raw, "stop"), slots),
                 raw_finish_reason=raw or None,
                 model=as_text(body.get("model")) or None,
                 response_id=as_text(body.get("id")) or None,

@@ -427,6 +427,8 @@ class _Parser(StreamParser):
         self._said = False
 
     def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
+        if event.data == "[DONE]":  # not Google, but relays that add it
+            return ()
         body = load_object(event.data, "event" if self._stream else "answer")
         if body.get("error"):
             raise faults.in_band(body)

@@ -73,8 +73,11 @@ class OpenAiFacts(Facts):
         "model_length": "length",  # Mistral: the context window is full
         "tool_calls": "tool_calls",
         "function_call": "tool_calls",
+        "tool_use": "tool_calls",
         "content_filter": "content_filter",
         "sensitive": "content_filter",  # Z.ai
+        "safety": "content_filter",
+        "recitation": "content_filter",
         "refusal": "refusal",
         "error": "error",
         "network_error": "error",  # Z.ai

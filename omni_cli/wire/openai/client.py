@@ -370,7 +370,7 @@ class _Parser(StreamParser):
         super().__init__()
         self._stream = stream
         self._introduced = False
-        self._slots = CallSlots()
+        self._slots = CallSlots(holds=stream)
         self._refused = False
         self._answered = False
         self._finished = False
@@ -434,7 +434,7 @@ class _Parser(StreamParser):
         if raw:
             self.complete = self._finished = True
             finish = finished_as(
-                OpenAiFacts.means.get(raw, "stop"), self._slots, refused=self._refused
+                OpenAiFacts.means.get(raw.lower(), "stop"), self._slots, refused=self._refused
             )
             self.ended(finish, raw)
         counts = of_tier(read_usage(usage), body.get("service_tier")) if usage else None
@@ -502,9 +502,10 @@ class _Parser(StreamParser):
         finish: FinishReason | None = None
         if not self._finished:
             finish = finished_as("stop", self._slots, refused=self._refused)
-        if not blocks and finish is None:
+        held = self._slots.held()
+        if not blocks and finish is None and not held:
             return ()
-        return (ChatChunk(reasoning_blocks=tuple(blocks), finish_reason=finish),)
+        return (ChatChunk(reasoning_blocks=tuple(blocks), finish_reason=finish, tool_calls=held),)
 
 
 def _texts(content: object) -> tuple[str, str]:

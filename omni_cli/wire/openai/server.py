@@ -468,6 +468,7 @@ class _Writer:
         self._about = about
         self._first = True
         self._named: set[int] = set()
+        self._argued: set[int] = set()
         self._custom = custom_names(about.options.get("tools"))
         self._texts = CompletionFolder()
         self._held: set[int] = set()
@@ -513,6 +514,8 @@ class _Writer:
     def _call(self, index: int, call_id: str | None, name: str | None, text: str) -> JsonObject:
         function: JsonObject = {"arguments": text}
         call: JsonObject = {"index": index, "function": function}
+        if text:
+            self._argued.add(index)
         if index not in self._named:
             self._named.add(index)
             call |= {"id": call_id or f"call_{index}", "type": "function"}
@@ -522,11 +525,18 @@ class _Writer:
     def end(self, completion: Completion) -> bytes:
         first = self.chunk(ChatChunk()) if self._first else b""
         finish = OpenAiFacts.finish_word(completion.finish_reason)
-        events = first + self._held_calls() + self._event({}, finish)
+        events = first + self._held_calls() + self._whole_calls() + self._event({}, finish)
         options = self._about.options.get("stream_options")
         if isinstance(options, dict) and options.get("include_usage") and completion.usage:
             events += sse({**self._base(), "choices": [], "usage": usage_of(completion.usage)})
         return events + b"data: [DONE]\n\n"
+
+    def _whole_calls(self) -> bytes:
+        """A call without arguments has an empty object: many clients parse what they got."""
+        bare = sorted(self._named - self._argued)
+        if not bare:
+            return b""
+        return self._event({"tool_calls": [self._call(n, None, None, "{}") for n in bare]})
 
     def _base(self) -> JsonObject:
         return {

@@ -289,49 +289,63 @@ def _ending(response: JsonObject, slots: CallSlots, refused: bool) -> ChatChunk:
 
 
 class _StreamParser(StreamParser):
-    """Reads typed events; completed, incomplete or failed ends the answer."""
+    """Reads typed events; completed, incomplete or failed ends the answer.
+
+    Servers that copy the protocol leave events or numbers out: what no piece told is taken from the
+    item that is done, or from the whole answer at the end.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._slots = CallSlots()
         self._refused = False
         self._introduced = False
-        self._argued: set[int] = set()
+        self._argued: set[object] = set()
         self._summaries = 0
+        self._said = self._told = False
 
     def read(self, event: WireEvent) -> tuple[ChatChunk, ...]:
         if event.data == "[DONE]":  # not OpenAI, but some that copy it
             return ()
         body = load_object(event.data, "event")
         kind = as_text(body.get("type"))
+        place = body.get("output_index")
         if kind == "response.output_text.delta":
+            self._said = self._told = True
             return (ChatChunk(text=as_text(body.get("delta"))),)
         if kind == "response.function_call_arguments.delta":
-            return self._arguments(body.get("output_index"), as_text(body.get("delta")))
+            return self._arguments(self._key(body), as_text(body.get("delta")))
+        if kind == "response.function_call_arguments.done":
+            key = self._key(body)
+            return (
+                () if key in self._argued else self._arguments(key, as_text(body.get("arguments")))
+            )
         if kind in _THOUGHTS:
             return (ChatChunk(reasoning=as_text(body.get("delta"))),)
         if kind == "response.reasoning_summary_part.added":
             self._summaries += 1
             return (ChatChunk(reasoning="\n\n"),) if self._summaries > 1 else ()
         if kind == "response.refusal.delta":
-            self._refused = True
+            self._refused = self._said = self._told = True
             return (ChatChunk(text=as_text(body.get("delta"))),)
         item = as_object(body.get("item"))
         if kind == "response.output_item.added":
-            return self._call(body.get("output_index"), item, done=False)
+            self._said = False
+            return self._call(item, place)
         if kind == "response.output_item.done":
-            if item.get("type") == "reasoning":
-                blocks = _reasoning_block(item)
-                return (ChatChunk(reasoning_blocks=blocks),) if blocks else ()
-            return self._call(body.get("output_index"), item, done=True)
+            return self._done(item, place)
         if kind == "error" or event.name == "error":
             raise faults.in_band(body)
         response = as_object(body.get("response"))
         if kind.removeprefix("response.") in _ENDS:
             self.complete = True
+            late: tuple[ChatChunk, ...] = ()
+            if not self._told:
+                items = map(as_object, as_list(response.get("output")))
+                late = tuple(chunk for item in items for chunk in self._done(item, None))
             ending = _ending(response, self._slots, self._refused)
             self.ended(ending.finish_reason, ending.raw_finish_reason or "")
-            return (ending,)
+            return (*late, ending)
         if response and not self._introduced:
             self._introduced = True
             model, response_id = as_text(response.get("model")), as_text(response.get("id"))
@@ -340,23 +354,46 @@ class _StreamParser(StreamParser):
             raise faults.in_band(body)
         return ()
 
-    def _arguments(self, index: object, piece: str) -> tuple[ChatChunk, ...]:
-        if not isinstance(index, int) or not self._slots.knows(index) or not piece:
-            return ()
-        self._argued.add(index)
-        return (ChatChunk(tool_calls=(self._slots.delta(index, None, None, piece),)),)
+    def _key(self, event: JsonObject) -> object:
+        """Which item an event is of: its number, else its id."""
+        place = event.get("output_index")
+        return place if isinstance(place, int) else event.get("item_id") or event.get("id")
 
-    def _call(self, index: object, item: JsonObject, *, done: bool) -> tuple[ChatChunk, ...]:
-        """A function call as it begins, or at its end when its arguments came in one piece."""
-        if item.get("type") != "function_call" or not isinstance(index, int):
+    def _arguments(self, key: object, piece: str) -> tuple[ChatChunk, ...]:
+        if not self._slots.knows(key) or not piece:
             return ()
-        arguments = arguments_text(item.get("arguments"))
-        if self._slots.knows(index):
-            return () if index in self._argued else self._arguments(index, arguments)
-        if arguments or done:
-            self._argued.add(index)
+        self._argued.add(key)
+        return (ChatChunk(tool_calls=(self._slots.delta(key, None, None, piece),)),)
+
+    def _done(self, item: JsonObject, place: object) -> tuple[ChatChunk, ...]:
+        kind = item.get("type")
+        if kind == "reasoning":
+            blocks = _reasoning_block(item)
+            return (ChatChunk(reasoning_blocks=blocks),) if blocks else ()
+        if kind != "message":
+            return self._call(item, place, done=True)
+        said, self._said = self._said, False
+        parts = [] if said else list(map(as_object, as_list(item.get("content"))))
+        self._refused = self._refused or any(part.get("type") == "refusal" for part in parts)
+        text = "".join(as_text(part.get("text")) or as_text(part.get("refusal")) for part in parts)
+        self._told = self._told or bool(text)
+        return (ChatChunk(text=text),) if text else ()
+
+    def _call(
+        self, item: JsonObject, place: object, *, done: bool = False
+    ) -> tuple[ChatChunk, ...]:
+        """A function call as it begins, or at its end when its arguments came in one piece."""
+        if item.get("type") != "function_call":
+            return ()
+        self._told = True
         call_id, name = as_text(item.get("call_id")), as_text(item.get("name"))
-        delta = self._slots.delta(index, call_id or None, name or None, arguments)
+        key = place if isinstance(place, int) else as_text(item.get("id")) or call_id or name
+        arguments = arguments_text(item.get("arguments"))
+        if self._slots.knows(key):
+            return () if key in self._argued else self._arguments(key, arguments)
+        if arguments or done:
+            self._argued.add(key)
+        delta = self._slots.delta(key, call_id or None, name or None, arguments)
         return (ChatChunk(tool_calls=(delta,)),)
 
 

@@ -261,3 +261,122 @@ def test_a_refusal_is_no_normal_answer(caller: str) -> None:
     event = {"type": "message", "content": [], "stop_reason": "refusal", "usage": {}}
     found = told(caller, read_all(parser, [event]))
     assert found.finish_reason in ("refusal", "content_filter")
+
+
+# --- what servers that copy a protocol leave out, double or add -----------------------------------
+
+_CALL = {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "read"}
+_WHOLE = {**_CALL, "arguments": '{"p":"a"}'}
+_SAID = {"type": "message", "content": [{"type": "output_text", "text": "ab"}]}
+_ADDED = {"type": "response.output_item.added", "item": {**_CALL, "arguments": ""}}
+
+
+def _completed(*output: Any) -> dict[str, Any]:
+    return {
+        "type": "response.completed",
+        "response": {"status": "completed", "output": list(output), "usage": {"input_tokens": 1}},
+    }
+
+
+_BLOCK = {"type": "tool_use", "id": "toolu_1", "name": "read", "input": {}}
+_USED = [
+    {"type": "message_start", "message": {"usage": {"input_tokens": 1}}},
+    {"type": "content_block_start", "index": 0, "content_block": _BLOCK},
+    {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "input_json_delta", "partial_json": '{"p":"a"}'},
+    },
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+    {"type": "message_stop"},
+]
+_DONE = {"type": "response.output_item.done", "item": _WHOLE}
+COPIES: dict[str, tuple[ProtocolName, list[dict[str, Any]], str, int]] = {
+    "responses: arguments only with their end": (
+        "openai-responses",
+        [
+            {**_ADDED, "output_index": 0},
+            {
+                "type": "response.function_call_arguments.done",
+                "output_index": 0,
+                "arguments": '{"p":"a"}',
+            },
+            _completed(_WHOLE),
+        ],
+        "",
+        1,
+    ),
+    "responses: nothing but the end": ("openai-responses", [_completed(_SAID, _WHOLE)], "ab", 1),
+    "responses: text only with its end": (
+        "openai-responses",
+        [
+            {"type": "response.output_item.added", "output_index": 0, "item": {"type": "message"}},
+            {"type": "response.output_item.done", "output_index": 0, "item": _SAID},
+            _completed(_SAID),
+        ],
+        "ab",
+        0,
+    ),
+    "responses: items without numbers": (
+        "openai-responses",
+        [
+            _ADDED,
+            {
+                "type": "response.function_call_arguments.delta",
+                "item_id": "fc_1",
+                "delta": '{"p":"a"}',
+            },
+            _DONE,
+            _completed(_WHOLE),
+        ],
+        "",
+        1,
+    ),
+    "messages: end_turn with a call": ("anthropic", _USED, "", 1),
+}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("copy", COPIES)
+def test_copies_of_a_protocol(copy: str, caller: str) -> None:
+    """vercel/ai, LiteLLM, GLM's and other servers; new-api adds [DONE] to every protocol."""
+    protocol, events, text, calls = COPIES[copy]
+    parser = adapter(protocol).parser(stream=True)
+    found = [chunk for event in events for chunk in parser.feed(WireEvent(json.dumps(event)))]
+    found += [*parser.feed(WireEvent("[DONE]")), *parser.finish()]
+    got = told(caller, found)
+    assert got.text == text
+    assert [(c.name, json.loads(c.arguments)) for c in got.tool_calls] == [
+        ("read", {"p": "a"})
+    ] * calls
+    assert got.finish_reason == ("tool_calls" if calls else "stop")
+
+
+DOUBLED = {
+    "an empty object first": [delta(0, "a", "read", "{}"), delta(0, None, None, '{"p":"a"}')],
+    "the whole call again": [
+        delta(0, "a", "read", '{"p":'),
+        delta(0, None, None, '"a"}'),
+        delta(0, "a", "read", '{"p":"a"}'),
+    ],
+    "one id for two": [delta(0, "a", "read", '{"p":"a"}'), delta(1, "a", "read", '{"p":"a"}')],
+}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("way", DOUBLED)
+def test_what_is_told_twice_is_read_once(way: str, caller: str) -> None:
+    got = told(caller, chunks_of(*({"tool_calls": [d]} for d in DOUBLED[way])))
+    calls = 2 if "two" in way else 1
+    assert [(c.name, json.loads(c.arguments)) for c in got.tool_calls] == [
+        ("read", {"p": "a"})
+    ] * calls
+    assert len({call.id for call in got.tool_calls}) == calls
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("word", ["{}", "null", ""])
+def test_a_call_without_arguments_has_an_object(word: str, caller: str) -> None:
+    got = told(caller, chunks_of({"tool_calls": [delta(0, "a", "now", word)]}))
+    assert [json.loads(c.arguments or "0") for c in got.tool_calls] in ([{}], [None])
