@@ -2,14 +2,15 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import Any
 
-from omni_cli.cli.render import Style, bar, clip, milliseconds, out, paint, tokens, width_of
+from omni_cli.cli.render import Style, bar, clip, milliseconds, out, paint, width_of
 from omni_cli.cli.tables import Column, View, listing, room, table
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.prices import KINDS, Price, Rate
+from omni_cli.domain.money import dollars
+from omni_cli.domain.prices import KINDS, Price, Rate, rate_text
 from omni_cli.domain.retirement import retirement_words
+from omni_cli.domain.words import tokens
 from omni_cli.records import StoredPrice
 from omni_cli.services.fleet.browse import Listed
 
@@ -25,28 +26,6 @@ _KIND_NAMES = {
     "reasoning": "reasoning",
 }
 _STATUS_STYLES: dict[str, Style | None] = {"active": None, "standby": "dim", "disabled": "dim"}
-
-
-def usd(amount: Decimal) -> str:
-    """A rate as it is written down: "$0.50", "$15", "$0.028"."""
-    text = f"{amount:f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-        whole, dot, cents = text.partition(".")
-        text = f"{whole}.{cents.ljust(2, '0')}" if dot else whole
-    return f"${text}"
-
-
-def rate_text(price: Price | None, kind: str) -> str:
-    """One rate, per 1M tokens; "+" where more context costs more."""
-    if price is None or price.state == "unknown":
-        return "unknown"
-    if price.state == "free":
-        return "free"
-    rate: Rate | None = getattr(price, kind)
-    if rate is None:
-        return "-"
-    return usd(rate.base) + ("+" if rate.tiers else "")
 
 
 def quality_text(row: Listed) -> str:
@@ -180,9 +159,9 @@ def _print_price(row: StoredPrice | None) -> None:
         for kind in KINDS:
             rate: Rate | None = getattr(price, kind)
             if rate is not None:
-                steps = "".join(f", {usd(t.rate)} above {t.above_tokens:,}" for t in rate.tiers)
+                steps = "".join(f", {dollars(t.rate)} above {t.above_tokens:,}" for t in rate.tiers)
                 name = _KIND_NAMES.get(kind, kind.replace("_", " "))
-                out(f"  {name:<17} {usd(rate.base)}{steps} per 1M tokens")
+                out(f"  {name:<17} {dollars(rate.base)}{steps} per 1M tokens")
     for name, amount in (
         ("each request", price.per_request_usd),
         ("at least", price.minimum_usd),
@@ -192,7 +171,7 @@ def _print_price(row: StoredPrice | None) -> None:
         ("1,000 searches", price.per_thousand_searches_usd),
     ):
         if amount:
-            out(f"  {name:<17} {usd(amount)}")
+            out(f"  {name:<17} {dollars(amount)}")
     if price.free_requests_per_month:
         out(f"  {'free':<17} {price.free_requests_per_month:,} requests a month")
     if price.effective_from:

@@ -102,17 +102,6 @@ def number(value: int | None) -> str:
     return "unknown" if value is None else f"{value:,}"
 
 
-def tokens(value: int | None) -> str:
-    """A token count as people write it: 200K, 1M; "unknown" for None."""
-    if value is None:
-        return "unknown"
-    for size, unit in ((1_000_000, "M"), (1_000, "K")):
-        if value >= size:
-            short = f"{value / size:.1f}".removesuffix(".0")
-            return f"{short}{unit}"
-    return str(value)
-
-
 def milliseconds(value: float | None) -> str:
     if value is None:
         return "-"

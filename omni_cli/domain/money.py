@@ -61,3 +61,14 @@ def format_usd(nusd: int | None) -> str:
     whole, _, fraction = f"{shown:,f}".partition(".")
     fraction = fraction.rstrip("0").ljust(_CENTS, "0")
     return f"{'-' if nusd < 0 else ''}${whole}.{fraction}"
+
+
+def shown_usd(amount: str | None) -> str:
+    """``format_usd`` of an amount as JSON has it."""
+    return format_usd(None if amount is None else usd_to_nusd(amount))
+
+
+def dollars(amount: Decimal) -> str:
+    """A rate as written down, with two decimals at least: "$0.50", "$0.028"."""
+    whole, _, cents = f"{amount:f}".partition(".")
+    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from msgspec import Struct
 
 from omni_cli.domain.errors import UnknownPrice
+from omni_cli.domain.money import dollars
 
 PriceState = Literal["priced", "free", "unknown"]
 
@@ -299,3 +300,13 @@ class Rates(Struct, frozen=True):
             + self.floor_pusd
         )
         return -(-total // 1_000)
+
+
+def rate_text(price: Price | None, kind: str) -> str:
+    """US dollars per 1M tokens: "$3.00", "free", "unknown"; "+" where more context costs more."""
+    if price is None or price.state == "unknown":
+        return "unknown"
+    if price.state == "free":
+        return "free"
+    found: Rate | None = getattr(price, kind)
+    return "-" if found is None else dollars(found.base) + ("+" if found.tiers else "")

@@ -8,7 +8,7 @@ the chance that the true quality reaches a bar.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Literal
 
@@ -201,39 +201,6 @@ class Cell(Struct, frozen=True):
         """The chance that the model's true quality at this task is ``bar`` or more."""
         return beta_tail(self.alpha, self.beta, bar)
 
-    def lower(self, p: float = 0.1) -> float:
-        """The quality that the true one exceeds with chance ``1 - p`` (0 < p < 1)."""
-        low, high = 0.0, 1.0
-        for _ in range(40):
-            middle = (low + high) / 2.0
-            if self.chance_at_least(middle) >= 1.0 - p:
-                low = middle
-            else:
-                high = middle
-        return low
-
-
-class Mixture(Struct, frozen=True):
-    """Cells of one model, weighted by the probabilities of the task types (they sum to 1)."""
-
-    parts: tuple[tuple[float, str, Cell], ...]
-
-    @property
-    def mean(self) -> float:
-        return sum(weight * cell.mean for weight, _, cell in self.parts)
-
-    @property
-    def observations(self) -> float:
-        return sum(weight * cell.observations for weight, _, cell in self.parts)
-
-    def chance_at_least(self, bar: float) -> float:
-        return sum(weight * cell.chance_at_least(bar) for weight, _, cell in self.parts)
-
-    @property
-    def basis(self) -> str:
-        """What the heaviest part rests on."""
-        return max(self.parts, key=lambda part: part[0])[2].basis
-
 
 def shares(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:
     """(task type, share) of the types that count in a mixture; the shares sum to 1.
@@ -273,7 +240,7 @@ class QualityTable:
         priors: the shipped priors' lookup.
         observed: this user's wins and losses.
 
-    Values of a table never change; ``with_outcomes`` gives a new one.
+    Its values never change.
     """
 
     __slots__ = ("_cells", "_models", "_observed", "_priors", "_siblings")
@@ -306,21 +273,6 @@ class QualityTable:
         if cell is None:
             cell = self._cells[key] = self._build(task_type, model_id)
         return cell
-
-    def mixed(self, probabilities: Mapping[str, float], model_id: str) -> Mixture:
-        """The model's cells mixed by task type; ``probabilities`` need not sum to 1.
-
-        Raises ValueError when no probability is above zero.
-        """
-        return Mixture(tuple((p, t, self.cell(t, model_id)) for t, p in shares(probabilities)))
-
-    def with_outcomes(self, outcomes: Iterable[tuple[str, str, float, float]]) -> "QualityTable":
-        """A table with these outcomes (task type, model id, wins, losses) added."""
-        observed = dict(self._observed)
-        for task_type, model_id, wins, losses in outcomes:
-            key = (task_type, model_id)
-            observed[key] = _add(observed.get(key, (0.0, 0.0)), (wins, losses))
-        return QualityTable(self._priors, observed)
 
     def _build(self, task_type: str, model_id: str) -> Cell:
         family = family_key(model_id)

@@ -13,3 +13,18 @@ def apart(a: float, b: float) -> tuple[str, str]:
         if shown[0] != shown[1]:
             break
     return shown
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """ "94%"; "-" for None."""
+    return "-" if share is None else f"{100 * share:.{digits}f}%"
+
+
+def tokens(value: int | None) -> str:
+    """A size in tokens as people write it: 200K, 1M; "unknown" for None."""
+    if value is None:
+        return "unknown"
+    for size, unit in ((1_000_000, "M"), (1_000, "K")):
+        if value >= size:
+            return f"{value / size:.1f}".removesuffix(".0") + unit
+    return str(value)

@@ -10,7 +10,9 @@ from textual.content import Content
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import BADGES, CAPABILITIES, ModelInfo
+from omni_cli.domain.prices import rate_text
 from omni_cli.domain.pricing import KINDS
+from omni_cli.domain.words import percent, tokens
 from omni_cli.services.fleet.browse import QUALITIES, SORTS, SPEEDS, Filters, Listed
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
@@ -174,9 +176,9 @@ def model_line(view: CatalogueView, row: Listed, width: int, *, marked: bool) ->
         mark,
         (f"{sign} {word:<8}"[:10], style),
         name.pad_right(name_width - name.cell_length),
-        f"{text.tokens(model.context_window) if model.context_window else '-':>8}",
-        f"{text.rate(price, 'input'):>9}{text.rate(price, 'output'):>9}",
-        (f"{text.percent(row.quality):>8}", _MUTED),
+        f"{tokens(model.context_window) if model.context_window else '-':>8}",
+        f"{rate_text(price, 'input'):>9}{rate_text(price, 'output'):>9}",
+        (f"{percent(row.quality):>8}", _MUTED),
     )
     if width >= _SPEED_FROM:
         shown += Content.styled(f"  {row.speed_class or '-':<8}", _MUTED)
@@ -220,11 +222,11 @@ def model_card(view: CatalogueView, row: Listed, width: int, *, marked: bool) ->
             name + gap + Content.styled(state, style),
             Content.styled(f"{view.all_providers.get(model.provider, '')} · {size}", _MUTED),
             Content.assemble(
-                (text.rate(price, "input"), "bold"),
+                (rate_text(price, "input"), "bold"),
                 (" in  ", _MUTED),
-                (text.rate(price, "output"), "bold"),
+                (rate_text(price, "output"), "bold"),
                 (" out  ", _MUTED),
-                f"quality {text.percent(row.quality)}",
+                f"quality {percent(row.quality)}",
             ),
             Content.styled(badges(model) or "no badges", _MUTED),
         )
@@ -233,7 +235,7 @@ def model_card(view: CatalogueView, row: Listed, width: int, *, marked: bool) ->
 
 def context(model: ModelInfo) -> str:
     """The context window as a person reads it."""
-    return text.tokens(model.context_window)
+    return tokens(model.context_window)
 
 
 # --- the facts -------------------------------------------------------------------------------
@@ -252,7 +254,7 @@ def facts(view: CatalogueView, row: Listed, width: int) -> Content:
     lines = [
         ("Aliases", ", ".join(model.aliases) or "none"),
         ("Type", f"{model.type}: {'+'.join(model.input_types)} to {'+'.join(model.output_types)}"),
-        ("Context", f"{context(model)} tokens, {text.tokens(model.max_output)} of output at most"),
+        ("Context", f"{context(model)} tokens, {tokens(model.max_output)} of output at most"),
         ("Badges", badges(model) or "none known"),
     ]
     if price is None or price.state != "priced":
@@ -261,7 +263,7 @@ def facts(view: CatalogueView, row: Listed, width: int) -> Content:
         )
     else:
         rates = [
-            f"{kind.replace('_', ' ')} {text.rate(price, kind)}"
+            f"{kind.replace('_', ' ')} {rate_text(price, kind)}"
             for kind in KINDS
             if getattr(price, kind) is not None
         ]
@@ -269,9 +271,7 @@ def facts(view: CatalogueView, row: Listed, width: int) -> Content:
     if row.price is not None and price is not None:
         source = price.source or row.price.origin
         lines.append(("Price from", f"{source}, as of {price.source_date or 'no date'}"))
-    quality = (
-        "unknown" if row.quality is None else f"{text.percent(row.quality)}, {row.quality_class}"
-    )
+    quality = "unknown" if row.quality is None else f"{percent(row.quality)}, {row.quality_class}"
     lines.append(("Quality", f"{quality} (the router's estimate, mean over task types)"))
     response = "not measured" if row.latency_ms is None else f"{text.seconds(row.latency_ms)} mean"
     lines.append(("Response", f"{response}; {row.calls:,} calls in the ledger"))
@@ -349,23 +349,23 @@ def _compared(
         ),
         (
             "Max output",
-            [text.tokens(m.max_output) for m in models],
+            [tokens(m.max_output) for m in models],
             [m.max_output for m in models],
             1,
         ),
         (
             "Input /1M",
-            [text.rate(p, "input") for p in prices],
+            [rate_text(p, "input") for p in prices],
             [_base(p, "input") for p in prices],
             -1,
         ),
         (
             "Output /1M",
-            [text.rate(p, "output") for p in prices],
+            [rate_text(p, "output") for p in prices],
             [_base(p, "output") for p in prices],
             -1,
         ),
-        ("Quality", [text.percent(r.quality) for r in rows], [r.quality for r in rows], 1),
+        ("Quality", [percent(r.quality) for r in rows], [r.quality for r in rows], 1),
         ("Response", [text.seconds(r.latency_ms) for r in rows], [r.latency_ms for r in rows], -1),
         ("Speed", [r.speed_class or "unknown" for r in rows], None, 0),
     ]

@@ -7,9 +7,9 @@ from msgspec import Struct
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import Chain, ModelInfo
+from omni_cli.domain.prices import rate_text
 from omni_cli.domain.record import replace
 from omni_cli.records import Revision
-from omni_cli.tui import text
 from omni_cli.tui.overview import Overview
 
 #: How the reasons of revisions begin that changed a chain, or went back to another one.
@@ -56,7 +56,7 @@ def read_chains(omni: App, overview: Overview) -> Chains:
         members[model.id] = Member(
             model=model,
             provider=providers[model.provider].name,
-            facts=f"{text.rate(price, 'input')} in, {text.rate(price, 'output')} out",
+            facts=f"{rate_text(price, 'input')} in, {rate_text(price, 'output')} out",
             note=note,
         )
     found = _last_change(omni)

@@ -7,9 +7,12 @@ from textual.content import Content
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import CAPABILITIES, ModelInfo
+from omni_cli.domain.money import dollars
 from omni_cli.domain.periods import local_date
+from omni_cli.domain.prices import rate_text
 from omni_cli.domain.pricing import KINDS, Price, blended, format_usd
 from omni_cli.domain.retirement import retirement_words
+from omni_cli.domain.words import percent, tokens
 from omni_cli.records import Failure, Tally
 from omni_cli.services.fleet.browse import Listed
 from omni_cli.services.money.prices import utc_day
@@ -113,8 +116,8 @@ def capabilities_text(view: ModelView) -> Content:
         lines.append(
             _bar_line("Quality", view.listed.quality, f"{view.listed.quality:.0%} estimated")
         )
-    lines.append(Content(f"{'Context':<12}{text.tokens(model.context_window)} tokens"))
-    lines.append(Content(f"{'Max output':<12}{text.tokens(model.max_output)} tokens"))
+    lines.append(Content(f"{'Context':<12}{tokens(model.context_window)} tokens"))
+    lines.append(Content(f"{'Max output':<12}{tokens(model.max_output)} tokens"))
     if model.badges:
         lines.append(
             Content.assemble(f"{'Badges':<12}", (" ".join(sorted(model.badges)), "$primary"))
@@ -141,17 +144,17 @@ def costs_text(view: ModelView) -> Content:
         return Content(words)
     lines = []
     for kind in KINDS:
-        found = text.rate(price, kind)
+        found = rate_text(price, kind)
         if found != "-":
             name = _KIND_NAMES.get(kind, kind.replace("_", " "))
             lines.append(Content.assemble(f"{name:<15}", (f"{found:>9}", "bold"), " / 1M tokens"))
     average = blended(price)
     if average is not None:
-        lines.append(Content(f"{'average':<15}{text.dollars(average):>9} half in, half out"))
+        lines.append(Content(f"{'average':<15}{dollars(average):>9} half in, half out"))
     if price.per_request_usd:
-        lines.append(Content(f"{'each request':<15}{text.dollars(price.per_request_usd):>9}"))
+        lines.append(Content(f"{'each request':<15}{dollars(price.per_request_usd):>9}"))
     if price.minimum_usd:
-        lines.append(Content(f"{'at least':<15}{text.dollars(price.minimum_usd):>9}"))
+        lines.append(Content(f"{'at least':<15}{dollars(price.minimum_usd):>9}"))
     if row is not None:
         since = f", read {price.source_date}" if price.source_date else ""
         lines.append(Content.styled(f"from: {row.origin}{since}", _MUTED))
@@ -213,9 +216,9 @@ def performance_text(view: ModelView) -> Content:
     success = None if card is None else card.success
     shown = Content.assemble(
         f"{'Response':<10}{text.seconds(latency)}\n",
-        f"{'Success':<10}{text.percent(success, 1)}",
+        f"{'Success':<10}{percent(success, 1)}",
         (f"  of {SPAN_DAYS} days\n", _MUTED),
-        f"{'Quality':<10}{text.percent(view.listed.quality)}",
+        f"{'Quality':<10}{percent(view.listed.quality)}",
         ("  the router's estimate\n", _MUTED),
         f"{'Rating':<10}{rated}",
     )

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from rich.cells import cell_len, set_cell_size
 
-from omni_cli.domain.pricing import Price, Rate, format_usd
+from omni_cli.domain.pricing import format_usd
 from omni_cli.tui.overview import Totals
 
 #: Sign and colour variable of a state; the state's word always stands beside it.
@@ -55,11 +54,6 @@ MEDALS: dict[int, tuple[str, str, str]] = {
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def percent(share: float | None, digits: int = 0) -> str:
-    """ "94%"; "-" for None."""
-    return "-" if share is None else f"{100 * share:.{digits}f}%"
-
-
 def seconds(ms: float | None) -> str:
     """A response time: "8.5s", "234ms"; "-" for None."""
     if ms is None:
@@ -75,37 +69,11 @@ def count(value: int) -> str:
     return f"{value / 1000:.0f}K" if value >= 100_000 else f"{value:,}"
 
 
-def tokens(value: int | None) -> str:
-    """A size in tokens: 200K, 1M; "unknown" for None."""
-    if value is None:
-        return "unknown"
-    for size, unit in ((1_000_000, "M"), (1_000, "K")):
-        if value >= size:
-            return f"{value / size:.1f}".removesuffix(".0") + unit
-    return str(value)
-
-
 def cost(sums: Totals) -> str:
     """What it cost; "unknown" or "$1.20 + unknown" where some price is unknown."""
     if not sums.unknown_attempts:
         return format_usd(sums.cost_nusd)
     return f"{format_usd(sums.cost_nusd)} + unknown" if sums.cost_nusd else "unknown"
-
-
-def rate(price: Price | None, kind: str) -> str:
-    """US dollars per 1M tokens: "$3.00", "free", "unknown"; "+" where more context costs more."""
-    if price is None or price.state == "unknown":
-        return "unknown"
-    if price.state == "free":
-        return "free"
-    found: Rate | None = getattr(price, kind)
-    return "-" if found is None else dollars(found.base) + ("+" if found.tiers else "")
-
-
-def dollars(amount: Decimal) -> str:
-    """As written down, with two decimals at least: "$0.50", "$0.028"."""
-    whole, _, cents = f"{amount:f}".partition(".")
-    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 def clip(words: str, width: int) -> str:

@@ -12,6 +12,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.analytics import Totals
 from omni_cli.domain.periods import HOUR_MS, day_start
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.words import percent
 from omni_cli.services.money.usage import UsageQuery, UsageReport, UsageRow
 from omni_cli.tui import text
 from omni_cli.tui.widgets.chart import LOWER, UPPER, split_bar
@@ -186,7 +187,7 @@ def _line(view: UsageView, row: UsageRow, colour: Callable[[str], str]) -> Line:
     shown = Text(name, no_wrap=True, overflow="ellipsis", style="" if row.name else "italic")
     was = "-" if before is None else money(before)
     share = view.report.success(sums)
-    success = Text(text.percent(share, 1))
+    success = Text(percent(share, 1))
     if share is not None and share < 0.95:
         success.stylize(colour("$warning"))
     return Line(
@@ -228,7 +229,7 @@ def totals_cells(view: UsageView) -> dict[str, str]:
         "output": text.count(sums.output_tokens),
         "tokens": text.count(sums.total_tokens),
         "cost": money(sums),
-        "success": text.percent(view.report.success(sums), 1),
+        "success": percent(view.report.success(sums), 1),
         "mean": text.seconds(sums.mean_latency_ms),
         "p95": text.seconds(total.p95_ms),
         "before": "-" if total.before is None else money(total.before),

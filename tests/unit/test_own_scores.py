@@ -50,5 +50,5 @@ def test_scores_of_the_catalogue_are_not_the_users(world: World) -> None:
 
 def test_outcomes_move_it() -> None:
     lookup = with_own_scores(published, {"lab/a": {"coding": 90.0}})
-    table = QualityTable(lookup).with_outcomes([("coding", "lab/a", 0.0, 20.0)])
+    table = QualityTable(lookup, {("coding", "lab/a"): (0.0, 20.0)})
     assert table.cell("coding", "lab/a").mean == 0.45

@@ -12,11 +12,12 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.commands.chat import ask, summary
 from omni_cli.cli.common import JsonFlag
 from omni_cli.cli.prompts import chat_request
-from omni_cli.cli.render import emit_json, note, out, paint, tokens
+from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.chat import TextPart
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.words import tokens
 from omni_cli.services.engine.answer import result_document
 from omni_cli.services.engine.chat import ChatRun
 from omni_cli.services.engine.chat_plan import ChatJob

@@ -20,6 +20,7 @@ from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import AssertionFailed
 from omni_cli.domain.health import Health, HealthStatus
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.domain.words import percent
 from omni_cli.services.judge.health_report import CHECK_S, FleetHealth, health_document
 
 app = typer.Typer(rich_markup_mode=None)
@@ -156,13 +157,9 @@ def _cells(health: Health) -> tuple[str, ...]:
         health.status,
         milliseconds(window.latency_p50_ms),
         milliseconds(window.latency_p95_ms),
-        _percent(window.success_rate),
-        _percent(health.uptime),
+        percent(window.success_rate, 1),
+        percent(health.uptime, 1),
     )
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
 
 
 def _row_style(status: HealthStatus) -> Style | None:

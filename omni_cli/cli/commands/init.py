@@ -266,6 +266,6 @@ def _document(
 
 
 def _dollars(amount: Any) -> str:
-    from omni_cli.cli.model_view import usd
+    from omni_cli.domain.money import dollars
 
-    return "unknown" if amount is None else usd(amount)
+    return "unknown" if amount is None else dollars(amount)

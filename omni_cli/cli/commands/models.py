@@ -423,7 +423,7 @@ def compare(
 
 
 def _price_words(row: Listed) -> str:
-    from omni_cli.cli.model_view import rate_text
+    from omni_cli.domain.prices import rate_text
 
     stored = row.price
     if stored is None or stored.price.state == "unknown":

@@ -13,8 +13,8 @@ from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
-from omni_cli.domain.money import usd
-from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.domain.money import shown_usd, usd
+from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import OutcomeKind
 from omni_cli.services.engine.decisions import is_unlooked
 from omni_cli.services.money.receipt import (
@@ -112,7 +112,7 @@ def _print_decision(decision: dict[str, Any]) -> None:
             (
                 candidate["model"],
                 "-" if candidate["quality"] is None else f"{candidate['quality']:.0%}",
-                _usd_text(candidate["expected_cost_usd"]),
+                shown_usd(candidate["expected_cost_usd"]),
                 "-" if candidate["score"] is None else f"{candidate['score']:.3f}",
                 candidate["reason"],
             )
@@ -175,10 +175,6 @@ def _drift(nusd: int) -> str:
 
 def _cost(nusd: int | None, *, estimated: bool) -> str:
     return format_usd(nusd) + (" (estimated)" if estimated and nusd else "")
-
-
-def _usd_text(text: str | None) -> str:
-    return format_usd(None if text is None else usd_to_nusd(text))
 
 
 rate_app = typer.Typer(rich_markup_mode=None)

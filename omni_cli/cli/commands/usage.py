@@ -20,6 +20,7 @@ from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.analytics import change
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
+from omni_cli.domain.words import percent
 from omni_cli.services.money.report_documents import row_document, usage_document
 from omni_cli.services.money.usage import DIMENSIONS, UsageQuery, UsageReport, UsageRow
 
@@ -126,7 +127,7 @@ def _print(view: View, report: UsageReport, whole: Callable[[], Any] | None) -> 
     columns: list[tuple[Column, Callable[[UsageRow], str]]] = [
         (Column.key(report.by), lambda row: row.name or f"(no {report.by})"),
         (Column.figure("calls", 8), lambda row: f"{row.totals.calls:,}"),
-        (Column.figure("success", 2), lambda row: _percent(report.success(row.totals))),
+        (Column.figure("success", 2), lambda row: percent(report.success(row.totals), 1)),
         (Column.figure("in", 5), lambda row: f"{row.totals.input_tokens:,}"),
         (Column.figure("out", 6), lambda row: f"{row.totals.output_tokens:,}"),
         (Column.figure("total", 7), lambda row: f"{row.totals.total_tokens:,}"),
@@ -182,10 +183,6 @@ def _change(row: UsageRow) -> str:
     if moved is None:
         return "new" if row.totals.attempts and not row.before.attempts else "-"
     return f"{moved:+.0%}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}%"
 
 
 def _days(first: date, last: date) -> str:

@@ -71,7 +71,7 @@ class TableQuality:
     def __call__(
         self, probabilities: Mapping[str, float], model_ids: Sequence[str], form: str = ""
     ) -> list[Judgement]:
-        """What ``QualityTable.mixed`` says of each model, for all of them at once.
+        """Each model's cells mixed by task type; ``probabilities`` need not sum to 1.
 
         ``form``: the prompt's (``TaskEstimate.form``); where this user saw outcomes of a type's
         prompts in that form, they move the type's cell further.

@@ -17,6 +17,7 @@ from omni_cli.domain.analytics import Share
 from omni_cli.domain.money import NUSD_PER_USD
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.words import percent
 from omni_cli.records import StoredAdvice
 from omni_cli.services.money.costs import BudgetLine, CostOverview
 from omni_cli.services.money.savings import Saved
@@ -228,7 +229,7 @@ def share_bars(title: str, items: Sequence[Share], names: dict[str, str], width:
             ("█" * full, "$primary"),
             " " * (room - full),
             (f" {amount:>{figure}}", "bold"),
-            (f" {text.percent(item.share):>5}", _MUTED),
+            (f" {percent(item.share):>5}", _MUTED),
         )
     if not items:
         shown += Content.styled("\nnothing was paid yet", _MUTED)

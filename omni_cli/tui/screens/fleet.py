@@ -15,6 +15,7 @@ from textual.widgets import DataTable, OptionList, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.words import percent
 from omni_cli.tui import text
 from omni_cli.tui.actions import check_connection, switch_model
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview, read_overview
@@ -177,8 +178,8 @@ def card_text(card: ModelCard, width: int) -> Content:
         (text.cost(card.today), "bold"),
     )
     last = Content.styled(
-        f"   Quality {text.percent(card.quality):>4} │ Speed {text.seconds(card.latency_ms):>5}"
-        f" │ Success {text.percent(card.success, 1):>6}",
+        f"   Quality {percent(card.quality):>4} │ Speed {text.seconds(card.latency_ms):>5}"
+        f" │ Success {percent(card.success, 1):>6}",
         _MUTED,
     )
     if width >= 76:
@@ -339,9 +340,9 @@ def _row(card: ModelCard, width: int, colour: Callable[[str], str]) -> Row:
         state,
         f"{card.today.calls:,}",
         text.cost(card.today),
-        text.percent(card.quality),
+        percent(card.quality),
         text.seconds(card.latency_ms),
-        text.percent(card.success, 1),
+        percent(card.success, 1),
     ]
     if width >= _ROLES_FROM:
         cells.insert(3, Text(", ".join(card.roles), overflow="ellipsis", no_wrap=True))

@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.words import percent
 from omni_cli.records import Failure
 from omni_cli.services.fleet.connection_test import INTERVAL_S, TestResult
 from omni_cli.tui import text
@@ -49,7 +50,7 @@ def card_text(card: ProviderCard, width: int) -> Content:
         f"{text.seconds(ping if card.latency_ms is None else card.latency_ms):>6}",
         (" avg" if card.latency_ms is not None else " ping", _MUTED),
         (" │ ", _MUTED),
-        f"{text.percent(card.success, 1):>6}",
+        f"{percent(card.success, 1):>6}",
         (" success", _MUTED),
         (" │ ", _MUTED),
         (f"{text.cost(card.today):>8}", "bold"),
@@ -93,7 +94,7 @@ def detail_text(
         ),
         "Tested": _tested(card, view.now_ms),
         "Response": f"{text.seconds(card.latency_ms)} mean of {SPAN_DAYS} days",
-        "Success": f"{text.percent(card.success, 1)} of {SPAN_DAYS} days",
+        "Success": f"{percent(card.success, 1)} of {SPAN_DAYS} days",
         "Today": f"{text.cost(card.today)}, {card.today.calls:,} calls",
         "24 hours": text.spark(card.hours),
     }

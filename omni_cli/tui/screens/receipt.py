@@ -11,7 +11,8 @@ from textual.widgets import Footer, Static
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.domain.money import format_usd, shown_usd
+from omni_cli.domain.words import percent
 from omni_cli.services.engine.decisions import is_unlooked
 from omni_cli.services.money.receipt import Receipt
 from omni_cli.tui import text
@@ -84,7 +85,7 @@ def decision_text(decision: dict[str, Any], *, most: int = 12) -> Content:
     for candidate in decision["candidates"][:most]:
         quality, score = candidate["quality"], candidate["score"]
         numbers = (
-            f"quality {text.percent(quality)}, expected {_usd(candidate['expected_cost_usd'])}"
+            f"quality {percent(quality)}, expected {shown_usd(candidate['expected_cost_usd'])}"
             + ("" if score is None else f", score {score:.3f}")
         )
         on = candidate["eligible"]
@@ -180,10 +181,6 @@ def _money(receipt: Receipt) -> Content:
 
 def _cost(nusd: int | None, *, estimated: bool) -> str:
     return format_usd(nusd) + (" (estimated)" if estimated and nusd else "")
-
-
-def _usd(amount: str | None) -> str:
-    return format_usd(None if amount is None else usd_to_nusd(amount))
 
 
 class ReceiptScreen(ModalScreen[None]):
