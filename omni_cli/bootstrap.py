@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Rebuild,
         Reports,
         Rollups,
+        Sessions,
         Store,
         Writer,
     )
@@ -357,6 +358,12 @@ class App:
         from omni_cli.store.imports import ImportStore
 
         return ImportStore(self._db)
+
+    @cached_property
+    def sessions(self) -> "Sessions":
+        from omni_cli.store.sessions import SessionStore
+
+        return SessionStore(self._db)
 
     @cached_property
     def adjustments(self) -> "Adjustments":

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from omni_cli.domain.ledger import AttemptRow, RequestRow
     from omni_cli.domain.prices import Price
     from omni_cli.domain.recommend import Finding
+    from omni_cli.domain.sessions import Session
 
 #: How many of the newest requests a filter looks through.
 NEWEST = 5_000
@@ -85,6 +86,7 @@ class KnownCalls(Struct, frozen=True):
 
     external_ids: Container[tuple[str, str]]
     message_ids: Container[tuple[str, str]]
+    contents: Container[tuple[str, str]]
     ledger_ids: Container[str]
 
 
@@ -235,6 +237,8 @@ class ClientKey(Struct, frozen=True):
     fleet, "" nothing; one of no organisation sees what all of them use. ``models``: patterns of
     the models it may call, none for all. ``rpm``, ``tpm``: requests and tokens a minute;
     ``concurrency``: requests at once; None without limit. Times in ms UTC.
+    ``session``: of a key that a launcher made for one session: what comes with it is of that
+    session, or of one below it. Such keys do not close the gateway to callers without a key.
     """
 
     name: str
@@ -249,6 +253,7 @@ class ClientKey(Struct, frozen=True):
     expires_at: int | None = None
     revoked_at: int | None = None
     used_at: int | None = None
+    session: Session | None = None
 
     def state(self, now_ms: int) -> str:
         """``active``, ``expired`` or ``revoked``."""

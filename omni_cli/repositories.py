@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from omni_cli.domain.prices import Price
     from omni_cli.domain.recommend import Finding
     from omni_cli.domain.recommend_traffic import Repeats
+    from omni_cli.domain.sessions import SessionRow
     from omni_cli.records import (
         Adjustment,
         Answered,
@@ -124,7 +125,11 @@ class Reports(Protocol):
         self, first: int, last: int, filters: Mapping[str, str] | None = None
     ) -> dict[int, Totals]: ...
     def daily_by(
-        self, first: int, last: int, by: Sequence[str]
+        self,
+        first: int,
+        last: int,
+        by: Sequence[str],
+        filters: Mapping[str, str] | None = None,
     ) -> dict[tuple[int, tuple[str, ...]], Totals]: ...
     def latencies(
         self,
@@ -307,6 +312,13 @@ class Imports(Protocol):
     def recorded_tokens(self, calls: Iterable[ImportedCall]) -> dict[tuple[str, str], int]: ...
     def add(self, rows: Iterable[PricedCall]) -> int: ...
     def grow(self, rows: Iterable[PricedCall], *, now_ms: int, who: str) -> int: ...
+
+
+class Sessions(Protocol):
+    """See store/sessions.py for what each promises."""
+
+    def note(self, rows: Iterable[SessionRow]) -> None: ...
+    def of(self, ids: Sequence[str]) -> dict[str, SessionRow]: ...
 
 
 class Adjustments(Protocol):

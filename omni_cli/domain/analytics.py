@@ -57,6 +57,9 @@ class Totals(Struct, frozen=True):
     def __add__(self, other: "Totals") -> "Totals":
         return Totals(*(getattr(self, name) + getattr(other, name) for name in TOTALS_FIELDS))
 
+    def __sub__(self, other: "Totals") -> "Totals":
+        return Totals(*(getattr(self, name) - getattr(other, name) for name in TOTALS_FIELDS))
+
     @property
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens

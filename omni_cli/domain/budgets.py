@@ -1,6 +1,6 @@
 """Budgets: a limit for a scope and a calendar period, kept by reserving before each call."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct, field
 
@@ -8,12 +8,14 @@ from omni_cli.domain.errors import BudgetExceeded
 from omni_cli.domain.periods import PeriodKind, PeriodRule
 from omni_cli.domain.pricing import format_usd
 
-BudgetScope = Literal["all", "provider", "model", "role", "agent", "org", "key"]
+BudgetScope = Literal[
+    "all", "provider", "model", "role", "agent", "org", "key", "session", "project"
+]
 BudgetState = Literal["ok", "alert", "stopped", "off"]
 _CENT_NUSD = 10_000_000
 #: Later than any raise ends, ms UTC.
 _NEVER = 1 << 62
-SCOPES: tuple[BudgetScope, ...] = ("all", "provider", "model", "role", "agent", "org", "key")
+SCOPES: tuple[BudgetScope, ...] = get_args(BudgetScope)
 
 
 class Budget(Struct, frozen=True):

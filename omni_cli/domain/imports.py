@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.sessions import Session, SessionRow, known_better
 
 #: Exclusive kinds: for one call they add up to all its tokens. ``total`` is unsplit money.
 TokenKind = Literal[
@@ -65,6 +66,7 @@ class ImportedCall(Struct, frozen=True):
             own ledger rows carry too: the same call may have passed through the gateway.
         served_model: the model that the answer itself named, where it differs.
         session_id: conversation or session in the tool.
+        about: what more its log says of the session; one value for all its calls.
         agent: the tool, or ``tool:subagent``.
         project: last path component only, never a whole path.
         file, line: origin; base name, and 1-based line (row of a table) or None.
@@ -107,6 +109,7 @@ class ImportedCall(Struct, frozen=True):
     replay: bool = False
     revision: int = 0
     content: str | None = None
+    about: Session | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -247,6 +250,7 @@ def unknown_only(
     external_ids: Container[tuple[str, str]],
     ledger_ids: Container[str] = frozenset(),
     imported_message_ids: Container[tuple[str, str]] = frozenset(),
+    contents: Container[tuple[str, str]] = frozenset(),
 ) -> list[ImportedCall]:
     """The calls that the ledger does not hold yet.
 
@@ -257,14 +261,37 @@ def unknown_only(
             own (made through the gateway), and those imported from another source.
         imported_message_ids: ``(source, message_id)`` of what was imported before; a replay
             of one of them is left out.
+        contents: ``(source, content)`` of what was imported before.
     """
     return [
         call
         for call in calls
         if (call.source, call.external_id) not in external_ids
         and not any(i in ledger_ids for i in call.ledger_ids)
+        and (call.content is None or (call.source, call.content) not in contents)
         and not (call.replay and (call.source, call.message_id) in imported_message_ids)
     ]
+
+
+def sessions_of(calls: Iterable[ImportedCall]) -> list[SessionRow]:
+    """The sessions that calls were part of."""
+    found: dict[str, SessionRow] = {}
+    for call in calls:
+        if not call.session_id:
+            continue
+        agent = (call.agent or call.source).removesuffix(":subagent")
+        told = Session(call.session_id, agent, call.project or "")
+        if call.about is not None:
+            told = known_better(told, call.about)
+        row = found.get(told.id)
+        if row is None:
+            found[told.id] = SessionRow(told, call.at_ms, call.at_ms)
+        elif call.at_ms >= row.last_at:
+            found[told.id] = SessionRow(known_better(row.session, told), row.first_at, call.at_ms)
+        else:
+            first = min(row.first_at, call.at_ms)
+            found[told.id] = SessionRow(known_better(told, row.session), first, row.last_at)
+    return list(found.values())
 
 
 def grown(

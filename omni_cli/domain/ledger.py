@@ -39,6 +39,9 @@ class NewRequest(Struct):
     difficulty: float | None = None
     conversation: int | None = None
     chain: str | None = None
+    #: Of an agent (domain/sessions.py), and the folder that it works in; "" where not known.
+    session: str = ""
+    project: str = ""
 
 
 class NewAttempt(Struct):
@@ -195,6 +198,8 @@ class RequestRow(Struct):
     difficulty: float | None = None
     conversation: int | None = None
     chain: str | None = None
+    session: str = ""
+    project: str = ""
     state: RequestState = "pending"
     settled_at: int | None = None
     model: str = ""

@@ -25,6 +25,7 @@ from omni_cli.gateway.receipts import Tools
 from omni_cli.gateway.redis_counts import shared_counts
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.routes import Route, meant
+from omni_cli.gateway.sessions import Sessions
 from omni_cli.gateway.stored import StoredResponses
 from omni_cli.gateway.surface import Surface
 from omni_cli.gateway.traces import Traces
@@ -129,6 +130,7 @@ class Gateway:
             self._app.now_ms,
             memory,
             lambda: writing.abtests,
+            Sessions(lambda row: self._commits.job(lambda: writing.sessions.note([row]))),
         )
         self._long = LongJobs(self._app)
         stored = StoredResponses(fleet, self._desk, self._pool, self._meter)

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from omni_cli.domain.sessions import Session
 from omni_cli.gateway.meter import NO_LIMIT, Quota
 from omni_cli.records import SCOPES, ClientKey, digest_of
 from omni_cli.repositories import ClientKeys
@@ -29,6 +30,7 @@ class Principal(Struct, frozen=True):
     models: tuple[str, ...] = ()
     quota: Quota = NO_LIMIT
     scope: str = ""
+    session: Session | None = None
 
     def may(self, scope: str) -> bool:
         """Whether its scope is this one, or holds it."""
@@ -71,11 +73,12 @@ class KeyRing:
 
     def reload(self) -> None:
         self._by_digest = self._keys.by_digest()
+        self._closed = any(key.session is None for key in self._by_digest.values())
 
     @property
     def required(self) -> bool:
         """A key that is revoked or out of date does not open the gateway to everybody."""
-        return self._always or bool(self._by_digest)
+        return self._always or self._closed
 
     def admit(self, headers: Mapping[str, str]) -> Principal:
         """Who sends these headers.
@@ -99,7 +102,8 @@ class KeyRing:
             name = _host_of(headers.get("host", ""))
             if name and name not in _LOCAL_NAMES:
                 raise Refused(403, "forbidden", f"this gateway is not called {name!r}")
-            return OWNER
+            launched = self._by_digest and self._by_digest.get(digest_of(_token(headers)))
+            return self._principal(launched) if launched else OWNER
         token = _token(headers)
         if not token:
             raise Refused(
@@ -110,6 +114,10 @@ class KeyRing:
         key = self._by_digest.get(digest_of(token))
         if key is None:
             raise Refused(401, "unauthorized", "this key is not known here")
+        return self._principal(key)
+
+    def _principal(self, key: ClientKey) -> Principal:
+        """Raises Refused: the key is not valid any more."""
         now = int(self._clock() * 1000)
         state = key.state(now)
         if state != "active":
@@ -118,7 +126,7 @@ class KeyRing:
             self._noted[key.name] = now
             self._used(key.name, now)
         quota = Quota(key.rpm, key.tpm, key.concurrency)
-        return Principal(key.org, key.name, key.models, quota, key.scope)
+        return Principal(key.org, key.name, key.models, quota, key.scope, key.session)
 
 
 @lru_cache(maxsize=64)

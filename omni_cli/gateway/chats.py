@@ -7,6 +7,8 @@ from collections.abc import Callable
 from omni_cli.domain.errors import NoRoute, NotFound, OmniError, UsageError
 from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
+from omni_cli.domain.record import replace
+from omni_cli.domain.sessions import Session
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.exchange import Exchange, wanted
@@ -15,6 +17,7 @@ from omni_cli.gateway.options import from_headers
 from omni_cli.gateway.plans import Plan, PlanQuery
 from omni_cli.gateway.receipts import Tools, receipt_headers
 from omni_cli.gateway.remembering import Memory
+from omni_cli.gateway.sessions import Sessions
 from omni_cli.http.request import Request
 from omni_cli.services.engine.commits import Commits
 from omni_cli.services.engine.names import AmbiguousName, Selector, shown
@@ -53,7 +56,9 @@ class Chats:
         now_ms: Callable[[], int],
         memory: Memory,
         abtests: Callable[[], AbTests],
+        sessions: Sessions,
     ) -> None:
+        self._sessions = sessions
         self._memory = memory
         self._abtests = abtests
         self._tools = tools
@@ -89,11 +94,16 @@ class Chats:
                 ask, options = wish(body)
             if options is None:
                 options = from_headers(request.headers, self._fleet.options)
+            session = self._sessions.of(request.headers, ask, who, self._now_ms())
+            warm = self._sessions.warm(session, self._now_ms())
+            if warm is not None or (session.agent and options.agent is None):
+                agent = options.agent or session.agent
+                options = replace(options, agent=agent, conversation_model=warm)
             plan = self._plan(ask, options, request, who)
             if self._meter.limits(who):
                 entry = await self._meter.enter(who, len(body) // 4)
                 request.extra += entry.lines()
-            row, most = self._row(ident, plan, options, who), options.max_cost_nusd
+            row, most = self._row(ident, plan, options, who, session), options.max_cost_nusd
             call = Exchange(self._tools, ask, plan, row, request, request_id, name, most)
             if plan.arm is not None:
                 self._join(plan.arm, plan.conversation or ident)
@@ -108,6 +118,8 @@ class Chats:
             call.hedge_s = wanted(request.headers.get("x-omni-hedge"), plan.hedge_ms)
             request.stops_when_gone = True
             await call.run(self._limit_s(request))
+            if session.id and call.asked is not None:
+                self._sessions.answered(session, call.asked.model.id, self._now_ms())
             if call.cached:
                 self._memory.keep(call)
         except OmniError as exc:
@@ -199,7 +211,9 @@ class Chats:
             raise Refused(403, "forbidden", f"this key may not call {shown(ask.model)}")
         return plan
 
-    def _row(self, ident: int, plan: Plan, options: RouteOptions, who: Principal) -> NewRequest:
+    def _row(
+        self, ident: int, plan: Plan, options: RouteOptions, who: Principal, session: Session
+    ) -> NewRequest:
         task = plan.task
         return NewRequest(
             ident,
@@ -215,4 +229,6 @@ class Chats:
             None if task is None else task.difficulty,
             plan.conversation,
             plan.chain,
+            session.id,
+            session.project,
         )

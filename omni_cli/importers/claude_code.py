@@ -6,12 +6,14 @@ is: what an advisor of another model used stands in its iterations, and is a cal
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, ImportProblem
 from omni_cli.domain.record import replace
+from omni_cli.domain.sessions import Session
 from omni_cli.importers.files import json_lines, walk
 from omni_cli.importers.values import (
     Skips,
@@ -119,6 +121,7 @@ def _calls(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Ite
         session_id=session,
         agent=f"{SOURCE}:subagent" if sidechain else SOURCE,
         project=base_name(record.get("cwd")),
+        about=_about(session, text(record.get("gitBranch"))),
         file=file,
         line=line,
         tier=tier,
@@ -156,6 +159,12 @@ def _usage(counts: Mapping[str, Any]) -> tuple[Usage | None, frozenset[str], str
         return usage, unstated, speed
     # Older versions wrote "default"; neither changes the price.
     return usage, unstated, None if tier in (None, "standard", "default") else tier
+
+
+@lru_cache(maxsize=64)
+def _about(session: str | None, branch: str | None) -> Session | None:
+    """One value for the lines of a session."""
+    return Session(session, branch=branch or "") if session else None
 
 
 def _checked(counts: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from msgspec import Struct, field
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem
 from omni_cli.domain.record import replace
+from omni_cli.domain.sessions import Session, remote_name
 from omni_cli.importers.files import json_lines, walk
 from omni_cli.importers.names import provider_slug
 from omni_cli.importers.values import (
@@ -92,6 +93,7 @@ class _Session(Struct):
     project: str | None = None
     agent: str = SOURCE
     parent: str | None = None
+    about: Session | None = None
     copied: bool = False
     seen_meta: bool = False
     copied_header: bool = False
@@ -166,6 +168,14 @@ def _meta(session: _Session, payload: Mapping[str, Any], path: Path) -> None:
         or text(obj(spawn.get("thread_spawn")).get("parent_thread_id"))
     )
     session.copied = spawned or forked_from is not None
+    git = obj(payload.get("git"))
+    session.about = Session(
+        session.session_id,
+        project=session.project or "",
+        remote=remote_name(text(git.get("repository_url")) or ""),
+        branch=text(git.get("branch")) or "",
+        parent=(session.parent or "") if spawned else "",
+    )
     session.began_ms = _time(payload.get("timestamp")) or session.last_ms or 0
     if session.copied and session.parent is not None:
         inherited = _totals_of(path, session.parent)
@@ -262,6 +272,7 @@ def _call(
         session_id=session.session_id,
         agent=session.agent,
         project=session.project,
+        about=session.about,
         file=session.file,
         line=number,
     )
@@ -300,7 +311,7 @@ def _without_copied_prefix(
         yield call
     elif call.at_ms < session.began_ms:
         # It kept its time, and so the identity of the parent's.
-        yield replace(call, session_id=session.parent or call.session_id)
+        yield replace(call, session_id=session.parent or call.session_id, about=None)
     else:
         apart = call.at_ms - (session.began_ms if before_ms is None else before_ms)
         is_copy = _is_copy(session, apart)

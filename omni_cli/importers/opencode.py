@@ -18,6 +18,7 @@ from typing import Any
 
 from omni_cli.domain.imports import ImportedCall, ImportProblem
 from omni_cli.domain.record import replace
+from omni_cli.domain.sessions import Session, kept
 from omni_cli.importers import sqlite
 from omni_cli.importers.files import document, parse_object, walk
 from omni_cli.importers.names import provider_slug
@@ -44,14 +45,14 @@ _SAID = ("providerID", "modelID", "cost")
 
 _MESSAGES = "SELECT rowid AS row, id, session_id, data FROM message ORDER BY rowid"
 _MESSAGES_AND_SESSIONS = """
-SELECT m.rowid AS row, m.id, m.session_id, m.data, s.directory, s.parent_id
+SELECT m.rowid AS row, m.id, m.session_id, m.data, s.directory, s.parent_id, {title} AS title
 FROM message AS m LEFT JOIN session AS s ON s.id = m.session_id ORDER BY m.rowid
 """
 _NEWER = "SELECT rowid AS row, id, session_id, type, data FROM session_message ORDER BY rowid"
 #: ``copied``: a row of a fork up to where it was made, of which its parent has the original.
 _NEWER_AND_SESSIONS = """
 SELECT m.rowid AS row, m.id, m.session_id, m.type, m.data, s.directory, s.parent_id,
-    EXISTS (SELECT 1 FROM session_message AS edge JOIN session_message AS original
+    {title} AS title, EXISTS (SELECT 1 FROM session_message AS edge JOIN session_message AS original
         ON original.session_id = edge.session_id AND original.seq = m.seq
         AND original.type = m.type
         WHERE edge.id = s.fork_boundary AND edge.session_id = s.fork_session_id
@@ -139,13 +140,17 @@ def _queries(connection: sqlite3.Connection) -> list[str]:
         known = sqlite.columns(connection, "session_v2")
         forks = {"id", "directory", "parent_id", "fork_session_id", "fork_boundary"} <= known
         numbered = "seq" in sqlite.columns(connection, "session_message")
-        queries.append(_NEWER_AND_SESSIONS if forks and numbered else _NEWER)
+        with_sessions = _NEWER_AND_SESSIONS.replace("{title}", _title(known))
+        queries.append(with_sessions if forks and numbered else _NEWER)
     if {"id", "session_id", "data"} <= sqlite.columns(connection, "message"):
         known = sqlite.columns(connection, "session")
-        queries.append(
-            _MESSAGES_AND_SESSIONS if {"id", "directory", "parent_id"} <= known else _MESSAGES
-        )
+        with_sessions = _MESSAGES_AND_SESSIONS.replace("{title}", _title(known))
+        queries.append(with_sessions if {"id", "directory", "parent_id"} <= known else _MESSAGES)
     return queries
+
+
+def _title(columns: frozenset[str]) -> str:
+    return "s.title" if "title" in columns else "NULL"
 
 
 def _numbered(call: ImportedCall, repeats: Counter[str]) -> ImportedCall:
@@ -186,7 +191,8 @@ def _from_row(row: Mapping[str, Any], file: str, skips: Skips) -> ImportedCall |
         revision=_FROM_NEWER if newer else _FROM_DATABASE,
         skips=skips,
         directory=row.get("directory"),
-        is_child=row.get("parent_id") is not None,
+        parent=text(row.get("parent_id")),
+        title=text(row.get("title")),
     )
 
 
@@ -200,7 +206,8 @@ def _call(
     revision: int,
     skips: Skips,
     directory: object = None,
-    is_child: bool = False,
+    parent: str | None = None,
+    title: str | None = None,
 ) -> ImportedCall | None:
     if data.get("role") != "assistant":
         skips[f"role {text(data.get('role')) or 'unknown'}"] += 1
@@ -241,7 +248,8 @@ def _call(
         ),
         latency_ms=None if done is None else max(done - at, 0),
         session_id=session_id,
-        agent=f"{SOURCE}:{name}" if is_child and name else SOURCE,
+        agent=f"{SOURCE}:{name}" if parent and name else SOURCE,
+        about=Session(session_id or "", parent=parent or "", title=kept(title or "")),
         project=base_name(place.get("root")) or base_name(place.get("cwd")) or base_name(directory),
         file=file,
         line=line,

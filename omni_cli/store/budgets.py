@@ -103,6 +103,8 @@ _SCOPE_SQL = {
     "agent": "r.agent = :value",
     "org": "r.org = :value",
     "key": "r.key = :value",
+    "session": "r.session = :value",
+    "project": "r.project = :value",
 }
 
 

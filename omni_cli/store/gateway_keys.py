@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.record import asdict
+from omni_cli.domain.sessions import Session
 from omni_cli.records import ClientKey, digest_of
 from omni_cli.repositories import Lock
 from omni_cli.store.port import Row, Store
 
 _ADD = """
 INSERT INTO gateway_keys (name, digest, shown, org, manages, scope, models, rpm, tpm, concurrency,
-                          created_at, expires_at)
+                          created_at, expires_at, session)
 VALUES (:name, :digest, :shown, :org, :manages, :scope, :models, :rpm, :tpm, :concurrency,
-        :created_at, :expires_at)
+        :created_at, :expires_at, :session)
 """
 
 
@@ -40,6 +42,7 @@ class GatewayKeyStore:
             "concurrency": key.concurrency,
             "created_at": key.created_at,
             "expires_at": key.expires_at,
+            "session": "" if key.session is None else json.dumps(asdict(key.session)),
         }
         with self._store.transaction(Lock.KEYS) as db:
             if db.execute("SELECT 1 FROM gateway_keys WHERE name = ?", (key.name,)).fetchone():
@@ -89,4 +92,5 @@ def _key(row: Row) -> ClientKey:
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
         used_at=row["used_at"],
+        session=Session(**json.loads(row["session"])) if row["session"] else None,
     )

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import RANDOM_BITS, make_id
-from omni_cli.domain.imports import ImportedCall, PricedCall
+from omni_cli.domain.imports import ImportedCall, PricedCall, sessions_of
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.record import replace
@@ -19,6 +19,7 @@ from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.port import Connection, Store
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import ATTEMPTS, REQUESTS, TOKEN_COLUMNS, attempt_values, request_values
+from omni_cli.store.sessions import SessionStore
 
 _State = Literal["ok", "failed", "cancelled"]
 _STATES: dict[str | None, _State] = {
@@ -29,8 +30,8 @@ _SET_TOKENS = ", ".join(f"{name} = :{name}" for name in TOKEN_COLUMNS)
 
 _ADD_IMPORT = """
 INSERT INTO imports (source, external_id, request, message_id, provider_request_id,
-    recorded_model, calls)
-VALUES (:source, :external_id, :id, :message_id, :request_id, :recorded_model, :calls)
+    recorded_model, calls, content)
+VALUES (:source, :external_id, :id, :message_id, :request_id, :recorded_model, :calls, :content)
 """
 _GROW_ATTEMPT = f"""
 UPDATE attempts SET {_SET_TOKENS}, price = :price, cost_nusd = :cost_nusd,
@@ -78,12 +79,14 @@ class ImportStore:
         self._ledger = LedgerStore(store)
         self._rollups = RollupStore(store)
         self._budgets = BudgetStore(store)
+        self._sessions = SessionStore(store)
 
     def known(self, source: str, calls: Sequence[ImportedCall]) -> KnownCalls:
         """What the ledger holds of these calls' kind; ``calls`` is ordered by time."""
         db = self._store.db
         return KnownCalls(
             external_ids=_Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND external_id = ?"),
+            contents=_Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND content = ?"),
             message_ids=_Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND message_id = ?"),
             ledger_ids=_Either(
                 self._own_ids(calls),
@@ -140,6 +143,7 @@ class ImportStore:
                 REQUESTS.write(db, [request_values(request) for request, _ in made])
                 ATTEMPTS.write(db, [attempt_values(attempt) for _, attempt in made])
                 db.executemany(_ADD_IMPORT, [_known(*entry) for entry in fresh.items()])
+                self._sessions.note(sessions_of(row.call for row in fresh.values()))
             if self._budgets.all():
                 for request_id, row in fresh.items():
                     request, _ = self._row(request_id)
@@ -205,6 +209,8 @@ def _rows(request_id: int, row: PricedCall) -> tuple[RequestRow, AttemptRow]:
         created_at=created,
         source="import",
         agent=call.agent or call.source,
+        session=call.session_id or "",
+        project=call.project or "",
         state=state,
         settled_at=created,
         model=row.model,
@@ -241,6 +247,7 @@ def _known(request_id: int, row: PricedCall) -> dict[str, Any]:
         "request_id": call.provider_request_id,
         "recorded_model": call.model,
         "calls": call.requests,
+        "content": call.content,
     }
 
 

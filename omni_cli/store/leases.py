@@ -20,7 +20,7 @@ _RESERVE = """
 UPDATE budget_periods SET reserved_nusd = reserved_nusd + ? WHERE budget = ? AND start_at = ?
 """
 #: What a budget may be about, as ``Budget.covers`` names it.
-_SCOPES = ("provider", "model", "role", "agent", "org", "key")
+_SCOPES = ("provider", "model", "role", "agent", "org", "key", "session", "project")
 
 
 class _Room(Struct):
@@ -137,7 +137,16 @@ class Leases:
             db.executemany(_RESERVE, rows)
 
     def _cover_of(self, provider: str, model: str, new: NewRequest) -> _Cover:
-        scope = (provider, model, new.role, new.agent, new.org, new.key)
+        scope = (
+            provider,
+            model,
+            new.role,
+            new.agent,
+            new.org,
+            new.key,
+            new.session,
+            new.project,
+        )
         cover = self._covers.get(scope)
         if cover is None or not cover.start_at <= new.created_at < cover.end_at:
             cover = self._covers[scope] = self._cover(scope, new.created_at)

@@ -1,13 +1,16 @@
 """What reports read: sums over days, from the rollups alone. Days are yyyymmdd, both included."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from omni_cli.domain.analytics import TOTALS_FIELDS, Totals
+from omni_cli.domain.errors import UsageError
 from omni_cli.records import Baseline, UsageLine
 from omni_cli.store.port import Store
-from omni_cli.store.schema import DIMENSIONS
+from omni_cli.store.schema import DAY, DIMENSIONS, SESSION, Rollup
 
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in TOTALS_FIELDS)
+#: What only calls of agents have: kept in a rollup of its own.
+NAMED = frozenset({"session", "project"})
 _SMALL = frozenset({"day", "provider", "model"})
 # All are answered from small partial indexes, and a table that holds only what is under way.
 _OPEN = """
@@ -47,10 +50,34 @@ class ReportStore:
         by: Sequence[str] = (),
         filters: Mapping[str, str] | None = None,
     ) -> dict[tuple[str, ...], Totals]:
-        """Sums by some of DIMENSIONS; without any, one sum under the empty tuple."""
-        where, values = _where(first, last, filters)
+        """Sums by some of DIMENSIONS, or of those of sessions; without any, one sum under the empty
+        tuple. What names no session counts under "" there."""
+        found = self._totals(first, last, by, filters or {})
+        named = [name for name in by if name in NAMED]
+        if named and NAMED.isdisjoint(filters or ()):
+            rest = [name for name in by if name not in NAMED]
+            every = self._totals(first, last, rest, filters or {})
+            for key, some in self._totals(first, last, rest, filters or {}, SESSION).items():
+                every[key] = every.get(key, Totals()) - some
+            for key, left in every.items():
+                values = dict(zip(rest, key, strict=True))
+                whole = tuple(values.get(name, "") for name in by)
+                if left.calls or left.attempts or left.cost_nusd:
+                    found[whole] = found.get(whole, Totals()) + left
+        return found
+
+    def _totals(
+        self,
+        first: int,
+        last: int,
+        by: Sequence[str],
+        filters: Mapping[str, str],
+        rollup: Rollup | None = None,
+    ) -> dict[tuple[str, ...], Totals]:
+        rollup = rollup or _rollup_of(by, filters)
+        where, values = _where(first, last, filters, rollup)
         rows = self._store.db.execute(
-            f"SELECT {_listed(by)}{_SUMS} FROM rollup_day WHERE {where}{_grouped(by)}",  # noqa: S608  # names of ours only
+            f"SELECT {_listed(by)}{_SUMS} FROM {rollup.table} WHERE {where}{_grouped(by)}",  # noqa: S608  # names of ours only
             values,
         )
         width = len(by)
@@ -64,9 +91,10 @@ class ReportStore:
         self, first: int, last: int, filters: Mapping[str, str] | None = None
     ) -> dict[int, Totals]:
         """Sums by day; days without usage are left out."""
-        where, values = _where(first, last, filters)
+        rollup = _rollup_of((), filters or {})
+        where, values = _where(first, last, filters, rollup)
         rows = self._store.db.execute(
-            f"SELECT day, {_SUMS} FROM rollup_day WHERE {where} GROUP BY day",  # noqa: S608  # names of ours only
+            f"SELECT day, {_SUMS} FROM {rollup.table} WHERE {where} GROUP BY day",  # noqa: S608  # names of ours only
             values,
         )
         return {row["day"]: Totals(*row[1:]) for row in rows}
@@ -78,7 +106,10 @@ class ReportStore:
         by: Sequence[str] = (),
         filters: Mapping[str, str] | None = None,
     ) -> dict[tuple[str, ...], dict[int, int]]:
-        """Calls by latency bucket; ``by`` may hold "day" (as text) besides DIMENSIONS."""
+        """Calls by latency bucket; ``by`` may hold "day" (as text) besides DIMENSIONS. They are not
+        kept by session."""
+        if not NAMED.isdisjoint((*by, *(filters or ()))):
+            return {}
         where, values = _where(first, last, filters)
         narrow = _SMALL.issuperset(by) and _SMALL.issuperset(filters or ())
         table = "rollup_latency" if narrow else "rollup_latency_scope"
@@ -94,12 +125,17 @@ class ReportStore:
         return found
 
     def daily_by(
-        self, first: int, last: int, by: Sequence[str]
+        self,
+        first: int,
+        last: int,
+        by: Sequence[str],
+        filters: Mapping[str, str] | None = None,
     ) -> dict[tuple[int, tuple[str, ...]], Totals]:
-        """Sums by day and some of DIMENSIONS."""
-        where, values = _where(first, last, None)
+        """Sums by day and some of DIMENSIONS, or of those of sessions, among what names one."""
+        rollup = _rollup_of(by, filters or {})
+        where, values = _where(first, last, filters, rollup)
         rows = self._store.db.execute(
-            f"SELECT day, {_listed(by)}{_SUMS} FROM rollup_day WHERE {where}"  # noqa: S608  # names of ours only
+            f"SELECT day, {_listed(by)}{_SUMS} FROM {rollup.table} WHERE {where}"  # noqa: S608  # names of ours only
             f"{_grouped(['day', *by])}",
             values,
         )
@@ -120,12 +156,25 @@ class ReportStore:
             )
 
 
+def _rollup_of(by: Iterable[str], filters: Iterable[str]) -> Rollup:
+    """Where sums by these are kept. Raises UsageError: nowhere."""
+    names = {*by, *filters}
+    if NAMED.isdisjoint(names):
+        return DAY
+    if left := names - set(SESSION.key):
+        raise UsageError(
+            f"usage is not kept by session and {sorted(left)[0]} together",
+            hint=f"with session and project go {', '.join(SESSION.key[3:])}",
+        )
+    return SESSION
+
+
 def _where(
-    first: int, last: int, filters: Mapping[str, str] | None
+    first: int, last: int, filters: Mapping[str, str] | None, rollup: Rollup = DAY
 ) -> tuple[str, dict[str, object]]:
-    """Filters name DIMENSIONS; any other name is a mistake of the caller."""
+    """Filters name columns of the rollup; any other name is a mistake of the caller."""
     names = list(filters or ())
-    if unknown := set(names) - set(DIMENSIONS):
+    if unknown := set(names) - set(rollup.key):
         raise ValueError(f"no dimension {', '.join(sorted(unknown))}")
     # The day column leads the key: a range of it is one stretch of the table.
     where = ["day BETWEEN :first AND :last", *(f"{name} = :{name}" for name in names)]

@@ -37,6 +37,7 @@ from omni_cli.store.schema import (
     LATENCY,
     LATENCY_SCOPE,
     ROLLUPS,
+    SESSION,
     Rollup,
 )
 
@@ -248,6 +249,7 @@ _REQUEST_VALUES = {
     "latency_ms": _if(_TIMED, "r.latency_ms"),
     "latency_calls": _if(_TIMED),
 }
+_NAMED = "(r.session <> '' OR r.project <> '')"
 # CROSS JOIN fixes the order: from a range of requests to their few attempts.
 _ATTEMPTS = (
     "FROM requests r CROSS JOIN attempts a"
@@ -274,6 +276,9 @@ _POURED: tuple[tuple[Rollup, Mapping[str, str], str, str], ...] = (
     (HOUR, _ATTEMPT_VALUES, _ATTEMPTS, "a"),
     (HOUR, _REQUEST_VALUES, _REQUESTS, "r"),
     (HOUR, _ADJUSTMENT_VALUES, _ADJUSTMENTS, "a"),
+    (SESSION, _ATTEMPT_VALUES, f"{_ATTEMPTS} AND {_NAMED}", "a"),
+    (SESSION, _REQUEST_VALUES, f"{_REQUESTS} AND {_NAMED}", "r"),
+    (SESSION, _ADJUSTMENT_VALUES, f"{_ADJUSTMENTS} AND {_NAMED}", "a"),
     (LATENCY, {"calls": "count(*)"}, f"{_REQUESTS} AND {_TIMED}", "r"),
     (LATENCY_SCOPE, {"calls": "count(*)"}, f"{_REQUESTS} AND {_TIMED}", "r"),
     (
@@ -515,6 +520,9 @@ class RollupStore:
             day["day"] = local_day(scope.created_at, zone)
             execute(_ADD[DAY.table, suffix], day)
             execute(_ADD[HOUR.table, suffix], hour)
+            if scope.session or scope.project:
+                named = {**day, "session": scope.session, "project": scope.project}
+                execute(_ADD[SESSION.table, suffix], named)
 
     def _add_by_day(
         self, at_ms: int, targets: Targets, rollup: Rollup, values: Mapping[str, int | str | None]

@@ -25,7 +25,9 @@ _BEGUN = """id INTEGER PRIMARY KEY,
     complexity TEXT NOT NULL DEFAULT '',
     difficulty REAL,
     conversation INTEGER,
-    chain TEXT"""
+    chain TEXT,
+    session TEXT NOT NULL DEFAULT '',
+    project TEXT NOT NULL DEFAULT ''"""
 
 # The state that most rows end in stands first in their checks: a list is made anew for each row
 # that it is asked for, at 20,000 instructions.
@@ -176,6 +178,23 @@ CREATE INDEX requests_by_time ON requests (created_at);
 CREATE INDEX requests_pending ON requests (owner) WHERE state = 'pending';
 CREATE INDEX requests_by_conversation ON requests (conversation) WHERE conversation IS NOT NULL;
 
+CREATE INDEX requests_by_session ON requests (session, created_at) WHERE session <> '';
+
+-- What is known of an agent's session beside its requests' rows, which name it.
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    agent TEXT NOT NULL DEFAULT '',
+    project TEXT NOT NULL DEFAULT '',
+    remote TEXT NOT NULL DEFAULT '',
+    branch TEXT NOT NULL DEFAULT '',
+    parent TEXT NOT NULL DEFAULT '',
+    title TEXT NOT NULL DEFAULT '',
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_time ON sessions (last_at);
+CREATE INDEX sessions_by_parent ON sessions (parent) WHERE parent <> '';
+
 CREATE TABLE attempts (
     request INTEGER NOT NULL REFERENCES requests (id) ON DELETE CASCADE,
     n INTEGER NOT NULL,
@@ -240,12 +259,30 @@ CREATE TABLE imports (
     provider_request_id TEXT,
     recorded_model TEXT,
     calls INTEGER,
+    content TEXT,
     PRIMARY KEY (source, external_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX imports_by_content ON imports (content) WHERE content IS NOT NULL;
 CREATE INDEX imports_by_request ON imports (request);
 CREATE INDEX imports_by_message ON imports (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX imports_by_provider_request ON imports (provider_request_id)
     WHERE provider_request_id IS NOT NULL;
+
+-- How far the logs of other tools are read. ``bytes`` and ``changed_ns``: of the file as it was.
+-- ``offset``, ``line``: after the last whole line. ``tail``: a digest of what stood before it.
+-- ``state``: what the importer knows of the lines before.
+CREATE TABLE log_files (
+    source TEXT NOT NULL,
+    path TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    changed_ns INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL DEFAULT 0,
+    line INTEGER NOT NULL DEFAULT 0,
+    tail TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL DEFAULT '',
+    read_at INTEGER NOT NULL,
+    PRIMARY KEY (source, path)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE outcomes (
     id INTEGER PRIMARY KEY,
@@ -304,7 +341,8 @@ CREATE TABLE breakers (
 CREATE TABLE budgets (
     id INTEGER PRIMARY KEY,
     scope TEXT NOT NULL
-        CHECK (scope IN ('all', 'provider', 'model', 'role', 'agent', 'org', 'key')),
+        CHECK (scope IN ('all', 'provider', 'model', 'role', 'agent', 'org', 'key', 'session',
+            'project')),
     value TEXT NOT NULL DEFAULT '',
     period TEXT NOT NULL CHECK (period IN ('day', 'week', 'month')),
     limit_nusd INTEGER NOT NULL CHECK (limit_nusd >= 0),
@@ -463,7 +501,8 @@ CREATE TABLE gateway_keys (
     expires_at INTEGER,
     revoked_at INTEGER,
     used_at INTEGER,
-    scope TEXT NOT NULL DEFAULT ''
+    scope TEXT NOT NULL DEFAULT '',
+    session TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
 CREATE TABLE cache_roles (
@@ -588,10 +627,16 @@ HOUR = Rollup(
         "latency_calls",
     ),
 )
+#: Only of calls that name a session or a project.
+SESSION = Rollup(
+    "rollup_session",
+    ("day", "session", "project", "source", "agent", "provider", "model"),
+    TOTALS_FIELDS,
+)
 LATENCY = Rollup("rollup_latency", ("day", "provider", "model", "bucket"), ("calls",))
 LATENCY_SCOPE = Rollup("rollup_latency_scope", ("day", *DIMENSIONS, "bucket"), ("calls",))
 BASELINE = Rollup("rollup_baseline", ("day", "premium_model"), ("compared_calls", "premium_nusd"))
-ROLLUPS = (DAY, HOUR, LATENCY, LATENCY_SCOPE, BASELINE)
+ROLLUPS = (DAY, HOUR, SESSION, LATENCY, LATENCY_SCOPE, BASELINE)
 
 
 def _rollups() -> list[str]:

@@ -5,6 +5,7 @@ can (tables, columns, indexes), so that an omni that is still running goes on wo
 Those after 19 run in PostgreSQL, too: they call nothing but ``execute``.
 """
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from omni_cli.domain.errors import StoreError
@@ -43,8 +44,79 @@ def _step_20(db: "Database") -> None:
     db.execute("ALTER TABLE gateway_keys ADD COLUMN scope TEXT NOT NULL DEFAULT ''")
 
 
+_TABLES_21 = """
+CREATE INDEX requests_by_session ON requests (session, created_at) WHERE session <> '';
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    agent TEXT NOT NULL DEFAULT '',
+    project TEXT NOT NULL DEFAULT '',
+    remote TEXT NOT NULL DEFAULT '',
+    branch TEXT NOT NULL DEFAULT '',
+    parent TEXT NOT NULL DEFAULT '',
+    title TEXT NOT NULL DEFAULT '',
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_time ON sessions (last_at);
+CREATE INDEX sessions_by_parent ON sessions (parent) WHERE parent <> '';
+CREATE INDEX imports_by_content ON imports (content) WHERE content IS NOT NULL;
+CREATE TABLE log_files (
+    source TEXT NOT NULL,
+    path TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    changed_ns INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL DEFAULT 0,
+    line INTEGER NOT NULL DEFAULT 0,
+    tail TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL DEFAULT '',
+    read_at INTEGER NOT NULL,
+    PRIMARY KEY (source, path)
+) STRICT, WITHOUT ROWID
+"""
+_SUMS_21 = (
+    "calls", "ok", "attempts", "failed_attempts", "unknown_attempts", "estimated_attempts",
+    "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+    "cost_nusd", "input_cost_nusd", "estimated_nusd", "failed_nusd", "premium_nusd",
+    "compared_nusd", "compared_calls", "unanswered_nusd", "latency_ms", "latency_calls",
+)  # fmt: skip
+_SCOPES_21 = """(scope IN ('all', 'provider', 'model', 'role', 'agent', 'org', 'key', 'session',
+            'project'))"""
+
+
+def _step_21(db: Any) -> None:
+    """Sessions, and how far logs are read."""
+    for table in ("requests", "open_calls"):
+        for column in ("session", "project"):
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+    db.execute("ALTER TABLE imports ADD COLUMN content TEXT")
+    db.execute("ALTER TABLE gateway_keys ADD COLUMN session TEXT NOT NULL DEFAULT ''")
+    for text in _TABLES_21.split(";"):
+        db.execute(text)
+    keys = ("session", "project", "source", "agent", "provider", "model")
+    columns = ["day INTEGER NOT NULL", *(f"{name} TEXT NOT NULL" for name in keys)]
+    columns += [f"{name} INTEGER NOT NULL DEFAULT 0" for name in _SUMS_21]
+    for suffix in ("", "_next", "_archive"):
+        db.execute(
+            f"CREATE TABLE rollup_session{suffix} ({', '.join(columns)},"
+            f" PRIMARY KEY (day, {', '.join(keys)})) STRICT, WITHOUT ROWID"
+        )
+    if not hasattr(db, "conn"):  # PostgreSQL
+        db.execute("ALTER TABLE budgets DROP CONSTRAINT budgets_scope_check")
+        db.execute(f"ALTER TABLE budgets ADD CONSTRAINT budgets_scope_check CHECK {_SCOPES_21}")
+        return
+    # In SQLite a check cannot be altered, and the table not made anew while others refer to it.
+    # The words of its definition can be (SQLite, "ALTER TABLE", section 7).
+    (old,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'budgets'").fetchone()
+    new = re.sub(r"\(scope IN \([^)]*\)\)", _SCOPES_21, old)
+    (version,) = db.execute("PRAGMA schema_version").fetchone()
+    db.execute("PRAGMA writable_schema = ON")
+    db.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'budgets'", (new,))
+    db.execute(f"PRAGMA schema_version = {version + 1}")
+    db.execute("PRAGMA writable_schema = OFF")
+
+
 #: By the version that each leads to.
-STEPS: dict[int, Any] = {18: _step_18, 19: _step_19, 20: _step_20}
+STEPS: dict[int, Any] = {18: _step_18, 19: _step_19, 20: _step_20, 21: _step_21}
 
 
 def check(version: int) -> None:

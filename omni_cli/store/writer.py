@@ -466,6 +466,8 @@ class Writer:
                 new.role,
                 new.agent,
                 new.task,
+                new.session,
+                new.project,
                 building is not None and new.id <= building.done,
             )
             group = counts.get(key)

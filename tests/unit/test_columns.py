@@ -124,10 +124,27 @@ def test_a_file_of_the_last_build_is_brought_on(tmp_path: Path) -> None:
             "CREATE TABLE leases (request INTEGER NOT NULL REFERENCES requests (id))",
             "DROP INDEX attempts_by_response",
             "ALTER TABLE gateway_keys DROP COLUMN scope",
+            "DROP INDEX requests_by_session",
+            "DROP INDEX imports_by_content",
+            "ALTER TABLE imports DROP COLUMN content",
+            "ALTER TABLE gateway_keys DROP COLUMN session",
+            *(
+                f"ALTER TABLE {table} DROP COLUMN {column}"
+                for table in ("requests", "open_calls")
+                for column in ("session", "project")
+            ),
+            *(f"DROP TABLE rollup_session{suffix}" for suffix in ("", "_next", "_archive")),
+            "DROP TABLE sessions",
+            "DROP TABLE log_files",
             "INSERT INTO chains (name, any_cost) VALUES ('kept', 1)",
             f"PRAGMA user_version = {OLDEST}",
         ):
             old.execute(sql)
+        (budgets,) = old.execute("SELECT sql FROM sqlite_master WHERE name = 'budgets'").fetchone()
+        old.execute("DROP TABLE budgets")
+        old.execute(re.sub(r", 'session',\s+'project'", "", budgets))
+        with pytest.raises(sqlite3.IntegrityError):
+            old.execute("INSERT INTO budgets VALUES (1, 'session', 's', 'day', 1, '{}', 1)")
     old.close()
     new.close()
     upgraded = SqliteStore(path)
@@ -138,6 +155,7 @@ def test_a_file_of_the_last_build_is_brought_on(tmp_path: Path) -> None:
     found, wanted = (store.db.execute(indexes).fetchall() for store in (upgraded, fresh))
     assert [tuple(row) for row in found] == [tuple(row) for row in wanted]
     assert "leases" not in Database(upgraded.db).table_names()
+    upgraded.db.execute("INSERT INTO budgets VALUES (1, 'session', 's', 'day', 1, '{}', 1)")
     row = upgraded.db.execute("SELECT name, any_cost FROM chains").fetchone()
     assert tuple(row) == ("kept", 1)
     assert upgraded.db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION == max(STEPS)

@@ -151,6 +151,7 @@ class Importing:
             external_ids=known.external_ids,
             ledger_ids=known.ledger_ids,
             imported_message_ids=known.message_ids,
+            contents=known.contents,
         )
         later = grown(calls, self._imports.recorded_tokens(calls))
         fresh_ids = {call.external_id for call in fresh}

@@ -18,7 +18,7 @@ from omni_cli.services.engine.names import Names
 #: Before and after any day, as rollups write days.
 _FIRST, _LAST = 0, 99_999_999
 #: Checked; organisations and keys are scopes that the caller does not choose.
-CHECKED = ("provider", "model", "role", "agent", "task", "source")
+CHECKED = ("provider", "model", "role", "agent", "task", "source", "session", "project")
 _MOST_SHOWN = 4
 
 

@@ -133,6 +133,8 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
         "model_used": row.model or None,
         "role": row.role or None,
         "agent": row.agent or None,
+        "session": row.session or None,
+        "project": row.project or None,
         "chain": row.chain,
         "task_type": row.task or None,
         "complexity": row.complexity or None,

@@ -13,7 +13,19 @@ from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Reports
 
-Dimension = Literal["provider", "model", "agent", "role", "task", "org", "key", "source", "day"]
+Dimension = Literal[
+    "provider",
+    "model",
+    "agent",
+    "role",
+    "task",
+    "org",
+    "key",
+    "source",
+    "session",
+    "project",
+    "day",
+]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 

@@ -1,0 +1,70 @@
+"""Sessions: what one sitting of an agent is called, and where it worked.
+
+A request's row names its session and project; what else is known of a session is kept once, in the
+table of sessions. A launcher says all of it by headers (``HEADERS``); agents say some of it in
+their own (gateway/sessions.py); importers read it from logs.
+"""
+
+from msgspec import Struct
+
+#: Header to field: what a launcher, or anybody, may say of the session that a request is part of.
+#: ``x-omni-agent`` says the agent.
+HEADERS = {
+    "x-omni-session": "id",
+    "x-omni-agent": "agent",
+    "x-omni-project": "project",
+    "x-omni-git-remote": "remote",
+    "x-omni-git-branch": "branch",
+    "x-omni-session-parent": "parent",
+    "x-omni-session-title": "title",
+}
+#: Characters of each that are kept.
+LONGEST = 200
+
+
+class Session(Struct):
+    """``id`` as the agent names it. ``project``: the folder's own name, never its whole path.
+    ``remote``, ``branch``: of its git repository. ``parent``: the session of which this one is a
+    sub-agent's. Empty where it is not known."""
+
+    id: str
+    agent: str = ""
+    project: str = ""
+    remote: str = ""
+    branch: str = ""
+    parent: str = ""
+    title: str = ""
+
+
+class SessionRow(Struct, frozen=True):
+    """A session as the ledger has it. ``first_at``, ``last_at``: of its calls, ms UTC."""
+
+    session: Session
+    first_at: int
+    last_at: int
+
+
+def project_name(path: str) -> str:
+    """The last component of a path; a plain name stays."""
+    return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+
+
+def remote_name(url: str) -> str:
+    """``host/owner/name`` of a git remote, without user, password and ending."""
+    text = url.strip().removesuffix("/").removesuffix(".git")
+    scheme, found, rest = text.partition("://")
+    text = rest if found else scheme
+    text = text.rpartition("@")[2] if "@" in text.partition("/")[0] else text
+    return text if found else text.replace(":", "/", 1)
+
+
+def kept(text: str) -> str:
+    """What is stored of what a caller or a log says."""
+    return "".join(c for c in text if c.isprintable()).strip()[:LONGEST]
+
+
+def known_better(old: Session, new: Session) -> Session:
+    """Both of one session: what ``new`` says, else what ``old`` does."""
+    return Session(
+        *(getattr(new, name) or getattr(old, name) for name in Session.__struct_fields__)
+    )

@@ -1,0 +1,188 @@
+"""Whose session a request is, by what agents send of themselves; and what is then kept by it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from omni_cli.domain.budgets import Budget, BudgetScope
+from omni_cli.domain.ids import id_text
+from omni_cli.domain.ledger import RequestRow
+from omni_cli.domain.sessions import Session
+from omni_cli.records import ClientKey
+from omni_cli.services.money.receipt import receipt_document
+from omni_cli.services.money.usage import Dimension, UsageQuery
+from omni_cli.simulator import Simulator
+from tests.gateway_server import Served, serving
+from tests.paths import REPO
+
+UUID = "0a1b2c3d-1111-4222-8333-444455556666"
+CHAT = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "fix the test"}]}
+MINI = "openai/gpt-4o-mini"
+CLAUDE = "claude-cli/2.1.197 (external, sdk-cli)"
+QWEN = {"sessionId": "q1", "promptId": "p"}
+CODEX = "codex_cli_rs/0.171.0 (Debian 12.0.0; x86_64) xterm"
+
+
+def ask(
+    gateway: Served, headers: dict[str, str], body: dict[str, Any], path: str = ""
+) -> httpx.Response:
+    where = gateway.url + (path or "/v1/chat/completions")
+    return httpx.post(where, json=body, headers=headers, timeout=20, trust_env=False)
+
+
+def rows(gateway: Served, count: int) -> list[RequestRow]:
+    """Oldest first."""
+    gateway.settle(count)
+    return sorted(gateway.app.ledger.recent(limit=count), key=lambda row: row.id)
+
+
+def claude(user_id: str) -> dict[str, Any]:
+    return {**CHAT, "max_tokens": 64, "metadata": {"user_id": user_id}}
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "path", "agent", "session"),
+    [
+        (
+            {"user-agent": CLAUDE},
+            claude(f"user_{'ab' * 32}_account__session_{UUID}"),
+            "/v1/messages",
+            "claude-code",
+            UUID,
+        ),
+        (
+            {"user-agent": CLAUDE},
+            claude(json.dumps({"device_id": "d", "account_uuid": "", "session_id": UUID})),
+            "/v1/messages",
+            "claude-code",
+            UUID,
+        ),
+        (
+            {"user-agent": CLAUDE, "x-claude-code-session-id": UUID, "x-claude-code-agent-id": "a"},
+            claude("somebody"),
+            "/v1/messages",
+            "claude-code:subagent",
+            UUID,
+        ),
+        ({"user-agent": CODEX, "session_id": UUID}, CHAT, "", "codex", UUID),
+        ({"user-agent": CODEX}, {**CHAT, "prompt_cache_key": UUID}, "", "codex", UUID),
+        ({"user-agent": "opencode/1.18.3", "x-session-affinity": "s"}, CHAT, "", "opencode", "s"),
+        ({"user-agent": "QwenCode/0.9"}, {**CHAT, "metadata": QWEN}, "", "qwen-code", "q1"),
+        ({"user-agent": "python-httpx", "x-session-id": "mine"}, CHAT, "", "", "mine"),
+        ({"x-omni-session": "s", "x-omni-agent": "own", "session-id": "no"}, CHAT, "", "own", "s"),
+        ({"user-agent": "curl/8"}, {**CHAT, "prompt_cache_key": "k"}, "", "", ""),
+    ],
+)  # fmt: skip
+def test_agents_say_which_session_it_is(
+    gateway: Served,
+    headers: dict[str, str],
+    body: dict[str, Any],
+    path: str,
+    agent: str,
+    session: str,
+) -> None:
+    assert ask(gateway, headers, body, path).status_code == 200
+    (row,) = rows(gateway, 1)
+    assert (row.agent, row.session) == (agent, session)
+
+
+def test_an_agent_that_names_none_has_one_by_its_first_question(gateway: Served) -> None:
+    recorded = json.loads((REPO / "fixtures" / "clients" / "codex_first.json").read_text("utf-8"))
+    first = recorded["body"] | {"model": "openai/gpt-4o", "stream": False}
+    del first["prompt_cache_key"]
+    more = {"type": "message", "role": "user", "content": "go on"}
+    later = {**first, "input": [*first["input"], more]}
+    other = {**first, "input": [{"type": "message", "role": "user", "content": "something else"}]}
+    for body in (first, later, other):
+        headers = {"user-agent": recorded["headers"]["user-agent"]}
+        assert ask(gateway, headers, body, recorded["path"]).status_code == 200
+    sessions = [row.session for row in rows(gateway, 3)]
+    assert sessions[0] == sessions[1] != sessions[2]
+    assert all(name.startswith("prefix-") for name in sessions)
+
+
+def test_a_launchers_headers_tell_all_of_a_session(gateway: Served) -> None:
+    headers = {
+        "x-omni-session": "s1",
+        "x-omni-agent": "codex",
+        "x-omni-project": "/home/me/shop",
+        "x-omni-git-remote": "github.com/me/shop",
+        "x-omni-git-branch": "main",
+        "x-omni-session-title": "mend the till",
+    }
+    assert ask(gateway, headers, CHAT).status_code == 200
+    (row,) = rows(gateway, 1)
+    assert (row.session, row.project, row.agent) == ("s1", "shop", "codex")
+    known = gateway.app.sessions.of(["s1", "s2"])
+    assert [item.session for item in known.values()] == [
+        Session("s1", "codex", "shop", "github.com/me/shop", "main", title="mend the till")
+    ]
+    wanted: tuple[tuple[Dimension, str], ...] = (
+        ("session", "s1"),
+        ("project", "shop"),
+        ("agent", "codex"),
+    )
+    for by, name in wanted:
+        report = gateway.app.usage.report(UsageQuery(by=by))
+        assert [(line.name, line.totals.cost_nusd) for line in report.rows] == [
+            (name, report.total.totals.cost_nusd)
+        ]
+
+
+def test_a_launchers_key_puts_what_comes_with_it_below_its_session(
+    tmp_path: Path, sim: Simulator
+) -> None:
+    """An agent whose headers nobody can set has a key instead; and others need none for that."""
+    launched = Session("run-1", "codex", "shop", branch="main")
+    with serving(tmp_path, sim) as gateway:
+        key = ClientKey("launch", "sk-…", session=launched)
+        gateway.app.client_keys.add(key, "sk-omni-launched")
+    headers = {"authorization": "Bearer sk-omni-launched"}
+    with serving(tmp_path, sim) as gateway:
+        for more in ({}, {"user-agent": CODEX, "session_id": UUID}):
+            assert ask(gateway, headers | more, CHAT).status_code == 200
+        assert ask(gateway, {}, CHAT).status_code == 200
+        found = [(row.key, row.session, row.project) for row in rows(gateway, 3)]
+        assert found == [("launch", "run-1", "shop"), ("launch", UUID, "shop"), ("", "", "")]
+        child = gateway.app.sessions.of([UUID])[UUID].session
+    assert (child.parent, child.branch, child.agent) == ("run-1", "main", "codex")
+
+
+def test_a_session_stays_where_its_prompt_is_cached(gateway: Served) -> None:
+    """And the decision, which the receipt shows, says so."""
+    long = [
+        {"role": "user", "content": "Refactor this module. " * 900},
+        {"role": "assistant", "content": "Done."},
+        {"role": "user", "content": "Now write a test for it."},
+    ]
+    with gateway.app.fleet.change("test", "only what costs something", None, "fleet"):
+        for model in ("ollama/llama3.1:70b", "deepseek/deepseek-chat"):
+            gateway.app.fleet.set_status(model, "standby")
+    for session in ("s1", "s2"):
+        first = {**CHAT, "model": MINI if session == "s1" else "auto"}
+        for body in (first, {**CHAT, "model": "auto", "messages": long}):
+            assert ask(gateway, {"x-omni-session": session}, body).status_code == 200
+    _, warm, other, cold = rows(gateway, 4)
+    assert warm.model == MINI != cold.model == other.model
+    for row, stays in ((warm, True), (cold, False)):
+        told = json.dumps(receipt_document(gateway.app.receipts.read(id_text(row.id))))
+        assert ("would not pay for a cold cache" in told) is stays
+
+
+SCOPES: tuple[tuple[BudgetScope, str], ...] = (("session", "s1"), ("project", "shop"))
+
+
+@pytest.mark.parametrize(("scope", "value"), SCOPES)
+def test_a_budget_of_a_session_or_project_stops_it_alone(
+    gateway: Served, scope: BudgetScope, value: str
+) -> None:
+    gateway.app.budgets.put(Budget(0, scope, value, "day", 0))
+    headers = {"x-omni-session": "s1", "x-omni-project": "shop"}
+    refused = ask(gateway, headers, CHAT)
+    assert refused.status_code == 402, refused.text
+    assert f"{scope} {value}" in refused.text
+    other = {"x-omni-session": "s2", "x-omni-project": "farm"}
+    assert ask(gateway, other, CHAT).status_code == 200
