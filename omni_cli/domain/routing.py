@@ -320,6 +320,10 @@ def _pick(
     if first is not ranked[0]:
         notes.append(f"the conversation stays; {ranked[0].model} would not pay for a cold cache")
         ranked.sort(key=lambda c: c.model != first.model)
+    elif query.cached_tokens and first.model == query.conversation_model:
+        notes.append(
+            f"the conversation stays: some {query.cached_tokens:,} tokens of it are cached there"
+        )
     return pick(_reason(by, bar, first), by)
 
 
