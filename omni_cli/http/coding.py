@@ -1,6 +1,6 @@
 """Bodies that callers send compressed, made plain within a bound.
 
-Codex sends zstd, other agents gzip (RFC 9110, "Content-Encoding"; RFC 8878).
+Codex sends zstd, other agents gzip (RFC 9110, "Content-Encoding"; RFC 8878; RFC 7932).
 """
 
 import io
@@ -8,7 +8,7 @@ import zlib
 
 from omni_cli.wire.server import Refused
 
-#: What is taken, best first.
+#: What is taken, best first; and "br" where its library is installed.
 CODINGS = ("zstd", "gzip", "deflate")
 #: Most memory that a zstd frame may ask for, bytes (RFC 8878 recommends to support 8 MB).
 _WINDOW = 64 * 1024 * 1024
@@ -47,14 +47,19 @@ def _decoded(body: bytes, coding: str, most: int) -> bytes:
                 return _inflated(body, zlib.MAX_WBITS, most)
             except zlib.error:  # many mean the raw form by it
                 return _inflated(body, -zlib.MAX_WBITS, most)
+        if coding == "br":
+            return _brotli(body, most)
     except (zlib.error, EOFError, ValueError) as exc:
         message = f"the body is not in the {coding} coding that its Content-Encoding names: {exc}"
         raise Refused(400, "bad_request", message) from None
+    except ImportError:
+        pass
+    more = "; br too, once omni-fleet[brotli] is installed" if coding == "br" else ""
     raise Refused(
         415,
         "unsupported_coding",
         f"a body in the coding {coding[:40]!r} cannot be read",
-        hint=f"send it plain, or in one of: {', '.join(CODINGS)}",
+        hint=f"send it plain, or in one of: {', '.join(CODINGS)}{more}",
     )
 
 
@@ -71,6 +76,23 @@ def _inflated(body: bytes, bits: int, most: int) -> bytes:
         if bits != 16 + zlib.MAX_WBITS:
             return out
     return out
+
+
+def _brotli(body: bytes, most: int) -> bytes:
+    import brotli
+
+    stream = brotli.Decompressor()
+    out = io.BytesIO()
+    try:
+        while not stream.is_finished() and out.tell() <= most:
+            piece = stream.process(body, output_buffer_limit=most + 1 - out.tell())
+            if not piece and stream.can_accept_more_data():
+                raise EOFError("it is cut off")
+            out.write(piece)
+            body = b""
+    except brotli.error as exc:
+        raise ValueError(str(exc)) from None
+    return out.getvalue()
 
 
 def _zstd(body: bytes, most: int) -> bytes:

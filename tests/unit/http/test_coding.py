@@ -1,6 +1,7 @@
 """Compressed bodies: unpacked within a bound, or refused with what is wrong."""
 
 import gzip
+import sys
 import zlib
 from collections.abc import Callable
 
@@ -64,7 +65,27 @@ def test_what_is_not_in_its_coding(coding: str, body: bytes) -> None:
 
 
 def test_a_coding_that_nobody_knows() -> None:
+    with pytest.raises(Refused, match="lzma") as caught:
+        plain(b"x", "lzma", MOST)
+    assert caught.value.status == 415
+    assert "zstd, gzip, deflate" in caught.value.hint
+
+
+def test_brotli_where_it_is_installed() -> None:
+    brotli = pytest.importorskip("brotli")
+    assert plain(brotli.compress(TEXT), "br", MOST) == TEXT
+    for body, status in [(brotli.compress(bytes(MOST * 50)), 413), (b"{}", 400)]:
+        with pytest.raises(Refused) as caught:
+            plain(body, "br", MOST)
+        assert caught.value.status == status
+    with pytest.raises(Refused, match="cut off"):
+        plain(brotli.compress(TEXT)[:-4], "br", MOST)
+
+
+def test_brotli_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "brotli", None)
     with pytest.raises(Refused, match="br") as caught:
         plain(b"x", "br", MOST)
     assert caught.value.status == 415
     assert "zstd, gzip, deflate" in caught.value.hint
+    assert "omni-fleet[brotli]" in caught.value.hint
