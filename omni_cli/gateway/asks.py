@@ -22,6 +22,24 @@ _TRUTHS = (b"true", b"false", b"null")
 _BYTES_PER_TOKEN = 4
 
 
+class Thoughts:
+    """Signatures of thoughts that providers did not take: another vendor's model had them. They are
+    left out of the next turns beforehand; what a provider's own model thinks later stays in."""
+
+    #: Of one provider.
+    MOST = 4_096
+
+    def __init__(self) -> None:
+        self.refused: dict[str, dict[int, None]] = {}
+
+    def refuse(self, slug: str, mark: str) -> bool:
+        known = self.refused.setdefault(slug, {})
+        while len(known) >= self.MOST:
+            del known[next(iter(known))]
+        known[hash(mark)] = None
+        return True
+
+
 class Ask:
     """One request of a caller.
 
@@ -121,7 +139,7 @@ class Ask:
             return self.estimate()  # of a body that only its own protocol's provider can read
 
     def passed(
-        self, target: Target, adapter: Client, headers: Mapping[str, str]
+        self, target: Target, adapter: Client, headers: Mapping[str, str], thoughts: Thoughts
     ) -> tuple[Sending, bool]:
         """The body for a provider of the same protocol, and whether usage was asked for unasked.
 
@@ -130,6 +148,7 @@ class Ask:
 
         Args:
             headers: that go with it.
+            thoughts: what providers refused of them.
 
         Raises:
             BadRequest: a count is no number that any server could read.
@@ -146,8 +165,11 @@ class Ask:
             fields["model"] = _raw_text(target.model.wire_name)
         sending = Sending(self.body, target, adapter, self.operation, headers, fields)
         adapter.mend(sending, self.body)
-        if self.foreign and target.provider.slug in self.foreign:
-            adapter.forget_thoughts(sending)
+        slug = target.provider.slug
+        if self.foreign and slug in self.foreign:
+            adapter.forget_thoughts(sending, lambda mark: thoughts.refuse(slug, mark))
+        elif (known := thoughts.refused.get(slug)) is not None:
+            adapter.forget_thoughts(sending, lambda mark: hash(mark) in known)
         wished = self.stream and caller.tells_usage_on_wish and adapter.wish_usage(sending)
         return sending, wished
 

@@ -128,7 +128,8 @@ class Exchange(Receipt):
         same, wished = target.provider.protocol == ask.caller.name, False
         if same:
             line = forwarding(fleet.line(target, ask.operation, stream=ask.stream), ask)
-            sent, wished = ask.passed(target, fleet.adapter(target.provider), line.call.headers)
+            adapter, thoughts = fleet.adapter(target.provider), self.tools.thoughts
+            sent, wished = ask.passed(target, adapter, line.call.headers, thoughts)
         else:
             line, sent = translated(fleet, ask, target)
         self.note_unsaid(target, line.call.told)

@@ -24,7 +24,7 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestState
 from omni_cli.domain.pricing import usd_string
-from omni_cli.gateway.asks import Ask
+from omni_cli.gateway.asks import Ask, Thoughts
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.passing import PassedFolder
@@ -63,6 +63,7 @@ class Tools(Struct, frozen=True):
     rng: random.Random
     deadlines: Deadlines
     traces: Traces | None = None
+    thoughts: Thoughts = field(default_factory=Thoughts)
     #: Streams under way, whose progress is written down from time to time.
     streams: "set[Receipt]" = field(default_factory=set)
     #: Requests whose callers have gone, and that wait for a plain answer all the same.

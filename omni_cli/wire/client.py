@@ -1,5 +1,7 @@
 """A protocol as providers are told it: ports.ProviderAdapter, and what the gateway asks more."""
 
+from collections.abc import Callable
+
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.ports import Endpoint, HttpCall, ProviderAdapter, SentBody
@@ -26,9 +28,13 @@ class Client(Facts, ProviderAdapter):
             body: the same as it came: looked at first, as it is fine most of the time.
         """
 
-    def forget_thoughts(self, sent: SentBody) -> bool:
-        """Leave out of a caller's own body what models have thought; whether there was any."""
-        del sent
+    def forget_thoughts(self, sent: SentBody, refused: Callable[[str], bool]) -> bool:
+        """Leave out of a caller's own body what models have thought; whether there was any.
+
+        Args:
+            refused: told a thought's signature, or what it is encrypted as; whether it has to go.
+        """
+        del sent, refused
         return False
 
     def passing(self, what: str, wire_name: str, endpoint: Endpoint) -> HttpCall:

@@ -6,7 +6,7 @@ Source: Anthropic API reference, "Messages", "Streaming messages", "Extended thi
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from omni_cli.domain.chat import (
@@ -64,6 +64,12 @@ _LEAST_BUDGET = 1024
 #: A result of a call whose id the API refuses.
 _FOREIGN_ID = re.compile(rb'"tool_use_id"\s*:\s*"(?![a-zA-Z0-9_-]{1,64}")')
 _THOUGHTS = ("thinking", "redacted_thinking")
+
+
+def _mark(thought: JsonObject) -> str:
+    return as_text(thought.get("signature")) or as_text(thought.get("data"))
+
+
 _VERSION = re.compile(r"claude-(?:opus|sonnet|haiku)-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 #: Markers of the cache that a request may hold.
 _MOST_MARKERS = 4
@@ -166,7 +172,7 @@ class Anthropic(AnthropicFacts, Client):
                         block[name] = ids.make(ident)
         sent.put("messages", turns)
 
-    def forget_thoughts(self, sent: SentBody) -> bool:
+    def forget_thoughts(self, sent: SentBody, refused: Callable[[str], bool]) -> bool:
         turns = sent.value("messages")
         kept: list[JsonObject] = []
         found, calls = False, False
@@ -175,9 +181,14 @@ class Anthropic(AnthropicFacts, Client):
             if not isinstance(content, list) or turn.get("role") != "assistant":
                 kept.append(turn)
                 continue
-            blocks = [block for block in content if as_object(block).get("type") not in _THOUGHTS]
+            blocks = [
+                block
+                for block in content
+                if as_object(block).get("type") not in _THOUGHTS or not refused(_mark(block))
+            ]
             found = found or len(blocks) != len(content)
-            calls = any(as_object(block).get("type") == "tool_use" for block in blocks)
+            kinds = {as_object(block).get("type") for block in blocks}
+            calls = "tool_use" in kinds and not kinds & set(_THOUGHTS)
             if blocks:
                 kept.append({**turn, "content": blocks})
         if not found:

@@ -5,7 +5,7 @@ Source: Gemini API reference, "Generating content", "Function calling", "Thinkin
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from secrets import token_hex
 from typing import Any
 from urllib.parse import quote
@@ -154,13 +154,13 @@ class Gemini(GeminiFacts, Client):
     bound = staticmethod(bounds.bound)
     limit = staticmethod(bounds.write)
 
-    def forget_thoughts(self, sent: SentBody) -> bool:
+    def forget_thoughts(self, sent: SentBody, refused: Callable[[str], bool]) -> bool:
         turns = sent.value("contents")
         found = False
         for turn in map(as_object, as_list(turns)):
             for part in map(as_object, as_list(turn.get("parts"))):
                 for name in ("thoughtSignature", "thought_signature"):
-                    if name in part:
+                    if name in part and refused(as_text(part[name])):
                         found = True
                         calls = "functionCall" in part or "function_call" in part
                         part[name] = _NO_SIGNATURE if calls else ""

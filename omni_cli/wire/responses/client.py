@@ -4,7 +4,7 @@ Source: OpenAI API reference, "Responses" and "Streaming events".
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from omni_cli.domain.chat import (
@@ -142,11 +142,16 @@ class OpenAiResponses(ResponsesFacts, Client):
     bound = staticmethod(bounds.bound)
     limit = staticmethod(bounds.write)
 
-    def forget_thoughts(self, sent: SentBody) -> bool:
+    def forget_thoughts(self, sent: SentBody, refused: Callable[[str], bool]) -> bool:
         items = sent.value("input")
         if not isinstance(items, list):
             return False
-        kept = [item for item in items if as_object(item).get("type") != "reasoning"]
+        kept = [
+            item
+            for item in items
+            if as_object(item).get("type") != "reasoning"
+            or not refused(as_text(item.get("encrypted_content")))
+        ]
         if len(kept) == len(items):
             return False
         sent.put("input", kept)

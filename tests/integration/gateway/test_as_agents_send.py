@@ -35,7 +35,7 @@ def test_a_compressed_body_is_read(gateway: Served, coding: str) -> None:
 
 
 def test_an_unknown_coding_is_told(gateway: Served) -> None:
-    answer = _post(gateway, "/v1/chat/completions", b"x", **{"content-encoding": "br"})
+    answer = _post(gateway, "/v1/chat/completions", b"x", **{"content-encoding": "compress"})
     assert answer.status_code == 415
     assert "zstd" in answer.json()["error"]["message"]
 
@@ -125,6 +125,27 @@ def test_a_thought_of_another_vendor_does_not_end_a_session(gateway: Served) -> 
         assert "SIG-OF-ANOTHER" in json.dumps(first)
         assert second["messages"][1]["content"] == [{"type": "text", "text": "hello"}]
         assert second["thinking"] == first["thinking"]
+
+
+def test_a_thought_that_was_refused_is_sent_no_second_time(gateway: Served) -> None:
+    """One refusal a vendor, not one a turn; and what its own model thought later stays."""
+    own: Body = {"type": "thinking", "thinking": "aha", "signature": "ITS-OWN"}
+    with strict(_verdict) as upstream:
+        _claude(gateway, upstream.url)
+        for turn in range(3):
+            said = json.loads(_session(THOUGHT, {"type": "text", "text": "hello"}))
+            if turn:
+                answer = [own, {"type": "text", "text": "answered"}]
+                said["messages"] += [
+                    {"role": "assistant", "content": answer},
+                    {"role": "user", "content": "and then?"},
+                ]
+            assert _post(gateway, "/v1/messages", json.dumps(said).encode()).status_code == 200
+        refused, *others = map(json.dumps, upstream.asked)
+    assert "SIG-OF-ANOTHER" in refused
+    assert len(others) == 3
+    assert not any("SIG-OF-ANOTHER" in sent for sent in others)
+    assert ["ITS-OWN" in sent for sent in others] == [False, True, True]
 
 
 def test_nor_one_before_a_call_of_a_tool(gateway: Served) -> None:

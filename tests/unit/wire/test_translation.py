@@ -794,7 +794,7 @@ def passed(caller: str, body: Body, base_url: str, *, forget: bool = False) -> B
     sending = Sending(data, target, client, "chat", {}, fields_of(data))
     client.mend(sending, data)
     if forget:
-        assert client.forget_thoughts(sending)
+        assert client.forget_thoughts(sending, bool)
     return json.loads(sending.written())
 
 
