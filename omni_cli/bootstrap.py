@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Store,
         Writer,
     )
+    from omni_cli.services.engine.batches import BatchService
     from omni_cli.services.engine.chat import ChatService
     from omni_cli.services.engine.health import HealthRecorder
     from omni_cli.services.engine.names import Names
@@ -1016,6 +1017,26 @@ class App:
             key=self.keys.get,
             clock=self.clock,
             who=self.who,
+        )
+
+    @cached_property
+    def batches(self) -> "BatchService":
+        import secrets
+
+        from omni_cli.services.engine.batches import BatchService
+        from omni_cli.store.batches import BatchStore
+
+        return BatchService(
+            store=BatchStore(self._db),
+            models=self.models,
+            providers=self.providers,
+            assignments=self.assignments,
+            budgets=self.budgets,
+            routing=self.routing,
+            names=self.names,
+            key=self.keys.get,
+            clock=self.clock,
+            bits=lambda: secrets.randbits(20),
         )
 
     @cached_property

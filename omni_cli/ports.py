@@ -34,7 +34,7 @@ class HttpCall(Struct, frozen=True):
     ``renamed``: functions whose names it does not take, by the names that were sent instead.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     url: str
     headers: Mapping[str, str]
     body: bytes | None

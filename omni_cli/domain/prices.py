@@ -100,6 +100,7 @@ class Price(Struct, frozen=True, dict=True):
     calls that cost nothing. ``per_audio_hour_usd`` and its like (``UNITS``) are for what is not
     counted in tokens. ``source`` names where the price was read (a page or data set, or
     "user"), ``source_date`` when. ``note`` says why a price is unknown, or what it leaves out.
+    ``share``: what its rates are of the published ones; less than 1 within a batch.
     """
 
     state: PriceState
@@ -125,6 +126,7 @@ class Price(Struct, frozen=True, dict=True):
     source_date: str = ""
     effective_from: str | None = None
     note: str = ""
+    share: Decimal = Decimal(1)
 
     @cached_property
     def plan(self) -> Plan:
@@ -228,6 +230,8 @@ def price_to_json(price: Price) -> dict[str, Any]:
     for name, _ in UNITS.values():
         if (unit := getattr(price, name)) is not None:
             out[name] = _plain(unit)
+    if price.share != 1:
+        out["share"] = _plain(price.share)
     if price.free_requests_per_month:
         out["free_requests_per_month"] = price.free_requests_per_month
     out.update({name: value for name in _TEXTS if (value := getattr(price, name))})
@@ -236,7 +240,7 @@ def price_to_json(price: Price) -> dict[str, Any]:
 
 def price_from_json(data: Mapping[str, Any]) -> Price:
     """Raises ValueError where ``data`` is not what ``price_to_json`` writes."""
-    amounts = ("per_request_usd", "minimum_usd", *(name for name, _ in UNITS.values()))
+    amounts = ("per_request_usd", "minimum_usd", "share", *(name for name, _ in UNITS.values()))
     known = {"state", *KINDS, *amounts, "free_requests_per_month", *_TEXTS}
     if unknown := data.keys() - known:
         raise ValueError(f"unknown price fields: {', '.join(sorted(unknown))}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
 
@@ -38,6 +38,7 @@ from omni_cli.domain.prices import (
     price_on,
     price_to_json,
 )
+from omni_cli.domain.record import replace
 
 if TYPE_CHECKING:
     from omni_cli.domain.chat import Usage
@@ -58,6 +59,7 @@ __all__ = [
     "format_usd",
     "input_cost_nusd",
     "nusd_to_usd",
+    "of_batch",
     "price_from_json",
     "price_lines",
     "price_on",
@@ -287,6 +289,25 @@ def blended(price: Price, *, output_share: Decimal = Decimal("0.5")) -> Decimal 
         EXACT.multiply(price.input.base, 1 - output_share),
         EXACT.multiply(price.output.base, output_share),
     )
+
+
+def of_batch(price: Price, share: Decimal) -> Price:
+    """What a call costs within a batch.
+
+    Args:
+        share: what each rate is of the usual one, 0..1. Fees and minimum stay.
+    """
+    if share == price.share:
+        return price
+    changed: dict[str, Any] = {
+        kind: Rate(
+            EXACT.multiply(rate.base, share),
+            tuple(Tier(t.above_tokens, EXACT.multiply(t.rate, share)) for t in rate.tiers),
+        )
+        for kind in KINDS
+        if (rate := cast("Rate | None", getattr(price, kind))) is not None
+    }
+    return replace(price, share=share, **changed)
 
 
 def _rates(plan: Plan, input_tokens: int) -> tuple[int | None, ...]:

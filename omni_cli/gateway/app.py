@@ -12,6 +12,7 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.gateway import cors
 from omni_cli.gateway.auth import KeyRing, Principal
+from omni_cli.gateway.batches import BatchPaths
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.chats import Chats, Ids
 from omni_cli.gateway.deadlines import Deadlines
@@ -48,6 +49,7 @@ _SAVE_S = 1.0
 _LIMIT_S = 1.0
 _RECOVER_S = 30.0
 _WATCH_S = 5.0
+_BATCHES_S = 15.0
 _ANYBODY = Principal()
 
 
@@ -135,7 +137,8 @@ class Gateway:
         self._long = LongJobs(self._app)
         stored = StoredResponses(fleet, self._desk, self._pool, self._meter)
         management = Management(self._desk, own, self._long)
-        self._surface = Surface(fleet, chats, own, management, stored)
+        self._batches = BatchPaths(self._app, self._pool, self._meter)
+        self._surface = Surface(fleet, chats, own, management, stored, self._batches)
         self._recover()
         self._commits.reclaim = self._recover
         self._watchers = [
@@ -145,6 +148,7 @@ class Gateway:
             Watcher("watching time limits", _LIMIT_S, deadlines.sweep),
             Watcher("closing what dead processes left", _RECOVER_S, self._recover),
             Watcher("watching budgets and deploys", _WATCH_S, self._look),
+            Watcher("settling batches", _BATCHES_S, self._batches.sync),
         ]
 
     async def stop(self) -> None:
@@ -154,6 +158,7 @@ class Gateway:
         if self._looking is not None:
             await asyncio.wait([self._looking])
         await self._long.close()
+        await self._batches.close()
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)
         await self._leave_answers()

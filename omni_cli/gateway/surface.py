@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from omni_cli import __version__
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
+from omni_cli.gateway.batches import BatchPaths
 from omni_cli.gateway.chats import Chats, Wish
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.listing import Listing
@@ -31,8 +32,10 @@ class Surface:
         own: OwnApi,
         management: Management,
         stored: StoredResponses,
+        batches: BatchPaths,
     ) -> None:
         self._stored_responses = stored
+        self._batch_paths = batches
         self._fleet = fleet
         self._chats = chats
         self._listing = Listing(fleet)
@@ -184,6 +187,14 @@ class Surface:
 
         return handle
 
+    def _batch(self, caller: Caller, operation: Operation) -> Handler:
+        batches = self._batch_paths
+
+        async def handle(request: Request, who: Principal, at: dict[str, str]) -> None:
+            await batches.handle(caller, operation, request, who, at)
+
+        return handle
+
     def _count(self, caller: Caller, _: Operation) -> Handler:
         async def handle(request: Request, _: Principal, __: dict[str, str]) -> None:
             """Estimated: the exact count is known to the provider that bills, after the call."""
@@ -219,6 +230,13 @@ _HANDLERS: dict[str, Callable[[Surface, Caller, Operation], Handler]] = {
     "embeddings": Surface._embed,
     "pass": Surface._pass,
     "stored": Surface._stored,
+    **dict.fromkeys(
+        (
+            *("files", "file", "file_content"),
+            *("batches", "batch", "batch_cancel", "batch_results"),
+        ),
+        Surface._batch,
+    ),
     "count": Surface._count,
     "models": Surface._models,
     "model": Surface._model,

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple, Protocol, cast
+from typing import BinaryIO, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -34,6 +34,8 @@ CONNECT_S = 10.0
 #: minute or more; a connection that they close first costs a retry.
 KEPT = 256
 KEPT_S = 20.0
+#: Bytes of a file that are read, and handed to the socket, at once.
+_PIECE = 256 * 1024
 #: Longest head of a proxy's answer, bytes.
 _MOST_HEAD = 16 * 1024
 
@@ -95,6 +97,8 @@ class _Connection(asyncio.Protocol):
         self.kept_since = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self.parser: httptools.HttpResponseParser | None = None
+        #: Is done once more can be written; None while it can.
+        self._room: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no asyncio.Transport, they only behave like one.
@@ -104,6 +108,7 @@ class _Connection(asyncio.Protocol):
         if self.transport is not None:
             self.pool.outbox.drop(self.transport)
         self.pool.forget(self)
+        self.resume_writing()
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -138,6 +143,22 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         return None
+
+    def pause_writing(self) -> None:
+        self._room = self.pool.loop.create_future()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    async def write(self, piece: bytes) -> None:
+        """More of a body; waits until the socket takes it."""
+        if self.transport is not None:
+            self.pool.outbox.send(self.transport)  # what comes before it
+            self.transport.write(piece)
+        if self._room is not None:
+            await self._room
 
     def abort(self) -> None:
         if self.transport is not None:
@@ -211,6 +232,36 @@ class UpstreamPool:
         answer = Answer(connection, self.loop, timeout_s)
         connection.send(answer, b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         try:
+            while not answer.top:
+                await answer.more()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    async def send_file(
+        self, origin: Origin, head: bytes, source: BinaryIO, size: int, *, timeout_s: float
+    ) -> Answer:
+        """As ``send``, with a body that is a file: it is read piece by piece, in a thread.
+
+        Args:
+            size: bytes of it, from where it stands.
+
+        Raises as ``send``; TimedOut, too, where the other end takes no more of it.
+        """
+        connection = await self._connect(origin, timeout_s)  # a kept one may be closed by now
+        answer = Answer(connection, self.loop, timeout_s)
+        connection.send(answer, b"%bcontent-length: %d\r\n\r\n" % (head, size))
+        try:
+            while not answer.top and (piece := await asyncio.to_thread(source.read, _PIECE)):
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        await connection.write(piece)
+                except TimeoutError:
+                    fault = TimedOut(f"{origin.host} took nothing for {timeout_s:g} s")
+                else:
+                    continue
+                raise fault
             while not answer.top:
                 await answer.more()
         except BaseException:

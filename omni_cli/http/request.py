@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from msgspec import Struct
 
@@ -22,13 +22,21 @@ _DRAIN_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 2.0
 
 
+#: Pieces of a body that wait to be written to a file before the caller is held back.
+_MOST_PIECES = 64
+#: What a path ends with whose body is kept in a file while it comes, and may be larger.
+_UPLOADS = ("/files", "/messages/batches")
+
+
 class Limits(Struct, frozen=True):
     """Of one request: bytes of its body, seconds that these may take to come, and seconds that
-    all of it may take."""
+    all of it may take; and the first two of an upload."""
 
     max_body: int = 32 * 1024 * 1024
     body_s: float = 30.0
     request_s: float = 900.0
+    max_upload: int = 256 * 1024 * 1024
+    upload_s: float = 600.0
 
 
 class Gone(Exception):
@@ -50,6 +58,9 @@ class Wire(Protocol):
 
     def go_on(self) -> None:
         """The body is wanted: tell a caller that waits for a word to send it."""
+
+    def hold_back(self, *, on: bool) -> None:
+        """Read no more from the caller, or go on."""
 
     async def drain(self) -> None:
         """Wait while it is full."""
@@ -77,6 +88,7 @@ class Request:
         "_late",
         "_pieces",
         "_size",
+        "_spools",
         "_too_large",
         "_waiter",
         "_wire",
@@ -124,12 +136,14 @@ class Request:
         self._wire = wire
         self._pieces: list[bytes] = []
         self._size = self._discarded = 0
-        self._late = False
+        self._late = self._spools = False
         #: All of its body has come.
         self.complete = False
         self._waiter: asyncio.Future[None] | None = None
         stated = headers.get("content-length", "")
-        self._too_large = stated.isdecimal() and int(stated) > limits.max_body
+        self._too_large = (
+            stated.isdecimal() and int(stated) > limits.max_body and int(stated) > self._most()
+        )
 
     # --- told by the connection ---------------------------------------------------------------
 
@@ -141,7 +155,7 @@ class Request:
     def take(self, piece: bytes) -> None:
         """More of its body."""
         self._size += len(piece)
-        if self._size > self.limits.max_body:
+        if self._size > self.limits.max_body and self._size > self._most():
             self._too_large = True
             self._pieces.clear()
         if self._too_large or self.answered:
@@ -150,6 +164,10 @@ class Request:
                 self._wake()
             return
         self._pieces.append(piece)
+        if self._spools:
+            self._wake()
+            if len(self._pieces) > _MOST_PIECES:
+                self._wire.hold_back(on=True)
 
     def finish(self) -> None:
         """Its body is over."""
@@ -186,8 +204,7 @@ class Request:
         Raises Refused: it is larger than allowed, or cannot be unpacked.
         """
         if self._too_large:
-            most = self.limits.max_body // (1024 * 1024)
-            raise Refused(413, "too_large", f"the body exceeds {most} MB")
+            raise self._refusal()
         pieces = self._pieces
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         codings = self.headers.get("content-encoding")
@@ -196,7 +213,49 @@ class Request:
     def _plain(self, body: bytes, codings: str) -> bytes:
         from omni_cli.http.coding import plain
 
-        return plain(body, codings, self.limits.max_body)
+        return plain(body, codings, self._most())
+
+    def _refusal(self) -> Refused:
+        return Refused(413, "too_large", f"the body exceeds {self._most() // (1024 * 1024)} MB")
+
+    def _most(self) -> int:
+        """Bytes that its body may have."""
+        limits = self.limits
+        return limits.max_upload if self.path.endswith(_UPLOADS) else limits.max_body
+
+    async def spool(self, target: BinaryIO) -> int:
+        """The whole body into a file, as it comes; returns its bytes. Raises as ``body``."""
+        size, loop = 0, asyncio.get_running_loop()
+        self._wire.go_on()
+        end = loop.time() + self.limits.upload_s
+        codings = self.headers.get("content-encoding", "identity").strip().lower()
+        if codings != "identity":  # it is unpacked whole, within the bound
+            body = await self.body()
+            await asyncio.to_thread(target.write, body)
+            return len(body)
+        self._spools = True
+        while not self._too_large:
+            if self._pieces:
+                data = b"".join(self._pieces)
+                self._pieces.clear()
+                size += len(data)
+                await asyncio.to_thread(target.write, data)
+                self._wire.hold_back(on=False)
+                continue
+            if self.complete:
+                return size
+            if self.gone:
+                raise Gone
+            self._waiter = loop.create_future()
+            try:
+                async with asyncio.timeout_at(end):
+                    await self._waiter
+            except TimeoutError:
+                raise Refused(408, "timeout", "the body did not come in time") from None
+            finally:
+                self._waiter = None
+        await self._wait()
+        raise self._refusal()
 
     async def _wait(self) -> None:
         """Until the body is over; one that is too large is read on a little, because a caller

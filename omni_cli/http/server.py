@@ -357,6 +357,15 @@ class Connection(asyncio.Protocol):
         if request is not None and "100-continue" in request.headers.get("expect", "").lower():
             self.write(_CONTINUE)
 
+    def hold_back(self, *, on: bool) -> None:
+        if self._transport is None or self._ahead or on is not self._reads:
+            return
+        self._reads = not on
+        if on:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
     @property
     def full(self) -> bool:
         return self._full

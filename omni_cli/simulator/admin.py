@@ -32,6 +32,9 @@ def answer(app: "App", request: Request, content: bytes) -> tuple[int, dict[str,
         case "DELETE", "faults":
             app.faults.clear()
             return 200, {"rules": []}
+        case "POST", "batches":
+            app.shelf.hold = str(json.loads(content).get("hold", ""))
+            return 200, {"hold": app.shelf.hold}
         case "POST", "reset":
             app.reset()
             return 200, {"reset": True}

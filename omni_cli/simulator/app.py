@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from omni_cli.domain.errors import BadRequest, OmniError
 from omni_cli.http.request import Gone, Request
-from omni_cli.simulator import admin, engine, fleet, listing, routes, speech
+from omni_cli.simulator import admin, engine, fleet, kept, listing, routes, speech
 from omni_cli.simulator.ask import Ask, Problem
 from omni_cli.simulator.faults import KINDS, Fault, FaultBook, marks, parse_faults
 from omni_cli.simulator.record import Entry, Recorder
@@ -20,7 +20,7 @@ from omni_cli.simulator.routes import Route
 from omni_cli.simulator.sending import Out, Pace, send_plain, send_stream
 from omni_cli.simulator.tokens import PromptCache, prompt_hash
 from omni_cli.simulator.vendors import VENDORS, Json, Vendor
-from omni_cli.wire.registry import facts
+from omni_cli.wire.registry import batching, facts
 from omni_cli.wire.server import encode, status_of
 
 MARK = {"server": "omni-simulator", "x-omni-simulator": "1"}
@@ -94,12 +94,18 @@ class App:
         self._answers = 0
         # Ids differ between servers, or two runs would look like the same requests.
         self._run = secrets.token_hex(4)
+        self.shelf = kept.Shelf(self._new_id)
+
+    def _new_id(self) -> str:
+        self._answers += 1
+        return f"{self._run}{self._answers:08x}"
 
     def reset(self) -> None:
         """Forget rules, counters and cached prompts."""
         self.faults.clear()
         self.recorder.reset()
         self.cache.clear()
+        self.shelf.clear()
 
     async def handle(self, request: Request) -> None:
         """Answer one request; a bad one must not end the server."""
@@ -133,18 +139,22 @@ class App:
                 self.recorder.left()
 
     async def _serve(self, request: Request, content: bytes, route: Route, out: Out) -> None:
-        self._answers += 1
-        ident = f"{self._run}{self._answers:08x}"
+        ident = self._new_id()
         headers = JSON | {facts(route.protocol).request_id: f"req_{ident}"}
         call = Call(
             request, content, route, VENDORS[route.protocol], out, ident, time.time(), headers
         )
+        keeps = route.operation in kept.OPERATIONS
         try:
-            self._read(call)
+            if not keeps:
+                self._read(call)
             self._take_faults(call)
             if await self._held(call):
                 return
             self._check(call)
+            if keeps:
+                await self._keep(call)
+                return
             other = None if route.operation == "chat" else self._other(call)
         except Refused as refusal:
             await self._refuse(call, refusal)
@@ -181,6 +191,79 @@ class App:
                 raise Refused("400", f"Invalid type in the request: {exc}") from exc
             call.prompt_hash = prompt_hash(call.ask)
             call.input_tokens = engine.input_tokens(call.ask, call.vendor)
+
+    async def _keep(self, call: Call) -> None:
+        """Files and batches. Raises Refused."""
+        route, request = call.route, call.request
+        try:
+            status, kind, body = self.shelf.answer(
+                route.protocol,
+                route.operation,
+                request.method,
+                route.path,
+                request.headers,
+                call.content,
+                lambda endpoint, asked: self._one_of_a_batch(call, endpoint, asked),
+            )
+        except BadRequest as exc:
+            raise Refused("400", exc.message) from exc
+        except KeyError as exc:
+            raise Refused("404", f"No such object: {exc.args[0]}") from exc
+        self.recorder.status(status)
+        await call.out.send(status, call.headers | {"content-type": kind}, body)
+
+    def _one_of_a_batch(self, call: Call, endpoint: str, body: Json) -> tuple[int, Json]:
+        """The answer of one request, whole."""
+        speaks = batching(call.route.protocol)
+        assert speaks is not None
+        protocol, operation = speaks.endpoints[endpoint]
+        vendor, ident = VENDORS[protocol], self._new_id()
+        route = Route(operation, protocol, call.route.provider, endpoint)
+        model = str(body.get("model"))
+        one = Call(
+            call.request, b"", route, vendor, call.out, ident, call.received_at, {}, body=body
+        )
+        try:
+            self._take_faults(one)
+            self._check(one)
+            if operation == "embeddings":
+                return 200, json.loads(listing.answer(route, vendor, body, 0, self.options.seed))
+            if "prompt" in body:  # a text that is gone on with
+                body = {**body, "messages": [{"role": "user", "content": body["prompt"]}]}
+            ask = speech.read(vendor, body, model, stream=False, counts=False)
+        except Refused as refusal:
+            return vendor.problem(self._problem(one, refusal.kind, refusal.message))
+        except BadRequest as exc:
+            return vendor.problem(self._problem(one, "400", exc.message))
+        reply = engine.reply(
+            ask,
+            vendor=vendor,
+            provider=route.provider,
+            seed=self.options.seed,
+            ident=ident,
+            cache=self.cache,
+            shape={},
+            input_tokens=engine.input_tokens(ask, vendor),
+            prompt_hash=prompt_hash(ask),
+        )
+        usage = reply.usage
+        entry = Entry(
+            id=f"req_{ident}",
+            provider=route.provider,
+            model=ask.model,
+            path=endpoint,
+            prompt_hash=prompt_hash(ask),
+            stream=False,
+            request_id=None,
+            attempt="batch",
+            user=ask.user,
+            received_at=call.received_at,
+            input_tokens=usage.input_tokens if usage else 0,
+            output_tokens=usage.output_tokens if usage else 0,
+        )
+        self.recorder.started(entry)
+        self.recorder.completed(entry)
+        return 200, json.loads(speech.plain(vendor, ask, reply))
 
     def _other(self, call: Call) -> bytes:
         """The answer of what is no chat. Raises Refused."""

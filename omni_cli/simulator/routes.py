@@ -37,7 +37,19 @@ _LABELS = (
     (re.compile(r"/models/(?P<model>[^/]+)/.*outputs$|/outputs$"), "clarifai"),
 )
 #: First path segments that belong to a protocol and so name no provider.
-_OWN = re.compile(r"v\d\w*|api|models|users|chat|messages|responses|embeddings")
+_OWN = re.compile(r"v\d\w*|api|models|users|chat|messages|responses|embeddings|files|batches")
+#: Paths of what is kept, whose ends hold a name.
+_KEPT = (
+    (re.compile(r"/messages/batches$"), "batches", "anthropic"),
+    (re.compile(r"/messages/batches/[^/]+$"), "batch", "anthropic"),
+    (re.compile(r"/messages/batches/[^/]+/(cancel|results)$"), "batch_{}", "anthropic"),
+    (re.compile(r"/batches$"), "batches", "openai"),
+    (re.compile(r"/batches/[^/]+$"), "batch", "openai"),
+    (re.compile(r"/batches/[^/]+/(cancel)$"), "batch_{}", "openai"),
+    (re.compile(r"/files$"), "files", "openai"),
+    (re.compile(r"/files/[^/]+$"), "file", "openai"),
+    (re.compile(r"/files/[^/]+/(content)$"), "file_{}", "openai"),
+)
 _HOUSE = {"openai-responses": "openai", "gemini": "google"}
 
 
@@ -91,6 +103,9 @@ def find(path: str, query: str, headers: Mapping[str, str]) -> Route | None:
         if match := pattern.search(path):
             name = match.groupdict().get("model") or ""
             return Route("labels", protocol, _provider(path, protocol), path, name)
+    for pattern, does, protocol in _KEPT:
+        if match := pattern.search(path):
+            return Route(does.format(*match.groups()), protocol, _provider(path, protocol), path)
     for pattern, known in _table():
         if match := pattern.search(path):
             protocol, name = known.protocol, match.groupdict().get("model", "")

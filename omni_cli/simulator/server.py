@@ -92,6 +92,10 @@ class Simulator:
         """The same as the list of ``GET /__sim/answered``, oldest first."""
         return self._in_turn(self._app.recorder.answered)
 
+    def hold_batches(self, how: str) -> None:
+        """Whether batches end: "" at their first look, "hold": not, "expire": half done."""
+        self._in_turn(lambda: setattr(self._app.shelf, "hold", how))
+
     def reset(self) -> None:
         """Forget rules, counters and cached prompts."""
         self._in_turn(self._app.reset)

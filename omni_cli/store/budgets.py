@@ -81,6 +81,9 @@ SELECT (
 ) + (
     SELECT coalesce(sum(o.held_nusd), 0) FROM open_calls o
     WHERE o.created_at >= :start AND o.created_at < :end AND {open_scope}
+) + (
+    SELECT coalesce(sum(b.held_nusd), 0) FROM batch_parts b
+    WHERE b.held_nusd <> 0 AND b.created_at >= :start AND b.created_at < :end AND {batch_scope}
 )
 """
 #: Of that, what calls that are over hold on to: their end was not seen.
@@ -344,8 +347,9 @@ class BudgetStore:
     def _held(self, db: Connection, budget: Budget, start: int, end: int) -> int:
         scope = _SCOPE_SQL[budget.scope]
         open_scope = scope.replace("a.", "o.").replace("r.", "o.")
+        batch_scope = scope.replace("a.", "b.").replace("r.", "b.")
         row = db.execute(
-            _HELD.format(scope=scope, open_scope=open_scope),
+            _HELD.format(scope=scope, open_scope=open_scope, batch_scope=batch_scope),
             {"start": start, "end": end, "value": budget.value},
         ).fetchone()
         return int(row[0])

@@ -126,6 +126,33 @@ class Leases:
         opening.leases = tuple([room.grant(need) for room in rooms])
         return None
 
+    def hold(
+        self, request: NewRequest, provider: str, model: str, need_nusd: int | None
+    ) -> OmniError | None:
+        """Reserve what a part of a batch may cost, all of it or nothing; the error when a budget
+        cannot.
+
+        Args:
+            need_nusd: None where its price is unknown.
+        """
+        cover = self._cover_of(provider, model, request) if self.enabled() else _NONE
+        tightest = cover.tightest()
+        if need_nusd is None:
+            error = _unknown(model, cover, ceiling=False)
+            if error is not None:
+                return error
+        need = need_nusd or 0
+        over = tightest is not None and need > tightest.left_nusd
+        if tightest is not None and over and (need or need_nusd is None):
+            return _refused(tightest, need, "")
+        for room in cover.rooms:
+            room.grant(need)
+        return None
+
+    def covered(self, request: NewRequest, provider: str, model: str) -> bool:
+        """Whether any budget covers it."""
+        return bool(self.enabled()) and bool(self._cover_of(provider, model, request).rooms)
+
     def reserve(self, db: Connection) -> None:
         """Hold back what was granted."""
         rows = [

@@ -576,6 +576,80 @@ CREATE TABLE slot_tickets (
 ) STRICT;
 CREATE INDEX slot_tickets_by_provider ON slot_tickets (provider, id);
 
+-- Files that providers keep for callers. ``document``: as its provider describes one, JSON.
+-- ``asked``: what the requests of a batch file ask (store/batches.py), NULL for any other.
+CREATE TABLE files (
+    provider TEXT NOT NULL,
+    id TEXT NOT NULL,
+    org TEXT NOT NULL DEFAULT '',
+    key TEXT NOT NULL DEFAULT '',
+    purpose TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    batch INTEGER,
+    asked BLOB,
+    PRIMARY KEY (provider, id)
+) STRICT;
+CREATE INDEX files_by_id ON files (id);
+
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY,
+    provider TEXT NOT NULL,
+    org TEXT NOT NULL DEFAULT '',
+    key TEXT NOT NULL DEFAULT '',
+    agent TEXT NOT NULL DEFAULT '',
+    endpoint TEXT NOT NULL,
+    input_file TEXT NOT NULL DEFAULT '',
+    created_at INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('opening', 'open', 'ended', 'settled', 'unread')),
+    remote TEXT,
+    status TEXT NOT NULL DEFAULT '',
+    document TEXT NOT NULL DEFAULT '',
+    lines INTEGER NOT NULL,
+    settled INTEGER NOT NULL DEFAULT 0,
+    unknown INTEGER NOT NULL DEFAULT 0,
+    cost_nusd INTEGER NOT NULL DEFAULT 0,
+    expires_at INTEGER,
+    ended_at INTEGER,
+    settled_at INTEGER,
+    checked_at INTEGER NOT NULL DEFAULT 0,
+    trouble TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX batches_by_remote ON batches (remote) WHERE remote IS NOT NULL;
+CREATE INDEX batches_under_way ON batches (state) WHERE state <> 'settled';
+
+-- What a batch asks of one model, and what budgets hold for it. Whose it is stands here, too, so
+-- that a budget finds it as it finds calls.
+CREATE TABLE batch_parts (
+    batch INTEGER NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    role TEXT NOT NULL DEFAULT '',
+    org TEXT NOT NULL DEFAULT '',
+    key TEXT NOT NULL DEFAULT '',
+    agent TEXT NOT NULL DEFAULT '',
+    created_at INTEGER NOT NULL,
+    price TEXT,
+    marked INTEGER NOT NULL DEFAULT 0,
+    lines INTEGER NOT NULL,
+    held_nusd INTEGER NOT NULL CHECK (held_nusd >= 0),
+    PRIMARY KEY (batch, model, role)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX batch_parts_held ON batch_parts (created_at) WHERE held_nusd <> 0;
+
+-- The requests of a batch that is not settled. ``request``: its row in the ledger, once it has one.
+CREATE TABLE batch_lines (
+    batch INTEGER NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
+    n INTEGER NOT NULL,
+    custom_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    role TEXT NOT NULL DEFAULT '',
+    input_tokens INTEGER NOT NULL,
+    held_nusd INTEGER NOT NULL,
+    request INTEGER,
+    PRIMARY KEY (batch, n)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE health_check_log (
     provider TEXT NOT NULL,
     at INTEGER NOT NULL,

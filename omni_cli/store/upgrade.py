@@ -115,8 +115,84 @@ def _step_21(db: Any) -> None:
     db.execute("PRAGMA writable_schema = OFF")
 
 
+_STEP_22 = """
+CREATE TABLE IF NOT EXISTS files (
+    provider TEXT NOT NULL,
+    id TEXT NOT NULL,
+    org TEXT NOT NULL DEFAULT '',
+    key TEXT NOT NULL DEFAULT '',
+    purpose TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    batch INTEGER,
+    asked BLOB,
+    PRIMARY KEY (provider, id)
+) STRICT;
+CREATE INDEX IF NOT EXISTS files_by_id ON files (id);
+CREATE TABLE IF NOT EXISTS batches (
+    id INTEGER PRIMARY KEY,
+    provider TEXT NOT NULL,
+    org TEXT NOT NULL DEFAULT '',
+    key TEXT NOT NULL DEFAULT '',
+    agent TEXT NOT NULL DEFAULT '',
+    endpoint TEXT NOT NULL,
+    input_file TEXT NOT NULL DEFAULT '',
+    created_at INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('opening', 'open', 'ended', 'settled', 'unread')),
+    remote TEXT,
+    status TEXT NOT NULL DEFAULT '',
+    document TEXT NOT NULL DEFAULT '',
+    lines INTEGER NOT NULL,
+    settled INTEGER NOT NULL DEFAULT 0,
+    unknown INTEGER NOT NULL DEFAULT 0,
+    cost_nusd INTEGER NOT NULL DEFAULT 0,
+    expires_at INTEGER,
+    ended_at INTEGER,
+    settled_at INTEGER,
+    checked_at INTEGER NOT NULL DEFAULT 0,
+    trouble TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX IF NOT EXISTS batches_by_remote ON batches (remote) WHERE remote IS NOT NULL;
+CREATE INDEX IF NOT EXISTS batches_under_way ON batches (state) WHERE state <> 'settled';
+CREATE TABLE IF NOT EXISTS batch_parts (
+    batch INTEGER NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    role TEXT NOT NULL DEFAULT '',
+    org TEXT NOT NULL DEFAULT '',
+    key TEXT NOT NULL DEFAULT '',
+    agent TEXT NOT NULL DEFAULT '',
+    created_at INTEGER NOT NULL,
+    price TEXT,
+    marked INTEGER NOT NULL DEFAULT 0,
+    lines INTEGER NOT NULL,
+    held_nusd INTEGER NOT NULL CHECK (held_nusd >= 0),
+    PRIMARY KEY (batch, model, role)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS batch_parts_held ON batch_parts (created_at) WHERE held_nusd <> 0;
+CREATE TABLE IF NOT EXISTS batch_lines (
+    batch INTEGER NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
+    n INTEGER NOT NULL,
+    custom_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    role TEXT NOT NULL DEFAULT '',
+    input_tokens INTEGER NOT NULL,
+    held_nusd INTEGER NOT NULL,
+    request INTEGER,
+    PRIMARY KEY (batch, n)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def _step_22(db: "Database") -> None:
+    """Batches, and the files that providers keep."""
+    for statement in _STEP_22.split(";"):
+        if statement.strip():
+            db.execute(statement)
+
+
 #: By the version that each leads to.
-STEPS: dict[int, Any] = {18: _step_18, 19: _step_19, 20: _step_20, 21: _step_21}
+STEPS: dict[int, Any] = {18: _step_18, 19: _step_19, 20: _step_20, 21: _step_21, 22: _step_22}
 
 
 def check(version: int) -> None:

@@ -24,8 +24,9 @@ class Operation(NamedTuple):
     """Something that callers may ask for, at ``path`` beneath each of the protocol's prefixes.
 
     ``does``: "chat", "embeddings", "pass" (on as it is, to a provider of its protocol), "stored"
-    (about an answer that its provider keeps), "count" (tokens of a chat), "models" (all), "model"
-    (one), or "document" (always the same, ``given``).
+    (about an answer that its provider keeps), "files", "file", "file_content", "batches", "batch",
+    "batch_cancel", "batch_results" (what providers keep, and answer later), "count" (tokens of a
+    chat), "models" (all), "model" (one), or "document" (always the same, ``given``).
     ``path`` may hold ``{model+}``: it names who is asked.
     ``stream``: whether the answer streams, where the path says so and the body does not.
     ``given``: what the path says beside the body. ``query``, ``body`` and ``summary`` describe it
@@ -79,6 +80,8 @@ class Facts:
     short_tail: ClassVar[bool] = False
     #: What else its providers may have, by the end of the path: bodies and answers go as they are.
     passes: ClassVar[tuple[str, ...]] = ()
+    #: What reads and writes its batches, "" where it has none.
+    batches: ClassVar[str] = ""
     #: A text with a gap may be filled by it.
     fills: ClassVar[bool] = False
     #: Its list of models says by itself which of them the server runs.

@@ -5,6 +5,7 @@ more of it than its length.
 """
 
 import re
+from mmap import mmap
 from typing import Any
 
 from msgspec import Struct
@@ -15,6 +16,8 @@ _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;,"]{1,70}))', re.IGNOR
 _NAME = re.compile(rb'[;\s]name="((?:[^"\\]|\\.)*)"|[;\s]name=([^\s;"]+)', re.IGNORECASE)
 _FILE = re.compile(rb"[;\s]filename\*?=", re.IGNORECASE)
 _MOST_PARTS = 1_000
+#: A body, in memory or in a file.
+Body = bytes | mmap
 
 
 def wrong(message: str) -> BadRequest:
@@ -26,7 +29,7 @@ class Part(Struct, frozen=True):
 
     name: str
     is_file: bool
-    body: bytes
+    body: Body
     start: int
     end: int
 
@@ -46,7 +49,7 @@ class Part(Struct, frozen=True):
 class Form:
     """Raises BadRequest: the body is no form, or cannot be read in one way only."""
 
-    def __init__(self, body: bytes, content_type: str) -> None:
+    def __init__(self, body: Body, content_type: str) -> None:
         found = _BOUNDARY.search(content_type)
         if found is None:
             raise wrong("multipart/form-data needs a boundary")
@@ -74,9 +77,9 @@ class Form:
         return self.body[: part.start] + text.encode() + self.body[part.end :]
 
 
-def _parts(body: bytes, delimiter: bytes) -> list[Part]:
+def _parts(body: Body, delimiter: bytes) -> list[Part]:
     parts: list[Part] = []
-    at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
+    at = 0 if body[: len(delimiter)] == delimiter else body.find(b"\r\n" + delimiter) + 2
     if at == 1:
         raise wrong("the form's boundary is not in its body")
     while True:
@@ -94,7 +97,7 @@ def _parts(body: bytes, delimiter: bytes) -> list[Part]:
         at = end + 2
 
 
-def _part(body: bytes, head: int, start: int, end: int) -> Part:
+def _part(body: Body, head: int, start: int, end: int) -> Part:
     for line in body[head:start].split(b"\r\n"):
         key, _, value = line.partition(b":")
         if key.strip().lower() == b"content-disposition" and (found := _NAME.search(value)):

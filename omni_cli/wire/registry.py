@@ -11,6 +11,7 @@ from omni_cli.plugins import plugins
 from omni_cli.wire.facts import Facts
 
 if TYPE_CHECKING:
+    from omni_cli.wire.batching import Batching
     from omni_cli.wire.client import Client
     from omni_cli.wire.server import Caller
 
@@ -63,6 +64,13 @@ def adapter(protocol: ProtocolName) -> "Client":
 def callers(protocol: ProtocolName) -> "tuple[Caller, ...]":
     """What speaks ``protocol`` to callers, the usual one first; none where nothing does."""
     return tuple(cast("Caller", _made(protocol, named)) for named in facts(protocol).servers)
+
+
+@cache
+def batching(protocol: ProtocolName) -> "Batching | None":
+    """What speaks of a protocol's batches; None where it has none."""
+    named = facts(protocol).batches
+    return cast("Batching", _made(protocol, named)) if named else None
 
 
 def _made(protocol: ProtocolName, named: str) -> object:

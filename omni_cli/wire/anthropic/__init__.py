@@ -13,6 +13,7 @@ class AnthropicFacts(Facts):
     name = "anthropic"
     client = "client:Anthropic"
     servers = ("server:AnthropicMessages",)
+    batches = "batches:AnthropicBatches"
     title = "Messages"
     reads = named(
         "top_k mcp_servers container speed inference_geo context_management cache_control",

@@ -141,10 +141,10 @@ class Anthropic(AnthropicFacts, Client):
         _few_markers(body)
         body.update(request.extra)
         return post(
-            _url(endpoint, "messages"),
+            url_of(endpoint, "messages"),
             body,
             endpoint=endpoint,
-            auth=_auth(endpoint),
+            auth=auth_of(endpoint),
             framing="sse" if request.stream else "json",
             told=request.told,
             renamed=fitted.renamed,
@@ -199,7 +199,7 @@ class Anthropic(AnthropicFacts, Client):
         return True
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
-        return get(_url(endpoint, "models?limit=1000"), endpoint=endpoint, auth=_auth(endpoint))
+        return get(url_of(endpoint, "models?limit=1000"), endpoint=endpoint, auth=auth_of(endpoint))
 
     def parse_models(self, body: str) -> Sequence[RemoteModel]:
         entries = load_object(body, "model list").get("data")
@@ -291,12 +291,12 @@ def _thinking_off(request: ChatRequest, wire_name: str) -> ChatRequest:
     return leave_out(request, "temperature", "top_p", "top_k")
 
 
-def _url(endpoint: Endpoint, path: str) -> str:
+def url_of(endpoint: Endpoint, path: str) -> str:
     base = endpoint.base_url.rstrip("/")
     return f"{base}/{path}" if base.endswith("/v1") else f"{base}/v1/{path}"
 
 
-def _auth(endpoint: Endpoint) -> dict[str, str]:
+def auth_of(endpoint: Endpoint) -> dict[str, str]:
     auth = {"anthropic-version": API_VERSION}
     if endpoint.key:
         auth["x-api-key"] = endpoint.key

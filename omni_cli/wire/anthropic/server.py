@@ -78,6 +78,18 @@ class AnthropicMessages(AnthropicFacts, Caller):
     operations = (
         Operation("chat", "/messages", "Message"),
         Operation("count", "/messages/count_tokens", "Tokens of a message, estimated"),
+        Operation("batches", "/messages/batches", "Have requests answered within a day"),
+        Operation(
+            "batches",
+            "/messages/batches",
+            "Batches",
+            "GET",
+            query=("limit", "after_id", "before_id"),
+        ),
+        Operation("batch", "/messages/batches/{batch}", "A batch", "GET"),
+        Operation("batch", "/messages/batches/{batch}", "Delete a batch", "DELETE"),
+        Operation("batch_cancel", "/messages/batches/{batch}/cancel", "Stop a batch"),
+        Operation("batch_results", "/messages/batches/{batch}/results", "A batch's results", "GET"),
     )
 
     def parse(self, body: JsonObject) -> Parsed:

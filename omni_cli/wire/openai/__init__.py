@@ -13,6 +13,7 @@ class OpenAiFacts(Facts):
     name = "openai"
     client = "client:OpenAiCompatible"
     servers = ("server:OpenAiChat", "completions:OpenAiCompletions")
+    batches = "batches:OpenAiBatches"
     title = "Chat Completions"
     reads = named(
         "top_k min_p frequency_penalty presence_penalty logit_bias n logprobs top_logprobs "
