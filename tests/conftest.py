@@ -14,7 +14,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as scene
-from tests.engine import DATABASES, ENGINES
+from tests.engine import DATABASES, ENGINES, store_env
 from tests.postgres import MISSING, programs
 
 #: What would let the machine's own set-up into a test.
@@ -117,24 +117,34 @@ class Fleet:
     env: dict[str, str]
 
 
+def point(app: App, url: str) -> None:
+    """Its providers are a simulator's."""
+    with app.store.transaction():
+        for provider in scene.providers(url):
+            app.providers.put(replace(provider, auth_method="none", key_env=None))
+
+
+def build(app: App, url: str) -> None:
+    """The small fleet, on a simulator."""
+    point(app, url)
+    for model in (CHEAP, GOOD, FREE):
+        app.fleet.set_status(model, "active")
+    app.fleet.set_price(FREE, {}, free=True)
+    app.fleet.assign_role("reviewer", GOOD, 1, "reads code")
+    chain = app.fleet.link(GOOD), app.fleet.link(CHEAP)
+    from omni_cli.domain.models import Chain
+
+    app.fleet.put_chain(
+        Chain("safe", tuple(replace(link, max_retries=1, timeout_ms=2_000) for link in chain))
+    )
+
+
 @pytest.fixture(scope="session")
 def fleet_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the small fleet in it; its providers point nowhere yet."""
     folder = tmp_path_factory.mktemp("template") / "omni"
     with App({"OMNI_HOME": str(folder), "USER": "tester"}) as app:
-        with app.store.transaction():
-            for provider in scene.providers("http://127.0.0.1:9"):
-                app.providers.put(replace(provider, auth_method="none", key_env=None))
-        for model in (CHEAP, GOOD, FREE):
-            app.fleet.set_status(model, "active")
-        app.fleet.set_price(FREE, {}, free=True)
-        app.fleet.assign_role("reviewer", GOOD, 1, "reads code")
-        chain = app.fleet.link(GOOD), app.fleet.link(CHEAP)
-        from omni_cli.domain.models import Chain
-
-        app.fleet.put_chain(
-            Chain("safe", tuple(replace(link, max_retries=1, timeout_ms=2_000) for link in chain))
-        )
+        build(app, "http://127.0.0.1:9")
         app.store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     (folder / "config.toml").write_text(f'[general]\npremium_model = "{PREMIUM}"\n')
     return folder
@@ -145,10 +155,9 @@ def fleet(fleet_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """The small fleet, live: models CHEAP, GOOD and FREE, role ``reviewer``, chain ``safe``."""
     folder = tmp_path / "omni"
     shutil.copytree(fleet_template, folder)
-    monkeypatch.setenv("OMNI_HOME", str(folder))
-    env = {"OMNI_HOME": str(folder), "USER": "tester"}
+    env = {"OMNI_HOME": str(folder), "USER": "tester"} | store_env(folder)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
     with Simulator(seed=7) as sim, App(env) as app:
-        with app.store.transaction():
-            for provider in scene.providers(sim.url):
-                app.providers.put(replace(provider, auth_method="none", key_env=None))
+        (build if "OMNI_DATABASE_URL" in env else point)(app, sim.url)
         yield Fleet(app, sim, folder, {**os.environ, **env})

@@ -22,8 +22,27 @@ class _Databases:
         self.engine = os.environ.get("OMNI_TEST_ENGINE", "sqlite")
         self._server: postgres.Server | None = None
         self._free: list[str] = []
+        self._passing: list[str] = []
+        self._seeded = False
         self._taken: dict[str, str] = {}
         self._made = 0
+
+    def seeded(self, folder: Path) -> str:
+        """Of a database with the catalogue in it, for an omni whose home is ``folder``."""
+        from omni_cli.bootstrap import App
+
+        server = self._running()
+        if not self._seeded:
+            server.command("CREATE DATABASE seeded TEMPLATE template STRATEGY file_copy")
+            env = {"OMNI_HOME": os.environ["OMNI_HOME"], "OMNI_DATABASE_URL": server.url("seeded")}
+            with App(env) as app:
+                assert app.models.all()
+            self._seeded = True
+        self._made += 1
+        name = f"home{self._made}"
+        server.command(f"CREATE DATABASE {name} TEMPLATE seeded STRATEGY file_copy")
+        self._passing.append(name)
+        return server.url(name)
 
     def url(self, folder: Path) -> str:
         """Of the database of this folder."""
@@ -32,7 +51,7 @@ class _Databases:
             self._taken[key] = self._free.pop() if self._free else self._make()
         return self._taken[key]
 
-    def _make(self) -> str:
+    def _running(self) -> postgres.Server:
         if self._server is None:
             if postgres.programs() is None:
                 pytest.skip(postgres.MISSING)
@@ -40,10 +59,14 @@ class _Databases:
             atexit.register(self._server.stop)
             self._server.command("CREATE DATABASE template")
             _open(self._server.url("template"), Path(os.environ["OMNI_HOME"])).close()
+        return self._server
+
+    def _make(self) -> str:
+        server = self._running()
         self._made += 1
         name = f"test{self._made}"
-        self._server.command(f"CREATE DATABASE {name} TEMPLATE template STRATEGY file_copy")
-        return self._server.url(name)
+        server.command(f"CREATE DATABASE {name} TEMPLATE template STRATEGY file_copy")
+        return server.url(name)
 
     def done(self) -> None:
         """The test is over."""
@@ -51,6 +74,9 @@ class _Databases:
             self._empty(url)
             self._free.append(url)
         self._taken.clear()
+        for name in self._passing:
+            self._running().command(f"DROP DATABASE {name} WITH (FORCE)")
+        self._passing.clear()
 
     def _empty(self, url: str) -> None:
         import psycopg
@@ -83,3 +109,11 @@ def open_store(path: Path, *, durable: bool = False) -> Store:
     if DATABASES.engine == "sqlite":
         return SqliteStore(path, durable=durable)
     return _open(DATABASES.url(path), path.parent, durable=durable)
+
+
+def store_env(home: Path) -> dict[str, str]:
+    """What the environment of an omni says of its store, which has the catalogue in it; nothing
+    where that is a file of its home."""
+    if DATABASES.engine == "sqlite":
+        return {}
+    return {"OMNI_DATABASE_URL": DATABASES.seeded(home)}

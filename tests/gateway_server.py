@@ -17,6 +17,7 @@ from omni_cli.gateway.app import Options
 from omni_cli.gateway.serve import bind, server
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as scene
+from tests.engine import store_env
 from tests.spec_fleet import SPECS
 
 ACTIVE = (
@@ -83,7 +84,7 @@ def serving(
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Served]:
     """A gateway on a free port until the block ends. ``env``: more for its environment."""
-    env = {"OMNI_HOME": str(home), "USER": "test", **(env or {})}
+    env = {"OMNI_HOME": str(home), "USER": "test", **store_env(home), **(env or {})}
     if not (home / "omni.db").exists():
         (home / "omni.db").write_bytes(seeded())
     with App(env) as app:

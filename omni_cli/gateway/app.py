@@ -108,6 +108,7 @@ class Gateway:
         fleet.use(
             LiveBreakers(
                 writing.stored_breakers,
+                seen=self._app.stored_breakers.all,
                 later=self._commits.job,
                 changed=fleet.breakers_changed,
             )
@@ -190,7 +191,7 @@ class Gateway:
         store = self._app.store
         try:
             store.check_file()
-            version = store.data_version()
+            version = store.data_version(calls=False)
             if version != self._version:  # somebody wrote: a key may be revoked
                 self._keys.reload()
                 self._version = version
@@ -219,8 +220,11 @@ class Gateway:
 
     def _recover(self) -> None:
         """Close what dead processes left open."""
-        if self._writing.ledger.catch_up() and self._writing.ledger.abandoned():
-            self._commits.job(lambda: _call(self._writing.recovery.run))
+        ledger = self._writing.ledger
+        self._commits.beside(
+            lambda: ledger.catch_up() and bool(ledger.abandoned()),
+            lambda: self._commits.job(lambda: _call(self._writing.recovery.run)),
+        )
 
     def _look(self) -> None:
         """At budgets and the deploy under way. Alerts go where the settings say, as those of

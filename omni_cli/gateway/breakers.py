@@ -9,7 +9,8 @@ class LiveBreakers:
     """What this process has seen, over what the store said last.
 
     Args:
-        stored: where all processes meet; asked on start and on ``reload``.
+        stored: where all processes meet, within a job.
+        seen: what it says, asked on start and on ``reload``.
         later: runs a job within the next transaction (Commits.job).
         changed: told when a breaker's state changed here.
     """
@@ -18,13 +19,15 @@ class LiveBreakers:
         self,
         stored: Breakers,
         *,
+        seen: Callable[[], Mapping[str, str]],
         later: Callable[[Callable[[], None]], None],
         changed: Callable[[], None],
     ) -> None:
         self._stored = stored
+        self._seen = seen
         self._later = later
         self._changed = changed
-        self._live = dict(stored.all())
+        self._live = dict(seen())
         self._unwritten = 0
 
     def all(self) -> Mapping[str, str]:
@@ -57,7 +60,7 @@ class LiveBreakers:
         """Take over what other processes wrote; returns whether anything is different."""
         if self._unwritten:
             return False
-        fresh = dict(self._stored.all())
+        fresh = dict(self._seen())
         if fresh == self._live:
             return False
         self._live.clear()

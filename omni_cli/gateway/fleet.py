@@ -96,7 +96,7 @@ class Fleet:
 
     def poll(self) -> bool:
         """Reload what has changed since the last look; returns whether anything had."""
-        version = self.app.store.data_version()
+        version = self.app.store.data_version(calls=False)
         stale = False
         if version != self._data_version:
             self._data_version = version

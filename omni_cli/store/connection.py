@@ -328,8 +328,7 @@ class SqliteStore(Store):
                 hint="start omni serve again",
             )
 
-    def data_version(self) -> int:
-        """Changes whenever another connection has written."""
+    def data_version(self, *, calls: bool = True) -> int:  # noqa: ARG002  # it counts commits
         return int(self.db.execute("PRAGMA data_version").fetchone()[0])
 
     def vacuum(self) -> tuple[int, int]:

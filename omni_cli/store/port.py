@@ -118,8 +118,9 @@ class Store(ABC):
         """Raises StoreError: what is open here is not the store any more."""
 
     @abstractmethod
-    def data_version(self) -> int:
-        """Changes whenever another connection has written."""
+    def data_version(self, *, calls: bool = True) -> int:
+        """Changes whenever another connection has written; without ``calls``, whenever it may have
+        written something else than calls that begin and end."""
 
     @abstractmethod
     def impatient(self) -> contextlib.AbstractContextManager[None]:

@@ -62,6 +62,10 @@ _LOCK_MS = 15_000
 _PATIENCE_S, _BATCH_PATIENCE_S = 600.0, 10.0
 #: How long an unsure COMMIT is asked after, seconds.
 _DOUBT_S = 60.0
+#: Whoever holds no other locks writes calls that begin and end, and nothing else.
+_QUIET = frozenset({Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS})
+#: How often a gateway looks at the fleet where nobody told of a change, seconds.
+_BACKSTOP_S = 5.0
 _SCHEMA_KEY = "schema"
 _AWAY = (errors.OperationalError, errors.InterfaceError)
 #: Another transaction was in the way: the same again may succeed.
@@ -594,10 +598,10 @@ class PostgresStore(Store):
             self._pulse.start()
         return self._pulse
 
-    def data_version(self) -> int:
+    def data_version(self, *, calls: bool = True) -> int:
         pulse = self._beat()
         pulse.listens.set()
-        return pulse.version
+        return pulse.version if calls else pulse.told
 
     def check_file(self) -> None:
         """Raises StoreError: the database has been away for longer than a lease."""
@@ -675,13 +679,15 @@ class _Pulse(threading.Thread):
         self._over = threading.Event()
         #: Set: somebody asks for news.
         self.listens = threading.Event()
-        self.version = 0
+        #: Grows with whatever is written, and with what others told of.
+        self.version = self.told = 0
         #: When the database last answered, of the monotonic clock, and why it does not.
         self.answered_at = time.monotonic()
         self.why = ""
         self._link: _Link | None = None
         self._renewed_at = time.monotonic()
         self._position = ""
+        self._looked_at = time.monotonic()
 
     def away_s(self) -> float:
         return time.monotonic() - self.answered_at if self.why else 0.0
@@ -708,6 +714,7 @@ class _Pulse(threading.Thread):
                     link.patience_s = _BATCH_PATIENCE_S / 2
                     self._link = link
                     link.execute(f"LISTEN {_CHANNEL}", prepare=False)
+                    self.told += 1  # what was told of meanwhile nobody heard
                     self._serve(link)
             except psycopg.Error as exc:
                 self.why = _words(exc)
@@ -728,8 +735,12 @@ class _Pulse(threading.Thread):
             if position != self._position:
                 self._position = position
                 self.version += 1
+                if now - self._looked_at >= _BACKSTOP_S:
+                    self._looked_at = now
+                    self.told += 1
             for _ in link.notifies(timeout=_POLL_S, stop_after=1):
                 self.version += 1
+                self.told += 1
 
 
 # --- from outside ---------------------------------------------------------------------------------

@@ -181,7 +181,7 @@ class SlotQueue:
                 give_up(db, (ticket,))
             return True
         if ticket is None:
-            port = self._listen().port
+            port = 0 if self._store.remote else self._listen().port
             ticket = take_ticket(db, provider, self._store.owner, request, port)
             self._tickets[request] = ticket
         return False

@@ -124,6 +124,11 @@ class Writer:
         """This process's name in rows that are open."""
         return self._store.owner
 
+    @property
+    def remote(self) -> bool:
+        """Whether a batch goes over a network: whoever must not wait writes it in a thread."""
+        return self._store.remote
+
     def calls_of(self, allowance: Allowance) -> int:
         """How many of the month's free calls are used by what is written."""
         with self._store.reading():
@@ -157,8 +162,8 @@ class Writer:
             bell.close()
 
     def _port(self) -> int:
-        if self.listen is None:
-            return 0
+        if self.listen is None or self._store.remote:
+            return 0  # it would ring on this machine alone
         if self._bell is None:
             from omni_cli.store.bells import Bell
 

@@ -1,13 +1,16 @@
 """Group commit on the event loop: requests that begin or end together share a transaction.
 
-A thread would have to hand the interpreter's lock over twice for each statement; a batch takes
-some 0.1 ms here, and the write lock is never waited for: while another process holds it, the
-batch is tried again a little later and other work goes on.
+Into a file a batch is written on the loop itself: a thread would have to hand the interpreter's
+lock over twice for each statement; a batch takes some 0.1 ms here, and the write lock is never
+waited for: while another process holds it, the batch is tried again a little later and other work
+goes on. Over a network (``Writer.remote``) a batch is written in one thread, and what begins or
+ends meanwhile is the next.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from omni_cli.domain.batch import (
@@ -42,6 +45,8 @@ _CHECKPOINT_S = 1.0
 
 #: A new request, whom to tell, and since when it waits.
 _Waiting = tuple[Opening, "asyncio.Future[None]", float]
+#: Batches to commit; is sent what came of each.
+_Steps = Generator[Batch, Exception | None, None]
 
 
 class _Pending(Batch):
@@ -91,6 +96,10 @@ class Commits:
         self._under_way = 0
         self._delay_s = _LOCKED_S
         self._checkpoints: asyncio.Task[None] | None = None
+        #: Where batches are written apart from the loop, one after the other.
+        self._thread = ThreadPoolExecutor(1, "batches") if writer.remote else None
+        self._apart: asyncio.Task[None] | None = None
+        self._missed = False
         self.owner = writer.owner
 
     def start(self) -> None:
@@ -171,6 +180,22 @@ class Commits:
         self._batch.jobs.append(job)
         self._flush_soon()
 
+    def beside(self, look: Callable[[], bool], then: Callable[[], None]) -> None:
+        """``look`` into the writer's store where batches are written, between two of them, and go
+        on with ``then`` where it found something."""
+        if self._thread is None:
+            if look():
+                then()
+            return
+
+        def found(done: "Future[bool]") -> None:
+            if (fault := done.exception()) is not None:
+                self._note(f"the store cannot be read: {fault}")
+            elif done.result():
+                self._loop.call_soon_threadsafe(then)
+
+        self._thread.submit(look).add_done_callback(found)
+
     async def within(self, job: Callable[[], None]) -> None:
         """Returns once ``job``, which writes through the writer's store, is committed.
 
@@ -194,17 +219,29 @@ class Commits:
             self._checkpoints.cancel()
         if self._timer is not None:
             self._timer.cancel()
+        if self._apart is not None:
+            await asyncio.wait([self._apart])
+            if self._timer is not None:
+                self._timer.cancel()
         self._writer.patient(_LAST_WAIT_MS)
         try:
             if self._batch.endings or self._batch.jobs or self._batch.leaving:
                 batch, self._batch = self._batch, _Pending()
-                try:
-                    self._writer.write(batch)
-                except StoreError as exc:
-                    told = self._writer.set_aside(batch.endings, exc)
-                    self._note(f"{told.message}; {told.hint}")
+                if self._thread is None:
+                    self._write_last(batch)
+                else:
+                    await self._loop.run_in_executor(self._thread, self._write_last, batch)
         finally:
             self._stop_listening()
+            if self._thread is not None:
+                self._thread.shutdown()
+
+    def _write_last(self, batch: Batch) -> None:
+        try:
+            self._writer.write(batch)
+        except StoreError as exc:
+            told = self._writer.set_aside(batch.endings, exc)
+            self._note(f"{told.message}; {told.hint}")
 
     # --- how it is written --------------------------------------------------------------------
 
@@ -224,6 +261,30 @@ class Commits:
 
     def _flush(self) -> None:
         self._timer, self._soon = None, False
+        if self._apart is not None:
+            self._missed = True  # it is made up for once the batch under way is written
+            return
+        steps = self._steps()
+        if self._thread is None:
+            batch = next(steps, None)
+            while batch is not None:
+                batch = _next(steps, self._commit(batch))
+        elif (first := next(steps, None)) is not None:
+            self._apart = self._loop.create_task(self._write_apart(steps, first))
+
+    async def _write_apart(self, steps: "_Steps", batch: Batch | None) -> None:
+        try:
+            while batch is not None:
+                fault = await self._loop.run_in_executor(self._thread, self._commit, batch)
+                batch = _next(steps, fault)
+        finally:
+            self._apart = None
+        if self._missed:
+            self._missed = False
+            self._flush_soon()
+
+    def _steps(self) -> "_Steps":
+        """Gives batches to commit, and takes what came of each: None, or why it was not."""
         waiting, self._waiting = self._waiting, []
         now = self._loop.time()
         if self._queued:
@@ -238,13 +299,13 @@ class Commits:
         batch.openings = [opening for opening, _, _ in waiting]
         if not batch:
             return
-        if not self._write(batch, waiting):
+        if not (yield from self._write(batch, waiting)):
             return
         if self._batch and self._is_short(waiting):
             ended, self._batch = self._batch, _Pending()
             again = [entry for entry in waiting if not entry[0].committed]
             ended.openings = [opening for opening, _, _ in again]
-            if not self._write(ended, again):
+            if not (yield from self._write(ended, again)):
                 done = [entry for entry in waiting if entry[0].committed]
                 self._answer(done)
                 return
@@ -293,7 +354,10 @@ class Commits:
     def _listen(self, handle: int) -> None:
         """Other processes can ring from now on."""
         self._ears = handle
-        self._loop.add_reader(handle, self._rung)
+        if self._thread is None:
+            self._loop.add_reader(handle, self._rung)
+        else:
+            self._loop.call_soon_threadsafe(self._loop.add_reader, handle, self._rung)
 
     def _rung(self) -> None:
         """Another process has freed a slot."""
@@ -321,58 +385,70 @@ class Commits:
         """Whether a request found no slot, or no room in a budget."""
         return any(opening.full or opening.error is not None for opening, _, _ in waiting)
 
-    def _write(self, batch: Batch, waiting: "list[_Waiting]") -> bool:
+    def _write(
+        self, batch: Batch, waiting: "list[_Waiting]"
+    ) -> Generator[Batch, Exception | None, bool]:
         """Write a batch, or put it back for later; returns whether it was written."""
-        try:
-            self._commit(batch)
-        except Locked as exc:
-            self._put_back(batch, waiting, exc, OPEN_WAIT_S, self._delay_s)
+        fault = yield batch
+        if fault is None:
+            self._tell()
+            return True
+        if isinstance(fault, Locked):
+            self._put_back(batch, waiting, fault, OPEN_WAIT_S, self._delay_s)
             self._delay_s = min(self._delay_s * 2, _LOCKED_MOST_S)
-        except SameId:
+        elif isinstance(fault, SameId):
             for opening in batch.openings:
                 if not opening.opened:
                     opening.request = replace(opening.request, id=self._new_id())
             self._put_back(batch, waiting, None, OPEN_WAIT_S, 0.0)
-        except StoreError as exc:
+        elif isinstance(fault, StoreError):
             # Nothing new may begin without its row; what has ended waits to be written.
-            self._note(f"the store cannot be written, trying again: {exc.message}")
-            self._put_back(batch, waiting, exc, 0.0, _BROKEN_S)
-        except Exception as exc:  # noqa: BLE001  # whatever it is, the others must be written
-            self._note(f"a batch was refused, writing its rows singly: {exc!r}")
-            self._one_by_one(batch, waiting)
+            self._note(f"the store cannot be written, trying again: {fault.message}")
+            self._put_back(batch, waiting, fault, 0.0, _BROKEN_S)
         else:
-            return True
+            # Whatever it is, the others must be written.
+            self._note(f"a batch was refused, writing its rows singly: {fault!r}")
+            yield from self._one_by_one(batch, waiting)
         return False
 
-    def _commit(self, batch: Batch) -> None:
-        """Write a batch, then tell those who wait for one of its jobs. Raises as the writer."""
+    def _commit(self, batch: Batch) -> Exception | None:
+        """Write a batch; returns why it was not written."""
         self._done.clear()
-        self._writer.write(batch)
+        try:
+            self._writer.write(batch)
+        except Exception as exc:  # noqa: BLE001  # the loop decides what becomes of the batch
+            return exc
+        return None
+
+    def _tell(self) -> None:
+        """Those who wait for a job of the batch that was committed."""
         for done in self._done:
             if not done.done():
                 done.set_result(None)
 
-    def _one_by_one(self, batch: Batch, waiting: list[_Waiting]) -> None:
+    def _one_by_one(
+        self, batch: Batch, waiting: list[_Waiting]
+    ) -> Generator[Batch, Exception | None, None]:
         """One row cannot be written, whatever comes: write all others, and tell of that one."""
         parts = [Batch(endings=[ending]) for ending in batch.endings]
         parts += [Batch(jobs=[job]) for job in batch.jobs]
         parts += [Batch(leaving=[ticket]) for ticket in batch.leaving]
         for part in parts:
-            try:
-                self._commit(part)
-            except StoreError:
+            fault = yield part
+            if fault is None:
+                self._tell()
+            elif isinstance(fault, StoreError):
                 self._batch.endings += part.endings
                 self._batch.jobs += part.jobs
                 self._batch.leaving += part.leaving
-            except Exception as exc:  # noqa: BLE001  # told, and left to recovery
-                self._note(f"a row was refused by the store and is left out: {exc!r}: {part}")
+            else:  # told, and left to recovery
+                self._note(f"a row was refused by the store and is left out: {fault!r}: {part}")
         for entry in waiting:
-            try:
-                self._commit(Batch(openings=[entry[0]]))
-            except Exception as exc:  # noqa: BLE001  # told to the caller
-                entry[1].set_exception(StoreError(f"cannot write the request's row: {exc}"))
-            else:
+            fault = yield Batch(openings=[entry[0]])
+            if fault is None:
                 self._answer([entry])
+            elif not entry[1].done():
+                entry[1].set_exception(StoreError(f"cannot write the request's row: {fault}"))
         if self._batch:
             self._timer = self._timer or self._loop.call_later(_BROKEN_S, self._flush)
 
@@ -436,6 +512,14 @@ class Commits:
         while True:
             await asyncio.sleep(_CHECKPOINT_S)
             await asyncio.to_thread(self._writer.checkpoint)
+
+
+def _next(steps: _Steps, fault: Exception | None) -> Batch | None:
+    """The next batch to commit, after what came of the last."""
+    try:
+        return steps.send(fault)
+    except StopIteration:
+        return None
 
 
 def _busy(opening: Opening) -> Busy:

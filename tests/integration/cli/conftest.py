@@ -14,6 +14,7 @@ import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.app import main
+from tests.engine import store_env
 
 #: No ports of this machine are looked at in tests unless one asks for it.
 _NOWHERE = "127.0.0.1:9"
@@ -53,6 +54,8 @@ def home(tmp_path: Path, seeded: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.endswith(("_API_KEY", "_PAT", "_BASE_URL", "_API_BASE")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("OMNI_HOME", str(folder))
+    for name, value in store_env(folder).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("USER", "tester")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("OLLAMA_HOST", _NOWHERE)
