@@ -100,6 +100,21 @@ def confirmed(change: "Callable[[bool], T]", yes: bool) -> "T":
 _UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
+def given_span(omni_app: App, from_date: str | None, to_date: str | None) -> tuple[int, int]:
+    """[start, end) of two days of the user's zone, ms; all of time where neither is given."""
+    from omni_cli.domain.periods import parse_span
+
+    if from_date is None and to_date is None:
+        return 0, 1 << 62
+    span = parse_span(
+        now_ms=omni_app.now_ms(),
+        zone=omni_app.zone,
+        from_date=from_date or "1970-01-02",
+        to_date=to_date,
+    )
+    return span.start_ms, span.end_ms
+
+
 def percent(text: str, option: str) -> float:
     """10% and 0.1 are the same."""
     try:

@@ -2,13 +2,47 @@
 
 import inspect
 from collections.abc import Callable
+from decimal import Decimal
 from functools import wraps
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
+import typer
 from msgspec import Struct
 from msgspec.structs import fields
 
+from omni_cli.cli.common import money
+
 R = TypeVar("R")
+
+From = Annotated[str | None, typer.Option("--from", help="YYYY-MM-DD, your zone's days; included.")]
+To = Annotated[str | None, typer.Option("--to", help="YYYY-MM-DD; not included.")]
+
+
+class TokenRates(Struct, frozen=True):
+    """What tokens cost, as options."""
+
+    price_in: Annotated[str | None, typer.Option("--price-in", help="USD per 1M input tokens.")] = (
+        None
+    )
+    price_out: Annotated[
+        str | None, typer.Option("--price-out", help="USD per 1M output tokens.")
+    ] = None
+    price_cached: Annotated[
+        str | None, typer.Option("--price-cached", help="USD per 1M cached input tokens.")
+    ] = None
+    price_cache_write: Annotated[
+        str | None, typer.Option("--price-cache-write", help="USD per 1M tokens written to cache.")
+    ] = None
+
+    def given(self) -> dict[str, Decimal]:
+        """US dollars per 1M tokens by kind, of those that were said. Raises UsageError."""
+        rates = {
+            "input": money(self.price_in, "--price-in"),
+            "output": money(self.price_out, "--price-out"),
+            "cached": money(self.price_cached, "--price-cached"),
+            "cache_write": money(self.price_cache_write, "--price-cache-write"),
+        }
+        return {kind: amount for kind, amount in rates.items() if amount is not None}
 
 
 def grouped(command: "Callable[..., R]") -> "Callable[..., R]":

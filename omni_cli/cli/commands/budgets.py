@@ -1,6 +1,7 @@
 """``omni budgets``: limits, alerts before them, and how far along each is."""
 
 import sys
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Any
 
@@ -20,10 +21,12 @@ from omni_cli.cli.options import grouped
 from omni_cli.cli.render import Style, emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
-from omni_cli.domain.errors import AssertionFailed, UsageError
+from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
+from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.periods import day_start
 from omni_cli.domain.preferences import WEEKDAYS
-from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
+from omni_cli.domain.words import counted
 from omni_cli.services.money.budget_document import budget_document, status_document
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -222,11 +225,9 @@ def disable(budget_id: Id) -> None:
 @grouped
 def held(*, view: View) -> None:
     """Calls whose end or cost was not seen, and what is held for them until they are reconciled."""
-    from omni_cli.cli.held import show_held
-
     with omni() as omni_app:
         omni_app.recovery.run()
-        show_held(omni_app, view)
+        _show_held(omni_app, view)
 
 
 @app.command()
@@ -244,12 +245,10 @@ def release(
     as_json: JsonFlag = False,
 ) -> None:
     """Hold nothing more for some calls: they count as what is known to have come, or as --cost."""
-    from omni_cli.cli.held import release as free
-
     amount = None if cost is None else usd(cost, "--cost")
     with omni() as omni_app:
         omni_app.recovery.run()
-        free(
+        _release(
             omni_app,
             requests or (),
             every=every,
@@ -259,6 +258,88 @@ def release(
             reason=reason,
             as_json=as_json,
         )
+
+
+def _show_held(omni_app: App, view: View) -> None:
+    """Every call that budgets hold money for, and how much."""
+    from omni_cli.services.money.held import held_document
+
+    charges = omni_app.held.all()
+    listing(
+        view,
+        (
+            Column.key("request"),
+            Column.words("when", 3, 19),
+            Column.key("model"),
+            Column.words("outcome", 5, 8),
+            Column.money("known cost"),
+            Column.money("held"),
+        ),
+        [
+            (
+                id_text(charge.request.id),
+                moment(charge.request.created_at, omni_app.zone),
+                charge.attempt.model,
+                charge.attempt.outcome,
+                format_usd(charge.current_nusd),
+                format_usd(charge.attempt.held_nusd),
+            )
+            for charge in charges
+        ],
+        lambda: [held_document(charge) for charge in charges],
+        empty=["nothing is held: every call was seen to end and counted, or is reconciled"],
+    )
+    if view.data or not charges:
+        return
+    held = sum(charge.attempt.held_nusd for charge in charges)
+    out(f"{format_usd(held)} held for {counted(len(charges), 'call')}")
+    note(
+        "omni reconcile --held asks their providers; omni budgets release ID [--cost USD] frees it"
+    )
+
+
+def _release(
+    omni_app: App,
+    requests: Sequence[str],
+    *,
+    every: bool,
+    model: str | None,
+    day: str | None,
+    cost_nusd: int | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Hold nothing more for some calls. Raises UsageError where none is named."""
+    if not requests and not every and model is None and day is None:
+        raise UsageError(
+            "say which calls: their ids, --model, --day, or --all",
+            hint="omni budgets held lists them",
+        )
+    charges = omni_app.held.chosen(
+        [_request(omni_app, text) for text in requests],
+        model=None if model is None else omni_app.names.model(model),
+        day=day,
+    )
+    held = sum(charge.attempt.held_nusd for charge in charges)
+    told = reason or ("released by hand" if cost_nusd is None else "cost given by hand")
+    changed = omni_app.held.release(charges, cost_nusd, reason=told)
+    after = [omni_app.adjustments.charge(c.request.id, c.attempt.n) for c in charges]
+    cost = sum((charge.current_nusd or 0) for charge in after if charge is not None)
+    if as_json:
+        emit_json(
+            {"released": changed, "released_usd": usd_string(held), "cost_usd": usd_string(cost)}
+        )
+        return
+    what = "what is known to have come stays their cost" if cost_nusd is None else "as you say"
+    out(f"{format_usd(held)} of {counted(changed, 'call')} is held no more")
+    note(f"they count {format_usd(cost)}: {what}")
+
+
+def _request(omni_app: App, text: str) -> int:
+    span = parse_id(text)
+    if span is None:
+        raise NotFound(f"{text!r} is no request", hint="omni budgets held lists them")
+    return omni_app.ledger.find(text).id
 
 
 def tell_alerts(omni_app: App) -> None:

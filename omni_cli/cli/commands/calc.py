@@ -15,6 +15,7 @@ from omni_cli.cli.common import complete_catalogue, omni
 from omni_cli.cli.options import grouped
 from omni_cli.cli.render import note, number, out, paint
 from omni_cli.cli.tables import Column, View, listing
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import UnknownPrice, UsageError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.money import usd
@@ -251,17 +252,12 @@ def _remark(workload: Workload, line: Line) -> str:
 def _document(workload: Workload, counted: _Counted, lines: list[Line]) -> dict[str, Any]:
     return {
         "input_tokens": counted.tokens,
-        "output_tokens": workload.output_tokens,
-        "cached_tokens": workload.cached_tokens,
-        "requests": workload.requests,
-        "per_month": workload.per_month,
+        **document(workload, "output_tokens", "cached_tokens", "requests", "per_month"),
         "counted_by": counted.method,
         "margin_percent": MOST_ERROR_PERCENT if counted.method == "estimate" else None,
         "models": [
             {
-                "model": line.model,
-                "name": line.name,
-                "input_tokens": line.input_tokens,
+                **document(line, "model", "name", "input_tokens"),
                 "exact_tokens": counted.method == "given"
                 or (counted.method == ENCODING and is_exact_for(line.model)),
                 "request_usd": usd_string(line.request_nusd),

@@ -16,6 +16,7 @@ from omni_cli.cli.tables import Column, table
 from omni_cli.domain.assertions import Assertion
 from omni_cli.domain.assertions import parse as parse_assertion
 from omni_cli.domain.chat import Message
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import AssertionFailed, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_to_nusd
@@ -64,9 +65,7 @@ class Scoring(Struct, frozen=True):
                 *(["judge"] if self.rubric and not self.scorer else ()),
             ],
             "schema": None if self.schema is None else str(self.schema.resolve()),
-            "command": self.command,
-            "rubric": self.rubric,
-            "tolerance": self.tolerance,
+            **document(self, "command", "rubric", "tolerance"),
         }
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.options import From, To
 from omni_cli.cli.render import bar, colour_on, emit_json, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.analytics import Share, Totals, change
@@ -138,8 +139,8 @@ def savings(
     period: Annotated[
         str | None, typer.Option(help="today, yesterday, week, month, or such as 30d.")
     ] = None,
-    from_date: Annotated[str | None, typer.Option("--from", help="YYYY-MM-DD; included.")] = None,
-    to_date: Annotated[str | None, typer.Option("--to", help="YYYY-MM-DD; not included.")] = None,
+    from_date: From = None,
+    to_date: To = None,
     days: Annotated[bool, typer.Option("--days", help="Also day by day.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -10,6 +10,7 @@ import typer
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_string
 from omni_cli.domain.periods import iso
@@ -30,11 +31,7 @@ def stats(as_json: JsonFlag = False) -> None:
     if as_json:
         emit_json(
             {
-                "path": found.path,
-                "schema": found.schema,
-                "size_bytes": found.size_bytes,
-                "free_bytes": found.free_bytes,
-                "wal_bytes": found.wal_bytes,
+                **document(found, "path", "schema", "size_bytes", "free_bytes", "wal_bytes"),
                 "bytes_per_request": each,
                 "oldest": iso(found.oldest_ms),
                 "newest": iso(found.newest_ms),
@@ -173,9 +170,7 @@ def _show(facts: BackupFacts, zone: str, word: str, path: Path, *, as_json: bool
         emit_json(
             {
                 "path": str(path),
-                "schema": facts.schema,
-                "size_bytes": facts.size_bytes,
-                "requests": facts.requests,
+                **document(facts, "schema", "size_bytes", "requests"),
                 "newest": iso(facts.newest_ms),
             }
         )

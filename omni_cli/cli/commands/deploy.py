@@ -273,14 +273,9 @@ def _said(words: str, *, as_json: bool) -> None:
 def _standing_document(one: Standing) -> dict[str, Any]:
     deploy = one.deploy
     return {
-        "id": deploy.id,
-        "state": deploy.state,
-        "share": deploy.share,
-        "started_at": iso(deploy.started_at),
+        **document(deploy, "id", "state", "share", "started_at"),
         "until": iso(deploy.until_at),
-        "ended_at": iso(deploy.ended_at),
-        "base_revision": deploy.base_revision,
-        "revision": deploy.revision,
+        **document(deploy, "ended_at", "base_revision", "revision"),
         "roles": sorted(deploy.tests),
         "reason": deploy.reason,
         "calls": one.calls,

@@ -8,6 +8,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, omni
 from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
+from omni_cli.domain.document import document
 from omni_cli.domain.periods import iso
 from omni_cli.services.fleet.discovery import (
     LIMIT_S,
@@ -117,10 +118,7 @@ def _history(omni_app: App, *, as_json: bool) -> None:
         emit_json(
             [
                 {
-                    "at": iso(row.at_ms),
-                    "provider": row.provider,
-                    "kind": row.kind,
-                    "model": row.model,
+                    **document(row, "at_ms", "provider", "kind", "model"),
                     **row.details,
                     "applied_at": iso(row.applied_at_ms),
                 }

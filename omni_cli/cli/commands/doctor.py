@@ -13,6 +13,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import Style, emit_json, milliseconds, out, paint
 from omni_cli.domain.breaker import Breaker
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import ConfigError, OmniError
 from omni_cli.keys import quoted
 from omni_cli.services.judge import doctor as judge
@@ -44,7 +45,7 @@ def doctor(
             {
                 "ok": not failed,
                 "checks": [
-                    {"name": c.name, "state": c.state, "message": c.message, "hint": c.hint or None}
+                    {**document(c, "name", "state", "message"), "hint": c.hint or None}
                     for c in checks
                 ],
             }

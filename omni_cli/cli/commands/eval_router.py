@@ -156,9 +156,7 @@ def _ladder(report: LadderReport | None) -> dict[str, Any] | None:
 def _document(report: RouterReport) -> dict[str, Any]:
     types = report.types
     return {
-        "name": report.name,
-        "rows": report.rows,
-        "models": list(report.models),
+        **document(report, "name", "rows", "models"),
         "in_domain": True,
         "types": None
         if types is None

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from omni_cli.cli.common import omni
+from omni_cli.cli.options import From, To
 from omni_cli.cli.render import note
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.services.money.export import LEDGER_COLUMNS, USAGE_COLUMNS, csv_lines, json_lines
@@ -16,8 +17,6 @@ from omni_cli.services.money.export import LEDGER_COLUMNS, USAGE_COLUMNS, csv_li
 app = typer.Typer(rich_markup_mode=None, help="Ledger, usage and metrics for other tools.")
 
 Format = Annotated[Literal["jsonl", "csv"], typer.Option("--format", "-f", help="jsonl or csv.")]
-From = Annotated[str | None, typer.Option("--from", help="YYYY-MM-DD, your zone's days; included.")]
-To = Annotated[str | None, typer.Option("--to", help="YYYY-MM-DD; not included.")]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="Write this file; replaced once whole.")
 ]

@@ -1,6 +1,5 @@
 """``omni models``: what there is, what it costs, what is at work."""
 
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +20,7 @@ from omni_cli.cli.common import (
     omni,
     words,
 )
-from omni_cli.cli.options import grouped
+from omni_cli.cli.options import TokenRates, grouped
 from omni_cli.cli.render import answer, emit_json, note, out, paint
 from omni_cli.cli.tables import View
 from omni_cli.domain.errors import NotFound, UsageError
@@ -42,37 +41,10 @@ Known = Annotated[str, typer.Argument(autocompletion=complete_catalogue, help="I
 Type = Annotated[str | None, typer.Option("--type", help="text, vision or multimodal.")]
 
 
-class Rates(Struct, frozen=True):
+class Rates(TokenRates, frozen=True):
     """What a model costs, as options."""
 
-    price_in: Annotated[str | None, typer.Option("--price-in", help="USD per 1M input tokens.")] = (
-        None
-    )
-    price_out: Annotated[
-        str | None, typer.Option("--price-out", help="USD per 1M output tokens.")
-    ] = None
-    price_cached: Annotated[
-        str | None, typer.Option("--price-cached", help="USD per 1M cached input tokens.")
-    ] = None
-    price_cache_write: Annotated[
-        str | None, typer.Option("--price-cache-write", help="USD per 1M tokens written to cache.")
-    ] = None
     free: Annotated[bool, typer.Option("--free", help="It costs nothing.")] = False
-
-    def given(self) -> dict[str, Decimal]:
-        """US dollars per 1M tokens by kind, of those that were said. Raises UsageError."""
-        return _priced(
-            {
-                "input": money(self.price_in, "--price-in"),
-                "output": money(self.price_out, "--price-out"),
-                "cached": money(self.price_cached, "--price-cached"),
-                "cache_write": money(self.price_cache_write, "--price-cache-write"),
-            }
-        )
-
-
-def _priced(rates: dict[str, Decimal | None]) -> dict[str, Decimal]:
-    return {kind: amount for kind, amount in rates.items() if amount is not None}
 
 
 class Facts(Struct, frozen=True):
@@ -353,7 +325,9 @@ def price(
     """
     from omni_cli.services.fleet.model_changes import PriceChange, set_price
 
-    given = rates.given() | _priced({"reasoning": money(price_reasoning, "--price-reasoning")})
+    given = rates.given()
+    if (reasoning := money(price_reasoning, "--price-reasoning")) is not None:
+        given["reasoning"] = reasoning
     terms: dict[str, Any] = {}
     if (fee := money(per_request, "--per-request")) is not None:
         terms["per_request_usd"] = fee

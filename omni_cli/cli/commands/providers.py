@@ -11,6 +11,7 @@ from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
 from omni_cli.cli.options import grouped
 from omni_cli.cli.render import answer, emit_json, milliseconds, moment, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.hosts import default_slots, is_here
 from omni_cli.domain.models import AuthMethod, Provider
@@ -100,7 +101,7 @@ def show(slug: Slug, as_json: JsonFlag = False) -> None:
         provider = omni_app.fleet.provider(slug)
         row = omni_app.provider_documents.of(provider, masked=True)
         row["models"] = [
-            {"id": model.id, "name": model.name, "status": model.status}
+            document(model, "id", "name", "status")
             for model in omni_app.models.all(provider=slug)
             if model.status != "standby"
         ]

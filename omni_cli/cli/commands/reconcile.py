@@ -10,23 +10,24 @@ import typer
 from msgspec import Struct
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.common import JsonFlag, given_span, omni
+from omni_cli.cli.options import From, To
 from omni_cli.cli.render import emit_json, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.imports import ImportProblem, InvoiceLine, TokenKind
-from omni_cli.domain.periods import parse_span
 from omni_cli.domain.pricing import format_usd, usd_string
+from omni_cli.domain.words import counted
 from omni_cli.importers.reconcile import Drift, read_invoice, recognise, resolved
 from omni_cli.importers.reconcile import reconcile as compare
+from omni_cli.services.money.held import report_document
 from omni_cli.services.money.reconciling import Reported
 
 app = typer.Typer(rich_markup_mode=None)
 
 _SHOWN = 40
-_FOREVER = 1 << 62
 
 
 class Advice(Struct, frozen=True):
@@ -64,12 +65,8 @@ def reconcile(
     apply: Annotated[
         bool, typer.Option("--apply", help="With --held: write what they say.")
     ] = False,
-    from_date: Annotated[
-        str | None, typer.Option("--from", help="YYYY-MM-DD, for --reported.")
-    ] = None,
-    to_date: Annotated[
-        str | None, typer.Option("--to", help="YYYY-MM-DD, not included, for --reported.")
-    ] = None,
+    from_date: From = None,
+    to_date: To = None,
     check: Annotated[
         bool, typer.Option("--check", help="Exit with 7 when the two sides differ.")
     ] = False,
@@ -81,9 +78,7 @@ def reconcile(
     with omni() as omni_app:
         omni_app.recovery.run()
         if held:
-            from omni_cli.cli.held import reconcile as ask_about_held
-
-            differs = ask_about_held(omni_app, apply=apply, as_json=as_json)
+            differs = _held(omni_app, apply=apply, as_json=as_json)
         elif file is None:
             differs = _reported(omni_app, from_date, to_date, as_json=as_json)
         else:
@@ -94,6 +89,45 @@ def reconcile(
         if as_json:
             raise typer.Exit(7)
         raise AssertionFailed("the two sides differ")
+
+
+def _held(omni_app: App, *, apply: bool, as_json: bool) -> bool:
+    """Ask providers what held calls cost; returns whether any stays held."""
+    reports = [omni_app.held.ask(charge) for charge in omni_app.held.all()]
+    told = [(r.charge, r.cost_nusd) for r in reports if r.cost_nusd is not None]
+    if apply and told:
+        omni_app.held.settle(told, reason="reported by its provider")
+    if as_json:
+        emit_json([report_document(report, applied=apply) for report in reports])
+    elif not reports:
+        note("nothing is held: every call was seen to end and counted, or is reconciled")
+    else:
+        table(
+            (
+                Column.key("request"),
+                Column.key("model"),
+                Column.money("known cost"),
+                Column.money("held"),
+                Column.words("its provider says", 9),
+            ),
+            [
+                (
+                    id_text(report.charge.request.id),
+                    report.charge.attempt.model,
+                    format_usd(report.charge.current_nusd),
+                    format_usd(report.charge.attempt.held_nusd),
+                    report.why if report.cost_nusd is None else format_usd(report.cost_nusd),
+                )
+                for report in reports
+            ],
+        )
+        if told and not apply:
+            note("nothing was written; --apply writes it")
+        elif told:
+            note(f"{counted(len(told), 'call')} written as their providers say")
+        if len(told) < len(reports):
+            note("the others: omni reconcile BILL, or omni budgets release ID [--cost USD]")
+    return len(told) < len(reports) or bool(told and not apply)
 
 
 def _file(
@@ -297,11 +331,7 @@ def _drift_document(drift: Drift) -> dict[str, Any]:
         return usd_string(value)
 
     return {
-        "day": drift.day,
-        "model": drift.model,
-        "kind": drift.kind,
-        "measure": drift.measure,
-        "finding": drift.finding,
+        **document(drift, "day", "model", "kind", "measure", "finding"),
         "ours": shown(drift.ours),
         "theirs": shown(drift.theirs),
         "difference": shown(drift.difference),
@@ -310,16 +340,7 @@ def _drift_document(drift: Drift) -> dict[str, Any]:
 
 
 def _reported(omni_app: App, from_date: str | None, to_date: str | None, *, as_json: bool) -> bool:
-    start, end = 0, _FOREVER
-    if from_date is not None or to_date is not None:
-        span = parse_span(
-            now_ms=omni_app.now_ms(),
-            zone=omni_app.zone,
-            from_date=from_date or "1970-01-02",
-            to_date=to_date,
-        )
-        start, end = span.start_ms, span.end_ms
-    sums = omni_app.reconciling.reported(start, end)
+    sums = omni_app.reconciling.reported(*given_span(omni_app, from_date, to_date))
     rows = sorted(sums.items(), key=lambda item: -abs(item[1].ours_nusd - item[1].theirs_nusd))
     if as_json:
         emit_json([_reported_document(who, model, row) for (who, model), row in rows])
@@ -364,10 +385,7 @@ def _reported_document(who: str, model: str, row: Reported) -> dict[str, Any]:
     return {
         "reported_by": who,
         "model": model,
-        "calls": row.calls,
-        "differing": row.differing,
-        "ours_usd": usd_string(row.ours_nusd),
-        "theirs_usd": usd_string(row.theirs_nusd),
+        **document(row, "calls", "differing", "ours_nusd", "theirs_nusd"),
         "drift_usd": usd_string(row.ours_nusd - row.theirs_nusd),
         "unpriced_calls": row.unpriced,
         "unpriced_theirs_usd": usd_string(row.unpriced_nusd),

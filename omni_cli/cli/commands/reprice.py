@@ -7,14 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_models, confirmed, money, omni
+from omni_cli.cli.common import JsonFlag, complete_models, confirmed, given_span, money, omni
+from omni_cli.cli.options import From, To, TokenRates, grouped
 from omni_cli.cli.render import emit_json, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.money import usd
-from omni_cli.domain.periods import parse_span
 from omni_cli.domain.pricing import Price, Rate, format_usd, usd_string, usd_to_nusd
 from omni_cli.services.money.reprice import Report, Selection
 
@@ -22,29 +22,14 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
+@grouped
 def reprice(
     model: Annotated[
         str | None,
         typer.Option("-m", "--model", autocompletion=complete_models, help="Only this model's."),
     ] = None,
-    from_date: Annotated[
-        str | None, typer.Option("--from", help="YYYY-MM-DD, included; without: all.")
-    ] = None,
-    to_date: Annotated[
-        str | None, typer.Option("--to", help="YYYY-MM-DD, not included; without: to now.")
-    ] = None,
-    price_in: Annotated[
-        str | None, typer.Option("--price-in", help="US dollars per 1M input tokens.")
-    ] = None,
-    price_out: Annotated[
-        str | None, typer.Option("--price-out", help="US dollars per 1M output tokens.")
-    ] = None,
-    price_cached: Annotated[
-        str | None, typer.Option("--price-cached", help="Cached input; without: as input.")
-    ] = None,
-    price_cache_write: Annotated[
-        str | None, typer.Option("--price-cache-write", help="Cache write; without: as input.")
-    ] = None,
+    from_date: From = None,
+    to_date: To = None,
     current: Annotated[
         bool, typer.Option("--current", help="By what the price list says for each call's day.")
     ] = False,
@@ -64,15 +49,11 @@ def reprice(
     apply: Annotated[bool, typer.Option("--apply", help="Write it; without: only show.")] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="An odd price is meant so.")] = False,
     as_json: JsonFlag = False,
+    *,
+    rates: TokenRates,
 ) -> None:
     """Correct what past calls cost. Shows what would change; --apply writes it."""
-    rates = {
-        "input": money(price_in, "--price-in"),
-        "output": money(price_out, "--price-out"),
-        "cached": money(price_cached, "--price-cached"),
-        "cache_write": money(price_cache_write, "--price-cache-write"),
-    }
-    given = {kind: rate for kind, rate in rates.items() if rate is not None}
+    given = rates.given()
     if sum((bool(given), current, request is not None)) != 1:
         raise UsageError(
             "say what the right price is",
@@ -86,7 +67,7 @@ def reprice(
             raise UsageError("a price needs --model", hint="--current goes for all models")
         if given and not {"input", "output"} <= given.keys():
             raise UsageError("give both --price-in and --price-out")
-        selection = _selection(omni_app, model, from_date, to_date, unknown)
+        selection = Selection(model, *given_span(omni_app, from_date, to_date), unknown)
         report = confirmed(
             lambda sure: omni_app.repricing.run(
                 selection,
@@ -138,21 +119,6 @@ def _one(
         f"{format_usd(charge.current_nusd)} → {format_usd(wanted)}"
     )
     _ending(applied=apply, changed=int(charge.current_nusd != wanted))
-
-
-def _selection(
-    omni_app: App, model: str | None, from_date: str | None, to_date: str | None, unknown: bool
-) -> Selection:
-    selection = Selection(model=model, only_unknown=unknown)
-    if from_date is None and to_date is None:
-        return selection
-    span = parse_span(
-        now_ms=omni_app.now_ms(),
-        zone=omni_app.zone,
-        from_date=from_date or "1970-01-02",
-        to_date=to_date,
-    )
-    return Selection(model, span.start_ms, span.end_ms, unknown)
 
 
 def _price(rates: dict[str, Decimal]) -> Price:

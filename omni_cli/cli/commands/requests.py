@@ -211,9 +211,7 @@ def rate(
                 "model": row.model,
                 "task_type": row.task,
                 "kind": kind,
-                "value": rated.value,
-                "wins": rated.wins,
-                "losses": rated.losses,
+                **document(rated, "value", "wins", "losses"),
             }
         )
         return

@@ -12,7 +12,6 @@ from omni_cli.domain.analytics import Totals, sum_totals
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
-from omni_cli.domain.periods import iso
 from omni_cli.services.fleet.apply import Change
 from omni_cli.services.fleet.sync import Synced
 
@@ -64,9 +63,7 @@ def status(as_json: JsonFlag = False) -> None:
         emit_json(
             {
                 "repository": found.url,
-                "machine": found.machine,
-                "machines": list(found.machines),
-                "synced_at": iso(found.synced_at),
+                **document(found, "machine", "machines", "synced_at"),
                 "changes": [_plain(change) for change in found.changes],
             }
         )

@@ -14,7 +14,7 @@ from omni_cli.cli.common import (
     complete_roles,
     omni,
 )
-from omni_cli.cli.options import grouped
+from omni_cli.cli.options import From, To, grouped
 from omni_cli.cli.render import colour_on, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.analytics import change
@@ -55,10 +55,8 @@ def usage(
     period: Annotated[
         str | None, typer.Option(help="today, yesterday, week, month, or such as 30d.")
     ] = None,
-    from_date: Annotated[
-        str | None, typer.Option("--from", help="YYYY-MM-DD, your zone's days; included.")
-    ] = None,
-    to_date: Annotated[str | None, typer.Option("--to", help="YYYY-MM-DD; not included.")] = None,
+    from_date: From = None,
+    to_date: To = None,
     compare: Annotated[
         bool, typer.Option(help="Against the same days of the time before.")
     ] = False,

@@ -86,10 +86,7 @@ def tested_document(result: TestResult) -> dict[str, Any]:
     error = result.error
     return {
         "provider": result.slug,
-        "ok": result.ok,
-        "status": result.status,
-        "latency_ms": result.latency_ms,
-        "models": result.models,
+        **document(result, "ok", "status", "latency_ms", "models"),
         "skipped": result.wait_s > 0,
         "wait_s": round(result.wait_s, 1) or None,
         "error": None
@@ -115,9 +112,7 @@ def model_document(row: Listed) -> dict[str, Any]:
         "complexity_factor": row.model.complexity_factor,
         "price": price_document(row.price),
         "quality": None if row.quality is None else round(row.quality, 4),
-        "quality_class": row.quality_class,
-        "quality_basis": row.quality_basis,
-        "speed_class": row.speed_class,
+        **document(row, "quality_class", "quality_basis", "speed_class"),
         "latency_ms": None if row.latency_ms is None else round(row.latency_ms),
         "calls": row.calls,
     }

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from omni_cli.domain.discovery import Facts, Finding, FindingKind, Known, findings
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import Malformed, OmniError
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import iso
@@ -342,10 +343,7 @@ def discovery_document(discovery: Discovery, applied: Sequence[str] | None) -> d
             "active": found.finding.active,
             "chat": found.finding.chats,
             "news": found.fresh,
-            "changes": [
-                {"field": c.field, "before": c.before, "after": c.after}
-                for c in found.finding.changes
-            ],
+            "changes": [document(c, "field", "before", "after") for c in found.finding.changes],
             "retires_on": found.finding.day,
             "used_by": list(found.uses),
             "recommended": found.recommended or None,

@@ -302,9 +302,7 @@ def switched_document(done: Switched) -> dict[str, Any]:
         return {
             "model": effect.model,
             "basis": "measured" if effect.measured else "expected",
-            "calls": effect.calls,
-            "cost_per_call_usd": usd(effect.cost_per_call_nusd),
-            "latency_ms": effect.latency_ms,
+            **document(effect, "calls", "cost_per_call_nusd", "latency_ms"),
             "quality": None if effect.quality is None else round(effect.quality, 4),
         }
 

@@ -19,6 +19,7 @@ from omni_cli.domain.abtest import (
     champions_per_block,
     evidence,
 )
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.money import usd
 from omni_cli.domain.periods import DAY_MS, iso
@@ -89,9 +90,7 @@ def report_document(report: Report) -> dict[str, Any]:
         return {
             "model": own.model,
             "conversations": own.units,
-            "counted": own.counted,
-            "open": own.open,
-            "good": own.good,
+            **document(own, "counted", "open", "good"),
             "rate": None if rate is None else round(rate[0], 6),
             "interval": None if rate is None else [round(rate[1], 6), round(rate[2], 6)],
             "cost_usd": usd(own.cost_nusd),
@@ -102,14 +101,10 @@ def report_document(report: Report) -> dict[str, Any]:
         }
 
     return {
-        "id": test.id,
-        "role": test.role,
-        "state": test.state,
+        **document(test, "id", "role", "state"),
         "reason": test.reason or None,
         "share": test.share,
-        "alpha": report.settings.alpha,
-        "metric": report.settings.metric,
-        "goal": report.settings.goal,
+        **document(report.settings, "alpha", "metric", "goal"),
         "started_at": iso(test.started_at),
         "ended_at": iso(test.ended_at),
         "champion": arm(report.champion, found.champion),

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.record import asdict, replace
 from omni_cli.domain.scoring import Scorer
@@ -112,10 +113,7 @@ def _part(part: Part) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"text": part.text}
     return {
-        "media_type": part.media_type,
-        "data": part.data,
-        "url": part.url,
-        "name": part.name,
+        **document(part, "media_type", "data", "url", "name"),
     }
 
 

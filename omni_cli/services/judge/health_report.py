@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from omni_cli.domain.breaker import DEFAULT_SETTINGS, Breaker
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import MissingKey, OmniError, ProviderError
 from omni_cli.domain.evidence import (
     AT_FAULT,
@@ -390,17 +391,12 @@ def _provider_document(report: ProviderReport) -> dict[str, Any]:
         "check": None
         if check is None
         else {
-            "at": iso(check.at_ms),
-            "ok": check.ok,
-            "latency_ms": check.latency_ms,
-            "models": check.models,
+            **document(check, "at_ms", "ok", "latency_ms", "models"),
             "error": check.error_code,
             "message": check.error_message,
         },
         "slots": {
-            "limit": report.slots.limit,
-            "in_use": report.slots.in_use,
-            "waiting": report.slots.waiting,
+            **document(report.slots, "limit", "in_use", "waiting"),
             "waited_last_hour": report.slots.waits,
             "longest_wait_ms": report.slots.longest_ms,
         },
@@ -425,9 +421,7 @@ def _target_document(health: Health) -> dict[str, Any]:
         "recent_calls": window.calls,
         "recoveries": window.recoveries,
         "recovered_at": iso(window.since_ms or None),
-        "errors": dict(window.errors),
-        "last_error": window.last_error,
-        "last_error_at": iso(window.last_error_at_ms),
+        **document(window, "errors", "last_error", "last_error_at_ms"),
         "uptime": None if health.uptime is None else round(health.uptime, 4),
         "trend": health.trend,
         "retires_on": health.retires_on,

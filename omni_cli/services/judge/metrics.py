@@ -12,6 +12,7 @@ from msgspec import Struct
 from omni_cli.domain import semconv
 from omni_cli.domain.analytics import BUCKETS_PER_DOUBLING, Totals
 from omni_cli.domain.budgets import BudgetStatus
+from omni_cli.domain.document import document
 from omni_cli.domain.health import HealthStatus, SlotUse
 from omni_cli.domain.ledger import EVALUATION, FOREIGN
 from omni_cli.domain.money import usd, usd_string
@@ -199,7 +200,7 @@ def _budget_lines(statuses: Iterable[BudgetStatus]) -> Iterator[str]:
         yield from _head(name, "gauge", text)
         for status in statuses:
             budget = status.budget
-            labels = {"scope": budget.scope, "value": budget.value, "period": budget.period}
+            labels = document(budget, "scope", "value", "period")
             yield _sample(name, labels, usd_string(value(status)))
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from omni_cli.domain.analytics import per_day
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import EPOCH_MS, RANDOM_BITS, make_id
 from omni_cli.domain.money import usd_string, usd_to_nusd
@@ -178,10 +179,7 @@ def optimum_document(found: Optimum, *, applied: bool) -> dict[str, Any]:
         }
 
     return {
-        "days": found.days,
-        "requests": found.requests,
-        "read": found.read,
-        "replayed": found.replayed,
+        **document(found, "days", "requests", "read", "replayed"),
         "today": plain(found.today),
         "suggested": None if found.suggested is None else plain(found.suggested),
         "frontier": [plain(outcome) for outcome in found.frontier],

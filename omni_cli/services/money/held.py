@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from msgspec import Struct
 
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import ProtocolName, Provider
-from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.money import usd, usd_string
+from omni_cli.domain.periods import iso
 from omni_cli.ports import Clock, Endpoint, Fetcher, ProviderAdapter, TellsCost
 from omni_cli.records import Charge, Correction
 from omni_cli.repositories import Adjustments, Audit, Models, Providers
@@ -167,3 +170,27 @@ def _shares(charges: Sequence[Charge], cost_nusd: int | None) -> list[tuple[Char
     return [
         (charge, base + share) for charge, base, share in zip(charges, known, shares, strict=True)
     ]
+
+
+def held_document(charge: Charge) -> dict[str, Any]:
+    """What ``omni budgets held --json`` prints of each."""
+    attempt = charge.attempt
+    return {
+        "request": id_text(charge.request.id),
+        "attempt": attempt.n,
+        "at": iso(charge.request.created_at),
+        **document(attempt, "provider", "model", "outcome", "provider_request_id"),
+        "cost_usd": usd(charge.current_nusd),
+        "held_usd": usd_string(attempt.held_nusd),
+    }
+
+
+def report_document(report: Report, *, applied: bool) -> dict[str, Any]:
+    """What ``omni reconcile --held --json`` prints of each. ``applied``: it is written."""
+    cost = report.cost_nusd
+    return {
+        **held_document(report.charge),
+        "reported_usd": usd(cost),
+        "why": report.why or None,
+        "applied": applied and cost is not None,
+    }

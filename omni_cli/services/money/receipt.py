@@ -14,7 +14,6 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.money import NUSD_PER_USD, usd, usd_string
-from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import PriceLine, price_lines
 from omni_cli.records import Adjustment
 from omni_cli.repositories import Adjustments, Answers, Learning, Ledger, Models, Providers
@@ -151,10 +150,7 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
         "corrections": [
             {
                 "attempt": correction.n,
-                "at": iso(correction.at_ms),
-                "who": correction.who,
-                "reason": correction.reason,
-                "delta_usd": usd_string(correction.delta_nusd),
+                **document(correction, "at_ms", "who", "reason", "delta_nusd"),
             }
             for correction in receipt.corrections
         ],
