@@ -46,7 +46,13 @@ class Detail(Struct, frozen=True):
 _FOREIGN_THOUGHT = re.compile(
     r"signature.{0,40}(thinking|thought)|(thinking|thought)[_ ]?.{0,40}signature|"
     r"encrypted[_ ]content.{0,80}(verif|decrypt|invalid|pars)|invalid_encrypted_content|"
-    r"(thinking|redacted_thinking).{0,60}cannot be modified",
+    r"(thinking|redacted_thinking).{0,60}cannot be modified|"
+    # The turn under way begins with no thought, or with one that is not taken.
+    r"expected .{0,3}thinking.{0,60}but found|invalid .{0,40}redacted_thinking|"
+    r"thinking blocks.{0,40}not allowed|thinking.{0,40}must be passed back|"
+    r"reasoning_content.{0,40}(missing|passed back|required)|missing.{0,9}reasoning_content|"
+    # OpenAI's items that belong together, or that it never kept.
+    r"without its required .{0,3}(reasoning|following)|items are not persisted",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -191,12 +191,13 @@ class Anthropic(AnthropicFacts, Client):
             calls = "tool_use" in kinds and not kinds & set(_THOUGHTS)
             if blocks:
                 kept.append({**turn, "content": blocks})
-        if not found:
-            return False
-        sent.put("messages", kept)
+        if found:
+            sent.put("messages", kept)
+        # A turn under way has to begin with a thought, or without any.
         if calls and as_object(sent.value("thinking")).get("type") == "enabled":
-            sent.drop("thinking")  # a turn under way has to begin with a thought, or without any
-        return True
+            sent.put("thinking", {"type": "disabled"})
+            return True
+        return found
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         return get(url_of(endpoint, "models?limit=1000"), endpoint=endpoint, auth=auth_of(endpoint))

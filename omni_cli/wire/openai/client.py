@@ -5,7 +5,7 @@ and in the providers' own references (see docs/providers.md).
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from omni_cli.domain.chat import (
@@ -52,6 +52,7 @@ from omni_cli.wire.values import (
     as_object,
     as_text,
     bearer,
+    compact,
     data_url,
     get,
     is_strict_schema,
@@ -67,6 +68,8 @@ from omni_cli.wire.values import (
 #: The calls that results are of, in bytes of a body; and that a turn has calls.
 _RESULT_OF = re.compile(rb'"tool_call_id"\s*:\s*"([^"\\]*)"')
 _CALLS = b'"tool_calls"'
+#: Stands for a turn without a thought, which some vendors refuse.
+_NO_THOUGHT = "no reasoning_content"
 
 
 class OpenAiCompatible(OpenAiFacts, Client):
@@ -205,6 +208,22 @@ class OpenAiCompatible(OpenAiFacts, Client):
             if replay and calls and turn.get("role") == "assistant":
                 turn.setdefault("reasoning_content", "")
         sent.put("messages", turns)
+
+    def forget_thoughts(self, sent: SentBody, refused: Callable[[str], bool]) -> bool:
+        """Others' are left out, and none said where a vendor that we do not know asks for one."""
+        turns = sent.value("messages")
+        found = False
+        for turn in map(as_object, as_list(turns)):
+            details = turn.get("reasoning_details")
+            if details and refused(compact(details)):
+                del turn["reasoning_details"]
+                found = True
+            bare = as_list(turn.get("tool_calls")) and "reasoning_content" not in turn
+            if bare and refused(_NO_THOUGHT):
+                turn["reasoning_content"], found = "", True
+        if found:
+            sent.put("messages", turns)
+        return found
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         url = endpoint.base_url.rstrip("/") + "/models"

@@ -80,6 +80,8 @@ _SAYS = Says(
     seed=False,
     blank_turns=False,
 )
+#: Stands for items that a server was said to have kept.
+_KEPT_ELSEWHERE = "an item's id"
 #: The API's 400: "integer below minimum value. Expected a value >= 16".
 _LEAST_OUTPUT = 16
 
@@ -146,13 +148,18 @@ class OpenAiResponses(ResponsesFacts, Client):
         items = sent.value("input")
         if not isinstance(items, list):
             return False
-        kept = [
+        gone = [
             item
-            for item in items
-            if as_object(item).get("type") != "reasoning"
-            or not refused(as_text(item.get("encrypted_content")))
+            for item in map(as_object, items)
+            if item.get("type") == "reasoning" and refused(as_text(item.get("encrypted_content")))
         ]
-        if len(kept) == len(items):
+        # Whatever is left is not looked up by its id, which would ask for its thought.
+        kept = [
+            {name: value for name, value in item.items() if name != "id"}
+            for item in map(as_object, items)
+            if item not in gone and item.get("type") != "item_reference"
+        ]
+        if not gone and (kept == items or not refused(_KEPT_ELSEWHERE)):
             return False
         sent.put("input", kept)
         return True

@@ -158,7 +158,9 @@ def test_nor_one_before_a_call_of_a_tool(gateway: Served) -> None:
         last = upstream.asked[-1]
         (use,), (told,) = last["messages"][1]["content"], last["messages"][2]["content"]
         assert use["id"] == told["tool_use_id"]
-        assert "thinking" not in last, "a turn under way begins with its thought, or has none"
+        assert last["thinking"] == {"type": "disabled"}, (
+            "its turn begins with a thought, or without"
+        )
 
 
 def test_other_errors_are_told_at_once(gateway: Served) -> None:
