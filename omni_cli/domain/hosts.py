@@ -5,6 +5,19 @@ import re
 _BASE_URL = re.compile(r"https?://[^\s/@?#]+(/[^\s?#]*)?")
 
 
+#: What people paste behind a base URL: the endpoint of an example, of any protocol.
+_ENDPOINT = re.compile(
+    r"/(?:chat/completions|completions|responses|embeddings|messages|api/(?:chat|generate|embed)"
+    r"|models/[^/]+:\w+)/*$"
+)
+
+
+def base_url_in(text: str) -> str:
+    """The base URL of what was pasted for one, which may be a whole endpoint."""
+    found = text.strip()
+    return _ENDPOINT.sub("", found) if "://" in found else found
+
+
 def is_base_url(text: str) -> bool:
     """Where an API is: a scheme, a host, perhaps a path; no key, no query, no user name."""
     return _BASE_URL.fullmatch(text) is not None

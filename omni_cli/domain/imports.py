@@ -26,7 +26,7 @@ COUNTED_BY: Mapping[TokenKind, tuple[str, ...]] = {
 
 #: Amazon's profiles of a region, and Google's places; ``global`` is neither.
 _IN_REGION = re.compile(
-    r"(?:^|/)(?:us|eu|apac|jp|au|ca|us-gov)\.anthropic\.claude|"
+    r"(?:^|/)(?:[a-z]{2}|apac|us-gov)\.anthropic\.claude|"
     r"/locations/(?!global/).+/claude-|/locations/(?!global/)[^/]+/publishers/anthropic/"
 )
 _CLAUDE = re.compile(r"claude-(?:opus|sonnet|haiku)-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")

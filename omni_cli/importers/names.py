@@ -42,10 +42,10 @@ _CLOUDS = frozenset(
     }
 )
 
-_DATE = re.compile(r"(?:-20\d{2}-?[01]\d-?[0-3]\d|@20\d{6})$")
+_DATE = re.compile(r"(?:-20\d{2}-?[01]\d-?[0-3]\d|@(?:20\d{6}|default|latest))$")
 _LATEST = re.compile(r"-latest$")
 _BEDROCK_VERSION = re.compile(r"-v\d+(?::\d+)?$")
-_BEDROCK_REGION = re.compile(r"^(?:us|eu|apac|au|jp|global|us-gov)\.(?=[a-z0-9-]+\.)")
+_BEDROCK_REGION = re.compile(r"^(?:[a-z]{2}|apac|global|us-gov)\.(?=[a-z0-9-]+\.)")
 _BEDROCK_VENDOR = re.compile(r"^(anthropic|openai|deepseek|mistral|moonshot)\.")
 #: Claude Code's own mark for a long context, which the API is never told.
 _CONTEXT = re.compile(r"\[\d+[km]\]$", re.IGNORECASE)
@@ -130,6 +130,9 @@ def resolve_model(provider: str | None, wire_name: str, known: Mapping[str, str]
     if prefix and bare and slug in (None, prefix):
         readings.append((prefix, bare))
     readings.extend(_vendor_readings(readings))
+    if slug == "anthropic":  # its own names have no dots; others' spellings of them have
+        dashed = (bare or name).replace(".", "-")
+        readings.insert(0, (slug, dashed))
     for owner, reading in readings:
         for spelling in _spellings(reading.removeprefix("models/")):
             candidate = f"{owner}/{spelling}" if owner else spelling

@@ -13,7 +13,7 @@ from omni_cli.cli.render import answer, emit_json, milliseconds, moment, note, o
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
-from omni_cli.domain.hosts import default_slots, is_here
+from omni_cli.domain.hosts import base_url_in, default_slots, is_here
 from omni_cli.domain.models import AuthMethod, Provider
 from omni_cli.domain.record import replace
 from omni_cli.domain.vendor_env import no_key_hint
@@ -175,7 +175,7 @@ def add(
             slug=slug,
             name=name or (preset.name if preset else slug),
             protocol=protocol or preset.protocol,  # type: ignore[union-attr]  # the guard above checks it
-            base_url=url,
+            base_url=base_url_in(url),
             auth_method="none" if no_auth else "api_key",
             key_env=key_env,
             max_concurrency=slots,

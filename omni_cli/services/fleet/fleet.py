@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from omni_cli.domain.errors import NotFound, UsageError
-from omni_cli.domain.hosts import is_base_url
+from omni_cli.domain.hosts import base_url_in, is_base_url
 from omni_cli.domain.models import (
     BADGES,
     CAPABILITIES,
@@ -131,6 +131,7 @@ class FleetService:
             raise UsageError(
                 f"unknown protocol {provider.protocol!r}", hint=f"one of {', '.join(known)}"
             )
+        provider = replace(provider, base_url=base_url_in(provider.base_url))
         if not is_base_url(provider.base_url):
             raise UsageError(
                 f"{scrub(provider.base_url)!r} is no base URL",
