@@ -16,6 +16,7 @@ from omni_cli.ports import Clock
 if TYPE_CHECKING:
     from omni_cli import repositories
     from omni_cli.domain.quality import PriorLookup, QualityTable
+    from omni_cli.importers.logs import Logs
     from omni_cli.keys.access import KeyAccess
     from omni_cli.keys.addresses import Addresses
     from omni_cli.ports import Fetcher
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         Imports,
         Learning,
         Ledger,
+        LogFiles,
         Models,
         Providers,
         Rebuild,
@@ -359,6 +361,24 @@ class App:
         from omni_cli.store.imports import ImportStore
 
         return ImportStore(self._db)
+
+    @cached_property
+    def log_files(self) -> "LogFiles":
+        from omni_cli.store.imports import LogFileStore
+
+        return LogFileStore(self._db)
+
+    @cached_property
+    def logs(self) -> "Logs":
+        from omni_cli.importers.logs import Logs
+
+        return Logs(
+            importing=self.importing,
+            log_files=self.log_files,
+            home=Path(self.env.get("HOME") or Path.home()),
+            env=self.env,
+            clock=self.clock,
+        )
 
     @cached_property
     def sessions(self) -> "Sessions":

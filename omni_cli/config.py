@@ -127,6 +127,13 @@ class Chat(_Section, frozen=True):
     default_model: str = ""
 
 
+class Imports(_Section, frozen=True):
+    """``follow``: reports, ``omni watch`` and the TUI first read what is new in the logs of tools
+    that ``omni import`` has once brought in from their usual places."""
+
+    follow: bool = True
+
+
 class Prices(_Section, frozen=True):
     """``allow_unknown``: may a model of unknown price be called (its cost stays unknown)."""
 
@@ -163,6 +170,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     routing: Routing = field(default_factory=Routing)
     chat: Chat = field(default_factory=Chat)
     prices: Prices = field(default_factory=Prices)
+    imports: Imports = field(default_factory=Imports)
     alerts: Alerts = field(default_factory=Alerts)
     store: Kept = field(default_factory=Kept)
 
@@ -172,6 +180,7 @@ _SECTIONS: Mapping[str, type[_Section]] = {
     "routing": Routing,
     "chat": Chat,
     "prices": Prices,
+    "imports": Imports,
     "alerts": Alerts,
     "store": Kept,
 }

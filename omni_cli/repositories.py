@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from omni_cli.domain.evidence import Check, Hour, Sample
     from omni_cli.domain.guard import Call as GuardCall
     from omni_cli.domain.health import SlotUse
-    from omni_cli.domain.imports import ImportedCall, PricedCall
+    from omni_cli.domain.imports import ImportedCall, LogFile, PricedCall
     from omni_cli.domain.ledger import (
         Allowance,
         AttemptEnd,
@@ -346,6 +346,14 @@ class Imports(Protocol):
     def recorded_tokens(self, calls: Iterable[ImportedCall]) -> dict[tuple[str, str], int]: ...
     def add(self, rows: Iterable[PricedCall]) -> int: ...
     def grow(self, rows: Iterable[PricedCall], *, now_ms: int, who: str) -> int: ...
+
+
+class LogFiles(Protocol):
+    """See store/imports.py for what each promises."""
+
+    def all(self, source: str) -> dict[str, LogFile]: ...
+    def read_at(self) -> dict[str, int]: ...
+    def put(self, source: str, files: Iterable[LogFile]) -> None: ...
 
 
 class Sessions(Protocol):

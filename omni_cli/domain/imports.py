@@ -77,6 +77,7 @@ class ImportedCall(Struct, frozen=True):
         cache_hit: answered by the tool's own response cache; no provider was called.
         web_searches: billed searches beside the tokens.
         replay: may be a copy under another id; dropped when its ``message_id`` is known.
+        replay_id: under which a replay of this call is known; the call takes its place.
         revision: a later state of the same call has a higher number and wins.
         content: identity by what the record says, of sources that copy records under new ids:
             calls of different sessions that have the same are one call.
@@ -107,6 +108,7 @@ class ImportedCall(Struct, frozen=True):
     cache_hit: bool = False
     web_searches: int = 0
     replay: bool = False
+    replay_id: str | None = None
     revision: int = 0
     content: str | None = None
     about: Session | None = None
@@ -119,6 +121,26 @@ class ImportedCall(Struct, frozen=True):
     def ledger_ids(self) -> tuple[str, ...]:
         """Ids under which omni's own ledger would know this call."""
         return tuple(i for i in (self.message_id, self.provider_request_id) if i)
+
+
+class LogFile(Struct):
+    """How far a file of another tool's is read.
+
+    ``bytes``, ``changed_ns``: its size and time of change when it was. Of a log that only grows,
+    ``offset`` and ``line`` are the end of the last whole line, ``tail`` a digest of what stands
+    before it, and ``state`` what its importer must know of the lines before. ``partial``: the line
+    being read has no end yet.
+    """
+
+    path: str
+    bytes: int = 0
+    changed_ns: int = 0
+    offset: int = 0
+    line: int = 0
+    tail: str = ""
+    state: str = ""
+    read_at: int = 0
+    partial: bool = False
 
 
 class PricedCall(Struct, frozen=True):
@@ -267,6 +289,7 @@ def unknown_only(
         call
         for call in calls
         if (call.source, call.external_id) not in external_ids
+        and not _replaces(call, external_ids)
         and not any(i in ledger_ids for i in call.ledger_ids)
         and (call.content is None or (call.source, call.content) not in contents)
         and not (call.replay and (call.source, call.message_id) in imported_message_ids)
@@ -295,9 +318,12 @@ def sessions_of(calls: Iterable[ImportedCall]) -> list[SessionRow]:
 
 
 def grown(
-    calls: Iterable[ImportedCall], recorded: Mapping[tuple[str, str], int]
+    calls: Iterable[ImportedCall],
+    recorded: Mapping[tuple[str, str], int],
+    external_ids: Container[tuple[str, str]] = frozenset(),
 ) -> list[ImportedCall]:
-    """The calls that were imported while they were not finished, and have more tokens now.
+    """The calls that were imported while they were not finished, and have more tokens now; and
+    those of which only a replay was.
 
     That is a streamed answer whose last line came later, or a report of a day that went on.
 
@@ -309,7 +335,17 @@ def grown(
         call
         for call in calls
         if call.total_tokens > recorded.get((call.source, call.external_id), call.total_tokens)
+        or _replaces(call, external_ids)
     ]
+
+
+def _replaces(call: ImportedCall, external_ids: Container[tuple[str, str]]) -> bool:
+    return (
+        call.replay_id is not None
+        and not call.replay
+        and (call.source, call.replay_id) in external_ids
+        and (call.source, call.external_id) not in external_ids
+    )
 
 
 def split_usage(usage: Usage) -> Mapping[TokenKind, int]:

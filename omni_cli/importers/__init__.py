@@ -9,7 +9,8 @@ from types import ModuleType
 from msgspec import Struct, field
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, collapse
+from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, LogFile, collapse
+from omni_cli.domain.record import replace
 from omni_cli.plugins import Plugin, plugins
 
 #: Called before each file is read: (file, its index from 0, number of files).
@@ -48,6 +49,7 @@ class Importer(Struct, frozen=True):
         skips: Counter[str] | None = None,
         mapping: Mapping[str, str] | None = None,
         progress: Progress | None = None,
+        marks: "Marks | None" = None,
     ) -> Iterator[ImportedCall | ImportProblem]:
         """Calls and problems of a file or folder, as they are read; copies are not collapsed.
 
@@ -56,6 +58,8 @@ class Importer(Struct, frozen=True):
             skips: filled with what was passed over on purpose, by reason.
             mapping: field -> column; for ``csv`` only.
             progress: called before each file.
+            marks: files that are as they were when they were read last are not read again, and of
+                those that only grow what is new.
 
         Raises:
             UsageError: a mapping that this format does not take or that does not fit.
@@ -68,10 +72,15 @@ class Importer(Struct, frozen=True):
         module = self._load()
         files = self.files(path)
         for index, file in enumerate(files):
+            mark = None if marks is None else marks.begin(file)
+            if marks is not None and mark is None:
+                continue
             if progress is not None:
                 progress(file, index, len(files))
             if mapping:
                 yield from module.read_file(file, counted, mapping)
+            elif mark is not None and file.suffix == ".jsonl" and getattr(module, "GROWS", False):
+                yield from module.read_file(file, counted, mark)
             else:
                 yield from module.read_file(file, counted)
 
@@ -89,6 +98,50 @@ class Importer(Struct, frozen=True):
         counted: Counter[str] = Counter() if skips is None else skips
         for file in self.files(path):
             yield from module.invoice_file(file, counted)
+
+
+class Marks:
+    """How far the files of one source are read.
+
+    Args:
+        known: by path, as they were read last.
+    """
+
+    def __init__(self, known: Mapping[str, LogFile]) -> None:
+        self._known = known
+        #: Those that were read now, to be kept once their calls are.
+        self.read: list[LogFile] = []
+        #: How many were as they had been, and the bytes of all that were looked at.
+        self.unchanged = 0
+        self.bytes = 0
+
+    def begin(self, file: Path) -> LogFile | None:
+        """Where to begin; None: nothing is new in it."""
+        size, changed = _state_of(file)
+        self.bytes += size
+        known = self._known.get(str(file))
+        if known is not None and (known.bytes, known.changed_ns) == (size, changed):
+            self.unchanged += 1
+            return None
+        grown = known is not None and size >= known.offset
+        mark = replace(known) if known is not None and grown else LogFile(str(file))
+        mark.bytes, mark.changed_ns = size, changed
+        self.read.append(mark)
+        return mark
+
+
+def _state_of(file: Path) -> tuple[int, int]:
+    """Its size and time of change, with what a database has not moved into it yet; 0 where it is
+    gone."""
+    size = changed = 0
+    names = [str(file), f"{file}-wal"] if file.suffix == ".db" else [str(file)]
+    for name in names:
+        try:
+            found = Path(name).stat()
+        except OSError:
+            continue
+        size, changed = size + found.st_size, max(changed, found.st_mtime_ns)
+    return size, changed
 
 
 def _importer(name: str, title: str, module: str, *, reports: bool = False) -> Importer:
@@ -142,6 +195,7 @@ def load(
     *,
     mapping: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    marks: Marks | None = None,
 ) -> ImportBatch:
     """Read and collapse everything under ``paths`` with the importer ``name``.
 
@@ -160,7 +214,9 @@ def load(
     def calls() -> Iterator[ImportedCall]:
         nonlocal read
         for path in paths:
-            for item in importer.read(path, skips=skips, mapping=mapping, progress=progress):
+            for item in importer.read(
+                path, skips=skips, mapping=mapping, progress=progress, marks=marks
+            ):
                 if isinstance(item, ImportProblem):
                     problems.append(item)
                 else:

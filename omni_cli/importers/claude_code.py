@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_cli.domain.chat import Usage
-from omni_cli.domain.imports import ImportedCall, ImportProblem
+from omni_cli.domain.imports import ImportedCall, ImportProblem, LogFile
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session
 from omni_cli.importers.files import json_lines, walk
@@ -30,6 +30,8 @@ from omni_cli.importers.values import (
 from omni_cli.wire.anthropic.client import read_usage
 
 SOURCE = "claude-code"
+#: A transcript only grows.
+GROWS = True
 #: The API's counts, and omni's field that is open where one is missing.
 _COUNTS = {
     "input_tokens": "input_tokens",
@@ -61,8 +63,10 @@ def files(path: Path) -> list[Path]:
     return walk(root, lambda name: name.endswith(".jsonl"))
 
 
-def read_file(path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem]:
-    for item in json_lines(path, (b'"usage"',), skips):
+def read_file(
+    path: Path, skips: Skips, mark: LogFile | None = None
+) -> Iterator[ImportedCall | ImportProblem]:
+    for item in json_lines(path, (b'"usage"',), skips, mark):
         if isinstance(item, ImportProblem):
             yield item
             continue
@@ -98,7 +102,10 @@ def _calls(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Ite
     session = shared_text(record.get("sessionId"))
     sidechain = record.get("isSidechain") is True
     replay = sidechain and message_id is not None
-    if message_id and request_id:
+    replay_id = f"replay:{message_id}" if message_id else None
+    if replay and replay_id:
+        external_id = replay_id
+    elif message_id and request_id:
         external_id = f"{message_id}:{request_id}"
     else:
         # Without a request id (some proxies drop the header) lines cannot be told to be one
@@ -130,6 +137,7 @@ def _calls(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Ite
         )
         or 0,
         replay=replay,
+        replay_id=replay_id,
     )
     if usage is None or not usage.beside:
         yield call
@@ -139,6 +147,7 @@ def _calls(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Ite
         yield replace(
             call,
             external_id=f"{external_id}:beside{number}",
+            replay_id=replay_id and f"{replay_id}:beside{number}",
             provider=_provider(name, message_id),
             model=name,
             usage=replace(used, beside=()),

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct, field
 
-from omni_cli.domain.imports import ImportedCall, ImportProblem
+from omni_cli.domain.imports import ImportedCall, ImportProblem, LogFile
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session, remote_name
 from omni_cli.importers.files import json_lines, walk
@@ -35,6 +36,8 @@ from omni_cli.importers.values import (
 )
 
 SOURCE = "codex"
+#: A rollout only grows.
+GROWS = True
 _MARKERS = (
     b'"token_count"',
     b'"turn_context"',
@@ -107,9 +110,19 @@ class _Session(Struct):
     held: list[ImportedCall] = field(default_factory=list)
 
 
-def read_file(path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem]:
+def read_file(
+    path: Path, skips: Skips, mark: LogFile | None = None
+) -> Iterator[ImportedCall | ImportProblem]:
     session = _Session(path.name, _stem(path))
-    for item in json_lines(path, _MARKERS, skips):
+    state = b""
+    lines = json_lines(path, _MARKERS, skips, mark)
+    first = next(lines, None)
+    # Only now it is known whether the file is the one that was read before.
+    if mark is not None and mark.offset and mark.state:
+        session = msgspec.json.decode(mark.state, type=_Session)
+    for item in chain([] if first is None else [first], lines):
+        if mark is not None and mark.partial and not state:
+            state = msgspec.json.encode(session)
         if isinstance(item, ImportProblem):
             yield item
             continue
@@ -119,6 +132,8 @@ def read_file(path: Path, skips: Skips) -> Iterator[ImportedCall | ImportProblem
         except Unreadable as exc:
             yield ImportProblem(str(path), number, str(exc))
     yield from session.held
+    if mark is not None:
+        mark.state = (state or msgspec.json.encode(session)).decode()
 
 
 def _stem(path: Path) -> str:
@@ -346,6 +361,6 @@ def _is_copy(session: _Session, apart_ms: int) -> bool | None:
 
 
 def _own_from_here(session: _Session) -> Iterator[ImportedCall]:
-    session.copied = False
+    session.copied, session.inherited = False, None
     yield from session.held
     session.held.clear()

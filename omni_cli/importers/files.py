@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from omni_cli.domain.imports import ImportProblem
-from omni_cli.importers.values import Skips, Unreadable
+from omni_cli.domain.imports import ImportProblem, LogFile
+from omni_cli.importers.values import Skips, Unreadable, digest
 
 #: A longer line is reported and skipped: it would be held in memory whole.
 MAX_LINE_BYTES = 64 << 20
 #: A longer JSON document that cannot be streamed is reported and skipped.
 MAX_DOCUMENT_BYTES = 256 << 20
 _BUFFER_BYTES = 1 << 20
+_TAIL_BYTES = 64
 _ELEMENT_END = re.compile(r"[ \t\r\n]*[,\]]")
 _BOM = b"\xef\xbb\xbf"
 
@@ -48,34 +49,66 @@ def _open(path: Path) -> IO[bytes]:
     return io.BufferedReader(unpacked, _BUFFER_BYTES)
 
 
-def lines(path: Path, *, strip: bool = True) -> Iterator[tuple[int, bytes] | ImportProblem]:
+def lines(
+    path: Path, *, strip: bool = True, mark: LogFile | None = None
+) -> Iterator[tuple[int, bytes] | ImportProblem]:
     """Lines with their 1-based numbers, without a leading BOM.
 
-    ``strip`` takes white space off both ends and leaves blank lines out.
+    ``strip`` takes white space off both ends and leaves blank lines out. ``mark``: where to begin;
+    it is brought on to the last line that has an end.
     """
     number = 0
     try:
         with _open(path) as file:
+            if mark is not None and mark.offset:
+                if tail_of(file, mark.offset) == mark.tail:
+                    number = mark.line
+                else:  # another file under this name
+                    mark.offset, mark.line, mark.state = 0, 0, ""
+                file.seek(mark.offset)
             while raw := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
+                size = len(raw)
                 if len(raw) > MAX_LINE_BYTES and not raw.endswith(b"\n"):
                     while raw and not raw.endswith(b"\n"):
                         raw = file.readline(_BUFFER_BYTES)
+                        size += len(raw)
+                    _bring_on(mark, raw, size, number)
                     limit = MAX_LINE_BYTES >> 20
                     yield ImportProblem(str(path), number, f"line longer than {limit} MiB")
                     continue
+                _bring_on(mark, raw, size, number)
                 if number == 1:
                     raw = raw.removeprefix(_BOM)
                 if strip:
                     raw = raw.strip()
                 if raw:
                     yield number, raw
+            if mark is not None:
+                mark.tail = tail_of(file, mark.offset)
     except OSError as exc:
         yield ImportProblem(str(path), number or None, io_reason(exc))
     except Exception as exc:
         if type(exc).__name__ != "ZstdError":
             raise
         yield ImportProblem(str(path), number or None, f"not whole zstd data: {exc}")
+
+
+def _bring_on(mark: LogFile | None, raw: bytes, size: int, number: int) -> None:
+    if mark is not None:
+        mark.partial = not raw.endswith(b"\n")
+        if not mark.partial:
+            mark.offset += size
+            mark.line = number
+
+
+def tail_of(file: IO[bytes], offset: int) -> str:
+    """A digest of what stands before ``offset``, to know the file again by."""
+    if not offset or not file.seekable():
+        return ""
+    start = max(offset - _TAIL_BYTES, 0)
+    file.seek(start)
+    return digest(file.read(offset - start))
 
 
 def parse_object(raw: bytes | str) -> dict[str, Any]:
@@ -98,7 +131,7 @@ def parse_object(raw: bytes | str) -> dict[str, Any]:
 
 
 def json_lines(
-    path: Path, markers: Iterable[bytes], skips: Skips
+    path: Path, markers: Iterable[bytes], skips: Skips, mark: LogFile | None = None
 ) -> Iterator[tuple[int, dict[str, Any]] | ImportProblem]:
     """Objects of a JSONL file that contain one of ``markers``.
 
@@ -106,7 +139,7 @@ def json_lines(
     ``skips``, or reported when they are visibly cut off.
     """
     wanted = tuple(markers)
-    for item in lines(path):
+    for item in lines(path, mark=mark):
         if isinstance(item, ImportProblem):
             yield item
             continue

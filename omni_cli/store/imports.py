@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import RANDOM_BITS, make_id
-from omni_cli.domain.imports import ImportedCall, PricedCall, sessions_of
+from omni_cli.domain.imports import ImportedCall, LogFile, PricedCall, sessions_of
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.record import replace
@@ -33,6 +33,7 @@ INSERT INTO imports (source, external_id, request, message_id, provider_request_
     recorded_model, calls, content)
 VALUES (:source, :external_id, :id, :message_id, :request_id, :recorded_model, :calls, :content)
 """
+_IMPORTED = "SELECT request FROM imports WHERE source = ? AND external_id = ?"
 _GROW_ATTEMPT = f"""
 UPDATE attempts SET {_SET_TOKENS}, price = :price, cost_nusd = :cost_nusd,
     input_cost_nusd = :input_cost_nusd, reported_cost_nusd = :reported_cost_nusd,
@@ -49,6 +50,15 @@ INSERT INTO adjustments (request, n, at, who, reason, delta_nusd)
 SELECT request, n, :at, :who, 'replaced by a later state of the imported call', -sum(delta_nusd)
 FROM adjustments WHERE request = :id GROUP BY request, n HAVING sum(delta_nusd) <> 0
 """
+
+
+_LOG_COLUMNS = tuple(name for name in LogFile.__struct_fields__ if name != "partial")
+_PUT_LOG = f"""
+INSERT INTO log_files (source, {", ".join(f'"{name}"' for name in _LOG_COLUMNS)})
+VALUES (?, {", ".join("?" * len(_LOG_COLUMNS))})
+ON CONFLICT (source, path) DO UPDATE SET
+    {", ".join(f'"{name}" = excluded."{name}"' for name in _LOG_COLUMNS if name != "path")}
+"""  # noqa: S608  # column names only
 
 
 class _Lookup(Struct, frozen=True):
@@ -155,11 +165,15 @@ class ImportStore:
         grown = 0
         with self._store.transaction(Lock.LEDGER, Lock.BUDGETS) as db:
             for row in rows:
-                found = db.execute(
-                    "SELECT request FROM imports WHERE source = ? AND external_id = ?",
-                    (row.call.source, row.call.external_id),
-                ).fetchone()
+                call = row.call
+                found = db.execute(_IMPORTED, (call.source, call.external_id)).fetchone()
+                if found is None and call.replay_id is not None:
+                    found = db.execute(_IMPORTED, (call.source, call.replay_id)).fetchone()
                 if found is not None:
+                    db.execute(
+                        "UPDATE imports SET external_id = ?, content = ? WHERE request = ?",
+                        (call.external_id, call.content, found[0]),
+                    )
                     self._grow(db, found[0], row, now_ms, who)
                     grown += 1
         return grown
@@ -180,6 +194,29 @@ class ImportStore:
         if request is None:
             raise LookupError(request_id)
         return request, self._ledger.attempts(request_id)[0]
+
+
+class LogFileStore:
+    """How far logs of other tools are read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def all(self, source: str) -> dict[str, LogFile]:
+        """By path."""
+        rows = self._store.db.execute("SELECT * FROM log_files WHERE source = ?", (source,))
+        return {row["path"]: LogFile(**{name: row[name] for name in _LOG_COLUMNS}) for row in rows}
+
+    def read_at(self) -> dict[str, int]:
+        """Source -> when it was last read, ms."""
+        rows = self._store.db.execute("SELECT source, max(read_at) FROM log_files GROUP BY source")
+        return dict(rows.fetchall())
+
+    def put(self, source: str, files: Iterable[LogFile]) -> None:
+        values = [(source, *(getattr(file, name) for name in _LOG_COLUMNS)) for file in files]
+        if values:
+            with self._store.transaction(Lock.LEDGER) as db:
+                db.executemany(_PUT_LOG, values)
 
 
 def _created(call: ImportedCall) -> int:

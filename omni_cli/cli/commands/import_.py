@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
@@ -12,8 +13,17 @@ from omni_cli.cli.render import emit_json, moment, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
+from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd
-from omni_cli.importers import ImportBatch, importer_names, importer_of, importers, load
+from omni_cli.importers import (
+    ImportBatch,
+    Importer,
+    importer_names,
+    importer_of,
+    importers,
+    load,
+)
+from omni_cli.importers.logs import Found, Reading
 from omni_cli.services.money.importing import ImportPlan, Totals
 
 app = typer.Typer(rich_markup_mode=None)
@@ -28,7 +38,9 @@ def _complete(incomplete: str) -> list[str]:
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help=_HELP, autocompletion=_complete)],
+    source: Annotated[
+        str | None, typer.Argument(help=_HELP, autocompletion=_complete, show_default=False)
+    ] = None,
     path: Annotated[
         list[Path] | None, typer.Argument(help="Files or folders; the tool's own place without.")
     ] = None,
@@ -45,11 +57,20 @@ def import_(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Bring in usage that other tools recorded. Importing again adds nothing twice."""
+    """Bring in usage that other tools recorded; without SOURCE, of all tools that are found here.
+
+    Importing again adds nothing twice, and from the usual places reads only what is new.
+    """
     if dry_run and yes:
         raise UsageError("--dry-run and --yes exclude each other")
     with omni() as omni_app:
-        places = _places(omni_app, source, path or [])
+        if source is None or not path:
+            if mapping:
+                raise UsageError("--map goes with a file: omni import csv FILE --map FIELD=COLUMN")
+            how = _How(dry_run=dry_run, yes=yes, recorded=recorded, as_json=as_json)
+            _bring_in(omni_app, _found(omni_app, source), how)
+            return
+        places = _places(source, path)
         batch = load(source, places, mapping=parse_mapping(mapping or []), progress=_reading)
         _clear()
         plan = omni_app.importing.plan(source, batch.calls, trust_recorded=recorded)
@@ -63,7 +84,7 @@ def import_(
             )
         added = changed = 0
         wanted = bool(plan.new or plan.grown) and not dry_run
-        applied = wanted and (yes or (not as_json and _asked(plan)))
+        applied = wanted and (yes or (not as_json and _asked(len(plan.new) + len(plan.grown))))
         if applied:
             added, changed = omni_app.importing.apply(plan, _writing)
             _clear()
@@ -92,7 +113,137 @@ def _how_to_price(plan: ImportPlan) -> None:
         note("  omni reprice --current --unknown --apply")
 
 
-def _places(omni_app: App, source: str, paths: list[Path]) -> list[Path]:
+class _How(Struct, frozen=True):
+    """What the options say."""
+
+    dry_run: bool
+    yes: bool
+    recorded: bool
+    as_json: bool
+
+
+def _found(omni_app: App, source: str | None) -> list[Found]:
+    """Raises UsageError: no such source; NotFound: nothing of it is here."""
+    logs = omni_app.logs.found()
+    if source is None:
+        if not logs:
+            raise NotFound(
+                "found no logs of any agent in its usual place",
+                hint="name the tool and the file or folder: omni import SOURCE PATH",
+            )
+        return logs
+    importer = _importer(source)
+    found = [item for item in logs if item.source == source]
+    if not found:
+        raise NotFound(
+            f"found nothing of {importer.title} in its usual place",
+            hint=f"name the file or folder: omni import {source} PATH",
+        )
+    return found
+
+
+def _bring_in(omni_app: App, found: list[Found], how: _How) -> None:
+    """What is new of the logs that were found: shown, and written if that is wanted."""
+    readings = []
+    for item in found:
+        readings.append(omni_app.logs.read(item, trust_recorded=how.recorded, progress=_reading))
+        _clear()
+    if not how.as_json:
+        _show_found(readings, omni_app.zone)
+        for reading in readings:
+            if reading.batch.calls:
+                out()
+                out(paint(reading.found.importer.title, "bold"))
+                _show(reading.plan, reading.batch, omni_app.zone)
+    for reading in readings:
+        _problems(reading.batch)
+    new = sum(len(r.plan.new) + len(r.plan.grown) for r in readings)
+    # Without new calls the files are still known to be read.
+    applied = not how.dry_run and (how.yes or (not how.as_json and bool(new) and _asked(new)))
+    done = (
+        {reading.found.source: omni_app.logs.keep(reading, _writing) for reading in readings}
+        if applied or (not new and not how.dry_run and not how.as_json)
+        else {}
+    )
+    _clear()
+    added, changed = (sum(pair[n] for pair in done.values()) for n in (0, 1))
+    if how.as_json:
+        emit_json(_found_document(readings, applied, done))
+    elif not new:
+        note("nothing is new")
+    elif applied:
+        note(f"added {added:,} {_calls(added)}" + (f", updated {changed:,}" if changed else ""))
+        for reading in readings:
+            if reading.plan.added.unknown:
+                _how_to_price(reading.plan)
+    else:
+        note("nothing was written; --yes writes it")
+
+
+def _show_found(readings: list[Reading], zone: str) -> None:
+    table(
+        (
+            Column.key("found"),
+            Column.words("in", 5),
+            Column.figure("files", 4),
+            Column.figure("size", 3),
+            Column.figure("read before", 2),
+            Column.figure("new calls", 7),
+            Column.money("cost"),
+        ),
+        [
+            (
+                reading.found.importer.title,
+                ", ".join(map(str, reading.found.places)),
+                f"{reading.files:,}",
+                _size(reading.marks.bytes),
+                "-" if reading.found.read_at is None else moment(reading.found.read_at, zone),
+                number(reading.plan.added.calls),
+                _cells(reading.plan.added)[-2] if reading.plan.new else "-",
+            )
+            for reading in readings
+        ],
+    )
+
+
+def _size(count: int) -> str:
+    amount = float(count)
+    for unit in ("B", "KB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def _found_document(
+    readings: list[Reading], applied: bool, done: dict[str, tuple[int, int]]
+) -> dict[str, Any]:
+    def one(reading: Reading) -> dict[str, Any]:
+        added, changed = done.get(reading.found.source, (0, 0))
+        document_ = _document(
+            reading.plan, reading.batch, list(reading.found.places), applied, added, changed
+        )
+        return {
+            **document_,
+            "title": reading.found.importer.title,
+            "files": reading.files,
+            "files_unchanged": reading.marks.unchanged,
+            "bytes": reading.marks.bytes,
+            "read_at": iso(reading.found.read_at),
+        }
+
+    sources = [one(reading) for reading in readings]
+    if len(sources) == 1:
+        return sources[0]
+    return {
+        "applied": applied,
+        **{name: sum(s[name] for s in sources) for name in ("added", "updated", "new", "grown")},
+        "sources": sources,
+    }
+
+
+def _importer(source: str) -> Importer:
+    """Raises UsageError: no such source."""
     importer = importer_of(source)
     if importer is None:
         import difflib
@@ -102,19 +253,16 @@ def _places(omni_app: App, source: str, paths: list[Path]) -> list[Path]:
         meant = f"did you mean {near[0]}? " if near else ""
         hint = f"{meant}one of: {', '.join(known)}"
         raise UsageError(f"no such source: {source}", hint=hint)
+    return importer
+
+
+def _places(source: str, paths: list[Path]) -> list[Path]:
+    """Raises UsageError: no such source; NotFound: no such place."""
+    _importer(source)
     for path in paths:
         if not path.exists():
             raise NotFound(f"there is no {path}")
-    if paths:
-        return paths
-    home = Path(omni_app.env.get("HOME") or Path.home())
-    found = importer.find_default(home, omni_app.env)
-    if not found:
-        raise NotFound(
-            f"found nothing of {importer.title} in its usual place",
-            hint=f"name the file or folder: omni import {source} PATH",
-        )
-    return found
+    return paths
 
 
 def parse_mapping(pairs: list[str]) -> dict[str, str]:
@@ -128,10 +276,9 @@ def parse_mapping(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def _asked(plan: ImportPlan) -> bool:
+def _asked(count: int) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    count = len(plan.new) + len(plan.grown)
     return typer.confirm(f"write {count:,} {_calls(count)} to the ledger?", err=True)
 
 

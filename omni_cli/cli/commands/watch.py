@@ -25,6 +25,8 @@ app = typer.Typer(rich_markup_mode=None)
 _AGAIN_S = 600.0
 #: Between two looks at the A/B tests, seconds.
 _EXPERIMENTS_S = 60.0
+#: Between two looks at agents' logs, seconds.
+_LOGS_S = 5.0
 #: Between two looks at budgets and deploys, seconds.
 _OFTEN_S = 3.0
 
@@ -77,6 +79,8 @@ def watch(
         if discover_every:
             chores += (_discovery(omni_app, discover_every * 3600),)
         chores += (_experiments(omni_app), _often(omni_app))
+        if omni_app.config.imports.follow:
+            chores += (_logs(omni_app),)
         _watch(omni_app, interval, chores, once=once, as_json=as_json)
 
 
@@ -167,6 +171,19 @@ def _experiments(omni_app: App) -> Chore:
         ]
 
     return Chore("ab", lambda: looked_at + _EXPERIMENTS_S - time.monotonic(), run)
+
+
+def _logs(omni_app: App) -> Chore:
+    """Logs of agents that were imported before go on being read."""
+    looked_at = time.monotonic() - _LOGS_S
+
+    def run() -> list[Alert]:
+        nonlocal looked_at
+        looked_at = time.monotonic()
+        omni_app.logs.follow()
+        return []
+
+    return Chore("logs", lambda: looked_at + _LOGS_S - time.monotonic(), run)
 
 
 def _often(omni_app: App) -> Chore:

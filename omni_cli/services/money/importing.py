@@ -153,7 +153,7 @@ class Importing:
             imported_message_ids=known.message_ids,
             contents=known.contents,
         )
-        later = grown(calls, self._imports.recorded_tokens(calls))
+        later = grown(calls, self._imports.recorded_tokens(calls), known.external_ids)
         fresh_ids = {call.external_id for call in fresh}
         later_ids = {call.external_id for call in later}
         plan = ImportPlan(source, [], [], 0, Totals(), Totals(), {})

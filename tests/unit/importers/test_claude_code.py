@@ -111,7 +111,7 @@ def test_a_subagents_own_answers_count_under_its_name(tmp_path: Path) -> None:
     write_lines(tmp_path / "s1.jsonl", {**shown, "data": {"message": inner}})
     (call,) = load("claude-code", [tmp_path]).calls
     assert call.agent == "claude-code:subagent"
-    assert call.external_id == "msg_sub:req_sub"
+    assert call.external_id == "replay:msg_sub"
 
 
 def test_cache_lifetimes_and_speed_reach_the_price(tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""Logs of every tool on this machine: found, read as far as they are new, and followed."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from omni_cli.importers import ImportBatch, Importer, Marks, Progress, importers, load
+from omni_cli.ports import Clock
+from omni_cli.repositories import LogFiles
+from omni_cli.services.money.importing import Importing, ImportPlan
+
+
+class Found(Struct, frozen=True):
+    """A tool whose logs are here, and when they were read last (ms UTC), None: never."""
+
+    importer: Importer
+    places: tuple[Path, ...]
+    read_at: int | None
+
+    @property
+    def source(self) -> str:
+        return self.importer.name
+
+
+class Reading(Struct, frozen=True):
+    """What is new of one tool's logs; nothing is written yet. ``files`` and ``bytes``: all that
+    there are; ``unchanged``: how many of them were not read, for nothing is new in them."""
+
+    found: Found
+    batch: ImportBatch
+    plan: ImportPlan
+    marks: Marks
+
+    @property
+    def files(self) -> int:
+        return self.marks.unchanged + len(self.marks.read)
+
+
+class Logs:
+    """Args:
+    home, env: where tools keep their logs.
+    """
+
+    def __init__(
+        self,
+        *,
+        importing: Importing,
+        log_files: LogFiles,
+        home: Path,
+        env: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        self._importing = importing
+        self._log_files = log_files
+        self._home = home
+        self._env = env
+        self._clock = clock
+
+    def found(self) -> list[Found]:
+        """Every tool that has logs in its usual place."""
+        read_at = self._log_files.read_at()
+        found = []
+        for importer in importers.values():
+            places = importer.find_default(self._home, self._env)
+            if places:
+                found.append(Found(importer, tuple(places), read_at.get(importer.name)))
+        return found
+
+    def read(
+        self, found: Found, *, trust_recorded: bool = False, progress: Progress | None = None
+    ) -> Reading:
+        """What is new since the last reading that was kept."""
+        marks = Marks(self._log_files.all(found.source))
+        batch = load(found.source, found.places, progress=progress, marks=marks)
+        plan = self._importing.plan(found.source, batch.calls, trust_recorded=trust_recorded)
+        return Reading(found, batch, plan, marks)
+
+    def keep(
+        self, reading: Reading, progress: Callable[[int, int], None] = lambda _done, _all: None
+    ) -> tuple[int, int]:
+        """Write its calls, then how far the files are read: a crash between the two reads them
+        again. Returns how many calls were added and how many changed."""
+        added, changed = self._importing.apply(reading.plan, progress)
+        now = int(self._clock() * 1000)
+        for mark in reading.marks.read:
+            mark.read_at = now
+        self._log_files.put(reading.found.source, reading.marks.read)
+        return added, changed
+
+    def follow(self, sources: Iterable[str] = ()) -> int:
+        """Bring the tools whose logs were imported before up to date; how many calls are new.
+
+        Args:
+            sources: only these.
+        """
+        wanted, new = frozenset(sources), 0
+        for found in self.found():
+            if found.read_at is None or (wanted and found.source not in wanted):
+                continue
+            reading = self.read(found)
+            if reading.marks.read:
+                new += sum(self.keep(reading))
+        return new
+
+    def read_at(self) -> int | None:
+        """When the logs that were imported before were last looked at, ms UTC; None: never."""
+        return max(self._log_files.read_at().values(), default=None)
