@@ -317,7 +317,8 @@ class CompletionFolder:
             call[2] += delta.arguments
         self._images.extend(chunk.images)
         self._blocks.extend(chunk.reasoning_blocks)
-        self.usage = chunk.usage or self.usage
+        if chunk.usage is not None and (self.usage is None or chunk.usage.all_bits):
+            self.usage = chunk.usage  # a last chunk of zeros takes no count back
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.raw_finish_reason = chunk.raw_finish_reason or self.raw_finish_reason
         self.model = chunk.model or self.model

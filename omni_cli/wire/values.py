@@ -37,10 +37,12 @@ def as_text(value: object) -> str:
 
 
 def as_count(value: object) -> int:
-    """A token count: a number that is not negative, else 0."""
+    """A token count: a number that is not negative, also written as text, else 0."""
     if isinstance(value, int) and not isinstance(value, bool):
         return max(value, 0)
     if isinstance(value, float) and 0 <= value < 1e15:
+        return int(value)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 15:
         return int(value)
     return 0
 

@@ -534,6 +534,8 @@ def _counts(usage: JsonObject) -> _Counts:
     long_lived = as_count(lifetimes.get("ephemeral_1h_input_tokens"))
     written = max(written, long_lived + as_count(lifetimes.get("ephemeral_5m_input_tokens")))
     fresh = as_count(usage.get("input_tokens"))
+    if fresh and as_count(usage.get("prompt_tokens")) == fresh:  # vLLM's counts with the cache
+        fresh = max(fresh - cached - written, 0)
     output = as_count(usage.get("output_tokens"))
     return _Counts(fresh + cached + written, cached, written, long_lived, output)
 
@@ -554,6 +556,9 @@ def _charged_otherwise(usage: JsonObject) -> bool:
 
 def _tagged(block: JsonObject) -> Mapping[str, Any]:
     return {"protocol": "anthropic", "block": block}
+
+
+_INPUTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 class _StreamParser(StreamParser):
@@ -597,8 +602,12 @@ class _StreamParser(StreamParser):
         return ()
 
     def _merged(self, usage: object) -> Usage | None:
-        """Counts are cumulative: a later event replaces those that it names."""
-        self._usage.update({k: v for k, v in as_object(usage).items() if v is not None})
+        """Counts are cumulative: a later event replaces those that it names, but for an input of
+        nothing."""
+        told = {k: v for k, v in as_object(usage).items() if v is not None}
+        if self._usage and not any(as_count(told.get(name)) for name in _INPUTS):
+            told = {k: v for k, v in told.items() if k not in _INPUTS}
+        self._usage.update(told)
         return read_usage(self._usage)
 
     def _start(self, index: int, block: JsonObject) -> tuple[ChatChunk, ...]:

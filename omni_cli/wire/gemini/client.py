@@ -391,8 +391,14 @@ def _usage(usage: JsonObject) -> Usage | None:
     prompt = as_count(usage.get("promptTokenCount"))
     candidates = as_count(usage.get("candidatesTokenCount"))
     input_tokens = prompt + as_count(usage.get("toolUsePromptTokenCount"))
-    hidden = as_count(usage.get("totalTokenCount")) - input_tokens - candidates - thoughts
-    thoughts += max(hidden, 0)
+    total = as_count(usage.get("totalTokenCount"))
+    if 0 < thoughts <= candidates and total == input_tokens + candidates:
+        candidates -= thoughts  # some count them within, which the total shows
+    hidden = total - input_tokens - candidates - thoughts
+    if hidden > 0 and "candidatesTokenCount" not in usage:
+        candidates = hidden
+    else:
+        thoughts += max(hidden, 0)
     return Usage(
         input_tokens=input_tokens,
         cached_tokens=min(as_count(usage.get("cachedContentTokenCount")), prompt),

@@ -42,7 +42,7 @@ from omni_cli.wire.fitting import (
 )
 from omni_cli.wire.openai import OpenAiFacts, bounds
 from omni_cli.wire.openai.listing import is_litellm, parse_models
-from omni_cli.wire.openai.usage import of_tier, read_usage
+from omni_cli.wire.openai.usage import of_tier, read_timings, read_usage
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
 from omni_cli.wire.quirks import Quirks, quirks_of
 from omni_cli.wire.values import (
@@ -457,6 +457,8 @@ class _Parser(StreamParser):
             )
             self.ended(finish, raw)
         counts = of_tier(read_usage(usage), body.get("service_tier")) if usage else None
+        if counts is None and "timings" in body:
+            counts = read_timings(body["timings"])
         if not (text or thought or calls or images or raw or counts) and self._introduced:
             return None
         model = response_id = None

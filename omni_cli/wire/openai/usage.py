@@ -20,6 +20,7 @@ def read_usage(value: object) -> Usage | None:
         None when ``value`` holds no counts.
     """
     usage = as_object(value)
+    usage = as_object(usage.get("billed_units")) or usage  # Cohere
     # A null count is no count: an unknown amount must not be told as zero.
     prompt = _first(usage, "prompt_tokens", "input_tokens")
     completion = _first(usage, "completion_tokens", "output_tokens")
@@ -31,7 +32,11 @@ def read_usage(value: object) -> Usage | None:
     output_tokens = completion or 0
     reasoning = as_count(out.get("reasoning_tokens"))
     apart = as_count(usage.get("reasoning_tokens"))
-    if reasoning and _counted_apart(usage, input_tokens, output_tokens, reasoning):
+    # No part is larger than the whole.
+    beside_it = reasoning > output_tokens or _counted_apart(
+        usage, input_tokens, output_tokens, reasoning
+    )
+    if reasoning and beside_it:
         output_tokens += reasoning
     elif apart and not reasoning:
         # Perplexity's deep research counts reasoning beside the completion; SGLang within it.
@@ -50,6 +55,12 @@ def read_usage(value: object) -> Usage | None:
         as_count(into.get("cached_creation_tokens")),  # new-api
         as_count(usage.get("cache_creation_input_tokens")),  # Anthropic behind a proxy
     )
+    lifetimes = as_object(usage.get("cache_creation"))
+    long_lived = max(
+        as_count(lifetimes.get("ephemeral_1h_input_tokens")),  # Anthropic behind a proxy
+        as_count(usage.get("claude_cache_creation_1_h_tokens")),  # new-api
+    )
+    heard = as_object(into.get("cached_tokens_details"))
     hidden = as_count(usage.get("total_tokens")) - input_tokens - output_tokens
     if beside := _beside(prompt or 0, cached, written, hidden):
         input_tokens += beside
@@ -62,14 +73,37 @@ def read_usage(value: object) -> Usage | None:
         input_tokens=input_tokens,
         cached_tokens=min(cached, input_tokens),
         cache_write_tokens=min(written, input_tokens),
+        cache_write_1h_tokens=min(long_lived, written, input_tokens),
         input_image_tokens=min(as_count(into.get("image_tokens")), input_tokens),
         input_audio_tokens=min(as_count(into.get("audio_tokens")), input_tokens),
+        cached_audio_tokens=min(as_count(heard.get("audio_tokens")), cached, input_tokens),
         output_tokens=output_tokens,
         reasoning_tokens=min(reasoning, output_tokens),
         output_image_tokens=min(as_count(out.get("image_tokens")), output_tokens),
         output_audio_tokens=min(as_count(out.get("audio_tokens")), output_tokens),
         reported_cost_nusd=_reported_cost(usage),
-        estimated=unseen,
+        estimated=unseen
+        or as_text(usage.get("service_tier")) not in USUAL_TIERS
+        or any(as_count(usage.get(name)) for name in _BY_USE)
+        or "search_context_size" in usage,
+    )
+
+
+#: What is charged by the use beside the tokens: searches and sources of Perplexity and xAI, tools
+#: that xAI's servers run, and Perplexity's fee by how much a search reads.
+_BY_USE = ("num_search_queries", "num_sources_used", "num_server_side_tools_used")
+
+
+def read_timings(value: object) -> Usage | None:
+    """llama.cpp's own count, where its stream has no other: the prompt without what was cached."""
+    timings = as_object(value)
+    if "prompt_n" not in timings or "predicted_n" not in timings:
+        return None
+    cached = as_count(timings.get("cache_n"))
+    return Usage(
+        input_tokens=as_count(timings["prompt_n"]) + cached,
+        cached_tokens=cached,
+        output_tokens=as_count(timings["predicted_n"]),
     )
 
 
@@ -93,11 +127,15 @@ def of_tier(usage: Usage | None, tier: object) -> Usage | None:
 
 
 def _first(usage: JsonObject, *names: str) -> int | None:
-    for name in names:
-        value = usage.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return as_count(value)
-    return None
+    """The first of these that counts something; 0 where one says so, None where none does."""
+    told = [value for name in names if _is_count(value := usage.get(name))]
+    return next((n for value in told if (n := as_count(value))), 0) if told else None
+
+
+def _is_count(value: object) -> bool:
+    if isinstance(value, str):
+        return value.isascii() and value.isdigit()
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _counted_apart(usage: JsonObject, prompt: int, completion: int, reasoning: int) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -237,3 +238,20 @@ def test_a_rate_that_is_lent_makes_no_exact_cost(
     rates = {kind: Rate(Decimal(rate)) for kind, rate in own.items()}
     price = Price("priced", input=Rate(Decimal(1)), output=Rate(Decimal(2)), **rates)
     assert borrowed(usage, price) == lent
+
+
+@pytest.mark.parametrize(
+    ("source", "protocol", "stream", "body", "counts"),
+    [row[1:] for row in json.loads((Path(__file__).parent / "usages.json").read_text("utf-8"))],
+)
+def test_counts_as_public_reports_have_them(
+    source: str, protocol: Any, stream: bool, body: str, counts: dict[str, Any] | None
+) -> None:
+    """Servers' dialects: where their counts stand, what is counted within or beside what, counts
+    of zero before or after the real ones."""
+    usage = completion(adapter(protocol), body.encode(), stream=stream).usage
+    if counts is None:
+        assert usage is None, source
+        return
+    assert usage is not None, source
+    assert {name: getattr(usage, name) for name in counts} == counts, source
