@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +120,66 @@ class Server:
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(done.stderr)
+
+
+class Proxy:
+    """A network to the server that can be cut: what is sent then is swallowed, or refused.
+
+    Args:
+        port: of the server.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._server = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        #: "open", "dropping" or "refusing".
+        self.state = "open"
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._over = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def refuse(self) -> None:
+        """End all connections, and every new one."""
+        self.state = "refusing"
+        for pair in self._pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while not self._over:
+            try:
+                near, _ = self._listening.accept()
+            except OSError:
+                return
+            if self.state == "refusing":
+                near.close()
+                continue
+            far = socket.create_connection(("127.0.0.1", self._server))
+            self._pairs.append((near, far))
+            for ends in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=ends, daemon=True).start()
+
+    def _pass(self, taken: socket.socket, given: socket.socket) -> None:
+        dropped = False
+        with contextlib.suppress(OSError):
+            while data := taken.recv(65_536):
+                # A stream that lost a part of it is lost.
+                dropped = dropped or self.state == "dropping"
+                if not dropped:
+                    given.sendall(data)
+        for end in (taken, given):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._over = True
+        self.refuse()
+        self._listening.close()
+        for pair in self._pairs:
+            for end in pair:
+                end.close()
 
 
 @contextlib.contextmanager

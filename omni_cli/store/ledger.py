@@ -79,6 +79,29 @@ _END_REQUEST = f"""
 UPDATE requests SET {", ".join(f"{name} = :{name}" for name in OVER)}, owner = NULL
 WHERE id = :id AND state = 'pending'
 """  # noqa: S608  # column names only
+#: What recovery wrote of a call whose process lives after all: it was cut off from the database.
+_TAKEN_FOR_LOST = """
+SELECT * FROM attempts WHERE request = ? AND n = ? AND state = 'lost' AND error_code = 'lost'
+    AND NOT EXISTS (SELECT 1 FROM adjustments j WHERE j.request = attempts.request)
+"""
+_REOPEN = f"""
+UPDATE attempts SET state = 'sent', ended_at = NULL, cost_nusd = NULL, input_cost_nusd = NULL,
+    estimated = 0, error_code = NULL, error_message = NULL,
+    {", ".join(f"{name} = 0" for name in TOKEN_COLUMNS)}
+WHERE request = :request AND n = :n
+"""  # noqa: S608  # column names only
+_TAKE_OUT = f"""
+UPDATE requests SET attempts = attempts - 1,
+    {", ".join(f"{name} = {name} - :{name}" for name in TOKEN_COLUMNS)},
+    cost_nusd = CASE WHEN attempts > 1 THEN cost_nusd - :cost_nusd END,
+    price_state = CASE WHEN attempts > 1 THEN price_state END,
+    estimated = CASE WHEN attempts > 1 THEN estimated ELSE 0 END
+WHERE id = :request
+"""  # noqa: S608  # column names only
+_END_LOST = f"""
+UPDATE requests SET {", ".join(f"{name} = :{name}" for name in OVER)}
+WHERE id = :id AND state = 'lost' AND error_code = 'lost'
+"""  # noqa: S608  # column names only
 _TAKEN = """
 SELECT EXISTS (SELECT 1 FROM requests WHERE id = :id)
     OR EXISTS (SELECT 1 FROM open_calls WHERE id = :id)
@@ -176,6 +199,7 @@ class LedgerStore:
         with self._store.transaction(*_CALLS) as db:
             key = attempt.request, attempt.n
             if db.execute(_KNOWN, key).fetchone():
+                self._reopen(db, *key)
                 return False
             promote(db, (request.id,))
             if db.execute(_KNOWN, key).fetchone():
@@ -191,6 +215,18 @@ class LedgerStore:
                 row, attempt.provider, attempt.model, 0, held=attempt.reserve_nusd or 0
             )
         return True
+
+    def _reopen(self, db: Connection, request: int, n: int) -> None:
+        """Take back what recovery guessed of an attempt whose process lives: its end is known."""
+        row = db.execute(_TAKEN_FOR_LOST, (request, n)).fetchone()
+        if row is None:
+            return
+        attempt, cost = attempt_row(row), row["cost_nusd"] or 0
+        tokens = {name: row[name] for name in TOKEN_COLUMNS}
+        with self._rollups.recounting(request):
+            db.execute(_REOPEN, {"request": request, "n": n})
+            db.execute(_TAKE_OUT, {"request": request, "cost_nusd": cost, **tokens})
+        self._budgets.charge(self._request(db, request), attempt.provider, attempt.model, -cost)
 
     async def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
         """Wait until ``begin`` may find a slot for a request that it queued, at most so long."""
@@ -303,7 +339,11 @@ class LedgerStore:
         with self._store.transaction(Lock.LEDGER) as db:
             values = {name: getattr(end, name) for name in OVER}
             if not db.execute(_END_REQUEST, {**values, "id": request}).rowcount:
-                return False
+                if end.error_code == "lost":
+                    return False
+                # Unless it was taken for lost, and its process tells of its end after all.
+                with self._rollups.recounting(request):
+                    return bool(db.execute(_END_LOST, {**values, "id": request}).rowcount)
             self._rollups.add_request(self._request(db, request))
         if request in self._begun:
             self._ended.append(request)

@@ -59,9 +59,9 @@ _POLL_S = 0.5
 _LOCK_MS = 15_000
 #: How long a statement may take before its connection counts as dead, seconds: where a person or
 #: a report waits, and where a gateway's batch does.
-_PATIENCE_S, _BATCH_PATIENCE_S = 600.0, 10.0
+_PATIENCE_S, _BATCH_PATIENCE_S = 600.0, 5.0
 #: How long an unsure COMMIT is asked after, seconds.
-_DOUBT_S = 60.0
+_DOUBT_S = 15.0
 #: Whoever holds no other locks writes calls that begin and end, and nothing else.
 _QUIET = frozenset({Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS})
 #: How often a gateway looks at the fleet where nobody told of a change, seconds.
@@ -711,7 +711,7 @@ class _Pulse(threading.Thread):
         while not self._over.is_set():
             try:
                 with connect(self._url) as link:
-                    link.patience_s = _BATCH_PATIENCE_S / 2
+                    link.patience_s = _BATCH_PATIENCE_S
                     self._link = link
                     link.execute(f"LISTEN {_CHANNEL}", prepare=False)
                     self.told += 1  # what was told of meanwhile nobody heard

@@ -245,8 +245,9 @@ class Writer:
         for ending in endings:
             if isinstance(ending, RequestEnding):
                 records.append(request_record(ending.request, ending.end))
+                self._under_way.pop(ending.request, None)
                 continue
-            opening = self._sent.get((ending.request, ending.n))
+            opening = self._sent.pop((ending.request, ending.n), None)
             records.append(
                 attempt_record(
                     None if opening is None else opening.request,
@@ -259,6 +260,10 @@ class Writer:
                 )
             )
         return self._ledger.set_aside(records, why)
+
+    def catch_up(self) -> bool:
+        """Write what was set aside; False where the store does not take it yet."""
+        return self._ledger.catch_up()
 
     def _is_live(self, request: int) -> bool:
         return request in self._under_way or request in self._waiting

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from omni_cli.domain.budgets import Budget
+from omni_cli.domain.chat import Usage
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt
 from omni_cli.store.connection import SqliteStore
+from omni_cli.store.rebuild import RollupRebuild
 from tests.beginning import begin
 from tests.unit.world import World
 
@@ -80,6 +82,39 @@ def _dies(store: SqliteStore, owner: str) -> bool:
     while store.is_alive(owner) and time.monotonic() < until:
         time.sleep(0.01)
     return not store.is_alive(owner)
+
+
+@pytest.mark.usefixtures("engine")
+class TestWhoWasTakenForDead:
+    """A gateway that was cut off from the database for longer than its lease lives on, and tells of
+    its ends when it is back: they are what happened, not what recovery guessed."""
+
+    def test_the_real_end_takes_the_place_of_the_guess(self, world: World, lost: int) -> None:
+        plan(world, lost)
+        assert world.recovery.run() == 1
+        assert (world.open_leases(), spent(world)) == (600_000, 100_000)
+        usage = Usage(input_tokens=90, output_tokens=10)
+        end = AttemptEnd("ok", 9, usage=usage, cost_nusd=123_000, input_cost_nusd=90_000)
+        world.ledger.end_attempt(lost, 1, end, priced="priced")
+        world.end(lost, "ok")
+        row = world.ledger.get(lost)
+        assert row is not None
+        assert (row.state, row.attempts, row.cost_nusd, row.price_state) == (
+            "ok", 1, 123_000, "priced",
+        )  # fmt: skip
+        assert (row.usage.input_tokens, row.usage.output_tokens, row.estimated) == (90, 10, False)
+        assert (world.open_leases(), spent(world)) == (0, 123_000)
+        assert RollupRebuild(world.store).check().sound
+        assert not world.budgets.drifts()
+
+    def test_it_is_told_once(self, world: World, lost: int) -> None:
+        plan(world, lost)
+        world.recovery.run()
+        end = AttemptEnd("ok", 9, usage=Usage(output_tokens=10), cost_nusd=5)
+        assert world.ledger.end_attempt(lost, 1, end, priced="priced")
+        assert not world.ledger.end_attempt(lost, 1, end, priced="priced")
+        assert spent(world) == 5
+        assert world.recovery.run() == 0
 
 
 class TestWhatItIsCharged:

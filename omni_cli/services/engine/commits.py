@@ -100,6 +100,8 @@ class Commits:
         self._thread = ThreadPoolExecutor(1, "batches") if writer.remote else None
         self._apart: asyncio.Task[None] | None = None
         self._missed = False
+        #: Ends were set aside that are not in the store yet.
+        self._aside = False
         self.owner = writer.owner
 
     def start(self) -> None:
@@ -392,6 +394,9 @@ class Commits:
         fault = yield batch
         if fault is None:
             self._tell()
+            if self._aside:
+                self._aside = False
+                self.beside(self._catch_up, lambda: None)
             return True
         if isinstance(fault, Locked):
             self._put_back(batch, waiting, fault, OPEN_WAIT_S, self._delay_s)
@@ -402,13 +407,21 @@ class Commits:
                     opening.request = replace(opening.request, id=self._new_id())
             self._put_back(batch, waiting, None, OPEN_WAIT_S, 0.0)
         elif isinstance(fault, StoreError):
-            # Nothing new may begin without its row; what has ended waits to be written.
+            # Nothing new may begin without its row; what has ended waits to be written: where the
+            # store is elsewhere and may stay away, on this machine's disk.
             self._note(f"the store cannot be written, trying again: {fault.message}")
+            if self._thread is not None and batch.endings:
+                self._writer.set_aside(batch.endings, fault)
+                batch.endings, self._aside = [], True
             self._put_back(batch, waiting, fault, 0.0, _BROKEN_S)
         else:
             # Whatever it is, the others must be written.
             self._note(f"a batch was refused, writing its rows singly: {fault!r}")
             yield from self._one_by_one(batch, waiting)
+        return False
+
+    def _catch_up(self) -> bool:
+        self._aside |= not self._writer.catch_up()
         return False
 
     def _commit(self, batch: Batch) -> Exception | None:
