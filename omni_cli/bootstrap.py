@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from omni_cli import config as settings
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.preferences import WEEKDAYS
+from omni_cli.domain.tasks import WEEKDAYS
 from omni_cli.ports import Clock
 
 if TYPE_CHECKING:

@@ -3,10 +3,17 @@
 Looked for only where a name is not omni's own, or where all names are listed: reading the metadata
 of an environment takes some 20 ms. A package that cannot be loaded fails whoever asks for what it
 adds, with its name, and nobody else.
+
+And how an optional library of omni's own is added: never by ``pip install NAME[extra]`` with omni's
+name. Where omni came from a folder or a file, that would fetch whatever an index has under it.
 """
 
+import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
@@ -15,6 +22,7 @@ from omni_cli.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
 
 Group = Literal["omni.protocols", "omni.importers", "omni.scorers"]
 GROUPS: tuple[Group, ...] = ("omni.protocols", "omni.importers", "omni.scorers")
@@ -59,3 +67,24 @@ def plugins(group: Group) -> dict[str, Plugin]:
 
 def _package(entry: "EntryPoint") -> str:
     return "a package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+
+
+#: What each extra of pyproject.toml brings along; a test holds the two together.
+EXTRAS: Mapping[str, Sequence[str]] = {
+    "otel": ("opentelemetry-sdk>=1.30,<2", "opentelemetry-exporter-otlp-proto-http>=1.30,<2"),
+    "redis": ("redis>=6,<9",),
+}
+
+
+def install_line(extra: str) -> str:
+    """The command that installs an extra's libraries here, to be typed as it stands."""
+    import shlex
+
+    prefix = Path(sys.prefix)
+    wanted = shlex.join(EXTRAS[extra])
+    if (prefix / "pipx_metadata.json").exists():
+        return f"pipx inject {shlex.quote(prefix.name)} {wanted}"
+    python = shlex.quote(sys.executable or "python3")
+    if find_spec("pip") is not None:
+        return f"{python} -m pip install {wanted}"
+    return f"uv pip install --python {python} {wanted}"

@@ -6,10 +6,9 @@ from typing import Any
 
 from omni_cli.cli.render import Style, bar, clip, milliseconds, out, paint, width_of
 from omni_cli.cli.tables import Column, View, listing, room, table
-from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.models import ModelInfo, retirement_words
 from omni_cli.domain.money import dollars
 from omni_cli.domain.prices import KINDS, Price, Rate, rate_text
-from omni_cli.domain.retirement import retirement_words
 from omni_cli.domain.words import tokens
 from omni_cli.records import StoredPrice
 from omni_cli.services.fleet.browse import Listed

@@ -18,9 +18,8 @@ from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.media import image_part, media_type
 from omni_cli.domain.models import BADGES
-from omni_cli.domain.preferences import LATENCY_PREFS, PRIORITIES
 from omni_cli.domain.pricing import usd_to_nusd
-from omni_cli.domain.tasks import COMPLEXITIES, TASK_TYPES
+from omni_cli.domain.tasks import COMPLEXITIES, LATENCY_PREFS, PRIORITIES, TASK_TYPES
 from omni_cli.services.engine.routing import RouteOptions
 
 #: Larger files are refused: a slip of the shell, and no model takes them.

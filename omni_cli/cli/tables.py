@@ -58,7 +58,7 @@ class Column(NamedTuple):
 
 
 class View(Struct, frozen=True):
-    """How a listing is to be shown; ``cli/options.py`` makes these a command's options."""
+    """How a listing is to be shown; ``cli.common.grouped`` makes these a command's options."""
 
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False

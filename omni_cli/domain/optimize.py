@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.preferences import LatencyPref, Priority, Weights
 from omni_cli.domain.prices import Rates
 from omni_cli.domain.routing import NO_EVIDENCE, Contender, Query, decide
-from omni_cli.domain.tasks import Complexity, TaskEstimate
+from omni_cli.domain.tasks import Complexity, LatencyPref, Priority, TaskEstimate, Weights
 
 #: Weights that are tried, in tenths: all that sum to one in steps of a fifth.
 _STEP = 2

@@ -1,9 +1,28 @@
-"""What kind of job a prompt is, and how hard."""
+"""What kind of job a prompt is, how hard, and what its caller prefers: cost, speed, quality."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
+
+Priority = Literal["cheap", "balanced", "best"]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+PRIORITIES: tuple[Priority, ...] = ("cheap", "balanced", "best")
+LatencyPref = Literal["fast", "normal"]
+LATENCY_PREFS: tuple[LatencyPref, ...] = ("fast", "normal")
+
+
+class Weights(Struct, frozen=True):
+    """The score formula's weights (requirement B3)."""
+
+    cost: float = 0.4
+    latency: float = 0.3
+    task_match: float = 0.3
+
+
+DEFAULT_WEIGHTS = Weights()
+
 
 #: Task types (requirement B1), in a fixed order.
 TASK_TYPES: tuple[str, ...] = (

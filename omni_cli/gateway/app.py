@@ -37,7 +37,7 @@ from omni_cli.http.request import Gone, Limits, Request
 from omni_cli.http.server import ServerState
 from omni_cli.records import SCOPES
 from omni_cli.services.engine.commits import Commits
-from omni_cli.services.money.budget_alerts import budget_alerts
+from omni_cli.services.judge.alerts import budget_alerts
 from omni_cli.wire.server import Refused
 
 log = logging.getLogger("omni.gateway")

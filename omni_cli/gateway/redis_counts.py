@@ -18,7 +18,7 @@ from omni_cli.gateway.meter import (
     too_many_requests,
     too_many_tokens,
 )
-from omni_cli.services.fleet.extras import install_line
+from omni_cli.plugins import install_line
 
 if TYPE_CHECKING:
     from limits import RateLimitItemPerMinute

@@ -12,9 +12,9 @@ from typing import Any
 
 from omni_cli.domain import semconv
 from omni_cli.domain.errors import OmniError
+from omni_cli.plugins import install_line
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.settlement import Reading
-from omni_cli.services.fleet.extras import install_line
 
 _log = logging.getLogger(__name__)
 

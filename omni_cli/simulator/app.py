@@ -7,14 +7,15 @@ import sys
 import time
 import traceback
 from random import Random
+from typing import Any
 
 from msgspec import Struct, field
 
 from omni_cli.domain.errors import BadRequest, OmniError
 from omni_cli.http.request import Gone, Request
-from omni_cli.simulator import admin, engine, fleet, kept, listing, routes, speech
+from omni_cli.simulator import engine, fleet, kept, listing, routes, speech
 from omni_cli.simulator.ask import Ask, Problem
-from omni_cli.simulator.faults import KINDS, Fault, FaultBook, marks, parse_faults
+from omni_cli.simulator.faults import KINDS, Fault, FaultBook, Rule, marks, parse_faults
 from omni_cli.simulator.record import Entry, Recorder
 from omni_cli.simulator.routes import Route
 from omni_cli.simulator.sending import Out, Pace, send_plain, send_stream
@@ -129,7 +130,7 @@ class App:
             error = {"message": f"no such path: {request.path}"}
             await out.send(404, JSON, encode({"error": error}))
         elif route.operation == "admin":
-            status, value = admin.answer(self, request, content)
+            status, value = administer(self, request, content)
             await out.send(status, JSON, encode(value))
         else:
             self.recorder.arrived(route.path)
@@ -404,3 +405,35 @@ class App:
             ttft = profile.ttft_s * options.latency * spread
             tps = tps or profile.tokens_per_s / options.latency
         return Pace(ttft, call.shape.get("slow-tokens") or tps)
+
+
+def administer(app: "App", request: Request, content: bytes) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of an administrative request."""
+    name = request.path.rstrip("/").removeprefix("/__sim/")
+    match request.method, name:
+        case "GET", "stats":
+            return 200, app.recorder.stats()
+        case "GET", "answered":
+            return 200, {"answered": app.recorder.answered()}
+        case "GET", "faults":
+            kinds = {kind: about.text for kind, about in KINDS.items()}
+            return 200, {"rules": app.faults.listing(), "kinds": kinds}
+        case "POST", "faults":
+            try:
+                sent = json.loads(content)
+                rules = [Rule.of(value) for value in (sent if isinstance(sent, list) else [sent])]
+            except ValueError as exc:
+                return 400, {"error": {"message": str(exc)}}
+            app.faults.add(*rules)
+            return 200, {"rules": app.faults.listing()}
+        case "DELETE", "faults":
+            app.faults.clear()
+            return 200, {"rules": []}
+        case "POST", "batches":
+            app.shelf.hold = str(json.loads(content).get("hold", ""))
+            return 200, {"hold": app.shelf.hold}
+        case "POST", "reset":
+            app.reset()
+            return 200, {"reset": True}
+        case _:
+            return 404, {"error": {"message": f"no such path: {request.method} {request.path}"}}

@@ -6,12 +6,11 @@ from msgspec import Struct
 from textual.content import Content
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.models import CAPABILITIES, ModelInfo
+from omni_cli.domain.models import CAPABILITIES, ModelInfo, retirement_words
 from omni_cli.domain.money import dollars
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.prices import rate_text
 from omni_cli.domain.pricing import KINDS, Price, blended, format_usd
-from omni_cli.domain.retirement import retirement_words
 from omni_cli.domain.words import percent, tokens
 from omni_cli.records import Failure, Tally
 from omni_cli.services.fleet.browse import Listed

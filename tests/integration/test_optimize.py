@@ -12,7 +12,7 @@ from omni_cli.domain.chat import ChatRequest, Message, Usage
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.optimize import Setting
-from omni_cli.domain.preferences import Weights
+from omni_cli.domain.tasks import Weights
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import RouteOptions

@@ -11,9 +11,8 @@ from omni_cli.services.judge.compare_documents import summary_lines
 from omni_cli.simulator import Simulator
 from omni_cli.tui.comparing import Draft, join_prompts, split_prompts
 from omni_cli.tui.screens.abtests import AbTestsScreen
-from omni_cli.tui.screens.answers import AnswersScreen
 from omni_cli.tui.screens.compare import ComparePane
-from omni_cli.tui.screens.comparing_forms import ModelsScreen, PromptsScreen
+from omni_cli.tui.screens.comparing_forms import AnswersScreen, ModelsScreen, PromptsScreen
 from omni_cli.tui.screens.model import ModelScreen
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
 from omni_cli.tui.widgets.table import Table

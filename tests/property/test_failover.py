@@ -5,8 +5,16 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_cli.domain.breaker import DEFAULT_SETTINGS, FATAL, TRANSIENT, Breaker
-from omni_cli.domain.retry import BASE_S, CAP_S, MAX_RETRY_AFTER_S, delay_s
+from omni_cli.domain.breaker import (
+    BASE_S,
+    CAP_S,
+    DEFAULT_SETTINGS,
+    FATAL,
+    MAX_RETRY_AFTER_S,
+    TRANSIENT,
+    Breaker,
+    delay_s,
+)
 
 CODES = sorted(TRANSIENT | FATAL | {"bad_request", "context_too_long", "cancelled"})
 EVENTS = st.lists(

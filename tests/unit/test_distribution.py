@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import omni_cli
+from omni_cli import plugins
 from omni_cli.gateway.redis_counts import RedisCounts
 from omni_cli.gateway.traces import Traces
-from omni_cli.services.fleet import extras
-from omni_cli.services.fleet.extras import EXTRAS, install_line
+from omni_cli.plugins import EXTRAS, install_line
 
 ROOT = Path(__file__).parents[2]
 #: "omni-cli" on the public index is a stranger's package with the same import name.
@@ -52,9 +52,9 @@ def test_our_name_is_ours_and_the_version_needs_no_metadata() -> None:
 def test_the_line_fits_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "pipx" / "venvs" / "my omni"
     home.mkdir(parents=True)
-    monkeypatch.setattr(extras, "find_spec", lambda name: object())
+    monkeypatch.setattr(plugins, "find_spec", lambda name: object())
     assert install_line("redis") == f"{shlex.quote(sys.executable)} -m pip install 'redis>=6,<9'"
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)  # uv's environments have no pip
+    monkeypatch.setattr(plugins, "find_spec", lambda name: None)  # uv's environments have no pip
     assert install_line("redis").startswith("uv pip install --python ")
     monkeypatch.setattr(sys, "prefix", str(home))
     (home / "pipx_metadata.json").write_text("{}")

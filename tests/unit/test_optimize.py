@@ -15,7 +15,7 @@ from omni_cli.domain.optimize import (
     settings,
     suggestion,
 )
-from omni_cli.domain.preferences import Weights
+from omni_cli.domain.tasks import Weights
 
 CHEAP = Option("a/cheap", 0.80, 0.0, 10, 900.0, 12)
 GOOD = Option("b/good", 0.90, 0.0, 100, 2_000.0, 90)

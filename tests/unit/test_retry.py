@@ -2,7 +2,7 @@
 
 import pytest
 
-from omni_cli.domain.retry import BASE_S, CAP_S, MAX_RETRY_AFTER_S, delay_s
+from omni_cli.domain.breaker import BASE_S, CAP_S, MAX_RETRY_AFTER_S, delay_s
 
 
 class Always:

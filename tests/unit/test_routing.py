@@ -6,11 +6,10 @@ import pytest
 
 from omni_cli.domain import rules as rule_language
 from omni_cli.domain.models import ModelInfo, Role, RoleModel, Rule
-from omni_cli.domain.preferences import Priority, Weights
 from omni_cli.domain.prices import Rates
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import CompiledRule, Contender, Decision, Query, decide
-from omni_cli.domain.tasks import Complexity, TaskEstimate
+from omni_cli.domain.tasks import Complexity, Priority, TaskEstimate, Weights
 
 TASK = TaskEstimate("coding", {"coding": 1.0}, "medium", 0.5)
 QUERY = Query(task=TASK, input_tokens=1_000)

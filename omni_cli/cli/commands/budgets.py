@@ -14,18 +14,18 @@ from omni_cli.cli.common import (
     complete_providers,
     complete_roles,
     duration_ms,
+    grouped,
     omni,
 )
 from omni_cli.cli.common import money as usd
-from omni_cli.cli.options import grouped
 from omni_cli.cli.render import Style, emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.periods import day_start
-from omni_cli.domain.preferences import WEEKDAYS
 from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
+from omni_cli.domain.tasks import WEEKDAYS
 from omni_cli.domain.words import counted
 from omni_cli.services.money.budget_document import budget_document, status_document
 

@@ -11,8 +11,7 @@ import typer
 from msgspec import Struct
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import complete_catalogue, omni
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import complete_catalogue, grouped, omni
 from omni_cli.cli.render import note, number, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.document import document

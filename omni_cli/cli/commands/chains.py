@@ -4,8 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omni_cli.cli.common import JsonFlag, complete_chains, complete_models, omni
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import JsonFlag, complete_chains, complete_models, grouped, omni
 from omni_cli.cli.render import emit_json, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.document import document

@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_selectors, omni
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import JsonFlag, complete_selectors, grouped, omni
 from omni_cli.cli.prompts import (
     Consent,
     RequestFacts,

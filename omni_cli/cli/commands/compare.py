@@ -7,9 +7,16 @@ import typer
 from msgspec import Struct
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_models, complete_selectors, money, omni, words
+from omni_cli.cli.common import (
+    JsonFlag,
+    complete_models,
+    complete_selectors,
+    grouped,
+    money,
+    omni,
+    words,
+)
 from omni_cli.cli.comparing import announce, figures, print_report, run
-from omni_cli.cli.options import grouped
 from omni_cli.cli.prompts import read_prompt
 from omni_cli.cli.render import emit_json, moment, note, out
 from omni_cli.cli.tables import Column, table

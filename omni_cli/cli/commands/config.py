@@ -11,8 +11,14 @@ import typer
 
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_settings, omni
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import (
+    JsonFlag,
+    YesFlag,
+    agree_to_leaving,
+    complete_settings,
+    grouped,
+    omni,
+)
 from omni_cli.cli.render import answer, emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import ConfigError

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.options import From, To
+from omni_cli.cli.common import From, JsonFlag, To, omni
 from omni_cli.cli.render import bar, colour_on, emit_json, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.analytics import Share, Totals, change

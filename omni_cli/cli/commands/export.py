@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from omni_cli.cli.common import omni
-from omni_cli.cli.options import From, To
+from omni_cli.cli.common import From, To, omni
 from omni_cli.cli.render import note
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.services.money.export import LEDGER_COLUMNS, USAGE_COLUMNS, csv_lines, json_lines

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import complete_models, money, omni
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import complete_models, grouped, money, omni
 from omni_cli.cli.render import (
     Style,
     milliseconds,

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from omni_cli.cli.common import omni
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import grouped, omni
 from omni_cli.cli.render import emit_json, moment, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import NotFound, OmniError

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_providers, money, omni, read_key, words
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import JsonFlag, complete_providers, grouped, money, omni, read_key, words
 from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.budgets import Budget

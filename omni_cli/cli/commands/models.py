@@ -9,24 +9,24 @@ from msgspec import Struct
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import (
     JsonFlag,
+    TokenRates,
     YesFlag,
     agree_to_leaving,
     complete_catalogue,
     complete_models,
     complete_providers,
     confirmed,
+    grouped,
     money,
     numbers,
     omni,
     words,
 )
-from omni_cli.cli.options import TokenRates, grouped
 from omni_cli.cli.render import answer, emit_json, note, out, paint
 from omni_cli.cli.tables import View
 from omni_cli.domain.errors import NotFound, UsageError
-from omni_cli.domain.models import ModelInfo, fold_alias
+from omni_cli.domain.models import ModelInfo, fold_alias, retirement_words
 from omni_cli.domain.record import replace
-from omni_cli.domain.retirement import retirement_words
 from omni_cli.services.fleet.browse import Filters, Listed
 from omni_cli.services.fleet.describe import model_document, price_document, uses_document
 from omni_cli.services.money.prices import utc_day

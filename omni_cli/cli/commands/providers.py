@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_providers, omni, read_key
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import JsonFlag, complete_providers, grouped, omni, read_key
 from omni_cli.cli.render import answer, emit_json, milliseconds, moment, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.document import document

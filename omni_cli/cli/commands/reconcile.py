@@ -10,8 +10,7 @@ import typer
 from msgspec import Struct
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, given_span, omni
-from omni_cli.cli.options import From, To
+from omni_cli.cli.common import From, JsonFlag, To, given_span, omni
 from omni_cli.cli.render import emit_json, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document

@@ -7,8 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_models, confirmed, given_span, money, omni
-from omni_cli.cli.options import From, To, TokenRates, grouped
+from omni_cli.cli.common import (
+    From,
+    JsonFlag,
+    To,
+    TokenRates,
+    complete_models,
+    confirmed,
+    given_span,
+    grouped,
+    money,
+    omni,
+)
 from omni_cli.cli.render import emit_json, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document

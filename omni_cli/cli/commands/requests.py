@@ -4,8 +4,14 @@ from typing import Annotated, Any
 
 import typer
 
-from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, duration_ms, omni
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import (
+    JsonFlag,
+    complete_models,
+    complete_roles,
+    duration_ms,
+    grouped,
+    omni,
+)
 from omni_cli.cli.render import emit_json, milliseconds, moment, out, paint
 from omni_cli.cli.tables import Column, View, listing, table
 from omni_cli.domain.chat import tokens_document

@@ -11,9 +11,9 @@ from omni_cli.cli.common import (
     agree_to_leaving,
     complete_models,
     complete_roles,
+    grouped,
     omni,
 )
-from omni_cli.cli.options import grouped
 from omni_cli.cli.render import answer, emit_json, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, View, listing, table
 from omni_cli.domain.document import document

@@ -7,18 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from omni_cli.cli.common import JsonFlag, complete_selectors, omni
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import JsonFlag, complete_selectors, grouped, omni
 from omni_cli.cli.prompts import Consent, RequestFacts, chat_request, read_prompt, route_options
 from omni_cli.cli.render import bar, emit_json, milliseconds, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.chat import ChatRequest, TextPart
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.preferences import PRIORITIES
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import Candidate, Decision
-from omni_cli.domain.tasks import COMPLEXITIES
+from omni_cli.domain.tasks import COMPLEXITIES, PRIORITIES
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import (
     RouteOptions,

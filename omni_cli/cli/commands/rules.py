@@ -4,8 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_models, omni
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_models, grouped, omni
 from omni_cli.cli.prompts import RequestFacts, chat_request, read_prompt, route_options
 from omni_cli.cli.render import answer, emit_json, out, paint
 from omni_cli.cli.tables import Column, View, listing

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.cli.common import (
+    From,
+    To,
     complete_models,
     complete_providers,
     complete_roles,
+    grouped,
     omni,
 )
-from omni_cli.cli.options import From, To, grouped
 from omni_cli.cli.render import colour_on, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.analytics import change

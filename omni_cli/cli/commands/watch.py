@@ -14,10 +14,9 @@ from omni_cli.cli.render import Style, emit_json, moment, note, out, paint
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import usd_to_nusd
-from omni_cli.services.judge.alerts import Alert
+from omni_cli.services.judge.alerts import Alert, budget_alerts
 from omni_cli.services.judge.health_report import CHECK_S, FleetHealth, health_document
 from omni_cli.services.judge.watch import Chore, Watch
-from omni_cli.services.money.budget_alerts import budget_alerts
 
 app = typer.Typer(rich_markup_mode=None)
 

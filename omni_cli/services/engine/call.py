@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from msgspec import Struct
 
-from omni_cli.domain import retry
+from omni_cli.domain.breaker import MAX_RETRY_AFTER_S, delay_s
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import (
     Cancelled,
@@ -123,7 +123,7 @@ class Call(ABC, Generic[W]):
     """
 
     #: A longer wait that a provider asks for is left to others, seconds.
-    most_wait_s: ClassVar[float] = retry.MAX_RETRY_AFTER_S
+    most_wait_s: ClassVar[float] = MAX_RETRY_AFTER_S
     #: A single target's failure is told as it is, where nobody was passed over.
     told_as_it_is: ClassVar[bool] = False
     #: What whoever saw part of an answer can do.
@@ -366,7 +366,7 @@ class Call(ABC, Generic[W]):
         """Before the same model is asked again, seconds; None: it is not."""
         if not isinstance(error, ProviderError) or attempt > target.max_retries:
             return None
-        delay = retry.delay_s(
+        delay = delay_s(
             attempt,
             retry_after_s=error.retry_after_s,
             rng=self._rng,

@@ -22,11 +22,10 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ledger import Source
 from omni_cli.domain.models import ChainLink
 from omni_cli.domain.record import replace
-from omni_cli.domain.routing import Decision
+from omni_cli.domain.routing import NO_EVIDENCE, Candidate, Decision
 from omni_cli.domain.vendor_env import no_key_hint, refused_key_hint
 from omni_cli.repositories import Assignments
 from omni_cli.services.engine.attempts import AttemptSummary, Target
-from omni_cli.services.engine.cascade import ladder
 from omni_cli.services.engine.checks import Check
 from omni_cli.services.engine.fleet_view import taken_out, wants_key
 from omni_cli.services.engine.names import Selector
@@ -35,6 +34,7 @@ from omni_cli.services.engine.turns import listed
 
 if TYPE_CHECKING:
     from omni_cli.services.engine.chat import ChatRun
+
 
 #: Sources whose requests may be in an A/B test: comparisons and probes are no one's work.
 _TESTED = ("chat", "gateway")
@@ -252,3 +252,32 @@ class ChatPlanner:
             return AllProvidersFailed(message, hint=lift or "omni health shows who is down")
         more = "omni budgets list shows what is left; omni budgets raise ID --by USD makes room"
         return BudgetExceeded(message, hint="; ".join(filter(None, (lift, more))))
+
+
+#: A model below this share of the best one's quality is not worth a first try.
+FIRST_TRY_SHARE = 0.6
+_RUNGS = 3
+
+
+def ladder(decision: Decision) -> list[str]:
+    """At most three model ids in order of expected cost: the cheapest that may do, the one that
+    routing would take, and the best. Models of unknown price come last."""
+    eligible = [c for c in decision.candidates if c.eligible]
+    eligible = [c for c in eligible if not c.unsure] or eligible
+    if not eligible:
+        return []
+    best = max(eligible, key=_quality)
+    chosen = next((c for c in eligible if c.model == decision.model), eligible[0])
+    worth = [c for c in eligible if _quality(c) >= FIRST_TRY_SHARE * _quality(best)]
+    cheapest = min(worth, key=_cost)
+    rungs = {c.model: c for c in (cheapest, chosen, best)}
+    return [c.model for c in sorted(rungs.values(), key=_cost)][:_RUNGS]
+
+
+def _quality(candidate: Candidate) -> float:
+    return NO_EVIDENCE if candidate.quality is None else candidate.quality
+
+
+def _cost(candidate: Candidate) -> tuple[bool, int, float, str]:
+    cost = candidate.expected_cost_nusd
+    return cost is None, cost or 0, _quality(candidate), candidate.model

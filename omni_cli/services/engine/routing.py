@@ -12,17 +12,19 @@ from omni_cli.domain.classify import classify
 from omni_cli.domain.consent import DEFAULT_CONSENT, Consent
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.models import ModelInfo, Provider, RoleModel, Rule
-from omni_cli.domain.preferences import (
-    DEFAULT_WEIGHTS,
-    PRIORITIES,
-    LatencyPref,
-    Priority,
-    Weights,
-)
 from omni_cli.domain.pricing import Price, nusd_to_usd, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import CompiledRule, Decision, Query, decide
-from omni_cli.domain.tasks import Complexity, Signals, TaskEstimate
+from omni_cli.domain.tasks import (
+    DEFAULT_WEIGHTS,
+    PRIORITIES,
+    Complexity,
+    LatencyPref,
+    Priority,
+    Signals,
+    TaskEstimate,
+    Weights,
+)
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.ports import Clock
 from omni_cli.records import StoredPrice

@@ -26,12 +26,14 @@ from omni_cli.domain.record import replace
 from omni_cli.repositories import Assignments, Budgets, Models, Providers
 from omni_cli.services.fleet.fleet import FleetService
 from omni_cli.services.fleet.fleet_checks import (
+    check_alias,
     check_chain_name,
     check_condition,
+    check_free,
     check_slug,
+    check_word,
 )
 from omni_cli.services.fleet.fleet_document import fleet_document, fleet_tables
-from omni_cli.services.fleet.naming import check_alias, check_free, check_word
 from omni_cli.services.money.budget_document import budget_name
 from omni_cli.services.money.prices import base_rates, doubt, published
 
@@ -229,7 +231,7 @@ class FleetApplier(Struct, kw_only=True, eq=False):
         chains: Iterable[Chain],
         models: Iterable[ModelInfo],
     ) -> None:
-        """As services/fleet/naming.py has it, for names that are new. Raises UsageError."""
+        """As services/fleet/fleet_checks.py has it, for names that are new. Raises UsageError."""
         old = {provider.slug for provider in self.providers.all()}
         named = [("provider", p.slug, f"the provider {p.slug}", p.slug in old) for p in providers]
         slugs = {name for _, name, _, _ in named}

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.hosts import base_url_in, is_base_url
 from omni_cli.domain.models import (
+    ASK_DAYS,
     BADGES,
     CAPABILITIES,
     Chain,
@@ -17,16 +18,19 @@ from omni_cli.domain.models import (
     Role,
     RoleModel,
     Rule,
+    is_leaving,
+    retirement_words,
 )
 from omni_cli.domain.prices import MOST_USD
 from omni_cli.domain.pricing import Price, Rate
 from omni_cli.domain.record import asdict, replace
-from omni_cli.domain.retirement import ASK_DAYS, is_leaving, retirement_words
 from omni_cli.domain.secrets import scrub
 from omni_cli.ports import Clock
 from omni_cli.repositories import Assignments, Audit, Budgets, Models, Providers
 from omni_cli.services.engine.names import Names
 from omni_cli.services.fleet.fleet_checks import (
+    Namespace,
+    check_alias,
     check_chain_name,
     check_condition,
     check_hedge,
@@ -37,7 +41,6 @@ from omni_cli.services.fleet.fleet_checks import (
     split_link,
 )
 from omni_cli.services.fleet.fleet_document import fleet_document
-from omni_cli.services.fleet.naming import Namespace, check_alias
 from omni_cli.services.money.prices import PriceBook, check_rates, published, state_of, utc_day
 from omni_cli.wire.registry import protocols
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
@@ -29,7 +29,7 @@ from omni_cli.ports import Clock
 from omni_cli.repositories import Models, Reports, Store
 from omni_cli.services.engine.chat import ChatService
 from omni_cli.services.engine.chat_plan import ChatJob
-from omni_cli.services.engine.quality import Judgement
+from omni_cli.services.engine.fleet_view import Quality
 from omni_cli.services.engine.role_calls import (
     CALLS,
     GETS,
@@ -50,12 +50,6 @@ WINDOW_DAYS = 28
 #: A switch is done within 30 s: two tries of this length, shared by the kinds of call, and no
 #: wait that a provider asks for.
 _TIMEOUT_MS = 12_000
-
-
-class Judge(Protocol):
-    def __call__(
-        self, probabilities: Mapping[str, float], model_ids: list[str]
-    ) -> list[Judgement]: ...
 
 
 class Effect(Struct, frozen=True):
@@ -99,7 +93,7 @@ class RoleSwitcher(Struct, kw_only=True, eq=False):
     models: Models
     reports: Reports
     chat: Callable[[], ChatService]
-    quality: Callable[[], Judge]
+    quality: Callable[[], Quality]
     memory: Store
     zone: str
     clock: Clock

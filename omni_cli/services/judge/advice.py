@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -44,12 +43,6 @@ WINDOW_DAYS = 28
 _NO_TOTALS = Totals()
 
 
-class Budgeted(Protocol):
-    """The budgets' outlook (services/money/costs.py)."""
-
-    def __call__(self) -> tuple[BudgetLine, ...]: ...
-
-
 class Verified(Struct, frozen=True):
     """What an applied recommendation really saved: cost per call before and after, nano-dollars,
     and the saving over the calls since; negative when it cost more."""
@@ -80,7 +73,7 @@ class AdviceService:
         assignments: Assignments,
         fleet: FleetService,
         table: Callable[[], QualityTable],
-        budgets: Budgeted,
+        budgets: Callable[[], tuple[BudgetLine, ...]],
         repeats: Callable[[int, int], list[Repeats]],
         cached: Callable[[], Collection[str]],
         usable: Callable[[Provider], bool],

@@ -6,12 +6,11 @@ from typing import Any
 from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals
-from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Role, RoleModel, Rule
+from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Role, RoleModel, Rule, is_leaving
 from omni_cli.domain.prices import Rates
 from omni_cli.domain.quality import QualityTable, plainness
 from omni_cli.domain.recommend import AS_GOOD, LEAST_CONFIDENCE, Action, Candidate
 from omni_cli.domain.record import replace
-from omni_cli.domain.retirement import is_leaving
 from omni_cli.repositories import Assignments
 from omni_cli.services.engine.role_calls import Kind, cannot
 from omni_cli.services.fleet.fleet import FleetService

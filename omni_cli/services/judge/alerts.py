@@ -13,14 +13,16 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from omni_cli.domain.budgets import BudgetStatus
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import ConnectionFailed, OmniError, UsageError
+from omni_cli.domain.pricing import format_usd
 from omni_cli.ports import Clock
 from omni_cli.repositories import Alerts
 
@@ -229,3 +231,29 @@ def signature(secret: str, stamp: str, body: bytes) -> str:
     """What ``X-Omni-Signature`` holds."""
     signed = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256)
     return f"sha256={signed.hexdigest()}"
+
+
+def budget_alerts(statuses: Iterable[BudgetStatus]) -> Iterator[Alert]:
+    """The highest threshold that each budget has passed, and the stop where nothing is left."""
+    for status in statuses:
+        budget, used = status.budget, status.used_percent
+        subject = f"budget:{budget.id}:{status.start_at}"
+        text = f"{format_usd(status.spent_nusd)} of {format_usd(status.stop_at_nusd)} spent"
+        if status.left_nusd <= 0:
+            yield Alert(
+                f"{subject}:stop",
+                "error",
+                f"the {budget.label} is used up",
+                f"{text}; calls are refused until it resets, or omni budgets raise {budget.id}",
+            )
+            continue
+        passed = [
+            percent for percent in budget.alerts_percent if used is not None and used >= percent
+        ]
+        if passed:
+            yield Alert(
+                f"{subject}:{max(passed):g}",
+                "warning",
+                f"the {budget.label} is at {used:.0f} %",
+                text,
+            )

@@ -7,8 +7,7 @@ from msgspec import Struct
 
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.errors import OmniError
-from omni_cli.domain.models import Provider
-from omni_cli.domain.retirement import retirement_words
+from omni_cli.domain.models import Provider, retirement_words
 from omni_cli.domain.vendor_env import no_key_hint
 from omni_cli.ports import Clock, RemoteModel
 from omni_cli.repositories import Breakers

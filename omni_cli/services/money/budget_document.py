@@ -11,8 +11,8 @@ from omni_cli.domain.document import document
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.money import NUSD_PER_USD, format_usd
 from omni_cli.domain.periods import PeriodKind, iso
-from omni_cli.domain.preferences import WEEKDAYS
 from omni_cli.domain.pricing import usd_string, usd_to_nusd
+from omni_cli.domain.tasks import WEEKDAYS
 
 PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
 _DEFAULTS = {item.name: item.default for item in structs.fields(Budget)}

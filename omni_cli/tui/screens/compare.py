@@ -280,7 +280,7 @@ class ComparePane(Pane[Compared]):
     def action_answers(self) -> None:
         report = None if self._value is None else self._value.report
         if report is not None:
-            from omni_cli.tui.screens.answers import AnswersScreen
+            from omni_cli.tui.screens.comparing_forms import AnswersScreen
 
             self.app.push_screen(AnswersScreen(report))
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.retirement import is_leaving, retirement_words
+from omni_cli.domain.models import ModelInfo, is_leaving, retirement_words
 from omni_cli.tui.actions import switch_model
 from tests.integration.cli.conftest import Omni
 
