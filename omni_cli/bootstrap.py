@@ -1052,6 +1052,7 @@ class App:
             providers=self.providers,
             assignments=self.assignments,
             budgets=self.budgets,
+            audit=self.audit,
             routing=self.routing,
             names=self.names,
             key=self.keys.get,

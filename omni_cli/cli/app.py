@@ -48,6 +48,7 @@ class Root(LazyGroup):
             "costs:savings_app", "What routing saved, signed, and how sure.", "Money"
         ),
         "calc": _entry("calc", "What a text or N requests would cost on each model.", "Money"),
+        "batches": _entry("batches", "Batches sent out: how far, held, cost.", "Money"),
         "import": _entry("import_", "Bring in usage that other tools recorded.", "Money"),
         "reconcile": _entry("reconcile", "Compare an invoice with the ledger.", "Money"),
         "export": _entry("export", "Ledger, usage and metrics for other tools.", "Money"),

@@ -158,7 +158,8 @@ class BatchCalls:
         except ProviderError:
             said = ""
         fault = refused(adapter(provider.protocol), call, answer.status, answer.headers, said)
-        if answer.status in (405, 501) or (answer.status == 404 and _bare(said)):
+        nothing = call.method == "POST" and call.url.endswith("/files")
+        if answer.status in (405, 501) or (answer.status == 404 and (nothing or _bare(said))):
             raise NotOffered(
                 f"{provider.slug} has no such path, so no batches: {fault.message}",
                 status=404,
@@ -353,7 +354,7 @@ class BatchCalls:
             raise
         except OmniError as exc:
             await self._failed(batch, exc)
-            return batch
+            return await self._do(lambda service: service.store.get(batch.id)) or batch
 
 
 def due(batch: Batch, now_ms: int) -> bool:

@@ -6,10 +6,10 @@ its provider is asked; each of its results becomes a request of the ledger, at t
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from itertools import islice
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +17,7 @@ from msgspec import Struct
 from omni_cli.domain.batches import AGENT, Asked, Batch, KeptFile, Line, Outcome, Part, Waiting
 from omni_cli.domain.bounds import most_of
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import (
     BadRequest,
     BudgetExceeded,
@@ -26,7 +27,7 @@ from omni_cli.domain.errors import (
     UnknownPrice,
     UsageError,
 )
-from omni_cli.domain.ids import make_id
+from omni_cli.domain.ids import id_text, make_id, parse_id
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.models import Provider
 from omni_cli.domain.pricing import (
@@ -34,12 +35,13 @@ from omni_cli.domain.pricing import (
     of_batch,
     price_from_json,
     price_to_json,
+    usd_string,
     worst_case_nusd,
 )
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock, Endpoint
 from omni_cli.records import StoredPrice
-from omni_cli.repositories import Assignments, Batches, Budgets, Models, Providers
+from omni_cli.repositories import Assignments, Audit, Batches, Budgets, Models, Providers
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.names import Names, shown
 from omni_cli.services.engine.routing import RoutingService
@@ -85,6 +87,7 @@ class BatchService:
         providers: Providers,
         assignments: Assignments,
         budgets: Budgets,
+        audit: Audit,
         routing: RoutingService,
         names: Names,
         key: Callable[[Provider], str | None],
@@ -96,6 +99,7 @@ class BatchService:
         self._providers = providers
         self._assignments = assignments
         self._budgets = budgets
+        self._audit = audit
         self._routing = routing
         self._names = names
         self._key = key
@@ -428,6 +432,40 @@ class BatchService:
             )
         )
 
+    def find(self, text: str) -> Batch:
+        """By our id, or the first part of it, or by the provider's name. Raises NotFound."""
+        span = parse_id(text) or (1, 0)
+        found = [
+            batch
+            for batch in self.store.all()
+            if batch.remote == text or span[0] <= batch.id <= span[1]
+        ]
+        if len(found) != 1:
+            how = "more than one batch begins" if found else "no batch begins"
+            raise NotFound(f"{how} with {shown(text)}", hint="omni batches list shows them")
+        return found[0]
+
+    def release(self, batch: Batch, *, who: str) -> Batch:
+        """Hold nothing more for a batch that cannot be settled. Audited.
+
+        Raises UsageError: it is settled, or its provider still works on it.
+        """
+        if batch.state == "settled" or (batch.state == "open" and not batch.trouble):
+            raise UsageError(
+                f"{id_text(batch.id)} is {batch.state}: nothing is to be released",
+                hint="omni batches sync asks its provider how far it is",
+            )
+        now = self.now_ms()
+        if self.store.finish(batch.id, now_ms=now):
+            self._audit.record(
+                at_ms=now,
+                who=who,
+                action="batch.release",
+                target=id_text(batch.id),
+                after={"released_usd": usd_string(batch.held_nusd), "state": batch.state},
+            )
+        return self.store.get(batch.id) or batch
+
     # --- its results ------------------------------------------------------------------------------
 
     def settle(self, batch: Batch, source: BinaryIO) -> int:
@@ -528,6 +566,27 @@ class BatchService:
             error_message=words,
         )
         return Outcome(asked.n, request, attempt)
+
+
+def batch_document(batch: Batch, parts: Sequence[Part] = ()) -> dict[str, Any]:
+    """A batch as JSON values. ``parts``: its requests by model, where they are asked for."""
+    names = [name for name in Batch.__struct_fields__ if name not in ("id", "document", "lines")]
+    told: dict[str, Any] = {"id": id_text(batch.id), "requests": batch.lines}
+    told |= document(batch, *names)
+    told["trouble"] = batch.trouble or None
+    if parts:
+        told["models"] = [
+            {
+                "model": part.model,
+                "role": part.role or None,
+                "requests": part.lines,
+                "price": None if part.price is None else json.loads(part.price),
+                "batch_price_known": part.price is not None and not part.marked,
+                "held_usd": usd_string(part.held_nusd),
+            }
+            for part in parts
+        ]
+    return told
 
 
 def _results(speaks: Batching, source: BinaryIO) -> Iterator[tuple[Result, int]]:

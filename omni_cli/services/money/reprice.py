@@ -1,12 +1,13 @@
 """Correct what past calls cost: shown first, then written beside the ledger, never into it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 
 from msgspec import Struct, field
 
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.pricing import Price, usd_string
+from omni_cli.domain.pricing import Price, of_batch, usd_string
 from omni_cli.ports import Clock
 from omni_cli.records import Charge, Correction
 from omni_cli.repositories import Adjustments, Audit, Ledger, Models
@@ -297,6 +298,10 @@ class Repricing:
             used, price_id = (None, None) if row is None else (row.price, row.id)
         else:
             used = price
+        share = self._share(attempt.price)
+        if used is not None and share != used.share and used.state == "priced":
+            # A call of a batch stays one, whatever its model costs.
+            used, price_id = of_batch(used, share), None
         cost, part = self._cost(charge, model, used)
         if cost is None:
             if charge.current_nusd is None:
@@ -310,6 +315,16 @@ class Repricing:
         change.before_nusd += charge.current_nusd or 0
         change.after_nusd += cost
         return Correction(attempt.request, attempt.n, cost, part, price_id)
+
+    def _share(self, price: int | None) -> Decimal:
+        """What a call was charged of the usual price."""
+        found = None if price is None else self._price_of(price)
+        return Decimal(1) if found is None else found.share
+
+    def _price_of(self, price: int) -> Price | None:
+        if price not in self._charged_by:
+            self._charged_by[price] = self._models.price_by_id(price)
+        return self._charged_by[price]
 
     def _cost(
         self, charge: Charge, model: str, price: Price | None
@@ -334,9 +349,7 @@ class Repricing:
         attempt = charge.attempt
         if attempt.price is None or attempt.cost_nusd is None:
             return None
-        if attempt.price not in self._charged_by:
-            self._charged_by[attempt.price] = self._models.price_by_id(attempt.price)
-        cost = cost_or_none(attempt.usage, self._charged_by[attempt.price])
+        cost = cost_or_none(attempt.usage, self._price_of(attempt.price))
         return None if cost is None else max(attempt.cost_nusd - cost, 0)
 
 
