@@ -4,6 +4,8 @@ it keeps for its callers.
 Money is integer nano-dollars, times are ms since the epoch, UTC.
 """
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
@@ -16,6 +18,40 @@ from omni_cli.domain.ledger import AttemptRow, RequestRow
 BatchState = Literal["opening", "open", "ended", "settled", "unread"]
 #: Whose requests they are in reports, where their caller names no other.
 AGENT = "batch"
+HALF = Decimal("0.5")
+
+
+class BatchPrice(NamedTuple):
+    """What a vendor's batches cost: ``share`` of every usual rate, 0..1; ``domain``: of its API;
+    ``source``: where that is said."""
+
+    share: Decimal
+    domain: str
+    source: str
+
+
+#: By provider: platform.claude.com/docs/en/build-with-claude/batch-processing (read 2026-11-27),
+#: developers.googleblog.com/scale-your-ai-workloads-batch-mode-gemini-api (2025-07-07),
+#: inspect.aisi.org.uk/models-batch.html on OpenAI, Anthropic and Google (read 2026-11-27),
+#: platform.kimi.ai/docs/pricing/batch (60 %, read 2026-11-29).
+BATCH_PRICES: Mapping[str, BatchPrice] = {
+    "anthropic": BatchPrice(HALF, "anthropic.com", "its batch processing page"),
+    "google": BatchPrice(HALF, "googleapis.com", "its announcement of batch mode"),
+    "openai": BatchPrice(HALF, "openai.com", "inspect.aisi.org.uk/models-batch.html"),
+    "moonshot": BatchPrice(Decimal("0.6"), "moonshot.ai", "its batch pricing page"),
+}
+
+
+def batch_share(provider: str, host: str) -> Decimal | None:
+    """What a batch costs of the usual price; None where that is not known.
+
+    Args:
+        host: of the provider's address.
+    """
+    for slug, (share, domain, _) in BATCH_PRICES.items():
+        if provider == slug or host == domain or host.endswith(f".{domain}"):
+            return share
+    return None
 
 
 class Line(Struct, frozen=True, array_like=True):

@@ -1,10 +1,9 @@
 """Findings about how requests are sent, whichever model answers: caches and batches."""
 
-from collections.abc import Mapping
-
 from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals, per_day
+from omni_cli.domain.batches import BATCH_PRICES, HALF
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.recommend import (
     DAYS_PER_MONTH,
@@ -23,15 +22,6 @@ BULK_TASKS = frozenset({"extraction", "summarization", "translation"})
 _BULK_CALLS_PER_DAY = 48
 #: From this share of repeated questions on, remembering answers is worth it.
 _REPEATED = 0.1
-#: Providers whose batch interface takes half of every rate, and where that is said:
-#: platform.claude.com/docs/en/build-with-claude/batch-processing (read 2026-11-27),
-#: developers.googleblog.com/scale-your-ai-workloads-batch-mode-gemini-api (2025-07-07),
-#: inspect.aisi.org.uk/models-batch.html on OpenAI, Anthropic and Google (read 2026-11-27).
-BATCH_DISCOUNT: Mapping[str, str] = {
-    "anthropic": "its batch processing page",
-    "google": "its announcement of batch mode",
-    "openai": "inspect.aisi.org.uk/models-batch.html",
-}
 
 
 class Repeats(Struct, frozen=True):
@@ -131,8 +121,14 @@ def response_caching(repeats: Repeats, days: int) -> Finding | None:
 def batching(work: Work) -> Finding | None:
     """Much work of a kind that nobody waits for, at a provider with a batch interface."""
     provider = work.model.partition("/")[0]
-    source, totals = BATCH_DISCOUNT.get(provider), work.totals
-    if source is None or totals.calls < LEAST_CALLS or totals.unknown_attempts:
+    price, totals = BATCH_PRICES.get(provider), work.totals
+    # Where it takes another share, not all models can be asked so.
+    if (
+        price is None
+        or price.share != HALF
+        or totals.calls < LEAST_CALLS
+        or totals.unknown_attempts
+    ):
         return None
     if work.calls_per_day < _BULK_CALLS_PER_DAY or work.bulk_share < 0.8:
         return None
@@ -146,8 +142,9 @@ def batching(work: Work) -> Finding | None:
         title=f"Send {work.scope} {work.name} to {provider} in batches",
         reasoning=(
             f"{work.calls_per_day:,.0f} calls a day, {work.bulk_share:.0%} of them extraction, "
-            f"summarization or translation. {provider}'s batch interface costs half ({source}) "
-            "and answers within 24 hours. Whether somebody waits for these answers is not known."
+            f"summarization or translation. {provider}'s batch interface costs half "
+            f"({price.source}) and answers within 24 hours. Whether somebody waits for these "
+            "answers is not known."
         ),
         action=Action("none", command="collect them and send them to the provider's batch API"),
         effort="a change in the program that sends them",

@@ -1,7 +1,6 @@
 """What every protocol's batches have in common: how a batch is read, asked about and understood."""
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import BinaryIO, ClassVar, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -73,10 +72,6 @@ class Batching(Protocol):
     path: ClassVar[str]
     #: What stands before, between and after the requests of one.
     around: ClassVar[tuple[bytes, bytes, bytes]]
-
-    def share(self, provider: str, base_url: str) -> Decimal | None:
-        """What a batch costs of the usual price, 0..1; None where that is not known."""
-        ...
 
     def items(self, source: BinaryIO) -> Iterator[Item]:
         """Raises BadRequest, which names the request: it cannot be read."""

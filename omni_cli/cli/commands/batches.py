@@ -6,8 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.options import grouped
+from omni_cli.cli.common import JsonFlag, ask, grouped, omni
 from omni_cli.cli.render import answer, emit_json, moment, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.batches import Batch
@@ -86,11 +85,10 @@ def release(
     as_json: JsonFlag = False,
 ) -> None:
     """Hold nothing more for a batch whose results cannot be had: what it cost stays unknown."""
-    from omni_cli.cli.common import ask
-
     with omni() as omni_app:
         service = omni_app.batches
         found = service.find(batch)
+        service.check_release(found)
         if not yes and not ask(
             f"release {format_usd(found.held_nusd)} that is held for {id_text(found.id)}?",
             nobody="nobody is there to ask",

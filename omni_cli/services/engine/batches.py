@@ -14,7 +14,17 @@ from typing import Any, BinaryIO
 import msgspec
 from msgspec import Struct
 
-from omni_cli.domain.batches import AGENT, Asked, Batch, KeptFile, Line, Outcome, Part, Waiting
+from omni_cli.domain.batches import (
+    AGENT,
+    Asked,
+    Batch,
+    KeptFile,
+    Line,
+    Outcome,
+    Part,
+    Waiting,
+    batch_share,
+)
 from omni_cli.domain.bounds import most_of
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.document import document
@@ -50,6 +60,7 @@ from omni_cli.services.engine.settlement import estimated_usage, input_cost, pri
 from omni_cli.services.money.prices import PriceBook, cost_or_none
 from omni_cli.wire.batching import Batching, Item, Result, Told
 from omni_cli.wire.registry import FOLDERS, adapter, batching
+from omni_cli.wire.values import host_of
 
 #: Results that come into the ledger in one transaction.
 _CHUNK = 500
@@ -365,7 +376,7 @@ class BatchService:
             lines=len(asked.lines),
             checked_at=now,
         )
-        share = self.speaker(provider).share(provider.slug, provider.base_url)
+        share = batch_share(provider.slug, host_of(provider.base_url))
         book = PriceBook(self._models, now_ms=now)
         book.load({line.model for line in asked.lines})
         prices = {line.model: _priced(book.current(line.model), share) for line in asked.lines}
@@ -445,16 +456,17 @@ class BatchService:
             raise NotFound(f"{how} with {shown(text)}", hint="omni batches list shows them")
         return found[0]
 
-    def release(self, batch: Batch, *, who: str) -> Batch:
-        """Hold nothing more for a batch that cannot be settled. Audited.
-
-        Raises UsageError: it is settled, or its provider still works on it.
-        """
+    def check_release(self, batch: Batch) -> None:
+        """Raises UsageError: it is settled, or its provider still works on it."""
         if batch.state == "settled" or (batch.state == "open" and not batch.trouble):
             raise UsageError(
                 f"{id_text(batch.id)} is {batch.state}: nothing is to be released",
                 hint="omni batches sync asks its provider how far it is",
             )
+
+    def release(self, batch: Batch, *, who: str) -> Batch:
+        """Hold nothing more for a batch that cannot be settled. Audited. Raises UsageError."""
+        self.check_release(batch)
         now = self.now_ms()
         if self.store.finish(batch.id, now_ms=now):
             self._audit.record(

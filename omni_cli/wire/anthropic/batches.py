@@ -1,14 +1,13 @@
 """Anthropic's Message Batches.
 
-Sources: Claude docs, "Batch processing" (100,000 requests, 256 MB, half the price of all tokens,
-which stacks with caching; what errored, was cancelled or expired is not billed) and the API
+Sources: Claude docs, "Batch processing" (100,000 requests, 256 MB, the price of all tokens, cached
+ones too, halved; what errored, was cancelled or expired is not billed) and the API
 reference, "Create a Message Batch", "Retrieve Message Batch results", "List Message Batches".
 """
 
 import mmap
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import BinaryIO, ClassVar
 from urllib.parse import quote
 
@@ -20,9 +19,8 @@ from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.wire.anthropic import AnthropicFacts
 from omni_cli.wire.anthropic.client import auth_of, read_usage, url_of
 from omni_cli.wire.batching import Item, Method, Result, Told, name_in, object_of
-from omni_cli.wire.values import JsonObject, as_count, as_list, as_object, as_text, host_of
+from omni_cli.wire.values import JsonObject, as_count, as_list, as_object, as_text
 
-_HALF = Decimal("0.5")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -48,11 +46,6 @@ class AnthropicBatches(AnthropicFacts):
     from_files = False
     path = "messages/batches"
     around = (b'{"requests":[', b",", b"]}")
-
-    def share(self, provider: str, base_url: str) -> Decimal | None:
-        host = host_of(base_url)
-        own = provider == "anthropic" or host == "anthropic.com" or host.endswith(".anthropic.com")
-        return _HALF if own else None
 
     def items(self, source: BinaryIO) -> Iterator[Item]:
         """``source``: a real file; its requests stay there until they are asked for."""

@@ -1,12 +1,11 @@
 """OpenAI's batches, and the files that they are made of.
 
 Sources: OpenAI API reference, "Batch", "The request input object", "The request output object",
-"Files"; "Batch API" guide (50,000 requests, 200 MB, half the price, 24 hours; what a batch that
-expired or was cancelled had answered is charged); Kimi platform, "Batch" pricing (60 %).
+"Files"; "Batch API" guide (50,000 requests, 200 MB, 24 hours; what a batch that expired or was
+cancelled had answered is charged).
 """
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import BinaryIO, ClassVar
 from urllib.parse import quote
 
@@ -24,15 +23,9 @@ from omni_cli.wire.values import (
     as_object,
     as_text,
     bearer,
-    host_of,
 )
 
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
-#: Of the usual price, by the vendor.
-_SHARES = {
-    "openai": ("openai.com", Decimal("0.5")),
-    "moonshot": ("moonshot.ai", Decimal("0.6")),
-}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -59,13 +52,6 @@ class OpenAiBatches(OpenAiFacts):
     from_files = True
     path = "batches"
     around = (b"", b"\n", b"\n")
-
-    def share(self, provider: str, base_url: str) -> Decimal | None:
-        host = host_of(base_url)
-        for slug, (domain, share) in _SHARES.items():
-            if provider == slug or host == domain or host.endswith(f".{domain}"):
-                return share
-        return None
 
     def items(self, source: BinaryIO) -> Iterator[Item]:
         for number, text in enumerate(source, 1):

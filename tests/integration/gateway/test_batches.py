@@ -356,9 +356,9 @@ def test_a_large_upload_goes_through_a_file(http: httpx.Client, gateway: Served)
     other = http.post(CHAT, content=b"x" * (33 * 1024 * 1024))
     assert other.status_code == 413
     with socket.create_connection(("127.0.0.1", int(gateway.url.rpartition(":")[2]))) as raw:
-        raw.sendall(
-            b"POST /v1/files HTTP/1.1\r\nhost: localhost\r\ncontent-length: 300000000\r\n\r\n"
-        )
+        kind = b"content-type: multipart/form-data; boundary=x\r\n"
+        head = b"POST /v1/files HTTP/1.1\r\nhost: localhost\r\n" + kind
+        raw.sendall(head + b"content-length: 300000000\r\n\r\n")
         raw.settimeout(10)
         assert b"413" in raw.recv(4096)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from omni_cli.domain.batches import batch_share
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import BadRequest, Malformed
 from omni_cli.domain.pricing import (
@@ -149,13 +150,13 @@ def test_the_address_of_results_is_the_gateways() -> None:
 
 def test_shares_that_vendors_publish() -> None:
     half = Decimal("0.5")
-    assert _speaks("openai").share("openai", "http://127.0.0.1:1") == half
-    assert _speaks("openai").share("mine", "https://api.openai.com/v1") == half
-    assert _speaks("openai").share("moonshot", "https://api.moonshot.ai/v1") == Decimal("0.6")
-    assert _speaks("openai").share("groq", "https://api.groq.com/openai/v1") is None
-    assert _speaks("openai").share("mine", "https://notopenai.com/v1") is None
-    assert _speaks("anthropic").share("claude", "https://api.anthropic.com") == half
-    assert _speaks("anthropic").share("vertex", "https://example.com") is None
+    assert batch_share("openai", "127.0.0.1") == half
+    assert batch_share("mine", "api.openai.com") == half
+    assert batch_share("moonshot", "api.moonshot.ai") == Decimal("0.6")
+    assert batch_share("groq", "api.groq.com") is None
+    assert batch_share("mine", "notopenai.com") is None
+    assert batch_share("claude", "api.anthropic.com") == half
+    assert batch_share("vertex", "example.com") is None
 
 
 def test_a_batchs_price_is_a_share_of_every_rate() -> None:
