@@ -65,6 +65,12 @@ def agree_to_leaving(omni_app: App, name: str, *, yes: bool, at_work: bool = Fal
         raise UsageError("nothing was changed")
 
 
+#: What a command would change is shown and not written; the same word at each command.
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", "--plan", help="Only say what would change; write nothing.")
+]
+#: It is written: without asking where a command asks, and at all where it only shows otherwise.
+Apply = Annotated[bool, typer.Option("--apply", "--yes", "-y", help="Write it without asking.")]
 YesFlag = Annotated[
     bool, typer.Option("--yes", "-y", help="Take it as it is: on its way out, at an odd price.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.common import DryRun, JsonFlag, omni
 from omni_cli.cli.render import emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
@@ -145,7 +145,7 @@ def vacuum() -> None:
 @app.command()
 def prune(
     keep: Annotated[str, typer.Option(help="Days to keep, such as 365d.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Remove old requests and conversations; reports keep their sums."""

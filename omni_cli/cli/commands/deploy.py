@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, ask, duration_ms, omni, percent
+from omni_cli.cli.common import Apply, DryRun, JsonFlag, ask, duration_ms, omni, percent
 from omni_cli.cli.exits import ASSERTION
 from omni_cli.cli.render import answer, emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
@@ -87,9 +87,9 @@ def diff(
 @apply_app.command("apply")
 def apply(
     file: Annotated[Path, typer.Argument(help="A TOML document; - reads stdin.")],
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would change.")] = False,
+    plan: DryRun = False,
     exit_code: ExitCode = False,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    yes: Apply = False,
     share: Annotated[
         str | None,
         typer.Option(help="Only to so much of the changed roles' new conversations: 10%."),
@@ -149,7 +149,7 @@ def apply(
 @rollback_app.command("rollback")
 def rollback(
     number: Annotated[int, typer.Argument(help="omni history lists revisions.")],
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would change.")] = False,
+    plan: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Bring back the fleet of a revision; itself a new revision, so it can be undone."""

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_providers, omni
+from omni_cli.cli.common import Apply, JsonFlag, complete_providers, omni
 from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
@@ -31,9 +31,7 @@ def discover(
         list[str] | None,
         typer.Option("-p", "--provider", autocompletion=complete_providers, help="Only these."),
     ] = None,
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Add and update what is recommended; one revision.")
-    ] = False,
+    apply: Apply = False,
     history: Annotated[
         bool, typer.Option("--history", help="What was found before; asks nobody.")
     ] = False,

@@ -8,7 +8,7 @@ import typer
 from msgspec import Struct
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.common import Apply, DryRun, JsonFlag, omni
 from omni_cli.cli.render import emit_json, moment, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
@@ -47,10 +47,8 @@ def import_(
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="FIELD=COLUMN, for csv; repeatable.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show; write nothing.")] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", "--apply", help="Write without asking.")
-    ] = False,
+    dry_run: DryRun = False,
+    yes: Apply = False,
     recorded: Annotated[
         bool,
         typer.Option("--recorded", help="Where no price is known, the tool's own cost counts."),

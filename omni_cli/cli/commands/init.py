@@ -8,7 +8,7 @@ import typer
 
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, agree_to_leaving, complete_catalogue, omni
+from omni_cli.cli.common import Apply, DryRun, JsonFlag, agree_to_leaving, complete_catalogue, omni
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
@@ -25,8 +25,8 @@ _COMMON = ("anthropic", "openai", "google", "openrouter", "groq", "deepseek", "m
 
 @app.command()
 def init(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Set it up without asking.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the proposal.")] = False,
+    yes: Apply = False,
+    dry_run: DryRun = False,
     premium: Annotated[
         str | None,
         typer.Option(

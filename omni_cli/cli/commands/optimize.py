@@ -8,7 +8,7 @@ import typer
 
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, omni
+from omni_cli.cli.common import Apply, JsonFlag, omni
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import NotFound
@@ -28,7 +28,7 @@ def optimize(
     lose: Annotated[
         float, typer.Option(min=0, max=100, help="Points of expected quality it may cost.")
     ] = 1.0,
-    apply: Annotated[bool, typer.Option("--apply", help="Set what is suggested.")] = False,
+    apply: Apply = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last --apply back.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

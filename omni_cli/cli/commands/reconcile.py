@@ -10,7 +10,7 @@ import typer
 from msgspec import Struct
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import From, JsonFlag, To, given_span, omni
+from omni_cli.cli.common import Apply, From, JsonFlag, To, given_span, omni
 from omni_cli.cli.render import emit_json, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
@@ -61,9 +61,7 @@ def reconcile(
         bool,
         typer.Option("--held", help="Ask providers about calls whose end was not seen."),
     ] = False,
-    apply: Annotated[
-        bool, typer.Option("--apply", help="With --held: write what they say.")
-    ] = False,
+    apply: Apply = False,
     from_date: From = None,
     to_date: To = None,
     check: Annotated[
