@@ -374,3 +374,34 @@ def conversation(
     """Messages from plain texts; a system text, when given, comes first."""
     head = (Message.text_of("system", system),) if system else ()
     return head + tuple(Message.text_of(role, text) for role, text in turns)
+
+
+_SAID = ("tool_call_id", "name", "is_error")
+
+
+def message_document(message: Message) -> dict[str, Any]:
+    """A turn as JSON values, from which ``message_from`` makes it again."""
+    parts: list[dict[str, Any]] = []
+    for part in message.parts:
+        fields = {name: getattr(part, name) for name in part.__struct_fields__}
+        parts.append({name: value for name, value in fields.items() if value is not None})
+    body: dict[str, Any] = {"role": message.role, "parts": parts}
+    if message.tool_calls:
+        body["tool_calls"] = [[call.id, call.name, call.arguments] for call in message.tool_calls]
+    if message.reasoning:
+        body["reasoning"] = [dict(block) for block in message.reasoning]
+    said = {name: getattr(message, name) for name in _SAID}
+    return body | {name: value for name, value in said.items() if value}
+
+
+def message_from(body: Mapping[str, Any]) -> Message:
+    """The turn that ``message_document`` wrote."""
+    return Message(
+        role=body["role"],
+        parts=tuple(
+            TextPart(**part) if "text" in part else MediaPart(**part) for part in body["parts"]
+        ),
+        tool_calls=tuple(ToolCall(*call) for call in body.get("tool_calls", ())),
+        reasoning=tuple(body.get("reasoning", ())),
+        **{name: body[name] for name in _SAID if name in body},
+    )

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from omni_cli.domain.chat import MediaPart, Message, TextPart, ToolCall
+from omni_cli.domain.chat import Message, message_document, message_from
 from omni_cli.repositories import Lock
 from omni_cli.store.port import Store
 
@@ -28,7 +28,7 @@ class ConversationStore:
         rows = self._store.db.execute(
             "SELECT message FROM turns WHERE conversation = ? ORDER BY n", (conversation,)
         )
-        return [message_from_json(text) for (text,) in rows]
+        return [message_from(json.loads(text)) for (text,) in rows]
 
     def exists(self, conversation: int) -> bool:
         return bool(
@@ -47,7 +47,12 @@ class ConversationStore:
             db.executemany(
                 "INSERT INTO turns (conversation, n, request, message) VALUES (?, ?, ?, ?)",
                 [
-                    (conversation, count + offset, request, message_to_json(message))
+                    (
+                        conversation,
+                        count + offset,
+                        request,
+                        json.dumps(message_document(message), ensure_ascii=False),
+                    )
                     for offset, message in enumerate(messages)
                 ],
             )
@@ -70,37 +75,3 @@ class ConversationStore:
             (conversation,),
         ).fetchone()
         return None if row is None else str(row[0])
-
-
-def message_to_json(message: Message) -> str:
-    parts: list[dict[str, object]] = []
-    for part in message.parts:
-        if isinstance(part, TextPart):
-            parts.append({"text": part.text})
-        else:
-            fields = {"media_type": part.media_type, "data": part.data, "url": part.url}
-            parts.append({key: value for key, value in fields.items() if value is not None})
-    body: dict[str, object] = {"role": message.role, "parts": parts}
-    if message.tool_calls:
-        body["tool_calls"] = [[call.id, call.name, call.arguments] for call in message.tool_calls]
-    if message.tool_call_id is not None:
-        body["tool_call_id"] = message.tool_call_id
-    if message.reasoning:
-        body["reasoning"] = [dict(block) for block in message.reasoning]
-    return json.dumps(body, ensure_ascii=False)
-
-
-def message_from_json(text: str) -> Message:
-    body = json.loads(text)
-    return Message(
-        role=body["role"],
-        parts=tuple(
-            TextPart(part["text"])
-            if "text" in part
-            else MediaPart(part["media_type"], part.get("data"), part.get("url"))
-            for part in body["parts"]
-        ),
-        tool_calls=tuple(ToolCall(*call) for call in body.get("tool_calls", ())),
-        tool_call_id=body.get("tool_call_id"),
-        reasoning=tuple(body.get("reasoning", ())),
-    )

@@ -1,14 +1,14 @@
 """The ledger's past as replays, advice and exports read it: memory does not grow with it."""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from omni_cli.domain.batch import unpack_decision
-from omni_cli.domain.chat import Usage
+from omni_cli.domain.chat import Usage, message_from
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.recommend_traffic import Repeats
 from omni_cli.records import Answered
-from omni_cli.store.conversations import message_from_json
 from omni_cli.store.port import Row, Store
 from omni_cli.store.rows import TOKEN_COLUMNS
 
@@ -96,7 +96,7 @@ class StoredQuestions:
                 "SELECT message FROM turns WHERE conversation = ? AND n <= ? ORDER BY n",
                 (row["conversation"], row["n"]),
             ).fetchall()
-            *asked, answer = [message_from_json(text) for (text,) in turns]
+            *asked, answer = [message_from(json.loads(text)) for (text,) in turns]
             plain = all(not m.tool_calls and m.role != "tool" for m in (*asked, answer))
             if not asked or answer.role != "assistant" or asked[-1].role != "user" or not plain:
                 continue

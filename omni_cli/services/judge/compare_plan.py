@@ -8,8 +8,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
-from omni_cli.domain.document import document
+from omni_cli.domain.chat import ChatRequest, message_document, message_from
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.record import asdict, replace
 from omni_cli.domain.scoring import Scorer
@@ -62,7 +61,7 @@ def keyed(cases: Sequence[Case]) -> dict[str, Case]:
     """By hash of the messages; the same question with other expectations is asked again."""
     found: dict[str, Case] = {}
     for case in cases:
-        text = json.dumps([_message(message) for message in case.messages], sort_keys=True)
+        text = json.dumps([message_document(message) for message in case.messages], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:_HASH]
         same = sum(other.partition(".")[0] == key for other in found)
         found[f"{key}.{same}" if same else key] = case
@@ -78,7 +77,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             {
                 "hash": key,
                 "name": case.name,
-                "messages": [_message(message) for message in case.messages],
+                "messages": [message_document(message) for message in case.messages],
                 "scorers": [asdict(scorer) for scorer in case.scorers],
             }
             for key, case in plan.cases.items()
@@ -91,7 +90,7 @@ def plan_from(document: Mapping[str, Any]) -> Plan:
         tuple(document["contenders"]),
         {
             case["hash"]: Case(
-                tuple(_message_from(values) for values in case["messages"]),
+                tuple(message_from(values) for values in case["messages"]),
                 tuple(
                     Scorer(s["kind"], tuple(s["expect"]), s["settings"], s["negate"])
                     for s in case["scorers"]
@@ -103,25 +102,6 @@ def plan_from(document: Mapping[str, Any]) -> Plan:
         Settings(**document["settings"]),
         document["name"],
     )
-
-
-def _message(message: Message) -> dict[str, Any]:
-    return {"role": message.role, "parts": [_part(part) for part in message.parts]}
-
-
-def _part(part: Part) -> dict[str, Any]:
-    if isinstance(part, TextPart):
-        return {"text": part.text}
-    return {
-        **document(part, "media_type", "data", "url", "name"),
-    }
-
-
-def _message_from(values: Mapping[str, Any]) -> Message:
-    parts: list[Part] = [
-        TextPart(part["text"]) if "text" in part else MediaPart(**part) for part in values["parts"]
-    ]
-    return Message(values["role"], tuple(parts))
 
 
 class Wanted(Struct, frozen=True):
