@@ -17,18 +17,21 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
+from omni_cli.domain.errors import StoreError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate
+from tests.postgres import Proxy, Server
 
 MODELS = ("bill/a", "bill/b")
 #: Nano-dollars a token of input, and of output.
@@ -190,8 +193,8 @@ def _handler(bill: Bill, rng: random.Random) -> type[BaseHTTPRequestHandler]:
     return Upstream
 
 
-def _prepare(home: Path, url: str) -> None:
-    with App({"OMNI_HOME": str(home), "USER": "bench"}) as app:
+def _prepare(env: Mapping[str, str], url: str) -> None:
+    with App(env) as app:
         app.providers.put(Provider("bill", "bill", "openai", url, "none"))
         for model in MODELS:
             wire = model.partition("/")[2]
@@ -211,25 +214,28 @@ def _usd(nusd: int) -> Any:
 
 
 class _Run:
+    #: About how long lies between two changes, seconds.
+    pause_s = 1.0
+
     def __init__(self, home: Path, seed: int, until: float) -> None:
         self.home, self.until = home, until
         self.rng = random.Random(seed)
         self.env = {**os.environ, "OMNI_HOME": str(home), "USER": "bench", "NO_PROXY": "*"}
         self.env.pop("OMNI_CONFIG", None)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = _free_port()
         self.verdict = Verdict()
         self.gaps: list[Gap] = []
         self.gateway: subprocess.Popen[bytes] | None = None
 
-    def omni(self, *args: str, log: str = os.devnull) -> "subprocess.Popen[bytes]":
+    def omni(
+        self, *args: str, log: str = os.devnull, env: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "omni_cli", *args]
         with (self.home.parent / log).open("ab") as told:
             return subprocess.Popen(
                 command,
                 cwd=_REPO,
-                env=self.env,
+                env={**self.env, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=told,
@@ -242,6 +248,9 @@ class _Run:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
             time.sleep(0.05)
+
+    def a_port(self, rng: random.Random) -> int:  # noqa: ARG002  # of several gateways, one by it
+        return self.port
 
     def over(self) -> bool:
         return time.monotonic() > self.until
@@ -264,7 +273,7 @@ class _Run:
             ).encode()
             status = "left"
             try:
-                with socket.create_connection(("127.0.0.1", self.port), 2) as sock:
+                with socket.create_connection(("127.0.0.1", self.a_port(rng)), 2) as sock:
                     sock.sendall(head + body)
                     if rng.random() < 0.35:
                         sock.settimeout(rng.random() * 0.1 + 0.001)
@@ -287,26 +296,33 @@ class _Run:
         rng = random.Random(seed)
         while not self.over():
             stream = [] if rng.random() < 0.5 else ["--no-stream"]
-            chat = self.omni("chat", "hi", "-m", rng.choice(MODELS), "--max-tokens", "500", *stream)
+            words = ("chat", "hi", "-m", rng.choice(MODELS), "--max-tokens", "500", *stream)
+            chat = self.omni(*words, env=self.machine(seed))
             if rng.random() < 0.5:
                 time.sleep(0.3 + rng.random() * 0.7)
                 chat.kill()
             self.verdict.statuses[f"exit {chat.wait()}"] += 1
 
-    def changes(self) -> None:
+    def machine(self, number: int) -> Mapping[str, str]:  # noqa: ARG002  # there is one
+        """The environment of a machine's processes."""
+        return {}
+
+    def steps(self) -> "list[Callable[[App], None]]":
         """Budgets change, the store is restored, the gateway is killed."""
-        with App({"OMNI_HOME": str(self.home), "USER": "bench"}) as app:
-            steps: list[Callable[[App], None]] = [
-                self._replace,
-                self._off_and_on,
-                self._remove_and_set,
-                self._restore,
-                self._kill,
-            ]
+        return [
+            self._replace,
+            self._off_and_on,
+            self._remove_and_set,
+            self._restore,
+            self._kill,
+        ]
+
+    def changes(self) -> None:
+        with App(self.env) as app:
             while not self.over():
-                time.sleep(0.4 + self.rng.random())
-                step = self.rng.choice(steps)
-                step(app)
+                time.sleep(self.pause_s * (0.4 + self.rng.random()))
+                step = self.rng.choice(self.steps())
+                _until_done(partial(step, app))
                 self.verdict.changes[step.__name__.strip("_")] += 1
 
     def _replace(self, app: App) -> None:
@@ -336,13 +352,15 @@ class _Run:
     def _without(self, app: App, away: Callable[[], None], back: Callable[[], None]) -> None:
         """Each in one transaction, which tells for each call whether it had budgets."""
         start = time.time()
-        with app.store.transaction():
-            away()
-            before = _known(app.store.db)
+
+        def change(how: Callable[[], None]) -> set[str]:
+            with app.store.transaction():
+                how()
+                return _known(app.store.db)
+
+        before = _until_done(lambda: change(away))
         time.sleep(0.1)
-        with app.store.transaction():
-            back()
-            after = _known(app.store.db)
+        after = _until_done(lambda: change(back))
         self.gaps.append(Gap(start, time.time(), before, after))
 
     def _restore(self, app: App) -> None:
@@ -355,6 +373,14 @@ class _Run:
         app.maintenance.restore(copy, force=True)
         self.gaps.append(Gap(start, time.time(), before, None))
 
+    def end(self) -> None:
+        assert self.gateway is not None
+        self.gateway.terminate()
+        self.gateway.wait()
+
+    def close(self) -> None:
+        """What it ran on."""
+
     def _kill(self, _: App) -> None:
         assert self.gateway is not None
         self.gateway.send_signal(self.rng.choice([signal.SIGKILL, signal.SIGTERM]))
@@ -362,43 +388,187 @@ class _Run:
         self.serve()
 
 
+class _Team(_Run):
+    """Four machines with a gateway of two workers each, and commands on each, before one PostgreSQL
+    server. Each has a network of its own to it, and a clock of its own."""
+
+    pause_s = 4.0  # eight workers take their time to start
+
+    def __init__(self, home: Path, seed: int, until: float) -> None:
+        super().__init__(home, seed, until)
+        self.server = Server(safe=True)
+        self.server.command("CREATE DATABASE omni")
+        self.env["OMNI_DATABASE_URL"] = self.server.url("omni")
+        self.proxies = [Proxy(self.server.port) for _ in range(_MACHINES)]
+        (home / "sitecustomize.py").write_text(_CLOCK)
+        self.ports = [_free_port() for _ in range(_MACHINES)]
+        self.gateways: list[subprocess.Popen[bytes]] = []
+
+    def machine(self, number: int) -> Mapping[str, str]:
+        number %= _MACHINES
+        folder = self.home / f"machine{number}"
+        folder.mkdir(exist_ok=True)
+        url = self.server.url("omni").replace(
+            f":{self.server.port}/", f":{self.proxies[number].port}/"
+        )
+        return {
+            "OMNI_HOME": str(folder),
+            "OMNI_DATABASE_URL": url,
+            "PYTHONPATH": os.pathsep.join([str(self.home), str(_REPO)]),
+            "CLOCK_S": str(_APART_S[number]),
+        }
+
+    def serve(self) -> None:
+        self.gateways = [self._gateway(number) for number in range(_MACHINES)]
+        for port in self.ports:
+            _until(lambda port=port: _listens(port), 30)  # type: ignore[misc]  # bound now
+
+    def _gateway(self, number: int) -> "subprocess.Popen[bytes]":
+        words = ("serve", "--port", str(self.ports[number]), "--workers", "2")
+        return self.omni(*words, log=f"gateway{number}.log", env=self.machine(number))
+
+    def a_port(self, rng: random.Random) -> int:
+        return rng.choice(self.ports)
+
+    def steps(self) -> "list[Callable[[App], None]]":
+        return [
+            self._replace,
+            self._off_and_on,
+            self._remove_and_set,
+            self._kill_a_gateway,
+            self._kill_a_gateway,
+            self._kill_the_server,
+            self._cut_a_network,
+        ]
+
+    def _kill_a_gateway(self, _: App) -> None:
+        number = self.rng.randrange(_MACHINES)
+        self.gateways[number].send_signal(self.rng.choice([signal.SIGKILL, signal.SIGTERM]))
+        self.gateways[number].wait()
+        self.gateways[number] = self._gateway(number)
+
+    def _kill_the_server(self, _: App) -> None:
+        self.server.kill()
+        time.sleep(self.rng.random())
+        self.server.start()
+
+    def _cut_a_network(self, _: App) -> None:
+        proxy = self.rng.choice(self.proxies)
+        if self.rng.random() < 0.5:
+            proxy.refuse()
+        else:
+            proxy.state = "dropping"
+        # Longer than a lease, now and then: the others close its calls meanwhile.
+        time.sleep(self.rng.choice([0.2, 2.0, 8.0, 24.0]))
+        proxy.state = "open"
+
+    def end(self) -> None:
+        for proxy in self.proxies:
+            proxy.state = "open"
+        for number, gateway in enumerate(self.gateways):
+            if gateway.poll() is not None:  # it was started while the database was away
+                self.gateways[number] = self._gateway(number)
+        time.sleep(12)  # for what lies on the machines' disks
+        for gateway in self.gateways:
+            gateway.terminate()
+        for gateway in self.gateways:
+            gateway.wait()
+        for number in range(_MACHINES):  # a command writes what its machine still has
+            with App({**self.env, **self.machine(number)}) as app:
+                assert app.ledger.catch_up()
+        for number in range(_MACHINES):
+            left = list((self.home / f"machine{number}").glob("postgres-*/spool/*"))
+            assert not left, left
+
+    def close(self) -> None:
+        for proxy in self.proxies:
+            proxy.close()
+        self.server.stop()
+
+
+_MACHINES = 4
+#: How far the machines' clocks are apart, seconds.
+_APART_S = (0.0, 17.0, -23.0, 140.0)
+_CLOCK = """
+import os, time
+_time, _apart = time.time, float(os.environ.get("CLOCK_S", "0"))
+time.time = lambda: _time() + _apart
+"""
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def _until(holds: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _until_done(work: Callable[[], Any]) -> Any:
+    """The database may be away meanwhile."""
+    while True:
+        try:
+            return work()
+        except StoreError:
+            time.sleep(0.2)
+
+
 def _fields(budget: Budget) -> dict[str, Any]:
     return {name: getattr(budget, name) for name in Budget.__slots__}
 
 
-def play(folder: Path, *, seconds: float, callers: int, seed: int) -> Verdict:
-    """Run the mix for so long and judge it by both lists."""
+def play(
+    folder: Path, *, seconds: float, callers: int, seed: int, postgres: bool = False
+) -> Verdict:
+    """Run the mix for so long and judge it by both lists. ``postgres``: on four machines."""
     bill, rng = Bill(), random.Random(seed)
     upstream = _Upstream(("127.0.0.1", 0), _handler(bill, rng))
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
     home = folder / "omni"
     home.mkdir()
-    _prepare(home, f"http://127.0.0.1:{upstream.server_port}/v1")
-    run = _Run(home, seed, time.monotonic() + seconds)
+    run = (_Team if postgres else _Run)(home, seed, 0.0)
+    _prepare(run.env, f"http://127.0.0.1:{upstream.server_port}/v1")
     run.serve()
+    run.until = time.monotonic() + seconds
+    loops = _MACHINES if postgres else 1
     threads = [
         *(threading.Thread(target=run.caller, args=(seed * 100 + n,)) for n in range(callers)),
-        threading.Thread(target=run.commands, args=(seed * 100 + 99,)),
+        *(threading.Thread(target=run.commands, args=(seed * 100 + n,)) for n in range(loops)),
         threading.Thread(target=run.changes),
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert run.gateway is not None
-    run.gateway.terminate()
-    run.gateway.wait()
+    run.end()
     upstream.shutdown()
     upstream.server_close()
     verdict = run.verdict
     verdict.calls, verdict.kinds = len(bill.lines), bill.kinds
-    _judge(home, bill, run.gaps, verdict)
+    _judge(run.env, bill, run.gaps, verdict, all_known=postgres)
+    run.close()
     return verdict
 
 
-def _judge(home: Path, bill: Bill, gaps: list[Gap], verdict: Verdict) -> None:
-    with App({"OMNI_HOME": str(home), "USER": "bench"}) as app:
-        app.recovery.run()
+def _judge(
+    env: Mapping[str, str], bill: Bill, gaps: list[Gap], verdict: Verdict, *, all_known: bool
+) -> None:
+    """``all_known``: no store was put in another's place, so each call of the bill has a row."""
+    with App(env) as app:
+        # Of processes that were killed the last leases run out.
+        _until(lambda: not app.recovery.run() and not app.reports.anything_open(), 40)
+        if app.reports.anything_open():
+            verdict.passed.append("ledger: calls are open although every process has ended")
         for line in app.maintenance.check().budgets:
             verdict.passed.append(f"ledger: {line}")
         granted = {
@@ -407,6 +577,8 @@ def _judge(home: Path, bill: Bill, gaps: list[Gap], verdict: Verdict) -> None:
                 "SELECT request, n, started_at FROM attempts"
             )
         }
+        if all_known and (missing := {name for _, name, _, _ in bill.lines} - granted.keys()):
+            verdict.passed.append(f"ledger: {len(missing)} billed calls have no row")
         for budget in app.budgets.all():
             status = app.budgets.status(budget, app.now_ms())
             theirs = bill.of(budget.value if budget.scope == "model" else "", gaps, granted)

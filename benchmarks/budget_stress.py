@@ -1,13 +1,16 @@
 """Budgets under stress: many processes, random costs, retries, crashes and clock jumps (C3).
 
     python -m benchmarks.budget_stress [--calls 10000] [--processes 8] [--seed 1] [--seconds 40]
+    python -m benchmarks.budget_stress --postgres [--seed 1] [--seconds 120]
 
 Workers carry out scripted calls through omni's own dispatcher on one store; they are killed
 (kill -9) from outside and kill themselves in mid-call. While they run, and when all have ended
 and recovery has run: no budget's spent and reserved money passes its limit, what stays held is what
 calls whose end was not seen may have cost, and rollups, ledger and receipts have the same sum, to
 the nano-dollar. Then a real gateway and real commands run before an upstream that keeps a bill of
-its own (benchmarks/budget_bill.py): no limit is passed by that either.
+its own (benchmarks/budget_bill.py): no limit is passed by that either. With --postgres that is four
+gateways of two workers and four loops of commands before one PostgreSQL server, whose processes,
+server and networks are killed and cut.
 """
 
 import argparse
@@ -296,7 +299,11 @@ def main() -> None:
     parser.add_argument("--crash", type=float, default=0.004)
     parser.add_argument("--seconds", type=float, default=40, help="before an upstream with a bill")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--postgres", action="store_true", help="a team's gateways")
     given = parser.parse_args()
+    if given.postgres:
+        _bill(given.seconds, given.seed, postgres=True)
+        return
     if given.worker is not None:
         work(given.worker, given.seed, given.calls, given.crash)
         return
@@ -320,10 +327,14 @@ def main() -> None:
         f"{result.fullest_percent:.4f} % of its limit in {result.looks:,} looks"
     )
     print("no limit passed, rollups = ledger = receipts")
+    _bill(given.seconds, given.seed, postgres=False)
+
+
+def _bill(seconds: float, seed: int, *, postgres: bool) -> None:
     from benchmarks.budget_bill import play as play_bill
 
     with tempfile.TemporaryDirectory() as folder:
-        verdict = play_bill(Path(folder), seconds=given.seconds, callers=6, seed=given.seed)
+        verdict = play_bill(Path(folder), seconds=seconds, callers=6, seed=seed, postgres=postgres)
     print(
         f"{verdict.calls:,} calls on the upstream's own bill ({_listed(verdict.kinds)}); callers "
         f"were told {_listed(verdict.statuses)}; meanwhile {_listed(verdict.changes)}"

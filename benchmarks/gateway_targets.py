@@ -131,9 +131,9 @@ def make_home(
         run("budgets", "set", "all", "1000000", "--per", "day")
 
 
-def omni_command(python: str, repo: Path, home: Path) -> Callable[..., None]:
+def omni_command(python: str, repo: Path, home: Path, database: str = "") -> Callable[..., None]:
     """What runs an ``omni`` command of a checkout on a home of its own."""
-    env = _environ(repo, home)
+    env = _environ(repo, home, database)
 
     def run(*words: str) -> None:
         command = [python, "-m", "omni_cli", *words]
@@ -144,9 +144,10 @@ def omni_command(python: str, repo: Path, home: Path) -> Callable[..., None]:
     return run
 
 
-def _environ(repo: Path, home: Path) -> dict[str, str]:
+def _environ(repo: Path, home: Path, database: str = "") -> dict[str, str]:
     # Without the last, the folder that this runs in comes first.
     own = {"OMNI_HOME": str(home), "USER": "bench", "PYTHONPATH": str(repo)}
+    own |= {"OMNI_DATABASE_URL": database} if database else {}
     return {**os.environ, **own, "PYTHONSAFEPATH": "1"}
 
 
@@ -159,22 +160,35 @@ def omni(
     name: str = "omni",
     checkout: Path | None = None,
     slots: str | None = None,
+    database: str = "",
 ) -> Iterator[Target]:
     """Args:
     checkout: another one, which its own virtual environment runs.
+    database: where its store is; "" for a file.
     slots: as for ``make_home``.
     """
     repo = REPO if checkout is None else checkout.resolve()
     python = sys.executable if checkout is None else str(repo / ".venv" / "bin" / "python")
     home, port = scratch / name, free_port()
-    run = omni_command(python, repo, home)
+    run = omni_command(python, repo, home, database)
     make_home(home, upstream, budget=True, slots=slots, run=run)
     command = [python, "-m", "omni_cli", "serve", "--port", str(port)]
     if workers > 1:
         command += ["--workers", str(workers)]
-    with running(command, scratch / f"{name}.log", _environ(repo, home)) as pid:
+    with running(command, scratch / f"{name}.log", _environ(repo, home, database)) as pid:
         wait_for(port)
-        yield Target(name, port, MODEL, pid, store=home / "omni.db")
+        yield Target(name, port, MODEL, pid, store=None if database else home / "omni.db")
+
+
+@contextmanager
+def postgres(scratch: Path, upstream: int) -> Iterator[Target]:
+    """omni again, on a PostgreSQL server of this machine that flushes to disk."""
+    from tests.postgres import running as server_running
+
+    with server_running(safe=True) as server:
+        server.command("CREATE DATABASE omni")
+        with omni(scratch, upstream, name="postgres", database=server.url("omni")) as target:
+            yield target
 
 
 @contextmanager
@@ -238,7 +252,12 @@ def portkey(scratch: Path, upstream: int) -> Iterator[Target]:
         yield Target("portkey", port, "gpt-4o", pid, "none", headers)
 
 
-TARGETS: dict[str, Callable[..., Any]] = {"nginx": nginx, "litellm": litellm, "portkey": portkey}
+TARGETS: dict[str, Callable[..., Any]] = {
+    "postgres": postgres,
+    "nginx": nginx,
+    "litellm": litellm,
+    "portkey": portkey,
+}
 
 
 def _environment() -> Path:

@@ -153,10 +153,13 @@ class Proxy:
                 near, _ = self._listening.accept()
             except OSError:
                 return
-            if self.state == "refusing":
+            try:
+                if self.state == "refusing":
+                    raise ConnectionRefusedError
+                far = socket.create_connection(("127.0.0.1", self._server))
+            except OSError:
                 near.close()
                 continue
-            far = socket.create_connection(("127.0.0.1", self._server))
             self._pairs.append((near, far))
             for ends in ((near, far), (far, near)):
                 threading.Thread(target=self._pass, args=ends, daemon=True).start()
