@@ -27,7 +27,7 @@ from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.health_windows import HealthWindowStore
 from omni_cli.store.leases import Leases
-from omni_cli.store.port import Connection, Store
+from omni_cli.store.port import LOCKS, Connection, Store
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import (
     ATTEMPTS,
@@ -129,7 +129,7 @@ class LedgerStore:
 
     def unit(self) -> AbstractContextManager[Connection]:
         """All writes inside, of whatever kind, happen together or not at all."""
-        return self._store.transaction()
+        return self._store.transaction(*LOCKS)
 
     @property
     def owner(self) -> str:

@@ -32,7 +32,7 @@ from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.late_ledger import LateLedger, Record, attempt_record, request_record
 from omni_cli.store.leases import Leases
-from omni_cli.store.port import Connection, Store, among
+from omni_cli.store.port import LOCKS, Connection, Store, among
 from omni_cli.store.rollups import NO_ATTEMPT, Counts, Outcome, RollupStore, attempt_sums
 from omni_cli.store.rows import (
     ATTEMPTS,
@@ -198,7 +198,7 @@ class Writer:
             opening.request.id for opening in batch.openings if opening.n > 1
         }
         # Jobs write whatever they are about: all locks at once, for they are taken in one order.
-        locks = () if batch.jobs else (Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS)
+        locks = LOCKS if batch.jobs else (Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS)
         with self._store.transaction(*locks) as db:
             kept = leases.enabled() if whole else ()
             if changed := [item for item in whole if item.opening.budgets is not kept]:
