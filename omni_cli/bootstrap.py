@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from omni_cli.services.money.reconciling import Reconciling
     from omni_cli.services.money.reprice import Repricing
     from omni_cli.services.money.savings import SavingsService
+    from omni_cli.services.money.statusline import Status
     from omni_cli.services.money.usage import UsageService
     from omni_cli.store.late_ledger import LateLedger
     from omni_cli.store.port import Store as Database
@@ -815,7 +816,29 @@ class App:
             names=self.ledger_names.resolve,
             week_start=WEEKDAYS.index(self.config.general.week_start),
             month_day=self.config.general.month_day,
+            sessions=self.sessions.of,
         )
+
+    def statusline(self, given: "Mapping[str, Any]") -> "Status":
+        """What a line of an agent's prompt says, after what is new of its transcript is read."""
+        from omni_cli.services.money.statusline import StatusLines
+
+        path = given.get("transcript_path")
+        if self.config.imports.follow and isinstance(path, str):
+            self.logs.follow_file("claude-code", Path(path).expanduser())
+
+        def window(name: str) -> int | None:
+            model = self.models.get(f"anthropic/{name}")
+            return None if model is None else model.context_window
+
+        lines = StatusLines(
+            reports=self.reports,
+            usage=self.usage,
+            zone=self.report_zone,
+            clock=self.clock,
+            window=window,
+        )
+        return lines.status(given)
 
     @cached_property
     def costs(self) -> "CostService":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from omni_cli.domain.batch import Batch, Ending, Opening
     from omni_cli.domain.batches import Asked, KeptFile, Line, Outcome, Part, Waiting
     from omni_cli.domain.batches import Batch as ProviderBatch
+    from omni_cli.domain.blocks import HourUse
     from omni_cli.domain.budgets import Budget, BudgetStatus
     from omni_cli.domain.chat import Message, Usage
     from omni_cli.domain.discovery import Facts
@@ -140,6 +141,7 @@ class Reports(Protocol):
         by: Sequence[str] = (),
         filters: Mapping[str, str] | None = None,
     ) -> dict[tuple[str, ...], dict[int, int]]: ...
+    def hours(self, first_ms: int, last_ms: int, agent: str = "") -> list[HourUse]: ...
     def baselines(self, first: int, last: int) -> list[Baseline]: ...
     def lines(self, first: int, last: int) -> Iterator[UsageLine]: ...
 

@@ -43,6 +43,12 @@ class Root(LazyGroup):
         "logs": _entry("requests:logs_app", "List requests in the ledger.", "Use"),
         "budgets": _entry("budgets", "Limits that no call passes, and alerts before.", "Money"),
         "usage": _entry("usage", "Calls, tokens and cost, by anything.", "Money"),
+        "daily": _entry("periods:daily_app", "Tokens and cost by day.", "Money"),
+        "weekly": _entry("periods:weekly_app", "Tokens and cost by week.", "Money"),
+        "monthly": _entry("periods:monthly_app", "Tokens and cost by month.", "Money"),
+        "session": _entry("periods:session_app", "Tokens and cost by session.", "Money"),
+        "blocks": _entry("periods:blocks_app", "Blocks of five hours, and how fast.", "Money"),
+        "statusline": _entry("periods:statusline_app", "One line for a prompt.", "Money"),
         "costs": _entry("costs:costs_app", "Trend, projection, budgets, shares.", "Money"),
         "savings": _entry(
             "costs:savings_app", "What routing saved, signed, and how sure.", "Money"

@@ -65,6 +65,11 @@ class Totals(Struct, frozen=True):
         return self.input_tokens + self.output_tokens
 
     @property
+    def uncached_tokens(self) -> int:
+        """Of the input, what the cache neither read nor wrote."""
+        return self.input_tokens - self.cached_tokens - self.cache_write_tokens
+
+    @property
     def success(self) -> float | None:
         """Share of requests that were answered, 0..1."""
         return self.ok / self.calls if self.calls else None

@@ -56,6 +56,8 @@ class Logs:
         self._home = home
         self._env = env
         self._clock = clock
+        #: When all of them were looked at in this process, also where nothing was new.
+        self._looked_at = 0
 
     def found(self) -> list[Found]:
         """Every tool that has logs in its usual place."""
@@ -95,6 +97,7 @@ class Logs:
             sources: only these.
         """
         wanted, new = frozenset(sources), 0
+        self._looked_at = int(self._clock() * 1000)
         for found in self.found():
             if found.read_at is None or (wanted and found.source not in wanted):
                 continue
@@ -103,6 +106,18 @@ class Logs:
                 new += sum(self.keep(reading))
         return new
 
+    def follow_file(self, source: str, path: Path) -> None:
+        """Bring one file up to date whose source was imported before."""
+        known = self._log_files.all(source) if path.is_file() else {}
+        if not known:
+            return
+        marks = Marks(known)
+        batch = load(source, [path], marks=marks)
+        plan = self._importing.plan(source, batch.calls)
+        if marks.read:
+            self.keep(Reading(Found(importers[source], (path,), None), batch, plan, marks))
+
     def read_at(self) -> int | None:
         """When the logs that were imported before were last looked at, ms UTC; None: never."""
-        return max(self._log_files.read_at().values(), default=None)
+        stored = max(self._log_files.read_at().values(), default=None)
+        return stored if stored is None else max(stored, self._looked_at)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from omni_cli.domain.analytics import TOTALS_FIELDS, Totals
+from omni_cli.domain.blocks import HourUse
 from omni_cli.domain.errors import UsageError
 from omni_cli.records import Baseline, UsageLine
 from omni_cli.store.port import Store
@@ -22,6 +23,17 @@ _BASELINES = """
 SELECT premium_model, sum(compared_calls) AS calls, sum(premium_nusd) AS premium_nusd
 FROM rollup_baseline WHERE day BETWEEN ? AND ?
 GROUP BY premium_model HAVING sum(compared_calls) > 0 ORDER BY calls DESC, premium_model
+"""
+#: An agent's own calls and those of its sub-agents. From the rows themselves: rollups know no hour
+#: of an agent.
+_HOURS = """
+SELECT model, min(created_at), max(created_at), count(*), sum(input_tokens), sum(cached_tokens),
+    sum(cache_write_tokens), sum(output_tokens), sum(coalesce(cost_nusd, 0) + adjusted_nusd),
+    sum(CASE WHEN cost_nusd IS NULL THEN 1 ELSE 0 END)
+FROM requests
+WHERE created_at BETWEEN :first AND :last AND state NOT IN ('pending', 'refused')
+    AND (:agent = '' OR agent = :agent OR agent LIKE :within)
+GROUP BY created_at / 3600000, model
 """
 _LINES = f"""
 SELECT day, {", ".join(DIMENSIONS)}, {", ".join(TOTALS_FIELDS)} FROM rollup_day
@@ -123,6 +135,11 @@ class ReportStore:
             if calls > 0:
                 found.setdefault(tuple(map(str, key)), {})[bucket] = calls
         return found
+
+    def hours(self, first_ms: int, last_ms: int, agent: str = "") -> list[HourUse]:
+        """Use by hour and model, of an agent with its sub-agents, or of everything."""
+        values = {"first": first_ms, "last": last_ms, "agent": agent, "within": f"{agent}:%"}
+        return [HourUse(*row) for row in self._store.db.execute(_HOURS, values)]
 
     def daily_by(
         self,

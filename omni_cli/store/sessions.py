@@ -6,6 +6,8 @@ from omni_cli.domain.sessions import Session, SessionRow
 from omni_cli.repositories import Lock
 from omni_cli.store.port import Store
 
+#: Values of one statement.
+_MOST_MARKS = 5_000
 _FIELDS = tuple(name for name in Session.__struct_fields__ if name != "id")
 #: What was said last holds, whichever was written first.
 _SET = ", ".join(
@@ -41,14 +43,12 @@ class SessionStore:
 
     def of(self, ids: Sequence[str]) -> dict[str, SessionRow]:
         """Those of these that are known, by id."""
-        marks = ", ".join("?" * len(ids))
-        sql = f"SELECT * FROM sessions WHERE id IN ({marks})"  # noqa: S608  # marks only
-        rows = self._store.db.execute(sql, tuple(ids)) if ids else ()
-        return {
-            row["id"]: SessionRow(
-                Session(row["id"], *(row[name] for name in _FIELDS)),
-                row["first_at"],
-                row["last_at"],
-            )
-            for row in rows
-        }
+        found: dict[str, SessionRow] = {}
+        for start in range(0, len(ids), _MOST_MARKS):
+            some = tuple(ids[start : start + _MOST_MARKS])
+            marks = ", ".join("?" * len(some))
+            sql = f"SELECT * FROM sessions WHERE id IN ({marks})"  # noqa: S608  # marks only
+            for row in self._store.db.execute(sql, some):
+                session = Session(row["id"], *(row[name] for name in _FIELDS))
+                found[session.id] = SessionRow(session, row["first_at"], row["last_at"])
+        return found

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from omni_cli.cli.commands.periods import read_first
 from omni_cli.cli.common import (
     From,
     To,
@@ -72,6 +73,8 @@ def usage(
     agent: Annotated[str | None, typer.Option(help="Only this one.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task type.")] = None,
     source: Annotated[str | None, typer.Option(help="chat, gateway, import, judge, ...")] = None,
+    session: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only this one.")] = None,
     chart: Annotated[bool, typer.Option("--chart", help="Draw tokens by day.")] = False,
     *,
     view: View,
@@ -87,8 +90,10 @@ def usage(
             "agent": agent,
             "task": task,
             "source": source,
+            "session": session,
+            "project": project,
         }
-        omni_app.recover()
+        read_first(omni_app)
         query = UsageQuery(
             by=by,
             period=period,

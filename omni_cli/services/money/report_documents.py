@@ -4,6 +4,7 @@ what the gateway answers. Money is decimal text in US dollars; what is unknown i
 from typing import Any
 
 from omni_cli.domain.analytics import Projection, Share, Totals
+from omni_cli.domain.blocks import Block
 from omni_cli.domain.document import document
 from omni_cli.domain.money import usd, usd_string
 from omni_cli.services.money.costs import BudgetLine, CostOverview
@@ -20,6 +21,7 @@ def totals_document(totals: Totals) -> dict[str, Any]:
         "request_success": totals.success,
         "attempt_success": totals.attempt_success,
         **document(totals, "input_tokens", "cached_tokens", "cache_write_tokens"),
+        "uncached_input_tokens": totals.uncached_tokens,
         **document(totals, "output_tokens", "reasoning_tokens", "total_tokens"),
         "cost_usd": usd(totals.known_nusd),
         "input_cost_usd": usd(None if unknown else totals.input_cost_nusd),
@@ -43,13 +45,27 @@ def usage_document(report: UsageReport, saved: Saved) -> dict[str, Any]:
         "before": None
         if report.before_first is None or report.before_last is None
         else {"from": report.before_first.isoformat(), "through": report.before_last.isoformat()},
-        "rows": [{report.by: row.name or None, **row_document(row)} for row in report.rows],
+        "rows": [_usage_row(report, row) for row in report.rows],
         "total": row_document(report.total),
         "saving_usd": usd(saved.saving_nusd),
         "days": [
             {"date": day.isoformat(), **totals_document(totals)} for day, totals in report.series
         ],
     }
+
+
+def _usage_row(report: UsageReport, row: UsageRow) -> dict[str, Any]:
+    found: dict[str, Any] = {report.by: row.name or None, **row_document(row)}
+    if report.by == "session":
+        known = row.session
+        found |= {} if known is None else document(known.session, *_OF_SESSION)
+        found |= {} if known is None else document(known, "first_at", "last_at")
+    if row.parts:
+        found["models"] = [{"model": part.name, **row_document(part)} for part in row.parts]
+    return found
+
+
+_OF_SESSION = ("agent", "project", "remote", "branch", "parent", "title")
 
 
 def row_document(row: UsageRow) -> dict[str, Any]:
@@ -60,6 +76,25 @@ def row_document(row: UsageRow) -> dict[str, Any]:
         "latency_p50_ms": _tenths(row.p50_ms),
         "latency_p95_ms": _tenths(row.p95_ms),
         "before": None if before is None else totals_document(before),
+    }
+
+
+def blocks_document(agent: str, blocks: list[Block], now_ms: int) -> dict[str, Any]:
+    """``agent`` None: of everything."""
+    return {"agent": agent or None, "blocks": [_block(block, now_ms) for block in blocks]}
+
+
+def _block(block: Block, now_ms: int) -> dict[str, Any]:
+    burn = block.burn(now_ms)
+    return {
+        **document(block, "start_at", "end_at", "first_at", "last_at", "models", "calls"),
+        "active": block.active(now_ms),
+        "left_ms": block.left_ms(now_ms),
+        **document(block, "input_tokens", "cached_tokens", "cache_write_tokens"),
+        **document(block, "output_tokens", "total_tokens"),
+        "cost_usd": usd_string(block.cost_nusd),
+        "unknown_calls": block.unknown,
+        "burn": None if burn is None else document(burn),
     }
 
 

@@ -1,15 +1,18 @@
 """Usage by anything, over any range, against the range before (C4)."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Literal, get_args
 
 from msgspec import Struct, field
 
 from omni_cli.domain.analytics import Totals, calendar, day_key, key_date, percentile, sum_totals
+from omni_cli.domain.blocks import BLOCK_MS, Block, blocks_of
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import Span, local_date, parse_span
 from omni_cli.domain.record import replace
+from omni_cli.domain.sessions import SessionRow
 from omni_cli.ports import Clock
 from omni_cli.repositories import Reports
 
@@ -25,14 +28,21 @@ Dimension = Literal[
     "session",
     "project",
     "day",
+    "week",
+    "month",
 ]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+
+
+#: Rows of these are stretches of days, in their order.
+_CALENDAR = ("day", "week", "month")
 
 
 class UsageQuery(Struct, frozen=True):
     """``period``, ``from_date`` and ``to_date`` as ``domain.periods.parse_span`` takes them.
 
-    ``compare``: sum the range before too. ``filters``: wanted values by dimension (not day).
+    ``compare``: sum the range before too. ``breakdown``: each row by model, too. ``filters``:
+    wanted values by dimension (not of days, weeks and months).
     """
 
     by: Dimension = "model"
@@ -40,14 +50,17 @@ class UsageQuery(Struct, frozen=True):
     from_date: str | None = None
     to_date: str | None = None
     compare: bool = False
+    breakdown: bool = False
     filters: Mapping[str, str] = field(default_factory=dict)
 
 
 class UsageRow(Struct, frozen=True):
-    """``name`` is the dimension's value ("" where requests have none), a date for "day".
+    """``name`` is the dimension's value ("" where requests have none); of "day" and "week" their
+    (first) date, of "month" its year and month.
 
     ``p50_ms`` and ``p95_ms``: of answered requests, within 9 %; None without any. ``before``:
-    the same over the range before, None unless asked for.
+    the same over the range before, None unless asked for. ``parts``: by model, dearest first, where
+    that was asked for. ``session``: what is known of it, by session.
     """
 
     name: str
@@ -55,6 +68,8 @@ class UsageRow(Struct, frozen=True):
     p50_ms: float | None
     p95_ms: float | None
     before: Totals | None = None
+    parts: tuple["UsageRow", ...] = ()
+    session: SessionRow | None = None
 
 
 class UsageReport(Struct, frozen=True):
@@ -91,6 +106,7 @@ class UsageService(Struct, kw_only=True, eq=False):
     names: Callable[[Mapping[str, str]], dict[str, str]] = dict
     week_start: int = 0
     month_day: int = 1
+    sessions: Callable[[Sequence[str]], Mapping[str, SessionRow]] = lambda _ids: {}
 
     def span(self, query: UsageQuery) -> tuple[Span, str]:
         """The range asked for and its zone. Raises UsageError."""
@@ -143,6 +159,23 @@ class UsageService(Struct, kw_only=True, eq=False):
             series=series,
         )
 
+    def whole(self, query: UsageQuery, since: str | None, until: str | None) -> UsageQuery:
+        """``query`` over days that are both included, as ccusage's reports take them: without
+        ``since`` from the first day with any usage on. Raises UsageError: no dates."""
+        today = local_date(int(self.clock() * 1000), self.zone())
+        first = self.reports.first_day()
+        start = _date(since, "--since") if since else key_date(first) if first else today
+        end = _date(until, "--until") if until else max(today, start)
+        if end < start:
+            raise UsageError("--until is before --since")
+        after = (end + timedelta(days=1)).isoformat()
+        return replace(query, from_date=start.isoformat(), to_date=after)
+
+    def blocks(self, agent: str = "", since_ms: int = 0) -> list[Block]:
+        """Blocks of five hours of an agent with its sub-agents, or of everything; oldest first."""
+        now = int(self.clock() * 1000)
+        return blocks_of(self.reports.hours(since_ms, now + BLOCK_MS, agent))
+
     def _rows(
         self,
         query: UsageQuery,
@@ -151,12 +184,10 @@ class UsageService(Struct, kw_only=True, eq=False):
         by_day: Mapping[int, Totals],
     ) -> tuple[UsageRow, ...]:
         keys = day_key(span[0]), day_key(span[1])
+        parts = self._parts(query, keys)
+        if query.by in _CALENDAR:
+            return self._periods(query, keys, by_day, parts)
         buckets = self.reports.latencies(*keys, (query.by,), query.filters)
-        if query.by == "day":
-            return tuple(
-                _row(key_date(day).isoformat(), by_day[day], buckets.get((str(day),), {}), None)
-                for day in sorted(by_day)
-            )
         now = self.reports.totals(*keys, (query.by,), query.filters)
         then: dict[tuple[str, ...], Totals] = {}
         if before[0] and before[1]:
@@ -172,15 +203,61 @@ class UsageService(Struct, kw_only=True, eq=False):
                 key,
             ),
         )
+        known = self.sessions([key[0] for key in names]) if query.by == "session" else {}
         return tuple(
             _row(
                 key[0],
                 now.get(key, Totals()),
                 buckets.get(key, {}),
                 then.get(key, Totals()) if query.compare else None,
+                parts.get(key[0], {}),
+                known.get(key[0]),
             )
             for key in names
         )
+
+    def _periods(
+        self,
+        query: UsageQuery,
+        keys: tuple[int, int],
+        by_day: Mapping[int, Totals],
+        parts: Mapping[str, Mapping[str, Totals]],
+    ) -> tuple[UsageRow, ...]:
+        """Days, weeks or months in their order."""
+        buckets = self.reports.latencies(*keys, ("day",), query.filters)
+        days: dict[str, list[int]] = {}
+        for day in sorted(by_day):
+            days.setdefault(self._period(query.by, day), []).append(day)
+        rows = []
+        for name, group in days.items():
+            calls: Counter[int] = Counter()
+            for day in group:
+                calls.update(buckets.get((str(day),), {}))
+            totals = sum_totals(by_day[day] for day in group)
+            rows.append(_row(name, totals, calls, None, parts.get(name, {})))
+        return tuple(rows)
+
+    def _period(self, by: Dimension, day: int) -> str:
+        date_ = key_date(day)
+        if by == "week":
+            date_ -= timedelta(days=(date_.weekday() - self.week_start) % 7)
+        return date_.isoformat()[: 7 if by == "month" else 10]
+
+    def _parts(self, query: UsageQuery, keys: tuple[int, int]) -> dict[str, dict[str, Totals]]:
+        """Row -> model -> sums, where that is asked for."""
+        found: dict[str, dict[str, Totals]] = {}
+        if not query.breakdown or query.by == "model":
+            return found
+        if query.by in _CALENDAR:
+            lines = self.reports.daily_by(*keys, ("model",), query.filters)
+            named = [(self._period(query.by, day), key[0], t) for (day, key), t in lines.items()]
+        else:
+            sums = self.reports.totals(*keys, (query.by, "model"), query.filters)
+            named = [(key[0], key[1], totals) for key, totals in sums.items()]
+        for name, model, totals in named:
+            models = found.setdefault(name, {})
+            models[model] = models.get(model, Totals()) + totals
+        return found
 
     def _total(
         self,
@@ -198,5 +275,29 @@ class UsageService(Struct, kw_only=True, eq=False):
         return _row("total", sum_totals(by_day.values()), buckets.get((), {}), then)
 
 
-def _row(name: str, totals: Totals, buckets: Mapping[int, int], before: Totals | None) -> UsageRow:
-    return UsageRow(name, totals, percentile(buckets, 0.5), percentile(buckets, 0.95), before)
+def _row(
+    name: str,
+    totals: Totals,
+    buckets: Mapping[int, int],
+    before: Totals | None,
+    parts: Mapping[str, Totals] | None = None,
+    session: SessionRow | None = None,
+) -> UsageRow:
+    ranked = sorted((parts or {}).items(), key=lambda item: (-item[1].cost_nusd, item[0]))
+    return UsageRow(
+        name,
+        totals,
+        percentile(buckets, 0.5),
+        percentile(buckets, 0.95),
+        before,
+        tuple(UsageRow(model, sums, None, None) for model, sums in ranked),
+        session,
+    )
+
+
+def _date(text: str, option: str) -> date:
+    """YYYY-MM-DD or YYYYMMDD. Raises UsageError."""
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(f"{option} takes a date such as 2026-11-30, not {text!r}") from None
