@@ -32,6 +32,7 @@ class HttpCall(Struct, frozen=True):
 
     ``told``: what was left out or changed as the protocol, or the model, cannot be told of it.
     ``renamed``: functions whose names it does not take, by the names that were sent instead.
+    ``called``: the function whose arguments the answer's text is, where no call can be forced.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -41,6 +42,7 @@ class HttpCall(Struct, frozen=True):
     framing: Framing
     told: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    called: str = ""
 
     def __repr__(self) -> str:
         return f"HttpCall({self.method} {self.url})"

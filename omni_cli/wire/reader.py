@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from omni_cli.domain.chat import ChatChunk
+from omni_cli.domain.chat import ChatChunk, ToolCallDelta
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.domain.record import replace
 from omni_cli.ports import Framing, HttpCall, ProviderAdapter
 from omni_cli.wire.framing import MAX_EVENT_BYTES, splitter
+from omni_cli.wire.parsing import made_id
 from omni_cli.wire.scrub import echoes, scrub, secrets_in
 from omni_cli.wire.values import host_of
 
@@ -60,6 +61,7 @@ class AnswerReader:
         self._parser = adapter.parser(stream=framing != "json")
         self._plain = framing == "json"
         self._renamed = call.renamed
+        self._called, self._call_id = call.called, ""
         self._bytes = 0
         self.events = 0
         #: Signs of life so far, which a watchdog on silence looks at: an event that is no ping; of
@@ -78,9 +80,25 @@ class AnswerReader:
 
     def _named(self, chunks: Iterable[ChatChunk]) -> Iterable[ChatChunk]:
         """With the names that functions had before the provider's protocol was told of them."""
+        if self._called:
+            return map(self._as_call, chunks)
         if not self._renamed:
             return chunks
         return [self._with_names(chunk) if chunk.tool_calls else chunk for chunk in chunks]
+
+    def _as_call(self, chunk: ChatChunk) -> ChatChunk:
+        """The text as the arguments of the function that had to be called."""
+        calls: tuple[ToolCallDelta, ...] = ()
+        if chunk.text:
+            delta = ToolCallDelta(0, None, None, chunk.text)
+            if not self._call_id:
+                self._call_id = made_id()
+                name = self._renamed.get(self._called, self._called)
+                delta = replace(delta, id=self._call_id, name=name)
+            calls = (delta,)
+        called = chunk.finish_reason == "stop" and (calls or self._call_id)
+        finish = "tool_calls" if called else chunk.finish_reason
+        return replace(chunk, text="", tool_calls=calls, finish_reason=finish)
 
     def _with_names(self, chunk: ChatChunk) -> ChatChunk:
         calls = tuple(

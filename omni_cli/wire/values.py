@@ -137,6 +137,7 @@ def post(
     framing: Framing,
     told: tuple[str, ...] = (),
     renamed: Mapping[str, str] | None = None,
+    called: str = "",
 ) -> HttpCall:
     """A POST of JSON. Raises BadRequest when the body cannot be written as JSON."""
     try:
@@ -151,7 +152,7 @@ def post(
     }
     # Unpaired surrogates (from undecodable command-line bytes) have no UTF-8 form.
     data = text.encode("utf-8", "replace")
-    return HttpCall("POST", url, headers, data, framing, told, renamed or {})
+    return HttpCall("POST", url, headers, data, framing, told, renamed or {}, called)
 
 
 _ACCEPT: dict[Framing, str] = {

@@ -70,9 +70,10 @@ class Ollama(OllamaFacts, Client):
             if request.suffix:
                 body["suffix"] = request.suffix
         kind = tool_choice_kind(request.tool_choice, [tool.name for tool in request.tools])
+        called = ""
         if request.tools and kind in ("required", "named"):
-            request = _asked_for_call(request, body, named=kind == "named")
-        if request.tools and kind != "none":
+            request, called = _asked_for_call(request, body, named=kind == "named")
+        if request.tools and kind != "none" and not called:
             body["tools"] = [
                 {
                     "type": "function",
@@ -102,6 +103,7 @@ class Ollama(OllamaFacts, Client):
             framing="ndjson" if request.stream else "json",
             told=request.told,
             renamed=fitted.renamed,
+            called=called,
         )
 
     def parser(self, *, stream: bool) -> AnswerParser:
@@ -206,14 +208,25 @@ def _message(message: Message, names: Mapping[str, str]) -> JsonObject:
     return written
 
 
-def _asked_for_call(request: ChatRequest, body: JsonObject, *, named: bool) -> ChatRequest:
-    """The API cannot force a call: the model is asked for one, and offered no other tool."""
+def _asked_for_call(
+    request: ChatRequest, body: JsonObject, *, named: bool
+) -> tuple[ChatRequest, str]:
+    """The API cannot force a call. Of one tool the arguments are asked for as the form of the
+    answer, which it can force; of several the model is asked to call one.
+
+    Returns: the request, and the tool whose arguments the answer is, "" for none.
+    """
     tools = tuple(t for t in request.tools if t.name == request.tool_choice or not named)
-    names = ", ".join(tool.name for tool in tools)
-    wish = f"Answer with a call of {names} and nothing else." if named else _CALL_ONE
-    body["messages"].append({"role": "system", "content": wish})
-    told = (*request.told, "tool_choice: the model is asked for the call, not forced")
-    return replace(request, tools=tools, told=told)
+    one = tools[0] if len(tools) == 1 and request.json_schema is None else None
+    if one is None or request.json_mode:
+        body["messages"].append({"role": "system", "content": _CALL_ONE})
+        told = (*request.told, "tool_choice: the model is asked for the call, not forced")
+        return replace(request, tools=tools, told=told), ""
+    wish = f"Answer with the arguments of the function {one.name}, as JSON. {one.description}"
+    body["messages"].append({"role": "system", "content": wish.strip()})
+    told = (*request.told, "tool_choice: the arguments are the form of the answer")
+    schema = inlined(object_schema(one.parameters))
+    return replace(request, tools=tools, json_schema=schema, told=told), one.name
 
 
 _CALL_ONE = "Answer with a call of one of the tools and nothing else."
