@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from omni_cli import config as settings
+from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.tasks import WEEKDAYS
 from omni_cli.ports import Clock
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from omni_cli.services.fleet.discovery import DiscoveryService
     from omni_cli.services.fleet.fleet import FleetService
     from omni_cli.services.fleet.listing import Lister
+    from omni_cli.services.fleet.organisation import Eyes, OrgModels, OrgProviders
     from omni_cli.services.fleet.probes import Prober
     from omni_cli.services.fleet.provider_maker import ProviderMaker
     from omni_cli.services.fleet.role_switch import RoleSwitcher
@@ -77,7 +79,7 @@ if TYPE_CHECKING:
     from omni_cli.services.judge.compare_report import CompareReports
     from omni_cli.services.judge.deploys import Deploys
     from omni_cli.services.judge.diagnosis import Diagnosis
-    from omni_cli.services.judge.health_report import CheckRecorder, HealthReporter
+    from omni_cli.services.judge.health_report import CheckRecorder, FleetHealth, HealthReporter
     from omni_cli.services.judge.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.judge.metrics import MetricsService
     from omni_cli.services.judge.optimize import Optimizer
@@ -120,6 +122,8 @@ class App:
         durable: flush every commit to disk (see store/connection.py).
         cwd: where to look for a project's settings.
         note: told what a person should know meanwhile: retries, failovers, keys left aside.
+        org: whose fleet and use it is: an organisation's (services/fleet/organisation.py), or
+            what all share, ""; None: as OMNI_ORG says.
     """
 
     def __init__(
@@ -130,6 +134,7 @@ class App:
         durable: bool = True,
         cwd: Path | None = None,
         note: Callable[[str], None] = lambda _: None,
+        org: str | None = None,
     ) -> None:
         self.env: Mapping[str, str] = os.environ if env is None else env
         self.clock = clock
@@ -138,6 +143,7 @@ class App:
         self._cwd = cwd
         self._lent: set[str] = set()
         self.paths = settings.paths(self.env)
+        self.org = self.env.get("OMNI_ORG", "") if org is None else org
 
     def use(self, **parts: object) -> None:
         """Put the caller's own in the place of parts; they last, and the caller closes them."""
@@ -191,7 +197,8 @@ class App:
     @cached_property
     def who(self) -> str:
         """Who is named in the audit log."""
-        return self.env.get("OMNI_USER") or self.env.get("USER") or f"uid {os.getuid()}"
+        name = self.env.get("OMNI_USER") or self.env.get("USER") or f"uid {os.getuid()}"
+        return f"{name} of {self.org}" if self.org else name
 
     # --- the store and its table families --------------------------------------------------------
 
@@ -251,22 +258,49 @@ class App:
                 store.set_meta(ZONE_KEY, self.zone)
 
     @cached_property
-    def providers(self) -> "Providers":
+    def _eyes(self) -> "Eyes":
+        from omni_cli.services.fleet.organisation import Eyes, check_org
+
+        return Eyes(check_org(self.org) if self.org else "")
+
+    @cached_property
+    def every_provider(self) -> "Providers":
+        """Also those of organisations."""
         from omni_cli.store.providers import ProviderStore
 
         return ProviderStore(self._db)
 
     @cached_property
-    def models(self) -> "Models":
+    def every_model(self) -> "Models":
+        """Also those of organisations."""
         from omni_cli.store.models import ModelStore
 
         return ModelStore(self._db)
 
     @cached_property
-    def assignments(self) -> "Assignments":
+    def every_assignment(self) -> "Assignments":
+        """Also those of organisations."""
         from omni_cli.store.assignments import AssignmentStore
 
         return AssignmentStore(self._db)
+
+    @cached_property
+    def providers(self) -> "OrgProviders":
+        from omni_cli.services.fleet.organisation import OrgProviders
+
+        return OrgProviders(self.every_provider, self._eyes)
+
+    @cached_property
+    def models(self) -> "OrgModels":
+        from omni_cli.services.fleet.organisation import OrgModels
+
+        return OrgModels(self.every_model, self.providers)
+
+    @cached_property
+    def assignments(self) -> "Assignments":
+        from omni_cli.services.fleet.organisation import OrgAssignments
+
+        return OrgAssignments(self.every_assignment, self.models, self._eyes)
 
     @cached_property
     def audit(self) -> "Audit":
@@ -281,10 +315,18 @@ class App:
         return RollupStore(self._db)
 
     @cached_property
-    def reports(self) -> "Reports":
+    def every_report(self) -> "Reports":
         from omni_cli.store.reports import ReportStore
 
         return ReportStore(self._db)
+
+    @cached_property
+    def reports(self) -> "Reports":
+        if not self.org:
+            return self.every_report
+        from omni_cli.services.fleet.organisation import OrgReports
+
+        return OrgReports(self.every_report, self.org)
 
     @cached_property
     def rebuild(self) -> "Rebuild":
@@ -293,10 +335,18 @@ class App:
         return RollupRebuild(self._db)
 
     @cached_property
-    def budgets(self) -> "Budgets":
+    def every_budget(self) -> "Budgets":
         from omni_cli.store.budgets import BudgetStore
 
         return BudgetStore(self._db)
+
+    @cached_property
+    def budgets(self) -> "Budgets":
+        if not self.org:
+            return self.every_budget
+        from omni_cli.services.fleet.organisation import OrgBudgets
+
+        return OrgBudgets(self.every_budget, self.client_keys, self._eyes)
 
     @property
     def ledger(self) -> "Ledger":
@@ -324,10 +374,18 @@ class App:
         return GlanceStore(self._db)
 
     @cached_property
-    def client_keys(self) -> "ClientKeys":
+    def every_client_key(self) -> "ClientKeys":
         from omni_cli.store.gateway_keys import GatewayKeyStore
 
         return GatewayKeyStore(self._db)
+
+    @cached_property
+    def client_keys(self) -> "ClientKeys":
+        if not self.org:
+            return self.every_client_key
+        from omni_cli.services.fleet.organisation import OrgClientKeys
+
+        return OrgClientKeys(self.every_client_key, self._eyes)
 
     @cached_property
     def stored_advice(self) -> "Advice":
@@ -447,9 +505,10 @@ class App:
 
     @cached_property
     def keys(self) -> "KeyAccess":
-        from omni_cli.keys.access import KeyAccess
+        from omni_cli.keys.access import KeyAccess, OrgKeyAccess
 
-        return KeyAccess(
+        kind = OrgKeyAccess if self.org else KeyAccess
+        return kind(
             self.providers,
             self.addresses,
             self.env,
@@ -537,11 +596,14 @@ class App:
     def fleet(self) -> "FleetService":
         from omni_cli.services.fleet.fleet import FleetService
 
+        # Without an organisation the fleet is all of it: what it is written down as holds
+        # everything, and its owner may change what is an organisation's.
         return FleetService(
-            providers=self.providers,
-            models=self.models,
-            assignments=self.assignments,
+            providers=self.providers if self.org else self.every_provider,
+            models=self.models if self.org else self.every_model,
+            assignments=self.assignments if self.org else self.every_assignment,
             budgets=self.budgets,
+            whole=self.whole_fleet,
             audit=self.audit,
             names=self.names,
             clock=self.clock,
@@ -550,12 +612,22 @@ class App:
             to_toml=_to_toml,
         )
 
+    def whole_fleet(self) -> dict[str, Any]:
+        """What a revision keeps: everybody's, and each organisation's."""
+        from omni_cli.services.fleet.fleet_document import fleet_document
+
+        return fleet_document(
+            self.every_provider, self.every_model, self.every_assignment, self.every_budget
+        )
+
     @cached_property
     def provider_maker(self) -> "ProviderMaker":
         """New providers, as far as they are known."""
         from omni_cli.services.fleet.provider_maker import ProviderMaker
 
-        return ProviderMaker(self.presets, self.addresses.proposed, self.keys.place)
+        return ProviderMaker(
+            self.presets, self.addresses.proposed, self.keys.place, variables=not self.org
+        )
 
     @cached_property
     def system_models(self) -> Mapping[str, ModelInfo]:
@@ -569,11 +641,16 @@ class App:
     def applier(self) -> "FleetApplier":
         from omni_cli.services.fleet.apply import FleetApplier
 
+        if self.org:
+            raise UsageError(
+                f"the fleet as one document is everybody's: {self.org} cannot have or apply it",
+                hint="leave --org and OMNI_ORG away",
+            )
         return FleetApplier(
             fleet=self.fleet,
-            providers=self.providers,
-            models=self.models,
-            assignments=self.assignments,
+            providers=self.every_provider,
+            models=self.every_model,
+            assignments=self.every_assignment,
             budgets=self.budgets,
             catalogue=lambda model_id: self.system_models.get(model_id),
         )
@@ -624,7 +701,8 @@ class App:
             return mean, basis
 
         prices = PriceBook(self.models, now_ms=self.now_ms())
-        return Browser(prices, quality, self.learning.stats())
+        # What everybody's calls were like is not counted by organisation.
+        return Browser(prices, quality, {} if self.org else self.learning.stats())
 
     def priors(self, listed: Mapping[str, float] | None = None) -> "PriorLookup":
         """Where quality starts: the user's own scores, what was published, what size suggests.
@@ -766,6 +844,7 @@ class App:
             default_timeout_ms=int(chat.timeout_s * 1000),
             experiments=self.abtests,
             answers=AnswerCache(self.answers, clock=self.clock),
+            org=self.org,
         )
 
     # --- reports over the rollups ----------------------------------------------------------------
@@ -928,7 +1007,7 @@ class App:
             usage=self.usage,
             reports=self.reports,
             assignments=self.assignments,
-            glance=self.glance,
+            rating=(lambda _: None) if self.org else self.glance.rating,
             health=lambda: self.reporter.report(),
             clock=self.clock,
             timeout_ms=int(self.config.chat.timeout_s * 1000),
@@ -949,7 +1028,16 @@ class App:
             lister=self.lister,
             has_key=self.keys.has,
             clock=self.clock,
+            private=self._private_health if self.org else None,
         )
+
+    def _private_health(self, fleet: "FleetHealth") -> "FleetHealth":
+        from omni_cli.domain.analytics import day_key
+        from omni_cli.domain.periods import local_date
+        from omni_cli.services.fleet.organisation import private
+
+        today = day_key(local_date(self.now_ms(), self.report_zone()))
+        return private(fleet, self.reports.totals(today, today, ("provider",)))
 
     @cached_property
     def metrics(self) -> "MetricsService":

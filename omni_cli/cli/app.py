@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, NoReturn
 
 import typer
 
-from omni_cli.cli.lazy import Entry, LazyGroup
+from omni_cli.cli.lazy import ORG, Entry, LazyGroup
 
 _COMMANDS = "omni_cli.cli.commands."
 #: What writing to a full disk, a dead terminal or a file of the wrong kind ends in.
@@ -110,12 +110,20 @@ app = typer.Typer(
 def root(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    org: Annotated[
+        str | None,
+        typer.Option(help="Work as this organisation, on its own fleet and use; or OMNI_ORG."),
+    ] = None,
 ) -> None:
     if version:
         from omni_cli import __version__
 
         sys.stdout.write(f"omni {__version__}\n")
         raise typer.Exit
+    org = os.environ.get("OMNI_ORG", "") if org is None else org
+    ORG.set(org)
+    if org and ctx.invoked_subcommand is not None:
+        _check_org(org, ctx.invoked_subcommand)
     if ctx.invoked_subcommand is not None:
         return
     if sys.stdin.isatty() and sys.stdout.isatty():
@@ -124,6 +132,21 @@ def root(
         run()
     else:
         sys.stdout.write(ctx.get_help() + "\n")
+
+
+def _check_org(org: str, command: str) -> None:
+    """Raises UsageError: the command is not one of an organisation's."""
+    from omni_cli.domain.commands import ORGANISATION
+    from omni_cli.domain.errors import UsageError
+    from omni_cli.services.fleet.organisation import check_org
+
+    check_org(org)
+    known = {name.partition(" ")[0] for name in ORGANISATION}
+    if command not in known:
+        raise UsageError(
+            f"omni {command} is of the whole fleet: it does not work for {org} alone",
+            hint=f"leave --org and OMNI_ORG away; for {org} work {', '.join(sorted(known))}",
+        )
 
 
 def main() -> NoReturn:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from omni_cli.bootstrap import App
+from omni_cli.cli.lazy import ORG
 from omni_cli.cli.render import note, paint
 from omni_cli.domain.errors import OmniError, UsageError
 
@@ -30,7 +31,8 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @contextmanager
 def omni(*, quiet: bool = False) -> Iterator[App]:
     """The app for one command; notes of retries and the like go to stderr."""
-    with App(cwd=Path.cwd(), note=(lambda _: None) if quiet else _note) as app:
+    note = (lambda _: None) if quiet else _note
+    with App(cwd=Path.cwd(), note=note, org=ORG.get()) as app:
         yield app
 
 

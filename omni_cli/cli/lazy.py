@@ -4,10 +4,14 @@ The table holds every command's help line, so ``omni --help`` imports none of th
 """
 
 import importlib
+from contextvars import ContextVar
 from typing import Any, ClassVar, NamedTuple
 
 import typer
 from typer.core import TyperGroup
+
+#: Whose fleet the command is to work on, as ``App`` takes it.
+ORG: ContextVar[str | None] = ContextVar("ORG", default=None)
 
 
 class Entry(NamedTuple):

@@ -17,7 +17,7 @@ from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.chats import Chats, Ids
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.desk import Desk
-from omni_cli.gateway.fleet import Fleet
+from omni_cli.gateway.fleet import Fleets
 from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.management import Management
 from omni_cli.gateway.meter import NO_LIMIT, Meter, Quota
@@ -104,16 +104,16 @@ class Gateway:
             origins=options.origins,
             used=self._note_use,
         )
-        self._fleet = fleet = Fleet(self._app)
-        fleet.use(
-            LiveBreakers(
+        self._fleets = fleets = Fleets(
+            self._app,
+            lambda changed: LiveBreakers(
                 writing.stored_breakers,
                 seen=self._app.stored_breakers.all,
                 later=self._commits.job,
-                changed=fleet.breakers_changed,
-            )
+                changed=changed,
+            ),
         )
-        fleet.poll()
+        fleet = fleets.shared
         self._pool = UpstreamPool(proxies=Proxies(self._app.env))
         self._traces = Traces.of(self._app.env)
         deadlines = Deadlines(self._pool.loop)
@@ -123,10 +123,11 @@ class Gateway:
             options.org, share=1 / options.workers, shared=shared_counts(self._app.env)
         )
         self._desk = Desk(self._app)
-        own = OwnApi(fleet, self._desk, self._trouble, self._figures)
+        own = OwnApi(fleets, self._desk, self._trouble, self._figures)
         memory = Memory(fleet, self._commits, writing)
         chats = Chats(
             tools,
+            fleets,
             self._commits,
             self._meter,
             self._ids,
@@ -136,10 +137,10 @@ class Gateway:
             Sessions(lambda row: self._commits.job(lambda: writing.sessions.note([row]))),
         )
         self._long = LongJobs(self._app)
-        stored = StoredResponses(fleet, self._desk, self._pool, self._meter)
+        stored = StoredResponses(fleets, self._desk, self._pool, self._meter)
         management = Management(self._desk, own, self._long)
         self._batches = BatchPaths(self._app, self._pool, self._meter)
-        self._surface = Surface(fleet, chats, own, management, stored, self._batches)
+        self._surface = Surface(fleets, chats, own, management, stored, self._batches)
         self._recover()
         self._commits.reclaim = self._recover
         self._watchers = [
@@ -202,7 +203,7 @@ class Gateway:
 
     def _fleet_poll(self) -> None:
         if self._lost is None:
-            self._fleet.poll()
+            self._fleets.poll()
 
     def _trouble(self) -> str:
         """Why this process should get no callers; "" when it should."""
@@ -249,6 +250,13 @@ class Gateway:
             who = _ANYBODY if route.access == "open" else self._keys.admit(request.headers)
             if route.access in SCOPES and not who.may(route.access):
                 raise _too_little(who, request, route.access)
+            if route.whole and who.org:
+                raise Refused(
+                    403,
+                    "forbidden",
+                    f"{request.path} is of the whole fleet: a key of {who.org} has no part in it",
+                    hint="a key of no organisation has: omni keys create --scope SCOPE",
+                )
             await route.handler(request, who, at)
         except Gone:
             pass

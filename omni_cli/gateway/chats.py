@@ -12,6 +12,7 @@ from omni_cli.domain.sessions import Session
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.exchange import Exchange, wanted
+from omni_cli.gateway.fleet import Fleet, Fleets
 from omni_cli.gateway.meter import Entry, Meter
 from omni_cli.gateway.options import from_headers
 from omni_cli.gateway.plans import Plan, PlanQuery
@@ -50,6 +51,7 @@ class Chats:
     def __init__(
         self,
         tools: Tools,
+        fleets: Fleets,
         commits: Commits,
         meter: Meter,
         ids: Ids,
@@ -62,7 +64,7 @@ class Chats:
         self._memory = memory
         self._abtests = abtests
         self._tools = tools
-        self._fleet = tools.fleet
+        self._fleets = fleets
         self._commits = commits
         self._meter = meter
         self._ids = ids
@@ -93,7 +95,7 @@ class Chats:
             else:
                 ask, options = wish(body)
             if options is None:
-                options = from_headers(request.headers, self._fleet.options)
+                options = from_headers(request.headers, self._tools.fleet.options)
             session = self._sessions.of(request.headers, ask, who, self._now_ms())
             warm = self._sessions.warm(session, self._now_ms())
             if warm is not None or (session.agent and options.agent is None):
@@ -104,7 +106,10 @@ class Chats:
                 entry = await self._meter.enter(who, len(body) // 4)
                 request.extra += entry.lines()
             row, most = self._row(ident, plan, options, who, session), options.max_cost_nusd
-            call = Exchange(self._tools, ask, plan, row, request, request_id, name, most)
+            tools = self._tools
+            if who.org and (fleet := self._fleets.of(who.org)) is not tools.fleet:
+                tools = replace(tools, fleet=fleet)
+            call = Exchange(tools, ask, plan, row, request, request_id, name, most)
             if plan.arm is not None:
                 self._join(plan.arm, plan.conversation or ident)
             if self._tools.traces is not None:
@@ -175,14 +180,15 @@ class Chats:
             Refused: the key may not call it.
             NoRoute, BudgetExceeded, UnknownPrice: no model may take it, or none at that cost.
         """
+        fleet = self._fleets.of(who.org)
         try:
-            if who.models and not self._fleet.usable(self._fleet.selector(ask.model), who.may_call):
+            if who.models and not fleet.usable(fleet.selector(ask.model), who.may_call):
                 # In the caller's word: an alias must not tell what it stands for.
                 raise Refused(403, "forbidden", f"this key may not call {shown(ask.model)}")
-            return self._plan_of(ask, options, request, who)
+            return self._plan_of(fleet, ask, options, request, who)
         except NotFound as exc:
             if not exc.hint:
-                exc.hint = self._fleet.near(ask.model, who.may_call)
+                exc.hint = fleet.near(ask.model, who.may_call)
             raise
         except AmbiguousName as exc:
             if who.models:
@@ -193,20 +199,22 @@ class Chats:
                 raise NoRoute("no model that this key may call can take it") from exc
             raise
 
-    def _plan_of(self, ask: Ask, options: RouteOptions, request: Request, who: Principal) -> Plan:
+    def _plan_of(
+        self, fleet: Fleet, ask: Ask, options: RouteOptions, request: Request, who: Principal
+    ) -> Plan:
         most = options.max_cost_nusd
         falls_back = request.headers.get("x-omni-fallback", "") in ("1", "true", "yes")
         plan: Plan | None = None
         if ask.operation != "chat":
-            plan = self._fleet.direct(ask.model)
+            plan = fleet.direct(ask.model)
         elif not falls_back and most is None:  # else the plan depends on the request
-            plan = self._fleet.named(ask.model)
+            plan = fleet.named(ask.model)
         if plan is None:
-            selector: Selector = self._fleet.selector(ask.model)
+            selector: Selector = fleet.selector(ask.model)
             query = PlanQuery(
                 ask.request, selector, options, who.org, who.key, falls_back, bool(who.models)
             )
-            plan = self._fleet.decide(query, allowed=who.may_call)
+            plan = fleet.decide(query, allowed=who.may_call)
         elif who.models and not who.may_call(plan.targets[0].model.id):
             raise Refused(403, "forbidden", f"this key may not call {shown(ask.model)}")
         return plan

@@ -18,25 +18,34 @@ class Desk:
     """
 
     def __init__(self, app: App) -> None:
-        self._app = App(app.env, clock=app.clock)
+        self._app = App(app.env, clock=app.clock, org="")
+        #: Of organisations, each over the first one's connection; made when first asked.
+        self._orgs: dict[str, App] = {}
         self._lock = asyncio.Lock()
 
     async def do(self, job: Callable[[App], Value], who: Principal | None = None) -> Value:
         """Raises what ``job`` raises.
 
         Args:
-            who: in whose name, for the audit log; None: the gateway's own.
+            who: in whose name, for the audit log, and for which organisation; None: the
+                gateway's own.
         """
         async with self._lock:
             return await asyncio.to_thread(self._run, job, who)
 
     def _run(self, job: Callable[[App], Value], who: Principal | None) -> Value:
-        app = self._app
+        org = "" if who is None else who.org
+        app = self._app if not org else self._orgs.get(org)
+        if app is None:
+            app = self._orgs[org] = App(self._app.env, clock=self._app.clock, org=org)
+            app.use(_db=self._app.store)
         # What was read before may have changed since.
         app.refresh()
         if who is not None and who.key:
-            app.who = f"key {who.key}"
+            app.who = f"key {who.key}" + (f" of {org}" if org else "")
         return job(app)
 
     def close(self) -> None:
+        for app in self._orgs.values():
+            app.close()
         self._app.close()

@@ -28,6 +28,7 @@ from omni_cli.services.engine.fresh_breakers import FreshBreakers
 from omni_cli.services.engine.health import HealthRecorder
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import RouteOptions, decision_document
+from omni_cli.services.fleet.organisation import owners
 from omni_cli.services.judge.abtest import Arm
 from omni_cli.services.money.prices import PriceBook, cost_or_none
 from omni_cli.wire.client import Client
@@ -360,6 +361,44 @@ class Fleet:
             return named, None
         row = PriceBook(self.app.models, now_ms=self.app.now_ms()).current(model)
         return model, None if row is None else row.price
+
+
+class Fleets:
+    """The fleet that all share, and those of organisations that have something of their own.
+
+    Args:
+        app: reads the store over a connection of its own, for all of them.
+    """
+
+    def __init__(self, app: App, breakers: Callable[[Callable[[], None]], LiveBreakers]) -> None:
+        self.shared = Fleet(app)
+        self.orgs: dict[str, Fleet] = {}
+        self._breakers = breakers(self._breakers_changed)
+        self.shared.use(self._breakers)
+        self.poll()
+
+    def of(self, org: str) -> Fleet:
+        """As an organisation has it, "" for none."""
+        return self.orgs.get(org, self.shared) if org else self.shared
+
+    def poll(self) -> None:
+        """Reload what has changed since the last look."""
+        if not self.shared.poll():
+            return
+        app = self.shared.app
+        have = owners(app.every_provider, app.every_assignment)
+        self.orgs = {org: fleet for org, fleet in self.orgs.items() if org in have}
+        for fleet in self.orgs.values():
+            fleet.forget()
+        for org in have - self.orgs.keys():
+            own = App(app.env, clock=app.clock, org=org)
+            own.use(_db=app.store)
+            self.orgs[org] = Fleet(own)
+            self.orgs[org].use(self._breakers)
+
+    def _breakers_changed(self) -> None:
+        for fleet in (self.shared, *self.orgs.values()):
+            fleet.breakers_changed()
 
 
 def _folded(name: str) -> str:

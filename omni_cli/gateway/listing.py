@@ -7,7 +7,7 @@ from omni_cli.domain.errors import NotFound
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.periods import iso
 from omni_cli.gateway.auth import Principal
-from omni_cli.gateway.fleet import Fleet
+from omni_cli.gateway.fleet import Fleets
 from omni_cli.services.engine.names import AmbiguousName, Selector, shown
 from omni_cli.services.fleet.describe import price_document
 from omni_cli.services.money.prices import PriceBook
@@ -18,20 +18,20 @@ _SOME_TIME = 1_577_836_800
 
 class Listing:
     """Args:
-    fleet: whose active models are listed, to each caller those that its key may call.
+    fleets: whose active models are listed, to each caller those that its key may call.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, fleets: Fleets) -> None:
+        self._fleets = fleets
 
     def visible(self, who: Principal) -> list[ModelInfo]:
-        return [model for model in self._fleet.models() if who.may_call(model.id)]
+        return [model for model in self._fleets.of(who.org).models() if who.may_call(model.id)]
 
     def models(self, who: Principal) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Models, and names that are no model's, in OpenAI's form with the registry's own fields
         (``provider``, ``cost_input``, ``max_tokens``...) beside it."""
         shown = self.visible(who)
-        prices = self._prices(shown)
+        prices = self._prices(shown, who)
         others = [self._virtual(name, what) for name, what in self._others(who)]
         return [self._model(model, prices) for model in shown], others
 
@@ -42,19 +42,21 @@ class Listing:
                 return self._virtual(name, what)
         selector: Selector | None = None
         with suppress(NotFound, AmbiguousName):
-            selector = self._fleet.selector(name)
+            selector = self._fleets.of(who.org).selector(name)
         # What the list does not show is not here either.
         for model in self.visible(who):
             if selector == Selector("model", model.id):
-                return self._model(model, self._prices([model]))
+                return self._model(model, self._prices([model], who))
         raise NotFound(
-            f"no model is called {shown(name)}", hint=self._fleet.near(name, who.may_call)
+            f"no model is called {shown(name)}",
+            hint=self._fleets.of(who.org).near(name, who.may_call),
         )
 
     def _others(self, who: Principal) -> list[tuple[str, str]]:
         """Names that are no model's: what a decision is left to. A key that may call some models
         learns of roles and chains that hold one of these."""
-        app, usable = self._fleet.app, self._fleet.usable
+        fleet = self._fleets.of(who.org)
+        app, usable = fleet.app, fleet.usable
         names: list[tuple[str, str]] = [(name, "automatic choice") for name in _AUTOS]
         others = [Selector("role", role.name) for role in app.assignments.roles()]
         others += [Selector("chain", chain.name) for chain in app.assignments.chains()]
@@ -64,8 +66,9 @@ class Listing:
             if not who.models or usable(other, who.may_call)
         ]
 
-    def _prices(self, models: list[ModelInfo]) -> PriceBook:
-        book = PriceBook(self._fleet.app.models, now_ms=self._fleet.app.now_ms())
+    def _prices(self, models: list[ModelInfo], who: Principal) -> PriceBook:
+        app = self._fleets.of(who.org).app
+        book = PriceBook(app.models, now_ms=app.now_ms())
         book.load(model.id for model in models)
         return book
 

@@ -59,6 +59,7 @@ class LongJobs:
             "provider",
             scope="operate",
             desk=desk,
+            whole=True,
             twice=True,
         )
         m.job(
@@ -68,6 +69,7 @@ class LongJobs:
             "The same, and take what is recommended",
             body="Discovery",
             desk=desk,
+            whole=True,
             twice=True,
         )
         m.job(
@@ -78,6 +80,7 @@ class LongJobs:
             body="Optimizing",
             scope="operate",
             desk=desk,
+            whole=True,
             twice=True,
         )
         m.handler(
@@ -88,15 +91,19 @@ class LongJobs:
             body="Comparison",
             scope="operate",
             status=202,
+            whole=True,
             twice=True,
         )
-        m.job("GET", "/models/compare", _comparisons, "Comparisons", desk=desk, twice=True)
+        m.job(
+            "GET", "/models/compare", _comparisons, "Comparisons", desk=desk, whole=True, twice=True
+        )
         m.job(
             "GET",
             "/models/compare/{comparison}",
             _comparison,
             "How far one is, its results",
             desk=desk,
+            whole=True,
             twice=True,
         )
         m.job(
@@ -105,6 +112,7 @@ class LongJobs:
             _newest,
             "The newest comparison",
             desk=desk,
+            whole=True,
             twice=True,
         )
         m.job("GET", "/config", _config, "Settings of routing, prices and alerts", desk=desk)

@@ -13,7 +13,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import Busy, NotFound, OmniError, UsageError
 from omni_cli.domain.models import ModelInfo, Provider, Role, RoleModel
-from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.money import usd, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import TASK_TYPES
 from omni_cli.gateway.auth import Principal
@@ -32,6 +32,7 @@ from omni_cli.services.fleet.describe import (
 )
 from omni_cli.services.fleet.fleet_checks import one_of
 from omni_cli.services.fleet.model_changes import add_model, set_price, split_id
+from omni_cli.services.fleet.organisation import whose
 from omni_cli.services.judge.advice_document import open_saving_nusd
 from omni_cli.services.judge.spec_documents import (
     SpecDocuments,
@@ -83,13 +84,13 @@ class Management:
         m.job("GET", f"{analytics}/costs", _costs, "Cost analytics", twice=True)
         m.job("GET", f"{analytics}/trends", _trends, "Usage by day", "period", twice=True)
         advice = "/models/recommendations"
-        m.job("GET", advice, _advice, "Recommendations", "all", twice=True)
+        m.job("GET", advice, _advice, "Recommendations", "all", twice=True, whole=True)
         for verb, what in (
             ("apply", "Do what it says"),
             ("dismiss", "Show it no more"),
             ("undo", "Take it back"),
         ):
-            m.job("POST", f"{advice}/{{advice}}/{verb}", _decide, what, scope="operate")
+            m.job("POST", f"{advice}/{{advice}}/{verb}", _decide, what, scope="operate", whole=True)
         m.job(
             "GET",
             "/models/savings",
@@ -454,14 +455,15 @@ def _savings(app: App, asked: Asked) -> Document:
     the open recommendations would save."""
     report = app.savings.report(period=asked.query.get("period", "month"))
     told, total = savings_document(report), report.total
-    open_nusd = open_saving_nusd(app.telling.every())
+    # What an organisation could save is not worked out.
+    open_nusd = None if app.org else open_saving_nusd(app.telling.every())
     return {
         **told,
         "compared_calls": 0 if total is None else total.calls,
         "premium_usd": None if total is None else usd_string(total.premium_nusd),
         "cost_usd": None if total is None else usd_string(total.paid_nusd),
         "savings_usd": told["saving_usd"],
-        "potential_monthly_usd": usd_string(open_nusd),
+        "potential_monthly_usd": usd(open_nusd),
         "potentialMonthlySavings": dollars(open_nusd),
     }
 
@@ -508,7 +510,8 @@ def _new_provider(app: App, asked: Asked) -> Document:
     slug = body.slug or body.id
     if slug is None:
         raise UsageError("slug is missing")
-    if app.providers.get(slug) is not None:
+    there = app.providers.get(slug)
+    if there is not None and (not app.org or whose(there.slug)):
         raise Refused(409, "conflict", f"{slug} is in the fleet already", hint="PUT changes it")
     return _keep_provider(
         app,

@@ -71,9 +71,11 @@ class Managing:
         status: int = 200,
         twice: bool = False,
         desk: Desk | None = None,
+        whole: bool = False,
     ) -> None:
         """A path whose job gives the answer's document. ``scope``: read for GET, else admin.
-        ``twice``: under ``/api/ai``, too. ``desk``: where it runs, else at the one of all."""
+        ``twice``: under ``/api/ai``, too. ``desk``: where it runs, else at the one of all.
+        ``whole``: it tells of everybody's requests at once, so no organisation may ask."""
         at_desk = desk or self._desk
 
         async def handle(request: Request, who: Principal, at: dict[str, str]) -> None:
@@ -92,6 +94,7 @@ class Managing:
             body=body,
             status=status,
             twice=twice,
+            whole=whole,
         )
 
     def handler(
@@ -105,6 +108,7 @@ class Managing:
         body: str = "",
         status: int = 200,
         twice: bool = False,
+        whole: bool = False,
     ) -> None:
         """A path that answers by itself."""
         access = scope or ("read" if method == "GET" else "admin")
@@ -120,5 +124,6 @@ class Managing:
                     query,
                     body,
                     status,
+                    whole,
                 )
             )

@@ -10,7 +10,7 @@ from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import id_text
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
-from omni_cli.gateway.fleet import Fleet
+from omni_cli.gateway.fleet import Fleets
 from omni_cli.gateway.options import with_options
 from omni_cli.http.request import Request
 from omni_cli.services.engine.routing import decision_document
@@ -36,14 +36,14 @@ class OwnApi:
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleets: Fleets,
         desk: Desk,
         trouble: Callable[[], str],
         figures: Callable[[], Mapping[str, int]],
     ) -> None:
         self._trouble = trouble
         self._figures = figures
-        self._fleet = fleet
+        self._fleets = fleets
         self._desk = desk
 
     async def usage(self, request: Request, who: Principal, _: dict[str, str]) -> None:
@@ -72,9 +72,10 @@ class OwnApi:
         """The same of a body that was read."""
         model = body.pop("model", "auto")
         asked, given = own_request({**body, "model": "auto"})
-        options = with_options(self._fleet.options, given)
-        selector = self._fleet.selector(model if isinstance(model, str) else "auto")
-        decision = self._fleet.explain(asked, selector, options, allowed=who.may_call)
+        fleet = self._fleets.of(who.org)
+        options = with_options(fleet.options, given)
+        selector = fleet.selector(model if isinstance(model, str) else "auto")
+        decision = fleet.explain(asked, selector, options, allowed=who.may_call)
         await request.json(decision_document(decision))
 
     async def health(self, request: Request, _: Principal, __: dict[str, str]) -> None:
@@ -86,8 +87,8 @@ class OwnApi:
         if trouble:
             await request.json({"status": trouble, "models": 0}, 503)
             return
-        models = sum(1 for _ in self._fleet.models())
-        self._fleet.app.store.probe()
+        models = sum(1 for _ in self._fleets.shared.models())
+        self._fleets.shared.app.store.probe()
         await request.json(
             {"status": "ready" if models else "no active model", "models": models},
             200 if models else 503,

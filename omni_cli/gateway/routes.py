@@ -29,6 +29,8 @@ class Route(Struct, frozen=True):
     query: tuple[str, ...] = ()
     body: str = ""
     status: int = 200
+    #: It tells of everybody's requests at once: no organisation's key may ask.
+    whole: bool = False
     #: The protocol whose path it is.
     caller: Caller | None = None
 
@@ -138,6 +140,8 @@ def openapi(routes: list[Route], version: str) -> dict[str, Any]:
         if route.access != "open":
             # The scope that a key needs, "" for any.
             scopes = [] if route.access == "key" else [route.access]
+            if route.whole:
+                operation["description"] = "Of the whole fleet: not for keys of an organisation."
             operation["security"] = [{"bearer": scopes}, {"key": scopes}]
             operation["responses"]["401"] = {"description": "No key that is known here."}
         paths.setdefault(path, {})[route.method.lower()] = operation

@@ -14,7 +14,7 @@ from omni_cli.domain.ledger import AttemptRow
 from omni_cli.gateway import relay
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
-from omni_cli.gateway.fleet import Fleet
+from omni_cli.gateway.fleet import Fleets
 from omni_cli.gateway.meter import Meter
 from omni_cli.gateway.own_api import query_of, scope_of
 from omni_cli.http.client import UpstreamPool, encode_head, locate
@@ -34,8 +34,8 @@ _PASSED = frozenset({"after", "limit", "order", "include", "include[]"})
 
 
 class StoredResponses:
-    def __init__(self, fleet: Fleet, desk: Desk, pool: UpstreamPool, meter: Meter) -> None:
-        self._fleet = fleet
+    def __init__(self, fleets: Fleets, desk: Desk, pool: UpstreamPool, meter: Meter) -> None:
+        self._fleets = fleets
         self._desk = desk
         self._pool = pool
         self._meter = meter
@@ -59,7 +59,7 @@ class StoredResponses:
         entry = await self._meter.enter(who, 0) if self._meter.limits(who) else None
         try:
             attempt = await self._find(ident, who)
-            status, kind, body = await self._ask(caller, request, method, attempt, tail)
+            status, kind, body = await self._ask(caller, request, who, method, attempt, tail)
         finally:
             if entry is not None:
                 entry.leave(0)
@@ -97,16 +97,23 @@ class StoredResponses:
         )
 
     async def _ask(
-        self, caller: Caller, request: Request, method: str, attempt: AttemptRow, tail: str
+        self,
+        caller: Caller,
+        request: Request,
+        who: Principal,
+        method: str,
+        attempt: AttemptRow,
+        tail: str,
     ) -> tuple[int, str, bytes]:
         slug, ident = attempt.provider, attempt.provider_request_id or ""
         gone = f"response {ident!r} was made by {slug}"
-        provider = await self._desk.do(lambda app: app.providers.get(slug))
+        provider = await self._desk.do(lambda app: app.providers.get(slug), who)
         if provider is None or provider.protocol != caller.name:
             raise NotFound(f"{gone}, which is not connected any more")
         if not provider.enabled:
             raise NotFound(f"{gone}, which is switched off", hint=f"omni providers enable {slug}")
-        client, endpoint = self._fleet.adapter(provider), self._fleet.endpoint(provider)
+        fleet = self._fleets.of(who.org)
+        client, endpoint = fleet.adapter(provider), fleet.endpoint(provider)
         call = client.ask_cost(endpoint, ident) if isinstance(client, TellsCost) else None
         if call is None:
             raise NotFound(f"{gone}, which keeps none")

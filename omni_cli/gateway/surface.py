@@ -8,7 +8,7 @@ from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.batches import BatchPaths
 from omni_cli.gateway.chats import Chats, Wish
-from omni_cli.gateway.fleet import Fleet
+from omni_cli.gateway.fleet import Fleets
 from omni_cli.gateway.listing import Listing
 from omni_cli.gateway.management import Management
 from omni_cli.gateway.options import with_options
@@ -27,7 +27,7 @@ from omni_cli.wire.server import Caller, object_of, wrong
 class Surface:
     def __init__(
         self,
-        fleet: Fleet,
+        fleets: Fleets,
         chats: Chats,
         own: OwnApi,
         management: Management,
@@ -36,9 +36,9 @@ class Surface:
     ) -> None:
         self._stored_responses = stored
         self._batch_paths = batches
-        self._fleet = fleet
+        self._fleets = fleets
         self._chats = chats
-        self._listing = Listing(fleet)
+        self._listing = Listing(fleets)
         self._own = own
         self._management = management
         self.router = Router(self._routes())
@@ -62,7 +62,9 @@ class Surface:
             Route("GET", "/", self._root, "Who is here", "open", tag="omni"),
             Route("GET", "/health", own.health, "Alive", "open", tag="omni"),
             Route("GET", "/ready", own.ready, "Ready to answer", "open", tag="omni"),
-            Route("GET", "/metrics", own.metrics, "Prometheus metrics", "read", tag="omni"),
+            Route(
+                "GET", "/metrics", own.metrics, "Prometheus metrics", "read", tag="omni", whole=True
+            ),
             Route("GET", "/openapi.json", self._openapi, "This document", "open", tag="omni"),
             *self._management.routes(),
         ]
@@ -130,7 +132,7 @@ class Surface:
         async def routed(request: Request, who: Principal, _: dict[str, str]) -> None:
             def wish(body: bytes) -> Wish:
                 model, given = caller.options(object_of(body), operation.given)
-                options = with_options(self._fleet.options, given)
+                options = with_options(self._fleets.shared.options, given)
                 return Ask(caller, body, model=model, stream=stream), options
 
             await chats.handle(caller, request, who, wish)

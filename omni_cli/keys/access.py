@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from omni_cli.domain.errors import ConfigError, MissingKey, OmniError
+from omni_cli.domain.errors import ConfigError, MissingKey, OmniError, UsageError
 from omni_cli.domain.models import Provider
 from omni_cli.domain.secrets import mask
 from omni_cli.domain.vendor_env import no_key_hint
@@ -147,3 +147,34 @@ class KeyAccess:
             except FileNotFoundError:
                 found.append(0)
         return tuple(found)
+
+
+class OrgKeyAccess(KeyAccess):
+    """Keys as one organisation has them: those of its own providers. Of what is shared, only that
+    there is a key."""
+
+    def place(self, provider: Provider) -> str | None:
+        found = super().place(provider)
+        return found if found is None or self._own(provider.slug) else "shared"
+
+    def masked(self, provider: Provider) -> str | None:
+        return super().masked(provider) if self._own(provider.slug) else None
+
+    def keep(self, slug: str, key: str) -> str:
+        return super().keep(self._kept(slug), key)
+
+    def forget(self, slug: str) -> tuple[str, ...]:
+        return super().forget(self._kept(slug))
+
+    def _own(self, slug: str) -> bool:
+        return "@" in slug
+
+    def _kept(self, slug: str) -> str:
+        """Raises UsageError: it is no provider of the organisation's own."""
+        provider = self._providers.get(slug)
+        if provider is None or not self._own(provider.slug):
+            raise UsageError(
+                f"{slug} is no provider of the organisation's own",
+                hint=f"omni providers add {slug} makes it one; its key is then its own",
+            )
+        return provider.slug

@@ -64,7 +64,7 @@ def create(
         key = ClientKey(
             name=called,
             shown=f"{token[:9]}...{token[-4:]}",
-            org=org,
+            org=org or omni_app.org,
             scope=scope or ("admin" if manage else ""),
             models=tuple(words(models)),
             rpm=rpm,

@@ -17,6 +17,7 @@ from omni_cli.domain.models import AuthMethod, Provider
 from omni_cli.domain.record import replace
 from omni_cli.domain.vendor_env import no_key_hint
 from omni_cli.services.fleet.describe import tested_document
+from omni_cli.services.fleet.organisation import whose
 
 app = typer.Typer(rich_markup_mode=None, help="Accounts at APIs: add, test, keys.")
 
@@ -165,6 +166,8 @@ def add(
                 f"or one of {', '.join(omni_app.presets)}",
             )
         old = omni_app.providers.get(slug)
+        if old is not None and omni_app.org and not whose(old.slug):
+            old = None  # everybody's: the organisation's own takes its place
         variable = None
         if preset is not None and base_url is None:
             base_url, variable = omni_app.addresses.proposed(slug)
@@ -460,7 +463,9 @@ def _auth(omni_app: App, provider: Provider) -> AuthMethod:
 
 
 def _variable(omni_app: App, provider: Provider, names: Sequence[str]) -> str | None:
-    """The preset's variable that is set, else its first."""
+    """The preset's variable that is set, else its first; none of an organisation's own."""
+    if omni_app.org:
+        return None
     place = omni_app.keys.place(provider) or ""
     return place.removeprefix("env:") if place.startswith("env:") else next(iter(names), None)
 

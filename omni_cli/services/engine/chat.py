@@ -76,6 +76,7 @@ class ChatService:
     tools: what calls are made with; nothing that only plans loads it.
     steps: the event loop of code that has none.
     random_bits: 20 random bits for a new id.
+    org: whose requests they are where a job does not say.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class ChatService:
         default_timeout_ms: int,
         experiments: Experiments | None = None,
         answers: AnswerCache | None = None,
+        org: str = "",
     ) -> None:
+        self._org = org
         self._models = models
         self._experiments = experiments
         self._planner = ChatPlanner(
@@ -164,7 +167,7 @@ class ChatService:
             created_at=now,
             source=job.source,
             owner=self._ledger.owner,
-            org=job.org,
+            org=job.org or self._org,
             key=job.key,
             role=job.options.role or "",
             agent=job.options.agent or "",

@@ -60,6 +60,7 @@ class FleetService:
     """Args:
     who: the person named in the audit log.
     to_toml: writes a document as TOML text.
+    whole: the fleet as a revision keeps it, where that is more than these parts.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class FleetService:
         who: str,
         unit: Unit,
         to_toml: Callable[[dict[str, Any]], str],
+        whole: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self._providers = providers
         self._models = models
@@ -87,6 +89,7 @@ class FleetService:
         self._who = who
         self._unit = unit
         self._to_toml = to_toml
+        self._whole = whole
         self._depth = 0
 
     @contextmanager
@@ -118,6 +121,8 @@ class FleetService:
 
     def document(self) -> str:
         """The fleet as TOML text, the same text for the same fleet."""
+        if self._whole is not None:
+            return self._to_toml(self._whole())
         return self._to_toml(
             fleet_document(self._providers, self._models, self._assignments, self._budgets)
         )

@@ -21,8 +21,10 @@ from omni_cli.repositories import Assignments, Models, Providers
 _SECRET_HEADER = re.compile(r"auth|cookie|secret|token|api[-_]?key", re.IGNORECASE)
 
 
-_SLUG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
-_CHAIN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{0,61}[A-Za-z0-9])?")
+#: Whose it is, where it is an organisation's (services/fleet/organisation.py).
+_OF = r"(?:@[A-Za-z0-9][A-Za-z0-9._-]{0,63})?"
+_SLUG = re.compile(rf"[a-z0-9][a-z0-9_.-]{{0,62}}{_OF}")
+_CHAIN_NAME = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9_. -]{{0,61}}[A-Za-z0-9])?{_OF}")
 
 
 def check_link(link: ChainLink) -> None:

@@ -30,6 +30,7 @@ class ProviderMaker:
     presets: well-known providers by slug.
     proposed: a known provider's base URL, and the variable that says so, if any.
     place: where a provider's key is; None: nowhere.
+    variables: keys may be in the environment's.
     """
 
     def __init__(
@@ -37,7 +38,10 @@ class ProviderMaker:
         presets: Mapping[str, Known],
         proposed: Callable[[str], tuple[str, str | None]],
         place: Callable[[Provider], str | None],
+        *,
+        variables: bool,
     ) -> None:
+        self._variables = variables
         self._presets = presets
         self._proposed = proposed
         self._place = place
@@ -81,7 +85,7 @@ class ProviderMaker:
             here = (preset is not None and preset.local) or is_here(url)
             auth_method = "none" if here and not (place or keyed) else "api_key"
         variable = None
-        if preset is not None and auth_method == "api_key" and not keyed:
+        if preset is not None and auth_method == "api_key" and not keyed and self._variables:
             variable = place.removeprefix("env:") if place.startswith("env:") else None
             variable = variable or next(iter(preset.key_envs), None)
         return replace(provider, auth_method=auth_method, key_env=variable)

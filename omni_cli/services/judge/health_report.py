@@ -170,6 +170,7 @@ class FleetHealth(Struct, frozen=True):
 class HealthReporter(Struct, kw_only=True, eq=False):
     """Args:
     has_key: whether a provider can be called, without unlocking anything.
+    private: takes out of a report what its reader may not see.
     """
 
     providers: Providers
@@ -180,6 +181,7 @@ class HealthReporter(Struct, kw_only=True, eq=False):
     lister: Lister
     has_key: Callable[[Provider], bool]
     clock: Clock
+    private: Callable[[FleetHealth], FleetHealth] | None = None
 
     def report(self) -> FleetHealth:
         """Look at what is stored; sends nothing."""
@@ -204,7 +206,7 @@ class HealthReporter(Struct, kw_only=True, eq=False):
             for provider in enabled
         )
         checked = [r.check.at_ms for r in reports if r.check is not None]
-        return FleetHealth(
+        found = FleetHealth(
             at_ms=now_ms,
             overall=overall(report.health.status for report in reports),
             trend=overall_trend(report.health.trend for report in reports),
@@ -212,6 +214,7 @@ class HealthReporter(Struct, kw_only=True, eq=False):
             last_check_ms=max(checked, default=None),
             disabled=tuple(provider.slug for provider in every if not provider.enabled),
         )
+        return found if self.private is None else self.private(found)
 
     def _provider(
         self, provider: Provider, models: list[ModelInfo], look: "_Look"

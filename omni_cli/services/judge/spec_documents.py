@@ -22,7 +22,7 @@ from omni_cli.domain.periods import iso, local_date
 from omni_cli.domain.prices import Price
 from omni_cli.domain.tasks import Signals
 from omni_cli.ports import Clock
-from omni_cli.repositories import Assignments, Glance, Reports
+from omni_cli.repositories import Assignments, Reports
 from omni_cli.services.fleet.browse import Listed
 from omni_cli.services.judge.compare_report import Report
 from omni_cli.services.judge.health_report import FleetHealth, health_document
@@ -38,6 +38,7 @@ _NO_TOTALS = Totals()
 
 class SpecDocuments:
     """Args:
+    rating: the mean (0..1) and the number of the user's ratings of a model.
     timeout_ms, max_retries: what calls are made with where no chain says otherwise.
     """
 
@@ -47,7 +48,7 @@ class SpecDocuments:
         usage: UsageService,
         reports: Reports,
         assignments: Assignments,
-        glance: Glance,
+        rating: Callable[[str], tuple[float, int] | None],
         health: Callable[[], FleetHealth],
         clock: Clock,
         timeout_ms: int,
@@ -56,7 +57,7 @@ class SpecDocuments:
         self._usage = usage
         self._reports = reports
         self._assignments = assignments
-        self._glance = glance
+        self._rating = rating
         self._health = health
         self._clock = clock
         self._configuration = {"timeout": timeout_ms, "maxRetries": max_retries}
@@ -76,7 +77,7 @@ class SpecDocuments:
         def document(row: Listed) -> dict[str, Any]:
             model, today, month = row.model, sums.today(row.model.id), sums.month(row.model.id)
             rates = [_per_1k(row, kind) for kind in ("input", "output")]
-            rating = self._glance.rating(model.id)
+            rating = self._rating(model.id)
             return {
                 "model": model.wire_name,
                 "costs": {

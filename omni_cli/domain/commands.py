@@ -1,0 +1,66 @@
+"""Commands of the command line that work for one organisation, and on a gateway's fleet from afar.
+
+A name is a command and its subcommand, as typed. What is in neither table works on this machine's
+own fleet only.
+"""
+
+from collections.abc import Mapping, Sequence
+
+#: By the scope that a gateway's key needs (``records.py:SCOPES``).
+REMOTE: Mapping[str, str] = {
+    name: scope
+    for scope, names in {
+        "read": """
+            models list, models show, models compare, providers list, providers show, roles list,
+            roles show, rules list, chains list, chains show, budgets list, budgets status,
+            budgets held, keys list, usage, costs, savings, health, why, logs, recommend,
+            recommend show, history, audit, doctor, ab status, cache stats, deploy status, db stats
+            """,
+        "operate": """
+            providers test, roles switch, models activate, models standby, models disable, rate,
+            recommend apply, recommend dismiss, recommend undo, ab start, ab promote, ab stop
+            """,
+        "admin": """
+            providers add, providers edit, providers remove, providers enable, providers disable,
+            providers key, keys create, keys revoke, keys set, keys delete, models add, models edit,
+            models remove, models alias, models price, roles assign, roles unassign, roles remove,
+            roles cache, rules add, rules edit, rules remove, rules enable, rules disable,
+            chains create, chains edit, chains add, chains move, chains edit-link,
+            chains remove-link, chains rename, chains delete, budgets set, budgets raise,
+            budgets remove, budgets enable, budgets disable, discover, optimize, rollback,
+            deploy promote, deploy abort, cache clear
+            """,
+    }.items()
+    for name in (" ".join(part.split()) for part in names.split(","))
+}
+#: Options that reach what is not the fleet's: keys, paid calls of whoever may only read.
+DENIED: Mapping[str, frozenset[str]] = {
+    "providers key": frozenset({"--show"}),
+    "recommend": frozenset({"--prove"}),
+    "health": frozenset({"--check", "--probe"}),
+}
+#: Those that read a key from standard input.
+READS_STDIN = frozenset({"keys set", "providers key", "providers add"})
+#: Of everybody's requests at once, or of the fleet as one document: no organisation's.
+_WHOLE = ("why", "logs", "recommend", "history", "audit", "doctor", "ab", "cache", "deploy", "db",
+          "rate", "discover", "optimize", "rollback")  # fmt: skip
+_WHOLE_TOO = ("budgets held", "budgets release", "roles cache", "roles switch", "models update")
+#: For one organisation (``--org``).
+ORGANISATION = frozenset(
+    name for name in REMOTE if name not in _WHOLE_TOO and name.partition(" ")[0] not in _WHOLE
+) | {"chat", "route", "calc"}
+
+
+def named(args: Sequence[str], known: Mapping[str, str] | frozenset[str] = REMOTE) -> str:
+    """The name of the command that these arguments are; "" where ``known`` has none of them.
+
+    A command that also has subcommands (``recommend``) is itself only where none of them follows.
+    """
+    if not args or args[0].startswith("-"):
+        return ""
+    if len(args) > 1 and (name := f"{args[0]} {args[1]}") in known:
+        return name
+    subcommands = {name.partition(" ")[2] for name in REMOTE if name.startswith(f"{args[0]} ")}
+    if args[0] not in known or subcommands.intersection(args[1:]):
+        return ""
+    return args[0]

@@ -1,0 +1,588 @@
+"""The fleet as one organisation has it: what is its own over what everybody shares.
+
+An organisation's own provider, role or chain is called NAME@ORG where it is kept, beside
+everybody's in the same tables, so revisions, rollback and fleet files hold it; its own rule begins
+with a condition on the organisation. Here are the store's ports as seen by one organisation, or by
+those of none: others' things are not there, and NAME means one's own where there is one. An own
+provider takes the place of the shared one of its name, with an account, an address and a key of
+its own; the catalogue's models and prices are then its own provider's too. What is shared is never
+changed from here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from omni_cli.domain.errors import UsageError
+from omni_cli.domain.record import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from omni_cli.domain.analytics import Totals
+    from omni_cli.domain.blocks import HourUse
+    from omni_cli.domain.budgets import Budget, BudgetStatus
+    from omni_cli.domain.models import Chain, ModelInfo, Provider, ProviderStatus, Role, Rule
+    from omni_cli.domain.prices import Price
+    from omni_cli.records import Baseline, ClientKey, StoredPrice, UsageLine
+    from omni_cli.repositories import (
+        Assignments,
+        Budgets,
+        ClientKeys,
+        Models,
+        Providers,
+        Reports,
+    )
+    from omni_cli.services.judge.health_report import FleetHealth
+
+Named = TypeVar("Named", "Role", "Chain")
+MARK = "@"
+_ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_OWN_RULE = re.compile(r"org == '([^']*)' && \((.*)\)", re.DOTALL)
+_SAYS_ORG = re.compile(r"\borg\b")
+
+
+def check_org(name: str) -> str:
+    """Raises UsageError: no organisation can be called so."""
+    if not _ORG.fullmatch(name):
+        raise UsageError(
+            f"an organisation's name holds letters, digits, '.', '_' and '-', not {name!r}"
+        )
+    return name
+
+
+def whose(name: str) -> str:
+    """The organisation that a kept name belongs to, "" for everybody's."""
+    return name.partition("/")[0].partition(MARK)[2]
+
+
+def rule_of(rule: Rule) -> tuple[str, str]:
+    """A kept rule's organisation, "" for everybody's, and the condition that is left."""
+    match = _OWN_RULE.fullmatch(rule.condition)
+    return (match[1], match[2]) if match else ("", rule.condition)
+
+
+def owners(providers: Providers, assignments: Assignments) -> frozenset[str]:
+    """Organisations that have something of their own."""
+    names = [provider.slug for provider in providers.all()]
+    names += [role.name for role in assignments.roles()]
+    names += [chain.name for chain in assignments.chains()]
+    found = {whose(name) for name in names} | {rule_of(rule)[0] for rule in assignments.rules()}
+    return frozenset(found - {""})
+
+
+class Eyes:
+    """Args:
+    org: whose eyes these are, "" for those of no organisation.
+    """
+
+    def __init__(self, org: str) -> None:
+        self.org = org
+        self._tail = f"{MARK}{org}"
+
+    def sees(self, name: str) -> bool:
+        return whose(name) in ("", self.org)
+
+    def own(self, name: str) -> str:
+        """What an own thing of this name is kept as. Raises UsageError: it is another's."""
+        if not self.org:
+            return name
+        if MARK not in name:
+            return name + self._tail
+        if name.endswith(self._tail):
+            return name
+        raise UsageError(f"{name!r} is not {self.org}'s to name")
+
+    def bare(self, name: str) -> str:
+        return name.removesuffix(self._tail) if self.org else name
+
+    def shared(self, what: str) -> NoReturn:
+        raise UsageError(
+            f"{what} is shared by everybody: {self.org} does not change it",
+            hint="an organisation's own of the same name takes its place",
+        )
+
+
+class OrgProviders:
+    """``slug``: an own provider's ends in @ORG; without that it means the own one, if any."""
+
+    def __init__(self, raw: Providers, eyes: Eyes) -> None:
+        self._raw = raw
+        self.eyes = eyes
+
+    def all(self) -> list[Provider]:
+        found = [provider for provider in self._raw.all() if self.eyes.sees(provider.slug)]
+        if not self.eyes.org:
+            return found
+        hidden = {self.eyes.bare(p.slug) for p in found if whose(p.slug)}
+        return [p for p in found if p.slug not in hidden]
+
+    def resolved(self, slug: str) -> str:
+        """The kept name that ``slug`` means."""
+        if self.eyes.org and MARK not in slug:
+            own = self.eyes.own(slug)
+            return own if self._raw.get(own) is not None else slug
+        return slug
+
+    def get(self, slug: str) -> Provider | None:
+        return self._raw.get(self.resolved(slug)) if self.eyes.sees(slug) else None
+
+    def put(self, provider: Provider) -> None:
+        if not self.eyes.org:
+            self._raw.put(provider)
+            return
+        slug = self.eyes.own(provider.slug)
+        shared = self._raw.get(provider.slug) if slug != provider.slug else None
+        if provider.key_env is not None and (shared is None or shared.key_env != provider.key_env):
+            raise UsageError(
+                "a key of an organisation's own provider is kept for it, and in no variable",
+                hint=f"omni --org {self.eyes.org} keys set {provider.slug}",
+            )
+        self._raw.put(replace(provider, slug=slug, key_env=None))
+
+    def delete(self, slug: str) -> None:
+        kept = self.resolved(slug)
+        if self.eyes.org and not whose(kept):
+            self.eyes.shared(f"provider {slug}")
+        self._raw.delete(kept)
+
+    def record_test(
+        self,
+        slug: str,
+        status: ProviderStatus,
+        *,
+        at_ms: int,
+        latency_ms: int | None,
+        error: str | None,
+    ) -> None:
+        kept = self.resolved(slug)
+        self._raw.record_test(kept, status, at_ms=at_ms, latency_ms=latency_ms, error=error)
+
+    def last_test(self, slug: str) -> tuple[int, int | None, str | None] | None:
+        kept = self.resolved(slug)
+        found = self._raw.last_test(kept) if self.eyes.sees(kept) else None
+        if found is None or not self.eyes.org or whose(kept):
+            return found
+        return found[0], found[1], None if found[2] is None else "the test failed"
+
+
+class OrgModels:
+    """Models of the providers that are seen. Those of an own provider that nobody wrote down are
+    the catalogue's of the shared one's name, on standby."""
+
+    def __init__(self, raw: Models, providers: OrgProviders) -> None:
+        self._raw = raw
+        self._providers = providers
+        self._eyes = providers.eyes
+
+    def kept(self, model_id: str) -> str:
+        """The id that ``model_id`` means: of the own provider where it has taken a place."""
+        slug, slash, wire_name = model_id.partition("/")
+        return f"{self._providers.resolved(slug)}{slash}{wire_name}"
+
+    def _base(self, model_id: str) -> str:
+        """The catalogue's id of an own provider's model."""
+        slug, slash, wire_name = model_id.partition("/")
+        return f"{slug.partition(MARK)[0]}{slash}{wire_name}"
+
+    def _seen(self, models: Iterable[ModelInfo]) -> list[ModelInfo]:
+        if not self._eyes.org:
+            return [model for model in models if not whose(model.id)]
+        return [self._shown(m) for m in models if self._eyes.sees(m.id) and self.kept(m.id) == m.id]
+
+    def _shown(self, model: ModelInfo) -> ModelInfo:
+        if not whose(model.id):
+            return model
+        return replace(model, aliases=tuple(self._eyes.bare(name) for name in model.aliases))
+
+    def _derived(self, slug: str, known: Iterable[ModelInfo], *, hidden: bool) -> list[ModelInfo]:
+        have = {model.id for model in known}
+        catalogue = self._raw.all(provider=slug.partition(MARK)[0], hidden=hidden)
+        made = [self._of_base(slug, model) for model in catalogue if model.is_system]
+        return [model for model in made if model.id not in have]
+
+    @staticmethod
+    def _of_base(slug: str, model: ModelInfo) -> ModelInfo:
+        name = f"{slug}/{model.wire_name}"
+        return replace(model, id=name, provider=slug, aliases=(), status="standby", is_system=False)
+
+    def all(self, *, provider: str | None = None, hidden: bool = False) -> list[ModelInfo]:
+        slugs = [p.slug for p in self._providers.all()]
+        if provider is not None:
+            kept = self._providers.resolved(provider)
+            if not self._eyes.sees(kept):
+                return []
+            slugs = [kept]
+        only = None if provider is None else slugs[0]
+        found = self._seen(self._raw.all(provider=only, hidden=hidden))
+        for slug in slugs:
+            if whose(slug):
+                mine = self._raw.all(provider=slug, hidden=True)  # hidden ones are not made anew
+                found += self._derived(slug, mine, hidden=hidden)
+        return sorted(found, key=lambda model: model.id)
+
+    def of_providers(self, slugs: Iterable[str]) -> list[ModelInfo]:
+        wanted = [self._providers.resolved(slug) for slug in slugs if self._eyes.sees(slug)]
+        found = self._seen(self._raw.of_providers(wanted))
+        for slug in wanted:
+            if whose(slug):
+                mine = self._raw.all(provider=slug, hidden=True)
+                found += self._derived(slug, mine, hidden=False)
+        return sorted(found, key=lambda model: model.id)
+
+    def get(self, model_id: str) -> ModelInfo | None:
+        kept = self.kept(model_id)
+        if not self._eyes.sees(kept):
+            return None
+        found = self._raw.get(kept)
+        if found is not None:
+            return self._shown(found)
+        slug = kept.partition("/")[0]
+        if not whose(slug) or self._providers.get(slug) is None:
+            return None
+        base = self._raw.get(self._base(kept))
+        return None if base is None or not base.is_system else self._of_base(slug, base)
+
+    def find(self, name: str) -> list[str]:
+        if not self._eyes.org:
+            return [found for found in self._raw.find(name) if not whose(found)]
+        if "/" in name and (model := self.get(name)) is not None:
+            return [model.id]
+        own = [] if MARK in name else self._raw.find(self._eyes.own(name))
+        ids = own or [self.kept(found) for found in self._raw.find(name)]
+        ids = [found for found in dict.fromkeys(ids) if self._eyes.sees(found)]
+        mine = [found for found in ids if whose(found)]
+        return mine or ids
+
+    def put(self, model: ModelInfo, *, now_ms: int, user_fields: Iterable[str] = ()) -> None:
+        if self._eyes.org:
+            if not whose(model.id):
+                self._eyes.shared(f"model {model.id}")
+            self._eyes.own(model.id.partition("/")[0])
+            model = replace(model, aliases=tuple(self._eyes.own(a) for a in model.aliases))
+        self._raw.put(model, now_ms=now_ms, user_fields=user_fields)
+
+    def touched(self) -> dict[str, frozenset[str]]:
+        return {k: v for k, v in self._raw.touched().items() if self._eyes.sees(k)}
+
+    def user_fields(self, model_id: str) -> frozenset[str]:
+        return self._raw.user_fields(self.kept(model_id))
+
+    def own(self) -> list[ModelInfo]:
+        return self._seen(self._raw.own())
+
+    def own_scores(self) -> dict[str, dict[str, float]]:
+        return {k: v for k, v in self._raw.own_scores().items() if self._eyes.sees(k)}
+
+    def sizes(self) -> dict[str, float]:
+        return {k: v for k, v in self._raw.sizes().items() if self._eyes.sees(k)}
+
+    def user_prices(self) -> dict[str, StoredPrice]:
+        return {k: v for k, v in self._raw.user_prices().items() if self._eyes.sees(k)}
+
+    def delete(self, model_id: str) -> None:
+        if self._eyes.org and not whose(model_id):
+            self._eyes.shared(f"model {model_id}")
+        self._raw.delete(model_id)
+
+    def prices(self, wanted: Iterable[str] | None = None) -> dict[str, list[StoredPrice]]:
+        """An own provider's model without a price of its own has the catalogue's."""
+        if not self._eyes.org:
+            return self._raw.prices(wanted)
+        ids = None if wanted is None else list(wanted)
+        if ids is None:
+            ids = [model.id for model in self.all(hidden=True)]
+        ids = [ident for ident in ids if self._eyes.sees(ident)]
+        found = self._raw.prices(ids)
+        bases = {ident: self._base(ident) for ident in ids if whose(ident) and ident not in found}
+        known = self._raw.prices(set(bases.values())) if bases else {}
+        for ident, base in bases.items():
+            rows = [row for row in known.get(base, ()) if row.origin == "catalogue"]
+            if rows:
+                found[ident] = rows
+        return found
+
+    def price_by_id(self, price_id: int) -> Price | None:
+        return self._raw.price_by_id(price_id)
+
+    def set_price(self, model_id: str, price: Price, *, origin: str, now_ms: int) -> int:
+        if self._eyes.org and not whose(model_id):
+            self._eyes.shared(f"the price of {model_id}")
+        return self._raw.set_price(model_id, price, origin=origin, now_ms=now_ms)
+
+    def drop_prices(self, model_id: str, *, origin: str, now_ms: int) -> None:
+        if self._eyes.org and not whose(model_id):
+            self._eyes.shared(f"the price of {model_id}")
+        self._raw.drop_prices(model_id, origin=origin, now_ms=now_ms)
+
+
+class OrgAssignments:
+    """Roles and chains by their bare names; rules without their condition on the organisation."""
+
+    def __init__(self, raw: Assignments, models: OrgModels, eyes: Eyes) -> None:
+        self._raw = raw
+        self._models = models
+        self._eyes = eyes
+
+    def roles(self) -> list[Role]:
+        return self._named(self._raw.roles(), self._role)
+
+    def _role(self, role: Role) -> Role:
+        models = tuple(replace(item, model=self._models.kept(item.model)) for item in role.models)
+        return replace(role, name=self._eyes.bare(role.name), models=models)
+
+    def _named(self, every: Sequence[Named], shown: Callable[[Named], Named]) -> list[Named]:
+        org = self._eyes.org
+        mine = {self._eyes.bare(one.name) for one in every if org and whose(one.name) == org}
+        return [
+            shown(one)
+            for one in every
+            if self._eyes.sees(one.name) and (whose(one.name) or one.name not in mine)
+        ]
+
+    def role(self, name: str) -> Role | None:
+        return next((role for role in self.roles() if role.name == self._eyes.bare(name)), None)
+
+    def put_role(self, role: Role) -> None:
+        self._raw.put_role(replace(role, name=self._eyes.own(role.name)))
+
+    def delete_role(self, name: str) -> None:
+        kept = self._eyes.own(name)
+        if self._raw.role(kept) is None:
+            self._eyes.shared(f"role {name}")
+        self._raw.delete_role(kept)
+
+    def rules(self) -> list[Rule]:
+        if not self._eyes.org:  # those with a condition on an organisation are never another's
+            return self._raw.rules()
+        found = []
+        for rule in self._raw.rules():
+            org, condition = rule_of(rule)
+            if org == self._eyes.org or not _SAYS_ORG.search(rule.condition):
+                model = self._models.kept(rule.model)
+                found.append(replace(rule, condition=condition, model=model))
+        return found
+
+    def put_rule(self, rule: Rule) -> int:
+        if not self._eyes.org:
+            return self._raw.put_rule(rule)
+        self._check_own(rule.id)
+        condition = f"org == '{self._eyes.org}' && ({rule.condition})"
+        return self._raw.put_rule(replace(rule, condition=condition))
+
+    def delete_rule(self, rule_id: int) -> None:
+        self._check_own(rule_id)
+        self._raw.delete_rule(rule_id)
+
+    def _check_own(self, rule_id: int) -> None:
+        if not self._eyes.org or not rule_id:
+            return
+        for rule in self._raw.rules():
+            if rule.id == rule_id and rule_of(rule)[0] != self._eyes.org:
+                self._eyes.shared(f"rule {rule_id}")
+
+    def chains(self) -> list[Chain]:
+        return self._named(self._raw.chains(), self._chain)
+
+    def _chain(self, chain: Chain) -> Chain:
+        links = tuple(replace(link, model=self._models.kept(link.model)) for link in chain.links)
+        return replace(chain, name=self._eyes.bare(chain.name), links=links)
+
+    def chain(self, name: str) -> Chain | None:
+        return next((one for one in self.chains() if one.name == self._eyes.bare(name)), None)
+
+    def put_chain(self, chain: Chain) -> None:
+        self._raw.put_chain(replace(chain, name=self._eyes.own(chain.name)))
+
+    def rename_chain(self, name: str, new_name: str) -> None:
+        kept = self._eyes.own(name)
+        if self._raw.chain(kept) is None:
+            self._eyes.shared(f"chain {name}")
+        self._raw.rename_chain(kept, self._eyes.own(new_name))
+
+    def delete_chain(self, name: str) -> None:
+        kept = self._eyes.own(name)
+        if self._raw.chain(kept) is None:
+            self._eyes.shared(f"chain {name}")
+        self._raw.delete_chain(kept)
+
+
+class OrgBudgets:
+    """One organisation's budgets: what is ``all`` to it is the organisation to everybody. Beside
+    that: of its own keys, of its own providers and of their models."""
+
+    def __init__(self, raw: Budgets, keys: ClientKeys, eyes: Eyes) -> None:
+        self._raw = raw
+        self._keys = keys
+        self._eyes = eyes
+
+    def _shown(self, budget: Budget) -> Budget | None:
+        if (budget.scope, budget.value) == ("org", self._eyes.org):
+            return replace(budget, scope="all", value="")
+        if budget.scope == "key" and budget.value in {key.name for key in self._keys.all()}:
+            return budget
+        own = budget.scope in ("provider", "model") and whose(budget.value) == self._eyes.org
+        return budget if own else None
+
+    def _kept(self, budget: Budget) -> Budget:
+        if budget.scope == "all":
+            return replace(budget, scope="org", value=self._eyes.org)
+        return budget
+
+    def all(self) -> list[Budget]:
+        return [shown for one in self._raw.all() if (shown := self._shown(one)) is not None]
+
+    def get(self, budget_id: int) -> Budget | None:
+        found = self._raw.get(budget_id)
+        return None if found is None else self._shown(found)
+
+    def put(self, budget: Budget) -> int:
+        if self._shown(self._kept(budget)) is None:
+            raise UsageError(
+                "an organisation's budget is for all of it, for a key of it, or for a provider of "
+                f"its own and its models, not for {budget.scope} {budget.value}"
+            )
+        if budget.id and self.get(budget.id) is None:
+            raise UsageError(f"there is no budget {budget.id}")
+        return self._raw.put(self._kept(budget))
+
+    def delete(self, budget_id: int) -> None:
+        if self.get(budget_id) is not None:
+            self._raw.delete(budget_id)
+
+    def of_models(self, at_ms: int) -> list[BudgetStatus]:
+        return self._raw.of_models(at_ms)
+
+    def status(self, budget: Budget, at_ms: int) -> BudgetStatus:
+        found = self._raw.status(self._kept(budget), at_ms)
+        return replace(found, budget=budget)
+
+    def mark_alerted(self, budget_id: int, start_at: int, percent: float) -> bool:
+        return self._raw.mark_alerted(budget_id, start_at, percent)
+
+    def estimated_nusd(self, budget: Budget, start: int, end: int) -> int:
+        return self._raw.estimated_nusd(self._kept(budget), start, end)
+
+    def held_nusd(self, budget: Budget, start: int, end: int) -> int:
+        return self._raw.held_nusd(self._kept(budget), start, end)
+
+
+class OrgClientKeys:
+    """The gateway's keys of one organisation."""
+
+    def __init__(self, raw: ClientKeys, eyes: Eyes) -> None:
+        self._raw = raw
+        self._org = eyes.org
+
+    def add(self, key: ClientKey, token: str) -> None:
+        if key.org not in ("", self._org):
+            raise UsageError(f"{self._org} makes keys of its own only, not of {key.org}")
+        self._raw.add(replace(key, org=self._org), token)
+
+    def all(self) -> list[ClientKey]:
+        return [key for key in self._raw.all() if key.org == self._org]
+
+    def by_digest(self) -> dict[bytes, ClientKey]:
+        return {d: key for d, key in self._raw.by_digest().items() if key.org == self._org}
+
+    def revoke(self, name: str, *, now_ms: int) -> ClientKey:
+        if not any(key.name == name for key in self.all()):
+            name = ""  # another's is as good as none
+        return self._raw.revoke(name, now_ms=now_ms)
+
+    def used(self, name: str, *, now_ms: int) -> None:
+        self._raw.used(name, now_ms=now_ms)
+
+
+class OrgReports:
+    """Sums of one organisation's requests."""
+
+    def __init__(self, raw: Reports, org: str) -> None:
+        self._raw = raw
+        self._org = org
+
+    def _only(self, filters: Mapping[str, str] | None) -> dict[str, str]:
+        return {**(filters or {}), "org": self._org}
+
+    def first_day(self) -> int | None:
+        return min(self._raw.daily(0, _LAST_DAY, self._only(None)), default=None)
+
+    def anything_open(self) -> bool:
+        return self._raw.anything_open()
+
+    def totals(
+        self,
+        first: int,
+        last: int,
+        by: Sequence[str] = (),
+        filters: Mapping[str, str] | None = None,
+    ) -> dict[tuple[str, ...], Totals]:
+        return self._raw.totals(first, last, by, self._only(filters))
+
+    def daily(
+        self, first: int, last: int, filters: Mapping[str, str] | None = None
+    ) -> dict[int, Totals]:
+        return self._raw.daily(first, last, self._only(filters))
+
+    def daily_by(
+        self,
+        first: int,
+        last: int,
+        by: Sequence[str],
+        filters: Mapping[str, str] | None = None,
+    ) -> dict[tuple[int, tuple[str, ...]], Totals]:
+        return self._raw.daily_by(first, last, by, self._only(filters))
+
+    def latencies(
+        self,
+        first: int,
+        last: int,
+        by: Sequence[str] = (),
+        filters: Mapping[str, str] | None = None,
+    ) -> dict[tuple[str, ...], dict[int, int]]:
+        return self._raw.latencies(first, last, by, self._only(filters))
+
+    def hours(self, first_ms: int, last_ms: int, agent: str = "") -> list[HourUse]:  # noqa: ARG002  # the port's
+        raise UsageError("use by the hour is not counted by organisation")
+
+    def baselines(self, first: int, last: int) -> list[Baseline]:  # noqa: ARG002  # the port's
+        """What everybody's requests were compared with is not counted by organisation."""
+        return []
+
+    def lines(self, first: int, last: int) -> Iterator[UsageLine]:
+        return (line for line in self._raw.lines(first, last) if line.keys.get("org") == self._org)
+
+
+_LAST_DAY = 99_991_231
+
+
+def private(health: FleetHealth, today: Mapping[tuple[str, ...], Totals]) -> FleetHealth:
+    """A health report without what it tells of others: of shared providers the verdict alone, and
+    what the organisation itself asked of them today.
+
+    Args:
+        today: the organisation's sums by provider.
+    """
+    from omni_cli.domain.analytics import Totals
+    from omni_cli.domain.evidence import Window
+    from omni_cli.domain.health import Health, SlotUse
+
+    def plain(one: Health) -> Health:
+        return replace(one, window=Window(), reason=one.status, uptime=None, trend="unknown")
+
+    shown = []
+    for report in health.providers:
+        if not whose(report.provider.slug):
+            sums = today.get((report.provider.slug,), Totals())
+            report = replace(
+                report,
+                health=plain(report.health),
+                models=tuple(map(plain, report.models)),
+                check=None,
+                daily_requests=sums.calls,
+                daily_nusd=sums.known_nusd if sums.attempts else 0,
+                slots=SlotUse(None),
+            )
+        shown.append(report)
+    return replace(health, providers=tuple(shown))
