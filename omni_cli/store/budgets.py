@@ -301,6 +301,8 @@ class BudgetStore:
                 agent=request.agent,
                 org=request.org,
                 key=request.key,
+                session=request.session,
+                project=request.project,
             )
         ]
 
@@ -348,6 +350,8 @@ class BudgetStore:
         scope = _SCOPE_SQL[budget.scope]
         open_scope = scope.replace("a.", "o.").replace("r.", "o.")
         batch_scope = scope.replace("a.", "b.").replace("r.", "b.")
+        if budget.scope in ("session", "project"):
+            batch_scope = "1 = 0"  # batches are of no session
         row = db.execute(
             _HELD.format(scope=scope, open_scope=open_scope, batch_scope=batch_scope),
             {"start": start, "end": end, "value": budget.value},

@@ -51,7 +51,7 @@ def set_(
     target: Annotated[
         str,
         typer.Argument(
-            help="all, or provider:, model:, role:, agent:, org:, key: with a name.",
+            help=f"all, or {', '.join(f'{name}:' for name in SCOPES[1:])} with a name.",
             autocompletion=_targets,
         ),
     ],

@@ -8,13 +8,16 @@ import httpx
 import pytest
 
 from omni_cli.domain.budgets import Budget, BudgetScope
+from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import id_text
+from omni_cli.domain.imports import ImportedCall
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.sessions import Session
 from omni_cli.records import ClientKey
 from omni_cli.services.money.receipt import receipt_document
 from omni_cli.services.money.usage import Dimension, UsageQuery
 from omni_cli.simulator import Simulator
+from omni_cli.store.budgets import BudgetStore
 from tests.gateway_server import Served, serving
 from tests.paths import REPO
 
@@ -186,3 +189,25 @@ def test_a_budget_of_a_session_or_project_stops_it_alone(
     assert f"{scope} {value}" in refused.text
     other = {"x-omni-session": "s2", "x-omni-project": "farm"}
     assert ask(gateway, other, CHAT).status_code == 200
+
+
+def test_what_a_session_spends_is_in_its_budgets(gateway: Served) -> None:
+    """Also of what was imported, and of what the ledger held before the budget was made."""
+    headers = {"x-omni-session": "s1", "x-omni-project": "shop"}
+    assert ask(gateway, headers, CHAT).status_code == 200
+    (row,) = rows(gateway, 1)
+    for scope, value in SCOPES:
+        gateway.app.budgets.put(Budget(0, scope, value, "day", 10**12))
+    assert ask(gateway, headers, CHAT).status_code == 200
+    spent = sum(row.cost_nusd or 0 for row in rows(gateway, 2))
+    call = ImportedCall(
+        "codex", "x", row.created_at, "openai", "gpt-4o", Usage(input_tokens=1000, output_tokens=9),
+        session_id="s1", project="shop",
+    )  # fmt: skip
+    plan = gateway.app.importing.plan("codex", [call])
+    gateway.app.importing.apply(plan)
+    spent += plan.added.cost_nusd
+    assert plan.added.cost_nusd > 0
+    statuses = gateway.app.budget_admin.statuses()
+    assert [status.spent_nusd for status in statuses] == [spent, spent]
+    assert not BudgetStore(gateway.app.store).drifts()
