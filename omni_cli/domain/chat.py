@@ -234,7 +234,8 @@ class ToolCallDelta(Struct, frozen=True):
 
 
 class ChatChunk(Struct, frozen=True):
-    """One step of an answer; every field is optional. ``usage`` replaces what came before."""
+    """One step of an answer; every field is optional. ``usage`` replaces what came before.
+    ``logprobs``: of its tokens, each with ``token``, ``logprob`` and perhaps ``top_logprobs``."""
 
     text: str = ""
     reasoning: str = ""
@@ -246,6 +247,7 @@ class ChatChunk(Struct, frozen=True):
     raw_finish_reason: str | None = None
     model: str | None = None
     response_id: str | None = None
+    logprobs: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def has_content(self) -> bool:
@@ -266,6 +268,7 @@ class Completion(Struct, frozen=True):
     raw_finish_reason: str | None = None
     model: str | None = None
     response_id: str | None = None
+    logprobs: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def from_chunks(cls, chunks: Iterable[ChatChunk]) -> "Completion":
@@ -297,6 +300,7 @@ class CompletionFolder:
         self._calls: dict[int, list[str]] = {}
         self._images: list[MediaPart] = []
         self._blocks: list[Mapping[str, Any]] = []
+        self._logprobs: list[Mapping[str, Any]] = []
         self.usage: Usage | None = None
         self.finish_reason: FinishReason | None = None
         self.raw_finish_reason: str | None = None
@@ -317,6 +321,7 @@ class CompletionFolder:
             call[2] += delta.arguments
         self._images.extend(chunk.images)
         self._blocks.extend(chunk.reasoning_blocks)
+        self._logprobs.extend(chunk.logprobs)
         if chunk.usage is not None and (self.usage is None or chunk.usage.all_bits):
             self.usage = chunk.usage  # a last chunk of zeros takes no count back
         self.finish_reason = chunk.finish_reason or self.finish_reason
@@ -365,6 +370,7 @@ class CompletionFolder:
             raw_finish_reason=self.raw_finish_reason,
             model=self.model,
             response_id=self.response_id,
+            logprobs=tuple(self._logprobs),
         )
 
 

@@ -29,6 +29,8 @@ class GeminiFacts(Facts):
         top_k="generationConfig.topK",
         frequency_penalty="generationConfig.frequencyPenalty",
         presence_penalty="generationConfig.presencePenalty",
+        logprobs="generationConfig.responseLogprobs",
+        top_logprobs="generationConfig.logprobs",
         modalities="generationConfig.responseModalities",
     )
     names_model = False

@@ -420,6 +420,23 @@ def _charged_otherwise(usage: JsonObject) -> bool:
     return usage.get("trafficType") not in _USUAL_TRAFFIC or tier not in _USUAL_TIERS
 
 
+def _likely(result: JsonObject) -> tuple[JsonObject, ...]:
+    """How likely each token was, in OpenAI's words: the chosen one, and those beside it."""
+    tops = list(map(as_object, as_list(result.get("topCandidates"))))
+    found = []
+    for place, chosen in enumerate(map(as_object, as_list(result.get("chosenCandidates")))):
+        beside = as_list(tops[place].get("candidates")) if place < len(tops) else []
+        others = [_token(as_object(other)) for other in beside]
+        found.append({**_token(chosen), "top_logprobs": others})
+    return tuple(found)
+
+
+def _token(candidate: JsonObject) -> JsonObject:
+    token = as_text(candidate.get("token"))
+    sent = list(token.encode("utf-8", "replace"))
+    return {"token": token, "logprob": candidate.get("logProbability"), "bytes": sent}
+
+
 class _Parser(StreamParser):
     """Reads chunks, which have the shape of a whole answer; a finishReason ends the answer."""
 
@@ -500,6 +517,7 @@ class _Parser(StreamParser):
                 raw_finish_reason=raw or None,
                 model=(as_text(body.get("modelVersion")) or None) if introduce else None,
                 response_id=(self._response_id or None) if introduce else None,
+                logprobs=_likely(as_object(candidate.get("logprobsResult"))),
             ),
         )
 

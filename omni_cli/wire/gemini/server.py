@@ -4,7 +4,7 @@ Source: Gemini API reference, "Generating content", "Function calling". The API 
 names in camel case and in snake case.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from omni_cli.domain.chat import (
@@ -134,7 +134,7 @@ class GeminiContent(GeminiFacts, Caller):
         return unsaid.parsed(request, strange + others)
 
     def whole(self, completion: Completion, about: Answered) -> bytes:
-        return encode(_body(_parts(completion), completion, about))
+        return encode(_body(_parts(completion), completion, about, completion.logprobs))
 
     def writer(self, about: Answered) -> "_Writer":
         return _Writer(about)
@@ -458,13 +458,30 @@ def _media(part: MediaPart) -> JsonObject:
     return {"inlineData": {"mimeType": part.media_type, "data": part.data}}
 
 
-def _body(parts: list[JsonObject], completion: Completion | None, about: Answered) -> JsonObject:
+def _body(
+    parts: list[JsonObject],
+    completion: Completion | None,
+    about: Answered,
+    likely: Sequence[Mapping[str, Any]] = (),
+) -> JsonObject:
     candidate: JsonObject = {"content": {"parts": parts, "role": "model"}, "index": 0}
+    if likely:
+        candidate["logprobsResult"] = {
+            "chosenCandidates": [_token(token) for token in likely],
+            "topCandidates": [
+                {"candidates": [_token(other) for other in token.get("top_logprobs") or ()]}
+                for token in likely
+            ],
+        }
     body: JsonObject = {"candidates": [candidate], "modelVersion": about.model}
     if completion is not None:
         candidate["finishReason"] = GeminiFacts.finish_word(completion.finish_reason)
         body["usageMetadata"] = usage_of(completion.usage or Usage())
     return body | {"responseId": about.id}
+
+
+def _token(token: Mapping[str, Any]) -> JsonObject:
+    return {"token": token.get("token"), "logProbability": token.get("logprob")}
 
 
 class _Writer:
@@ -483,7 +500,9 @@ class _Writer:
         if chunk.text:
             parts.append({"text": chunk.text})
         parts += [_media(part) for part in chunk.images]
-        return sse(_body(parts, None, self._about)) if parts else b""
+        if not parts and not chunk.logprobs:
+            return b""
+        return sse(_body(parts, None, self._about, chunk.logprobs))
 
     def end(self, completion: Completion) -> bytes:
         calls = self._calls.completion().tool_calls

@@ -22,7 +22,10 @@ class OllamaFacts(Facts):
         context="context",
     )
     writes = named(
-        "top_k min_p repeat_penalty frequency_penalty presence_penalty", inside="options."
+        "top_k min_p repeat_penalty frequency_penalty presence_penalty",
+        inside="options.",
+        logprobs="logprobs",
+        top_logprobs="top_logprobs",
     )
     #: What it has and the gateway has not: its clients read an error there as a text, too.
     owns = tuple(

@@ -257,11 +257,18 @@ class _Parser(StreamParser):
         calls = tuple(self._call(as_object(c)) for c in as_list(message.get("tool_calls")))
         text, thought = as_text(message.get("content")), as_text(message.get("thinking"))
         text = text or as_text(body.get("response"))
+        likely = tuple(map(as_object, as_list(body.get("logprobs"))))
         if body.get("done") is not True:
             if not (text or thought or calls) and self._introduced:
                 return ()
             return (
-                ChatChunk(text=text, reasoning=thought, tool_calls=calls, model=self._model(body)),
+                ChatChunk(
+                    text=text,
+                    reasoning=thought,
+                    tool_calls=calls,
+                    model=self._model(body),
+                    logprobs=likely,
+                ),
             )
         self.complete = True
         raw = as_text(body.get("done_reason"))
@@ -274,6 +281,7 @@ class _Parser(StreamParser):
                 finish_reason=finished_as(OllamaFacts.means.get(raw, "stop"), self._slots),
                 raw_finish_reason=raw or None,
                 model=self._model(body),
+                logprobs=likely,
             ),
         )
 

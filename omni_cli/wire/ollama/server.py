@@ -100,7 +100,8 @@ class OllamaChat(OllamaFacts, Caller):
     def whole(self, completion: Completion, about: Answered) -> bytes:
         message = _message(completion.text, completion.reasoning, completion.tool_calls)
         took = Took(about)
-        return encode({**base(about), "message": message, **took.ending(completion)})
+        told = {"logprobs": completion.logprobs} if completion.logprobs else {}
+        return encode({**base(about), "message": message, **told, **took.ending(completion)})
 
     def writer(self, about: Answered) -> "LineWriter":
         return LineWriter(about, lambda *said: {"message": _message(*said)})
@@ -367,7 +368,8 @@ class LineWriter:
             self._calls.add(ChatChunk(tool_calls=chunk.tool_calls))
         if not (chunk.text or chunk.reasoning):
             return b""
-        return self._line(self._shape(chunk.text, chunk.reasoning), {"done": False})
+        told = {"logprobs": chunk.logprobs} if chunk.logprobs else {}
+        return self._line(self._shape(chunk.text, chunk.reasoning), {**told, "done": False})
 
     def end(self, completion: Completion) -> bytes:
         out = b""

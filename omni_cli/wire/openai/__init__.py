@@ -23,8 +23,9 @@ class OpenAiFacts(Facts):
         repeat_penalty="repetition_penalty",
     )
     writes = named(
-        "frequency_penalty presence_penalty modalities verbosity parallel_tool_calls "
-        "service_tier prompt_cache_key prompt_cache_retention safety_identifier store"
+        "frequency_penalty presence_penalty logprobs top_logprobs modalities verbosity "
+        "parallel_tool_calls service_tier prompt_cache_key prompt_cache_retention "
+        "safety_identifier store"
     )
     forwards = ("openai-beta",)
     counts = ("max_tokens", "max_completion_tokens", "n")

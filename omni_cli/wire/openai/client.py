@@ -459,7 +459,11 @@ class _Parser(StreamParser):
         counts = of_tier(read_usage(usage), body.get("service_tier")) if usage else None
         if counts is None and "timings" in body:
             counts = read_timings(body["timings"])
-        if not (text or thought or calls or images or raw or counts) and self._introduced:
+        told = choice.get("logprobs")
+        likely = tuple(map(as_object, as_list(as_object(told).get("content")))) if told else ()
+        if not (text or thought or calls or images or raw or counts or likely) and (
+            self._introduced
+        ):
             return None
         model = response_id = None
         if not self._introduced:
@@ -476,6 +480,7 @@ class _Parser(StreamParser):
             raw_finish_reason=raw or None,
             model=model,
             response_id=response_id,
+            logprobs=likely,
         )
 
     def _calls(self, delta: JsonObject) -> tuple[ToolCallDelta, ...]:

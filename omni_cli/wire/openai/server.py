@@ -173,7 +173,12 @@ class OpenAiChat(OpenAiFacts, Caller):
             "created": about.created,
             "model": about.model,
             "choices": [
-                {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
+                {
+                    "index": 0,
+                    "message": message,
+                    "logprobs": _likely(completion.logprobs),
+                    "finish_reason": finish,
+                }
             ],
         }
         if completion.usage is not None:
@@ -470,6 +475,14 @@ def _image(part: MediaPart) -> JsonObject:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
+def _likely(logprobs: Sequence[Any]) -> JsonObject | None:
+    """How likely each token was; null where nobody told."""
+    if not logprobs:
+        return None
+    content = [{"bytes": None, "top_logprobs": [], **token} for token in logprobs]
+    return {"content": content, "refusal": None}
+
+
 class _Writer:
     """Writes chunks; the first carries the role, the last one usage where it was asked for."""
 
@@ -496,6 +509,8 @@ class _Writer:
             delta["tool_calls"] = [self._call(d.index, d.id, d.name, d.arguments) for d in calls]
         if chunk.images:
             delta["images"] = [_image(part) for part in chunk.images]
+        if chunk.logprobs:
+            return self._event(delta, likely=chunk.logprobs)
         return self._event(delta) if delta else b""
 
     def _functions(self, chunk: ChatChunk) -> list[ToolCallDelta]:
@@ -555,6 +570,9 @@ class _Writer:
             "model": self._about.model,
         }
 
-    def _event(self, delta: JsonObject, finish: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def _event(
+        self, delta: JsonObject, finish: str | None = None, likely: Sequence[Any] = ()
+    ) -> bytes:
+        told = _likely(likely)
+        choice = {"index": 0, "delta": delta, "logprobs": told, "finish_reason": finish}
         return sse({**self._base(), "choices": [choice]})

@@ -3,6 +3,9 @@
 from omni_cli.wire.facts import Facts, named
 from omni_cli.wire.openai import OpenAiFacts
 
+#: What ``include`` says for the tokens' likelihoods to be told.
+LOGPROBS = "message.output_text.logprobs"
+
 
 class ResponsesFacts(Facts):
     name = "openai-responses"
@@ -16,8 +19,9 @@ class ResponsesFacts(Facts):
         verbosity="text.verbosity",
     )
     writes = named(
-        "parallel_tool_calls service_tier prompt_cache_key prompt_cache_retention "
-        "safety_identifier store",
+        "top_logprobs parallel_tool_calls service_tier prompt_cache_key "
+        "prompt_cache_retention safety_identifier store",
+        logprobs="include",
         verbosity="text.verbosity",
     )
     forwards = ("openai-beta",)

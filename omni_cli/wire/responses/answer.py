@@ -3,6 +3,9 @@
 Source: OpenAI API reference, "The response object", "Streaming events".
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from omni_cli.domain.chat import ChatChunk, Completion, ToolCall, Usage
 from omni_cli.wire.responses.tools import Names, names_of, offered_in
 from omni_cli.wire.server import Answered, JsonObject, one_text_of, sse
@@ -33,8 +36,11 @@ def _reasoning_item(text: str, ident: str) -> JsonObject:
     return {"id": f"rs_{ident}", "type": "reasoning", "summary": summary}
 
 
-def _message_item(text: str, ident: str, status: str = "completed") -> JsonObject:
-    content = [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}]
+def _message_item(
+    text: str, ident: str, status: str = "completed", likely: Sequence[Any] = ()
+) -> JsonObject:
+    told = list(likely)
+    content = [{"type": "output_text", "text": text, "annotations": [], "logprobs": told}]
     return {
         "id": f"msg_{ident}",
         "type": "message",
@@ -73,7 +79,7 @@ def items_of(completion: Completion, ident: str, names: Names) -> list[JsonObjec
     if completion.reasoning:
         items.append(_reasoning_item(completion.reasoning, ident))
     if completion.text or not completion.tool_calls:
-        items.append(_message_item(completion.text, ident))
+        items.append(_message_item(completion.text, ident, likely=completion.logprobs))
     items += [
         _call_item(call, f"{ident}_{number}", names)
         for number, call in enumerate(completion.tool_calls)
@@ -121,6 +127,7 @@ class ResponsesWriter:
         self._number = -1
         self._items: list[JsonObject] = []
         self._open: tuple[str, list[str], ToolCall | None] | None = None
+        self._likely: list[Mapping[str, Any]] = []
 
     def chunk(self, chunk: ChatChunk) -> bytes:
         out = b"" if self._number >= 0 else self._begin()
@@ -129,7 +136,9 @@ class ResponsesWriter:
             out += self._piece("response.reasoning_summary_text.delta", chunk.reasoning)
         if chunk.text:
             out += self._enter("message")
-            out += self._piece("response.output_text.delta", chunk.text)
+            self._likely += chunk.logprobs
+            told = list(chunk.logprobs)
+            out += self._piece("response.output_text.delta", chunk.text, logprobs=told)
         for delta in chunk.tool_calls:
             call = ToolCall(delta.id or f"call_{delta.index}", delta.name or "", "")
             out += self._enter(f"call {delta.index}", call)
@@ -198,12 +207,12 @@ class ResponsesWriter:
             out += self._event("response.reasoning_summary_part.added", **self._place(), part=part)
         return out
 
-    def _piece(self, kind: str, text: str) -> bytes:
+    def _piece(self, kind: str, text: str, **more: object) -> bytes:
         assert self._open is not None
         self._open[1].append(text)
         if kind == _ARGUMENTS and self._is_text:
             return b""  # the text is known once the JSON around it is whole
-        return self._event(kind, **self._place(), delta=text)
+        return self._event(kind, **(self._place() | more), delta=text)
 
     def _leave(self) -> bytes:
         if self._open is None:
@@ -211,7 +220,8 @@ class ResponsesWriter:
         kind, pieces, call = self._open
         text, place, ident = "".join(pieces), self._place(), self._ident()
         if kind == "message":
-            item = _message_item(text, ident)
+            item = _message_item(text, ident, likely=self._likely)
+            place["logprobs"], self._likely = self._likely, []
             part = item["content"][0]
             out = self._event("response.output_text.done", **place, text=text)
             out += self._event("response.content_part.done", **_part_place(place, part))

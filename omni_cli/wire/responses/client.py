@@ -38,7 +38,7 @@ from omni_cli.wire.fitting import (
 from omni_cli.wire.openai.listing import parse_models
 from omni_cli.wire.openai.usage import of_tier, read_usage
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
-from omni_cli.wire.responses import ResponsesFacts, bounds
+from omni_cli.wire.responses import LOGPROBS, ResponsesFacts, bounds
 from omni_cli.wire.values import (
     JsonObject,
     arguments_text,
@@ -79,6 +79,7 @@ _SAYS = Says(
     most_stops=0,
     seed=False,
     blank_turns=False,
+    elsewhere=frozenset({"logprobs"}),
 )
 #: Stands for items that a server was said to have kept.
 _KEPT_ELSEWHERE = "an item's id"
@@ -111,6 +112,8 @@ class OpenAiResponses(ResponsesFacts, Client):
             body["reasoning"] = {"effort": request.reasoning_effort, "summary": "auto"}
             # What the next turn needs to go on with this reasoning; others refuse the field.
             body["include"] = ["reasoning.encrypted_content"]
+        if request.wishes.get("logprobs"):
+            body["include"] = [*body.get("include", ()), LOGPROBS]
         _add_tools(body, request)
         write_wishes(body, request, _SAYS)
         if request.json_schema is not None:
@@ -324,7 +327,7 @@ class _StreamParser(StreamParser):
         place = body.get("output_index")
         if kind == "response.output_text.delta":
             self._said = self._told = True
-            return (ChatChunk(text=as_text(body.get("delta"))),)
+            return (ChatChunk(text=as_text(body.get("delta")), logprobs=_likely(body)),)
         if kind == "response.function_call_arguments.delta":
             return self._arguments(self._key(body), as_text(body.get("delta")))
         if kind == "response.function_call_arguments.done":
@@ -389,7 +392,8 @@ class _StreamParser(StreamParser):
         self._refused = self._refused or any(part.get("type") == "refusal" for part in parts)
         text = "".join(as_text(part.get("text")) or as_text(part.get("refusal")) for part in parts)
         self._told = self._told or bool(text)
-        return (ChatChunk(text=text),) if text else ()
+        likely = tuple(token for part in parts for token in _likely(part))
+        return (ChatChunk(text=text, logprobs=likely),) if text else ()
 
     def _call(
         self, item: JsonObject, place: object, *, done: bool = False
@@ -409,6 +413,11 @@ class _StreamParser(StreamParser):
         return (ChatChunk(tool_calls=(delta,)),)
 
 
+def _likely(said: JsonObject) -> tuple[JsonObject, ...]:
+    """How likely each token of a text, or of a piece of it, was."""
+    return tuple(map(as_object, as_list(said.get("logprobs"))))
+
+
 class _PlainParser(StreamParser):
     """Reads the one response object of an answer that is not streamed."""
 
@@ -424,6 +433,7 @@ class _PlainParser(StreamParser):
         if not isinstance(output, list):
             raise Malformed("The answer has no output")
         text, refused = "", False
+        likely: list[JsonObject] = []
         thoughts: list[str] = []
         slots = CallSlots()
         calls: list[ToolCallDelta] = []
@@ -434,6 +444,7 @@ class _PlainParser(StreamParser):
                 for part in map(as_object, as_list(item.get("content"))):
                     refused = refused or part.get("type") == "refusal"
                     text += as_text(part.get("text")) or as_text(part.get("refusal"))
+                    likely.extend(_likely(part))
             elif kind == "function_call":
                 call_id, name = as_text(item.get("call_id")), as_text(item.get("name"))
                 arguments = arguments_text(item.get("arguments"))
@@ -448,6 +459,7 @@ class _PlainParser(StreamParser):
             reasoning="\n\n".join(filter(None, thoughts)),
             tool_calls=tuple(calls),
             reasoning_blocks=tuple(blocks),
+            logprobs=tuple(likely),
         )
         ending = _ending(body, slots, refused)
         self.ended(ending.finish_reason, ending.raw_finish_reason or "")

@@ -8,7 +8,7 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.wire.facts import Operation
 from omni_cli.wire.features import wishes_in
 from omni_cli.wire.openai.server import OpenAiChat
-from omni_cli.wire.responses import ResponsesFacts
+from omni_cli.wire.responses import LOGPROBS, ResponsesFacts
 from omni_cli.wire.responses.answer import ResponsesWriter, items_of, response_of
 from omni_cli.wire.responses.input import messages_of
 from omni_cli.wire.responses.tools import choice_of, names_of, offered_in, tools_of
@@ -88,6 +88,11 @@ class OpenAiResponses(ResponsesFacts, Caller):
         offered = tools_of(offered_in(body), unsaid)
         choice, tools = choice_of(body.get("tool_choice"), offered, unsaid)
         wishes, strange = wishes_in(ResponsesFacts, body, _KNOWN)
+        included = body.get("include")
+        if isinstance(included, list) and LOGPROBS in included:
+            wishes["logprobs"] = True
+        else:
+            wishes.pop("top_logprobs", None)  # they are told to whom asks for them only
         more, others = wishes_in(ResponsesFacts, shape, _FORM, "text")
         request = ChatRequest(
             messages=tuple(messages),

@@ -20,9 +20,10 @@ from omni_cli.wire.gemini.server import GeminiContent
 from omni_cli.wire.ollama.server import OllamaChat
 from omni_cli.wire.openai.server import OpenAiChat
 from omni_cli.wire.reader import AnswerReader
-from omni_cli.wire.registry import adapter
+from omni_cli.wire.registry import adapter, callers
 from omni_cli.wire.responses.server import OpenAiResponses
 from omni_cli.wire.server import Answered, one_text_of
+from tests.unit.providers.wire import completion
 
 Body = dict[str, Any]
 CALLERS = {
@@ -659,7 +660,6 @@ HARMLESS: list[tuple[str, Body]] = [
 ]
 NEEDED: list[tuple[str, Body, str]] = [
     ("openai", {"n": 3}, "n"),
-    ("openai", {"logprobs": True}, "logprobs"),
     ("openai", {"logit_bias": {"1": 5}}, "logit_bias"),
     ("openai", {"modalities": ["text", "audio"], "audio": {"voice": "x"}}, "modalities|audio"),
     ("openai-responses", {"previous_response_id": "resp_1"}, "previous_response_id"),
@@ -692,6 +692,116 @@ def test_what_changes_the_question_is_refused_by_its_name(
 ) -> None:
     with pytest.raises(BadRequest, match=field):
         call_of(caller, ask(caller, **more), protocol)
+
+
+# --- how likely each token was --------------------------------------------------------------------
+
+LIKELY: list[Body] = [
+    {
+        "token": "h\u00e9",
+        "logprob": -0.25,
+        "bytes": [104, 195, 169],
+        "top_logprobs": [{"token": "h\u00e9", "logprob": -0.25, "bytes": [104, 195, 169]}],
+    }
+]
+_GOOGLES = {"token": "h\u00e9", "logProbability": -0.25}
+#: By protocol: how it asks for them, where it says so to a provider, and how its answer tells.
+TOLD: dict[str, tuple[Body, tuple[str, str], Body]] = {
+    "openai": (
+        {"logprobs": True, "top_logprobs": 1},
+        ("logprobs", "top_logprobs"),
+        {
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"content": "h\u00e9"},
+                    "finish_reason": "stop",
+                    "logprobs": {"content": LIKELY},
+                }
+            ]
+        },
+    ),
+    "openai-responses": (
+        {"include": ["message.output_text.logprobs"], "top_logprobs": 1},
+        ("include", "top_logprobs"),
+        {
+            "status": "completed",
+            "output": [
+                {
+                    "type": "message",
+                    "content": [{"type": "output_text", "text": "h\u00e9", "logprobs": LIKELY}],
+                }
+            ],
+        },
+    ),
+    "gemini": (
+        {"generationConfig": {"responseLogprobs": True, "logprobs": 1}},
+        ("generationConfig.responseLogprobs", "generationConfig.logprobs"),
+        {
+            "candidates": [
+                {
+                    "content": {"parts": [{"text": "h\u00e9"}]},
+                    "finishReason": "STOP",
+                    "logprobsResult": {
+                        "chosenCandidates": [_GOOGLES],
+                        "topCandidates": [{"candidates": [_GOOGLES]}],
+                    },
+                }
+            ]
+        },
+    ),
+    "ollama": (
+        {"logprobs": True, "top_logprobs": 1, "stream": False},
+        ("logprobs", "top_logprobs"),
+        {
+            "message": {"content": "h\u00e9"},
+            "done": True,
+            "done_reason": "stop",
+            "logprobs": LIKELY,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("protocol", TOLD)
+@pytest.mark.parametrize("caller", TOLD)
+def test_likelihoods_are_asked_for_in_each_protocols_words(
+    caller: str, protocol: ProtocolName
+) -> None:
+    call = call_of(caller, ask(caller, **TOLD[caller][0]), protocol)
+    body, (flag, number) = json.loads(call.body or b""), TOLD[protocol][1]
+    asked = _at(body, flag)
+    assert asked == ["message.output_text.logprobs"] if flag == "include" else asked is True
+    assert _at(body, number) == 1
+    assert not call.told
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("protocol", TOLD)
+@pytest.mark.parametrize("caller", TOLD)
+def test_likelihoods_are_told_in_each_protocols_words(
+    caller: ProtocolName, protocol: ProtocolName, streams: bool
+) -> None:
+    """Read of one protocol's answer, written for another's caller, and read again by its client."""
+    found = completion(adapter(protocol), json.dumps(TOLD[protocol][2]).encode(), stream=False)
+    assert [dict(token) for token in found.logprobs] == LIKELY
+    about = Answered("id", "m", 0)
+    server = callers(caller)[0]
+    if not streams:
+        written = server.whole(found, about)
+    else:
+        writer = server.writer(about)
+        chunk = ChatChunk(text=found.text, logprobs=found.logprobs)
+        written = writer.chunk(chunk) + writer.end(found)
+    framing = "ndjson" if caller == "ollama" else "sse"
+    again = completion(adapter(caller), written, stream=streams, framing=framing)
+    assert again.text == found.text
+    assert [dict(token) for token in again.logprobs] == LIKELY
+
+
+def test_who_has_no_likelihoods_is_not_asked_for_them() -> None:
+    with pytest.raises(BadRequest, match="logprobs"):
+        call_of("openai", ask("openai", logprobs=True), "anthropic")
 
 
 def test_mistral_is_sent_nothing_that_it_refuses() -> None:
