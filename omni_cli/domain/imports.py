@@ -1,6 +1,5 @@
 """Usage that users already have: values read from other tools, and telling copies apart."""
 
-import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Literal
 
@@ -22,29 +21,6 @@ COUNTED_BY: Mapping[TokenKind, tuple[str, ...]] = {
     "cache_write_1h": ("input_tokens", "cache_write_tokens", "cache_write_1h_tokens"),
     "output": ("output_tokens",),
 }
-
-
-#: Amazon's profiles of a region, and Google's places; ``global`` is neither.
-_IN_REGION = re.compile(
-    r"(?:^|/)(?:[a-z]{2}|apac|us-gov)\.anthropic\.claude|"
-    r"/locations/(?!global/).+/claude-|/locations/(?!global/)[^/]+/publishers/anthropic/"
-)
-_CLAUDE = re.compile(r"claude-(?:opus|sonnet|haiku)-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
-
-
-def in_dearer_region(name: str | None) -> bool:
-    """Whether a recorded name says that the call was kept in a region, which costs a tenth more
-    than the list price with Claude 4.5 and later.
-
-    Source: Anthropic, "Pricing", third-party platforms (regional and multi-region endpoints of
-    Amazon Bedrock and Vertex AI).
-    """
-    if name is None or _IN_REGION.search(name) is None:
-        return False
-    version = _CLAUDE.search(name)
-    if version is None:
-        return "claude-3" not in name and "claude-v" not in name
-    return (int(version[1]), int(version[2] or 0)) >= (4, 5)
 
 
 class ImportedCall(Struct, frozen=True):

@@ -130,6 +130,24 @@ class TestOtherModels:
         assert (attempt.cost_nusd, attempt.usage.estimated) == (4_500_000, True)
 
 
+class TestDearerPlaces:
+    @pytest.mark.parametrize(("origin", "cost"), [("catalogue", 4_950_000), ("user", 4_500_000)])
+    def test_a_region_costs_more_than_the_list_price(
+        self, world: World, origin: str, cost: int
+    ) -> None:
+        world.model("p/a", "3", "15")
+        used = Usage(1000, output_tokens=100)
+        world.script("p/a", [ChatChunk(text="yes", usage=used, finish_reason="stop")])
+        target = world.target("p/a")
+        assert target.price is not None
+        place = replace(target.provider, base_url="https://eu.api.openai.com/v1")
+        priced = replace(target.price, origin=origin)
+        _, _, request = world.run(replace(target, provider=place, price=priced))
+        (attempt,) = world.ledger.attempts(request)
+        dearer = origin == "catalogue"
+        assert (attempt.cost_nusd, attempt.usage.estimated) == (cost, dearer)
+
+
 class TestFailover:
     def test_after_the_retries_the_next_answers_and_the_answer_says_who(self, world: World) -> None:
         world.model("p/a")

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from omni_cli.domain.chat import Completion, CompletionFolder, FinishReason, Usage
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price
+from omni_cli.domain.regions import charged_more
 from omni_cli.records import StoredPrice
 
 
@@ -23,6 +24,14 @@ class Target(Struct, frozen=True):
     expected_nusd: int | None = None
     #: The price of another model of its provider, by its vendor's name; None where it has none.
     price_of: Callable[[str], Price | None] | None = None
+
+    @property
+    def charged_more(self) -> bool:
+        """Its place costs more than the list price that it is charged by."""
+        price = self.price
+        if price is None or price.origin != "catalogue":
+            return False
+        return charged_more(self.model.wire_name, self.provider.base_url)
 
 
 class AttemptSummary(Struct):

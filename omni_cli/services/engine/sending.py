@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from omni_cli.domain.bounds import CallBound, Most, most_of
+from omni_cli.domain.bounds import CallBound, Most, most_of, worst_nusd
 from omni_cli.domain.errors import BadRequest
+from omni_cli.domain.record import replace
+from omni_cli.domain.regions import SURCHARGE_PERCENT
 from omni_cli.ports import ProviderAdapter
 from omni_cli.services.engine.attempts import Target
 
@@ -80,7 +82,12 @@ class Sending:
         if bound is None:
             bound = self._bound = self._adapter.bound(self)
         assert target.price is not None
-        return most_of(bound, target.model, target.price.price)
+        price = target.price.price
+        most = most_of(bound, target.model, price)
+        if not target.charged_more:
+            return most
+        more = -(-worst_nusd(most, price, most.each) * SURCHARGE_PERCENT // 100)
+        return replace(most, fees_nusd=most.fees_nusd + more)
 
     def limit(self, each: int) -> None:
         """Bind each answer to so many tokens; the bytes stay as they are where they say so."""

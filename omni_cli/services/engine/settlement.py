@@ -25,6 +25,7 @@ from omni_cli.domain.pricing import (
     worst_case_nusd,
 )
 from omni_cli.domain.record import replace
+from omni_cli.domain.regions import SURCHARGE_PERCENT
 from omni_cli.ports import Clock
 from omni_cli.repositories import Attempts
 from omni_cli.services.engine.attempts import AttemptSummary, Progress, Target
@@ -289,6 +290,9 @@ class Reading:
         if usage is not None and price is not None and self._borrowed(usage, price):
             usage = replace(usage, estimated=True)
         cost = 0 if usage is None else cost_or_none(usage, price)
+        if cost and self._target.charged_more:
+            usage = replace(usage or Usage(), estimated=True)
+            cost += cost * SURCHARGE_PERCENT // 100
         if usage is not None and (usage.beside or usage.units):
             cost = None if cost is None else cost + self._beside_nusd(usage)
             usage = replace(usage, beside=(), units=())

@@ -10,11 +10,11 @@ from omni_cli.domain.imports import (
     ImportedCall,
     PricedCall,
     grown,
-    in_dearer_region,
     unknown_only,
 )
 from omni_cli.domain.pricing import Price, borrowed, usd_string
 from omni_cli.domain.record import replace
+from omni_cli.domain.regions import in_dearer_region
 from omni_cli.ports import Clock
 from omni_cli.repositories import Audit, Imports, Ledger, Models
 from omni_cli.services.engine.settlement import input_cost
