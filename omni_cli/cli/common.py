@@ -3,10 +3,10 @@
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
@@ -287,34 +287,36 @@ def grouped(command: "Callable[..., R]") -> "Callable[..., R]":
     """A command whose parameters of a struct's type are options, one for each field.
 
     ``def list_(view: View)`` takes ``--json``, ``--csv`` and whatever else ``View`` declares; its
-    fields are annotated as Typer's parameters are, and each has a default.
+    fields are annotated as Typer's parameters are, and each has a default. The signature is looked
+    into once the command is built (cli/lazy.py): most of a module's commands never are.
     """
-    hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, type[Any]] = {}
-    parameters = []
-    for name, parameter in inspect.signature(command).parameters.items():
-        kind = hints[name]
-        if not (isinstance(kind, type) and issubclass(kind, Struct)):
-            parameters.append(parameter.replace(annotation=kind))
-            continue
-        groups[name] = kind
-        parameters += [
-            inspect.Parameter(
-                item.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=item.default,
-                annotation=item.type,
-            )
-            for item in fields(kind)
-        ]
+
+    @cache
+    def groups() -> Mapping[str, type[Any]]:
+        """The structs by their parameters' names. From then on the signature has their fields."""
+        hints = get_type_hints(command, include_extras=True)
+        found: dict[str, type[Any]] = {}
+        flat: list[inspect.Parameter] = []
+        for name, parameter in inspect.signature(command).parameters.items():
+            kind = hints[name]
+            if isinstance(kind, type) and issubclass(kind, Struct):
+                found[name] = kind
+                flat += [_option(item.name, item.type, item.default) for item in fields(kind)]
+            else:
+                flat.append(_option(name, kind, parameter.default))
+        run.__dict__["__signature__"] = inspect.Signature(flat)  # which Typer reads
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+        return found
 
     @wraps(command)
     def run(**given: Any) -> R:
-        for name, kind in groups.items():
+        for name, kind in groups().items():
             given[name] = kind(**{item.name: given.pop(item.name) for item in fields(kind)})
         return command(**given)
 
-    flat = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-    run.__dict__["__signature__"] = inspect.Signature(flat)  # which Typer reads
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+    run.__dict__["flatten"] = groups
     return run
+
+
+def _option(name: str, kind: object, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)

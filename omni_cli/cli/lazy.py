@@ -1,14 +1,17 @@
-"""A command group that imports a command's module once it is named.
+"""Command groups that import a command's module, and read a command's options, once it is named.
 
 The table holds every command's help line, so ``omni --help`` imports none of them.
 """
 
 import importlib
+import sys
 from contextvars import ContextVar
 from typing import Any, ClassVar, NamedTuple
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command_from_info, get_command_name
+from typer.models import CommandInfo
 
 #: Whose fleet the command is to work on, as ``App`` takes it.
 ORG: ContextVar[str | None] = ContextVar("ORG", default=None)
@@ -41,6 +44,70 @@ def _nearest(word: str, known: list[str]) -> str:
     return " or ".join(f"'{name}'" for name in difflib.get_close_matches(word, known, 3, 0.6))
 
 
+class Commands(TyperGroup):
+    """A command's subcommands: to read the options of a dozen takes longer than to run one."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._infos: dict[str, CommandInfo] = {}
+
+    def fill(self, infos: list[CommandInfo]) -> None:
+        self._infos = {_name(info): info for info in infos}
+        names: Any = dict.fromkeys(self._infos)
+        self.commands = names  # which are suggested for wrong ones
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # Click's signature
+        return list(self._infos)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # Click's signature
+        info = self._infos.get(cmd_name)
+        if info is None:
+            return None
+        _flatten(info)
+        return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
+
+
+def _import_msgspec() -> None:
+    """Without typing_extensions, where that is not loaded yet: msgspec takes the standard library's
+    own then, which do the same from Python 3.11 on, and a command starts a thirtieth sooner."""
+    if "typing_extensions" not in sys.modules:
+        missing: Any = None
+        sys.modules["typing_extensions"] = missing
+        try:
+            importlib.import_module("msgspec")
+        finally:
+            del sys.modules["typing_extensions"]
+
+
+def _name(info: CommandInfo) -> str:
+    return info.name or get_command_name(getattr(info.callback, "__name__", ""))
+
+
+def _flatten(info: CommandInfo) -> None:
+    """Have the signature ready of a command whose options are grouped (cli/common.py)."""
+    flatten = getattr(info.callback, "flatten", None)
+    if flatten is not None:
+        flatten()
+
+
+def built(app: typer.Typer) -> Any:
+    """The command, or group of commands, that a module declares."""
+    # Typer would give every command its own --install-completion; omni completion is it.
+    app._add_completion = False
+    infos = app.registered_commands
+    if len(infos) == 1 and not app.registered_callback:
+        _flatten(infos[0])
+        return typer.main.get_command(app)
+    app.info.cls = Commands
+    app.registered_commands = []
+    try:
+        group: Any = typer.main.get_group(app)
+    finally:
+        app.registered_commands = infos
+    group.fill(infos)
+    return group
+
+
 class LazyGroup(TyperGroup):
     """Subclasses set ``table``: command name to Entry, in the order shown."""
 
@@ -53,11 +120,9 @@ class LazyGroup(TyperGroup):
         entry = self.table.get(cmd_name)
         if entry is None:
             return None
+        _import_msgspec()
         module, _, attribute = entry.target.partition(":")
-        app: typer.Typer = getattr(importlib.import_module(module), attribute)
-        # Typer would give every command its own --install-completion; omni completion is it.
-        app._add_completion = False
-        command = typer.main.get_command(app)
+        command = built(getattr(importlib.import_module(module), attribute))
         command.name = cmd_name
         command.help = command.help or entry.help
         return command

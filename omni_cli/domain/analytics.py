@@ -5,10 +5,13 @@ Money is integer nano-dollars and stays so; a figure that cannot be known is Non
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from fractions import Fraction
 from math import floor, isqrt, log2
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 #: Latency buckets grow by 2**(1/4), some 19 %: percentiles are off by at most 9 %.
 BUCKETS_PER_DOUBLING = 4
@@ -226,7 +229,7 @@ def project(
     return Projection(total, max(total - margin, spent_nusd), total + margin, method)
 
 
-def per_day(total: int, today: int, days: int) -> Fraction:
+def per_day(total: int, today: int, days: int) -> "Fraction":
     """What an ordinary day has, by the rule of ``project``: complete days by their mean, and
     today, which is not over, as one of them unless it has more already.
 
@@ -235,6 +238,8 @@ def per_day(total: int, today: int, days: int) -> Fraction:
         today: today's part.
         days: dates from the first with any usage to today, both included; n >= 1.
     """
+    from fractions import Fraction  # each start of a command would load it
+
     before = total - today
     usual = Fraction(before, days - 1) if days > 1 else Fraction(0)
     return (before + max(usual, Fraction(today))) / max(days, 1)

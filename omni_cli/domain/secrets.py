@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import NoReturn
 
+from omni_cli.domain.patterns import Pattern
+
 REDACTED = "[key]"
 #: Keys of omni's own gateway begin so (``omni keys create``): no provider takes them.
 CLIENT_PREFIX = "omni-"
@@ -14,10 +16,10 @@ _LONG = 8
 #: A known secret cut short (by a length limit, or by its provider) still has so much of it.
 _STUB = 10
 
-_PREFIX = re.compile(r"(?:[A-Za-z]{1,8}[-_]|AIza|eyJ|AKIA)")
+_PREFIX = Pattern(r"(?:[A-Za-z]{1,8}[-_]|AIza|eyJ|AKIA)")
 #: A digit within reach tells a key from words joined by hyphens, such as "sk-learn-contrib".
 _DIGIT = r"(?=[A-Za-z0-9_.-]{0,200}[0-9])"
-_KEY_LIKE = re.compile(
+_KEY_LIKE = Pattern(
     rf"""
     # Vendors' prefixes: OpenAI, Anthropic, OpenRouter, DeepSeek, Moonshot (sk-), Groq (gsk_),
     # xAI, Perplexity, Hugging Face, Cerebras, NVIDIA, Fireworks, Replicate, Together, GitHub.
@@ -32,7 +34,7 @@ _KEY_LIKE = re.compile(
     re.VERBOSE,
 )
 #: What precedes a key is kept: it tells where it stood.
-_LABELLED = re.compile(
+_LABELLED = Pattern(
     r"""
     (   \b(?:bearer|basic)\s{1,4}
       | [?&;](?:api[_-]?key|key|access_token|token|secret)=

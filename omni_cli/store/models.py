@@ -1,7 +1,7 @@
 """Models, their aliases and their prices."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.pricing import Price, price_from_json, price_to_json
@@ -42,6 +42,10 @@ _DETAILS = (
 )
 
 
+def _marks(values: Collection[str]) -> str:
+    return ",".join("?" * len(values))
+
+
 class ModelStore:
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -55,18 +59,25 @@ class ModelStore:
         aliases = self._aliases()
         return [_model(row, aliases.get(row["id"], ())) for row in rows]
 
-    def of_providers(self, slugs: Iterable[str]) -> list[ModelInfo]:
-        """The models of these providers, sorted by id, hidden ones left out."""
+    def of_providers(self, slugs: Iterable[str], statuses: Collection[str] = ()) -> list[ModelInfo]:
+        """The models of these providers, sorted by id, hidden ones left out; with ``statuses``
+        those that have one of them."""
         wanted = list(slugs)
         if not wanted:
             return []
-        marks = ",".join("?" * len(wanted))
-        rows = self._store.db.execute(
-            f"SELECT * FROM models WHERE provider IN ({marks}) AND hidden = 0 ORDER BY id",  # noqa: S608  # only marks
-            wanted,
-        ).fetchall()
+        sql = f"SELECT * FROM models WHERE provider IN ({_marks(wanted)}) AND hidden = 0"  # noqa: S608  # only marks
+        if statuses:
+            sql += f" AND status IN ({_marks(statuses)})"
+        rows = self._store.db.execute(f"{sql} ORDER BY id", [*wanted, *statuses]).fetchall()
         aliases = self._aliases()
         return [_model(row, aliases.get(row["id"], ())) for row in rows]
+
+    def standing_by(self, slugs: Iterable[str]) -> int:
+        """How many models of these providers are on standby, hidden ones left out."""
+        wanted = list(slugs)
+        sql = f"SELECT COUNT(*) FROM models WHERE provider IN ({_marks(wanted)}) AND hidden = 0"  # noqa: S608  # only marks
+        (count,) = self._store.db.execute(f"{sql} AND status = 'standby'", wanted).fetchone()
+        return int(count)
 
     def get(self, model_id: str) -> ModelInfo | None:
         row = self._store.db.execute("SELECT * FROM models WHERE id = ?", (model_id,)).fetchone()

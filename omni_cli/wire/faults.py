@@ -23,6 +23,7 @@ from omni_cli.domain.errors import (
     RateLimited,
     TimedOut,
 )
+from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.record import replace
 from omni_cli.wire import meanings, waits
 from omni_cli.wire.meanings import STATUS_OF as _CODES
@@ -43,7 +44,7 @@ class Detail(Struct, frozen=True):
 
 #: A thought that another model, or another vendor, has signed or encrypted: Anthropic's, Google's
 #: and OpenAI's words for it.
-_FOREIGN_THOUGHT = re.compile(
+_FOREIGN_THOUGHT = Pattern(
     r"signature.{0,40}(thinking|thought)|(thinking|thought)[_ ]?.{0,40}signature|"
     r"encrypted[_ ]content.{0,80}(verif|decrypt|invalid|pars)|invalid_encrypted_content|"
     r"(thinking|redacted_thinking).{0,60}cannot be modified|"
@@ -81,7 +82,7 @@ _LONG_S = 3600.0
 #: Where an allowance that is used up comes back, a shorter wait says nothing about it.
 _SOON_S = 60.0
 #: A 404 that is the server's own, not an answer about a model.
-_NO_PAGE = re.compile(
+_NO_PAGE = Pattern(
     r"page not found|no such (?:route|path)|cannot (?:post|get)\b|invalid url|unknown request url"
     r"|^not found$|http 404",
     re.IGNORECASE,

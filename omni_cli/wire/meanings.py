@@ -29,6 +29,7 @@ from omni_cli.domain.errors import (
     RateLimited,
     TimedOut,
 )
+from omni_cli.domain.patterns import Pattern
 
 #: Codes, types and reasons that settle the matter whatever the status is.
 BY_CODE: dict[str, type[ProviderError]] = {
@@ -142,8 +143,8 @@ BY_STATUS: dict[int, type[ProviderError]] = {
 }
 
 
-def _words(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE | re.DOTALL)
+def _words(*patterns: str) -> Pattern:
+    return Pattern("|".join(patterns), re.IGNORECASE | re.DOTALL)
 
 
 #: More than a minute's or a day's whole allowance: no wait makes it fit (OpenAI, Groq).
@@ -293,7 +294,7 @@ EVERYWHERE = _words(
 _NO_CHANNEL = _words(r"no available channel", r"model not found", r"unknown model")
 
 #: In the order in which they are looked for where the status does not settle the matter.
-BY_WORDS: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
+BY_WORDS: tuple[tuple[Pattern, type[ProviderError]], ...] = (
     (_CONTENT, ContentFiltered),
     (_KEY, AuthError),
     (_MODEL, ModelNotFound),

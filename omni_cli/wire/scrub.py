@@ -3,13 +3,15 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from omni_cli.domain.patterns import Pattern
+
 #: Longest message kept, in characters.
 MAX_MESSAGE = 500
 
 _MASK = "[key]"
 #: Key shapes of known vendors, authorization headers, key parameters, and keys that the
 #: provider itself masked with asterisks (it shows their first or last characters).
-_KEY_LIKE = re.compile(
+_KEY_LIKE = Pattern(
     r"""
     \b(?:sk|pk|rk|gsk|csk|xai|pplx|hf|nvapi|fw|tgp_v1|AQ)[-_.][A-Za-z0-9_*.\-]{6,}
     | \bAIza[A-Za-z0-9_*\-]{6,}
@@ -21,7 +23,7 @@ _KEY_LIKE = re.compile(
 )
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|credential", re.IGNORECASE)
 #: C0 and C1 controls (escape sequences start with them) and bidirectional overrides.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
+_CONTROL = Pattern(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
 #: An echoed key is recognised by this many of its first characters.
 _PREFIX = 8
 

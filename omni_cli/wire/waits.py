@@ -4,6 +4,8 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 
+from omni_cli.domain.patterns import Pattern
+
 #: A longer wait than this (400 days) is taken for a mistake in reading, and ignored.
 _LONGEST_S = 400 * 86_400.0
 
@@ -20,7 +22,7 @@ _AMOUNT = (
 )
 _AMOUNT_PIECE = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]+)", re.IGNORECASE)
 #: "try again in 1.2s", "retry after 86400 seconds", "reset after 142h40m7s", "wait 77443 seconds".
-_TRY_AGAIN = re.compile(
+_TRY_AGAIN = Pattern(
     r"(?:try(?:ing)? again|retry(?:ing)?|available|resets?|renews?|wait|back|refresh\w*)"
     r"(?: again)?(?:\s+(?:in|after|for|at least|about|another))*\s+"
     rf"((?:(?:\d+(?:\.\d+)?(?:ms|h|m|s|d))+|{_AMOUNT})(?:,? (?:and )?{_AMOUNT})*)",
@@ -28,27 +30,25 @@ _TRY_AGAIN = re.compile(
 )
 #: 请在 30 秒后重试, 5分钟后再试.
 _SPELLED_CHINESE_S = {"毫秒": 0.001, "秒": 1.0, "分": 60.0, "小时": 3600.0, "天": 86_400.0}
-_AFTER = re.compile(r"(\d+(?:\.\d+)?) ?(毫秒|秒|分|小时|天)钟?之?后")
+_AFTER = Pattern(r"(\d+(?:\.\d+)?) ?(毫秒|秒|分|小时|天)钟?之?后")
 _COMES_BACK = (
     r"(?:regain access|resets?|available|renews?|try again|retry|back|until|重置)\D{0,40}?"
 )
 _DAY = r"(\d{4}-\d{2}-\d{2})(?:[T ]|,? at )?(\d{2}:\d{2}(?::\d{2})?)?"
 #: "You will regain access on 2026-12-01 at 00:00 UTC", "will reset at 2026-02-03 12:00:00 +0800".
-_AT = re.compile(_COMES_BACK + _DAY + r"(?:\.\d+)?(?: ?([+-]\d{2}):?(\d{2}))?", re.IGNORECASE)
-_AT_BEFORE = re.compile(_DAY + r".{0,12}重置", re.IGNORECASE)
+_AT = Pattern(_COMES_BACK + _DAY + r"(?:\.\d+)?(?: ?([+-]\d{2}):?(\d{2}))?", re.IGNORECASE)
+_AT_BEFORE = Pattern(_DAY + r".{0,12}重置", re.IGNORECASE)
 #: "to reset on April 20, 2026 at 2:00 AM", "resets at Wed Oct 23 2024 23:13:13 GMT+0000".
-_ON = re.compile(
+_ON = Pattern(
     _COMES_BACK + r"([a-z]{3})[a-z]*\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})"
     r"(?:,? (?:at )?(\d{1,2}):(\d{2})(?::\d{2})? ?([ap]m)?)?",
     re.IGNORECASE,
 )
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 #: "resets 3pm (America/New_York)": the next time that it is so late there.
-_CLOCK = re.compile(
-    r"resets? (?:at )?(\d{1,2})(?::(\d{2}))? ?([ap]m) \(([\w/+-]+)\)", re.IGNORECASE
-)
+_CLOCK = Pattern(r"resets? (?:at )?(\d{1,2})(?::(\d{2}))? ?([ap]m) \(([\w/+-]+)\)", re.IGNORECASE)
 #: "Claude AI usage limit reached|1749924000".
-_EPOCH = re.compile(r"limit reached\|(\d{10})\b")
+_EPOCH = Pattern(r"limit reached\|(\d{10})\b")
 
 
 def duration_s(text: str) -> float | None:
@@ -177,7 +177,7 @@ def _from_resets(headers: Mapping[str, str]) -> float | None:
     return max(exhausted) if exhausted else min(every, default=None)
 
 
-_COMBINED = re.compile(r"\b(?:reset|t)=(\d+(?:\.\d+)?)")
+_COMBINED = Pattern(r"\b(?:reset|t)=(\d+(?:\.\d+)?)")
 
 
 def _until(moment: str, headers: Mapping[str, str]) -> float | None:

@@ -153,9 +153,10 @@ def list_(
     )
     with omni() as omni_app:
         connected = {item.slug for item in omni_app.providers.all()}
-        models = omni_app.models.all() if every else omni_app.models.of_providers(connected)
+        known = omni_app.models
+        models = known.all() if every else known.of_providers(connected, filters.statuses)
         rows = omni_app.browser.find(models, filters, sort)
-        idle = sum(model.status == "standby" for model in models if model.provider in connected)
+        idle = 0 if every or status else known.standing_by(connected)
     shown = rows[:limit]
     from omni_cli.cli.model_view import list_models, print_grid
 

@@ -4,7 +4,6 @@ The same request: messages, tools and every parameter alike, of the same role an
 routed to the same model. Whether it is streamed makes no other request.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -138,6 +137,8 @@ _UNREAD = frozenset(
 
 def key_of(plan: Asked) -> str:
     """SHA-256 of what is asked, as hexadecimal digits."""
+    import hashlib  # OpenSSL with it: for roles that remember only
+
     job = plan.job
     request = asdict(job.request)
     del request["stream"]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from omni_cli.domain.chat import ChatRequest, Completion
+from omni_cli.domain.patterns import Pattern
 
 #: "" when the answer passes, else why it does not, in a few words.
 Check = Callable[[Completion], str]
@@ -19,7 +20,7 @@ Check = Callable[[Completion], str]
 COMMAND_TIMEOUT_S = 120.0
 #: Refusals stand at the head of an answer; further in, the same words are often quotations.
 _REFUSAL_HEAD = 160
-_REFUSALS = re.compile(
+_REFUSALS = Pattern(
     r"\b(?:i(?:'|’)?m sorry,? (?:but )?i (?:can(?:'|’)?t|cannot|am unable)"
     r"|i (?:can(?:'|’)?t|cannot|am unable to|am not able to) (?:help|assist|comply|do that|answer)"
     r"|as an ai(?: language model)?,? i (?:can(?:'|’)?t|cannot|do not|don(?:'|’)?t)"

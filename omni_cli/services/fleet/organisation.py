@@ -18,7 +18,7 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.record import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from omni_cli.domain.analytics import Totals
     from omni_cli.domain.blocks import HourUse
@@ -222,14 +222,23 @@ class OrgModels:
                 found += self._derived(slug, mine, hidden=hidden)
         return sorted(found, key=lambda model: model.id)
 
-    def of_providers(self, slugs: Iterable[str]) -> list[ModelInfo]:
-        wanted = [self._providers.resolved(slug) for slug in slugs if self._eyes.sees(slug)]
-        found = self._seen(self._raw.of_providers(wanted))
+    def _wanted(self, slugs: Iterable[str]) -> list[str]:
+        return [self._providers.resolved(slug) for slug in slugs if self._eyes.sees(slug)]
+
+    def of_providers(self, slugs: Iterable[str], statuses: Collection[str] = ()) -> list[ModelInfo]:
+        wanted = self._wanted(slugs)
+        found = self._seen(self._raw.of_providers(wanted, statuses))
         for slug in wanted:
-            if whose(slug):
+            if whose(slug) and (not statuses or "standby" in statuses):
                 mine = self._raw.all(provider=slug, hidden=True)
                 found += self._derived(slug, mine, hidden=False)
         return sorted(found, key=lambda model: model.id)
+
+    def standing_by(self, slugs: Iterable[str]) -> int:
+        wanted = self._wanted(slugs)
+        if any(map(whose, wanted)):
+            return len(self.of_providers(wanted, ("standby",)))
+        return self._raw.standing_by(wanted)
 
     def get(self, model_id: str) -> ModelInfo | None:
         kept = self.kept(model_id)

@@ -8,17 +8,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from omni_cli.domain.errors import UnknownPrice, UsageError
-from omni_cli.domain.ledger import Allowance
 from omni_cli.domain.prices import UNITS, Rates
 from omni_cli.domain.pricing import KINDS, Price, PriceState, Rate, cost_nusd, price_on, usd_to_nusd
 from omni_cli.domain.record import replace
-from omni_cli.records import StoredPrice
-from omni_cli.repositories import Ledger, Models
 
 if TYPE_CHECKING:
     from omni_cli.domain.chat import Usage
+    from omni_cli.domain.ledger import Allowance
     from omni_cli.records import StoredPrice
-    from omni_cli.repositories import Models
+    from omni_cli.repositories import Ledger, Models
 
 _ORIGIN_RANK: Mapping[str, int] = {"user": 0, "provider": 1, "catalogue": 2}
 
@@ -140,6 +138,8 @@ def allowance_of(price: Price | None, model: str, at_ms: int) -> Allowance | Non
     """The free calls that one which ends at ``at_ms`` may be among; None without any."""
     if price is None or not price.free_requests_per_month:
         return None
+    from omni_cli.domain.ledger import Allowance  # what lists prices knows of no calls
+
     return Allowance(model, month_start(at_ms), at_ms, price.free_requests_per_month, price.state)
 
 
