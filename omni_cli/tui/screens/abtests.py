@@ -7,8 +7,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import format_usd
@@ -16,6 +15,7 @@ from omni_cli.services.judge.abtest import ArmReport, Report
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
 from omni_cli.tui.widgets.form import ConfirmScreen
+from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.widgets.tiles import CardList
 from omni_cli.tui.workers import WorkerScreen
 
@@ -28,34 +28,29 @@ _NOTHING = Content.assemble(
 )
 
 
-class AbTestsScreen(WorkerScreen, ModalScreen[None]):
+class AbTestsScreen(Sheet, WorkerScreen):
     DEFAULT_CSS = """
-    AbTestsScreen { align: center middle; background: $background 60%; }
-    AbTestsScreen > VerticalScroll {
-        width: 100; max-width: 98%; height: auto; max-height: 94%;
-        background: $surface; border: round $primary; padding: 0 1;
-    }
+    AbTestsScreen > VerticalScroll { width: 100; }
     AbTestsScreen CardList { height: auto; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss(None)", "Close"),
         Binding("p", "promote", "Promote"),
         Binding("s", "stop", "Stop"),
     ]
+    FOOTER = True
+    subtitle = ""
 
     def __init__(self, loader: Loader) -> None:
-        super().__init__()
+        super().__init__("A/B tests")
         self.loader = loader
         self._reports: list[Report] = []
 
-    def compose(self) -> ComposeResult:
-        with VerticalScroll(can_focus=False) as box:
-            box.border_title = "A/B tests"
-            yield Static(_NOTHING, id="nothing")
-            yield CardList()
-        yield Footer(compact=True)
+    def parts(self) -> ComposeResult:
+        yield Static(_NOTHING, id="nothing")
+        yield CardList()
 
     def on_mount(self) -> None:
+        self.query_one(VerticalScroll).can_focus = False
         self.query_one("#nothing").display = False
         self._read()
 

@@ -7,7 +7,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
@@ -27,6 +26,7 @@ from omni_cli.tui.catalogue_view import (
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.add_model import add_model_form
 from omni_cli.tui.widgets.picker import Choice, Choices
+from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.widgets.tiles import Tiles
 
 #: A tile's key is a provider's slug after this, or a model's id.
@@ -333,37 +333,26 @@ class CataloguePane(Pane[CatalogueView]):
         self.app.push_screen(form, lambda _: self.omni.store_changed())
 
 
-class FactsScreen(ModalScreen[None]):
+class FactsScreen(Sheet):
     """All that is known of a model, and the keys that do something with it."""
 
-    DEFAULT_CSS = """
-    FactsScreen { align: center middle; background: $background 60%; }
-    FactsScreen > VerticalScroll {
-        width: 84; max-width: 98%; height: auto; max-height: 94%;
-        background: $surface; border: round $primary; padding: 0 1;
-    }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter", "dismiss(None)", "Close"),
         Binding("a", "add", "Add to fleet"),
         Binding("o", "open", "Open"),
         Binding("space", "mark", "Mark"),
     ]
 
     def __init__(self, pane: CataloguePane, row: Listed, view: CatalogueView) -> None:
-        super().__init__()
+        super().__init__(row.model.name)
         self._pane = pane
         self._row = row
         self._view = view
+        more = " · a adds it · o opens it" if row.model.provider in view.connected else ""
+        self.subtitle = f"Esc closes{more} · Space marks it"
 
-    def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
-            box.border_title = self._row.model.name
-            connected = self._row.model.provider in self._view.connected
-            width = min(self.app.size.width * 98 // 100, _FACTS_WIDTH) - 6
-            more = " · a adds it · o opens it" if connected else ""
-            box.border_subtitle = f"Esc closes{more} · Space marks it"
-            yield Static(catalogue_view.facts(self._view, self._row, width), markup=False)
+    def parts(self) -> ComposeResult:
+        width = min(self.app.size.width * 98 // 100, _FACTS_WIDTH) - 6
+        yield Static(catalogue_view.facts(self._view, self._row, width), markup=False)
 
     def action_add(self) -> None:
         self.dismiss(None)

@@ -4,15 +4,14 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from omni_cli.bootstrap import App
 from omni_cli.services.fleet.discovery import Asked, Discovery, Found, touches
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
+from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.workers import WorkerScreen, tell
 
 _MUTED = "$foreground-muted"
@@ -26,37 +25,27 @@ _KINDS = (
 )
 
 
-class DiscoveryScreen(WorkerScreen, ModalScreen[None]):
+class DiscoveryScreen(Sheet, WorkerScreen):
     """Asks at once; the lists of models are not billed."""
 
-    DEFAULT_CSS = """
-    DiscoveryScreen { align: center middle; background: $background 60%; }
-    DiscoveryScreen > VerticalScroll {
-        width: 104; max-width: 98%; height: auto; max-height: 94%;
-        background: $surface; border: round $primary; padding: 0 1;
-    }
-    """
+    DEFAULT_CSS = "DiscoveryScreen > VerticalScroll { width: 104; }"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss(None)", "Close"),
         Binding("a", "apply", "Take what is recommended"),
         Binding("r", "again", "Ask again"),
-        Binding("j,down", "scroll(1)", "Down", show=False),
-        Binding("k,up", "scroll(-1)", "Up", show=False),
     ]
+    FOOTER = True
+    subtitle = ""
 
     def __init__(self, loader: Loader) -> None:
-        super().__init__()
+        super().__init__("What providers serve now")
         self.loader = loader
         self._asked: list[Asked] = []
         self._found: Discovery | None = None
         self._applied: list[str] | None = None
 
-    def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
-            box.border_title = "What providers serve now"
-            yield Static(id="asked", markup=False)
-            yield Static(id="found", markup=False)
-        yield Footer(compact=True)
+    def parts(self) -> ComposeResult:
+        yield Static(id="asked", markup=False)
+        yield Static(id="found", markup=False)
 
     def on_mount(self) -> None:
         self.action_again()
@@ -91,9 +80,6 @@ class DiscoveryScreen(WorkerScreen, ModalScreen[None]):
             self._draw()
 
         self.act(lambda omni: omni.discovery.apply(found), done)
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
 
     def _draw(self) -> None:
         if not self.is_attached:

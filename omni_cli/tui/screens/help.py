@@ -5,13 +5,12 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.registry import Tab
+from omni_cli.tui.widgets.sheet import Sheet
 
 _EVERYWHERE = (
     ("[ ]", "previous, next tab"),
@@ -29,34 +28,23 @@ _SIGNS = (
 )
 
 
-class HelpScreen(ModalScreen[None]):
-    DEFAULT_CSS = """
-    HelpScreen { align: center middle; background: $background 60%; }
-    HelpScreen VerticalScroll {
-        width: 64; max-width: 96%; height: auto; max-height: 90%;
-        background: $surface; border: round $primary; padding: 0 1;
-    }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        ("escape,question_mark,q", "dismiss(None)", "Close"),
-    ]
+class HelpScreen(Sheet):
+    DEFAULT_CSS = "HelpScreen > VerticalScroll { width: 64; max-width: 96%; max-height: 90%; }"
+    BINDINGS: ClassVar[list[BindingType]] = [("question_mark", "dismiss(None)", "Close")]
 
     def __init__(self, tabs: Sequence[Tab], pane: Pane[Any] | None) -> None:
-        super().__init__()
+        super().__init__("Keys")
         self._tabs = tabs
         self._pane = pane
 
-    def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
-            box.border_title = "Keys"
-            box.border_subtitle = "Esc closes"
-            if self._pane is not None:
-                here = [(key, title) for _, title, key in self._pane.palette() if key]
-                yield Static(_section(f"Here: {self._pane.id}", here))
-            yield Static(_section("Tabs", [(t.key, f"{t.title}: {t.about}") for t in self._tabs]))
-            yield Static(_section("Everywhere", _EVERYWHERE))
-            signs = "\n".join(f"  {left:<26}{right}" for left, right in _SIGNS)
-            yield Static(Content.styled("Signs", "bold $primary") + Content(f"\n{signs}"))
+    def parts(self) -> ComposeResult:
+        if self._pane is not None:
+            here = [(key, title) for _, title, key in self._pane.palette() if key]
+            yield Static(_section(f"Here: {self._pane.id}", here))
+        yield Static(_section("Tabs", [(t.key, f"{t.title}: {t.about}") for t in self._tabs]))
+        yield Static(_section("Everywhere", _EVERYWHERE))
+        signs = "\n".join(f"  {left:<26}{right}" for left, right in _SIGNS)
+        yield Static(Content.styled("Signs", "bold $primary") + Content(f"\n{signs}"))
 
 
 def _section(title: str, rows: Sequence[tuple[str, str]]) -> Content:

@@ -7,7 +7,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from omni_cli.bootstrap import App
@@ -31,6 +30,7 @@ from omni_cli.tui.data import Loader
 from omni_cli.tui.model_view import ModelView, read_model
 from omni_cli.tui.overview import read_overview
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
+from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.workers import WorkerScreen, tell
 
 _SECTIONS = (
@@ -178,35 +178,18 @@ class ModelScreen(WorkerScreen):
         self.act(lambda omni: omni.diagnosis.checks(self._model), self._show_checks)
 
     def _show_checks(self, checks: list[Check]) -> None:
-        self.app.push_screen(ChecksScreen(self._model, checks))
+        self.app.push_screen(ChecksScreen(f"Diagnostics of {self._model}", checks_text(checks)))
 
     def action_edit(self) -> None:
         if self.view is not None:
             self.app.push_screen(edit_form(self.loader, self.view))
 
 
-class ChecksScreen(ModalScreen[None]):
+class ChecksScreen(Sheet):
     """What diagnostics found."""
 
-    DEFAULT_CSS = """
-    ChecksScreen { align: center middle; background: $background 60%; }
-    ChecksScreen > VerticalScroll {
-        width: 84; max-width: 98%; height: auto; max-height: 90%;
-        background: $surface; border: round $primary; padding: 0 1;
-    }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [("escape,q,enter,i", "dismiss(None)", "Close")]
-
-    def __init__(self, model: str, checks: list[Check]) -> None:
-        super().__init__()
-        self._model = model
-        self._checks = checks
-
-    def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
-            box.border_title = f"Diagnostics of {self._model}"
-            box.border_subtitle = "Esc closes"
-            yield Static(checks_text(self._checks), markup=False)
+    DEFAULT_CSS = "ChecksScreen > VerticalScroll { max-height: 90%; }"
+    BINDINGS: ClassVar[list[BindingType]] = [("i", "dismiss(None)", "Close")]
 
 
 def checks_text(checks: list[Check]) -> Content:

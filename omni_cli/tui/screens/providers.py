@@ -1,6 +1,6 @@
 """Providers: which account is well, which is not, and why."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from textual import on
@@ -8,7 +8,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
@@ -31,6 +30,7 @@ from omni_cli.tui.model_view import failures_text
 from omni_cli.tui.overview import SPAN_DAYS, Overview, ProviderCard, read_overview
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
+from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.widgets.tiles import CardList
 from omni_cli.wire.registry import protocols
 
@@ -397,25 +397,7 @@ def _note(values: Values) -> str:
     return f"{preset.name}: {preset.protocol} at {where}"
 
 
-class DetailScreen(ModalScreen[None]):
+class DetailScreen(Sheet):
     """A provider's details where there is no room beside the list."""
 
-    DEFAULT_CSS = """
-    DetailScreen { align: center middle; background: $background 60%; }
-    DetailScreen > VerticalScroll {
-        width: 80; max-width: 98%; height: auto; max-height: 94%;
-        background: $surface; border: round $primary; padding: 0 1;
-    }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [("escape,q,enter", "dismiss(None)", "Close")]
-
-    def __init__(self, title: str, shown: Any) -> None:
-        super().__init__()
-        self._title = title
-        self._shown = shown
-
-    def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
-            box.border_title = self._title
-            box.border_subtitle = "Esc closes"
-            yield Static(self._shown, markup=False)
+    DEFAULT_CSS = "DetailScreen > VerticalScroll { width: 80; }"

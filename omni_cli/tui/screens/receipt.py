@@ -4,10 +4,8 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
@@ -18,6 +16,7 @@ from omni_cli.services.money.receipt import Receipt
 from omni_cli.tui import text
 from omni_cli.tui.actions import rate_request
 from omni_cli.tui.data import Loader
+from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.workers import tell
 
 _MUTED = "$foreground-muted"
@@ -183,36 +182,25 @@ def _cost(nusd: int | None, *, estimated: bool) -> str:
     return format_usd(nusd) + (" (estimated)" if estimated and nusd else "")
 
 
-class ReceiptScreen(ModalScreen[None]):
+class ReceiptScreen(Sheet):
     """Follows its request while that is under way."""
 
-    DEFAULT_CSS = """
-    ReceiptScreen { align: center middle; background: $background 60%; }
-    ReceiptScreen > VerticalScroll {
-        width: 100; max-width: 98%; height: auto; max-height: 94%;
-        background: $surface; border: round $primary; padding: 0 1;
-    }
-    """
+    DEFAULT_CSS = "ReceiptScreen > VerticalScroll { width: 100; }"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter", "dismiss(None)", "Close"),
-        Binding("j,down", "scroll(1)", "Down", show=False),
-        Binding("k,up", "scroll(-1)", "Up", show=False),
-        *(Binding(str(n), f"rate({n})", f"Rate {n} of 5", show=False) for n in range(1, 6)),
+        Binding(str(n), f"rate({n})", f"Rate {n} of 5", show=False) for n in range(1, 6)
     ]
+    FOOTER = True
+    subtitle = "1-5 rates the answer · Esc closes"
 
     def __init__(self, loader: Loader, request: int) -> None:
-        super().__init__()
+        super().__init__("Receipt")
         self._loader = loader
         self._request = request
         self._zone = "UTC"
         self.receipt: Receipt | None = None
 
-    def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
-            box.border_title = "Receipt"
-            box.border_subtitle = "1-5 rates the answer · Esc closes"
-            yield Static("Reading…", id="receipt", markup=False)
-        yield Footer(compact=True)
+    def parts(self) -> ComposeResult:
+        yield Static("Reading…", id="receipt", markup=False)
 
     def on_mount(self) -> None:
         self.refresh_data()
@@ -250,6 +238,3 @@ class ReceiptScreen(ModalScreen[None]):
             said = exc.message
         tell(self.app, self.notify, said)
         tell(self.app, self.refresh_data)
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
