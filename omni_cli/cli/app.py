@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, ClassVar, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 
 import typer
 
@@ -96,6 +96,18 @@ class Root(LazyGroup):
         "__complete": Entry(f"{_COMMANDS}completion:words_app", "", "", hidden=True),
     }
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command; one for a gateway's fleet has run there already."""
+        remote = ctx.params.get("remote")
+        if remote or (remote is None and "OMNI_REMOTE" in os.environ):
+            from omni_cli.cli import remote as far
+
+            if url := far.wanted(remote, args):
+                org = ctx.params.get("org")
+                org = os.environ.get("OMNI_ORG", "") if org is None else org
+                raise typer.Exit(far.run(url, args, org))
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     cls=Root,
@@ -114,6 +126,10 @@ def root(
         str | None,
         typer.Option(help="Work as this organisation, on its own fleet and use; or OMNI_ORG."),
     ] = None,
+    remote: Annotated[
+        str | None,
+        typer.Option(help="Work on the fleet of the gateway at this URL; or OMNI_REMOTE."),
+    ] = None,
 ) -> None:
     if version:
         from omni_cli import __version__
@@ -126,6 +142,10 @@ def root(
         _check_org(org, ctx.invoked_subcommand)
     if ctx.invoked_subcommand is not None:
         return
+    if url := os.environ.get("OMNI_REMOTE", "") if remote is None else remote:
+        from omni_cli.cli import remote as far
+
+        far.run(url, [], org)
     if sys.stdin.isatty() and sys.stdout.isatty():
         from omni_cli.cli.commands.dash import run
 

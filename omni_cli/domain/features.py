@@ -31,7 +31,6 @@ from omni_cli.domain.lexicon import (
     SYMPTOM,
     THINGS,
     TONGUES,
-    VARIANTS,
     intents_of,
 )
 from omni_cli.domain.tasks import Signals
@@ -318,10 +317,8 @@ def extract(signals: Signals) -> Features:
     text = signals.text
     part = sample(text)
     shape = form(text, part)
-    if not part.isascii():
-        part = part.translate(VARIANTS)
-    lead = words(part[:START])[:LEAD]
-    close = words(part[-min(END, len(text) - START) :])[-CLOSE:] if len(text) > START else []
+    lead = words(text[:START])[:LEAD]
+    close = words(text[max(START, len(text) - END) :])[-CLOSE:] if len(text) > START else []
     facts = _hashes("fact", _of_shape(shape, part)) + 2 * _hashes("near", _of_surroundings(signals))
     facts += _hashes("intent", _of_intents(part, lead, close))
     facts += 2 * _hashes("rule", fired(part, lead))
@@ -338,8 +335,7 @@ def extract(signals: Signals) -> Features:
     if signals.system:
         spoken += _hashes("system", words(signals.system[:400])[:AROUND])
     if signals.earlier:
-        turns = "\n".join(turn[:300] for turn in signals.earlier[:8])[:300].translate(VARIANTS)
-        before = words(turns)[:AROUND]
+        before = words(signals.earlier[:300])[:AROUND]
         spoken += _hashes("earlier", before)
-        spoken += _hashes("before", _of_intents(turns, before, []))
+        spoken += _hashes("before", _of_intents(signals.earlier[:300], before, []))
     return Features(facts, spoken, shape)

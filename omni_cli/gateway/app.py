@@ -15,6 +15,7 @@ from omni_cli.gateway.auth import KeyRing, Principal
 from omni_cli.gateway.batches import BatchPaths
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.chats import Chats, Ids
+from omni_cli.gateway.commands import Commands
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.fleet import Fleets
@@ -138,7 +139,7 @@ class Gateway:
         )
         self._long = LongJobs(self._app)
         stored = StoredResponses(fleets, self._desk, self._pool, self._meter)
-        management = Management(self._desk, own, self._long)
+        management = Management(self._desk, own, self._long, Commands(self._app))
         self._batches = BatchPaths(self._app, self._pool, self._meter)
         self._surface = Surface(fleets, chats, own, management, stored, self._batches)
         self._recover()

@@ -285,6 +285,17 @@ class NewProvider(ProviderChange):
     protocol: str | None = None
 
 
+class Command(Written):
+    """A command of omni's as it is typed, after ``omni``. ``stdin``: a key, for those that read
+    one. ``columns``: how wide its tables may be."""
+
+    args: Annotated[list[str], Field(min_length=1, max_length=200)]
+    stdin: Annotated[str, Field(max_length=65_536)] = ""
+    org: str = ""
+    columns: Annotated[int, Field(ge=20, le=1000)] = 80
+    color: bool = False
+
+
 class Discovery(Written):
     provider: str | None = None
 
@@ -311,7 +322,7 @@ class Comparison(Written):
 
 
 _BODIES: tuple[type[Written], ...] = (
-    ModelChange, NewModel, ModelRoles, RoleFirst, ProviderChange, NewProvider, Discovery,
+    ModelChange, NewModel, ModelRoles, RoleFirst, ProviderChange, NewProvider, Command, Discovery,
     Optimizing, Comparison
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ from omni_cli.domain.money import usd, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import TASK_TYPES
 from omni_cli.gateway.auth import Principal
+from omni_cli.gateway.commands import Commands
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.live_status import LiveStatus
 from omni_cli.gateway.long_jobs import LongJobs
@@ -59,7 +60,8 @@ Document = dict[str, Any]
 
 
 class Management:
-    def __init__(self, desk: Desk, own: OwnApi, long: LongJobs) -> None:
+    def __init__(self, desk: Desk, own: OwnApi, long: LongJobs, commands: Commands) -> None:
+        self._commands = commands
         self._desk = desk
         self._own = own
         self._long = long
@@ -183,6 +185,14 @@ class Management:
             LiveStatus(self._desk).handle,
             "The same, live: server-sent events, or a WebSocket",
             twice=True,
+        )
+        m.handler(
+            "POST",
+            "/commands",
+            self._commands.handle,
+            "A command of omni's on this fleet, as omni --remote sends it",
+            scope="read",
+            body="Command",
         )
         m.job("GET", "/roles", _roles, "Roles")
         m.job(

@@ -57,7 +57,7 @@ BODIES: dict[str, tuple[dict[str, Any], ...]] = {
     "Comparison": ({"models": ["openai/gpt-4o"], "prompts": ["Hello"]},),
     "Routing": ({"task": "coding", "complexity": "low"}, {"messages": [
         {"role": "user", "content": "Hello {me}"}], "model": "own-{you}"}),
-    "Command": (),
+    "Command": ({"args": ["models", "list"]}, {"args": ["roles", "assign", "coder", SONNET]}),
 }  # fmt: skip
 
 

@@ -1,0 +1,105 @@
+"""The command line from afar: one command of omni's on this gateway's fleet (``omni --remote``).
+
+A process of its own runs it, over the same store as the command on this machine: what is checked,
+written and audited is the same, with the caller's key as who. Which commands there are, and what
+scope each needs, is one table (``domain/commands.py``): nothing in it names a file or starts a
+program of this machine.
+"""
+
+import asyncio
+import subprocess
+import sys
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.commands import DENIED, ORGANISATION, READS_STDIN, REMOTE, named
+from omni_cli.domain.errors import UsageError
+from omni_cli.gateway.auth import Principal
+from omni_cli.http.request import Request
+from omni_cli.services.fleet.organisation import check_org
+from omni_cli.wire.server import Refused, object_of
+
+#: Commands that run at once, and how long one may, seconds.
+_AT_ONCE = 2
+_LIMIT_S = 120.0
+#: Of the environment: what would send it elsewhere, or colour what goes into a document.
+_DROPPED = ("OMNI_REMOTE", "OMNI_REMOTE_KEY", "OMNI_ORG", "FORCE_COLOR")
+
+
+class Commands:
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    async def handle(self, request: Request, who: Principal, _: dict[str, str]) -> None:
+        """Its exit code, and what it wrote."""
+        raw = await request.body()
+        async with self._room:
+            told = await asyncio.to_thread(self._run, raw, who)
+        await request.json(told)
+
+    def _run(self, raw: bytes, who: Principal) -> dict[str, object]:
+        from omni_cli.gateway.bodies import Command, read
+
+        body = read(Command, object_of(raw))
+        name = checked(body.args, who)
+        org = _org_of(who, body.org, name)
+        env = {key: value for key, value in self._app.env.items() if key not in _DROPPED}
+        env |= {"OMNI_ORG": org, "NO_COLOR": "1", "COLUMNS": str(body.columns)}
+        if body.color:
+            env["FORCE_COLOR"] = env.pop("NO_COLOR")
+        if who.key:
+            env["OMNI_USER"] = f"key {who.key}"
+        try:
+            done = subprocess.run(  # noqa: S603  # a command of the table, without a shell
+                [sys.executable, "-m", "omni_cli", *body.args],
+                input=(body.stdin if name in READS_STDIN else "").encode(),
+                capture_output=True,
+                env=env,
+                cwd=self._app.paths.data,  # no project of somebody's has a say
+                timeout=_LIMIT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            why = f"omni {name} took longer than {_LIMIT_S:.0f} s"
+            raise Refused(504, "timeout", why) from None
+        return {
+            "code": done.returncode,
+            "stdout": done.stdout.decode("utf-8", "replace"),
+            "stderr": done.stderr.decode("utf-8", "replace"),
+        }
+
+
+def checked(args: list[str], who: Principal) -> str:
+    """The command's name. Raises UsageError, Refused: it is none of those, or not this key's."""
+    name = named(args)
+    if not name:
+        raise UsageError(f"omni {' '.join(args[:2])} does not work on a fleet from afar")
+    if not who.may(scope := REMOTE[name]):
+        has = f"its scope is {who.scope}" if who.scope else "it has none"
+        raise Refused(
+            403,
+            "forbidden",
+            f"omni {name} needs a key of scope {scope}: {has}",
+            hint=f"omni keys create --scope {scope} makes one",
+        )
+    denied = DENIED.get(name, frozenset()).intersection(arg.partition("=")[0] for arg in args)
+    if denied:
+        raise UsageError(f"omni {name} {min(denied)} does not work from afar")
+    if any("\0" in arg for arg in args):
+        raise UsageError("an argument holds a zero byte")
+    return name
+
+
+def _org_of(who: Principal, wished: str, name: str) -> str:
+    """Whose fleet it works on. Raises UsageError, Refused."""
+    if who.org and wished not in ("", who.org):
+        raise Refused(403, "forbidden", f"this key is of {who.org}, not of {wished}")
+    org = who.org or wished
+    if org and name not in ORGANISATION:
+        raise Refused(
+            403,
+            "forbidden",
+            f"omni {name} is of the whole fleet: it does not work for {check_org(org)} alone",
+            hint="a key of no organisation has a part in it",
+        )
+    return check_org(org) if org else ""

@@ -1,0 +1,210 @@
+"""``omni --remote``: a gateway's fleet from any terminal, with a key of scope (G6)."""
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+import typer
+
+from omni_cli.cli.app import app, main
+from omni_cli.domain.commands import DENIED, ORGANISATION, READS_STDIN, REMOTE, named
+from omni_cli.records import SCOPES, ClientKey
+from omni_cli.simulator import Simulator
+from omni_cli.store.gateway_keys import GatewayKeyStore
+from tests.gateway_server import Served, serving
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+
+Omni = Callable[..., Ran]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Simulator(seed=5) as sim, serving(tmp_path_factory.mktemp("far"), sim) as found:
+        store = GatewayKeyStore(found.app.store)
+        for name, scope, org in (
+            *((scope, scope, "") for scope in SCOPES), ("acme", "admin", "acme"), ("plain", "", "")
+        ):  # fmt: skip
+            made = ClientKey(name=name, shown="omni-...", created_at=1, scope=scope, org=org)
+            store.add(made, f"omni-{name}")
+        time.sleep(0.5)
+        yield found
+
+
+@pytest.fixture
+def omni(
+    served: Served,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Omni:
+    """Runs a command far away, from a machine without a fleet of its own."""
+    monkeypatch.setenv("OMNI_HOME", str(tmp_path))
+    monkeypatch.setenv("OMNI_REMOTE", served.url)
+
+    def run(*args: str, key: str = "admin", stdin: str = "") -> Ran:
+        monkeypatch.setenv("OMNI_REMOTE_KEY", f"omni-{key}")
+        monkeypatch.setattr("sys.argv", ["omni", *args])
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        return Ran(int(left.value.code or 0), said.out, said.err)
+
+    return run
+
+
+def test_the_same_as_on_the_gateways_machine(
+    served: Served, omni: Omni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "Well?"}]}
+    headers = {"authorization": "Bearer omni-plain"}
+    path = f"{served.url}/v1/chat/completions"
+    assert httpx.post(path, json=asked, headers=headers, trust_env=False).status_code == 200
+    served.settle(1)
+    for args in (
+        ("models", "list", "--json"),
+        ("providers", "list", "--json"),
+        ("usage", "--json"),
+        ("why", "last", "--json"),
+        ("roles", "list"),
+    ):
+        far = omni(*args)
+        assert far.code == 0, far
+        with monkeypatch.context() as here:
+            here.setenv("OMNI_HOME", str(served.home))
+            near = omni("--remote", "", *args)
+        assert far.out == near.out
+
+
+def test_changes_are_made_there_and_audited_with_the_key(served: Served, omni: Omni) -> None:
+    for args in (
+        ("budgets", "set", "all", "50"),
+        ("models", "price", "openai/gpt-4o", "--price-in", "2.5", "--price-out", "10"),
+        ("roles", "assign", "reviewer", "openai/gpt-4o"),
+        ("providers", "disable", "moonshot"),
+        ("keys", "create", "for-a-friend", "--scope", "read"),
+    ):
+        ran = omni(*args)
+        assert ran.code == 0, ran
+    assert omni("roles", "list", "--json").data[-1]["name"] in ("heartbeat", "reviewer")
+    whos = {entry.who for entry in served.app.audit.entries(limit=5)}
+    assert whos == {"key admin"}
+    kept = omni("keys", "set", "openai", stdin="sk-a-key-from-afar-9876\n")
+    assert kept.code == 0, kept
+    assert "9876" not in kept.out + kept.err
+    listed = omni("keys", "list", "--json")
+    assert "sk-a-key-from-afar" not in listed.out
+    assert {row["provider"] for row in listed.data} >= {"openai"}
+
+
+def test_a_scope_bounds_what_a_key_may(served: Served, omni: Omni) -> None:
+    before = served.app.fleet.document()
+    for key, args in (
+        ("read", ("models", "disable", "openai/gpt-4o")),
+        ("read", ("recommend", "apply", "1")),
+        ("read", ("recommend", "--all", "apply", "1")),
+        ("operate", ("budgets", "set", "all", "1")),
+        ("plain", ("models", "list")),
+        ("nobody", ("models", "list")),
+    ):
+        ran = omni(*args, key=key)
+        assert ran.code in (2, 3), (key, args, ran)
+        assert ran.out == ""
+    assert "scope" in omni("models", "disable", "openai/gpt-4o", key="read").err
+    assert omni("models", "standby", "openai/gpt-4o-mini", key="operate").code == 0
+    assert omni("models", "activate", "openai/gpt-4o-mini", key="operate").code == 0
+    assert served.app.fleet.document() == before
+
+
+def test_an_organisations_key_has_its_own_fleet(served: Served, omni: Omni) -> None:
+    made = omni("providers", "add", "openai", "--base-url", served.sim.url, "--no-auth", key="acme")
+    assert made.code == 0, made
+    listed = omni("providers", "list", "--json", key="acme").data
+    assert "openai@acme" in {row["slug"] for row in listed}
+    assert "openai@acme" not in omni("providers", "list").out
+    # Whose key is of no organisation may work for one.
+    assert "openai@acme" in omni("--org", "acme", "providers", "list").out
+    assert omni("--org", "globex", "providers", "list", key="acme").code != 0
+    for args in (("logs",), ("recommend",), ("budgets", "held"), ("audit",)):
+        ran = omni(*args, key="acme")
+        assert ran.code in (2, 3), ran
+        assert "of the whole fleet" in ran.err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [(), ("dash",), ("init",), ("chat", "hello"), ("import", "claude-code"), ("serve",),
+     ("config", "set", "alerts.command", "x"), ("fleet", "export", "--output", "x"),
+     ("db", "restore", "x"), ("models", "update", "--file", "x"), ("keys", "path")],
+)  # fmt: skip
+def test_what_cannot_be_done_from_afar_says_so(omni: Omni, args: tuple[str, ...]) -> None:
+    ran = omni(*args)
+    assert ran.code == 2, ran
+    assert "on this machine's own fleet only" in ran.err
+
+
+def test_what_would_show_a_key_or_spend_is_left_out(omni: Omni) -> None:
+    for args in (("providers", "key", "openai", "--show"), ("recommend", "--prove=3"),
+                 ("health", "--probe"), ("health", "--check")):  # fmt: skip
+        ran = omni(*args)
+        assert ran.code != 0, ran
+        assert "does not work from afar" in ran.err
+
+
+def test_who_cannot_be_reached_or_is_no_gateway(
+    served: Served, omni: Omni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert omni("--remote", "http://127.0.0.1:9", "models", "list").code == 5
+    assert omni("--remote", "not a url", "models", "list").code == 2
+    assert omni("--remote", served.sim.url, "models", "list").code != 0
+    monkeypatch.delenv("OMNI_REMOTE_KEY", raising=False)
+    monkeypatch.setattr("omni_cli.cli.remote.is_here", lambda _: False)
+    monkeypatch.setattr("omni_cli.cli.remote.KEY_ENV", "NOBODYS_KEY")
+    refused = omni("--remote", "https://omni.example", "models", "list")
+    assert refused.code == 3
+    assert "omni keys set remote" in refused.err
+
+
+def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    if not hasattr(group, "list_commands"):
+        yield " ".join(path), group
+        return
+    if path and group.invoke_without_command:
+        yield " ".join(path), group
+    for name in group.list_commands(None):
+        yield from _commands(group.get_command(None, name), (*path, name))
+
+
+def test_nothing_in_the_table_reads_or_writes_a_file_of_the_gateways() -> None:
+    """A command that gets an option for a file is noticed here, and one that is renamed."""
+    found = dict(_commands(typer.main.get_command(app)))
+    assert REMOTE.keys() <= found.keys()
+    assert found.keys() >= ORGANISATION
+    assert READS_STDIN | DENIED.keys() <= REMOTE.keys()
+    for name in REMOTE:
+        for option in found[name].params:
+            kind = type(option.type).__name__
+            assert kind not in ("Path", "File"), (name, option.name)
+            assert option.name not in ("file", "output", "image", "path", "command"), name
+    assert set(REMOTE.values()) == set(SCOPES)
+
+
+def test_an_option_cannot_hide_a_subcommand() -> None:
+    assert named(["recommend", "--all"]) == "recommend"
+    assert named(["recommend", "--all", "apply", "3"]) == ""
+    assert named(["--json", "models", "list"]) == named(["models"]) == named([]) == ""
