@@ -154,6 +154,7 @@ importers: Mapping[str, Importer] = {
         _importer("claude-code", "Claude Code", "claude_code"),
         _importer("codex", "Codex CLI", "codex"),
         _importer("gemini-cli", "Gemini CLI", "gemini_cli"),
+        _importer("qwen-code", "Qwen Code", "qwen_code"),
         _importer("opencode", "opencode", "opencode"),
         _importer("llm", "llm", "llm"),
         _importer("litellm", "LiteLLM spend logs", "litellm"),

@@ -220,7 +220,7 @@ def test_a_quote_that_never_closes(tmp_path: Path) -> None:
 def test_listing_the_importers_loads_no_format() -> None:
     code = (
         "import sys, omni_cli.importers as i\n"
-        "assert len(i.importers) == 11\n"
+        "assert len(i.importers) == 12\n"
         "heavy = {'sqlite3', 'csv', 'hashlib', 'pydantic', 'httpx'}\n"
         "print(sorted(m for m in sys.modules if m in heavy or m.startswith('omni_cli.importers.')))"
     )
