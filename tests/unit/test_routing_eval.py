@@ -144,7 +144,7 @@ def test_feedback_passes_the_starting_table() -> None:
     from benchmarks.learning_curve import learning_curve, load
 
     shared("data", "routing")
-    world = load("llmrouter", 0.05, every=4)
+    world = load("llmrouter", 0.05, every=2)
     curves = [learning_curve(world, seed, (0, 50, 300)) for seed in range(3)]
     start, early, later = (sum(values) / len(values) for values in zip(*curves, strict=True))
     assert early > start - 0.01
