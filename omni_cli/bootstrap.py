@@ -534,8 +534,8 @@ class App:
             keys=self.keys,
             addresses=self.addresses,
             env=self.env,
-            transport=lambda: self.transport,
-            ask=lambda provider, limit_s: self.tester.listing(provider, timeout_s=limit_s),
+            fetcher=lambda: self.transport,
+            ask=lambda provider, limit_s: self.lister.prepare(provider, timeout_s=limit_s),
             words=adapter("openai"),
             own_port=SERVE_PORT,
             note=self.note,
@@ -745,14 +745,11 @@ class App:
     @cached_property
     def tester(self) -> "ConnectionTester":
         from omni_cli.services.fleet.connection_test import ConnectionTester
-        from omni_cli.wire.registry import adapter
 
         return ConnectionTester(
             recorder=self.check_recorder,
             claims=self.store,
-            adapters=adapter,
-            transport=lambda: self.transport,
-            key=self.keys.get,
+            lister=self.lister,
             clock=self.clock,
             timer=time.perf_counter,
         )

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, KeysView, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    KeysView,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct, field
 
@@ -173,14 +181,6 @@ class TellsCost(Protocol):
         ...
 
 
-class Fetcher(Protocol):
-    """Sends unbilled calls. Raises ProviderError subclasses only."""
-
-    def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
-        """Send and return the whole body as text."""
-        ...
-
-
 class Transport(Protocol):
     """Sends calls, within one event loop. Raises ProviderError subclasses only."""
 
@@ -193,6 +193,22 @@ class Transport(Protocol):
 
     async def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
         """Send and return the whole body as text."""
+        ...
+
+
+_T = TypeVar("_T")
+
+
+class Fetcher(Protocol):
+    """Unbilled calls of code without an event loop, from any thread that runs none."""
+
+    def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
+        """Send and return the whole body as text. Raises ProviderError subclasses only."""
+        ...
+
+    def run(self, work: Callable[[Transport], Coroutine[Any, Any, _T]]) -> _T:
+        """Do ``work`` in an event loop of its own, whose calls share connections and
+        certificates. Raises what it does."""
         ...
 
 

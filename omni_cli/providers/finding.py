@@ -1,8 +1,9 @@
 """What this machine could use: providers whose key is there, model servers that listen here."""
 
+import asyncio
 import json
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -12,8 +13,9 @@ from msgspec import Struct
 from omni_cli.domain.errors import ConnectionFailed, OmniError
 from omni_cli.domain.hosts import default_slots, is_loopback
 from omni_cli.domain.models import Provider
-from omni_cli.ports import Fetcher, HttpCall, ProviderAdapter, RemoteModel
+from omni_cli.ports import Fetcher, HttpCall, ProviderAdapter, Transport
 from omni_cli.providers.presets import PRESETS
+from omni_cli.services.fleet.listing import Listing
 from omni_cli.services.fleet.setup import Found
 
 #: Longest wait for a local port, seconds; a closed one refuses at once.
@@ -86,7 +88,7 @@ class Addresses(Protocol):
 class Finder(Struct, frozen=True):
     """Args:
     there: the fleet's providers by slug; one of them is found as it is there.
-    ask: what a server lists, (provider, seconds to wait). Raises OmniError.
+    ask: how to hear what a server lists, (provider, seconds to wait). Raises OmniError.
     words: any adapter: it words a server's refusal.
     own_port: where ``omni serve`` listens unless told otherwise.
     """
@@ -95,8 +97,8 @@ class Finder(Struct, frozen=True):
     keys: Keys
     addresses: Addresses
     env: Mapping[str, str]
-    transport: Callable[[], Fetcher]
-    ask: Callable[[Provider, float], Sequence[RemoteModel]]
+    fetcher: Callable[[], Fetcher]
+    ask: Callable[[Provider, float], Listing]
     words: ProviderAdapter
     own_port: int
     note: Callable[[str], None]
@@ -140,15 +142,17 @@ class Finder(Struct, frozen=True):
             servers.append(self.there.get(slug, made))
         if not servers:
             return []
-        self.transport()  # made here, not by several threads at once
-        with ThreadPoolExecutor(max_workers=len(servers)) as pool:
-            return [answer for answer in pool.map(self._asked, servers) if answer is not None]
 
-    def _asked(self, provider: Provider) -> Found | None:
+        async def every(transport: Transport) -> list[Found | None]:
+            return await asyncio.gather(*(self._asked(server, transport) for server in servers))
+
+        return [answer for answer in self.fetcher().run(every) if answer is not None]
+
+    async def _asked(self, provider: Provider, transport: Transport) -> Found | None:
         try:
-            if self._is_omni(provider.base_url):
+            if await self._is_omni(provider.base_url, transport):
                 return None
-            served = self.ask(provider, LISTING_S)
+            served = await self.ask(provider, LISTING_S)(transport)
         except OmniError:
             return None  # something else listens there
         return Found(provider, f"answers at {provider.base_url}", tuple(served))
@@ -156,16 +160,18 @@ class Finder(Struct, frozen=True):
     def _leave_own_gateway(self, slug: str) -> None:
         """Turn down an address that leads to omni itself: calls would go in circles."""
         url, variable = self.addresses.proposed(slug)
-        if variable is not None and self._is_omni(url, silent=True):
+        if variable is None:
+            return
+        if self.fetcher().run(lambda transport: self._is_omni(url, transport, silent=True)):
             self.addresses.decline(slug)
             self.note(f"{variable} is the address of omni's own gateway: left aside")
 
-    def _is_omni(self, url: str, *, silent: bool = False) -> bool:
+    async def _is_omni(self, url: str, transport: Transport, *, silent: bool = False) -> bool:
         """Whether omni's gateway answers there; ``silent``: or would, on its usual port."""
         parts = urlsplit(url)
         call = HttpCall("GET", f"{parts.scheme}://{parts.netloc}/", {}, None, "json")
         try:
-            said = json.loads(self.transport().fetch(self.words, call, timeout_s=LISTING_S))
+            said = json.loads(await transport.fetch(self.words, call, timeout_s=LISTING_S))
         except ConnectionFailed:
             ours = parts.port == self.own_port and is_loopback(parts.hostname or "")
             return silent and ours

@@ -5,17 +5,19 @@ request, whose headers hold the key, and a chained exception would take it along
 """
 
 import asyncio
+import os
 import ssl
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import lru_cache
 from itertools import chain
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.http.environment import ProxyRule, trusted
-from omni_cli.ports import HttpCall, ProviderAdapter
+from omni_cli.ports import HttpCall, ProviderAdapter, Transport
 from omni_cli.wire import trouble
 from omni_cli.wire.framing import MAX_EVENT_BYTES
 from omni_cli.wire.reader import AnswerReader, cleaned, kept_headers, refused
@@ -39,6 +41,8 @@ CONNECT_S = 10.0
 #: Most bytes of an error's body that are read.
 _MAX_ERROR_BYTES = 1024 * 1024
 
+_T = TypeVar("_T")
+
 _LIMITS = httpx.Limits(max_connections=512, max_keepalive_connections=32, keepalive_expiry=30.0)
 _HEADERS = {"user-agent": "omni"}
 
@@ -59,7 +63,8 @@ def _options(key: tuple[bool, str | None]) -> dict[str, Any]:
     tls, proxy = key
     needs = tls or (proxy or "").startswith("https")
     # For plain HTTP nobody is trusted: loading the certificates would cost 20 ms.
-    verify = trusted() if needs else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    where = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    verify = _trusted(*where) if needs else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return {
         "proxy": proxy,
         "verify": verify,
@@ -67,6 +72,12 @@ def _options(key: tuple[bool, str | None]) -> dict[str, Any]:
         "limits": _LIMITS,
         "headers": _HEADERS,
     }
+
+
+@lru_cache(maxsize=8)
+def _trusted(*_: str | None) -> ssl.SSLContext:
+    """The certificates that the environment's variables, the arguments, name: read once."""
+    return trusted()
 
 
 def _build(client: httpx.AsyncClient, call: HttpCall, timeout_s: float) -> httpx.Request:
@@ -302,12 +313,15 @@ async def _error_body(response: httpx.Response, timeout_s: float) -> str:
 
 
 class HttpFetcher:
-    """Unbilled calls of code without an event loop, from any thread. See ports.Fetcher."""
+    """See ports.Fetcher."""
 
     def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
-        async def once() -> str:
+        return self.run(lambda transport: transport.fetch(adapter, call, timeout_s=timeout_s))
+
+    def run(self, work: Callable[[Transport], Coroutine[Any, Any, _T]]) -> _T:
+        async def once() -> _T:
             async with HttpTransport() as transport:
-                return await transport.fetch(adapter, call, timeout_s=timeout_s)
+                return await work(transport)
 
         return asyncio.run(once())
 

@@ -1,16 +1,15 @@
 """Ask a provider whether it answers: one unbilled call that lists its models (A3)."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import asyncio
+from collections.abc import Sequence
 
 from msgspec import Struct
 
-from omni_cli.domain.errors import Busy, OmniError, ProviderError, UsageError
+from omni_cli.domain.errors import Busy, MissingKey, OmniError, ProviderError, UsageError
 from omni_cli.domain.models import Provider, ProviderStatus
-from omni_cli.ports import Clock, Endpoint, Fetcher, ProviderAdapter, RemoteModel
+from omni_cli.ports import Clock, RemoteModel, Transport
 from omni_cli.repositories import Store
-from omni_cli.services.fleet.listing import fetch_models
+from omni_cli.services.fleet.listing import Lister, Listing
 from omni_cli.services.judge.health_report import CheckRecorder, check_of
 
 #: At most one test of a provider in this time, whatever process asks, seconds.
@@ -37,16 +36,13 @@ class TestResult(Struct, frozen=True):
 
 class ConnectionTester(Struct, kw_only=True, eq=False):
     """Args:
-    key: the provider's key; raises MissingKey.
     recorder: keeps what a test found, where health and routing look for it.
     timer: seconds of a clock that never jumps.
     """
 
     recorder: CheckRecorder
     claims: Store
-    adapters: Callable[[Any], ProviderAdapter]
-    transport: Callable[[], Fetcher]
-    key: Callable[[Provider], str | None]
+    lister: Lister
     clock: Clock
     timer: Clock
 
@@ -63,28 +59,32 @@ class ConnectionTester(Struct, kw_only=True, eq=False):
                 f"{provider.slug} was tested {INTERVAL_S - wait_s:.1f} s ago",
                 hint=f"wait {wait_s:.1f} s: tests are limited to one in {INTERVAL_S:.0f} s",
             )
-        return self._record(provider, self._probe(provider, self._endpoint(provider)))
+        try:
+            listing = self._prepare(provider)
+        except MissingKey as exc:
+            return self._record(provider, _unasked(provider, exc))
+        return self._record(provider, self._ask([(provider, listing)])[0])
 
     def test_all(self, providers: Sequence[Provider]) -> list[TestResult]:
-        """Test many at once, in the order given; too fresh ones are skipped and say so.
-
-        The store is used by this thread alone; the others only wait for the network.
-        """
-        waits = {p.slug: self._claim(p.slug) for p in providers}
-        endpoints = {p.slug: self._endpoint(p) for p in providers if not waits[p.slug]}
-        self.transport()  # made here: several threads would make several
-        with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(providers)) or 1) as pool:
-            running = {
-                p.slug: pool.submit(self._probe_safely, p, endpoints[p.slug])
-                for p in providers
-                if p.slug in endpoints
-            }
-            return [
-                self._record(p, running[p.slug].result())
-                if p.slug in running
-                else TestResult(p.slug, p.status == "connected", p.status, wait_s=waits[p.slug])
-                for p in providers
-            ]
+        """Test many at once, in the order given; too fresh ones are skipped and say so."""
+        found: dict[str, TestResult] = {}
+        ready: list[tuple[Provider, Listing]] = []
+        for provider in providers:
+            wait_s = self._claim(provider.slug)
+            if wait_s:
+                status = provider.status
+                found[provider.slug] = TestResult(
+                    provider.slug, status == "connected", status, wait_s=wait_s
+                )
+                continue
+            try:
+                ready.append((provider, self._prepare(provider)))
+            except OmniError as exc:
+                found[provider.slug] = self._record(provider, _unasked(provider, exc))
+        probed = self._ask(ready) if ready else []
+        for (provider, _), result in zip(ready, probed, strict=True):
+            found[provider.slug] = self._record(provider, result)
+        return [found[provider.slug] for provider in providers]
 
     def listing(self, provider: Provider, *, timeout_s: float = TIMEOUT_S) -> list[RemoteModel]:
         """What a provider serves now.
@@ -92,43 +92,37 @@ class ConnectionTester(Struct, kw_only=True, eq=False):
         Raises:
             MissingKey, ProviderError, UsageError (the protocol has no listing).
         """
-        endpoint = Endpoint(provider.base_url, self.key(provider), provider.headers)
-        return self._list(provider, endpoint, timeout_s)
+        return self.lister.fetcher().run(self._prepare(provider, timeout_s=timeout_s))
 
-    def _endpoint(self, provider: Provider) -> Endpoint | OmniError:
+    def _prepare(self, provider: Provider, timeout_s: float = TIMEOUT_S) -> Listing:
+        """Raises MissingKey, UsageError."""
         try:
-            return Endpoint(provider.base_url, self.key(provider), provider.headers)
-        except OmniError as exc:
-            return exc
+            return self.lister.prepare(provider, timeout_s=timeout_s)
+        except UsageError as exc:
+            exc.hint = f"omni chat -m {provider.slug}/MODEL makes a real one, which may be billed"
+            raise
 
-    def _list(self, provider: Provider, endpoint: Endpoint, timeout_s: float) -> list[RemoteModel]:
-        adapter = self.adapters(provider.protocol)
-        call = adapter.list_models(endpoint)
-        if call is None:
-            raise UsageError(
-                f"{provider.protocol} has no call that lists models, and none free of charge",
-                hint=f"omni chat -m {provider.slug}/MODEL makes a real one, which may be billed",
-            )
-        return fetch_models(adapter, self.transport(), endpoint, call, timeout_s=timeout_s)
+    def _ask(self, ready: Sequence[tuple[Provider, Listing]]) -> list[TestResult]:
+        async def probe(transport: Transport) -> list[TestResult]:
+            slots = asyncio.Semaphore(_AT_ONCE)
 
-    def _probe(self, provider: Provider, endpoint: Endpoint | OmniError) -> TestResult:
-        """Raises UsageError."""
-        slug = provider.slug
-        if isinstance(endpoint, OmniError):
-            return TestResult(slug, False, "disconnected", error=endpoint)
-        self.transport()  # made before the clock starts: importing it is not latency
-        started = self.timer()
+            async def one(provider: Provider, listing: Listing) -> TestResult:
+                async with slots:
+                    return await self._probe(provider, listing, transport)
+
+            return await asyncio.gather(*(one(*item) for item in ready))
+
+        return self.lister.fetcher().run(probe)
+
+    async def _probe(
+        self, provider: Provider, listing: Listing, transport: Transport
+    ) -> TestResult:
+        slug, started = provider.slug, self.timer()
         try:
-            found = self._list(provider, endpoint, TIMEOUT_S)
+            found = await listing(transport)
         except ProviderError as exc:
             return TestResult(slug, False, "error", self._since(started), error=exc)
         return TestResult(slug, True, "connected", self._since(started), len(found))
-
-    def _probe_safely(self, provider: Provider, endpoint: Endpoint | OmniError) -> TestResult:
-        try:
-            return self._probe(provider, endpoint)
-        except UsageError as exc:
-            return TestResult(provider.slug, False, provider.status, error=exc)
 
     def _since(self, started: float) -> int:
         return round((self.timer() - started) * 1000)
@@ -154,3 +148,9 @@ class ConnectionTester(Struct, kw_only=True, eq=False):
                 return INTERVAL_S - age_ms / 1000
             self.claims.set_meta(key, str(now_ms))
         return 0.0
+
+
+def _unasked(provider: Provider, error: OmniError) -> TestResult:
+    """Nothing was sent: it has no key, or no call that is free."""
+    status = provider.status if isinstance(error, UsageError) else "disconnected"
+    return TestResult(provider.slug, False, status, error=error)

@@ -117,7 +117,7 @@ class DiscoveryService(Struct, kw_only=True, eq=False):
 
         for slug, error in refused.items():
             heard(Asked(slug, None, 0, error))
-        for slug, result in at_once(ready, limit_s=limit_s):
+        for slug, result in at_once(self.lister.fetcher(), ready, limit_s=limit_s):
             took = self._now() - started
             if isinstance(result, OmniError):
                 heard(Asked(slug, None, took, result))

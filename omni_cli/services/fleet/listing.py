@@ -1,7 +1,7 @@
-"""A provider's list of models as a call that any thread can make: unbilled, so it serves as a
-health check and for discovery."""
+"""A provider's list of models: an unbilled call, so it serves as a health check and for
+discovery."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any
 
@@ -17,9 +17,10 @@ from omni_cli.ports import (
     ListsDetails,
     ProviderAdapter,
     RemoteModel,
+    Transport,
 )
 
-Listing = Callable[[], list[RemoteModel]]
+Listing = Callable[[Transport], Coroutine[Any, Any, list[RemoteModel]]]
 
 
 def read_models(adapter: ProviderAdapter, body: str) -> list[RemoteModel]:
@@ -31,9 +32,9 @@ def read_models(adapter: ProviderAdapter, body: str) -> list[RemoteModel]:
     ]
 
 
-def fetch_models(
+async def fetch_models(
     adapter: ProviderAdapter,
-    transport: Fetcher,
+    transport: Transport,
     endpoint: Endpoint,
     call: HttpCall,
     *,
@@ -47,13 +48,13 @@ def fetch_models(
     Raises:
         ProviderError: Malformed, where the list is none.
     """
-    body = transport.fetch(adapter, call, timeout_s=timeout_s)
+    body = await transport.fetch(adapter, call, timeout_s=timeout_s)
     found = read_models(adapter, body)
     more = adapter.list_details(endpoint, body) if isinstance(adapter, ListsDetails) else None
     if more is None:
         return found
     try:
-        details = read_models(adapter, transport.fetch(adapter, more, timeout_s=timeout_s))
+        details = read_models(adapter, await transport.fetch(adapter, more, timeout_s=timeout_s))
     except OmniError:
         return found
     told: dict[str, RemoteModel] = {}
@@ -77,11 +78,11 @@ class Lister(Struct, eq=False):
     """
 
     adapters: Callable[[Any], ProviderAdapter]
-    transport: Callable[[], Fetcher]
+    fetcher: Callable[[], Fetcher]
     key: Callable[[Provider], str | None]
 
     def prepare(self, provider: Provider, *, timeout_s: float) -> Listing:
-        """Find key and endpoint now, in the caller's thread; the result only uses the network.
+        """Find key and endpoint now; the result only uses the network.
 
         Raises:
             MissingKey.
@@ -94,10 +95,9 @@ class Lister(Struct, eq=False):
             raise UsageError(
                 f"{provider.protocol} has no call that lists models, and none free of charge"
             )
-        transport = self.transport()
 
-        def listing() -> list[RemoteModel]:
-            return fetch_models(adapter, transport, endpoint, call, timeout_s=timeout_s)
+        async def listing(transport: Transport) -> list[RemoteModel]:
+            return await fetch_models(adapter, transport, endpoint, call, timeout_s=timeout_s)
 
         return listing
 

@@ -285,7 +285,7 @@ class HealthReporter(Struct, kw_only=True, eq=False):
         ready, refused = self.lister.prepare_all(enabled, timeout_s=limit_s)
         by_slug = {provider.slug: provider for provider in enabled}
         started = self._now()
-        for slug, result in at_once(ready, limit_s=limit_s):
+        for slug, result in at_once(self.lister.fetcher(), ready, limit_s=limit_s):
             yield slug, self._keep(by_slug[slug], result, started, asked)
         for slug, error in refused.items():
             if error.code != "usage":

@@ -16,7 +16,7 @@ from omni_cli.domain.record import replace
 from omni_cli.http.client import UpstreamPool, encode_head, locate
 from omni_cli.http.environment import Proxies, trusted
 from omni_cli.ports import HttpCall
-from omni_cli.providers.http import HttpFetcher
+from omni_cli.providers.http import HttpFetcher, _options
 from omni_cli.wire.registry import adapter
 from tests.integration.cli_process import omni
 from tests.unit.http.test_client_tls import Authority, authority, serving
@@ -212,6 +212,17 @@ def test_the_command_line_keeps_the_same_rule(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ConnectionFailed) as refused:
         fetcher.fetch(adapter("openai"), far, timeout_s=5)
     assert "11.1.2.3" in refused.value.message
+
+
+def test_certificates_are_read_once_for_what_the_environment_says(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    own = _options((True, None))["verify"]
+    assert _options((True, None))["verify"] is own
+    assert own.cert_store_stats()["x509_ca"] == 1
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert _options((True, None))["verify"] is not own
 
 
 def test_whose_certificates(authority: Authority, tmp_path: Path) -> None:
