@@ -16,10 +16,11 @@ import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.words import percent
 from omni_cli.services.money.budget_document import status_document
 from omni_cli.services.money.usage import UsageQuery
 from omni_cli.simulator import Simulator
-from omni_cli.tui import text, usage_view
+from omni_cli.tui import usage_view
 from omni_cli.tui.data import Loader
 from omni_cli.tui.overview import read_overview
 from omni_cli.tui.screens import budgets
@@ -218,7 +219,7 @@ def test_rows_of_usage(faces: Faces, by: str) -> None:
         line, sums = lines[row[by]], {r.name: r for r in view.report.rows}[row[by]]
         share = view.report.success(sums.totals)
         assert row["success"] == ("" if share is None else str(share))
-        assert str(line.cells["success"]) == text.percent(share, 1)
+        assert str(line.cells["success"]) == percent(share, 1)
         assert line.values["success"] == share
         if row["cost_usd"]:
             assert str(line.cells["cost"]).startswith("$")
