@@ -73,7 +73,12 @@ class OpenAiFacts(Facts):
         "length": "length",
         "max_tokens": "length",
         "model_length": "length",  # Mistral: the context window is full
+        "max_output_tokens": "length",
+        "error_limit": "length",  # Cohere, and the two below
+        "model_context_window_exceeded": "length",  # Z.ai, and Anthropic behind relays
         "tool_calls": "tool_calls",
+        "tool_call": "tool_calls",
+        "error_toxic": "content_filter",
         "function_call": "tool_calls",
         "tool_use": "tool_calls",
         "content_filter": "content_filter",
