@@ -3,11 +3,20 @@
 Each scenario runs on a real store against the simulator, over loopback.
 """
 
+import os
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
+from omni_cli.domain.record import replace
+from omni_cli.repositories import Lock
 from tests.integration.engine.conftest import FIRST, HEDGED, SECOND, Way, Wish
 
 #: By the name of a fault, whether the same model is asked again.
@@ -165,3 +174,76 @@ def test_an_open_breaker_passes_a_model_over(way: Way) -> None:
     time.sleep(0.3)  # the gateway's breakers are written a moment later
     second = way.ask(Wish())
     assert second.states == [(SECOND, "ok")]
+
+
+@contextmanager
+def held_store(way: Way, *, once_asked: bool) -> Iterator[None]:
+    """Another process's transaction, for a third of a second: from now on, or from when a call is
+    under way."""
+    began, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with App(way.served.app.env) as other:
+            while once_asked and not way.served.sim.stats()["in_flight"]:
+                time.sleep(0.005)
+            with other.store.transaction(Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS):
+                began.set()
+                time.sleep(0.35)
+        over.set()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    if not once_asked:
+        assert began.wait(5)
+    yield
+    thread.join()
+    assert began.is_set()
+    assert over.is_set()
+
+
+@pytest.mark.parametrize("late", ["before", "after"])
+def test_a_store_that_is_late_delays_a_call_and_loses_nothing(way: Way, late: str) -> None:
+    """Before: the row and its leases are waited for. After: the answer was paid for, and is
+    written once the store takes it."""
+    way.served.app.budgets.put(Budget(0, "all", "", "day", 10**12))
+    if late == "after":
+        way.served.sim.fault("slow-first:0.2", "*")
+    with held_store(way, once_asked=late == "after"):
+        done = way.ask(Wish())
+    assert (done.error, done.row.state, done.states) == ("", "ok", [(FIRST, "ok")])
+    assert done.row.total_nusd == done.attempts[0].cost_nusd
+    assert not done.attempts[0].usage.estimated
+    assert held_nusd(way) == 0
+
+
+def test_what_a_dead_process_holds_is_freed_for_the_next_call(way: Way) -> None:
+    """Its provider's only slot, its money: closed as lost, charged for what was sent, by whoever
+    waits for the slot."""
+    app, sim = way.served.app, way.served.sim
+    slug = SECOND.partition("/")[0]
+    app.fleet.put_provider(replace(app.fleet.provider(slug), max_concurrency=1))
+    time.sleep(0.3)  # the gateway looks for changes four times a second
+    sim.fault("hang", "*")
+    dead = subprocess.Popen(
+        [sys.executable, "-m", "omni_cli", "chat", "-m", SECOND, "Is all well?"],
+        env={**os.environ, **app.env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + 30
+    while not sim.stats()["in_flight"] and time.monotonic() < end:
+        time.sleep(0.01)
+    dead.kill()
+    dead.wait()
+    (left,) = app.ledger.recent(limit=5)
+    assert left.state == "pending"
+    sim.heal()
+    done = way.ask(Wish(SECOND))
+    assert (done.error, done.states) == ("", [(SECOND, "ok")])
+    lost = app.ledger.get(left.id)
+    assert lost is not None
+    assert (lost.state, lost.estimated) == ("lost", True)
+    (attempt,) = app.ledger.attempts(left.id)
+    assert attempt.cost_nusd
+    assert attempt.held_nusd
