@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
@@ -84,8 +85,15 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture(autouse=True)
-def databases() -> Iterator[None]:
+def databases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Those that a test used are another's afterwards."""
+    if DATABASES.engine == "postgres":
+        found = settings.database_url
+        monkeypatch.setattr(
+            settings,
+            "database_url",
+            lambda where, env: found(where, env) or DATABASES.homes.get(str(where.data), ""),
+        )
     yield
     DATABASES.done()
 

@@ -24,6 +24,8 @@ class _Databases:
         self._free: list[str] = []
         self._passing: list[str] = []
         self._seeded = False
+        #: Of homes whose omnis are made without an environment that says where their store is.
+        self.homes: dict[str, str] = {}
         self._taken: dict[str, str] = {}
         self._made = 0
 
@@ -42,6 +44,7 @@ class _Databases:
         name = f"home{self._made}"
         server.command(f"CREATE DATABASE {name} TEMPLATE seeded STRATEGY file_copy")
         self._passing.append(name)
+        self.homes[str(folder)] = server.url(name)
         return server.url(name)
 
     def url(self, folder: Path) -> str:
@@ -77,6 +80,7 @@ class _Databases:
         for name in self._passing:
             self._running().command(f"DROP DATABASE {name} WITH (FORCE)")
         self._passing.clear()
+        self.homes.clear()
 
     def _empty(self, url: str) -> None:
         import psycopg

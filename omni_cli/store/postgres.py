@@ -248,6 +248,8 @@ class PgConnection:
             cursor = link.cursor()
             if len(given) == 1:
                 return cursor.execute(text, given[0])
+            if names is None and (form := _insert(text)) is not None:
+                return _Several([link.execute(*part) for part in _wide(form, given)])
             cursor.executemany(text, given)
             return cursor
 
@@ -325,10 +327,48 @@ def _words(exc: Exception) -> str:
     return " ".join(str(exc).split()) or type(exc).__name__
 
 
-class _Nothing:
-    """What running a statement for no rows gives."""
+#: An insert of rows that takes none of them for a change of another.
+_INSERT = re.compile(r"(\s*INSERT INTO .*? VALUES )\(([^()]*)\)((?:(?!DO UPDATE).)*)", re.DOTALL)
+_MARK = re.compile(r"\$(\d+)")
+#: Most rows of one statement: they come in powers of two, so that few are ever prepared.
+_MOST_ROWS = 32
 
-    rowcount = 0
+
+@functools.lru_cache(maxsize=1024)
+def _insert(text: str) -> "re.Match[str] | None":
+    return _INSERT.fullmatch(text)
+
+
+def _wide(form: "re.Match[str]", rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
+    """Many rows as few statements of many rows: each statement costs more than some rows."""
+    at, width = 0, len(rows[0])
+    while at < len(rows):
+        count = min(_MOST_ROWS, 1 << ((len(rows) - at).bit_length() - 1))
+        yield (
+            _wide_text(form[1], form[2], form[3], width, count),
+            [value for row in rows[at : at + count] for value in row],
+        )
+        at += count
+
+
+@functools.lru_cache(maxsize=1024)
+def _wide_text(before: str, marks: str, after: str, width: int, count: int) -> str:
+    def row(first: int) -> str:
+        return _MARK.sub(lambda mark: f"${int(mark[1]) + first}", marks)
+
+    rows = [row(n * width) for n in range(count)]
+    return f"{before}({'), ('.join(rows)}){after}"
+
+
+class _Several:
+    """What several statements for the rows of one have done."""
+
+    def __init__(self, cursors: Sequence[Cursor]) -> None:
+        self._cursors = cursors
+
+    @property
+    def rowcount(self) -> int:
+        return sum(cursor.rowcount for cursor in self._cursors)
 
     def fetchone(self) -> None:
         return None
@@ -340,7 +380,7 @@ class _Nothing:
         return iter(())
 
 
-_NOTHING = _Nothing()
+_NOTHING = _Several(())
 
 
 def connect(url: str) -> _Link:

@@ -82,6 +82,19 @@ class TestRows:
         rows = store.db.execute("SELECT key FROM meta WHERE key <> 'schema' ORDER BY key")
         assert [key for (key,) in rows] == ["B", "a-1", "a_1", "b", "é"]
 
+    @pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 100])
+    def test_many_rows_go_in_few_statements(self, store: PostgresStore, count: int) -> None:
+        rows = [(f"k{n:03}", str(n)) for n in range(count)]
+        with store.transaction() as db:
+            first = db.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", rows)
+            again = db.executemany(
+                "INSERT INTO meta (key, value) VALUES (?, 'x') ON CONFLICT (key) DO NOTHING",
+                [(key,) for key, _ in rows[1:]] + [("new",)],
+            )
+            assert (first.rowcount, again.rowcount) == (count, 1)
+        kept = store.plain("SELECT key, value FROM meta WHERE key LIKE 'k%' ORDER BY key")
+        assert kept == rows
+
 
 class TestLocks:
     def test_one_name_is_one_at_a_time_and_others_go_on(
