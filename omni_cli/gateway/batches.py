@@ -24,11 +24,13 @@ from omni_cli.gateway import relay
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.meter import Meter
+from omni_cli.gateway.options import from_headers
 from omni_cli.gateway.own_api import query_of, scope_of
 from omni_cli.http.client import UpstreamPool
 from omni_cli.http.request import Request, header_lines
 from omni_cli.services.engine.batch_calls import BatchCalls, Said, due
 from omni_cli.services.engine.batches import BatchService, Prepared
+from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.wire.batching import Batching, name_in, object_of
 from omni_cli.wire.facts import Operation
 from omni_cli.wire.multipart import Form, Part
@@ -54,9 +56,9 @@ class BatchPaths:
     """
 
     def __init__(self, app: App, pool: UpstreamPool, meter: Meter) -> None:
-        self._desk = Desk(app)
+        self._desk, self._slow = Desk(app), Desk(app)
         self._meter = meter
-        self._calls = BatchCalls(pool, self._do)
+        self._calls = BatchCalls(pool, self._do, self._do_long)
         self._tasks: set[asyncio.Task[object]] = set()
         self._syncing: asyncio.Task[object] | None = None
         self._handlers: dict[tuple[str, str], _Handler] = {
@@ -76,6 +78,10 @@ class BatchPaths:
     async def _do(self, job: Callable[[BatchService], Value]) -> Value:
         return await self._desk.do(lambda app: job(app.batches))
 
+    async def _do_long(self, job: Callable[[BatchService], Value]) -> Value:
+        """What reads or writes a whole batch: others must not wait for it."""
+        return await self._slow.do(lambda app: job(app.batches))
+
     def sync(self) -> None:
         """Look at the batches under way, if this process is to, and was not doing so yet."""
         if self._syncing is None or self._syncing.done():
@@ -88,6 +94,7 @@ class BatchPaths:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._desk.close()
+        self._slow.close()
 
     def _later(self, work: Awaitable[object]) -> "asyncio.Task[object]":
         async def run() -> None:
@@ -95,6 +102,8 @@ class BatchPaths:
                 await work
             except OmniError as exc:
                 log.warning("batches: %s", exc.message)
+            except Exception:
+                log.exception("unexpected error about batches")
 
         task: asyncio.Task[object] = asyncio.get_running_loop().create_task(run())
         self._tasks.add(task)
@@ -127,15 +136,16 @@ class BatchPaths:
         self, caller: Caller, request: Request, who: Principal, _: Mapping[str, str]
     ) -> None:
         kind, wish = request.headers.get("content-type", ""), _wish(request)
+        limits = "x-omni-max-cost" in request.headers
         if not kind.lower().startswith("multipart/form-data"):
             raise wrong("a file comes as multipart/form-data, with 'purpose' and 'file'")
         with tempfile.TemporaryFile() as came, tempfile.TemporaryFile() as going:
             await request.spool(came)
 
             def job(service: BatchService) -> tuple[Provider, Prepared | None, str]:
-                return _written(service, caller, came, going, kind, who, wish)
+                return _written(service, caller, came, going, kind, who, wish=wish, limits=limits)
 
-            provider, prepared, purpose = await self._do(job)
+            provider, prepared, purpose = await self._do_long(job)
             size = going.seek(0, 2)
             going.seek(0)
             said = await self._calls.upload(provider, "files", going, size, {"content-type": kind})
@@ -153,7 +163,7 @@ class BatchPaths:
             )
             service.store.add_file(file, None if prepared is None else prepared.asked)
 
-        await self._do(keep)
+        await self._do_long(keep)
         await _answer(request, said, provider)
 
     async def _files(
@@ -246,12 +256,14 @@ class BatchPaths:
         with tempfile.TemporaryFile() as came, tempfile.TemporaryFile() as going:
             await request.spool(came)
             came.seek(0)
-            wish = _wish(request)
+            wish, limits = _wish(request), "x-omni-max-cost" in request.headers
 
             def job(service: BatchService) -> Prepared:
-                return service.prepare(speaks, came, going, allowed=who.may_call, wish=wish)
+                return service.prepare(
+                    speaks, came, going, allowed=who.may_call, wish=wish, limits=limits
+                )
 
-            prepared = await self._do(job)
+            prepared = await self._do_long(job)
             size = going.seek(0, 2)
             going.seek(0)
             batch = await self._open(request, who, prepared)
@@ -289,14 +301,19 @@ class BatchPaths:
     async def _open(
         self, request: Request, who: Principal, prepared: Prepared, input_file: str = ""
     ) -> Batch:
-        agent = request.headers.get("x-omni-agent", "")[:_MOST_ID]
+        options = from_headers(request.headers, RouteOptions())
 
         def job(service: BatchService) -> Batch:
             return service.open(
-                prepared, org=who.org, key=who.key, agent=agent, input_file=input_file
+                prepared,
+                org=who.org,
+                key=who.key,
+                agent=options.agent or "",
+                input_file=input_file,
+                most_nusd=options.max_cost_nusd,
             )
 
-        return await self._do(job)
+        return await self._do_long(job)
 
     async def _batches(
         self, caller: Caller, request: Request, who: Principal, _: Mapping[str, str]
@@ -474,7 +491,9 @@ def _written(
     going: BinaryIO,
     kind: str,
     who: Principal,
+    *,
     wish: str | None,
+    limits: bool,
 ) -> tuple[Provider, Prepared | None, str]:
     """In the desk's thread: the form of an upload as its provider is to have it, who that is, and
     the file's purpose. Of a batch the models' names are the provider's own; all else stays.
@@ -504,7 +523,9 @@ def _written(
         lines.seek(0)
         came.seek(0)
         _copy(came, going, file.start)
-        prepared = service.prepare(speaks, lines, going, allowed=who.may_call, wish=wish)
+        prepared = service.prepare(
+            speaks, lines, going, allowed=who.may_call, wish=wish, limits=limits
+        )
     came.seek(file.end)
     shutil.copyfileobj(came, going, _COPIED)
     return prepared.provider, prepared, purpose

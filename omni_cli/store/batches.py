@@ -103,6 +103,14 @@ class BatchStore:
         with self._store.transaction(Lock.LEDGER) as db:
             db.execute("DELETE FROM files WHERE provider = ? AND id = ?", (file.provider, file.id))
 
+    def forget_asked(self, before_ms: int) -> None:
+        """Forget what the requests of files from before then ask."""
+        old = "asked IS NOT NULL AND created_at < ?"
+        found = self._store.db.execute(f"SELECT 1 FROM files WHERE {old} LIMIT 1", (before_ms,))  # noqa: S608  # our words
+        if found.fetchone():
+            with self._store.transaction(Lock.LEDGER) as db:
+                db.execute(f"UPDATE files SET asked = NULL WHERE {old}", (before_ms,))  # noqa: S608  # our words
+
     # --- a batch's beginning ----------------------------------------------------------------------
 
     def open(

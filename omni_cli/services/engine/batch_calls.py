@@ -65,11 +65,13 @@ class Said(Struct, frozen=True):
 class BatchCalls:
     """Args:
     pool: of the event loop that this is used on.
+    do_long: as ``do``, for what reads a whole batch; None: the same.
     """
 
-    def __init__(self, pool: UpstreamPool, do: Do) -> None:
+    def __init__(self, pool: UpstreamPool, do: Do, do_long: Do | None = None) -> None:
         self._pool = pool
         self._do = do
+        self._do_long = do_long or do
         self._settling: dict[int, asyncio.Task[Batch]] = {}
 
     # --- single calls -----------------------------------------------------------------------------
@@ -297,7 +299,7 @@ class BatchCalls:
             finally:
                 answer.close()
             file.seek(0)
-            await self._do(lambda service: service.settle(batch, file))
+            await self._do_long(lambda service: service.settle(batch, file))
 
     async def _describe(self, provider: Provider, batch: Batch) -> None:
         """What the files are that it has made; not worth failing for."""
@@ -336,6 +338,8 @@ class BatchCalls:
         waiting = await self._do(lambda service: service.store.under_way())
         if waiting and lead and not await self._do(lambda service: service.leads()):
             return 0
+        if lead:
+            await self._do(lambda service: service.tidy())
         for batch in waiting:
             if not every and not due(batch, now):
                 continue
@@ -354,7 +358,9 @@ class BatchCalls:
             raise
         except OmniError as exc:
             await self._failed(batch, exc)
-            return await self._do(lambda service: service.store.get(batch.id)) or batch
+        except Exception as exc:  # noqa: BLE001  # whatever it is, the others are to be settled
+            await self._failed(batch, OmniError(f"unexpected {type(exc).__name__}: {exc}"))
+        return await self._do(lambda service: service.store.get(batch.id)) or batch
 
 
 def due(batch: Batch, now_ms: int) -> bool:

@@ -25,7 +25,7 @@ from omni_cli.domain.batches import (
     Waiting,
     batch_share,
 )
-from omni_cli.domain.bounds import most_of
+from omni_cli.domain.bounds import most_of, over_maximum
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import (
@@ -40,6 +40,8 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ids import id_text, make_id, parse_id
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.models import Provider
+from omni_cli.domain.periods import DAY_MS
+from omni_cli.domain.prices import PRICE_HINT
 from omni_cli.domain.pricing import (
     Price,
     of_batch,
@@ -56,7 +58,7 @@ from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.names import Names, shown
 from omni_cli.services.engine.routing import RoutingService
 from omni_cli.services.engine.sending import Sending, fields_of, read_field
-from omni_cli.services.engine.settlement import estimated_usage, input_cost, price_state
+from omni_cli.services.engine.settlement import estimated_usage, input_cost, plausible, price_state
 from omni_cli.services.money.prices import PriceBook, cost_or_none
 from omni_cli.wire.batching import Batching, Item, Result, Told
 from omni_cli.wire.registry import FOLDERS, adapter, batching
@@ -67,6 +69,8 @@ _CHUNK = 500
 #: What is bound where a price asks for no bound.
 _FREE = Price("free")
 _MESSAGE_CHARS = 500
+#: For how long a file of requests can be made a batch of: 30 days, and one more.
+_FILES_MS = 31 * DAY_MS
 #: For how long a process that looks after batches keeps others from it, ms.
 _LEASE_MS = 60_000
 
@@ -123,6 +127,10 @@ class BatchService:
     def leads(self) -> bool:
         """Whether this process is the one that looks after batches for a while."""
         return self.store.lead(now_ms=self.now_ms(), for_ms=_LEASE_MS)
+
+    def tidy(self) -> None:
+        """Forget what the requests of old files ask: their provider has them no more."""
+        self.store.forget_asked(self.now_ms() - _FILES_MS)
 
     # --- providers ------------------------------------------------------------------------------
 
@@ -198,6 +206,7 @@ class BatchService:
         *,
         allowed: Callable[[str], bool],
         wish: str | None = None,
+        limits: bool = False,
     ) -> Prepared:
         """Write a batch anew for its provider: models by its own names, and the limit of each
         answer where a budget may hold it.
@@ -207,6 +216,7 @@ class BatchService:
             target: takes what is to go out.
             allowed: whether its caller may call a model.
             wish: the provider that is to have it, where the caller says so.
+            limits: its cost is limited, also where no budget is.
 
         Raises:
             BadRequest: it cannot be read, or a request cannot go with the others; the message
@@ -218,7 +228,7 @@ class BatchService:
         lines: list[Line] = []
         seen: dict[str, int] = {}
         found: dict[str, _Found] = {}
-        limits = any(budget.enabled for budget in self._budgets.all())
+        limits = limits or any(budget.enabled for budget in self._budgets.all())
         first: tuple[Item, Provider] | None = None
         unbounded = ""
         for item in speaks.items(source):
@@ -335,7 +345,7 @@ class BatchService:
                 client.limit(sending, most.each, bound)
             elif bound.output_tokens is None:
                 why = (
-                    "it states no limit of its answer, and no budget was there when it came: "
+                    "it states no limit of its answer, and nothing limited its cost when it came: "
                     "upload it again"
                 )
         line = Line(
@@ -358,10 +368,14 @@ class BatchService:
         key: str = "",
         agent: str = "",
         input_file: str = "",
+        most_nusd: int | None = None,
     ) -> Batch:
         """Write a batch down before its provider is asked, and hold what it may cost.
 
-        Raises BudgetExceeded, UnknownPrice: a budget cannot hold it.
+        Args:
+            most_nusd: what all of it may cost, None without a maximum.
+
+        Raises BudgetExceeded, UnknownPrice: a budget, or the maximum, cannot hold it.
         """
         now, asked, provider = self.now_ms(), prepared.asked, prepared.provider
         batch = Batch(
@@ -398,6 +412,13 @@ class BatchService:
             text = None if price is None else json.dumps(price_to_json(price), sort_keys=True)
             marked = share is None and price is not None and price.state == "priced"
             parts.append((Part(*at, text, marked, count, sums[at]), at not in unknown))
+        if most_nusd is not None:
+            if asked.unbounded:
+                raise BudgetExceeded(asked.unbounded)
+            if unknown:
+                raise UnknownPrice(f"the price of {min(unknown)[0]} is unknown", hint=PRICE_HINT)
+            if (whole := sum(sums.values())) > most_nusd:
+                raise over_maximum("the batch", whole, most_nusd, most_nusd, "")
         self.store.open(batch, parts, held, asked.unbounded)
         return batch
 
@@ -525,7 +546,9 @@ class BatchService:
         inputs: int | None = 0
         state = None
         if result.answered:
-            if result.usage is None:  # answered, and nobody counted it
+            info = self._models.get(part.model)
+            counted = result.usage is not None and (info is None or plausible(usage, info))
+            if not counted:  # answered, and nobody counted it
                 usage = estimated_usage(asked.input_tokens, size, None)
             cost, beside = cost_or_none(usage, price), usage.beside
             usage = replace(usage, beside=(), estimated=usage.estimated or part.marked)
@@ -535,8 +558,6 @@ class BatchService:
                 more = None if other is None else cost_or_none(tokens, of_batch(other, share))
                 cost = None if cost is None or more is None else cost + more
             inputs = input_cost(usage, price) if cost else cost
-            if cost is None and usage.reported_cost_nusd is not None:
-                cost = usage.reported_cost_nusd
             state = price_state(cost, price)
         said = result.error_message
         words = None if said is None else said[:_MESSAGE_CHARS]

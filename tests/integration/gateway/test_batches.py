@@ -185,6 +185,17 @@ def test_a_budget_that_cannot_hold_it_lets_nothing_out(http: httpx.Client, gatew
     assert gateway.app.batches.store.all() == []
 
 
+def test_a_maximum_cost_is_all_of_its_requests(http: httpx.Client, gateway: Served) -> None:
+    file = _upload(http, [_line(n) for n in range(3)]).json()["id"]
+    http.headers["x-omni-max-cost"] = "0.000001"
+    refused = _make(http, file)
+    assert refused.status_code == 402
+    assert "the batch: this call may cost up to" in refused.json()["error"]["message"]
+    assert _asked(gateway, "/batches") == 0
+    http.headers["x-omni-max-cost"] = "1"
+    assert _make(http, file).status_code == 200
+
+
 def test_a_line_that_nothing_bounds_is_refused_by_its_number(
     http: httpx.Client, gateway: Served
 ) -> None:
