@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint types format bench catalogue clean
+.PHONY: help demo test quick lint types format bench catalogue record nightly fuzz clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -61,6 +61,15 @@ bench: $(VENV)/.tools ## start-up and routing, as ratios within one run
 catalogue: $(VENV)/.tools ## the bundled prices and priors from their sources
 	$(BIN)/python -m tools.catalogue
 	$(BIN)/python -m tools.priors
+
+record: $(VENV)/.tools ## keep what a real client sends as a fixture: make record CLIENT=openai-node
+	$(BIN)/python -m tests.clients.nightly --record --only $(CLIENT)
+
+nightly: $(VENV)/.tools ## the newest of every real client, and what changed in what they send
+	$(BIN)/python -m tests.clients.nightly
+
+fuzz: $(VENV)/.tools ## mutated requests and answers through the whole gateway, for long
+	$(BIN)/python -m benchmarks.gateway_fuzz
 
 clean: ## forget the environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -84,7 +84,7 @@ class Router:
 #: What clients put before a path that has it already, as part of their base URL.
 _BASES = ("v1", "v1beta", "v1alpha", "api")
 #: Google's own packages ask for a name with a slash in it as it is, without "models/".
-_UNNAMED = re.compile(r"(/v1(?:beta|alpha)?)/(?!models/)([^:]+/[^:]+:\w+)")
+_UNNAMED = re.compile(r"(/v1(?:beta|alpha)?)/(?!models/)([^:/]+/.+:\w+)")
 
 
 def meant(path: str) -> Iterator[str]:

@@ -21,8 +21,13 @@ from omni_cli.simulator import Simulator
 from tests.gateway_server import serving
 
 #: Headers that a protocol gives a meaning, or that tell who asks.
-_HEADERS = ("anthropic-beta", "anthropic-version", "openai-beta", "accept", "user-agent")
+HEADERS = ("anthropic-beta", "anthropic-version", "openai-beta", "accept", "user-agent")
 _LONGEST = 45
+#: The walks' own pixel, as it has to stay one.
+_PICTURES = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB",
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB",
+)
 _LEFT_OUT = frozenset({"description", "user_id", "client_metadata", "prompt_cache_key", "$schema"})
 
 
@@ -32,7 +37,7 @@ def trimmed(value: Any) -> Any:
         return {k: trimmed(v) if k not in _LEFT_OUT else _instead(v) for k, v in value.items()}
     if isinstance(value, list):
         return [trimmed(item) for item in value]
-    if isinstance(value, str) and len(value) > _LONGEST:
+    if isinstance(value, str) and len(value) > _LONGEST and not value.startswith(_PICTURES):
         return f"[{len(value)} characters]"
     return value
 
@@ -53,7 +58,7 @@ def main() -> None:
             query = request.query.decode("latin-1")
             document = {
                 "path": request.path + (f"?{query}" if query else ""),
-                "headers": {n: request.headers[n] for n in _HEADERS if n in request.headers},
+                "headers": {n: request.headers[n] for n in HEADERS if n in request.headers},
                 "body": trimmed(json.loads(body)),
             }
             path.write_text(json.dumps(document, indent=1) + "\n")

@@ -45,7 +45,7 @@ def messages_of(value: object, unsaid: Unsaid) -> list[Message]:
     found: list[Message] = []
     reasoning: list[Any] = []
     for item in objects(value, "input"):
-        kind = item.get("type", "message")
+        kind = text_field(item, "type", "message")
         if kind == "message":
             role = item.get("role")
             role = "system" if role == "developer" else role

@@ -92,8 +92,9 @@ def offered_in(body: Mapping[str, object]) -> list[object]:
         if not isinstance(holder, Mapping):
             continue
         tools = holder.get("tools")
-        late = holder is not body
-        if isinstance(tools, list) and (not late or holder.get("type") in LATE_TOOLS):
+        kind = holder.get("type")
+        late = isinstance(kind, str) and kind in LATE_TOOLS
+        if isinstance(tools, list) and (late or holder is body):
             found += tools
     return found
 

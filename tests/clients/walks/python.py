@@ -538,11 +538,10 @@ def litellm(kind: str) -> Checks:
     ask: Any = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": ASK}]
 
     def complete(model: str, messages: Any = ask, **more: Any) -> Any:
-        where = f"{base}/models/{model}" if kind == "gemini" else base
         return package.completion(
             f"{kind}/{model}",
             messages=messages,
-            api_base=where,
+            api_base=base,
             api_key="none",
             max_retries=0,
             **more,

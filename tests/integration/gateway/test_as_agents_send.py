@@ -47,9 +47,10 @@ def test_a_base_url_with_too_much(gateway: Served, path: str) -> None:
     assert _post(gateway, path).status_code == 200
 
 
-def test_googles_sdk_names_a_model_with_a_slash(gateway: Served) -> None:
+@pytest.mark.parametrize("model", ["openai/gpt-4o", "ollama/llama3.1:70b"])
+def test_googles_sdk_names_a_model_with_a_slash(gateway: Served, model: str) -> None:
     body = json.dumps({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}).encode()
-    answer = _post(gateway, "/v1beta/openai/gpt-4o:generateContent", body)
+    answer = _post(gateway, f"/v1beta/{model}:generateContent", body)
     assert answer.status_code == 200, answer.text
 
 
