@@ -1,6 +1,6 @@
 """Logs of every tool on this machine: found, read as far as they are new, and followed."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -90,19 +90,15 @@ class Logs:
         self._log_files.put(reading.found.source, reading.marks.read)
         return added, changed
 
-    def follow(self, sources: Iterable[str] = ()) -> int:
-        """Bring the tools whose logs were imported before up to date; how many calls are new.
-
-        Args:
-            sources: only these.
-        """
-        wanted, new = frozenset(sources), 0
+    def follow(self) -> int:
+        """Bring the tools whose logs were imported before up to date; how many calls are new."""
+        new = 0
         self._looked_at = int(self._clock() * 1000)
+        if not self._log_files.read_at():
+            return new
         for found in self.found():
-            if found.read_at is None or (wanted and found.source not in wanted):
-                continue
-            reading = self.read(found)
-            if reading.marks.read:
+            reading = self.read(found) if found.read_at is not None else None
+            if reading is not None and reading.marks.read:
                 new += sum(self.keep(reading))
         return new
 

@@ -7,7 +7,7 @@ forgotten first.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,8 @@ from omni_cli.ports import Clock
 
 #: How often the store is asked whether anything changed, seconds. The question costs some 20 µs.
 POLL_S = 1.0
+#: How often logs of agents are looked at, seconds.
+FOLLOW_S = 5.0
 #: Whatever happens, look again after so many polls: breakers reopen and health fades with time.
 _POLLS_A_REFRESH = 60
 
@@ -105,6 +107,15 @@ class Loader:
             target=self._look, args=(changed,), name="store watch", daemon=True
         )
         self._watch.start()
+        # Daemons both: what is half read when the process ends is read again.
+        threading.Thread(target=self._follow, name="log watch", daemon=True).start()
+
+    def _follow(self) -> None:
+        """Read what is new in the logs of agents that were imported before."""
+        while not self._stop.wait(FOLLOW_S):
+            with suppress(OmniError), self.session() as omni:
+                if omni.config.imports.follow:
+                    omni.logs.follow()
 
     def _look(self, changed: Callable[[], None]) -> None:
         # Never writes, so that every commit of any other connection counts as news.

@@ -1,7 +1,9 @@
 """omni daily, weekly, monthly, session, blocks and statusline, over logs of agents."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from omni_cli.bootstrap import App
 from omni_cli.domain.blocks import BLOCK_MS, HourUse, blocks_of
 from omni_cli.domain.periods import HOUR_MS
+from omni_cli.tui import data
 from tests.integration.cli.conftest import Omni
 from tests.unit.importers.support import IMPORTS, expected
 
@@ -112,6 +115,34 @@ def test_reports_read_what_is_new_first_unless_told_not_to(omni: Omni, logs: Pat
     with log.open("a") as file:
         file.write(line("2026-11-22T10:00:00Z", "m2", 2))
     assert omni("daily", "--json").data["total"]["output_tokens"] == before + 40
+
+
+def test_what_is_open_goes_on_reading(
+    omni: Omni, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """omni watch, and the TUI."""
+    omni("import", "--yes")
+    log = next((logs / ".claude/projects").rglob("*.jsonl"))
+
+    def calls() -> int:
+        with App({"OMNI_HOME": str(logs), "HOME": str(logs), "TZ": "UTC"}) as app:
+            return sum(t.calls for t in app.reports.totals(0, 99_999_999).values())
+
+    before = calls()
+    with log.open("a") as file:
+        file.write(line("2026-11-22T10:00:00Z", "m1", 40))
+    assert omni("watch", "--once", "--json").code == 0
+    assert calls() == before + 1
+    with log.open("a") as file:
+        file.write(line("2026-11-22T10:00:00Z", "m2", 40))
+    monkeypatch.setattr(data, "FOLLOW_S", 0.01)
+    loader = data.Loader(dict(os.environ), clock=time.time)
+    loader.watch(lambda: None)
+    end = time.monotonic() + 20
+    while calls() != before + 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    loader.close()
+    assert calls() == before + 2
 
 
 def test_a_report_of_nothing_says_where_logs_are(omni: Omni, logs: Path) -> None:
