@@ -9,7 +9,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.models import CAPABILITIES, ModelInfo, retirement_words
 from omni_cli.domain.money import dollars
 from omni_cli.domain.periods import local_date
-from omni_cli.domain.prices import rate_text
+from omni_cli.domain.prices import UNITS, rate_text
 from omni_cli.domain.pricing import KINDS, Price, blended, format_usd
 from omni_cli.domain.words import percent, tokens
 from omni_cli.records import Failure, Tally
@@ -150,6 +150,10 @@ def costs_text(view: ModelView) -> Content:
     average = blended(price)
     if average is not None:
         lines.append(Content(f"{'average':<15}{dollars(average):>9} half in, half out"))
+    for field, _ in UNITS.values():
+        if amount := getattr(price, field):
+            word = field.removeprefix("per_").removesuffix("_usd").replace("_", " ")
+            lines.append(Content(f"{word:<18}{dollars(amount):>6}"))
     if price.per_request_usd:
         lines.append(Content(f"{'each request':<15}{dollars(price.per_request_usd):>9}"))
     if price.minimum_usd:

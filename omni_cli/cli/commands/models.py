@@ -314,6 +314,14 @@ def price(
     per_request: Annotated[str | None, typer.Option(help="USD for each request.")] = None,
     minimum: Annotated[str | None, typer.Option(help="USD that a request costs at least.")] = None,
     free_requests: Annotated[int | None, typer.Option(min=0, help="Free ones a month.")] = None,
+    per_image: Annotated[str | None, typer.Option(help="USD for an image made.")] = None,
+    per_audio_hour: Annotated[str | None, typer.Option(help="USD for an hour heard.")] = None,
+    per_million_characters: Annotated[
+        str | None, typer.Option(help="USD for 1M characters spoken.")
+    ] = None,
+    per_thousand_searches: Annotated[
+        str | None, typer.Option(help="USD for 1,000 searches of a ranking.")
+    ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Back to the catalogue's price.")] = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -334,6 +342,14 @@ def price(
         terms["per_request_usd"] = fee
     if (least := money(minimum, "--minimum")) is not None:
         terms["minimum_usd"] = least
+    for field, text in {
+        "per_image": per_image,
+        "per_audio_hour": per_audio_hour,
+        "per_million_characters": per_million_characters,
+        "per_thousand_searches": per_thousand_searches,
+    }.items():
+        if (rate := money(text, f"--{field.replace('_', '-')}")) is not None:
+            terms[f"{field}_usd"] = rate
     if free_requests is not None:
         terms["free_requests_per_month"] = free_requests
     change = PriceChange(given, terms, rates.free)

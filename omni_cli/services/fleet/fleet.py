@@ -21,7 +21,7 @@ from omni_cli.domain.models import (
     is_leaving,
     retirement_words,
 )
-from omni_cli.domain.prices import MOST_USD
+from omni_cli.domain.prices import MOST_USD, UNITS
 from omni_cli.domain.pricing import Price, Rate
 from omni_cli.domain.record import asdict, replace
 from omni_cli.domain.secrets import scrub
@@ -272,8 +272,9 @@ class FleetService:
     ) -> ModelInfo:
         """The user's own price, US dollars per 1M tokens by kind; it wins over any other.
 
-        ``terms`` are Price's ``per_request_usd``, ``minimum_usd``, ``free_requests_per_month``;
-        without rates they go with the price in force.
+        ``terms`` are Price's ``per_request_usd``, ``minimum_usd``, ``free_requests_per_month``, and
+        what a unit costs (``UNITS``); without rates they go with the price in force, those of
+        units also alone.
 
         Raises:
             UsageError: a number that is no price.
@@ -298,12 +299,15 @@ class FleetService:
             )
         else:
             row = PriceBook(self._models, now_ms=now).current(model.id)
-            if row is None or row.price.state != "priced":
+            known = None if row is None or row.price.state != "priced" else row.price
+            if known is None and terms.keys() & {field for field, _ in UNITS.values()}:
+                known = Price("priced")
+            if known is None:
                 raise UsageError(
                     f"the price of {model.id} is {state_of(row)}",
                     hint="give --price-in and --price-out as well, US dollars per 1M tokens",
                 )
-            price = replace(row.price, effective_from=None, **dated)
+            price = replace(known, effective_from=None, **dated)
         shown: object = "free"
         if not free:
             shown = {kind: str(amount) for kind, amount in (rates | terms).items()}

@@ -1,5 +1,6 @@
 """One namespace and one rule for odd prices, whoever sets them: CLI, apply, TUI, management API."""
 
+import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,21 @@ def test_a_price_of_a_model_that_nobody_publishes(fleet: Omni) -> None:
     assert (
         fleet("models", "price", "openai/ours", "--price-in", "nan", "--price-out", "1").code == 2
     )
+
+
+def test_a_unit_alone_is_a_price(fleet: Omni) -> None:
+    """An image, an hour of sound, a text to be spoken and a search are not counted in tokens."""
+    assert fleet("models", "add", "openai/flux").code == 0
+    assert fleet("models", "price", "openai/flux", "--per-request", "1").code == 2
+    units = ("--per-image", "0.04", "--per-audio-hour", "0.36", "--per-million-characters", "15")
+    assert fleet("models", "price", "openai/flux", *units).code == 0
+    searches = ("--per-thousand-searches", "2", "--json")
+    told = json.loads(fleet("models", "price", "openai/flux", *searches).out)
+    assert (told["state"], told["input"], told["per_image_usd"]) == ("priced", None, "0.04")
+    assert (told["per_audio_hour_usd"], told["per_million_characters_usd"]) == ("0.36", "15")
+    assert told["per_thousand_searches_usd"] == "2"
+    assert "hour of sound" in fleet("models", "show", "openai/flux").out
+    assert fleet("models", "price", "openai/flux", "--per-image", "-1").code == 2
 
 
 @pytest.mark.parametrize("factor", ["0.5", "0", "1.2", "20", "0.05"])
