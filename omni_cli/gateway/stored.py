@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import ConfigError, NotFound, ProviderError
 from omni_cli.domain.ledger import AttemptRow
+from omni_cli.domain.periods import DAY_MS
 from omni_cli.gateway import relay
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
@@ -29,6 +30,8 @@ _TIMEOUT_S = 60.0
 #: Rows are written behind: whoever asks at once waits for them, seconds.
 _WAITS_S = (0.05, 0.15, 0.4)
 _MOST_ID = 256
+#: For how long a provider keeps a response (OpenAI: 30 days), ms.
+_KEPT_MS = 31 * DAY_MS
 #: What of a query is the provider's business.
 _PASSED = frozenset({"after", "limit", "order", "include", "include[]"})
 
@@ -58,7 +61,7 @@ class StoredResponses:
             raise wrong("a stored response is not streamed: ask without 'stream'")
         entry = await self._meter.enter(who, 0) if self._meter.limits(who) else None
         try:
-            attempt = await self._find(ident, who)
+            attempt = await self._find(ident, who, caller.name)
             status, kind, body = await self._ask(caller, request, who, method, attempt, tail)
         finally:
             if entry is not None:
@@ -74,11 +77,12 @@ class StoredResponses:
             ],
         )
 
-    async def _find(self, ident: str, who: Principal) -> AttemptRow:
+    async def _find(self, ident: str, who: Principal, protocol: str) -> AttemptRow:
         scope = scope_of(who)
 
         def job(app: App) -> AttemptRow | None:
-            for attempt in app.ledger.made(ident):
+            keepers = [p.slug for p in app.providers.all() if p.protocol == protocol]
+            for attempt in app.ledger.made(ident, keepers, app.now_ms() - _KEPT_MS):
                 row = app.ledger.get(attempt.request)
                 if row is not None and all(getattr(row, k) == v for k, v in scope.items()):
                     return attempt

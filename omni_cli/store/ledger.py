@@ -6,13 +6,13 @@ budget rule of ``leases.py``.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from omni_cli.domain.batch import Opening, pack_decision, unpack_decision
 from omni_cli.domain.errors import NotFound, StoreError
-from omni_cli.domain.ids import id_text, parse_id
+from omni_cli.domain.ids import id_text, make_id, parse_id
 from omni_cli.domain.ledger import (
     Allowance,
     AttemptEnd,
@@ -461,9 +461,27 @@ class LedgerStore:
             return [] if sent is None else [sent]
         return found
 
-    def made(self, response: str) -> list[AttemptRow]:
+    def made(
+        self, response: str, providers: Sequence[str] = (), since_ms: int = 0
+    ) -> list[AttemptRow]:
         """Attempts that are over and that their provider names so, an id of a stored response; the
-        newest first."""
+        newest first.
+
+        Args:
+            providers: whose calls since ``since_ms`` are looked through for a name that does not
+                begin as OpenAI's do: for these there is an index.
+        """
+        if not response.startswith("resp"):
+            values = {f"p{n}": slug for n, slug in enumerate(providers)}
+            if not values:
+                return []
+            marks = ", ".join(f":{name}" for name in values)
+            found = self._store.db.execute(
+                "SELECT * FROM attempts WHERE request >= :first AND provider_request_id = :name"  # noqa: S608  # marks only
+                f" AND provider IN ({marks}) ORDER BY request DESC, n DESC",
+                {**values, "name": response, "first": make_id(since_ms, 0)},
+            )
+            return [attempt_row(row) for row in found]
         rows = self._store.db.execute(
             "SELECT * FROM attempts WHERE provider_request_id = ?"
             " AND provider_request_id >= 'resp' AND provider_request_id < 'resq'"

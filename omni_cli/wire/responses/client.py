@@ -176,8 +176,8 @@ class OpenAiResponses(ResponsesFacts, Client):
 
     def ask_cost(self, endpoint: Endpoint, response_id: str) -> HttpCall | None:
         """Answers are stored unless their caller forbade it (developers.openai.com, "Get a model
-        response")."""
-        if not response_id.startswith("resp"):
+        response"); xAI's are called by UUIDs. A name of the call alone is no answer's."""
+        if response_id.startswith("req"):
             return None
         from urllib.parse import quote
 

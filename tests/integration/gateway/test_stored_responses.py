@@ -30,6 +30,7 @@ class _Keeper(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     kept: ClassVar[dict[str, dict[str, Any]]] = {}
     asked: ClassVar[list[tuple[str, str]]] = []
+    named: ClassVar[str] = "resp_"
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"] or 0))
@@ -38,7 +39,7 @@ class _Keeper(BaseHTTPRequestHandler):
             self.asked.append(("POST", self.path))
             self._answer({**self.kept[ident], "status": "cancelled"})
             return
-        ident = f"resp_{len(self.kept)}"
+        ident = f"{self.named}{len(self.kept)}"
         self.kept[ident] = {"id": ident, "object": "response", "output": [], "model": "m"}
         self._answer({**self.kept[ident], "status": "queued"})
 
@@ -172,3 +173,17 @@ def test_what_was_translated_is_stored_nowhere(gateway: Served, http: httpx.Clie
     gone = http.get(f"/v1/responses/{made.json()['id']}")
     assert gone.status_code == 404
     assert "stored nowhere" in gone.json()["error"]["message"]
+
+
+def test_a_name_of_another_form_is_found_too(
+    keeper: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """xAI's are UUIDs (its API reference, "Get a response")."""
+    monkeypatch.setattr(_Keeper, "named", "0e1c7a52-6a3f-4be3-9d43-0c1f6a3c58b")
+    ident = _call(keeper, "POST", "/v1/responses", body=_ASK).json()["id"]
+    assert ident.startswith("0e1c")
+    keeper.settle(1)
+    fetched = _call(keeper, "GET", f"/v1/responses/{ident}")
+    assert fetched.json().get("status") == "completed", fetched.text
+    assert _call(keeper, "GET", f"/v1/responses/{ident}x").status_code == 404
+    assert _call(keeper, "DELETE", f"/v1/responses/{ident}").json()["deleted"]
