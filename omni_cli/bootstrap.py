@@ -839,7 +839,8 @@ class App:
             premium_model=self.config.general.premium_model,
             default_retries=chat.max_retries,
             default_timeout_ms=int(chat.timeout_s * 1000),
-            experiments=self.abtests,
+            # An organisation may have another role of a name that is tested.
+            experiments=None if self.org else self.abtests,
             answers=AnswerCache(self.answers, clock=self.clock),
             org=self.org,
         )

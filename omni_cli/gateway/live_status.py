@@ -6,18 +6,30 @@ from contextlib import suppress
 from typing import Any
 
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.record import replace
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
+from omni_cli.gateway.own_api import query_of
 from omni_cli.http.request import Request, header_lines
 from omni_cli.http.websocket import WebSocket
+from omni_cli.services.fleet.organisation import check_org
 from omni_cli.services.judge.spec_documents import SpecDocuments
-from omni_cli.wire.server import encode, sse
+from omni_cli.wire.server import Refused, encode, sse
 
 #: How often a live stream looks for a change, and says that it is still there, seconds.
 _LOOK_S = 1.0
 _ALIVE_S = 15.0
 #: Most live streams at once.
 _MOST_STREAMS = 64
+
+
+def as_org(who: Principal, org: str) -> Principal:
+    """Who asks, as one of an organisation that is named. Raises UsageError, Refused."""
+    if not org or org == who.org:
+        return who
+    if who.org:
+        raise Refused(403, "forbidden", f"this key is of {who.org}, not of {org}")
+    return replace(who, org=check_org(org))
 
 
 class LiveStatus:
@@ -27,6 +39,7 @@ class LiveStatus:
 
     async def handle(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         """One event now, and one at each change; comments, or pings, keep the connection open."""
+        who = as_org(who, query_of(request).get("org", ""))
         if self._streams >= _MOST_STREAMS:
             raise UsageError("too many live streams are open")
         self._streams += 1

@@ -9,6 +9,7 @@ from msgspec import Struct
 from omni_cli.bootstrap import App
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
+from omni_cli.gateway.live_status import as_org
 from omni_cli.gateway.own_api import query_of
 from omni_cli.gateway.routes import Handler, Route
 from omni_cli.http.request import Request
@@ -80,7 +81,10 @@ class Managing:
 
         async def handle(request: Request, who: Principal, at: dict[str, str]) -> None:
             raw = b"" if method in ("GET", "DELETE") else await request.body()
-            asked = Asked(who, at, query_of(request), raw, request.path)
+            query = query_of(request)
+            if method == "GET" and "org" in query and not whole:
+                who = as_org(who, query["org"])
+            asked = Asked(who, at, query, raw, request.path)
             told = await at_desk.do(lambda app: job(app, asked), who)
             await request.json(told, status)
 

@@ -32,7 +32,7 @@ def test_refresh_makes_anew_whatever_rests_on_the_fleet_or_the_settings(app: App
         app.refresh()
         assert app.config.general.premium_model == "openai/gpt-4o"
         kept = {name for name in PARTS if getattr(app, name) is old[name]}
-        assert {"transport", "budgets", "models"} <= kept
+        assert {"transport", "budgets", "every_model"} <= kept
         assert (app.store, app.ledger) == stored
         assert kept.isdisjoint(
             ["config", "names", "keys", "fleet", "routing", "chat", "tester", "costs", "usage"]

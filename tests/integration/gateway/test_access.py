@@ -137,6 +137,26 @@ def test_each_path_needs_what_the_document_says(locked: Served, http: httpx.Clie
     assert seen == set(SCOPES)
 
 
+def test_an_organisation_is_asked_for_by_name(locked: Served, http: httpx.Client) -> None:
+    """By who may look at all; a key of another has no part in it."""
+    boss, acme = _key(locked, "boss", scope="read"), _key(locked, "acme", scope="admin", org="acme")
+    made = http.post("/api/providers", headers=acme, json={
+        "slug": "lab", "type": "openai", "baseUrl": "http://127.0.0.1:9/v1"})  # fmt: skip
+    assert made.status_code == 201, made.text
+    for path, what, name in (
+        ("/api/providers", "providers", "slug"),
+        ("/api/ai/provider-status", "providers", "id"),
+    ):
+        seen = http.get(f"{path}?org=acme", headers=boss).json()[what]
+        assert "lab@acme" in {one[name] for one in seen}
+        assert "lab@acme" not in http.get(path, headers=boss).text
+        assert "lab@acme" not in http.get(f"{path}?org=globex", headers=boss).text
+        assert http.get(f"{path}?org=globex", headers=acme).status_code == 403
+    assert http.get("/api/providers?org=no%20org", headers=boss).status_code == 400
+    with http.stream("GET", "/api/provider-status/stream?org=globex", headers=acme) as answer:
+        assert answer.status_code == 403
+
+
 def test_a_change_is_audited_with_who(locked: Served, http: httpx.Client) -> None:
     boss = _key(locked, "boss", scope="admin")
     assert http.put("/api/providers/openai", json={"enabled": False}, headers=boss).is_success
