@@ -1180,6 +1180,7 @@ class App:
     @cached_property
     def advice(self) -> "AdviceService":
         from omni_cli.services.judge.advice import AdviceService
+        from omni_cli.services.judge.advice_candidates import AdviceActions
         from omni_cli.store.history import StoredQuestions
 
         return AdviceService(
@@ -1196,7 +1197,9 @@ class App:
             ),
             cached=lambda: self.answers.roles(),
             usable=self.keys.has,
-            gets=lambda role: self.role_switcher.kinds(role),
+            actions=AdviceActions(
+                self.fleet, self.assignments, lambda role: self.role_switcher.kinds(role)
+            ),
             zone=self.rollups.zone,
             clock=self.clock,
         )

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Struct, field
 
 from omni_cli.domain.consent import DEFAULT_CONSENT, Consent
+from omni_cli.domain.latency import TYPICAL_LATENCY_MS, cost_norm, latency_norm
 from omni_cli.domain.models import ModelInfo, Role, Rule
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.prices import PriceState, Rates
 from omni_cli.domain.record import replace
-from omni_cli.domain.scales import TYPICAL_LATENCY_MS, cost_norm, latency_norm
 from omni_cli.domain.tasks import DEFAULT_WEIGHTS, LatencyPref, Priority, TaskEstimate, Weights
 from omni_cli.domain.tokens import LEAST_OUTPUT
 from omni_cli.domain.words import apart

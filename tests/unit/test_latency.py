@@ -2,11 +2,13 @@
 
 import pytest
 
-from omni_cli.domain.latency import PRIOR_CALLS, UNKNOWN, Latencies
-from omni_cli.domain.scales import (
+from omni_cli.domain.latency import (
     COST_ONE_NUSD,
     LATENCY_ONE_MS,
+    PRIOR_CALLS,
     TYPICAL_LATENCY_MS,
+    UNKNOWN,
+    Latencies,
     cost_norm,
     latency_norm,
 )

@@ -34,7 +34,7 @@ from omni_cli.ports import Clock
 from omni_cli.records import StoredAdvice
 from omni_cli.repositories import Advice, Assignments, Models, Providers, Reports
 from omni_cli.services.fleet.fleet import FleetService
-from omni_cli.services.judge.advice_candidates import AdviceActions, Candidates, Gets, namable
+from omni_cli.services.judge.advice_candidates import AdviceActions, Candidates, namable
 from omni_cli.services.money.costs import BudgetLine
 from omni_cli.services.money.prices import PriceBook, rates_of, utc_day
 
@@ -53,62 +53,44 @@ class Verified(Struct, frozen=True):
     saved_nusd: int
 
 
-class AdviceService:
+class AdviceService(Struct, kw_only=True, eq=False):
     """Args:
     table: the quality table as routing uses it.
     budgets: how each budget's period is expected to end.
     repeats: stored questions that came again, from a time in ms on, and since today began.
     cached: roles that remember answers.
     usable: whether a provider could be asked, that is, its key is there.
-    gets: the kinds of call that a role gets.
+    actions: what applies advice and takes it back.
     """
 
-    def __init__(
-        self,
-        *,
-        advice: Advice,
-        reports: Reports,
-        providers: Providers,
-        models: Models,
-        assignments: Assignments,
-        fleet: FleetService,
-        table: Callable[[], QualityTable],
-        budgets: Callable[[], tuple[BudgetLine, ...]],
-        repeats: Callable[[int, int], list[Repeats]],
-        cached: Callable[[], Collection[str]],
-        usable: Callable[[Provider], bool],
-        gets: Gets,
-        zone: str,
-        clock: Clock,
-    ) -> None:
-        self._advice = advice
-        self._reports = reports
-        self._providers = providers
-        self._models = models
-        self._assignments = assignments
-        self._fleet = fleet
-        self._table = table
-        self._budgets = budgets
-        self._repeats = repeats
-        self._cached = cached
-        self._usable = usable
-        self._actions = AdviceActions(fleet, assignments, gets)
-        self._zone = zone
-        self._clock = clock
+    advice: Advice
+    reports: Reports
+    providers: Providers
+    models: Models
+    assignments: Assignments
+    fleet: FleetService
+    table: Callable[[], QualityTable]
+    budgets: Callable[[], tuple[BudgetLine, ...]]
+    repeats: Callable[[int, int], list[Repeats]]
+    cached: Callable[[], Collection[str]]
+    usable: Callable[[Provider], bool]
+    actions: AdviceActions
+    zone: str
+    clock: Clock
 
     def refresh(self) -> list[StoredAdvice]:
         """Look at the evidence anew; pending recommendations come best first, decided ones
         after them."""
         findings = self._find()
-        self._advice.refresh(findings, now_ms=self._now())
+        self.advice.refresh(findings, now_ms=self._now())
         order = {finding.key: place for place, finding in enumerate(findings)}
         return sorted(
-            self._advice.all(),
+            self.advice.all(),
             key=lambda a: (a.status != "pending", order.get(a.finding.key, len(order)), a.id),
         )
 
     def get(self, advice_id: int) -> StoredAdvice:
-        found = self._advice.get(advice_id)
+        found = self.advice.get(advice_id)
         if found is None:
             raise NotFound(f"no recommendation {advice_id}", hint="omni recommend lists them")
         return found
@@ -124,28 +106,28 @@ class AdviceService:
                 "this one needs your decision", hint=f"it comes down to: {action.command}"
             )
         label = f"recommendation {advice_id}"
-        with self._fleet.change("recommend.apply", label, None, found.finding.title):
-            undo = self._actions.do(action)
-            self._advice.decide(advice_id, "applied", now_ms=self._now(), undo=undo)
+        with self.fleet.change("recommend.apply", label, None, found.finding.title):
+            undo = self.actions.do(action)
+            self.advice.decide(advice_id, "applied", now_ms=self._now(), undo=undo)
         return self.get(advice_id)
 
     def dismiss(self, advice_id: int) -> StoredAdvice:
         self.get(advice_id)
-        self._advice.decide(advice_id, "dismissed", now_ms=self._now())
+        self.advice.decide(advice_id, "dismissed", now_ms=self._now())
         return self.get(advice_id)
 
     def undo(self, advice_id: int) -> StoredAdvice:
         """Take an applied recommendation back; later changes elsewhere stay."""
         found = self.get(advice_id)
         if found.status == "dismissed":
-            self._advice.decide(advice_id, "pending", now_ms=self._now())
+            self.advice.decide(advice_id, "pending", now_ms=self._now())
             return self.get(advice_id)
         if found.status != "applied" or not found.undo:
             raise UsageError(f"recommendation {advice_id} is not applied")
         undo = found.undo
-        with self._fleet.change("recommend.undo", f"recommendation {advice_id}", None, undo):
-            self._actions.take_back(undo)
-            self._advice.decide(advice_id, "undone", now_ms=self._now())
+        with self.fleet.change("recommend.undo", f"recommendation {advice_id}", None, undo):
+            self.actions.take_back(undo)
+            self.advice.decide(advice_id, "undone", now_ms=self._now())
         return self.get(advice_id)
 
     def verify(self, advice: StoredAdvice) -> Verified | None:
@@ -156,7 +138,7 @@ class AdviceService:
         finding = advice.finding
         if advice.status != "applied" or advice.decided_at_ms is None or not finding.scope:
             return None
-        decided = local_date(advice.decided_at_ms, self._zone)
+        decided = local_date(advice.decided_at_ms, self.zone)
         scope = dict(finding.scope)
         before = self._sum(
             day_key(decided - timedelta(days=WINDOW_DAYS)),
@@ -175,26 +157,26 @@ class AdviceService:
         )
 
     def _sum(self, first: int, last: int, filters: Mapping[str, str]) -> Totals:
-        return sum_totals(self._reports.totals(first, last, (), filters).values())
+        return sum_totals(self.reports.totals(first, last, (), filters).values())
 
     # --- finding -----------------------------------------------------------------------------
 
     def _find(self) -> list[Finding]:
         now = self._now()
-        today = local_date(now, self._zone)
+        today = local_date(now, self.zone)
         first = day_key(today - timedelta(days=WINDOW_DAYS - 1))
         last = day_key(today)
         days = self._days(first, last)
-        fleet = self._models.of_providers(p.slug for p in self._providers.all() if p.enabled)
+        fleet = self.models.of_providers(p.slug for p in self.providers.all() if p.enabled)
         active = [model for model in fleet if model.status == "active"]
-        prices = PriceBook(self._models, now_ms=now)
+        prices = PriceBook(self.models, now_ms=now)
         prices.load(model.id for model in fleet)
         rates = {
             model.id: rates_of(None if row is None else row.price)
             for model in fleet
             for row in (prices.current(model.id),)
         }
-        candidates = Candidates(self._namable(fleet, utc_day(now)), rates, self._table())
+        candidates = Candidates(self._namable(fleet, utc_day(now)), rates, self.table())
         found = [
             rule(work)
             for work in self._work(first, last, days, candidates)
@@ -202,8 +184,8 @@ class AdviceService:
         ]
         found += [
             response_caching(repeats, days)
-            for repeats in self._repeats(now - WINDOW_DAYS * DAY_MS, day_start(today, self._zone))
-            if repeats.role not in self._cached()
+            for repeats in self.repeats(now - WINDOW_DAYS * DAY_MS, day_start(today, self.zone))
+            if repeats.role not in self.cached()
         ]
         findings = [finding for finding in found if finding is not None]
         findings += self._about_models(first, last, days, active, candidates, utc_day(now))
@@ -212,24 +194,24 @@ class AdviceService:
         return ranked(findings)
 
     def _namable(self, fleet: list[ModelInfo], today: str) -> tuple[ModelInfo, ...]:
-        providers = self._providers.all()
+        providers = self.providers.all()
         return namable(
             fleet,
             today=today,
             simulated={p.slug for p in providers if p.simulated},
-            usable={p.slug for p in providers if p.enabled and self._usable(p)},
+            usable={p.slug for p in providers if p.enabled and self.usable(p)},
             here={p.slug for p in providers if is_here(p.base_url) and not p.simulated},
         )
 
     def _days(self, first: int, last: int) -> int:
         """Days that the evidence spans: a young ledger is not stretched over four weeks."""
-        used = self._reports.daily(first, last)
+        used = self.reports.daily(first, last)
         if not used:
             return 1
         return max((key_date(last) - key_date(min(used))).days + 1, 1)
 
     def _work(self, first: int, last: int, days: int, candidates: Candidates) -> list[Work]:
-        roles = {role.name for role in self._assignments.roles()}
+        roles = {role.name for role in self.assignments.roles()}
         grouped = self._grouped(first, last, roles)
         now = self._grouped(last, last, roles)
         # One piece of advice for a job: about the model that costs most there.
@@ -261,7 +243,7 @@ class AdviceService:
         self, first: int, last: int, roles: Collection[str]
     ) -> dict[tuple[str, str, str], dict[str, Totals]]:
         """Real work by role (or type of task without one) and model, split by type of task."""
-        by = self._reports.totals(first, last, ("source", "role", "task", "model"))
+        by = self.reports.totals(first, last, ("source", "role", "task", "model"))
         grouped: dict[tuple[str, str, str], dict[str, Totals]] = {}
         for (source, role, task, model), totals in by.items():
             if source in EVALUATION or source == "import" or not model:
@@ -286,9 +268,9 @@ class AdviceService:
         findings: list[Finding] = []
         by_model = self._by_model(first, last)
         now = self._by_model(last, last)
-        simulated = {p.slug for p in self._providers.all() if p.simulated}
+        simulated = {p.slug for p in self.providers.all() if p.simulated}
         for model in active:
-            uses = self._fleet.uses(model.id)
+            uses = self.fleet.uses(model.id)
             totals = by_model.get(model.id, _NO_TOTALS)
             if model.retired_on and model.provider not in simulated and (uses or totals.calls):
                 findings.append(
@@ -321,11 +303,11 @@ class AdviceService:
         return findings
 
     def _by_model(self, first: int, last: int) -> dict[str, Totals]:
-        found = self._reports.totals(first, last, ("model",))
+        found = self.reports.totals(first, last, ("model",))
         return {model: totals for (model,), totals in found.items()}
 
     def _tasks(self, first: int, last: int, model: str) -> dict[str, Totals]:
-        found = self._reports.totals(first, last, ("task",), {"model": model})
+        found = self.reports.totals(first, last, ("task",), {"model": model})
         return {task: totals for (task,), totals in found.items() if task and totals.calls}
 
     def _about_badges(self, active: list[ModelInfo], candidates: Candidates) -> list[Finding]:
@@ -348,14 +330,14 @@ class AdviceService:
             return None
         lasting = {m.id for m in candidates.models if m.status == "active"}
         spare = self._spare(model.id, by_model, lasting)
-        kept = self._actions.kept(model.id, spare) if spare else []
+        kept = self.actions.kept(model.id, spare) if spare else []
         return unhealthy_model(model.id, totals, days, uses, spare, kept)
 
     def _spare(self, model_id: str, by_model: Mapping[str, Totals], lasting: set[str]) -> str:
         """Who stands next to a model in a role or chain, or is in use at all, and does not fail
         as well."""
-        beside = [[i.model for i in role.models] for role in self._assignments.roles()]
-        beside += [[link.model for link in chain.links] for chain in self._assignments.chains()]
+        beside = [[i.model for i in role.models] for role in self.assignments.roles()]
+        beside += [[link.model for link in chain.links] for chain in self.assignments.chains()]
         names = [name for group in beside if model_id in group for name in group]
         others = sorted(lasting, key=lambda n: -by_model.get(n, _NO_TOTALS).calls)
         for name in [*names, *others]:
@@ -373,9 +355,9 @@ class AdviceService:
                 line.projection.nusd,
                 line.limit_nusd,
             )
-            for line in self._budgets()
+            for line in self.budgets()
             if line.projection is not None and line.projection.nusd > line.limit_nusd > 0
         ]
 
     def _now(self) -> int:
-        return int(self._clock() * 1000)
+        return int(self.clock() * 1000)
