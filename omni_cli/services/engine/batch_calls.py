@@ -22,6 +22,7 @@ from omni_cli.domain.errors import (
     OmniError,
     ProviderError,
     StoreError,
+    TimedOut,
 )
 from omni_cli.domain.models import Provider
 from omni_cli.http.answer import Answer
@@ -38,8 +39,9 @@ _TIMEOUT_S = 120.0
 _MOST_BYTES = 16 * 1024 * 1024
 #: When a batch is looked at again: after a share of its age, within bounds, ms.
 _SOONEST_MS, _LATEST_MS, _SHARE = 15_000, 600_000, 20
-#: For how long a call that makes a batch may be under way, ms; who began it is dead after that.
-_MAKING_MS = 300_000
+#: For how long a call that makes a batch may be under way, seconds, and when one is looked for of
+#: which nobody knows whether it was made: whoever began it is surely dead by then, ms.
+_MAKING_S, _MAKING_MS = 3_000, 3_600_000
 #: A provider's clock may be so far from ours, ms.
 _SKEW_MS = 120_000
 #: Pages of a provider's list that are looked through for a batch.
@@ -180,7 +182,11 @@ class BatchCalls:
         where nobody knows, it is looked for later (``check``).
         """
         try:
-            said = await sent
+            try:
+                async with asyncio.timeout(_MAKING_S):
+                    said = await sent
+            except TimeoutError:
+                raise TimedOut(f"{provider.slug} did not take it within {_MAKING_S} s") from None
             told = await self._told(provider, said)
         except OmniError as exc:
             if _surely_not(exc):
@@ -252,7 +258,7 @@ class BatchCalls:
             )
             await self._failed(batch, several)
             return batch
-        told = found[0]
+        told = found[0]._replace(ended=False)  # a list says less: it is asked for itself next
         return await self._do(lambda service: service.heard(batch, told, ""))
 
     # --- its end ----------------------------------------------------------------------------------

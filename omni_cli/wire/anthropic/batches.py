@@ -133,9 +133,7 @@ def _told(batch: JsonObject) -> Told:
         _ms(batch.get("expires_at")),
         sum(map(as_count, counts.values())) or None,
         "",
-        (f"messages/batches/{quote(ident, safe='')}/results",)
-        if ended and batch.get("results_url")
-        else (),
+        (f"messages/batches/{quote(ident, safe='')}/results",) if ended else (),
     )
 
 

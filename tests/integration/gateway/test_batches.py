@@ -330,7 +330,7 @@ def test_a_call_that_died_while_it_made_a_batch(
     db = gateway.app.store.db  # type: ignore[attr-defined]  # the real one
     db.execute("UPDATE batches SET remote = NULL, state = 'opening', document = ''")
     assert _synced(gateway)[0].state == "opening"  # whoever began it may be at it yet
-    db.execute("UPDATE batches SET created_at = created_at - 400000")
+    db.execute("UPDATE batches SET created_at = created_at - 4000000")
     for _ in range(2):  # found, and then looked at
         _synced(gateway)
     assert _held(gateway)[1] == 0
