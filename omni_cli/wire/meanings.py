@@ -164,8 +164,9 @@ _ATTACHED = _words(
 _CONTEXT = _words(
     r"context[ _-]?(?:length|window|size|limit)", r"maximum context", r"max(?:imum)? model len",
     r"max_model_len", r"exceed_?context",
-    r"(?:prompt|input|request|conversation)s? (?:is |are )?too (?:long|large)",
-    r"message you submitted was too long",
+    r"(?:prompt|input|request|conversation)s?(?: text)? (?:is |are |was )?too (?:long|large)",
+    r"message you submitted was too long", r"tokens \+ max_new_tokens must be",
+    r"\btokens?\b.{0,40}\b(?:exceeds? \d{4}|over the limit of \d{4})",
     r"too many (?:input |prompt )?tokens", r"reduce the length", r"maximum (?:prompt|input) length",
     r"range of input length", r"prompt tokens? too long", r"input token length too long",
     r"prompt exceeds max", r"token limit exceeded", r"model token limit",
@@ -186,7 +187,8 @@ _CONTEXT = _words(
     r"超(?:过|出).{0,16}(?:最大)?(?:长度|上下文|输入)",
 )  # fmt: skip
 _QUOTA = _words(
-    r"credit balance", r"\bextra usage\b", r"reached the set \w+ limit",
+    r"credit balance", r"free tier limit", r"billing account", r"(?:need|require)s? a paid plan",
+    r"\bextra usage\b", r"reached the set \w+ limit",
     r"balance\b.{0,20}\b(?:insufficient|not enough|too low|depleted|exhausted)",
     r"not enough (?:\w+ )?(?:balance|credits?|funds?|quota)", r"(?:out of|run out of) funds",
     r"crossed spend\b", r"exceeded\w*budget", r"budget ?exceeded", r"payment method",
@@ -222,7 +224,8 @@ _KEY = _words(
     r"(?:validate|verify) (?:your )?credentials",
     r"(?:organization|account|user) (?:has been|is|was) (?:disabled|deactivated|banned|blocked)",
     r"unauthori[sz]ed", r"authentication (?:failed|fails|error|required)", r"not authenticated",
-    r"user location is not supported", r"country.{0,20}not supported", r"not available in your",
+    r"user location is not supported", r"country.{0,20}not supported",
+    r"(?<!model is )not available in your",
     r"has not been used in project", r"令牌.{0,8}(?:无效|过期|错误)", r"身份验证失败", r"认证失败",
 )  # fmt: skip
 _CONTENT = _words(
@@ -230,7 +233,8 @@ _CONTENT = _words(
     r"flagged (?:as|by|for)", r"requires moderation", r"content[ _-]filter", r"SAFETY_CHECK",
     r"violat\w+ (?:\S+ ){0,3}(?:usage|content|safety|acceptable|responsible)",
     r"responsible AI", r"sensitive (?:information|words)", r"restricted content",
-    r"flagged\b.{0,30}\brisk", r"considered high risk", r"filtered out because",
+    r"(?:rejected|blocked)\b.{0,20}\binappropriate", r"flagged\b.{0,30}\brisk",
+    r"considered high risk", r"filtered out because",
     r"inappropriate content", r"unsafe or sensitive", r"sensitive content", r"prohibited content",
     r"(?:prompt|input|output|response|content|request) (?:was |is |has been )?"
     r"(?:blocked|filtered|flagged|rejected) (?:by|due|because|for|as)(?! to rate| to capacity)",
@@ -246,7 +250,7 @@ _MODEL = _words(
     r"not supported by|blocked at the|"
     r"is not (?:available|supported|allowed|enabled|accessible|deployed|loaded)(?! (?:with|in)\b))",
     r"(?:no|n[o'’]t have|lacks?|without|denied)\b.{0,20}\baccess\b.{0,40}\b(?:model|deployment)",
-    r"model\b.{0,60}\baccess (?:is )?denied",
+    r"model\b.{0,60}\baccess (?:is )?denied", r"not authori[sz]ed to use (?:this|the) model",
     r"not (?:subscribed|entitled|eligible)\b.{0,60}\bmodel",
     r"(?:plan|subscription|tier)\b.{0,60}\b(?:not|exclude\w*|without)\b.{0,40}\bmodel",
     r"model identifier is invalid", r"no such model", r"no models? (?:is |are )?loaded",
@@ -357,4 +361,8 @@ def code_meaning(code: str) -> type[ProviderError] | None:
         return ContextTooLong
     if known is None and code.endswith("SENSITIVECONTENTDETECTED"):  # ByteDance Ark
         return ContentFiltered
+    if known is None and re.search(
+        r"MODEL[._]?(?:IS[._]?)?(?:NOT|UN)[._]?(?:FOUND|AVAIL|SUPP)", code
+    ):
+        return ModelNotFound
     return known
