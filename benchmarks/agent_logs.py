@@ -118,9 +118,9 @@ def run(command: list[str], env: dict[str, str]) -> tuple[float, str]:
     return time.perf_counter() - start, ran.stdout
 
 
-def append(home: Path, turn: int) -> None:
-    log = sorted((home / ".claude/projects").rglob("*.jsonl"))[turn]
-    line = claude_session(random.Random(turn), 30_000 + turn, 1)[-1]
+def append(home: Path, number: int) -> None:
+    log = sorted((home / ".claude/projects").rglob("*.jsonl"))[number % 7]
+    line = claude_session(random.Random(number), number, 1)[-1]
     with log.open("a") as file:
         file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
@@ -143,7 +143,7 @@ def main() -> None:
         print(f"omni import, again: {run([*omni, 'import', '--yes'], env)[0]:.2f} s")
         times: dict[str, list[float]] = {"omni daily": [], "ccusage daily": []}
         for turn in range(given.rounds):
-            append(home, turn)
+            append(home, given.sessions + turn)
             took, text = run([*omni, "daily", "--json"], env)
             times["omni daily"].append(took)
             ours = json.loads(text)["total"]

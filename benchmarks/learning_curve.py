@@ -17,7 +17,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from omni_cli.domain.classify import classify
-from omni_cli.domain.quality import PRIOR_STRENGTH, Cell, Prior, QualityTable, outcome_counts
+from omni_cli.domain.quality import (
+    PRIOR_STRENGTH,
+    Cell,
+    Prior,
+    QualityTable,
+    outcome_counts,
+    shares,
+)
 from omni_cli.domain.tasks import Signals
 from tools.routing_data import bench_rows, fold_of, index
 
@@ -79,8 +86,8 @@ def _cautious(cell: Cell) -> float:
 
 def _choice(world: World, table: QualityTable, chances: Mapping[str, float]) -> int:
     def utility(k: int) -> float:
-        parts = table.mixed(chances, world.models[k]).parts
-        quality = sum(weight * _cautious(cell) for weight, _, cell in parts)
+        model = world.models[k]
+        quality = sum(share * _cautious(table.cell(task, model)) for task, share in shares(chances))
         return quality - world.price * world.costs[k]
 
     return max(range(len(world.models)), key=utility)

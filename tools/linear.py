@@ -49,7 +49,7 @@ def signals_of(row: dict[str, Any]) -> Signals:
     return Signals(
         text=row["prompt"],
         system=row.get("system", ""),
-        earlier=row.get("earlier", ""),
+        earlier=(row["earlier"],) if row.get("earlier") else (),
         tools=tuple(row.get("tools", ())),
         attachments=tuple(row.get("attachments", ())),
     )

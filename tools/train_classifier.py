@@ -65,12 +65,13 @@ class Corpus:
         self._weight = {id(row): WEIGHT["seed"] for row in self.seed}
         self._weight |= {id(row): WEIGHT["labelled"] for row in self.labelled}
         self._weight |= {id(row): WEIGHT["benchmark"] for row in self.sourced}
-        self._encoded: dict[int, Encoded] = {}
+        #: By identity; the row is kept, so that no other takes its number.
+        self._encoded: dict[int, tuple[Row, Encoded]] = {}
 
     def encoded(self, row: Row) -> Encoded:
         if id(row) not in self._encoded:
-            self._encoded[id(row)] = encode(row)
-        return self._encoded[id(row)]
+            self._encoded[id(row)] = row, encode(row)
+        return self._encoded[id(row)][1]
 
     def fit(self, *, fold: int | None = None, without: Collection[str | None] = ()) -> Fitted:
         """Train on all rows but those of one fold, or of some sources."""

@@ -9,7 +9,19 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from omni_cli.domain.features import BUCKETS, Features, Form, extract, form_of
+from omni_cli.domain.features import BUCKETS, Features, Form, extract, form_of, words
+from omni_cli.domain.lexicon import (
+    AROUND_GO_ON,
+    AROUND_INSIDE,
+    CLOSING,
+    CLOSING_INSIDE,
+    GO_ON,
+    GO_ON_INSIDE,
+    PICKS,
+    VARIANTS,
+    intents_of,
+)
+from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import TASK_TYPES, Complexity, Signals, TaskEstimate
 
 #: What a type adds to the score, in logits, mixed by the type probabilities.
@@ -116,8 +128,55 @@ def probabilities_of(scores: list[float]) -> list[float]:
     return [value / total for value in raised]
 
 
+#: A turn of more characters, or of more words, says for itself what it wants.
+SHORT_TURN, FEW_WORDS = 80, 9
+#: Jobs that go on with a plan: "write it", "fix it". "Translate it" is another one.
+_OF_A_PLAN = frozenset({"agent", "code", "debug", "write"})
+
+
+def lets_go_on(text: str) -> bool:
+    """Whether a turn only approves, picks or continues: "yes, do it", "option 2", "好的，开始吧".
+
+    A question, thanks, and words of another job are not that.
+    """
+    if len(text) > SHORT_TURN or any(mark in text for mark in "?？؟"):
+        return False
+    left = text.lower().translate(VARIANTS).replace("’", "'")
+    going = left.count("👍") + left.count("✅")
+    if not left.isascii():
+        if any(word in left for word in CLOSING_INSIDE):
+            return False
+        for piece in GO_ON_INSIDE:
+            going += left.count(piece)
+            left = left.replace(piece, " ")
+        for piece in AROUND_INSIDE:
+            left = left.replace(piece, " ")
+    spoken = [word for word in words(left) if word[0].isalnum()]
+    going += sum(word in GO_ON for word in spoken)
+    own = [word for word in spoken if word not in GO_ON and word not in AROUND_GO_ON]
+    if going == 0:
+        return bool(spoken) and PICKS.issuperset(word for word in spoken if word != "the")
+    jobs = {intent for word in own for intent in intents_of(word)}
+    return (
+        len(spoken) <= FEW_WORDS
+        and CLOSING.isdisjoint(own)
+        and (jobs <= _OF_A_PLAN if len(own) <= 1 else len(own) == 2 and not jobs)
+    )
+
+
 def classify(signals: Signals) -> TaskEstimate:
-    """Estimate type, complexity and difficulty of a request; no text is too odd or too long."""
+    """Estimate type, complexity and difficulty of a request; no text is too odd or too long.
+
+    A turn that only lets the work go on is rated as the turn that asked for the work.
+    """
+    if signals.earlier and lets_go_on(signals.text):
+        for i, turn in enumerate(signals.earlier):
+            if turn and not lets_go_on(turn):
+                return _estimate(replace(signals, text=turn, earlier=signals.earlier[i + 1 :]))
+    return _estimate(signals)
+
+
+def _estimate(signals: Signals) -> TaskEstimate:
     features = extract(signals)
     chances = probabilities_of(logits(shipped(), features))
     ranked = sorted(range(len(TASK_TYPES)), key=lambda i: -chances[i])

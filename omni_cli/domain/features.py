@@ -31,6 +31,7 @@ from omni_cli.domain.lexicon import (
     SYMPTOM,
     THINGS,
     TONGUES,
+    VARIANTS,
     intents_of,
 )
 from omni_cli.domain.tasks import Signals
@@ -317,8 +318,10 @@ def extract(signals: Signals) -> Features:
     text = signals.text
     part = sample(text)
     shape = form(text, part)
-    lead = words(text[:START])[:LEAD]
-    close = words(text[max(START, len(text) - END) :])[-CLOSE:] if len(text) > START else []
+    if not part.isascii():
+        part = part.translate(VARIANTS)
+    lead = words(part[:START])[:LEAD]
+    close = words(part[-min(END, len(text) - START) :])[-CLOSE:] if len(text) > START else []
     facts = _hashes("fact", _of_shape(shape, part)) + 2 * _hashes("near", _of_surroundings(signals))
     facts += _hashes("intent", _of_intents(part, lead, close))
     facts += 2 * _hashes("rule", fired(part, lead))
@@ -335,7 +338,8 @@ def extract(signals: Signals) -> Features:
     if signals.system:
         spoken += _hashes("system", words(signals.system[:400])[:AROUND])
     if signals.earlier:
-        before = words(signals.earlier[:300])[:AROUND]
+        turns = "\n".join(turn[:300] for turn in signals.earlier[:8])[:300].translate(VARIANTS)
+        before = words(turns)[:AROUND]
         spoken += _hashes("earlier", before)
-        spoken += _hashes("before", _of_intents(signals.earlier[:300], before, []))
+        spoken += _hashes("before", _of_intents(turns, before, []))
     return Features(facts, spoken, shape)

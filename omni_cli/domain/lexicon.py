@@ -4,6 +4,8 @@ Own work. An entry ending in ``*`` is a stem (matched on a word's beginning, fou
 least); entries in scripts without spaces between words are searched for as they stand.
 """
 
+from pathlib import Path
+
 #: Intents are finer than task types: what a word asks for, not what the whole prompt is.
 INTENTS: dict[str, str] = {
     "translate": """
@@ -38,11 +40,13 @@ INTENTS: dict[str, str] = {
         yazın şiir öykü اكتب قصيدة قصة रचना लिखें लिखिए लिखो कविता कहानी viết thơ napiš básnič*
         skriv dikt 写一 撰写 起草 改写 润色 作文 诗 文案 書いて 執筆 詩を 書き直 써줘 써 작성
         시를""",
+    "maybe code": """
+        function code script program class method python java rust swift ruby flask query unit
+        tests library framework""",
     "code": """
-        function code script program implement refactor compile class method api endpoint regex
-        sql query python javascript typescript java rust golang kotlin swift c++ c# php ruby
-        bash html css react django flask docker kubernetes algorithm unit tests library
-        framework programm* funktion implementier* quellcode skript code fonction programme
+        implement refactor compile api endpoint regex sql javascript typescript golang kotlin
+        c++ c# php bash html css react django docker kubernetes algorithm programm* funktion
+        implementier* quellcode skript code fonction programme
         implémente* algorithme función código programa implementa* função código implemente
         funzione codice functie funkcj* kod zaimplementuj функци* код реализуй* программ* скрипт
         алгоритм* fonksiyon betik دالة كود برنامج خوارزمية फ़ंक्शन कोड प्रोग्राम hàm mã funkci*
@@ -67,7 +71,7 @@ INTENTS: dict[str, str] = {
         dimostra* bereken bewijs oblicz rozwiąż równanie udowodnij вычисли* реши* уравнени*
         докажи* интеграл* вероятност* hesapla çöz denklem kanıtla* ispatla احسب حل معادلة أثبت
         برهن गणना समीकरण सिद्ध tính giải chứng vypočítej dokaž beräkna bevisa 计算 求解 方程
-        证明 積分 积分 概率 导数 計算 方程式 証明 確率 微分 계산 방정식 증명 적분 확률""",
+        证明 求证 试证 积分 概率 导数 計算 方程式 証明 確率 微分 계산 방정식 증명 적분 확률""",
     "reason": """
         logic logical puzzle riddle deduce deduction infer inference premise premises conclude
         conclusion syllogism paradox fallacy knights knaves houses clues constraints equilibrium
@@ -125,6 +129,20 @@ INTENTS: dict[str, str] = {
 }
 
 
+def _variants() -> dict[int, int]:
+    """Traditional and Japanese forms of Chinese characters -> the simplified one.
+
+    1,634 common ones, as OpenCC's tables (Apache-2.0) pair them.
+    """
+    forms, plain = (DATA / "han_variants.txt").read_text(encoding="utf-8").split()
+    return {ord(form): ord(to) for form, to in zip(forms, plain, strict=True)}
+
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+#: For ``str.translate``: a word counts once, however its characters are written.
+VARIANTS = _variants()
+
+
 def _has_no_spaces(word: str) -> bool:
     return any("\u3040" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff" for c in word) or any(
         "\uac00" <= c <= "\ud7a3" for c in word
@@ -140,12 +158,12 @@ def _build() -> tuple[
     for intent, words in INTENTS.items():
         for word in dict.fromkeys(words.split()):
             if _has_no_spaces(word):
-                inside.append((word, intent))
+                inside.append((word.translate(VARIANTS), intent))
             elif word.endswith("*"):
                 stems[word[:4]] = (*stems.get(word[:4], ()), word[:-1] + "\0" + intent)
             else:
                 whole[word] = (*whole.get(word, ()), intent)
-    return whole, stems, tuple(inside)
+    return whole, stems, tuple(dict.fromkeys(inside))
 
 
 WHOLE, STEMS, INSIDE = _build()
@@ -163,6 +181,10 @@ def intents_of(word: str) -> tuple[str, ...]:
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
+
+
+def _pieces(words: str) -> tuple[str, ...]:
+    return tuple(sorted(words.translate(VARIANTS).split(), key=len, reverse=True))
 
 
 #: Verbs (and nouns) that announce that something is to be made.
@@ -302,3 +324,64 @@ ASK_AMOUNT = (
     "what was the", "what are the", "when is", "when does", "when will", "find the", "what is his",
     "what is her",
 )  # fmt: skip
+
+#: Words by which a turn lets the work go on: alone they say nothing of what that work is.
+GO_ON = _set("""
+    yes y yep yeah yup ya sure going carry works ok okay k okey alright fine perfect good
+    great agreed absolutely definitely certainly exactly correct right indeed go proceed continue
+    resume do start begin
+    approved approve accepted accept confirm confirmed lgtm ship finish
+    ja jawohl jo klar gerne genau weiter mach mache machen los einverstanden passt gut richtig
+    oui ouais d'accord vas-y allez-y fais-le faites-le continue continuez poursuis parfait
+    sûr volontiers fais faites
+    sí si claro vale adelante sigue continúa continua hazlo dale perfecto acuerdo procede
+    sim certo beleza continue prossiga siga faça ótimo pode
+    sì va certo procedi prosegui avanti fallo perfetto fai d'accordo
+    prima goed akkoord door doorgaan doe tak dalej kontynuuj zrób dobrze jasne śmiało
+    да давай давайте хорошо ладно продолжай продолжайте конечно согласен согласна делай делайте
+    вперёд вперед поехали дальше так evet tamam devam olur yap başla
+    نعم أجل تابع استمر حسنا حسناً تفضل أكمل موافق
+    vâng có được đồng tiếp tục làm ano jo dobře pokračuj jasně okej japp fortsätt kör gör
+""")
+#: Words that pick one of the ways that were offered.
+PICKS = _set(
+    "0 first second third option one step part a b c erste zweite premier deuxième primera"
+)
+#: What may stand around them.
+AROUND_GO_ON = _set("""
+    please now then just all of it that this the them both everything whole thing as is so and with
+    for me by let's let us ahead on up next to first second third one option step part plan rest
+    a an i we you can could should would like want looks sounds seems makes sense keep going
+    more way above make proposed suggested planned full complete it's that's my your
+    bitte jetzt dann alles es das so damit an fang s'il te vous plaît tout le la ça maintenant
+    bien por favor todo lo ahora con eso de hazlo tudo isso agora em frente tutto lo ora pure per
+    bene maar alstublieft alles het het dan to wszystko proszę teraz это всё все пожалуйста теперь
+    et et lütfen hepsini şimdi من فضلك ذلك الآن đi ý làm ơn tất cả
+    prosím vše to tack allt det nu 0
+""")
+#: The same in scripts whose words are not set apart, or not found by their letters; the longest
+#: first, so that none is cut.
+GO_ON_INSIDE = _pieces("""
+    好的 好吧 好 是的 是 行 可以 对 嗯 没问题 同意 继续 开始 做吧 干吧 就这样 照办 没错 当然
+    はい うん ええ お願いします お願い 続けて 続き 進めて 始めて やって そうして 了解 いいよ
+    いいです オーケー
+    네 예 응 좋아요 좋아 그래 계속 진행 시작 부탁 알겠 확인
+    हाँ हां जी ठीक जारी करो कीजिए बढ़ो बढ़ें बढ़िए ใช่ ตกลง ได้เลย ทำต่อ ดำเนินการต่อ
+""")
+AROUND_INSIDE = _pieces("""
+    吧 请 了 啊 呀 哦 这 那 个 全部 都 就 去 来 你 我 它 做 写 下去
+    ください 下さい です ます その まま で それ と て よ ね も 全部
+    그렇게 주세요 해 요 합니다 주 그 다 전부
+    है आगे रखें रखो सब कृपया ครับ ค่ะ เลย
+""")
+#: A turn of these closes the matter.
+CLOSING = _set("""
+    thanks thank thx bye goodbye nevermind stop cancel no nope danke tschüss nein merci non
+    gracias adiós no obrigado obrigada não grazie dank nee dzięki dziękuję nie спасибо нет пока
+    teşekkürler teşekkür hayır شكرا لا धन्यवाद नहीं cảm không díky děkuji ne tack nej
+    haha lol wow nice cool interesting
+""")
+CLOSING_INSIDE = _pieces("""
+    你好 您好 早上好 晚上好 不 别 谢 再见 ありがとう こんにちは いいえ やめ 違
+    아니 감사 안녕 धन्यवाद नहीं नमस्ते ไม่ ขอบคุณ สวัสดี
+""")

@@ -48,13 +48,13 @@ class Signals(Struct, frozen=True):
     """What the classifier reads of a request.
 
     ``text``: the last user turn. ``system``: the system prompt. ``earlier``: the user's earlier
-    turns, newest first, joined. ``tools``: names of offered tools. ``attachments``: kinds
+    turns, newest first. ``tools``: names of offered tools. ``attachments``: kinds
     ("image", "audio", "document") or file suffixes (".py"). ``turns``: messages so far.
     """
 
     text: str
     system: str = ""
-    earlier: str = ""
+    earlier: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     attachments: tuple[str, ...] = ()
     turns: int = 1

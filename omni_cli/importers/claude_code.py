@@ -66,13 +66,27 @@ def files(path: Path) -> list[Path]:
 def read_file(
     path: Path, skips: Skips, mark: LogFile | None = None
 ) -> Iterator[ImportedCall | ImportProblem]:
+    told: tuple[object, ...] = ()
+    calls: list[ImportedCall] = []
     for item in json_lines(path, (b'"usage"',), skips, mark):
         if isinstance(item, ImportProblem):
             yield item
             continue
         number, record = item
+        message = obj(record.get("message"))
+        # The lines of one answer mostly say the same, and then are read once.
+        says = (
+            message.get("id"),
+            message.get("usage"),
+            *(record.get(name) for name in ("requestId", "sessionId", "isSidechain", "costUSD")),
+        )
+        if says == told and says[0] and says[1] and says[2]:
+            yield from calls
+            continue
         try:
-            yield from _calls(record, path.name, number, skips)
+            told, calls = (), list(_calls(record, path.name, number, skips))
+            told = says
+            yield from calls
         except Unreadable as exc:
             yield ImportProblem(str(path), number, str(exc))
 

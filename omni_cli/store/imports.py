@@ -94,6 +94,9 @@ class ImportStore:
     def known(self, source: str, calls: Sequence[ImportedCall]) -> KnownCalls:
         """What the ledger holds of these calls' kind; ``calls`` is ordered by time."""
         db = self._store.db
+        if not self._any():
+            nothing: frozenset[Any] = frozenset()
+            return KnownCalls(nothing, nothing, nothing, self._own_ids(calls))
         return KnownCalls(
             external_ids=_Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND external_id = ?"),
             contents=_Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND content = ?"),
@@ -109,6 +112,10 @@ class ImportStore:
                 ),
             ),
         )
+
+    def _any(self) -> bool:
+        """Whether anything was ever imported: the first import need not look."""
+        return self._store.db.execute("SELECT 1 FROM imports LIMIT 1").fetchone() is not None
 
     def _own_ids(self, calls: Sequence[ImportedCall]) -> frozenset[str]:
         """The providers' ids of calls that omni itself made in the same days."""
@@ -127,6 +134,8 @@ class ImportStore:
         """(source, external_id) -> all tokens as imported before; calls not imported are left
         out, and those that retention has removed since."""
         found: dict[tuple[str, str], int] = {}
+        if not self._any():
+            return found
         for call in calls:
             row = self._store.db.execute(
                 "SELECT r.input_tokens + r.output_tokens FROM imports i"
@@ -145,8 +154,9 @@ class ImportStore:
         with self._store.transaction(Lock.LEDGER, Lock.BUDGETS) as db:
             known = _Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND external_id = ?")
             fresh: dict[int, PricedCall] = {}
+            first = not self._any()
             for row in rows:
-                if (row.call.source, row.call.external_id) not in known:
+                if first or (row.call.source, row.call.external_id) not in known:
                     fresh[_free_id(db, row.call, fresh)] = row
             with self._rollups.recounting(*fresh):
                 made = [_rows(request_id, row) for request_id, row in fresh.items()]

@@ -1,6 +1,7 @@
 """The type classifier: what it must get right, its bounds, and its shipped weights (B1, F1)."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def signals_of(row: dict[str, object]) -> Signals:
     return Signals(
         text=str(row["prompt"]),
         system=str(row.get("system", "")),
-        earlier=str(row.get("earlier", "")),
+        earlier=(str(row["earlier"]),) if row.get("earlier") else (),
         tools=tuple(row.get("tools", ())),
         attachments=tuple(row.get("attachments", ())),
     )
@@ -68,8 +69,52 @@ def test_reads_what_surrounds_the_prompt() -> None:
     }
     step = Signals("Observation: 2 files changed\nThought:", tools=("bash", "edit"))
     assert classify(step).task_type == "agent_step"
-    more = Signals("and in Icelandic?", earlier="How do you say 'cheers' in Norwegian?")
+    more = Signals("and in Icelandic?", earlier=("How do you say 'cheers' in Norwegian?",))
     assert classify(more).task_type == "translation"
+
+
+PLAN = (
+    "Plan the migration of our sharded Postgres to several regions without downtime, with "
+    "conflict resolution and proofs of its invariants"
+)
+
+
+REPLIES = """
+yes|go ahead|ok do it|Sure, please proceed.|continue|yes, write all of it|option 2|👍|lgtm
+Ok, fix it|the second one|sí, adelante|oui, vas-y|Ja, mach weiter|да, давай|evet devam et
+好的，开始吧|好，請繼續|はい、お願いします
+やってください|네 진행해 주세요|हाँ, आगे बढ़ो|نعم، تابع|ได้เลยครับ
+"""
+OWN_TURNS = """
+thanks!|ok thanks|no|haha nice|谢谢|不用了|nein danke|ok what is the capital of Peru|你好
+Great, now tell me a joke|ok now translate it to French|right, but who are you
+"""
+
+
+@pytest.mark.parametrize("reply", re.split(r"[|\n]", REPLIES.strip()))
+def test_a_short_reply_is_rated_as_what_it_approves(reply: str) -> None:
+    """LiteLLM #35471: after a hard plan "yes" went to the cheapest model."""
+    alone = classify(Signals(PLAN))
+    found = classify(Signals(reply, earlier=("yes", PLAN)))
+    assert (found.task_type, found.difficulty) == (alone.task_type, alone.difficulty)
+    assert classify(Signals(reply)).complexity == "low"
+
+
+@pytest.mark.parametrize("turn", re.split(r"[|\n]", OWN_TURNS.strip()))
+def test_a_turn_of_its_own_is_rated_as_it_stands(turn: str) -> None:
+    found = classify(Signals(turn, earlier=(PLAN,)))
+    assert found.difficulty < 0.8 * classify(Signals(PLAN)).difficulty
+
+
+def test_a_word_counts_however_its_characters_are_written() -> None:
+    assert classify(Signals("請證明質數有無限多個")) == classify(Signals("请证明质数有无限多个"))
+
+
+def test_scripts_and_words_of_everyday_that_are_words_of_programs() -> None:
+    """Written after the seeds of their kind, never trained on."""
+    rows = rows_of(FIXTURES / "adversarial-scripts.jsonl")
+    right = sum(classify(signals_of(row)).task_type == row["type"] for row in rows)
+    assert right >= 0.85 * len(rows)
 
 
 def test_probabilities_cover_all_types_and_sum_to_one() -> None:

@@ -330,7 +330,7 @@ def signals_of(request: ChatRequest) -> Signals:
     return Signals(
         text=users[-1] if users else "",
         system=request.system_text,
-        earlier="\n".join(reversed(users[:-1])),
+        earlier=tuple(reversed(users[:-1])),
         tools=tuple(tool.name for tool in request.tools),
         attachments=tuple(dict.fromkeys(kinds)),
         turns=len(request.messages),

@@ -18,6 +18,7 @@ from omni_cli.services.money.receipt import receipt_document
 from omni_cli.services.money.usage import Dimension, UsageQuery
 from omni_cli.simulator import Simulator
 from omni_cli.store.budgets import BudgetStore
+from omni_cli.store.connection import SqliteStore
 from tests.gateway_server import Served, serving
 from tests.paths import REPO
 
@@ -210,4 +211,6 @@ def test_what_a_session_spends_is_in_its_budgets(gateway: Served) -> None:
     assert plan.added.cost_nusd > 0
     statuses = gateway.app.budget_admin.statuses()
     assert [status.spent_nusd for status in statuses] == [spent, spent]
-    assert not BudgetStore(gateway.app.store).drifts()
+    store = gateway.app.store
+    assert isinstance(store, SqliteStore)
+    assert not BudgetStore(store).drifts()
