@@ -20,13 +20,15 @@ Progress = Callable[[Path, int, int], None]
 class Importer(Struct, frozen=True):
     """One tool's format. ``module`` is imported on first use; ``added``: by another package.
 
-    ``reports`` marks sources whose files are also invoices (``read_invoice``).
+    ``reports`` marks sources whose files are also invoices (``read_invoice``). ``reads``: the files
+    that it looks for in a folder.
     """
 
     name: str
     title: str
     module: str
     reports: bool = False
+    reads: str = ""
     added: Plugin | None = None
 
     def _load(self) -> ModuleType:
@@ -144,25 +146,29 @@ def _state_of(file: Path) -> tuple[int, int]:
     return size, changed
 
 
-def _importer(name: str, title: str, module: str, *, reports: bool = False) -> Importer:
-    return Importer(name, title, f"{__name__}.{module}", reports)
+def _importer(name: str, title: str, module: str, reads: str, *, reports: bool = False) -> Importer:
+    return Importer(name, title, f"{__name__}.{module}", reports, reads)
 
 
 importers: Mapping[str, Importer] = {
     importer.name: importer
     for importer in (
-        _importer("claude-code", "Claude Code", "claude_code"),
-        _importer("codex", "Codex CLI", "codex"),
-        _importer("gemini-cli", "Gemini CLI", "gemini_cli"),
-        _importer("qwen-code", "Qwen Code", "qwen_code"),
-        _importer("opencode", "opencode", "opencode"),
-        _importer("llm", "llm", "llm"),
-        _importer("litellm", "LiteLLM spend logs", "litellm"),
-        _importer("aider", "aider analytics log", "aider"),
-        _importer("openrouter", "OpenRouter activity", "openrouter"),
-        _importer("openai", "OpenAI usage and costs", "openai", reports=True),
-        _importer("anthropic", "Anthropic usage and cost", "anthropic", reports=True),
-        _importer("csv", "Any CSV", "generic_csv"),
+        _importer("claude-code", "Claude Code", "claude_code", "projects/**/*.jsonl"),
+        _importer("codex", "Codex CLI", "codex", "sessions/**/*.jsonl and .jsonl.zst"),
+        _importer("gemini-cli", "Gemini CLI", "gemini_cli", "chats/*.json and *.jsonl"),
+        _importer("qwen-code", "Qwen Code", "qwen_code", "chats/*.jsonl"),
+        _importer(
+            "opencode", "opencode", "opencode", "opencode*.db and storage/message/**/msg_*.json"
+        ),
+        _importer("llm", "llm", "llm", "logs.db"),
+        _importer("litellm", "LiteLLM spend logs", "litellm", "*.json, *.jsonl and *.csv"),
+        _importer("aider", "aider analytics log", "aider", "*.jsonl"),
+        _importer("openrouter", "OpenRouter activity", "openrouter", "*.csv and *.json"),
+        _importer("openai", "OpenAI usage and costs", "openai", "*.csv and *.json", reports=True),
+        _importer(
+            "anthropic", "Anthropic usage and cost", "anthropic", "*.csv and *.json", reports=True
+        ),
+        _importer("csv", "Any CSV", "generic_csv", "*.csv"),
     )
 }
 

@@ -21,6 +21,7 @@ MAX_DOCUMENT_BYTES = 256 << 20
 _BUFFER_BYTES = 1 << 20
 _TAIL_BYTES = 64
 _ELEMENT_END = re.compile(r"[ \t\r\n]*[,\]]")
+_NO_TEXT = re.compile("[\udc80-\udcff]")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -198,7 +199,8 @@ def json_array(path: Path) -> Iterator[tuple[int, Any] | ImportProblem]:
     decoder = json.JSONDecoder()
     buffer, line, started = "", 1, False
     try:
-        with path.open(encoding="utf-8-sig", errors="strict", newline="\n") as file:
+        # A byte that is no text stands for itself, so that the element it is in can be named.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
             wanted = _BUFFER_BYTES
             at_end = False
             while True:
@@ -231,7 +233,10 @@ def json_array(path: Path) -> Iterator[tuple[int, Any] | ImportProblem]:
                         break  # not whole yet, or damaged: decided at the end of the file
                     if not _ELEMENT_END.match(buffer, end):
                         break  # a number that goes on in the next piece, or damage
-                    yield line, value
+                    if _NO_TEXT.search(buffer, position, end) is None:
+                        yield line, value
+                    else:
+                        yield ImportProblem(str(path), line, "not valid UTF-8")
                     line += buffer.count("\n", position, end)
                     position = end
                 buffer = buffer[position:]
@@ -243,8 +248,6 @@ def json_array(path: Path) -> Iterator[tuple[int, Any] | ImportProblem]:
                     return
                 # Doubling keeps re-parsing a large element linear over all.
                 wanted = max(_BUFFER_BYTES, len(buffer))
-    except UnicodeDecodeError:
-        yield ImportProblem(str(path), line, "not valid UTF-8 from about here on")
     except OSError as exc:
         yield ImportProblem(str(path), None, io_reason(exc))
 

@@ -256,10 +256,15 @@ def _importer(source: str) -> Importer:
 
 def _places(source: str, paths: list[Path]) -> list[Path]:
     """Raises UsageError: no such source; NotFound: no such place."""
-    _importer(source)
+    importer = _importer(source)
     for path in paths:
         if not path.exists():
             raise NotFound(f"there is no {path}")
+        files = importer.files(path) if path.is_dir() and importer.reads else [path]
+        if files and not any(file.exists() for file in files):
+            raise NotFound(f"there is no {importer.reads} of {importer.title} in {path}")
+        if not files:
+            note(f"nothing of {importer.title} is in {path}: it looks for {importer.reads}")
     return paths
 
 

@@ -299,3 +299,28 @@ def test_imports_are_audited(run: Run, store: App, tmp_path: Path) -> None:
     run("import", "csv", path, "--yes")
     entry = store.audit.entries(limit=1)[0]
     assert (entry.action, entry.target, entry.who) == ("ledger.import", "csv", "tester")
+
+
+def test_a_folder_without_its_files_says_what_was_looked_for(omni: Omni, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for source, looked in (("opencode", "opencode*.db"), ("aider", "*.jsonl")):
+        found = omni("import", source, str(empty))
+        assert found.code == 0
+        assert f"is in {empty}: it looks for {looked}" in found.err
+    missing = omni("import", "llm", str(empty))
+    assert missing.code == 1
+    assert f"there is no logs.db of llm in {empty}" in missing.err
+
+
+def test_a_byte_that_is_no_text_costs_its_row_only(omni: Omni, tmp_path: Path) -> None:
+    rows = [
+        b'{"request_id":"%d","model":"gpt-4o","startTime":"2026-01-01T00:00:00Z","spend":0.1,'
+        b'"prompt_tokens":1,"completion_tokens":1,"user":"%b"}' % (n, user)
+        for n, user in enumerate((b"a", b"\xff", b"\xc3\xa9"))
+    ]
+    path = tmp_path / "spend.json"
+    path.write_bytes(b"[" + b",\n".join(rows) + b"]")
+    told = omni("import", "litellm", str(path), "--json").data
+    assert told["new"] == 2
+    assert told["problems"] == [{"file": str(path), "line": 2, "reason": "not valid UTF-8"}]
