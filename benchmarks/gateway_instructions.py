@@ -106,7 +106,7 @@ async def _serve(home: Path, wanted: int, *, streams: bool) -> None:
         setattr(commits, name, getattr(commits, name) * _SLOWER)
     # What is done now and then is not what is counted.
     commits._CHECKPOINT_S = 1e6
-    for name in ("_POLL_S", "_SAVE_S", "_LIMIT_S", "_RECOVER_S", "_WATCH_S"):
+    for name in ("_POLL_S", "_SAVE_S", "_LIMIT_S", "_RECOVER_S", "_WATCH_S", "_BATCHES_S"):
         setattr(module, name, 1e6)
     loop = asyncio.get_running_loop()
 

@@ -96,8 +96,9 @@ class Chats:
                 ask, options = wish(body)
             if options is None:
                 options = from_headers(request.headers, self._tools.fleet.options)
-            session = self._sessions.of(request.headers, ask, who, self._now_ms())
-            warm = self._sessions.warm(session, self._now_ms())
+            now_ms = self._now_ms()
+            session = self._sessions.of(request.headers, ask, who, now_ms)
+            warm = self._sessions.warm(session, now_ms) if session.id else None
             if warm is not None or (session.agent and options.agent is None):
                 agent = options.agent or session.agent
                 options = replace(options, agent=agent, conversation_model=warm)

@@ -61,6 +61,8 @@ _SESSION = (
 )
 _PARENT = ("x-codex-parent-thread-id", "x-parent-session-id")
 _SUBAGENT = ("x-claude-code-agent-id", "x-openai-subagent")
+#: Without any of them, of a program that is no agent, only a body's metadata or a key can tell.
+_TELLING = frozenset((*HEADERS, *_SESSION, *_PARENT, *_SUBAGENT))
 _CLAUDE_SESSION = re.compile(r'(?:_session_|"session_id"\s*:\s*")([0-9A-Za-z-]{8,64})')
 #: Sessions that a process knows to be noted; how often the time of one is brought up to date.
 _KNOWN, _NOTE_MS = 4096, HOUR_MS // 60
@@ -87,6 +89,9 @@ class Sessions:
         """The session; without an id where nothing tells of one."""
         agent = agent_of(headers.get("user-agent", ""))
         given = who.session
+        tells = agent or given is not None or "metadata" in ask.fields
+        if not tells and _TELLING.isdisjoint(headers):
+            return Session("")
         if any(name in headers for name in _SUBAGENT) and agent:
             agent += ":subagent"
         said = {

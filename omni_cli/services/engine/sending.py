@@ -45,6 +45,7 @@ class Sending:
         "_bound",
         "_fields",
         "_target",
+        "_texts",
         "base_url",
         "headers",
         "names",
@@ -72,6 +73,8 @@ class Sending:
         self._target = target
         self._adapter = adapter
         self._bound: CallBound | None = None
+        #: What is known of fields: whether they are texts only.
+        self._texts: dict[str, bool] = {}
 
     def most(self) -> Most:
         """Asked where money is limited, for a model of a known price.
@@ -96,6 +99,12 @@ class Sending:
             self._adapter.limit(self, each, bound)
 
     def texts_only(self, name: str) -> bool:
+        known = self._texts.get(name)
+        if known is None:  # a long conversation takes as long to read as to send
+            known = self._texts[name] = self._are_texts(name)
+        return known
+
+    def _are_texts(self, name: str) -> bool:
         raw = self._fields.get(name)
         if raw is None:
             return False
@@ -111,10 +120,12 @@ class Sending:
 
     def put(self, name: str, value: object) -> None:
         self._body = None
+        self._texts.pop(name, None)
         self._fields[name] = msgspec.Raw(_encode(value))
 
     def drop(self, name: str) -> None:
         self._body = None
+        self._texts.pop(name, None)
         self._fields.pop(name, None)
 
     def written(self) -> bytes:

@@ -186,13 +186,13 @@ class OpenAiCompatible(OpenAiFacts, Client):
             sent.drop("max_completion_tokens")
         # By find: before bytes are looked for by "in", Python tries and fails to take them for a
         # number, which costs more than to look through a kilobyte.
-        if body.find(b'"developer"') >= 0 and quirks.stranger:
+        if quirks.stranger and body.find(b'"developer"') >= 0:
             turns = sent.value("messages")
             for turn in map(as_object, as_list(turns)):
                 if turn.get("role") == "developer":
                     turn["role"] = "system"
             sent.put("messages", turns)
-        if body.find(b'"tool_call_id"') < 0:
+        if sent.texts_only("messages") or body.find(b'"tool_call_id"') < 0:
             return
         ids, replay = quirks.says.ids, quirks.replay == "reasoning_content"
         wrong = any(not ids.takes(found.decode()) for found in _RESULT_OF.findall(body))
