@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from omni_cli.bootstrap import App
 from omni_cli.cli.app import main
 from omni_cli.cli.render import width_of
 from omni_cli.cli.tables import Column, fit
+from omni_cli.domain.batches import Batch, Line, Part
+from omni_cli.domain.ids import make_id
 from omni_cli.simulator import Simulator
 from tests.integration.cli.conftest import Omni, home, omni, seeded
 
@@ -32,6 +35,7 @@ LISTINGS = (
     ("chains", "list"),
     ("keys", "list", "--clients"),
     ("budgets", "list"),
+    ("batches", "list"),
     ("logs",),
     ("history",),
     ("audit",),
@@ -74,7 +78,18 @@ def used(home: Path, omni: Omni, sim: Simulator) -> Path:
     for words in ("Write a regular expression for dates.", "Name a colour."):
         run("chat", "-m", f"role:{ROLE}", words)
     run("compare", "-m", MODEL, "-m", f"role:{ROLE}", "Name a colour.", "--max-tokens", "16")
+    with App({"OMNI_HOME": str(home)}) as app:
+        _batch(app)
     return home
+
+
+def _batch(app: App) -> None:
+    """One that is under way."""
+    batch = Batch(make_id(app.now_ms(), 1), SLUG, "", "", "batch", "/v1/responses", "", 1)
+    batch.lines, batch.remote = 1, "batch_68a1b2c3d4e5f60718293a4b5c6d7e8f"
+    part = Part(MODEL, ROLE, None, False, 1, 1_234_567_890)
+    line = Line("one", MODEL, ROLE, 10, 10)
+    app.batches.store.open(batch, [(part, True)], [(line, 1_234_567_890)], "")
 
 
 def _texts(value: object) -> Iterator[str]:
