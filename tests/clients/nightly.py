@@ -162,7 +162,9 @@ def recording(found: list[dict[str, Any]]) -> Iterator[None]:
             headers = {n: request.headers[n] for n in HEADERS if n in request.headers}
             if isinstance(asked, dict):
                 asked = scrubbed(asked)
-                found.append({"path": request.path, "headers": headers, "body": asked})
+                query = request.query.decode("latin-1")
+                path = request.path + (f"?{query}" if query else "")
+                found.append({"path": path, "headers": headers, "body": asked})
         await handle(self, request)
 
     Gateway.handle = recorded  # type: ignore[method-assign]  # for these runs only
@@ -211,7 +213,8 @@ def install(client: Client, folder: Path) -> None:
 
 def folder_of(client: Client, scratch: Path) -> Path:
     """Clients of the same packages share them."""
-    return scratch / re.sub(r"[^\w.-]+", "-", "-".join(client.packages)).strip("-")
+    names = re.sub(r"[^\w.-]+", "-", "-".join((client.kind, *client.packages)))
+    return scratch / names.strip("-")
 
 
 def run(
