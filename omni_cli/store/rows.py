@@ -22,7 +22,7 @@ from omni_cli.domain.ledger import (
     RequestEnd,
     RequestRow,
 )
-from omni_cli.store.port import Connection, Row, among
+from omni_cli.store.port import Connection, Cursor, Row, among
 
 TOKEN_COLUMNS: tuple[str, ...] = TOKEN_FIELDS
 #: What stands in a row of ``attempts`` of what a ``Usage`` says beside its counts.
@@ -106,10 +106,11 @@ class WideInsert:
         statement = f"INSERT INTO {table} ({', '.join(columns)}) {form}"
         self._before, self._after = statement.split("{}")
 
-    def write(self, db: Connection, rows: Sequence[Sequence[object]]) -> int:
-        """Returns how many rows were inserted. ``rows`` are of one length."""
+    def write(self, db: Connection, rows: Sequence[Sequence[object]]) -> Cursor | None:
+        """Returns what tells how many rows were inserted (asking may wait for a server); None where
+        there are none. ``rows`` are of one length."""
         if len(rows) < _FEW:
-            return self._insert(db, ["?"] * len(rows[0]), rows) if rows else 0
+            return self._insert(db, ["?"] * len(rows[0]), rows) if rows else None
         first, *others = zip(*rows, strict=True)
         marks, bound, count = ["?"], [first], len(rows)
         for column in others:
@@ -121,9 +122,9 @@ class WideInsert:
                 bound.append(column)
         return self._insert(db, marks, list(zip(*bound, strict=True)))
 
-    def _insert(self, db: Connection, marks: list[str], rows: Sequence[Sequence[object]]) -> int:
+    def _insert(self, db: Connection, marks: list[str], rows: Sequence[Sequence[object]]) -> Cursor:
         statement = f"{self._before}{', '.join(marks)}{self._after}"
-        return db.executemany(statement, rows).rowcount
+        return db.executemany(statement, rows)
 
 
 REQUESTS = WideInsert("requests", REQUEST_COLUMNS)
@@ -194,11 +195,12 @@ _LAST_ID = (1 << 63) - 1
 
 def stage(db: Connection, openings: Sequence[Opening]) -> int:
     """Write the rows of calls that begin; returns of how many the id was free."""
-    if not openings:
+    made = _OPEN_CALLS.write(db, [_open_values(opening) for opening in openings])
+    if made is None:
         return 0
     # Beside the INSERT: as a part of it SQLite would keep a journal of each row's pages.
     (taken,) = db.execute(_TAKEN, (json.dumps([new.request.id for new in openings]),)).fetchone()
-    return _OPEN_CALLS.write(db, [_open_values(opening) for opening in openings]) - int(taken)
+    return made.rowcount - int(taken)
 
 
 def sending_of(opening: Opening) -> tuple[object, ...]:

@@ -27,7 +27,8 @@ def _stored(rows: list[tuple[Any, ...]], *, wide: bool) -> tuple[list[tuple[Any,
     if wide:
         form = "SELECT {} WHERE NOT EXISTS (SELECT 1 FROM t WHERE id = ?1)"
         insert = WideInsert("t", _NAMES, form)
-        count = insert.write(db, rows)
+        made = insert.write(db, rows)
+        count = 0 if made is None else made.rowcount
     else:
         count = sum(
             db.execute(f"INSERT OR IGNORE INTO t VALUES ({'?, ' * 5}?)", row).rowcount  # marks only
