@@ -23,7 +23,8 @@ def ledger_sums(app: App) -> tuple[int, ...]:
     """Requests, input, cached and output tokens, unknown requests, money (nano-dollars)."""
     row = app.store.db.execute(
         "SELECT count(*), sum(input_tokens), sum(cached_tokens), sum(output_tokens),"
-        " sum(price_state = 'unknown'), coalesce(sum(cost_nusd + adjusted_nusd), 0) FROM requests"
+        " count(CASE WHEN price_state = 'unknown' THEN 1 END),"
+        " coalesce(sum(cost_nusd + adjusted_nusd), 0) FROM requests"
     ).fetchone()
     return tuple(row)
 
