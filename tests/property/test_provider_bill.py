@@ -22,7 +22,7 @@ from omni_cli.domain.chat import ChatRequest, MediaPart, Message, TextPart, Tool
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate
-from omni_cli.gateway.asks import Ask
+from omni_cli.gateway.asks import Ask, Thoughts
 from omni_cli.records import StoredPrice
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.chat_plan import ChatJob
@@ -325,7 +325,7 @@ def test_what_goes_out_costs_no_more_than_its_bound() -> None:
         adapter = adapter_of(provider.protocol)
         try:
             ask = Ask(CALLERS[protocol], body, model="m", stream=False)
-            sent, _ = ask.passed(Target(model, provider, price, 0, 1_000), adapter, {})
+            sent, _ = ask.passed(Target(model, provider, price, 0, 1_000), adapter, {}, Thoughts())
             most = sent.most()
         except OmniError as exc:
             seen[exc.code] += 1

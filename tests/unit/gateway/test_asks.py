@@ -11,7 +11,7 @@ from omni_cli.domain.bounds import CallBound, most_of
 from omni_cli.domain.errors import BadRequest, BudgetExceeded
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price
-from omni_cli.gateway.asks import Ask
+from omni_cli.gateway.asks import Ask, Thoughts
 from omni_cli.ports import HttpCall
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.sending import Sending
@@ -64,7 +64,7 @@ class _Read:
 def _read(protocol: str, text: bytes | None = None, **fields: Any) -> _Read:
     body = text or json.dumps({"model": "m", **ASKED[protocol], **fields}).encode()
     ask = Ask(CALLERS[protocol], body, model="m", stream=False)
-    sent, _ = ask.passed(_target(protocol), adapter(protocol), {})  # type: ignore[arg-type]  # a protocol's name
+    sent, _ = ask.passed(_target(protocol), adapter(protocol), {}, Thoughts())  # type: ignore[arg-type]  # a protocol's name
     bound = adapter(protocol).bound(sent)  # type: ignore[arg-type]  # a protocol's name
     # The command line's body says the same of the same bytes.
     call = HttpCall("POST", "http://x", {}, sent.written(), "json")
@@ -354,7 +354,7 @@ def test_a_number_that_none_can_hold_is_the_callers_mistake(name: str) -> None:
     body = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}],"%b":1e999}'
     ask = Ask(OpenAiChat(), body % name.encode())
     with pytest.raises(BadRequest, match=name):
-        ask.passed(_target("openai"), adapter("openai"), {})
+        ask.passed(_target("openai"), adapter("openai"), {}, Thoughts())
 
 
 def test_a_model_that_is_such_a_number_too() -> None:
