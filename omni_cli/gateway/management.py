@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omni_cli.bootstrap import App
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import Busy, NotFound, OmniError, UsageError
+from omni_cli.domain.hosts import base_url_in
 from omni_cli.domain.models import ModelInfo, Provider, Role, RoleModel
 from omni_cli.domain.money import usd, usd_string
 from omni_cli.domain.record import replace
@@ -553,6 +554,8 @@ def _keep_provider(app: App, provider: Provider, body: "ProviderChange") -> Docu
                 value = getattr(body, name)
                 if changes.setdefault(field, value) != value:
                     raise UsageError(f"{name} contradicts {names[0]}")
+    if "base_url" in changes:
+        changes["base_url"] = base_url_in(changes["base_url"])
     if body.maintenance is not None:
         changes["status"] = "maintenance" if body.maintenance else "disconnected"
     fresh = replace(provider, **changes)

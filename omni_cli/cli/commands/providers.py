@@ -12,8 +12,8 @@ from omni_cli.cli.render import answer, emit_json, milliseconds, moment, note, o
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
-from omni_cli.domain.hosts import base_url_in, default_slots, is_here
-from omni_cli.domain.models import AuthMethod, Provider
+from omni_cli.domain.hosts import is_here
+from omni_cli.domain.models import Provider
 from omni_cli.domain.record import replace
 from omni_cli.domain.vendor_env import no_key_hint
 from omni_cli.services.fleet.describe import tested_document
@@ -153,41 +153,29 @@ def add(
     if (key_env is not None) + key_stdin + no_auth > 1:
         raise UsageError("--key-env, --key-stdin and --no-auth exclude each other")
     with omni() as omni_app:
-        preset = omni_app.presets.get(slug)
-        if preset is None and (protocol is None or base_url is None):
-            import difflib
-
-            near = difflib.get_close_matches(slug, list(omni_app.presets), 1, 0.7)
-            meant = f"did you mean {near[0]}? Else: " if near else ""
-            raise UsageError(
-                f"{slug!r} is no provider that omni knows",
-                hint=f"{meant}omni providers add {slug} --protocol openai "
-                f"--base-url https://HOST/v1, "
-                f"or one of {', '.join(omni_app.presets)}",
-            )
         old = omni_app.providers.get(slug)
         if old is not None and omni_app.org and not whose(old.slug):
             old = None  # everybody's: the organisation's own takes its place
         variable = None
-        if preset is not None and base_url is None:
+        if base_url is None and slug in omni_app.presets:
             base_url, variable = omni_app.addresses.proposed(slug)
-        url = base_url or ""
-        slots = default_slots(slug, url) if max_concurrency is None else _slots(max_concurrency)
-        provider = Provider(
-            slug=slug,
-            name=name or (preset.name if preset else slug),
-            protocol=protocol or preset.protocol,  # type: ignore[union-attr]  # the guard above checks it
-            base_url=base_url_in(url),
-            auth_method="none" if no_auth else "api_key",
-            key_env=key_env,
+        keyed = key_env is not None or key_stdin
+        provider = omni_app.provider_maker.new(
+            slug,
+            protocol=protocol,
+            base_url=base_url,
+            name=name,
+            auth_method="none" if no_auth else "api_key" if keyed else None,
+            keyed=keyed,
+        )
+        slots = provider.max_concurrency if max_concurrency is None else _slots(max_concurrency)
+        provider = replace(
+            provider,
+            key_env=key_env or provider.key_env,
             max_concurrency=slots,
             headers=_headers(header),
             simulated=simulated,
         )
-        if not (no_auth or key_env or key_stdin):
-            provider = replace(provider, auth_method=_auth(omni_app, provider))
-        if preset and provider.auth_method == "api_key" and not (key_env or key_stdin):
-            provider = replace(provider, key_env=_variable(omni_app, provider, preset.key_envs))
         said = {"named": bool(name), "slots": bool(max_concurrency), "key_env": bool(key_env)}
         if old is not None and not _same(old, provider, **said):
             raise UsageError(
@@ -450,24 +438,6 @@ def _unset_hint(omni_app: App, provider: Provider) -> str:
 def _warn_plain(provider: Provider) -> None:
     if not is_here(provider.base_url):
         note(f"warning: {provider.base_url} is not encrypted: anyone on the way reads the key")
-
-
-def _auth(omni_app: App, provider: Provider) -> AuthMethod:
-    """Without a word about keys: local servers need none, unless there is one."""
-    preset = omni_app.presets.get(provider.slug)
-    if omni_app.keys.place(provider) is not None:
-        return "api_key"
-    if (preset is not None and preset.local) or is_here(provider.base_url):
-        return "none"
-    return "api_key"
-
-
-def _variable(omni_app: App, provider: Provider, names: Sequence[str]) -> str | None:
-    """The preset's variable that is set, else its first; none of an organisation's own."""
-    if omni_app.org:
-        return None
-    place = omni_app.keys.place(provider) or ""
-    return place.removeprefix("env:") if place.startswith("env:") else next(iter(names), None)
 
 
 def _slots(text: str) -> int | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.hosts import default_slots, is_here
+from omni_cli.domain.hosts import base_url_in, default_slots, is_here
 from omni_cli.domain.models import AuthMethod, Provider
 from omni_cli.domain.record import replace
 
@@ -68,10 +68,10 @@ class ProviderMaker:
             raise UsageError(
                 f"{slug!r} is no provider that omni knows",
                 hint=(f"did you mean {near[0]}? Else: " if near else "")
-                + "say its type (such as openai) and its base URL; or one of "
-                + ", ".join(self._presets),
+                + f"omni providers add {slug} --protocol openai --base-url https://HOST/v1, "
+                f"or one of {', '.join(self._presets)}",
             )
-        url = base_url or self._proposed(slug)[0]
+        url = base_url_in(base_url or self._proposed(slug)[0])
         provider = Provider(
             slug=slug,
             name=name or (preset.name if preset else slug),
