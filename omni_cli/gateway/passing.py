@@ -136,6 +136,8 @@ class PassReader:
                 for event in events.feed(data):
                     for chunk in parser.feed(event):
                         folder.add(chunk)
+            for chunk in parser.finish():  # calls that were held back till their end
+                folder.add(chunk)
         return self._kept_bytes / (self._head_bytes + self._folder.passed_bytes)
 
     def end(self) -> None:
