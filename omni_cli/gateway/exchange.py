@@ -132,7 +132,8 @@ class Exchange(Receipt):
             sent, wished = ask.passed(target, adapter, line.call.headers, thoughts)
         else:
             line, sent = translated(fleet, ask, target)
-        self.note_unsaid(target, line.call.told)
+        if line.call.told:
+            self.note_unsaid(target, line.call.told)
         return Way(line, sent, same, wished)
 
     async def exchange(self, way: Way, target: Target, reading: Reading) -> None:

@@ -128,8 +128,10 @@ class Receipt(Call[Way]):
         most_nusd: int | None = None,
     ) -> None:
         fleet = tools.fleet
-        super().__init__(
-            fleet.health,
+        # By name: to look up ``super()`` takes as long as half of what it calls.
+        Call.__init__(
+            self,
+            fleet.app.health,
             fleet.app.clock,
             tools.rng,
             asyncio.sleep,
