@@ -86,14 +86,9 @@ class CallSlots:
     tell them apart by id, or by name, only. Some send no ids, or a new one with each piece, or the
     word "null" for none. A new call comes with its name; a call without an id gets one of its own,
     which no other answer repeats, and keeps it.
-
-    ``holds``: some begin a call's arguments with an empty object, whose place is taken by what
-    follows; it is held back until ``held`` is asked.
     """
 
-    def __init__(self, *, holds: bool = False) -> None:
-        self._holds = holds
-        self._empty: set[int] = set()
+    def __init__(self) -> None:
         self._by_index: dict[object, int] = {}
         self._ids: list[str | None] = []
         self._told: list[str | None] = []
@@ -128,20 +123,11 @@ class CallSlots:
     def _more(self, slot: int, arguments: str) -> str:
         """What a piece adds to a call's arguments; to whole ones nothing, which are told again."""
         before = self._arguments[slot]
-        if slot in self._empty and arguments:
-            self._empty.discard(slot)
-        elif before and before[-1][-1:] == "}" and is_whole("".join(before)):
-            return ""
-        elif self._holds and not before and arguments == "{}":
-            self._empty.add(slot)
+        if before not in ([], ["{}"]) and before[-1][-1:] == "}" and is_whole("".join(before)):
             return ""
         if arguments:
             before.append(arguments)
         return arguments
-
-    def held(self) -> tuple[ToolCallDelta, ...]:
-        """The empty objects that nothing followed."""
-        return tuple(ToolCallDelta(slot, None, None, "{}") for slot in sorted(self._empty))
 
     def knows(self, index: object) -> bool:
         """True once a call came under the wire's number, or name, ``index``."""

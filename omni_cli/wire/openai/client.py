@@ -389,7 +389,7 @@ class _Parser(StreamParser):
         super().__init__()
         self._stream = stream
         self._introduced = False
-        self._slots = CallSlots(holds=stream)
+        self._slots = CallSlots()
         self._refused = False
         self._answered = False
         self._finished = False
@@ -528,10 +528,9 @@ class _Parser(StreamParser):
         finish: FinishReason | None = None
         if not self._finished:
             finish = finished_as("stop", self._slots, refused=self._refused)
-        held = self._slots.held()
-        if not blocks and finish is None and not held:
+        if not blocks and finish is None:
             return ()
-        return (ChatChunk(reasoning_blocks=tuple(blocks), finish_reason=finish, tool_calls=held),)
+        return (ChatChunk(reasoning_blocks=tuple(blocks), finish_reason=finish),)
 
 
 def _texts(content: object) -> tuple[str, str]:

@@ -354,7 +354,6 @@ def test_copies_of_a_protocol(copy: str, caller: str) -> None:
 
 
 DOUBLED = {
-    "an empty object first": [delta(0, "a", "read", "{}"), delta(0, None, None, '{"p":"a"}')],
     "the whole call again": [
         delta(0, "a", "read", '{"p":'),
         delta(0, None, None, '"a"}'),
