@@ -524,7 +524,7 @@ def _until_done(work: Callable[[], Any]) -> Any:
 
 
 def _fields(budget: Budget) -> dict[str, Any]:
-    return {name: getattr(budget, name) for name in Budget.__slots__}
+    return {name: getattr(budget, name) for name in Budget.__struct_fields__}
 
 
 def play(

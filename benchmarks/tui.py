@@ -99,7 +99,6 @@ def prepare(home: Path, rows: int) -> None:
     with App({**os.environ, "OMNI_HOME": str(home)}) as omni:
         build(
             omni.fleet,
-            omni.providers,
             simulated=fleet.providers("http://127.0.0.1:9"),
         )
 
