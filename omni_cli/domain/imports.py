@@ -23,7 +23,7 @@ COUNTED_BY: Mapping[TokenKind, tuple[str, ...]] = {
 }
 
 
-class ImportedCall(Struct, frozen=True):
+class ImportedCall(Struct, frozen=True, gc=False):
     """One call, or one row of a usage report that sums ``requests`` calls.
 
     Attributes:
@@ -119,7 +119,7 @@ class LogFile(Struct):
     partial: bool = False
 
 
-class PricedCall(Struct, frozen=True):
+class PricedCall(Struct, frozen=True, gc=False):
     """A call as it enters the ledger.
 
     Attributes:
@@ -213,7 +213,9 @@ def collapse(calls: Iterable[ImportedCall]) -> list[ImportedCall]:
     for call in calls:
         key = (call.source, call.external_id)
         known = kept.get(key)
-        kept[key] = call if known is None else better(known, call)
+        # The lines of one answer mostly are one value.
+        if known is not call:
+            kept[key] = call if known is None else better(known, call)
     by_content: dict[tuple[str, str], ImportedCall] = {}
     for call in list(kept.values()):
         if call.content is not None:

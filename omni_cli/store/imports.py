@@ -1,7 +1,9 @@
 """Imported calls: which are known already, and their rows in the ledger."""
 
 import hashlib
-from collections.abc import Container, Iterable, Sequence
+import itertools
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -16,7 +18,7 @@ from omni_cli.records import KnownCalls
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.ledger import LedgerStore
-from omni_cli.store.port import Connection, Store
+from omni_cli.store.port import Connection, Store, among
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import ATTEMPTS, REQUESTS, TOKEN_COLUMNS, attempt_values, request_values
 from omni_cli.store.sessions import SessionStore
@@ -33,6 +35,10 @@ INSERT INTO imports (source, external_id, request, message_id, provider_request_
     recorded_model, calls, content)
 VALUES (:source, :external_id, :id, :message_id, :request_id, :recorded_model, :calls, :content)
 """
+_IMPORTED_OF = "SELECT external_id FROM imports WHERE source = ? AND external_id IN"
+#: Values of one statement.
+_MOST_MARKS = 5_000
+_TAKEN = f"SELECT id FROM requests WHERE id {among(':ids')}"  # noqa: S608  # a mark only
 _IMPORTED = "SELECT request FROM imports WHERE source = ? AND external_id = ?"
 _GROW_ATTEMPT = f"""
 UPDATE attempts SET {_SET_TOKENS}, price = :price, cost_nusd = :cost_nusd,
@@ -152,21 +158,15 @@ class ImportStore:
         Returns how many were written: one that another process imported meanwhile is left out.
         """
         with self._store.transaction(Lock.LEDGER, Lock.BUDGETS) as db:
-            known = _Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND external_id = ?")
-            fresh: dict[int, PricedCall] = {}
-            first = not self._any()
-            for row in rows:
-                if first or (row.call.source, row.call.external_id) not in known:
-                    fresh[_free_id(db, row.call, fresh)] = row
-            with self._rollups.recounting(*fresh):
+            fresh = _free_ids(db, _not_imported(db, list(rows)))
+            with self._rollups.recounting(*fresh, new=True):
                 made = [_rows(request_id, row) for request_id, row in fresh.items()]
                 REQUESTS.write(db, [request_values(request) for request, _ in made])
                 ATTEMPTS.write(db, [attempt_values(attempt) for _, attempt in made])
                 db.executemany(_ADD_IMPORT, [_known(*entry) for entry in fresh.items()])
                 self._sessions.note(sessions_of(row.call for row in fresh.values()))
             if self._budgets.all():
-                for request_id, row in fresh.items():
-                    request, _ = self._row(request_id)
+                for (request, _), row in zip(made, fresh.values(), strict=True):
                     self._budgets.charge(request, row.provider, row.model, row.cost_nusd or 0)
         return len(fresh)
 
@@ -234,16 +234,43 @@ def _created(call: ImportedCall) -> int:
     return call.at_ms + call.span_ms // 2
 
 
-def _free_id(db: Connection, call: ImportedCall, taken: Container[int]) -> int:
-    """An id at the call's own time; the rows of one report share theirs."""
+def _not_imported(db: Connection, rows: Sequence[PricedCall]) -> list[PricedCall]:
+    """Those of them that are not imported yet, in their order."""
+    known: set[tuple[str, str]] = set()
+    for source in {row.call.source for row in rows}:
+        ids = [row.call.external_id for row in rows if row.call.source == source]
+        for at in range(0, len(ids), _MOST_MARKS):
+            some = ids[at : at + _MOST_MARKS]
+            sql = f"{_IMPORTED_OF} ({', '.join('?' * len(some))})"
+            known.update((source, name) for (name,) in db.execute(sql, (source, *some)))
+    return [row for row in rows if (row.call.source, row.call.external_id) not in known]
+
+
+def _free_ids(db: Connection, rows: Sequence[PricedCall]) -> dict[int, PricedCall]:
+    """By new ids at the calls' own times; the rows of one report share theirs."""
+    places = [(_created(row.call), _bits(row.call)) for row in rows]
+    wanted = json.dumps([_id_at(*place) for place in places])
+    taken = {request_id for (request_id,) in db.execute(_TAKEN, {"ids": wanted})}
+    found: dict[int, PricedCall] = {}
+    for (created, first), row in zip(places, rows, strict=True):
+        candidate = _id_at(created, first)
+        if candidate in taken or candidate in found:
+            for bits in itertools.count(first + 1):
+                candidate = _id_at(created, bits)
+                held = db.execute("SELECT 1 FROM requests WHERE id = ?", (candidate,)).fetchone()
+                if held is None and candidate not in found:
+                    break
+        found[candidate] = row
+    return found
+
+
+def _bits(call: ImportedCall) -> int:
     digest = hashlib.blake2b(f"{call.source}\n{call.external_id}".encode(), digest_size=4)
-    bits = int.from_bytes(digest.digest(), "big")
-    while True:
-        candidate = make_id(_created(call), bits % (1 << RANDOM_BITS))
-        found = db.execute("SELECT 1 FROM requests WHERE id = ?", (candidate,)).fetchone()
-        if found is None and candidate not in taken:
-            return candidate
-        bits += 1
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _id_at(created_ms: int, bits: int) -> int:
+    return make_id(created_ms, bits % (1 << RANDOM_BITS))
 
 
 def _rows(request_id: int, row: PricedCall) -> tuple[RequestRow, AttemptRow]:

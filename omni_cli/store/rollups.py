@@ -415,12 +415,15 @@ class RollupStore:
         return Counting(found.get(ZONE_KEY, "UTC"), building)
 
     @contextlib.contextmanager
-    def recounting(self, *requests: int) -> Iterator[None]:
+    def recounting(self, *requests: int, new: bool = False) -> Iterator[None]:
         """Count requests anew after any change to their rows, made inside in one transaction.
 
         For all that happens to a settled request: prices corrected or filled in, estimates
         replaced, an attempt settled late. Exact whatever changes. Rows that are written inside
         are counted once; many at a time cost far less each than one.
+
+        Args:
+            new: none of them has a row yet, so there is nothing to take out first.
         """
         with self._store.transaction(Lock.LEDGER) as db:
             counting = self.counting()
@@ -430,7 +433,7 @@ class RollupStore:
                 targets.append(("_next", building.zone, building.done))
             ids = json.dumps(requests)
             for sign in (-1, 1):
-                for suffix, days_of, last in targets:
+                for suffix, days_of, last in targets if sign > 0 or not new else ():
                     pour(
                         db,
                         where=f"r.id {among(':ids')} AND r.id <= :last",

@@ -27,7 +27,7 @@ from omni_cli.services.money.prices import (
 )
 
 #: Rows per transaction: another omni waits no longer than this takes (some 0.1 s).
-BATCH = 500
+BATCH = 1000
 _TOKENS = (*TEXT_FIELDS, "total_tokens")
 
 
