@@ -32,6 +32,7 @@ from omni_cli.services.fleet.describe import (
     tested_document,
     uses_document,
 )
+from omni_cli.services.fleet.fleet import uses_of
 from omni_cli.services.fleet.fleet_checks import one_of
 from omni_cli.services.fleet.model_changes import add_model, set_price, split_id
 from omni_cli.services.fleet.organisation import whose
@@ -423,7 +424,7 @@ def _model_document(app: App, name: str, *, numbers: bool) -> Document:
     if model is None:
         raise NotFound(f"no model is called {name!r}")
     (told,) = _model_documents(app, [model], numbers=numbers)
-    return told | uses_document(app.fleet.uses(model.id))
+    return told | uses_document(uses_of(app.assignments, model.id))
 
 
 def _model_documents(app: App, models: list[ModelInfo], *, numbers: bool) -> list[Document]:

@@ -14,6 +14,7 @@ from omni_cli.domain.pricing import KINDS, Price, blended, format_usd
 from omni_cli.domain.words import percent, tokens
 from omni_cli.records import Failure, Tally
 from omni_cli.services.fleet.browse import Listed
+from omni_cli.services.fleet.fleet import uses_of
 from omni_cli.services.money.prices import utc_day
 from omni_cli.services.money.savings import saved_of
 from omni_cli.tui import text
@@ -57,7 +58,7 @@ def read_model(omni: App, name: str, overview: Overview) -> ModelView:
         tasks=tuple(glance.tasks(today, model.provider, model.id)),
         failures=tuple(glance.errors(model=model.id, limit=4)),
         rating=glance.rating(model.id),
-        uses=tuple(omni.fleet.uses(model.id)),
+        uses=tuple(uses_of(omni.assignments, model.id)),
         roles=tuple(
             (role.name, item.priority, role.description)
             for role in omni.assignments.roles()

@@ -29,6 +29,7 @@ from omni_cli.domain.models import ModelInfo, fold_alias, retirement_words
 from omni_cli.domain.record import replace
 from omni_cli.services.fleet.browse import Filters, Listed
 from omni_cli.services.fleet.describe import model_document, price_document, uses_document
+from omni_cli.services.fleet.fleet import uses_of
 from omni_cli.services.money.prices import utc_day
 
 if TYPE_CHECKING:  # lists, the common case, change nothing
@@ -185,7 +186,7 @@ def show(model: Known, as_json: JsonFlag = False) -> None:
     """Everything about one model: prices with source and date, scores, who uses it."""
     with omni() as omni_app:
         row = omni_app.browser.listed(omni_app.fleet.model(model))
-        uses = omni_app.fleet.uses(row.model.id)
+        uses = uses_of(omni_app.assignments, row.model.id)
     if as_json:
         emit_json(model_document(row) | uses_document(uses))
     else:

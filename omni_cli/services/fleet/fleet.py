@@ -50,6 +50,22 @@ _MOST_TOKENS = 999_999_999
 _MOST_SLOTS = 1_000_000
 
 
+def uses_of(assignments: Assignments, model_id: str) -> list[str]:
+    """Roles, rules and chains that name a model, as far as ``assignments`` shows them."""
+    found = [
+        f"role {role.name}"
+        for role in assignments.roles()
+        if any(item.model == model_id for item in role.models)
+    ]
+    found += [f"rule {r.id}" for r in assignments.rules() if r.model == model_id]
+    found += [
+        f"chain {chain.name}"
+        for chain in assignments.chains()
+        if any(link.model == model_id for link in chain.links)
+    ]
+    return found
+
+
 class Unit(Protocol):
     """One write transaction of the store."""
 
@@ -323,19 +339,8 @@ class FleetService:
         return model
 
     def uses(self, model_id: str) -> list[str]:
-        """Roles, rules and chains that name a model."""
-        found = [
-            f"role {role.name}"
-            for role in self._assignments.roles()
-            if any(item.model == model_id for item in role.models)
-        ]
-        found += [f"rule {r.id}" for r in self._assignments.rules() if r.model == model_id]
-        found += [
-            f"chain {chain.name}"
-            for chain in self._assignments.chains()
-            if any(link.model == model_id for link in chain.links)
-        ]
-        return found
+        """Roles, rules and chains that name a model, organisations' own among them."""
+        return uses_of(self._assignments, model_id)
 
     # --- roles, rules, chains ----------------------------------------------------------------
 
