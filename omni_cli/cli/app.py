@@ -101,12 +101,26 @@ class Root(LazyGroup):
         remote = ctx.params.get("remote")
         if remote or (remote is None and "OMNI_REMOTE" in os.environ):
             from omni_cli.cli import remote as far
+            from omni_cli.domain.commands import named
 
             if url := far.wanted(remote, args):
+                if not named(args):
+                    return self._only_here(ctx, args, url)
                 org = ctx.params.get("org")
                 org = os.environ.get("OMNI_ORG", "") if org is None else org
                 raise typer.Exit(far.run(url, args, org))
         return super().resolve_command(ctx, args)
+
+    def _only_here(self, ctx: Any, args: list[str], url: str) -> Any:
+        """A command that does not exist, which says so itself; a group's help; else refuses."""
+        from omni_cli.cli import remote as far
+
+        name, command, rest = super().resolve_command(ctx, args)
+        within = getattr(command, "commands", {})
+        known = rest and (rest[0] in within or rest[0].startswith("-"))
+        if within and not known and not command.invoke_without_command:
+            return name, command, rest
+        raise far.refused(url, f"{name} {rest[0]}" if rest and rest[0] in within else name)
 
 
 app = typer.Typer(
@@ -145,7 +159,7 @@ def root(
     if url := os.environ.get("OMNI_REMOTE", "") if remote is None else remote:
         from omni_cli.cli import remote as far
 
-        far.run(url, [], org)
+        raise far.refused(url, "dash")
     if sys.stdin.isatty() and sys.stdout.isatty():
         from omni_cli.cli.commands.dash import run
 
@@ -276,9 +290,12 @@ def _usage_error(exc: Exception) -> int | None:
     path = context.command_path if context is not None else "omni"
     hint = f"{path} --help shows how it is used"
     if type(exc).__name__ == "NoSuchOption" and context is not None:
-        if any(item.name in ("prompt", "prompts") for item in context.command.params):
+        option = getattr(exc, "option_name", "")
+        if option in ("--remote", "--org"):
+            hint = f"it goes before the command: omni {option} VALUE {path.partition(' ')[2]}"
+        elif any(item.name in ("prompt", "prompts") for item in context.command.params):
             hint = f'a question that begins with a dash goes after --: {path} -- "-5 plus 3?"'
-        elif getattr(exc, "option_name", "") in ("-V", "-v"):
+        elif option in ("-V", "-v"):
             hint = "omni --version"
     _report("usage", show(), hint)
     return 2

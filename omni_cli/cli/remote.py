@@ -9,7 +9,7 @@ from typing import Any
 from omni_cli.bootstrap import App
 from omni_cli.cli.render import colour_on, note
 from omni_cli.domain.commands import READS_STDIN, REMOTE, named
-from omni_cli.domain.errors import ConfigError, MissingKey, ProviderError, UsageError
+from omni_cli.domain.errors import AuthError, ConfigError, MissingKey, ProviderError, UsageError
 from omni_cli.domain.hosts import is_base_url, is_here
 from omni_cli.ports import HttpCall
 
@@ -20,20 +20,13 @@ KEY, KEY_ENV = "remote", "OMNI_REMOTE_KEY"
 
 
 def run(url: str, args: list[str], org: str) -> int:
-    """Carry out a command at the gateway; returns its exit code.
+    """Carry out a command of REMOTE at the gateway; returns its exit code.
 
     Raises:
-        UsageError: it works on this machine's own fleet only, or the URL is none.
+        UsageError: the URL is none.
         ConfigError, MissingKey, ProviderError: the key, or the way to the gateway.
     """
     name = named(args)
-    if not name:
-        groups = sorted({known.partition(" ")[0] for known in REMOTE})
-        raise UsageError(
-            f"omni {' '.join(args[:2]) or 'dash'} works on this machine's own fleet only, "
-            f"not on the one at {url}",
-            hint=f"at a gateway work {', '.join(groups)}; --remote '' takes this machine's fleet",
-        )
     url = url.rstrip("/")
     if not is_base_url(url):
         raise UsageError(f"{url!r} is no gateway's address", hint="such as https://omni.example")
@@ -65,7 +58,7 @@ def run(url: str, args: list[str], org: str) -> int:
         try:
             told = app.transport.fetch(adapter("openai"), call, timeout_s=_LIMIT_S)
         except ProviderError as exc:
-            exc.hint = f"so says, or does not answer, the gateway at {url}"
+            exc.hint = _after(exc, url)
             raise
     try:
         answer = json.loads(told)
@@ -76,6 +69,27 @@ def run(url: str, args: list[str], org: str) -> int:
     sys.stdout.write(answer["stdout"])
     sys.stderr.write(answer["stderr"])
     return int(answer["code"])
+
+
+def _after(exc: ProviderError, url: str) -> str:
+    """What to do once the gateway has refused, or has not answered."""
+    if isinstance(exc, AuthError):
+        return (
+            f"so says the gateway at {url}; its key comes from {KEY_ENV}, or is kept: "
+            f"omni keys set {KEY} < FILE"
+        )
+    if exc.status is None:
+        return f"is a gateway up at {url} (omni serve)? --remote '' takes this machine's fleet"
+    return f"so says the gateway at {url}"
+
+
+def refused(url: str, name: str) -> UsageError:
+    """Of a command that works on this machine's own fleet only."""
+    groups = sorted({known.partition(" ")[0] for known in REMOTE})
+    return UsageError(
+        f"omni {name} works on this machine's own fleet only, not on the one at {url}",
+        hint=f"at a gateway work {', '.join(groups)}; --remote '' takes this machine's fleet",
+    )
 
 
 def wanted(url: str | None, args: list[str]) -> str:

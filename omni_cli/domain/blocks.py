@@ -31,12 +31,13 @@ class HourUse(Struct, frozen=True):
 
 
 class Burn(Struct, frozen=True):
-    """How fast a block is used, and what it will have come to at its end if that goes on."""
+    """How fast a block is used, and what it will have come to at its end if that goes on. Money is
+    None where no call has a known price."""
 
     tokens_per_minute: float
-    cost_per_hour_nusd: int
+    cost_per_hour_nusd: int | None
     projected_tokens: int
-    projected_cost_nusd: int
+    projected_cost_nusd: int | None
 
 
 class Block(Struct):
@@ -63,6 +64,11 @@ class Block(Struct):
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
+    @property
+    def known_nusd(self) -> int | None:
+        """The cost; None where no call has a known price."""
+        return None if self.unknown and self.unknown == self.calls else self.cost_nusd
+
     def active(self, now_ms: int) -> bool:
         return now_ms < self.end_at and now_ms - self.last_at < BLOCK_MS
 
@@ -74,12 +80,12 @@ class Block(Struct):
         span = self.last_at - self.first_at
         if span <= 0 or not self.active(now_ms):
             return None
-        left = self.left_ms(now_ms)
+        left, cost = self.left_ms(now_ms), self.known_nusd
         return Burn(
             self.total_tokens * _MINUTE_MS / span,
-            self.cost_nusd * HOUR_MS // span,
+            None if cost is None else cost * HOUR_MS // span,
             self.total_tokens + self.total_tokens * left // span,
-            self.cost_nusd + self.cost_nusd * left // span,
+            None if cost is None else cost + cost * left // span,
         )
 
 

@@ -60,7 +60,16 @@ class Logs:
         self._looked_at = 0
 
     def found(self) -> list[Found]:
-        """Every tool that has logs in its usual place."""
+        """Every tool that has logs in its usual place: an empty folder is none."""
+        found = []
+        for item in self._usual():
+            files = item.importer.files
+            if places := tuple(p for p in item.places if not p.is_dir() or files(p)):
+                found.append(Found(item.importer, places, item.read_at))
+        return found
+
+    def _usual(self) -> list[Found]:
+        """Every tool's usual places that are there, without a look at what they hold."""
         read_at = self._log_files.read_at()
         found = []
         for importer in importers.values():
@@ -96,7 +105,7 @@ class Logs:
         self._looked_at = int(self._clock() * 1000)
         if not self._log_files.read_at():
             return new
-        for found in self.found():
+        for found in self._usual():
             reading = self.read(found) if found.read_at is not None else None
             if reading is not None and reading.marks.read:
                 new += sum(self.keep(reading))

@@ -363,8 +363,15 @@ class PgConnection:
                 hint="try again; omni doctor looks at it",
             ) from exc
         if isinstance(exc, (*_AWAY, errors.InternalError)) and not _is_ours(exc):
+            words = _words(exc)
+            if _REFUSED.search(words):
+                raise StoreError(
+                    f"the database {self._where} cannot be used: {words}",
+                    hint="createdb makes a database, createuser a user; a password comes from "
+                    "PGPASSWORD or ~/.pgpass",
+                ) from exc
             raise StoreError(
-                f"the database {self._where} does not answer: {_words(exc)}",
+                f"the database {self._where} does not answer: {words}",
                 hint="is PostgreSQL running and reachable? omni doctor looks at it",
             ) from exc
         raise exc
@@ -376,6 +383,13 @@ _TIMED_OUT: type[Exception] = getattr(errors, "_WaitTimeout", TimeoutError)
 
 def _is_ours(exc: Exception) -> bool:
     return isinstance(exc, (errors.IntegrityError, errors.ProgrammingError))
+
+
+#: The server is there, and does not let in whoever is named so.
+_REFUSED = re.compile(
+    r"FATAL: .*(does not exist|authentication failed|no pg_hba|not permitted to log in)"
+    r"|no password supplied"
+)
 
 
 def _words(exc: Exception) -> str:

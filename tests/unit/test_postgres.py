@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -31,6 +32,17 @@ def store(url: str, tmp_path: Path) -> Iterator[PostgresStore]:
     made = PostgresStore(url, tmp_path)
     yield made
     made.close()
+
+
+@pytest.mark.parametrize("wrong", ["/no_such_database", "no_such_user@"])
+def test_a_server_that_lets_nobody_in_is_not_said_to_be_silent(
+    url: str, tmp_path: Path, wrong: str
+) -> None:
+    given = urlsplit(url)
+    at = {"path": wrong} if wrong[0] == "/" else {"netloc": wrong + given.netloc.split("@")[-1]}
+    with pytest.raises(StoreError, match=r"cannot be used: .*does not exist") as told:
+        PostgresStore(given._replace(**at).geturl(), tmp_path)
+    assert "createdb" in told.value.hint
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.batches import Batch
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.money import format_usd
+from omni_cli.domain.words import counted
 from omni_cli.services.engine.batches import batch_document
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -52,7 +53,8 @@ def show(batch: Id, as_json: JsonFlag = False) -> None:
     out(f"{id_text(found.id)}  {found.remote or '(not known there)'}  at {found.provider}")
     out(f"state     {found.state}{f' ({found.status})' if found.status else ''}")
     out(f"made      {moment(found.created_at, zone)}, settled {moment(found.settled_at, zone)}")
-    out(f"for       {found.endpoint}, {found.lines:,} requests, {found.settled:,} in the ledger")
+    lines = counted(found.lines, "request")
+    out(f"for       {found.endpoint}, {lines}, {found.settled:,} in the ledger")
     out(f"cost      {_cost(found)}, held {format_usd(found.held_nusd)}")
     for part in parts:
         how = ", charged as single calls: its batch price is not known" if part.marked else ""

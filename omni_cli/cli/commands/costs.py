@@ -13,6 +13,7 @@ from omni_cli.cli.render import bar, colour_on, emit_json, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.analytics import Share, Totals, change
 from omni_cli.domain.money import format_usd, nusd_to_usd
+from omni_cli.domain.words import counted
 from omni_cli.services.money.costs import BudgetLine, CostOverview
 from omni_cli.services.money.report_documents import costs_document, savings_document
 from omni_cli.services.money.savings import SavingsReport, SavingsRow
@@ -242,7 +243,7 @@ def _footnotes(report: SavingsReport) -> None:
     if report.uncompared_nusd:
         note(f"{format_usd(report.uncompared_nusd)} of answered requests could not be compared")
     if report.unknown_attempts:
-        note(f"{report.unknown_attempts:,} calls have no known price and are left out")
+        note(f"{counted(report.unknown_attempts, 'call')} without a known price, left out")
     if report.imported_nusd:
         note(
             f"imported usage, which omni did not route, would have saved "

@@ -124,7 +124,7 @@ def _report(by: Dimension, wanted: Wanted, view: View) -> None:
         report = _ordered(omni_app.usage.report(query), wanted.order)
         saved = omni_app.savings.saved(query) if view.as_json else None
         whole = None if saved is None else functools.partial(usage_document, report, saved)
-        _print(view, report, whole, omni_app.zone, compact=wanted.compact)
+        _print(view, report, whole, omni_app.zone, wanted)
         if not view.data:
             tell_sources(omni_app, anything=bool(report.rows))
 
@@ -141,7 +141,7 @@ def _ordered(report: UsageReport, order: Order) -> UsageReport:
 
 
 def _print(
-    view: View, report: UsageReport, whole: Callable[[], Any] | None, zone: str, *, compact: bool
+    view: View, report: UsageReport, whole: Callable[[], Any] | None, zone: str, wanted: Wanted
 ) -> None:
     columns: list[tuple[Column, Callable[[UsageRow], str]]] = [
         (Column.key(report.by), lambda row: row.name or f"(no {report.by})"),
@@ -151,10 +151,14 @@ def _print(
         (Column.figure("cache write", 3), lambda row: f"{row.totals.cache_write_tokens:,}"),
         (Column.figure("cache read", 4), lambda row: f"{row.totals.cached_tokens:,}"),
         (Column.figure("total", 5), lambda row: f"{row.totals.total_tokens:,}"),
-        (Column.money("cost"), lambda row: _cost(row)),
+        (
+            Column.money("cost"),
+            lambda row: _cost(row.totals.known_nusd, row.totals.unknown_attempts),
+        ),
     ]
-    if compact:
+    if wanted.compact:
         columns = [c for c in columns if c[0].head not in ("cache write", "cache read", "total")]
+    span = f"{report.first} to {report.last}" if wanted.since or wanted.until else "yet"
     cells, documents = [], []
     for row in report.rows:
         cells.append([cell(row) for _, cell in columns])
@@ -172,7 +176,7 @@ def _print(
         lambda: documents,
         whole=whole,
         fields=(report.by, "model", *_COUNTS),
-        empty=[f"nothing was used {report.first} to {report.last}"],
+        empty=[f"nothing was used {span}"],
         total=[cell(replace(report.total, name="total")) for _, cell in columns],
     )
 
@@ -192,10 +196,10 @@ def _of_session(zone: str) -> list[tuple[Column, Callable[[UsageRow], str]]]:
     ]
 
 
-def _cost(row: UsageRow) -> str:
-    cost = format_usd(row.totals.known_nusd)
-    unknown = row.totals.unknown_attempts
-    return cost if not unknown or row.totals.known_nusd is None else f"{cost} + {unknown:,} unknown"
+def _cost(known_nusd: int | None, unknown: int) -> str:
+    """``unknown``: of how many calls no price is known."""
+    cost = format_usd(known_nusd)
+    return cost if not unknown or known_nusd is None else f"{cost} + {unknown:,} unknown"
 
 
 def _counts(row: UsageRow) -> dict[str, Any]:
@@ -279,8 +283,7 @@ def _show_blocks(found: list[Block], now: int, zone: str) -> None:
                 f"{block.cache_write_tokens:,}",
                 f"{block.cached_tokens:,}",
                 f"{block.total_tokens:,}",
-                format_usd(block.cost_nusd)
-                + (f" + {block.unknown:,} unknown" if block.unknown else ""),
+                _cost(block.known_nusd, block.unknown),
             ]
             for block in found
         ],

@@ -12,6 +12,7 @@ from omni_cli.domain.analytics import Totals, sum_totals
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
+from omni_cli.domain.words import counted
 from omni_cli.services.fleet.apply import Change
 from omni_cli.services.fleet.sync import Synced
 
@@ -124,7 +125,7 @@ def usage(
         total=True,
     )
     if total.unknown_attempts:
-        note(f"{total.unknown_attempts:,} calls have no known price and are not in the cost")
+        note(f"{counted(total.unknown_attempts, 'call')} without a known price, in no cost")
 
 
 def _sums(totals: Totals) -> dict[str, Any]:

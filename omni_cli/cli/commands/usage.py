@@ -23,7 +23,7 @@ from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.analytics import change
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
-from omni_cli.domain.words import percent
+from omni_cli.domain.words import counted, percent
 from omni_cli.services.money.report_documents import row_document, usage_document
 from omni_cli.services.money.usage import DIMENSIONS, UsageQuery, UsageReport, UsageRow
 
@@ -169,10 +169,8 @@ def _footnotes(report: UsageReport) -> None:
     if report.before_first is not None and report.before_last is not None:
         note(f"before: {_days(report.before_first, report.before_last)}")
     if total.unknown_attempts:
-        note(
-            f"{total.unknown_attempts:,} calls have no known price and are in no cost; "
-            "omni models price sets one"
-        )
+        calls = counted(total.unknown_attempts, "call")
+        note(f"{calls} without a known price, in no cost; omni models price sets one")
     if total.failed_nusd:
         note(f"{format_usd(total.failed_nusd)} of the cost went to failed attempts")
 

@@ -92,7 +92,7 @@ def _block(block: Block, now_ms: int) -> dict[str, Any]:
         "left_ms": block.left_ms(now_ms),
         **document(block, "input_tokens", "cached_tokens", "cache_write_tokens"),
         **document(block, "output_tokens", "total_tokens"),
-        "cost_usd": usd_string(block.cost_nusd),
+        "cost_usd": usd(block.known_nusd),
         "unknown_calls": block.unknown,
         "burn": None if burn is None else document(burn),
     }

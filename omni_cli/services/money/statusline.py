@@ -67,7 +67,7 @@ class StatusLines(Struct, kw_only=True, eq=False):
             session=session,
             session_nusd=self._session(session, given),
             today_nusd=0 if spent is None else spent.known_nusd,
-            block_nusd=None if block is None else block.cost_nusd,
+            block_nusd=None if block is None else block.known_nusd,
             block_left_ms=_left(given, block, now),
             hour_nusd=None if block is None else _hour(block, now),
             context_tokens=tokens,
@@ -114,7 +114,7 @@ def status_line(status: Status) -> str:
     """Parts that are not known are left out."""
     spent = [f"{format_usd(status.session_nusd)} session"]
     spent.append(f"{format_usd(status.today_nusd)} today")
-    if status.block_nusd is not None:
+    if status.block_nusd is not None or status.block_left_ms is not None:
         spent.append(f"{format_usd(status.block_nusd)} block")
     if status.block_left_ms is not None:
         hours, minutes = divmod(status.block_left_ms // 60_000, 60)

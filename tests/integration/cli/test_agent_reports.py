@@ -157,6 +157,41 @@ def test_a_report_of_nothing_says_where_logs_are(omni: Omni, logs: Path) -> None
     assert omni("blocks", "--active").err.startswith("no block")
 
 
+def test_folders_without_a_log_are_no_logs(
+    omni: Omni, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME", "QWEN_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in (".claude/projects", ".codex/sessions", ".gemini/tmp", ".qwen/projects"):
+        (home / name).mkdir(parents=True)
+    assert omni("daily").err.splitlines() == ["nothing was used yet"]
+    assert "there are logs" not in omni("blocks").err
+    assert omni("daily", "--since", "2026-11-01", "--until", "2026-11-02").err.splitlines() == [
+        "nothing was used 2026-11-01 to 2026-11-02"
+    ]
+    assert "found no logs of any agent" in omni("import").err
+
+
+def test_a_block_without_a_known_price_costs_unknown(omni: Omni, logs: Path) -> None:
+    log = logs / ".claude/projects/p/live.jsonl"
+    log.parent.mkdir(parents=True)
+    now = time.time()
+    for before in (600, 300):
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - before))
+        with log.open("a") as file:
+            file.write(line(at, f"m{before}", 40).replace("claude-sonnet-4-5", "nobodys-model"))
+    omni("import", "--yes")
+    (block,) = omni("blocks", "--active", "--json").data["blocks"]
+    assert (block["cost_usd"], block["unknown_calls"]) == (None, 2)
+    assert block["burn"]["cost_per_hour_usd"] is None
+    shown = omni("blocks", "--active").out
+    assert "$" not in shown
+    status = omni("statusline", stdin="{}").out
+    assert "unknown block (" in status
+    assert "/h" not in status
+
+
 def test_one_line_for_a_prompt(logs: Path) -> None:
     from omni_cli.services.money.statusline import status_line
 

@@ -94,7 +94,7 @@ def test_usage_tables_json_and_csv_agree(omni: Omni, spent: Path) -> None:
     assert "openai/gpt-4o" in shown.out
     assert "$12.47" in shown.out
     assert "unknown" in shown.out
-    assert "1 calls have no known price" in shown.err
+    assert "1 call without a known price, in no cost" in shown.err
     data = run("usage", "--json").data
     rows = {row["model"]: row for row in data["rows"]}
     assert rows["openai/gpt-4o"]["cost_usd"] == "12.47"

@@ -158,6 +158,19 @@ def test_what_cannot_be_done_from_afar_says_so(omni: Omni, args: tuple[str, ...]
     assert "on this machine's own fleet only" in ran.err
 
 
+def test_what_does_not_exist_or_stands_behind_the_command_is_said_so(omni: Omni) -> None:
+    for args in (("nosuch",), ("models", "lst"), ("config", "shwo")):
+        ran = omni(*args)
+        assert (ran.code, "No such command" in ran.err) == (2, True), ran
+    asked = omni("chat", "my secret plan")
+    assert "secret" not in asked.err
+    for args in (("models", "list", "--org", "a"), ("chat", "--remote", "http://x", "hi")):
+        ran = omni("--remote", "", *args)
+        assert (ran.code, "it goes before the command: omni --" in ran.err) == (2, True), ran
+    assert "OMNI_REMOTE_KEY" in omni("models", "list", key="nobody").err
+    assert "omni serve" in omni("--remote", "http://127.0.0.1:9", "models", "list").err
+
+
 def test_what_would_show_a_key_or_spend_is_left_out(omni: Omni) -> None:
     for args in (("providers", "key", "openai", "--show"), ("recommend", "--prove=3"),
                  ("health", "--probe"), ("health", "--check")):  # fmt: skip
