@@ -277,14 +277,24 @@ def unknown_only(
 def sessions_of(calls: Iterable[ImportedCall]) -> list[SessionRow]:
     """The sessions that calls were part of."""
     found: dict[str, SessionRow] = {}
+    said: dict[str, tuple[object, ...]] = {}
     for call in calls:
         if not call.session_id:
+            continue
+        # Mostly a call says of its session what the latest one before did: nothing is new then.
+        says = call.agent, call.project, call.about
+        row = found.get(call.session_id)
+        if row is not None and said.get(call.session_id) == says:
+            first, last = min(row.first_at, call.at_ms), max(row.last_at, call.at_ms)
+            found[call.session_id] = SessionRow(row.session, first, last)
             continue
         agent = (call.agent or call.source).removesuffix(":subagent")
         told = Session(call.session_id, agent, call.project or "")
         if call.about is not None:
             told = known_better(told, call.about)
         row = found.get(told.id)
+        if told.id == call.session_id and (row is None or call.at_ms >= row.last_at):
+            said[told.id] = says
         if row is None:
             found[told.id] = SessionRow(told, call.at_ms, call.at_ms)
         elif call.at_ms >= row.last_at:

@@ -23,6 +23,7 @@ _VERTEX_PLACE = re.compile(r"://[a-z]+-[a-z]+\d+-aiplatform\.googleapis\.com(?:[
 _OPENAI_SINCE = re.compile(r"gpt-(\d{1,2})(?:\.(\d{1,2}))?")
 
 
+@lru_cache(maxsize=1024)
 def in_dearer_region(name: str | None) -> bool:
     """Whether a model's name says that the call was kept in a region, which costs a tenth more
     than the list price with Claude 4.5 and later."""

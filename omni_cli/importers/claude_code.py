@@ -16,6 +16,7 @@ from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session
 from omni_cli.importers.files import json_lines, walk
 from omni_cli.importers.values import (
+    MAX_COUNT,
     Skips,
     Unreadable,
     at_ms,
@@ -39,6 +40,7 @@ _COUNTS = {
     "cache_read_input_tokens": "cached_tokens",
     "cache_creation_input_tokens": "cache_write_tokens",
 }
+_NONE: frozenset[str] = frozenset()
 _LIFETIMES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 #: The model that Claude Code names for its own error texts; no API answered.
 SYNTHETIC = "<synthetic>"
@@ -78,7 +80,10 @@ def read_file(
         says = (
             message.get("id"),
             message.get("usage"),
-            *(record.get(name) for name in ("requestId", "sessionId", "isSidechain", "costUSD")),
+            record.get("requestId"),
+            record.get("sessionId"),
+            record.get("isSidechain"),
+            record.get("costUSD"),
         )
         if says == told and says[0] and says[1] and says[2]:
             yield from calls
@@ -176,7 +181,9 @@ def _usage(counts: Mapping[str, Any]) -> tuple[Usage | None, frozenset[str], str
     if isinstance(steps, list):
         said["iterations"] = [_checked(obj(step)) for step in steps]
     usage = read_usage(said)
-    unstated = frozenset(field for name, field in _COUNTS.items() if name not in said)
+    unstated = _NONE
+    if not _COUNTS.keys() <= said.keys():
+        unstated = frozenset(field for name, field in _COUNTS.items() if name not in said)
     speed, tier = text(counts.get("speed")), text(counts.get("service_tier"))
     if speed not in (None, "standard"):
         return usage, unstated, speed
@@ -193,6 +200,10 @@ def _about(session: str | None, branch: str | None) -> Session | None:
 def _checked(counts: Mapping[str, Any]) -> dict[str, Any]:
     """The counts of one sampling without those that are not stated. Raises Unreadable."""
     split = obj(counts.get("cache_creation"))
+    if all(map(_is_plain, map(counts.get, _COUNTS))) and all(
+        value is None or _is_plain(value) for value in map(split.get, _LIFETIMES)
+    ):
+        return dict(counts)  # as nearly all are
     numbers = {name: count(counts.get(name), name) for name in _COUNTS}
     lifetimes = {name: count(split.get(name), name) for name in _LIFETIMES}
     return {
@@ -200,6 +211,11 @@ def _checked(counts: Mapping[str, Any]) -> dict[str, Any]:
         "cache_creation": {name: value or 0 for name, value in lifetimes.items()},
         **{name: value for name, value in numbers.items() if value is not None},
     }
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a number that ``count`` takes as it is."""
+    return type(value) is int and 0 <= value <= MAX_COUNT
 
 
 def _provider(model: str | None, message_id: str | None) -> str | None:

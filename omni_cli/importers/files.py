@@ -76,11 +76,13 @@ def lines(
                     while raw and not raw.endswith(b"\n"):
                         raw = file.readline(_BUFFER_BYTES)
                         size += len(raw)
-                    _bring_on(mark, raw, size, number)
+                    if mark is not None:
+                        _bring_on(mark, raw, size, number)
                     limit = MAX_LINE_BYTES >> 20
                     yield ImportProblem(str(path), number, f"line longer than {limit} MiB")
                     continue
-                _bring_on(mark, raw, size, number)
+                if mark is not None:
+                    _bring_on(mark, raw, size, number)
                 if number == 1:
                     raw = raw.removeprefix(_BOM)
                 if strip:
@@ -97,12 +99,11 @@ def lines(
         yield ImportProblem(str(path), number or None, f"not whole zstd data: {exc}")
 
 
-def _bring_on(mark: LogFile | None, raw: bytes, size: int, number: int) -> None:
-    if mark is not None:
-        mark.partial = not raw.endswith(b"\n")
-        if not mark.partial:
-            mark.offset += size
-            mark.line = number
+def _bring_on(mark: LogFile, raw: bytes, size: int, number: int) -> None:
+    mark.partial = not raw.endswith(b"\n")
+    if not mark.partial:
+        mark.offset += size
+        mark.line = number
 
 
 def tail_of(file: IO[bytes], offset: int) -> str:
@@ -155,7 +156,11 @@ def json_lines(
             yield item
             continue
         number, raw = item
-        is_wanted = any(marker in raw for marker in wanted)
+        is_wanted = False
+        for marker in wanted:  # any() takes as long as the search itself
+            if marker in raw:
+                is_wanted = True
+                break
         if not is_wanted and raw[0] == 0x7B and raw[-1] == 0x7D:  # { ... }
             skips["lines without usage"] += 1
             continue

@@ -65,6 +65,8 @@ def count(value: object, name: str) -> int | None:
     Raises:
         Unreadable: negative, fractional, not a number, or absurdly large.
     """
+    if type(value) is int and 0 <= value <= MAX_COUNT:  # nearly always
+        return value
     if value is None or value == "":
         return None
     if isinstance(value, str):
@@ -156,6 +158,11 @@ def day_of(ms: int) -> str:
 
 def base_name(path: object) -> str | None:
     """Last component of a POSIX or Windows path."""
+    return _base_name(path) if isinstance(path, str) else None
+
+
+@lru_cache(maxsize=256)
+def _base_name(path: str) -> str | None:
     whole = text(path)
     if whole is None:
         return None

@@ -326,11 +326,10 @@ def _known(request_id: int, row: PricedCall) -> dict[str, Any]:
 
 
 def _usage(row: PricedCall) -> Usage:
-    return replace(
-        row.call.usage or Usage(),
-        estimated=row.estimated,
-        reported_cost_nusd=row.call.recorded_cost_nusd,
-    )
+    usage, reported = row.call.usage or Usage(), row.call.recorded_cost_nusd
+    if usage.estimated == row.estimated and usage.reported_cost_nusd == reported:
+        return usage
+    return replace(usage, estimated=row.estimated, reported_cost_nusd=reported)
 
 
 def _values(row: PricedCall) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Usage that other tools recorded, into the ledger: what is new, what it cost, written once."""
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct, field
@@ -29,6 +30,7 @@ from omni_cli.services.money.prices import (
 #: Rows per transaction: another omni waits no longer than this takes (some 0.1 s).
 BATCH = 1000
 _TOKENS = (*TEXT_FIELDS, "total_tokens")
+_tokens_of = attrgetter(*_TOKENS)
 
 
 class Totals(Struct):
@@ -53,14 +55,21 @@ class Totals(Struct):
         usage = call.usage or Usage()
         self.rows += 1
         self.calls += 1 if call.requests is None else call.requests
-        for name in _TOKENS:
-            self.tokens[name] += getattr(usage, name)
+        for name, count in zip(_TOKENS, _tokens_of(usage), strict=True):
+            self.tokens[name] += count
         self.cost_nusd += row.cost_nusd or 0
         self.unknown += row.cost_nusd is None
         self.recorded += call.recorded_cost_nusd is not None
         self.recorded_nusd += call.recorded_cost_nusd or 0
         self.byok_nusd += call.byok_cost_nusd
         self.estimated += row.estimated
+
+    def join(self, other: "Totals") -> None:
+        for name in self.__struct_fields__:
+            if name != "tokens":
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, count in other.tokens.items():
+            self.tokens[name] += count
 
     def document(self) -> dict[str, Any]:
         """For ``--json``: decimal strings, null where nothing is known."""
@@ -157,16 +166,25 @@ class Importing:
         fresh_ids = {call.external_id for call in fresh}
         later_ids = {call.external_id for call in later}
         plan = ImportPlan(source, [], [], 0, Totals(), Totals(), {})
+        others: dict[ModelKey, Totals] = {}
+        added: dict[ModelKey, Totals] = {}
         for call in calls:
             row = self._priced(call, trust_recorded)
-            plan.all.add(row)
             key = call.provider, call.model, call.tier, row.model
-            plan.by_model.setdefault(key, Totals()).add(row)
+            if key not in plan.by_model:
+                plan.by_model[key], others[key], added[key] = Totals(), Totals(), Totals()
             if call.external_id in fresh_ids:
                 plan.new.append(row)
-                plan.added.add(row)
-            elif call.external_id in later_ids:
+                added[key].add(row)
+                continue
+            others[key].add(row)
+            if call.external_id in later_ids:
                 plan.grown.append(row)
+        for key, sums in plan.by_model.items():
+            plan.added.join(added[key])
+            for part in (added[key], others[key]):
+                sums.join(part)
+                plan.all.join(part)
         return ImportPlan(
             source,
             plan.new,

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from omni_cli.domain.errors import UnknownPrice, UsageError
+from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.prices import UNITS, Rates
 from omni_cli.domain.pricing import KINDS, Price, PriceState, Rate, cost_nusd, price_on, usd_to_nusd
 from omni_cli.domain.record import replace
@@ -55,15 +56,15 @@ class PriceHistory:
     def __init__(self, models: Models) -> None:
         self._models = models
         self._rows: dict[str, Sequence[StoredPrice]] = {}
-        self._found: dict[tuple[str, str], StoredPrice | None] = {}
+        self._found: dict[tuple[str, int], StoredPrice | None] = {}
 
     def on(self, model_id: str, at_ms: int) -> StoredPrice | None:
         """The row for a call made at ``at_ms``; None when no price was in force."""
-        key = model_id, utc_day(at_ms)
+        key = model_id, at_ms // DAY_MS
         if key not in self._found:
             if model_id not in self._rows:
                 self._rows[model_id] = self._models.prices([model_id]).get(model_id, ())
-            self._found[key] = in_force(self._rows[model_id], key[1])
+            self._found[key] = in_force(self._rows[model_id], utc_day(at_ms))
         return self._found[key]
 
 

@@ -468,15 +468,16 @@ def read_usage(usage: JsonObject) -> Usage | None:
         return None
     counts = _counts(usage)
     steps = [as_object(step) for step in as_list(usage.get("iterations"))]
-    by_kind: dict[str, list[_Counts]] = {}
-    for step in steps:
-        by_kind.setdefault(as_text(step.get("type")), []).append(_counts(step))
-    compactions = by_kind.get("compaction", [])
-    told = _Counts.total([*by_kind.get("message", []), *compactions])
-    if compactions and (counts.input < told.input or counts.output < told.output):
-        counts = _Counts.total([counts, *compactions])
-    odd = _charged_otherwise(usage) or bool(by_kind.keys() - {"message", "compaction"})
+    odd = _charged_otherwise(usage)
     if steps:
+        by_kind: dict[str, list[_Counts]] = {}
+        for step in steps:
+            by_kind.setdefault(as_text(step.get("type")), []).append(_counts(step))
+        compactions = by_kind.get("compaction", [])
+        told = _Counts.total([*by_kind.get("message", []), *compactions])
+        if compactions and (counts.input < told.input or counts.output < told.output):
+            counts = _Counts.total([counts, *compactions])
+        odd = odd or bool(by_kind.keys() - {"message", "compaction"})
         # Each is billed by its own length, and by its own model.
         longest = max(step.input for found in by_kind.values() for step in found)
         odd = odd or longest <= _LONG_CONTEXT < counts.input
