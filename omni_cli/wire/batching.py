@@ -29,7 +29,8 @@ class Item(NamedTuple):
 
 class Told(NamedTuple):
     """What a provider says of a batch. ``results``: paths beneath its address, once it has ended.
-    ``requests``: how many it has, None where that is not told. Times in ms."""
+    ``requests``: how many it has, None where that is not told; ``answered``: of these, 0 where that
+    is not told. Times in ms."""
 
     id: str
     status: str
@@ -39,6 +40,7 @@ class Told(NamedTuple):
     requests: int | None
     input_file: str
     results: tuple[str, ...]
+    answered: int = 0
 
 
 class Result(NamedTuple):

@@ -14,6 +14,7 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import BudgetExceeded, UnknownPrice
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptRow, RequestRow
+from omni_cli.services.engine.batch_calls import due
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -162,3 +163,9 @@ def test_a_file_is_its_senders(app: App) -> None:
     store.add_file(KeptFile("c", "p", "thief", "x", "batch", 2, '{"bytes": 3}'))
     (kept,) = store.files({"key": "m"})
     assert (kept.org, kept.document) == ("", '{"bytes": 3}')
+
+
+def test_a_clock_that_was_set_back_keeps_none_waiting() -> None:
+    batch = Batch(1, "p", "", "", "batch", "", "", 1_000, checked_at=10**12)
+    assert due(batch, 10**11)
+    assert not due(batch, 10**12 + 1)

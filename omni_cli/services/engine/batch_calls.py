@@ -17,6 +17,7 @@ from msgspec import Struct
 from omni_cli.domain.batches import Batch
 from omni_cli.domain.errors import (
     ConfigError,
+    Malformed,
     NotFound,
     NotOffered,
     OmniError,
@@ -287,10 +288,22 @@ class BatchCalls:
                 if exc.status in (404, 410):
                     await self._gone(current, exc)
                 raise
+        await self._check_count(current, told)
         await self._describe(provider, current)
         now = await self._do(lambda service: service.now_ms())
         await self._do(lambda service: service.store.finish(current.id, now_ms=now))
         return await self._do(lambda service: service.store.get(current.id)) or current
+
+    async def _check_count(self, batch: Batch, told: Told) -> None:
+        """Raises Malformed: it says that it answered more than it gave. What they cost is not known
+        yet, so that it stays held."""
+        found = await self._do(lambda service: service.store.get(batch.id))
+        missing = 0 if found is None else min(told.answered, found.lines) - found.settled
+        if missing > 0 and found is not None and found.state == "ended":
+            raise Malformed(
+                f"{batch.provider} says that it answered {told.answered} of its requests, and gave "
+                f"results of {found.settled}"
+            )
 
     async def _gone(self, batch: Batch, why: OmniError) -> None:
         await self._do(lambda service: service.lost_results(batch, why))
@@ -372,7 +385,10 @@ class BatchCalls:
 def due(batch: Batch, now_ms: int) -> bool:
     """Whether it is time to ask about a batch again: soon while it is young."""
     wait = (batch.checked_at - batch.created_at) // _SHARE
-    return now_ms - batch.checked_at >= min(max(wait, _SOONEST_MS), _LATEST_MS)
+    since = now_ms - batch.checked_at
+    if since < 0:  # the clock was set back
+        return True
+    return since >= min(max(wait, _SOONEST_MS), _LATEST_MS)
 
 
 def _may_be(batch: Batch, told: Told) -> bool:

@@ -134,6 +134,7 @@ def _told(batch: JsonObject) -> Told:
         sum(map(as_count, counts.values())) or None,
         "",
         (f"messages/batches/{quote(ident, safe='')}/results",) if ended else (),
+        as_count(counts.get("succeeded")),
     )
 
 
