@@ -12,9 +12,11 @@ from msgspec import Struct
 
 from omni_cli.domain.errors import BadRequest
 
-_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;,"]{1,70}))', re.IGNORECASE)
-_NAME = re.compile(rb'[;\s]name="((?:[^"\\]|\\.)*)"|[;\s]name=([^\s;"]+)', re.IGNORECASE)
-_FILE = re.compile(rb"[;\s]filename\*?=", re.IGNORECASE)
+_BOUNDARY = re.compile(r'boundary=(?:"([^"\\]{1,70})"|([^\s;,"]{1,70}))', re.IGNORECASE)
+_DISPOSITION = re.compile(rb"form-data", re.IGNORECASE)
+_PARAMETER = re.compile(rb';\s*([\w*-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))\s*')
+#: Of a part's bytes: they are what they say.
+_AS_THEY_ARE = (b"binary", b"8bit", b"7bit")
 _MOST_PARTS = 1_000
 #: A body, in memory or in a file.
 Body = bytes | mmap
@@ -50,9 +52,11 @@ class Form:
     """Raises BadRequest: the body is no form, or cannot be read in one way only."""
 
     def __init__(self, body: Body, content_type: str) -> None:
-        found = _BOUNDARY.search(content_type)
+        stated = [word.strip() for word in content_type.split(";")[1:]]
+        stated = [word for word in stated if word[:8].lower() == "boundary"]
+        found = _BOUNDARY.fullmatch(stated[0]) if len(stated) == 1 else None
         if found is None:
-            raise wrong("multipart/form-data needs a boundary")
+            raise wrong("multipart/form-data needs one boundary")
         self.body = body
         self.content_type = content_type
         self.parts = tuple(_parts(body, b"--" + (found[1] or found[2]).encode("latin-1")))
@@ -67,7 +71,8 @@ class Form:
         """The text of a field that is there once. Raises BadRequest: it is not, or twice, which
         servers read differently, or is a file."""
         value = self.value(name)
-        if not isinstance(value, str) or not value:
+        alike = [p for p in self.parts if p.name.strip().casefold() == name]
+        if not isinstance(value, str) or not value or len(alike) > 1:
             raise wrong(f"{name!r} must be one text of the form")
         return value
 
@@ -78,30 +83,63 @@ class Form:
 
 
 def _parts(body: Body, delimiter: bytes) -> list[Part]:
+    """Raises BadRequest: where a part ends is not the same to every reader. Some take a boundary
+    after any end of a line, or within a head, for one."""
     parts: list[Part] = []
-    at = 0 if body[: len(delimiter)] == delimiter else body.find(b"\r\n" + delimiter) + 2
-    if at == 1:
+    at = body.find(delimiter)
+    if at < 0 or (at and body[max(at - 2, 0) : at] != b"\r\n"):
         raise wrong("the form's boundary is not in its body")
     while True:
         at += len(delimiter)
-        if body[at : at + 2] == b"--":
+        after = body.find(delimiter, at)
+        if body[at : at + 2] == b"--" and after < 0:
             return parts
         if body[at : at + 2] != b"\r\n" or len(parts) == _MOST_PARTS:
             raise wrong("the form's parts cannot be read")
-        head_end = body.find(b"\r\n\r\n", at)
-        end = body.find(b"\r\n" + delimiter, max(head_end, 0))
-        if head_end < 0 or end < 0:
+        start = body.find(b"\r\n\r\n", at) + 4
+        if start < 4 or after < 0:
             raise wrong("the form is cut off")
-        start = head_end + 4
-        parts.append(_part(body, at + 2, start, max(end, start)))
-        at = end + 2
+        end = after - 2
+        if end < start or body[end:after] != b"\r\n":
+            raise wrong("the form's boundary is in one of its parts")
+        parts.append(_part(body, at + 2, start, end))
+        at = after
 
 
 def _part(body: Body, head: int, start: int, end: int) -> Part:
-    for line in body[head:start].split(b"\r\n"):
-        key, _, value = line.partition(b":")
-        if key.strip().lower() == b"content-disposition" and (found := _NAME.search(value)):
-            name = (found[1] if found[1] is not None else found[2]).replace(b'\\"', b'"')
-            is_file = bool(_FILE.search(value))
-            return Part(name.decode("utf-8", "replace"), is_file, body, start, end)
-    raise wrong("a part of the form has no name")
+    found: dict[bytes, bytes] = {}
+    for line in body[head : start - 4].split(b"\r\n"):
+        key, colon, value = line.partition(b":")
+        key = key.lower()
+        if not colon or key in found or key != key.strip() or b"\n" in line or b"\r" in line:
+            raise wrong("the head of a part of the form cannot be read in one way")
+        found[key] = value.strip()
+    if found.get(b"content-transfer-encoding", b"binary").lower() not in _AS_THEY_ARE:
+        raise wrong("a part of the form is encoded: its bytes are sent as they are")
+    told = _parameters(found.get(b"content-disposition", b""))
+    name = told.get(b"name")
+    if name is None:
+        raise wrong("a part of the form has no name, or none that every server reads alike")
+    is_file = b"filename" in told or b"filename*" in told
+    return Part(name.decode("utf-8", "replace"), is_file, body, start, end)
+
+
+def _parameters(disposition: bytes) -> dict[bytes, bytes]:
+    """What stands in a part's disposition; {} where readers may differ on it."""
+    told: dict[bytes, bytes] = {}
+    kind = _DISPOSITION.match(disposition)
+    at = 0 if kind is None else kind.end()
+    rest = disposition.rstrip(b"; ")
+    while at and at < len(rest):
+        found = _PARAMETER.match(rest, at)
+        name = b"" if found is None else found[1].lower()
+        if found is None or name in told or name == b"name*":
+            return {}
+        value = found[2] if found[2] is not None else found[3]
+        if name == b"name":
+            value = value.replace(b'\\"', b'"')
+            if b"\\" in value:
+                return {}
+        told[name] = value
+        at = found.end()
+    return told

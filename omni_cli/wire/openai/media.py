@@ -14,7 +14,7 @@ from typing import Any
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.record import replace
 from omni_cli.ports import SentBody
-from omni_cli.wire.bounding import Draft, Fields, choices, count, folded, size_of
+from omni_cli.wire.bounding import Draft, Fields, choices, count, folded, names_like, size_of
 from omni_cli.wire.multipart import Part
 from omni_cli.wire.openai.usage import read_usage
 from omni_cli.wire.values import JsonObject, as_count, as_list, as_object, as_text, load_object
@@ -59,6 +59,7 @@ _SPEECH_FIELDS = Fields(
     | folded("language_code"),
     {},
 )
+_INPUT, _FILE = folded("input"), folded("file")
 _HEARD_FIELDS = Fields(
     folded(
         "model file language prompt response_format temperature stream include include[]",
@@ -202,8 +203,8 @@ def _milliseconds(value: object) -> int | None:
 
 
 def _characters(sent: SentBody) -> int:
-    text = sent.value("input")
-    return len(text) if isinstance(text, str) else size_of(text)
+    texts = [sent.value(name) for name in names_like(sent.names, _INPUT)]
+    return sum(len(text) if isinstance(text, str) else size_of(text) for text in texts)
 
 
 # --- how long a sound can be ----------------------------------------------------------------------
@@ -212,7 +213,8 @@ def _characters(sent: SentBody) -> int:
 def longest_ms(sent: SentBody) -> int | None:
     """The longest that the file of a request can be: WAV's by its own rate, others by the lowest
     bit rate of their coding. None: nothing bounds it."""
-    part = sent.value("file")
+    files = names_like(sent.names, _FILE)
+    part = sent.value(files[0]) if len(files) == 1 else None
     if not isinstance(part, Part):
         return None
     data = part.data

@@ -279,10 +279,11 @@ def test_a_picture_to_be_ranked_or_judged_needs_a_window(
 
 def _form_ask(served: Served, what: str, file: bytes = WAV, **fields: Any) -> httpx.Response:
     name = "image" if what.startswith("images") else "file"
+    files = {key: fields.pop(key) for key in list(fields) if isinstance(fields[key], tuple)}
     return httpx.post(
         f"{served.url}/v1/{what}",
         data={"model": "up/any", **fields},
-        files={name: ("a.wav", file)},
+        files={name: ("a.wav", file)} | files,
         trust_env=False,
         timeout=30,
     )
@@ -397,9 +398,37 @@ def test_a_compressed_sound_counts_by_the_lowest_rate_of_its_coding(served: Serv
         assert _form_ask(served, "audio/transcriptions", data).status_code == status
 
 
+def _two(head: bytes, kind: str = "boundary=b", before: bytes = b"--b\r\n") -> tuple[bytes, str]:
+    """A form with a model and what another reader may take for another one."""
+    model = b'content-disposition: form-data; name="model"\r\n\r\nup/any\r\n'
+    body = b"--b\r\n" + model + before + head + b"\r\n\r\nup/dear\r\n--b--\r\n"
+    return body, f"multipart/form-data; {kind}"
+
+
+_NAMED = b"content-disposition: form-data; "
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
+        _two(_NAMED + b'name="x"; name="model"'),
+        _two(_NAMED + b"name=\"x\"; name*=utf-8''model"),
+        _two(_NAMED + b'name="mo\\del"'),
+        _two(_NAMED + b'name="Model"'),
+        _two(_NAMED + b'name="x" name="model"'),
+        _two(b'content-disposition: attachment; name="model"'),
+        _two(_NAMED + b'name="x"\r\n' + _NAMED + b'name="model"'),
+        _two(_NAMED + b'name="x";\r\n name="model"'),
+        _two(_NAMED + b'name="x"\nx: y'),
+        _two(_NAMED + b'name="x"\r\ncontent-transfer-encoding: base64'),
+        _two(_NAMED + b'name="model"', before=b"--b\r\n" + _NAMED + b'name="x"\r\n\r\ny\n--b\n'),
+        _two(_NAMED + b'name="x"', kind="xboundary=b; boundary=c"),
+        _two(_NAMED + b'name="x"', kind="boundary=b; boundary=c"),
+        _two(_NAMED + b'name="x"', kind='boundary="c\\b"'),
+        (
+            _two(_NAMED + b'name="x"')[0] + b"--b\r\n" + _NAMED + b'name="model"\r\n\r\nz\r\n--b--',
+            "multipart/form-data; boundary=b",
+        ),
         (b"--b\r\nno head", "multipart/form-data; boundary=b"),
         (b"nothing", "multipart/form-data; boundary=b"),
         (b"nothing", "multipart/form-data"),
@@ -423,6 +452,28 @@ def test_a_form_that_can_be_read_in_no_or_two_ways_is_refused(
     )
     assert answer.status_code == 400, answer.text
     assert not _Vendor.asked
+
+
+def test_forms_as_clients_write_them_pass(served: Served) -> None:
+    body, kind = _two(_NAMED + b'name=prompt; filename*=UTF-8\'\'a%20b; filename="C:\\a \\"b;.wav"')
+    answer = httpx.post(
+        f"{served.url}/v1/audio/transcriptions",
+        content=body.replace(b"up/dear", b""),
+        headers={"content-type": kind},
+        trust_env=False,
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_field_in_another_spelling_counts_as_it(served: Served) -> None:
+    """Servers written in Go take the last of both."""
+    _priced(served, **UNITS)
+    _hard(served, 1_000_000)
+    assert _ask(served, "audio/speech", input="x", Input="x" * 1_000).status_code == 402
+    answer = _form_ask(served, "audio/transcriptions", File=("b.wav", WAV))
+    assert answer.status_code == 402
+    answer = _ask(served, "audio/speech", input="x", Model="dear")
+    assert (answer.status_code, _Vendor.asked) == (400, [])
 
 
 def test_rankings_by_the_search(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
