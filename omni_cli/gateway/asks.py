@@ -11,7 +11,13 @@ from omni_cli.domain.embeddings import Texts
 from omni_cli.domain.errors import OmniError
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.routing import input_estimate
-from omni_cli.services.engine.sending import FormSending, Sending, fields_of, read_field
+from omni_cli.services.engine.sending import (
+    FormSending,
+    Sending,
+    fields_of,
+    one_name,
+    read_field,
+)
 from omni_cli.wire.client import Client
 from omni_cli.wire.multipart import Form
 from omni_cli.wire.server import Caller, Parsed, object_of, wrong
@@ -176,6 +182,7 @@ class Ask:
     def _text(self, name: str) -> str:
         if self.form is not None:
             return self.form.one(name)
+        one_name(name, self.fields)
         raw = self.fields.get(name)
         value = None if raw is None else read_field(name, raw)
         if not isinstance(value, str) or not value:

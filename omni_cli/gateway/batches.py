@@ -8,6 +8,7 @@ modules.
 
 import asyncio
 import contextlib
+import json
 import logging
 import mmap
 import shutil
@@ -32,6 +33,7 @@ from omni_cli.services.engine.batch_calls import BatchCalls, Said, due
 from omni_cli.services.engine.batches import BatchService, Prepared
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.wire.batching import Batching, name_in, object_of
+from omni_cli.wire.bounding import fold
 from omni_cli.wire.facts import Operation
 from omni_cli.wire.multipart import Form, Part
 from omni_cli.wire.registry import batching
@@ -46,6 +48,7 @@ _SETTLE_S = 5.0
 _PAGE, _MOST_PAGE, _MOST_FILES = 20, 1_000, 10_000
 _MOST_ID = 512
 _COPIED = 1024 * 1024
+_JSON = "application/json"
 Value = TypeVar("Value")
 _Handler = Callable[[Caller, Request, Principal, Mapping[str, str]], Awaitable[None]]
 
@@ -208,7 +211,7 @@ class BatchPaths:
         if ident is not None:
             batch = await self._do(lambda service: service.store.get(ident))
             if batch is not None:  # what it cost stands in there
-                await self._calls.settle(batch)
+                await self._settle_first(batch)
         said = await self._calls.ask(provider, "DELETE", f"files/{quote(file.id, safe='')}")
         await self._do(lambda service: service.store.drop_file(file))
         await _answer(request, said, provider)
@@ -257,27 +260,34 @@ class BatchPaths:
             await request.spool(came)
             came.seek(0)
             wish, limits = _wish(request), "x-omni-max-cost" in request.headers
+            names = [name for name in caller.forwards if name in request.headers]
+            headers = {name: request.headers[name] for name in names}
 
             def job(service: BatchService) -> Prepared:
                 return service.prepare(
-                    speaks, came, going, allowed=who.may_call, wish=wish, limits=limits
+                    speaks,
+                    came,
+                    going,
+                    allowed=who.may_call,
+                    wish=wish,
+                    limits=limits,
+                    headers=headers,
                 )
 
             prepared = await self._do_long(job)
             size = going.seek(0, 2)
             going.seek(0)
             batch = await self._open(request, who, prepared)
-            names = [name for name in caller.forwards if name in request.headers]
-            headers = {name: request.headers[name] for name in names}
-            headers["content-type"] = "application/json"
+            headers["content-type"] = _JSON
             provider = prepared.provider
             sent = self._calls.upload(provider, speaks.path, going, size, headers)
             said = await self._calls.make(batch, provider, sent)
         await self._tell(request, caller, said, provider)
 
     async def _make_of_file(self, caller: Caller, request: Request, who: Principal) -> None:
-        content = await request.body()
-        body = object_of(content)
+        body = object_of(await request.body())
+        if len({fold(name) for name in body}) < len(body):
+            raise wrong("two of the batch's fields have one name in two spellings")
         named, endpoint = body.get("input_file_id"), body.get("endpoint")
         if not isinstance(named, str) or not isinstance(endpoint, str):
             raise wrong("a batch needs 'input_file_id', 'endpoint' and 'completion_window'")
@@ -292,8 +302,9 @@ class BatchPaths:
                 raise Refused(403, "forbidden", f"this key may not call {model}")
         prepared = Prepared(provider, asked)
         batch = await self._open(request, who, prepared, file.id)
+        # Written anew: each field once, whichever of two its provider would take.
         sent = self._calls.ask(
-            provider, "POST", "batches", content, {"content-type": "application/json"}
+            provider, "POST", "batches", json.dumps(body).encode(), {"content-type": _JSON}
         )
         said = await self._calls.make(batch, provider, sent)
         await self._tell(request, caller, said, provider)
@@ -387,11 +398,19 @@ class BatchPaths:
         """Once it is settled: what it cost is not to be had afterwards."""
         await request.body()
         batch, provider = await self._find(caller, at["batch"], who)
-        if batch.state in ("opening", "open"):
-            batch, _ = await self._calls.check(batch)
-        await self._calls.settle(batch)
+        await self._settle_first(batch)
         path = f"{_speaks(caller).path}/{quote(at['batch'], safe='')}"
         await _answer(request, await self._calls.ask(provider, "DELETE", path), provider)
+
+    async def _settle_first(self, batch: Batch) -> None:
+        """Before what tells of its cost is deleted. Raises Refused: it is under way, and may end
+        at any moment."""
+        if batch.state in ("opening", "open"):
+            batch, _ = await self._calls.check(batch)
+        if (await self._calls.settle(batch)).state in ("opening", "open"):
+            raise Refused(
+                409, "conflict", "the batch is under way: cancel it, or wait until it has ended"
+            )
 
     async def _results(
         self, caller: Caller, request: Request, who: Principal, at: Mapping[str, str]

@@ -6,7 +6,7 @@ its provider is asked; each of its results becomes a request of the ledger, at t
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Any, BinaryIO
@@ -57,7 +57,7 @@ from omni_cli.repositories import Assignments, Audit, Batches, Budgets, Models, 
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.names import Names, shown
 from omni_cli.services.engine.routing import RoutingService
-from omni_cli.services.engine.sending import Sending, fields_of, read_field
+from omni_cli.services.engine.sending import Sending, fields_of, one_name, read_field
 from omni_cli.services.engine.settlement import estimated_usage, input_cost, plausible, price_state
 from omni_cli.services.money.prices import PriceBook, cost_or_none
 from omni_cli.wire.batching import Batching, Item, Result, Told
@@ -207,6 +207,7 @@ class BatchService:
         allowed: Callable[[str], bool],
         wish: str | None = None,
         limits: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> Prepared:
         """Write a batch anew for its provider: models by its own names, and the limit of each
         answer where a budget may hold it.
@@ -217,6 +218,7 @@ class BatchService:
             allowed: whether its caller may call a model.
             wish: the provider that is to have it, where the caller says so.
             limits: its cost is limited, also where no budget is.
+            headers: that go with it.
 
         Raises:
             BadRequest: it cannot be read, or a request cannot go with the others; the message
@@ -237,6 +239,7 @@ class BatchService:
                     raise _twice(speaks.word, item, seen)
                 seen[item.custom_id] = item.line
                 fields = fields_of(item.body)
+                one_name("model", fields)
                 name = read_field("model", fields["model"]) if "model" in fields else None
                 if not isinstance(name, str) or not name:
                     raise BadRequest("its body names no model", status=400)
@@ -247,7 +250,9 @@ class BatchService:
                     first = item, chosen.target.provider
                     self._check_endpoint(speaks, item.endpoint)
                 _with_the_others(speaks.word, item, chosen.target, *first)
-                line, body, why = self._line(speaks, item, chosen, fields, limits=limits)
+                line, body, why = self._line(
+                    speaks, item, chosen, fields, headers or {}, limits=limits
+                )
             except OmniError as exc:
                 exc.message = f"{speaks.word} {item.line}: {exc.message}"
                 exc.args = (exc.message,)
@@ -319,6 +324,7 @@ class BatchService:
         item: Item,
         found: _Found,
         fields: dict[str, msgspec.Raw],
+        headers: Mapping[str, str],
         *,
         limits: bool,
     ) -> tuple[Line, bytes, str]:
@@ -326,10 +332,9 @@ class BatchService:
         target = found.target
         protocol, operation = speaks.endpoints[item.endpoint]
         client = adapter(protocol)
-        renamed = None
-        if read_field("model", fields["model"]) != target.model.wire_name:
-            renamed = {**fields, "model": msgspec.Raw(msgspec.json.encode(target.model.wire_name))}
-        sending = Sending(item.body, target, client, operation, {}, renamed)
+        # Written anew in any case: a name that stood there twice stands there once.
+        renamed = {**fields, "model": msgspec.Raw(msgspec.json.encode(target.model.wire_name))}
+        sending = Sending(item.body, target, client, operation, headers, renamed)
         if operation == "chat" and protocol == target.provider.protocol and "messages" in fields:
             client.mend(sending, item.body)
         price = _FREE if target.price is None else target.price.price

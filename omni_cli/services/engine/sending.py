@@ -180,3 +180,13 @@ def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         message = f"the body must be a JSON object: {exc}"
     raise BadRequest(message, status=400)
+
+
+def one_name(name: str, fields: Mapping[str, object]) -> None:
+    """Raises BadRequest: a field has that name in another case, which servers written in Go take
+    for the same."""
+    for other in fields:
+        if len(other) == len(name) and other != name and other.lower() == name:
+            raise BadRequest(
+                f"{other!r} is read as {name!r} by some servers: leave it out", status=400
+            )

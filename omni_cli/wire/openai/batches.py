@@ -70,7 +70,8 @@ class OpenAiBatches(OpenAiFacts):
             yield Item(number, line.custom_id, line.url, bytes(line.body))
 
     def written(self, item: Item, body: bytes) -> bytes:
-        line = _Line(item.custom_id, item.endpoint, msgspec.Raw(body))
+        # Between values it is a blank; some readers of lines would end one there.
+        line = _Line(item.custom_id, item.endpoint, msgspec.Raw(body.replace(b"\r", b" ")))
         return _encode(line)
 
     def call(self, endpoint: Endpoint, method: Method, path: str) -> HttpCall:
@@ -123,4 +124,5 @@ def _told(batch: JsonObject) -> Told:
         as_count(counts.get("total")) or None,
         as_text(batch.get("input_file_id")),
         tuple(f"files/{quote(name, safe='')}/content" for name in named if name) if ended else (),
+        as_count(counts.get("completed")),
     )

@@ -359,6 +359,91 @@ def test_results_that_are_gone_stay_held_until_they_are_released(
         service.find("zzzz")
 
 
+@pytest.mark.parametrize(
+    "given", [b"", b'{"custom_id": "n-0", "response": {"status_code": 200, "bo']
+)
+def test_results_that_are_fewer_than_were_answered_free_nothing(
+    http: httpx.Client, gateway: Served, given: bytes
+) -> None:
+    """Cut off, or not there yet: the rest was answered, and will be billed."""
+    gateway.app.budgets.put(Budget(0, "all", "", "day", 10**12))
+    made = _made(http, [_line(n) for n in range(3)])
+    done = {"custom_id": "n-2", "response": {"status_code": 200, "body": {"usage": _USAGE}}}
+    text = json.dumps(done).encode() + b"\n" + given
+    file = http.post("/v1/files", files={"file": ("a", text)}, data={"purpose": "user_data"},
+                     headers={"x-omni-provider": "openai"}).json()["id"]  # fmt: skip
+    ended = {**made, "status": "completed", "output_file_id": file}
+    ended["request_counts"] = {"total": 3, "completed": 3, "failed": 0}
+    db = gateway.app.store.db  # type: ignore[attr-defined]  # the real one
+    whole = gateway.app.batches.find(made["id"])
+    db.execute("UPDATE batches SET state = 'ended', document = ?", (json.dumps(ended),))
+    (batch,) = _synced(gateway)
+    assert (batch.state, batch.settled) == ("ended", 1)
+    assert "answered 3 of its requests, and gave results of 1" in batch.trouble
+    assert 0 < _held(gateway)[1] < whole.held_nusd
+    db.execute("UPDATE batches SET state = 'open'")  # and once they are there
+    (batch,) = _synced(gateway)
+    assert (batch.state, batch.settled, _held(gateway)[1]) == ("settled", 3, 0)
+
+
+_USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+
+
+def test_what_tells_of_its_cost_is_not_deleted_before_it_is_settled(
+    http: httpx.Client, gateway: Served
+) -> None:
+    gateway.sim.hold_batches("hold")
+    asked = [{"custom_id": "a", "params": {**_line(1)["body"], "model": HAIKU}}]
+    ident = http.post("/v1/messages/batches", json={"requests": asked}).json()["id"]
+    before = _asked(gateway, ident)
+    assert http.delete(f"/v1/messages/batches/{ident}").status_code == 409
+    assert _asked(gateway, ident) == before + 1  # only looked at: it may end at any moment
+    made = _made(http, [_line(1)])
+    gateway.sim.hold_batches("")
+    _synced(gateway)
+    output = http.get(f"/v1/batches/{made['id']}").json()["output_file_id"]
+    db = gateway.app.store.db  # type: ignore[attr-defined]  # the real one
+    gateway.sim.hold_batches("hold")
+    other = _made(http, [_line(2)])
+    db.execute("UPDATE files SET batch = (SELECT id FROM batches WHERE remote = ?) WHERE id = ?",
+               (other["id"], output))  # fmt: skip
+    assert http.delete(f"/v1/files/{output}").status_code == 409
+    gateway.sim.hold_batches("")
+    assert http.delete(f"/v1/files/{output}").status_code == 200
+    assert gateway.app.batches.find(other["id"]).settled == 1
+
+
+def test_what_stands_twice_goes_out_once(http: httpx.Client, gateway: Served) -> None:
+    """Servers differ on which of two they take; some end a line at a carriage return."""
+    wire = MINI.partition("/")[2]
+    body = json.dumps({**_line(1)["body"], "model": wire})[:-1]
+    text = (
+        f'{{"custom_id": "a", "url": "{CHAT}", "body": {{"max_tokens": 9000000, "stop": ['
+        f'\r"a"\r], {body[1:]}'
+        "}}"
+    )
+    files = {"file": ("ask.jsonl", text.encode())}
+    file = http.post("/v1/files", files=files, data={"purpose": "batch"}).json()["id"]
+    sent = http.get(f"/v1/files/{file}/content").text
+    assert "9000000" not in sent
+    assert "\r" not in sent
+    assert json.loads(sent)["body"]["stop"] == ["a"]
+    wrong = _line(1)
+    wrong["body"]["Model"] = "gpt-4"
+    refused = _upload(http, [wrong])
+    assert refused.status_code == 400
+    assert "line 1: 'Model' is read as 'model'" in refused.json()["error"]["message"]
+    for twice in ('"input_file_id": "file-other", ', '"Input_File_Id": "file-other", '):
+        made = http.post(
+            "/v1/batches",
+            content=f'{{{twice}"input_file_id": "{file}", "endpoint": "{CHAT}"}}',
+        )
+        if "Input" in twice:
+            assert made.status_code == 400
+        else:
+            assert made.json()["input_file_id"] == file
+
+
 def test_a_large_upload_goes_through_a_file(http: httpx.Client, gateway: Served) -> None:
     """Larger than any other body may be; a batch may have 200 MB."""
     filler = "x" * 1_000_000
