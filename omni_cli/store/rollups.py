@@ -13,6 +13,7 @@ import contextlib
 import json
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -45,6 +46,7 @@ ZONE_KEY = "zone"
 REBUILD_KEY = "rollup_rebuild"
 _QUARTER_MS = HOUR_MS // 4
 _LAST_ID = (1 << 63) - 1
+_ZEROS = {rollup.table: dict.fromkeys(rollup.values, 0) for rollup in ROLLUPS}
 _SUFFIXES = ("", "_next", "_archive", "_check")
 _ADD = {(rollup.table, suffix): rollup.upsert(suffix) for rollup in ROLLUPS for suffix in _SUFFIXES}
 
@@ -249,7 +251,6 @@ _REQUEST_VALUES = {
     "latency_ms": _if(_TIMED, "r.latency_ms"),
     "latency_calls": _if(_TIMED),
 }
-_NAMED = "(r.session <> '' OR r.project <> '')"
 # CROSS JOIN fixes the order: from a range of requests to their few attempts.
 _ATTEMPTS = (
     "FROM requests r CROSS JOIN attempts a"
@@ -260,47 +261,72 @@ _ADJUSTMENTS = (
     "FROM requests r CROSS JOIN adjustments j CROSS JOIN attempts a"
     " WHERE j.request = r.id AND a.request = j.request AND a.n = j.n"
 )
-#: By what rows are grouped for a column of the key. A day is one of the user's zone, and a bucket
-#: is of a scale of ours: both are made of these afterwards.
+#: By what rows are grouped for a column of a key. A day is one of the user's zone, and a bucket is
+#: of a scale of ours: both are made of these afterwards, and an hour is of its quarters.
 _KEYS = {
     "day": f"r.created_at / {_QUARTER_MS}",
-    "hour": f"r.created_at / {HOUR_MS}",
     "bucket": "r.latency_ms",
     "premium_model": "coalesce(r.premium_model, '')",
 }
-#: Rollup, what its sums are, of which rows, and whose provider and model count.
-_POURED: tuple[tuple[Rollup, Mapping[str, str], str, str], ...] = (
-    (DAY, _ATTEMPT_VALUES, _ATTEMPTS, "a"),
-    (DAY, _REQUEST_VALUES, _REQUESTS, "r"),
-    (DAY, _ADJUSTMENT_VALUES, _ADJUSTMENTS, "a"),
-    (HOUR, _ATTEMPT_VALUES, _ATTEMPTS, "a"),
-    (HOUR, _REQUEST_VALUES, _REQUESTS, "r"),
-    (HOUR, _ADJUSTMENT_VALUES, _ADJUSTMENTS, "a"),
-    (SESSION, _ATTEMPT_VALUES, f"{_ATTEMPTS} AND {_NAMED}", "a"),
-    (SESSION, _REQUEST_VALUES, f"{_REQUESTS} AND {_NAMED}", "r"),
-    (SESSION, _ADJUSTMENT_VALUES, f"{_ADJUSTMENTS} AND {_NAMED}", "a"),
-    (LATENCY, {"calls": "count(*)"}, f"{_REQUESTS} AND {_TIMED}", "r"),
-    (LATENCY_SCOPE, {"calls": "count(*)"}, f"{_REQUESTS} AND {_TIMED}", "r"),
+_TOTALS = (DAY, HOUR, SESSION)
+#: Rollups, what their sums are, of which rows, and whose provider and model count.
+_POURED: tuple[tuple[tuple[Rollup, ...], Mapping[str, str], str, str], ...] = (
+    (_TOTALS, _ATTEMPT_VALUES, _ATTEMPTS, "a"),
+    (_TOTALS, _REQUEST_VALUES, _REQUESTS, "r"),
+    (_TOTALS, _ADJUSTMENT_VALUES, _ADJUSTMENTS, "a"),
+    ((LATENCY, LATENCY_SCOPE), {"calls": "count(*)"}, f"{_REQUESTS} AND {_TIMED}", "r"),
     (
-        BASELINE,
+        (BASELINE,),
         _REQUEST_VALUES,
         f"{_REQUESTS} AND {_COMPARED} AND r.source NOT IN ({_UNROUTED})",
         "r",
     ),
 )
+_Picks = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 
-def _sums(rollup: Rollup, values: Mapping[str, str], rows: str, model: str) -> str:
-    keys = [
+class _Select(Struct, frozen=True):
+    """One look at the rows for several rollups, grouped by all that their keys hold.
+
+    ``bucket``: where a row has its latency. Of each rollup: its key and its sums in a row, once its
+    quarter has become a day and an hour, and the names of both.
+    """
+
+    sql: str
+    bucket: int | None
+    into: tuple[tuple[Rollup, _Picks, _Picks, tuple[str, ...]], ...]
+
+
+def _select(
+    rollups: tuple[Rollup, ...], values: Mapping[str, str], rows: str, model: str
+) -> _Select:
+    keys = list(dict.fromkeys(n for rollup in rollups for n in rollup.key if n != "hour"))
+    found = ["day", "hour", *keys[1:], *values]
+    columns = [
         _KEYS.get(name) or f"{model if name in ('provider', 'model') else 'r'}.{name}"
-        for name in rollup.key
+        for name in keys
     ]
-    wanted = [values.get(name, "0") for name in rollup.values]
     groups = ", ".join(str(n + 1) for n in range(len(keys)))
-    return f"SELECT {', '.join([*keys, *wanted])} {rows} AND {{where}} GROUP BY {groups}"
+    into = []
+    for rollup in rollups:
+        sums = tuple(name for name in rollup.values if name in values)
+        key_of, sums_of = (_picks([found.index(n) for n in part]) for part in (rollup.key, sums))
+        into.append((rollup, key_of, sums_of, (*rollup.key, *sums)))
+    return _Select(
+        f"SELECT {', '.join([*columns, *values.values()])} {rows} AND {{where}} GROUP BY {groups}",
+        found.index("bucket") if "bucket" in found else None,
+        tuple(into),
+    )
 
 
-_SELECTS = [(poured[0], _sums(*poured)) for poured in _POURED]
+def _picks(places: Sequence[int]) -> _Picks:
+    if len(places) > 1:
+        return operator.itemgetter(*places)
+    (place,) = places
+    return lambda row: (row[place],)
+
+
+_SELECTS = [_select(*poured) for poured in _POURED]
 
 
 def pour(
@@ -328,25 +354,30 @@ def pour(
             day = days[quarter] = local_day(quarter * _QUARTER_MS, zone)
         return day
 
-    made_of: dict[str, Callable[[int], int]] = {"day": day_of, "bucket": latency_bucket}
-    for rollup, select in _SELECTS:
-        made = [made_of.get(name) for name in rollup.key]
-        groups: dict[tuple[object, ...], list[int]] = {}
-        for row in db.execute(select.replace("{where}", where), values):
-            found = tuple(row)
-            parts, sums = found[: len(made)], found[len(made) :]
-            pairs = zip(parts, made, strict=True)
-            key = tuple([part if make is None else make(part) for part, make in pairs])
-            known = groups.get(key)
-            groups[key] = list(sums if known is None else map(operator.add, known, sums))
-        names = (*rollup.key, *rollup.values)
-        db.executemany(
-            _ADD[rollup.table, suffix],
-            [
-                dict(zip(names, (*key, *(sign * value for value in sums)), strict=True))
-                for key, sums in groups.items()
-            ],
-        )
+    for select in _SELECTS:
+        rows = []
+        for quarter, *others in db.execute(select.sql.replace("{where}", where), values):
+            row = [day_of(quarter), quarter * _QUARTER_MS // HOUR_MS, *others]
+            if select.bucket is not None:
+                row[select.bucket] = latency_bucket(row[select.bucket])
+            rows.append(row)
+        for rollup, key_of, sums_of, names in select.into:
+            groups: dict[tuple[object, ...], tuple[int, ...]] = {}
+            for found in rows:
+                key, sums = key_of(found), sums_of(found)
+                known = groups.get(key)
+                groups[key] = sums if known is None else tuple(map(operator.add, known, sums))
+            db.executemany(
+                _ADD[rollup.table, suffix],
+                [
+                    {
+                        **_ZEROS[rollup.table],
+                        **dict(zip(names, (*key, *(sign * value for value in sums)), strict=True)),
+                    }
+                    for key, sums in groups.items()
+                    if rollup is not SESSION or any(key[1:3])  # session, project
+                ],
+            )
 
 
 # --- the tables --------------------------------------------------------------------------------
