@@ -92,6 +92,8 @@ _DAY_MS = 86_400_000
 
 _MARKS = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|--[^\n]*|::|\?\d*|:[A-Za-z_]\w*""")
 _LIST = re.compile(r"\(SELECT value FROM json_each\(([^()]*)\)\)")
+#: All columns, as many as there are.
+_WHOLE = re.compile(r"(?:\bSELECT|\bRETURNING|,)\s+(?:\w+\.)?\*")
 _DEFINES = re.compile(r"\s*(?:--[^\n]*\n\s*)*(?:CREATE|ALTER)\b")
 #: In this order.
 _TYPES = tuple(
@@ -136,6 +138,13 @@ def translate(sql: str) -> tuple[str, tuple[str, ...] | None]:
         return text
 
     return _MARKS.sub(mark, sql), tuple(names) or None
+
+
+@functools.lru_cache(maxsize=4096)
+def _prepare(sql: str) -> bool | None:
+    """False: never prepare it, None: when it is used often. A prepared statement that gives whole
+    rows fails for good once a newer omni has added a column, and older ones are to run on."""
+    return False if _WHOLE.search(sql) else None
 
 
 class Row(tuple[Any, ...]):
@@ -242,12 +251,15 @@ class PgConnection:
         text, names = translate(sql)
         if isinstance(values, Mapping):
             values = [values[name] for name in names or ()]
+        prepare = _prepare(text)
         try:
-            found: Cursor = self._run(lambda link: link.execute(text, values or None))
+            found: Cursor = self._run(
+                lambda link: link.execute(text, values or None, prepare=prepare)
+            )
         except errors.DataError:
             if (cleaned := _clean(values)) == values:
                 raise
-            found = self._run(lambda link: link.execute(text, cleaned))
+            found = self._run(lambda link: link.execute(text, cleaned, prepare=prepare))
         return found
 
     def executemany(self, sql: str, rows: Iterable[Any], /) -> Cursor:

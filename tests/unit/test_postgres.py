@@ -16,7 +16,7 @@ from tests.engine import DATABASES
 from tests.postgres import MISSING, programs
 
 pytest.importorskip("psycopg")
-from omni_cli.store.port import among
+from omni_cli.store.port import SCHEMA_VERSION, among
 from omni_cli.store.postgres import PgConnection, PostgresStore, named, translate
 
 
@@ -235,6 +235,48 @@ class TestAway:
         assert not store.in_transaction
 
 
+#: What schema 20 and those after it added, taken away again, but for a budget's new scopes.
+_BACK_TO_19 = """
+ALTER TABLE gateway_keys DROP COLUMN scope, DROP COLUMN session;
+DROP INDEX requests_by_session, imports_by_content;
+ALTER TABLE imports DROP COLUMN content;
+ALTER TABLE requests DROP COLUMN session, DROP COLUMN project;
+ALTER TABLE open_calls DROP COLUMN session, DROP COLUMN project;
+DROP TABLE rollup_session, rollup_session_next, rollup_session_archive, sessions, log_files,
+    batch_lines, batch_parts, batches, files;
+UPDATE meta SET value = '19' WHERE key = 'schema'
+"""
+#: What a process that runs on has prepared: whole rows of a table that gets another column.
+_WHOLE = "SELECT * FROM gateway_keys"
+
+
+class TestUpgrade:
+    def test_a_process_runs_on_while_a_newer_one_brings_its_store_on(self, tmp_path: Path) -> None:
+        if programs() is None:
+            pytest.skip(MISSING)
+        import psycopg
+
+        url = DATABASES.seeded(tmp_path)
+        older = PostgresStore(url, tmp_path)
+        with psycopg.connect(url, autocommit=True) as link:
+            link.execute(_BACK_TO_19.encode())
+        models = older.plain("SELECT count(*) FROM models")
+        for _ in range(5):
+            assert older.db.execute(_WHOLE).fetchall() == []
+        newer = PostgresStore(url, tmp_path)
+        assert newer.get_meta("schema") == str(SCHEMA_VERSION)
+        assert newer.plain("SELECT count(*) FROM models") == models
+        assert "scope" in _columns(newer, "gateway_keys")
+        newer.set_meta("told by", "the newer")
+        assert older.get_meta("told by") == "the newer"
+        with older.transaction(Lock.META):
+            older.set_meta("told by", "the older")
+            assert older.db.execute(_WHOLE).fetchall() == []
+        assert newer.get_meta("told by") == "the older"
+        newer.close()
+        older.close()
+
+
 class TestAddress:
     def test_no_password_is_ever_named(self, home: Path) -> None:
         assert named("postgresql://ann:s3cret@db:6432/omni") == "postgresql://ann@db:6432/omni"
@@ -297,3 +339,10 @@ def _settled(store: PostgresStore) -> int:
     """The version after the thread that listens has begun."""
     assert _until(lambda: store.data_version() > 0)
     return store.data_version()
+
+
+def _columns(store: PostgresStore, table: str) -> set[str]:
+    found = store.db.execute(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = ?", (table,)
+    )
+    return {name for (name,) in found}
