@@ -93,6 +93,9 @@ class Root(LazyGroup):
         "serve": _entry(
             "serve", "The gateway: one base URL for OpenAI, Anthropic, Ollama clients.", "Serve"
         ),
+        "launch": _entry(
+            "launch", "Start a coding agent on the fleet; capped, accounted.", "Serve"
+        ),
         "__complete": Entry(f"{_COMMANDS}completion:words_app", "", "", hidden=True),
     }
 

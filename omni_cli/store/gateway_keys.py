@@ -72,6 +72,11 @@ class GatewayKeyStore:
             raise NotFound(f"no key is named {name!r}", hint="omni keys list --clients shows them")
         return _key(row)
 
+    def remove(self, name: str) -> None:
+        """Forget a key that a launcher made for one session; any other stays."""
+        with self._store.transaction(Lock.KEYS) as db:
+            db.execute("DELETE FROM gateway_keys WHERE name = ? AND session <> ''", (name,))
+
     def used(self, name: str, *, now_ms: int) -> None:
         """Note that it was used."""
         with self._store.transaction(Lock.KEYS) as db:

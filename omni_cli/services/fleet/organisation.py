@@ -500,6 +500,10 @@ class OrgClientKeys:
             name = ""  # another's is as good as none
         return self._raw.revoke(name, now_ms=now_ms)
 
+    def remove(self, name: str) -> None:
+        if any(key.name == name for key in self.all()):
+            self._raw.remove(name)
+
     def used(self, name: str, *, now_ms: int) -> None:
         self._raw.used(name, now_ms=now_ms)
 

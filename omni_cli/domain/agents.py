@@ -1,0 +1,216 @@
+"""Coding agents that ``omni launch`` starts: what each needs set to ask omni's gateway.
+
+In texts ``{url}`` stands for the gateway, ``{key}`` for the session's client key, ``{model}`` for
+the model asked for, ``{small}`` for that of side tasks (titles, summaries), and ``{folder}`` for a
+folder of this session alone, which is removed at its end.
+
+Sources: each agent's own documentation of its settings (Claude Code "Settings" and "LLM gateway",
+Codex "Configuration", Gemini CLI and Qwen Code "Configuration" and "Authentication", opencode
+"Config" and "Providers", aider "OpenAI compatible APIs", Crush's README, goose "Providers").
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+_FIELD = re.compile(r"\{(url|key|model|small|folder)\}")
+
+
+class Agent(Struct, frozen=True):
+    """``program``: what is run, with ``args`` before the user's. ``known_as``: what its importer
+    and reports call it. ``env``: variables set; ``unset``: variables that would lead past omni.
+    ``files``: JSON files of the session's folder, by name. ``get``: how to install it. ``auto``:
+    how it is told "auto", where that word is its own."""
+
+    program: str
+    title: str
+    known_as: str
+    get: str
+    env: Mapping[str, str]
+    unset: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    files: Mapping[str, Any] = {}
+    auto: str = "auto"
+
+
+#: For any program that reads these: the variables of OpenAI's and Anthropic's packages.
+OPENAI: Mapping[str, str] = {
+    "OPENAI_API_KEY": "{key}",
+    "OPENAI_BASE_URL": "{url}/v1",
+    "OPENAI_API_BASE": "{url}/v1",
+    "OPENAI_MODEL": "{model}",
+}
+ANTHROPIC: Mapping[str, str] = {
+    "ANTHROPIC_API_KEY": "{key}",
+    "ANTHROPIC_BASE_URL": "{url}",
+    "ANTHROPIC_MODEL": "{model}",
+}
+
+AGENTS: Mapping[str, Agent] = {
+    "claude": Agent(
+        "claude",
+        "Claude Code",
+        "claude-code",
+        "npm install -g @anthropic-ai/claude-code",
+        {
+            "ANTHROPIC_BASE_URL": "{url}",
+            "ANTHROPIC_AUTH_TOKEN": "{key}",
+            "ANTHROPIC_MODEL": "{model}",
+            "ANTHROPIC_DEFAULT_OPUS_MODEL": "{model}",
+            "ANTHROPIC_DEFAULT_SONNET_MODEL": "{model}",
+            "ANTHROPIC_DEFAULT_HAIKU_MODEL": "{small}",
+        },
+        unset=("ANTHROPIC_API_KEY", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
+    ),
+    "codex": Agent(
+        "codex",
+        "Codex",
+        "codex",
+        "npm install -g @openai/codex",
+        {"OMNI_LAUNCH_KEY": "{key}"},
+        args=tuple(
+            word
+            for setting in (
+                'model="{model}"',
+                'model_provider="omni"',
+                'web_search="disabled"',
+                'model_providers.omni.name="omni"',
+                'model_providers.omni.base_url="{url}/v1"',
+                'model_providers.omni.env_key="OMNI_LAUNCH_KEY"',
+                'model_providers.omni.wire_api="responses"',
+            )
+            for word in ("-c", setting)
+        ),
+    ),
+    "gemini": Agent(
+        "gemini",
+        "Gemini CLI",
+        "gemini-cli",
+        "npm install -g @google/gemini-cli",
+        {
+            "GOOGLE_GEMINI_BASE_URL": "{url}",
+            "GEMINI_API_KEY": "{key}",
+            "GEMINI_MODEL": "{model}",
+            "GEMINI_CLI_SYSTEM_SETTINGS_PATH": "{folder}/settings.json",
+        },
+        unset=("GOOGLE_API_KEY", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA"),
+        files={"settings.json": {"security": {"auth": {"selectedType": "gemini-api-key"}}}},
+        auto="auto:balanced",
+    ),
+    "opencode": Agent(
+        "opencode",
+        "opencode",
+        "opencode",
+        "npm install -g opencode-ai",
+        {
+            "OMNI_LAUNCH_KEY": "{key}",
+            "OPENCODE_CONFIG_CONTENT": json.dumps(
+                {
+                    "model": "omni/{model}",
+                    "small_model": "omni/{small}",
+                    "provider": {
+                        "omni": {
+                            "npm": "@ai-sdk/openai-compatible",
+                            "name": "omni",
+                            "options": {"baseURL": "{url}/v1", "apiKey": "{env:OMNI_LAUNCH_KEY}"},
+                            "models": {name: {"name": name} for name in ("{model}", "{small}")},
+                        }
+                    },
+                }
+            ),
+        },
+    ),
+    "aider": Agent(
+        "aider",
+        "aider",
+        "aider",
+        "python -m pip install aider-install && aider-install",
+        {
+            "OPENAI_API_KEY": "{key}",
+            "OPENAI_API_BASE": "{url}/v1",
+            "AIDER_MODEL": "openai/{model}",
+            "AIDER_WEAK_MODEL": "openai/{small}",
+        },
+    ),
+    "qwen": Agent(
+        "qwen",
+        "Qwen Code",
+        "qwen-code",
+        "npm install -g @qwen-code/qwen-code",
+        {
+            "OPENAI_API_KEY": "{key}",
+            "OPENAI_BASE_URL": "{url}/v1",
+            "OPENAI_MODEL": "{model}",
+            "QWEN_CODE_SYSTEM_SETTINGS_PATH": "{folder}/settings.json",
+        },
+        files={"settings.json": {"security": {"auth": {"selectedType": "openai"}}}},
+    ),
+    "crush": Agent(
+        "crush",
+        "Crush",
+        "crush",
+        "npm install -g @charmland/crush",
+        {
+            "CRUSH_GLOBAL_CONFIG": "{folder}",
+            "CRUSH_GLOBAL_DATA": "{folder}/data",
+            "OMNI_LAUNCH_KEY": "{key}",
+        },
+        files={
+            "crush.json": {
+                "providers": {
+                    "omni": {
+                        "type": "openai-compat",
+                        "name": "omni",
+                        "base_url": "{url}/v1",
+                        "api_key": "$OMNI_LAUNCH_KEY",
+                        "models": [
+                            {
+                                "id": name,
+                                "name": name,
+                                "context_window": 128_000,
+                                "default_max_tokens": 8_192,
+                            }
+                            for name in ("{model}", "{small}")
+                        ],
+                    }
+                },
+                "models": {
+                    "large": {"provider": "omni", "model": "{model}"},
+                    "small": {"provider": "omni", "model": "{small}"},
+                },
+            }
+        },
+    ),
+    "goose": Agent(
+        "goose",
+        "goose",
+        "goose",
+        "see its own page: github.com/block/goose",
+        {
+            "GOOSE_PROVIDER": "openai",
+            "GOOSE_MODEL": "{model}",
+            "OPENAI_HOST": "{url}",
+            "OPENAI_API_KEY": "{key}",
+        },
+        unset=("OPENAI_BASE_PATH", "OPENAI_BASE_URL"),
+    ),
+}
+
+
+def filled(value: Any, words: Mapping[str, str]) -> Any:
+    """A text, or JSON value with texts in it, whose fields are replaced by ``words``."""
+    if isinstance(value, str):
+        return _FIELD.sub(lambda found: words[found[1]], value)
+    if isinstance(value, Mapping):
+        return {filled(name, words): filled(item, words) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [filled(item, words) for item in value]
+    return value
+
+
+def small_model(model: str) -> str:
+    """Side tasks go to the cheapest that will do, unless the user chose a model."""
+    return "auto:cheap" if model.partition(":")[0] == "auto" else model

@@ -1,0 +1,249 @@
+"""``omni launch``: the real command starts an agent, here a small program that asks with what was
+set, over the gateway, before the simulator."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from omni_cli.cli.app import app
+from omni_cli.domain.agents import AGENTS
+from omni_cli.domain.errors import ConfigError, NotFound, UsageError
+from omni_cli.domain.sessions import Session
+from omni_cli.gateway.launched import Launches, _locked
+from omni_cli.services.money.usage import UsageQuery
+from tests.conftest import CHEAP, GOOD, Fleet
+from tests.integration.cli_process import omni
+from tests.paths import REPO
+
+#: Asks as often as it is told to, by what is set, and tells the answers.
+AGENT = """#!{python}
+import json, os, signal, sys, time
+import urllib.error, urllib.request
+
+def ask(path, headers, body):
+    request = urllib.request.Request(path, json.dumps(body).encode(),
+        {{"content-type": "application/json", **headers}})
+    try:
+        print("answered", urllib.request.urlopen(request, timeout=30).status, flush=True)
+    except urllib.error.HTTPError as error:
+        print("refused", error.code, error.read().decode(), flush=True)
+        sys.exit(9)
+
+said, env = [{{"role": "user", "content": "mend the test"}}], os.environ
+what, times = (["-", "-", *sys.argv[1:]])[-2:]
+times = times if times.isdigit() else 1
+for turn in range(int(times)):
+    if "ANTHROPIC_BASE_URL" in env:
+        token = env.get("ANTHROPIC_AUTH_TOKEN") or env["ANTHROPIC_API_KEY"]
+        ask(env["ANTHROPIC_BASE_URL"] + "/v1/messages", {{"x-api-key": token}},
+            {{"model": env["ANTHROPIC_MODEL"], "max_tokens": 64, "messages": said}})
+    elif "GOOGLE_GEMINI_BASE_URL" in env:
+        ask(f"{{env['GOOGLE_GEMINI_BASE_URL']}}/v1beta/models/{{env['GEMINI_MODEL']}}:generateContent",
+            {{"x-goog-api-key": env["GEMINI_API_KEY"]}},
+            {{"contents": [{{"role": "user", "parts": [{{"text": "mend the test"}}]}}]}})
+    else:
+        ask(env["OPENAI_BASE_URL"] + "/chat/completions",
+            {{"authorization": "Bearer " + env["OPENAI_API_KEY"]}},
+            {{"model": env["OPENAI_MODEL"], "messages": said, "max_tokens": 64}})
+if what == "wait":
+    def told(number, frame):
+        print("told", number, flush=True)
+        sys.exit(40 + number)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, told)
+    print("waiting", flush=True)
+    time.sleep(60)
+sys.exit(7 if what == "fail" else 0)
+"""
+
+
+@pytest.fixture
+def agents(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """Programs named as agents are, in a project of their own."""
+    programs, project = tmp_path / "bin", tmp_path / "shop"
+    for folder in (programs, project):
+        folder.mkdir()
+    for name in ("claude", "gemini", "qwen", "own-agent"):
+        (programs / name).write_text(AGENT.format(python=sys.executable))
+        (programs / name).chmod(0o755)
+    monkeypatch.chdir(project)
+    fleet.env["PATH"] = f"{programs}:{os.environ['PATH']}"
+    yield fleet
+    wait_for_nothing(fleet)
+
+
+def wait_for_nothing(fleet: Fleet) -> None:
+    """The gateway ends with the last session, and leaves neither key, budget nor folder."""
+    launches = Launches(fleet.app)
+    end = time.monotonic() + 20
+    while list(launches.folder.glob("*-*")) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not list(launches.folder.glob("*-*"))
+    assert not [key for key in fleet.app.client_keys.all() if key.session is not None]
+    assert not [budget for budget in fleet.app.budgets.all() if budget.scope == "key"]
+
+
+@pytest.mark.parametrize(
+    ("words", "agent"),
+    [
+        (("claude",), "claude-code"),
+        (("--env-openai", "own-agent"), "own-agent"),
+    ],
+)
+def test_an_agents_calls_are_a_session_of_the_ledger(
+    agents: Fleet, words: tuple[str, ...], agent: str
+) -> None:
+    done = omni(agents.env, "launch", "-m", GOOD, *words, "--", "fail", "2")
+    assert done.code == 7, done.everything
+    assert done.out.count("answered 200") == 2, done.everything
+    rows = list(agents.app.ledger.recent(limit=9))
+    assert len(rows) == 2
+    (name,) = {row.session for row in rows}
+    assert {(row.agent, row.project, row.model) for row in rows} == {(agent, "shop", GOOD)}
+    report = agents.app.usage.report(UsageQuery(by="session"))
+    assert [(row.name, row.totals.calls) for row in report.rows] == [(name, 2)]
+    known = agents.app.sessions.of([name])[name].session
+    assert known == Session(name, agent, "shop")
+    cost = report.total.totals
+    assert f"2 calls, {cost.total_tokens} tokens, $" in done.err
+    assert re.search(r"in shop: \d+m \d\ds, .* saved", done.err), done.err
+    assert done.err.count("2 calls") == 2  # all of them, and by model
+
+
+@pytest.mark.parametrize("words", [("claude",), ("--env-openai", "own-agent")])
+def test_a_cap_stops_the_session_in_mid_task(agents: Fleet, words: tuple[str, ...]) -> None:
+    """And the agent is told which limit it was; nobody else is stopped by it."""
+    done = omni(agents.env, "launch", "-m", GOOD, "--budget", "0.01", *words, "--", "go", "50")
+    assert done.code == 9, done.everything
+    assert 0 < done.out.count("answered 200") < 50, done.everything
+    assert "refused 402" in done.out
+    assert "budget of key launch-" in done.out
+    assert "of $0.01" in done.err
+    spent = sum(row.cost_nusd or 0 for row in agents.app.ledger.recent(limit=99))
+    assert 0 < spent <= 10_000_000
+    done = omni(agents.env, "launch", "-m", GOOD, *words, "--", "go", "1")
+    assert done.code == 0, done.everything
+
+
+def test_the_documented_commands_work_as_written(agents: Fleet) -> None:
+    block = (REPO / "docs" / "agents.md").read_text("utf-8").partition("## Starting an agent")[2]
+    lines = block.partition("```sh\n")[2].partition("```")[0].splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        _, *words = shlex.split(line, comments=True)
+        if len(words) == 1 or "--plan" in words:
+            assert CliRunner().invoke(app, words).exit_code == 0
+            continue
+        done = omni(agents.env, *words)
+        assert (done.code, done.out) == (0, "answered 200\n"), done.everything
+        assert "1 call, " in done.err
+        if "--budget" in words:
+            assert " of $2.50" in done.err
+    assert {row.agent for row in agents.app.ledger.recent(limit=9)} == {
+        "claude-code",
+        "gemini-cli",
+        "own-agent",
+    }
+
+
+def begin(agents: Fleet, *args: str) -> subprocess.Popen[str]:
+    """A launcher whose agent waits."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "omni_cli", "launch", *args, "--", "wait", "1"],
+        env=agents.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    while (line := process.stdout.readline().strip()) != "waiting":
+        assert line.startswith("answered"), (line, process.communicate()[1])
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_the_agents(agents: Fleet, number: signal.Signals) -> None:
+    process = begin(agents, "-m", CHEAP, "claude")
+    process.send_signal(number)
+    told, talk = process.communicate(timeout=30)
+    assert told.strip() == f"told {number}"
+    assert process.returncode == 40 + number
+    assert "1 call" in talk
+
+
+def test_sessions_share_a_gateway_and_a_killed_launchers_things_are_found(agents: Fleet) -> None:
+    launches = Launches(agents.app)
+    first = begin(agents, "-m", CHEAP, "--budget", "1", "claude")
+    second = begin(agents, "-m", CHEAP, "qwen")
+    assert len(list(launches.folder.glob("gateway-*"))) == 1
+    (dead,) = [key.name for key in agents.app.client_keys.all() if "claude" in key.name]
+    assert [budget.value for budget in agents.app.budgets.all()] == [dead]
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    done = omni(agents.env, "launch", "-m", CHEAP, "qwen", "--", "go", "1")
+    assert done.code == 0, done.everything
+    assert dead not in [key.name for key in agents.app.client_keys.all()]
+    assert not agents.app.budgets.all()
+    assert not (launches.folder / f"session-{dead}").exists()
+    assert all(_locked(path) for path in launches.folder.glob("gateway-*"))
+    os.killpg(first.pid, signal.SIGKILL)  # the agent that nobody waits for
+    first.communicate(timeout=30)
+    second.send_signal(signal.SIGTERM)
+    second.communicate(timeout=30)
+
+
+def test_a_plan_shows_what_would_be_set_and_starts_nothing(
+    agents: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _count: pytest.fail("a key was made"))
+    for name in AGENTS:
+        words = ["launch", "--plan", "--budget", "2.50", name, "--", "-p", "x"]
+        done = CliRunner().invoke(app, [words[0], "--json", *words[1:]])
+        assert done.exit_code == 0, done.output
+        plan = json.loads(done.stdout)
+        assert plan["budget_usd"] == "2.50"
+        assert plan["command"][0] == name
+        assert plan["command"][-2:] == ["-p", "x"]
+        text = json.dumps(plan)
+        assert "http://127.0.0.1:PORT" in text
+        assert '"auto' in text or "/auto" in text
+        assert not re.search(r"\{(url|key|model|small|folder)\}", text)
+        shown = CliRunner().invoke(app, words).stdout
+        assert all(f"set    {name}={value}" in shown for name, value in plan["set"].items())
+    assert not list(agents.app.client_keys.all())
+    assert not Launches(agents.app).folder.exists()
+
+
+def test_agents_of_this_machine_are_listed_and_one_that_is_not_says_how_to_get_it(
+    agents: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = agents.env["PATH"].partition(":")[0]
+    monkeypatch.setenv("PATH", programs)
+    done = CliRunner().invoke(app, ["launch", "--json"])
+    listed = {row["agent"]: row["path"] for row in json.loads(done.stdout)}
+    assert set(listed) == set(AGENTS)
+    assert listed["claude"] == f"{programs}/claude"
+    assert listed["crush"] is None
+    assert AGENTS["crush"].get in CliRunner().invoke(app, ["launch"]).stdout
+    for words, error, said in (
+        (("crush",), ConfigError, AGENTS["crush"].get),
+        (("nothing-such",), UsageError, "--env-openai"),
+        (("-m", "role:none", "claude"), NotFound, "roles are: reviewer"),
+        (("--budget", "much", "claude"), UsageError, ""),
+    ):
+        refused = CliRunner().invoke(app, ["launch", *words]).exception
+        assert isinstance(refused, error)
+        assert said in refused.hint
+    assert not Launches(agents.app).folder.exists()
