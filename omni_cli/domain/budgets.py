@@ -13,6 +13,8 @@ BudgetScope = Literal[
 ]
 BudgetState = Literal["ok", "alert", "stopped", "off"]
 _CENT_NUSD = 10_000_000
+#: How a launcher's keys are called. No key that a person makes has a colon in its name.
+LAUNCHED = "launch:"
 #: Later than any raise ends, ms UTC.
 _NEVER = 1 << 62
 SCOPES: tuple[BudgetScope, ...] = get_args(BudgetScope)
@@ -46,8 +48,15 @@ class Budget(Struct, frozen=True):
     since_ms: int = 0
 
     @property
+    def passing(self) -> bool:
+        """Whether it is a session's of ``omni launch`` and ends with it: no part of the fleet."""
+        return self.scope == "key" and self.value.startswith(LAUNCHED)
+
+    @property
     def label(self) -> str:
         """As a person says it: "day budget of model openai/gpt-4o"."""
+        if self.passing:
+            return f"budget of session {self.value}"
         whose = "everything" if self.scope == "all" else f"{self.scope} {self.value}"
         return f"{self.period} budget of {whose}"
 

@@ -18,7 +18,7 @@ from omni_cli.cli.common import JsonFlag, complete_selectors, money, omni
 from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.agents import AGENTS, ANTHROPIC, OPENAI, Agent, filled, small_model
-from omni_cli.domain.budgets import Budget
+from omni_cli.domain.budgets import LAUNCHED, Budget
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.money import format_usd, usd_to_nusd
 from omni_cli.domain.periods import local_date
@@ -187,8 +187,8 @@ def _run(omni_app: App, setting: Setting, limit: int | None) -> int:
 
     launches = Launches(omni_app)
     agent = setting.agent
-    name = f"launch-{''.join(c for c in agent.known_as if c.isalnum() or c in '._-')[:32]}"
-    name += f"-{secrets.token_hex(4)}"
+    known = "".join(c for c in agent.known_as if c.isalnum() or c in "._-")[:32]
+    name = f"{LAUNCHED}{known}-{secrets.token_hex(4)}"
     token = CLIENT_PREFIX + secrets.token_urlsafe(32)
     started_ms, started = omni_app.now_ms(), time.monotonic()
     stop = _Stopper()
@@ -331,6 +331,9 @@ def _summary(
     ]
     if saved is not None:
         parts.append(f"{format_usd(saved)} saved")
+    refused = omni_app.ledger.recent(limit=_RECENT, state="refused", since_ms=started_ms)
+    if stopped := sum(row.key == name for row in refused):
+        parts.append(f"{stopped:,} refused")
     if total.unknown_attempts:
         parts.append(f"{counted(total.unknown_attempts, 'call')} of unknown price")
     note(f"{agent.title} in {project_name(str(Path.cwd()))}: {', '.join(parts)}")

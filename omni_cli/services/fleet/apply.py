@@ -167,7 +167,7 @@ class FleetApplier(Struct, kw_only=True, eq=False):
             self.assignments.put_rule(rule)
         wanted_budgets = {budget_name(budget) for budget in parsed.budgets}
         for budget in self.budgets.all():
-            if budget_name(budget) not in wanted_budgets:
+            if budget_name(budget) not in wanted_budgets and not budget.passing:
                 self.budgets.delete(budget.id)
         for budget in parsed.budgets:
             self.budgets.put(budget)

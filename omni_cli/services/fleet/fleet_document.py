@@ -60,7 +60,7 @@ def fleet_document(
         assignments.roles(),
         assignments.chains(),
         assignments.rules(),
-        budgets.all(),
+        [budget for budget in budgets.all() if not budget.passing],
     )
 
 

@@ -3,6 +3,7 @@ set, over the gateway, before the simulator."""
 
 import json
 import os
+import pty
 import re
 import shlex
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 
 from omni_cli.cli.app import app
 from omni_cli.domain.agents import AGENTS
+from omni_cli.domain.budgets import LAUNCHED
 from omni_cli.domain.errors import ConfigError, NotFound, UsageError
 from omni_cli.domain.sessions import Session
 from omni_cli.gateway.launched import Launches, _locked
@@ -40,12 +43,14 @@ def ask(path, headers, body):
         sys.exit(9)
 
 said, env = [{{"role": "user", "content": "mend the test"}}], os.environ
+own = {{"x-claude-code-session-id": "its-own"}}
 what, times = (["-", "-", *sys.argv[1:]])[-2:]
 times = times if times.isdigit() else 1
 for turn in range(int(times)):
     if "ANTHROPIC_BASE_URL" in env:
         token = env.get("ANTHROPIC_AUTH_TOKEN") or env["ANTHROPIC_API_KEY"]
-        ask(env["ANTHROPIC_BASE_URL"] + "/v1/messages", {{"x-api-key": token}},
+        ask(env["ANTHROPIC_BASE_URL"] + "/v1/messages",
+            {{"x-api-key": token, **(own if what == "go" else {{}})}},
             {{"model": env["ANTHROPIC_MODEL"], "max_tokens": 64, "messages": said}})
     elif "GOOGLE_GEMINI_BASE_URL" in env:
         ask(f"{{env['GOOGLE_GEMINI_BASE_URL']}}/v1beta/models/{{env['GEMINI_MODEL']}}:generateContent",
@@ -127,8 +132,12 @@ def test_a_cap_stops_the_session_in_mid_task(agents: Fleet, words: tuple[str, ..
     assert done.code == 9, done.everything
     assert 0 < done.out.count("answered 200") < 50, done.everything
     assert "refused 402" in done.out
-    assert "budget of key launch-" in done.out
+    assert "budget of session launch:" in done.out
     assert "of $0.01" in done.err
+    assert "1 refused" in done.err
+    own = agents.app.sessions.of(["its-own"])  # which Claude Code makes for itself
+    assert all(known.session.parent.startswith(LAUNCHED) for known in own.values())
+    assert bool(own) == (words == ("claude",))
     spent = sum(row.cost_nusd or 0 for row in agents.app.ledger.recent(limit=99))
     assert 0 < spent <= 10_000_000
     done = omni(agents.env, "launch", "-m", GOOD, *words, "--", "go", "1")
@@ -181,6 +190,46 @@ def test_signals_are_the_agents(agents: Fleet, number: signal.Signals) -> None:
     assert told.strip() == f"told {number}"
     assert process.returncode == 40 + number
     assert "1 call" in talk
+
+
+def test_ctrl_c_at_a_terminal_reaches_the_agent_once(agents: Fleet) -> None:
+    """The agent has the terminal; when it has ended, omni tells its cost there."""
+    ours, theirs = pty.openpty()
+    code = "import fcntl, os, runpy, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY)"
+    command = [sys.executable, "-c", f"{code}; runpy.run_module('omni_cli', run_name='__main__')"]
+    process = subprocess.Popen(
+        [*command, "launch", "-m", CHEAP, "claude", "--", "wait", "1"],
+        env=agents.env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said = ""
+    with suppress(OSError):  # the terminal is closed
+        while part := os.read(ours, 4096).decode():
+            said += part
+            if said.endswith("waiting\r\n"):
+                os.write(ours, b"\x03")
+    os.close(ours)
+    assert process.wait(30) == 40 + signal.SIGINT, said
+    assert said.count(f"told {int(signal.SIGINT)}") == 1
+    assert "1 call, " in said
+
+
+def test_a_fleet_file_neither_holds_nor_lifts_a_sessions_cap(agents: Fleet) -> None:
+    launches = Launches(agents.app)
+    process = begin(agents, "-m", CHEAP, "--budget", "1", "claude")
+    exported = omni(agents.env, "fleet", "export").out
+    assert LAUNCHED not in exported
+    assert "[[budgets]]" not in exported
+    Path("fleet.toml").write_text(exported.replace('task = "reads code"', 'task = "reads it"'))
+    done = omni(agents.env, "apply", "fleet.toml", "--yes")
+    assert done.code == 0, done.everything
+    assert [budget.passing for budget in agents.app.budgets.all()] == [True]
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert launches.sweep() == []
 
 
 def test_sessions_share_a_gateway_and_a_killed_launchers_things_are_found(agents: Fleet) -> None:
