@@ -36,6 +36,7 @@ def test_an_answer_that_was_paid_is_written_once_when_it_is_back(
         App({"OMNI_HOME": str(tmp_path), "OMNI_DATABASE_URL": direct}) as app,
     ):
         assert http.post("/v1/chat/completions", json=BODY).status_code == 200
+        _until(lambda: app.ledger.open_attempts("openai") == 0)
         answers: list[httpx.Response] = []
         asking = threading.Thread(
             target=lambda: answers.append(http.post("/v1/chat/completions", json=SLOW))
