@@ -4,7 +4,7 @@ needed, so that a command pays for what it uses and for nothing else."""
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -507,7 +507,9 @@ class App:
     def keys(self) -> "KeyAccess":
         from omni_cli.keys.access import KeyAccess, OrgKeyAccess
 
-        kind = OrgKeyAccess if self.org else KeyAccess
+        kind: Callable[..., KeyAccess] = KeyAccess
+        if self.org:
+            kind = partial(OrgKeyAccess, self.org)
         return kind(
             self.providers,
             self.addresses,

@@ -33,8 +33,12 @@ REMOTE: Mapping[str, str] = {
     }.items()
     for name in (" ".join(part.split()) for part in names.split(","))
 }
-#: Options that reach what is not the fleet's: keys, paid calls of whoever may only read.
+#: Options that reach what is not the fleet's: keys, variables of the gateway's machine, which would
+#: be sent to whatever address is named with them; calls to providers of whoever may only read.
 DENIED: Mapping[str, frozenset[str]] = {
+    "providers add": frozenset({"--key-env"}),
+    "providers edit": frozenset({"--key-env"}),
+    "doctor": frozenset({"--online"}),
     "providers key": frozenset({"--show"}),
     "recommend": frozenset({"--prove"}),
     "health": frozenset({"--check", "--probe"}),

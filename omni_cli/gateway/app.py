@@ -19,6 +19,7 @@ from omni_cli.gateway.commands import Commands
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.fleet import Fleets
+from omni_cli.gateway.live_status import LiveStatus
 from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.management import Management
 from omni_cli.gateway.meter import NO_LIMIT, Meter, Quota
@@ -139,7 +140,8 @@ class Gateway:
         )
         self._long = LongJobs(self._app)
         stored = StoredResponses(fleets, self._desk, self._pool, self._meter)
-        management = Management(self._desk, own, self._long, Commands(self._app))
+        live = LiveStatus(self._desk, self._keys.admit)
+        management = Management(self._desk, own, self._long, Commands(self._app), live)
         self._batches = BatchPaths(self._app, self._pool, self._meter)
         self._surface = Surface(fleets, chats, own, management, stored, self._batches)
         self._recover()

@@ -21,6 +21,8 @@ from omni_cli.wire.server import Refused, object_of
 #: Commands that run at once, and how long one may, seconds.
 _AT_ONCE = 2
 _LIMIT_S = 120.0
+#: What an operating system hands to a process whole, bytes: Linux takes 128 KiB of one argument.
+_MOST_BYTES = 100_000
 #: Of the environment: what would send it elsewhere, or colour what goes into a document.
 _DROPPED = ("OMNI_REMOTE", "OMNI_REMOTE_KEY", "OMNI_ORG", "FORCE_COLOR")
 
@@ -51,7 +53,8 @@ class Commands:
             env["OMNI_USER"] = f"key {who.key}"
         try:
             done = subprocess.run(  # noqa: S603  # a command of the table, without a shell
-                [sys.executable, "-m", "omni_cli", *body.args],
+                # -P: no module is taken from the folder it runs in
+                [sys.executable, "-P", "-m", "omni_cli", *body.args],
                 input=(body.stdin if name in READS_STDIN else "").encode(),
                 capture_output=True,
                 env=env,
@@ -87,6 +90,8 @@ def checked(args: list[str], who: Principal) -> str:
         raise UsageError(f"omni {name} {min(denied)} does not work from afar")
     if any("\0" in arg for arg in args):
         raise UsageError("an argument holds a zero byte")
+    if sum(len(arg.encode()) for arg in args) > _MOST_BYTES:
+        raise UsageError(f"the arguments are more than {_MOST_BYTES:,} bytes")
     return name
 
 

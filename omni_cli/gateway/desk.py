@@ -8,6 +8,8 @@ from omni_cli.bootstrap import App
 from omni_cli.gateway.auth import Principal
 
 Value = TypeVar("Value")
+#: Organisations whose view of the fleet is kept ready: a caller may name any (?org=NAME).
+_MOST_ORGS = 32
 
 
 class Desk:
@@ -35,10 +37,14 @@ class Desk:
 
     def _run(self, job: Callable[[App], Value], who: Principal | None) -> Value:
         org = "" if who is None else who.org
-        app = self._app if not org else self._orgs.get(org)
+        app = self._app if not org else self._orgs.pop(org, None)
         if app is None:
-            app = self._orgs[org] = App(self._app.env, clock=self._app.clock, org=org)
+            if len(self._orgs) >= _MOST_ORGS:  # in the order of their last use
+                self._orgs.pop(next(iter(self._orgs))).close()
+            app = App(self._app.env, clock=self._app.clock, org=org)
             app.use(_db=self._app.store)
+        if org:
+            self._orgs[org] = app
         # What was read before may have changed since.
         app.refresh()
         if who is not None and who.key:

@@ -1,7 +1,7 @@
 """Providers' health as a live stream: server-sent events, or a WebSocket where one is wanted."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -33,9 +33,17 @@ def as_org(who: Principal, org: str) -> Principal:
 
 
 class LiveStatus:
-    def __init__(self, desk: Desk) -> None:
+    """Args:
+    admit: who sends these headers now. Raises Refused.
+    """
+
+    def __init__(self, desk: Desk, admit: Callable[[Mapping[str, str]], Principal]) -> None:
         self._desk = desk
+        self._admit = admit
         self._streams = 0
+        self._room = asyncio.Lock()
+        #: What was told last, and when, by organisation.
+        self._told: dict[str, tuple[float, dict[str, Any]]] = {}
 
     async def handle(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         """One event now, and one at each change; comments, or pings, keep the connection open."""
@@ -71,10 +79,8 @@ class LiveStatus:
         alive: bytes | Callable[[], bytes],
     ) -> None:
         seen, quiet_s = "", 0.0
-        while not (left.is_set() or request.ending):
-            document = await self._desk.do(
-                lambda app: SpecDocuments.status(app.reporter.report()), who
-            )
+        while not (left.is_set() or request.ending) and self._welcome(request):
+            document = await self._document(who)
             told = str([(p["id"], p["status"], p["last_error"]) for p in document["providers"]])
             piece = b""
             if told != seen:
@@ -87,3 +93,22 @@ class LiveStatus:
             quiet_s += _LOOK_S
             with suppress(TimeoutError):
                 await asyncio.wait_for(left.wait(), _LOOK_S)
+
+    def _welcome(self, request: Request) -> bool:
+        """Whether its key is still good: one that is revoked hears no more."""
+        try:
+            return self._admit(request.headers).may("read")
+        except Refused:
+            return False
+
+    async def _document(self, who: Principal) -> dict[str, Any]:
+        """Worked out once a look, however many streams there are: the desk has other work."""
+        async with self._room:
+            now = asyncio.get_running_loop().time()
+            self._told = {o: t for o, t in self._told.items() if now - t[0] < _LOOK_S / 2}
+            if who.org not in self._told:
+                document = await self._desk.do(
+                    lambda app: SpecDocuments.status(app.reporter.report()), who
+                )
+                self._told[who.org] = (now, document)
+            return self._told[who.org][1]

@@ -62,7 +62,10 @@ Document = dict[str, Any]
 
 
 class Management:
-    def __init__(self, desk: Desk, own: OwnApi, long: LongJobs, commands: Commands) -> None:
+    def __init__(
+        self, desk: Desk, own: OwnApi, long: LongJobs, commands: Commands, live: LiveStatus
+    ) -> None:
+        self._live = live
         self._commands = commands
         self._desk = desk
         self._own = own
@@ -184,7 +187,7 @@ class Management:
         m.handler(
             "GET",
             "/provider-status/stream",
-            LiveStatus(self._desk).handle,
+            self._live.handle,
             "The same, live: server-sent events, or a WebSocket",
             twice=True,
         )

@@ -71,8 +71,11 @@ class WebSocket:
     def _receive(self, data: bytes) -> None:
         self._protocol.receive_data(data)
         self._protocol.events_received()
-        self._request.send(self._out())
-        if self._protocol.close_expected():
+        if self._request.send(self._out()):
+            # It pings on, and reads nothing: the answers would pile up here.
+            self._request.break_off(reset=True)
+            self._left()
+        elif self._protocol.close_expected():
             self._left()
 
     def _out(self) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from omni_cli.domain.errors import ConfigError, MissingKey, OmniError, UsageError
 from omni_cli.domain.models import Provider
@@ -151,7 +151,20 @@ class KeyAccess:
 
 class OrgKeyAccess(KeyAccess):
     """Keys as one organisation has them: those of its own providers. Of what is shared, only that
-    there is a key."""
+    there is a key; of another's, not even that.
+
+    Args:
+        org: its name.
+    """
+
+    def __init__(self, org: str, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._tail = f"@{org}"
+
+    @cached_property
+    def kept(self) -> Mapping[str, str]:
+        every = list_keys(self._home).items()
+        return {slug: where for slug, where in every if "@" not in slug or self._own(slug)}
 
     def place(self, provider: Provider) -> str | None:
         found = super().place(provider)
@@ -167,7 +180,7 @@ class OrgKeyAccess(KeyAccess):
         return super().forget(self._kept(slug))
 
     def _own(self, slug: str) -> bool:
-        return "@" in slug
+        return slug.endswith(self._tail)
 
     def _kept(self, slug: str) -> str:
         """Raises UsageError: it is no provider of the organisation's own."""

@@ -186,7 +186,7 @@ def add(
         if old is None:
             omni_app.fleet.put_provider(provider)
             if variable is None:
-                omni_app.addresses.decline(slug)
+                omni_app.addresses.decline(omni_app.fleet.provider(slug).slug)
         if key is not None:
             note(f"key kept in the {_place_text(omni_app.keys.keep(slug, key))}")
         row = omni_app.provider_documents.of(omni_app.fleet.provider(slug))
@@ -247,8 +247,8 @@ def edit(
             raise UsageError("nothing to change", hint="omni providers edit --help lists it")
         fresh = replace(old, **changes)
         omni_app.fleet.put_provider(fresh)
-        if base_url is not None:
-            omni_app.addresses.decline(slug)
+        if base_url is not None:  # of its own slug: an organisation decides nothing for others
+            omni_app.addresses.decline(omni_app.fleet.provider(slug).slug)
         row = omni_app.provider_documents.of(fresh)
     answer(row, f"changed {slug}: {', '.join(sorted(changes))}", as_json=as_json)
 

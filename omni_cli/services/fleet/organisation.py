@@ -419,7 +419,11 @@ class OrgAssignments:
 
 class OrgBudgets:
     """One organisation's budgets: what is ``all`` to it is the organisation to everybody. Beside
-    that: of its own keys, of its own providers and of their models."""
+    that: of its own keys, of its own providers and of their models.
+
+    Who pays for what everybody shares may have set the one of the organisation: from here it only
+    gets tighter.
+    """
 
     def __init__(self, raw: Budgets, keys: ClientKeys, eyes: Eyes) -> None:
         self._raw = raw
@@ -454,11 +458,25 @@ class OrgBudgets:
             )
         if budget.id and self.get(budget.id) is None:
             raise UsageError(f"there is no budget {budget.id}")
-        return self._raw.put(self._kept(budget))
+        kept = self._kept(budget)
+        old = self._raw.get(budget.id) if budget.id else None
+        if old is not None and old.scope == "org" and not _tighter(kept, old):
+            self._refuse_more(old)
+        return self._raw.put(kept)
 
     def delete(self, budget_id: int) -> None:
-        if self.get(budget_id) is not None:
+        found = self.get(budget_id)
+        if found is not None and found.scope == "all":
+            self._refuse_more(found)
+        if found is not None:
             self._raw.delete(budget_id)
+
+    def _refuse_more(self, budget: Budget) -> NoReturn:
+        raise UsageError(
+            f"{self._eyes.org} may only lower what all of it may spend",
+            hint=f"omni budgets raise {budget.id} and omni budgets remove {budget.id} are for "
+            "whoever is of no organisation",
+        )
 
     def of_models(self, at_ms: int) -> list[BudgetStatus]:
         return self._raw.of_models(at_ms)
@@ -475,6 +493,19 @@ class OrgBudgets:
 
     def held_nusd(self, budget: Budget, start: int, end: int) -> int:
         return self._raw.held_nusd(self._kept(budget), start, end)
+
+
+def _tighter(fresh: Budget, old: Budget) -> bool:
+    """Whether it lets through no more than the old one, in the same periods."""
+    lower = fresh.limit_nusd <= old.limit_nusd and fresh.stop_percent <= old.stop_percent
+    same = replace(
+        fresh,
+        limit_nusd=old.limit_nusd,
+        stop_percent=old.stop_percent,
+        alerts_percent=old.alerts_percent,
+        enabled=old.enabled,
+    )
+    return lower and fresh.enabled >= old.enabled and same == old
 
 
 class OrgClientKeys:

@@ -80,6 +80,56 @@ def test_what_is_shared_is_not_an_organisations_to_change(omni: Omni) -> None:
     assert omni("keys", "list", "--clients", "--json").data == []
 
 
+def test_keys_of_another_are_not_even_named(omni: Omni) -> None:
+    for org in FOR:
+        added = omni(
+            *FOR[org], "providers", "add", "groq", "--key-stdin", stdin="sk-abcdefgh1234\n"
+        )
+        assert added.code == 0, added
+    for org in ("acme", "globex"):
+        rows = {row["provider"]: row for row in omni(*FOR[org], "keys", "list", "--json").data}
+        assert [name for name in rows if "@" in name] == [f"groq@{org}"]
+        assert rows[f"groq@{org}"]["key_masked"] is not None
+        assert all(row["key_masked"] is None for name, row in rows.items() if "@" not in name)
+
+
+def test_where_a_shared_provider_is_stays_everybodys_to_say(
+    omni: Omni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key of the environment's goes to no address but the one that the environment says."""
+    assert omni("providers", "add", "groq").code == 0
+    monkeypatch.setenv("GROQ_API_KEY", "gsk-abcdefgh12345678")
+    monkeypatch.setenv("GROQ_BASE_URL", "http://127.0.0.1:9")
+    for args in (("add", "groq", "--base-url", "http://127.0.0.1:8/v1"),
+                 ("edit", "groq", "--base-url", "http://127.0.0.1:7/v1")):  # fmt: skip
+        assert omni("--org", "acme", "providers", *args).code == 0
+    refused = omni("providers", "test", "groq", "--json")
+    assert "was not sent there" in refused.out + refused.err
+
+
+def test_the_limit_of_all_of_it_only_gets_tighter_from_within(omni: Omni) -> None:
+    assert omni("budgets", "set", "org:acme", "5").code == 0
+    own = ("--org", "acme")
+    for args in (
+        ("set", "all", "6"),
+        ("set", "all", "5", "--stop", "200"),
+        ("set", "all", "5", "--allow-unknown"),
+        ("set", "all", "5", "--zone", "Asia/Tokyo"),
+        ("raise", "1", "--by", "1", "--for", "1d"),
+        ("disable", "1"),
+        ("remove", "1"),
+    ):
+        ran = omni(*own, "budgets", *args)
+        assert ran.code == 2, ran
+        assert "may only lower" in ran.err
+    assert omni(*own, "budgets", "set", "all", "4", "--alert", "70").code == 0
+    assert omni(*own, "budgets", "set", "all", "1", "--per", "day").code == 0
+    kept = {b["period"]: b["limit_usd"] for b in omni("budgets", "list", "--json").data}
+    assert kept == {"month": "4", "day": "1"}
+    assert omni("budgets", "raise", "1", "--by", "1", "--for", "1d").code == 0
+    assert omni("budgets", "remove", "1").code == 0
+
+
 def test_a_rollback_restores_organisations_too(omni: Omni) -> None:
     own = ("--org", "acme")
     assert omni(*own, "roles", "assign", "coder", "openai/gpt-4o").code == 0

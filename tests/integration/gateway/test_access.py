@@ -1,8 +1,11 @@
 """Who may ask, for what, and how much; and what a hostile caller gets."""
 
+import asyncio
+import gc
 import re
 import socket
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,15 @@ from typing import Any
 import httpx
 import pytest
 
+from omni_cli.bootstrap import App
 from omni_cli.gateway.app import Options
+from omni_cli.gateway.auth import Principal
+from omni_cli.gateway.desk import Desk
 from omni_cli.http.request import Limits
 from omni_cli.records import SCOPES, ClientKey
 from omni_cli.simulator import Simulator
 from omni_cli.store.gateway_keys import GatewayKeyStore
+from tests.engine import store_env
 from tests.gateway_server import Served, serving
 
 ASK: dict[str, Any] = {
@@ -155,6 +162,52 @@ def test_an_organisation_is_asked_for_by_name(locked: Served, http: httpx.Client
     assert http.get("/api/providers?org=no%20org", headers=boss).status_code == 400
     with http.stream("GET", "/api/provider-status/stream?org=globex", headers=acme) as answer:
         assert answer.status_code == 403
+
+
+def test_a_live_stream_ends_with_its_key(locked: Served, http: httpx.Client) -> None:
+    boss = _key(locked, "boss", scope="read")
+    with http.stream("GET", "/api/provider-status/stream", headers=boss) as answer:
+        pieces = answer.iter_raw()
+        assert next(pieces).startswith(b"event: status")
+        locked.app.client_keys.revoke("boss", now_ms=2)
+        # The next word would be an "alive", or a change: neither comes.
+        assert next(pieces, b"") == b""
+
+
+def test_who_pings_and_reads_nothing_is_cut_off(locked: Served) -> None:
+    """Answers to it would fill the gateway's memory."""
+    _key(locked, "boss", scope="read")
+    port = int(locked.url.rpartition(":")[2])
+    ping = (b"\x89\xfd\0\0\0\0" + bytes(125)) * 1000
+    with socket.create_connection(("127.0.0.1", port)) as caller:
+        caller.sendall(
+            b"GET /api/provider-status/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"x-api-key: omni-boss\r\n"
+            b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        time.sleep(0.5)
+        with pytest.raises(ConnectionError):
+            caller.sendall(ping * 500)  # 65 MB: more than two sockets hold
+
+
+def test_views_of_organisations_are_not_kept_without_end(tmp_path: Path) -> None:
+    """Anybody who may look can name one after another that nobody has heard of."""
+
+    async def ask() -> int:
+        with App({"OMNI_HOME": str(tmp_path), **store_env(tmp_path)}) as app:
+            desk = Desk(app)
+            seen = set()
+            for number in range(80):
+                who = Principal(scope="read", org=f"org{number}")
+                seen.add(await desk.do(weakref.ref, who))
+            del app
+            gc.collect()
+            alive = sum(one() is not None for one in seen)
+            desk.close()
+            return alive
+
+    assert asyncio.run(ask()) <= 40
 
 
 def test_a_change_is_audited_with_who(locked: Served, http: httpx.Client) -> None:

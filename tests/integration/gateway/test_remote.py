@@ -172,11 +172,29 @@ def test_what_does_not_exist_or_stands_behind_the_command_is_said_so(omni: Omni)
 
 
 def test_what_would_show_a_key_or_spend_is_left_out(omni: Omni) -> None:
+    mine = ("--protocol", "openai", "--base-url", "http://127.0.0.1:9/v1")
     for args in (("providers", "key", "openai", "--show"), ("recommend", "--prove=3"),
-                 ("health", "--probe"), ("health", "--check")):  # fmt: skip
+                 ("health", "--probe"), ("health", "--check"), ("doctor", "--online"),
+                 ("providers", "add", "mine", *mine, "--key-env", "ITS_SECRET"),
+                 ("providers", "edit", "openai", "--key-env=ITS_SECRET")):  # fmt: skip
         ran = omni(*args)
         assert ran.code != 0, ran
         assert "does not work from afar" in ran.err
+
+
+def test_what_no_process_can_be_given_is_said(omni: Omni) -> None:
+    ran = omni("models", "list", "x" * 200_000)
+    assert ran.code != 0
+    assert "bytes" in ran.err
+
+
+def test_nothing_in_the_gateways_folder_is_a_module(served: Served, omni: Omni) -> None:
+    planted = served.home / "typer.py"
+    planted.write_text("raise SystemExit(99)")
+    try:
+        assert omni("roles", "list").code == 0
+    finally:
+        planted.unlink()
 
 
 def test_who_cannot_be_reached_or_is_no_gateway(
