@@ -74,6 +74,7 @@ class Root(LazyGroup):
         "fleet": _entry("deploy:fleet_app", "The fleet as one document.", "Fleet"),
         "diff": _entry("deploy:diff_app", "What changed between two fleets.", "Fleet"),
         "apply": _entry("deploy:apply_app", "Make the fleet equal to a file.", "Fleet"),
+        "import-config": _entry("import_config", "A fleet from another tool's file.", "Fleet"),
         "rollback": _entry("deploy:rollback_app", "Bring a revision back.", "Fleet"),
         "eval-router": _entry("eval_router", "Measure routing on labelled outcomes.", "Know"),
         "optimize": _entry("optimize", "Past requests under other settings.", "Know"),

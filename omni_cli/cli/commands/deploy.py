@@ -79,7 +79,7 @@ def diff(
         before = _whole(omni_app, old)
         after = omni_app.applier.current() if new is None else _whole(omni_app, new)
     changes = compare(before, after)
-    _show(changes, as_json=as_json)
+    show_changes(changes, as_json=as_json)
     if changes and exit_code:
         raise typer.Exit(ASSERTION)
 
@@ -108,12 +108,12 @@ def apply(
         wanted = _document(omni_app, str(file))
         changes = omni_app.applier.plan(wanted)
         if plan or not changes:
-            _show(changes, as_json=as_json)
+            show_changes(changes, as_json=as_json)
             if changes and exit_code:
                 raise typer.Exit(ASSERTION)
             return
         if not as_json:
-            _show(changes, as_json=False)
+            show_changes(changes, as_json=False)
         for doubt in omni_app.applier.doubts(wanted):
             note(
                 f"{paint('an odd price:', 'yellow', sys.stderr)} {doubt}; prices are per 1M tokens"
@@ -128,7 +128,7 @@ def apply(
             if lasting is not None:
                 raise UsageError("--for goes with --share or --rollback-if")
             omni_app.applier.apply(wanted, action="fleet.apply", target=str(file))
-            _done(omni_app, changes, as_json=as_json)
+            show_applied(omni_app, changes, as_json=as_json)
             return
         omni_app.deploys.begin(
             wanted,
@@ -138,7 +138,7 @@ def apply(
             target=str(file),
         )
         if share is None:
-            _done(omni_app, changes, as_json=as_json)
+            show_applied(omni_app, changes, as_json=as_json)
             note("watched: omni watch, the gateway and omni chat look; omni deploy status tells")
         elif as_json:
             emit_json({"share": share, "changes": [document(change) for change in changes]})
@@ -157,13 +157,13 @@ def rollback(
         document = _document(omni_app, str(number))
         changes = omni_app.applier.plan(document)
         if plan or not changes:
-            _show(changes, as_json=as_json)
+            show_changes(changes, as_json=as_json)
             return
         omni_app.applier.apply(document, action="fleet.rollback", target=f"revision {number}")
-        _done(omni_app, changes, as_json=as_json)
+        show_applied(omni_app, changes, as_json=as_json)
 
 
-def _done(omni_app: App, changes: list[Change], *, as_json: bool) -> None:
+def show_applied(omni_app: App, changes: list[Change], *, as_json: bool) -> None:
     newest = omni_app.audit.revisions(limit=1)[0]
     if as_json:
         emit_json({"revision": newest.number, "changes": [document(change) for change in changes]})
@@ -208,7 +208,7 @@ def _revision(omni_app: App, number: int) -> str:
     return revision.fleet
 
 
-def _show(changes: list[Change], *, as_json: bool) -> None:
+def show_changes(changes: list[Change], *, as_json: bool) -> None:
     if as_json:
         emit_json({"changes": [document(change) for change in changes]})
         return

@@ -32,6 +32,7 @@ from omni_cli.services.fleet.fleet_checks import (
     check_free,
     check_slug,
     check_word,
+    namesakes,
 )
 from omni_cli.services.fleet.fleet_document import fleet_document, fleet_tables
 from omni_cli.services.money.budget_document import budget_name
@@ -243,13 +244,16 @@ class FleetApplier(Struct, kw_only=True, eq=False):
             known = self.models.get(model.id)
             old = set() if known is None else set(known.aliases)
             named += [("alias", alias, model.id, alias in old) for alias in model.aliases]
+        members = {c.name: namesakes(c.name, (link.model for link in c.links)) for c in chains}
         taken: dict[str, str] = {}
         for kind, name, label, is_old in sorted(named, key=lambda item: not item[3]):
             if not is_old:
                 (check_alias if kind == "alias" else partial(check_word, kind))(name)
                 found = [m for m in self.models.find(name) if m.partition("/")[0] in slugs]
-                others = [m for m in found if kind != "alias" or m != label]
-                check_free(kind, name, {fold_alias(name): m for m in others[:1]} | taken)
+                own = members[name] if kind == "chain" else {label}
+                others = [m for m in found if m not in own]
+                rest = {key: what for key, what in taken.items() if what not in own}
+                check_free(kind, name, {fold_alias(name): m for m in others[:1]} | rest)
             taken.setdefault(fold_alias(name), label)
 
     def _model(self, model_id: str, values: Mapping[str, Any], slugs: Container[str]) -> ModelInfo:

@@ -37,6 +37,7 @@ from omni_cli.services.fleet.fleet_checks import (
     check_link,
     check_no_secret,
     check_slug,
+    namesakes,
     one_of,
     split_link,
 )
@@ -218,7 +219,7 @@ class FleetService:
         for alias in model.aliases:
             if old is None or alias not in old.aliases:
                 check_alias(alias)
-                self._namespace.check("alias", alias, model=model.id)
+                self._namespace.check("alias", alias, own=(model.id,))
         self._put_model(model, self._models.user_fields(model.id) | set(set_fields))
 
     def _put_model(self, model: ModelInfo, user_fields: Collection[str]) -> None:
@@ -448,7 +449,7 @@ class FleetService:
         check_hedge(chain.hedge_ms)
         old = self._assignments.chain(chain.name)
         if old is None:
-            self._namespace.check("chain", chain.name)
+            self._namespace.check("chain", chain.name, own=namesakes(chain.name, seen))
         with self.change("chain.put", chain.name, _plain(old), _plain(chain)):
             self._assignments.put_chain(chain)
 

@@ -1,7 +1,7 @@
 """What a fleet's values must be, whoever sets them."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -152,6 +152,12 @@ def taken_names(
     return {fold_alias(name): f"the {kind} {name}" for kind, names in kinds for name in names}
 
 
+def namesakes(chain: str, models: Iterable[str]) -> set[str]:
+    """Those of a chain's models that providers call as the chain is called: asked by that name,
+    they answer by way of the chain."""
+    return {model for model in models if model.partition("/")[2] == chain}
+
+
 class Namespace(Struct, eq=False):
     """The names of the fleet as it is."""
 
@@ -159,10 +165,13 @@ class Namespace(Struct, eq=False):
     models: Models
     assignments: Assignments
 
-    def check(self, kind: str, name: str, *, model: str = "") -> None:
-        """Whether a new provider, role, chain or alias (of ``model``) may be called so.
+    def check(self, kind: str, name: str, *, own: Container[str] = ()) -> None:
+        """Whether a new provider, role, chain or alias may be called so.
 
         A name of the catalogue is free while its provider is not in the fleet.
+
+        Args:
+            own: ids of models whose name it may be: an alias's, and ``namesakes`` of a chain.
 
         Raises UsageError.
         """
@@ -175,7 +184,8 @@ class Namespace(Struct, eq=False):
         )
         if taken.get(fold_alias(name), "").startswith(f"the {kind} "):
             del taken[fold_alias(name)]  # the same thing again, which its maker looks after
-        models = [m for m in self.models.find(name) if m.partition("/")[0] in slugs and m != model]
+        models = [m for m in self.models.find(name) if m.partition("/")[0] in slugs]
+        models = [m for m in models if m not in own]
         if models:
             taken.setdefault(fold_alias(name), models[0])
         check_free(kind, name, taken)

@@ -1,0 +1,71 @@
+"""aichat's ``config.yaml``. Format: its ``config.example.yaml``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omni_cli.domain.secrets import Secret
+from omni_cli.importers.configs.draft import Draft, Key, count
+
+#: Its client types, with whom they mean and what is spoken there.
+_TYPES = {
+    "openai": ("openai", "openai"),
+    "openai-compatible": ("", "openai"),
+    "gemini": ("google", "gemini"),
+    "claude": ("anthropic", "anthropic"),
+    "ollama": ("ollama", "ollama"),
+}
+
+
+def read(config: Mapping[str, Any], draft: Draft) -> None:
+    slugs: dict[str, str] = {}
+    for place, client in draft.tables(config.get("clients"), ("clients",)):
+        kind = str(client.get("type"))
+        name = str(client.get("name") or kind)
+        if kind not in _TYPES:
+            draft.leave((*place, "type"), "omni has no protocol of this client type")
+            continue
+        wanted, protocol = _TYPES[kind]
+        url = client.get("api_base")
+        if protocol == "anthropic" and isinstance(url, str):
+            url = url.rstrip("/").removesuffix("/v1")
+        variable = name.upper().replace("-", "_") + "_API_KEY"
+        literal = client.get("api_key")
+        key: Key = Secret(literal) if isinstance(literal, str) else None
+        if literal is None and url and draft.preset(wanted or name, protocol, str(url)) is None:
+            key = variable if kind != "ollama" else None
+        slug = draft.provider(
+            name if client.get("name") else wanted or name,
+            place,
+            protocol=protocol,
+            url=url,
+            key=key,
+            key_place=(*place, "api_key"),
+        )
+        if slug is None:
+            continue
+        slugs[name] = slug
+        for where, model in draft.tables(client.get("models"), (*place, "models")):
+            if model.get("type", "chat") == "reranker" or not isinstance(model.get("name"), str):
+                draft.leave(where, "omni has no rerankers, and no models without a name")
+                continue
+            draft.model(slug, model["name"], context_window=count(model.get("max_input_tokens")))
+        known = ("type", "name", "api_base", "api_key", "models")
+        draft.rest(client, place, known, "omni's providers have no such setting")
+    _role(config.get("model"), "default", ("model",), slugs, draft)
+    for place, agent in draft.tables(config.get("agents"), ("agents",)):
+        if agent.get("model"):
+            _role(agent["model"], str(agent.get("name")), (*place, "model"), slugs, draft)
+    of_all = ("clients", "model", "agents")
+    draft.rest(config, (), of_all, "a setting of aichat's, not of a fleet")
+
+
+def _role(
+    value: object, role: str, place: tuple[str | int, ...], slugs: Mapping[str, str], draft: Draft
+) -> None:
+    if not value:
+        return
+    client, _, model = str(value).partition(":")
+    if client not in slugs or not model:
+        draft.leave(place, "its client is not carried over")
+        return
+    draft.role(role, "aichat's model", [draft.model(slugs[client], model)], place)

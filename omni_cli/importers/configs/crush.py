@@ -1,0 +1,112 @@
+"""crush's ``crush.json``. Format: its README and JSON Schema."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from omni_cli.domain.secrets import Secret
+from omni_cli.importers.configs.draft import Draft, Key, Place, count, decimal, price
+
+_TYPES = {
+    "openai": "openai",
+    "openai-compat": "openai",
+    "anthropic": "anthropic",
+    "gemini": "gemini",
+    "google": "gemini",
+    "openrouter": "openai",
+}
+
+
+def read(config: Mapping[str, Any], draft: Draft) -> None:
+    slugs: dict[str, str] = {}
+    for name, value in draft.table(config.get("providers"), ("providers",)).items():
+        place = ("providers", name)
+        one = draft.table(value, place)
+        if one.get("disable") is True:
+            draft.leave(place, "it is disabled")
+            continue
+        slug = _provider(name, one, place, draft)
+        if slug is None:
+            continue
+        slugs[name] = slug
+        for at, model in draft.tables(one.get("models"), (*place, "models")):
+            _model(slug, model, at, draft)
+    for slot, choice in draft.table(config.get("models"), ("models",)).items():
+        place = ("models", slot)
+        chosen = draft.table(choice, place)
+        provider, wanted = str(chosen.get("provider")), chosen.get("model")
+        slug = slugs.get(provider)
+        if slug is None and draft.preset(provider, None, None) is not None:
+            slug = draft.provider(provider, place)  # one that it knows by itself, as omni does
+        if slug is None or not isinstance(wanted, str):
+            draft.leave(place, "its provider is not carried over")
+            continue
+        draft.role(slot, "crush's model", [draft.model(slug, wanted)], place)
+        draft.rest(
+            chosen, place, ("provider", "model"), "a parameter of each call: callers send it"
+        )
+    known = ("$schema", "providers", "models")
+    draft.rest(config, (), known, "a setting of crush's, not of a fleet")
+
+
+def _provider(name: str, one: Mapping[str, Any], place: Place, draft: Draft) -> str | None:
+    kind, url = one.get("type"), one.get("base_url")
+    if kind is not None and str(kind) not in _TYPES:
+        draft.leave((*place, "type"), "omni has no protocol of this type")
+        return None
+    protocol = _TYPES[str(kind)] if kind else "openai" if url else None
+    if protocol == "anthropic" and isinstance(url, str):
+        url = url.rstrip("/").removesuffix("/v1")
+    known = ("id", "name", "type", "base_url", "api_key", "extra_headers", "models", "disable")
+    draft.rest(one, place, known, "omni's providers have no such setting")
+    headers = draft.table(one.get("extra_headers"), (*place, "extra_headers"))
+    if protocol == "anthropic":
+        headers.pop("anthropic-version", None)  # omni sends it anyway
+    return draft.provider(
+        "google" if name == "gemini" else name,
+        place,
+        protocol=protocol,
+        url=url,
+        key=_key(one.get("api_key"), (*place, "api_key"), draft),
+        key_place=(*place, "api_key"),
+        name=one.get("name"),
+        headers=headers,
+        headers_place=(*place, "extra_headers"),
+    )
+
+
+def _key(value: object, place: Place, draft: Draft) -> Key:
+    if not isinstance(value, str) or not value:
+        return None
+    if variable := re.fullmatch(r"\$(?:\{(\w+)\}|(\w+))", value):
+        return variable[1] or variable[2]
+    if "$" in value:
+        draft.leave(place, "a key that a command prints: COMMAND | omni keys set PROVIDER keeps it")
+        return None
+    return Secret(value)
+
+
+def _model(slug: str, model: Mapping[str, Any], at: Place, draft: Draft) -> None:
+    name = model.get("id")
+    if not isinstance(name, str) or not name:
+        draft.leave((*at, "id"), "is no text")
+        return
+    draft.model(
+        slug,
+        name,
+        name=model["name"] if isinstance(model.get("name"), str) else None,
+        context_window=count(model.get("context_window")),
+        max_output=count(model.get("default_max_tokens")),
+        price=price(
+            "crush.json",
+            input=decimal(model.get("cost_per_1m_in")),
+            output=decimal(model.get("cost_per_1m_out")),
+        ),
+    )
+    # Its README gives the two figures in either order; charged as plain input they are no less.
+    for field in ("cost_per_1m_in_cached", "cost_per_1m_out_cached"):
+        if model.get(field):
+            draft.leave((*at, field), "set what cached input costs: omni models price")
+    known = ("id", "name", "context_window", "default_max_tokens", "cost_per_1m_in",
+             "cost_per_1m_out", "cost_per_1m_in_cached", "cost_per_1m_out_cached")  # fmt: skip
+    draft.rest(model, at, known, "omni's models have no such setting")

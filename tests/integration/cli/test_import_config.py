@@ -1,0 +1,170 @@
+"""Configurations of other tools, written as their documentation writes them, become a fleet."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from omni_cli.simulator import Simulator
+from tests.gateway_server import serving
+from tests.integration.cli.conftest import Omni
+
+SECRET = "sk-ant-literal-0123456789abcdef"
+LITELLM = """
+model_list:
+  - model_name: gpt-4o
+    litellm_params: {model: openai/gpt-4o, api_key: os.environ/OPENAI_API_KEY}
+  - model_name: fast
+    litellm_params: {model: anthropic/claude-haiku-4-5, api_key: SECRET}
+  - model_name: old
+    litellm_params: {model: azure/x, api_base: https://a.openai.azure.com, api_key: sk-123}
+router_settings:
+  fallbacks: [{gpt-4o: [fast, old]}]
+  model_group_alias: {smart: gpt-4o, gpt-4: gpt-4o}
+litellm_settings: {max_budget: 100, budget_duration: 1mo, drop_params: true}
+general_settings: {master_key: sk-1234}
+""".replace("SECRET", SECRET)
+ROUTER = {
+    "Providers": [
+        {
+            "name": "deepseek",
+            "api_base_url": "https://api.deepseek.com/chat/completions",
+            "api_key": "$DEEPSEEK_API_KEY",
+            "models": ["deepseek-chat", "deepseek-reasoner"],
+            "transformer": {"use": ["deepseek", ["maxtoken", {"max_tokens": 1}]]},
+        }
+    ],
+    "Router": {
+        "default": "deepseek,deepseek-chat",
+        "think": "deepseek,deepseek-reasoner",
+        "longContext": "deepseek,deepseek-reasoner",
+        "longContextThreshold": 70000,
+        "webSearch": "gone,model",
+    },
+}
+AICHAT = """
+model: claude:claude-sonnet-4-20250514
+temperature: null
+clients:
+  - type: claude
+  - type: openai-compatible
+    name: local
+    api_base: http://localhost:8081/v1
+    api_key: none
+    models: [{name: llama3, max_input_tokens: 8192}]
+  - type: bedrock
+"""
+LLM = """
+- model_id: orca
+  model_name: orca-mini-3b.ggmlv3
+  api_base: "http://localhost:8082"
+- model_id: claude-2-far
+  model_name: anthropic/claude-2
+  api_base: "https://openrouter.ai/api/v1"
+  api_key_name: openrouter
+  headers: {X-Title: LLM}
+"""
+OPENCODE = """{
+  // as people write it
+  "provider": {"mine": {"npm": "@ai-sdk/openai-compatible", "name": "Mine",
+    "options": {"baseURL": "https://ai.example/v1", "apiKey": "{env:MINE_KEY}"},
+    "models": {"m-1": {"limit": {"context": 8000, "output": 100},
+      "cost": {"input": 0.5, "output": 2}}}}},
+  "model": "mine/m-1", "theme": "dark",
+}"""
+CRUSH = json.dumps(
+    {
+        "providers": {
+            "deepseek": {
+                "type": "openai",
+                "base_url": "https://api.deepseek.com/v1",
+                "api_key": "$DEEPSEEK_API_KEY",
+                "models": [{"id": "deepseek-chat", "cost_per_1m_in": 0.27, "cost_per_1m_out": 1.1}],
+            }
+        },
+        "models": {"large": {"provider": "deepseek", "model": "deepseek-chat"}},
+    }
+)
+ALL = {
+    "litellm": (LITELLM, "model_list[3].litellm_params.model"),
+    "claude-code-router": (json.dumps(ROUTER), "Router.webSearch"),
+    "aichat": (AICHAT, "clients[3].type"),
+    "llm": (LLM, "[2].api_key_name"),
+    "opencode": (OPENCODE, "theme"),
+    "crush": (CRUSH, ""),
+}
+
+
+def fleet(omni: Omni) -> dict[str, Any]:
+    return tomllib.loads(omni("fleet", "export").out)
+
+
+@pytest.mark.parametrize("source", ALL)
+def test_a_plan_writes_nothing_and_a_second_run_changes_nothing(
+    omni: Omni, home: Path, source: str
+) -> None:
+    text, left = ALL[source]
+    planned = omni("import-config", source, "-", "--plan", "--json", stdin=text)
+    assert planned.code == 0, planned.err
+    assert planned.data["changes"]
+    assert left in {"", *(one["place"] for one in planned.data["left_out"])}
+    assert fleet(omni) == {}
+    assert not (home / "keys.enc").exists()
+    done = omni("import-config", source, "-", "--yes", stdin=text)
+    assert done.code == 0, done.err
+    assert "applied as revision 1" in done.err
+    again = omni("import-config", source, "-", "--plan", "--json", stdin=text)
+    assert again.data["changes"] == []
+    for ran in (planned, done, again):
+        assert SECRET not in ran.out + ran.err
+    assert SECRET not in omni("fleet", "export").out
+
+
+def test_what_the_fleets_are(omni: Omni) -> None:
+    for source, (text, _) in ALL.items():
+        ran = omni("import-config", source, "-", "--yes", stdin=text)
+        assert ran.code == 0, (source, ran.err)
+    made = fleet(omni)
+    links = made["chains"]["gpt-4o"]["links"]
+    assert [link["model"] for link in links] == ["openai/gpt-4o", "anthropic/claude-haiku-4-5"]
+    assert made["chains"]["smart"]["links"] == links
+    assert made["models"]["anthropic/claude-haiku-4-5"]["aliases"] == ["fast"]
+    assert made["budgets"]["month all"]["limit_usd"] == "100"
+    assert made["providers"]["deepseek"]["key_env"] == "DEEPSEEK_API_KEY"
+    assert {"default", "think", "long-context", "large"} <= made["roles"].keys()
+    assert made["providers"]["local"]["auth_method"] == "none"
+    assert made["providers"]["mine"]["key_env"] == "MINE_KEY"
+    assert made["models"]["mine/m-1"]["price"]["input"] == "0.5"
+
+
+@pytest.mark.parametrize("text", ["model_list: [", "- 1", f"a: {SECRET}: {{"])
+def test_a_file_that_is_none_is_said_to_be_without_its_text(omni: Omni, text: str) -> None:
+    ran = omni("import-config", "litellm", "-", "--yes", stdin=text)
+    assert ran.code == 2
+    assert SECRET not in ran.err + ran.out
+
+
+def test_the_gateway_answers_by_the_files_names(omni: Omni, home: Path, sim: Simulator) -> None:
+    text = f"""
+model_list:
+  - model_name: bot
+    litellm_params: {{model: openai/down, api_base: "http://127.0.0.1:9/v1", api_key: none}}
+  - model_name: gpt-4o
+    litellm_params: {{model: openai/gpt-4o, api_base: "{sim.url}/openai/v1", api_key: none}}
+  - model_name: helper
+    litellm_params: {{model: openai/gpt-4o-mini, api_base: "{sim.url}/openai/v1", api_key: none}}
+router_settings:
+  num_retries: 0
+  fallbacks: [{{bot: [helper]}}]
+"""
+    with serving(home, sim) as served:
+        ran = omni("import-config", "litellm", "-", "--yes", stdin=text)
+        assert ran.code == 0, ran.err
+        for name, answers in (("bot", "gpt-4o-mini"), ("helper", "gpt-4o-mini")):
+            body = {"model": name, "messages": [{"role": "user", "content": "hello"}]}
+            said = httpx.post(f"{served.url}/v1/chat/completions", json=body, timeout=20)
+            assert said.status_code == 200, said.text
+            assert answers in said.json()["model"]
