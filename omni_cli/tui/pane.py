@@ -124,7 +124,16 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         if self.is_attached:
             self.set_class(False, "-failed")
             self.show(value)
+            self.call_after_refresh(self._leave_hidden)
         self._next()
+
+    def _leave_hidden(self) -> None:
+        """Take the focus from what ``show`` hid before it was ever drawn: nothing else would."""
+        focused = self.screen.focused
+        if focused is not None and self in focused.ancestors:
+            parts = [part for part in focused.ancestors_with_self if isinstance(part, Widget)]
+            if not all(part.display for part in parts):
+                self.screen.set_focus(None)
 
     def _failed(self, error: OmniError) -> None:
         self._reading = False

@@ -5,6 +5,7 @@ from typing import Any
 
 from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Footer, Input
 from textual.widgets._footer import FooterKey
 
@@ -16,13 +17,20 @@ async def settle(pilot: Pilot[Any]) -> None:
     for _ in range(3):
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
-    # On a busy machine the footer may follow the focus later than that.
+    # On a busy machine the focus may leave what was hidden, and the footer follow it, later.
     for _ in range(200):
-        if _footer_follows(pilot.app.screen):
+        if _focus_is_shown(pilot.app.screen) and _footer_follows(pilot.app.screen):
             break
         await pilot.pause(0.01)
     for box in pilot.app.screen.query(Input):
         box.cursor_blink = False
+
+
+def _focus_is_shown(screen: Screen[Any]) -> bool:
+    focused = screen.focused
+    return focused is None or all(
+        part.display for part in focused.ancestors_with_self if isinstance(part, Widget)
+    )
 
 
 def _footer_follows(screen: Screen[Any]) -> bool:
