@@ -182,6 +182,7 @@ class BatchCalls:
         Raises what ``sent`` raises. Where the provider did refuse it nothing is held any more;
         where nobody knows, it is looked for later (``check``).
         """
+        said = None
         try:
             try:
                 async with asyncio.timeout(_MAKING_S):
@@ -190,7 +191,7 @@ class BatchCalls:
                 raise TimedOut(f"{provider.slug} did not take it within {_MAKING_S} s") from None
             told = await self._told(provider, said)
         except OmniError as exc:
-            if _surely_not(exc):
+            if said is None and _surely_not(exc):
                 await self._do(lambda service: service.store.never_made(batch.id))
             else:
                 await self._failed(batch, exc)

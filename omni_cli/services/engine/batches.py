@@ -51,6 +51,7 @@ from omni_cli.domain.pricing import (
     worst_case_nusd,
 )
 from omni_cli.domain.record import replace
+from omni_cli.domain.regions import SURCHARGE_PERCENT, charged_more
 from omni_cli.ports import Clock, Endpoint
 from omni_cli.records import StoredPrice
 from omni_cli.repositories import Assignments, Audit, Batches, Budgets, Models, Providers
@@ -398,7 +399,11 @@ class BatchService:
         share = batch_share(provider.slug, host_of(provider.base_url))
         book = PriceBook(self._models, now_ms=now)
         book.load({line.model for line in asked.lines})
-        prices = {line.model: _priced(book.current(line.model), share) for line in asked.lines}
+        dearer = {model for model in {line.model for line in asked.lines} if self._dearer(model)}
+        prices = {
+            line.model: _priced(book.current(line.model), share, more=line.model in dearer)
+            for line in asked.lines
+        }
         held: list[tuple[Line, int]] = []
         sums: Counter[tuple[str, str]] = Counter()
         counts: Counter[tuple[str, str]] = Counter()
@@ -415,7 +420,8 @@ class BatchService:
         for at, count in counts.items():
             price = prices[at[0]]
             text = None if price is None else json.dumps(price_to_json(price), sort_keys=True)
-            marked = share is None and price is not None and price.state == "priced"
+            unsure = share is None or at[0] in dearer
+            marked = unsure and price is not None and price.state == "priced"
             parts.append((Part(*at, text, marked, count, sums[at]), at not in unknown))
         if most_nusd is not None:
             if asked.unbounded:
@@ -426,6 +432,15 @@ class BatchService:
                 raise over_maximum("the batch", whole, most_nusd, most_nusd, "")
         self.store.open(batch, parts, held, asked.unbounded)
         return batch
+
+    def _dearer(self, model: str) -> bool:
+        """Whether its calls cost a tenth more where they go: nobody says that those of a batch do
+        not."""
+        info = self._models.get(model)
+        provider = None if info is None else self._providers.get(info.provider)
+        if info is None or provider is None:
+            return False
+        return charged_more(info.wire_name, provider.base_url)
 
     # --- what its provider says of it -------------------------------------------------------------
 
@@ -634,13 +649,14 @@ def _results(speaks: Batching, source: BinaryIO) -> Iterator[tuple[Result, int]]
             yield result, len(text)
 
 
-def _priced(row: StoredPrice | None, share: Decimal | None) -> Price | None:
-    """What a batch's calls are charged by; None where that is unknown."""
+def _priced(row: StoredPrice | None, share: Decimal | None, *, more: bool) -> Price | None:
+    """What a batch's calls are charged by; None where that is unknown. ``more``: in a region."""
     if row is None or row.price.state == "unknown":
         return None
-    if row.price.state == "free" or share is None:
+    if row.price.state == "free" or (share is None and not more):
         return row.price
-    return of_batch(row.price, share)
+    part = Decimal(1) if share is None else share
+    return of_batch(row.price, part * (100 + SURCHARGE_PERCENT * more) / 100)
 
 
 def _most_nusd(line: Line, price: Price | None) -> int | None:

@@ -25,6 +25,7 @@ from omni_cli.domain.pricing import Price, Rate
 from omni_cli.domain.record import replace
 from omni_cli.gateway.app import Options
 from omni_cli.records import ClientKey
+from omni_cli.services.engine import batches
 from omni_cli.services.money.reprice import Selection
 from omni_cli.simulator import Simulator
 from omni_cli.store.budgets import BudgetStore
@@ -285,6 +286,24 @@ def test_an_unknown_batch_price_is_marked(http: httpx.Client, gateway: Served) -
     assert part.marked
     receipt = gateway.app.receipts.read("last")
     assert sum(line.cost_usd for line in receipt.attempts[0].lines) > 0
+
+
+def test_a_batch_in_a_dearer_region_costs_a_tenth_more(
+    http: httpx.Client, gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held and charged, and marked: as single calls are there."""
+    gateway.app.budgets.put(Budget(0, "all", "", "day", 10**12))
+    gateway.sim.hold_batches("hold")
+    _made(http, [_line(1)])
+    usual = _held(gateway)[1]
+    monkeypatch.setattr(batches, "charged_more", lambda *_: True)
+    _made(http, [_line(1)])
+    assert _held(gateway)[1] - usual == pytest.approx(usual * 1.1, abs=1)
+    gateway.sim.hold_batches("")
+    _synced(gateway)
+    dearer, plain = gateway.app.ledger.recent(limit=2)
+    assert (dearer.estimated, plain.estimated) == (True, False)
+    assert dearer.cost_nusd == pytest.approx((plain.cost_nusd or 0) * 1.1, abs=1)
 
 
 def test_a_receipt_adds_up_and_repricing_keeps_the_share(
