@@ -15,6 +15,9 @@ from omni_cli.domain.tokens import LEAST_OUTPUT
 
 #: Output bound used for reservations where neither request nor model names one, tokens.
 DEFAULT_MAX_OUTPUT = 4_096
+#: No answer is longer, tokens, and no call has more answers, nor tokens and fees (nano-dollars)
+#: beside them: a larger number stands for no bound, and the store could not hold what it costs.
+_MOST_ANSWER, _MOST_CHOICES, _MOST_BESIDE, _MOST_FEES = 10**7, 10**4, 10**11, 10**16
 #: Rates that a kind of answer needs of its own: text's say nothing about it.
 _OWN_RATES = {"audio": "output_audio", "image": "output_image"}
 
@@ -76,12 +79,11 @@ def most_of(bound: CallBound, model: ModelInfo, price: Price) -> Most:
     Raises BudgetExceeded: nothing bounds it; the message names the field.
     """
     if bound.usual:
-        each = bound.output_tokens or model.max_output or DEFAULT_MAX_OUTPUT
-        return Most(bound.input_tokens, each)
+        return Most(bound.input_tokens, _each(bound, model))
     if bound.refused:
         raise _unbounded(bound.refused, "leave it out")
     if bound.units and (nusd := units_nusd(bound.units, price)) is not None:
-        return Most(0, 0, 1, 0, nusd + bound.fees_nusd)
+        return _sane(Most(0, 0, 1, 0, nusd + bound.fees_nusd))
     for kind in bound.kinds:
         if getattr(price, _OWN_RATES[kind]) is None and model.output_types != (kind,):
             if bound.asks:
@@ -102,10 +104,20 @@ def most_of(bound: CallBound, model: ModelInfo, price: Price) -> Most:
             why += f", read up to {bound.rounds} times"
     if not bound.writes:
         made = bound.beside + (_most_made(bound, model) if bound.unlimited else 0)
-        return Most(most_in * bound.rounds, 0, 1, made * bound.choices, bound.fees_nusd, why)
-    each = bound.output_tokens or model.max_output or DEFAULT_MAX_OUTPUT
-    beside = bound.beside * bound.choices
-    return Most(most_in * bound.rounds, each, bound.choices, beside, bound.fees_nusd, why)
+        return _sane(Most(most_in * bound.rounds, 0, 1, made * bound.choices, bound.fees_nusd, why))
+    each, beside = _each(bound, model), bound.beside * bound.choices
+    return _sane(Most(most_in * bound.rounds, each, bound.choices, beside, bound.fees_nusd, why))
+
+
+def _each(bound: CallBound, model: ModelInfo) -> int:
+    return min(bound.output_tokens or model.max_output or DEFAULT_MAX_OUTPUT, _MOST_ANSWER)
+
+
+def _sane(most: Most) -> Most:
+    """Raises BudgetExceeded: a number in it is one that no server can mean."""
+    if most.choices > _MOST_CHOICES or most.beside > _MOST_BESIDE or most.fees_nusd > _MOST_FEES:
+        raise _unbounded("so many answers, or so long ones", "ask for fewer")
+    return most
 
 
 def _most_made(bound: CallBound, model: ModelInfo) -> int:

@@ -72,7 +72,7 @@ class Form:
         servers read differently, or is a file."""
         value = self.value(name)
         alike = [p for p in self.parts if p.name.strip().casefold() == name]
-        if not isinstance(value, str) or not value or len(alike) > 1:
+        if not isinstance(value, str) or not value or "\0" in value or len(alike) > 1:
             raise wrong(f"{name!r} must be one text of the form")
         return value
 

@@ -236,6 +236,8 @@ class BatchService:
         unbounded = ""
         for item in speaks.items(source):
             try:
+                if "\0" in item.custom_id:
+                    raise BadRequest("its custom_id is no text: it has a NUL", status=400)
                 if not item.custom_id or item.custom_id in seen:
                     raise _twice(speaks.word, item, seen)
                 seen[item.custom_id] = item.line

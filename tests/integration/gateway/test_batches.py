@@ -114,6 +114,7 @@ _WRONG: list[tuple[list[Any], str]] = [
     ([_line(1), {"custom_id": "x"}], "line 2: it is no request of a batch"),
     ([_line(1, HAIKU)], "line 1: anthropic speaks anthropic's protocol"),
     ([_line(1, "ollama/llama3.1:70b")], "line 1: ollama speaks ollama's protocol"),
+    ([{**_line(1), "custom_id": "a\0b"}], "line 1: its custom_id is no text"),
     ([{**_line(1), "body": {"messages": []}}], "line 1: its body names no model"),
     ([], "the batch has no requests"),
 ]
@@ -217,6 +218,24 @@ def test_a_line_that_nothing_bounds_is_refused_by_its_number(
     body = json.loads(bodies[1])["body"]
     assert body.get("max_tokens") or body.get("max_completion_tokens")
     assert _make(http, late).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body", [{"n": 10**30}, {"n": 1e300}, {"n": "9" * 90}, {"max_tokens": 10**25}]
+)
+def test_numbers_that_no_server_can_mean(
+    http: httpx.Client, gateway: Served, body: dict[str, Any]
+) -> None:
+    """Such many answers are bound by nothing; no answer is as long, so that one is held to less."""
+    call = {**_line(1)["body"], **body}
+    assert http.post(CHAT, json=call).status_code == 200  # nothing limits its cost
+    file = _upload(http, [{**_line(1), "body": call}]).json()["id"]
+    assert _make(http, file).status_code == 200
+    gateway.app.budgets.put(Budget(0, "all", "", "day", 10**13))
+    status = 402 if "n" in body else 200
+    assert http.post(CHAT, json=call).status_code == status
+    file = _upload(http, [{**_line(1), "body": call}]).json()["id"]
+    assert _make(http, file).status_code == status
 
 
 def test_what_is_held_is_the_batchs_price(http: httpx.Client, gateway: Served) -> None:
