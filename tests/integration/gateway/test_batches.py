@@ -534,7 +534,7 @@ import asyncio, sys
 from omni_cli.bootstrap import App
 from omni_cli.cli.commands.batches import _sync
 from omni_cli.services.engine import batches
-batches._CHUNK = 3
+batches._CHUNK = 1
 with App({"OMNI_HOME": sys.argv[1], "USER": "test"}) as app:
     print("go", flush=True)
     asyncio.run(_sync(app, []))
@@ -551,7 +551,7 @@ def test_kill_9_while_it_settles_charges_each_once(http: httpx.Client, gateway: 
             assert worker.stdout is not None
             worker.stdout.readline()
             try:
-                worker.wait(dice.uniform(0.05, 0.35))
+                worker.wait(dice.uniform(0.02, 0.08))
             except subprocess.TimeoutExpired:
                 worker.kill()
                 kills += 1
