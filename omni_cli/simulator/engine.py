@@ -19,6 +19,10 @@ _REASONING = re.compile(
 )
 
 
+#: A call that the prompt dictates: ``[[call:NAME {...}]]``.
+_DICTATED = re.compile(r"\[\[call:([\w.-]+) (\{.*?\})\]\]", re.DOTALL)
+
+
 def is_reasoning(model: str) -> bool:
     return _REASONING.search(model) is not None
 
@@ -40,6 +44,22 @@ def chosen_tool(ask: Ask) -> ToolSpec | None:
         if name in asked or re.sub(r"[_-]+", " ", name) in asked:
             return tool
     return ask.tools[0] if ask.tool_choice == "required" else None
+
+
+def dictated(ask: Ask) -> tuple[Call, ...] | None:
+    """The call whose turn it is of those that the prompt dictates: one after each tool's result,
+    and none after the last. None where the prompt dictates nothing that is offered.
+
+    So an agent's work takes as many turns as the prompt has calls, and then an answer in words.
+    """
+    offered = {tool.name for tool in ask.tools}
+    for at in range(len(ask.turns) - 1, -1, -1):
+        turn = ask.turns[at]
+        found = _DICTATED.findall(turn.text) if turn.role == "user" else ()
+        if calls := [Call(*each) for each in found if each[0] in offered]:
+            done = sum(later.role == "tool" for later in ask.turns[at:])
+            return tuple(calls[done : done + 1])
+    return None
 
 
 def _prompt(
@@ -77,13 +97,16 @@ def reply(
     thoughts: list[str] = []
     calls: tuple[Call, ...] = ()
     said: list[str] = []
-    tool = chosen_tool(ask)
+    script = dictated(ask)
+    tool = chosen_tool(ask) if script is None else None
     if "huge" in shape:
         said = text.huge(ask.model, int(shape["huge"] or 0), rng)
     elif "empty" not in shape:
         if ask.thinking or (ask.thinking is None and is_reasoning(ask.model)):
             thoughts = tokens.pieces(text.reasoning(ask.last_user, rng, ask.effort))
-        if tool is not None:
+        if script:
+            calls = script
+        elif tool is not None:
             value = text.sample(tool.parameters, ask.last_user, rng, tool.parameters)
             arguments = json.dumps(value if isinstance(value, dict) else {})
             calls = (Call(tool.name, arguments),)

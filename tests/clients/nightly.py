@@ -12,7 +12,6 @@ with what is recorded in fixtures/clients/recorded. Ends with 1 where something 
 import argparse
 import difflib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -22,10 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from omni_cli.gateway.app import Gateway
 from omni_cli.http.request import Request
+from tests.clients.agents import AGENTS, Client, checked
 from tests.clients.everyone import MODELS, everybody
 from tests.clients.record import HEADERS, trimmed
 from tests.gateway_server import Served
@@ -34,16 +32,6 @@ from tests.paths import REPO
 RECORDED = REPO / "fixtures" / "clients" / "recorded"
 _WALKS = Path(__file__).with_name("walks")
 _GOOGLE = "google-genai"
-
-
-class Client(Struct, frozen=True):
-    """``packages``: of pip or npm. ``kind``: who runs it. ``files``: of an agent's home."""
-
-    kind: str
-    packages: tuple[str, ...]
-    command: tuple[str, ...] = ()
-    env: dict[str, str] = {}
-    files: dict[str, str] = {}
 
 
 def _py(*packages: str) -> Client:
@@ -55,7 +43,6 @@ def _js(*packages: str) -> Client:
 
 
 _AI = ("ai@6", "@ai-sdk/openai-compatible@2", "@ai-sdk/openai@3", "@ai-sdk/anthropic@3")
-_TASK = "Say hello."
 CLIENTS: dict[str, Client] = {
     "openai": _py("openai"),
     "openai-responses": _py("openai"),
@@ -88,42 +75,7 @@ CLIENTS: dict[str, Client] = {
     "vercel-responses": _js(*_AI),
     "vercel-anthropic": _js(*_AI),
     "vercel-google": _js(*_AI, "@ai-sdk/google@3"),
-    # Agents: one question each, in a folder of its own, with a home of its own.
-    "claude-code": Client(
-        "agent",
-        ("@anthropic-ai/claude-code",),
-        ("claude", "-p", _TASK, "--model", "{model}"),
-        {"ANTHROPIC_BASE_URL": "{url}", "ANTHROPIC_AUTH_TOKEN": "omni-key"},
-    ),
-    "codex": Client(
-        "agent",
-        ("@openai/codex",),
-        (
-            *("codex", "exec", "--skip-git-repo-check", "-m", "{model}"),
-            *("-c", "model_provider=omni", "-c", "model_providers.omni.name=omni"),
-            *("-c", "model_providers.omni.base_url={url}/v1"),
-            *("-c", "model_providers.omni.env_key=OMNI_KEY"),
-            *("-c", "model_providers.omni.wire_api=responses", _TASK),
-        ),
-        {"OMNI_KEY": "omni-key"},
-    ),
-    "gemini-cli": Client(
-        "agent",
-        ("@google/gemini-cli",),
-        ("gemini", "-m", "{model}", "-p", _TASK, "--skip-trust"),
-        {"GEMINI_API_KEY": "omni-key", "GOOGLE_GEMINI_BASE_URL": "{url}"},
-        {".gemini/settings.json": '{"security":{"auth":{"selectedType":"gemini-api-key"}}}'},
-    ),
-    "qwen-code": Client(
-        "agent",
-        ("@qwen-code/qwen-code",),
-        ("qwen", "-p", _TASK, "--auth-type", "openai"),
-        {
-            "OPENAI_API_KEY": "omni-key",
-            "OPENAI_BASE_URL": "{url}/v1",
-            "OPENAI_MODEL": "{model}",
-        },
-    ),
+    **AGENTS,
 }
 
 
@@ -148,13 +100,14 @@ def form_of(request: dict[str, Any]) -> str:
 
 
 @contextmanager
-def recording(found: list[dict[str, Any]]) -> Iterator[None]:
-    """Keep what is asked of the gateways that begin within the block."""
+def recording(found: list[dict[str, Any]], bodies: list[bytes]) -> Iterator[None]:
+    """Keep what is asked of the gateways that begin within the block; ``bodies``: as it came."""
     handle = Gateway.handle
 
     async def recorded(self: Gateway, request: Request) -> None:
         body = await request.body()
         if body:
+            bodies.append(body)
             try:
                 asked = json.loads(body)
             except ValueError:  # compressed, or a form
@@ -218,11 +171,15 @@ def folder_of(client: Client, scratch: Path) -> Path:
 
 
 def run(
-    name: str, client: Client, folder: Path, served: Served, models: list[str]
+    name: str, client: Client, folder: Path, served: Served, models: list[str], bodies: list[bytes]
 ) -> list[dict[str, Any]]:
     """What a client's checks said; of one that does not run at all, that."""
     if client.kind == "agent":
-        return [_agent(name, client, folder, served, model) for model in models]
+        return [
+            line
+            for model in models
+            for line in checked(name, client, folder, served, model, bodies)
+        ]
     script = "python.py" if client.kind == "python" else "javascript.mjs"
     program = str(folder / "bin" / "python") if client.kind == "python" else "node"
     command = [program, str(_WALKS / script), served.url, name, *models]
@@ -234,37 +191,6 @@ def run(
         said = done.stderr.strip().splitlines()[-1:] or ["nothing"]
         lines = [{"client": name, "model": "", "check": "run", "ok": False, "said": said[0]}]
     return lines
-
-
-def _agent(name: str, client: Client, folder: Path, served: Served, model: str) -> dict[str, Any]:
-    """One agent, one question: it ends well and says something."""
-    with tempfile.TemporaryDirectory() as home:
-        env = {
-            "PATH": f"{folder / 'node_modules' / '.bin'}:{os.environ['PATH']}",
-            "HOME": home,
-            "NO_COLOR": "1",
-            **{key: text.format(url=served.url, model=model) for key, text in client.env.items()},
-        }
-        for path, text in client.files.items():
-            (Path(home) / path).parent.mkdir(parents=True, exist_ok=True)
-            (Path(home) / path).write_text(text)
-        command = [part.format(url=served.url, model=model) for part in client.command]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=home,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-            well = done.returncode == 0 and bool(done.stdout.strip())
-            said = "" if well else (done.stderr or done.stdout).strip()[-400:] or "nothing"
-        except subprocess.TimeoutExpired:
-            well, said = False, "not done within 120 s"
-    return {"client": name, "model": model, "check": "task", "ok": well, "said": said}
 
 
 def main(given: list[str]) -> int:
@@ -288,11 +214,12 @@ def main(given: list[str]) -> int:
 def _walk_all(names: list[str], scratch: Path, *, installed: bool, record: bool) -> int:
     bad = 0
     sent: list[dict[str, Any]] = []
+    bodies: list[bytes] = []
     # What is sent hangs on no model: one is enough for a recording.
     models = list(MODELS.values())[: 1 if record else None]
     with (
         tempfile.TemporaryDirectory() as home,
-        recording(sent),
+        recording(sent, bodies),
         everybody(Path(home)) as served,
     ):
         for name in names:
@@ -302,7 +229,7 @@ def _walk_all(names: list[str], scratch: Path, *, installed: bool, record: bool)
             try:
                 if not (installed and folder.exists()):
                     install(client, folder)
-                lines = run(name, client, folder, served, models)
+                lines = run(name, client, folder, served, models, bodies)
             except (subprocess.SubprocessError, OSError) as exc:
                 lines = [{"model": "", "check": "install", "ok": False, "said": str(exc)}]
             failed = [line for line in lines if not line["ok"]]

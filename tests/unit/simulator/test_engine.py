@@ -141,6 +141,20 @@ def test_a_tool_result_is_answered_in_words() -> None:
     assert _reply(Ask(model="m", turns=turns, tools=TOOLS)).finish == "stop"
 
 
+def test_calls_that_the_prompt_dictates_are_made_one_a_turn() -> None:
+    prompt = (
+        """Work. [[call:get_time {"zone": "[a]"}]] [[call:nobody {}]] [[call:get_weather {}]]"""
+    )
+    turns = [Turn("system", "get_time"), Turn("user", prompt)]
+    made = []
+    for _ in range(4):
+        reply = _reply(Ask(model="m", turns=tuple(turns), tools=TOOLS))
+        made.append([(call.name, call.arguments) for call in reply.calls])
+        turns += [Turn("assistant", ""), Turn("tool", "done"), Turn("user", "get_time or not?")]
+    assert made == [[("get_time", '{"zone": "[a]"}')], [("get_weather", "{}")], [], []]
+    assert reply.finish == "stop"
+
+
 def test_json_mode_gives_json_that_says_it_is_simulated() -> None:
     value = json.loads(_reply(_ask("Give me JSON", json_mode=True)).whole_text)
     assert value["simulated"] is True
