@@ -2,12 +2,12 @@
 
 import json
 import os
-import shutil
 import sys
 from typing import Any
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.render import colour_on, note
+from omni_cli.cli.tables import room
 from omni_cli.domain.commands import READS_STDIN, REMOTE, named
 from omni_cli.domain.errors import AuthError, ConfigError, MissingKey, ProviderError, UsageError
 from omni_cli.domain.hosts import is_base_url, is_here
@@ -33,7 +33,7 @@ def run(url: str, args: list[str], org: str) -> int:
     body: dict[str, Any] = {
         "args": args,
         "org": org,
-        "columns": shutil.get_terminal_size().columns,
+        "columns": room(),
         "color": colour_on(sys.stdout),
     }
     if name in READS_STDIN and not sys.stdin.isatty():

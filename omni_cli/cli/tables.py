@@ -4,6 +4,7 @@ A column says what it is worth. A narrow terminal first shortens words, then lea
 the least worth first; a name, an id and an amount of money stay whole on any width.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ import typer
 from msgspec import Struct
 
 from omni_cli.cli.render import Style, clip, emit_json, note, out, paint, width_of
+from omni_cli.domain.commands import AFAR
 from omni_cli.domain.errors import UsageError
 
 _GAP = "  "
@@ -180,7 +182,8 @@ def table(
 
 def room() -> int | None:
     """Cells of a terminal's line; None where a pipe takes everything."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    shown = sys.stdout.isatty() or AFAR in os.environ
+    return shutil.get_terminal_size().columns if shown else None
 
 
 def fit(

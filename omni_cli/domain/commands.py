@@ -33,6 +33,8 @@ REMOTE: Mapping[str, str] = {
     }.items()
     for name in (" ".join(part.split()) for part in names.split(","))
 }
+#: Set for a command whose output a terminal elsewhere shows, ``COLUMNS`` wide.
+AFAR = "OMNI_TERMINAL_AFAR"
 #: Options that reach what is not the fleet's: keys, variables of the gateway's machine, which would
 #: be sent to whatever address is named with them; calls to providers of whoever may only read.
 DENIED: Mapping[str, frozenset[str]] = {

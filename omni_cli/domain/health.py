@@ -16,6 +16,7 @@ from omni_cli.domain.evidence import AT_FAULT, FLAPPING, WINDOW_MS, Check, Hour,
 from omni_cli.domain.periods import HOUR_MS
 from omni_cli.domain.record import replace
 from omni_cli.domain.statistics import rate_difference
+from omni_cli.domain.words import counted
 
 HealthStatus = Literal["healthy", "warning", "error", "maintenance", "unknown"]
 Overall = Literal["healthy", "degraded", "critical", "unknown"]
@@ -127,7 +128,7 @@ def _model_verdict(
     if window.good and window.forgotten:
         return "healthy", f"recovered: {window.good} answered since {window.forgotten} failed"
     if window.good:
-        return "healthy", f"{window.good} recent calls answered"
+        return "healthy", f"{counted(window.good, 'recent call')} answered"
     if window.forgotten:
         return "healthy", f"recovered: its provider answers since {window.forgotten} failed"
     if provider is not None and provider.status == "healthy":
@@ -185,7 +186,7 @@ def provider_health(
             return verdict("warning", "it answers, but lists no models")
         return verdict("healthy", f"answered a check in {check.latency_ms} ms")
     if samples.good:
-        return verdict("healthy", f"{samples.good} recent calls answered")
+        return verdict("healthy", f"{counted(samples.good, 'recent call')} answered")
     return verdict("unknown", "nothing was seen of it lately")
 
 

@@ -287,12 +287,12 @@ class NewProvider(ProviderChange):
 
 class Command(Written):
     """A command of omni's as it is typed, after ``omni``. ``stdin``: a key, for those that read
-    one. ``columns``: how wide its tables may be."""
+    one. ``columns``: how wide a terminal shows it; a pipe, without, takes everything."""
 
     args: Annotated[list[str], Field(min_length=1, max_length=200)]
     stdin: Annotated[str, Field(max_length=65_536)] = ""
     org: str = ""
-    columns: Annotated[int, Field(ge=20, le=1000)] = 80
+    columns: Annotated[int, Field(ge=20, le=1000)] | None = None
     color: bool = False
 
 

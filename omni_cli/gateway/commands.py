@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.commands import DENIED, ORGANISATION, READS_STDIN, REMOTE, named
+from omni_cli.domain.commands import AFAR, DENIED, ORGANISATION, READS_STDIN, REMOTE, named
 from omni_cli.domain.errors import UsageError
 from omni_cli.gateway.auth import Principal
 from omni_cli.http.request import Request
@@ -46,7 +46,9 @@ class Commands:
         name = checked(body.args, who)
         org = _org_of(who, body.org, name)
         env = {key: value for key, value in self._app.env.items() if key not in _DROPPED}
-        env |= {"OMNI_ORG": org, "NO_COLOR": "1", "COLUMNS": str(body.columns)}
+        env |= {"OMNI_ORG": org, "NO_COLOR": "1", "COLUMNS": str(body.columns or 80)}
+        if body.columns:
+            env[AFAR] = "1"
         if body.color:
             env["FORCE_COLOR"] = env.pop("NO_COLOR")
         if who.key:

@@ -129,7 +129,7 @@ def show_clients(view: View) -> None:
             Column.words("models", 4),
             Column.words("limits", 6),
             Column.words("used", 2, 16),
-            Column.words("", 7, 7),
+            Column.words("state", 7, 15),
         ),
         [
             (

@@ -251,7 +251,10 @@ def _blocks(omni_app: App, agent: str | None, since: int) -> tuple[str, list[Blo
     """Whose they are, "" everybody's, and they."""
     if agent is not None:
         whose = "" if agent == "all" else agent
-        return whose, omni_app.usage.blocks(whose, since)
+        found = omni_app.usage.blocks(whose, since)
+        if whose and not found:
+            omni_app.usage.names({"agent": whose})  # a typo is told, as by every report
+        return whose, found
     found = omni_app.usage.blocks(_CLAUDE, since)
     return (_CLAUDE, found) if found else ("", omni_app.usage.blocks("", since))
 

@@ -155,6 +155,8 @@ def test_a_report_of_nothing_says_where_logs_are(omni: Omni, logs: Path) -> None
     assert sum(block["total_tokens"] for block in blocks["blocks"]) == want
     assert omni("blocks", "--agent", "codex", "--json").data["blocks"]
     assert omni("blocks", "--active").err.startswith("no block")
+    unknown = omni("blocks", "--agent", "codx")
+    assert (unknown.code, "did you mean codex" in unknown.err) == (1, True)
 
 
 def test_folders_without_a_log_are_no_logs(

@@ -171,6 +171,17 @@ def test_what_does_not_exist_or_stands_behind_the_command_is_said_so(omni: Omni)
     assert "omni serve" in omni("--remote", "http://127.0.0.1:9", "models", "list").err
 
 
+def test_a_listing_fits_the_terminal_that_shows_it_and_is_whole_in_a_pipe(
+    omni: Omni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "badges" in omni("models", "list").out
+    monkeypatch.setattr("omni_cli.cli.remote.room", lambda: 60)
+    narrow = omni("models", "list")
+    assert max(map(len, narrow.out.splitlines())) <= 60
+    assert "left out: " in narrow.err
+    assert "badges" in narrow.err
+
+
 def test_what_would_show_a_key_or_spend_is_left_out(omni: Omni) -> None:
     mine = ("--protocol", "openai", "--base-url", "http://127.0.0.1:9/v1")
     for args in (("providers", "key", "openai", "--show"), ("recommend", "--prove=3"),
