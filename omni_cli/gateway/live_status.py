@@ -80,7 +80,7 @@ class LiveStatus:
     ) -> None:
         seen, quiet_s = "", 0.0
         while not (left.is_set() or request.ending) and self._welcome(request):
-            document = await self._document(who)
+            document = await self._document(who, fresh=not seen)
             told = str([(p["id"], p["status"], p["last_error"]) for p in document["providers"]])
             piece = b""
             if told != seen:
@@ -101,12 +101,15 @@ class LiveStatus:
         except Refused:
             return False
 
-    async def _document(self, who: Principal) -> dict[str, Any]:
-        """Worked out once a look, however many streams there are: the desk has other work."""
+    async def _document(self, who: Principal, *, fresh: bool) -> dict[str, Any]:
+        """Worked out once a look, however many streams there are: the desk has other work.
+
+        Who begins to listen hears what is so now (``fresh``), as who asks for it does.
+        """
         async with self._room:
             now = asyncio.get_running_loop().time()
             self._told = {o: t for o, t in self._told.items() if now - t[0] < _LOOK_S / 2}
-            if who.org not in self._told:
+            if fresh or who.org not in self._told:
                 document = await self._desk.do(
                     lambda app: SpecDocuments.status(app.reporter.report()), who
                 )
