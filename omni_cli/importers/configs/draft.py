@@ -8,14 +8,14 @@ import copy
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.hosts import base_url_in, default_slots, is_base_url
-from omni_cli.domain.models import AuthMethod, Provider, fold_alias
+from omni_cli.domain.models import Provider, fold_alias
 from omni_cli.domain.secrets import Secret
 from omni_cli.domain.vendor_env import KEY_ENVS
 from omni_cli.services.fleet.fleet_checks import (
@@ -26,6 +26,7 @@ from omni_cli.services.fleet.fleet_checks import (
     check_word,
     namesakes,
 )
+from omni_cli.services.fleet.provider_maker import Known
 from omni_cli.written import path_of
 
 Place = Sequence[str | int]
@@ -36,25 +37,6 @@ _NO_KEYS = frozenset(
     {"", "none", "null", "empty", "dummy", "no-key", "not-needed", "ollama", "lm-studio"}
 )
 _PERIODS = {"1d": "day", "24h": "day", "7d": "week", "1w": "week", "30d": "month", "1mo": "month"}
-
-
-class Known(Protocol):
-    """A well-known provider (providers/presets.py)."""
-
-    @property
-    def slug(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def protocol(self) -> str: ...
-    @property
-    def base_url(self) -> str: ...
-    @property
-    def local(self) -> bool: ...
-    @property
-    def auth_method(self) -> AuthMethod: ...
-    @property
-    def key_envs(self) -> Sequence[str]: ...
 
 
 class LeftOut(Struct, frozen=True):
