@@ -20,6 +20,7 @@ from omni_cli import config as settings
 from omni_cli.domain.errors import OmniError
 from omni_cli.ports import Clock
 from omni_cli.services.fleet.connection_test import TestResult
+from omni_cli.tui import colours
 from omni_cli.tui.data import Loader
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.registry import TABS, Tab
@@ -223,6 +224,9 @@ class OmniApp(App[None]):
         """Show an error and what to do about it."""
         text = error.message + (f"\n{error.hint}" if error.hint else "")
         self.notify(text, title=error.code.replace("_", " "), severity="error", markup=False)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return colours.variables(self.current_theme)
 
     def colour(self, variable: str) -> str:
         """A theme variable ("$success") as rich writes colours; "" where rich knows none."""
