@@ -5,6 +5,7 @@ the least worth first; a name, an id and an amount of money stay whole on any wi
 """
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,16 +21,19 @@ from omni_cli.domain.errors import UsageError
 _GAP = "  "
 #: What a cell holds that tells nothing.
 _SILENT = ("", "-")
+#: An amount of money: what stands from its point on.
+_AMOUNT = re.compile(r"[+-]?\$[\d,]+(\.\d+)?")
 
 
 class Column(NamedTuple):
     """Args:
+    align: "point" is right, with the points of amounts below each other.
     worth: of those that do not fit the least worth goes first; None stays, whatever the width.
     least: cells down to which its words may be cut; 0: they are whole or not there.
     """
 
     head: str
-    align: Literal["left", "right"] = "left"
+    align: Literal["left", "right", "point"] = "left"
     worth: int | None = None
     least: int = 0
 
@@ -46,7 +50,7 @@ class Column(NamedTuple):
     @classmethod
     def money(cls, head: str) -> Self:
         """Whole, since a digit less is another amount."""
-        return cls(head, "right")
+        return cls(head, "point")
 
     @classmethod
     def figure(cls, head: str, worth: int = 5) -> Self:
@@ -151,21 +155,23 @@ def table(
         hint: what brings back the columns that were left out, which are named on stderr.
     """
     width = None if wide else room()
+    told = _aligned(columns, rows)
     sizes = [
-        max([width_of(column.head), *(width_of(row[i]) for row in rows)])
+        max([width_of(column.head), *(width_of(row[i]) for row in told)])
         for i, column in enumerate(columns)
     ]
     kept = list(range(len(columns))) if width is None else fit(columns, rows, sizes, width)
     if width is not None and _needed(kept, sizes) > width:
         _stack(columns, rows, styles, width)
         return
+    rows = told
 
     def line(cells: Sequence[str]) -> str:
         padded = []
         for place in kept:
             shown = clip(cells[place], sizes[place])
             gap = " " * (sizes[place] - width_of(shown))
-            padded.append(gap + shown if columns[place].align == "right" else shown + gap)
+            padded.append(shown + gap if columns[place].align == "left" else gap + shown)
         return _GAP.join(padded).rstrip()
 
     out(paint(line([column.head for column in columns]), "bold"))
@@ -177,13 +183,38 @@ def table(
         out(paint(text, style) if style else text)
     missing = [column.head for i, column in enumerate(columns) if i not in kept and column.head]
     if missing and hint:
-        note(paint(f"left out: {', '.join(missing)}{hint}", "dim", sys.stderr))
+        note(paint(folded(f"left out: {', '.join(missing)}{hint}"), "dim", sys.stderr))
+
+
+def _aligned(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The rows, with amounts of money filled up behind, so that their points stand in a line."""
+    told = [list(row) for row in rows]
+    for place, column in enumerate(columns):
+        if column.align != "point":
+            continue
+        found = [_AMOUNT.fullmatch(row[place]) for row in told]
+        tails = [len(amount[1] or "") if amount else None for amount in found]
+        longest = max((tail for tail in tails if tail is not None), default=0)
+        for row, tail in zip(told, tails, strict=True):
+            if tail is not None:
+                row[place] += " " * (longest - tail)
+    return told
 
 
 def room() -> int | None:
     """Cells of a terminal's line; None where a pipe takes everything."""
     shown = sys.stdout.isatty() or AFAR in os.environ
     return shutil.get_terminal_size().columns if shown else None
+
+
+def folded(text: str) -> str:
+    """A sentence with its line breaks between words, where a terminal's line ends."""
+    width = room()
+    if width is None or width_of(text) <= width:
+        return text
+    import textwrap
+
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def fit(

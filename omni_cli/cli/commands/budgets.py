@@ -120,7 +120,7 @@ def list_(*, view: View) -> None:
             Column.key("per"),
             Column.money("limit"),
             Column.figure("stops at", 4),
-            Column.words("alerts", 3, 4),
+            Column("alerts", worth=3),
             Column.words("periods", 2),
             Column.words("", 5),
         ),

@@ -95,10 +95,10 @@ def audit(
         (
             Column.number("no"),
             Column.words("when", 4, 19),
-            Column.words("who", 2, 6),
-            Column.words("action", 6, 11),
+            Column.key("who"),
+            Column.words("action", 6, 12),
             Column.key("target"),
-            Column.words("change", 5),
+            Column.words("change", 5, 8),
         ),
         [
             (str(e.id), moment(e.at_ms, zone), e.who, e.action, e.target, _difference(e))

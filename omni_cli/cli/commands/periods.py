@@ -13,7 +13,7 @@ from msgspec import Struct
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, grouped, omni
 from omni_cli.cli.render import emit_json, moment, note, out, paint
-from omni_cli.cli.tables import Column, View, listing
+from omni_cli.cli.tables import Column, View, folded, listing
 from omni_cli.domain.blocks import Block
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
@@ -296,12 +296,13 @@ def _show_blocks(found: list[Block], now: int, zone: str) -> None:
     for block in found:
         if block.active(now) and (burn := block.burn(now)) is not None:
             out()
-            out(
+            said = (
                 f"burning {burn.tokens_per_minute:,.0f} tokens a minute, "
                 f"{format_usd(burn.cost_per_hour_nusd)} an hour; at that rate "
                 f"{burn.projected_tokens:,} tokens and {format_usd(burn.projected_cost_nusd)} "
                 f"when it ends {moment(block.end_at, zone)[11:16]}"
             )
+            out(folded(said))
 
 
 def _span(ms: int) -> str:

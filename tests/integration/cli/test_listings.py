@@ -13,7 +13,7 @@ import pytest
 from omni_cli.bootstrap import App
 from omni_cli.cli.app import main
 from omni_cli.cli.render import width_of
-from omni_cli.cli.tables import Column, fit
+from omni_cli.cli.tables import Column, fit, table
 from omni_cli.domain.batches import Batch, Line, Part
 from omni_cli.domain.ids import make_id
 from omni_cli.simulator import Simulator
@@ -112,7 +112,10 @@ def _shown(
             here.setattr(sys, "argv", ["omni", *args])
             with pytest.raises(SystemExit) as left:
                 main()
-        assert not left.value.code, capsys.readouterr().err
+        talk = capsys.readouterr().err
+        assert not left.value.code, talk
+        said = re.search(r"^left out: .*?--columns chooses$", talk, re.MULTILINE | re.DOTALL)
+        assert said is None or max(map(width_of, said[0].splitlines())) <= width, talk
         return screen.getvalue()
 
     return run
@@ -170,6 +173,29 @@ def test_columns_choose_and_say_what_there_is(used: Path, omni: Omni) -> None:
     assert (wrong.code, "out / 1m" in wrong.err) == (2, True)
     assert omni("models", "list", "--csv", "--quiet").code == 2
     assert omni("models", "list", "--columns", "model", "--json").code == 2
+
+
+def test_points_of_amounts_stand_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    amounts = ("$1,234.5", "$0.000001", "unknown", "-$12", "$7.00")
+    table((Column.key("model"), Column.money("cost")), [("m", amount) for amount in amounts])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == [
+        "model           cost",
+        "m      $1,234.5",
+        "m          $0.000001",
+        "m            unknown",
+        "m        -$12",
+        "m          $7.00",
+    ]
+
+
+def test_who_changed_the_fleet_stays_on_an_ordinary_terminal(
+    used: Path, omni: Omni, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = len(omni("audit", "--json").data)
+    for width in WIDTHS:
+        shown = _shown(capsys, monkeypatch, width)("audit")
+        assert shown.count("tester") == changes > 3, shown
 
 
 def test_of_columns_that_do_not_fit_the_least_worth_goes_first() -> None:
