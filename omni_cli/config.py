@@ -118,9 +118,11 @@ class Routing(_Section, frozen=True):
 class Chat(_Section, frozen=True):
     """``keep_conversations``: store prompts and answers of ``omni chat`` for ``-c``.
     ``timeout_s``: what one try may take; ``limit_s``: what a request may, with all its tries and
-    stand-ins (at the gateway ``omni serve --request-timeout`` says it)."""
+    stand-ins (at the gateway ``omni serve --request-timeout`` says it). ``receipt``: say on a
+    terminal, below each answer, who gave it and what it cost."""
 
     keep_conversations: bool = True
+    receipt: bool = True
     timeout_s: _Positive = 60.0
     limit_s: _Positive = 900.0
     max_retries: Annotated[int, Meta(ge=0)] = 2

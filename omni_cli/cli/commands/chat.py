@@ -19,7 +19,8 @@ from omni_cli.cli.prompts import (
     read_prompt,
     route_options,
 )
-from omni_cli.cli.render import emit_json, note, out, paint, plain
+from omni_cli.cli.render import emit_json, note, out, paint, plain, width_of
+from omni_cli.cli.tables import room
 from omni_cli.domain.chat import Message, TextPart
 from omni_cli.domain.errors import NotFound, OmniError, StoreError
 from omni_cli.domain.ids import id_text, parse_id
@@ -82,7 +83,13 @@ def chat(
         bool, typer.Option("-n", "--no-log", help="Keep no text; the ledger row stays.")
     ] = False,
     usage: Annotated[
-        bool, typer.Option("-u", "--usage", help="Say tokens, cost and saving on stderr.")
+        bool,
+        typer.Option(
+            "-u",
+            "--usage",
+            help="Say tokens, cost and saving on stderr; a terminal is told unasked "
+            "(chat.receipt).",
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No talk on stderr.")] = False,
     dry_run: Annotated[
@@ -149,8 +156,8 @@ def chat(
                     tell_alerts(omni_app)
         if as_json:
             emit_json(result_document(run))
-        elif usage and not quiet:
-            note(paint(summary(run), "dim", sys.stderr))
+        elif not quiet and (usage or (omni_app.config.chat.receipt and sys.stderr.isatty())):
+            note(paint(summary(run, None if usage else room()), "dim", sys.stderr))
         if run.late is not None:
             raise run.late
 
@@ -172,30 +179,44 @@ def ask(omni_app: App, plan: ChatPlan, new: list[Message], *, show: bool) -> Cha
     finally:
         if wrote:
             out()
+            sys.stdout.flush()  # what is said on stderr about it comes below
     if show:
         for call in run.completion.tool_calls:
             out(plain(f"[tool call] {call.name} {call.arguments}"))
     return run
 
 
-def summary(run: ChatRun) -> str:
-    """One line: who answered, tokens, cost, saving, time, and how to see more."""
+def summary(run: ChatRun, width: int | None = None) -> str:
+    """One line: who answered, tokens, cost, saving, time, and how to see more.
+
+    Args:
+        width: cells that it may take; the baseline, the tokens, the time and the saving give way
+            in this order.
+    """
     row = run.row
     if row is None:
         return ""
     usage = row.usage
     cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
-    parts = [
-        row.model,
-        f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out",
-        format_usd(None if row.price_state == "unknown" else row.total_nusd),
-    ]
-    if row.savings_nusd is not None:
-        parts.append(f"saved {format_usd(row.savings_nusd)} against {row.premium_model}")
-    if row.latency_ms is not None:
-        parts.append(f"{row.latency_ms / 1000:.1f} s")
-    parts.append(f"omni why {id_text(run.id)}")
-    return " · ".join(parts)
+    saved = "" if row.savings_nusd is None else f"saved {format_usd(row.savings_nusd)}"
+    parts = {
+        "model": row.model,
+        "tokens": f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out",
+        "cost": format_usd(None if row.price_state == "unknown" else row.total_nusd),
+        "saved": saved and f"{saved} against {row.premium_model}",
+        "time": "" if row.latency_ms is None else f"{row.latency_ms / 1000:.1f} s",
+        "why": f"omni why {id_text(run.id)}",
+    }
+    shorter = {"saved": saved}, {"tokens": ""}, {"time": ""}, {"saved": ""}
+    for change in shorter:
+        if width is None or width_of(_joined(parts)) <= width:
+            break
+        parts |= change
+    return _joined(parts)
+
+
+def _joined(parts: dict[str, str]) -> str:
+    return " · ".join(part for part in parts.values() if part)
 
 
 def tell_alerts(omni_app: App) -> None:
@@ -332,7 +353,7 @@ def converse(
         except KeyboardInterrupt:
             note(paint("interrupted; what arrived is in the ledger", "yellow", sys.stderr))
             continue
-        note(paint(summary(run), "dim", sys.stderr))
+        note(paint(summary(run, room()), "dim", sys.stderr))
         tell_alerts(app)
         from omni_cli.domain.ids import id_text
 
