@@ -29,9 +29,10 @@ class Server:
 
     Args:
         safe: flush to disk as a real one does; tests that kill nothing need not.
+    settings: more of ``postgresql.conf``.
     """
 
-    def __init__(self, *, safe: bool = False) -> None:
+    def __init__(self, *, safe: bool = False, settings: str = "") -> None:
         found = programs()
         if found is None:
             raise FileNotFoundError(MISSING)
@@ -49,6 +50,8 @@ class Server:
                 "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
             ]
         )  # fmt: skip
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write(settings)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
@@ -94,6 +97,16 @@ class Server:
 
         with psycopg.connect(self.url(name), autocommit=True) as link:
             link.execute(sql.encode())
+
+    def use_tls(self, certificate: Path, key: Path) -> None:
+        for source, name in ((certificate, "server.crt"), (key, "server.key")):
+            target = self.data / name
+            target.write_bytes(source.read_bytes())
+            target.chmod(0o600)
+            if self._user is not None:
+                shutil.chown(target, self._user)
+        self.command("ALTER SYSTEM SET ssl = on")
+        self.command("SELECT pg_reload_conf()")
 
     def kill(self) -> None:
         """As a machine that loses its power ends it, but for what the system has buffered."""
@@ -186,8 +199,8 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def running(*, safe: bool = False) -> Iterator[Server]:
-    server = Server(safe=safe)
+def running(*, safe: bool = False, settings: str = "") -> Iterator[Server]:
+    server = Server(safe=safe, settings=settings)
     try:
         yield server
     finally:

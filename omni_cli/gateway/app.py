@@ -60,7 +60,8 @@ class Options(Struct, frozen=True):
 
     ``require_key``: also on this machine, also where no key was ever made. ``origins``: web
     pages that may ask. ``org``: what each organisation may use. ``workers``: processes that
-    share the limits.
+    share the limits. ``notice_s``: seconds that a gateway serves on once
+    it has said that it will end.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -68,6 +69,7 @@ class Options(Struct, frozen=True):
     origins: tuple[str, ...] = ()
     org: Quota = NO_LIMIT
     workers: int = 1
+    notice_s: float = 0.0
 
 
 class Gateway:
@@ -83,6 +85,8 @@ class Gateway:
         self.state: ServerState | None = None
         #: Why nobody is served: the store is gone, or cannot be read.
         self._lost: OmniError | None = None
+        #: It was asked to end, and serves those who come meanwhile.
+        self.leaving = False
         self._ids = Ids(app.now_ms)
         self._version = -1
         self._looking: asyncio.Task[None] | None = None
@@ -210,7 +214,9 @@ class Gateway:
 
     def _trouble(self) -> str:
         """Why this process should get no callers; "" when it should."""
-        return "" if self._lost is None else self._lost.message
+        if self._lost is not None:
+            return self._lost.message
+        return "ending" if self.leaving else ""
 
     def _figures(self) -> dict[str, int]:
         """For metrics, of this process."""

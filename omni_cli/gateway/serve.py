@@ -38,7 +38,9 @@ def server(
     app: App, options: Options, *, drain_s: float = DRAIN_S, lifeline: int | None = None
 ) -> Server:
     """A server for this process."""
-    return Server(Gateway(app, options), drain_s=drain_s, lifeline=lifeline)
+    return Server(
+        Gateway(app, options), drain_s=drain_s, notice_s=options.notice_s, lifeline=lifeline
+    )
 
 
 def bind(host: str, port: int, *, beside: bool = False) -> socket.socket:
@@ -154,12 +156,12 @@ def _supervise(options: Options, sockets: Sequence[socket.socket]) -> None:
         time.sleep(0.2)
         workers = [_alive(worker, start) for worker in workers]
     for sock in sockets:
-        sock.close()  # with the workers' own, so that new callers are refused and do not wait
+        sock.close()  # so that new callers are refused, and do not wait, once workers close theirs
     for worker in workers:
         worker.process.terminate()
     for worker in workers:
         try:
-            worker.process.wait(DRAIN_S + 5)
+            worker.process.wait(options.notice_s + DRAIN_S + 5)
         except subprocess.TimeoutExpired:
             worker.process.kill()
 
@@ -193,6 +195,7 @@ def _work() -> None:
         origins=tuple(given["origins"]),
         org=Quota(**given["org"]),
         workers=given["workers"],
+        notice_s=given["notice_s"],
     )
     _settle_down()
     with App() as app:

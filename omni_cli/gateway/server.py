@@ -1,10 +1,14 @@
 """One process's server: it listens, hands requests to the gateway, and ends in good order."""
 
 import asyncio
+import contextlib
+import ctypes
 import logging
 import os
 import signal
 import socket
+import struct
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -19,6 +23,21 @@ _SWEEP_S = 5.0
 #: File descriptors that are no caller's and no call's: the store, the log, the loop, threads.
 _OWN_FILES = 64
 _FEWEST = 8
+#: How long callers that were at the door still come in once nobody new does, seconds.
+_LAST_S = 0.3
+#: Linux' filter of a socket (socket(7), SO_ATTACH_FILTER): drops what asks for a new connection (of
+#: TCP's flags SYN alone), so that its sender tries again, and by then is told that nobody listens.
+_SO_ATTACH_FILTER = 26
+_NO_NEWCOMERS = b"".join(
+    struct.pack("HBBI", *step)
+    for step in (
+        (0x30, 0, 0, 13),  # load the byte of the flags
+        (0x54, 0, 0, 0x12),  # and SYN | ACK
+        (0x15, 0, 1, 0x02),  # is it SYN?
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # take it
+    )
+)
 
 log = logging.getLogger("omni.gateway")
 
@@ -36,11 +55,22 @@ def most_connections() -> int:
 class Server:
     """Args:
     drain_s: seconds that requests under way have to end when the server is asked to stop.
+    notice_s: seconds before, in which it serves on and says at ``/ready`` that it will end, so
+        that whoever spreads callers over several gateways sends no more here. Ctrl-C waits for
+        nobody.
     lifeline: the reading end of a pipe that another process holds open; when that process is
         gone, this one ends, too.
     """
 
-    def __init__(self, gateway: Gateway, *, drain_s: float, lifeline: int | None = None) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        drain_s: float,
+        notice_s: float = 0.0,
+        lifeline: int | None = None,
+    ) -> None:
+        self._notice_s = notice_s
         self._lifeline = lifeline
         self._gateway = gateway
         self._drain_s = drain_s
@@ -50,7 +80,8 @@ class Server:
         self._interrupted = False
 
     def run(self, sockets: Sequence[socket.socket]) -> None:
-        """Serve until SIGTERM or SIGINT; a second one does not wait for requests under way.
+        """Serve until SIGTERM or SIGINT; a second one ends the notice, or does not wait for
+        requests under way.
 
         Raises:
             OmniError: the store cannot be opened.
@@ -83,10 +114,28 @@ class Server:
             if time.monotonic() - swept > _SWEEP_S:
                 swept = time.monotonic()
                 state.sweep()
+        if self._notice_s and not self._interrupted:
+            await self._give_notice(state, sockets)
         for server in listening:
             server.close()
         await self._drain(state)
         await self._gateway.stop()
+
+    async def _give_notice(self, state: ServerState, sockets: Sequence[socket.socket]) -> None:
+        self.should_exit = False
+        self._gateway.leaving = state.closing = True
+        end = time.monotonic() + self._notice_s
+        while time.monotonic() < end and not self.should_exit:
+            await asyncio.sleep(_LOOK_S)
+        if sys.platform == "linux" and not self.should_exit:
+            # A connection that the system has accepted and this process has not is reset when its
+            # socket is closed, with the request in it.
+            steps = ctypes.create_string_buffer(_NO_NEWCOMERS)
+            program = struct.pack("HP", len(_NO_NEWCOMERS) // 8, ctypes.addressof(steps))
+            for sock in sockets:
+                with contextlib.suppress(OSError):  # a system that only looks like Linux
+                    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+            await asyncio.sleep(_LAST_S)
 
     async def _drain(self, state: ServerState) -> None:
         """Let requests under way end, for a while; then end them."""

@@ -36,6 +36,9 @@ def serve(
     request_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds that a request may take in all.")
     ] = 900.0,
+    notice: Annotated[
+        float, typer.Option(min=0, help="Seconds to serve on after SIGTERM, with /ready at 503.")
+    ] = 0.0,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request, MB.")] = 32,
 ) -> None:
     """Answer OpenAI, Anthropic, Ollama and Gemini clients with the fleet."""
@@ -90,5 +93,6 @@ def serve(
             origins=tuple(page.rstrip("/") for page in origin or ()),
             org=Quota(org_rpm, org_tpm, org_concurrency),
             workers=workers,
+            notice_s=notice,
         )
         run(omni_app, options, sockets)
