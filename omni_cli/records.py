@@ -68,7 +68,7 @@ class Revision(Struct, frozen=True):
 
 
 class StoredAdvice(Struct, frozen=True):
-    """A recommendation and what became of it: pending, applied, dismissed or undone.
+    """A recommendation and what became of it: pending, applied or dismissed.
 
     ``undo`` are JSON values that say how to take it back. Times in ms UTC.
     """

@@ -15,12 +15,13 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer
+from textual.worker import WorkerFailed
 
 from omni_cli import config as settings
 from omni_cli.domain.errors import OmniError
 from omni_cli.ports import Clock
 from omni_cli.services.fleet.connection_test import TestResult
-from omni_cli.tui import colours
+from omni_cli.tui import colours, faults
 from omni_cli.tui.data import Loader
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.registry import TABS, Tab
@@ -71,6 +72,8 @@ class StoreChanged(Message):
         return isinstance(message, StoreChanged)
 
 
+#: The title of what is told when a worker failed on something that is no OmniError.
+UNEXPECTED = "unexpected error"
 #: Long after the first paint, seconds.
 _PRELOAD_AFTER_S = 1.0
 
@@ -115,6 +118,7 @@ class OmniApp(App[None]):
         super().__init__()
         env = os.environ if env is None else env
         self.loader = Loader(env, clock=clock, cwd=cwd)
+        self._clock = clock
         self._paths = settings.paths(env)
         self.ui = UiState(self._paths.data)
         self.tabs: tuple[Tab, ...] = TABS
@@ -224,6 +228,23 @@ class OmniApp(App[None]):
         """Show an error and what to do about it."""
         text = error.message + (f"\n{error.hint}" if error.hint else "")
         self.notify(text, title=error.code.replace("_", " "), severity="error", markup=False)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Of a worker: told, and the screens go on. Anything else has ended a widget's messages:
+        then they end, with exit code 1 and no values on the terminal."""
+        cause = error.error if isinstance(error, WorkerFailed) else error
+        log = faults.keep(self._paths.data, cause, self._clock())
+        if isinstance(error, WorkerFailed):
+            self.notify(
+                f"could not do this: {faults.brief(cause)}\ndetails in {log}",
+                title=UNEXPECTED,
+                severity="error",
+                markup=False,
+            )
+            return
+        ended = faults.Ended(error, log)
+        ended.__cause__ = error
+        super()._handle_exception(ended)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return colours.variables(self.current_theme)
@@ -340,8 +361,20 @@ class OmniApp(App[None]):
         self.loader.close()
 
     async def action_quit(self) -> None:
-        self._save()
-        self.exit()
+        """Leave; where something is not saved, only after a question."""
+        unsaved = [words for pane in self.query(Pane) if (words := pane.unsaved())]
+        if not unsaved:
+            self._leave(True)
+            return
+        from omni_cli.tui.widgets.form import ConfirmScreen
+
+        question = "Leave without saving?"
+        self.push_screen(ConfirmScreen(question, "\n".join(unsaved), yes="Leave"), self._leave)
+
+    def _leave(self, yes: bool | None) -> None:
+        if yes:
+            self._save()
+            self.exit()
 
 
 def _runner(pane: Pane[Any], action: str) -> Any:

@@ -69,6 +69,10 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
     def recall(self, kept: dict[str, Any]) -> None:
         """Before the first ``load``, when the widgets are there: take up what was kept."""
 
+    def unsaved(self) -> str:
+        """What would be lost if the app ended now, or ""."""
+        return ""
+
     # --- what a subclass calls ---------------------------------------------------------------
 
     def refresh_data(self) -> None:
@@ -110,10 +114,12 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         try:
             with self.loader.session() as omni:
                 value = self.load(omni, wanted)
+            self._tell(self._loaded, value)
         except OmniError as exc:
             self._tell(self._failed, exc)
-        else:
-            self._tell(self._loaded, value)
+        except Exception:
+            self._reading = False  # what nobody expected is told by the app
+            raise
 
     def _tell(self, what: Callable[..., None], *args: Any) -> None:
         """Call in the event loop, unless the app is going down meanwhile."""

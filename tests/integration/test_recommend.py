@@ -132,7 +132,7 @@ def test_heartbeats_on_a_dear_model_are_moved_and_verified(app: App, clock: Cloc
     assert verified.saved_nusd > 0
 
     undone = app.advice.undo(advice.id)
-    assert undone.status == "undone"
+    assert undone.status == "pending"
     assert [m.model for m in app.fleet.role("heartbeat").models] == [SONNET]
 
 

@@ -9,6 +9,8 @@ from textual.widget import Widget
 from textual.widgets import Footer, Input
 from textual.widgets._footer import FooterKey
 
+from omni_cli.tui.app import UNEXPECTED
+
 Step = Callable[[Pilot[Any]], Awaitable[None]]
 
 
@@ -17,6 +19,8 @@ async def settle(pilot: Pilot[Any]) -> None:
     for _ in range(3):
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
+        faults = [n.message for n in pilot.app._notifications if n.title == UNEXPECTED]
+        assert not faults, faults
     # On a busy machine the focus may leave what was hidden, and the footer follow it, later.
     for _ in range(200):
         if _focus_is_shown(pilot.app.screen) and _footer_follows(pilot.app.screen):

@@ -32,8 +32,12 @@ async def test_apply_and_undo_with_one_key(make_app: MakeApp) -> None:
         await pilot.press("a")
         now = await settled(pilot, pane, lambda f: f[target.id].status == "applied")
         assert now[target.id].undo
-        await pilot.press("u", "v")
-        await settled(pilot, pane, lambda f: target.id in f and f[target.id].status == "undone")
+        await pilot.press("u")
+        # As open as before, with the keys still in the pane.
+        await settled(pilot, pane, lambda f: target.id in f and f[target.id].status == "pending")
+        assert pane in app.focused.ancestors
+        await pilot.press("v")
+        await settled(pilot, pane, lambda f: target.id in f)
 
 
 async def test_dismissed_ones_leave_the_list(make_app: MakeApp) -> None:

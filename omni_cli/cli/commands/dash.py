@@ -48,6 +48,8 @@ def run(theme: str | None = None, tab: str | None = None) -> None:
     if theme is not None and theme not in omni_app.themes:
         raise UsageError(f"no theme {theme!r}", hint=f"one of {', '.join(sorted(omni_app.themes))}")
     omni_app.run()
+    if omni_app.return_code:
+        raise typer.Exit(omni_app.return_code)
 
 
 def serve(port: int, theme: str | None, tab: str | None) -> None:

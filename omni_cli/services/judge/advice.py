@@ -117,7 +117,8 @@ class AdviceService(Struct, kw_only=True, eq=False):
         return self.get(advice_id)
 
     def undo(self, advice_id: int) -> StoredAdvice:
-        """Take an applied recommendation back; later changes elsewhere stay."""
+        """Take a decision back: it is pending again, since what it would save is as real as
+        before. Of an applied one later changes elsewhere stay."""
         found = self.get(advice_id)
         if found.status == "dismissed":
             self.advice.decide(advice_id, "pending", now_ms=self._now())
@@ -127,7 +128,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
         undo = found.undo
         with self.fleet.change("recommend.undo", f"recommendation {advice_id}", None, undo):
             self.actions.take_back(undo)
-            self.advice.decide(advice_id, "undone", now_ms=self._now())
+            self.advice.decide(advice_id, "pending", now_ms=self._now())
         return self.get(advice_id)
 
     def verify(self, advice: StoredAdvice) -> Verified | None:

@@ -59,7 +59,7 @@ class Telling(Struct, eq=False):
     prover: Prover
 
     def every(self, *, decided: bool = False) -> list[Told]:
-        """All that are open or applied; with ``decided`` dismissed and undone ones too."""
+        """All that are open or applied; with ``decided`` dismissed ones too."""
         shown = ("pending", "applied")
         return [self.of(a) for a in self.advice.refresh() if decided or a.status in shown]
 

@@ -200,6 +200,10 @@ class FailoverPane(Pane[Chains]):
         chain = kept.get("chain")
         self._wanted_chain = chain if isinstance(chain, str) else None
 
+    def unsaved(self) -> str:
+        names = ", ".join(sorted(self._drafts))
+        return f"Failover: {names} not saved (4, then s)" if names else ""
+
     def load(self, omni: App, _wanted: Any) -> Chains:
         return read_chains(omni, self.loader.memo("overview", omni, read_overview))
 

@@ -18,6 +18,7 @@ from omni_cli.records import StoredAdvice
 from omni_cli.services.judge.advice_document import Told, confidence_text, open_saving_nusd
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
+from omni_cli.tui.widgets.tiles import Empty, set_empty
 
 _MARKS = {"high": "▲ high", "medium": "● medium", "low": "○ low"}
 
@@ -26,8 +27,6 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
     DEFAULT_CSS = """
     RecommendationsPane #total { height: 1; padding: 0 1; color: $foreground-muted; }
     RecommendationsPane #detail { height: 12; border-top: solid $panel; padding: 0 1; }
-    RecommendationsPane #empty { padding: 1 2; display: none; }
-    RecommendationsPane.-empty #empty { display: block; }
     RecommendationsPane.-empty Table { display: none; }
     RecommendationsPane.-empty #detail { display: none; }
     """
@@ -46,13 +45,13 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="total")
-        yield Static(id="empty")
+        yield Empty(_nothing())
         yield Table()
         with VerticalScroll(id="detail"):
             yield Static(id="words")
 
     def entry(self) -> Widget | None:
-        return self.query_one(Table)
+        return self.query_one(Empty if self.has_class("-empty") else Table)
 
     def remember(self) -> dict[str, Any]:
         return {"every": self._every}
@@ -68,14 +67,13 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
 
     def show(self, value: tuple[Told, ...]) -> None:
         self._found = value
-        self.set_class(not value, "-empty")
+        set_empty(self, not value)
         said = [f"{sum(told.advice.status == 'pending' for told in value)} open"]
         monthly = open_saving_nusd(value)
         if monthly:
             said.append(f"would save {format_usd(monthly)} a month")
         self.query_one("#total", Static).update(" · ".join(said))
         if not value:
-            self.query_one("#empty", Static).update(_nothing())
             return
         columns = flexible(
             [
@@ -131,7 +129,8 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
 
     def _said(self, advice: StoredAdvice) -> None:
         self._last = advice.id
-        self.app.notify(f"{advice.finding.title}: {advice.status}")
+        became = "open again" if advice.status == "pending" else advice.status
+        self.app.notify(f"{advice.finding.title}: {became}")
 
 
 def _row(advice: StoredAdvice) -> Row:

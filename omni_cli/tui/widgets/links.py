@@ -59,6 +59,8 @@ class LinkList(Widget, can_focus=True):
         Binding("shift+down,J", "move(1)", "Move down", show=False),
         Binding("e,enter", "edit", "Edit", key_display="e"),
     ]
+    #: Dragging moves a model; Textual would mark the text it passes over as well.
+    ALLOW_SELECT = False
     cursor: reactive[int] = reactive(0)
 
     @dataclass

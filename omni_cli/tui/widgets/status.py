@@ -49,6 +49,9 @@ class StatusLine(Widget):
                 found = self._loader.memo("overview", omni, read_overview)
         except OmniError:
             pass  # the pane below says what is wrong, and what to do
+        except Exception:
+            self._reading = False  # what nobody expected is told by the app
+            raise
         tell(self.app, self._take, found)
 
     def _take(self, overview: Overview | None) -> None:

@@ -334,7 +334,7 @@ def test_recommendations_are_decided_over_the_api(served: Served, http: httpx.Cl
     assert dear["savings"]["monthly"].startswith("$")
     path = f"/api/models/recommendations/{dear['id']}"
     assert http.post(f"{path}/apply").json()["status"] == "applied"
-    assert http.post(f"{path}/undo").json()["status"] == "undone"
+    assert http.post(f"{path}/undo").json()["status"] == "pending"
     other = listed[-1]["id"]
     dismissed = http.post(f"/api/models/recommendations/{other}/dismiss").json()
     assert dismissed["status"] == "dismissed"

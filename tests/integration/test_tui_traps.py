@@ -1,0 +1,98 @@
+"""What must not trap, lose or hide: dialogs, errors nobody expected, drafts, the focus."""
+
+from pathlib import Path
+
+import pytest
+from textual.screen import ModalScreen
+from textual.widgets import OptionList
+
+from omni_cli.bootstrap import App
+from omni_cli.tui.app import UNEXPECTED, OmniApp
+from omni_cli.tui.faults import FILE, Ended
+from omni_cli.tui.screens.failover import FailoverPane
+from omni_cli.tui.screens.help import HelpScreen
+from omni_cli.tui.widgets.form import ConfirmScreen
+from omni_cli.tui.widgets.links import LinkList
+from omni_cli.tui.widgets.picker import PickerScreen
+from tests.integration.tui_pilot import copy_home, notes, opened, press
+from tests.snapshot.scene import clock, env_of
+
+
+@pytest.fixture
+def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_home(tmp_path / "home", tmp_path_factory.getbasetemp() / "past-home", past=True)
+
+
+async def test_dialogs_dim_what_is_below_and_drafts_are_asked_about(home: Path) -> None:
+    async with opened(home, "failover") as pilot:
+        app = pilot.app
+        assert isinstance(app, OmniApp)
+        for dialog in (HelpScreen(app.tabs, app.pane), PickerScreen("", []), ConfirmScreen("?")):
+            assert isinstance(dialog, ModalScreen)
+            app.push_screen(dialog)
+            await pilot.pause()
+            assert 0 < dialog.styles.background.a < 1, type(dialog)
+            app.pop_screen()
+        assert not app.query_one(LinkList).allow_select
+
+        pane = app.query_one(FailoverPane)
+        app.query_one("#chains", OptionList).highlighted = 0
+        app.query_one(LinkList).focus()
+        await press(pilot, "shift+down", "q")
+        question = app.screen
+        assert isinstance(question, ConfirmScreen)
+        assert pane.chain is not None
+        assert f"{pane.chain.name} not saved" in question._detail
+        await press(pilot, "n")
+        assert app.is_running
+        assert pane.unsaved()
+        await press(pilot, "u", "q")
+        assert app._exit
+
+
+async def test_what_nobody_expected_is_told_without_values(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: FailoverPane, omni: App, wanted: object) -> None:
+        typed = "sk-ant-" + "a1B2" * 12
+        raise KeyError(f"no {typed}")
+
+    async with opened(home, "fleet") as pilot:
+        app = pilot.app
+        monkeypatch.setattr(FailoverPane, "load", broken)
+        await pilot.press("4")
+        for _ in range(200):
+            if UNEXPECTED in notes(app):
+                break
+            await pilot.pause(0.01)
+        assert "KeyError in test_tui_traps" not in notes(app)  # only places in omni
+        assert "KeyError in pane.py" in notes(app)
+        assert app.is_running
+        said = notes(app)
+        app.clear_notifications()
+        monkeypatch.undo()
+        await press(pilot, "f5")  # the pane reads again
+        assert app.query_one(FailoverPane).chain is not None
+    log = (home / "data" / FILE) if (home / "data").is_dir() else home / FILE
+    assert "KeyError" in log.read_text("utf-8")
+    assert "test_tui_traps.py" in log.read_text("utf-8")
+    assert "a1B2" not in log.read_text("utf-8") + said
+
+
+async def test_an_error_that_ends_it_says_so_in_two_lines_and_with_exit_code_1(home: Path) -> None:
+    app = OmniApp(env_of(home), clock=clock, tab="fleet", theme="dark")
+
+    def burst() -> None:
+        key = "sk-secret-of-mine"
+        raise ValueError(key)
+
+    async def run() -> None:
+        async with app.run_test() as pilot:
+            app.call_later(burst)
+            await pilot.pause()
+
+    with pytest.raises(Ended) as raised:
+        await run()
+    assert app.return_code == 1
+    assert "ValueError" in raised.value.words
+    assert "secret" not in raised.value.words
