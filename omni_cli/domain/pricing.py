@@ -56,6 +56,7 @@ __all__ = [
     "blended",
     "borrowed",
     "cost_nusd",
+    "costs_nusd",
     "format_usd",
     "input_cost_nusd",
     "nusd_to_usd",
@@ -170,6 +171,23 @@ def input_cost_nusd(usage: Usage, price: Price) -> int:
                 raise _no_rate(usage, price)
             total += tokens * rate
     return total // plan.scale
+
+
+def costs_nusd(usage: Usage, price: Price) -> tuple[int, int]:
+    """``cost_nusd`` and ``input_cost_nusd`` in the time of one. Raises UnknownPrice."""
+    if price.state == "free":
+        return 0, 0
+    plan = price.plan
+    rates = _rates(plan, usage.input_tokens)
+    total = of_input = plan.fee
+    for kind, tokens in _used(usage):
+        rate = rates[kind]
+        if rate is None:
+            raise _no_rate(usage, price)
+        total += tokens * rate
+        if kind < N_INPUT_KINDS:
+            of_input = total
+    return _round_half_even(max(total, plan.minimum), plan.scale), of_input // plan.scale
 
 
 def price_lines(

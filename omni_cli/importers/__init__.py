@@ -1,10 +1,12 @@
 """Readers of usage that users already have, one module per format, loaded when first used."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -13,6 +15,13 @@ from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, Lo
 from omni_cli.domain.record import replace
 from omni_cli.plugins import Plugin, plugins
 
+if TYPE_CHECKING:
+    from omni_cli.importers.helper import Helper
+
+#: From so many bytes on more than one process reads, and never more than so many.
+_MUCH_BYTES, _READERS = 32_000_000, 8
+#: A file, and where to begin in it.
+Wanted = tuple[Path, LogFile | None]
 #: Called before each file is read: (file, its index from 0, number of files).
 Progress = Callable[[Path, int, int], None]
 
@@ -71,20 +80,50 @@ class Importer(Struct, frozen=True):
                 f"{self.name} has a fixed format: --map is for csv", hint="omni import csv"
             )
         counted: Counter[str] = Counter() if skips is None else skips
-        module = self._load()
         files = self.files(path)
-        for index, file in enumerate(files):
-            mark = None if marks is None else marks.begin(file)
-            if marks is not None and mark is None:
-                continue
+        wanted: list[Wanted]
+        wanted = [(file, None) for file in files] if marks is None else marks.begun(files)
+        helpers = [] if mapping else self._helpers(wanted)
+        for index, (file, mark) in enumerate(wanted):
             if progress is not None:
                 progress(file, index, len(files))
-            if mapping:
-                yield from module.read_file(file, counted, mapping)
-            elif mark is not None and file.suffix == ".jsonl" and getattr(module, "GROWS", False):
-                yield from module.read_file(file, counted, mark)
-            else:
-                yield from module.read_file(file, counted)
+            yield from self.read_file(file, counted, mark, mapping)
+        for helper in helpers:
+            yield from helper.answer(counted)
+
+    def read_file(
+        self,
+        file: Path,
+        skips: Counter[str],
+        mark: LogFile | None = None,
+        mapping: Mapping[str, str] | None = None,
+    ) -> Iterator[ImportedCall | ImportProblem]:
+        module = self._load()
+        if mapping:
+            yield from module.read_file(file, skips, mapping)
+        elif mark is not None and file.suffix == ".jsonl" and getattr(module, "GROWS", False):
+            yield from module.read_file(file, skips, mark)
+        else:
+            yield from module.read_file(file, skips)
+
+    def _helpers(self, wanted: "list[Wanted]") -> "list[Helper]":
+        """Takes out of much that is to be read what other processes read meanwhile."""
+        sizes = [_state_of(file)[0] - (mark.offset if mark else 0) for file, mark in wanted]
+        if sum(sizes) < _MUCH_BYTES or self.added is not None:
+            return []
+        from omni_cli.importers.helper import Helper
+
+        readers = min(os.cpu_count() or 1, _READERS)
+        share = sum(sizes) / readers
+        helpers: list[Helper] = []
+        while len(helpers) < readers - 1 and len(wanted) > 1:
+            part: list[Wanted] = []
+            size = 0
+            while len(wanted) > 1 and size < share:
+                size += sizes.pop()
+                part.append(wanted.pop())
+            helpers.append(Helper(self.name, part))
+        return helpers
 
     def read_invoice(
         self, path: Path, *, skips: Counter[str] | None = None
@@ -117,6 +156,10 @@ class Marks:
         self.unchanged = 0
         self.bytes = 0
 
+    def begun(self, files: Iterable[Path]) -> "list[Wanted]":
+        """Those in which something is new."""
+        return [(file, mark) for file in files if (mark := self.begin(file)) is not None]
+
     def begin(self, file: Path) -> LogFile | None:
         """Where to begin; None: nothing is new in it."""
         size, changed = _state_of(file)
@@ -136,10 +179,10 @@ def _state_of(file: Path) -> tuple[int, int]:
     """Its size and time of change, with what a database has not moved into it yet; 0 where it is
     gone."""
     size = changed = 0
-    names = [str(file), f"{file}-wal"] if file.suffix == ".db" else [str(file)]
-    for name in names:
+    path = str(file)
+    for name in (path, f"{path}-wal") if path.endswith(".db") else (path,):
         try:
-            found = Path(name).stat()
+            found = os.stat(name)  # noqa: PTH116 - of ten thousands of files at each start
         except OSError:
             continue
         size, changed = size + found.st_size, max(changed, found.st_mtime_ns)

@@ -7,14 +7,18 @@ is: what an advisor of another model used stands in its iterations, and is a cal
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import Struct, field
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, ImportProblem, LogFile
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session
-from omni_cli.importers.files import json_lines, walk
+from omni_cli.importers.files import json_lines, parse_object, walk
 from omni_cli.importers.values import (
     MAX_COUNT,
     Skips,
@@ -42,6 +46,7 @@ _COUNTS = {
 }
 _NONE: frozenset[str] = frozenset()
 _LIFETIMES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+_counts_of, _lifetimes_of = itemgetter(*_COUNTS), itemgetter(*_LIFETIMES)
 #: The model that Claude Code names for its own error texts; no API answered.
 SYNTHETIC = "<synthetic>"
 
@@ -65,61 +70,105 @@ def files(path: Path) -> list[Path]:
     return walk(root, lambda name: name.endswith(".jsonl"))
 
 
+class _Message(Struct, gc=False):
+    id: Any = None
+    model: Any = None
+    usage: Any = None
+
+
+class _Line(Struct, gc=False):
+    """What counts of a line: not its text, which is the most of it, and is passed over."""
+
+    message: _Message = field(default_factory=_Message)
+    type: Any = None
+    timestamp: Any = None
+    uuid: Any = None
+    requestId: Any = None  # noqa: N815 - Claude Code's own name, as those below
+    sessionId: Any = None  # noqa: N815 - its own name
+    isSidechain: Any = None  # noqa: N815 - its own name
+    cwd: Any = None
+    gitBranch: Any = None  # noqa: N815 - its own name
+    costUSD: Any = None  # noqa: N815 - its own name
+    data: Any = None
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+_LINE = [name for name in _Line.__struct_fields__ if name != "message"]
+
+
+def _line(raw: bytes) -> _Line:
+    """Raises Unreadable."""
+    try:
+        return _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _taken(_Line(), parse_object(raw))
+
+
+def _taken(line: _Line, record: Mapping[str, Any]) -> _Line:
+    """The line with what a record says instead."""
+    message = obj(record.get("message"))
+    return _Line(
+        _Message(*(message.get(name) for name in _Message.__struct_fields__)),
+        *(record.get(name, getattr(line, name)) for name in _LINE),
+    )
+
+
 def read_file(
     path: Path, skips: Skips, mark: LogFile | None = None
 ) -> Iterator[ImportedCall | ImportProblem]:
     told: tuple[object, ...] = ()
     calls: list[ImportedCall] = []
-    for item in json_lines(path, (b'"usage"',), skips, mark):
+    for item in json_lines(path, (b'"usage"',), skips, mark, _line):
         if isinstance(item, ImportProblem):
             yield item
             continue
-        number, record = item
-        message = obj(record.get("message"))
+        number, line = item
+        message = line.message
         # The lines of one answer mostly say the same, and then are read once.
         says = (
-            message.get("id"),
-            message.get("usage"),
-            record.get("requestId"),
-            record.get("sessionId"),
-            record.get("isSidechain"),
-            record.get("costUSD"),
+            message.id,
+            message.usage,
+            line.requestId,
+            line.sessionId,
+            line.isSidechain,
+            line.costUSD,
         )
         if says == told and says[0] and says[1] and says[2]:
             yield from calls
             continue
         try:
-            told, calls = (), list(_calls(record, path.name, number, skips))
+            told, calls = (), list(_calls(line, path.name, number, skips))
             told = says
             yield from calls
         except Unreadable as exc:
             yield ImportProblem(str(path), number, str(exc))
 
 
-def _calls(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Iterator[ImportedCall]:
+def _calls(line: _Line, file: str, number: int, skips: Skips) -> Iterator[ImportedCall]:
     """The answer of a line, and the answers of other models within it."""
-    if not isinstance(obj(record.get("message")).get("usage"), dict):
+    if not isinstance(line.message.usage, dict):
         # A subagent's answer may be shown in its parent's transcript, one level down.
-        inner = obj(obj(record.get("data")).get("message"))
+        inner = obj(obj(line.data).get("message"))
         if not isinstance(obj(inner.get("message")).get("usage"), dict):
-            skips[f"no usage: {text(record.get('type')) or 'untyped'}"] += 1
+            skips[f"no usage: {text(line.type) or 'untyped'}"] += 1
             return
-        record = {**record, **inner, "isSidechain": True}
-    message = obj(record["message"])
-    model = shared_text(message.get("model"))
+        line = _taken(line, inner)
+        line.isSidechain = True
+    message = line.message
+    model = shared_text(message.model)
     if model == SYNTHETIC:
         skips["synthetic answers"] += 1
         return
-    counts = obj(message["usage"])
-    if not counts and record.get("costUSD") is None:
+    counts = obj(message.usage)
+    if not counts and line.costUSD is None:
         # A stopped task leaves such a line; no API answered.
         skips["empty usage"] += 1
         return
     usage, unstated, tier = _usage(counts)
-    at = at_ms(record.get("timestamp"))
-    message_id, request_id = text(message.get("id")), text(record.get("requestId"))
-    session = shared_text(record.get("sessionId"))
-    sidechain = record.get("isSidechain") is True
+    at = at_ms(line.timestamp)
+    message_id, request_id = text(message.id), text(line.requestId)
+    session = shared_text(line.sessionId)
+    sidechain = line.isSidechain is True
     replay = sidechain and message_id is not None
     replay_id = f"replay:{message_id}" if message_id else None
     if replay and replay_id:
@@ -129,9 +178,7 @@ def _calls(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Ite
     else:
         # Without a request id (some proxies drop the header) lines cannot be told to be one
         # answer, so only literal copies of a line are.
-        own = text(record.get("uuid")) or digest(
-            session, at, model, sorted(counts.items(), key=str)
-        )
+        own = text(line.uuid) or digest(session, at, model, sorted(counts.items(), key=str))
         external_id = f"{message_id or '-'}:{request_id or '-'}:{at}:{own}"
     call = ImportedCall(
         source=SOURCE,
@@ -141,15 +188,15 @@ def _calls(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Ite
         model=model,
         usage=usage,
         unstated=unstated,
-        recorded_cost_nusd=nusd(record.get("costUSD"), "costUSD"),
+        recorded_cost_nusd=nusd(line.costUSD, "costUSD"),
         message_id=message_id,
         provider_request_id=request_id,
         session_id=session,
         agent=f"{SOURCE}:subagent" if sidechain else SOURCE,
-        project=base_name(record.get("cwd")),
-        about=_about(session, text(record.get("gitBranch"))),
+        project=base_name(line.cwd),
+        about=_about(session, text(line.gitBranch)),
         file=file,
-        line=line,
+        line=number,
         tier=tier,
         web_searches=count(
             obj(counts.get("server_tool_use")).get("web_search_requests"), "web_search_requests"
@@ -162,11 +209,11 @@ def _calls(record: Mapping[str, Any], file: str, line: int, skips: Skips) -> Ite
         yield call
         return
     yield replace(call, usage=replace(usage, beside=()))
-    for number, (name, used) in enumerate(usage.beside, 1):
+    for place, (name, used) in enumerate(usage.beside, 1):
         yield replace(
             call,
-            external_id=f"{external_id}:beside{number}",
-            replay_id=replay_id and f"{replay_id}:beside{number}",
+            external_id=f"{external_id}:beside{place}",
+            replay_id=replay_id and f"{replay_id}:beside{place}",
             provider=_provider(name, message_id),
             model=name,
             usage=replace(used, beside=()),
@@ -199,11 +246,13 @@ def _about(session: str | None, branch: str | None) -> Session | None:
 
 def _checked(counts: Mapping[str, Any]) -> dict[str, Any]:
     """The counts of one sampling without those that are not stated. Raises Unreadable."""
+    try:
+        told = (*_counts_of(counts), *_lifetimes_of(counts["cache_creation"]))
+        if set(map(type, told)) == {int} and min(told) >= 0 and max(told) <= MAX_COUNT:
+            return dict(counts)  # as nearly all are
+    except (KeyError, TypeError):
+        pass
     split = obj(counts.get("cache_creation"))
-    if all(map(_is_plain, map(counts.get, _COUNTS))) and all(
-        value is None or _is_plain(value) for value in map(split.get, _LIFETIMES)
-    ):
-        return dict(counts)  # as nearly all are
     numbers = {name: count(counts.get(name), name) for name in _COUNTS}
     lifetimes = {name: count(split.get(name), name) for name in _LIFETIMES}
     return {
@@ -211,11 +260,6 @@ def _checked(counts: Mapping[str, Any]) -> dict[str, Any]:
         "cache_creation": {name: value or 0 for name, value in lifetimes.items()},
         **{name: value for name, value in numbers.items() if value is not None},
     }
-
-
-def _is_plain(value: object) -> bool:
-    """Whether it is a number that ``count`` takes as it is."""
-    return type(value) is int and 0 <= value <= MAX_COUNT
 
 
 def _provider(model: str | None, message_id: str | None) -> str | None:

@@ -37,7 +37,8 @@ def walk(root: Path, accept: Callable[[str], bool]) -> list[Path]:
     found: list[Path] = []
     for folder, names, files in os.walk(root):
         names.sort()
-        found.extend(Path(folder, name) for name in sorted(files) if accept(name))
+        parent = Path(folder)
+        found.extend(parent / name for name in sorted(files) if accept(name))
     return found
 
 
@@ -143,9 +144,13 @@ def _slowly(raw: bytes | str) -> Any:
 
 
 def json_lines(
-    path: Path, markers: Iterable[bytes], skips: Skips, mark: LogFile | None = None
-) -> Iterator[tuple[int, dict[str, Any]] | ImportProblem]:
-    """Objects of a JSONL file that contain one of ``markers``.
+    path: Path,
+    markers: Iterable[bytes],
+    skips: Skips,
+    mark: LogFile | None = None,
+    parse: Callable[[bytes], Any] = parse_object,
+) -> Iterator[tuple[int, Any] | ImportProblem]:
+    """Objects of a JSONL file that contain one of ``markers``, as ``parse`` reads them.
 
     Lines without a marker are not parsed, which is most of a transcript; they are counted in
     ``skips``, or reported when they are visibly cut off.
@@ -165,12 +170,12 @@ def json_lines(
             skips["lines without usage"] += 1
             continue
         try:
-            record = parse_object(raw)
+            if is_wanted:
+                yield number, parse(raw)
+            else:
+                parse_object(raw)
         except Unreadable as exc:
             yield ImportProblem(str(path), number, str(exc))
-            continue
-        if is_wanted:
-            yield number, record
 
 
 def document(path: Path) -> Any:

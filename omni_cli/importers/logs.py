@@ -60,11 +60,14 @@ class Logs:
         self._looked_at = 0
 
     def found(self) -> list[Found]:
-        """Every tool that has logs in its usual place: an empty folder is none."""
+        """Every tool that has logs in its usual place: an empty folder is none, unless there were
+        some."""
         found = []
         for item in self._usual():
             files = item.importer.files
-            if places := tuple(p for p in item.places if not p.is_dir() or files(p)):
+            if item.read_at is not None:
+                found.append(item)
+            elif places := tuple(p for p in item.places if not p.is_dir() or files(p)):
                 found.append(Found(item.importer, places, item.read_at))
         return found
 

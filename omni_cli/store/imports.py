@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -13,14 +14,20 @@ from omni_cli.domain.ids import RANDOM_BITS, make_id
 from omni_cli.domain.imports import ImportedCall, LogFile, PricedCall, sessions_of
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.periods import DAY_MS
-from omni_cli.domain.record import replace
 from omni_cli.records import KnownCalls
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.port import Connection, Store, among
 from omni_cli.store.rollups import RollupStore
-from omni_cli.store.rows import ATTEMPTS, REQUESTS, TOKEN_COLUMNS, attempt_values, request_values
+from omni_cli.store.rows import (
+    ATTEMPTS,
+    REQUESTS,
+    TOKEN_COLUMNS,
+    attempt_values,
+    request_values,
+    tokens_of,
+)
 from omni_cli.store.sessions import SessionStore
 
 _State = Literal["ok", "failed", "cancelled"]
@@ -28,12 +35,13 @@ _STATES: dict[str | None, _State] = {
     "failure": "failed",
     "cancelled": "cancelled",
 }
+_NO_USAGE = Usage()
 _SET_TOKENS = ", ".join(f"{name} = :{name}" for name in TOKEN_COLUMNS)
 
 _ADD_IMPORT = """
 INSERT INTO imports (source, external_id, request, message_id, provider_request_id,
     recorded_model, calls, content)
-VALUES (:source, :external_id, :id, :message_id, :request_id, :recorded_model, :calls, :content)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _IMPORTED_OF = "SELECT external_id FROM imports WHERE source = ? AND external_id IN"
 #: Values of one statement.
@@ -59,6 +67,8 @@ FROM adjustments WHERE request = :id GROUP BY request, n HAVING sum(delta_nusd) 
 
 
 _LOG_COLUMNS = tuple(name for name in LogFile.__struct_fields__ if name != "partial")
+_LOGS = f"""SELECT {", ".join(f'"{name}"' for name in _LOG_COLUMNS)}
+FROM log_files WHERE source = ?"""  # noqa: S608  # column names only
 _PUT_LOG = f"""
 INSERT INTO log_files (source, {", ".join(f'"{name}"' for name in _LOG_COLUMNS)})
 VALUES (?, {", ".join("?" * len(_LOG_COLUMNS))})
@@ -159,15 +169,20 @@ class ImportStore:
         """
         with self._store.transaction(Lock.LEDGER, Lock.BUDGETS) as db:
             fresh = _free_ids(db, _not_imported(db, list(rows)))
+            if not fresh:
+                return 0
             with self._rollups.recounting(*fresh, new=True):
-                made = [_rows(request_id, row) for request_id, row in fresh.items()]
-                REQUESTS.write(db, [request_values(request) for request, _ in made])
-                ATTEMPTS.write(db, [attempt_values(attempt) for _, attempt in made])
-                db.executemany(_ADD_IMPORT, [_known(*entry) for entry in fresh.items()])
+                requests, attempts = _columns(list(fresh), list(fresh.values()))
+                REQUESTS.write_columns(db, requests, _REQUEST)
+                ATTEMPTS.write_columns(db, attempts, _ATTEMPT)
+                # In the order of the table's key: pages are looked for once.
+                known = sorted((_known(*entry) for entry in fresh.items()), key=itemgetter(0, 1))
+                db.executemany(_ADD_IMPORT, known)
                 self._sessions.note(sessions_of(row.call for row in fresh.values()))
             if self._budgets.all():
-                for (request, _), row in zip(made, fresh.values(), strict=True):
-                    self._budgets.charge(request, row.provider, row.model, row.cost_nusd or 0)
+                for request_id, row in fresh.items():
+                    cost = row.cost_nusd or 0
+                    self._budgets.charge(_scope(request_id, row), row.provider, row.model, cost)
         return len(fresh)
 
     def grow(self, rows: Iterable[PricedCall], *, now_ms: int, who: str) -> int:
@@ -214,8 +229,7 @@ class LogFileStore:
 
     def all(self, source: str) -> dict[str, LogFile]:
         """By path."""
-        rows = self._store.db.execute("SELECT * FROM log_files WHERE source = ?", (source,))
-        return {row["path"]: LogFile(**{name: row[name] for name in _LOG_COLUMNS}) for row in rows}
+        return {row[0]: LogFile(*row) for row in self._store.db.execute(_LOGS, (source,))}
 
     def read_at(self) -> dict[str, int]:
         """Source -> when it was last read, ms."""
@@ -273,74 +287,81 @@ def _id_at(created_ms: int, bits: int) -> int:
     return make_id(created_ms, bits % (1 << RANDOM_BITS))
 
 
-def _rows(request_id: int, row: PricedCall) -> tuple[RequestRow, AttemptRow]:
-    call = row.call
-    created = _created(call)
-    state: _State = _STATES.get(call.outcome, "ok")
-    usage = _usage(row)
-    return RequestRow(
-        id=request_id,
-        created_at=created,
-        source="import",
-        agent=call.agent or call.source,
-        session=call.session_id or "",
-        project=call.project or "",
-        state=state,
-        settled_at=created,
-        model=row.model,
-        provider=row.provider,
-        attempts=1,
-        usage=usage,
-        price_state=row.price_state,
-        cost_nusd=row.cost_nusd,
-        estimated=row.estimated,
-        latency_ms=call.latency_ms,
-    ), AttemptRow(
-        request=request_id,
-        n=1,
-        model=row.model,
-        provider=row.provider,
-        state=state,
-        started_at=created,
-        ended_at=created + (call.latency_ms or 0),
-        usage=usage,
-        price=row.price,
-        cost_nusd=row.cost_nusd,
-        input_cost_nusd=row.input_cost_nusd,
-        provider_request_id=call.message_id or call.provider_request_id,
-    )
+#: What all imported rows have in common: whole rows, whose other values are written per call.
+_REQUEST = request_values(RequestRow(0, 0, "import", attempts=1))
+_ATTEMPT = attempt_values(AttemptRow(0, 1, "", "", "ok", 0))
+_Columns = dict[str, Sequence[object]]
 
 
-def _known(request_id: int, row: PricedCall) -> dict[str, Any]:
-    call = row.call
+def _columns(ids: Sequence[int], rows: Sequence[PricedCall]) -> tuple[_Columns, _Columns]:
+    """What new requests and their attempts say, by column."""
+    calls = [row.call for row in rows]
+    created = [_created(call) for call in calls]
+    usages = [call.usage or _NO_USAGE for call in calls]
+    tokens = zip(*map(tokens_of, usages), strict=True)
+    both: _Columns = {
+        **dict(zip(TOKEN_COLUMNS, tokens, strict=True)),
+        "state": [_STATES.get(call.outcome, "ok") for call in calls],
+        "model": [row.model for row in rows],
+        "provider": [row.provider for row in rows],
+        "cost_nusd": [row.cost_nusd for row in rows],
+        "estimated": [row.estimated for row in rows],
+    }
     return {
-        "id": request_id,
-        "source": call.source,
-        "external_id": call.external_id,
-        "message_id": call.message_id,
-        "request_id": call.provider_request_id,
-        "recorded_model": call.model,
-        "calls": call.requests,
-        "content": call.content,
+        **both,
+        "id": ids,
+        "created_at": created,
+        "settled_at": created,
+        "agent": [call.agent or call.source for call in calls],
+        "session": [call.session_id or "" for call in calls],
+        "project": [call.project or "" for call in calls],
+        "price_state": [row.price_state for row in rows],
+        "latency_ms": [call.latency_ms for call in calls],
+    }, {
+        **both,
+        "request": ids,
+        "started_at": created,
+        "ended_at": [at + (c.latency_ms or 0) for at, c in zip(created, calls, strict=True)],
+        "price": [row.price for row in rows],
+        "input_cost_nusd": [row.input_cost_nusd for row in rows],
+        "reported_cost_nusd": [call.recorded_cost_nusd for call in calls],
+        "provider_request_id": [call.message_id or call.provider_request_id for call in calls],
     }
 
 
-def _usage(row: PricedCall) -> Usage:
-    usage, reported = row.call.usage or Usage(), row.call.recorded_cost_nusd
-    if usage.estimated == row.estimated and usage.reported_cost_nusd == reported:
-        return usage
-    return replace(usage, estimated=row.estimated, reported_cost_nusd=reported)
+def _scope(request_id: int, row: PricedCall) -> RequestRow:
+    """What budgets go by."""
+    call = row.call
+    agent, session, project = call.agent or call.source, call.session_id or "", call.project or ""
+    return RequestRow(
+        request_id, _created(call), "import", agent=agent, session=session, project=project
+    )
+
+
+def _known(request_id: int, row: PricedCall) -> tuple[object, ...]:
+    """In the order of _ADD_IMPORT."""
+    call = row.call
+    return (
+        call.source,
+        call.external_id,
+        request_id,
+        call.message_id,
+        call.provider_request_id,
+        call.model,
+        call.requests,
+        call.content,
+    )
 
 
 def _values(row: PricedCall) -> dict[str, Any]:
     """What a later state of a call changes."""
-    usage = _usage(row)
+    usage = row.call.usage or _NO_USAGE
     return {
         **{name: getattr(usage, name) for name in TOKEN_COLUMNS},
         "price": row.price,
         "price_state": row.price_state,
         "cost_nusd": row.cost_nusd,
         "input_cost_nusd": row.input_cost_nusd,
-        "reported_cost_nusd": usage.reported_cost_nusd,
+        "reported_cost_nusd": row.call.recorded_cost_nusd,
         "estimated": int(row.estimated),
     }

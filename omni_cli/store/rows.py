@@ -6,7 +6,7 @@ the schema lacks, or the other way round, fails tests/unit/test_columns.py.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -103,6 +103,7 @@ class WideInsert:
     """
 
     def __init__(self, table: str, columns: Sequence[str], form: str = "VALUES ({})") -> None:
+        self._columns = tuple(columns)
         statement = f"INSERT INTO {table} ({', '.join(columns)}) {form}"
         self._before, self._after = statement.split("{}")
 
@@ -121,6 +122,24 @@ class WideInsert:
                 marks.append("?")
                 bound.append(column)
         return self._insert(db, marks, list(zip(*bound, strict=True)))
+
+    def write_columns(
+        self, db: Connection, columns: Mapping[str, Sequence[object]], others: Sequence[object]
+    ) -> None:
+        """The same for values that lie in columns; of ``others``, a whole row, is what all rows
+        have in the columns that are not given."""
+        count = len(next(iter(columns.values())))
+        marks, bound = [], []
+        for name, common in zip(self._columns, others, strict=True):
+            column = columns.get(name)
+            value = common if column is None else column[0]
+            literal = _LITERALS.get(value)
+            if literal is not None and (column is None or column.count(value) == count):
+                marks.append(literal)
+            else:
+                marks.append("?")
+                bound.append([common] * count if column is None else column)
+        self._insert(db, marks, list(zip(*bound, strict=True)))
 
     def _insert(self, db: Connection, marks: list[str], rows: Sequence[Sequence[object]]) -> Cursor:
         statement = f"{self._before}{', '.join(marks)}{self._after}"

@@ -40,7 +40,7 @@ def as_count(value: object) -> int:
     """A token count: a number that is not negative, also written as text, else 0."""
     if value is None:
         return 0
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int:
         return value if value > 0 else 0
     if isinstance(value, float) and 0 <= value < 1e15:
         return int(value)

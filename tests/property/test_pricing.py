@@ -14,7 +14,9 @@ from omni_cli.domain.pricing import (
     Rate,
     Tier,
     cost_nusd,
+    costs_nusd,
     format_usd,
+    input_cost_nusd,
     price_from_json,
     price_lines,
     price_to_json,
@@ -97,6 +99,7 @@ def test_lines_sum_to_the_cost_and_count_every_token_once(usage: Usage, price: P
     cost = cost_nusd(usage, price)
     assert type(cost) is int
     assert cost == round(exact_nusd(usage, price))  # round() of a Fraction is half to even
+    assert costs_nusd(usage, price) == (cost, input_cost_nusd(usage, price))
     lines = price_lines(usage, price)
     assert sum(x.tokens for x in lines) == max(0, usage.input_tokens) + max(0, usage.output_tokens)
     for line in lines:

@@ -495,7 +495,9 @@ def read_usage(usage: JsonObject) -> Usage | None:
             (name, _counts(step).usage())
             for step in steps
             if step.get("type") == "advisor_message" and (name := as_text(step.get("model")))
-        ),
+        )
+        if steps
+        else (),
     )
 
 
@@ -551,7 +553,7 @@ def _charged_otherwise(usage: JsonObject) -> bool:
         usage.get("service_tier") not in (None, "", "standard", "auto", "standard_only")
         or usage.get("speed") not in (None, "", "standard")
         or usage.get("inference_geo") not in _USUAL_PLACES
-        or any(as_count(tools.get(name)) for name in by_use)
+        or (bool(tools) and any(as_count(tools.get(name)) for name in by_use))
     )
 
 

@@ -84,7 +84,7 @@ def test_a_huge_line_is_skipped_without_being_held(
     "text",
     [
         "[" * 200_000 + '"usage"',
-        '{"usage": ' + "9" * 10_000 + "}",
+        '{"message": {"usage": ' + "9" * 10_000 + "}}",
         '["usage"]',
         '"usage"',
         "\0" * 50,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from omni_cli.domain.imports import ImportedCall, InvoiceLine, collapse, unknown_only
-from omni_cli.importers import importers, load
+from omni_cli.importers import Marks, importers, load
 from tests.unit.importers.support import (
     IMPORTS,
     days,
@@ -342,3 +342,19 @@ def test_no_call_holds_a_whole_path(tool: str, name: str) -> None:
         for text in (call.project, call.file, call.agent):
             assert "/" not in (text or "")
             assert "\\" not in (text or "")
+
+
+@pytest.mark.parametrize("tool", ["claude-code", "codex"])
+def test_processes_that_read_together_find_what_one_finds(
+    tool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, together = Marks({}), Marks({})
+    once = load(tool, [IMPORTS / tool], marks=alone)
+    monkeypatch.setattr("omni_cli.importers._MUCH_BYTES", 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    many = load(tool, [IMPORTS / tool], marks=together)
+    assert once.calls
+    assert (many.calls, many.skips, many.rows) == (once.calls, once.skips, once.rows)
+    assert set(map(str, many.problems)) == set(map(str, once.problems))
+    assert together.read == alone.read
+    assert any(mark.offset for mark in together.read)
