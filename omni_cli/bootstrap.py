@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from omni_cli.services.judge.optimize import Optimizer
     from omni_cli.services.judge.proof import Prover
     from omni_cli.services.judge.rating import Ratings
+    from omni_cli.services.judge.shadow import ShadowService
     from omni_cli.services.judge.spec_documents import SpecDocuments
     from omni_cli.services.money.budget_admin import BudgetAdmin
     from omni_cli.services.money.costs import CostService
@@ -1202,6 +1203,8 @@ class App:
             actions=AdviceActions(
                 self.fleet, self.assignments, lambda role: self.role_switcher.kinds(role)
             ),
+            shadows=lambda: [self.shadow.report(one) for one in self.shadow.every()],
+            deploys=lambda: self.deploys,
             zone=self.rollups.zone,
             clock=self.clock,
         )
@@ -1318,6 +1321,27 @@ class App:
             revisions=self.audit,
             unit=self.store,
             clock=self.clock,
+        )
+
+    @cached_property
+    def shadow(self) -> "ShadowService":
+        """Challengers that answer in the shadow of a role."""
+        from omni_cli.services.judge.shadow import ShadowService
+        from omni_cli.store.history import StoredQuestions
+        from omni_cli.store.shadows import ShadowStore
+
+        return ShadowService(
+            shadows=ShadowStore(self._db),
+            questions=StoredQuestions(self._db),
+            ledger=self.ledger,
+            learning=self.learning,
+            chat=self.chat,
+            names=self.names,
+            fleet=lambda: self.fleet,
+            budgets=lambda: self.budget_admin,
+            clock=self.clock,
+            premium=self.config.general.premium_model,
+            note=self.note,
         )
 
     @cached_property

@@ -64,6 +64,7 @@ class Root(LazyGroup):
         "compare": _entry("compare", "Ask several models the same; score what they say.", "Know"),
         "suite": _entry("compare:suite_app", "Check a suite of prompts; its schema.", "Know"),
         "ab": _entry("ab", "Try a challenger on a share of a role's traffic.", "Know"),
+        "shadow": _entry("shadow", "A challenger answers in the background; compared.", "Know"),
         "watch": _entry("watch", "Keep checking, and alert; in the foreground.", "Know"),
         "providers": _entry("providers", "Accounts at APIs: add, test, keys.", "Fleet"),
         "keys": _entry("keys", "API keys of providers, and client keys of the gateway.", "Fleet"),

@@ -14,11 +14,13 @@ REMOTE: Mapping[str, str] = {
             models list, models show, models compare, providers list, providers show, roles list,
             roles show, rules list, chains list, chains show, budgets list, budgets status,
             budgets held, keys list, usage, costs, savings, health, why, logs, recommend,
-            recommend show, history, audit, doctor, ab status, cache stats, deploy status, db stats
+            recommend show, history, audit, doctor, ab status, shadow status,
+            cache stats, deploy status, db stats
             """,
         "operate": """
             providers test, roles switch, models activate, models standby, models disable, rate,
-            recommend apply, recommend dismiss, recommend undo, ab start, ab promote, ab stop
+            recommend apply, recommend dismiss, recommend undo, ab start, ab promote, ab stop,
+            shadow start, shadow run, shadow stop
             """,
         "admin": """
             providers add, providers edit, providers remove, providers enable, providers disable,
@@ -49,7 +51,7 @@ DENIED: Mapping[str, frozenset[str]] = {
 READS_STDIN = frozenset({"keys set", "providers key", "providers add"})
 #: Of everybody's requests at once, or of the fleet as one document: no organisation's.
 _WHOLE = ("why", "logs", "recommend", "history", "audit", "doctor", "ab", "cache", "deploy", "db",
-          "rate", "discover", "optimize", "rollback")  # fmt: skip
+          "shadow", "rate", "discover", "optimize", "rollback")  # fmt: skip
 _WHOLE_TOO = ("budgets held", "budgets release", "roles cache", "roles switch", "models update")
 #: For one organisation (``--org``).
 ORGANISATION = frozenset(

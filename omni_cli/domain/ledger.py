@@ -15,10 +15,21 @@ RequestState = Literal["pending", "ok", "failed", "cancelled", "lost", "refused"
 #: unsent: its process died, or the call was refused, before anything left.
 AttemptState = Literal["planned", "sent", "ok", "failed", "cancelled", "lost", "unsent"]
 #: Where a request came from. Probes, judges and imports are told apart in every report.
-Source = Literal["chat", "demo", "gateway", "compare", "judge", "probe", "import", "cache", "test"]
+Source = Literal[
+    "chat",
+    "demo",
+    "gateway",
+    "compare",
+    "judge",
+    "probe",
+    "import",
+    "cache",
+    "test",
+    "shadow",
+]
 #: Requests that would not exist without a fleet to choose from: what they cost is overhead, and
 #: none of them saves anything.
-EVALUATION: frozenset[str] = frozenset({"compare", "judge", "probe", "test"})
+EVALUATION: frozenset[str] = frozenset({"compare", "judge", "probe", "test", "shadow"})
 #: Usage that omni did not route.
 FOREIGN: frozenset[str] = frozenset({"import"})
 

@@ -20,6 +20,7 @@ from omni_cli.domain.words import counted
 FindingType = Literal[
     "cheaper_model",
     "repetitive_traffic",
+    "shadowed_model",
     "prompt_caching",
     "response_caching",
     "batching",
@@ -53,10 +54,11 @@ MEDIUM_MONTHLY_NUSD = 5 * 10**9
 class Action(Struct, frozen=True):
     """What applying does. ``kind``: role (put ``model`` first in ``target``), rule (prefer it for
     task type ``target``), replace (``model`` takes the place of model ``target`` wherever that
-    serves), standby (take ``target`` out), or none (a person has to act: ``command`` says what to
-    type). A ``model`` on standby is activated."""
+    serves), canary (``model`` leads role ``target`` for a share of its traffic first), standby
+    (take ``target`` out), or none (a person has to act: ``command`` says what to type). A
+    ``model`` on standby is activated."""
 
-    kind: Literal["role", "rule", "replace", "standby", "none"]
+    kind: Literal["role", "rule", "replace", "canary", "standby", "none"]
     target: str = ""
     model: str = ""
     command: str = ""
@@ -117,7 +119,7 @@ class Finding(Struct, frozen=True):
     def impact(self) -> Level:
         """How much an answer may change: the spec's "impact". Low where the same model goes on
         answering, or another whose quality is sure; medium where nothing tells."""
-        if self.type in ("cheaper_model", "repetitive_traffic"):
+        if self.type in ("cheaper_model", "repetitive_traffic", "shadowed_model"):
             sure = self.confidence or 0.0
             return "low" if sure >= 0.8 else "medium" if sure >= 0.6 else "high"
         return "medium" if self.type in ("unhealthy_model", "retiring_model") else "low"
@@ -171,6 +173,19 @@ class Work(Struct, frozen=True):
             and self.totals.input_tokens / calls <= 500
             and self.totals.output_tokens / calls <= 100
         )
+
+
+class Proof(Struct, frozen=True):
+    """What a shadow showed: the mean difference of scores with its interval (-1..1), the e-value of
+    what is claimed, and the challenger's cost as a share of the other's, None where unknown."""
+
+    pairs: int
+    better: bool
+    mean: float
+    low: float
+    high: float
+    e: float
+    cost_ratio: float | None
 
 
 def cheaper_model(work: Work) -> Finding | None:
@@ -227,6 +242,44 @@ def cheaper_model(work: Work) -> Finding | None:
         recommended_daily_nusd=after,
         scope={work.scope: work.name},
         standby=best.standby,
+    )
+
+
+def shadowed_model(work: Work, challenger: str, proof: Proof) -> Finding | None:
+    """A challenger that was shown, in the shadow of a role, to be as good for less, or better.
+
+    Args:
+        work: what the role's first model did there.
+    """
+    dearer = proof.cost_ratio is None or proof.cost_ratio >= 1
+    if dearer and not proof.better:
+        return None
+    daily = work.daily_nusd
+    after = None if proof.cost_ratio is None else round(daily * proof.cost_ratio)
+    cost = "its cost is not known"
+    if proof.cost_ratio is not None:
+        cost = f"it costs {proof.cost_ratio:.0%} of what {work.model} costs"
+    return Finding(
+        key=f"shadowed:{work.name}:{work.model}:{challenger}",
+        type="shadowed_model",
+        title=f"Let {challenger} lead role {work.name}, on a share of it first",
+        reasoning=(
+            f"On {counted(proof.pairs, 'request')} of your own that both answered, {challenger} is "
+            f"shown to be {'better' if proof.better else 'good enough'}: {proof.mean:+.1%} of a "
+            f"score [{proof.low:+.1%} to {proof.high:+.1%}], e = {proof.e:.3g}; for the same "
+            f"questions {cost}."
+        ),
+        action=Action("canary", work.name, challenger),
+        effort="one command",
+        sample=proof.pairs,
+        days=work.days,
+        confidence=1 - 1 / max(proof.e, 1.0),
+        current=work.model,
+        recommended=challenger,
+        calls_per_day=work.calls_per_day,
+        daily_nusd=daily if after is not None else None,
+        recommended_daily_nusd=after,
+        scope={"role": work.name},
     )
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
+from omni_cli.domain.shadow import Shadow
 from omni_cli.gateway import cors
 from omni_cli.gateway.auth import KeyRing, Principal
 from omni_cli.gateway.batches import BatchPaths
@@ -29,6 +30,7 @@ from omni_cli.gateway.redis_counts import shared_counts
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.routes import Route, meant
 from omni_cli.gateway.sessions import Sessions
+from omni_cli.gateway.shadowing import Shadowing
 from omni_cli.gateway.stored import StoredResponses
 from omni_cli.gateway.surface import Surface
 from omni_cli.gateway.traces import Traces
@@ -131,6 +133,7 @@ class Gateway:
         self._desk = Desk(self._app)
         own = OwnApi(fleets, self._desk, self._trouble, self._figures)
         memory = Memory(fleet, self._commits, writing)
+        self._shadowing = Shadowing(self._app, deadlines)
         chats = Chats(
             tools,
             fleets,
@@ -141,6 +144,7 @@ class Gateway:
             memory,
             lambda: writing.abtests,
             Sessions(lambda row: self._commits.job(lambda: writing.sessions.note([row]))),
+            self._shadowing,
         )
         self._long = LongJobs(self._app)
         stored = StoredResponses(fleets, self._desk, self._pool, self._meter)
@@ -167,6 +171,7 @@ class Gateway:
         if self._looking is not None:
             await asyncio.wait([self._looking])
         await self._long.close()
+        await self._shadowing.close()
         await self._batches.close()
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)
@@ -209,8 +214,8 @@ class Gateway:
         self._lost = None
 
     def _fleet_poll(self) -> None:
-        if self._lost is None:
-            self._fleets.poll()
+        if self._lost is None and self._fleets.poll():
+            self._look()  # a shadow may have begun, or ended
 
     def _trouble(self) -> str:
         """Why this process should get no callers; "" when it should."""
@@ -225,6 +230,8 @@ class Gateway:
             "connections": 0 if state is None else len(state.connections),
             "idle_connections_closed_total": 0 if state is None else state.put_out,
             "callers_turned_away_total": 0 if state is None else state.turned_away,
+            "shadowed_total": self._shadowing.paired,
+            "shadows_dropped_total": self._shadowing.dropped,
             "watch_failures_total": sum(watcher.failures for watcher in self._watchers),
         }
 
@@ -240,7 +247,10 @@ class Gateway:
         """At budgets and the deploy under way. Alerts go where the settings say, as those of
         ``omni watch``, and to the log."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._desk.do(_tell))
+            self._looking = asyncio.get_running_loop().create_task(self._look_now())
+
+    async def _look_now(self) -> None:
+        self._shadowing.running = await self._desk.do(_tell)
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -336,9 +346,10 @@ def _call(work: Callable[[], object]) -> None:
     work()
 
 
-def _tell(app: App) -> None:
-    """In the desk's thread."""
+def _tell(app: App) -> dict[str, Shadow]:
+    """In the desk's thread. Returns the shadows that run, by role."""
     alerter = app.alerter(lambda alert: log.warning("%s: %s", alert.title, alert.text))
     for alert in (*budget_alerts(app.budget_admin.statuses()), *app.deploys.check()):
         alerter.consider(alert)
     alerter.finish()
+    return {shadow.role: shadow for shadow in app.shadow.every()}

@@ -19,6 +19,7 @@ from omni_cli.gateway.plans import Plan, PlanQuery
 from omni_cli.gateway.receipts import Tools, receipt_headers
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.sessions import Sessions
+from omni_cli.gateway.shadowing import Shadowing
 from omni_cli.http.request import Request
 from omni_cli.services.engine.commits import Commits
 from omni_cli.services.engine.names import AmbiguousName, Selector, shown
@@ -59,8 +60,10 @@ class Chats:
         memory: Memory,
         abtests: Callable[[], AbTests],
         sessions: Sessions,
+        shadowing: Shadowing,
     ) -> None:
         self._sessions = sessions
+        self._shadowing = shadowing
         self._memory = memory
         self._abtests = abtests
         self._tools = tools
@@ -121,6 +124,8 @@ class Chats:
                     await self._memory.answer(call, remembered)
                     return
                 call.cached = "miss"
+            if plan.role and not who.org:
+                call.shadow = self._shadowing.chosen(plan.role, ident)
             call.hedge_s = wanted(request.headers.get("x-omni-hedge"), plan.hedge_ms)
             request.stops_when_gone = True
             await call.run(self._limit_s(request))
@@ -128,6 +133,8 @@ class Chats:
                 self._sessions.answered(session, call.asked.model.id, self._now_ms())
             if call.cached:
                 self._memory.keep(call)
+            if call.shadow is not None:
+                self._shadowing.offer(call, call.shadow)
         except OmniError as exc:
             error = exc
             if call is not None and call.started:

@@ -28,6 +28,10 @@ class Deadlines:
         self._due: dict[Limited, float] = {}
         self._timers: dict[Limited, asyncio.TimerHandle] = {}
 
+    def __len__(self) -> int:
+        """Requests under way."""
+        return len(self._due) + len(self._timers)
+
     def add(self, limited: Limited, limit_s: float) -> None:
         """Call its ``expire`` once so many seconds have passed, unless it is removed before."""
         if limit_s >= _LONG_S:

@@ -184,7 +184,9 @@ class Exchange(Receipt):
                             lambda: adapter.parser(stream=True),
                             line.call.framing,
                             reading,
-                            whole=not self.ask.caller.short_tail or bool(self.cached),
+                            whole=not self.ask.caller.short_tail
+                            or bool(self.cached)
+                            or self.shadow is not None,
                         )
                         await relay.pass_on(
                             self, answer, reader, target, reading, kind, wished=way.wished

@@ -381,10 +381,10 @@ class Fleets:
         """As an organisation has it, "" for none."""
         return self.orgs.get(org, self.shared) if org else self.shared
 
-    def poll(self) -> None:
-        """Reload what has changed since the last look."""
+    def poll(self) -> bool:
+        """Reload what has changed since the last look; returns whether anything had."""
         if not self.shared.poll():
-            return
+            return False
         app = self.shared.app
         have = owners(app.every_provider, app.every_assignment)
         self.orgs = {org: fleet for org, fleet in self.orgs.items() if org in have}
@@ -395,6 +395,7 @@ class Fleets:
             own.use(_db=app.store)
             self.orgs[org] = Fleet(own)
             self.orgs[org].use(self._breakers)
+        return True
 
     def _breakers_changed(self) -> None:
         for fleet in (self.shared, *self.orgs.values()):

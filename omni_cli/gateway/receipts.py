@@ -24,6 +24,7 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestState
 from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.shadow import Shadow
 from omni_cli.gateway.asks import Ask, Thoughts
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.fleet import Fleet
@@ -112,6 +113,7 @@ class Receipt(Call[Way]):
         "request",
         "request_id",
         "saved_chars",
+        "shadow",
         "tools",
         "trace",
     )
@@ -157,6 +159,8 @@ class Receipt(Call[Way]):
         self.left = False
         #: "hit" or "miss" where the role remembers answers.
         self.cached = ""
+        #: Whose challenger is to be compared with the answer (gateway/shadowing.py).
+        self.shadow: Shadow | None = None
         #: Of its stream, when that was written down last.
         self.saved_chars = -1
         #: What carries it out.

@@ -91,7 +91,7 @@ def reply(
     input_tokens: int,
     prompt_hash: str,
 ) -> Reply:
-    """Answer. ``shape`` holds the faults that change content: empty, huge, no-usage."""
+    """Answer. ``shape`` holds the faults that change content: empty, wrong, huge, no-usage."""
     rng = Random(f"{seed}/{ask.model}/{prompt_hash}")
     counted = _prompt(ask, vendor, f"{provider}/{ask.model}", cache, input_tokens)
     thoughts: list[str] = []
@@ -112,6 +112,8 @@ def reply(
             calls = (Call(tool.name, arguments),)
         elif ask.json_mode or ask.schema:
             said = tokens.pieces(text.json_text(ask.schema, ask.model, ask.last_user, rng))
+        elif "wrong" in shape:
+            said = tokens.pieces(text.wrong(ask.model))
         else:
             said = tokens.pieces(text.answer(ask.model, ask.last_user, ask.images, rng))
     finish: Finish = "stop"

@@ -53,6 +53,7 @@ KINDS: Mapping[str, Kind] = {
     "error-in-stream": Kind("in-band error after VALUE chunks (plain: in a 200 body)", default=2),
     "no-usage": Kind("no token counts"),
     "empty": Kind("an answer without text"),
+    "wrong": Kind("an answer that a judge finds bad"),
     "huge": Kind("an answer of VALUE tokens", default=50_000),
 }
 

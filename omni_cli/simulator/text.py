@@ -122,6 +122,24 @@ def answer(model: str, prompt: str, images: int, rng: Random) -> str:
     return mark + (_arithmetic(prompt[-4000:]) or _plain(prompt, rng))
 
 
+#: What marks an answer as wrong, for a judge played by the simulator.
+_WRONG = "[wrong]"
+_ANSWER = re.compile(r"<answer (\w+)>\n(.*?)\n</answer \1>", re.DOTALL)
+
+
+def wrong(model: str) -> str:
+    """An answer that helps nobody."""
+    return f"[simulated {model}] {_WRONG} It cannot be said."
+
+
+def _points(schema: Mapping[str, Any], prompt: str) -> dict[str, int] | None:
+    """As a judge of answers between marks: 2 for a wrong one, else 9. None: it is not asked to."""
+    answers = dict(_ANSWER.findall(prompt))
+    if not answers or set(answers) != set(schema.get("properties") or ()):
+        return None
+    return {name: 2 if _WRONG in said else 9 for name, said in answers.items()}
+
+
 def reasoning(prompt: str, rng: Random, effort: str | None) -> str:
     """Thoughts of a reasoning model; more of them at higher effort."""
     rounds = {"none": 0, "minimal": 1, "low": 1, "high": 6, "xhigh": 8, "max": 8}.get(
@@ -149,7 +167,8 @@ def labels(rng: Random, most: int = 3) -> list[str]:
 def json_text(schema: Mapping[str, Any] | None, model: str, prompt: str, rng: Random) -> str:
     """JSON that the schema allows; without one, an object that says it is simulated."""
     if schema:
-        return json.dumps(sample(schema, prompt, rng, schema))
+        points = _points(schema, prompt)
+        return json.dumps(sample(schema, prompt, rng, schema) if points is None else points)
     plain = answer(model, prompt, 0, rng)
     return json.dumps({"simulated": True, "model": model, "answer": plain}, ensure_ascii=False)
 

@@ -25,7 +25,7 @@ else:
     Protocol = object
 
 #: What the tables of ``schema.py`` are numbered, in either engine.
-SCHEMA_VERSION = 22
+SCHEMA_VERSION = 23
 
 #: In this order locks are taken: whoever has one may only ask for later ones, so that no two
 #: transactions ever wait for each other.

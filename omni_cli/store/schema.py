@@ -475,6 +475,36 @@ CREATE TABLE abtest_units (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX abtest_units_open ON abtest_units (test) WHERE settled_at IS NULL;
 
+CREATE TABLE shadows (
+    id INTEGER PRIMARY KEY,
+    role TEXT NOT NULL,
+    champion TEXT NOT NULL,
+    challenger TEXT NOT NULL,
+    share REAL NOT NULL CHECK (share > 0 AND share <= 1),
+    settings TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    state TEXT NOT NULL CHECK (state IN ('running', 'stopped')),
+    reason TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE UNIQUE INDEX shadows_running ON shadows (role) WHERE state = 'running';
+
+CREATE TABLE shadow_pairs (
+    shadow INTEGER NOT NULL REFERENCES shadows (id) ON DELETE CASCADE,
+    request INTEGER NOT NULL,
+    shadowed INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    task TEXT NOT NULL,
+    champion REAL NOT NULL,
+    challenger REAL NOT NULL,
+    how TEXT NOT NULL CHECK (how IN ('check', 'judge', 'user', 'failed')),
+    agreed INTEGER,
+    champion_nusd INTEGER,
+    challenger_nusd INTEGER,
+    judge_nusd INTEGER,
+    PRIMARY KEY (shadow, request)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE advice (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,

@@ -191,8 +191,53 @@ def _step_22(db: "Database") -> None:
             db.execute(statement)
 
 
+_STEP_23 = """CREATE TABLE IF NOT EXISTS shadows (
+    id INTEGER PRIMARY KEY,
+    role TEXT NOT NULL,
+    champion TEXT NOT NULL,
+    challenger TEXT NOT NULL,
+    share REAL NOT NULL CHECK (share > 0 AND share <= 1),
+    settings TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    state TEXT NOT NULL CHECK (state IN ('running', 'stopped')),
+    reason TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS shadows_running ON shadows (role) WHERE state = 'running';
+CREATE TABLE IF NOT EXISTS shadow_pairs (
+    shadow INTEGER NOT NULL REFERENCES shadows (id) ON DELETE CASCADE,
+    request INTEGER NOT NULL,
+    shadowed INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    task TEXT NOT NULL,
+    champion REAL NOT NULL,
+    challenger REAL NOT NULL,
+    how TEXT NOT NULL CHECK (how IN ('check', 'judge', 'user', 'failed')),
+    agreed INTEGER,
+    champion_nusd INTEGER,
+    challenger_nusd INTEGER,
+    judge_nusd INTEGER,
+    PRIMARY KEY (shadow, request)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def _step_23(db: "Database") -> None:
+    """Challengers in the shadow of a role."""
+    for statement in _STEP_23.split(";"):
+        if statement.strip():
+            db.execute(statement)
+
+
 #: By the version that each leads to.
-STEPS: dict[int, Any] = {18: _step_18, 19: _step_19, 20: _step_20, 21: _step_21, 22: _step_22}
+STEPS: dict[int, Any] = {
+    18: _step_18,
+    19: _step_19,
+    20: _step_20,
+    21: _step_21,
+    22: _step_22,
+    23: _step_23,
+}
 
 
 def check(version: int) -> None:

@@ -154,6 +154,8 @@ def chat(
             if not quiet:
                 with suppress(StoreError):  # told with the next call
                     tell_alerts(omni_app)
+        if run.new.role:
+            _shadow(omni_app, run, quiet=quiet)
         if as_json:
             emit_json(result_document(run))
         elif not quiet and (usage or (omni_app.config.chat.receipt and sys.stderr.isatty())):
@@ -184,6 +186,22 @@ def ask(omni_app: App, plan: ChatPlan, new: list[Message], *, show: bool) -> Cha
         for call in run.completion.tool_calls:
             out(plain(f"[tool call] {call.name} {call.arguments}"))
     return run
+
+
+def _shadow(omni_app: App, run: ChatRun, *, quiet: bool) -> None:
+    """Where the role's challenger is compared at once, do that: the answer is shown already."""
+    try:
+        pair = omni_app.shadow.at_once(run)
+    except OmniError as exc:
+        pair, why = None, exc.message
+    else:
+        why = ""
+    if quiet:
+        return
+    if pair is not None:
+        note(f"shadow: {pair.challenger:.2f} against {pair.champion:.2f} ({pair.how})")
+    elif why:
+        note(f"shadow: not compared: {why}")
 
 
 def summary(run: ChatRun, width: int | None = None) -> str:

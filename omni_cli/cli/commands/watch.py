@@ -16,6 +16,7 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.services.judge.alerts import Alert, budget_alerts
 from omni_cli.services.judge.health_report import CHECK_S, FleetHealth, health_document
+from omni_cli.services.judge.shadow import shadow_alerts
 from omni_cli.services.judge.watch import Chore, Watch
 
 app = typer.Typer(rich_markup_mode=None)
@@ -24,6 +25,8 @@ app = typer.Typer(rich_markup_mode=None)
 _AGAIN_S = 600.0
 #: Between two looks at the A/B tests, seconds.
 _EXPERIMENTS_S = 60.0
+#: Between two looks at shadows, seconds, and requests that each compares then.
+_SHADOWS_S, _SHADOWED = 5.0, 3
 #: Between two looks at agents' logs, seconds.
 _LOGS_S = 5.0
 #: Between two looks at budgets and deploys, seconds.
@@ -77,7 +80,7 @@ def watch(
         chores = _chores(omni_app, probe or [], probe_every, 0 if cap is None else usd_to_nusd(cap))
         if discover_every:
             chores += (_discovery(omni_app, discover_every * 3600),)
-        chores += (_experiments(omni_app), _often(omni_app))
+        chores += (_experiments(omni_app), _shadows(omni_app), _often(omni_app))
         if omni_app.config.imports.follow:
             chores += (_logs(omni_app),)
         _watch(omni_app, interval, chores, once=once, as_json=as_json)
@@ -170,6 +173,19 @@ def _experiments(omni_app: App) -> Chore:
         ]
 
     return Chore("ab", lambda: looked_at + _EXPERIMENTS_S - time.monotonic(), run)
+
+
+def _shadows(omni_app: App) -> Chore:
+    """Challengers answer what was asked meanwhile, a few requests at a time."""
+    looked_at = time.monotonic() - _SHADOWS_S
+
+    def run() -> list[Alert]:
+        nonlocal looked_at
+        found = shadow_alerts(omni_app.shadow, most=_SHADOWED)
+        looked_at = time.monotonic()
+        return found
+
+    return Chore("shadow", lambda: looked_at + _SHADOWS_S - time.monotonic(), run)
 
 
 def _logs(omni_app: App) -> Chore:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -11,15 +12,18 @@ from omni_cli.domain.hosts import is_here
 from omni_cli.domain.ledger import EVALUATION
 from omni_cli.domain.models import BADGES, ModelInfo, Provider
 from omni_cli.domain.periods import DAY_MS, day_start, local_date
+from omni_cli.domain.pricing import NUSD_PER_USD
 from omni_cli.domain.quality import QualityTable
 from omni_cli.domain.recommend import (
     Finding,
+    Proof,
     Work,
     budget_overrun,
     cheaper_model,
     missing_capability,
     ranked,
     retiring_model,
+    shadowed_model,
     unhealthy_model,
     unused_model,
 )
@@ -38,9 +42,18 @@ from omni_cli.services.judge.advice_candidates import AdviceActions, Candidates,
 from omni_cli.services.money.costs import BudgetLine
 from omni_cli.services.money.prices import PriceBook, rates_of, utc_day
 
+if TYPE_CHECKING:
+    from omni_cli.services.judge.deploys import Deploys
+    from omni_cli.services.judge.shadow import Report as ShadowReport
+
 #: Evidence of this many days is read.
 WINDOW_DAYS = 28
 _NO_TOTALS = Totals()
+#: Of what a shadow has shown, first on this share of the role's traffic and for so long; it is
+#: taken back where so much more than before fails.
+CANARY_SHARE, CANARY_S, CANARY_SLACK = 0.2, 86_400.0, 0.05
+#: Advice that rests on the quality table alone: proof goes before it.
+_GUESSES = ("cheaper_model", "repetitive_traffic")
 
 
 class Verified(Struct, frozen=True):
@@ -61,6 +74,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
     cached: roles that remember answers.
     usable: whether a provider could be asked, that is, its key is there.
     actions: what applies advice and takes it back.
+    shadows: where each that runs stands.
     """
 
     advice: Advice
@@ -75,6 +89,8 @@ class AdviceService(Struct, kw_only=True, eq=False):
     cached: Callable[[], Collection[str]]
     usable: Callable[[Provider], bool]
     actions: AdviceActions
+    shadows: "Callable[[], list[ShadowReport]]"
+    deploys: "Callable[[], Deploys]"
     zone: str
     clock: Clock
 
@@ -106,10 +122,48 @@ class AdviceService(Struct, kw_only=True, eq=False):
                 "this one needs your decision", hint=f"it comes down to: {action.command}"
             )
         label = f"recommendation {advice_id}"
+        if action.kind == "canary":
+            undo = self._canary(found, label)
+            self.advice.decide(advice_id, "applied", now_ms=self._now(), undo=undo)
+            return self.get(advice_id)
         with self.fleet.change("recommend.apply", label, None, found.finding.title):
             undo = self.actions.do(action)
             self.advice.decide(advice_id, "applied", now_ms=self._now(), undo=undo)
         return self.get(advice_id)
+
+    def _canary(self, found: StoredAdvice, label: str) -> dict[str, Any]:
+        """Let a share of the role's traffic show it first; returns how to take it back."""
+        finding = found.finding
+        role = self.fleet.role(finding.action.target)
+        names = [item.model for item in role.models]
+        order = [finding.recommended, *(n for n in names if n != finding.recommended)]
+        document = self.deploys().applier.current()
+        document["roles"][role.name]["models"] = [
+            {"model": name, "priority": place} for place, name in enumerate(order, 1)
+        ]
+        today = local_date(self._now(), self.zone)
+        first = day_key(today - timedelta(days=WINDOW_DAYS - 1))
+        was = self._sum(first, day_key(today), {"role": role.name, "model": finding.current})
+        success = was.attempt_success or 1.0
+        conditions = [f"successRate < {max(success - CANARY_SLACK, 0.5):.2f}"]
+        if was.calls and was.cost_nusd and finding.recommended_daily_nusd is not None:
+            conditions.append(f"costPerRequest > {was.cost_nusd / was.calls / NUSD_PER_USD:.9f}")
+        self.deploys().begin(
+            document,
+            share=CANARY_SHARE,
+            for_s=CANARY_S,
+            condition=" || ".join(conditions),
+            target=label,
+        )
+        under_way = self.deploys().stored.open()
+        models = [[item.model, item.priority] for item in role.models]
+        return {
+            "roles": {role.name: models},
+            "rules": {},
+            "chains": {},
+            "status": {},
+            "deploy": None if under_way is None else under_way.id,
+        }
 
     def dismiss(self, advice_id: int) -> StoredAdvice:
         self.get(advice_id)
@@ -126,6 +180,12 @@ class AdviceService(Struct, kw_only=True, eq=False):
         if found.status != "applied" or not found.undo:
             raise UsageError(f"recommendation {advice_id} is not applied")
         undo = found.undo
+        if "deploy" in undo:
+            under_way = self.deploys().stored.open()
+            if under_way is not None and under_way.id == undo["deploy"]:
+                self.deploys().abort(f"recommendation {advice_id} was taken back")
+                self.advice.decide(advice_id, "undone", now_ms=self._now())
+                return self.get(advice_id)
         with self.fleet.change("recommend.undo", f"recommendation {advice_id}", None, undo):
             self.actions.take_back(undo)
             self.advice.decide(advice_id, "pending", now_ms=self._now())
@@ -189,6 +249,14 @@ class AdviceService(Struct, kw_only=True, eq=False):
             if repeats.role not in self.cached()
         ]
         findings = [finding for finding in found if finding is not None]
+        proven = self._about_shadows(first, last, days)
+        beaten = {(f.scope.get("role"), f.current) for f in proven}
+        findings = [
+            f
+            for f in findings
+            if not (f.type in _GUESSES and (f.scope.get("role"), f.current) in beaten)
+        ]
+        findings += proven
         findings += self._about_models(first, last, days, active, candidates, utc_day(now))
         findings += self._about_badges(active, candidates)
         findings += self._about_budgets()
@@ -256,6 +324,39 @@ class AdviceService(Struct, kw_only=True, eq=False):
                 tasks = grouped.setdefault(key, {})
                 tasks[task] = tasks.get(task, _NO_TOTALS) + totals
         return grouped
+
+    def _about_shadows(self, first: int, last: int, days: int) -> list[Finding]:
+        """What shadows have shown, as far as it is worth a change."""
+        found = []
+        for report in self.shadows():
+            shadow, seen = report.shadow, report.evidence
+            shown = report.shown
+            if shown not in ("better", "good enough") or seen.mean is None:
+                continue
+            filters = {"role": shadow.role, "model": shadow.champion}
+            work = Work(
+                "role",
+                shadow.role,
+                shadow.champion,
+                self._sum(first, last, filters),
+                self._sum(last, last, filters),
+                days,
+                (),
+            )
+            better = shown == "better"
+            proof = Proof(
+                seen.pairs,
+                better,
+                seen.mean,
+                -1.0 if seen.low is None else seen.low,
+                1.0 if seen.high is None else seen.high,
+                seen.better if better else seen.good_enough,
+                report.cost_ratio,
+            )
+            finding = shadowed_model(work, shadow.challenger, proof)
+            if finding is not None:
+                found.append(finding)
+        return found
 
     def _about_models(
         self,

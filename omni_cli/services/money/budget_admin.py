@@ -95,6 +95,10 @@ class BudgetAdmin(Struct, kw_only=True, eq=False):
     def all(self) -> list[Budget]:
         return self.budgets.all()
 
+    def status(self, budget: Budget) -> BudgetStatus:
+        """Where a budget stands in the period that holds now."""
+        return self.budgets.status(budget, self.fleet.now_ms())
+
     def statuses(self, *, disabled: bool = False) -> list[BudgetStatus]:
         """Every enabled budget in the period that holds now, its estimated and held parts worked
         out; with ``disabled`` those that are not kept, too."""

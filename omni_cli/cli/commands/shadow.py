@@ -1,0 +1,209 @@
+"""``omni shadow``: a challenger answers a share of a role's requests, and nobody waits for it."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from omni_cli.bootstrap import App
+from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money, omni, percent
+from omni_cli.cli.render import emit_json, moment, note, out, paint
+from omni_cli.cli.tables import Column, table
+from omni_cli.domain.errors import BudgetExceeded, UsageError
+from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.domain.shadow import ALPHA, MARGIN, Evidence
+from omni_cli.domain.words import counted
+from omni_cli.services.judge.shadow import Report, Settings, report_document
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+
+RoleName = Annotated[str, typer.Argument(autocompletion=complete_roles)]
+
+
+@app.command()
+def start(
+    role: RoleName,
+    challenger: Annotated[
+        str, typer.Option(autocompletion=complete_models, help="The model to try.")
+    ],
+    share: Annotated[str, typer.Option(help="Of the role's requests, such as 5%.")] = "5%",
+    budget: Annotated[
+        str, typer.Option(help="US dollars a day for challenger and judge.")
+    ] = "1.00/day",
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=complete_models,
+            help="Who reads both answers; none: checks alone. Default: the premium model, where "
+            "one of these models' providers has it.",
+        ),
+    ] = None,
+    margin: Annotated[
+        str, typer.Option(help="Worse by less than this of a score is good enough.")
+    ] = f"{MARGIN:.0%}",
+    alpha: Annotated[
+        float, typer.Option(help="Most chance that a worse challenger is shown good enough.")
+    ] = ALPHA,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="omni chat compares at once, before it ends.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let a challenger answer a share of a role's requests in the background."""
+    daily = money(re.sub(r"\s*/\s*day$", "", budget), "--budget")
+    if daily is None:
+        raise UsageError("--budget is US dollars a day", hint="for example --budget 1.00/day")
+    settings = Settings(wait=wait, alpha=alpha, margin=percent(margin, "--margin"))
+    with omni(quiet=as_json) as omni_app:
+        begun = omni_app.shadow.start(
+            role,
+            challenger,
+            share=percent(share, "--share"),
+            budget_nusd=usd_to_nusd(daily),
+            judge="" if judge == "none" else judge,
+            settings=settings,
+        )
+        report = omni_app.shadow.report(begun)
+    if as_json:
+        emit_json(report_document(report))
+        return
+    out(
+        f"{begun.challenger} answers {begun.share:.0%} of role {role} beside {begun.champion}, "
+        f"for at most {format_usd(usd_to_nusd(daily))} a day"
+    )
+    if report.settings.judge:
+        out(f"{report.settings.judge} reads both answers, in both orders")
+    else:
+        out("nobody reads the answers: only what checks can tell is compared (--judge MODEL)")
+    note(
+        "the gateway compares by itself"
+        + (", and so does omni chat" if wait else "; omni watch, or omni shadow run, does for chat")
+        + f"; omni shadow status {role} tells what it shows"
+    )
+
+
+@app.command()
+def status(
+    role: Annotated[str | None, typer.Argument(autocompletion=complete_roles)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """What is shown so far. Looking often does no harm: the evidence holds at any time."""
+    with omni(quiet=as_json) as omni_app:
+        if role is not None:
+            omni_app.fleet.role(role)
+        found = omni_app.shadow.every(role, ended=everything)
+        reports = [omni_app.shadow.evaluate(one) for one in found]
+        if as_json:
+            emit_json([report_document(report) for report in reports])
+            return
+        if not reports:
+            note("no shadow is running; omni shadow start ROLE --challenger MODEL")
+        for number, report in enumerate(reports):
+            if number:
+                out()
+            _show(omni_app, report)
+
+
+@app.command()
+def run(
+    role: RoleName,
+    most: Annotated[
+        int | None, typer.Option("--most", "-n", min=1, help="Requests to compare at most.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare now what omni chat asked in this role since, as far as its texts are kept."""
+    with omni(quiet=as_json) as omni_app:
+        shadow = omni_app.shadow.running(role)
+        waiting = len(omni_app.shadow.due(shadow)[:most])
+        done, full = 0, ""
+        try:
+            for pair in omni_app.shadow.work(shadow, most=most):
+                done += 1
+                if not as_json:
+                    note(
+                        f"{done} of {waiting}: {pair.challenger:.2f} against {pair.champion:.2f} "
+                        f"({pair.how})"
+                    )
+        except BudgetExceeded as exc:
+            full = exc.message
+        report = omni_app.shadow.evaluate(shadow)
+        if as_json:
+            emit_json({**report_document(report), "paired": done, "left_because": full or None})
+            return
+        if full:
+            note(full)
+        elif not done:
+            note("nothing to compare: no request of its share is new, with its texts kept")
+        _show(omni_app, report)
+
+
+@app.command()
+def stop(role: RoleName, as_json: JsonFlag = False) -> None:
+    """End it; what it showed stays, its budget goes."""
+    with omni(quiet=as_json) as omni_app:
+        report = omni_app.shadow.report(omni_app.shadow.stop(role))
+    if as_json:
+        emit_json(report_document(report))
+        return
+    out(f"role {role}: {report.shadow.challenger} is asked no more; {report.verdict}")
+
+
+def _show(omni_app: App, report: Report) -> None:
+    shadow, found = report.shadow, report.evidence
+    ended = "" if shadow.ended_at is None else f" to {moment(shadow.ended_at, omni_app.zone)}"
+    out(
+        f"role {paint(shadow.role, 'bold')}  {shadow.state}, {shadow.share:.0%} since "
+        f"{moment(shadow.started_at, omni_app.zone)}{ended}"
+    )
+    out(f"{shadow.challenger} in the shadow of {shadow.champion}")
+    if shadow.reason:
+        out(f"{shadow.state}: {shadow.reason}")
+    rows = [("all", found), *(report.by_task.items() if len(report.by_task) > 1 else ())]
+    table(
+        (
+            Column.key("task"),
+            Column.figure("pairs", 6),
+            Column.figure("difference", 8),
+            Column.figure("good enough", 4),
+            Column.figure("better", 3),
+            Column.figure("worse", 3),
+        ),
+        [_cells(task, own) for task, own in rows],
+    )
+    how = ", ".join(f"{number} by {_HOW[kind]}" for kind, number in report.by_how.items())
+    if how:
+        out(f"scored: {how}")
+    same, of = report.steady
+    if of:
+        agreed, rated = report.agreement
+        told = f"; it sides with {agreed} of {counted(rated, 'rating')} of yours" if rated else ""
+        out(f"the judge names the same answer in both orders in {same} of {of}{told}")
+    ratio = report.cost_ratio
+    if ratio is not None:
+        out(
+            f"for the same questions: {format_usd(report.challenger_nusd)} against "
+            f"{format_usd(report.champion_nusd)}, {ratio:.0%}; judged for "
+            f"{format_usd(report.judge_nusd)}"
+        )
+    out(paint(report.verdict, "bold"))
+    if report.shown in ("better", "good enough"):
+        out("omni recommend has it as a change, on a share of the traffic first")
+
+
+_HOW = {"check": "checks", "judge": "the judge", "user": "you", "failed": "failure"}
+
+
+def _cells(task: str, found: Evidence) -> tuple[str, ...]:
+    mean = "-"
+    if found.mean is not None and found.low is not None and found.high is not None:
+        mean = f"{found.mean:+.1%} [{found.low:+.1%} to {found.high:+.1%}]"
+    return (
+        task,
+        str(found.pairs),
+        mean,
+        f"e = {found.good_enough:.3g}",
+        f"e = {found.better:.3g}",
+        f"e = {found.worse:.3g}",
+    )

@@ -1,0 +1,112 @@
+"""Challengers in the shadow of a role, and the pairs of answers that were scored: no texts."""
+
+import json
+from collections.abc import Sequence
+
+from omni_cli.domain.shadow import Pair, Shadow
+from omni_cli.repositories import Lock
+from omni_cli.store.port import Row, Store
+
+_PAIR = tuple(name for name in Pair.__struct_fields__)
+#: What a user said of a request that a judge scored, too.
+_RATED = """
+SELECT p.champion, avg(o.value) AS value FROM shadow_pairs AS p
+JOIN outcomes AS o ON o.request = p.request AND o.kind IN ('rating', 'thumb')
+WHERE p.shadow = ? AND p.how = 'judge' GROUP BY p.request, p.champion
+"""
+
+
+class ShadowStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def start(self, shadow: Shadow) -> int:
+        """Returns the new one's id; the id given is not used."""
+        with self._store.transaction(Lock.TESTS) as db:
+            return int(
+                db.execute(
+                    "INSERT INTO shadows (role, champion, challenger, share, settings, started_at,"
+                    " state) VALUES (?, ?, ?, ?, ?, ?, 'running') RETURNING id",
+                    (
+                        shadow.role,
+                        shadow.champion,
+                        shadow.challenger,
+                        shadow.share,
+                        json.dumps(dict(shadow.settings)),
+                        shadow.started_at,
+                    ),
+                ).fetchall()[0][0]
+            )
+
+    def end(self, shadow: int, *, reason: str, at_ms: int) -> bool:
+        """Returns False when it had ended already."""
+        with self._store.transaction(Lock.TESTS) as db:
+            changed = db.execute(
+                "UPDATE shadows SET state = 'stopped', reason = ?, ended_at = ?"
+                " WHERE id = ? AND state = 'running'",
+                (reason, at_ms, shadow),
+            ).rowcount
+        return bool(changed)
+
+    def all(self, role: str | None = None, *, running: bool = False) -> list[Shadow]:
+        """Newest first."""
+        rows = self._store.db.execute(
+            "SELECT * FROM shadows WHERE (CAST(:role AS TEXT) IS NULL OR role = :role)"
+            " AND (:running = 0 OR state = 'running') ORDER BY id DESC",
+            {"role": role, "running": int(running)},
+        )
+        return [_shadow(row) for row in rows]
+
+    def put(self, shadow: int, pair: Pair) -> None:
+        """A request is paired once: what came later of it changes nothing."""
+        values = [shadow, *(getattr(pair, name) for name in _PAIR)]
+        values = [int(value) if isinstance(value, bool) else value for value in values]
+        marks = ", ".join("?" * len(values))
+        with self._store.transaction(Lock.TESTS) as db:
+            db.execute(
+                f"INSERT INTO shadow_pairs (shadow, {', '.join(_PAIR)}) VALUES ({marks})"  # noqa: S608  # names of ours only
+                " ON CONFLICT (shadow, request) DO NOTHING",
+                values,
+            )
+
+    def pairs(self, shadow: int) -> list[Pair]:
+        """In the order in which they came."""
+        rows = self._store.db.execute(
+            "SELECT * FROM shadow_pairs WHERE shadow = ? ORDER BY at_ms, request", (shadow,)
+        )
+        return [_pair(row) for row in rows]
+
+    def unpaired(self, shadow: int, requests: Sequence[int]) -> list[int]:
+        """Those of ``requests`` that have no pair yet, in their order."""
+        rows = self._store.db.execute(
+            "SELECT request FROM shadow_pairs WHERE shadow = ?", (shadow,)
+        )
+        there = {row[0] for row in rows}
+        return [request for request in requests if request not in there]
+
+    def rated(self, shadow: int) -> list[tuple[float, float]]:
+        """(judge's score, the user's own, both 0..1) of champions' answers that both rated."""
+        rows = self._store.db.execute(_RATED, (shadow,))
+        return [(row["champion"], row["value"]) for row in rows]
+
+
+def _shadow(row: Row) -> Shadow:
+    return Shadow(
+        row["id"],
+        row["role"],
+        row["champion"],
+        row["challenger"],
+        row["share"],
+        json.loads(row["settings"]),
+        row["started_at"],
+        row["ended_at"],
+        row["state"],
+        row["reason"],
+    )
+
+
+def _pair(row: Row) -> Pair:
+    values = {name: row[name] for name in _PAIR}
+    if values["agreed"] is not None:
+        values["agreed"] = bool(values["agreed"])
+    return Pair(**values)
