@@ -17,6 +17,7 @@ from omni_cli.gateway.app import Options
 from omni_cli.gateway.serve import bind, server
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as scene
+from tests.conftest import point
 from tests.engine import store_env
 from tests.spec_fleet import SPECS
 
@@ -62,6 +63,17 @@ def seeded() -> bytes:
         return (Path(folder) / "omni.db").read_bytes()
 
 
+@cache
+def standing() -> bytes:
+    """The same with the fleet of ``build_fleet``, whose providers are nowhere yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "omni.db").write_bytes(seeded())
+        with App({"OMNI_HOME": folder, "USER": "test"}) as app:
+            build_fleet(app, "http://127.0.0.1:9")
+            app.store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return (Path(folder) / "omni.db").read_bytes()
+
+
 def build_fleet(app: App, simulator_url: str) -> None:
     """The simulator's providers, seven active models, two chains, a role."""
     with app.fleet.change("test", "test fleet", None, "simulated"):
@@ -85,10 +97,15 @@ def serving(
 ) -> Iterator[Served]:
     """A gateway on a free port until the block ends. ``env``: more for its environment."""
     env = {"OMNI_HOME": str(home), "USER": "test", **store_env(home), **(env or {})}
-    if not (home / "omni.db").exists():
-        (home / "omni.db").write_bytes(seeded())
+    new = not (home / "omni.db").exists()
+    if new:
+        (home / "omni.db").write_bytes(standing())
     with App(env) as app:
-        build_fleet(app, sim.url)
+        if new and "OMNI_DATABASE_URL" not in env:
+            point(app, sim.url)
+            set_value(app.paths, "general.premium_model", PREMIUM)
+        else:
+            build_fleet(app, sim.url)
         sock = bind("127.0.0.1", 0)
         running = server(App(env), options or Options(), drain_s=5)
         done = threading.Event()
@@ -109,7 +126,7 @@ def serving(
         try:
             yield Served(f"http://127.0.0.1:{sock.getsockname()[1]}", home, app, sim)
         finally:
-            running.should_exit = True
+            running.end()
             thread.join(15)
             sock.close()
         if thread.is_alive():

@@ -180,7 +180,7 @@ def _serve(sock: socket.socket) -> None:
                     if launches.anybody():
                         continue
                     file.unlink(missing_ok=True)  # nobody joins any more
-                serving.should_exit = True
+                serving.end()
                 return
 
         threading.Thread(target=watch, daemon=True).start()

@@ -17,9 +17,10 @@ from omni_cli.gateway.app import Gateway
 from omni_cli.http.server import Connection, ServerState
 
 BACKLOG = 4096
-#: How often a wish to end is looked for, and connections for their age, seconds.
-_LOOK_S = 0.1
+#: How often connections are looked at for their age, and those that end for whether they did,
+#: seconds.
 _SWEEP_S = 5.0
+_DRAIN_LOOK_S = 0.02
 #: File descriptors that are no caller's and no call's: the store, the log, the loop, threads.
 _OWN_FILES = 64
 _FEWEST = 8
@@ -75,9 +76,9 @@ class Server:
         self._gateway = gateway
         self._drain_s = drain_s
         self.started = False
-        #: Set it, from any thread, to end.
-        self.should_exit = False
         self._interrupted = False
+        self._asked = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, sockets: Sequence[socket.socket]) -> None:
         """Serve until SIGTERM or SIGINT; a second one ends the notice, or does not wait for
@@ -92,12 +93,20 @@ class Server:
         if self._interrupted:
             raise KeyboardInterrupt
 
+    def end(self) -> None:
+        """Have it end, from any thread; a second time: without waiting for requests under way."""
+        if self._loop is None:
+            self._asked.set()
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended
+            self._loop.call_soon_threadsafe(self._asked.set)
+
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
-        """Serve until ``should_exit``."""
-        loop = asyncio.get_running_loop()
+        """Serve until it is asked to end."""
+        loop = self._loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._asked, number)
+                loop.add_signal_handler(number, self._signalled, number)
         self._gateway.start()
         state = ServerState(self._gateway.handle, self._gateway.limits, most_connections())
         self._gateway.state = state
@@ -108,12 +117,8 @@ class Server:
             for sock in sockets
         ]
         self.started = True
-        swept = time.monotonic()
-        while not self.should_exit:
-            await asyncio.sleep(_LOOK_S)
-            if time.monotonic() - swept > _SWEEP_S:
-                swept = time.monotonic()
-                state.sweep()
+        while not await self._asked_within(_SWEEP_S):
+            state.sweep()
         if self._notice_s and not self._interrupted:
             await self._give_notice(state, sockets)
         for server in listening:
@@ -122,12 +127,11 @@ class Server:
         await self._gateway.stop()
 
     async def _give_notice(self, state: ServerState, sockets: Sequence[socket.socket]) -> None:
-        self.should_exit = False
+        self._asked.clear()
         self._gateway.leaving = state.closing = True
-        end = time.monotonic() + self._notice_s
-        while time.monotonic() < end and not self.should_exit:
-            await asyncio.sleep(_LOOK_S)
-        if sys.platform == "linux" and not self.should_exit:
+        if await self._asked_within(self._notice_s):
+            return
+        if sys.platform == "linux":
             # A connection that the system has accepted and this process has not is reset when its
             # socket is closed, with the request in it.
             steps = ctypes.create_string_buffer(_NO_NEWCOMERS)
@@ -139,15 +143,23 @@ class Server:
 
     async def _drain(self, state: ServerState) -> None:
         """Let requests under way end, for a while; then end them."""
-        self.should_exit = False
+        self._asked.clear()
         state.close()
         end = time.monotonic() + self._drain_s
-        while state.busy and time.monotonic() < end and not self.should_exit:
-            await asyncio.sleep(0.02)
+        while state.busy and time.monotonic() < end:
+            if await self._asked_within(_DRAIN_LOOK_S):
+                break
         state.abort()
         # What was cancelled settles what it has; its rows go into the last batch.
         while state.busy and time.monotonic() < end + 1.0:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_DRAIN_LOOK_S)
+
+    async def _asked_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._asked.wait()
+        except TimeoutError:
+            return False
 
     def _orphaned(self) -> None:
         """Nobody supervises this process any more, and its port is wanted by whoever does next."""
@@ -155,11 +167,11 @@ class Server:
         asyncio.get_running_loop().remove_reader(self._lifeline)
         os.close(self._lifeline)
         log.error("the process that started this worker is gone: ending")
-        self.should_exit = True
+        self.end()
 
-    def _asked(self, number: int) -> None:
+    def _signalled(self, number: int) -> None:
         self._interrupted = self._interrupted or number == signal.SIGINT
-        self.should_exit = True
+        self.end()
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
