@@ -1,10 +1,11 @@
-"""Run the suite in parts, as many beside each other as there are cores.
+"""Run the suite in parts, one more beside each other than there are cores: a part of gateways, or
+of screens, waits for a third of its time.
 
     python -m tests.parts [options of pytest]
     python -m tests.parts --quick               unit tests, without those marked slow
 
 The parts share nothing: each has its own folders, ports and pytest cache. The longest begin first,
-and whichever core is free takes the next.
+and whoever is free takes the next.
 """
 
 import os
@@ -13,18 +14,22 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+#: In the order of the processor's time that they take, longest first.
 _APART = (
     "tests/integration/gateway",
-    "tests/property",
     "tests/integration/cli",
     "tests/unit",
+    "tests/property",
     "tests/clients",
     "tests/snapshot",
 )
-#: What pytest is given for each part; the first has whatever no other has.
+_SCREENS = "tests/integration/test_tui*.py"
+#: What pytest is given for each part; the second has whatever no other has.
 PARTS: tuple[tuple[str, ...], ...] = (
-    ("tests", *(f"--ignore={path}" for path in _APART)),
+    tuple(sorted(map(str, Path("tests/integration").glob("test_tui*.py")))),
+    ("tests", *(f"--ignore={path}" for path in _APART), f"--ignore-glob={_SCREENS}"),
     *((path,) for path in _APART),
 )
 _GATEWAY = "tests/unit/gateway"
@@ -52,9 +57,9 @@ def main(options: list[str]) -> int:
     quick = "--quick" in options
     parts = QUICK if quick else PARTS
     given = [option for option in options if option != "--quick"]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as cores:
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as beside:
         numbers = range(len(parts))
-        return max(cores.map(lambda n: run(n, parts[n], given), numbers))
+        return max(beside.map(lambda n: run(n, parts[n], given), numbers))
 
 
 if __name__ == "__main__":

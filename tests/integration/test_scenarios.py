@@ -16,6 +16,22 @@ import pytest
 from tests.paths import REPO
 
 PAGE = REPO / "docs" / "scenarios.md"
+#: Many questions one after the other are asked by one process: to start as many costs half a minute
+#: and shows nothing that the page's other commands do not.
+_LOOPS = re.compile(r"for n in \$\(seq (\d+)\); do\n  omni (.*) >/dev/null\ndone")
+_ASK = """
+import sys
+from omni_cli.cli.app import main
+
+count, *words = sys.argv[1:]
+for n in range(1, int(count) + 1):
+    sys.argv = ["omni", *(word.replace("{n}", str(n)) for word in words)]
+    try:
+        main()
+    except SystemExit as left:
+        if left.code:
+            raise
+"""
 _COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: A part's commands, by its heading.
 BLOCKS = {
@@ -33,6 +49,10 @@ class Shell:
     port: int
 
     def run(self, block: str) -> str:
+        (self.folder / "ask.py").write_text(_ASK)
+        block = _LOOPS.sub(
+            lambda loop: f"python ask.py {loop[1]} {loop[2].replace('$n', '{n}')} >/dev/null", block
+        )
         script = f"set -euo pipefail\n{block.replace('18433', str(self.port))}"
         done = subprocess.run(
             ["bash", "-c", script],

@@ -79,28 +79,24 @@ async def test_set_edit_raise_switch_and_delete(home: Path) -> None:
         assert pane.has_class("-empty")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("limit", "much", "an amount"),
-        ("limit", "-1", "an amount"),
-        ("target", "nobody", "with a name"),
-        ("target", "model:", "with a name"),
-        ("alerts", "0", "percentages"),
-        ("stop", "50, 60", "a percentage"),
-    ],
-)
-async def test_values_that_do_not_fit_are_said(
-    home: Path, name: str, value: str, said: str
-) -> None:
+async def test_values_that_do_not_fit_are_said(home: Path) -> None:
+    sound = {"limit": "5", "target": "", "alerts": "80", "stop": "100"}
     async with opened(home, "budgets") as pilot:
         await press(pilot, "n")
-        await fill(pilot, **{"limit": "5", name: value})
-        await settle(pilot)
-        assert said in shown(pilot.app, f"#trouble-{name}")
-        await press(pilot, "ctrl+s")
-        assert isinstance(pilot.app.screen, FormScreen)
-        assert not budgets(home)
+        for name, value, said in (
+            ("limit", "much", "an amount"),
+            ("limit", "-1", "an amount"),
+            ("target", "nobody", "with a name"),
+            ("target", "model:", "with a name"),
+            ("alerts", "0", "percentages"),
+            ("stop", "50, 60", "a percentage"),
+        ):
+            await fill(pilot, **{**sound, name: value})
+            await settle(pilot)
+            assert said in shown(pilot.app, f"#trouble-{name}")
+            await press(pilot, "ctrl+s")
+            assert isinstance(pilot.app.screen, FormScreen), name
+            assert not budgets(home)
 
 
 async def test_an_unknown_model_is_refused_with_the_reason(home: Path) -> None:

@@ -86,17 +86,18 @@ async def test_edits_retries_and_timeout_in_place(home: Path) -> None:
         assert (link.max_retries, link.timeout_ms) == (7, 45_000)
 
 
-@pytest.mark.parametrize("keys", [("=11",), ("tab", "=999"), ("tab", "=120001"), ("backspace",)])
-async def test_values_out_of_range_are_not_kept(home: Path, keys: tuple[str, ...]) -> None:
+async def test_values_out_of_range_are_not_kept(home: Path) -> None:
     async with opened(home, "failover") as pilot:
         links = pilot.app.query_one(LinkList)
         before = links.rows
-        await press(pilot, "enter", "e", *keys, "enter")
-        assert links.editing
-        assert "runs from" in links.render().plain
-        await press(pilot, "escape")
-        assert not links.editing
-        assert links.rows == before
+        await press(pilot, "enter")
+        for keys in (("=11",), ("tab", "=999"), ("tab", "=120001"), ("backspace",)):
+            await press(pilot, "e", *keys, "enter")
+            assert links.editing, keys
+            assert "runs from" in links.render().plain
+            await press(pilot, "escape")
+            assert not links.editing
+            assert links.rows == before
 
 
 async def test_double_click_edits_and_focus_keeps(home: Path) -> None:

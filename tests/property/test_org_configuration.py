@@ -127,7 +127,7 @@ def _settled(value: Any) -> Any:
     return [_settled(item) for item in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_what_one_changes_nobody_else_sees(
     gateway: Served, keys: dict[str, dict[str, str]], seed: int
 ) -> None:

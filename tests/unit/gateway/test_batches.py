@@ -88,7 +88,7 @@ _END = st.fixed_dictionaries(
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(ends=st.lists(_END, min_size=1, max_size=7), cut=st.integers(0, 7))
 def test_a_batch_equals_its_requests_one_by_one(
     tmp_path_factory: pytest.TempPathFactory, ends: list[dict[str, Any]], cut: int

@@ -269,7 +269,7 @@ _STEP = st.tuples(
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(steps=st.lists(_STEP, max_size=25), slots=st.integers(1, 4))
 def test_money_and_rows_add_up_whatever_happens(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]], slots: int
