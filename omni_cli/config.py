@@ -83,7 +83,9 @@ class General(_Section, frozen=True):
 class Routing(_Section, frozen=True):
     """Weights of the score, defaults of ``chat`` and ``route``, and what a stand-in may cost
     unasked: ``consent_floor_usd`` more than the first choice, ``max_fallback_multiple`` times as
-    much (0: any), and after a free model nothing above the floor but where it is allowed."""
+    much (0: any), and after a free model nothing above the floor but where it is allowed.
+    ``learn_from_next_turns``: at the gateway, what an agent's next turn tells of the answer before
+    (an edit that failed, the same prompt again, a user who says no) is an outcome."""
 
     cost_weight: _NotNegative = 0.4
     latency_weight: _NotNegative = 0.3
@@ -93,6 +95,7 @@ class Routing(_Section, frozen=True):
     consent_floor_usd: _NotNegative = 0.01
     max_fallback_multiple: _NotNegative = 5.0
     allow_free_to_paid: bool = False
+    learn_from_next_turns: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from msgspec import Struct, field
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.aftermath import Hint
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.shadow import Shadow
 from omni_cli.gateway import cors
+from omni_cli.gateway.aftermath import Aftermath
 from omni_cli.gateway.auth import KeyRing, Principal
 from omni_cli.gateway.batches import BatchPaths
 from omni_cli.gateway.breakers import LiveBreakers
@@ -145,6 +147,7 @@ class Gateway:
             lambda: writing.abtests,
             Sessions(lambda row: self._commits.job(lambda: writing.sessions.note([row]))),
             self._shadowing,
+            Aftermath(lambda request, found: self._commits.job(_hint(writing, request, found))),
         )
         self._long = LongJobs(self._app)
         stored = StoredResponses(fleets, self._desk, self._pool, self._meter)
@@ -340,6 +343,10 @@ def _too_little(who: Principal, request: Request, scope: str) -> Refused:
         f"{request.method} {request.path} needs a key of scope {scope}: {has}",
         hint=f"omni keys create --scope {scope} makes one",
     )
+
+
+def _hint(app: App, request: int, found: Hint) -> Callable[[], None]:
+    return lambda: _call(lambda: app.ratings.hint(request, found))
 
 
 def _call(work: Callable[[], object]) -> None:

@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import AuthMethod, ModelStatus, ModelType
+from omni_cli.domain.quality import OutcomeKind
 from omni_cli.domain.scoring import KINDS
 from omni_cli.plugins import plugins
 from omni_cli.services.fleet.model_changes import ModelChange as Change
@@ -98,6 +99,28 @@ class Capabilities(Written):
     outputTypes: list[Literal["text", "json", "structured", "embedding", "image"]] = []
     languages: Told = None
     specialties: list[str] = []
+
+
+class OutcomeReport(Written):
+    """How good an answer was: one of ``outcome``, ``score`` (0 to 1) and ``rating`` (1 to 5).
+    ``request``: as the answer's header ``x-request-id`` (or ``request-id``) has it."""
+
+    request: Annotated[str, Field(max_length=64)]
+    outcome: Literal["pass", "fail"] | None = None
+    score: Annotated[float, Field(ge=0, le=1)] | None = None
+    rating: Annotated[float, Field(ge=1, le=5)] | None = None
+    note: Annotated[str, Field(max_length=200)] = ""
+
+    def verdict(self) -> tuple[OutcomeKind, float]:
+        """Its kind, and the value as ``domain/quality.py:outcome_counts`` takes it.
+
+        Raises UsageError: none of the three is there, or more than one.
+        """
+        if sum(value is not None for value in (self.outcome, self.score, self.rating)) != 1:
+            raise UsageError("give one of outcome (pass or fail), score (0 to 1), rating (1 to 5)")
+        if self.rating is not None:
+            return "rating", self.rating
+        return "test", float(self.outcome == "pass") if self.score is None else self.score
 
 
 class AssignedRole(Written):
@@ -323,7 +346,7 @@ class Comparison(Written):
 
 _BODIES: tuple[type[Written], ...] = (
     ModelChange, NewModel, ModelRoles, RoleFirst, ProviderChange, NewProvider, Command, Discovery,
-    Optimizing, Comparison
+    Optimizing, Comparison, OutcomeReport
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session
+from omni_cli.gateway.aftermath import Aftermath
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.exchange import Exchange, wanted
@@ -61,7 +62,9 @@ class Chats:
         abtests: Callable[[], AbTests],
         sessions: Sessions,
         shadowing: Shadowing,
+        aftermath: Aftermath,
     ) -> None:
+        self._aftermath = aftermath
         self._sessions = sessions
         self._shadowing = shadowing
         self._memory = memory
@@ -105,6 +108,10 @@ class Chats:
             if warm is not None or (session.agent and options.agent is None):
                 agent = options.agent or session.agent
                 options = replace(options, agent=agent, conversation_model=warm)
+            mark = None
+            learns = self._tools.fleet.app.config.routing.learn_from_next_turns
+            if learns and session.agent and not who.org:
+                mark = self._aftermath.look(ask)
             plan = self._plan(ask, options, request, who)
             if self._meter.limits(who):
                 entry = await self._meter.enter(who, len(body) // 4)
@@ -131,6 +138,8 @@ class Chats:
             await call.run(self._limit_s(request))
             if session.id and call.asked is not None:
                 self._sessions.answered(session, call.asked.model.id, self._now_ms())
+            if mark is not None:
+                self._aftermath.answered(mark, call.new.id)
             if call.cached:
                 self._memory.keep(call)
             if call.shadow is not None:

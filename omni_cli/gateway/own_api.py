@@ -1,5 +1,6 @@
 """The router spec's endpoints that no model answers: usage, debug, health."""
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,6 +9,7 @@ from urllib.parse import parse_qsl
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import id_text
+from omni_cli.domain.ledger import RequestRow
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.fleet import Fleets
@@ -21,6 +23,9 @@ from omni_cli.services.money.report_documents import usage_document
 from omni_cli.services.money.usage import UsageQuery
 from omni_cli.wire.omni.server import own_request
 from omni_cli.wire.server import object_of
+
+#: Rows are written behind: whoever tells at once how good an answer was waits for them, seconds.
+_WAITS_S = (0.05, 0.15, 0.4)
 
 
 def query_of(request: Request) -> dict[str, str]:
@@ -56,13 +61,45 @@ class OwnApi:
         name, scope = at["request"], scope_of(who)
 
         def job(app: App) -> dict[str, Any]:
-            found = app.receipts.read(name)
-            mine = all(getattr(found.row, key) == value for key, value in scope.items())
-            if not mine or (scope and id_text(found.row.id) != name):
-                raise NotFound(f"no request {name!r} in the ledger")
-            return receipt_document(found)
+            mine(app, name, scope)
+            return receipt_document(app.receipts.read(name))
 
         await request.json(await self._desk.do(job))
+
+    async def outcome(self, request: Request, who: Principal, _: dict[str, str]) -> None:
+        """How good an answer was, of one of the caller's own requests: what routing learns from.
+
+        Raises:
+            NotFound: no such request of the caller's.
+            UsageError, BadRequest: the body does not say how good.
+        """
+        body, scope = await request.body(), scope_of(who)
+
+        def job(app: App) -> dict[str, Any]:
+            from omni_cli.gateway.bodies import OutcomeReport, read
+
+            report = read(OutcomeReport, object_of(body), field="field")
+            kind, value = report.verdict()
+            row = mine(app, report.request, scope)
+            rated = app.ratings.rate(id_text(row.id), kind, value, report.note)
+            return {
+                "request": id_text(row.id),
+                "model": row.model,
+                "task": row.task or None,
+                "kind": kind,
+                "value": rated.value,
+                "wins": round(rated.wins, 6),
+                "losses": round(rated.losses, 6),
+            }
+
+        for wait_s in (*_WAITS_S, 0.0):  # rows are written behind
+            try:
+                await request.json(await self._desk.do(job))
+                return
+            except NotFound:
+                if not wait_s:
+                    raise
+                await asyncio.sleep(wait_s)
 
     async def debug(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         """Which model would answer, and why; nothing is sent."""
@@ -100,6 +137,16 @@ class OwnApi:
         text += process_lines(os.getpid(), self._figures())
         kind = b"text/plain; version=0.0.4; charset=utf-8"
         await request.answer(200, text.encode(), [(b"content-type", kind)])
+
+
+def mine(app: App, name: str, scope: Mapping[str, str]) -> RequestRow:
+    """A request of the caller's, by its id; by its first part only for who may see all. Raises
+    NotFound: it is not there, or another's."""
+    row = app.ledger.find(name)
+    own = all(getattr(row, key) == value for key, value in scope.items())
+    if not own or (scope and id_text(row.id) != name.removeprefix("req_")):
+        raise NotFound(f"no request {name[:64]!r} in the ledger")
+    return row
 
 
 def scope_of(who: Principal) -> dict[str, str]:

@@ -57,6 +57,15 @@ class Surface:
             ),
             Route("GET", "/v1/requests/{request}", own.receipt, "A request's receipt", tag="omni"),
             Route(
+                "POST",
+                "/v1/outcomes",
+                own.outcome,
+                "How good an answer was",
+                tag="omni",
+                body="OutcomeReport",
+                whole=True,  # what one organisation tells would change the choice for all
+            ),
+            Route(
                 "POST", "/v1/router/debug", own.debug, "Explain a decision", tag="omni", body="Chat"
             ),
             Route("GET", "/", self._root, "Who is here", "open", tag="omni"),

@@ -54,6 +54,7 @@ BODIES: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "Discovery": ({},),
     "Optimizing": ({},),
+    "OutcomeReport": ({"request": "last", "outcome": "fail"},),
     "Comparison": ({"models": ["openai/gpt-4o"], "prompts": ["Hello"]},),
     "Routing": ({"task": "coding", "complexity": "low"}, {"messages": [
         {"role": "user", "content": "Hello {me}"}], "model": "own-{you}"}),

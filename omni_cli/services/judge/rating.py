@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from omni_cli.domain.aftermath import WEIGHT, Hint
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
@@ -37,9 +38,24 @@ class Ratings(Struct, kw_only=True, eq=False):
         """
         wins, losses = outcome_counts(kind, value)
         row = self.ledger.find(request)
+        return self._keep(row, kind, wins / (wins + losses), wins + losses, note)
+
+    def hint(self, request: int, found: Hint) -> bool:
+        """What a next turn tells of an answer, at its weight; False where somebody has said of it
+        what it was, or it has no answer."""
+        row = self.ledger.get(request)
+        if row is None or not row.model or row.state != "ok":
+            return False
+        if any(kind == found.kind for kind, _, _ in self.learning.outcomes_of(request)):
+            return False
+        self._keep(row, found.kind, found.value, WEIGHT, found.why)
+        return True
+
+    def _keep(
+        self, row: RequestRow, kind: OutcomeKind, share: float, weight: float, note: str
+    ) -> Rated:
         if not row.model or row.state in ("pending", "refused"):
             raise UsageError(f"request {id_text(row.id)} has no answer to rate")
-        share = wins / (wins + losses)
         self.learning.add_outcome(
             request=row.id,
             at_ms=int(self.clock() * 1000),
@@ -48,7 +64,7 @@ class Ratings(Struct, kw_only=True, eq=False):
             form=prompt_form(self.ledger.decision(row.id)),
             kind=kind,
             value=share,
-            weight=wins + losses,
+            weight=weight,
             note=note,
         )
         won, lost = self.learning.quality().get((row.task, row.model), (0.0, 0.0))
