@@ -100,10 +100,12 @@ if TYPE_CHECKING:
     from omni_cli.services.money.statusline import Status
     from omni_cli.services.money.usage import UsageService
     from omni_cli.store.late_ledger import LateLedger
+    from omni_cli.store.move import Mover
     from omni_cli.store.port import Store as Database
     from omni_cli.store.postgres import Dumps
 
 _CATALOGUE_KEY, _CHECKED_KEY = "catalogue", "catalogue_checked"
+_DATABASES = ("postgresql://", "postgres://")
 #: What ``refresh`` leaves beside all that is the store's: it does not rest on what may change.
 _LASTING = ("transport", "calls", "steps", "system_models")
 
@@ -219,23 +221,27 @@ class App:
         """Of the database that holds the store; "" where that is a file of this machine."""
         return settings.database_url(self.paths, self.env)
 
-    def _open(self) -> "Database":
+    def _open(self, *, moving: bool = False) -> "Database":
+        durable = self._durable
         if url := self.database_url:
             from omni_cli.store.postgres import PostgresStore
 
-            return PostgresStore(url, self.paths.data, env=self.env, durable=self._durable)
+            return PostgresStore(url, self.paths.data, env=self.env, durable=durable, moving=moving)
         from omni_cli.store.connection import SqliteStore
 
-        return SqliteStore(self.paths.store, durable=self._durable)
+        return SqliteStore(self.paths.store, durable=durable, moving=moving)
 
     @property
     def store_name(self) -> str:
         """Where the store is, as a person is told: its file, or its database without a password."""
-        if url := self.database_url:
+        return self._name_of(self.database_url or str(self.paths.store))
+
+    def _name_of(self, place: str) -> str:
+        if place.startswith(_DATABASES):
             from omni_cli.store.postgres import named
 
-            return named(url, self.env)
-        return str(self.paths.store)
+            return named(place, self.env)
+        return str(Path(place).expanduser().absolute())
 
     def _seed(self, store: "Database") -> None:
         from omni_cli.catalog import stamp
@@ -1065,10 +1071,39 @@ class App:
             rollups=lambda: self.rebuild,
             audit=lambda: self.audit,
             recover=lambda: self.recovery.run(),
+            mover=self._mover,
+            rest=self.close,
             zone=self.zone,
             clock=self.clock,
             who=self.who,
         )
+
+    def _mover(self, target: str) -> "Mover":
+        from omni_cli.store.move import Mover
+
+        return Mover(
+            lambda: self._open(moving=True),
+            lambda: self._open_at(target),
+            lambda: self._is_there(target),
+            self._name_of(target),
+        )
+
+    def _is_there(self, place: str) -> bool:
+        if place.startswith(_DATABASES):
+            from omni_cli.store import postgres
+
+            return postgres.examine(place, self.env).exists
+        return Path(place).expanduser().exists()
+
+    def _open_at(self, place: str) -> "Database":
+        """A store elsewhere, for whoever moves this one there."""
+        if place.startswith(_DATABASES):
+            from omni_cli.store.postgres import PostgresStore
+
+            return PostgresStore(place, self.paths.data, env=self.env, moving=True)
+        from omni_cli.store.connection import SqliteStore
+
+        return SqliteStore(Path(place).expanduser().absolute(), moving=True)
 
     def _dumps(self) -> "Dumps":
         from omni_cli.store.postgres import Dumps

@@ -178,6 +178,18 @@ class BackupFacts(Struct, frozen=True):
     newest_ms: int | None
 
 
+class MoveFacts(Struct, frozen=True):
+    """A store that is, or would be, carried to another place. ``rows``: by table; ``money_nusd``:
+    what the ledger's calls have cost; ``under_way``: it was begun before, and cut off."""
+
+    source: str
+    target: str
+    rows: Mapping[str, int]
+    money_nusd: int
+    size_bytes: int
+    under_way: bool
+
+
 class CachedAnswer(Struct, frozen=True):
     """``origin``: the request that was really asked; ``cost_nusd``: what that cost, None:
     unknown."""

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         KnownCalls,
         ModelHour,
         ModelStats,
+        MoveFacts,
         ResultRow,
         Revision,
         RollupCheck,
@@ -620,6 +621,15 @@ class LedgerRows(Protocol):
 
     def requests(self, start_ms: int, end_ms: int) -> Iterator[dict[str, Any]]: ...
     def attempts(self, request: int) -> list[dict[str, Any]]: ...
+
+
+class Move(Protocol):
+    """See store/move.py for what each promises."""
+
+    def begun(self) -> bool: ...
+    def plan(self) -> MoveFacts: ...
+    def run(self, progress: Callable[[str, int], None]) -> MoveFacts: ...
+    def cancel(self) -> str: ...
 
 
 class Maintenance(Protocol):

@@ -64,6 +64,15 @@ class _Databases:
             _open(self._server.url("template"), Path(os.environ["OMNI_HOME"])).close()
         return self._server
 
+    def blank(self) -> str:
+        """Of a database without tables, for this test."""
+        server = self._running()
+        self._made += 1
+        name = f"blank{self._made}"
+        server.command(f"CREATE DATABASE {name}")
+        self._passing.append(name)
+        return server.url(name)
+
     def _make(self) -> str:
         server = self._running()
         self._made += 1

@@ -10,13 +10,13 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from omni_cli.domain.errors import Locked, StoreError
 from omni_cli.repositories import Lock
-from omni_cli.store.port import SCHEMA_VERSION, Connection, Store
+from omni_cli.store.port import SCHEMA_VERSION, SEALED, Connection, Store
 
 BUSY_TIMEOUT_MS = 15_000
 #: A log shorter than this is left to grow, bytes.
@@ -115,10 +115,17 @@ class SqliteStore(Store):
     ends however it ends, so another process can tell the dead from the slow without a clock.
     """
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
-        """Raises StoreError: the file cannot be opened, is no store, or is corrupt."""
+    def __init__(self, path: Path, *, durable: bool = True, moving: bool = False) -> None:
+        """Args:
+            moving: open it also while it is moved, for whoever does that.
+
+        Raises:
+            StoreError: the file cannot be opened, is no store, or is corrupt.
+        """
         super().__init__()
         self.path = path
+        self.where = str(path)
+        self._moving = moving
         self._run_dir = path.parent / "run"
         self._life: int | None = None
         self._owner: str | None = None
@@ -150,7 +157,11 @@ class SqliteStore(Store):
             self._opened = path
             if isinstance(self._sqlite, _Connection):
                 self._sqlite.path = path
-        except (sqlite3.Error, OSError) as exc:
+        except BaseException as exc:
+            if "_sqlite" in self.__dict__:
+                self._sqlite.close()
+            if not isinstance(exc, (sqlite3.Error, OSError)):
+                raise
             raise StoreError(
                 f"cannot open the store {path}: {exc}",
                 hint=UNWRITABLE_HINT
@@ -181,6 +192,9 @@ class SqliteStore(Store):
         version = self._version()
         if version == SCHEMA_VERSION:
             return
+        if version >= SEALED:
+            self._check_seal(version, moving=self._moving)
+            return
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"the store {self.path} was written by a newer omni (schema {version}, this one "
@@ -206,7 +220,31 @@ class SqliteStore(Store):
         with self.transaction() as db:
             for statement in statements():
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._set_version(SCHEMA_VERSION)
+
+    def _set_version(self, number: int) -> None:
+        self.db.execute(f"PRAGMA user_version = {number}")
+
+    def others(self) -> list[str]:
+        """To leave WAL mode takes the file for oneself alone; whoever opens it next brings that
+        back."""
+        with self.impatient():
+            try:
+                self.db.execute("PRAGMA journal_mode = DELETE")
+            except (StoreError, sqlite3.OperationalError) as exc:
+                cause = exc.__cause__ if isinstance(exc, StoreError) else exc
+                if getattr(cause, "sqlite_errorcode", None) in _LOCKED:
+                    return ["another omni has it open (a dashboard, a gateway, a watch)"]
+                raise
+        return []
+
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        names = ", ".join(f'"{name}"' for name in columns)
+        marks = ", ".join("?" * len(columns))
+        self.db.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)  # noqa: S608  # our names
+
+    def loaded(self) -> None:
+        """SQLite counts on from the highest."""
 
     def close(self) -> None:
         self.db.close()

@@ -9,13 +9,15 @@ stands in SQLite, ``postgres.py`` says it in PostgreSQL's words.
 from __future__ import annotations
 
 import contextlib
+import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from omni_cli.domain.errors import StoreError
 from omni_cli.repositories import Lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Protocol
 
@@ -26,6 +28,10 @@ else:
 
 #: What the tables of ``schema.py`` are numbered, in either engine.
 SCHEMA_VERSION = 23
+
+#: Added to that number in a store that is being moved, or was (store/move.py): no omni opens it.
+SEALED = 1_000_000
+MOVE_KEY = "move"
 
 #: In this order locks are taken: whoever has one may only ask for later ones, so that no two
 #: transactions ever wait for each other.
@@ -64,6 +70,25 @@ class Connection(Protocol):
     def close(self) -> None: ...
 
 
+def sealed(where: str, note: Mapping[str, Any]) -> StoreError:
+    """What whoever opens a sealed store is told."""
+    if "from" in note:
+        return StoreError(
+            f"the store {where} is being filled from {note['from']}, or that was cut off",
+            hint="the same omni db move again goes on with it",
+        )
+    to = note.get("to", "another store")
+    if note.get("done"):
+        return StoreError(
+            f"the store {where} was moved to {to}",
+            hint="omni db move --cancel uses again what is here, without what came since",
+        )
+    return StoreError(
+        f"the store {where} is being moved to {to}, or that was cut off",
+        hint=f"omni db move {to} goes on with it, omni db move --cancel gives it up",
+    )
+
+
 class Store(ABC):
     """One connection, and this process's life sign. ``path``: what the local files of this store
     (ends that it does not take, above all) are named after; with SQLite, its file."""
@@ -72,6 +97,8 @@ class Store(ABC):
     db: Connection
     #: Whether each statement goes over a network: whoever must not wait for one does not run it.
     remote = False
+    #: The store as a person is told of it, without a password.
+    where: str
 
     def __init__(self) -> None:
         #: The locks of the transaction that is open; None: none is.
@@ -147,6 +174,26 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def others(self) -> list[str]:
+        """Who else has the store open, as far as can be told: lines to read."""
+
+    @abstractmethod
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert many rows, within a transaction."""
+
+    @abstractmethod
+    def loaded(self) -> None:
+        """Rows with numbers of their own were inserted: new ones count on from there."""
+
+    @abstractmethod
+    def _version(self) -> int:
+        """The schema's number; 0: there is none yet."""
+
+    @abstractmethod
+    def _set_version(self, number: int) -> None:
+        """Within a transaction."""
+
+    @abstractmethod
     def problems(self) -> list[str]:
         """What the engine's own full check says; empty where all is well."""
 
@@ -218,6 +265,38 @@ class Store(ABC):
     def probe(self) -> None:
         """Raises StoreError: it cannot be read."""
         self.db.execute("SELECT 1 FROM requests LIMIT 1").fetchone()
+
+    # --- a store that is moved --------------------------------------------------------------------
+
+    def seal_note(self) -> dict[str, Any] | None:
+        """What a sealed store says of its move; None: it is not sealed."""
+        if self._version() < SEALED:
+            return None
+        return dict(json.loads(self.get_meta(MOVE_KEY) or "{}"))
+
+    def seal(self, note: Mapping[str, Any]) -> None:
+        """From now on no omni opens it but one that moves it."""
+        with self.transaction(Lock.META):
+            self.set_meta(MOVE_KEY, json.dumps(note))
+            self._set_version(SEALED + SCHEMA_VERSION)
+
+    def unseal(self) -> None:
+        with self.transaction(Lock.META) as db:
+            db.execute("DELETE FROM meta WHERE key = ?", (MOVE_KEY,))
+            self._set_version(SCHEMA_VERSION)
+
+    def _check_seal(self, version: int, *, moving: bool) -> None:
+        """Raises StoreError: it is sealed, and whoever opens it does not move it, or moves one of
+        another schema."""
+        if version < SEALED:
+            return
+        if version != SEALED + SCHEMA_VERSION:
+            raise StoreError(
+                f"the store {self.where} is being moved by an omni of another version",
+                hint="go on with that one",
+            )
+        if not moving:
+            raise sealed(self.where, self.seal_note() or {})
 
     def get_meta(self, key: str) -> str | None:
         row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()

@@ -38,7 +38,7 @@ except ImportError as exc:
 from omni_cli.domain.errors import ConfigError, Locked, StoreError
 from omni_cli.records import BackupFacts, StoreFacts, StoreStats
 from omni_cli.repositories import Lock
-from omni_cli.store.port import LOCKS, SCHEMA_VERSION, Connection, Cursor, Store
+from omni_cli.store.port import LOCKS, SCHEMA_VERSION, SEALED, Connection, Cursor, Store
 
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
@@ -294,6 +294,16 @@ class PgConnection:
         found: psycopg.Cursor[Any] = self._run(lambda link: link.execute(text, prepare=False))
         return found
 
+    def copy(self, text: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Within a transaction: ``rows`` go where ``COPY ... FROM STDIN`` says."""
+
+        def run(link: _Link) -> None:
+            with link.cursor().copy(text.encode()) as sink:
+                for row in rows:
+                    sink.write_row(_clean(tuple(row)))
+
+        self._run(run)
+
     @staticmethod
     def away(why: str) -> Exception:
         """What ``tell`` is told where nothing else was raised."""
@@ -518,6 +528,7 @@ class PostgresStore(Store):
         places: PGPASSWORD, ~/.pgpass, a service file.
     folder: where this machine keeps what the database does not take.
     durable: a person or a report waits for its statements; else a gateway's batches do.
+    moving: open it also while it is moved, for whoever does that.
 
     Raises:
         StoreError: the database cannot be reached, or was written by a newer omni.
@@ -533,8 +544,10 @@ class PostgresStore(Store):
         *,
         env: Mapping[str, str] = os.environ,
         durable: bool = True,
+        moving: bool = False,
     ) -> None:
         super().__init__()
+        self._moving = moving
         self.where = named(url, env)
         digest = hashlib.sha256(self.where.encode()).hexdigest()[:12]
         self.path = folder / f"postgres-{digest}" / "store"
@@ -551,12 +564,19 @@ class PostgresStore(Store):
         self._batches = False
         self._lock_ms = _LOCK_MS
         self._pulse: _Pulse | None = None
-        self._gate()
+        try:
+            self._gate()
+        except BaseException:
+            self._pg.close()
+            raise
 
     # --- the schema -------------------------------------------------------------------------------
 
     def _gate(self) -> None:
         version = self._version()
+        if version >= SEALED:
+            self._check_seal(version, moving=self._moving)
+            return
         if version < SCHEMA_VERSION:
             # One process makes or upgrades it, the others wait and find the work done.
             with self._changing_schema():
@@ -596,7 +616,7 @@ class PostgresStore(Store):
 
         made = [translate(statement)[0] for statement in [*statements(), _OWN_TABLES]]
         self._pg.command(";\n".join(made))
-        self.set_meta(_SCHEMA_KEY, str(SCHEMA_VERSION))
+        self._set_version(SCHEMA_VERSION)
 
     def _upgrade(self, version: int) -> None:
         from omni_cli.store.upgrade import STEPS
@@ -604,7 +624,10 @@ class PostgresStore(Store):
         for number, step in STEPS.items():
             if number > version:
                 step(self.db)
-        self.set_meta(_SCHEMA_KEY, str(SCHEMA_VERSION))
+        self._set_version(SCHEMA_VERSION)
+
+    def _set_version(self, number: int) -> None:
+        self.set_meta(_SCHEMA_KEY, str(number))
 
     # --- transactions -----------------------------------------------------------------------------
 
@@ -760,6 +783,40 @@ class PostgresStore(Store):
             with contextlib.suppress(Exception):
                 self._pg.execute("DELETE FROM owners WHERE name = ?", (self._owner,))
         self._pg.close()
+
+    # --- moving it --------------------------------------------------------------------------------
+
+    def others(self) -> list[str]:
+        found = self.db.execute(
+            "SELECT coalesce(client_addr::text, 'this machine'), count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND application_name = current_setting('application_name') GROUP BY 1 ORDER BY 1"
+        )
+        lines = [f"connections of omni from {where}: {count}" for where, count in found]
+        alive = self.db.execute(
+            f"SELECT name FROM owners WHERE until_at > {_NOW} ORDER BY name"  # noqa: S608  # our words only
+        )
+        return lines or [
+            f"the process {name} was there within {LEASE_S:.0f} s, and is cut off or was killed"
+            for (name,) in alive
+            if name != self._owner
+        ]
+
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        names = ", ".join(f'"{name}"' for name in columns)
+        self._pg.copy(f"COPY {table} ({names}) FROM STDIN", rows)
+
+    def loaded(self) -> None:
+        found = self.db.execute(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE table_schema = current_schema() AND is_identity = 'YES'"
+        ).fetchall()
+        for table, column in found:
+            self._pg.command(
+                f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'),"  # noqa: S608  # the schema's names
+                f" coalesce(max({column}), 1), max({column}) IS NOT NULL) FROM {table}"
+            )
+        self._pg.command("ANALYZE")
 
     # --- its size and soundness -------------------------------------------------------------------
 

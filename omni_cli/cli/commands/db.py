@@ -135,6 +135,64 @@ def restore(
 
 
 @app.command()
+def move(
+    target: Annotated[
+        str, typer.Argument(help="postgresql://USER@HOST/NAME, or a file.", show_default=False)
+    ] = "",
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Give a move up, or back: use again what is here.")
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Carry the whole store to PostgreSQL, or back to a file; goes on where one was cut off."""
+    if bool(target) is cancel:
+        raise UsageError(
+            "omni db move takes where to, or --cancel",
+            hint="omni db move postgresql://USER@HOST/NAME, or omni db move FILE.db",
+        )
+    with omni() as omni_app:
+        service = omni_app.maintenance
+        if cancel:
+            there = service.cancel_move()
+            if as_json:
+                emit_json({"cancelled": True, "to": there})
+            else:
+                out(f"{omni_app.store_name} is used again; what is in {there} stays as it is")
+            return
+        found = service.move(target, _table_progress, dry_run=dry_run)
+        kept = omni_app.paths.store
+    total = sum(found.rows.values())
+    if as_json:
+        emit_json(
+            {
+                "from": found.source,
+                "to": found.target,
+                "rows": dict(found.rows),
+                "money_usd": usd_string(found.money_nusd),
+                "size_bytes": found.size_bytes,
+                "dry_run": dry_run,
+                "begun_before": found.under_way,
+            }
+        )
+        return
+    verb = "moved" if not dry_run else "would go on to move" if found.under_way else "would move"
+    out(
+        f"{verb} {counted(total, 'row')} of {counted(len(found.rows), 'table')}, and "
+        f"{format_usd(found.money_nusd)} of calls, from {found.source} to {found.target}"
+    )
+    if dry_run:
+        return
+    if found.target.startswith("postgresql://"):
+        note(f"use it from now on: export OMNI_DATABASE_URL={found.target}")
+        note(f"  or, for this user: omni config set store.url {found.target}")
+    else:
+        note("use it from now on: unset OMNI_DATABASE_URL; omni config unset store.url")
+        if found.target != str(kept):
+            note(f"  and put it where omni looks for it: mv {found.target} {kept}")
+
+
+@app.command()
 def vacuum() -> None:
     """Give free pages back to the disk."""
     with omni() as omni_app:
@@ -184,6 +242,12 @@ def _progress(done: int, total: int | None) -> None:
     if sys.stderr.isatty():
         of = "" if total is None else f" of {total:,}"
         sys.stderr.write(f"\r{done:,}{of} requests\x1b[K" + ("\n" if done == total else ""))
+        sys.stderr.flush()
+
+
+def _table_progress(table: str, rows: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{table}: {counted(rows, 'row')}\x1b[K")
         sys.stderr.flush()
 
 

@@ -10,8 +10,8 @@ from msgspec import Struct
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import DAY_MS, days
 from omni_cli.ports import Clock
-from omni_cli.records import BackupFacts, RollupCheck, StoreStats
-from omni_cli.repositories import Audit, Maintenance, Rebuild, Rollups
+from omni_cli.records import BackupFacts, MoveFacts, RollupCheck, StoreStats
+from omni_cli.repositories import Audit, Maintenance, Move, Rebuild, Rollups
 
 #: Budgets with rollover look at the whole period before: two months, and a day for zones.
 MIN_KEEP_DAYS = 63
@@ -70,6 +70,8 @@ class MaintenanceService(Struct, kw_only=True, eq=False):
     Args:
         path: the store's file.
         recover: closes what dead processes left open.
+        mover: to the address of a database, or to a file.
+        rest: closes what is open of the store: whoever moves it must have it alone.
     """
 
     path: Path
@@ -78,6 +80,8 @@ class MaintenanceService(Struct, kw_only=True, eq=False):
     rollups: Callable[[], Rebuild]
     audit: Callable[[], Audit]
     recover: Callable[[], int]
+    mover: Callable[[str], Move]
+    rest: Callable[[], None]
     zone: str
     clock: Clock
     who: str
@@ -140,6 +144,32 @@ class MaintenanceService(Struct, kw_only=True, eq=False):
         self.recover()
         mended = self.files().mend_budgets()
         return self.rollups().rebuild(self.zone, progress), mended
+
+    def move(
+        self, target: str, progress: Callable[[str, int], None], *, dry_run: bool = False
+    ) -> MoveFacts:
+        """Carry the whole store to another place; goes on with a move that was cut off.
+
+        Raises:
+            StoreError: others have the store open, the target holds something, or what arrived is
+                not what was sent.
+            ConfigError: the target is no address.
+        """
+        mover = self.mover(target)
+        if dry_run:
+            return mover.plan()
+        if not mover.begun():
+            mover.plan()  # before anything is written
+            self.recover()
+            self.audit().record(
+                at_ms=int(self.clock() * 1000), who=self.who, action="move", target="store"
+            )
+            self.rest()
+        return mover.run(progress)
+
+    def cancel_move(self) -> str:
+        """Use the store again that was being moved, or was; returns where to."""
+        return self.mover("").cancel()
 
     def backup(self, target: Path, *, overwrite: bool) -> BackupFacts:
         """Copy the store as it is now. Raises StoreError."""
