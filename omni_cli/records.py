@@ -350,15 +350,6 @@ class Call(Struct, frozen=True):
     error_code: str | None
 
 
-class HourSum(Struct, frozen=True):
-    """``hour`` counts hours since the epoch, UTC."""
-
-    hour: int
-    input_tokens: int
-    output_tokens: int
-    cost_nusd: int
-
-
 class Answered(Struct, frozen=True):
     """A stored question and what was answered. ``messages``: all up to the question;
     ``cost_nusd`` None where unknown."""

@@ -176,13 +176,28 @@ class Projection(Struct, frozen=True):
     """What a period will have cost at its end.
 
     ``low_nusd`` to ``high_nusd`` holds it in four of five cases if days vary as they did; None
-    where too little is known to say. ``method`` says in words how it was reached.
+    where too little is known to say. ``method`` says in words how it was reached. ``rest``: what
+    today is expected to add to what it has cost, and each day to come; empty where nothing is
+    projected.
     """
 
     nusd: int
     low_nusd: int | None
     high_nusd: int | None
     method: str
+    rest: tuple[int, ...] = ()
+
+    def path(self) -> list[tuple[int, int, int]]:
+        """What will have been spent at the end of today and of each day to come: expected, low,
+        high. Days vary each for itself, so the range widens with the root of their number."""
+        spent = self.nusd - sum(self.rest)
+        high = self.nusd if self.high_nusd is None else self.high_nusd
+        found, amount = [], spent
+        for n, more in enumerate(self.rest, 1):
+            amount += more
+            margin = round((high - self.nusd) * (n / len(self.rest)) ** 0.5)
+            found.append((amount, max(amount - margin, spent), amount + margin))
+        return found
 
 
 def project(
@@ -215,18 +230,20 @@ def project(
         for weekday in range(7)
     ]
     coming = [today + timedelta(days=n) for n in range((after - today).days)]
-    rest = sum(expected[day.weekday()] for day in coming[1:])
-    rest += max(expected[today.weekday()] - spent_today, 0)
-    total = spent_nusd + rest
+    rest = (
+        max(expected[today.weekday()] - spent_today, 0),
+        *(expected[day.weekday()] for day in coming[1:]),
+    )
+    total = spent_nusd + sum(rest)
     word = "its weekday's mean" if by_weekday else "the mean"
     days = f"{len(known)} complete day{'s' * (len(known) > 1)}"
     method = f"spent so far, and {word} over the last {days} for each day to come"
     if len(known) < 7:
-        return Projection(total, None, None, method)
+        return Projection(total, None, None, method, rest)
     misses = [(c - expected[d.weekday()]) ** 2 for c, d in zip(costs, known, strict=True)]
     freedom = max(len(known) - (7 if by_weekday else 1), 1)
     margin = isqrt(len(coming) * sum(misses) // freedom) * _Z80_PERMILLE // 1000
-    return Projection(total, max(total - margin, spent_nusd), total + margin, method)
+    return Projection(total, max(total - margin, spent_nusd), total + margin, method, rest)
 
 
 def per_day(total: int, today: int, days: int) -> "Fraction":

@@ -6,7 +6,7 @@ newest ones only, so that their cost does not grow with the ledger.
 
 import re
 
-from omni_cli.records import NEWEST, Call, Failure, HourSum, ModelHour, Tally
+from omni_cli.records import NEWEST, Call, Failure, ModelHour, Tally
 from omni_cli.store.port import Store
 
 #: What stands for more than itself in a pattern.
@@ -61,13 +61,6 @@ WHERE model = :model
 """
 
 
-_HOUR_SUMS = """
-SELECT hour, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-       sum(cost_nusd) AS cost_nusd
-FROM rollup_hour WHERE hour BETWEEN :first AND :last GROUP BY hour ORDER BY hour
-"""
-
-
 class GlanceStore:
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -86,11 +79,6 @@ class GlanceStore:
         """Hours since the epoch, both included, oldest first."""
         rows = self._store.db.execute(_HOURS, {"first": first, "last": last})
         return [ModelHour(**dict(row)) for row in rows]
-
-    def hour_sums(self, first: int, last: int) -> list[HourSum]:
-        """Hours since the epoch, both included, oldest first; hours without usage are left out."""
-        rows = self._store.db.execute(_HOUR_SUMS, {"first": first, "last": last})
-        return [HourSum(**dict(row)) for row in rows]
 
     def errors(
         self, *, model: str | None = None, provider: str | None = None, limit: int = 5

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from omni_cli.domain.analytics import TOTALS_FIELDS, Totals
 from omni_cli.domain.blocks import HourUse
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.periods import HOUR_MS
 from omni_cli.records import Baseline, UsageLine
 from omni_cli.store.port import Store
-from omni_cli.store.schema import DAY, DIMENSIONS, SESSION, Rollup
+from omni_cli.store.schema import DAY, DIMENSIONS, HOUR, SESSION, Rollup
 
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in TOTALS_FIELDS)
 #: What only calls of agents have: kept in a rollup of its own.
@@ -34,6 +35,19 @@ FROM requests
 WHERE created_at BETWEEN :first AND :last AND state NOT IN ('pending', 'refused')
     AND (:agent = '' OR agent = :agent OR agent LIKE :within)
 GROUP BY created_at / 3600000, model
+"""
+_REFUSED = """
+SELECT count(*) FROM requests
+WHERE created_at >= ? AND state = 'refused' AND substr(error_message, 1, ?) = ?
+"""
+_HOURLY_SUMS = "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_nusd)"
+#: Of what the rollups do not keep by the hour: from the rows themselves.
+_HOURLY_ROWS = """
+SELECT created_at / 3600000 AS hour, {by}, count(*), sum(input_tokens), sum(output_tokens),
+    sum(coalesce(cost_nusd, 0) + adjusted_nusd)
+FROM requests
+WHERE created_at >= :first_ms AND created_at < :after_ms AND state NOT IN ('pending', 'refused')
+GROUP BY created_at / 3600000, {by}
 """
 _LINES = f"""
 SELECT day, {", ".join(DIMENSIONS)}, {", ".join(TOTALS_FIELDS)} FROM rollup_day
@@ -158,6 +172,36 @@ class ReportStore:
         )
         width = 1 + len(by)
         return {(row["day"], tuple(row[1:width])): Totals(*row[width:]) for row in rows}
+
+    def hourly_by(self, first: int, last: int, by: str) -> dict[tuple[int, str], Totals]:
+        """Calls, tokens and cost by hour since the epoch (both included) and one dimension: as
+        rollups have them by provider and model, else by the requests' own rows."""
+        if by not in (*DIMENSIONS, *NAMED):
+            raise ValueError(f"no dimension {by}")
+        if by in HOUR.key:
+            sql = (
+                f"SELECT hour, {by}, {_HOURLY_SUMS} FROM rollup_hour"  # noqa: S608  # names of ours only
+                f" WHERE hour BETWEEN :first AND :last GROUP BY hour, {by}"
+            )
+            values = {"first": first, "last": last}
+        else:
+            sql = _HOURLY_ROWS.format(by=by)
+            values = {"first_ms": first * HOUR_MS, "after_ms": (last + 1) * HOUR_MS}
+        return {
+            (hour, name): Totals(
+                calls=calls, input_tokens=tokens_in, output_tokens=tokens_out, cost_nusd=cost
+            )
+            for hour, name, calls, tokens_in, tokens_out, cost in self._store.db.execute(
+                sql, values
+            )
+        }
+
+    def refused(self, label: str, since_ms: int) -> int:
+        """Requests since then that had no room in the budget of this label, by what they were
+        told."""
+        head = f"the {label} has "
+        row = self._store.db.execute(_REFUSED, (since_ms, len(head), head)).fetchone()
+        return int(row[0])
 
     def baselines(self, first: int, last: int) -> list[Baseline]:
         """What requests were compared with, the most used first."""

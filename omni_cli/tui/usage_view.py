@@ -1,36 +1,57 @@
 """Usage as the screen shows it: read through the report service, laid out as columns and lines."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
+from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.analytics import Totals
-from omni_cli.domain.periods import HOUR_MS, day_start
+from omni_cli.domain.money import NUSD_PER_USD
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.words import percent
-from omni_cli.services.money.usage import UsageQuery, UsageReport, UsageRow
-from omni_cli.tui import text
-from omni_cli.tui.widgets.chart import LOWER, UPPER, split_bar
-from omni_cli.tui.widgets.chart import Column as ChartColumn
+from omni_cli.services.money.usage import Slots, UsageQuery, UsageReport, UsageRow
+from omni_cli.tui import plot, text
+from omni_cli.tui.colours import series as colours_of
+from omni_cli.tui.plot import Plot, Series
+from omni_cli.tui.widgets.chart import Shown
 from omni_cli.tui.widgets.table import Column, Line, flexible
 
 _MUTED = "$foreground-muted"
-#: The table shows totals, p95 and the change from so many columns on, the mean from so many.
+#: The table shows p95 and the change from so many columns on, the mean from so many.
 _WIDE, _NORMAL = 110, 90
+#: Cells of a name at least; with less the counts are shortened.
+_NAME = 18
+#: Series by name, the others are one.
+_TOP = 9
+
+Metric = Literal["tokens", "cost", "calls"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+_VALUE: Mapping[Metric, Callable[[Totals], float]] = {
+    "tokens": lambda sums: sums.total_tokens,
+    "cost": lambda sums: sums.cost_nusd / NUSD_PER_USD,
+    "calls": lambda sums: sums.calls,
+}
+_SCALE: Mapping[Metric, Callable[[float], str]] = {
+    "tokens": plot.short,
+    "cost": plot.dollars,
+    "calls": plot.short,
+}
 
 
 class UsageView(Struct, frozen=True):
-    """``columns`` are the chart's: hours of a single day, else days."""
+    """``names``: how a row's name is shown, where that is another. ``colours``: each row's own,
+    whatever its rank."""
 
     report: UsageReport
-    columns: tuple[ChartColumn, ...]
-    hourly: bool
+    slots: Slots
     names: Mapping[str, str]
+    colours: Mapping[str, str]
 
 
 def read_usage(omni: App, query: UsageQuery) -> UsageView:
@@ -44,44 +65,59 @@ def read_usage(omni: App, query: UsageQuery) -> UsageView:
                 names[row.name] = model.name
     elif query.by == "provider":
         names = {provider.slug: provider.name for provider in omni.providers.all()}
-    hourly = report.first == report.last
-    columns = _hours(omni, report) if hourly else _days(report)
-    return UsageView(report, columns, hourly, names)
+    elif query.by == "session":
+        for row in report.rows:
+            if row.session is not None:
+                known = row.session.session
+                said = known.title or known.project or known.agent
+                names[row.name] = f"{said} · {row.name[:8]}" if said else row.name
+    rows = [row.name for row in report.rows]
+    own = model_colours(omni, rows) if query.by == "model" else colours_of(sorted(rows))
+    return UsageView(report, omni.usage.slots(report), names, own)
 
 
-def _hours(omni: App, report: UsageReport) -> tuple[ChartColumn, ...]:
-    """The day's hours until now, on the clock of the report's zone."""
-    zone = ZoneInfo(report.zone)
-    start = day_start(report.first, report.zone)
-    first, last = start // HOUR_MS, (start + 24 * HOUR_MS - 1) // HOUR_MS
-    sums = {row.hour: row for row in omni.glance.hour_sums(first, last)}
-    columns = []
-    for hour in range(first, last + 1):
-        row = sums.get(hour)
-        label = datetime.fromtimestamp(hour * 3600, UTC).astimezone(zone).strftime("%H")
-        columns.append(
-            ChartColumn(
-                label,
-                0 if row is None else row.input_tokens,
-                0 if row is None else row.output_tokens,
-            )
-        )
-    return tuple(columns)
+def model_colours(omni: App, models: Iterable[str]) -> dict[str, str]:
+    """The colours of models in any chart: the same while the fleet is, whatever else is drawn."""
+    fleet = omni.models.of_providers([provider.slug for provider in omni.providers.all()])
+    active = sorted(model.id for model in fleet if model.status == "active")
+    found = colours_of(dict.fromkeys([*active, *sorted(models)]))
+    return {name: found[name] for name in models}
 
 
-def _days(report: UsageReport) -> tuple[ChartColumn, ...]:
-    return tuple(
-        ChartColumn(day.strftime("%m-%d"), totals.input_tokens, totals.output_tokens)
-        for day, totals in report.series
-    )
+def told(metric: Metric) -> Callable[[float], str]:
+    """How a value of the chart is written exactly."""
+    if metric == "cost":
+        return lambda value: format_usd(round(value * NUSD_PER_USD))
+    return lambda value: f"{value:,.0f}"
 
 
-def short(value: float) -> str:
-    """Tokens on an axis: 0, 850, 12K, 3.4M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.0f}"
+def over_time(view: UsageView, metric: Metric, hint: str = "") -> Shown:
+    """The chart: a series for each of the largest rows, the largest at the ground; ``hint`` where
+    the bars beside it are its legend."""
+    value, slots, own = _VALUE[metric], view.slots, view.colours
+    if slots.hours:
+        zone = ZoneInfo(view.report.zone)
+        clock = [datetime.fromtimestamp(h * 3600, UTC).astimezone(zone) for h in slots.hours]
+        labels = tuple(at.strftime("%H") for at in clock)
+        names = tuple(f"{at:%Y-%m-%d %H:%M}" for at in clock)
+    else:
+        labels = tuple(day.strftime("%m-%d") for day in slots.days)
+        names = tuple(f"{day:%a %Y-%m-%d}" for day in slots.days)
+    curves = {name: tuple(map(value, row)) for name, row in slots.items.items()}
+    ranked = sorted(curves, key=lambda name: (-sum(curves[name]), name))
+    most = ranked if len(ranked) <= _TOP + 1 else ranked[:_TOP]
+    series = [
+        Series(view.names.get(n) or n or f"(no {view.report.by})", own.get(n, _MUTED), curves[n])
+        for n in most
+        if any(curves[n])
+    ]
+    rest = [curves[name] for name in ranked[len(most) :]]
+    if rest:
+        sums = tuple(map(sum, zip(*rest, strict=True)))
+        series.append(Series(f"{len(rest)} others", _MUTED, sums))
+    made = Plot(labels, tuple(series), _SCALE[metric])
+    per = "an hour" if slots.hours else "a day"
+    return Shown(made, f"{metric.upper()} {per}", names, told(metric), hint=hint)
 
 
 def shown_name(view: UsageView, row: UsageRow) -> str:
@@ -113,78 +149,93 @@ def headline(view: UsageView, width: int) -> Content:
     return line + Content.styled(" " * room + span, _MUTED) if room > 1 else line
 
 
-def legend(*, hourly: bool, each: int) -> Content:
-    per = "an hour" if hourly else "a day" if each == 1 else f"each {each} days"
-    return Content.assemble(
-        ("TOKENS ", "bold $primary"),
-        (per, _MUTED),
-        "  ",
-        LOWER,
-        " input  ",
-        UPPER,
-        " output",
-    )
-
-
-def cost_bars(view: UsageView, size: tuple[int, int]) -> Content:
-    """Cost by row, the part for input against the part for output."""
+def bars(view: UsageView, metric: Metric, size: tuple[int, int]) -> Content:
+    """The same by row: the chart's legend with amounts."""
     width, height = size
-    lines = [
-        Content.assemble(
-            ("COST ", "bold $primary"),
-            (f"by {view.report.by}", _MUTED),
-            "  ",
-            LOWER,
-            " input  ",
-            UPPER,
-            " output",
-        )
-    ]
-    rows = [row for row in view.report.rows if row.totals.cost_nusd > 0]
-    top = max((row.totals.cost_nusd for row in rows), default=0)
-    label = min(max(width // 3, 10), 24)
-    amounts = [format_usd(row.totals.cost_nusd) for row in rows]
-    room = width - label - 1 - max(map(len, amounts), default=0) - 1
-    for row, amount in list(zip(rows, amounts, strict=True))[: height - 1]:
-        sums = row.totals
-        name = Content(shown_name(view, row)).truncate(label, ellipsis=True)
-        lines.append(
-            name.pad_right(max(label + 1 - name.cell_length, 0))
-            + split_bar(sums.input_cost_nusd, sums.cost_nusd - sums.input_cost_nusd, top, room)
-            + Content.styled(f" {amount}", "bold")
-        )
-    if len(rows) > height - 1:
-        lines[-1] = Content.styled(f"… and {len(rows) - height + 2} more in the table", _MUTED)
+    value, tell, own = _VALUE[metric], told(metric), view.colours
+    shown = Content.assemble((f"{metric.upper()} ", "bold $primary"), f"by {view.report.by}")
+    rows = sorted(
+        (row for row in view.report.rows if value(row.totals) > 0),
+        key=lambda row: -value(row.totals),
+    )
     if not rows:
-        lines.append(Content.styled("nothing was paid", _MUTED))
-    return Content("\n").join(lines)
+        return shown + Content.styled("\nnothing was paid", _MUTED)
+    amounts = [tell(value(row.totals)) for row in rows]
+    label = min(max(width // 3, 10), 24)
+    figure = max(map(len, amounts))
+    room = width - label - figure - 2
+    top = max(value(row.totals) for row in rows)
+    room_rows = len(rows) if len(rows) <= height - 1 else height - 2
+    for row, amount in list(zip(rows, amounts, strict=True))[:room_rows]:
+        name = Content(shown_name(view, row)).truncate(label, ellipsis=True)
+        shown += Content("\n") + name.pad_right(max(label + 1 - name.cell_length, 0))
+        shown += plot.bar(value(row.totals), top, room, own[row.name])
+        shown += Content.styled(f" {amount:>{figure}}", "bold")
+    if len(rows) > room_rows:
+        more = f"\n… and {len(rows) - room_rows} more in the table"
+        shown += Content.styled(more, _MUTED)
+    return shown
 
 
-def table_columns(view: UsageView, width: int) -> tuple[Column, ...]:
-    """The name takes what the others leave."""
-    columns = [
-        Column("name", view.report.by.capitalize(), width=0),
-        Column("calls", "Calls", "right", 7),
-        Column("input", "Input", "right", 7),
-        Column("output", "Output", "right", 7),
-        *((Column("tokens", "Tokens", "right", 7),) if width >= _WIDE else ()),
-        Column("cost", "Cost", "right", 10),
-        Column("success", "Success", "right", 7),
-        *((Column("mean", "Mean", "right", 6),) if width >= _NORMAL else ()),
-        *((Column("p95", "p95", "right", 6),) if width >= _WIDE else ()),
-        *((Column("before", "Before", "right", 10),) if width >= _WIDE else ()),
+def table(
+    view: UsageView, width: int, colour: Callable[[str], str]
+) -> tuple[tuple[Column, ...], list[Line], dict[str, str]]:
+    """Columns, lines and totals. Each column is as wide as its widest cell, the name takes what is
+    left; counts are exact where that leaves enough for the name.
+
+    Args:
+        colour: a theme variable as rich writes colours.
+    """
+    for exact in (True, False):
+        count: Callable[[int], str] = (lambda value: f"{value:,}") if exact else text.count
+        lines = [_line(view, row, colour, count) for row in view.report.rows]
+        totals = _totals_cells(view, count)
+        columns = [Column("name", view.report.by.capitalize(), width=0)]
+        for key, title in _titles(view, width):
+            cells = [str(line.cells[key]) for line in lines] + [totals[key]]
+            columns.append(Column(key, title, "right", max(len(title) + 1, *map(cell_len, cells))))
+        if width - sum((c.width or 0) + 2 for c in columns) >= _NAME:
+            break
+    return flexible(columns, "name", width), lines, totals
+
+
+def _titles(view: UsageView, width: int) -> list[tuple[str, str]]:
+    return [
+        ("calls", "Calls"),
+        ("input", "Input"),
+        ("output", "Output"),
+        *((("tokens", "Tokens"),) if width >= _WIDE else ()),
+        ("cost", "Cost"),
+        ("success", "Success"),
+        *((("mean", "Mean"),) if width >= _NORMAL else ()),
+        *((("p95", "p95"),) if width >= _WIDE else ()),
+        *((("before", _before(view)),) if width >= _WIDE and view.report.before_first else ()),
     ]
-    return flexible(columns, "name", width)
 
 
-def table_lines(view: UsageView, colour: Callable[[str], str]) -> list[Line]:
-    return [_line(view, row, colour) for row in view.report.rows]
+def _before(view: UsageView) -> str:
+    """The days that "before" is of."""
+    first, last = view.report.before_first, view.report.before_last
+    if first is None or last is None or first == last:
+        return "Before" if first is None else f"{first:%m-%d}"
+    return f"{first:%m-%d}/{last:%m-%d}"
 
 
-def _line(view: UsageView, row: UsageRow, colour: Callable[[str], str]) -> Line:
+def _line(
+    view: UsageView,
+    row: UsageRow,
+    colour: Callable[[str], str],
+    count: Callable[[int], str],
+) -> Line:
     sums, before = row.totals, row.before
     name = shown_name(view, row)
-    shown = Text(name, no_wrap=True, overflow="ellipsis", style="" if row.name else "italic")
+    shown = Text(no_wrap=True, overflow="ellipsis")
+    shown.append("■ ", style=colour(view.colours[row.name])).append(
+        name, style="" if row.name else "italic"
+    )
+    # What comes on top of some amounts leaves the others where they are comparable.
+    some = any(row.totals.unknown_attempts for row in view.report.rows)
+    cost = money(sums) + ("    " if some and not sums.unknown_attempts else "")
     was = "-" if before is None else money(before)
     share = view.report.success(sums)
     success = Text(percent(share, 1))
@@ -194,11 +245,11 @@ def _line(view: UsageView, row: UsageRow, colour: Callable[[str], str]) -> Line:
         key=row.name,
         cells={
             "name": shown,
-            "calls": text.count(sums.calls),
-            "input": text.count(sums.input_tokens),
-            "output": text.count(sums.output_tokens),
-            "tokens": text.count(sums.total_tokens),
-            "cost": money(sums),
+            "calls": count(sums.calls),
+            "input": count(sums.input_tokens),
+            "output": count(sums.output_tokens),
+            "tokens": count(sums.total_tokens),
+            "cost": cost,
             "success": success,
             "mean": text.seconds(sums.mean_latency_ms),
             "p95": text.seconds(row.p95_ms),
@@ -219,15 +270,15 @@ def _line(view: UsageView, row: UsageRow, colour: Callable[[str], str]) -> Line:
     )
 
 
-def totals_cells(view: UsageView) -> dict[str, str]:
+def _totals_cells(view: UsageView, count: Callable[[int], str]) -> dict[str, str]:
     total = view.report.total
     sums = total.totals
     return {
         "name": f"Total of {len(view.report.rows)}",
-        "calls": text.count(sums.calls),
-        "input": text.count(sums.input_tokens),
-        "output": text.count(sums.output_tokens),
-        "tokens": text.count(sums.total_tokens),
+        "calls": count(sums.calls),
+        "input": count(sums.input_tokens),
+        "output": count(sums.output_tokens),
+        "tokens": count(sums.total_tokens),
         "cost": money(sums),
         "success": percent(view.report.success(sums), 1),
         "mean": text.seconds(sums.mean_latency_ms),

@@ -10,6 +10,7 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.services.money.usage import UsageQuery
 from omni_cli.tui.screens.activity import ActivityPane
 from omni_cli.tui.screens.usage import UsagePane
+from omni_cli.tui.widgets.chart import Chart
 from omni_cli.tui.widgets.form import FormScreen
 from omni_cli.tui.widgets.picker import Choices
 from omni_cli.tui.widgets.table import SortableTable
@@ -28,25 +29,27 @@ def keys(table: SortableTable) -> list[str]:
     return [str(row.key.value) for row in table.table.ordered_rows]
 
 
-async def test_every_dimension_over_every_period_agrees_with_the_report(home: Path) -> None:
-    async with opened(home, "usage") as pilot:
+async def test_every_dimension_and_period_agrees_with_the_report(home: Path) -> None:
+    async with opened(home, "usage", (120, 40)) as pilot:
         table, choices = pilot.app.query_one(SortableTable), pilot.app.query_one(Choices)
         seen = set()
-        for _ in range(3):
-            for _ in range(5):
-                by, period = choices.values["by"], choices.values["period"]
-                seen.add((by, period))
-                report = read(
-                    home,
-                    lambda omni, b=by, p=period: omni.usage.report(UsageQuery(by=b, period=p)),
-                )
-                assert sorted(keys(table)) == sorted(row.name for row in report.rows)
-                total = shown(pilot.app, "#totals")
-                assert f"{report.total.totals.calls:,}" in total
-                assert format_usd(report.total.totals.cost_nusd) in total
-                await press(pilot, "d")
-            await press(pilot, "p")
-        assert len(seen) == 15
+        for at in range(9):
+            by, period = choices.values["by"], choices.values["period"]
+            seen |= {by, period}
+            report = read(
+                home, lambda omni, b=by, p=period: omni.usage.report(UsageQuery(by=b, period=p))
+            )
+            assert sorted(keys(table)) == sorted(row.name for row in report.rows)
+            total = shown(pilot.app, "#totals")
+            assert f"{report.total.totals.calls:,}" in total
+            assert f"{report.total.totals.input_tokens:,}" in total
+            assert format_usd(report.total.totals.cost_nusd) in total
+            view = pilot.app.query_one(UsagePane)._view
+            for field in ("calls", "input_tokens", "output_tokens", "cost_nusd"):
+                drawn = sum(getattr(t, field) for row in view.slots.items.values() for t in row)
+                assert drawn == getattr(report.total.totals, field), (by, period, field)
+            await press(pilot, "d", *["p"] * (at % 3 == 2))
+        assert len(seen) == 12
 
 
 async def test_totals_stand_below_their_columns(home: Path) -> None:
@@ -175,22 +178,34 @@ async def test_where_the_user_was_survives_a_restart(home: Path) -> None:
         choices = pilot.app.query_one(Choices)
         assert choices.values == {"by": "role", "period": "today"}
         assert pilot.app.query_one(SortableTable).order[0] == "success"
-        assert "COST" in shown(pilot.app, "#costs")
-        assert pilot.app.query_one("#costs").display
+        assert "COST" in pilot.app.query_one(Chart).render().plain
 
 
-async def test_the_charts_of_a_day_are_its_hours(home: Path) -> None:
+async def test_the_chart_reads_out_a_day_and_opens_its_hours(home: Path) -> None:
     async with opened(home, "usage", (120, 40)) as pilot:
-        await press(pilot, "P", "P")
-        assert pilot.app.query_one(Choices).values["period"] == "today"
-        drawn = shown(pilot.app, "#tokens")
-        assert "an hour" in drawn.splitlines()[0]
-        assert " 16" in drawn.splitlines()[-1]
-        today = read(home, lambda omni: omni.usage.report(UsageQuery(period="today")))
-        columns = pilot.app.query_one(UsagePane)._view.columns
-        assert len(columns) == 24
-        assert sum(c.lower for c in columns) == today.total.totals.input_tokens
-        assert sum(c.upper for c in columns) == today.total.totals.output_tokens
+        chart, pane = pilot.app.query_one(Chart), pilot.app.query_one(UsagePane)
+        await press(pilot, "b", "left", "left")  # from the table: the last day, the one before
+        report = read(home, lambda omni: omni.usage.report(UsageQuery(period="month")))
+        day, totals = report.series[-2]
+        line = chart.render().plain.splitlines()[0]
+        assert f"{day:%a %Y-%m-%d}" in line
+        assert format_usd(totals.cost_nusd) in line
+        await press(pilot, "z")
+        assert len(pane._view.slots.hours) == 24
+        assert (pane._view.report.first, pane._view.report.last) == (day, day)
+        items = pane._view.slots.items.values()
+        assert sum(t.cost_nusd for row in items for t in row) == totals.cost_nusd
+        await press(pilot, "escape")
+        assert pane._view.report == report or pane._view.report.series == report.series
+
+
+async def test_a_click_on_a_column_reads_it_out(home: Path) -> None:
+    async with opened(home, "usage", (120, 40)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        first, after = chart.drawn.slots[1]
+        await pilot.click(chart, offset=((first + after) // 2, 5))
+        await settle(pilot)
+        assert chart.cursor == 1
 
 
 async def test_costs_agree_with_the_service_and_say_what_would_save(home: Path) -> None:
@@ -208,9 +223,23 @@ async def test_costs_agree_with_the_service_and_say_what_would_save(home: Path) 
         models = shown(pilot.app, "#models")
         assert "Others" in models
         assert format_usd(overview.by_model[0].nusd) in models
-        assert "projected" in shown(pilot.app, "#trend")
+        trend, month = pilot.app.query(Chart)
+        assert "projected" in trend.render().plain
+        # What is still to come of today stands on today's column, and all of it is projected.
+        made, today = trend._shown.plot, len(overview.trend) - 1
+        assert sum(made.coming[:today]) == 0
+        assert sum(made.coming) == pytest.approx(sum(overview.projection.rest) / 1e9)
+        assert len(made.coming) == len(made.labels) == today + len(overview.projection.rest)
+        assert made.top <= max(
+            made.level, *(made.sum(n) + made.coming[n] for n in range(today + 2))
+        )
+        low, high = month._shown.plot.cone[-1]
+        assert low <= overview.projection.nusd / 1e9 <= high
         found = read(home, lambda omni: omni.advice.refresh())
         saving = sum(max(a.finding.saving_monthly_nusd or 0, 0) for a in found)
         assert format_usd(saving) in shown(pilot.app, "#opportunities")
-        await press(pilot, "b")
+        await press(pilot, "home", *["right"] * (today - 1), "enter")
+        day = pilot.app.query_one(UsagePane)._view.report.first
+        assert (pilot.app.pane.id, day) == ("usage", overview.trend[-2][0])  # type: ignore[attr-defined]  # OmniApp's
+        await press(pilot, "6", "b")
         assert pilot.app.pane.id == "budgets"  # type: ignore[attr-defined]  # OmniApp's

@@ -1,4 +1,4 @@
-"""How Usage looks: at two sizes and in two themes (E2)."""
+"""How Usage looks: at three sizes, in two themes (E2)."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,11 @@ MakeApp = Callable[..., OmniApp]
 Compare = Callable[..., bool]
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [((80, 24), "dark"), ((120, 40), "light"), ((200, 60), "dark")],
+    ids=["80x24", "120x40", "200x60"],
+)
 def test_screen(
     snap_compare: Compare, make_app: MakeApp, size: tuple[int, int], theme: str
 ) -> None:
@@ -28,7 +31,7 @@ def test_parts(snap_compare: Compare, make_app: MakeApp, keys: tuple[str, ...]) 
 def test_without_colour(
     snap_compare: Compare, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Input and output differ by their signs."""
+    """Series differ by their fills."""
     monkeypatch.setenv("NO_COLOR", "1")
     assert snap_compare(make_app("dark", "usage"), run_before=press())
 

@@ -139,6 +139,12 @@ def test_projection_knows_weekdays() -> None:
     found = project(1030, today, today + timedelta(days=7), history, today - timedelta(days=40))
     # Today up to its usual 100, four workdays, two days off.
     assert found.nusd == 1030 + 70 + 4 * 100 + 2 * 10
+    # What is left of today is of today, and the path to the end widens from it.
+    assert found.rest == (70, 100, 100, 100, 100, 10, 10)
+    path = found.path()
+    assert path[0][0] == 1100
+    assert path[-1] == (found.nusd, found.low_nusd, found.high_nusd)
+    assert all(low <= mean <= high for mean, low, high in path)
 
 
 def test_projection_never_takes_back_what_today_cost() -> None:

@@ -590,6 +590,12 @@ class OrgReports:
     def hours(self, first_ms: int, last_ms: int, agent: str = "") -> list[HourUse]:  # noqa: ARG002  # the port's
         raise UsageError("use by the hour is not counted by organisation")
 
+    def hourly_by(self, first: int, last: int, by: str) -> dict[tuple[int, str], Totals]:  # noqa: ARG002  # the port's
+        raise UsageError("use by the hour is not counted by organisation")
+
+    def refused(self, label: str, since_ms: int) -> int:
+        return self._raw.refused(label, since_ms)
+
     def baselines(self, first: int, last: int) -> list[Baseline]:  # noqa: ARG002  # the port's
         """What everybody's requests were compared with is not counted by organisation."""
         return []

@@ -1,12 +1,13 @@
 """Cost analytics: the trend, periods, the projected month, budgets and shares (C5)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 
 from msgspec import Struct
 
 from omni_cli.domain.analytics import (
     LOOKBACK_DAYS,
+    OTHERS,
     Projection,
     Share,
     Totals,
@@ -18,7 +19,7 @@ from omni_cli.domain.analytics import (
     sum_totals,
 )
 from omni_cli.domain.budgets import BudgetStatus
-from omni_cli.domain.periods import PeriodKind, PeriodRule, local_date, window
+from omni_cli.domain.periods import DAY_MS, PeriodKind, PeriodRule, local_date, window
 from omni_cli.ports import Clock
 from omni_cli.repositories import Budgets, Reports
 
@@ -42,8 +43,9 @@ class BudgetLine(Struct, frozen=True):
 class CostOverview(Struct, frozen=True):
     """``trend``: the last 30 dates with what they cost, today the last; None for a day of which
     no price is known. ``projection``: None where that is so of the whole month. ``by_model`` and
-    ``by_task`` are of this month. Calls of unknown price are in no amount: ``month`` counts
-    them."""
+    ``by_task`` are of this month. ``trend_by_model``: the trend by model, where those that
+    ``by_model`` does not name are one. ``month_days``: this month's dates until today with what
+    they cost. Calls of unknown price are in no amount: ``month`` counts them."""
 
     zone: str
     today: Totals
@@ -56,6 +58,22 @@ class CostOverview(Struct, frozen=True):
     budgets: tuple[BudgetLine, ...]
     by_model: tuple[Share, ...]
     by_task: tuple[Share, ...]
+    trend_by_model: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    month_days: tuple[tuple[date, int], ...] = ()
+
+
+class Burn(Struct, frozen=True):
+    """How a budget goes. ``days``: its period's dates until today with what they cost of it, empty
+    where its days are not the report's. ``projection``: of its whole period. ``days_left`` until
+    its stop is reached, as projected; None where it is not. ``refused``: calls of the last 24 hours
+    that had no room in it."""
+
+    status: BudgetStatus
+    days: tuple[tuple[date, int], ...]
+    after: date
+    projection: Projection | None
+    days_left: int | None
+    refused: int
 
 
 def under_percent(amount_nusd: int, limit_nusd: int) -> float | None:
@@ -98,6 +116,7 @@ class CostService(Struct, kw_only=True, eq=False):
         spent = since(month)
         yesterday = today - timedelta(days=1)
         trend_start = today - timedelta(days=TREND_DAYS - 1)
+        by_model = self._shares(span, "model")
         return CostOverview(
             zone=zone,
             today=daily.get(day_key(today), Totals()),
@@ -113,9 +132,49 @@ class CostService(Struct, kw_only=True, eq=False):
             if spent.known_nusd is None
             else project(spent.cost_nusd, today, after, history, first),
             budgets=tuple(self._budget_lines(now, zone, today, history, first)),
-            by_model=self._shares(span, "model"),
+            by_model=by_model,
             by_task=self._shares(span, "task"),
+            trend_by_model=self._trend(trend_start, today, by_model),
+            month_days=tuple(
+                (key_date(key), history.get(key, 0))
+                for key in calendar(month, today + timedelta(days=1))
+            ),
         )
+
+    def burn(self, status: BudgetStatus) -> Burn:
+        """How the budget of ``status`` goes, by the use of its own scope."""
+        zone, now = self.zone(), int(self.clock() * 1000)
+        budget, today = status.budget, local_date(now, zone)
+        start, after = local_date(status.start_at, zone), local_date(status.end_at, zone)
+        refused = self.reports.refused(budget.label, now - DAY_MS)
+        if budget.zone != zone:
+            return Burn(status, (), after, None, None, refused)
+        back = min(start, today - timedelta(days=LOOKBACK_DAYS + 1))
+        scope: dict[str, str] = {} if budget.scope == "all" else {budget.scope: budget.value}
+        daily = self.reports.daily(day_key(back), day_key(today), scope)
+        history = {day: totals.cost_nusd for day, totals in daily.items()}
+        first = min(map(key_date, history), default=None)
+        projection = project(status.spent_nusd, today, after, history, first)
+        days = tuple(
+            (key_date(key), history.get(key, 0))
+            for key in calendar(start, today + timedelta(days=1))
+        )
+        path = projection.path()
+        left = next((n for n, step in enumerate(path) if step[0] >= status.stop_at_nusd), None)
+        return Burn(status, days, after, projection, left, refused)
+
+    def _trend(
+        self, start: date, today: date, ranked: Sequence[Share]
+    ) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        days = calendar(start, today + timedelta(days=1))
+        named = {share.name for share in ranked}
+        found: dict[str, dict[int, int]] = {}
+        for (day, (model,)), totals in self.reports.daily_by(days[0], days[-1], ("model",)).items():
+            own = found.setdefault(model if model in named else OTHERS, {})
+            own[day] = own.get(day, 0) + totals.cost_nusd
+        order = [share.name for share in ranked if share.name in found]
+        order += [OTHERS] if OTHERS in found and OTHERS not in order else []
+        return tuple((name, tuple(found[name].get(day, 0) for day in days)) for name in order)
 
     def _window(self, kind: PeriodKind, now: int, zone: str) -> tuple[date, date]:
         start, end = window(PeriodRule(kind, zone, self.week_start, self.month_day), now)

@@ -1,7 +1,7 @@
 """Usage by anything, over any range, against the range before (C4)."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Literal, get_args
 
@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from omni_cli.domain.analytics import Totals, calendar, day_key, key_date, percentile, sum_totals
 from omni_cli.domain.blocks import BLOCK_MS, Block, blocks_of
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.periods import Span, local_date, parse_span
+from omni_cli.domain.periods import HOUR_MS, Span, day_start, local_date, parse_span
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import SessionRow
 from omni_cli.ports import Clock
@@ -94,6 +94,15 @@ class UsageReport(Struct, frozen=True):
         return totals.attempt_success if self.by in ("provider", "model") else totals.success
 
 
+class Slots(Struct, frozen=True):
+    """Use over slots of time. ``hours``: since the epoch, UTC, where the slots are hours of a day.
+    ``items``: value of the dimension -> sums, one a slot."""
+
+    days: tuple[date, ...]
+    hours: tuple[int, ...]
+    items: Mapping[str, tuple[Totals, ...]]
+
+
 class UsageService(Struct, kw_only=True, eq=False):
     """Args:
     zone: gives the zone whose days the rollups hold, after making them so if need be.
@@ -158,6 +167,26 @@ class UsageService(Struct, kw_only=True, eq=False):
             total=self._total(query, (first, last), (before_first, before_last), by_day),
             series=series,
         )
+
+    def slots(self, report: UsageReport) -> "Slots":
+        """The report's range in its slots of time, by its dimension: days, or the hours of a single
+        day, on the clock of the report's zone. Not of calendar dimensions."""
+        if report.first != report.last:
+            found = self.reports.daily_by(day_key(report.first), day_key(report.last), (report.by,))
+            days = [day for day, _ in report.series]
+            at = {day_key(day): n for n, day in enumerate(days)}
+            rows = [(at[day], name, totals) for (day, (name,)), totals in found.items()]
+            if report.by in ("session", "project"):
+                # Days are kept only of what names one: what names none is the rest.
+                rows += [(n, "", totals) for n, (_, totals) in enumerate(report.series)]
+                rows += [(n, "", Totals() - totals) for n, name, totals in rows if name]
+            return Slots(tuple(days), (), _slotted(rows, len(days)))
+        start = day_start(report.first, report.zone)
+        first, last = start // HOUR_MS, (start + 24 * HOUR_MS - 1) // HOUR_MS
+        hours = self.reports.hourly_by(first, last, report.by)
+        size = last - first + 1
+        rows = [(hour - first, name, totals) for (hour, name), totals in hours.items()]
+        return Slots((report.first,), tuple(range(first, last + 1)), _slotted(rows, size))
 
     def whole(self, query: UsageQuery, since: str | None, until: str | None) -> UsageQuery:
         """``query`` over days that are both included, as ccusage's reports take them: without
@@ -273,6 +302,14 @@ class UsageService(Struct, kw_only=True, eq=False):
                 day_key(before[0]), day_key(before[1]), (), query.filters
             ).get((), Totals())
         return _row("total", sum_totals(by_day.values()), buckets.get((), {}), then)
+
+
+def _slotted(rows: Iterable[tuple[int, str, Totals]], size: int) -> dict[str, tuple[Totals, ...]]:
+    found: dict[str, list[Totals]] = {}
+    for slot, name, totals in rows:
+        sums = found.setdefault(name, [Totals()] * size)
+        sums[slot] += totals
+    return {name: tuple(row) for name, row in found.items()}
 
 
 def _row(

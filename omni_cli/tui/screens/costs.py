@@ -1,10 +1,12 @@
 """Costs: the trend and where it leads, and where the money goes (fleet spec, "Cost Analytics")."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from msgspec import Struct
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
@@ -13,19 +15,21 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.analytics import Share
+from omni_cli.domain.analytics import OTHERS, Projection, Share
 from omni_cli.domain.money import NUSD_PER_USD
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.record import replace
 from omni_cli.domain.words import percent
 from omni_cli.records import StoredAdvice
 from omni_cli.services.money.costs import BudgetLine, CostOverview
 from omni_cli.services.money.savings import Saved
 from omni_cli.services.money.usage import UsageQuery
-from omni_cli.tui import text
+from omni_cli.tui import plot, text
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.usage_view import money
-from omni_cli.tui.widgets.chart import COMING, LEVEL, LOWER, Column, axis_width, chart
+from omni_cli.tui.plot import Plot, Series
+from omni_cli.tui.usage_view import model_colours, money
+from omni_cli.tui.widgets.chart import Chart, Shown
 from omni_cli.tui.widgets.tiles import Empty, set_empty
 
 _MUTED = "$foreground-muted"
@@ -33,13 +37,14 @@ _DAYS = {"day": 1, "week": 7}
 
 
 class CostView(Struct, frozen=True):
-    """``saved``: of this month. ``opportunities``: pending recommendations that would save, the
-    most first."""
+    """``saved``: of this month. ``names``, ``colours``: of models. ``opportunities``: pending
+    recommendations that would save, the most first."""
 
     overview: CostOverview
     saved: Saved
     opportunities: tuple[StoredAdvice, ...]
     names: dict[str, str]
+    colours: dict[str, str]
 
 
 def read_costs(omni: App) -> CostView:
@@ -57,40 +62,115 @@ def read_costs(omni: App) -> CostView:
         if model is not None:
             names[share.name] = model.name
     saved = omni.savings.saved(UsageQuery(period="month"))
-    return CostView(overview, saved, tuple(found), names)
+    named = [name for name, _ in overview.trend_by_model if name != OTHERS]
+    colours = {**model_colours(omni, named), OTHERS: _MUTED}
+    return CostView(overview, saved, tuple(found), names, colours)
 
 
 def any_cost(view: CostView) -> bool:
     return bool(view.overview.month.attempts) or any(cost for _, cost in view.overview.trend)
 
 
-# --- the trend -----------------------------------------------------------------------------------
+# --- the charts ----------------------------------------------------------------------------------
 
 
-def trend_columns(overview: CostOverview) -> tuple[Column, ...]:
-    """30 days as they were, then each day that the month still has as the projection sees it.
+def trend(view: CostView) -> Shown:
+    """30 days as they were, and what today and each day of the month still to come are expected to
+    add: the rest of today on today's column."""
+    overview = view.overview
+    days = [day for day, _ in overview.trend]
+    rest = () if overview.projection is None else overview.projection.rest
+    days += [days[-1] + timedelta(days=n) for n in range(1, len(rest))]
+    coming = tuple(_usd(nusd) for nusd in rest)
+    before = len(overview.trend) - bool(rest)
+    own, after = view.colours, [0.0] * (len(days) - len(overview.trend))
+    lines = tuple(
+        Series(view.names.get(name, name), own[name], (*map(_usd, row), *after))
+        for name, row in overview.trend_by_model
+    )
+    limit, period = daily_limit(overview)
+    made = Plot(
+        tuple(day.strftime("%m-%d") for day in days),
+        lines,
+        plot.dollars,
+        coming=(*[0.0] * before, *coming) if rest else (),
+    )
+    # A limit far above would press the columns flat: then it is said, not drawn.
+    if 0 < limit <= 3 * made.top:
+        made = replace(made, level=limit)
+    return Shown(
+        made,
+        "SPENDING a day",
+        tuple(f"{day:%a %Y-%m-%d}" for day in days),
+        _told,
+        level=f"{plot.dollars(limit)} a day, of the {period} budget" if limit else "",
+    )
 
-    What the projection adds to the month is spread evenly over the days to come: it is made by
-    weekday, but only its sum is given.
+
+def burn_up(overview: CostOverview) -> Shown:
+    """This month, added up: as it was, where it leads, and the limit."""
+    limits = [b.limit_nusd for b in overview.budgets if b.status.budget.period == "month"]
+    return added_up(
+        "THIS MONTH",
+        overview.month_days,
+        overview.projection,
+        limit=min(limits, default=0),
+        level="budget",
+    )
+
+
+def added_up(
+    heading: str,
+    days: Sequence[tuple[date, int]],
+    projection: Projection | None,
+    *,
+    limit: int,
+    level: str,
+) -> Shown:
+    """Spending of a period's days added up, the cone of its projection, and a limit across.
+
+    Args:
+        days: dates until today with nano-dollars.
+        limit: nano-dollars; 0 for none.
     """
-    columns = [
-        Column(day.strftime("%m-%d"), (cost or 0) / NUSD_PER_USD) for day, cost in overview.trend
-    ]
-    today = overview.trend[-1][0]
-    coming = (_month_end(overview) - today).days
-    rest = 0 if overview.projection is None else overview.projection.nusd
-    rest -= overview.month.cost_nusd
-    if coming > 0 and rest > 0:
-        mean = rest / coming / NUSD_PER_USD
-        columns += [
-            Column((today + timedelta(days=n)).strftime("%m-%d"), mean, coming=True)
-            for n in range(1, coming + 1)
-        ]
-    return tuple(columns)
+    sums = [_usd(amount) for amount in accumulate(nusd for _, nusd in days)]
+    path = [] if projection is None else projection.path()
+    dates = [day for day, _ in days]
+    dates += [dates[-1] + timedelta(days=n) for n in range(1, len(path))]
+    gap: list[float | None] = [None] * (len(days) - 1)
+    after: list[float | None] = [None] * max(len(path) - 1, 0)
+    cone: list[tuple[float, float] | None] = [None] * (len(days) - 1)
+    expected = [_usd(step[0]) for step in path]
+    cone += [(_usd(low), _usd(high)) for _, low, high in path]
+    lines = [Series("spent", "$primary", (*sums, *after))]
+    if len(path) > 1:
+        # From where it stands now; what today still adds is in the step to tomorrow.
+        lines.append(Series("projected", "$accent", (*gap, sums[-1], *expected[1:])))
+    made = Plot(
+        tuple(day.strftime("%m-%d") for day in dates),
+        tuple(lines),
+        plot.dollars,
+        "curves",
+        cone=tuple(cone) if len(path) > 1 else (),
+    )
+    if 0 < _usd(limit) <= 3 * made.top:
+        made = replace(made, level=_usd(limit))
+    return Shown(
+        made,
+        heading,
+        tuple(f"{day:%a %Y-%m-%d}" for day in dates),
+        _told,
+        level=f"{format_usd(limit)} {level}" if limit else "",
+        coming="4 of 5 cases",
+    )
 
 
-def _month_end(overview: CostOverview) -> date:
-    return date.fromisoformat(overview.month_label.rpartition(" ")[2])
+def _usd(nusd: int) -> float:
+    return nusd / NUSD_PER_USD
+
+
+def _told(value: float) -> str:
+    return format_usd(round(value * NUSD_PER_USD))
 
 
 def daily_limit(overview: CostOverview) -> tuple[float, str]:
@@ -101,34 +181,6 @@ def daily_limit(overview: CostOverview) -> tuple[float, str]:
         days = max(round((status.end_at - status.start_at) / DAY_MS), 1)
         found.append((line.limit_nusd / days / NUSD_PER_USD, status.budget.period))
     return min(found, default=(0.0, ""))
-
-
-def trend(view: CostView, size: tuple[int, int]) -> Content:
-    """The chart with its legend."""
-    overview = view.overview
-    columns = trend_columns(overview)
-    limit, period = daily_limit(overview)
-    top = max((column.sum for column in columns), default=0.0)
-    # A limit far above would press the columns flat: then it is said, not drawn.
-    drawn = limit if 0 < limit <= 3 * top else 0.0
-    room = size[0] - axis_width(columns, dollars, drawn)
-    if room < len(columns):
-        columns = columns[-max(room, 1) :]
-    legend = Content.assemble(("SPENDING ", "bold $primary"), ("a day  ", _MUTED), LOWER, " spent")
-    if any(column.coming for column in columns):
-        legend += Content.assemble("  ", COMING, " projected")
-    if limit:
-        words = f"{dollars(limit)} a day, of the {period} budget"
-        legend += Content.assemble("  ", LEVEL if drawn else "", f" {words}")
-    body = chart(columns, size=(size[0], size[1] - 1), scale=dollars, level=drawn)
-    return legend.truncate(size[0], ellipsis=True) + Content("\n") + body
-
-
-def dollars(value: float) -> str:
-    """US dollars on an axis."""
-    if value >= 1000:
-        return f"${value:,.0f}"
-    return f"${value:.2f}" if value >= 0.01 or not value else f"${value:.2g}"
 
 
 # --- the parts below -------------------------------------------------------------------------
@@ -212,8 +264,19 @@ def _under(percent: float | None) -> Content:
     return Content.styled(f" ● {percent:.0f}% under", "$success")
 
 
-def share_bars(title: str, items: Sequence[Share], names: dict[str, str], width: int) -> Content:
-    """Bars with amounts and shares of the whole."""
+def share_bars(
+    title: str,
+    items: Sequence[Share],
+    width: int,
+    *,
+    names: Mapping[str, str] | None = None,
+    own: Mapping[str, str] | None = None,
+) -> Content:
+    """Bars with amounts and shares of the whole.
+
+    Args:
+        names, own: what an item is called, and its colour, where it has one.
+    """
     shown = Content.assemble((title, "bold $primary"), (" this month", _MUTED))
     label = min(max(width // 3, 10), 24)
     amounts = [format_usd(item.nusd) for item in items]
@@ -221,16 +284,10 @@ def share_bars(title: str, items: Sequence[Share], names: dict[str, str], width:
     room = width - label - 1 - figure - 7
     top = max((item.share or 0.0 for item in items), default=0.0)
     for item, amount in zip(items, amounts, strict=True):
-        name = Content(names.get(item.name, item.name)).truncate(label, ellipsis=True)
-        part = (item.share or 0.0) / top if top else 0.0
-        full = max(round(part * room), 1 if part else 0)
+        name = Content((names or {}).get(item.name, item.name)).truncate(label, ellipsis=True)
         shown += Content("\n") + name.pad_right(max(label + 1 - name.cell_length, 0))
-        shown += Content.assemble(
-            ("█" * full, "$primary"),
-            " " * (room - full),
-            (f" {amount:>{figure}}", "bold"),
-            (f" {percent(item.share):>5}", _MUTED),
-        )
+        shown += plot.bar(item.share or 0.0, top, room, (own or {}).get(item.name, "$primary"))
+        shown += Content.assemble((f" {amount:>{figure}}", "bold"), f" {percent(item.share):>5}")
     if not items:
         shown += Content.styled("\nnothing was paid yet", _MUTED)
     return shown
@@ -255,6 +312,8 @@ def opportunities(view: CostView, width: int) -> Content:
         title = Content(f"{place}. {finding.title}").truncate(width - len(saves) - 2, ellipsis=True)
         gap = " " * max(width - title.cell_length - len(saves), 1)
         shown += Content("\n") + title + Content(gap) + Content.styled(saves, "$success")
+        why = Content(f"   {finding.reasoning}").truncate(width, ellipsis=True)
+        shown += Content("\n") + why.stylize(_MUTED)
     return shown
 
 
@@ -265,8 +324,10 @@ _EMPTY = Content.assemble(
     ("  omni import", "bold $primary"),
     "   brings in what other tools have used",
 )
-#: Lines that the chart takes: at least, at most.
-_CHART = (8, 18)
+#: Lines of the charts: at least, as a rule at most, and at most where all else is seen, too.
+_CHART = (8, 18, 36)
+#: Lines of all else.
+_BELOW = 24
 #: From so many columns on the parts stand in two columns, and in three.
 _ROOMY, _VAST = 100, 150
 
@@ -275,7 +336,14 @@ class CostsPane(Pane[CostView]):
     DEFAULT_CSS = """
     CostsPane.-empty #full { display: none; }
     CostsPane #full { padding: 0 1; }
-    CostsPane #trend, CostsPane #opportunities { height: auto; }
+    CostsPane #charts { height: 10; }
+    CostsPane #trend { width: 2fr; }
+    CostsPane #month { width: 1fr; min-width: 40; display: none; }
+    CostsPane.-month #month { display: block; }
+    CostsPane.-month #trend { display: none; }
+    CostsPane.-roomy #trend, CostsPane.-roomy #month { display: block; }
+    CostsPane.-roomy #month { margin-left: 2; }
+    CostsPane #opportunities { height: auto; }
     CostsPane #parts { height: auto; layout: vertical; }
     CostsPane #parts Static { height: auto; width: 1fr; margin-top: 1; }
     CostsPane #opportunities { margin-top: 1; }
@@ -290,6 +358,7 @@ class CostsPane(Pane[CostView]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll(2)", "Down", show=False),
         Binding("k", "scroll(-2)", "Up", show=False),
+        Binding("m", "month", "Day/month"),
         Binding("u", "go('usage')", "Usage"),
         Binding("b", "go('budgets')", "Budgets"),
         Binding("r", "go('recommendations')", "Recommendations"),
@@ -300,7 +369,9 @@ class CostsPane(Pane[CostView]):
     def compose(self) -> ComposeResult:
         yield Empty(_EMPTY)
         with VerticalScroll(id="full"):
-            yield Static(id="trend")
+            with Horizontal(id="charts"):
+                yield Chart(id="trend")
+                yield Chart(id="month")
             yield Static(id="above")
             with Horizontal(id="parts"):
                 yield Static(id="figures")
@@ -309,7 +380,9 @@ class CostsPane(Pane[CostView]):
             yield Static(id="opportunities")
 
     def entry(self) -> Widget | None:
-        return self.query_one(Empty) if self.has_class("-empty") else self.query_one("#full")
+        if self.has_class("-empty"):
+            return self.query_one(Empty)
+        return next(chart for chart in self.query(Chart) if chart.display)
 
     def load(self, omni: App, _wanted: Any) -> CostView:
         return read_costs(omni)
@@ -324,17 +397,20 @@ class CostsPane(Pane[CostView]):
         if view is None:
             return
         width = self.query_one("#full").content_size.width - 1
-        lines = min(max(self.size.height * 2 // 5, _CHART[0]), _CHART[1])
-        self.query_one("#trend", Static).update(trend(view, (width, lines)))
+        height, (least, usual, most) = self.size.height, _CHART
+        lines = max(least, min(height * 2 // 5, usual), min(height - _BELOW, most))
+        self.query_one("#charts").styles.height = lines
+        self.query_one("#trend", Chart).put(trend(view))
+        self.query_one("#month", Chart).put(burn_up(view.overview))
         self.query_one("#above", Static).update(figures(view, width))
         beside = 1 + self.has_class("-roomy") + self.has_class("-vast")
         part = width if beside == 1 else width // beside - 2
         self.query_one("#figures", Static).update(figures(view, part))
         overview = view.overview
         self.query_one("#models", Static).update(
-            share_bars("BY MODEL", overview.by_model, view.names, part)
+            share_bars("BY MODEL", overview.by_model, part, names=view.names, own=view.colours)
         )
-        self.query_one("#tasks", Static).update(share_bars("BY TASK", overview.by_task, {}, part))
+        self.query_one("#tasks", Static).update(share_bars("BY TASK", overview.by_task, part))
         found = self.query_one("#opportunities", Static)
         found.update(opportunities(view, width))
         found.display = bool(view.opportunities)
@@ -343,6 +419,27 @@ class CostsPane(Pane[CostView]):
         self.set_class(self.size.width >= _ROOMY, "-roomy")
         self.set_class(self.size.width >= _VAST, "-vast")
         self.call_after_refresh(self._draw)
+
+    def action_month(self) -> None:
+        """Where there is room for one chart only: the other one."""
+        self.toggle_class("-month")
+        entry = self.entry()
+        if entry is not None:
+            entry.focus()
+
+    @on(Chart.Opened)
+    async def _opened(self, event: Chart.Opened) -> None:
+        """The hours of a day that was, in Usage."""
+        view = self._view
+        if view is None:
+            return
+        overview = view.overview
+        trend = overview.trend if event.chart.id == "trend" else overview.month_days
+        if event.first < len(trend):
+            from omni_cli.tui.screens.usage import UsagePane
+
+            await self.omni.open_tab("usage")
+            self.omni.query_one(UsagePane).look_into(trend[event.first][0], "cost")
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#full", VerticalScroll).scroll_relative(y=by, animate=False)

@@ -15,14 +15,17 @@ from omni_cli.bootstrap import App
 from omni_cli.services.money.usage import Dimension, UsageQuery
 from omni_cli.tui import usage_view
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.usage_view import UsageView, read_usage
-from omni_cli.tui.widgets.chart import axis_width, chart, merged
+from omni_cli.tui.usage_view import METRICS, Metric, UsageView, read_usage
+from omni_cli.tui.widgets.chart import Chart
 from omni_cli.tui.widgets.form import Field, FormScreen, Values
 from omni_cli.tui.widgets.picker import Choice, Choices
-from omni_cli.tui.widgets.table import SortableTable
+from omni_cli.tui.widgets.table import SortableTable, Table
 from omni_cli.tui.widgets.tiles import Empty, set_empty
 
-_BY = tuple((name, name) for name in ("provider", "model", "agent", "role", "task"))
+_BY = tuple(
+    (name, name)
+    for name in ("provider", "model", "agent", "role", "task", "org", "key", "session", "project")
+)
 _PERIODS = (("today", "today"), ("week", "week"), ("month", "month"), ("custom", "custom"))
 _EMPTY = Content.assemble(
     ("No usage in this range.\n\n", "bold"),
@@ -44,13 +47,10 @@ class UsagePane(Pane[UsageView]):
     DEFAULT_CSS = """
     UsagePane.-empty #full { display: none; }
     UsagePane #headline { height: 1; padding: 0 1; }
-    UsagePane #charts { height: 45%; max-height: 18; padding: 0 1; }
-    UsagePane #tokens { width: 1fr; height: 1fr; }
-    UsagePane #costs { width: 1fr; height: 1fr; display: none; }
-    UsagePane.-costs #costs { display: block; }
-    UsagePane.-costs #tokens { display: none; }
-    UsagePane.-roomy #costs { display: block; padding-left: 2; }
-    UsagePane.-roomy #tokens { display: block; }
+    UsagePane #charts { padding: 0 1; }
+    UsagePane Chart { width: 2fr; }
+    UsagePane #bars { width: 1fr; min-width: 44; height: 1fr; display: none; padding-left: 2; }
+    UsagePane.-roomy #bars { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "by(1)", "By"),
@@ -60,13 +60,20 @@ class UsagePane(Pane[UsageView]):
         Binding("c", "custom", "Dates"),
         Binding("o", "order", "Sort"),
         Binding("O", "reverse", "Sort the other way", show=False),
-        Binding("b", "bars", "Tokens/costs"),
+        Binding("b", "metric", "Tokens/cost/calls"),
+        Binding("left", "read(-1)", "Read out", key_display="←→"),
+        Binding("right", "read(1)", "Read out", show=False),
+        Binding("z", "zoom", "Hours"),
+        Binding("escape", "back", "Back to days", show=False),
     ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._dates: tuple[str, str] | None = None
         self._view: UsageView | None = None
+        self._metric: Metric = "tokens"
+        #: The single day that is looked into, until ``back``.
+        self._day: date | None = None
 
     def compose(self) -> ComposeResult:
         yield Choices([Choice("by", "d", _BY), Choice("period", "p", _PERIODS)])
@@ -74,8 +81,8 @@ class UsagePane(Pane[UsageView]):
         yield Empty(_EMPTY)
         with Vertical(id="full"):
             with Horizontal(id="charts"):
-                yield Static(id="tokens")
-                yield Static(id="costs")
+                yield Chart()
+                yield Static(id="bars")
             yield SortableTable(_ORDER)
 
     def on_mount(self) -> None:
@@ -99,7 +106,7 @@ class UsagePane(Pane[UsageView]):
             "period": self._choices.values["period"],
             "dates": list(self._dates or ()),
             "order": list(self._table.order),
-            "costs": self.has_class("-costs"),
+            "metric": self._metric,
         }
 
     def recall(self, kept: dict[str, Any]) -> None:
@@ -112,13 +119,18 @@ class UsagePane(Pane[UsageView]):
         order = kept.get("order")
         if isinstance(order, list) and len(order) == 2:
             self._table.order = str(order[0]), bool(order[1])
-        self.set_class(bool(kept.get("costs")), "-costs")
+        self._metric = next((m for m in METRICS if m == kept.get("metric")), self._metric)
 
     # --- reading and showing -----------------------------------------------------------------
 
     def wanted(self) -> UsageQuery:
         values = self._choices.values
         by = next(name for name in get_args(Dimension) if name == values["by"])
+        if self._day is not None:
+            end = self._day + timedelta(days=1)
+            return UsageQuery(
+                by=by, from_date=self._day.isoformat(), to_date=end.isoformat(), compare=True
+            )
         if values["period"] == "custom" and self._dates is not None:
             first, last = self._dates
             after = date.fromisoformat(last) + timedelta(days=1)
@@ -131,8 +143,14 @@ class UsagePane(Pane[UsageView]):
     def show(self, value: UsageView) -> None:
         self._view = value
         set_empty(self, not usage_view.described(value.report.rows))
-        # The charts are as large as the layout makes them, which is not known before.
+        self._share_room(len(value.report.rows) + 2)
+        # The bars are as large as the layout makes them, which is not known before.
         self.call_after_refresh(self._draw)
+
+    def _share_room(self, lines: int) -> None:
+        """The table takes the ``lines`` that it needs, at most 55 %; the charts all the rest."""
+        whole = self.size.height - 2
+        self.query_one("#charts").styles.height = max(whole - min(lines, whole * 11 // 20), 3)
 
     def _draw(self) -> None:
         view = self._view
@@ -140,27 +158,28 @@ class UsagePane(Pane[UsageView]):
             return
         width = self.size.width
         self.query_one("#headline", Static).update(usage_view.headline(view, width - 2))
-        tokens, costs = self.query_one("#tokens", Static), self.query_one("#costs", Static)
-        if tokens.display:
-            tokens.update(_tokens(view, tokens.content_size.width, tokens.content_size.height))
-        if costs.display:
-            costs.update(
-                usage_view.cost_bars(view, (costs.content_size.width, costs.content_size.height))
+        bars = self.query_one("#bars", Static)
+        hint = ""
+        if bars.display:
+            bars.update(usage_view.bars(view, self._metric, bars.content_size))
+            zoom = "z back to days" if self._day else "z into hours"
+            hint = (
+                "←→ reads out" if view.slots.hours and not self._day else f"←→ reads out · {zoom}"
             )
-        self._table.fill(
-            usage_view.table_columns(view, width),
-            usage_view.table_lines(view, self.omni.colour),
-            usage_view.totals_cells(view),
-        )
+        self.query_one(Chart).put(usage_view.over_time(view, self._metric, hint))
+        self._table.fill(*usage_view.table(view, width, self.omni.colour))
 
     def on_resize(self) -> None:
         self.set_class(self.size.width >= _ROOMY, "-roomy")
+        if self._view is not None:
+            self._share_room(len(self._view.report.rows) + 2)
         self.call_after_refresh(self._draw)
 
     # --- actions -----------------------------------------------------------------------------
 
     @on(Choices.Changed)
     def _changed(self, event: Choices.Changed) -> None:
+        self._day = None if event.name == "period" else self._day
         if event.name == "period" and event.value == "custom":
             self._ask_dates()
         else:
@@ -175,6 +194,7 @@ class UsagePane(Pane[UsageView]):
         names = [name for name, _ in _PERIODS if name != "custom" or self._dates is not None]
         at = names.index(choices.values["period"]) if choices.values["period"] in names else 0
         choices.put("period", names[(at + by) % len(names)])
+        self._day = None
         self.refresh_data()
 
     def action_custom(self) -> None:
@@ -214,10 +234,51 @@ class UsagePane(Pane[UsageView]):
     def action_reverse(self) -> None:
         self._table.reverse()
 
-    def action_bars(self) -> None:
-        """Where there is room for one chart only: the other one."""
-        self.toggle_class("-costs")
-        self.call_after_refresh(self._draw)
+    def action_metric(self) -> None:
+        self._metric = METRICS[(METRICS.index(self._metric) + 1) % len(METRICS)]
+        self._draw()
+
+    def action_read(self, by: int) -> None:
+        """Move the chart's cursor, wherever the focus is."""
+        self.query_one(Chart).action_step(by)
+
+    @on(Table.Sideways)
+    def _sideways(self, event: Table.Sideways) -> None:
+        self.action_read(event.by)
+
+    def action_zoom(self) -> None:
+        """Into the hours of the day under the chart's cursor, and out of them again."""
+        if self._day is not None:
+            self.action_back()
+        else:
+            self.query_one(Chart).action_open()
+
+    @on(Chart.Opened)
+    def _opened(self, event: Chart.Opened) -> None:
+        view = self._view
+        if view is None or view.slots.hours:
+            return
+        if event.first != event.last:
+            self._dates = (
+                view.slots.days[event.first].isoformat(),
+                view.slots.days[event.last].isoformat(),
+            )
+            self._choices.put("period", "custom")
+        else:
+            self._day = view.slots.days[event.first]
+        self.refresh_data()
+
+    def look_into(self, day: date, metric: Metric) -> None:
+        """The hours of a day, from another tab."""
+        self._day, self._metric = day, metric
+        self.refresh_data()
+
+    def action_back(self) -> None:
+        if self._day is not None:
+            self._day = None
+            self.refresh_data()
+        else:
+            self.query_one(Chart).cursor = None
 
     @on(DataTable.RowSelected)
     def action_drill(self) -> None:
@@ -239,14 +300,6 @@ class UsagePane(Pane[UsageView]):
         pane.only(name if by == "model" else "")
         if by != "model":
             pane.query_one("#filter", Input).value = usage_view.drill_text(by, name)
-
-
-def _tokens(view: UsageView, width: int, height: int) -> Content:
-    """The chart with its legend."""
-    room = width - axis_width(view.columns, usage_view.short)
-    columns, each = merged(view.columns, max(room, 1))
-    drawn = chart(columns, size=(width, height - 1), scale=usage_view.short)
-    return usage_view.legend(hourly=view.hourly, each=each) + Content("\n") + drawn
 
 
 def _check_date(value: str) -> str:

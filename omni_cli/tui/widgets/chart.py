@@ -1,153 +1,174 @@
-"""Columns over time, drawn with block characters: stacked, with a level line and a projection; and
-bars of one line.
-
-Plain text with theme colours, no global figure: any thread may draw, and every series has a sign
-of its own, so that the chart reads without colour.
-"""
+"""The chart of every screen: columns or curves over time, with a cursor that reads out a slot; and
+the bar of a budget. What is drawn is in ``tui/plot.py``."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from msgspec import Struct
+from textual import events
+from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
 
-#: Sign and colour of the lower and the upper part of a column, and of a projected one.
-LOWER, UPPER, COMING = ("█", "$primary"), ("▒", "$accent"), ("░", "$foreground-muted")
-LEVEL = ("─", "$warning")
-_EIGHTHS = " ▁▂▃▄▅▆▇█"
-_MUTED = "$foreground-muted"
-_WIDEST = 11
+from omni_cli.tui.plot import COMING, FILLS, LEVEL, Drawn, Plot, draw, merged
+
+#: Signs of series in a legend: of columns and of curves.
+_SWATCH, _LINE = "■", "━"
 
 
-class Column(Struct, frozen=True):
-    """``lower`` with ``upper`` on top, both >= 0. ``coming``: a projection, drawn faintly."""
+class Shown(Struct, frozen=True):
+    """``heading`` stands before the legend. ``names``: of each slot, as the reading says it ("Tue
+    2026-02-03"). ``tell`` writes a value exactly. ``level``: what the line across is."""
 
-    label: str
-    lower: float
-    upper: float = 0.0
-    coming: bool = False
+    plot: Plot
+    heading: str
+    names: tuple[str, ...]
+    tell: Callable[[float], str]
+    level: str = ""
+    coming: str = "projected"
+    #: Instead of the names of series, where they stand beside the chart.
+    hint: str = ""
+
+
+class Chart(Widget, can_focus=True):
+    """Call ``put``. Left and right read out a slot in the first line, Enter opens it.
+
+    Attributes:
+        cursor: the slot that is read out, of those that are drawn; None for none.
+    """
+
+    DEFAULT_CSS = """
+    Chart { height: 1fr; width: 1fr; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "step(-1)", "Read out", key_display="←→"),
+        Binding("right,l", "step(1)", "Read out", show=False),
+        Binding("home", "jump(0)", "First", show=False),
+        Binding("end", "jump(-1)", "Last", show=False),
+        Binding("enter", "open", "Zoom"),
+    ]
+    cursor: reactive[int | None] = reactive(None)
+
+    @dataclass
+    class Opened(Message):
+        """``first`` to ``last``: the slots of what was put that were opened, both included."""
+
+        chart: "Chart"
+        first: int
+        last: int
+
+        @property
+        def control(self) -> "Chart":
+            return self.chart
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # Textual's own name
+        super().__init__(id=id)
+        self._shown: Shown | None = None
+        self._drawn = Drawn((), (), 1)
+
+    def put(self, shown: Shown) -> None:
+        """Draw this; the cursor stays where it was while there are as many slots."""
+        before = self._shown
+        if before is None or len(before.names) != len(shown.names):
+            self.cursor = None
+        self._shown = shown
+        self.refresh()
 
     @property
-    def sum(self) -> float:
-        return self.lower + self.upper
+    def drawn(self) -> Drawn:
+        """As last rendered: for clicks and tests."""
+        return self._drawn
+
+    def render(self) -> Content:
+        shown = self._shown
+        width, height = self.content_size
+        if shown is None or height < 3:
+            return Content("")
+        plain = self.app.no_color
+        self._drawn = draw(shown.plot, (width, height - 1), cursor=self.cursor, signs=plain)
+        first = legend(shown, self.cursor, self._drawn.each, signs=plain)
+        return Content("\n").join([first.truncate(width, ellipsis=True), *self._drawn.lines])
+
+    # --- the cursor --------------------------------------------------------------------------
+
+    def action_step(self, by: int) -> None:
+        """From nowhere to the last slot, else to a neighbour."""
+        slots = len(self._drawn.slots)
+        if slots:
+            here = self.cursor
+            self.cursor = slots - 1 if here is None else min(max(here + by, 0), slots - 1)
+
+    def action_jump(self, to: int) -> None:
+        slots = len(self._drawn.slots)
+        self.cursor = None if not slots else slots - 1 if to else 0
+
+    def action_open(self) -> None:
+        """Open the slot of the cursor, without one the last."""
+        shown, each, slots = self._shown, self._drawn.each, len(self._drawn.slots)
+        if shown is None or not slots:
+            return
+        at = slots - 1 if self.cursor is None else self.cursor
+        last = min((at + 1) * each, len(shown.names)) - 1
+        self.post_message(self.Opened(self, at * each, last))
+
+    def on_blur(self) -> None:
+        self.refresh()
+
+    def on_click(self, event: events.Click) -> None:
+        x = event.x - self.gutter.left
+        for slot, (first, after) in enumerate(self._drawn.slots):
+            if first <= x < after:
+                if self.cursor == slot:
+                    self.action_open()
+                self.cursor = slot
+                return
 
 
-def merged(columns: Sequence[Column], most: int) -> tuple[tuple[Column, ...], int]:
-    """At most ``most`` columns, and how many of the given ones each of them adds up."""
-    each = max(-(-len(columns) // max(most, 1)), 1)
-    if each == 1:
-        return tuple(columns), 1
-    groups = [columns[at : at + each] for at in range(0, len(columns), each)]
-    return tuple(
-        Column(
-            group[0].label,
-            sum(c.lower for c in group),
-            sum(c.upper for c in group),
-            all(c.coming for c in group),
-        )
-        for group in groups
-    ), each
+def legend(shown: Shown, cursor: int | None, each: int, *, signs: bool = False) -> Content:
+    """Heading and series; with a cursor what they are there, the largest first."""
+    plot = shown.plot
+    if cursor is None or cursor * each >= len(shown.names):
+        parts = Content.styled(shown.heading, "bold $primary")
+        if plot.level and shown.level:
+            parts += Content.assemble("  ", LEVEL, f" {shown.level}")
+        if any(plot.coming) or any(plot.cone):
+            parts += Content.assemble("  ", COMING, f" {shown.coming}")
+        if shown.hint:
+            parts += Content.styled(f"  {shown.hint}", "$foreground-muted")
+        for n, series in enumerate(() if shown.hint else plot.series):
+            parts += Content("  ") + _swatch(plot, n, signs) + Content(f" {series.name}")
+        return parts
+    first, last = cursor * each, min((cursor + 1) * each, len(shown.names)) - 1
+    name = shown.names[first] + (f" to {shown.names[last]}" if last > first else "")
+    small, _ = merged(plot, -(-len(plot.labels) // each))
+    parts = Content.styled(f"{name}  ", "bold reverse")
+    if plot.kind == "columns" and (small.sum(cursor) or not any(small.coming)):
+        parts += Content.styled(f" {shown.tell(small.sum(cursor))}", "bold")
+    values = [(s.values[cursor], n) for n, s in enumerate(small.series)]
+    for value, n in sorted(values, key=lambda pair: -(pair[0] or 0.0)):
+        if value is not None and (value or plot.kind == "curves"):
+            parts += Content("  ") + _swatch(plot, n, signs)
+            parts += Content(f" {plot.series[n].name} {shown.tell(value)}")
+    if small.coming and small.coming[cursor]:
+        parts += Content.assemble("  ", COMING, f" {shown.tell(small.coming[cursor])} to come")
+    pair = small.cone[cursor] if small.cone else None
+    if pair is not None:
+        low, high = map(shown.tell, pair)
+        parts += Content.assemble("  ", COMING, f" {low} to {high}")
+    return parts
 
 
-def axis_width(columns: Sequence[Column], scale: Callable[[float], str], level: float = 0) -> int:
-    """Cells that the axis takes at the left: its labels and a space."""
-    top = max((c.sum for c in columns), default=0.0)
-    return max(len(scale(value)) for value in (max(top, level), max(top, level) / 2, 0.0)) + 1
-
-
-def chart(
-    columns: Sequence[Column],
-    *,
-    size: tuple[int, int],
-    scale: Callable[[float], str],
-    level: float = 0.0,
-) -> Content:
-    """A chart of ``size`` (columns, lines), axis and labels included.
-
-    Args:
-        columns: in the order of time; no more than fit (see ``merged``).
-        scale: how a value reads on the axis.
-        level: a line across, in the columns' unit; 0 for none.
-    """
-    left = axis_width(columns, scale, level)
-    width, height = size[0] - left, size[1] - 1
-    if not columns or height < 1 or width < len(columns):
-        return Content("")
-    top = max(max(c.sum for c in columns), level)
-    slot = min(width // len(columns), _WIDEST)
-    thick = slot - 1 if slot > 1 else 1
-    at_level = min(int(level / top * height), height - 1) if level and top else -1
-    marks = {height - 1: scale(top), height // 2: scale(top / 2), 0: scale(0.0)}
-    if height < 4:
-        del marks[height // 2]
-    lines = []
-    for row in range(height - 1, -1, -1):
-        # The mark in the middle stands for its row's lower edge only where rows are even.
-        label = marks.get(row, "") if top else ("0" if row == 0 else "")
-        line = Content.styled(f"{label:>{left - 1}} ", _MUTED)
-        for column in columns:
-            sign, style = _cell(column, row, height, top)
-            gap = " ", ""
-            if row == at_level:
-                # Across the columns too: over a full one it keeps the column's colour behind it.
-                behind = f" on {style}" if sign == LOWER[0] else ""
-                sign, style, gap = LEVEL[0], LEVEL[1] + behind, LEVEL
-            line += Content.assemble((sign * thick, style), (gap[0] * (slot - thick), gap[1]))
-        lines.append(line)
-    labels = " " * left + _labels(columns, slot)
-    return Content("\n").join([*lines, Content.styled(labels, _MUTED)])
-
-
-def _cell(column: Column, row: int, height: int, top: float) -> tuple[str, str]:
-    """What stands in one line of a column, counted from the ground."""
-    if not top or not column.sum:
-        return " ", ""
-    lower, whole = (value / top * height for value in (column.lower, column.sum))
-    if column.coming:
-        full = row + 0.5 <= whole or row == 0
-        return COMING if full else (" ", "")
-    if not column.upper:
-        filled = min(max(lower - row, 0.0), 1.0)
-        if row == 0:
-            # Little is not nothing.
-            filled = max(filled, 1 / 8)
-        return _EIGHTHS[int(filled * 8)], LOWER[1]
-    if row + 0.5 <= lower:
-        return LOWER
-    if row + 0.5 <= whole:
-        return UPPER
-    if row == 0:
-        return "▁", LOWER[1] if column.lower >= column.upper else UPPER[1]
-    return " ", ""
-
-
-def _labels(columns: Sequence[Column], slot: int) -> str:
-    """The labels that fit, the first one always."""
-    room = len(columns) * slot
-    line, free = [" "] * room, 0
-    for index, column in enumerate(columns):
-        at = index * slot
-        if at >= free and at + len(column.label) <= room:
-            line[at : at + len(column.label)] = column.label
-            free = at + len(column.label) + 1
-    return "".join(line).rstrip()
+def _swatch(plot: Plot, n: int, signs: bool) -> Content:
+    sign = _SWATCH if plot.kind == "columns" else _LINE
+    if signs:
+        sign = FILLS[n % len(FILLS)] if plot.kind == "columns" else ("━", "┅", "┉")[min(n, 2)]
+    return Content.styled(sign, plot.series[n].style)
 
 
 _FREE, _HELD, _ALERT, _STOP = "░", "▒", "┊", "┃"
-
-
-def split_bar(lower: int, upper: int, top: int, width: int) -> Content:
-    """``lower`` and ``upper`` side by side, as long as their share of ``top``; ``width`` cells."""
-    if top <= 0 or width <= 0:
-        return Content(" " * max(width, 0))
-    whole = min(round((lower + upper) / top * width), width)
-    if not whole and lower + upper > 0:
-        whole = 1
-    first = min(round(lower / top * width), whole) if upper else whole
-    return Content.assemble(
-        (LOWER[0] * first, LOWER[1]),
-        (UPPER[0] * (whole - first), UPPER[1]),
-        " " * (width - whole),
-    )
 
 
 def budget_bar(

@@ -53,7 +53,7 @@ class Table(DataTable[Text]):
     """Call ``fill`` with everything; the cursor stays on its row, or at the top if it was there."""
 
     DEFAULT_CSS = """
-    Table { height: 1fr; background: $background; }
+    Table, Table:focus { height: 1fr; background: $background; background-tint: $background 0%; }
     Table > .datatable--header { background: $panel; color: $foreground; text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -65,6 +65,12 @@ class Table(DataTable[Text]):
         Binding("h", "cursor_left", "Left", show=False),
         Binding("l", "cursor_right", "Right", show=False),
     ]
+
+    @dataclass
+    class Sideways(Message):
+        """Left or right was pressed, which moves no cursor of whole rows."""
+
+        by: int
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # Textual's own name
         super().__init__(id=id, cursor_type="row", cell_padding=1)
@@ -91,6 +97,18 @@ class Table(DataTable[Text]):
             elif at and rows:
                 self.move_cursor(row=min(at, len(rows) - 1), scroll=False)
             self.scroll_to(offset.x, offset.y, animate=False, force=True)
+
+    def action_cursor_left(self) -> None:
+        self._sideways(-1)
+
+    def action_cursor_right(self) -> None:
+        self._sideways(1)
+
+    def _sideways(self, by: int) -> None:
+        if self.max_scroll_x:
+            self.scroll_relative(x=by * 4, animate=False)
+        else:
+            self.post_message(self.Sideways(by))
 
     @property
     def row_key(self) -> str | None:
