@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from omni_cli.services.judge.health_report import CheckRecorder, FleetHealth, HealthReporter
     from omni_cli.services.judge.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.judge.metrics import MetricsService
+    from omni_cli.services.judge.monthly import MonthlyReports
     from omni_cli.services.judge.optimize import Optimizer
     from omni_cli.services.judge.proof import Prover
     from omni_cli.services.judge.rating import Ratings
@@ -1377,6 +1378,23 @@ class App:
             clock=self.clock,
             premium=self.config.general.premium_model,
             note=self.note,
+        )
+
+    @cached_property
+    def monthly(self) -> "MonthlyReports":
+        """A month in one page."""
+        from omni_cli.services.judge.monthly import MonthlyReports
+
+        return MonthlyReports(
+            usage=self.usage,
+            savings=self.savings,
+            learning=self.learning,
+            shadows=self.shadow,
+            abtests=self.abtests,
+            deploys=self.deploy_store,
+            comparisons=self.comparisons,
+            telling=lambda: self.telling,
+            clock=self.clock,
         )
 
     @cached_property

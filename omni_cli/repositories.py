@@ -405,6 +405,7 @@ class Adjustments(Protocol):
 
 
 class Learning(Protocol):
+    def by_role(self, start_ms: int, end_ms: int) -> dict[str, tuple[int, float]]: ...
     def stats(self) -> dict[tuple[str, str], ModelStats]: ...
     def add_outcome(
         self,

@@ -79,6 +79,7 @@ class Root(LazyGroup):
         "rollback": _entry("deploy:rollback_app", "Bring a revision back.", "Fleet"),
         "eval-router": _entry("eval_router", "Measure routing on labelled outcomes.", "Know"),
         "optimize": _entry("optimize", "Past requests under other settings.", "Know"),
+        "report": _entry("report", "A month in one page: spent, saved, tried, next.", "Money"),
         "recommend": _entry("recommend", "What to change, what it saves, how sure.", "Know"),
         "deploy": _entry(
             "deploy:deploy_app", "Deploys on a share of traffic, or watched.", "Fleet"

@@ -77,6 +77,16 @@ class LearningStore:
         )
         return [(row["kind"], row["value"], row["note"]) for row in rows]
 
+    def by_role(self, start_ms: int, end_ms: int) -> dict[str, tuple[int, float]]:
+        """(outcomes, sum of their values) of a stretch of time, by the role of what was asked."""
+        rows = self._store.db.execute(
+            "SELECT r.role, count(*) AS n, sum(o.value) AS good FROM outcomes AS o"
+            " JOIN requests AS r ON r.id = o.request"
+            " WHERE o.at >= ? AND o.at < ? AND r.source IN ('chat', 'gateway') GROUP BY r.role",
+            (start_ms, end_ms),
+        )
+        return {row["role"]: (row["n"], row["good"]) for row in rows}
+
     def rated(self) -> list[tuple[int, str, float]]:
         """(request, model, value 0..1) of every outcome that belongs to a request."""
         rows = self._store.db.execute(

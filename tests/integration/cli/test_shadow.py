@@ -9,6 +9,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.judge.monthly import html, markdown
 from omni_cli.simulator import Simulator
 from tests.integration.cli.conftest import Omni
 from tests.integration.cli.fleet import connect
@@ -83,9 +84,18 @@ def test_from_a_shadow_to_a_change_and_what_it_saved(omni: Omni, app: App, sim: 
     with App(app.env, clock=lambda: later, durable=False) as after:
         _ask(after, 5, start=100)
         told = after.telling.of(after.advice.get(int(number)))
+        page = after.monthly.of(None)
     assert told.verified is not None
     assert told.verified.calls == 5
     assert told.verified.saved_nusd > 0
+    tried = " ".join(one.what for one in page.tried)
+    assert f"{CHALLENGER} in the shadow of role {ROLE}" in tried or page.first.day == 1
+    assert "# Models in " in markdown(page)
+    assert "<table>" in html(page)
+    months = omni("report", "--json").data
+    assert {row["role"] for row in months["quality"]} == {ROLE}
+    assert any("deploy" in one["what"] and "promoted" in one["found"] for one in months["tried"])
+    assert omni("report", "2099-01").code == 2
 
 
 def test_a_worse_challenger_ends_its_own_shadow(omni: Omni, app: App, sim: Simulator) -> None:
