@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from omni_cli.services.money.reconciling import Reconciling
     from omni_cli.services.money.reprice import Repricing
     from omni_cli.services.money.savings import SavingsService
+    from omni_cli.services.money.sessions import SessionService
     from omni_cli.services.money.statusline import Status
     from omni_cli.services.money.usage import UsageService
     from omni_cli.store.late_ledger import LateLedger
@@ -904,6 +905,20 @@ class App:
             week_start=WEEKDAYS.index(self.config.general.week_start),
             month_day=self.config.general.month_day,
             sessions=self.sessions.of,
+        )
+
+    @cached_property
+    def agent_sessions(self) -> "SessionService":
+        from omni_cli.services.money.sessions import SessionService
+
+        return SessionService(
+            sessions=self.sessions,
+            client_keys=self.client_keys,
+            budgets=self.budgets,
+            audit=self.audit,
+            clock=self.clock,
+            who=self.who,
+            recover=self.recover,
         )
 
     def statusline(self, given: "Mapping[str, Any]") -> "Status":

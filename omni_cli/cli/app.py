@@ -46,7 +46,7 @@ class Root(LazyGroup):
         "daily": _entry("periods:daily_app", "Tokens and cost by day.", "Money"),
         "weekly": _entry("periods:weekly_app", "Tokens and cost by week.", "Money"),
         "monthly": _entry("periods:monthly_app", "Tokens and cost by month.", "Money"),
-        "session": _entry("periods:session_app", "Tokens and cost by session.", "Money"),
+        "session": _entry("session", "Sessions: cost, live, as a tree; stop one.", "Money"),
         "blocks": _entry("periods:blocks_app", "Blocks of five hours, and how fast.", "Money"),
         "statusline": _entry("periods:statusline_app", "One line for a prompt.", "Money"),
         "costs": _entry("costs:costs_app", "Trend, projection, budgets, shares.", "Money"),

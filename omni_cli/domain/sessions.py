@@ -5,7 +5,10 @@ table of sessions. A launcher says all of it by headers (``HEADERS``); agents sa
 their own (gateway/sessions.py); importers read it from logs.
 """
 
+from operator import add
+
 from msgspec import Struct
+from msgspec.structs import astuple
 
 #: Header to field: what a launcher, or anybody, may say of the session that a request is part of.
 #: ``x-omni-agent`` says the agent.
@@ -37,11 +40,35 @@ class Session(Struct):
 
 
 class SessionRow(Struct, frozen=True):
-    """A session as the ledger has it. ``first_at``, ``last_at``: of its calls, ms UTC."""
+    """A session as the ledger has it. ``first_at``, ``last_at``: of its calls, ms UTC.
+    ``stopped_at``: since when its calls are refused, None: they are not."""
 
     session: Session
     first_at: int
     last_at: int
+    stopped_at: int | None = None
+
+
+class SessionUse(Struct, frozen=True):
+    """What the calls of a session came to. ``cost_nusd``: of those whose price is known;
+    ``unknown``: how many have none. ``lately_nusd``: of those since a time that was asked for.
+    ``through_us``: how many omni's gateway carried out; ``under_way``: how many it does now."""
+
+    calls: int = 0
+    total_tokens: int = 0
+    cost_nusd: int = 0
+    unknown: int = 0
+    lately_nusd: int = 0
+    through_us: int = 0
+    under_way: int = 0
+
+    def __add__(self, other: "SessionUse") -> "SessionUse":
+        return SessionUse(*map(add, astuple(self), astuple(other)))
+
+    @property
+    def known_nusd(self) -> int | None:
+        """None where there are calls and no price of them is known."""
+        return None if self.calls and self.unknown == self.calls else self.cost_nusd
 
 
 def project_name(path: str) -> str:

@@ -135,6 +135,8 @@ class Gateway:
         self._desk = Desk(self._app)
         own = OwnApi(fleets, self._desk, self._trouble, self._figures)
         memory = Memory(fleet, self._commits, writing)
+        sessions = Sessions(lambda row: self._commits.job(lambda: writing.sessions.note([row])))
+        self._sessions = sessions
         self._shadowing = Shadowing(self._app, deadlines)
         chats = Chats(
             tools,
@@ -145,7 +147,7 @@ class Gateway:
             self._app.now_ms,
             memory,
             lambda: writing.abtests,
-            Sessions(lambda row: self._commits.job(lambda: writing.sessions.note([row]))),
+            sessions,
             self._shadowing,
             Aftermath(lambda request, found: self._commits.job(_hint(writing, request, found))),
         )
@@ -210,6 +212,7 @@ class Gateway:
             version = store.data_version(calls=False)
             if version != self._version:  # somebody wrote: a key may be revoked
                 self._keys.reload()
+                self._sessions.stopped = self._app.sessions.stopped()
                 self._version = version
         except OmniError as exc:
             self._lost = exc

@@ -104,6 +104,8 @@ class Chats:
                 options = from_headers(request.headers, self._tools.fleet.options)
             now_ms = self._now_ms()
             session = self._sessions.of(request.headers, ask, who, now_ms)
+            if self._sessions.stopped:
+                self._sessions.admit(session, who)
             warm = self._sessions.warm(session, now_ms) if session.id else None
             if warm is not None or (session.agent and options.agent is None):
                 agent = options.agent or session.agent

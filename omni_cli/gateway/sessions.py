@@ -21,6 +21,7 @@ from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import HEADERS, Session, SessionRow, kept, known_better, project_name
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
+from omni_cli.wire.server import Refused
 
 #: How a program begins to name itself, lower case, and what its importer calls it.
 _AGENTS = {
@@ -84,6 +85,19 @@ class Sessions:
         self._note = note
         self._known: dict[str, tuple[Session, int]] = {}
         self._answered: dict[str, tuple[str, int]] = {}
+        #: Sessions whose calls are refused, and those of their sub-agents.
+        self.stopped: frozenset[str] = frozenset()
+
+    def admit(self, session: Session, who: Principal) -> None:
+        """Raises Refused: somebody stopped it (``omni session stop``)."""
+        own = "" if who.session is None else who.session.id
+        if not self.stopped.isdisjoint((session.id, session.parent, own)):
+            raise Refused(
+                403,
+                "session_stopped",
+                f"this session was stopped: omni carries out no more calls of {session.id or own}",
+                hint=f"omni session resume {session.id or own} lets it go on",
+            )
 
     def of(self, headers: Mapping[str, str], ask: Ask, who: Principal, now_ms: int) -> Session:
         """The session; without an id where nothing tells of one."""

@@ -27,7 +27,7 @@ else:
     Protocol = object
 
 #: What the tables of ``schema.py`` are numbered, in either engine.
-SCHEMA_VERSION = 23
+SCHEMA_VERSION = 24
 
 #: Added to that number in a store that is being moved, or was (store/move.py): no omni opens it.
 SEALED = 1_000_000

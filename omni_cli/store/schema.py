@@ -190,7 +190,8 @@ CREATE TABLE sessions (
     parent TEXT NOT NULL DEFAULT '',
     title TEXT NOT NULL DEFAULT '',
     first_at INTEGER NOT NULL,
-    last_at INTEGER NOT NULL
+    last_at INTEGER NOT NULL,
+    stopped_at INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_by_time ON sessions (last_at);
 CREATE INDEX sessions_by_parent ON sessions (parent) WHERE parent <> '';

@@ -229,6 +229,11 @@ def _step_23(db: "Database") -> None:
             db.execute(statement)
 
 
+def _step_24(db: "Database") -> None:
+    """When a session was stopped: its calls are refused from then on."""
+    db.execute("ALTER TABLE sessions ADD COLUMN stopped_at INTEGER")
+
+
 #: By the version that each leads to.
 STEPS: dict[int, Any] = {
     18: _step_18,
@@ -237,6 +242,7 @@ STEPS: dict[int, Any] = {
     21: _step_21,
     22: _step_22,
     23: _step_23,
+    24: _step_24,
 }
 
 

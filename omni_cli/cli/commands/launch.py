@@ -23,7 +23,7 @@ from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.money import format_usd, usd_to_nusd
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.secrets import CLIENT_PREFIX
-from omni_cli.domain.sessions import Session, project_name, remote_name
+from omni_cli.domain.sessions import Session, SessionRow, project_name, remote_name
 from omni_cli.domain.words import counted
 from omni_cli.records import ClientKey
 
@@ -234,6 +234,7 @@ def _admit(omni_app: App, session: Session, token: str, limit: int | None, now_m
     day = local_date(now_ms, omni_app.zone).day
     with omni_app.store.transaction():
         omni_app.client_keys.add(key, token)
+        omni_app.sessions.note([SessionRow(session, now_ms, now_ms)])
         if limit is not None:
             omni_app.budgets.put(
                 Budget(0, "key", session.id, "month", limit, zone=omni_app.zone, month_day=day)

@@ -1,4 +1,4 @@
-"""``omni daily|weekly|monthly|session|blocks``: short names of ``omni usage --by ...`` with the
+"""``omni daily|weekly|monthly|blocks``: short names of ``omni usage --by ...`` with the
 columns that ccusage made known, and ``omni statusline`` for an agent's prompt."""
 
 import functools
@@ -25,7 +25,6 @@ from omni_cli.services.money.usage import Dimension, UsageQuery, UsageReport, Us
 daily_app = typer.Typer(rich_markup_mode=None)
 weekly_app = typer.Typer(rich_markup_mode=None)
 monthly_app = typer.Typer(rich_markup_mode=None)
-session_app = typer.Typer(rich_markup_mode=None)
 blocks_app = typer.Typer(rich_markup_mode=None)
 statusline_app = typer.Typer(rich_markup_mode=None)
 
@@ -70,28 +69,21 @@ class Wanted(Struct, frozen=True):
 @grouped
 def daily(wanted: Wanted, view: View) -> None:
     """Tokens and cost by day: omni usage --by day."""
-    _report("day", wanted, view)
+    report("day", wanted, view)
 
 
 @weekly_app.command()
 @grouped
 def weekly(wanted: Wanted, view: View) -> None:
     """Tokens and cost by week: omni usage --by week."""
-    _report("week", wanted, view)
+    report("week", wanted, view)
 
 
 @monthly_app.command()
 @grouped
 def monthly(wanted: Wanted, view: View) -> None:
     """Tokens and cost by month: omni usage --by month."""
-    _report("month", wanted, view)
-
-
-@session_app.command()
-@grouped
-def session(wanted: Wanted, view: View) -> None:
-    """Tokens and cost by agents' sessions: omni usage --by session."""
-    _report("session", wanted, view)
+    report("month", wanted, view)
 
 
 def read_first(omni_app: App) -> None:
@@ -111,7 +103,8 @@ def tell_sources(omni_app: App, *, anything: bool) -> None:
         note(f"there are logs of {titles}; omni import brings them in")
 
 
-def _report(by: Dimension, wanted: Wanted, view: View) -> None:
+def report(by: Dimension, wanted: Wanted, view: View) -> None:
+    """Print usage by days, weeks, months or sessions."""
     with omni() as omni_app:
         read_first(omni_app)
         given = {"project": wanted.project, "agent": wanted.agent, "model": wanted.model}
@@ -121,12 +114,12 @@ def _report(by: Dimension, wanted: Wanted, view: View) -> None:
             filters={name: value for name, value in given.items() if value is not None},
         )
         query = omni_app.usage.whole(query, wanted.since, wanted.until)
-        report = _ordered(omni_app.usage.report(query), wanted.order)
+        found = _ordered(omni_app.usage.report(query), wanted.order)
         saved = omni_app.savings.saved(query) if view.as_json else None
-        whole = None if saved is None else functools.partial(usage_document, report, saved)
-        _print(view, report, whole, omni_app.zone, wanted)
+        whole = None if saved is None else functools.partial(usage_document, found, saved)
+        _print(view, found, whole, omni_app.zone, wanted)
         if not view.data:
-            tell_sources(omni_app, anything=bool(report.rows))
+            tell_sources(omni_app, anything=bool(found.rows))
 
 
 def _ordered(report: UsageReport, order: Order) -> UsageReport:

@@ -260,3 +260,22 @@ def test_burn_and_projection_of_the_block_under_way() -> None:
     assert (burn.cost_per_hour_nusd, burn.projected_cost_nusd) == (600_000, 2_400_000)
     assert block.burn(block.end_at) is None
     assert blocks_of([use(0)])[0].burn(1) is None
+
+
+def test_a_session_is_shown_as_a_tree_and_only_the_gateways_are_stopped(
+    omni: Omni, logs: Path
+) -> None:
+    omni("import", "--yes")
+    row = max(omni("session", "--json").data["rows"], key=lambda row: row["total_tokens"])
+    tree = omni("session", row["session"], "--json").data
+    assert (tree["calls"], tree["cost_usd"]) == (row["calls"], row["cost_usd"])
+    assert tree["total_tokens"] == row["total_tokens"]
+    assert sum(part["calls"] for part in tree["parts"]) + len(tree["turns"]) == tree["calls"]
+    begun = omni("session", row["session"][:6])
+    assert begun.code == 0
+    assert tree["turns"][0]["id"] in omni("session", row["session"], "--wide").out
+    stopped = omni("session", "stop", row["session"])
+    assert stopped.code == 2
+    assert "do not go through omni's gateway" in stopped.err
+    assert omni("session", "stop").code == 2
+    assert omni("session", "live", "--json").data == {"sessions": []}

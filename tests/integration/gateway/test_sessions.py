@@ -1,6 +1,7 @@
 """Whose session a request is, by what agents send of themselves; and what is then kept by it."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 
 from omni_cli.domain.budgets import Budget, BudgetScope
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.imports import ImportedCall
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.sessions import Session
 from omni_cli.records import ClientKey
 from omni_cli.services.money.receipt import receipt_document
+from omni_cli.services.money.sessions import tree_document
 from omni_cli.services.money.usage import Dimension, UsageQuery
 from omni_cli.simulator import Simulator
 from omni_cli.store.budgets import BudgetStore
@@ -214,3 +217,72 @@ def test_what_a_session_spends_is_in_its_budgets(gateway: Served) -> None:
     store = gateway.app.store
     assert isinstance(store, SqliteStore)
     assert not BudgetStore(store).drifts()
+
+
+def test_live_sessions_and_the_tree_of_one(tmp_path: Path, sim: Simulator) -> None:
+    """A launched session with a sub-agent of its own name and one under another."""
+    with serving(tmp_path, sim) as gateway:
+        session = Session("launch:1", "codex", "shop")
+        key = ClientKey("launch:1", "sk-…", created_at=gateway.app.now_ms(), session=session)
+        gateway.app.client_keys.add(key, "sk-omni-launched")
+        gateway.app.budgets.put(Budget(0, "key", "launch:1", "month", 10**9))
+        (begun,) = gateway.app.agent_sessions.live()
+        assert (begun.id, begun.calls, begun.state, begun.stoppable) == (
+            "launch:1", 0, "active", True,
+        )  # fmt: skip
+    mine = {"authorization": "Bearer sk-omni-launched", "user-agent": CLAUDE}
+    child = {**mine, "x-claude-code-session-id": UUID}
+    with serving(tmp_path, sim) as gateway:
+        for headers in (child, {**child, "x-claude-code-agent-id": "a"}, {"x-omni-session": "s2"}):
+            assert ask(gateway, headers, CHAT).status_code == 200
+        told = rows(gateway, 3)
+        service = gateway.app.agent_sessions
+        live = {one.id: one for one in service.live()}
+        assert set(live) == {"launch:1", "s2"}
+        one = live["launch:1"]
+        spent = sum(row.cost_nusd or 0 for row in told[:2])
+        assert (one.calls, one.cost_nusd, one.sub_sessions) == (2, spent, 1)
+        assert (one.cap_nusd, one.cap_left_nusd) == (10**9, 10**9 - spent)
+        assert (one.agent, one.project, one.model, one.state) == (
+            "codex", "shop", told[1].model, "active",
+        )  # fmt: skip
+        assert one.hour_nusd is not None
+        assert one.hour_nusd >= spent
+        assert live["s2"].cap_nusd is None
+        tree = service.tree("launch:1")
+        assert (tree.calls, tree.cost_nusd, tree.turns) == (2, spent, ())
+        (part,) = tree.parts
+        assert [turn.id for turn in part.turns] == [id_text(told[0].id)]
+        (agent,) = part.parts
+        assert agent.session.agent == "claude-code:subagent"
+        assert [turn.cost_nusd for turn in agent.turns] == [told[1].cost_nusd]
+        assert part.cost_nusd == spent
+        assert tree_document(tree)["parts"][0]["parts"][0]["calls"] == 1
+        with pytest.raises(NotFound):
+            service.tree("nothing")
+
+
+def test_a_stopped_session_is_refused_with_its_sub_agents_until_it_resumes(
+    gateway: Served,
+) -> None:
+    child = {"x-omni-session": "s1-sub", "x-omni-session-parent": "s1"}
+    mine, other = {"x-omni-session": "s1"}, {"x-omni-session": "s2"}
+    for headers in (mine, child, other):
+        assert ask(gateway, headers, CHAT).status_code == 200
+    rows(gateway, 3)
+    service = gateway.app.agent_sessions
+    assert service.stop("s1").id == "s1"
+    until = time.monotonic() + 10
+    while ask(gateway, mine, CHAT).status_code == 200 and time.monotonic() < until:
+        time.sleep(0.05)
+    for headers in (mine, child):
+        refused = ask(gateway, headers, CHAT)
+        assert refused.status_code == 403
+        assert "this session was stopped" in refused.text
+    assert ask(gateway, other, CHAT).status_code == 200
+    assert {one.id: one.state for one in service.live()}["s1"] == "stopped"
+    service.stop("s1", again=True)
+    while ask(gateway, mine, CHAT).status_code != 200 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert ask(gateway, child, CHAT).status_code == 200
+    assert time.monotonic() < until
