@@ -1149,6 +1149,17 @@ class App:
 
         return known_names((model.id, model.aliases) for model in self.models.all(hidden=True))
 
+    def same_model(self, slug: str, wire_name: str) -> str | None:
+        """The catalogue's model that a cloud's provider serves under a name of its own."""
+        from omni_cli.domain.clouds import cloud_of
+
+        provider = self.providers.get(slug)
+        cloud = None if provider is None else cloud_of(provider)
+        if cloud is None:
+            return None
+        vendor = {"aws": "bedrock", "google": "vertex", "azure": "openai"}[cloud]
+        return self.resolve_model(vendor, wire_name)
+
     def resolve_model(self, provider: str | None, name: str) -> str | None:
         """The catalogue's id of a model as another tool wrote it; None where it is not certain."""
         from omni_cli.importers.names import resolve_model

@@ -20,8 +20,29 @@ if TYPE_CHECKING:
     from omni_cli.domain.bounds import CallBound
     from omni_cli.domain.chat import ChatChunk, ChatRequest, Usage
     from omni_cli.domain.errors import ProviderError
+    from omni_cli.domain.models import Provider
 
-Framing = Literal["sse", "ndjson", "json"]
+Framing = Literal["sse", "ndjson", "json", "aws"]
+
+
+class Access(Protocol):
+    """Authorizes calls where no fixed header does: it signs each, or has a token fetched first.
+
+    It does no I/O itself: whoever sends a call asks it (``wire.access.authorized``).
+    """
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log and no error may hold."""
+        ...
+
+    def authorize(self, call: HttpCall, body: bytes, now_s: float) -> Mapping[str, str] | HttpCall:
+        """Headers to add to ``call``; or the call to make first, whose answer ``take`` is given."""
+        ...
+
+    def take(self, status: int, body: str, now_s: float) -> None:
+        """Raises AuthError, ProviderError: what was asked for is refused."""
+        ...
 
 
 class Endpoint(Struct, frozen=True):
@@ -30,6 +51,14 @@ class Endpoint(Struct, frozen=True):
     base_url: str
     key: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    access: Access | None = None
+
+    @classmethod
+    def of(cls, provider: Provider, key: str | Access | None) -> Endpoint:
+        """A provider's, with what its key was found to be."""
+        if key is None or isinstance(key, str):
+            return cls(provider.base_url, key, provider.headers)
+        return cls(provider.base_url, None, provider.headers, key)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.base_url!r}, key={'set' if self.key else None})"
@@ -41,6 +70,7 @@ class HttpCall(Struct, frozen=True):
     ``told``: what was left out or changed as the protocol, or the model, cannot be told of it.
     ``renamed``: functions whose names it does not take, by the names that were sent instead.
     ``called``: the function whose arguments the answer's text is, where no call can be forced.
+    ``access``: what has to authorize it, once its body is settled.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -51,6 +81,7 @@ class HttpCall(Struct, frozen=True):
     told: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     called: str = ""
+    access: Access | None = None
 
     def __repr__(self) -> str:
         return f"HttpCall({self.method} {self.url})"

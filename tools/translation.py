@@ -28,6 +28,7 @@ MODELS = {
     "openai-responses": "gpt-5.1",
     "anthropic": "claude-opus-4-5",
     "gemini": "gemini-3-pro",
+    "bedrock": "us.anthropic.claude-opus-4-5",
     "ollama": "qwen3",
 }
 _SCHEMA: dict[str, Any] = {

@@ -2,7 +2,8 @@
 
 import re
 
-_BASE_URL = re.compile(r"https?://[^\s/@?#]+(/[^\s?#]*)?")
+#: Azure's older API has its version in the query; nobody else has one.
+_BASE_URL = re.compile(r"https?://[^\s/@?#]+(/[^\s?#]*)?(\?api-version=[\w-]+)?")
 
 
 #: What people paste behind a base URL: the endpoint of an example, of any protocol.
@@ -15,6 +16,10 @@ _ENDPOINT = re.compile(
 def base_url_in(text: str) -> str:
     """The base URL of what was pasted for one, which may be a whole endpoint."""
     found = text.strip()
+    if "azure" in found or "api-version=" in found:
+        from omni_cli.domain.clouds import azure_base
+
+        found = azure_base(found)
     return _ENDPOINT.sub("", found) if "://" in found else found
 
 

@@ -8,6 +8,8 @@ each.
 import re
 from functools import lru_cache
 
+from omni_cli.domain.clouds import bedrock_region, vertex_location
+
 #: How much more, per cent.
 SURCHARGE_PERCENT = 10
 #: Amazon's profiles of a region, and Google's places; ``global`` is neither.
@@ -45,4 +47,9 @@ def charged_more(name: str, base_url: str) -> bool:
     if _OPENAI_PLACE.search(base_url):
         found = _OPENAI_SINCE.match(name)
         return found is None or (int(found[1]), int(found[2] or 0)) >= (5, 4)
-    return bool(_VERTEX_PLACE.search(base_url)) and "claude" in name and _is_charged_more(name)
+    if "claude" not in name or not _is_charged_more(name):
+        return False
+    if bedrock_region(base_url):  # in the region itself, unless a profile says the whole world
+        return not name.startswith("global.") and "/global." not in name
+    place = vertex_location(base_url)
+    return place != "global" if place else bool(_VERTEX_PLACE.search(base_url))

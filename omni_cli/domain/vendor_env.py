@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 KEY_ENVS: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("ANTHROPIC_API_KEY",),
+    "azure": ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
+    "bedrock": ("AWS_BEARER_TOKEN_BEDROCK",),
     "cerebras": ("CEREBRAS_API_KEY",),
     "clarifai": ("CLARIFAI_PAT", "CLARIFAI_API_KEY"),
     "deepseek": ("DEEPSEEK_API_KEY",),
@@ -64,8 +66,23 @@ def base_url_of(slug: str, text: str, usual: str) -> str:
     return url + urlsplit(usual).path if bare and slug != "openai" else url
 
 
+_ADC = (
+    "GOOGLE_APPLICATION_CREDENTIALS names a service account's JSON key; or: gcloud auth "
+    "application-default login"
+)
+#: What stands for a key where there is more than one way.
+_NO_ONE_KEY: Mapping[str, str] = {
+    "bedrock": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK; of "
+    'SSO and roles: eval "$(aws configure export-credentials --format env)"',
+    "vertex": _ADC,
+    "vertex-anthropic": _ADC,
+}
+
+
 def no_key_hint(slug: str, key_env: str | None = None) -> str:
     """What to type where a provider's key is missing."""
+    if key_env is None and slug in _NO_ONE_KEY:
+        return f"{_NO_ONE_KEY[slug]}; then: omni providers test {slug}"
     variable = key_env or next(iter(KEY_ENVS.get(slug, ())), None)
     either = f"set {variable}, or: " if variable else ""
     return f"{either}omni keys set {slug} < FILE; then: omni providers test {slug}"

@@ -25,6 +25,7 @@ from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.passing import PassReader
 from omni_cli.gateway.plans import Line, line_of
 from omni_cli.gateway.receipts import Receipt, Way
+from omni_cli.http.access import signed
 from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.sending import Sending
@@ -150,10 +151,13 @@ class Exchange(Receipt):
             name = f"x-omni-attempt: {self.name}-{opening.n}\r\n".encode()
             if self.trace is not None:
                 name += self.trace.attempt(target, opening.n)
+            content = sent.written()
+            if line.call.access is not None:
+                name += await signed(self.tools.pool, line.call, content)
             answer = await self.tools.pool.send(
                 line.origin,
                 line.head + name,
-                sent.written(),
+                content,
                 timeout_s=target.timeout_ms / 1000,
                 sending=reading,
             )

@@ -319,7 +319,7 @@ class Fleet:
         """Address and key. Raises MissingKey."""
         found = self._cache.endpoints.get(provider.slug)
         if found is None:
-            found = Endpoint(provider.base_url, self.app.keys.get(provider), provider.headers)
+            found = Endpoint.of(provider, self.app.keys.get(provider))
             self._cache.endpoints[provider.slug] = found
         return found
 

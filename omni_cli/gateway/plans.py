@@ -1,7 +1,5 @@
 """What the gateway decides for one request, and the way to a target."""
 
-from typing import TYPE_CHECKING
-
 from msgspec import Struct
 
 from omni_cli.domain.chat import ChatRequest
@@ -15,10 +13,7 @@ from omni_cli.services.engine.chat_plan import ChatPlan
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.services.judge.abtest import Arm
-from omni_cli.wire.scrub import secrets_in
-
-if TYPE_CHECKING:
-    pass
+from omni_cli.wire.access import secrets_of
 
 
 class Plan(Struct, frozen=True):
@@ -74,5 +69,5 @@ def line_of(call: HttpCall) -> Line:
     except ValueError as exc:
         message = f"the provider's address or headers cannot be used: {exc}"
     else:
-        return Line(origin, head, call, secrets_in(call.headers))
+        return Line(origin, head, call, secrets_of(call))
     raise ConfigError(message, hint="omni providers edit SLUG --base-url URL")

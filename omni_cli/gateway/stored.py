@@ -18,6 +18,7 @@ from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.fleet import Fleets
 from omni_cli.gateway.meter import Meter
 from omni_cli.gateway.own_api import query_of, scope_of
+from omni_cli.http.access import signed
 from omni_cli.http.client import UpstreamPool, encode_head, locate
 from omni_cli.http.request import Request
 from omni_cli.ports import TellsCost
@@ -124,12 +125,15 @@ class StoredResponses:
         pairs = parse_qsl(request.query.decode("latin-1"))
         query = urlencode([(name, value) for name, value in pairs if name in _PASSED])
         try:
-            origin, path, host = locate(f"{call.url}{tail}{'?' if query else ''}{query}")
+            url, _, version = call.url.partition("?")
+            asked = "&".join(filter(None, (version, query)))
+            origin, path, host = locate(f"{url}{tail}{'?' if asked else ''}{asked}")
             head = encode_head(method, path, host, {"user-agent": "omni", **call.headers})
         except ValueError as exc:
             message = f"the provider's address or headers cannot be used: {exc}"
             raise ConfigError(message, hint="omni providers edit SLUG --base-url URL") from exc
         try:
+            head += await signed(self._pool, call, b"")
             answer = await self._pool.send(origin, head, b"", timeout_s=_TIMEOUT_S)
             try:
                 if not 200 <= answer.status < 300:

@@ -5,11 +5,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from omni_cli.domain.clouds import cloud_of
 from omni_cli.domain.errors import ConfigError, MissingKey, OmniError, UsageError
 from omni_cli.domain.models import Provider
 from omni_cli.domain.secrets import mask
 from omni_cli.domain.vendor_env import no_key_hint
 from omni_cli.keys.addresses import Addresses
+from omni_cli.keys.clouds import CloudKeys
 from omni_cli.keys.sources import (
     FILES,
     delete_key,
@@ -19,6 +21,7 @@ from omni_cli.keys.sources import (
     store_key,
     usual_variable,
 )
+from omni_cli.ports import Access
 from omni_cli.services.engine.fresh_breakers import access_digest
 
 
@@ -53,6 +56,7 @@ class KeyAccess:
         self._home = home
         self._note = note
         self._forgive = forgive
+        self._clouds = CloudKeys(env)
         self._digests: dict[str, tuple[object, str]] = {}
 
     @cached_property
@@ -70,14 +74,23 @@ class KeyAccess:
 
     def place(self, provider: Provider) -> str | None:
         """Where the key is, ``env:NAME``, ``keyring`` or ``file``; None: nowhere. Opens nothing."""
+        if (place := self._clouds.place(provider)) is not None:
+            return place
         name = self.variable(provider.slug, provider.key_env)
         return f"env:{name}" if name else self.kept.get(provider.slug)
 
-    def get(self, provider: Provider) -> str | None:
-        """The provider's key. Raises MissingKey when it needs one and none is found, ConfigError
-        where it is from the environment, which says that it belongs to another address."""
+    def get(self, provider: Provider) -> str | Access | None:
+        """The provider's key, or what authorizes its calls instead. Raises MissingKey when it needs
+        one and none is found, ConfigError where it is from the environment, which says that it
+        belongs to another address."""
         if provider.auth_method == "none":
             return None
+        if cloud_of(provider) is None:
+            return self._key(provider)
+
+        return self._clouds.access(provider, lambda: self._key(provider))
+
+    def _key(self, provider: Provider) -> str:
         found = resolve(provider.slug, provider.key_env, self._env, self._home)
         if found is None:
             hint = no_key_hint(provider.slug, provider.key_env)
@@ -94,6 +107,8 @@ class KeyAccess:
 
     def masked(self, provider: Provider) -> str | None:
         """The key as it may be shown; None where there is none. Raises ConfigError."""
+        if self._clouds.place(provider) is not None:
+            return None  # a pair, a file or a machine, which the place names
         found = resolve(provider.slug, provider.key_env, self._env, self._home)
         return None if found is None else mask(found.secret)
 
@@ -132,7 +147,9 @@ class KeyAccess:
         known = self._digests.get(slug)
         if known is None or known[0] != now:
             try:
-                known = now, access_digest(provider, self.get(provider))
+                found = self.get(provider)
+                secret = found if found is None or isinstance(found, str) else found.secrets[:1]
+                known = now, access_digest(provider, "".join(secret or ""))
             except OmniError:
                 known = now, ""
             self._digests[slug] = known

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from omni_cli.domain.clouds import ADDRESSES
 from omni_cli.domain.errors import ConnectionFailed, OmniError
-from omni_cli.domain.hosts import default_slots, is_loopback
+from omni_cli.domain.hosts import base_url_in, default_slots, is_loopback
 from omni_cli.domain.models import Provider
 from omni_cli.ports import Fetcher, HttpCall, ProviderAdapter, Transport
 from omni_cli.providers.presets import PRESETS
@@ -123,7 +124,23 @@ class Finder(Struct, frozen=True):
             how = f"env:{name}" if name else "stored key"
             kept = self.there.get(slug)
             found.append(Found(kept or made, how, address=None if kept else variable))
+        found += self._clouds()
         return found + self._servers() if local else found
+
+    def _clouds(self) -> list[Found]:
+        """Clouds of which the environment leaves no doubt; their models are still to be named."""
+        found = []
+        for slug, cloud in ADDRESSES.items():
+            if slug in self.there or not cloud.sure:
+                continue
+            if not all(self.env.get(name, "").strip() for name in cloud.sure):
+                continue
+            url = base_url_in(cloud.of(slug, {}, self.env, lambda _: ""))
+            found.append(
+                Found(Provider(slug, cloud.name, cloud.protocol, url), f"env:{cloud.sure[-1]}")
+            )
+            self.note(f"{slug}: say which models: omni models add {slug}/NAME (docs/clouds.md)")
+        return found
 
     def _servers(self) -> list[Found]:
         urls = local_presets(self.env)

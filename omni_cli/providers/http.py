@@ -19,9 +19,9 @@ from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.http.environment import ProxyRule, trusted
 from omni_cli.ports import HttpCall, ProviderAdapter, Transport
 from omni_cli.wire import trouble
+from omni_cli.wire.access import authorized, secrets_of
 from omni_cli.wire.framing import MAX_EVENT_BYTES
 from omni_cli.wire.reader import AnswerReader, cleaned, kept_headers, refused
-from omni_cli.wire.scrub import secrets_in
 
 _BLOCKED = "httpx" not in sys.modules
 if _BLOCKED:
@@ -80,11 +80,13 @@ def _trusted(*_: str | None) -> ssl.SSLContext:
     return trusted()
 
 
-def _build(client: httpx.AsyncClient, call: HttpCall, timeout_s: float) -> httpx.Request:
+def _build(
+    client: httpx.AsyncClient, call: HttpCall, more: Mapping[str, str], timeout_s: float
+) -> httpx.Request:
     return client.build_request(
         call.method,
         call.url,
-        headers=dict(call.headers),
+        headers={**call.headers, **more},
         content=call.body,
         timeout=_timeout(timeout_s),
     )
@@ -156,7 +158,7 @@ class HttpAnswer:
         #: What is raised once its last chunk was read.
         self._fault: ProviderError | None = None
         self._over = False
-        self.headers: Mapping[str, str] = kept_headers(response.headers, secrets_in(call.headers))
+        self.headers: Mapping[str, str] = kept_headers(response.headers, secrets_of(call))
 
     async def __aenter__(self) -> Self:
         return self
@@ -257,6 +259,18 @@ class HttpTransport:
             raise cleaned(fault, call)
         return body.decode("utf-8", "replace")
 
+    async def _token(self, call: HttpCall) -> tuple[int, str]:
+        """Status and body of a call that asks for a token; its caller bounds the time."""
+        fault: ProviderError
+        try:
+            client = self._client(call.url)
+            response = await client.send(_build(client, call, {}, CONNECT_S))
+        except _CAUGHT as exc:
+            fault = trouble.fault(exc, call, CONNECT_S)
+        else:
+            return response.status_code, response.text
+        raise fault
+
     async def close(self) -> None:
         clients, self._clients, self._rule = self._clients, {}, None
         for client in clients.values():
@@ -284,7 +298,8 @@ class HttpTransport:
         try:
             client = self._client(call.url)
             async with asyncio.timeout(timeout_s):
-                response = await client.send(_build(client, call, timeout_s), stream=True)
+                more = await authorized(call, call.body or b"", self._token) if call.access else {}
+                response = await client.send(_build(client, call, more, timeout_s), stream=True)
         except _CAUGHT as exc:
             fault = trouble.fault(exc, call, timeout_s)
         else:

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from omni_cli.domain.errors import BadRequest, OmniError
 from omni_cli.http.request import Gone, Request
-from omni_cli.simulator import engine, fleet, kept, listing, routes, speech
+from omni_cli.simulator import clouds, engine, fleet, kept, listing, routes, speech
 from omni_cli.simulator.ask import Ask, Problem
 from omni_cli.simulator.faults import KINDS, Fault, FaultBook, Rule, marks, parse_faults
 from omni_cli.simulator.record import Entry, Recorder
@@ -82,7 +82,13 @@ def _key_of(request: Request) -> str | None:
     bearer = headers.get("authorization", "").partition(" ")[2]
     pairs = request.query.decode("latin-1").split("&")
     query = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    sent = (bearer, headers.get("x-api-key"), headers.get("x-goog-api-key"), query.get("key"))
+    sent = (
+        bearer,
+        headers.get("api-key"),
+        headers.get("x-api-key"),
+        headers.get("x-goog-api-key"),
+        query.get("key"),
+    )
     return next((key for key in sent if key), None)
 
 
@@ -96,6 +102,7 @@ class App:
         # Ids differ between servers, or two runs would look like the same requests.
         self._run = secrets.token_hex(4)
         self.shelf = kept.Shelf(self._new_id)
+        self.tokens = clouds.TokenDesk()
 
     def _new_id(self) -> str:
         self._answers += 1
@@ -129,6 +136,9 @@ class App:
         if route is None:
             error = {"message": f"no such path: {request.path}"}
             await out.send(404, JSON, encode({"error": error}))
+        elif route.operation == "token":
+            status, value = self.tokens.give(request.method, content, time.time())
+            await out.send(status, JSON, encode(value))
         elif route.operation == "admin":
             status, value = administer(self, request, content)
             await out.send(status, JSON, encode(value))
@@ -306,12 +316,32 @@ class App:
         for kind in call.shape:
             if KINDS[kind].status:
                 raise Refused(kind)
+        self._check_cloud(call)
         if self.options.key is not None and _key_of(call.request) != self.options.key:
             raise Refused("400-key")
         if call.route.operation == "chat":
             known = fleet.find(call.model)
             if known and call.input_tokens > known.context:
                 raise Refused("400-context")
+
+    def _check_cloud(self, call: Call) -> None:
+        """Raises Refused: the call is not signed, or its token was not given here."""
+        request = call.request
+        if call.route.protocol == "bedrock":
+            why = clouds.unsigned(
+                request.method,
+                request.path,
+                request.query.decode("latin-1"),
+                request.headers,
+                call.content,
+                time.time(),
+            )
+            if why:
+                raise Refused("403", why)
+        elif "/publishers/" in call.route.path:
+            token = request.headers.get("authorization", "").removeprefix("Bearer ")
+            if token not in self.tokens.given:
+                raise Refused("401")
 
     def _problem(self, call: Call, kind: str, message: str = "") -> Problem:
         known = fleet.find(call.model)
@@ -336,6 +366,9 @@ class App:
         headers = dict(call.headers)
         if refusal.kind == "429" or call.shape.get(refusal.kind):
             headers["retry-after"] = f"{problem.retry_after_s:g}"
+        if call.vendor.type_header is not None:
+            name, kind_of = call.vendor.type_header
+            headers[name] = kind_of(problem)
         body = encode(value)
         if refusal.kind == "502":
             headers["content-type"] = "text/html"

@@ -28,6 +28,16 @@ def answer(route: Route, vendor: Vendor, body: Json, input_tokens: int, seed: in
     """The JSON of any call that is not a chat. Raises BadRequest."""
     if route.operation == "labels":
         return encode(_labels(route, body, seed))
+    if route.protocol == "bedrock" and route.operation == "models":
+        summaries = [
+            {"modelId": m.wire_name, "modelName": m.name, "outputModalities": ["TEXT"]}
+            for m in fleet.served(route.provider, "anthropic")
+        ]
+        return encode({"modelSummaries": summaries})
+    if route.given.get("published"):
+        served = fleet.served(route.provider, route.protocol)
+        names = [{"name": f"publishers/vendor/models/{m.wire_name}"} for m in served]
+        return encode({"publisherModels": names})
     if vendor.caller is None:
         return encode(_labellers())
     caller = vendor.caller

@@ -36,8 +36,25 @@ _LABELS = (
     (re.compile(r"/images:annotate$"), "google-vision"),
     (re.compile(r"/models/(?P<model>[^/]+)/.*outputs$|/outputs$"), "clarifai"),
 )
+#: Paths of the clouds: whose protocol, and whether the answer streams.
+_CLOUDS = (
+    (re.compile(r"/model/(?P<model>.+)/converse$"), "bedrock", False),
+    (re.compile(r"/model/(?P<model>.+)/converse-stream$"), "bedrock", True),
+    (re.compile(r"/publishers/anthropic/models/(?P<model>[^/]+):rawPredict$"), "anthropic", False),
+    (
+        re.compile(r"/publishers/anthropic/models/(?P<model>[^/]+):streamRawPredict$"),
+        "anthropic",
+        True,
+    ),
+)
+_TOKENS = re.compile(r"/token$")
+_PUBLISHED = re.compile(r"/publishers/(?P<who>[^/]+)/models$")
+#: A deployment's name stands before what is asked of it.
+_DEPLOYMENT = re.compile(r"/deployments/(?P<model>[^/]+)/")
 #: First path segments that belong to a protocol and so name no provider.
-_OWN = re.compile(r"v\d\w*|api|models|users|chat|messages|responses|embeddings|files|batches")
+_OWN = re.compile(
+    r"v\d\w*|api|model|foundation-models|openai|models|users|chat|messages|responses|embeddings|files|batches"
+)
 #: Paths of what is kept, whose ends hold a name.
 _KEPT = (
     (re.compile(r"/messages/batches$"), "batches", "anthropic"),
@@ -97,6 +114,17 @@ def _lister(path: str, query: str, headers: Mapping[str, str]) -> str:
 def find(path: str, query: str, headers: Mapping[str, str]) -> Route | None:
     """The route of a request; None where no protocol has such a path."""
     path = unquote(path).rstrip("/")
+    if _TOKENS.search(path):
+        return Route("token", "", "", path)
+    for pattern, protocol, stream in _CLOUDS:
+        if match := pattern.search(path):
+            name = match["model"]
+            return Route("chat", protocol, _provider(path, protocol), path, name, stream)
+    if path.endswith("/foundation-models"):
+        return Route("models", "bedrock", _provider(path, "bedrock"), path)
+    if match := _PUBLISHED.search(path):
+        protocol = "gemini" if match["who"] == "google" else "anthropic"
+        return Route("models", protocol, _provider(path, protocol), path, given={"published": True})
     if path.startswith("/__sim/"):
         return Route("admin", "", "", path)
     for pattern, protocol in _LABELS:
@@ -109,6 +137,8 @@ def find(path: str, query: str, headers: Mapping[str, str]) -> Route | None:
     for pattern, known in _table():
         if match := pattern.search(path):
             protocol, name = known.protocol, match.groupdict().get("model", "")
+            if deployment := _DEPLOYMENT.search(path):
+                name = deployment["model"]
             house = _provider(path, protocol)
             return Route(known.operation, protocol, house, path, name, known.stream, known.given)
     protocol = _lister(path, query, headers)

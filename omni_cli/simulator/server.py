@@ -13,6 +13,7 @@ from omni_cli.http.request import Limits
 from omni_cli.http.server import Connection, ServerState
 from omni_cli.simulator import fleet
 from omni_cli.simulator.app import App, Options
+from omni_cli.simulator.clouds import TokenDesk
 from omni_cli.simulator.faults import FaultBook, Rule
 
 HOST = "127.0.0.1"
@@ -95,6 +96,11 @@ class Simulator:
     def hold_batches(self, how: str) -> None:
         """Whether batches end: "" at their first look, "hold": not, "expire": half done."""
         self._in_turn(lambda: setattr(self._app.shelf, "hold", how))
+
+    @property
+    def tokens(self) -> TokenDesk:
+        """Who gives tokens for calls of Google's and Microsoft's clouds."""
+        return self._app.tokens
 
     def reset(self) -> None:
         """Forget rules, counters and cached prompts."""

@@ -10,7 +10,9 @@ from typing import Any
 from msgspec import Struct
 
 from omni_cli.domain.chat import ChatRequest
+from omni_cli.simulator import clouds
 from omni_cli.simulator.ask import Problem, Turn
+from omni_cli.wire.bedrock import framing
 from omni_cli.wire.registry import callers
 from omni_cli.wire.server import Caller, encode, sse
 
@@ -28,7 +30,8 @@ class Vendor(Struct, frozen=True):
     ``step``: tokens that come in one chunk. ``turns``: the prompt with its cache marks, where it
     can have any. ``thinks``: whether the request asks for thoughts, None where it does not say.
     ``tells``: whether it is told them. ``strict``: refuses fields of embeddings that it does not
-    know.
+    know. ``speaker``: its server side where the gateway has none. ``type_header``: the header that
+    tells an error's kind.
     """
 
     protocol: str
@@ -40,11 +43,13 @@ class Vendor(Struct, frozen=True):
     thinks: Callable[[Json, ChatRequest], bool | None] = lambda _body, _request: None
     tells: Callable[[Json, str], bool] = lambda _body, _model: True
     strict: bool = False
+    speaker: Caller | None = None
+    type_header: tuple[str, Callable[[Problem], str]] | None = None
 
     @property
     def caller(self) -> Caller | None:
         """Its protocol's server side; None of those that do not chat."""
-        return next(iter(callers(self.protocol)), None)
+        return self.speaker or next(iter(callers(self.protocol)), None)
 
     @property
     def stream_type(self) -> str:
@@ -52,11 +57,15 @@ class Vendor(Struct, frozen=True):
 
     def frame(self, text: str) -> bytes:
         """An event of raw text, for the faults that send bad data."""
+        if self.protocol == "bedrock":
+            return framing.message("contentBlockDelta", text.encode())
         lines = self.stream_type == "application/x-ndjson"
         return f"{text}\n".encode() if lines else f"data: {text}\n\n".encode()
 
     def error_event(self, problem: Problem) -> bytes:
         """An error in a stream that has begun."""
+        if self.protocol == "bedrock":
+            return clouds.error_event(problem)
         body = self.problem(problem)[1]
         if self.protocol in _NAMED:
             return sse(_NAMED[self.protocol](body), "error")
@@ -344,6 +353,20 @@ VENDORS: Mapping[str, Vendor] = {
             _ollama,
             caches="",
             thinks=lambda body, _: None if body.get("think") is None else bool(body["think"]),
+        ),
+        Vendor(
+            "bedrock",
+            clouds.told,
+            200,
+            "",
+            thinks=lambda body, _: (
+                _body_of(_body_of(body, "additionalModelRequestFields"), "thinking").get(
+                    "type", "disabled"
+                )
+                != "disabled"
+            ),
+            speaker=clouds.Converse(),
+            type_header=("x-amzn-errortype", clouds.kind_of),
         ),
         Vendor("clarifai", _clarifai),
         Vendor("google-vision", _google),

@@ -4,7 +4,6 @@ Providers agree on little: the same trouble comes as 400, 403 or 429, with a cod
 only a sentence. Codes are looked at first, then the status, then the words.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from omni_cli.domain.errors import (
     BadRequest,
     ContentFiltered,
     ContextTooLong,
+    Malformed,
     ModelNotFound,
     Overloaded,
     ProviderError,
@@ -28,7 +28,7 @@ from omni_cli.domain.record import replace
 from omni_cli.wire import meanings, waits
 from omni_cli.wire.meanings import STATUS_OF as _CODES
 from omni_cli.wire.scrub import scrub
-from omni_cli.wire.values import as_list, as_object, as_text
+from omni_cli.wire.values import as_list, as_object, as_text, load_json
 from omni_cli.wire.waits import duration_s, retry_after_s
 
 
@@ -211,8 +211,8 @@ def read_detail(body: str) -> Detail:
     """What an error body says, whatever its shape; an empty message when it says nothing."""
     text = body.strip()
     try:
-        return detail_of(json.loads(text))
-    except (ValueError, RecursionError):
+        return detail_of(load_json(text))
+    except Malformed:
         looks_like_page = text[:1] == "<"
         return Detail("" if looks_like_page else text[:2000])
 

@@ -32,6 +32,10 @@ def splitter(framing: Framing, max_bytes: int = MAX_EVENT_BYTES) -> Splitter:
         return SseSplitter(max_bytes)
     if framing == "ndjson":
         return NdjsonSplitter(max_bytes)
+    if framing == "aws":
+        from omni_cli.wire.bedrock.framing import EventStreamSplitter
+
+        return EventStreamSplitter(max_bytes)
     return JsonSplitter(max_bytes)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from omni_cli.domain.clouds import is_azure
 from omni_cli.domain.record import replace
 from omni_cli.wire.fitting import MISTRAL_IDS, USUAL_NAMES, Alphabet, Says
 from omni_cli.wire.openai import OpenAiFacts
@@ -115,7 +116,7 @@ _FILLS = {"mistral.ai": "/fim/completions", "deepseek.com": "/beta/completions"}
 @lru_cache(maxsize=1024)
 def quirks_of(base_url: str, wire_name: str = "") -> Quirks:
     host = host_of(base_url)
-    domain = ".".join(host.rsplit(".", 2)[-2:])
+    domain = "azure.com" if is_azure(base_url) else ".".join(host.rsplit(".", 2)[-2:])
     found = _BY_DOMAIN.get(domain, _DEFAULT)
     if domain in _CHAT_ONLY and not _COMPLETES.search(wire_name):
         found = replace(found, completes=False, fills=_FILLS.get(domain, ""))

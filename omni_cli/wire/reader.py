@@ -7,9 +7,10 @@ from omni_cli.domain.chat import ChatChunk, ToolCallDelta
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.domain.record import replace
 from omni_cli.ports import Framing, HttpCall, ProviderAdapter
+from omni_cli.wire.access import secrets_of
 from omni_cli.wire.framing import MAX_EVENT_BYTES, splitter
 from omni_cli.wire.parsing import made_id
-from omni_cli.wire.scrub import echoes, scrub, secrets_in
+from omni_cli.wire.scrub import echoes, scrub
 from omni_cli.wire.values import host_of
 
 _KEPT_EXACTLY = frozenset(
@@ -55,7 +56,7 @@ class AnswerReader:
         max_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
         framing: Framing = call.framing
-        if framing == "sse" and content_type.lower().startswith("application/json"):
+        if framing in ("sse", "aws") and content_type.lower().startswith("application/json"):
             framing = "json"
         self._splitter = splitter(framing, max_bytes)
         self._parser = adapter.parser(stream=framing != "json")
@@ -140,7 +141,7 @@ def _lowered(sentence: str) -> str:
 
 def cleaned(fault: ProviderError, call: HttpCall) -> ProviderError:
     """``fault`` without the call's secrets in its words."""
-    secrets = secrets_in(call.headers)
+    secrets = secrets_of(call)
     fault.message = scrub(fault.message, secrets)
     if fault.provider_code:
         fault.provider_code = scrub(fault.provider_code, secrets)

@@ -22,6 +22,7 @@ FOLDERS: dict[ProtocolName, str] = {
     "openai-responses": "omni_cli.wire.responses",
     "anthropic": "omni_cli.wire.anthropic",
     "gemini": "omni_cli.wire.gemini",
+    "bedrock": "omni_cli.wire.bedrock",
     "ollama": "omni_cli.wire.ollama",
     "clarifai": "omni_cli.wire.clarifai",
     "google-vision": "omni_cli.wire.google_vision",

@@ -154,19 +154,21 @@ def post(
     }
     # Unpaired surrogates (from undecodable command-line bytes) have no UTF-8 form.
     data = text.encode("utf-8", "replace")
-    return HttpCall("POST", url, headers, data, framing, told, renamed or {}, called)
+    access = endpoint.access
+    return HttpCall("POST", url, headers, data, framing, told, renamed or {}, called, access)
 
 
 _ACCEPT: dict[Framing, str] = {
     "sse": "text/event-stream",
     "ndjson": "application/x-ndjson",
     "json": "application/json",
+    "aws": "application/vnd.amazon.eventstream",
 }
 
 
 def get(url: str, *, endpoint: Endpoint, auth: Mapping[str, str]) -> HttpCall:
     headers = {"accept": "application/json", **auth, **endpoint.headers}
-    return HttpCall("GET", url, headers, None, "json")
+    return HttpCall("GET", url, headers, None, "json", access=endpoint.access)
 
 
 def bearer(endpoint: Endpoint) -> dict[str, str]:

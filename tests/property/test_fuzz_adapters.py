@@ -6,6 +6,7 @@ and with garbage; hypothesis draws how, from a fixed seed (requirements A1, B6).
 
 import json
 import random
+from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -19,11 +20,12 @@ from omni_cli.domain.errors import ProviderError
 from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import HttpCall, WireEvent
 from omni_cli.wire import registry
+from omni_cli.wire.bedrock.framing import message
 from omni_cli.wire.framing import splitter
 from omni_cli.wire.reader import AnswerReader
 from omni_cli.wire.registry import adapter
 from tests.paths import REPO
-from tests.unit.providers.wire import chats
+from tests.unit.providers.wire import chats, wire_of
 
 FUZZ = settings(
     max_examples=60,
@@ -60,14 +62,14 @@ def samples(protocol: ProtocolName) -> tuple[tuple[bytes, bool], ...]:
         if len(exchange.body) < 6000 and exchange.response["status"] == 200
     ]
     cases = json.loads((REPO / "fixtures" / protocol / "answers.json").read_text())
-    found += [(case["wire"].encode(), case["stream"]) for case in cases]
+    found += [(wire_of(case), case["stream"]) for case in cases]
     return tuple(found)
 
 
 def framing_of(protocol: ProtocolName, streamed: bool) -> Any:
     if not streamed:
         return "json"
-    return "ndjson" if protocol == "ollama" else "sse"
+    return {"ollama": "ndjson", "bedrock": "aws"}.get(protocol, "sse")
 
 
 def read(protocol: ProtocolName, body: bytes, streamed: bool) -> Completion | None:
@@ -107,8 +109,18 @@ def check(chunk: ChatChunk) -> ChatChunk:
 
 
 def events_of(protocol: ProtocolName, body: bytes) -> list[bytes]:
+    if protocol == "bedrock":
+        return list(_messages(body))
     separator = b"\n" if protocol == "ollama" else b"\n\n"
     return [event + separator for event in body.split(separator) if event.strip()]
+
+
+def _messages(body: bytes) -> Iterator[bytes]:
+    """Amazon's binary messages: each begins with its length."""
+    while len(body) > 4:
+        size = int.from_bytes(body[:4])
+        yield body[:size]
+        body = body[max(size, 1) :]
 
 
 protocols = pytest.mark.parametrize("protocol", registry.protocols())
@@ -158,6 +170,12 @@ def test_wrong_types(protocol: ProtocolName, data: st.DataObject) -> None:
     body, streamed = data.draw(st.sampled_from(samples(protocol)))
     chance = random.Random(data.draw(st.integers(0, 2**32)))
     mutated = b""
+    if protocol == "bedrock" and streamed:
+        for event in splitter("aws").feed(body):
+            value = spoiled(json.loads(event.data), chance)
+            mutated += message(event.name, json.dumps(value).encode())
+        read(protocol, mutated, streamed)
+        return
     for event in events_of(protocol, body) if streamed else [body]:
         head, brace, rest = event.partition(b"{")
         try:

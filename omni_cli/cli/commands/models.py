@@ -201,6 +201,14 @@ def add(
     model: Annotated[
         str, typer.Argument(autocompletion=complete_catalogue, help="PROVIDER/WIRE_NAME")
     ],
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            autocompletion=complete_catalogue,
+            help="The model that it is: an Azure deployment has its facts and price.",
+        ),
+    ] = None,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
     *,
@@ -210,6 +218,9 @@ def add(
     """Put a model to work: one from the catalogue, or any other its provider serves.
 
     Prices are US dollars per 1,000,000 tokens. Without one the cost stays unknown, never zero.
+    Bedrock's and Vertex AI's names tell which model they are; of an Azure deployment say it:
+
+    omni models add azure/my-deployment --like openai/gpt-5.5
     """
     from omni_cli.services.fleet.model_changes import PriceChange, add_model, split_id
 
@@ -224,14 +235,20 @@ def add(
         if (known := omni_app.models.get(f"{slug}/{wire_name}")) is not None:
             agree_to_leaving(omni_app, known.id, yes=yes)
         fleet, models = omni_app.fleet, omni_app.models
+        like = like or (None if known else omni_app.same_model(slug, wire_name))
         fresh, new = confirmed(
-            lambda sure: add_model(fleet, models, slug, wire_name, change, price, sure=sure), yes
+            lambda sure: add_model(
+                fleet, models, slug, wire_name, change, price, like=like, sure=sure
+            ),
+            yes,
         )
         row = omni_app.browser.listed(fresh)
     if as_json:
         emit_json(model_document(row))
         return
     out(f"{'added' if new else 'activated'} {fresh.id}{_price_words(row)}")
+    if new and like is not None:
+        note(f"facts and price are those of {like}; another one: --like MODEL")
     if "text" not in fresh.output_types:
         kinds = " and ".join(fresh.output_types)
         note(f"it writes {kinds}: the router never chooses it; --gives text if it chats")

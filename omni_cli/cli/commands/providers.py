@@ -1,15 +1,18 @@
 """``omni providers``: accounts at APIs, their keys, and whether they answer."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, grouped, omni, read_key
 from omni_cli.cli.render import answer, emit_json, milliseconds, moment, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
+from omni_cli.domain.clouds import ADDRESSES, Part
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.hosts import is_here
@@ -25,7 +28,7 @@ Slug = Annotated[str, typer.Argument(autocompletion=complete_providers, help="Th
 
 
 def complete_presets(incomplete: str) -> list[str]:
-    return [slug for slug in App().presets if slug.startswith(incomplete)]
+    return [slug for slug in (*App().presets, *ADDRESSES) if slug.startswith(incomplete)]
 
 
 def complete_protocols(incomplete: str) -> list[str]:
@@ -38,7 +41,8 @@ Protocol = Annotated[
     str | None,
     typer.Option(
         autocompletion=complete_protocols,
-        help="openai, openai-responses, anthropic, gemini, ollama, clarifai or google-vision.",
+        help="openai, openai-responses, anthropic, gemini, bedrock, ollama, clarifai or "
+        "google-vision.",
     ),
 ]
 BaseUrl = Annotated[str | None, typer.Option("--base-url", help="Where the API is.")]
@@ -54,6 +58,37 @@ Slots = Annotated[
 Headers = Annotated[
     list[str] | None, typer.Option("--header", help="NAME=VALUE to send along; repeatable.")
 ]
+
+
+class Place(Struct, frozen=True):
+    """Where a cloud's API is, as options."""
+
+    resource: Annotated[
+        str | None, typer.Option(help="Azure: NAME of https://NAME.openai.azure.com.")
+    ] = None
+    api_version: Annotated[
+        str | None,
+        typer.Option("--api-version", help="Azure: of the API that names deployments."),
+    ] = None
+    region: Annotated[
+        str | None,
+        typer.Option("--region", "--location", help="Bedrock, Vertex AI: such as us-east-1."),
+    ] = None
+    project: Annotated[str | None, typer.Option(help="Vertex AI: the project's id.")] = None
+
+    def given(self) -> dict[str, str]:
+        return {
+            name.replace("_", "-"): value
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) is not None
+        }
+
+
+def _asked(part: Part) -> str:
+    """A part of an address, asked for where somebody is there to answer."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return ""
+    return str(typer.prompt(part.words, err=True))
 
 
 @app.command("list")
@@ -127,6 +162,7 @@ def show(slug: Slug, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
+@grouped
 def add(
     slug: Annotated[
         str,
@@ -144,11 +180,21 @@ def add(
     header: Headers = None,
     simulated: Annotated[bool, typer.Option("--simulated", hidden=True)] = False,
     as_json: JsonFlag = False,
+    *,
+    place: Place,
 ) -> None:
     """Add a provider. Known ones need no more than their name:
 
     anthropic, openai, google, openrouter, groq, deepseek, moonshot, mistral, perplexity, xai,
     cerebras, together, zai, clarifai, google-vision, ollama, lmstudio, vllm, llamacpp.
+
+    Clouds need their place (docs/clouds.md):
+
+    omni providers add azure --resource NAME
+
+    omni providers add bedrock --region us-east-1
+
+    omni providers add vertex --project ID, and vertex-anthropic for Claude there
     """
     if (key_env is not None) + key_stdin + no_auth > 1:
         raise UsageError("--key-env, --key-stdin and --no-auth exclude each other")
@@ -157,6 +203,16 @@ def add(
         if old is not None and omni_app.org and not whose(old.slug):
             old = None  # everybody's: the organisation's own takes its place
         variable = None
+        given, cloud = place.given(), ADDRESSES.get(slug)
+        if given and (cloud is None or base_url is not None):
+            raise UsageError(
+                f"--{next(iter(given))} makes the address of {', '.join(ADDRESSES)} only",
+                hint="leave it out, or --base-url",
+            )
+        if base_url is None and cloud is not None:
+            base_url = cloud.of(slug, given, os.environ, _asked)
+        if cloud is not None:
+            protocol, name = protocol or cloud.protocol, name or cloud.name
         if base_url is None and slug in omni_app.presets:
             base_url, variable = omni_app.addresses.proposed(slug)
         keyed = key_env is not None or key_stdin

@@ -26,6 +26,7 @@ from omni_cli.domain.errors import (
     TimedOut,
 )
 from omni_cli.domain.models import Provider
+from omni_cli.http.access import signed
 from omni_cli.http.answer import Answer
 from omni_cli.http.client import UpstreamPool, encode_head, locate
 from omni_cli.ports import HttpCall
@@ -141,9 +142,11 @@ class BatchCalls:
         try:
             _, target, host = locate(call.url)
             more = {"user-agent": "omni", **call.headers, **(headers or {})}
-            return call, encode_head(method, target, host, more)
+            head = encode_head(method, target, host, more)
         except ValueError as exc:
             message = f"the provider's address or headers cannot be used: {exc}"
+        else:
+            return call, head + await signed(self._pool, call, b"")
         raise ConfigError(message, hint="omni providers edit SLUG --base-url URL")
 
     async def _whole(self, provider: Provider, call: HttpCall, answer: Answer) -> Said:

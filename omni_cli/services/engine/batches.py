@@ -52,7 +52,7 @@ from omni_cli.domain.pricing import (
 )
 from omni_cli.domain.record import replace
 from omni_cli.domain.regions import SURCHARGE_PERCENT, charged_more
-from omni_cli.ports import Clock, Endpoint
+from omni_cli.ports import Access, Clock, Endpoint
 from omni_cli.records import StoredPrice
 from omni_cli.repositories import Assignments, Audit, Batches, Budgets, Models, Providers
 from omni_cli.services.engine.attempts import Target
@@ -106,7 +106,7 @@ class BatchService:
         audit: Audit,
         routing: RoutingService,
         names: Names,
-        key: Callable[[Provider], str | None],
+        key: Callable[[Provider], str | Access | None],
         clock: Clock,
         bits: Callable[[], int],
     ) -> None:
@@ -149,7 +149,7 @@ class BatchService:
 
     def endpoint(self, provider: Provider) -> Endpoint:
         """Raises MissingKey."""
-        return Endpoint(provider.base_url, self._key(provider), provider.headers)
+        return Endpoint.of(provider, self._key(provider))
 
     def provider(self, slug: str) -> Provider:
         """Raises NotFound: it is gone, or switched off."""

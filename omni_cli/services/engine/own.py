@@ -31,7 +31,7 @@ from omni_cli.domain.models import ProtocolName, Provider
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.vendor_env import refused_key_hint
-from omni_cli.ports import Clock, Endpoint, HttpCall, ProviderAdapter, Transport
+from omni_cli.ports import Access, Clock, Endpoint, HttpCall, ProviderAdapter, Transport
 from omni_cli.repositories import Ledger
 from omni_cli.services.engine.attempts import Progress, Target
 from omni_cli.services.engine.call import Call
@@ -56,7 +56,7 @@ Give = Callable[[ChatChunk], Awaitable[None]]
 
 
 class Keys(Protocol):
-    def __call__(self, provider: Provider) -> str | None:
+    def __call__(self, provider: Provider) -> str | Access | None:
         """The provider's key; raises MissingKey when it needs one and none is found."""
         ...
 
@@ -108,7 +108,7 @@ class Tools(Struct, frozen=True):
 
     def worst_nusd(self, request: ChatRequest, target: Target) -> int | None:
         """The most that one call can cost, nothing being limited; None where that is unknown."""
-        endpoint = Endpoint(target.provider.base_url, None, target.provider.headers)
+        endpoint = Endpoint.of(target.provider, None)
         try:
             way = self.way(request, target, endpoint)
         except BadRequest:
@@ -226,7 +226,7 @@ class OwnCall(Call[Way]):
     def prepare(self, target: Target) -> Way:
         """Raises MissingKey, BadRequest."""
         tools, provider = self._tools, target.provider
-        endpoint = Endpoint(provider.base_url, tools.keys(provider), provider.headers)
+        endpoint = Endpoint.of(provider, tools.keys(provider))
         way = tools.way(self._request, target, endpoint)
         told = way.call.told
         self.note_unsaid(target, told)

@@ -11,6 +11,7 @@ from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.models import Provider
 from omni_cli.domain.record import replace
 from omni_cli.ports import (
+    Access,
     Endpoint,
     Fetcher,
     HttpCall,
@@ -79,7 +80,7 @@ class Lister(Struct, eq=False):
 
     adapters: Callable[[Any], ProviderAdapter]
     fetcher: Callable[[], Fetcher]
-    key: Callable[[Provider], str | None]
+    key: Callable[[Provider], str | Access | None]
 
     def prepare(self, provider: Provider, *, timeout_s: float) -> Listing:
         """Find key and endpoint now; the result only uses the network.
@@ -89,7 +90,7 @@ class Lister(Struct, eq=False):
             UsageError: the protocol has no call that lists models.
         """
         adapter = self.adapters(provider.protocol)
-        endpoint = Endpoint(provider.base_url, self.key(provider), provider.headers)
+        endpoint = Endpoint.of(provider, self.key(provider))
         call = adapter.list_models(endpoint)
         if call is None:
             raise UsageError(

@@ -11,6 +11,7 @@ from omni_cli.domain.models import ModelInfo, outputs_of
 from omni_cli.domain.record import replace
 from omni_cli.repositories import Models
 from omni_cli.services.fleet.fleet import FleetService
+from omni_cli.services.money.prices import PriceBook
 
 _TYPES = ("text", "vision", "multimodal")
 #: What models write. The router chooses among those that write text.
@@ -127,9 +128,14 @@ def add_model(
     change: ModelChange,
     price: PriceChange,
     *,
+    like: str | None = None,
     sure: bool = False,
 ) -> tuple[ModelInfo, bool]:
     """Activate a model that omni knows, or create one. One revision.
+
+    Args:
+        like: the model that this is under another name, such as an Azure deployment's: a new one
+            has its facts, and its price where none is given.
 
     Returns:
         the model, and whether it is new to omni.
@@ -144,11 +150,29 @@ def add_model(
     known = models.get(model_id)
     outputs = outputs_of(wire_name)
     base = known or ModelInfo(model_id, slug, wire_name, wire_name, output_types=outputs)
+    twin = None
+    if like is not None and (known is None or not known.is_system):
+        twin = fleet.model(like)
+        base = replace(
+            twin,
+            id=model_id,
+            provider=slug,
+            wire_name=wire_name,
+            aliases=base.aliases,
+            is_system=False,
+            is_default=False,
+            retired_on=None,
+        )
     fresh, fields = change.applied(replace(base, status="active", hidden=False))
     with fleet.change("model.add", model_id, None, None):
         fleet.put_model(fresh, set_fields=(*fields, "status", "hidden"))
         if price:
             set_price(fleet, model_id, price, sure=sure)
+        elif twin is not None:
+            now_ms = fleet.now_ms()
+            row = PriceBook(models, now_ms=now_ms).current(twin.id)
+            if row is not None:
+                models.set_price(model_id, row.price, origin=row.origin, now_ms=now_ms)
     return fleet.model(model_id), known is None
 
 

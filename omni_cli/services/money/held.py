@@ -12,7 +12,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import ProtocolName, Provider
 from omni_cli.domain.money import usd, usd_string
 from omni_cli.domain.periods import iso
-from omni_cli.ports import Clock, Endpoint, Fetcher, ProviderAdapter, TellsCost
+from omni_cli.ports import Access, Clock, Endpoint, Fetcher, ProviderAdapter, TellsCost
 from omni_cli.records import Charge, Correction
 from omni_cli.repositories import Adjustments, Audit, Models, Providers
 from omni_cli.services.money.prices import cost_or_none
@@ -39,7 +39,7 @@ class HeldMoney(Struct, kw_only=True, eq=False):
     audit: Audit
     adapters: Callable[[ProtocolName], ProviderAdapter]
     transport: Callable[[], Fetcher]
-    key: Callable[[Provider], str | None]
+    key: Callable[[Provider], str | Access | None]
     clock: Clock
     who: str
 
@@ -125,7 +125,7 @@ class HeldMoney(Struct, kw_only=True, eq=False):
         if attempt.provider_request_id is None or not isinstance(adapter, TellsCost):
             return Report(charge, None, "its provider cannot be asked about it")
         try:
-            endpoint = Endpoint(provider.base_url, self.key(provider), provider.headers)
+            endpoint = Endpoint.of(provider, self.key(provider))
             call = adapter.ask_cost(endpoint, attempt.provider_request_id)
             if call is None:
                 return Report(charge, None, "its provider cannot be asked about it")

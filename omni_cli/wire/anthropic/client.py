@@ -8,6 +8,7 @@ import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from omni_cli.domain.chat import (
     ChatChunk,
@@ -19,6 +20,7 @@ from omni_cli.domain.chat import (
     ToolCallDelta,
     Usage,
 )
+from omni_cli.domain.clouds import vertex_location
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
@@ -45,6 +47,7 @@ from omni_cli.wire.values import (
     as_list,
     as_object,
     as_text,
+    bearer,
     compact,
     get,
     load_object,
@@ -54,8 +57,11 @@ from omni_cli.wire.values import (
     tool_choice_kind,
     unsupported,
 )
+from omni_cli.wire.vertex import published, published_models
 
 API_VERSION = "2023-06-01"
+#: The body says it where the model is in the path (Vertex AI).
+_VERTEX_VERSION = "vertex-2023-10-16"
 #: The API demands a limit; this one is within every current model's own.
 DEFAULT_MAX_TOKENS = 8192
 #: Thinking tokens by effort, for models that take a budget; 1024 is the API's least.
@@ -100,8 +106,8 @@ class Anthropic(AnthropicFacts, Client):
     """The adapter of protocol ``anthropic``."""
 
     def build(self, request: ChatRequest, wire_name: str, endpoint: Endpoint) -> HttpCall:
-        fitted = fit(_fit_model(request, wire_name), _SAYS)
-        request = _thinking_off(fitted.request, wire_name)
+        fitted = fit(fit_claude(request, wire_name), _SAYS)
+        request = thinking_off(fitted.request, wire_name)
         most = request.most_output_tokens
         max_tokens = request.max_output_tokens or min(
             DEFAULT_MAX_TOKENS, most or DEFAULT_MAX_TOKENS
@@ -114,20 +120,11 @@ class Anthropic(AnthropicFacts, Client):
             request = in_words(request)
         if system := _system(request.messages):
             body["system"] = system
-        thinks = request.reasoning_effort not in (None, "none")
-        if thinks and _thinks_adaptively(wire_name):
-            body["thinking"] = {"type": "adaptive"}
-            body["output_config"] = {
-                **body.get("output_config", {}),
-                "effort": request.reasoning_effort,
-            }
-        elif thinks:
-            budget = _BUDGET.get(request.reasoning_effort or "", _BUDGET["high"])
-            # Thinking counts against max_tokens, and has to leave room for the answer.
-            max_tokens += budget
-            if most and max_tokens > most:
-                max_tokens, budget = most, max(_LEAST_BUDGET, min(budget, most // 2))
-            body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+        thoughts, added = thinking_of(request, wire_name)
+        # Thinking counts against max_tokens, and has to leave room for the answer.
+        max_tokens = min(max_tokens + added, most or max_tokens + added)
+        for name, value in thoughts.items():
+            body[name] = {**body.get(name, {}), **value}
         body["max_tokens"] = max_tokens
         if request.temperature is not None:
             body["temperature"] = request.temperature
@@ -140,8 +137,14 @@ class Anthropic(AnthropicFacts, Client):
         body["messages"] = _messages(request.messages)
         _few_markers(body)
         body.update(request.extra)
+        url = url_of(endpoint, "messages")
+        if vertex_location(endpoint.base_url) is not None:
+            how = "streamRawPredict" if request.stream else "rawPredict"
+            url = f"{_publisher(endpoint)}/models/{quote(wire_name, safe='@')}:{how}"
+            del body["model"]
+            body["anthropic_version"] = _VERTEX_VERSION
         return post(
-            url_of(endpoint, "messages"),
+            url,
             body,
             endpoint=endpoint,
             auth=auth_of(endpoint),
@@ -160,7 +163,11 @@ class Anthropic(AnthropicFacts, Client):
     limit = staticmethod(bounds.write)
 
     def mend(self, sent: SentBody, body: bytes) -> None:
-        """Ids that other vendors' models gave (``functions.read:0``) are a 400 here."""
+        """Ids that other vendors' models gave (``functions.read:0``) are a 400 here, and Vertex AI
+        has the model in its path."""
+        if vertex_location(sent.base_url) is not None:
+            sent.drop("model")
+            sent.put("anthropic_version", _VERTEX_VERSION)
         if _FOREIGN_ID.search(body) is None:
             return
         ids, turns = _SAYS.ids, sent.value("messages")
@@ -200,10 +207,15 @@ class Anthropic(AnthropicFacts, Client):
         return found
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
+        if vertex_location(endpoint.base_url) is not None:
+            return get(published(endpoint, "anthropic"), endpoint=endpoint, auth=auth_of(endpoint))
         return get(url_of(endpoint, "models?limit=1000"), endpoint=endpoint, auth=auth_of(endpoint))
 
     def parse_models(self, body: str) -> Sequence[RemoteModel]:
-        entries = load_object(body, "model list").get("data")
+        said = load_object(body, "model list")
+        if "publisherModels" in said:
+            return published_models(said)
+        entries = said.get("data")
         if not isinstance(entries, list):
             raise Malformed("The model list holds no list of models")
         return [
@@ -236,7 +248,23 @@ def _thinks_adaptively(wire_name: str) -> bool:
     return version is not None and version >= (4, 6)
 
 
-def _fit_model(request: ChatRequest, wire_name: str) -> ChatRequest:
+def thinking_of(request: ChatRequest, wire_name: str) -> tuple[JsonObject, int]:
+    """The fields that say how hard Claude is to think, and the tokens that come to the limit."""
+    effort, most = request.reasoning_effort, request.most_output_tokens
+    if effort in (None, "none"):
+        return {}, 0
+    if _thinks_adaptively(wire_name):
+        return {"thinking": {"type": "adaptive"}, "output_config": {"effort": effort}}, 0
+    budget = _BUDGET.get(effort or "", _BUDGET["high"])
+    asked = request.max_output_tokens or min(DEFAULT_MAX_TOKENS, most or DEFAULT_MAX_TOKENS)
+    if most and asked + budget > most:
+        budget, added = max(_LEAST_BUDGET, min(budget, most // 2)), budget
+    else:
+        added = budget
+    return {"thinking": {"type": "enabled", "budget_tokens": budget}}, added
+
+
+def fit_claude(request: ChatRequest, wire_name: str) -> ChatRequest:
     """What Claude's versions take (platform.claude.com, "Migration guide", "Effort", "Structured
     outputs"; the messages of the 400s)."""
     version = _version(wire_name)
@@ -271,7 +299,7 @@ def _fit_model(request: ChatRequest, wire_name: str) -> ChatRequest:
     return request
 
 
-def _thinking_off(request: ChatRequest, wire_name: str) -> ChatRequest:
+def thinking_off(request: ChatRequest, wire_name: str) -> ChatRequest:
     """No thinking where the API refuses it beside what is asked (platform.claude.com, "Extended
     thinking"): a forced tool, a beginning of the answer, or, with a budget, a turn under way whose
     call of a tool was not thought by Claude. And no sampling of one's own where it thinks."""
@@ -297,8 +325,14 @@ def url_of(endpoint: Endpoint, path: str) -> str:
     return f"{base}/{path}" if base.endswith("/v1") else f"{base}/v1/{path}"
 
 
+def _publisher(endpoint: Endpoint) -> str:
+    return f"{endpoint.base_url.rstrip('/')}/publishers/anthropic"
+
+
 def auth_of(endpoint: Endpoint) -> dict[str, str]:
     auth = {"anthropic-version": API_VERSION}
+    if (endpoint.key or "").startswith("ya29."):  # an access token of Google's
+        return auth | bearer(endpoint)
     if endpoint.key:
         auth["x-api-key"] = endpoint.key
     return auth

@@ -21,6 +21,7 @@ from omni_cli.domain.chat import (
     ToolCallDelta,
     Usage,
 )
+from omni_cli.domain.clouds import vertex_location
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import ContentFiltered, Malformed, ProviderError
 from omni_cli.domain.record import replace
@@ -46,6 +47,7 @@ from omni_cli.wire.values import (
     as_list,
     as_object,
     as_text,
+    bearer,
     compact,
     get,
     load_json,
@@ -54,7 +56,9 @@ from omni_cli.wire.values import (
     post,
     registered,
     tool_choice_kind,
+    unsupported,
 )
+from omni_cli.wire.vertex import published, published_models
 
 #: Thinking tokens by effort, for the 2.x models, which take a budget.
 _BUDGET = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576}
@@ -99,7 +103,9 @@ class Gemini(GeminiFacts, Client):
         # Gemini 3 looks at the media of a function's result; before it they stand beside it.
         fitted = fit(request, _SAYS if old else _SAYS_MEDIA)
         request = _thinking(_formed(fitted.request, old), wire_name, old)
-        body: JsonObject = {"contents": _contents(request.messages, needs_signature=not old)}
+        on_vertex = vertex_location(endpoint.base_url) is not None
+        contents = _contents(request.messages, needs_signature=not old)
+        body: JsonObject = {"contents": _without_ids(contents) if on_vertex else contents}
         if system := request.system_text:
             body["systemInstruction"] = {"parts": [{"text": system}]}
         _add_tools(body, request)
@@ -108,9 +114,8 @@ class Gemini(GeminiFacts, Client):
         write_wishes(body, request, _SAYS)
         body.update(request.extra)
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
-        name = wire_name if "/" in wire_name else f"models/{wire_name}"
         return post(
-            f"{_base(endpoint)}/{quote(name)}:{method}",
+            f"{_base(endpoint)}/{quote(_path_of(wire_name, on_vertex))}:{method}",
             body,
             endpoint=endpoint,
             auth=_auth(endpoint),
@@ -126,6 +131,8 @@ class Gemini(GeminiFacts, Client):
         return faults.explain(status, headers, body)
 
     def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:
+        if vertex_location(endpoint.base_url) is not None:
+            raise unsupported("embeddings on Vertex AI", self.name)
         name = wire_name if "/" in wire_name else f"models/{wire_name}"
         wish: JsonObject = {"model": name}
         if texts.dimensions is not None:
@@ -172,10 +179,15 @@ class Gemini(GeminiFacts, Client):
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
         url = f"{_base(endpoint)}/models?pageSize=1000"
+        if vertex_location(endpoint.base_url) is not None:
+            url = published(endpoint, "google")
         return get(url, endpoint=endpoint, auth=_auth(endpoint))
 
     def parse_models(self, body: str) -> Sequence[RemoteModel]:
-        entries = load_object(body, "model list").get("models")
+        said = load_object(body, "model list")
+        if "publisherModels" in said:
+            return published_models(said)
+        entries = said.get("models")
         if not isinstance(entries, list):
             raise Malformed("The model list holds no list of models")
         return [
@@ -198,10 +210,28 @@ def _takes_budget(wire_name: str) -> bool:
 
 def _base(endpoint: Endpoint) -> str:
     base = endpoint.base_url.rstrip("/")
+    if vertex_location(base) is not None:
+        return base
     return base if base.rpartition("/")[2].startswith("v1") else f"{base}/v1beta"
 
 
+def _path_of(wire_name: str, on_vertex: bool) -> str:
+    name = wire_name if "/" in wire_name else f"models/{wire_name}"
+    return f"publishers/google/{name}" if on_vertex and name.startswith("models/") else name
+
+
+def _without_ids(contents: list[JsonObject]) -> list[JsonObject]:
+    """Vertex AI tells calls and their results by their order, and refuses ids."""
+    for turn in contents:
+        for part in map(as_object, as_list(turn.get("parts"))):
+            for name in ("functionCall", "functionResponse"):
+                as_object(part.get(name)).pop("id", None)
+    return contents
+
+
 def _auth(endpoint: Endpoint) -> dict[str, str]:
+    if (endpoint.key or "").startswith("ya29."):  # an access token of Google's
+        return bearer(endpoint)
     return {"x-goog-api-key": endpoint.key} if endpoint.key else {}
 
 

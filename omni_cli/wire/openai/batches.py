@@ -15,6 +15,7 @@ from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.wire.batching import Item, Method, Result, Told, at_line, name_in, object_of
 from omni_cli.wire.openai import OpenAiFacts
+from omni_cli.wire.openai.azure import auth_of, url_of
 from omni_cli.wire.openai.usage import of_tier, read_usage
 from omni_cli.wire.values import (
     JsonObject,
@@ -22,7 +23,6 @@ from omni_cli.wire.values import (
     as_list,
     as_object,
     as_text,
-    bearer,
 )
 
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -75,8 +75,10 @@ class OpenAiBatches(OpenAiFacts):
         return _encode(line)
 
     def call(self, endpoint: Endpoint, method: Method, path: str) -> HttpCall:
-        headers = {"accept": "*/*", **bearer(endpoint), **endpoint.headers}
-        return HttpCall(method, f"{endpoint.base_url.rstrip('/')}/{path}", headers, None, "json")
+        headers = {"accept": "*/*", **auth_of(endpoint), **endpoint.headers}
+        return HttpCall(
+            method, url_of(endpoint, path), headers, None, "json", access=endpoint.access
+        )
 
     def told(self, body: bytes) -> Told:
         return _told(object_of(body))

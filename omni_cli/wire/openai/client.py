@@ -41,6 +41,7 @@ from omni_cli.wire.fitting import (
     write_wishes,
 )
 from omni_cli.wire.openai import OpenAiFacts, bounds
+from omni_cli.wire.openai.azure import auth_of, url_of
 from omni_cli.wire.openai.listing import is_litellm, parse_models
 from omni_cli.wire.openai.usage import of_tier, read_timings, read_usage
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
@@ -51,7 +52,6 @@ from omni_cli.wire.values import (
     as_list,
     as_object,
     as_text,
-    bearer,
     compact,
     data_url,
     get,
@@ -113,10 +113,10 @@ class OpenAiCompatible(OpenAiFacts, Client):
             body["response_format"] = {"type": "json_object"}
         body.update(request.extra)
         return post(
-            endpoint.base_url.rstrip("/") + "/chat/completions",
+            url_of(endpoint, "chat/completions", wire_name),
             body,
             endpoint=endpoint,
-            auth=bearer(endpoint),
+            auth=auth_of(endpoint),
             framing="sse" if request.stream else "json",
             told=request.told,
             renamed=fitted.renamed,
@@ -141,10 +141,10 @@ class OpenAiCompatible(OpenAiFacts, Client):
 
     def passing(self, what: str, wire_name: str, endpoint: Endpoint) -> HttpCall:
         return post(
-            f"{endpoint.base_url.rstrip('/')}/{what}",
+            url_of(endpoint, what, wire_name),
             {"model": wire_name},
             endpoint=endpoint,
-            auth=bearer(endpoint),
+            auth=auth_of(endpoint),
             framing="json",
         )
 
@@ -155,10 +155,10 @@ class OpenAiCompatible(OpenAiFacts, Client):
 
     def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:
         return post(
-            endpoint.base_url.rstrip("/") + "/embeddings",
+            url_of(endpoint, "embeddings", wire_name),
             texts.body(wire_name),
             endpoint=endpoint,
-            auth=bearer(endpoint),
+            auth=auth_of(endpoint),
             framing="json",
         )
 
@@ -226,15 +226,15 @@ class OpenAiCompatible(OpenAiFacts, Client):
         return found
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
-        url = endpoint.base_url.rstrip("/") + "/models"
-        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+        url = url_of(endpoint, "models")
+        return get(url, endpoint=endpoint, auth=auth_of(endpoint))
 
     def list_details(self, endpoint: Endpoint, listing: str) -> HttpCall | None:
         """LiteLLM's list has no prices; its ``/model/info`` has."""
         if not is_litellm(listing):
             return None
-        url = endpoint.base_url.rstrip("/") + "/model/info"
-        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+        url = url_of(endpoint, "model/info")
+        return get(url, endpoint=endpoint, auth=auth_of(endpoint))
 
     def parse_models(self, body: str) -> Sequence[RemoteModel]:
         return parse_models(body)
@@ -245,8 +245,8 @@ class OpenAiCompatible(OpenAiFacts, Client):
             return None
         from urllib.parse import quote
 
-        url = f"{endpoint.base_url.rstrip('/')}/generation?id={quote(response_id, safe='')}"
-        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+        url = url_of(endpoint, f"generation?id={quote(response_id, safe='')}")
+        return get(url, endpoint=endpoint, auth=auth_of(endpoint))
 
     def read_cost(self, body: str) -> tuple[Usage | None, int | None] | None:
         data = as_object(load_object(body).get("data"))
@@ -280,10 +280,10 @@ def _completion(
         if value is not None:
             body[name] = value
     return post(
-        endpoint.base_url.rstrip("/") + quirks.fills,
+        url_of(endpoint, quirks.fills.lstrip("/"), wire_name),
         body,
         endpoint=endpoint,
-        auth=bearer(endpoint),
+        auth=auth_of(endpoint),
         framing="sse" if request.stream else "json",
         told=request.told,
     )

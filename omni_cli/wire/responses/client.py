@@ -35,6 +35,7 @@ from omni_cli.wire.fitting import (
     with_the_word,
     write_wishes,
 )
+from omni_cli.wire.openai.azure import auth_of, url_of
 from omni_cli.wire.openai.listing import parse_models
 from omni_cli.wire.openai.usage import of_tier, read_usage
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
@@ -45,7 +46,6 @@ from omni_cli.wire.values import (
     as_list,
     as_object,
     as_text,
-    bearer,
     data_url,
     get,
     is_strict_schema,
@@ -129,10 +129,10 @@ class OpenAiResponses(ResponsesFacts, Client):
             put(body, "text.format", {"type": "json_object"})
         body.update(request.extra)
         return post(
-            endpoint.base_url.rstrip("/") + "/responses",
+            url_of(endpoint, "responses"),
             body,
             endpoint=endpoint,
-            auth=bearer(endpoint),
+            auth=auth_of(endpoint),
             framing="sse" if request.stream else "json",
             told=request.told,
             renamed=fitted.renamed,
@@ -168,8 +168,8 @@ class OpenAiResponses(ResponsesFacts, Client):
         return True
 
     def list_models(self, endpoint: Endpoint) -> HttpCall | None:
-        url = endpoint.base_url.rstrip("/") + "/models"
-        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+        url = url_of(endpoint, "models")
+        return get(url, endpoint=endpoint, auth=auth_of(endpoint))
 
     def parse_models(self, body: str) -> Sequence[RemoteModel]:
         return parse_models(body)
@@ -181,8 +181,8 @@ class OpenAiResponses(ResponsesFacts, Client):
             return None
         from urllib.parse import quote
 
-        url = f"{endpoint.base_url.rstrip('/')}/responses/{quote(response_id, safe='')}"
-        return get(url, endpoint=endpoint, auth=bearer(endpoint))
+        url = url_of(endpoint, f"responses/{quote(response_id, safe='')}")
+        return get(url, endpoint=endpoint, auth=auth_of(endpoint))
 
     def read_cost(self, body: str) -> tuple[Usage | None, int | None] | None:
         answer = load_object(body)

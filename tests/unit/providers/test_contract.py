@@ -27,7 +27,7 @@ from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import Endpoint
 from omni_cli.wire.registry import adapter, protocols
 from tests.paths import REPO
-from tests.unit.providers.wire import completion
+from tests.unit.providers.wire import completion, wire_of
 
 KEY = "sk-fixture-KEYKEYKEY"
 Case = tuple[ProtocolName, dict[str, Any]]
@@ -113,7 +113,7 @@ def test_request(case: Case) -> None:
 def test_answer(case: Case, cut: str) -> None:
     protocol, wanted = case
     framing = _framing(protocol)
-    body = wanted["wire"].encode()
+    body = wire_of(wanted)
 
     def read() -> Completion:
         return completion(

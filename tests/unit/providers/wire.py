@@ -9,6 +9,7 @@ from typing import Any
 from omni_cli.domain.chat import ChatChunk, Completion
 from omni_cli.domain.models import ProtocolName
 from omni_cli.ports import HttpCall, ProviderAdapter
+from omni_cli.wire.bedrock.framing import EXCEPTION, message
 from omni_cli.wire.reader import AnswerReader
 from tests.paths import FIXTURES
 
@@ -78,6 +79,18 @@ def exchanges() -> tuple[Exchange, ...]:
 def chats(*protocols: str) -> list[Exchange]:
     """The exchanges of ``protocols`` that are chat calls, not model listings."""
     return [e for e in exchanges() if e.protocol in protocols and e.request["method"] == "POST"]
+
+
+def wire_of(case: dict[str, Any]) -> bytes:
+    """The bytes of a fixture's answer: as text, or as events of Amazon's, which are binary."""
+    if "events" not in case:
+        text: str = case["wire"]
+        return text.encode()
+    return b"".join(
+        message(name.removeprefix(EXCEPTION), json.dumps(value).encode(), exception=fault)
+        for name, value in case["events"]
+        for fault in [name.startswith(EXCEPTION)]
+    )
 
 
 def pieces(body: bytes, cut: str) -> Iterator[bytes]:
