@@ -272,6 +272,21 @@ class App:
 
         return Eyes(check_org(self.org) if self.org else "")
 
+    def organisations(self) -> set[str]:
+        """All that anything here was made for, or used by."""
+        from omni_cli.services.fleet.organisation import whose
+
+        used = self.every_report.totals(0, 99_999_999, ("org",), {})
+        kept = [item.slug for item in self.every_provider.all()]
+        kept += [item.name for item in self.every_assignment.roles()]
+        kept += [item.name for item in self.every_assignment.chains()]
+        return {
+            *(org for (org,) in used),
+            *(key.org or "" for key in self.every_client_key.all()),
+            *(whose(name) for name in kept),
+            *(budget.value for budget in self.every_budget.all() if budget.scope == "org"),
+        } - {""}
+
     @cached_property
     def every_provider(self) -> "Providers":
         """Also those of organisations."""

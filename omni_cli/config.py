@@ -275,7 +275,7 @@ def set_value(where: Paths, key: str, text: str) -> None:
     Raises:
         ConfigError: unknown key or a value that does not fit.
     """
-    section, name, default = _locate(key)
+    section, name, default = locate(key)
     document = _read(where.config_file)
     document.setdefault(section, {})[name] = _parse(text, default)
     _check(document, "the command line")
@@ -284,7 +284,7 @@ def set_value(where: Paths, key: str, text: str) -> None:
 
 def unset_value(where: Paths, key: str) -> None:
     """Back to the default."""
-    section, name, _ = _locate(key)
+    section, name, _ = locate(key)
     document = _read(where.config_file)
     document.get(section, {}).pop(name, None)
     _write(where.config_file, {k: v for k, v in document.items() if v})
@@ -344,18 +344,17 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return document
 
 
-def _locate(key: str) -> tuple[str, str, Any]:
+def locate(key: str) -> tuple[str, str, Any]:
     """Section, name and default of a setting. Raises ConfigError."""
     section, _, name = key.partition(".")
     kind = _SECTIONS.get(section)
     for item in structs.fields(kind) if kind else ():
         if item.name == name:
             return section, name, item.default
-    import difflib
+    from omni_cli.domain.words import meant
 
-    near = difflib.get_close_matches(key, list(known_keys()), 1, 0.6)
-    hint = f"did you mean {near[0]}?" if near else "omni config list shows all keys"
-    raise ConfigError(f"unknown setting {key!r}", hint=hint)
+    near = meant(key, known_keys(), most=1)
+    raise ConfigError(f"unknown setting {key!r}", hint=near or "omni config list shows all keys")
 
 
 def _parse(text: str, default: Any) -> Any:

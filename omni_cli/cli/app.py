@@ -20,10 +20,10 @@ _UNWRITABLE = frozenset((errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, err
 _SECRET_CHARS = 16
 
 
-def _entry(module: str, help_line: str, section: str) -> Entry:
+def _entry(module: str, help_line: str, section: str, *, hidden: bool = False) -> Entry:
     """``module``: in ``cli/commands``, with ``:NAME`` where its app is not ``app``."""
     name, _, app = module.partition(":")
-    return Entry(f"{_COMMANDS}{name}:{app or 'app'}", help_line, section)
+    return Entry(f"{_COMMANDS}{name}:{app or 'app'}", help_line, section, hidden)
 
 
 class Root(LazyGroup):
@@ -41,7 +41,7 @@ class Root(LazyGroup):
             "requests:rate_app", "Say how good an answer was; routing learns from it.", "Use"
         ),
         "logs": _entry("requests:logs_app", "List requests in the ledger.", "Use"),
-        "budgets": _entry("budgets", "Limits that no call passes, and alerts before.", "Money"),
+        "budgets": _entry("budgets", "Limits that no call passes; alerts before.", "Money"),
         "usage": _entry("usage", "Calls, tokens and cost, by anything.", "Money"),
         "daily": _entry("periods:daily_app", "Tokens and cost by day.", "Money"),
         "weekly": _entry("periods:weekly_app", "Tokens and cost by week.", "Money"),
@@ -53,7 +53,7 @@ class Root(LazyGroup):
         "savings": _entry(
             "costs:savings_app", "What routing saved, signed, and how sure.", "Money"
         ),
-        "calc": _entry("calc", "What a text or N requests would cost on each model.", "Money"),
+        "calc": _entry("calc", "What a text, or N requests, would cost.", "Money"),
         "batches": _entry("batches", "Batches sent out: how far, held, cost.", "Money"),
         "import": _entry("import_", "Bring in usage that other tools recorded.", "Money"),
         "reconcile": _entry("reconcile", "Compare an invoice with the ledger.", "Money"),
@@ -67,7 +67,7 @@ class Root(LazyGroup):
         "shadow": _entry("shadow", "A challenger answers in the background; compared.", "Know"),
         "watch": _entry("watch", "Keep checking, and alert; in the foreground.", "Know"),
         "providers": _entry("providers", "Accounts at APIs: add, test, keys.", "Fleet"),
-        "keys": _entry("keys", "API keys of providers, and client keys of the gateway.", "Fleet"),
+        "keys": _entry("keys", "Keys of providers, client keys of the gateway.", "Fleet"),
         "models": _entry("models", "Models, prices, aliases; the catalogue.", "Fleet"),
         "roles": _entry("roles", "Who does which job.", "Fleet"),
         "rules": _entry("rules", "Conditions that prefer a model.", "Fleet"),
@@ -85,7 +85,7 @@ class Root(LazyGroup):
             "deploy:deploy_app", "Deploys on a share of traffic, or watched.", "Fleet"
         ),
         "cache": _entry("roles:cache_app", "Remembered answers of roles that opted in.", "Fleet"),
-        "sync": _entry("sync", "One fleet and one bill for several machines, by git.", "Fleet"),
+        "sync": _entry("sync", "One fleet, one bill, several machines, by git.", "Fleet"),
         "db": _entry("db", "The store: back up, restore, check, shrink.", "Fleet"),
         "config": _entry("config", "Settings of this user and project.", "Fleet"),
         "history": _entry(
@@ -99,11 +99,33 @@ class Root(LazyGroup):
         "launch": _entry(
             "launch", "Start a coding agent on the fleet; capped, accounted.", "Serve"
         ),
+        "help": _entry("help", "Help on a command, or on a word.", "Start"),
+        "version": _entry("help:version_app", "Print the version.", "Start", hidden=True),
         "__complete": Entry(f"{_COMMANDS}completion:words_app", "", "", hidden=True),
     }
 
+    together = (
+        (("help", "completion"), "Help on a command, or on a word; for the Tab key."),
+        (("daily", "weekly", "monthly"), "Tokens and cost by these."),
+        (("blocks", "statusline"), "Blocks of five hours; a line for a prompt."),
+        (("costs", "savings", "report"), "Projection; what was saved; a month's page."),
+        (("import", "import-config"), "Usage, or a fleet, from other tools."),
+        (("reconcile", "reprice"), "Compare an invoice; correct past costs."),
+        (("health", "watch"), "How providers and models are doing; keep checking."),
+        (("compare", "suite"), "Ask several models the same; score what they say."),
+        (("ab", "shadow", "deploy"), "A challenger, or a new fleet, tried first."),
+        (("optimize", "eval-router"), "Past requests under other settings; measured."),
+        (("roles", "rules", "chains"), "Who does which job, and who stands in."),
+        (("fleet", "diff", "apply", "rollback"), "The fleet as one document, and back."),
+        (("history", "audit"), "Every change of the fleet, and by whom."),
+    )
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command; one for a gateway's fleet has run there already."""
+        if args and args[0] in self.table and not ctx.resilient_parsing:  # else for the Tab key
+            from omni_cli.domain.commands import spelled
+
+            args = spelled(args)
         remote = ctx.params.get("remote")
         if remote or (remote is None and "OMNI_REMOTE" in os.environ):
             from omni_cli.cli import remote as far
@@ -134,21 +156,21 @@ app = typer.Typer(
     help="Fleet management for AI models: see, route, budget, survive, account.",
     rich_markup_mode=None,
     add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
 @app.callback(invoke_without_command=True)
 def root(
     ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
     org: Annotated[
         str | None,
-        typer.Option(help="Work as this organisation, on its own fleet and use; or OMNI_ORG."),
+        typer.Option(metavar="NAME", help="Work as this organisation (OMNI_ORG)."),
     ] = None,
     remote: Annotated[
         str | None,
-        typer.Option(help="Work on the fleet of the gateway at this URL; or OMNI_REMOTE."),
+        typer.Option(metavar="URL", help="Work on a gateway's fleet (OMNI_REMOTE)."),
     ] = None,
 ) -> None:
     if version:
@@ -301,8 +323,6 @@ def _usage_error(exc: Exception) -> int | None:
             hint = f"it goes before the command: omni {option} VALUE {path.partition(' ')[2]}"
         elif any(item.name in ("prompt", "prompts") for item in context.command.params):
             hint = f'a question that begins with a dash goes after --: {path} -- "-5 plus 3?"'
-        elif option in ("-V", "-v"):
-            hint = "omni --version"
     _report("usage", show(), hint)
     return 2
 

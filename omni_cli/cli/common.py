@@ -17,7 +17,8 @@ from msgspec.structs import fields
 from omni_cli.bootstrap import App
 from omni_cli.cli.lazy import ORG
 from omni_cli.cli.render import note, paint
-from omni_cli.domain.errors import OmniError, UsageError
+from omni_cli.domain.errors import NotFound, OmniError, UsageError
+from omni_cli.domain.words import meant
 
 if TYPE_CHECKING:
     from omni_cli.domain.models import ModelInfo
@@ -34,6 +35,17 @@ def omni(*, quiet: bool = False) -> Iterator[App]:
     note = (lambda _: None) if quiet else _note
     with App(cwd=Path.cwd(), note=note, org=ORG.get()) as app:
         yield app
+
+
+def known_org(app: App) -> None:
+    """Raises NotFound: a report is asked for an organisation that nothing here knows of."""
+    known = app.organisations() if app.org else set()
+    if app.org and app.org not in known:
+        raise NotFound(
+            f"no organisation {app.org!r}: it has no use, key, budget or fleet of its own",
+            hint=meant(app.org, known)
+            or f"there are: {', '.join(sorted(known)) or 'none; omni keys create --org makes one'}",
+        )
 
 
 def _note(line: str) -> None:
@@ -183,7 +195,7 @@ def numbers(values: Iterable[str] | None, option: str) -> dict[str, float]:
     return found
 
 
-def _offer(names: Callable[[App], Iterable[str]], incomplete: str) -> list[str]:
+def offer(names: Callable[[App], Iterable[str]], incomplete: str) -> list[str]:
     """Names for the shell. Pressing Tab makes no store where there is none, and no noise."""
     try:
         with App() as app:
@@ -208,12 +220,12 @@ def complete_models(incomplete: str) -> list[str]:
             return active
         return _model_names(models)
 
-    return _offer(names, incomplete)
+    return offer(names, incomplete)
 
 
 def complete_catalogue(incomplete: str) -> list[str]:
     """Ids and aliases of all models that omni knows."""
-    return _offer(lambda app: _model_names(app.models.all(hidden=True)), incomplete)
+    return offer(lambda app: _model_names(app.models.all(hidden=True)), incomplete)
 
 
 def complete_selectors(incomplete: str) -> list[str]:
@@ -232,15 +244,15 @@ def complete_selectors(incomplete: str) -> list[str]:
 
 
 def complete_roles(incomplete: str) -> list[str]:
-    return _offer(lambda app: (role.name for role in app.assignments.roles()), incomplete)
+    return offer(lambda app: (role.name for role in app.assignments.roles()), incomplete)
 
 
 def complete_chains(incomplete: str) -> list[str]:
-    return _offer(lambda app: (chain.name for chain in app.assignments.chains()), incomplete)
+    return offer(lambda app: (chain.name for chain in app.assignments.chains()), incomplete)
 
 
 def complete_providers(incomplete: str) -> list[str]:
-    return _offer(lambda app: (provider.slug for provider in app.providers.all()), incomplete)
+    return offer(lambda app: (provider.slug for provider in app.providers.all()), incomplete)
 
 
 def complete_settings(incomplete: str) -> list[str]:

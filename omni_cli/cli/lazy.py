@@ -4,6 +4,7 @@ The table holds every command's help line, so ``omni --help`` imports none of th
 """
 
 import importlib
+import inspect
 import sys
 from contextvars import ContextVar
 from typing import Any, ClassVar, NamedTuple
@@ -26,10 +27,12 @@ class Entry(NamedTuple):
     hidden: bool = False
 
 
+#: Of a group, whose subcommands have more.
+_MOST_EXAMPLES = 4
+#: Cells that a line of help has at least.
+_LEAST_ROOM = 20
 #: Words that other tools have for it.
 _NEAR = {
-    "help": "--help (omni COMMAND --help)",
-    "version": "--version",
     "ask": "'chat'",
     "test": "'doctor' or 'providers test'",
     "setup": "'init'",
@@ -38,10 +41,46 @@ _NEAR = {
 }
 
 
-def _nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, known: list[str]) -> str:
+    """ "'chat' or 'chains'", of the names nearest to a wrong one."""
     import difflib
 
     return " or ".join(f"'{name}'" for name in difflib.get_close_matches(word, known, 3, 0.6))
+
+
+def dress(command: Any, path: str) -> None:
+    """Give a command what its help shows: what each option takes, and examples.
+
+    Args:
+        path: its name, as typed after ``omni``.
+    """
+    from omni_cli.cli.examples import EXAMPLES
+    from omni_cli.cli.values import called
+
+    for item in command.params:
+        if item.param_type_name == "option" and not item.is_flag and not item.metavar:
+            item.metavar = called(path, max(item.opts, key=len))
+    lines = EXAMPLES.get(path, ())
+    within = [found[0] for name, found in EXAMPLES.items() if name.startswith(f"{path} ")]
+    lines = lines or tuple(within[:_MOST_EXAMPLES])
+    if lines:
+        command.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _dressed(command: Any, path: str) -> Any:
+    """The same, where its help is asked for."""
+    if not {"--help", "-h"}.isdisjoint(sys.argv):
+        dress(command, path)
+    return command
+
+
+def _list_rows(formatter: Any, rows: list[tuple[str, str]]) -> None:
+    """Names and what they are for, which the width alone cuts."""
+    first = max((len(name) for name, _ in rows), default=0)
+    room = max(formatter.width - first - 4, _LEAST_ROOM)
+    for name, line in rows:
+        said = line if len(line) <= room else line[: room - 1].rstrip() + "…"
+        formatter.write(f"{'':>{formatter.current_indent}}{name:<{first}}  {said}\n")
 
 
 class Commands(TyperGroup):
@@ -57,14 +96,24 @@ class Commands(TyperGroup):
         self.commands = names  # which are suggested for wrong ones
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # Click's signature
-        return list(self._infos)
+        return [name for name, info in self._infos.items() if not info.hidden]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # Click's signature
         info = self._infos.get(cmd_name)
         if info is None:
             return None
         _flatten(info)
-        return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
+        command = get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
+        return _dressed(command, f"{self.name} {cmd_name}")
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  # Click's signature
+        rows = [
+            (name, info.help or inspect.getdoc(info.callback) or "")
+            for name, info in self._infos.items()
+            if not info.hidden
+        ]
+        with formatter.section("Commands"):
+            _list_rows(formatter, [(name, _first(line)) for name, line in rows])
 
 
 def _import_msgspec() -> None:
@@ -81,6 +130,11 @@ def _import_msgspec() -> None:
 
 def _name(info: CommandInfo) -> str:
     return info.name or get_command_name(getattr(info.callback, "__name__", ""))
+
+
+def _first(text: str) -> str:
+    """The first paragraph of a docstring, in one line."""
+    return " ".join(text.partition("\n\n")[0].split())
 
 
 def _flatten(info: CommandInfo) -> None:
@@ -109,9 +163,11 @@ def built(app: typer.Typer) -> Any:
 
 
 class LazyGroup(TyperGroup):
-    """Subclasses set ``table``: command name to Entry, in the order shown."""
+    """Subclasses set ``table``: command name to Entry, in the order shown; ``together``: names that
+    one line of the help tells of."""
 
     table: ClassVar[dict[str, Entry]] = {}
+    together: ClassVar[tuple[tuple[tuple[str, ...], str], ...]] = ()
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # Click's signature
         return list(self.table)
@@ -125,19 +181,22 @@ class LazyGroup(TyperGroup):
         command = built(getattr(importlib.import_module(module), attribute))
         command.name = cmd_name
         command.help = command.help or entry.help
-        return command
+        return _dressed(command, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.table and not args[0].startswith("-"):
-            near = _NEAR.get(args[0]) or _nearest(args[0], list(self.table))
+            near = _NEAR.get(args[0]) or nearest(args[0], list(self.table))
             ctx.fail(f"No such command {args[0]!r}.{near and f' Did you mean {near}?'}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  # Click's signature
         sections: dict[str, list[tuple[str, str]]] = {}
+        beside = {name for names, _ in self.together for name in names[1:]}
+        shown = {names[0]: (", ".join(names), line) for names, line in self.together}
         for name, entry in self.table.items():
-            if not entry.hidden:
-                sections.setdefault(entry.section, []).append((name, entry.help))
+            if not entry.hidden and name not in beside:
+                row = shown.get(name, (name, entry.help))
+                sections.setdefault(entry.section, []).append(row)
         for section, rows in sections.items():
             with formatter.section(section):
-                formatter.write_dl(rows)
+                _list_rows(formatter, rows)

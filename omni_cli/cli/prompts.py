@@ -20,6 +20,7 @@ from omni_cli.domain.media import image_part, media_type
 from omni_cli.domain.models import BADGES
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.tasks import COMPLEXITIES, LATENCY_PREFS, PRIORITIES, TASK_TYPES
+from omni_cli.domain.words import meant
 from omni_cli.services.engine.routing import RouteOptions
 
 #: Larger files are refused: a slip of the shell, and no model takes them.
@@ -34,7 +35,9 @@ _SVG = "image/svg+xml"  # is text, and models read it as such
 class RequestFacts(Struct, frozen=True):
     """What a rule may ask of a request, as options."""
 
-    role: Annotated[str | None, typer.Option(autocompletion=complete_roles)] = None
+    role: Annotated[
+        str | None, typer.Option(autocompletion=complete_roles, help="The role it is for.")
+    ] = None
     agent: Annotated[str | None, typer.Option(help="Name of the calling agent.")] = None
     priority: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None
     latency: Annotated[str | None, typer.Option(help="fast or normal.")] = None
@@ -46,7 +49,7 @@ class RequestFacts(Struct, frozen=True):
 class Consent(Struct, frozen=True):
     """What the caller lets the router do, as options."""
 
-    min_quality: Annotated[float | None, typer.Option(help="0 to 1.")] = None
+    min_quality: Annotated[float | None, typer.Option(help="Expected, at least.")] = None
     any_cost: Annotated[
         bool, typer.Option("--any-cost", help="Whoever stands in may cost anything.")
     ] = False
@@ -256,4 +259,6 @@ def _one(option: str, value: str, known: tuple[_T, ...]) -> _T:
     for item in known:
         if item == value:
             return item
-    raise UsageError(f"{option} is one of {', '.join(known)}, not {value!r}")
+    raise UsageError(
+        f"{option} is one of {', '.join(known)}, not {value!r}", hint=meant(value, known)
+    )

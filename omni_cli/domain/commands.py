@@ -27,13 +27,38 @@ REMOTE: Mapping[str, str] = {
             providers key, keys create, keys revoke, keys set, keys delete, models add, models edit,
             models remove, models alias, models price, roles assign, roles unassign, roles remove,
             roles cache, rules add, rules edit, rules remove, rules enable, rules disable,
-            chains create, chains edit, chains add, chains move, chains edit-link,
-            chains remove-link, chains rename, chains delete, budgets set, budgets raise,
-            budgets remove, budgets enable, budgets disable, discover, optimize, rollback,
+            chains add, chains edit, chains move, chains edit-link, chains remove,
+            chains remove-link, chains rename, budgets add, budgets raise, budgets remove,
+            budgets enable, budgets disable, discover, optimize, rollback,
             deploy promote, deploy abort, cache clear
             """,
     }.items()
     for name in (" ".join(part.split()) for part in names.split(","))
+}
+#: Other words for a subcommand: those of earlier versions, and what people try first.
+ALIASES: Mapping[str, Mapping[str, str]] = {
+    "models": {"enable": "activate", "create": "add", "delete": "remove", "set": "edit"},
+    "providers": {"create": "add", "delete": "remove", "set": "edit"},
+    "roles": {"add": "assign", "create": "assign", "delete": "remove"},
+    "rules": {"create": "add", "delete": "remove", "set": "edit", "show": "list"},
+    "chains": {"create": "add --new", "delete": "remove"},
+    "budgets": {"set": "add", "edit": "add", "create": "add", "delete": "remove", "show": "status"},
+    "keys": {"add": "create"},
+    "batches": {"status": "show"},
+    "config": {"show": "list", "add": "set", "edit-file": "edit", "remove": "unset"},
+    "ab": {"show": "status", "list": "status", "add": "start", "remove": "stop"},
+    "shadow": {"show": "status", "list": "status", "add": "start", "remove": "stop"},
+    "deploy": {"show": "status", "list": "status"},
+    "cache": {"show": "stats", "list": "stats"},
+    "db": {"show": "stats"},
+}
+#: What a group of commands does where none of them is named.
+BARE: Mapping[str, str] = {
+    **dict.fromkeys(("models", "providers", "roles", "rules", "chains", "budgets"), "list"),
+    **dict.fromkeys(("keys", "batches", "config"), "list"),
+    **dict.fromkeys(("ab", "shadow", "deploy"), "status"),
+    **dict.fromkeys(("cache", "db"), "stats"),
+    **dict.fromkeys(("export", "suite", "fleet"), "--help"),
 }
 #: Set for a command whose output a terminal elsewhere shows, ``COLUMNS`` wide.
 AFAR = "OMNI_TERMINAL_AFAR"
@@ -59,11 +84,25 @@ ORGANISATION = frozenset(
 ) | {"chat", "route", "calc"}
 
 
+def spelled(args: Sequence[str]) -> list[str]:
+    """The arguments with a subcommand's own name in place of another word for it, or of none."""
+    said = list(args)
+    if not said or said[0] not in BARE:
+        return said
+    group, *rest = said
+    if rest and not rest[0].startswith("-"):
+        rest[:1] = ALIASES.get(group, {}).get(rest[0], rest[0]).split()
+    elif not {"--help", "-h"}.intersection(rest):
+        rest.insert(0, BARE[group])
+    return [group, *rest]
+
+
 def named(args: Sequence[str], known: Mapping[str, str] | frozenset[str] = REMOTE) -> str:
     """The name of the command that these arguments are; "" where ``known`` has none of them.
 
     A command that also has subcommands (``recommend``) is itself only where none of them follows.
     """
+    args = spelled(args)
     if not args or args[0].startswith("-"):
         return ""
     if len(args) > 1 and (name := f"{args[0]} {args[1]}") in known:

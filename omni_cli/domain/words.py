@@ -1,9 +1,27 @@
-"""Numbers in sentences: "1 call", "1,204 calls"; two shares that differ never read alike."""
+"""Numbers in sentences: "1 call", "1,204 calls"; two shares that differ never read alike; what a
+wrong name may have meant."""
+
+from collections.abc import Iterable
 
 
 def counted(number: int, one: str, many: str = "") -> str:
     """``many`` where it is not ``one`` with an s."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def meant(word: str, known: Iterable[str], *, kind: str = "", most: int = 3) -> str:
+    """ "did you mean gpt-5.5 or gpt-5?", of the names nearest to a wrong one; "" where none is.
+
+    Args:
+        kind: goes before each, as in ``role:writer``.
+    """
+    import difflib
+
+    folded: dict[str, str] = {}
+    for name in known:
+        folded.setdefault(name.casefold(), name)
+    near = difflib.get_close_matches(word.casefold(), folded, most, 0.6)
+    return f"did you mean {' or '.join(kind + folded[name] for name in near)}?" if near else ""
 
 
 def apart(a: float, b: float) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.record import asdict
 from omni_cli.domain.sessions import Session
+from omni_cli.domain.words import meant
 from omni_cli.records import ClientKey, digest_of
 from omni_cli.repositories import Lock
 from omni_cli.store.port import Row, Store
@@ -68,8 +69,13 @@ class GatewayKeyStore:
                 (now_ms, name),
             )
             row = db.execute("SELECT * FROM gateway_keys WHERE name = ?", (name,)).fetchone()
+            names = db.execute("SELECT name FROM gateway_keys").fetchall() if row is None else ()
         if row is None:
-            raise NotFound(f"no key is named {name!r}", hint="omni keys list --clients shows them")
+            raise NotFound(
+                f"no key is named {name!r}",
+                hint=meant(name, [one["name"] for one in names])
+                or "omni keys list --clients shows them",
+            )
         return _key(row)
 
     def remove(self, name: str) -> None:

@@ -216,7 +216,7 @@ def _unknown(model: str, cover: _Cover, ceiling: bool) -> OmniError | None:
     lets = (
         ""
         if ceiling
-        else (" sets it; omni budgets set ... --allow-unknown lets such calls pass uncounted")
+        else (" sets it; omni budgets add ... --allow-unknown lets such calls pass uncounted")
     )
     return UnknownPrice(
         f"the price of {model} is unknown, so {whose} cannot hold it",

@@ -14,7 +14,7 @@ from omni_cli.services.judge.abtest import ArmReport, Report, Settings, report_d
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
-RoleName = Annotated[str, typer.Argument(autocompletion=complete_roles)]
+RoleName = Annotated[str, typer.Argument(autocompletion=complete_roles, help="The role.")]
 
 
 @app.command()
@@ -74,7 +74,9 @@ def start(
 
 @app.command()
 def status(
-    role: Annotated[str | None, typer.Argument(autocompletion=complete_roles)] = None,
+    role: Annotated[
+        str | None, typer.Argument(autocompletion=complete_roles, help="Only this one.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also tests that have ended.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -46,8 +46,8 @@ def _targets(incomplete: str) -> list[str]:
     return [f"{scope}:{name}" for name in found]
 
 
-@app.command("set")
-def set_(
+@app.command()
+def add(
     target: Annotated[
         str,
         typer.Argument(
@@ -138,7 +138,7 @@ def list_(*, view: View) -> None:
             for budget in budgets
         ],
         lambda: [budget_document(budget) for budget in budgets],
-        empty=["no budgets; omni budgets set all 5 --per day makes one"],
+        empty=["no budgets; omni budgets add all 5 --per day makes one"],
         styles=[None if budget.enabled else "dim" for budget in budgets],
     )
 
@@ -159,7 +159,7 @@ def status(
         if as_json:
             emit_json([status_document(status) for status in statuses])
         elif not statuses:
-            note("no budgets; omni budgets set all 5 --per day makes one")
+            note("no budgets; omni budgets add all 5 --per day makes one")
         else:
             _print_status(omni_app, statuses)
     above = [s for s in statuses if limit is not None and s.used > limit]

@@ -16,9 +16,6 @@ from omni_cli.services.fleet.describe import chain_consent
 app = typer.Typer(rich_markup_mode=None, help="Failover chains.")
 
 Name = Annotated[str, typer.Argument(autocompletion=complete_chains, help="The chain.")]
-Link = Annotated[
-    str, typer.Argument(autocompletion=complete_models, help="MODEL[:retries=3,timeout_ms=30000]")
-]
 Links = Annotated[
     list[str],
     typer.Argument(autocompletion=complete_models, help="MODEL[:retries=3,timeout_ms=30000]"),
@@ -59,7 +56,7 @@ def list_(*, view: View) -> None:
         (Column.key("chain"), Column.words("models, in order", 9, 20), Column.words("consent", 2)),
         [(c.name, " > ".join(link.model for link in c.links), _consent(c)) for c in chains],
         lambda: [document(chain) for chain in chains],
-        empty=["no chains yet: omni chains create NAME MODEL MODEL ..."],
+        empty=["no chains yet: omni chains add NAME MODEL MODEL ..."],
     )
 
 
@@ -75,9 +72,14 @@ def show_(name: Name, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def create(
-    name: Annotated[str, typer.Argument(help="The new chain.")],
+def add(
+    name: Annotated[
+        str, typer.Argument(autocompletion=complete_chains, help="A new chain, or one there is.")
+    ],
     links: Links,
+    at: Annotated[
+        int | None, typer.Option(min=1, help="Place from 1 in one there is; last otherwise.")
+    ] = None,
     max_cost_multiple: Multiple = None,
     any_cost: AnyCost = False,
     free_to_paid: FreeToPaid = None,
@@ -85,22 +87,24 @@ def create(
     replace_it: Annotated[
         bool, typer.Option("--replace", help="Instead of the one of this name.")
     ] = False,
+    new: Annotated[bool, typer.Option("--new", help="Only where there is none yet.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a chain: the first model is asked, the next stands in when it fails."""
+    """Make a chain, or add models to one: the first is asked, the next stands in when it fails."""
+    cost = _cost(max_cost_multiple, any_cost=any_cost)
     with omni() as omni_app:
-        if omni_app.assignments.chain(name) is not None and not replace_it:
+        there = None if replace_it else omni_app.assignments.chain(name)
+        more = tuple(omni_app.fleet.link(text) for text in links)
+        if there is None:
+            chain = Chain(name, more, allow_free_to_paid=free_to_paid, hedge_ms=hedge_ms, **cost)
+        elif new or cost or (free_to_paid, hedge_ms) != (None, None):
             raise UsageError(
                 f"there is a chain {name!r} already",
-                hint="--replace makes it anew; omni chains add, move and remove-link change it",
+                hint="--replace makes it anew; omni chains edit, move, remove-link change it",
             )
-        chain = Chain(
-            name,
-            tuple(omni_app.fleet.link(text) for text in links),
-            allow_free_to_paid=free_to_paid,
-            hedge_ms=hedge_ms,
-            **_cost(max_cost_multiple, any_cost=any_cost),
-        )
+        else:
+            place = len(there.links) if at is None else at - 1
+            chain = replace(there, links=(*there.links[:place], *more, *there.links[place:]))
         omni_app.fleet.put_chain(chain)
     _report(chain, as_json)
 
@@ -134,23 +138,6 @@ def edit(
             allow_free_to_paid=chain.allow_free_to_paid if free_to_paid is None else free_to_paid,
             hedge_ms=None if no_hedge else chain.hedge_ms if hedge_ms is None else hedge_ms,
         )
-        omni_app.fleet.put_chain(chain)
-    _report(chain, as_json)
-
-
-@app.command()
-def add(
-    name: Name,
-    link: Link,
-    at: Annotated[int | None, typer.Option(min=1, help="Place from 1; last otherwise.")] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Add a model to a chain."""
-    with omni() as omni_app:
-        chain = omni_app.fleet.chain(name)
-        links = list(chain.links)
-        links.insert(len(links) if at is None else at - 1, omni_app.fleet.link(link))
-        chain = replace(chain, links=tuple(links))
         omni_app.fleet.put_chain(chain)
     _report(chain, as_json)
 
@@ -205,7 +192,7 @@ def remove_link(name: Name, model: Model, as_json: JsonFlag = False) -> None:
         link = _find(chain, omni_app.names.model(model))
         if len(chain.links) == 1:
             raise UsageError(
-                f"{link.model} is the chain's only model", hint=f"omni chains delete '{name}'"
+                f"{link.model} is the chain's only model", hint=f"omni chains remove '{name}'"
             )
         chain = replace(chain, links=tuple(item for item in chain.links if item != link))
         omni_app.fleet.put_chain(chain)
@@ -221,7 +208,7 @@ def rename(name: Name, new_name: Annotated[str, typer.Argument(help="The new nam
 
 
 @app.command()
-def delete(name: Name) -> None:
+def remove(name: Name) -> None:
     """Delete a chain; its models stay."""
     with omni() as omni_app:
         omni_app.fleet.remove_chain(name)

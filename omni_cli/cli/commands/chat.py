@@ -65,7 +65,9 @@ def chat(
         str | None, typer.Option("--conversation", help="Go on with this one (its id).")
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens to answer.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0)] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, max=2.0, help="Higher: more varied.")
+    ] = None,
     json_mode: Annotated[bool, typer.Option("--json-mode", help="Ask for a JSON answer.")] = False,
     schema: Annotated[Path | None, typer.Option(help="Ask for JSON of this JSON Schema.")] = None,
     fallback: Annotated[

@@ -40,7 +40,7 @@ from omni_cli.services.judge.suite import Case, Suite, load
 app = typer.Typer(rich_markup_mode=None)
 suite_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
-_FORMATS = ("md", "html", "junit", "json")
+FORMATS = ("md", "html", "junit", "json")
 
 
 class Scoring(Struct, frozen=True):
@@ -86,9 +86,11 @@ class Calling(Struct, frozen=True):
         int, typer.Option(min=1, max=64, help="Calls at once at each provider.")
     ] = 4
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 1024
-    temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0)] = None
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, max=2.0, help="Higher: more varied.")
+    ] = None
     timeout: Annotated[float, typer.Option(min=1.0, help="Seconds of silence per call.")] = 60.0
-    retries: Annotated[int, typer.Option(min=0, max=10)] = 1
+    retries: Annotated[int, typer.Option(min=0, max=10, help="After a failed call.")] = 1
 
     def settings(self) -> Settings:
         return Settings(
@@ -119,8 +121,8 @@ class Reporting(Struct, frozen=True):
 
     def checks(self) -> list[Assertion]:
         """Raises UsageError: no such report, or no assertion that can be read."""
-        if self.report is not None and self.report not in _FORMATS:
-            raise UsageError(f"--report is one of {', '.join(_FORMATS)}, not {self.report!r}")
+        if self.report is not None and self.report not in FORMATS:
+            raise UsageError(f"--report is one of {', '.join(FORMATS)}, not {self.report!r}")
         return [parse_assertion(text) for text in self.assertion or ()]
 
 

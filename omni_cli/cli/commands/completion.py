@@ -140,9 +140,10 @@ def _candidates(args: list[str], incomplete: str) -> tuple[str, list[tuple[str, 
 
     from omni_cli.cli.app import app as root
     from omni_cli.cli.lazy import LazyGroup
+    from omni_cli.domain.commands import spelled
 
     cli: Any = typer.main.get_command(root)
-    context = _resolve_context(cli, {}, "omni", args)
+    context = _resolve_context(cli, {}, "omni", spelled(args) if len(args) > 1 else args)
     command: Any = context.command
     if isinstance(command, LazyGroup) and not incomplete.startswith("-"):
         # The table has the help lines: asking the commands for theirs would import them all.
@@ -151,6 +152,13 @@ def _candidates(args: list[str], incomplete: str) -> tuple[str, list[tuple[str, 
             for name, entry in command.table.items()
             if name.startswith(incomplete) and not entry.hidden
         ]
+    asked: Any
     asked, incomplete = _resolve_incomplete(context, args, incomplete)
+    if (kind := getattr(asked, "param_type_name", "")) and not asked._custom_shell_complete:
+        from omni_cli.cli.values import offered
+
+        name = asked.name if kind == "argument" else max(asked.opts, key=len)
+        if words := offered(context.command_path.partition(" ")[2], name, incomplete, args):
+            return incomplete, [(word, "") for word in words]
     items = asked.shell_complete(context, incomplete)
     return incomplete, [(str(i.value), str(i.help or "")) for i in items if i.type == "plain"]

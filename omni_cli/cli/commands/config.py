@@ -51,10 +51,9 @@ def list_(*, view: View) -> None:
 @app.command()
 def get(key: Key, as_json: JsonFlag = False) -> None:
     """One setting's value."""
+    settings.locate(key)
     with omni() as omni_app:
         rows = {row["key"]: row for row in _rows(omni_app)}
-    if key not in rows:
-        raise ConfigError(f"unknown setting {key!r}", hint="omni config list shows all keys")
     answer(rows[key], _text(rows[key]["value"]), as_json=as_json)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from omni_cli.cli.common import From, JsonFlag, To, omni
+from omni_cli.cli.common import From, JsonFlag, To, known_org, omni
 from omni_cli.cli.render import bar, colour_on, emit_json, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.analytics import Share, Totals, change
@@ -28,6 +28,7 @@ def costs(
 ) -> None:
     """Trend, today, week, month and its projection, budgets, and shares."""
     with omni() as omni_app:
+        known_org(omni_app)
         omni_app.recover()
         overview = omni_app.costs.overview()
     if as_json:
@@ -57,7 +58,7 @@ def _print_costs(overview: CostOverview, *, chart: bool) -> None:
     for line in overview.budgets:
         out(f"Budget      {_budget(line)}")
     if not overview.budgets:
-        out("Budget      none; omni budgets set all USD --per month keeps one")
+        out("Budget      none; omni budgets add all USD --per month keeps one")
     _print_shares("Cost by model, this month", overview.by_model)
     _print_shares("Cost by task, this month", overview.by_task)
     if overview.month.unknown_attempts:
@@ -146,6 +147,7 @@ def savings(
 ) -> None:
     """What routing saved against always asking the premium model."""
     with omni() as omni_app:
+        known_org(omni_app)
         omni_app.recover()
         report = omni_app.savings.report(
             period=period or (None if from_date or to_date else "month"),

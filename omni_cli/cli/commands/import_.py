@@ -15,6 +15,7 @@ from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.words import meant
 from omni_cli.importers import (
     ImportBatch,
     Importer,
@@ -244,12 +245,9 @@ def _importer(source: str) -> Importer:
     """Raises UsageError: no such source."""
     importer = importer_of(source)
     if importer is None:
-        import difflib
-
         known = importer_names()
-        near = difflib.get_close_matches(source, known, 1, 0.4)
-        meant = f"did you mean {near[0]}? " if near else ""
-        hint = f"{meant}one of: {', '.join(known)}"
+        near = meant(source, known, most=1)
+        hint = f"{near}{near and ' '}one of: {', '.join(known)}"
         raise UsageError(f"no such source: {source}", hint=hint)
     return importer
 

@@ -259,6 +259,20 @@ def delete(slug: Slug) -> None:
     out(f"key of {slug} deleted")
 
 
+@app.command(hidden=True)
+def remove(name: Annotated[str, typer.Argument(help="A client key, or a provider.")]) -> None:
+    """Take a client key back, or forget a provider's: whichever has the name."""
+    with omni() as omni_app:
+        issued = any(key.name == name and not key.revoked_at for key in omni_app.client_keys.all())
+        kept = name in omni_app.keys.kept
+    if issued and kept:
+        raise UsageError(
+            f"{name!r} names a client key and a provider's key",
+            hint=f"omni keys revoke {name}, or omni keys delete {name}",
+        )
+    (revoke if issued else delete)(name)
+
+
 @app.command()
 def path() -> None:
     """The folder of the encrypted file."""

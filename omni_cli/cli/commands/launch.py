@@ -24,7 +24,7 @@ from omni_cli.domain.money import format_usd, usd_to_nusd
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.secrets import CLIENT_PREFIX
 from omni_cli.domain.sessions import Session, SessionRow, project_name, remote_name
-from omni_cli.domain.words import counted
+from omni_cli.domain.words import counted, meant
 from omni_cli.records import ClientKey
 
 app = typer.Typer(rich_markup_mode=None)
@@ -126,9 +126,10 @@ def _chosen(name: str, *, env_openai: bool, env_anthropic: bool) -> Agent:
         unset = ("ANTHROPIC_AUTH_TOKEN",) if env_anthropic else ()
         return Agent(name, name, project_name(name), "", env, unset=unset)
     if name not in AGENTS:
+        near = meant(name, AGENTS, most=1)
         raise UsageError(
             f"omni knows no agent {name!r}",
-            hint=f"it knows {', '.join(AGENTS)}; any other: "
+            hint=f"{near}{near and ' '}it knows {', '.join(AGENTS)}; any other: "
             f"omni launch --env-openai (or --env-anthropic) -- {name}",
         )
     return AGENTS[name]

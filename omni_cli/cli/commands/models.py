@@ -1,5 +1,6 @@
 """``omni models``: what there is, what it costs, what is at work."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,7 @@ from omni_cli.cli.tables import View
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import ModelInfo, fold_alias, retirement_words
 from omni_cli.domain.record import replace
+from omni_cli.domain.words import meant
 from omni_cli.services.fleet.browse import Filters, Listed
 from omni_cli.services.fleet.describe import model_document, price_document, uses_document
 from omni_cli.services.fleet.fleet import uses_of
@@ -157,6 +159,8 @@ def list_(
         known = omni_app.models
         models = known.all() if every else known.of_providers(connected, filters.statuses)
         rows = omni_app.browser.find(models, filters, sort)
+        if not rows:
+            _check_providers(filters.providers, connected | {one.provider for one in known.all()})
         idle = 0 if every or status else known.standing_by(connected)
     shown = rows[:limit]
     from omni_cli.cli.model_view import list_models, print_grid
@@ -179,6 +183,16 @@ def list_(
             note(f"{idle:,} more of your providers stand by: omni models list --status standby")
         elif not connected:
             note("no providers yet: omni init; omni models list --all shows the catalogue")
+
+
+def _check_providers(named: Iterable[str], known: Iterable[str]) -> None:
+    """Raises NotFound: one of these has no model, whatever is asked of it."""
+    known = set(known)
+    for slug in words(named):
+        if slug not in known:
+            raise NotFound(
+                f"no provider {slug!r} in the fleet or the catalogue", hint=meant(slug, known)
+            )
 
 
 @app.command()
@@ -415,7 +429,9 @@ def update(
 
 @app.command()
 def compare(
-    models: Annotated[list[str], typer.Argument(autocompletion=complete_catalogue)],
+    models: Annotated[
+        list[str], typer.Argument(autocompletion=complete_catalogue, help="Ids or aliases.")
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """Facts and prices side by side. Calls nothing; omni compare asks them."""

@@ -53,9 +53,10 @@ class Wanted(Struct, frozen=True):
     ] = None
     project: Annotated[str | None, typer.Option("-p", "--project", help="Only this one.")] = None
     agent: Annotated[str | None, typer.Option("--agent", help="Only this one.")] = None
-    model: Annotated[str | None, typer.Option("-m", "--model", autocompletion=complete_models)] = (
-        None
-    )
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", autocompletion=complete_models, help="Only this one."),
+    ] = None
     breakdown: Annotated[
         bool, typer.Option("-b", "--breakdown", help="Each row by model, too.")
     ] = False

@@ -18,6 +18,8 @@ from omni_cli.services.judge.advice_document import (
     open_saving_nusd,
 )
 
+Number = Annotated[int, typer.Argument(help="Its number: omni recommend.")]
+
 app = typer.Typer(rich_markup_mode=None)
 
 
@@ -61,7 +63,7 @@ def recommend(
 
 
 @app.command()
-def show(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) -> None:
+def show(number: Number, as_json: JsonFlag = False) -> None:
     """One recommendation."""
     with omni() as omni_app:
         told = omni_app.telling.of(omni_app.advice.get(number))
@@ -72,21 +74,21 @@ def show(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) ->
 
 
 @app.command()
-def apply(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) -> None:
+def apply(number: Number, as_json: JsonFlag = False) -> None:
     """Do what a recommendation says; a new revision."""
     with omni() as omni_app:
         _done(omni_app, omni_app.advice.apply(number), as_json=as_json)
 
 
 @app.command()
-def dismiss(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) -> None:
+def dismiss(number: Number, as_json: JsonFlag = False) -> None:
     """Do not show it again."""
     with omni() as omni_app:
         _done(omni_app, omni_app.advice.dismiss(number), as_json=as_json)
 
 
 @app.command()
-def undo(number: Annotated[int, typer.Argument()], as_json: JsonFlag = False) -> None:
+def undo(number: Number, as_json: JsonFlag = False) -> None:
     """Take an applied recommendation back, or a dismissed one up again."""
     with omni() as omni_app:
         _done(omni_app, omni_app.advice.undo(number), as_json=as_json)

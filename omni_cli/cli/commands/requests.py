@@ -240,7 +240,7 @@ def _verdict(stars: int | None, up: bool, outcome: str | None) -> tuple[OutcomeK
 
 logs_app = typer.Typer(rich_markup_mode=None)
 
-_STATES = ("pending", "ok", "failed", "cancelled", "lost", "refused")
+STATES = ("pending", "ok", "failed", "cancelled", "lost", "refused")
 
 
 @logs_app.command()
@@ -248,18 +248,21 @@ _STATES = ("pending", "ok", "failed", "cancelled", "lost", "refused")
 def logs(
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many.")] = 20,
     model: Annotated[
-        str | None, typer.Option("-m", "--model", autocompletion=complete_models)
+        str | None,
+        typer.Option("-m", "--model", autocompletion=complete_models, help="Only this one."),
     ] = None,
-    role: Annotated[str | None, typer.Option(autocompletion=complete_roles)] = None,
-    state: Annotated[str | None, typer.Option(help=", ".join(_STATES))] = None,
+    role: Annotated[
+        str | None, typer.Option(autocompletion=complete_roles, help="Only this one.")
+    ] = None,
+    state: Annotated[str | None, typer.Option(help=", ".join(STATES))] = None,
     source: Annotated[str | None, typer.Option(help="chat, demo, gateway, import, ...")] = None,
     since: Annotated[str | None, typer.Option(help="Such as 30m, 6h, 2d, 1w.")] = None,
     *,
     view: View,
 ) -> None:
     """List requests in the ledger, newest first."""
-    if state is not None and state not in _STATES:
-        raise UsageError(f"--state is one of {', '.join(_STATES)}, not {state!r}")
+    if state is not None and state not in STATES:
+        raise UsageError(f"--state is one of {', '.join(STATES)}, not {state!r}")
     with omni() as omni_app:
         omni_app.recovery.run()
         asked = {"model": model, "role": role, "source": source}

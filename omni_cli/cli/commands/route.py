@@ -39,7 +39,7 @@ def route(
         typer.Option("-m", "--model", autocompletion=complete_selectors, help="Role or chain."),
     ] = None,
     need: Annotated[list[str] | None, typer.Option(help="A badge the model must have.")] = None,
-    system: Annotated[str | None, typer.Option("-s", "--system")] = None,
+    system: Annotated[str | None, typer.Option("-s", "--system", help="System prompt.")] = None,
     file: Annotated[
         Path | None, typer.Option(help='JSON Lines of {"id", "prompt"}: decide them all.')
     ] = None,

@@ -75,8 +75,10 @@ def add(
 def edit(
     number: Number,
     condition: Annotated[str | None, typer.Option(help="Another condition.")] = None,
-    model: Annotated[str | None, typer.Option(autocompletion=complete_models)] = None,
-    priority: Annotated[int | None, typer.Option(min=1)] = None,
+    model: Annotated[
+        str | None, typer.Option(autocompletion=complete_models, help="Another model.")
+    ] = None,
+    priority: Annotated[int | None, typer.Option(min=1, help="Another place.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Change what is named; the rest stays."""

@@ -17,7 +17,7 @@ from omni_cli.services.judge.shadow import Report, Settings, report_document
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
-RoleName = Annotated[str, typer.Argument(autocompletion=complete_roles)]
+RoleName = Annotated[str, typer.Argument(autocompletion=complete_roles, help="The role.")]
 
 
 @app.command()
@@ -84,7 +84,9 @@ def start(
 
 @app.command()
 def status(
-    role: Annotated[str | None, typer.Argument(autocompletion=complete_roles)] = None,
+    role: Annotated[
+        str | None, typer.Argument(autocompletion=complete_roles, help="The role.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -16,6 +16,7 @@ from omni_cli.cli.common import (
     complete_providers,
     complete_roles,
     grouped,
+    known_org,
     omni,
 )
 from omni_cli.cli.render import colour_on, milliseconds, note, out, paint
@@ -23,7 +24,7 @@ from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.analytics import change
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
-from omni_cli.domain.words import counted, percent
+from omni_cli.domain.words import counted, meant, percent
 from omni_cli.services.money.report_documents import row_document, usage_document
 from omni_cli.services.money.usage import DIMENSIONS, UsageQuery, UsageReport, UsageRow
 
@@ -67,9 +68,12 @@ def usage(
         str | None, typer.Option(help="Only this one.", autocompletion=complete_providers)
     ] = None,
     model: Annotated[
-        str | None, typer.Option("-m", "--model", autocompletion=complete_models)
+        str | None,
+        typer.Option("-m", "--model", autocompletion=complete_models, help="Only this one."),
     ] = None,
-    role: Annotated[str | None, typer.Option(autocompletion=complete_roles)] = None,
+    role: Annotated[
+        str | None, typer.Option(autocompletion=complete_roles, help="Only this one.")
+    ] = None,
     agent: Annotated[str | None, typer.Option(help="Only this one.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task type.")] = None,
     source: Annotated[str | None, typer.Option(help="chat, gateway, import, judge, ...")] = None,
@@ -81,7 +85,9 @@ def usage(
 ) -> None:
     """Calls, tokens, cost, latency and success, by anything."""
     if by not in DIMENSIONS:
-        raise UsageError(f"--by is one of {', '.join(DIMENSIONS)}, not {by!r}")
+        raise UsageError(
+            f"--by is one of {', '.join(DIMENSIONS)}, not {by!r}", hint=meant(by, DIMENSIONS)
+        )
     with omni() as omni_app:
         wanted = {
             "provider": provider,
@@ -93,6 +99,7 @@ def usage(
             "session": session,
             "project": project,
         }
+        known_org(omni_app)
         read_first(omni_app)
         query = UsageQuery(
             by=by,

@@ -319,7 +319,7 @@ def _budgets(
         found = slugs.get(name, [])
         if len(found) != 1:
             draft.leave((*at, name), f"{len(found) or 'no'} providers of the fleet are meant; "
-                        "omni budgets set provider:NAME sets one")  # fmt: skip
+                        "omni budgets add provider:NAME sets one")  # fmt: skip
             continue
         usd = limit.get("budget_limit", limit.get("max_budget"))
         duration = limit.get("time_period", limit.get("budget_duration"))

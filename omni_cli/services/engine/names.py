@@ -1,11 +1,11 @@
 """What a name on the command line or in a request's ``model`` field stands for."""
 
-import difflib
 from typing import Literal
 
 from msgspec import Struct
 
 from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.words import meant
 from omni_cli.repositories import Assignments, Models, Providers
 
 SelectorKind = Literal["auto", "model", "role", "chain"]
@@ -64,12 +64,10 @@ class Names:
         if head == AUTO and rest in AUTO_WORDS:
             return Selector("auto", rest)
         if head == AUTO and rest and not self._models.find(text):
-            near = difflib.get_close_matches(rest, AUTO_WORDS, 1, 0.5)
             raise NotFound(
                 f"auto has no {shown(rest)}",
-                hint=f"did you mean auto:{near[0]}?"
-                if near
-                else f"auto, or auto: with {', '.join(AUTO_WORDS)}",
+                hint=meant(rest, AUTO_WORDS, kind="auto:", most=1)
+                or f"auto, or auto: with {', '.join(AUTO_WORDS)}",
             )
         if head == "role":
             names = [r.name for r in self._assignments.roles()]
@@ -106,20 +104,18 @@ class Names:
         known += [alias for model in self._models.all() for alias in model.aliases]
         known += [role.name for role in self._assignments.roles()]
         known += [chain.name for chain in self._assignments.chains()]
-        near = difflib.get_close_matches(text.lower(), known, 3, 0.6)
-        if near:
-            return f"did you mean {' or '.join(dict.fromkeys(near))}?"
-        return "omni models list shows the fleet; omni models add PROVIDER/NAME adds one"
+        return (
+            meant(text, known)
+            or "omni models list shows the fleet; omni models add PROVIDER/NAME adds one"
+        )
 
     def _known(self, kind: str, name: str, names: list[str], *, suggest: bool) -> str:
         if name in names:
             return name
         if not suggest:
             raise NotFound(f"no {kind} is called {shown(name)}")
-        near = difflib.get_close_matches(name, names, 1, 0.5)
         raise NotFound(
             f"no {kind} is called {shown(name)}",
-            hint=f"did you mean {kind}:{near[0]}?"
-            if near
-            else f"{kind}s are: {', '.join(names) or 'none yet'}",
+            hint=meant(name, names, kind=f"{kind}:", most=1)
+            or f"{kind}s are: {', '.join(names) or 'none yet'}",
         )

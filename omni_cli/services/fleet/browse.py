@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.quality import BY_SIZE
+from omni_cli.domain.words import meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -164,7 +165,9 @@ def _row_fits(row: Listed, filters: Filters) -> bool:
 
 def _check(option: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
-        raise UsageError(f"{option} is one of {', '.join(known)}, not {value!r}")
+        raise UsageError(
+            f"{option} is one of {', '.join(known)}, not {value!r}", hint=meant(value, known)
+        )
 
 
 def _speed_key(row: Listed) -> tuple[Any, ...]:

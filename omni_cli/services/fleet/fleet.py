@@ -25,6 +25,7 @@ from omni_cli.domain.prices import MOST_USD, UNITS
 from omni_cli.domain.pricing import Price, Rate
 from omni_cli.domain.record import asdict, replace
 from omni_cli.domain.secrets import scrub
+from omni_cli.domain.words import meant
 from omni_cli.ports import Clock
 from omni_cli.repositories import Assignments, Audit, Budgets, Models, Providers
 from omni_cli.services.engine.names import Names
@@ -194,7 +195,8 @@ class FleetService:
         if provider is None:
             raise NotFound(
                 f"no provider {slug!r} in the fleet",
-                hint="omni providers list shows them; omni providers add SLUG adds one",
+                hint=meant(slug, [one.slug for one in self._providers.all()])
+                or "omni providers list shows them; omni providers add SLUG adds one",
             )
         return provider
 
@@ -395,7 +397,10 @@ class FleetService:
     def role(self, name: str) -> Role:
         role = self._assignments.role(name)
         if role is None:
-            raise NotFound(f"no role {name!r}", hint="omni roles list shows them")
+            names = [role.name for role in self._assignments.roles()]
+            raise NotFound(
+                f"no role {name!r}", hint=meant(name, names) or "omni roles list shows them"
+            )
         return role
 
     def add_rule(self, condition: str, model_name: str, priority: int) -> Rule:
@@ -470,7 +475,10 @@ class FleetService:
     def chain(self, name: str) -> Chain:
         chain = self._assignments.chain(name)
         if chain is None:
-            raise NotFound(f"no chain {name!r}", hint="omni chains list shows them")
+            names = [chain.name for chain in self._assignments.chains()]
+            raise NotFound(
+                f"no chain {name!r}", hint=meant(name, names) or "omni chains list shows them"
+            )
         return chain
 
     def link(self, text: str) -> ChainLink:

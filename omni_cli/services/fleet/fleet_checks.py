@@ -16,6 +16,7 @@ from omni_cli.domain.models import (
     fold_alias,
 )
 from omni_cli.domain.secrets import scrub
+from omni_cli.domain.words import meant
 from omni_cli.repositories import Assignments, Models, Providers
 
 _SECRET_HEADER = re.compile(r"auth|cookie|secret|token|api[-_]?key", re.IGNORECASE)
@@ -94,7 +95,9 @@ def split_link(text: str) -> tuple[str, dict[str, str]]:
 
 def one_of(what: str, text: str, values: tuple[str, ...]) -> Any:
     if text not in values:
-        raise UsageError(f"{what} is one of {', '.join(values)}, not {text!r}")
+        raise UsageError(
+            f"{what} is one of {', '.join(values)}, not {text!r}", hint=meant(text, values)
+        )
     return text
 
 

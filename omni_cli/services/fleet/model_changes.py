@@ -13,7 +13,7 @@ from omni_cli.repositories import Models
 from omni_cli.services.fleet.fleet import FleetService
 from omni_cli.services.money.prices import PriceBook
 
-_TYPES = ("text", "vision", "multimodal")
+TYPES = ("text", "vision", "multimodal")
 #: What models write. The router chooses among those that write text.
 OUTPUTS = ("text", "embedding", "image", "audio", "video")
 #: Input types that go with a model's type.
@@ -73,8 +73,8 @@ class ModelChange(Struct, frozen=True):
             if (value := getattr(self, name)) is not None
         }
         if self.type is not None:
-            if self.type not in _TYPES:
-                raise UsageError(f"--type is one of {', '.join(_TYPES)}, not {self.type!r}")
+            if self.type not in TYPES:
+                raise UsageError(f"--type is one of {', '.join(TYPES)}, not {self.type!r}")
             fields["type"] = self.type
             fields["input_types"] = _INPUTS[self.type]
             sees = "image" in fields["input_types"]

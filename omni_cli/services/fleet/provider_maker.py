@@ -1,6 +1,5 @@
 """A new provider out of the little that has to be said of one that omni knows."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -8,6 +7,7 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.hosts import base_url_in, default_slots, is_here
 from omni_cli.domain.models import AuthMethod, Provider
 from omni_cli.domain.record import replace
+from omni_cli.domain.words import meant
 
 
 class Known(Protocol):
@@ -68,10 +68,10 @@ class ProviderMaker:
         """
         preset = self._presets.get(slug)
         if preset is None and (protocol is None or base_url is None):
-            near = difflib.get_close_matches(slug, list(self._presets), 1, 0.7)
+            near = meant(slug, self._presets, most=1)
             raise UsageError(
                 f"{slug!r} is no provider that omni knows",
-                hint=(f"did you mean {near[0]}? Else: " if near else "")
+                hint=(f"{near} Else: " if near else "")
                 + f"omni providers add {slug} --protocol openai --base-url https://HOST/v1, "
                 f"or one of {', '.join(self._presets)}",
             )

@@ -3,7 +3,6 @@
 A name that neither knows is an error, not "nothing was used": a typo must not look like a saving.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import get_args
 
@@ -12,6 +11,7 @@ from msgspec import Struct
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ledger import Source
 from omni_cli.domain.tasks import TASK_TYPES
+from omni_cli.domain.words import meant
 from omni_cli.repositories import Assignments, Providers, Reports
 from omni_cli.services.engine.names import Names
 
@@ -57,7 +57,7 @@ class LedgerNames(Struct, kw_only=True, eq=False):
         if value not in known:
             raise NotFound(
                 f"no {dimension} {value!r} in the ledger or the fleet",
-                hint=_near(value, known)
+                hint=meant(value, known)
                 or (f"there are: {_listed(used)}" if used else "no call has had one yet"),
             )
 
@@ -88,7 +88,7 @@ class LedgerNames(Struct, kw_only=True, eq=False):
                 raise UsageError(
                     f"{text!r} may mean {_listed(alike)}", hint=f"name one: --model {alike[0]}"
                 ) from exc
-            near = _near(text, list(used))
+            near = meant(text, used)
             raise NotFound(
                 f"no model {text!r} in the ledger or the fleet", hint=near or exc.hint
             ) from exc
@@ -101,11 +101,6 @@ class LedgerNames(Struct, kw_only=True, eq=False):
 
     def _used(self, by: tuple[str, ...], scope: Mapping[str, str]) -> Iterable[tuple[str, ...]]:
         return self.reports.totals(_FIRST, _LAST, by, scope)
-
-
-def _near(text: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(text, list(dict.fromkeys(known)), 3, 0.6)
-    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def _listed(names: Sequence[str]) -> str:

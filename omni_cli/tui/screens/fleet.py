@@ -251,7 +251,7 @@ def _budget_text(view: Overview, width: int) -> Content:
     """A bar of the tightest budget, or how to set one."""
     status = view.budget
     if status is None:
-        return Content.styled("no budget: omni budgets set\n", _MUTED)
+        return Content.styled("no budget: omni budgets add\n", _MUTED)
     used = status.used_percent or 0.0
     word, style = (
         ("over", "$error")

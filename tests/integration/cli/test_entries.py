@@ -80,28 +80,6 @@ def test_words_of_a_search_need_no_quotes(fleet: Omni) -> None:
     assert both
 
 
-@pytest.mark.parametrize(
-    ("args", "said"),
-    [
-        (("chta",), "Did you mean 'chat'"),
-        (("model", "list"), "Did you mean 'models'"),
-        (("provider", "list"), "'providers'"),
-        (("help",), "--help"),
-        (("version",), "--version"),
-        (("-V",), "omni --version"),
-        (("chat", "-m", "auto:chep", "x"), "did you mean auto:cheap?"),
-        (("chat", "-m", "role:nope", "x"), "roles are: none yet"),
-        (("providers", "add", "openia"), "did you mean openai?"),
-        (("config", "set", "routing.priorty", "cheap"), "did you mean routing.priority?"),
-        (("import", "claude"), "did you mean claude-code?"),
-    ],
-)
-def test_did_you_mean(fleet: Omni, args: tuple[str, ...], said: str) -> None:
-    ran = fleet(*args)
-    assert ran.code in (1, 2, 3)
-    assert said in ran.err, ran.err
-
-
 # --- how a process ends -------------------------------------------------------------------------
 
 

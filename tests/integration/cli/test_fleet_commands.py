@@ -516,7 +516,7 @@ def test_completion_of_commands_options_and_names(fleet: Omni) -> None:
 
     assert offered("omni prov") == ["providers"]
     assert "__complete" not in offered("omni ")
-    assert offered("omni chains remove") == ["remove-link"]
+    assert offered("omni chains remove") == ["remove-link", "remove"]
     assert offered("omni chat --pri") == ["--priority"]
     assert offered("omni chat -m ti") == ["tiny"]
     assert offered("omni chat -m mine/s") == ["mine/small"]

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from omni_cli.cli.app import app, main
-from omni_cli.domain.commands import DENIED, ORGANISATION, READS_STDIN, REMOTE, named
+from omni_cli.domain.commands import DENIED, ORGANISATION, READS_STDIN, REMOTE, named, spelled
 from omni_cli.records import SCOPES, ClientKey
 from omni_cli.simulator import Simulator
 from omni_cli.store.gateway_keys import GatewayKeyStore
@@ -249,4 +249,7 @@ def test_nothing_in_the_table_reads_or_writes_a_file_of_the_gateways() -> None:
 def test_an_option_cannot_hide_a_subcommand() -> None:
     assert named(["recommend", "--all"]) == "recommend"
     assert named(["recommend", "--all", "apply", "3"]) == ""
-    assert named(["--json", "models", "list"]) == named(["models"]) == named([]) == ""
+    assert named(["--json", "models", "list"]) == named([]) == ""
+    # What is checked is what is run: a group alone is its list, whatever option comes first.
+    assert named(["models"]) == named(["models", "--json", "remove", "x"]) == "models list"
+    assert spelled(["models", "--json", "remove", "x"])[:2] == ["models", "list"]

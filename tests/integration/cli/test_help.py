@@ -1,0 +1,176 @@
+"""One grammar (B10, B11): help, examples, other words for a verb, and what a wrong name meant."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from omni_cli.cli.app import app
+from omni_cli.cli.examples import EXAMPLES
+from omni_cli.cli.lazy import dress
+from omni_cli.cli.values import CALLED, OFFERED, offered
+from omni_cli.domain.commands import ALIASES, BARE, spelled
+from tests.integration.cli.conftest import Omni, home, omni, seeded
+from tools.commands import PAGE, commands, page
+
+__all__ = ["home", "omni", "seeded"]
+
+WIDTH = 80
+
+
+def test_the_first_page_of_help_is_short_and_nothing_in_it_is_cut(
+    omni: Omni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    shown = omni("--help").out
+    assert omni("help").out == shown
+    assert len(shown.splitlines()) <= 60
+    assert max(map(len, shown.splitlines())) <= WIDTH
+    assert "…" not in shown
+    told = shown.replace(",", " ").split()
+    assert {name.partition(" ")[0] for name, _, _ in commands()} <= set(told)
+
+
+def test_every_command_says_what_it_takes_and_shows_examples_that_parse(home: Path) -> None:
+    names = set()
+    for name, command, context in commands():
+        names.add(name)
+        dress(command, name)
+        assert EXAMPLES.get(name), f"cli/examples.py has no line for omni {name}"
+        assert command.help, name
+        text = context.get_help()
+        for line in EXAMPLES[name]:
+            assert line in text
+            _parse(line)
+        for item in command.params:
+            hidden = getattr(item, "hidden", False)
+            assert hidden or item.name == "help" or getattr(item, "help", ""), (name, item.name)
+            if item.param_type_name == "option" and not item.is_flag:
+                assert not item.make_metavar(context).startswith("<"), (name, item.name)
+    assert names == set(EXAMPLES)
+
+
+def _parse(line: str) -> None:
+    """Raises Click's UsageError: no such command or option, or a value that is none."""
+    words = shlex.split(line[line.index("omni") + len("omni") :])
+    for mark in ("|", ">", "<"):
+        words = words[: words.index(mark)] if mark in words else words
+    root: Any = typer.main.get_command(app)
+    context = root.make_context("omni", [], resilient_parsing=True)
+    rest, command = spelled(words), root
+    while hasattr(command, "list_commands") and rest:
+        if rest[0] not in command.list_commands(context):
+            break
+        command, word, rest = command.get_command(context, rest[0]), rest[0], rest[1:]
+        assert command is not None, line
+        if not hasattr(command, "list_commands"):
+            command.make_context(word, list(rest), parent=context)
+
+
+def test_the_tables_of_values_and_verbs_name_what_there_is(home: Path) -> None:
+    known, verbs = set(), set()
+    for name, command, _ in commands():
+        verbs.add(name)
+        for item in command.params:
+            word = item.name if item.param_type_name == "argument" else max(item.opts, key=len)
+            known |= {word, f"{name} {word}"}
+    assert {*CALLED, *OFFERED} <= known
+    for key in OFFERED:
+        command, _, name = key.rpartition(" ")
+        assert isinstance(offered(command, name, "", ["general.week_start"]), list)
+    assert offered("config set", "value", "", ["chat.receipt"]) == ["true", "false"]
+    assert "monday" in offered("config set", "value", "", ["general.week_start"])
+    for group, words in ALIASES.items():
+        for word, verb in words.items():
+            assert f"{group} {word}" not in verbs, "an alias hides a command"
+            assert f"{group} {verb.partition(' ')[0]}" in verbs
+    for group, verb in BARE.items():
+        assert verb == "--help" or f"{group} {verb}" in verbs
+
+
+def test_the_page_has_every_command_as_the_code_has_it() -> None:
+    assert PAGE.read_text("utf-8") == page(), "run: python -m tools.commands"
+
+
+def test_a_group_alone_lists_what_it_has(omni: Omni) -> None:
+    for group in BARE:
+        ran = omni(group)
+        assert ran.code == 0, ran
+    assert omni("config").out == omni("config", "list").out
+    assert omni("config", "--json").data == omni("config", "list", "--json").data
+    assert omni("config", "--help").out.startswith("Usage: omni config [OPTIONS] COMMAND")
+
+
+def test_other_words_for_a_verb_do_the_same(omni: Omni) -> None:
+    assert omni("budgets", "set", "all", "5").code == 0
+    assert omni("budgets", "create", "all", "6", "--per", "day").code == 0
+    assert [one["limit_usd"] for one in omni("budgets", "--json").data] == ["5", "6"]
+    assert omni("budgets", "delete", "1").code == 0
+    where = ("--protocol", "openai", "--base-url", "http://127.0.0.1:9/v1", "--no-auth")
+    assert omni("providers", "create", "lab", *where).code == 0
+    for name in ("a", "b", "c"):
+        assert omni("models", "create", f"lab/{name}", "--free").code == 0
+    assert omni("chains", "create", "prod", "lab/a").code == 0
+    added = omni("chains", "add", "prod", "lab/b", "--json").data
+    assert [link["model"] for link in added["links"]] == ["lab/a", "lab/b"]
+    first = omni("chains", "add", "prod", "lab/c", "--at", "1", "--json").data
+    assert [link["model"] for link in first["links"]] == ["lab/c", "lab/a", "lab/b"]
+    assert omni("chains", "add", "prod", "lab/a", "--any-cost").code == 2
+    assert omni("chains", "delete", "prod").code == 0
+    assert omni("chains", "--json").data == []
+    key = omni("keys", "add", "app")
+    assert key.code == 0
+    assert "revoked" in omni("keys", "remove", "app").out
+    assert omni("keys", "remove", "nobody").code == 1
+
+
+#: What is typed, and what the hint then has.
+WRONG = [
+    (("chta", "hi"), "'chat'"),
+    (("chat", "-m", "role:nope", "x"), "roles are: writer"),
+    (("model", "list"), "'models'"),
+    (("chains", "shwo", "x"), "'show'"),
+    (("help", "modls"), "'models'"),
+    (("help", "models", "lsit"), "'list'"),
+    (("chains", "show", "prd"), "prod"),
+    (("roles", "show", "wirter"), "writer"),
+    (("providers", "show", "lba"), "lab"),
+    (("models", "list", "--provider", "lba"), "lab"),
+    (("chat", "-m", "role:wirter", "hi"), "role:writer"),
+    (("chat", "-m", "chain:prd", "hi"), "chain:prod"),
+    (("chat", "-m", "auto:chep", "hi"), "auto:cheap"),
+    (("providers", "add", "openia"), "openai"),
+    (("config", "get", "routing.priorty"), "routing.priority"),
+    (("config", "set", "routing.priorty", "best"), "routing.priority"),
+    (("import", "claude"), "claude-code"),
+    (("launch", "claud"), "claude"),
+    (("keys", "revoke", "ap"), "app"),
+    (("usage", "--model", "lab/modle"), "lab/model"),
+    (("usage", "--by", "modl"), "model"),
+    (("route", "--task", "codng", "hi"), "coding"),
+    (("models", "list", "--sort", "qualty"), "quality"),
+    (("--org", "acmee", "usage"), "acme"),
+    (("--org", "acmee", "costs"), "acme"),
+]
+
+
+def test_a_wrong_name_is_answered_with_what_is_near_it(named: None, omni: Omni) -> None:
+    for typed, near in WRONG:
+        ran = omni(*typed)
+        assert ran.code != 0, typed
+        assert near in ran.err, (typed, ran.err)
+
+
+@pytest.fixture
+def named(home: Path, omni: Omni) -> None:
+    where = ("--protocol", "openai", "--base-url", "http://127.0.0.1:9/v1", "--no-auth")
+    for args in (
+        ("providers", "add", "lab", *where),
+        ("models", "add", "lab/model", "--free"),
+        ("roles", "assign", "writer", "lab/model"),
+        ("chains", "add", "prod", "lab/model"),
+        ("keys", "create", "app", "--org", "acme"),
+    ):
+        assert omni(*args).code == 0, args
