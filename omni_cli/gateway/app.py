@@ -150,6 +150,7 @@ class Gateway:
             sessions,
             self._shadowing,
             Aftermath(lambda request, found: self._commits.job(_hint(writing, request, found))),
+            lambda: writing.learning,
         )
         self._long = LongJobs(self._app)
         stored = StoredResponses(fleets, self._desk, self._pool, self._meter)

@@ -22,6 +22,8 @@ from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.sessions import Sessions
 from omni_cli.gateway.shadowing import Shadowing
 from omni_cli.http.request import Request
+from omni_cli.repositories import Learning
+from omni_cli.services.engine.checks import Check, checks_for, learn
 from omni_cli.services.engine.commits import Commits
 from omni_cli.services.engine.names import AmbiguousName, Selector, shown
 from omni_cli.services.engine.routing import RouteOptions
@@ -63,10 +65,12 @@ class Chats:
         sessions: Sessions,
         shadowing: Shadowing,
         aftermath: Aftermath,
+        learning: Callable[[], Learning],
     ) -> None:
         self._aftermath = aftermath
         self._sessions = sessions
         self._shadowing = shadowing
+        self._learning = learning
         self._memory = memory
         self._abtests = abtests
         self._tools = tools
@@ -114,6 +118,7 @@ class Chats:
             learns = self._tools.fleet.app.config.routing.learn_from_next_turns
             if learns and session.agent and not who.org:
                 mark = self._aftermath.look(ask)
+            check = _check(ask) if options.escalate else None
             plan = self._plan(ask, options, request, who)
             if self._meter.limits(who):
                 entry = await self._meter.enter(who, len(body) // 4)
@@ -135,9 +140,14 @@ class Chats:
                 call.cached = "miss"
             if plan.role and not who.org:
                 call.shadow = self._shadowing.chosen(plan.role, ident)
-            call.hedge_s = wanted(request.headers.get("x-omni-hedge"), plan.hedge_ms)
+            if check is None:
+                call.hedge_s = wanted(request.headers.get("x-omni-hedge"), plan.hedge_ms)
+            else:
+                call.accept = check
             request.stops_when_gone = True
             await call.run(self._limit_s(request))
+            if check is not None:
+                self._learn(call)
             if session.id and call.asked is not None:
                 self._sessions.answered(session, call.asked.model.id, self._now_ms())
             if mark is not None:
@@ -164,6 +174,16 @@ class Chats:
             request.stops_when_gone = False
             if entry is not None:
                 entry.leave(0 if call is None else call.usage.total_tokens)
+
+    def _learn(self, call: Exchange) -> None:
+        attempts, task, ident = call.progress.attempts, call.plan.task, call.new.id
+        if task is not None:
+            now, kind, form = self._now_ms(), task.task_type, task.form
+            self._commits.job(
+                lambda: learn(
+                    self._learning(), attempts, request=ident, at_ms=now, task=kind, form=form
+                )
+            )
 
     def _join(self, arm: Arm, unit: int) -> None:
         """Count the request in its A/B test, with the next batch that is written."""
@@ -226,7 +246,8 @@ class Chats:
         plan: Plan | None = None
         if ask.operation != "chat":
             plan = fleet.direct(ask.model)
-        elif not falls_back and most is None:  # else the plan depends on the request
+        elif not (falls_back or options.escalate) and most is None:
+            # Else the plan depends on the request.
             plan = fleet.named(ask.model)
         if plan is None:
             selector: Selector = fleet.selector(ask.model)
@@ -259,3 +280,15 @@ class Chats:
             session.id,
             session.project,
         )
+
+
+def _check(ask: Ask) -> Check:
+    """Raises UsageError: what it asks for is not checked."""
+    if ask.operation != "chat":
+        raise UsageError(f"x-omni-escalate checks answers of chats, not of /{ask.operation}")
+    if ask.stream:
+        raise UsageError(
+            "x-omni-escalate checks whole answers, and this one is streamed",
+            hint="send it without stream, or stream without x-omni-escalate",
+        )
+    return checks_for(ask.request)

@@ -65,8 +65,10 @@ class Exchange(Receipt):
             self.fail(exc)
             self.break_off(exc)
         except OmniError as exc:
-            self.fail(exc)
-            raise
+            if self.rejected is None:
+                self.fail(exc)
+                raise
+            relay.give_rejected(self)
         except asyncio.CancelledError:
             if not self._expired:
                 self.end("cancelled", self._why())
@@ -74,6 +76,9 @@ class Exchange(Receipt):
             if task is not None:
                 task.uncancel()
             fault = TimedOut(f"not done within the {limit_s:g} s that a request may take")
+            if self.rejected is not None:
+                relay.give_rejected(self)
+                return
             self.fail(fault)
             if not self.started:
                 raise fault from None

@@ -229,6 +229,7 @@ class Fleet:
                 conversation=conversation if known else None,
                 keep=False,
                 fallback=query.fallback,
+                checks=() if query.options.escalate else None,
                 allowed=allowed if query.restricted else None,
                 org=query.org,
                 key=query.key,
@@ -267,7 +268,8 @@ class Fleet:
 
     def _remembers(self, plan: ChatPlan) -> bool:
         role = plan.job.options.role
-        return bool(role) and plan.arm is None and self.app.answers.ttl_s(str(role)) is not None
+        remembered = plan.arm is None and plan.job.checks is None
+        return bool(role) and remembered and self.app.answers.ttl_s(str(role)) is not None
 
     def explain(
         self,

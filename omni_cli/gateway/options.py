@@ -21,6 +21,7 @@ _HEADERS = {
     "x-omni-agent": "agent",
     "x-omni-any-cost": "any_cost",
     "x-omni-free-to-paid": "free_to_paid",
+    "x-omni-escalate": "escalate",
 }
 #: How a header says yes and no.
 _TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -55,7 +56,7 @@ def with_options(options: RouteOptions, given: Mapping[str, Any]) -> RouteOption
         if not isinstance(value, str) or value not in allowed:
             raise UsageError(f"{name} is one of {', '.join(allowed)}, not {value!r}")
         changes[name] = value
-    for name in ("any_cost", "free_to_paid"):
+    for name in ("any_cost", "free_to_paid", "escalate"):
         value = given.get(name)
         if value is None:
             continue

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from omni_cli.domain.batch import Opening, Progressed, RequestEnding
 from omni_cli.domain.bounds import bound_of
-from omni_cli.domain.chat import Usage
+from omni_cli.domain.chat import Completion, Usage
 from omni_cli.domain.errors import (
     BudgetExceeded,
     Cancelled,
@@ -110,6 +110,7 @@ class Receipt(Call[Way]):
         "new",
         "opened",
         "plan",
+        "rejected",
         "request",
         "request_id",
         "saved_chars",
@@ -155,6 +156,9 @@ class Receipt(Call[Way]):
         self.opened = self.ended = False
         #: Where traces are configured.
         self.trace: RequestTrace | None = None
+        #: The last whole answer that failed its check, whose it is, and its bytes where they go on
+        #: as they came: it was paid for, and is given where nobody has a better one.
+        self.rejected: tuple[Target, Completion, bytes | None] | None = None
         #: Its caller has gone.
         self.left = False
         #: "hit" or "miss" where the role remembers answers.
@@ -328,6 +332,9 @@ class Receipt(Call[Way]):
         model = "" if asked is None else f"x-omni-model: {_header(asked.model.id)}\r\n"
         if self.cached:
             model += f"x-omni-cache: {self.cached}\r\n"
+        if self.accept is not None:
+            verdict = f"failed: {self.flaw}" if self.flaw else "passed"
+            model += f"x-omni-check: {_header(verdict)}\r\n"
         if self.hedged:
             model += "x-omni-hedged: 1\r\n"
         if skipped := _skipped(self):

@@ -13,7 +13,7 @@ from omni_cli.http.answer import Answer
 from omni_cli.http.client import Origin
 from omni_cli.ports import SentBody
 from omni_cli.services.engine.attempts import Target
-from omni_cli.services.engine.call import interrupted
+from omni_cli.services.engine.call import interrupted, none_passed
 from omni_cli.services.engine.settlement import Reading
 from omni_cli.wire.framing import MAX_EVENT_BYTES
 from omni_cli.wire.reader import AnswerReader
@@ -33,7 +33,8 @@ async def read_whole(
     same: bool,
 ) -> None:
     body = answer.at_once() or await answer.whole(MAX_EVENT_BYTES)
-    quick = call.ask.caller.glance(body) if same else None
+    checked = call.accept is not None
+    quick = call.ask.caller.glance(body) if same and not checked else None
     if quick is not None:
         reading.take(quick)
     else:
@@ -44,11 +45,29 @@ async def read_whole(
             reading.take(chunk)
     if call.race is not None:  # a coroutine less where it is not
         await call.claim(target, reading)
-    reading.finish()
+    if not checked:
+        reading.finish()
+    else:
+        call.judge(target, reading)
+        if call.flaw:
+            answered = reading.folder.completion(call.usage)
+            call.rejected = target, answered, body if same else None
+            return
     call.end("ok")
     if not same:
         completion = call.progress.completion
         assert completion is not None
+        body = call.ask.caller.whole(completion, _about(call, target))
+    call.whole(body)
+
+
+def give_rejected(call: Receipt) -> None:
+    """The last answer, which failed its check: nobody had a better one, and it is paid for."""
+    assert call.rejected is not None
+    target, completion, body = call.rejected
+    call.fail(none_passed(call.flaw))
+    call.asked = target
+    if body is None:
         body = call.ask.caller.whole(completion, _about(call, target))
     call.whole(body)
 

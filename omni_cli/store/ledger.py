@@ -326,14 +326,6 @@ class LedgerStore:
         """What this process began, where it has not ended."""
         return self._begun.get(request), self._sent.get((request, n))
 
-    def annotate(self, request: int, n: int, code: str, message: str) -> None:
-        """Say what was wrong with an attempt's answer; its state and cost stay."""
-        with self._store.transaction(Lock.LEDGER) as db:
-            db.execute(
-                "UPDATE attempts SET error_code = ?, error_message = ? WHERE request = ? AND n = ?",
-                (code, message, request, n),
-            )
-
     def end_request(self, request: int, end: RequestEnd) -> bool:
         """Returns False when it was settled already."""
         with self._store.transaction(Lock.LEDGER) as db:

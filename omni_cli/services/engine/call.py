@@ -21,6 +21,7 @@ from msgspec import Struct
 from omni_cli.domain.breaker import MAX_RETRY_AFTER_S, delay_s
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import (
+    AssertionFailed,
     Cancelled,
     OmniError,
     ProviderError,
@@ -30,6 +31,7 @@ from omni_cli.domain.ledger import RequestEnd, RequestState
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.services.engine.attempts import AttemptSummary, Progress, Target
+from omni_cli.services.engine.checks import Check
 from omni_cli.services.engine.health import HealthRecorder
 from omni_cli.services.engine.settlement import Reading
 from omni_cli.services.engine.turns import PASSED_ON, Turns, final, verdict
@@ -128,18 +130,17 @@ class Call(ABC, Generic[W]):
     told_as_it_is: ClassVar[bool] = False
     #: What whoever saw part of an answer can do.
     broken_hint: ClassVar[str] = "what arrived was charged; send it again"
-    #: An answer is held back until it is accepted: nobody has seen one that broke off.
-    holds = False
-
     # Without slots an object of more than thirty fields loses its shared keys, and the interpreter
     # cannot read a field at once that its class has a default of.
     __slots__ = (
         "_rng",
         "_sleep",
+        "accept",
         "asked",
         "clock",
         "consent",
         "ends_at_ms",
+        "flaw",
         "health",
         "hedge_s",
         "hedged",
@@ -175,6 +176,11 @@ class Call(ABC, Generic[W]):
         self.race: Race | None = None
         #: When a second model is asked beside the first, since that was asked; None: never.
         self.hedge_s: float | None = None
+        #: Looks at each whole answer: one that fails is charged and kept back, and the next model
+        #: is asked. Nothing is given before it passed, and nobody is asked beside another.
+        self.accept: Check | None = None
+        #: Why the last whole answer failed that, "" where it did not.
+        self.flaw = ""
         #: When nobody else is asked, nor anybody again; None: somebody else sees to it.
         self.ends_at_ms: int | None = None
 
@@ -230,10 +236,6 @@ class Call(ABC, Generic[W]):
         if told:
             self.progress.unsaid[target.model.id] = told
 
-    def accepts(self) -> bool:
-        """Whether the whole answer that came may be given: else the next model is asked."""
-        return True
-
     def tell(self, line: str) -> None:
         """A retry, a failover, a shortened answer: as it happens."""
 
@@ -265,7 +267,7 @@ class Call(ABC, Generic[W]):
                 fault = await self._try_target(target, turns)
                 if fault is not None:
                     self._note(causes, turns, target, fault)
-                elif self.accepts():
+                elif not self.flaw:
                     return
         lift = self.late_hint() if turns.left and self._late else turns.lift
         raise verdict(causes, self.progress, lift, as_they_are=self.told_as_it_is)
@@ -333,7 +335,7 @@ class Call(ABC, Generic[W]):
                         target = self._in_time(target, self.ends_at_ms)
                     await self._attempt(target, turn)
                 except StreamInterrupted as exc:
-                    if not self.holds:
+                    if self.accept is None:  # else nobody has seen any of it
                         raise
                     return Fault(exc, final=False)
                 except PASSED_ON as exc:
@@ -408,6 +410,14 @@ class Call(ABC, Generic[W]):
         finally:
             self.over(reading, error)
 
+    def judge(self, target: Target, reading: Reading) -> None:
+        """Settle the whole answer that came, with what its check says of it."""
+        assert self.accept is not None
+        self.flaw = flaw = self.accept(reading.folder.completion())
+        reading.finish(flaw)
+        if flaw:
+            self.tell(f"{target.model.id}: check failed: {flaw}")
+
     async def claim(self, target: Target, reading: Reading) -> None:
         """Before anything of this attempt's answer goes out, or is settled as an answer."""
         if self.race is not None:
@@ -423,6 +433,14 @@ class Call(ABC, Generic[W]):
 
     def now_ms(self) -> int:
         return int(self.clock() * 1000)
+
+
+def none_passed(flaw: str) -> AssertionFailed:
+    """The end of a request of which no answer passed its check; the last one is given."""
+    return AssertionFailed(
+        f"no answer passed the check: {flaw}",
+        hint="the last answer is shown; a better model may do: --priority best",
+    )
 
 
 def interrupted(

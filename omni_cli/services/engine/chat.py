@@ -33,7 +33,7 @@ from omni_cli.services.engine.chat_plan import (
     ChatPlanner,
     Experiments,
 )
-from omni_cli.services.engine.checks import checks_for
+from omni_cli.services.engine.checks import checks_for, learn
 from omni_cli.services.engine.names import Names
 from omni_cli.services.engine.recovery import Recovery
 from omni_cli.services.engine.routing import RoutingService, decision_document
@@ -279,7 +279,15 @@ class ChatService:
             if self._ledger.behind is not None:
                 raise self._ledger.behind
             if job.checks is not None:
-                self._learn(run, now)
+                task = run.plan.decision.task
+                learn(
+                    self._learning,
+                    progress.attempts,
+                    request=run.id,
+                    at_ms=now,
+                    task=task.task_type,
+                    form=task.form,
+                )
             with self._ledger.unit():
                 self._write_end(run, end, new_turns)
         except StoreError as exc:
@@ -303,21 +311,6 @@ class ChatService:
             self._answers.keep(run.plan, run.id, end.model, run.completion, cost)
         if job.settled is not None:
             job.settled(run)
-
-    def _learn(self, run: ChatRun, now: int) -> None:
-        """A check's verdict is an outcome that routing learns from."""
-        for attempt in run.progress.attempts:
-            if attempt.outcome in ("ok", "rejected"):
-                self._learning.add_outcome(
-                    request=run.id,
-                    at_ms=now,
-                    model=attempt.model,
-                    task=run.plan.decision.task.task_type,
-                    form=run.plan.decision.task.form,
-                    kind="test",
-                    value=1.0 if attempt.outcome == "ok" else 0.0,
-                    note=attempt.message,
-                )
 
     def premium(self, usage: Usage) -> tuple[str | None, int | None]:
         """The premium model and what this usage costs there; None where unknown or unset."""

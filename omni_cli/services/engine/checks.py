@@ -12,6 +12,8 @@ from typing import Any
 
 from omni_cli.domain.chat import ChatRequest, Completion
 from omni_cli.domain.patterns import Pattern
+from omni_cli.repositories import Learning
+from omni_cli.services.engine.attempts import AttemptSummary
 
 #: "" when the answer passes, else why it does not, in a few words.
 Check = Callable[[Completion], str]
@@ -130,6 +132,30 @@ def checks_for(request: ChatRequest, extra: Sequence[Check] = ()) -> Check:
         return next((verdict for one in checks if (verdict := one(answer))), "")
 
     return check
+
+
+def learn(
+    learning: Learning,
+    attempts: Sequence[AttemptSummary],
+    *,
+    request: int,
+    at_ms: int,
+    task: str,
+    form: str,
+) -> None:
+    """A check's verdict is an outcome that routing learns from."""
+    for attempt in attempts:
+        if attempt.outcome in ("ok", "rejected"):
+            learning.add_outcome(
+                request=request,
+                at_ms=at_ms,
+                model=attempt.model,
+                task=task,
+                form=form,
+                kind="test",
+                value=1.0 if attempt.outcome == "ok" else 0.0,
+                note=attempt.message,
+            )
 
 
 def unfenced(text: str) -> str:

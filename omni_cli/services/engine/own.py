@@ -13,10 +13,9 @@ from msgspec import Struct
 
 from omni_cli.domain.batch import SLOT_WAIT_S, Opening
 from omni_cli.domain.bounds import Most, bound_of, worst_nusd
-from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion
+from omni_cli.domain.chat import ChatChunk, ChatRequest
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import (
-    AssertionFailed,
     AuthError,
     BadRequest,
     BudgetExceeded,
@@ -34,7 +33,7 @@ from omni_cli.domain.vendor_env import refused_key_hint
 from omni_cli.ports import Access, Clock, Endpoint, HttpCall, ProviderAdapter, Transport
 from omni_cli.repositories import Ledger
 from omni_cli.services.engine.attempts import Progress, Target
-from omni_cli.services.engine.call import Call
+from omni_cli.services.engine.call import Call, none_passed
 from omni_cli.services.engine.checks import Check
 from omni_cli.services.engine.health import HealthRecorder
 from omni_cli.services.engine.routing import input_estimate
@@ -162,6 +161,7 @@ class OwnCall(Call[Way]):
             consent,
             progress,
         )
+        self.accept = accept
         self.hedge_s = None if accept is not None else hedge_s
         self.ends_at_ms = int((tools.clock() + tools.limit_s) * 1000)
         self._tools = tools
@@ -169,11 +169,8 @@ class OwnCall(Call[Way]):
         self._id = new.id
         self._request = request
         self._give = give
-        self._accept = accept
-        self.holds = accept is not None
         self._held: list[ChatChunk] = []
         self._rejected: list[ChatChunk] = []
-        self._flaw = ""
 
     async def answer(self) -> None:
         """As ``Call.answer``.
@@ -187,28 +184,9 @@ class OwnCall(Call[Way]):
                 raise
             for chunk in self._rejected:
                 await self._give(chunk)
-            raise AssertionFailed(
-                f"no answer passed the check: {self._flaw}",
-                hint="the last answer is shown; a better model may do: --priority best",
-            ) from None
+            raise none_passed(self.flaw) from None
         for chunk in self._held:
             await self._give(chunk)
-
-    def accepts(self) -> bool:
-        if self._accept is None:
-            return True
-        self._flaw = flaw = self._accept(self.progress.completion or Completion())
-        if not flaw:
-            return True
-        # An answer came and was charged, and failed its check.
-        self._rejected = self._held
-        self._tools.ledger.annotate(self._id, self.progress.tries, "check_failed", flaw)
-        last = self.progress.attempts[-1]
-        self.progress.attempts[-1] = replace(
-            last, outcome="rejected", error="check_failed", message=flaw
-        )
-        self.tell(f"{last.model}: check failed: {flaw}")
-        return False
 
     def mends(self, error: OmniError, target: Target) -> bool:
         """What other vendors' models thought, which this one cannot verify, is left out."""
@@ -337,13 +315,18 @@ class OwnCall(Call[Way]):
             )
             async for chunk in answer:
                 reading.take(chunk)
-                if self.holds:
+                if self.accept is not None:
                     self._held.append(chunk)
                     continue
                 if self.race is not None:
                     await self.claim(target, reading)
                 await self._give(chunk)
-        reading.finish()
+        if self.accept is None:
+            reading.finish()
+            return
+        self.judge(target, reading)
+        if self.flaw:
+            self._rejected = self._held
 
     def told(self, fault: ProviderError, way: Way, target: Target) -> ProviderError:  # noqa: ARG002  # as told
         if isinstance(fault, AuthError):

@@ -64,6 +64,8 @@ class RouteOptions(Struct, frozen=True):
     #: The caller's leave for stand-ins, beside what the settings say (domain/consent.py).
     any_cost: bool = False
     free_to_paid: bool = False
+    #: At the gateway: a cheaper model first, a dearer one where the answer fails its checks.
+    escalate: bool = False
 
 
 class RoutingService:

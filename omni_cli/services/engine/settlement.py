@@ -36,6 +36,8 @@ from omni_cli.services.money.prices import allowance_of, cost_or_none
 CHECKPOINT_S = 0.25
 #: Characters a token stands for when a provider sent no counts.
 CHARS_PER_TOKEN = 4
+#: Of an attempt that answered, and whose answer failed its check.
+CHECK_FAILED = "check_failed"
 _MESSAGE_CHARS = 500
 #: What the Responses API calls an answer that is still to come.
 _UNDER_WAY = ("queued", "in_progress")
@@ -111,11 +113,12 @@ class Reading:
                 received_chars=self.folder.received_chars,
             )
 
-    def finish(self) -> None:
+    def finish(self, flaw: str = "") -> None:
+        """The whole answer came. ``flaw``: why it fails its check, if it does."""
         usage = self._counted() or self._estimated()
         # An answer that its provider goes on writing in the background has not ended.
         pending = self.folder.raw_finish_reason in _UNDER_WAY and self.folder.usage is None
-        self._settle("ok", usage, unseen=pending)
+        self._settle("ok", usage, unseen=pending, flaw=flaw)
         self._keep(usage)
         try:  # noqa: SIM105  # of each request: a context costs as much as the look itself
             self._health.succeeded(self._target, started_ms=self._attempt.started_at)
@@ -281,9 +284,13 @@ class Reading:
         error: OmniError | None = None,
         *,
         unseen: bool = False,
+        flaw: str = "",
     ) -> None:
         """``usage`` None: the attempt cannot have cost anything. ``unseen``: nobody saw it end; the
         rest of what an answer without counts can have cost is held as well."""
+        code, message = (CHECK_FAILED, flaw) if flaw else (None, "")
+        if error is not None:
+            code, message = error.code, error.message
         unseen = unseen and usage is not None
         price = None if self._target.price is None else self._target.price.price
         ended = int(self._clock() * 1000)
@@ -310,8 +317,8 @@ class Reading:
             input_cost(usage, price) if usage and cost else cost,
             error.status if isinstance(error, ProviderError) else None,
             self.folder.response_id or self.response_id,
-            None if error is None else error.code,
-            None if error is None else error.message[:_MESSAGE_CHARS],
+            code,
+            message[:_MESSAGE_CHARS] if code else None,
             unseen,
             most,
         )
@@ -334,11 +341,11 @@ class Reading:
         self._progress.attempts.append(
             AttemptSummary(
                 self._target.model.id,
-                state,
-                None if error is None else error.code,
+                "rejected" if flaw else state,
+                code,
                 ended - self._attempt.started_at,
                 charged.end.cost_nusd,
-                "" if error is None else error.message,
+                message,
             )
         )
 

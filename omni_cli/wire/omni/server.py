@@ -36,6 +36,7 @@ OPTIONS = frozenset(
         "max_cost",
         "any_cost",
         "free_to_paid",
+        "escalate",
         "task_type",
         "complexity",
         "role",

@@ -39,11 +39,13 @@ class Wish:
     max_cost_nusd: int | None = None
     keep: int | None = None
     agent: str = ""
+    escalate: bool = False
 
 
 @dataclass
 class Outcome:
-    """``error``: the code that its reader was told, "" where it was answered."""
+    """``error``: the code that its reader was told, "" where it was answered. A gateway tells by a
+    header that the answer which it gives failed its check."""
 
     text: str
     error: str
@@ -99,6 +101,7 @@ class CommandLine:
             app.names.select(wish.model),
             options=RouteOptions(max_cost_nusd=wish.max_cost_nusd, agent=wish.agent or None),
             keep=False,
+            checks=() if wish.escalate else None,
         )
         pieces: list[str] = []
         error, sent = "", False
@@ -130,6 +133,8 @@ class Gateway:
         if wish.max_tokens is not None:
             body["max_tokens"] = wish.max_tokens
         headers = {"x-omni-agent": wish.agent} if wish.agent else {}
+        if wish.escalate:
+            headers["x-omni-escalate"] = "1"
         if wish.max_cost_nusd is not None:
             headers["x-omni-max-cost"] = usd_string(wish.max_cost_nusd)
         pieces: list[str] = []
@@ -150,6 +155,8 @@ class Gateway:
                     pieces += [said] if said else []
                 if wish.keep is not None and len(pieces) >= wish.keep:
                     break
+        if answer.headers.get("x-omni-check", "").startswith("failed"):
+            error = "assertion_failed"
         sent = "x-omni-request-id" in answer.headers
         return _found(self.served, before, "".join(pieces), error, sent=sent)
 

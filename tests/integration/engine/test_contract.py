@@ -129,6 +129,43 @@ def test_a_reader_that_leaves_pays_for_what_came_and_ends_the_call(way: Way) -> 
     assert way.served.sim.stats()["in_flight"] == 0
 
 
+def test_an_answer_that_fails_its_check_goes_up_and_both_are_charged(way: Way) -> None:
+    way.served.sim.fault("empty", "*", first=1)
+    done = way.ask(Wish(stream=False, escalate=True, max_tokens=None))
+    (cheap, _), (better, _) = done.states
+    assert (done.error, done.row.state, done.row.model) == ("", "ok", better)
+    assert done.states == [(cheap, "ok"), (better, "ok")]
+    assert [attempt.error_code for attempt in done.attempts] == ["check_failed", None]
+    assert done.row.total_nusd == sum(attempt.cost_nusd or 0 for attempt in done.attempts)
+    learned = way.served.app.learning.quality
+    end = time.monotonic() + 5
+    while not learned() and time.monotonic() < end:
+        time.sleep(0.01)
+    verdicts = {model: value for (_, model), value in learned().items()}
+    assert verdicts == {cheap: (0.0, 1.0), better: (1.0, 0.0)}
+
+
+def test_where_nobody_has_a_better_one_the_last_answer_is_given(way: Way) -> None:
+    """It was paid for, whether the next model's fails, too, or does not come."""
+    cut_off = Wish(stream=False, escalate=True, max_tokens=3)
+    models = []
+    for _ in range(2):
+        done = way.ask(cut_off)
+        assert done.text
+        assert done.error == done.row.error_code == "assertion_failed"
+        assert done.row.state == "failed"
+        answered = [attempt for attempt in done.attempts if attempt.state == "ok"]
+        assert {attempt.error_code for attempt in answered} == {"check_failed"}
+        assert done.row.model == answered[-1].model
+        assert done.row.total_nusd == sum(attempt.cost_nusd or 0 for attempt in done.attempts)
+        assert held_nusd(way) == 0
+        models.append([attempt.model for attempt in answered])
+        for model in models[0][1:]:
+            way.served.sim.fault("503", model)
+    assert len(models[0]) > 1
+    assert models[1] == models[0][:1]
+
+
 def test_a_budget_without_room_sends_nothing(way: Way) -> None:
     way.served.app.budgets.put(Budget(0, "agent", "poor", "day", 1))
     done = way.ask(Wish(SECOND, agent="poor"))
