@@ -75,15 +75,27 @@ def outcome_counts(kind: OutcomeKind, value: float = 1.0) -> Counts:
     return share, 1.0 - share
 
 
+#: What stands before a model's name at Amazon Bedrock: where it may be worked out, and its vendor.
+_BEDROCK = re.compile(
+    r"(?:(?:[a-z]{2}|apac|global|us-gov)\.)?(ai21|amazon|anthropic|cohere|deepseek|google|meta|"
+    r"minimax|mistral|moonshot(?:ai)?|nvidia|openai|qwen|writer|zai)\."
+)
+
+
 @lru_cache(maxsize=8192)
 def family_key(model_id: str) -> str:
     """A model's name without its provider and packaging, equal for the same model elsewhere.
 
     ``openrouter/anthropic/claude-3.5-haiku`` and ``anthropic/claude-3-5-haiku-20241022`` both
     give ``claude-3-5-haiku``. Dates, revision numbers like ``-001`` and words such as
-    ``instruct``, ``latest`` or ``:free`` are dropped; sizes and version numbers stay.
+    ``instruct``, ``latest`` or ``:free`` are dropped; sizes and version numbers stay. Bedrock's
+    ``us.anthropic.claude-…-v1:0`` is the vendor's model, too.
     """
-    tokens = _TOKEN.findall(model_id.lower().rsplit("/", 1)[-1])
+    name = model_id.lower().rsplit("/", 1)[-1]
+    if (packed := _BEDROCK.match(name)) is not None:
+        name = re.sub(r":\d+(?::\d+k)?$", "", name[packed.end() :])
+        name = name if packed[1] == "amazon" else re.sub(r"-v\d+$", "", name)
+    tokens = _TOKEN.findall(name)
     kept: list[str] = []
     skip = 0
     for index, token in enumerate(tokens):

@@ -113,6 +113,9 @@ def test_outcomes_outside_their_range_are_refused(kind: str, value: float) -> No
         ("openai/gpt-4o", "openai/gpt-4o-2024-08-06"),
         ("openrouter/qwen/qwen3-32b:free", "groq/qwen/qwen3-32b"),
         ("google/gemini-2.0-flash", "google/gemini-2.0-flash-001"),
+        ("anthropic/claude-haiku-4-5", "bedrock/us.anthropic.claude-haiku-4-5-20251001-v1:0"),
+        ("anthropic/claude-haiku-4-5", "vertex-anthropic/claude-haiku-4-5@20251001"),
+        ("openrouter/amazon/nova-pro-v1", "bedrock/eu.amazon.nova-pro-v1:0"),
     ],
 )
 def test_the_same_model_elsewhere_has_the_same_family(left: str, right: str) -> None:
