@@ -5,17 +5,10 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from omni_cli.domain.models import EMBEDDER_WORDS
+from omni_cli.domain.models import OTHER_WORDS
 
 FindingKind = Literal["new", "updated", "deprecated", "gone"]
 KINDS: tuple[FindingKind, ...] = ("new", "updated", "deprecated", "gone")
-
-#: Words in the names of models that do not chat, for listings that do not say what comes out.
-_OTHER_WORDS = (
-    *EMBEDDER_WORDS, "whisper", "tts", "transcribe", "speech", "audio",
-    "realtime", "dall-e", "image", "imagen", "veo", "sora", "video", "moderation", "guard",
-    "ocr", "aqa", "davinci-002", "babbage-002", "lyria",
-)  # fmt: skip
 
 
 class Facts(Struct, frozen=True):
@@ -131,4 +124,4 @@ def _chats(wire_name: str, facts: Facts) -> bool:
     if facts.output_types:
         return "text" in facts.output_types
     name = wire_name.lower()
-    return not any(word in name for word in _OTHER_WORDS)
+    return not any(word in name for word in OTHER_WORDS)

@@ -47,6 +47,16 @@ class Provider(Struct, frozen=True):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+#: Words in the names of models that embed or rank.
+EMBEDDER_WORDS = ("embed", "rerank", "bge-", "minilm")
+#: Words in the names of models that do not chat, for listings that do not say what comes out.
+OTHER_WORDS = (
+    *EMBEDDER_WORDS, "whisper", "tts", "transcribe", "speech", "audio",
+    "realtime", "dall-e", "image", "imagen", "veo", "sora", "video", "moderation", "guard",
+    "ocr", "aqa", "davinci-002", "babbage-002", "lyria",
+)  # fmt: skip
+
+
 class ModelInfo(Struct, frozen=True):
     """One callable model of a provider.
 
@@ -97,6 +107,13 @@ class ModelInfo(Struct, frozen=True):
         OpenRouter's names say it (openrouter.ai/docs/batch-quickstart, read 2026-11-28).
         """
         return self.wire_name.endswith(":batch")
+
+    @property
+    def chats(self) -> bool:
+        """Text comes out at once, and nothing says that it is a bare embedder, ear or guard."""
+        texts = "text" in self.output_types and "text" in self.input_types
+        other = any(word in self.wire_name.lower() for word in OTHER_WORDS)
+        return texts and not other and not self.hidden and not self.by_batch
 
     @property
     def complexity_factor(self) -> float | None:
@@ -152,10 +169,6 @@ class Chain(Struct, frozen=True):
     allow_free_to_paid: bool | None = None
     hedge_ms: int | None = None
     any_cost: bool = False
-
-
-#: Words in the names of models that embed or rank.
-EMBEDDER_WORDS = ("embed", "rerank", "bge-", "minilm")
 
 
 def outputs_of(wire_name: str) -> tuple[str, ...]:

@@ -78,13 +78,19 @@ def calc(
         list[str] | None,
         typer.Option("--custom", help="Your own price: in=1.2,out=4.8[,cached=0.1]; repeatable."),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="The whole catalogue's chat models, not your fleet's.")
+    ] = False,
     limit: Annotated[
         int, typer.Option("-n", "--limit", min=0, help="Lines to show; 0 shows all.")
     ] = _SHOWN,
     *,
     view: View,
 ) -> None:
-    """What a text or N requests would cost on each priced model. Sends nothing."""
+    """What a text or N requests would cost on each of your models. Sends nothing.
+
+    Without a fleet, or with --all: on every chat model of the catalogue that is in service.
+    """
     prices = [custom_price(words) for words in custom or ()]
     counted = _count(text or [], file or [], input_tokens)
     workload = Workload(
@@ -96,7 +102,8 @@ def calc(
         counted=counted.method != "given",
     )
     with omni() as omni_app:
-        models = _models(omni_app, model or [], provider or [])
+        models = _models(omni_app, model or [], provider or [], every=every)
+        rest = not every and not model and not provider and _of_fleet(omni_app, models)
     own = [
         (ModelInfo(name, "custom", name, name), price)
         for price, name in zip(prices, _names(len(prices)), strict=True)
@@ -108,6 +115,8 @@ def calc(
     _show(view, workload, counted, [*shown, *missing], document)
     if not view.data and len(lines) > len(shown) + len(missing):
         note(f"and {len(lines) - len(shown) - len(missing):,} dearer ones; --limit 0 shows all")
+    if rest and not view.data:
+        note("your fleet's models; --all has the catalogue's")
 
 
 def _count(text: list[str], files: list[Path], given: int | None) -> _Counted:
@@ -134,17 +143,32 @@ def _count(text: list[str], files: list[Path], given: int | None) -> _Counted:
     return _Counted(estimate_tokens(whole), "estimate")
 
 
-def _models(omni_app: App, names: list[str], slugs: list[str]) -> list[tuple[ModelInfo, Price]]:
-    """Named models as they are, else all that are not retired, each with its price of today."""
+def _of_fleet(omni_app: App, models: list[tuple[ModelInfo, Price]]) -> bool:
+    """Whether they are those at work, and not the catalogue's in their place."""
+    slugs = {provider.slug for provider in omni_app.providers.all()}
+    return bool(models) and all(
+        model.provider in slugs and model.status == "active" for model, _ in models
+    )
+
+
+def _models(
+    omni_app: App, names: list[str], slugs: list[str], *, every: bool
+) -> list[tuple[ModelInfo, Price]]:
+    """Named models as they are; else the fleet's; of a provider, with ``every``, or without a fleet
+    all chat models in service; each with its price of today."""
     now = omni_app.now_ms()
+    own: list[ModelInfo] = []
     if names:
         found = [omni_app.fleet.model(name) for name in names]
     else:
         today = utc_day(now)
-        found = [
+        connected = {provider.slug for provider in omni_app.providers.all()}
+        every = every or bool(slugs)
+        own = [] if every else list(omni_app.models.of_providers(connected, ["active"]))
+        found = own or [
             model
             for model in omni_app.models.all()
-            if model.retired_on is None or model.retired_on > today
+            if model.chats and (model.retired_on is None or model.retired_on > today)
         ]
     if slugs:
         found = [model for model in found if model.provider in slugs]
@@ -153,12 +177,13 @@ def _models(omni_app: App, names: list[str], slugs: list[str]) -> list[tuple[Mod
         book.load(model.id for model in found)
     else:
         book.load_all()
+    named = names or own
     priced = []
     for model in found:
         row = book.current(model.id)
         if row is not None and row.price.state == "priced":
             priced.append((model, row.price))
-        elif names:
+        elif names or (named and row is not None and row.price.state == "free"):
             _refuse(model, "unknown" if row is None else row.price.state)
     return priced
 

@@ -131,7 +131,7 @@ def propose(
     chooser = _Chooser(price, prior, tasks, here)
     by_provider: dict[str, list[ModelInfo]] = {}
     for model in known:
-        if model.id not in retired and _chats(model):
+        if model.id not in retired and model.chats:
             by_provider.setdefault(model.provider, []).append(model)
     active = {model.provider for model in there.active}
     picks: list[Pick] = []
@@ -214,12 +214,6 @@ def proposal_for(
             chains=frozenset(chain.name for chain in assignments.chains()),
         ),
     )
-
-
-def _chats(model: ModelInfo) -> bool:
-    """Text comes out at once, and something says it is no bare embedding or speech model."""
-    texts = "text" in model.output_types and "text" in model.input_types
-    return texts and not model.hidden and not model.by_batch
 
 
 class _Chooser(Struct, frozen=True):

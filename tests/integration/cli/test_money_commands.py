@@ -56,6 +56,23 @@ def test_calc_over_all_priced_models(run: Run) -> None:
     assert ran["margin_percent"] is None
 
 
+def test_calc_prices_the_users_own_fleet_first(run: Run) -> None:
+    where = ("--protocol", "openai", "--base-url", "http://127.0.0.1:9/v1", "--no-auth")
+    run("providers", "add", "own", *where)
+    run("models", "add", "own/gpt-4o", "--price-in", "100", "--price-out", "200")
+    run("models", "add", "own/llama", "--free")
+    shown = run("calc", "--in", "1000", "--out", "5")
+    assert [line.split()[0] for line in shown.out.splitlines()[2:]] == ["own/gpt-4o"]
+    assert "own/llama is free" in shown.err
+    assert "--all has the catalogue's" in shown.err
+    every = run("calc", "--in", "1000", "--all", "--limit", "0", "--json").data["models"]
+    names = {line["model"] for line in every}
+    assert {"own/gpt-4o", "openai/gpt-5.5"} < names
+    # Neither guards, embedders and readers of pictures nor batches, nor what is gone.
+    odd = re.compile(r":batch$|guard|embed|ocr|whisper|claude-3-5-haiku")
+    assert not [name for name in names if odd.search(name)]
+
+
 def test_calc_counts_text_files_and_stdin(run: Run, tmp_path: Path) -> None:
     text = "Summarise the attached report in three short sentences."
     tokens = estimate_tokens(text)
