@@ -30,6 +30,7 @@ class Root(LazyGroup):
     table: ClassVar[dict[str, Entry]] = {
         "init": _entry("init", "Find keys and local servers, propose a fleet.", "Start"),
         "demo": _entry("demo", "See omni at work on a simulated fleet; no key needed.", "Start"),
+        "simulator": _entry("simulator", "Providers without models, on this machine.", "Start"),
         "dash": _entry("dash", "The fleet alive on one screen; --web in a browser.", "Start"),
         "doctor": _entry("doctor", "Check the installation, and say what to mend.", "Start"),
         "chat": _entry("chat", "Ask the fleet; the right model answers.", "Use"),
@@ -105,6 +106,7 @@ class Root(LazyGroup):
     }
 
     together = (
+        (("demo", "simulator"), "omni at work on simulated providers; no key needed."),
         (("help", "completion"), "Help on a command, or on a word; for the Tab key."),
         (("daily", "weekly", "monthly"), "Tokens and cost by these."),
         (("blocks", "statusline"), "Blocks of five hours; a line for a prompt."),

@@ -6,7 +6,11 @@
 #: By the command's name, as typed.
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "init": ("omni init", "omni init --yes --test", "omni init --dry-run --no-local"),
-    "demo": ("omni demo", "omni demo --keep DIR"),
+    "demo": ("omni demo", "omni demo --serve", 'eval "$(omni demo --serve --env)"'),
+    "simulator": (
+        "omni simulator --port 8123",
+        "omni simulator --latency 1 --fault 'anthropic/*=503*2'",
+    ),
     "dash": ("omni", "omni dash --tab costs", "omni dash --web"),
     "doctor": ("omni doctor", "omni doctor --online"),
     "chat": (

@@ -1,4 +1,4 @@
-"""``python -m omni_cli.simulator``: serve until SIGTERM or SIGINT."""
+"""``omni simulator``, or ``python -m omni_cli.simulator``: serve until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -52,6 +52,11 @@ async def _serve(simulator: Simulator) -> None:
     await serving
 
 
+def run(simulator: Simulator) -> None:
+    """Serve until SIGTERM or SIGINT. Raises OSError: the port is taken."""
+    asyncio.run(_serve(simulator))
+
+
 def main(argv: list[str] | None = None) -> int:
     made = parser()
     given = made.parse_args(argv)
@@ -67,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as exc:
         made.error(str(exc))
     try:
-        asyncio.run(_serve(simulator))
+        run(simulator)
     except OSError as exc:
         sys.stderr.write(f"cannot listen on port {given.port}: {exc.strerror or exc}\n")
         return 1

@@ -1,8 +1,13 @@
 """``omni demo``: the main job on a simulated fleet, with no key and no network."""
 
+import json
+import os
+import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +20,10 @@ from omni_cli.cli.prompts import chat_request
 from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.chat import TextPart
+from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.record import replace
 from omni_cli.domain.words import tokens
 from omni_cli.services.engine.answer import result_document
 from omni_cli.services.engine.chat import ChatRun
@@ -26,6 +33,8 @@ from omni_cli.services.money.receipt import receipt_document
 
 app = typer.Typer(rich_markup_mode=None)
 
+#: A demo that nobody ends: its longest life, and how often it looks whether it has been left.
+_LONGEST_S, _LOOK_S = 12 * 3600.0, 1.0
 _ASKS: tuple[tuple[str, str, str], ...] = (
     ("heartbeat", "Is the build server up? Answer yes or no.", "a cheap role"),
     (
@@ -49,15 +58,31 @@ _ASKS: tuple[tuple[str, str, str], ...] = (
 @app.command()
 def demo(
     keep: Annotated[Path | None, typer.Option(help="Keep the demo's home in this folder.")] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Stay up to be played with, until Ctrl-C.")
+    ] = False,
+    env: Annotated[
+        bool,
+        typer.Option("--env", help="With --serve: in the background; print what a shell takes."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Other seeds give other answers.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """See omni at work on a simulated fleet; no key and no network needed."""
     from omni_cli.simulator.server import Simulator
 
+    if env and not serve:
+        raise UsageError("--env goes with --serve", hint='eval "$(omni demo --serve --env)"')
+    if env:
+        _print_env(_in_background(keep, seed))
+        return
     with tempfile.TemporaryDirectory(prefix="omni-demo-") as scratch:
         home = (keep or Path(scratch)).resolve()
-        with Simulator(seed=seed, latency=0.15) as simulator, _open(home, as_json) as omni_app:
+        quiet = as_json or serve
+        with Simulator(seed=seed, latency=0.15) as simulator, _open(home, quiet) as omni_app:
+            if serve:
+                _stay(omni_app, simulator, home, as_json=as_json)
+                return
             runs = _play(omni_app, simulator, show=not as_json)
             if as_json:
                 emit_json(
@@ -71,7 +96,94 @@ def demo(
                 return
             _totals(runs)
     if keep is not None:
-        note(f"the demo's store is in {keep}: OMNI_HOME={keep} omni logs")
+        name = _name()
+        note(f"the demo's store is in {keep}: OMNI_HOME={shlex.quote(str(home))} {name} logs")
+        note(
+            f"its providers have gone; {name} demo --serve --keep {shlex.quote(str(keep))} has them"
+        )
+
+
+def _stay(omni_app: App, simulator: Any, home: Path, *, as_json: bool) -> None:
+    """Serve the demo's fleet until Ctrl-C, SIGTERM, or whoever it was for has gone."""
+    from omni_cli.simulator import fleet as scene
+
+    if omni_app.providers.all():  # a home that was kept: its fleet stays, at today's port
+        for provider in scene.providers(simulator.url):
+            omni_app.fleet.put_provider(replace(provider, auth_method="none", key_env=None))
+    else:
+        _play(omni_app, simulator, show=False)
+    simulator.heal()
+    if as_json:
+        emit_json({"home": str(home), "url": simulator.url, "pid": os.getpid()}, compact=True)
+    else:
+        name = _name()
+        out(f"{paint('SIMULATED', 'yellow')} providers answer at {simulator.url}, until Ctrl-C")
+        out()
+        out("In another terminal:")
+        out(f"  export OMNI_HOME={shlex.quote(str(home))}")
+        for line in ('chat "why is the sky blue?"', "why", "usage", "costs", ""):
+            out(f"  {name} {line}".rstrip())
+    sys.stdout.flush()
+    attended = _terminal()
+    end = time.monotonic() + _LONGEST_S
+    try:
+        while time.monotonic() < end and home.is_dir() and _terminal() == attended:
+            time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        note("")
+
+
+def _terminal() -> bool:
+    """Whether this process has one; it is gone once its shell is."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _in_background(keep: Path | None, seed: int) -> dict[str, Any]:
+    """Start ``omni demo --serve`` beside the shell; returns what it says of itself.
+
+    Raises OmniError: it did not start.
+    """
+    where = [] if keep is None else ["--keep", str(keep)]
+    child = subprocess.Popen(  # noqa: S603  # omni itself
+        [
+            sys.executable,
+            "-m",
+            "omni_cli",
+            "demo",
+            "--serve",
+            "--json",
+            "--seed",
+            str(seed),
+            *where,
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=0,  # Ctrl-C in the shell is not for it
+    )
+    assert child.stdout is not None
+    with child.stdout:
+        line = child.stdout.readline()
+    child.returncode = 0  # it lives on, and nobody waits for it
+    if not line:
+        raise OmniError("the demo did not start", hint="omni demo --serve says why")
+    said: dict[str, Any] = json.loads(line)
+    return said
+
+
+def _print_env(said: dict[str, Any]) -> None:
+    out(f"export OMNI_HOME={shlex.quote(said['home'])}")
+    out(f"export OMNI_DEMO_PID={said['pid']}")
+    note(f"a demo fleet answers {_name()} in this shell; kill $OMNI_DEMO_PID ends it")
+
+
+def _name() -> str:
+    """What starts omni from here: ``make demo`` leaves it in a folder that is not on PATH."""
+    return "omni" if shutil.which("omni") else sys.argv[0]
 
 
 def _open(home: Path, quiet: bool) -> App:
@@ -170,12 +282,11 @@ def _totals(runs: list[ChatRun]) -> None:
         f"{paint(format_usd(saved), 'green')}"
     )
     out()
-    # `make demo` leaves omni in a folder that is not on PATH: what is shown works from here.
-    name = "omni" if shutil.which("omni") else sys.argv[0]
+    name = _name()
     words = {
         f"{name} init": "find your keys and local servers, set up a fleet",
         f'{name} chat "your question"': "ask it",
-        f"{name} demo --keep DIR": "keep this demo's store and look around in it",
+        f"{name} demo --serve": "keep this fleet up, and play with it",
     }
     width = max(map(len, words))
     out("Next:")

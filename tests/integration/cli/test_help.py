@@ -54,7 +54,7 @@ def test_every_command_says_what_it_takes_and_shows_examples_that_parse(home: Pa
 
 def _parse(line: str) -> None:
     """Raises Click's UsageError: no such command or option, or a value that is none."""
-    words = shlex.split(line[line.index("omni") + len("omni") :])
+    words = shlex.split(line[line.index("omni") + len("omni") :].removesuffix(')"'))
     for mark in ("|", ">", "<"):
         words = words[: words.index(mark)] if mark in words else words
     root: Any = typer.main.get_command(app)
