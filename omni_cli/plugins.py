@@ -73,6 +73,7 @@ def _package(entry: "EntryPoint") -> str:
 EXTRAS: Mapping[str, Sequence[str]] = {
     "otel": ("opentelemetry-sdk>=1.30,<2", "opentelemetry-exporter-otlp-proto-http>=1.30,<2"),
     "redis": ("redis>=6,<9",),
+    "web": ("textual-serve>=1.1.3,<2",),
 }
 
 

@@ -71,6 +71,19 @@ def test_a_clusters_trace_endpoint_does_not_stop_the_gateway(
     assert install_line("otel") in caplog.text
 
 
+def test_the_browsers_tui_without_its_library_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from omni_cli.cli.commands import dash
+    from omni_cli.domain.errors import ConfigError
+
+    monkeypatch.delitem(sys.modules, "omni_cli.tui.web", raising=False)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    with pytest.raises(ConfigError) as caught:
+        dash.serve(8421, None, None)
+    assert caught.value.hint == install_line("web")
+
+
 def test_redis_without_its_client_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from omni_cli.domain.errors import ConfigError
 

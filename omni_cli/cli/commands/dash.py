@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from omni_cli.domain.errors import UsageError
+from omni_cli.domain.errors import ConfigError, UsageError
+from omni_cli.plugins import install_line
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -56,7 +57,15 @@ def serve(port: int, theme: str | None, tab: str | None) -> None:
     """Serve it on loopback until interrupted; every browser tab is an omni of its own."""
     import shlex
 
-    from omni_cli.tui.web import WebServer
+    try:
+        from omni_cli.tui.web import WebServer
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] not in ("aiohttp", "textual_serve"):
+            raise
+        raise ConfigError(
+            "omni dash --web needs a library that a plain install leaves out",
+            hint=install_line("web"),
+        ) from None
 
     words = [sys.executable, "-m", "omni_cli", "dash"]
     for option, value in (("--theme", theme), ("--tab", tab)):
