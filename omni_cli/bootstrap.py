@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from omni_cli.services.judge.compare_report import CompareReports
     from omni_cli.services.judge.deploys import Deploys
     from omni_cli.services.judge.diagnosis import Diagnosis
+    from omni_cli.services.judge.drift import DriftService
     from omni_cli.services.judge.health_report import CheckRecorder, FleetHealth, HealthReporter
     from omni_cli.services.judge.maintenance import MaintenanceService, ReportZone
     from omni_cli.services.judge.metrics import MetricsService
@@ -1282,6 +1283,7 @@ class App:
             ),
             shadows=lambda: [self.shadow.report(one) for one in self.shadow.every()],
             deploys=lambda: self.deploys,
+            drifts=lambda: self.drift.news(),
             zone=self.rollups.zone,
             clock=self.clock,
         )
@@ -1420,6 +1422,13 @@ class App:
             premium=self.config.general.premium_model,
             note=self.note,
         )
+
+    @cached_property
+    def drift(self) -> "DriftService":
+        """Models that change under the same name."""
+        from omni_cli.services.judge.drift import DriftService
+
+        return DriftService(learning=self.learning, memory=self.store, clock=self.clock)
 
     @cached_property
     def monthly(self) -> "MonthlyReports":

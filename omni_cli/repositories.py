@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from omni_cli.domain.chat import Message, Usage
     from omni_cli.domain.discovery import Facts
     from omni_cli.domain.discovery import Finding as Change
+    from omni_cli.domain.drift import Seen
     from omni_cli.domain.errors import StoreError
     from omni_cli.domain.evidence import Check, Hour, Sample
     from omni_cli.domain.guard import Call as GuardCall
@@ -412,6 +413,9 @@ class Adjustments(Protocol):
 
 
 class Learning(Protocol):
+    def calls_since(self, request: int, since_ms: int, *, most: int) -> list[tuple[int, Seen]]: ...
+    def scores_since(self, outcome: int, since_ms: int, *, most: int) -> list[tuple[int, Seen]]: ...
+    def discount(self, model: str, task: str, before_ms: int, factor: float) -> None: ...
     def by_role(self, start_ms: int, end_ms: int) -> dict[str, tuple[int, float]]: ...
     def stats(self) -> dict[tuple[str, str], ModelStats]: ...
     def add_outcome(

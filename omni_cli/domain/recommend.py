@@ -11,6 +11,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from omni_cli.domain.analytics import Totals, per_day
+from omni_cli.domain.drift import Drift
 from omni_cli.domain.models import retirement_words
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import beta_tail
@@ -26,6 +27,7 @@ FindingType = Literal[
     "batching",
     "unhealthy_model",
     "retiring_model",
+    "drifting_model",
     "unused_model",
     "budget_overrun",
     "missing_capability",
@@ -349,6 +351,28 @@ def retiring_model(
         current=model,
         recommended=other,
         urgent=True,
+    )
+
+
+def drifting_model(drift: Drift, roles: Sequence[str], other: str = "") -> Finding:
+    """A model that is not what it was. ``roles``: led by it; ``other``: who may do instead."""
+    role = roles[0] if roles else ""
+    command = f"omni compare 'a question of yours' -m {drift.model} -m {other or 'ANOTHER'}"
+    if role and other:
+        command = f"omni shadow start {role} --challenger {other} --share 20%"
+    return Finding(
+        key=f"drift:{drift.model}:{drift.task}:{drift.change}:{drift.at_ms}",
+        type="drifting_model",
+        title=f"{drift.model} has changed: {drift.change} at {drift.task or 'its work'}",
+        reasoning=f"{drift.told}. What was learned of it before counts a quarter since."
+        + (f" It leads role {', '.join(roles)}." if roles else ""),
+        action=Action("none", command=command),
+        effort="look at it",
+        sample=drift.calls,
+        days=0,
+        current=drift.model,
+        recommended=other,
+        urgent=bool(roles),
     )
 
 

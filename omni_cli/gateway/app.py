@@ -251,8 +251,8 @@ class Gateway:
         )
 
     def _look(self) -> None:
-        """At budgets and the deploy under way. Alerts go where the settings say, as those of
-        ``omni watch``, and to the log."""
+        """At budgets, the deploy under way, and models that change. Alerts go where the settings
+        say, as those of ``omni watch``, and to the log."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._look_now())
 
@@ -360,7 +360,8 @@ def _call(work: Callable[[], object]) -> None:
 def _tell(app: App) -> dict[str, Shadow]:
     """In the desk's thread. Returns the shadows that run, by role."""
     alerter = app.alerter(lambda alert: log.warning("%s: %s", alert.title, alert.text))
-    for alert in (*budget_alerts(app.budget_admin.statuses()), *app.deploys.check()):
+    money = budget_alerts(app.budget_admin.statuses())
+    for alert in (*money, *app.deploys.check(), *app.drift.alerts()):
         alerter.consider(alert)
     alerter.finish()
     return {shadow.role: shadow for shadow in app.shadow.every()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from omni_cli.domain.drift import Seen
 from omni_cli.records import ModelStats
 from omni_cli.repositories import Lock
 from omni_cli.store.port import Store
@@ -76,6 +77,57 @@ class LearningStore:
             "SELECT kind, value, note FROM outcomes WHERE request = ? ORDER BY id", (request,)
         )
         return [(row["kind"], row["value"], row["note"]) for row in rows]
+
+    def calls_since(self, request: int, since_ms: int, *, most: int) -> list[tuple[int, Seen]]:
+        """Ended calls after ``request``, in their order: up to the first that is under way."""
+        rows = self._store.db.execute(
+            "SELECT id, model, task, created_at, state, finish_reason, output_tokens FROM requests"
+            " WHERE id > :request AND created_at >= :since AND model <> ''"
+            " AND id < coalesce((SELECT min(id) FROM open_calls), 9223372036854775807)"
+            " AND state IN ('ok', 'failed', 'lost') AND source IN ('chat', 'gateway')"
+            " ORDER BY id LIMIT :most",
+            {"request": request, "since": since_ms, "most": most},
+        )
+        return [
+            (
+                row["id"],
+                Seen(
+                    row["model"],
+                    row["task"],
+                    row["created_at"],
+                    failed=row["state"] != "ok",
+                    refused=row["finish_reason"] in ("refusal", "content_filter", "length"),
+                    tokens=row["output_tokens"] if row["state"] == "ok" else None,
+                ),
+            )
+            for row in rows
+        ]
+
+    def scores_since(self, outcome: int, since_ms: int, *, most: int) -> list[tuple[int, Seen]]:
+        """Outcomes after ``outcome``, in their order."""
+        rows = self._store.db.execute(
+            "SELECT id, model, task, at, value FROM outcomes"
+            " WHERE id > ? AND at >= ? AND kind <> 'retry' ORDER BY id LIMIT ?",
+            (outcome, since_ms, most),
+        )
+        return [
+            (row["id"], Seen(row["model"], row["task"], row["at"], score=row["value"]))
+            for row in rows
+        ]
+
+    def discount(self, model: str, task: str, before_ms: int, factor: float) -> None:
+        """Let outcomes of before a time weigh less, ``factor`` of what they did."""
+        with self._store.transaction(Lock.LEARNING) as db:
+            rows = db.execute(
+                "SELECT form, value, weight FROM outcomes WHERE model = ? AND task = ? AND at < ?",
+                (model, task, before_ms),
+            ).fetchall()
+            for row in rows:
+                self._count(task, row["form"], model, row["value"], row["weight"] * (factor - 1))
+            db.execute(
+                "UPDATE outcomes SET weight = weight * ? WHERE model = ? AND task = ? AND at < ?",
+                (factor, model, task, before_ms),
+            )
 
     def by_role(self, start_ms: int, end_ms: int) -> dict[str, tuple[int, float]]:
         """(outcomes, sum of their values) of a stretch of time, by the role of what was asked."""

@@ -202,13 +202,14 @@ def _logs(omni_app: App) -> Chore:
 
 
 def _often(omni_app: App) -> Chore:
-    """Budgets' thresholds and stops, whoever spends; and the deploy under way."""
+    """Budgets' thresholds and stops, whoever spends; the deploy under way; models that change."""
     looked_at = time.monotonic() - _OFTEN_S
 
     def run() -> list[Alert]:
         nonlocal looked_at
         looked_at = time.monotonic()
-        return [*budget_alerts(omni_app.budget_admin.statuses()), *omni_app.deploys.check()]
+        money = budget_alerts(omni_app.budget_admin.statuses())
+        return [*money, *omni_app.deploys.check(), *omni_app.drift.alerts()]
 
     return Chore("budgets and deploys", lambda: looked_at + _OFTEN_S - time.monotonic(), run)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals, day_key, key_date, sum_totals
+from omni_cli.domain.drift import Drift
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.hosts import is_here
 from omni_cli.domain.ledger import EVALUATION
@@ -20,6 +21,7 @@ from omni_cli.domain.recommend import (
     Work,
     budget_overrun,
     cheaper_model,
+    drifting_model,
     missing_capability,
     ranked,
     retiring_model,
@@ -75,6 +77,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
     usable: whether a provider could be asked, that is, its key is there.
     actions: what applies advice and takes it back.
     shadows: where each that runs stands.
+    drifts: changes of models that are news.
     """
 
     advice: Advice
@@ -91,6 +94,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
     actions: AdviceActions
     shadows: "Callable[[], list[ShadowReport]]"
     deploys: "Callable[[], Deploys]"
+    drifts: Callable[[], list[Drift]]
     zone: str
     clock: Clock
 
@@ -258,6 +262,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
         ]
         findings += proven
         findings += self._about_models(first, last, days, active, candidates, utc_day(now))
+        findings += self._about_drifts(first, last, active, candidates)
         findings += self._about_badges(active, candidates)
         findings += self._about_budgets()
         return ranked(findings)
@@ -357,6 +362,24 @@ class AdviceService(Struct, kw_only=True, eq=False):
             if finding is not None:
                 found.append(finding)
         return found
+
+    def _about_drifts(
+        self, first: int, last: int, active: list[ModelInfo], candidates: Candidates
+    ) -> list[Finding]:
+        in_use = {model.id for model in active}
+        return [
+            drifting_model(
+                drift,
+                [
+                    r.name
+                    for r in self.assignments.roles()
+                    if r.models[:1] and r.models[0].model == drift.model
+                ],
+                candidates.substitute(drift.model, self._tasks(first, last, drift.model)),
+            )
+            for drift in self.drifts()
+            if drift.model in in_use
+        ]
 
     def _about_models(
         self,
