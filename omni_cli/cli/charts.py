@@ -49,7 +49,7 @@ def _draw(
     colour: bool,
 ) -> str:
     # plotext costs some 100 ms to import and draws one global figure.
-    from plotext import figure  # type: ignore[import-untyped]  # it has no types
+    from plotext import figure
 
     figure.clear()
     try:

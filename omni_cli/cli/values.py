@@ -88,7 +88,7 @@ OFFERED: dict[str, Sequence[str] | str] = {
     **dict.fromkeys(("--model", "--models", "--probe"), f"{_FLEET}complete_models"),
     **dict.fromkeys(("compare --model", "launch --model"), f"{_FLEET}complete_selectors"),
     "--period": ("today", "yesterday", "week", "month", "7d", "30d"),
-    "--per": ("day", "week", "month"),
+    "--per": "omni_cli.domain.periods:PERIODS",
     "--by": "omni_cli.services.money.usage:DIMENSIONS",
     "sync usage --by": ("machine", "day", "provider", "model", "role", "agent", "task", "org"),
     **dict.fromkeys(("budgets raise --by", "roles assign --priority", "rules add --priority"), ()),

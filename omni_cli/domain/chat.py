@@ -22,6 +22,9 @@ class TextPart(Struct, frozen=True):
     cache: Mapping[str, Any] | None = None
 
 
+_MAJORS: tuple[Literal["image", "audio", "video"], ...] = ("image", "audio", "video")
+
+
 class MediaPart(Struct, frozen=True):
     """An image, audio clip or document: inline ``data`` (base64 text) or a ``url``, not both.
 
@@ -39,8 +42,9 @@ class MediaPart(Struct, frozen=True):
     @property
     def kind(self) -> Literal["image", "audio", "video", "document"]:
         major = self.media_type.split("/", 1)[0]
-        if major in ("image", "audio", "video"):
-            return major  # type: ignore[return-value]  # narrowed by the test above
+        for kind in _MAJORS:
+            if kind == major:
+                return kind
         return "image" if not self.media_type and self.url else "document"
 
 

@@ -22,7 +22,12 @@ ALPHA = 0.01
 #: Calls after a deploy that are looked at: by then it is shown or not worth showing.
 MOST_CALLS = 20_000
 _TERM = re.compile(r"\s*(successRate|errorRate|costPerRequest|p95)\s*([<>])\s*(\d+(?:\.\d+)?)\s*")
-_WRONG_WAY = {"successRate": ">", "errorRate": "<", "costPerRequest": "<", "p95": "<"}
+_WRONG_WAY: dict[Metric, str] = {
+    "successRate": ">",
+    "errorRate": "<",
+    "costPerRequest": "<",
+    "p95": "<",
+}
 #: Alternatives that are mixed: how far above the bound a rate may lie, and how boldly money is
 #: bet.
 _STEPS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95)
@@ -70,7 +75,7 @@ def parse_conditions(text: str) -> tuple[Condition, ...]:
     found = []
     for term in text.split("||"):
         match = _TERM.fullmatch(term)
-        if match is None or match[2] == _WRONG_WAY[match[1]]:
+        if match is None or (match[1], match[2]) in _WRONG_WAY.items():
             raise UsageError(
                 f"{term.strip()!r} is no condition to roll back on",
                 hint="successRate < 0.95, errorRate > 0.05, costPerRequest > 0.01 (US dollars), "
@@ -79,7 +84,7 @@ def parse_conditions(text: str) -> tuple[Condition, ...]:
         bound = float(match[3])
         if match[1] in ("successRate", "errorRate") and bound > 1:
             raise UsageError(f"{term.strip()!r}: a rate lies between 0 and 1")
-        found.append(Condition(match[1], bound))  # type: ignore[arg-type]  # one of the pattern's
+        found += [Condition(metric, bound) for metric in _WRONG_WAY if metric == match[1]]
     return tuple(found)
 
 

@@ -13,13 +13,14 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 
 from omni_cli.domain.errors import ConfigError, UsageError
 
 PeriodKind = Literal["day", "week", "month"]
+PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
 Window = tuple[int, int]
 
 HOUR_MS = 3_600_000
@@ -39,6 +40,14 @@ def iso(at_ms: int | None) -> str | None:
         return None
     whole = datetime.fromtimestamp(at_ms / 1000, UTC)
     return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def period_kind(text: str) -> PeriodKind:
+    """A budget's period by its name. Raises UsageError."""
+    for kind in PERIODS:
+        if kind == text:
+            return kind
+    raise UsageError(f"a budget is per {', '.join(PERIODS)}, not {text!r}")
 
 
 class PeriodRule(Struct, frozen=True):

@@ -26,7 +26,8 @@ from omni_cli.wire.reader import AnswerReader, cleaned, kept_headers, refused
 _BLOCKED = "httpx" not in sys.modules
 if _BLOCKED:
     # httpx's own command line imports click and rich (132 -> 79 ms); httpx works without it.
-    sys.modules["httpx._main"] = None  # type: ignore[assignment]  # None: "not importable"
+    _modules: dict[str, Any] = sys.modules
+    _modules["httpx._main"] = None  # "not importable"
 import httpx  # noqa: E402  # after what it must not load
 
 if _BLOCKED:

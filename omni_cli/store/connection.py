@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 # For a value that is no number or text, Python looks in vain for ways to adapt it, at 0.3 us each
 # time. These say that it is one already.
-sqlite3.register_adapter(type(None), {}.get)  # type: ignore[arg-type]  # None of None
+_nothing: Any = {}.get  # None of None
+sqlite3.register_adapter(type(None), _nothing)
 sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(bool, int)
 

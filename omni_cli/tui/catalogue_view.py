@@ -4,6 +4,7 @@ marked models beside each other."""
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from textwrap import wrap
+from typing import Any
 
 from msgspec import Struct
 from textual.content import Content
@@ -400,8 +401,8 @@ def _best(values: Sequence[object] | None, way: int) -> frozenset[int]:
     """Places of the largest (``way`` 1) or smallest (-1); none where all are equal or unknown."""
     if values is None:
         return frozenset()
-    known = [value for value in values if value is not None]
+    known: list[Any] = [value for value in values if value is not None]
     if len(known) < 2 or len(set(known)) == 1:
         return frozenset()
-    best = max(known) if way > 0 else min(known)  # type: ignore[type-var]  # a line's values are of one kind
+    best = max(known) if way > 0 else min(known)  # a line's values are of one kind
     return frozenset(at for at, value in enumerate(values) if value == best)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
@@ -42,7 +42,7 @@ class Loader:
         self._idle: list[tuple[int, App]] = []
         self._generation = 0
         self._closed = False
-        self._memo: dict[str, tuple[tuple[int, int], object]] = {}
+        self._memo: dict[str, tuple[tuple[int, int], Any]] = {}
         self._watch: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -90,7 +90,8 @@ class Loader:
         with self._lock:
             found = self._memo.get(name)
         if found is not None and found[0] == stamp:
-            return found[1]  # type: ignore[return-value]  # one name, one type of value
+            kept: Value = found[1]  # one name, one type of value
+            return kept
         value = read(omni)
         with self._lock:
             self._memo[name] = (stamp, value)

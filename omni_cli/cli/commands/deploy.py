@@ -10,7 +10,7 @@ import typer
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import Apply, DryRun, JsonFlag, ask, duration_ms, omni, percent
 from omni_cli.cli.exits import ASSERTION
-from omni_cli.cli.render import answer, emit_json, moment, note, out, paint
+from omni_cli.cli.render import Style, answer, emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, UsageError
@@ -208,6 +208,9 @@ def _revision(omni_app: App, number: int) -> str:
     return revision.fleet
 
 
+_STYLES: dict[str, Style] = {"+": "green", "-": "red", "~": "yellow"}
+
+
 def show_changes(changes: list[Change], *, as_json: bool) -> None:
     if as_json:
         emit_json({"changes": [document(change) for change in changes]})
@@ -216,8 +219,8 @@ def show_changes(changes: list[Change], *, as_json: bool) -> None:
         note("no difference")
     for change in changes:
         for line in change.lines():
-            style = {"+": "green", "-": "red", "~": "yellow"}.get(line[0])
-            out(paint(line, style) if style else line)  # type: ignore[arg-type]  # one of Style
+            style = _STYLES.get(line[0])
+            out(paint(line, style) if style else line)
 
 
 deploy_app = typer.Typer(

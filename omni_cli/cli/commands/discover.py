@@ -8,6 +8,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import Apply, JsonFlag, complete_providers, omni
 from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
+from omni_cli.domain.discovery import FindingKind
 from omni_cli.domain.document import document
 from omni_cli.domain.periods import iso
 from omni_cli.services.fleet.discovery import (
@@ -81,8 +82,9 @@ def _show(found: Discovery, applied: list[str] | None, *, everything: bool) -> N
                 if kind == "role":
                     out(f"  omni roles switch {name} MODEL gives it another")
     shown = 0
-    for title, kind in (("gone", "gone"), ("deprecated", "deprecated"), ("updated", "updated")):
-        shown += _section(title, [f for f in found.of(kind) if not f.loud], everything)  # type: ignore[arg-type]  # the literals of this tuple
+    kinds: tuple[FindingKind, ...] = ("gone", "deprecated", "updated")
+    for told in kinds:
+        shown += _section(told, [f for f in found.of(told) if not f.loud], everything)
     new = found.of("new")
     chats = [item for item in new if item.finding.chats or everything]
     shown += _section("new", chats, everything)

@@ -15,7 +15,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Provider
-from omni_cli.domain.periods import HOUR_MS, PeriodKind, iso
+from omni_cli.domain.periods import HOUR_MS, iso, period_kind
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.secrets import CLIENT_PREFIX
 from omni_cli.records import SCOPES, ClientKey
@@ -23,7 +23,6 @@ from omni_cli.records import SCOPES, ClientKey
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SPAN = re.compile(r"(\d+)([hdw])")
 _HOURS = {"h": 1, "d": 24, "w": 168}
-_PERIODS: tuple[PeriodKind, ...] = ("day", "week", "month")
 
 
 def create(
@@ -53,9 +52,7 @@ def create(
     for what, text in (("a key's name", called), ("an organisation's name", org)):
         if text and not _NAME.fullmatch(text):
             raise UsageError(f"{what} holds letters, digits, '.', '_' and '-', not {text!r}")
-    period = next((one for one in _PERIODS if one == per), None)
-    if period is None:
-        raise UsageError(f"--per is one of {', '.join(_PERIODS)}, not {per!r}")
+    period = period_kind(per)
     if scope not in (None, *SCOPES):
         raise UsageError(f"--scope is one of {', '.join(SCOPES)}, not {scope!r}")
     limit = money(budget, "--budget")

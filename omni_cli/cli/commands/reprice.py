@@ -132,12 +132,8 @@ def _one(
 
 
 def _price(rates: dict[str, Decimal]) -> Price:
-    return Price(
-        state="priced",
-        source="user",
-        note="a correction of past calls",
-        **{kind: Rate(rate) for kind, rate in rates.items()},  # type: ignore[arg-type]  # kinds are Price's rate fields
-    )
+    kinds: dict[str, Any] = {kind: Rate(rate) for kind, rate in rates.items()}
+    return Price(state="priced", source="user", note="a correction of past calls", **kinds)
 
 
 def _progress(seen: int) -> None:

@@ -311,11 +311,8 @@ class FleetService:
             check_rates(rates, published(self._models, model.id, now), model.id)
         dated = {"source": source, "source_date": utc_day(now), **terms}
         if rates or free:
-            price = Price(
-                state="free" if free else "priced",
-                **{kind: Rate(amount) for kind, amount in rates.items()},  # type: ignore[arg-type]  # kinds are Price's rate fields
-                **dated,
-            )
+            kinds: dict[str, Any] = {kind: Rate(amount) for kind, amount in rates.items()}
+            price = Price(state="free" if free else "priced", **kinds, **dated)
         else:
             row = PriceBook(self._models, now_ms=now).current(model.id)
             known = None if row is None or row.price.state != "priced" else row.price

@@ -264,7 +264,11 @@ class _Chooser(Struct, frozen=True):
             ),
         )
         picks = {best.model.id: best}
-        for tier, slack in (("balanced", BALANCED_SLACK), ("cheap", CHEAP_SLACK)):
+        lesser: tuple[tuple[Tier, float], ...] = (
+            ("balanced", BALANCED_SLACK),
+            ("cheap", CHEAP_SLACK),
+        )
+        for tier, slack in lesser:
             near = _within(rows, best.quality, slack)
             choice = min(
                 near,
@@ -275,7 +279,7 @@ class _Chooser(Struct, frozen=True):
                     plainness(r.model.wire_name),
                 ),
             )
-            picks.setdefault(choice.model.id, replace(choice, tier=tier))  # type: ignore[arg-type]  # the two literals above
+            picks.setdefault(choice.model.id, replace(choice, tier=tier))
         return list(picks.values())
 
     def _evident(self, row: Pick) -> bool:
@@ -471,7 +475,7 @@ def _has_price(remote: RemoteModel) -> bool:
 
 
 def listed_price(provider: Provider, remote: RemoteModel) -> Price:
-    rates = {
+    rates: dict[str, Any] = {
         kind: Rate(Decimal(text))
         for kind, text in remote.prices.items()
         if kind in ("input", "output", "cached", "cache_write", "reasoning")
@@ -479,6 +483,6 @@ def listed_price(provider: Provider, remote: RemoteModel) -> Price:
     free = not any(rate.base for rate in rates.values())
     return Price(
         state="free" if free else "priced",
-        **({} if free else rates),  # type: ignore[arg-type]  # kinds are Price's rate fields
+        **({} if free else rates),
         source=f"{provider.name}'s model list",
     )

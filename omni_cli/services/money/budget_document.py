@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any
 
 from msgspec import structs
 
@@ -10,11 +10,10 @@ from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.money import NUSD_PER_USD, format_usd
-from omni_cli.domain.periods import PeriodKind, iso
+from omni_cli.domain.periods import iso, period_kind
 from omni_cli.domain.pricing import usd_string, usd_to_nusd
 from omni_cli.domain.tasks import WEEKDAYS
 
-PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
 _DEFAULTS = {item.name: item.default for item in structs.fields(Budget)}
 _SHOWN = tuple(name for name in Budget.__struct_fields__ if name != "since_ms")
 _PLAIN = (
@@ -83,6 +82,7 @@ def budget_from(name: str, table: Mapping[str, Any]) -> Budget:
         raise UsageError(f"budget {name}: unknown field {sorted(unknown)[0]!r}")
     try:
         values = {key: table[key] for key in _PLAIN if key in table}
+        values |= {"scope": scope, "period": period}  # checked below
         if "alerts_percent" in values:
             values["alerts_percent"] = tuple(float(p) for p in values["alerts_percent"])
         if "raise_until" in table:
@@ -91,10 +91,8 @@ def budget_from(name: str, table: Mapping[str, Any]) -> Budget:
             values["raise_nusd"] = usd_to_nusd(table["raise_usd"])
         budget = Budget(
             0,
-            scope,  # type: ignore[arg-type]  # checked below
-            value,
-            period,  # type: ignore[arg-type]  # checked below
-            usd_to_nusd(table["limit_usd"]),
+            value=value,
+            limit_nusd=usd_to_nusd(table["limit_usd"]),
             **values,
         )
         check_budget(budget)
@@ -110,8 +108,7 @@ def check_budget(budget: Budget) -> None:
             f"a budget is for all or for SCOPE:NAME, not {budget.scope}:{budget.value}",
             hint=f"scopes are {', '.join(SCOPES)}",
         )
-    if budget.period not in PERIODS:
-        raise UsageError(f"a budget is per {', '.join(PERIODS)}, not {budget.period!r}")
+    period_kind(budget.period)
     try:
         _ = budget.rule
     except OmniError as exc:

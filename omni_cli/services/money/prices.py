@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omni_cli.domain.errors import UnknownPrice, UsageError
 from omni_cli.domain.periods import DAY_MS
@@ -101,16 +101,12 @@ def sum_cost_or_none(usage: Usage, price: Price, requests: int) -> int | None:
     Context tiers and minimum costs go by single calls, which a sum does not show: it is priced
     by the base rates (``by_sums`` tells where that may be too little).
     """
-    flat = replace(
-        price,
-        per_request_usd=Decimal(0),
-        minimum_usd=Decimal(0),
-        **{  # type: ignore[arg-type]  # kinds are Price's rate fields
-            kind: Rate(rate.base)
-            for kind in KINDS
-            if (rate := getattr(price, kind)) is not None and rate.tiers
-        },
-    )
+    rates: dict[str, Any] = {
+        kind: Rate(rate.base)
+        for kind in KINDS
+        if (rate := getattr(price, kind)) is not None and rate.tiers
+    }
+    flat = replace(price, per_request_usd=Decimal(0), minimum_usd=Decimal(0), **rates)
     cost = cost_or_none(usage, flat)
     fee = 0 if price.state == "free" else requests * usd_to_nusd(price.per_request_usd)
     return None if cost is None else cost + fee

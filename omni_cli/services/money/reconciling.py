@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from msgspec import Struct
 
@@ -105,13 +106,13 @@ class Reconciling:
             fitting = None if current is None else current - cost_off
             return fitting if fitting is not None and fitting >= 0 else None
         usage = charge.attempt.usage
-        counts: dict[str, int] = {}
+        counts: dict[str, Any] = {}
         for kind, off in tokens_off.items():
             for name in COUNTED_BY.get(kind, ()):
                 counts[name] = counts.get(name, getattr(usage, name)) - off
         if not counts or min(counts.values()) < 0:
             return None
-        fixed = replace(usage, **counts)  # type: ignore[arg-type]  # token fields only
+        fixed = replace(usage, **counts)
         if fixed.cached_tokens + fixed.cache_write_tokens > fixed.input_tokens:
             return None
         if charge.attempt.price is not None:

@@ -15,9 +15,9 @@ from textual.widgets import OptionList
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.periods import HOUR_MS
+from omni_cli.domain.periods import HOUR_MS, PERIODS
 from omni_cli.domain.pricing import format_usd, nusd_to_usd, usd_to_nusd
-from omni_cli.services.money.budget_document import PERIODS, budget_name
+from omni_cli.services.money.budget_document import budget_name
 from omni_cli.tui import text
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.chart import budget_bar

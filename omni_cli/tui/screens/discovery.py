@@ -8,6 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.discovery import FindingKind
 from omni_cli.services.fleet.discovery import Asked, Discovery, Found, touches
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
@@ -17,7 +18,7 @@ from omni_cli.tui.workers import WorkerScreen, tell
 _MUTED = "$foreground-muted"
 #: Lines of one kind that are shown; the others are counted.
 _MOST = 12
-_KINDS = (
+_KINDS: tuple[tuple[FindingKind, str, str, str], ...] = (
     ("gone", "Gone", "✗", "$error"),
     ("deprecated", "Deprecated", "▲", "$warning"),
     ("updated", "Updated", "●", "$primary"),
@@ -115,7 +116,7 @@ def found_text(found: Discovery, applied: list[str] | None) -> Content:
         if item.loud
     ]
     for kind, title, sign, style in _KINDS:
-        items = [item for item in found.of(kind) if not item.loud and _shown(item)]  # type: ignore[arg-type]  # the literals above
+        items = [item for item in found.of(kind) if not item.loud and _shown(item)]
         if items:
             parts.append(Content.styled(f"\n{title}  {len(items)}", "bold $primary"))
             parts += [

@@ -9,6 +9,7 @@ from omni_cli.domain.chat import (
     Completion,
     MediaPart,
     Message,
+    MessageRole,
     Part,
     TextPart,
     Tool,
@@ -306,9 +307,9 @@ def _turn(turn: JsonObject, unsaid: Unsaid) -> list[Message]:
             parts.append(part)
     found = results
     if parts or calls or reasoning or not results:
-        side = "assistant" if role == "assistant" else "user"
+        side: MessageRole = "assistant" if role == "assistant" else "user"
         message = Message(
-            side,  # type: ignore[arg-type]  # one of the two roles tested above
+            side,
             tuple(parts),
             tuple(calls),
             reasoning=tuple(reasoning),

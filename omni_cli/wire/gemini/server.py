@@ -14,6 +14,7 @@ from omni_cli.domain.chat import (
     CompletionFolder,
     MediaPart,
     Message,
+    MessageRole,
     Part,
     TextPart,
     Tool,
@@ -328,6 +329,10 @@ class _Calls:
         return found[0]
 
 
+#: Everybody else is the user.
+_ROLES: dict[str, MessageRole] = {"model": "assistant", "system": "system"}
+
+
 def _turn(turn: JsonObject, number: int, waiting: _Calls, unsaid: Unsaid) -> list[Message]:
     role = turn.get("role") or "user"
     if role not in ("user", "model", "function", "tool", "system"):
@@ -367,9 +372,8 @@ def _turn(turn: JsonObject, number: int, waiting: _Calls, unsaid: Unsaid) -> lis
             parts += _part(part, unsaid)
     if not (parts or calls):
         return results
-    side = {"model": "assistant", "system": "system"}.get(str(role), "user")
     message = Message(
-        side,  # type: ignore[arg-type]  # one of three roles
+        _ROLES.get(str(role), "user"),
         tuple(parts),
         tuple(calls),
         reasoning=tuple(reasoning),

@@ -5,7 +5,7 @@ Source: OpenAI API reference, "Create a model response", input.
 
 from typing import Any
 
-from omni_cli.domain.chat import MediaPart, Message, Part, TextPart, ToolCall
+from omni_cli.domain.chat import MediaPart, Message, MessageRole, Part, TextPart, ToolCall
 from omni_cli.wire.responses.tools import LATE_TOOLS, flat_name
 from omni_cli.wire.server import (
     ONE_TEXT,
@@ -38,6 +38,14 @@ _HOSTED = frozenset(
 )
 
 
+_ROLES: dict[str, MessageRole] = {
+    "developer": "system",
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
+
+
 def messages_of(value: object, unsaid: Unsaid) -> list[Message]:
     """The messages of ``input``. Raises BadRequest."""
     if isinstance(value, str):
@@ -47,15 +55,14 @@ def messages_of(value: object, unsaid: Unsaid) -> list[Message]:
     for item in objects(value, "input"):
         kind = text_field(item, "type", "message")
         if kind == "message":
-            role = item.get("role")
-            role = "system" if role == "developer" else role
-            if role not in ("system", "user", "assistant"):
-                raise wrong(f"an input of role {role!r} is not known")
+            role = _ROLES.get(str(item.get("role")))
+            if role is None:
+                raise wrong(f"an input of role {item.get('role')!r} is not known")
             thought: tuple[Any, ...] = ()
             if role == "assistant":
                 thought, reasoning = tuple(reasoning), []
             parts = _parts(item.get("content"), unsaid)
-            found.append(Message(role, parts, reasoning=thought))  # type: ignore[arg-type]  # tested above
+            found.append(Message(role, parts, reasoning=thought))
         elif kind in ("function_call", "custom_tool_call", "local_shell_call"):
             call = _call(kind, item)
             last = found[-1] if found else None
