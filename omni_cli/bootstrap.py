@@ -388,9 +388,11 @@ class App:
     @cached_property
     def writer(self) -> "Writer":
         """What calls are written through. It does not wait for locks from now on."""
+        from omni_cli.store.leases import AWAY_S, STRICT_S
         from omni_cli.store.writer import Writer
 
-        return Writer(self._db, self._ledger)
+        serves = self.config.store.when_away == "slices"
+        return Writer(self._db, self._ledger, away_s=AWAY_S if serves else STRICT_S)
 
     @cached_property
     def glance(self) -> "Glance":

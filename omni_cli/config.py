@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, ValidationError, convert, field, structs
 
@@ -157,9 +157,12 @@ class Alerts(_Section, frozen=True):
 
 class Kept(_Section, frozen=True):
     """``url``: the PostgreSQL database that holds the store, postgresql://USER@HOST:PORT/NAME;
-    empty means a file of this machine. Its password stands in PGPASSWORD or ~/.pgpass."""
+    empty means a file of this machine. Its password stands in PGPASSWORD or ~/.pgpass.
+    ``when_away``: what a gateway does while the database does not answer: serve what it has money
+    in hand for ("slices"), or nobody ("refuse")."""
 
     url: str = ""
+    when_away: Literal["slices", "refuse"] = "slices"
 
     def __post_init__(self) -> None:
         if not self.url:

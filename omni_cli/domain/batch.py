@@ -29,6 +29,10 @@ def unpack_decision(packed: bytes) -> str:
     return zlib.decompress(packed).decode()
 
 
+#: A budget's id and the start of its period.
+LeaseKey = tuple[int, int]
+
+
 class Lease(Struct, frozen=True):
     """A budget's period that holds an attempt's worst case back. ``turns_at``: its end, after which
     a change alters what the next period got from it; 0 where nothing is carried over."""
@@ -36,6 +40,10 @@ class Lease(Struct, frozen=True):
     budget: Budget
     start_at: int
     turns_at: int = 0
+
+    @property
+    def key(self) -> LeaseKey:
+        return self.budget.id, self.start_at
 
 
 class Opening(Struct):
@@ -131,13 +139,22 @@ class Progressed(Struct, frozen=True):
 
 class Batch(Struct):
     """What one transaction is to hold. ``jobs`` run within it, after everything else, and write
-    through the writer's own store. ``leaving``: tickets of calls that wait for a slot no longer."""
+    through the writer's own store. ``leaving``: tickets of calls that wait for a slot no longer.
+    ``granted``: by their requests, attempts that went out without asking and have no row yet."""
 
     endings: list[Ending] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
     progress: list[Progressed] = field(default_factory=list)
     jobs: list[Callable[[], None]] = field(default_factory=list)
     leaving: list[int] = field(default_factory=list)
+    granted: dict[int, Opening] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.endings or self.openings or self.progress or self.jobs or self.leaving)
+        return bool(
+            self.endings
+            or self.openings
+            or self.progress
+            or self.jobs
+            or self.leaving
+            or self.granted
+        )

@@ -106,6 +106,10 @@ class Locked(StoreError):
     """Another process holds the write lock just now; nothing was written."""
 
 
+class Unsure(StoreError):
+    """The store went away in the moment of writing: all was written, or nothing."""
+
+
 class SameId(StoreError):
     """Another process has given a request one of these ids; nothing was written."""
 

@@ -107,6 +107,8 @@ class Gateway:
         self._writing = writing = App(self._app.env, clock=self._app.clock, durable=False)
         self._commits = Commits(writing.writer, new_id=self._ids, note=log.warning)
         self._commits.start()
+        store = self._app.store
+        store.bears_s = max(store.bears_s, writing.writer.away_s)
         self._keys = KeyRing(
             self._app.client_keys,
             clock=self._app.clock,
@@ -246,7 +248,7 @@ class Gateway:
         """Close what dead processes left open."""
         ledger = self._writing.ledger
         self._commits.beside(
-            lambda: ledger.catch_up() and bool(ledger.abandoned()),
+            lambda: ledger.catch_up() and (bool(ledger.abandoned()) or ledger.forsaken()),
             lambda: self._commits.job(lambda: _call(self._writing.recovery.run)),
         )
 

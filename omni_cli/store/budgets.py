@@ -1,7 +1,8 @@
 """Budgets and their periods, kept inside the ledger's own transactions (see leases.py)."""
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -84,6 +85,9 @@ SELECT (
 ) + (
     SELECT coalesce(sum(b.held_nusd), 0) FROM batch_parts b
     WHERE b.held_nusd <> 0 AND b.created_at >= :start AND b.created_at < :end AND {batch_scope}
+) + (
+    SELECT coalesce(sum(s.nusd), 0) FROM budget_slices s
+    WHERE s.budget = :budget AND s.start_at < :end AND s.end_at > :start
 )
 """
 #: Of that, what calls that are over hold on to: their end was not seen.
@@ -98,6 +102,16 @@ _CHARGE = """
 UPDATE budget_periods SET spent_nusd = spent_nusd + :cost, reserved_nusd = reserved_nusd + :held
 WHERE budget = :budget AND start_at <= :at AND end_at > :at
 """
+#: Slices, whose periods may be others by now.
+_UNSLICE = """
+UPDATE budget_periods SET reserved_nusd = reserved_nusd - ?
+WHERE budget = ? AND start_at < ? AND end_at > ?
+"""
+_TAKE_SLICE = """
+INSERT INTO budget_slices (owner, budget, start_at, end_at, nusd) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (owner, budget, start_at) DO UPDATE SET nusd = budget_slices.nusd + excluded.nusd
+"""
+_SLICES = "SELECT budget, start_at, end_at, nusd FROM budget_slices WHERE owner = ?"
 _SCOPE_SQL = {
     "all": ":value = ''",
     "provider": "a.provider = :value",
@@ -199,6 +213,58 @@ class BudgetStore:
             self._store.db.execute(_CHARGE, values)
             if budget.rollover:
                 self.carry_on(budget, window(budget.rule, request.created_at)[1])
+
+    # --- slices -----------------------------------------------------------------------------------
+
+    def slices(self, owner: str) -> list[tuple[int, int, int, int]]:
+        """What a process has in hand: budget, period's start and end, nano-dollars."""
+        rows = self._store.db.execute(_SLICES, (owner,)).fetchall()
+        return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+    def resize(
+        self, owner: str, deltas: Iterable[tuple[int, int, int, int]], *, sweep: bool
+    ) -> None:
+        """Let slices grow or shrink; what that does to their periods is the caller's.
+
+        Args:
+            sweep: some may be empty then.
+        """
+        grown, shrunk = [], []
+        for budget, start, end, nusd in deltas:
+            if nusd > 0:
+                grown.append((owner, budget, start, end, nusd))
+            elif nusd:
+                shrunk.append((nusd, owner, budget, start))
+        self._store.db.executemany(_TAKE_SLICE, grown)
+        if shrunk:
+            self._store.db.executemany(
+                "UPDATE budget_slices SET nusd = nusd + ?"
+                " WHERE owner = ? AND budget = ? AND start_at = ?",
+                shrunk,
+            )
+        if sweep:
+            self._store.db.execute(
+                "DELETE FROM budget_slices WHERE owner = ? AND nusd = 0", (owner,)
+            )
+
+    def unslice(self, parts: Iterable[tuple[int, int, int, int]]) -> None:
+        """Reserve less: budget, period's start and end, nano-dollars of a slice."""
+        for budget, start, end, nusd in parts:
+            self._store.db.execute(_UNSLICE, (nusd, budget, end, start))
+            kept = self.get(budget) if end <= time.time() * 1000 else None
+            if kept is not None and kept.rollover:
+                self.carry_on(kept, end)
+
+    def take_back(self, owner: str) -> None:
+        """Return what a process has in hand that does not run any more."""
+        with self._store.transaction(Lock.BUDGETS) as db:
+            self.unslice(self.slices(owner))
+            db.execute("DELETE FROM budget_slices WHERE owner = ?", (owner,))
+
+    def forsaken(self, grace_s: float) -> list[str]:
+        """Who has slices and has given no sign for so long."""
+        rows = self._store.db.execute("SELECT DISTINCT owner FROM budget_slices").fetchall()
+        return [str(row[0]) for row in rows if not self._store.is_alive(row[0], grace_s)]
 
     def carry_on(self, budget: Budget, start: int) -> None:
         """The period before ``start`` has changed: so has what it leaves to the one that begins
@@ -354,7 +420,7 @@ class BudgetStore:
             batch_scope = "1 = 0"  # batches are of no session
         row = db.execute(
             _HELD.format(scope=scope, open_scope=open_scope, batch_scope=batch_scope),
-            {"start": start, "end": end, "value": budget.value},
+            {"start": start, "end": end, "value": budget.value, "budget": budget.id},
         ).fetchone()
         return int(row[0])
 

@@ -328,7 +328,7 @@ class SqliteStore(Store):
             self._owner = name
         return self._owner
 
-    def is_alive(self, owner: str) -> bool:
+    def is_alive(self, owner: str, grace_s: float = 0.0) -> bool:  # noqa: ARG002  # it is known
         """Whether the process that wrote ``owner`` still runs."""
         if owner == self._owner:
             return True

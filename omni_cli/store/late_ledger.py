@@ -4,18 +4,26 @@ A disk may be full, or another process may hold the store, when an answer has co
 for. Its end is kept in a file of its own, on disk before anybody is told, beside the store or,
 where there is no room, in the system's folder for temporary files. Whoever opens the ledger next
 writes it: what a file says changes nothing when it is there already, so each is written once.
+
+A gateway whose store is over a network writes down what begins and ends as it does, before the
+store has it (``Journal``): a call goes out as soon as its machine knows of it.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from omni_cli.domain.batch import AttemptEnding, Ending, Opening
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import StoreError
 from omni_cli.domain.ledger import (
@@ -66,14 +74,14 @@ class Spool:
     """
 
     def __init__(self, store: Path) -> None:
-        self._home = store.parent / "spool"
+        self.home = store.parent / "spool"
         name = hashlib.sha256(os.fsencode(store.absolute())).hexdigest()[:16]
         self._aside = Path(tempfile.gettempdir()) / f"omni-{os.getuid()}-{name}"
 
     def keep(self, records: Sequence[Record]) -> Path | None:
         """Put them on a disk; returns where, or None where there is room on none."""
         text = "".join(json.dumps(record) + "\n" for record in records).encode()
-        for folder in (self._home, self._aside):
+        for folder in (self.home, self._aside):
             with contextlib.suppress(OSError):
                 return _write(folder, text)
         return None
@@ -81,7 +89,7 @@ class Spool:
     def waiting(self) -> list[Path]:
         """Files that are to be written yet, oldest first."""
         found: list[Path] = []
-        for folder in (self._home, self._aside):
+        for folder in (self.home, self._aside):
             if _is_ours(folder):
                 found += folder.glob("*.jsonl")
         return sorted(found, key=lambda path: path.name)
@@ -101,6 +109,113 @@ class Spool:
         """It cannot be read: left for a person to look at, and not tried again."""
         with contextlib.suppress(OSError):
             path.rename(path.with_suffix(".unreadable"))
+
+
+class Journal:
+    """What a living process has begun and ended, and may not have in the store yet: two files in
+    turn, each emptied once all of it is written. The process keeps them locked, so that another one
+    of its machine knows when it is dead, and tells of it.
+
+    Lines go to the system at once, and to the disk when it pleases: a killed process loses nothing,
+    a machine without power its last seconds.
+    """
+
+    def __init__(self, folder: Path, owner: str) -> None:
+        self._folder = folder
+        self._owner = owner
+        self._paths: list[Path] = []
+        self._files: list[int] = []
+        self._now = 0
+        self._sizes = [0, 0]
+        #: The file of which all is in the transaction under way.
+        self._passed = 1
+
+    def begun(self, opening: Opening) -> None:
+        """Raises OSError: the disk has no room."""
+        self._write({"opened": opening.request, "sent": opening.attempt()})
+
+    def ended(self, ending: Ending) -> None:
+        """Raises OSError: the disk has no room."""
+        if isinstance(ending, AttemptEnding):
+            said = {"request": ending.request, "n": ending.n, "attempt": ending.end}
+            said |= {"priced": ending.priced, "allowance": ending.allowance}
+            self._write({**said, "begun": None, "sent": None})
+        else:
+            self._write({"request": ending.request, "end": ending.end})
+
+    def _write(self, record: Record) -> None:
+        if not self._files:
+            self._open()
+        line = b"\n" + msgspec.json.encode(record)
+        if os.write(self._files[self._now], line) != len(line):
+            raise OSError("no room for a line")
+        self._sizes[self._now] += len(line)
+
+    def _open(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in "ab":
+            path = self._folder / f"{self._owner}.{name}.journal"
+            part = path.with_suffix(".opening")  # nobody takes it for a dead one's
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            part.rename(path)
+            self._files.append(handle)
+            self._paths.append(path)
+
+    def turn(self) -> None:
+        """All that was written down so far is in the transaction that begins."""
+        other = 1 - self._now
+        if self._sizes[other]:
+            self._passed = other  # left by one that failed
+        else:
+            self._passed, self._now = self._now, other
+
+    def done(self) -> None:
+        """That transaction is committed."""
+        if self._sizes[self._passed]:
+            os.ftruncate(self._files[self._passed], 0)
+            self._sizes[self._passed] = 0
+
+    def close(self, *, written: bool) -> None:
+        """``written``: all of it is in the store; else others are to write it."""
+        for path, handle in zip(self._paths, self._files, strict=True):
+            if written:
+                path.unlink(missing_ok=True)
+            os.close(handle)
+        self._paths, self._files = [], []
+
+
+def left_behind(folder: Path) -> Iterator[tuple[str, list[Record], Callable[[], None]]]:
+    """Of each dead process of this machine: its name, what its journals say, and what is to be
+    called once that is in the store."""
+    owners: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.journal")):
+        owners.setdefault(path.name.partition(".")[0], []).append(path)
+    for owner, paths in owners.items():
+        with contextlib.ExitStack() as stack:
+            try:
+                found: list[Record] = []
+                for path in paths:
+                    file = stack.enter_context(path.open("rb"))
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    found += map(json.loads, filter(_whole, file.read().splitlines()))
+            except OSError:  # it lives, or another process has written it
+                continue
+            found.sort(key=lambda record: "opened" not in record)
+            yield owner, found, partial(_remove, paths)
+
+
+def _whole(line: bytes) -> bool:
+    """Whether all of a line was written: a full disk cuts it off."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def begun_of(record: Record) -> tuple[NewRequest, NewAttempt] | None:
@@ -204,6 +319,10 @@ class LateLedger(LedgerStore):
             hint=f"make room, and keep this: {json.dumps(self._unkept)}",
         )
 
+    def journal(self) -> Journal:
+        """Of this process."""
+        return Journal(self._spool.home, self.owner)
+
     def catch_up(self) -> bool:
         """Write what was set aside, also by processes that have ended; False where the store does
         not take it yet. Within a transaction nothing is done: it might be undone."""
@@ -215,6 +334,18 @@ class LateLedger(LedgerStore):
             except StoreError:
                 return False
             self._unkept.clear()
+        for owner, said, remove in left_behind(self._spool.home):
+            try:
+                with self.unit():
+                    self._budgets.take_back(owner)
+                    self._write_all(said)
+            except StoreError:
+                return False
+            except (ValueError, TypeError, KeyError, LookupError):
+                self._spool.spoilt(self._spool.home / f"{owner}.a.journal")
+                self._spool.spoilt(self._spool.home / f"{owner}.b.journal")
+                continue
+            remove()
         for path in self._spool.waiting():
             try:
                 self._write_all(self._spool.read(path))
@@ -235,6 +366,9 @@ class LateLedger(LedgerStore):
                 self._write_late(record)
 
     def _write_late(self, record: Record) -> None:
+        if "opened" in record:
+            self.reinstate(NewRequest(**record["opened"]), NewAttempt(**record["sent"]))
+            return
         request = int(record["request"])
         if "end" in record:
             self.end_request(request, RequestEnd(**record["end"]))

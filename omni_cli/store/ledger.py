@@ -26,7 +26,7 @@ from omni_cli.domain.ledger import (
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.health_windows import HealthWindowStore
-from omni_cli.store.leases import Leases
+from omni_cli.store.leases import FORSAKEN_S, Leases
 from omni_cli.store.port import LOCKS, Connection, Store
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import (
@@ -365,6 +365,15 @@ class LedgerStore:
             owner for owner in {row["owner"] for row in live} if not self._store.is_alive(owner)
         }
         return found + [under_way(row) for row in live if row["owner"] in dead]
+
+    def forsaken(self) -> bool:
+        """Whether somebody who has long given no sign has slices of budgets."""
+        return self._store.remote and bool(self._budgets.forsaken(FORSAKEN_S))
+
+    def take_back(self) -> None:
+        """Return these."""
+        for owner in self._budgets.forsaken(FORSAKEN_S):
+            self._budgets.take_back(owner)
 
     def adopt(self, request: int) -> None:
         """Before another process settles it: have the request's own rows in the ledger."""

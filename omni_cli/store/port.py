@@ -27,7 +27,7 @@ else:
     Protocol = object
 
 #: What the tables of ``schema.py`` are numbered, in either engine.
-SCHEMA_VERSION = 24
+SCHEMA_VERSION = 25
 
 #: Added to that number in a store that is being moved, or was (store/move.py): no omni opens it.
 SEALED = 1_000_000
@@ -99,6 +99,8 @@ class Store(ABC):
     remote = False
     #: The store as a person is told of it, without a password.
     where: str
+    #: For how long it may be away before ``check_file`` says so, seconds.
+    bears_s = 0.0
 
     def __init__(self) -> None:
         #: The locks of the transaction that is open; None: none is.
@@ -137,8 +139,9 @@ class Store(ABC):
         """This process's name in the ledger; the first use takes its life sign."""
 
     @abstractmethod
-    def is_alive(self, owner: str) -> bool:
-        """Whether the process that wrote ``owner`` still runs."""
+    def is_alive(self, owner: str, grace_s: float = 0.0) -> bool:
+        """Whether the process that wrote ``owner`` still runs; ``grace_s``: or may have run so long
+        ago, where that is a lease."""
 
     @abstractmethod
     def check_file(self) -> None:
@@ -148,6 +151,10 @@ class Store(ABC):
     def data_version(self, *, calls: bool = True) -> int:
         """Changes whenever another connection has written; without ``calls``, whenever it may have
         written something else than calls that begin and end."""
+
+    def away_s(self) -> float:
+        """For how long nothing was heard of it, seconds."""
+        return 0.0
 
     @abstractmethod
     def impatient(self) -> contextlib.AbstractContextManager[None]:

@@ -35,7 +35,7 @@ except ImportError as exc:
         hint="pip install 'omni-fleet[postgres]'",
     ) from exc
 
-from omni_cli.domain.errors import ConfigError, Locked, StoreError
+from omni_cli.domain.errors import ConfigError, Locked, StoreError, Unsure
 from omni_cli.records import BackupFacts, StoreFacts, StoreStats
 from omni_cli.repositories import Lock
 from omni_cli.store.port import LOCKS, SCHEMA_VERSION, SEALED, Connection, Cursor, Store
@@ -536,6 +536,7 @@ class PostgresStore(Store):
     """
 
     remote = True
+    bears_s = LEASE_S
 
     def __init__(
         self,
@@ -666,7 +667,11 @@ class PostgresStore(Store):
             # The server may have committed and the answer been lost. It knows.
             self._pg.drop()
             self._pg.inside = False
-            if not self._is_committed():
+            try:
+                committed = self._is_committed()
+            except StoreError as exc:
+                raise Unsure(exc.message, hint=exc.hint) from exc
+            if not committed:
                 raise
         self._pg.inside = False
 
@@ -745,12 +750,12 @@ class PostgresStore(Store):
             self._beat()
         return self._owner
 
-    def is_alive(self, owner: str) -> bool:
+    def is_alive(self, owner: str, grace_s: float = 0.0) -> bool:
         if owner == self._owner:
             return True
         row = self.db.execute(
-            f"SELECT until_at > {_NOW} FROM owners WHERE name = ?",  # noqa: S608  # our words only
-            (owner,),
+            f"SELECT until_at + ? > {_NOW} FROM owners WHERE name = ?",  # noqa: S608  # our words only
+            (int(grace_s * 1000), owner),
         ).fetchone()
         return row is not None and bool(row[0])
 
@@ -765,11 +770,14 @@ class PostgresStore(Store):
         pulse.listens.set()
         return pulse.version if calls else pulse.told
 
+    def away_s(self) -> float:
+        return self._beat().away_s()
+
     def check_file(self) -> None:
-        """Raises StoreError: the database has been away for longer than a lease."""
+        """Raises StoreError: the database has been away for too long."""
         pulse = self._beat()
         pulse.listens.set()
-        if pulse.away_s() > LEASE_S:
+        if pulse.why and pulse.away_s() > self.bears_s:
             raise StoreError(
                 f"the database {self.where} does not answer: {pulse.why}",
                 hint="is PostgreSQL running and reachable? omni doctor looks at it",
@@ -860,6 +868,11 @@ def _renew(link: psycopg.Connection[Any], owner: str) -> None:
     link.execute(text, (owner, int(LEASE_S * 1000)))
 
 
+def _awake() -> float:
+    """Seconds that also pass while the machine sleeps, where the system tells (Linux)."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class _Pulse(threading.Thread):
     """Renews the process's lease and hears what others have written, over a connection of its own
     that it opens when it first needs one: a command that is over sooner pays nothing.
@@ -877,8 +890,8 @@ class _Pulse(threading.Thread):
         self.listens = threading.Event()
         #: Grows with whatever is written, and with what others told of.
         self.version = self.told = 0
-        #: When the database last answered, of the monotonic clock, and why it does not.
-        self.answered_at = time.monotonic()
+        #: When the database last answered, of a clock that counts sleep, and why it does not.
+        self.answered_at = _awake()
         self.why = ""
         self._link: _Link | None = None
         self._renewed_at = time.monotonic()
@@ -886,7 +899,7 @@ class _Pulse(threading.Thread):
         self._looked_at = time.monotonic()
 
     def away_s(self) -> float:
-        return time.monotonic() - self.answered_at if self.why else 0.0
+        return _awake() - self.answered_at
 
     def stop(self) -> None:
         self._over.set()
@@ -927,7 +940,7 @@ class _Pulse(threading.Thread):
                 link.execute(_SWEEP)
                 self._renewed_at = now
             (position,) = next(link.execute("SELECT pg_current_wal_insert_lsn()::text"))
-            self.answered_at, self.why = time.monotonic(), ""
+            self.answered_at, self.why = _awake(), ""
             if position != self._position:
                 self._position = position
                 self.version += 1

@@ -363,6 +363,16 @@ CREATE TABLE budget_periods (
     PRIMARY KEY (budget, start_at)
 ) STRICT, WITHOUT ROWID;
 
+-- What gateways have in hand of a period, a part of its ``reserved_nusd`` (store/leases.py).
+CREATE TABLE budget_slices (
+    owner TEXT NOT NULL,
+    budget INTEGER NOT NULL REFERENCES budgets (id) ON DELETE CASCADE,
+    start_at INTEGER NOT NULL,
+    end_at INTEGER NOT NULL,
+    nusd INTEGER NOT NULL,
+    PRIMARY KEY (owner, budget, start_at)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE health_hours (
     provider TEXT NOT NULL,
     model TEXT NOT NULL,

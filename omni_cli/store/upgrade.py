@@ -234,6 +234,16 @@ def _step_24(db: "Database") -> None:
     db.execute("ALTER TABLE sessions ADD COLUMN stopped_at INTEGER")
 
 
+def _step_25(db: "Database") -> None:
+    """What gateways have in hand of budgets."""
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS budget_slices (owner TEXT NOT NULL,"
+        " budget INTEGER NOT NULL REFERENCES budgets (id) ON DELETE CASCADE,"
+        " start_at INTEGER NOT NULL, end_at INTEGER NOT NULL, nusd INTEGER NOT NULL,"
+        " PRIMARY KEY (owner, budget, start_at)) STRICT, WITHOUT ROWID"
+    )
+
+
 #: By the version that each leads to.
 STEPS: dict[int, Any] = {
     18: _step_18,
@@ -243,6 +253,7 @@ STEPS: dict[int, Any] = {
     22: _step_22,
     23: _step_23,
     24: _step_24,
+    25: _step_25,
 }
 
 

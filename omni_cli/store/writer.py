@@ -4,8 +4,13 @@ A batch holds requests that begin (row, attempt and budget leases, committed bef
 made) and requests that end. It is all written or not at all. A request that ends with its only
 attempt is written whole, with sums added up in memory first; everything else goes row by row
 through the ledger.
+
+Where the store is over a network, a request that slices of its budgets can hold does not wait for
+its row: it goes out once this machine's journal has it (late_ledger.py), and its row is in the next
+batch, whole where it is over by then.
 """
 
+import contextlib
 import json
 import operator
 import time
@@ -24,14 +29,14 @@ from omni_cli.domain.batch import (
     Progressed,
     RequestEnding,
 )
-from omni_cli.domain.errors import SameId, StoreError
+from omni_cli.domain.errors import SameId, StoreError, Unsure
 from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
 from omni_cli.domain.periods import HOUR_MS
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.late_ledger import LateLedger, Record, attempt_record, request_record
-from omni_cli.store.leases import Leases
+from omni_cli.store.leases import STRICT_S, Exchange, Leases, Slices
 from omni_cli.store.port import LOCKS, Connection, Store, among
 from omni_cli.store.rollups import NO_ATTEMPT, Counts, Outcome, RollupStore, attempt_sums
 from omni_cli.store.rows import (
@@ -43,6 +48,7 @@ from omni_cli.store.rows import (
     ended_of,
     known_of,
     over_of,
+    pending,
     promote,
     sending_of,
     sent_row,
@@ -61,6 +67,7 @@ from omni_cli.store.slots import (
 )
 
 if TYPE_CHECKING:
+    from omni_cli.domain.budgets import Budget
     from omni_cli.store.bells import Bell
 
 _GO = f"""
@@ -76,6 +83,10 @@ _CHARGE = """
 UPDATE budget_periods SET spent_nusd = spent_nusd + ?, reserved_nusd = reserved_nusd - ?
 WHERE budget = ? AND start_at = ?
 """
+_KNOWN = f"""
+SELECT id FROM open_calls WHERE id {among(":ids")}
+UNION SELECT id FROM requests WHERE id {among(":ids")}
+"""  # noqa: S608  # a mark only
 #: Of a batch in one statement: each statement of its own costs 2 us more.
 _OVER = f"DELETE FROM open_calls WHERE id {among('?')}"  # noqa: S608  # a mark only
 _QUARTER_MS = 15 * 60 * 1000
@@ -98,9 +109,10 @@ class Writer:
     """Args:
     store: a connection of its own; it is told not to wait for locks.
     ledger: over the same store.
+    away_s: how long it grants from slices while the store is away, seconds.
     """
 
-    def __init__(self, store: Store, ledger: LateLedger) -> None:
+    def __init__(self, store: Store, ledger: LateLedger, *, away_s: float = STRICT_S) -> None:
         self._store = store
         self._ledger = ledger
         self._budgets = BudgetStore(store)
@@ -117,7 +129,87 @@ class Writer:
         self._shown_at = 0.0
         #: Attempts that were sent and have not ended.
         self._sent: dict[tuple[int, int], Opening] = {}
+        self._slices = Slices() if store.remote else None
+        self.away_s = away_s
+        self._journal = ledger.journal() if store.remote else None
+        #: What the batch under way does to slices.
+        self._change: Exchange | None = None
+        #: Nobody knows whether a batch was written.
+        self._unsure = False
         store.for_batches()
+
+    # --- what goes out before its row is written, in the event loop's thread ----------------------
+
+    def grant(self, opening: Opening) -> bool:
+        """Let an attempt go out that its budgets' slices can hold all of; it must be in the next
+        batch. False: the store has to be asked."""
+        slices, journal, store = self._slices, self._journal, self._store
+        if slices is None or journal is None or store.away_s() > self.away_s:
+            return False
+        if slices.news != store.data_version(calls=False):
+            return False  # budgets may have been changed
+        if not slices.grant_in_hand(opening, time.monotonic()):
+            return False
+        try:
+            journal.begun(opening)
+        except OSError:
+            slices.give_back(opening, opening.held_nusd)
+            return False
+        opening.opened = opening.committed = True
+        return True
+
+    def ended(self, ending: Ending, opening: Opening | None) -> None:
+        """An end that is to be written. ``opening``: where that attempt has no row yet."""
+        slices, journal = self._slices, self._journal
+        if slices is None or journal is None:
+            return
+        with contextlib.suppress(OSError):
+            journal.ended(ending)
+        if opening is not None and isinstance(ending, AttemptEnding) and ending.allowance is None:
+            slices.ended(opening, ending.end)
+
+    def plan(self, batch: Batch, *, part: bool = False, last: bool = False) -> None:
+        """Before a batch, which has all that was granted and has ended so far where it is no
+        ``part`` of that."""
+        if self._slices is None or self._journal is None:
+            return
+        news = self._store.data_version(calls=False)
+        granted = batch.granted.values()
+        asked_ms = [opening.request.created_at for opening in granted]
+        at_ms = max(asked_ms, default=int(time.time() * 1000))
+        self._change = self._slices.plan(granted, time.monotonic(), at_ms, news, last=last)
+        self._change.whole = not part
+        if not part:
+            self._journal.turn()
+
+    def done(self) -> None:
+        """That batch is written."""
+        if self._slices is not None and self._journal is not None and self._change is not None:
+            self._slices.done(self._change, time.monotonic())
+            if self._change.whole:
+                self._journal.done()
+                self._unsure = False
+            self._change = None
+
+    def undone(self, why: Exception) -> None:
+        """It was not."""
+        if self._slices is not None and self._change is not None:
+            unsure = isinstance(why, Unsure)
+            self._unsure |= unsure
+            self._slices.undone(self._change, unsure=unsure)
+            self._change = None
+
+    def waits(self) -> bool:
+        """Whether there are slices to return."""
+        slices = self._slices
+        return slices is not None and slices.waits(time.monotonic(), int(time.time() * 1000))
+
+    def leave(self, *, written: bool) -> None:
+        """The process ends. ``written``: with all that it had to write."""
+        if self._journal is not None:
+            self._journal.close(written=written)
+
+    # --- batches ----------------------------------------------------------------------------------
 
     @property
     def owner(self) -> str:
@@ -181,7 +273,7 @@ class Writer:
             StoreError: nothing was written; the disk is full, or the store is broken.
         """
         try:
-            bells = self._write(batch, *self._paired(batch.endings))
+            bells = self._write(batch, *self._paired(batch))
         except Vanished:
             # A restore has put another store in this one's place: each finds its row, or makes it.
             bells = self._write(batch, [], list(batch.endings))
@@ -193,30 +285,37 @@ class Writer:
         whole: list[Settled],
         single: list[Ending],
     ) -> Sequence[int]:
-        leases = Leases(self._budgets)
+        leases, change, granted = Leases(self._budgets), self._change, dict(batch.granted)
         moved = {ending.request for ending in single} | {
             opening.request.id for opening in batch.openings if opening.n > 1
         }
         # Jobs write whatever they are about: all locks at once, for they are taken in one order.
         locks = LOCKS if batch.jobs else (Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS)
         with self._store.transaction(*locks) as db:
-            kept = leases.enabled() if whole else ()
+            kept = leases.enabled() if whole or change is not None else ()
+            if change is not None:
+                self._return(db, change, granted)
             if changed := [item for item in whole if item.opening.budgets is not kept]:
                 single += _parts(changed)
                 moved |= {item.opening.request.id for item in changed}
                 whole = [item for item in whole if item.opening.request.id not in moved]
-            moved = {ident for ident in moved if self._is_live(ident)}
+            if granted:
+                self._stage_granted(db, granted, whole, kept)
+            moved = {ident for ident in moved if self._is_live(ident) or ident in batch.granted}
             if moved:
                 promote(db, moved)
             for ending in single:
                 self._end(ending)
             if whole:
-                self._settle(db, whole)
+                self._settle(db, whole, granted)
             if batch.leaving:
                 give_up(db, batch.leaving)
             refused, tickets = set[int](), list[tuple[Opening, int | None]]()
             if batch.openings:
                 refused = self._open(db, batch.openings, leases, tickets)
+            if change is not None:
+                self._take(leases, change)
+            leases.reserve(db)
             if batch.progress:
                 self._save(db, batch.progress, moved)
             for job in batch.jobs:
@@ -225,6 +324,8 @@ class Writer:
             limited = any(item.opening.slots is not None for item in whole)
             if limited or single or batch.leaving or refused:
                 bells = whose_turn(db, self.owner)
+        for ident, opening in batch.granted.items():
+            self._sent[ident, opening.n] = self._under_way[ident] = opening
         for item in whole:
             del self._under_way[item.opening.request.id]
         for ident in (*moved, *refused):
@@ -238,6 +339,62 @@ class Writer:
             if isinstance(ending, AttemptEnding):
                 self._sent.pop((ending.request, ending.n), None)
         return bells
+
+    def _return(self, db: Connection, change: Exchange, granted: dict[int, Opening]) -> None:
+        """Give back what is not in hand any more, before anybody is granted anything."""
+        change.filled.clear()
+        change.kept = ()
+        if self._unsure:
+            # The last batch may have been written, with these, and its slices as it made them.
+            values = {"ids": json.dumps(list(granted))}
+            for (ident,) in db.execute(_KNOWN, values).fetchall():
+                opening = granted.pop(ident)
+                for lease in opening.leases:
+                    change.rowed[lease.key] -= opening.held_nusd
+            found = self._budgets.slices(self.owner) if change.whole else []
+            change.there = {(row[0], row[1]): row[3] for row in found} if change.whole else None
+            for budget, start, end, nusd in found:
+                if (budget, start) not in change.left:
+                    change.back[budget, start], change.ends[budget, start] = nusd, end
+        back = [(*key, change.ends[key], nusd) for key, nusd in change.back.items()]
+        if back:
+            self._budgets.unslice(back)
+
+    def _stage_granted(
+        self,
+        db: Connection,
+        granted: dict[int, Opening],
+        whole: Sequence[Settled],
+        kept: "Sequence[Budget]",
+    ) -> None:
+        """Write the rows of calls that went out without asking, but for those that are over."""
+        over = {item.opening.request.id for item in whole}
+        rows = [opening for ident, opening in granted.items() if ident not in over]
+        if rows and stage(db, rows) != len(rows):
+            raise SameId("another request has this id")
+        for opening in rows:
+            if opening.budgets is kept or not opening.held_nusd:
+                continue
+            # Other budgets cover it by now, or other periods of the same.
+            ends = {} if self._change is None else self._change.ends
+            self._budgets.unslice(
+                [(*lease.key, ends[lease.key], opening.held_nusd) for lease in opening.leases]
+            )
+            new = opening.request
+            self._budgets.charge(
+                pending(new), opening.provider, opening.model, 0, held=opening.held_nusd
+            )
+
+    def _take(self, leases: Leases, change: Exchange) -> None:
+        """Take slices of what is left, and write down what all of them are."""
+        change.kept = leases.enabled()
+        if not self._unsure:
+            leases.fill(change)
+        for key, (room, _, _) in change.filled.items():
+            change.ends.setdefault(key, room.status.end_at)
+        deltas = [(*key, change.ends[key], nusd) for key, nusd in change.delta().items() if nusd]
+        if deltas:
+            self._budgets.resize(self.owner, deltas, sweep=bool(change.back))
 
     def set_aside(self, endings: Sequence[Ending], why: StoreError) -> StoreError:
         """Keep what the store does not take, for whoever opens it next; returns what to tell."""
@@ -261,10 +418,6 @@ class Writer:
             )
         return self._ledger.set_aside(records, why)
 
-    def catch_up(self) -> bool:
-        """Write what was set aside; False where the store does not take it yet."""
-        return self._ledger.catch_up()
-
     def _is_live(self, request: int) -> bool:
         return request in self._under_way or request in self._waiting
 
@@ -281,14 +434,15 @@ class Writer:
         elif opening.full and fresh:
             self._waiting.add(ident)
 
-    def _paired(self, endings: Sequence[Ending]) -> tuple[list[Settled], list[Ending]]:
+    def _paired(self, batch: Batch) -> tuple[list[Settled], list[Ending]]:
         """Requests that end here with their only attempt, and all other endings in order."""
+        endings, granted = batch.endings, {} if self._unsure else batch.granted
         attempts: dict[int, AttemptEnding] = {}
         for ending in endings:
             if isinstance(ending, AttemptEnding):
                 if (
                     ending.n == 1
-                    and ending.request in self._under_way
+                    and (ending.request in self._under_way or ending.request in granted)
                     and ending.allowance is None  # its cost hangs on the calls before it
                 ):
                     attempts[ending.request] = ending
@@ -300,7 +454,7 @@ class Writer:
             if isinstance(ending, RequestEnding) and ending.request in attempts:
                 done.add(ending.request)
                 attempt = attempts[ending.request]
-                opening = self._under_way[ending.request]
+                opening = granted.get(ending.request) or self._under_way[ending.request]
                 whole.append(Settled(opening, attempt.end, attempt.priced, ending.end))
         return whole, [ending for ending in endings if ending.request not in done]
 
@@ -390,7 +544,6 @@ class Writer:
             ATTEMPTS.write(db, [attempt_values(row) for row in again])
         if refused:
             promote(db, refused)
-        leases.reserve(db)
         return refused
 
     def _stage_anew(self, db: Connection, going: Sequence[Opening]) -> None:
@@ -411,18 +564,21 @@ class Writer:
 
     # --- requests that are over, whole ------------------------------------------------------------
 
-    def _settle(self, db: Connection, items: Sequence[Settled]) -> None:
+    def _settle(self, db: Connection, items: Sequence[Settled], granted: Collection[int]) -> None:
         """Write calls that are over into the ledger, whole.
 
         Args:
-            items: each has its row in ``open_calls``, and its budgets are as when it began.
+            items: each has its row in ``open_calls``, but for those just ``granted``, and its
+                budgets are as when it began.
 
         Raises:
             Vanished: some have none; the transaction must roll back.
         """
-        over = db.execute(_OVER, (json.dumps([item.opening.request.id for item in items]),))
-        if over.rowcount != len(items):
-            raise Vanished
+        ids = [item.opening.request.id for item in items if item.opening.request.id not in granted]
+        if ids:
+            over = db.execute(_OVER, (json.dumps(ids),))
+            if over.rowcount != len(ids):
+                raise Vanished
         REQUESTS.write(db, [_settled_request(item) for item in items])
         ATTEMPTS.write(db, [_settled_attempt(item) for item in items])
         decisions = [

@@ -4,7 +4,7 @@ Into a file a batch is written on the loop itself: a thread would have to hand t
 lock over twice for each statement; a batch takes some 0.1 ms here, and the write lock is never
 waited for: while another process holds it, the batch is tried again a little later and other work
 goes on. Over a network (``Writer.remote``) a batch is written in one thread, and what begins or
-ends meanwhile is the next.
+ends meanwhile is the next; a request that slices of its budgets can hold goes out at once.
 """
 
 import asyncio
@@ -30,6 +30,10 @@ from omni_cli.repositories import Writer
 
 #: How long an ended request waits for others to be written with, seconds.
 SETTLE_S = 0.02
+#: The same over a network, where a batch costs more, and what ends is on this machine's disk.
+_APART_S = 0.05
+#: How often slices are looked at that nobody uses, seconds.
+_RETURN_S = 5.0
 #: With so many requests under way, a new one waits so long for others, seconds: a transaction
 #: costs as much as ten of its rows.
 _BUSY, _GATHER_S = 8, 0.0025
@@ -58,6 +62,15 @@ class _Pending(Batch):
         return bool(self.jobs or self.progress or self.leaving) or (
             bool(self.endings) and now - self.since >= SETTLE_S
         )
+
+    def join(self, other: Batch) -> None:
+        """Put before it what another batch holds, but for requests that begin."""
+        self.endings[:0] = other.endings
+        latest = {(p.request, p.n): p for p in (*other.progress, *self.progress)}
+        self.progress = list(latest.values())
+        self.jobs[:0] = other.jobs
+        self.leaving[:0] = other.leaving
+        self.granted = {**other.granted, **self.granted}
 
 
 class Commits:
@@ -100,23 +113,43 @@ class Commits:
         self._thread = ThreadPoolExecutor(1, "batches") if writer.remote else None
         self._apart: asyncio.Task[None] | None = None
         self._missed = False
-        #: Ends were set aside that are not in the store yet.
-        self._aside = False
+        self._returns: asyncio.TimerHandle | None = None
+        self._settle_s = SETTLE_S if self._thread is None else _APART_S
+        #: What ``open`` gives to those that need not wait.
+        self._at_once: asyncio.Future[None] = self._loop.create_future()
+        self._at_once.set_result(None)
+        #: New ids of requests that went out with one that another process had taken, by the old.
+        self._renamed: dict[int, int] = {}
         self.owner = writer.owner
 
     def start(self) -> None:
         self._checkpoints = self._loop.create_task(self._checkpoint())
+        if self._thread is not None:
+            self._returns = self._loop.call_later(_RETURN_S, self._return)
+
+    def _return(self) -> None:
+        """Slices that nobody uses."""
+        if self._writer.waits():
+            self._flush_soon()
+        self._returns = self._loop.call_later(_RETURN_S, self._return)
 
     # --- what callers do ----------------------------------------------------------------------
 
     def open(self, opening: Opening) -> "asyncio.Future[None]":
-        """Is done once the attempt's row and leases are committed.
+        """Is done once the attempt's row and leases are committed, or this machine's disk has it
+        and slices hold it.
 
         Its errors:
             BudgetExceeded, UnknownPrice: it must not be sent.
             Busy: no slot of its provider became free.
             StoreError: its row could not be written.
         """
+        first = opening.slots is None and not opening.opened
+        if first and self._thread is not None and self._writer.grant(opening):
+            self._under_way += 1
+            self._begin()
+            self._batch.granted[opening.request.id] = opening
+            return self._at_once
         future: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((opening, future, self._loop.time()))
         self._under_way += 1
@@ -124,16 +157,24 @@ class Commits:
         return future
 
     def end(self, ending: Ending) -> None:
-        """Write it within SETTLE_S, and again and again until the store takes it."""
-        if not self._batch.endings:
-            self._batch.since = self._loop.time()
+        """Write it soon, and again and again until the store takes it."""
+        if self._thread is not None:
+            if self._renamed:
+                ending.request = self._renamed.get(ending.request, ending.request)
+            self._writer.ended(ending, self._batch.granted.get(ending.request))
+        self._begin()
         self._batch.endings.append(ending)
         if isinstance(ending, AttemptEnding):
             self._under_way -= 1
         if self._queued:
             self._flush_soon()  # it may free the slot that others wait for
-        elif self._timer is None and not self._soon:
-            self._timer = self._loop.call_later(SETTLE_S, self._flush)
+
+    def _begin(self) -> None:
+        """Something is to be written that can wait for others."""
+        if not self._batch.endings and not self._batch.granted:
+            self._batch.since = self._loop.time()
+        if self._timer is None and not self._soon and not self._queued:
+            self._timer = self._loop.call_later(self._settle_s, self._flush)
 
     def end_attempt(
         self,
@@ -219,20 +260,22 @@ class Commits:
         """Write what is left. Raises StoreError when the store does not take it."""
         if self._checkpoints is not None:
             self._checkpoints.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._returns):
+            if timer is not None:
+                timer.cancel()
         if self._apart is not None:
             await asyncio.wait([self._apart])
             if self._timer is not None:
                 self._timer.cancel()
         self._writer.patient(_LAST_WAIT_MS)
         try:
-            if self._batch.endings or self._batch.jobs or self._batch.leaving:
-                batch, self._batch = self._batch, _Pending()
-                if self._thread is None:
+            batch, self._batch = self._batch, _Pending()
+            if self._thread is None:
+                if batch:
                     self._write_last(batch)
-                else:
-                    await self._loop.run_in_executor(self._thread, self._write_last, batch)
+            else:
+                self._writer.plan(batch, last=True)
+                await self._loop.run_in_executor(self._thread, self._write_last, batch)
         finally:
             self._stop_listening()
             if self._thread is not None:
@@ -242,8 +285,12 @@ class Commits:
         try:
             self._writer.write(batch)
         except StoreError as exc:
-            told = self._writer.set_aside(batch.endings, exc)
-            self._note(f"{told.message}; {told.hint}")
+            self._writer.leave(written=False)
+            if batch.endings:
+                told = self._writer.set_aside(batch.endings, exc)
+                self._note(f"{told.message}; {told.hint}")
+        else:
+            self._writer.leave(written=True)
 
     # --- how it is written --------------------------------------------------------------------
 
@@ -294,12 +341,12 @@ class Commits:
         waiting = [entry for entry in waiting if not entry[1].done()]  # not: caller went away
         # What has ended waits for more of its kind; it is written first where it is due, and
         # where it may free the slot or the money that a new request needs.
-        if not waiting or self._batch.due(now) or self._short:
+        if not waiting or self._thread is not None or self._batch.due(now) or self._short:
             batch, self._batch = self._batch, _Pending()
         else:
             batch = _Pending()
         batch.openings = [opening for opening, _, _ in waiting]
-        if not batch:
+        if not batch and not self._writer.waits():
             return
         if not (yield from self._write(batch, waiting)):
             return
@@ -391,28 +438,21 @@ class Commits:
         self, batch: Batch, waiting: "list[_Waiting]"
     ) -> Generator[Batch, Exception | None, bool]:
         """Write a batch, or put it back for later; returns whether it was written."""
-        fault = yield batch
+        fault = yield from self._put(batch)
         if fault is None:
-            self._tell()
-            if self._aside:
-                self._aside = False
-                self.beside(self._catch_up, lambda: None)
             return True
         if isinstance(fault, Locked):
             self._put_back(batch, waiting, fault, OPEN_WAIT_S, self._delay_s)
             self._delay_s = min(self._delay_s * 2, _LOCKED_MOST_S)
-        elif isinstance(fault, SameId):
+        elif isinstance(fault, SameId) and not batch.granted:
             for opening in batch.openings:
                 if not opening.opened:
                     opening.request = replace(opening.request, id=self._new_id())
             self._put_back(batch, waiting, None, OPEN_WAIT_S, 0.0)
-        elif isinstance(fault, StoreError):
-            # Nothing new may begin without its row; what has ended waits to be written: where the
-            # store is elsewhere and may stay away, on this machine's disk.
+        elif isinstance(fault, StoreError) and not isinstance(fault, SameId):
+            # Nothing that no slice holds may begin without its row; what has ended waits to be
+            # written.
             self._note(f"the store cannot be written, trying again: {fault.message}")
-            if self._thread is not None and batch.endings:
-                self._writer.set_aside(batch.endings, fault)
-                batch.endings, self._aside = [], True
             self._put_back(batch, waiting, fault, 0.0, _BROKEN_S)
         else:
             # Whatever it is, the others must be written.
@@ -420,9 +460,18 @@ class Commits:
             yield from self._one_by_one(batch, waiting)
         return False
 
-    def _catch_up(self) -> bool:
-        self._aside |= not self._writer.catch_up()
-        return False
+    def _put(
+        self, batch: Batch, *, part: bool = False
+    ) -> Generator[Batch, Exception | None, Exception | None]:
+        """Commit a batch with what is to become of slices; returns why it was not."""
+        self._writer.plan(batch, part=part)
+        fault = yield batch
+        if fault is None:
+            self._writer.done()
+            self._tell()
+        else:
+            self._writer.undone(fault)
+        return fault
 
     def _commit(self, batch: Batch) -> Exception | None:
         """Write a batch; returns why it was not written."""
@@ -443,27 +492,39 @@ class Commits:
         self, batch: Batch, waiting: list[_Waiting]
     ) -> Generator[Batch, Exception | None, None]:
         """One row cannot be written, whatever comes: write all others, and tell of that one."""
-        parts = [Batch(endings=[ending]) for ending in batch.endings]
+        parts = [Batch(granted={ident: opening}) for ident, opening in batch.granted.items()]
+        parts += [Batch(endings=[ending]) for ending in batch.endings]
         parts += [Batch(jobs=[job]) for job in batch.jobs]
         parts += [Batch(leaving=[ticket]) for ticket in batch.leaving]
         for part in parts:
-            fault = yield part
-            if fault is None:
-                self._tell()
+            fault = yield from self._put(part, part=True)
+            if isinstance(fault, SameId):
+                self._rename(part, batch)
             elif isinstance(fault, StoreError):
-                self._batch.endings += part.endings
-                self._batch.jobs += part.jobs
-                self._batch.leaving += part.leaving
-            else:  # told, and left to recovery
+                self._batch.join(part)
+            elif fault is not None:  # told, and left to recovery
                 self._note(f"a row was refused by the store and is left out: {fault!r}: {part}")
         for entry in waiting:
-            fault = yield Batch(openings=[entry[0]])
+            fault = yield from self._put(Batch(openings=[entry[0]]), part=True)
             if fault is None:
                 self._answer([entry])
+            elif isinstance(fault, SameId):
+                entry[0].request = replace(entry[0].request, id=self._new_id())
+                self._waiting.append(entry)
             elif not entry[1].done():
                 entry[1].set_exception(StoreError(f"cannot write the request's row: {fault}"))
-        if self._batch:
+        if self._batch or self._waiting:
             self._timer = self._timer or self._loop.call_later(_BROKEN_S, self._flush)
+
+    def _rename(self, part: Batch, batch: Batch) -> None:
+        """Another process has taken the id of a request that is out: its row gets another."""
+        for old, opening in part.granted.items():
+            new = self._renamed[old] = self._new_id()
+            opening.request = replace(opening.request, id=new)
+            self._batch.granted[new] = opening
+            for ending in batch.endings:
+                if ending.request == old:
+                    ending.request = new
 
     def _answer(self, waiting: list[_Waiting]) -> None:
         full: list[_Waiting] = []
@@ -490,7 +551,7 @@ class Commits:
             if self._timer is None:
                 self._timer = self._loop.call_later(LOOK_S, self._look)
         elif self._timer is None and self._batch:
-            left = self._batch.since + SETTLE_S - self._loop.time()
+            left = self._batch.since + self._settle_s - self._loop.time()
             self._timer = self._loop.call_later(max(left, 0.0), self._flush)
 
     def _put_back(
@@ -511,10 +572,7 @@ class Commits:
             else:
                 again.append(entry)
         self._waiting[:0] = reversed(again)
-        self._batch.endings[:0] = batch.endings
-        self._batch.progress[:0] = batch.progress
-        self._batch.jobs[:0] = batch.jobs
-        self._batch.leaving[:0] = batch.leaving
+        self._batch.join(batch)
         if self._timer is not None:
             self._timer.cancel()
         self._soon = True  # nobody flushes sooner

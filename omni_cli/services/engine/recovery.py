@@ -24,6 +24,8 @@ class Recovery:
     def run(self) -> int:
         """Close every abandoned request; returns how many this call closed."""
         closed = 0
+        if self._ledger.forsaken():
+            self._ledger.take_back()
         found = self._ledger.abandoned()
         # What they have set aside is known: it must not be taken for lost.
         if found and not self._ledger.catch_up():
