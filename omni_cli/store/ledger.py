@@ -368,7 +368,7 @@ class LedgerStore:
 
     def forsaken(self) -> bool:
         """Whether somebody who has long given no sign has slices of budgets."""
-        return self._store.remote and bool(self._budgets.forsaken(FORSAKEN_S))
+        return bool(self._budgets.forsaken(FORSAKEN_S))
 
     def take_back(self) -> None:
         """Return these."""
