@@ -14,9 +14,10 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
+from omni_cli.domain.money import NUSD_PER_USD
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
 from omni_cli.domain.record import asdict, replace
-from omni_cli.domain.words import counted
+from omni_cli.domain.words import counted, percent
 from omni_cli.records import ComparisonRow
 from omni_cli.services.judge import compare_documents as documents
 from omni_cli.services.judge.compare import Estimate, Progress
@@ -25,6 +26,8 @@ from omni_cli.services.judge.compare_report import Report
 from omni_cli.services.judge.suite import Case, load
 from omni_cli.tui import text
 from omni_cli.tui.actions import read_roles
+from omni_cli.tui.colours import series
+from omni_cli.tui.plot import Point, Whisker, dollars, scatter, whisker
 from omni_cli.tui.widgets.table import Column, Row, flexible
 
 #: Models that are shown side by side; more are ``omni compare``'s.
@@ -295,6 +298,8 @@ _COLUMNS = (
 )
 #: Cells of a model's name at least.
 _NAME = 20
+#: From so many cells on the pictures stand beside each other; lines of the second at most.
+_BESIDE, _SCATTER = 110, 16
 
 
 def setup_text(draft: Draft, width: int) -> Content:
@@ -421,6 +426,71 @@ def verdict_text(report: Report, value: Compared) -> Content:
     if value.testing:
         parts += ["  ", ("t", "bold $primary"), f" A/B tests: {', '.join(value.testing)}"]
     return Content.assemble(*parts)
+
+
+def pictures(report: Report, size: tuple[int, int]) -> Content:
+    """Accuracy, or the time of answers where nothing was scored, as bars with their 95 %
+    intervals; and cost against accuracy. Beside each other where there is room."""
+    width, height = size
+    own = series(sorted(report.plan.contenders))
+    marks = dict(zip(report.plan.contenders, "ABCDEFGH", strict=False))
+    beside = width >= _BESIDE
+    half = width // 2 - 1 if beside else width
+    bars = _whiskers(report, own, marks, half)
+    room = max(height - (0 if beside else len(bars) + 1), 0)
+    points = _scatter(report, own, marks, (half, min(room, _SCATTER)))
+    if not beside or not points:
+        return Content("\n").join([*bars, *([Content("")] if points else []), *points])
+    lines = []
+    for at in range(max(len(bars), len(points))):
+        left = bars[at] if at < len(bars) else Content("")
+        right = points[at] if at < len(points) else Content("")
+        lines.append(left.pad_right(max(half + 2 - left.cell_length, 0)) + right)
+    return Content("\n").join(lines)
+
+
+def _whiskers(
+    report: Report, own: Mapping[str, str], marks: Mapping[str, str], width: int
+) -> list[Content]:
+    results = report.results
+    known = [
+        (name, found)
+        for name, figures in results.figures.items()
+        if (found := figures.accuracy if results.scored else figures.latency_ms) is not None
+    ]
+    if not known:
+        return []
+    head = "ACCURACY" if results.scored else "RESPONSE TIME"
+    tell = percent if results.scored else text.seconds
+    top = 1.0 if results.scored else max(found.high for _, found in known)
+    name_room = min(max(len(name) for name, _ in known), max(width // 3, 12))
+    said = [f"{tell(found.value)} ({tell(found.low)} to {tell(found.high)})" for _, found in known]
+    room = max(width - name_room - max(map(len, said)) - 5, 3)
+    lines = [Content.assemble((head, "bold $primary"), ("  ├─┤ 95 of 100 times", _MUTED))]
+    for (name, found), words in zip(known, said, strict=True):
+        drawn = Whisker(found.value, max(found.low, 0.0), found.high, own[name])
+        label = f"{marks.get(name, ' ')} {text.clip(name, name_room):<{name_room}} "
+        lines.append(Content(label) + whisker(drawn, top, room) + f" {words}")
+    return lines
+
+
+def _scatter(
+    report: Report, own: Mapping[str, str], marks: Mapping[str, str], size: tuple[int, int]
+) -> list[Content]:
+    if not report.results.scored:
+        return []
+    points = [
+        Point(marks[name], each.value / NUSD_PER_USD, 100 * accuracy.value, own[name])
+        for name, figures in report.results.figures.items()
+        if (each := figures.per_request_nusd) and (accuracy := figures.accuracy) and name in marks
+    ]
+    drawn = scatter(
+        points, (size[0], size[1] - 1), x_scale=dollars, y_scale=lambda value: f"{value:.0f}%"
+    )
+    if not drawn:
+        return []
+    head = Content.assemble(("ACCURACY", "bold $primary"), (" against cost per request, $", _MUTED))
+    return [head, *drawn]
 
 
 def title_text(report: Report, value: Compared) -> Content:

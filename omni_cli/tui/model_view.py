@@ -1,6 +1,7 @@
 """Everything about one model: read in one go, and rendered in sections."""
 
 from collections.abc import Sequence
+from datetime import date
 
 from msgspec import Struct
 from textual.content import Content
@@ -17,8 +18,10 @@ from omni_cli.services.fleet.browse import Listed
 from omni_cli.services.fleet.fleet import uses_of
 from omni_cli.services.money.prices import utc_day
 from omni_cli.services.money.savings import saved_of
-from omni_cli.tui import text
+from omni_cli.tui import plot, text
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview, totals
+from omni_cli.tui.plot import Plot, Series
+from omni_cli.tui.widgets.chart import Shown
 
 _MUTED = "$foreground-muted"
 _BAR = 24
@@ -28,7 +31,8 @@ _KIND_NAMES = {"cached": "cached input", "cache_write": "cache write"}
 class ModelView(Struct, frozen=True):
     """``card`` is None for a model that is not in the fleet. ``rating``: (mean 0..1, how many)
     of the user's. ``uses``: roles, rules and chains, as texts. ``saving_nusd``: of today's requests
-    that it answered; None where it is unknown."""
+    that it answered; None where it is unknown. ``latency``: (date,
+    p50, p95) in ms of the last days, None on days without answers."""
 
     listed: Listed
     card: ModelCard | None
@@ -38,6 +42,7 @@ class ModelView(Struct, frozen=True):
     uses: tuple[str, ...]
     roles: tuple[tuple[str, int, str], ...]
     saving_nusd: int | None
+    latency: tuple[tuple[date, float | None, float | None], ...]
     now_ms: int
     zone: str
 
@@ -71,9 +76,24 @@ def read_model(omni: App, name: str, overview: Overview) -> ModelView:
                 today, today, ("source",), {"model": model.id}
             ).items()
         ).saving_nusd,
+        latency=omni.usage.latency(model.id),
         now_ms=overview.now_ms,
         zone=overview.zone,
     )
+
+
+def latency_chart(view: ModelView) -> Shown | None:
+    """How long answers took, a day at a time; None without any."""
+    if not any(p50 is not None for _, p50, _ in view.latency):
+        return None
+    lines = (
+        Series("p95", "$warning", tuple(p95 for *_, p95 in view.latency)),
+        Series("p50", "$primary", tuple(p50 for _, p50, _ in view.latency)),
+    )
+    labels = tuple(day.strftime("%m-%d") for day, *_ in view.latency)
+    names = tuple(f"{day:%a %Y-%m-%d}" for day, *_ in view.latency)
+    made = Plot(labels, lines, plot.seconds, "curves")
+    return Shown(made, "RESPONSE TIME", names, text.seconds)
 
 
 def title_text(view: ModelView) -> Content:

@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Select
 
-from omni_cli.domain.budgets import Budget
+from omni_cli.bootstrap import App
+from omni_cli.domain.budgets import Budget, refusal
+from omni_cli.domain.ids import make_id
+from omni_cli.domain.ledger import NewRequest, RequestEnd
+from omni_cli.domain.pricing import format_usd
 from omni_cli.tui.screens.budgets import BudgetsPane
-from omni_cli.tui.widgets.chart import budget_bar
+from omni_cli.tui.widgets.chart import Chart, budget_bar
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
 from omni_cli.tui.widgets.tiles import CardList
 from tests.integration.tui_pilot import copy_home, opened, press, read, shown
-from tests.snapshot.scene import NOW_MS
+from tests.snapshot.scene import NOW_MS, clock, env_of
 from tests.snapshot.steps import settle
 
 USD = 1_000_000_000
@@ -125,3 +129,35 @@ def test_a_bar_marks_alerts_and_the_stop(spent: int, held: int, stop: int, expec
         spent=spent, held=held, whole=100, stop=stop, alerts=(50.0,), width=10, style="$success"
     )
     assert bar.plain == expected
+
+
+async def test_refusals_the_pace_and_the_burn_are_shown(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A budget that is within its limit and yet refuses says so; its chart leads to its end."""
+    home = copy_home(tmp_path / "omni", tmp_path_factory.mktemp("past"), past=True)
+    with App(env_of(home), clock=clock) as omni:
+        omni.budgets.put(Budget(0, "role", "heartbeat", "day", 20 * USD))
+        status = next(s for s in omni.budget_admin.statuses() if s.budget.scope == "all")
+        at = NOW_MS - 60_000
+        request = NewRequest(make_id(at, 5), at, "chat", "test")
+        omni.ledger.open(request, None)
+        told = refusal(status, 90 * USD, "then").message
+        end = RequestEnd("refused", at, error_code="budget_exceeded", error_message=told)
+        omni.ledger.end_request(request.id, end)
+        burn = omni.costs.burn(status)
+    assert (burn.refused, burn.status.state) == (1, "ok")
+    assert burn.projection is not None
+    async with opened(home, "budgets", (120, 40)) as pilot:
+        cards = [text.plain for _, text in pilot.app.query_one(CardList)._shown]
+        said = next(card for card in cards if card.startswith("everything"))
+        assert "too little for some calls" in said
+        assert "1 call refused in 24 h" in said
+        assert f"at this pace {format_usd(burn.projection.nusd)} at its end" in said
+        assert f"used up in {burn.days_left} days" in said
+        chart = pilot.app.query_one(Chart)
+        assert "EVERYTHING, MONTHLY" in chart.render().plain
+        await press(pilot, "left")
+        assert format_usd(burn.projection.nusd) in chart.render().plain.splitlines()[0]
+        await press(pilot, "j")
+        assert "ROLE HEARTBEAT, DAILY" in chart.render().plain

@@ -9,6 +9,8 @@ from textual.widgets import Input
 from omni_cli.domain.pricing import format_usd
 from omni_cli.services.money.usage import UsageQuery
 from omni_cli.tui.screens.activity import ActivityPane
+from omni_cli.tui.screens.compare import ComparePane
+from omni_cli.tui.screens.model import ModelScreen
 from omni_cli.tui.screens.usage import UsagePane
 from omni_cli.tui.widgets.chart import Chart
 from omni_cli.tui.widgets.form import FormScreen
@@ -243,3 +245,33 @@ async def test_costs_agree_with_the_service_and_say_what_would_save(home: Path) 
         assert (pilot.app.pane.id, day) == ("usage", overview.trend[-2][0])  # type: ignore[attr-defined]  # OmniApp's
         await press(pilot, "6", "b")
         assert pilot.app.pane.id == "budgets"  # type: ignore[attr-defined]  # OmniApp's
+
+
+async def test_a_models_page_draws_p50_and_p95_of_its_days(home: Path) -> None:
+    async with opened(home, "fleet", (120, 60)) as pilot:
+        pilot.app.push_screen(ModelScreen(pilot.app.loader, SONNET))
+        await settle(pilot)
+        chart = pilot.app.screen.query_one(Chart)
+        p95, p50 = chart._shown.plot.series
+        days = read(home, lambda omni: omni.usage.latency(SONNET))
+        assert (p50.name, p95.name) == ("p50", "p95")
+        assert [(a, b) for _, a, b in days] == list(zip(p50.values, p95.values, strict=True))
+        today = read(
+            home,
+            lambda omni: omni.usage.report(UsageQuery(period="today", filters={"model": SONNET})),
+        )
+        assert days[-1][1:] == (today.total.p50_ms, today.total.p95_ms)
+        await press(pilot, "left")
+        assert "2026-02-05" in chart.render().plain
+
+
+async def test_a_comparison_draws_whiskers_and_cost_against_accuracy(home: Path) -> None:
+    async with opened(home, "compare", (120, 50)) as pilot:
+        drawn = shown(pilot.app, "#pictures")
+        report = pilot.app.query_one(ComparePane)._value.report
+        found = report.results.figures[SONNET].accuracy
+        assert f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})" in drawn
+        assert "├" in drawn
+        assert "against cost per request" in drawn
+        dots = "\n".join(line[60:] for line in drawn.splitlines()[1:])
+        assert all(mark in dots for mark in "ABC")

@@ -11,8 +11,11 @@ MakeApp = Callable[..., OmniApp]
 Compare = Callable[..., bool]
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [((80, 24), "dark"), ((120, 40), "light")],
+    ids=["80x24", "120x40"],
+)
 def test_screen(
     snap_compare: Compare, make_app: MakeApp, size: tuple[int, int], theme: str
 ) -> None:

@@ -48,18 +48,16 @@ async def _under_way(pilot: Pilot[Any]) -> None:
     pane._live = None
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [((80, 24), "dark"), ((120, 40), "light"), ((200, 60), "dark")],
+    ids=["80x24", "120x40", "200x60"],
+)
 def test_screen(
     snap_compare: Compare, make_app: MakeApp, size: tuple[int, int], theme: str
 ) -> None:
     app = make_app(theme, "compare")
     assert snap_compare(app, terminal_size=size, run_before=press())
-
-
-def test_wide(snap_compare: Compare, make_app: MakeApp) -> None:
-    app = make_app("dark", "compare")
-    assert snap_compare(app, terminal_size=(200, 60), run_before=press())
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])

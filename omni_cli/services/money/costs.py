@@ -63,10 +63,10 @@ class CostOverview(Struct, frozen=True):
 
 
 class Burn(Struct, frozen=True):
-    """How a budget goes. ``days``: its period's dates until today with what they cost of it, empty
-    where its days are not the report's. ``projection``: of its whole period. ``days_left`` until
-    its stop is reached, as projected; None where it is not. ``refused``: calls of the last 24 hours
-    that had no room in it."""
+    """How a budget goes. ``days``: its period's dates until today with what they cost of it, of a
+    daily one those of four weeks; empty where its days are not the report's. ``projection``: of
+    its whole period. ``days_left`` until its stop is reached, as projected; None where it is not.
+    ``refused``: calls of the last 24 hours that had no room in it."""
 
     status: BudgetStatus
     days: tuple[tuple[date, int], ...]
@@ -155,9 +155,10 @@ class CostService(Struct, kw_only=True, eq=False):
         history = {day: totals.cost_nusd for day, totals in daily.items()}
         first = min(map(key_date, history), default=None)
         projection = project(status.spent_nusd, today, after, history, first)
+        begin = back if budget.period == "day" else start
         days = tuple(
             (key_date(key), history.get(key, 0))
-            for key in calendar(start, today + timedelta(days=1))
+            for key in calendar(begin, today + timedelta(days=1))
         )
         path = projection.path()
         left = next((n for n, step in enumerate(path) if step[0] >= status.stop_at_nusd), None)

@@ -7,7 +7,15 @@ from typing import Literal, get_args
 
 from msgspec import Struct, field
 
-from omni_cli.domain.analytics import Totals, calendar, day_key, key_date, percentile, sum_totals
+from omni_cli.domain.analytics import (
+    LOOKBACK_DAYS,
+    Totals,
+    calendar,
+    day_key,
+    key_date,
+    percentile,
+    sum_totals,
+)
 from omni_cli.domain.blocks import BLOCK_MS, Block, blocks_of
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import HOUR_MS, Span, day_start, local_date, parse_span
@@ -167,6 +175,16 @@ class UsageService(Struct, kw_only=True, eq=False):
             total=self._total(query, (first, last), (before_first, before_last), by_day),
             series=series,
         )
+
+    def latency(self, model: str) -> tuple[tuple[date, float | None, float | None], ...]:
+        """(date, p50, p95) in ms of a model's answers on each of the last 28 days, today the last;
+        None on days without any. Within 9 %."""
+        today = local_date(int(self.clock() * 1000), self.zone())
+        first = today - timedelta(days=LOOKBACK_DAYS - 1)
+        buckets = self.reports.latencies(day_key(first), day_key(today), ("day",), {"model": model})
+        days = calendar(first, today + timedelta(days=1))
+        found = [(key, buckets.get((str(key),), {})) for key in days]
+        return tuple((key_date(k), percentile(b, 0.5), percentile(b, 0.95)) for k, b in found)
 
     def slots(self, report: UsageReport) -> "Slots":
         """The report's range in its slots of time, by its dimension: days, or the hours of a single

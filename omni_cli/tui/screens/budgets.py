@@ -10,17 +10,20 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import OptionList
+from textual.widgets import OptionList, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import HOUR_MS, PERIODS
 from omni_cli.domain.pricing import format_usd, nusd_to_usd, usd_to_nusd
+from omni_cli.domain.words import counted
 from omni_cli.services.money.budget_document import budget_name
+from omni_cli.services.money.costs import Burn
 from omni_cli.tui import text
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.widgets.chart import budget_bar
+from omni_cli.tui.screens.costs import added_up, each_day
+from omni_cli.tui.widgets.chart import Chart, Shown, budget_bar
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
 from omni_cli.tui.widgets.tiles import CardList, Empty, set_empty
 
@@ -39,15 +42,15 @@ _STATES = {
 class BudgetsView(Struct, frozen=True):
     """Every budget in the period that holds now, disabled ones too."""
 
-    statuses: tuple[BudgetStatus, ...]
+    burns: tuple[Burn, ...]
     now_ms: int
     zone: str
 
 
 def read_budgets(omni: App) -> BudgetsView:
     """Raises OmniError."""
-    now = omni.now_ms()
-    return BudgetsView(tuple(omni.budget_admin.statuses(disabled=True)), now, omni.zone)
+    statuses = omni.budget_admin.statuses(disabled=True)
+    return BudgetsView(tuple(map(omni.costs.burn, statuses)), omni.now_ms(), omni.zone)
 
 
 def title_of(budget: Budget) -> str:
@@ -55,10 +58,15 @@ def title_of(budget: Budget) -> str:
     return f"{whose}, {'daily' if budget.period == 'day' else budget.period + 'ly'}"
 
 
-def card(status: BudgetStatus, view: BudgetsView, width: int) -> Content:
-    """Whose and how it stands; the bar; the figures; what is special about it."""
+def card(burn: Burn, view: BudgetsView, width: int, *, airy: bool = False) -> Content:
+    """Whose and how it stands; the bar; the figures; where it leads and what is special; ``airy``:
+    and an empty line."""
+    status = burn.status
     budget, used = status.budget, status.used_percent
     sign, word, style = _STATES[status.state]
+    if burn.refused and status.state in ("ok", "alert"):
+        # Within its limit, and yet of no use to the calls that are made.
+        sign, word, style = "▲", "too little for some calls", "$warning"
     word = f"{sign} {word}"
     name = Content.styled(title_of(budget), "bold").truncate(width - len(word) - 2, ellipsis=True)
     gap = " " * max(width - name.cell_length - len(word) - 1, 1)
@@ -81,16 +89,36 @@ def card(status: BudgetStatus, view: BudgetsView, width: int) -> Content:
         facts.append(f"{format_usd(status.estimated_nusd)} of it estimated")
     facts.append(f"{format_usd(max(status.left_nusd, 0))} left")
     facts.append(f"resets {text.clock(status.end_at, view.zone)[:16]}")
-    lines = [head, bar, Content.styled(" · ".join(facts), _MUTED)]
-    notes = _notes(status, view)
-    lines.append(Content.styled(notes, _MUTED))
+    lines = [head, bar, Content.styled(" · ".join(facts), _MUTED), _pace(burn)]
+    if notes := _notes(status, view):
+        lines[3] += Content.styled((" · " if lines[3] else "") + notes, _MUTED)
+    if airy:
+        lines.append(Content(" "))
     return Content("\n").join(line.truncate(width, ellipsis=True) for line in lines)
+
+
+def _pace(burn: Burn) -> Content:
+    """Where it leads, and what it has refused."""
+    parts: list[Content] = []
+    status, projection = burn.status, burn.projection
+    if projection is not None and projection.rest and status.state != "off":
+        said = f"at this pace {format_usd(projection.nusd)} at its end"
+        style = "$error" if projection.nusd > status.stop_at_nusd else _MUTED
+        if burn.days_left is not None and status.state != "stopped":
+            days = "today" if not burn.days_left else f"in {counted(burn.days_left, 'day')}"
+            said += f", used up {days}"
+        parts.append(Content.styled(said, style))
+    if burn.refused:
+        calls = counted(burn.refused, "call")
+        parts.append(Content.styled(f"✗ {calls} refused in 24 h", "$error"))
+    return Content(" · ").join(parts)
 
 
 def _notes(status: BudgetStatus, view: BudgetsView) -> str:
     budget = status.budget
-    alerts = ", ".join(f"{percent:g}%" for percent in budget.alerts_percent) or "none"
-    words = [f"┊ alerts {alerts}", f"┃ stops at {budget.stop_percent:g}%"]
+    words = []
+    if budget.stop_percent != 100.0:
+        words.append(f"stops at {budget.stop_percent:g}%")
     if status.carried_nusd:
         words.append(f"{format_usd(status.carried_nusd)} carried over")
     elif budget.rollover:
@@ -101,6 +129,32 @@ def _notes(status: BudgetStatus, view: BudgetsView) -> str:
         until = text.clock(budget.raise_until, view.zone)[:16]
         words.append(f"+{format_usd(budget.raise_nusd)} until {until}")
     return " · ".join(words)
+
+
+_LEGEND = Content.assemble(
+    ("█", "$success"),
+    (" spent  ", _MUTED),
+    ("▒", "$primary"),
+    (" reserved  ", _MUTED),
+    ("┊", "$warning"),
+    (" an alert  ", _MUTED),
+    ("┃", "bold $error"),
+    (" calls are refused from here", _MUTED),
+)
+
+
+def burn_chart(burn: Burn) -> Shown | None:
+    """Spending of the period added up, the cone of its projection, the stop; of a daily budget each
+    day beside the others. None where the budget's days are not the reports'."""
+    if not burn.days:
+        return None
+    status, projection = burn.status, burn.projection
+    heading = title_of(status.budget).upper()
+    if status.budget.period != "day":
+        return added_up(heading, burn.days, projection, limit=status.stop_at_nusd, level="stop")
+    rest = projection.rest if projection is not None else ()
+    stop = f"{format_usd(status.stop_at_nusd)} stop"
+    return each_day(heading, burn.days, rest, limit=status.stop_at_nusd, level=stop)
 
 
 # --- forms -----------------------------------------------------------------------------------
@@ -242,10 +296,16 @@ _EMPTY = Content.assemble(
 )
 
 
+#: From so many lines on there is one between budgets.
+_TALL = 30
+
+
 class BudgetsPane(Pane[BudgetsView]):
     DEFAULT_CSS = """
     BudgetsPane.-empty #full { display: none; }
-    BudgetsPane CardList > .option-list--option { padding: 0 1 1 0; }
+    BudgetsPane CardList, BudgetsPane CardList:focus { height: auto; max-height: 60%; }
+    BudgetsPane #legend { height: 1; padding: 0 1; }
+    BudgetsPane Chart { padding: 0 1; min-height: 6; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New"),
@@ -253,6 +313,8 @@ class BudgetsPane(Pane[BudgetsView]):
         Binding("r", "raise", "Raise"),
         Binding("d", "switch", "Disable/enable"),
         Binding("delete", "remove", "Delete", key_display="del"),
+        Binding("left", "read(-1)", "Read out", show=False),
+        Binding("right", "read(1)", "Read out", show=False),
     ]
 
     _view: BudgetsView | None = None
@@ -261,6 +323,8 @@ class BudgetsPane(Pane[BudgetsView]):
         yield Empty(_EMPTY)
         with Vertical(id="full"):
             yield CardList()
+            yield Static(_LEGEND, id="legend")
+            yield Chart()
 
     def entry(self) -> Widget | None:
         return self.query_one(Empty) if self.has_class("-empty") else self.query_one(CardList)
@@ -270,7 +334,7 @@ class BudgetsPane(Pane[BudgetsView]):
 
     def show(self, value: BudgetsView) -> None:
         self._view = value
-        set_empty(self, not value.statuses)
+        set_empty(self, not value.burns)
         self._draw()
 
     def _draw(self) -> None:
@@ -278,8 +342,24 @@ class BudgetsPane(Pane[BudgetsView]):
         if view is not None:
             width = max(self.size.width, 40) - 4
             self.query_one(CardList).fill(
-                [(str(s.budget.id), card(s, view, width)) for s in view.statuses]
+                [
+                    (str(b.status.budget.id), card(b, view, width, airy=self.size.height >= _TALL))
+                    for b in view.burns
+                ]
             )
+            self._draw_burn()
+
+    @on(OptionList.OptionHighlighted)
+    def _draw_burn(self) -> None:
+        burn = self._burn
+        shown = None if burn is None else burn_chart(burn)
+        chart = self.query_one(Chart)
+        chart.visible = shown is not None
+        if shown is not None:
+            chart.put(shown)
+
+    def action_read(self, by: int) -> None:
+        self.query_one(Chart).action_step(by)
 
     def on_resize(self) -> None:
         self._draw()
@@ -287,9 +367,13 @@ class BudgetsPane(Pane[BudgetsView]):
     @property
     def chosen(self) -> Budget | None:
         """The budget under the cursor."""
+        return None if self._burn is None else self._burn.status.budget
+
+    @property
+    def _burn(self) -> Burn | None:
         key, view = self.query_one(CardList).chosen, self._view
-        statuses = () if view is None else view.statuses
-        return next((s.budget for s in statuses if str(s.budget.id) == key), None)
+        burns = () if view is None else view.burns
+        return next((b for b in burns if str(b.status.budget.id) == key), None)
 
     # --- actions -----------------------------------------------------------------------------
 

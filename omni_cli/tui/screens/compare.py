@@ -60,6 +60,7 @@ class ComparePane(Pane[Compared]):
     ComparePane #title { height: 1; background: $panel; }
     ComparePane Table { height: auto; max-height: 50%; }
     ComparePane #verdict-scroll { height: 1fr; padding: 1 1 0 1; }
+    ComparePane #pictures { margin-top: 1; }
     ComparePane.-empty #found { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -106,6 +107,7 @@ class ComparePane(Pane[Compared]):
             yield Table()
             with VerticalScroll(id="verdict-scroll", can_focus=False):
                 yield Static(id="verdict")
+                yield Static(id="pictures")
 
     def entry(self) -> Widget | None:
         return self.query_one(Empty) if self.has_class("-empty") else self.query_one(Table)
@@ -155,6 +157,9 @@ class ComparePane(Pane[Compared]):
             columns = comparing.columns(report, width)
             self.query_one(Table).fill(columns, comparing.figures(report, columns))
             self.query_one("#verdict", Static).update(comparing.verdict_text(report, value))
+            room = max(self.size.height - 12 - len(report.plan.contenders), 0)
+            drawn = comparing.pictures(report, (width - 4, room))
+            self.query_one("#pictures", Static).update(drawn)
 
     @property
     def model(self) -> str | None:

@@ -165,6 +165,22 @@ def added_up(
     )
 
 
+def each_day(
+    heading: str, days: Sequence[tuple[date, int]], rest: Sequence[int], *, limit: int, level: str
+) -> Shown:
+    """A column for each day, what is still expected of today on the last one, a limit across."""
+    made = Plot(
+        tuple(day.strftime("%m-%d") for day, _ in days),
+        (Series("spent", "$primary", tuple(_usd(nusd) for _, nusd in days)),),
+        plot.dollars,
+        coming=(*[0.0] * (len(days) - 1), _usd(rest[0])) if rest else (),
+    )
+    if 0 < _usd(limit) <= 3 * made.top:
+        made = replace(made, level=_usd(limit))
+    names = tuple(f"{day:%a %Y-%m-%d}" for day, _ in days)
+    return Shown(made, heading, names, _told, level=level if limit else "")
+
+
 def _usd(nusd: int) -> float:
     return nusd / NUSD_PER_USD
 

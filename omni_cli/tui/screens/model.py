@@ -29,6 +29,7 @@ from omni_cli.tui.actions import (
 from omni_cli.tui.data import Loader
 from omni_cli.tui.model_view import ModelView, read_model
 from omni_cli.tui.overview import read_overview
+from omni_cli.tui.widgets.chart import Chart
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
 from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.workers import WorkerScreen, tell
@@ -55,6 +56,7 @@ class ModelScreen(WorkerScreen):
         border-title-style: bold; padding: 0 1;
     }
     ModelScreen #columns { height: auto; layout: vertical; }
+    ModelScreen Chart { height: 12; padding: 0 1; display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "close", "Back"),
@@ -69,6 +71,8 @@ class ModelScreen(WorkerScreen):
         Binding("u", "undo", "Take the last switch of a role back", show=False),
         Binding("j", "scroll(2)", "Down", show=False),
         Binding("k", "scroll(-2)", "Up", show=False),
+        Binding("left", "read(-1)", "Read out", show=False),
+        Binding("right", "read(1)", "Read out", show=False),
     ]
 
     def __init__(self, loader: Loader, model: str) -> None:
@@ -79,13 +83,15 @@ class ModelScreen(WorkerScreen):
 
     def compose(self) -> ComposeResult:
         yield Static(self._model, id="title", markup=False)
-        with VerticalScroll(id="parts"), Horizontal(id="columns"):
-            for column in (_SECTIONS[:3], _SECTIONS[3:]):
-                with Vertical(classes="column"):
-                    for name, title, _ in column:
-                        part = Static(id=f"part-{name}", classes="part", markup=False)
-                        part.border_title = title
-                        yield part
+        with VerticalScroll(id="parts"):
+            with Horizontal(id="columns"):
+                for column in (_SECTIONS[:3], _SECTIONS[3:]):
+                    with Vertical(classes="column"):
+                        for name, title, _ in column:
+                            part = Static(id=f"part-{name}", classes="part", markup=False)
+                            part.border_title = title
+                            yield part
+            yield Chart()
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
@@ -114,6 +120,10 @@ class ModelScreen(WorkerScreen):
         title.update(model_view.title_text(found))
         for name, _, render in _SECTIONS:
             self.query_one(f"#part-{name}", Static).update(render(found))
+        shown, chart = model_view.latency_chart(found), self.query_one(Chart)
+        chart.display = shown is not None
+        if shown is not None:
+            chart.put(shown)
 
     # --- actions -----------------------------------------------------------------------------
 
@@ -122,6 +132,12 @@ class ModelScreen(WorkerScreen):
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#parts", VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def action_read(self, by: int) -> None:
+        chart = self.query_one(Chart)
+        if chart.display:
+            chart.action_step(by)
+            self.query_one("#parts", VerticalScroll).scroll_to_widget(chart, animate=False)
 
     def action_switch(self) -> None:
         self.act(lambda omni: switch_model(omni, self._model), self.notify)

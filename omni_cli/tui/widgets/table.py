@@ -53,7 +53,8 @@ class Table(DataTable[Text]):
     """Call ``fill`` with everything; the cursor stays on its row, or at the top if it was there."""
 
     DEFAULT_CSS = """
-    Table, Table:focus { height: 1fr; background: $background; background-tint: $background 0%; }
+    Table { height: 1fr; }
+    Table, Table:focus { background: $background; background-tint: $background 0%; }
     Table > .datatable--header { background: $panel; color: $foreground; text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
