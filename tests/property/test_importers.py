@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, collapse, split_usage
 from omni_cli.importers import files, importers, load
-from omni_cli.importers.reconcile import reconcile
 from omni_cli.importers.values import Unreadable, count, make_usage, nusd
+from omni_cli.services.money.invoices import compare
 
 TOKENS = st.integers(0, 10**7)
 DAYS = st.sampled_from(["2026-03-01", "2026-03-02", "2026-03-03"])
@@ -365,7 +365,7 @@ LINES = st.builds(
 def test_a_perfect_copy_has_no_drift(lines: list[InvoiceLine], rng: random.Random) -> None:
     copy = list(lines)
     rng.shuffle(copy)
-    assert reconcile(lines, copy) == []
+    assert compare(lines, copy) == []
 
 
 @given(st.lists(LINES, min_size=1, max_size=12), LINES, st.integers(1, 10**6))
@@ -375,5 +375,5 @@ def test_every_added_token_and_nano_dollar_is_found(
 ) -> None:
     invoice = [*lines, InvoiceLine(base.day, base.model, base.kind, 5, 5)]
     added = InvoiceLine(base.day, base.model, base.kind, extra, extra)
-    drifts = reconcile([*invoice, added], invoice)
+    drifts = compare([*invoice, added], invoice)
     assert {(d.measure, d.difference) for d in drifts} == {("tokens", extra), ("cost", extra)}

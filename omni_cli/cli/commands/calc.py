@@ -8,41 +8,32 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import complete_catalogue, grouped, omni
 from omni_cli.cli.render import note, number, out, paint
 from omni_cli.cli.tables import Column, View, listing
-from omni_cli.domain.document import document
 from omni_cli.domain.errors import UnknownPrice, UsageError
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.money import usd
-from omni_cli.domain.pricing import Price, format_usd, usd_string
+from omni_cli.domain.pricing import Price, format_usd
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.services.money.calculator import (
     ENCODING,
     MEDIAN_ERROR_PERCENT,
     MOST_ERROR_PERCENT,
+    Counted,
     Line,
     Workload,
     calculate,
+    calculation_document,
     custom_price,
     exact_counter,
-    is_exact_for,
 )
 from omni_cli.services.money.prices import PriceBook, utc_day
 
 app = typer.Typer(rich_markup_mode=None)
 
 _SHOWN = 25
-
-
-class _Counted(Struct, frozen=True):
-    """``method``: ``given``, ``estimate`` or the encoding's name."""
-
-    tokens: int
-    method: str
 
 
 @app.command()
@@ -111,7 +102,7 @@ def calc(
     lines = calculate(workload, [*own, *models])
     shown = lines[:limit] if limit and not model else lines
     missing = [line for line in lines if line.model.startswith("custom") and line not in shown]
-    document = functools.partial(_document, workload, counted, lines)
+    document = functools.partial(calculation_document, workload, counted, lines)
     _show(view, workload, counted, [*shown, *missing], document)
     if not view.data and len(lines) > len(shown) + len(missing):
         note(f"and {len(lines) - len(shown) - len(missing):,} dearer ones; --limit 0 shows all")
@@ -119,12 +110,12 @@ def calc(
         note("your fleet's models; --all has the catalogue's")
 
 
-def _count(text: list[str], files: list[Path], given: int | None) -> _Counted:
+def _count(text: list[str], files: list[Path], given: int | None) -> Counted:
     piped = not text and not files and given is None and not sys.stdin.isatty()
     if given is not None:
         if text or files:
             raise UsageError("give a text or --in, not both")
-        return _Counted(given, "given")
+        return Counted(given, "given")
     parts = [sys.stdin.read()] if piped or text == ["-"] else [" ".join(text)] if text else []
     for path in files:
         try:
@@ -139,8 +130,8 @@ def _count(text: list[str], files: list[Path], given: int | None) -> _Counted:
         )
     exact = exact_counter(os.environ, os.environ.__setitem__)
     if exact is not None:
-        return _Counted(exact(whole), ENCODING)
-    return _Counted(estimate_tokens(whole), "estimate")
+        return Counted(exact(whole), ENCODING)
+    return Counted(estimate_tokens(whole), "estimate")
 
 
 def _of_fleet(omni_app: App, models: list[tuple[ModelInfo, Price]]) -> bool:
@@ -206,7 +197,7 @@ def _names(count: int) -> list[str]:
 def _show(
     view: View,
     workload: Workload,
-    counted: _Counted,
+    counted: Counted,
     lines: list[Line],
     document: Callable[[], dict[str, Any]],
 ) -> None:
@@ -240,7 +231,7 @@ def _show(
     )
 
 
-def _explain(workload: Workload, counted: _Counted) -> None:
+def _explain(workload: Workload, counted: Counted) -> None:
     cached = f" ({workload.cached_tokens:,} cached)" if workload.cached_tokens else ""
     out(f"{counted.tokens:,} tokens in{cached}, {workload.output_tokens:,} out")
     if counted.method == "estimate":
@@ -271,25 +262,3 @@ def _remark(workload: Workload, line: Line) -> str:
     if workload.cached_tokens and not line.own_cached_rate:
         return "no rate for cached input"
     return ""
-
-
-def _document(workload: Workload, counted: _Counted, lines: list[Line]) -> dict[str, Any]:
-    return {
-        "input_tokens": counted.tokens,
-        **document(workload, "output_tokens", "cached_tokens", "requests", "per_month"),
-        "counted_by": counted.method,
-        "margin_percent": MOST_ERROR_PERCENT if counted.method == "estimate" else None,
-        "models": [
-            {
-                **document(line, "model", "name", "input_tokens"),
-                "exact_tokens": counted.method == "given"
-                or (counted.method == ENCODING and is_exact_for(line.model)),
-                "request_usd": usd_string(line.request_nusd),
-                "request_without_cache_usd": usd_string(line.uncached_nusd),
-                "total_usd": usd_string(line.total_nusd),
-                "month_usd": usd(line.month_nusd),
-                "fits_context": line.fits,
-            }
-            for line in lines
-        ],
-    }

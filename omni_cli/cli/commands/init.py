@@ -11,10 +11,9 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import Apply, DryRun, JsonFlag, agree_to_leaving, complete_catalogue, omni
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, table
-from omni_cli.domain.document import document
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.record import replace
-from omni_cli.services.fleet.setup import Found, Proposal, apply
+from omni_cli.services.fleet.setup import Found, Proposal, apply, proposal_document
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -73,7 +72,11 @@ def init(
             if baseline is not None:
                 settings.set_value(omni_app.paths, _PREMIUM_KEY, baseline)
         if as_json:
-            emit_json(_document(omni_app, found, proposal, baseline, applied=apply_it))
+            emit_json(
+                proposal_document(
+                    found, proposal, baseline, omni_app.addresses.source, applied=apply_it
+                )
+            )
             return
         if apply_it and test:
             _test(omni_app)
@@ -225,44 +228,6 @@ def _nothing(omni_app: App) -> None:
     out("without any of it:")
     out("  omni demo")
     out()
-
-
-def _document(
-    omni_app: App,
-    found: Sequence[Found],
-    proposal: Proposal,
-    baseline: str | None,
-    *,
-    applied: bool,
-) -> dict[str, Any]:
-    return {
-        "applied": applied,
-        "found": [
-            {
-                "provider": item.provider.slug,
-                "name": item.provider.name,
-                "how": item.how,
-                "base_url": item.provider.base_url,
-                "base_url_from": omni_app.addresses.source(item.provider),
-                "served": [remote.wire_name for remote in item.served],
-            }
-            for item in found
-        ],
-        "providers": [provider.slug for provider in proposal.providers],
-        "models": [
-            {
-                "model": pick.model.id,
-                "tier": pick.tier,
-                "quality": None if pick.quality is None else round(pick.quality, 4),
-                "average_usd_per_1m": None if pick.average_usd is None else str(pick.average_usd),
-            }
-            for pick in proposal.picks
-        ],
-        "roles": {role: list(models) for role, models in proposal.roles.items()},
-        "chain": None if proposal.chain is None else document(proposal.chain),
-        "premium_model": baseline,
-        "unpriced": list(proposal.unpriced),
-    }
 
 
 def _dollars(amount: Any) -> str:

@@ -21,12 +21,11 @@ from omni_cli.cli.common import (
 )
 from omni_cli.cli.render import emit_json, note, number, out, paint
 from omni_cli.cli.tables import Column, table
-from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.money import usd
 from omni_cli.domain.pricing import Price, Rate, format_usd, usd_string, usd_to_nusd
-from omni_cli.services.money.reprice import Report, Selection
+from omni_cli.services.money.reprice import Report, Selection, repricing_document
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -91,7 +90,7 @@ def reprice(
         )
         _clear()
     if as_json:
-        emit_json(_document(report))
+        emit_json(repricing_document(report))
     else:
         _show(report)
 
@@ -145,20 +144,6 @@ def _progress(seen: int) -> None:
 def _clear() -> None:
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
-
-
-def _document(report: Report) -> dict[str, Any]:
-    return {
-        "applied": report.applied,
-        "looked_at": report.seen,
-        "changed": report.changed,
-        "filled": sum(change.filled for change in report.by_model.values()),
-        "delta_usd": usd_string(report.delta_nusd),
-        "models": [
-            {"model": model, **document(change)}
-            for model, change in sorted(report.by_model.items())
-        ],
-    }
 
 
 def _show(report: Report) -> None:

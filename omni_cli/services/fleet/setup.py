@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from omni_cli.domain.document import document
 from omni_cli.domain.hosts import RUNNERS, is_here, is_near
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, outputs_of
 from omni_cli.domain.pricing import Price, Rate, blended
@@ -486,3 +487,41 @@ def listed_price(provider: Provider, remote: RemoteModel) -> Price:
         **({} if free else rates),
         source=f"{provider.name}'s model list",
     )
+
+
+def proposal_document(
+    found: Sequence[Found],
+    proposal: Proposal,
+    baseline: str | None,
+    address_from: Callable[[Provider], str],
+    *,
+    applied: bool,
+) -> dict[str, Any]:
+    return {
+        "applied": applied,
+        "found": [
+            {
+                "provider": item.provider.slug,
+                "name": item.provider.name,
+                "how": item.how,
+                "base_url": item.provider.base_url,
+                "base_url_from": address_from(item.provider),
+                "served": [remote.wire_name for remote in item.served],
+            }
+            for item in found
+        ],
+        "providers": [provider.slug for provider in proposal.providers],
+        "models": [
+            {
+                "model": pick.model.id,
+                "tier": pick.tier,
+                "quality": None if pick.quality is None else round(pick.quality, 4),
+                "average_usd_per_1m": None if pick.average_usd is None else str(pick.average_usd),
+            }
+            for pick in proposal.picks
+        ],
+        "roles": {role: list(models) for role, models in proposal.roles.items()},
+        "chain": None if proposal.chain is None else document(proposal.chain),
+        "premium_model": baseline,
+        "unpriced": list(proposal.unpriced),
+    }

@@ -12,9 +12,11 @@ from typing import Any
 from msgspec import Struct
 
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.money import usd
+from omni_cli.domain.pricing import Price, Rate, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.services.money.prices import cost_or_none
 
@@ -193,3 +195,32 @@ def custom_price(text: str) -> Price:
     if not {"input", "output"} <= rates.keys():
         raise UsageError("--custom needs in= and out=", hint="--custom in=1.2,out=4.8")
     return Price(state="priced", per_request_usd=fee, source="custom", **rates)
+
+
+class Counted(Struct, frozen=True):
+    """``method``: ``given``, ``estimate`` or the encoding's name."""
+
+    tokens: int
+    method: str
+
+
+def calculation_document(workload: Workload, counted: Counted, lines: list[Line]) -> dict[str, Any]:
+    return {
+        "input_tokens": counted.tokens,
+        **document(workload, "output_tokens", "cached_tokens", "requests", "per_month"),
+        "counted_by": counted.method,
+        "margin_percent": MOST_ERROR_PERCENT if counted.method == "estimate" else None,
+        "models": [
+            {
+                **document(line, "model", "name", "input_tokens"),
+                "exact_tokens": counted.method == "given"
+                or (counted.method == ENCODING and is_exact_for(line.model)),
+                "request_usd": usd_string(line.request_nusd),
+                "request_without_cache_usd": usd_string(line.uncached_nusd),
+                "total_usd": usd_string(line.total_nusd),
+                "month_usd": usd(line.month_nusd),
+                "fits_context": line.fits,
+            }
+            for line in lines
+        ],
+    }

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
+from typing import Any
 
 from msgspec import Struct, field
 
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import Price, of_batch, usd_string
@@ -378,3 +380,17 @@ def _priceable(charge: Charge) -> bool:
     if attempt.usage.total_tokens:
         return True
     return attempt.state == "ok" and charge.request.source != "import"
+
+
+def repricing_document(report: Report) -> dict[str, Any]:
+    return {
+        "applied": report.applied,
+        "looked_at": report.seen,
+        "changed": report.changed,
+        "filled": sum(change.filled for change in report.by_model.values()),
+        "delta_usd": usd_string(report.delta_nusd),
+        "models": [
+            {"model": model, **document(change)}
+            for model, change in sorted(report.by_model.items())
+        ],
+    }
