@@ -1286,9 +1286,28 @@ class App:
             shadows=lambda: [self.shadow.report(one) for one in self.shadow.every()],
             deploys=lambda: self.deploys,
             drifts=lambda: self.drift.news(),
+            discovered=self._discovered,
+            premium=self._premium_id(),
             zone=self.rollups.zone,
             clock=self.clock,
         )
+
+    def _discovered(self) -> set[str]:
+        """Models that providers were newly found to have, of the last two weeks."""
+        from omni_cli.services.judge.drift import NEWS_MS
+
+        since = self.now_ms() - NEWS_MS
+        found = self.discoveries.history(limit=1_000)
+        return {one.model for one in found if one.kind == "new" and one.at_ms >= since}
+
+    def _premium_id(self) -> str:
+        """The premium model's id, "" where it is not set, or no model's name."""
+        from omni_cli.domain.errors import OmniError
+
+        try:
+            return self.names.model(self.config.general.premium_model)
+        except OmniError:
+            return ""
 
     @cached_property
     def telling(self) -> "Telling":

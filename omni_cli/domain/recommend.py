@@ -5,6 +5,7 @@ month is 30 days and a year 12 such months, as in the fleet spec's example ($2.2
 month and $792 a year).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ FindingType = Literal[
     "unhealthy_model",
     "retiring_model",
     "drifting_model",
+    "new_model",
     "unused_model",
     "budget_overrun",
     "missing_capability",
@@ -46,6 +48,8 @@ AS_GOOD = 0.95
 _NEWCOMER = 1.1
 #: A model fails too often from this share of its tries on, and urgently from that.
 _SICK, _VERY_SICK = 0.1, 0.3
+#: A shadow of a new model is laid out for so many days.
+_TRIAL_DAYS = 7
 #: Savings below this a month are not worth a person's minute, nano-dollars (10 cents).
 LEAST_MONTHLY_NUSD = 100_000_000
 #: From these monthly savings on, a finding is of high or medium priority.
@@ -351,6 +355,52 @@ def retiring_model(
         current=model,
         recommended=other,
         urgent=True,
+    )
+
+
+def new_model(
+    work: Work, model: str, each_nusd: int, judge_nusd: int, pairs: int
+) -> Finding | None:
+    """A model that a connected provider has newly, for the role where it would save most.
+
+    Args:
+        each_nusd: what it takes for a request of this work.
+        judge_nusd: what a judge takes to read a pair of answers, 0 without one.
+        pairs: after which answers that never differ are shown good enough.
+    """
+    calls = work.totals.calls
+    if work.scope != "role" or calls < LEAST_CALLS or not work.calls_per_day:
+        return None
+    was = work.totals.cost_nusd / calls
+    after = round(work.daily_nusd * each_nusd / was) if was else work.daily_nusd
+    if (work.daily_nusd - after) * DAYS_PER_MONTH < LEAST_MONTHLY_NUSD:
+        return None
+    cost = pairs * (each_nusd + judge_nusd)
+    share = min(1.0, pairs / (_TRIAL_DAYS * work.calls_per_day))
+    days = pairs / (share * work.calls_per_day)
+    percent = max(1, math.ceil(100 * share))
+    return Finding(
+        key=f"new:{work.name}:{model}",
+        type="new_model",
+        title=f"Try {model}, which is new, in the shadow of role {work.name}",
+        reasoning=(
+            f"For the same tokens it costs {each_nusd / was:.0%} of {work.model}. Whether it is "
+            f"good enough is not known: a shadow tells on your own requests, for about "
+            f"{format_usd(cost)} over some {days:.0f} days ({pairs} pairs at least"
+            + (", read by a judge)." if judge_nusd else ", compared by checks alone).")
+        ),
+        action=Action(
+            "none",
+            command=f"omni shadow start {work.name} --challenger {model} --share {percent}% "
+            f"--budget {_cents(math.ceil(cost / days))}/day",
+        ),
+        effort="one command",
+        sample=calls,
+        days=work.days,
+        current=work.model,
+        recommended=model,
+        calls_per_day=work.calls_per_day,
+        scope={"role": work.name},
     )
 
 

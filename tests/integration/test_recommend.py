@@ -9,6 +9,7 @@ import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Message, Usage
+from omni_cli.domain.discovery import Finding as Discovery
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
@@ -253,3 +254,20 @@ def test_questions_that_come_again_are_remembered(app: App) -> None:
     assert "omni roles cache faq" in finding.action.command
     app.answers.set_ttl("faq", 3600)
     assert "response_caching" not in _types(app)
+
+
+def test_a_new_model_is_proposed_for_a_shadow_at_its_cost(app: App, clock: Clock) -> None:
+    app.fleet.assign_role("coder", SONNET, 1)
+    for day in (-2, -1):
+        spend(app, SONNET, role="coder", task="coding", day=day, calls=40, tokens=(2_000, 500))
+    assert "new_model" not in _types(app)
+    found = Discovery("new", HAIKU.partition("/")[2], known=True)
+    app.discoveries.keep("anthropic", {}, [found], at_ms=app.now_ms() - DAY_MS)
+    advice = _types(app)["new_model"]
+    assert f"omni shadow start coder --challenger {HAIKU} --share " in advice.action.command
+    # 106 pairs of 2,000 tokens in and 500 out at $0.25 and $1.25: nobody judges here.
+    assert "about $0.12 over some" in advice.reasoning
+    assert "compared by checks alone" in advice.reasoning
+    assert advice.saving_monthly_nusd is None  # not known to be good enough, so nothing is promised
+    clock.now += 15 * DAY_MS / 1000
+    assert "new_model" not in _types(app)

@@ -23,6 +23,7 @@ from omni_cli.domain.recommend import (
     cheaper_model,
     drifting_model,
     missing_capability,
+    new_model,
     ranked,
     retiring_model,
     shadowed_model,
@@ -36,6 +37,7 @@ from omni_cli.domain.recommend_traffic import (
     prompt_caching,
     response_caching,
 )
+from omni_cli.domain.shadow import least_pairs
 from omni_cli.ports import Clock
 from omni_cli.records import StoredAdvice
 from omni_cli.repositories import Advice, Assignments, Models, Providers, Reports
@@ -54,6 +56,8 @@ _NO_TOTALS = Totals()
 #: Of what a shadow has shown, first on this share of the role's traffic and for so long; it is
 #: taken back where so much more than before fails.
 CANARY_SHARE, CANARY_S, CANARY_SLACK = 0.2, 86_400.0, 0.05
+#: Tokens of a judge's instructions and of its verdict, about.
+_RUBRIC, _VERDICT = 160, 20
 #: Advice that rests on the quality table alone: proof goes before it.
 _GUESSES = ("cheaper_model", "repetitive_traffic")
 
@@ -78,6 +82,8 @@ class AdviceService(Struct, kw_only=True, eq=False):
     actions: what applies advice and takes it back.
     shadows: where each that runs stands.
     drifts: changes of models that are news.
+    discovered: models that providers have newly.
+    premium: the premium model's id, which judges; "" without one.
     """
 
     advice: Advice
@@ -95,6 +101,8 @@ class AdviceService(Struct, kw_only=True, eq=False):
     shadows: "Callable[[], list[ShadowReport]]"
     deploys: "Callable[[], Deploys]"
     drifts: Callable[[], list[Drift]]
+    discovered: Callable[[], set[str]]
+    premium: str
     zone: str
     clock: Clock
 
@@ -242,11 +250,9 @@ class AdviceService(Struct, kw_only=True, eq=False):
             for row in (prices.current(model.id),)
         }
         candidates = Candidates(self._namable(fleet, utc_day(now)), rates, self.table())
-        found = [
-            rule(work)
-            for work in self._work(first, last, days, candidates)
-            for rule in (cheaper_model, batching)
-        ]
+        work = self._work(first, last, days, candidates)
+        found = [rule(one) for one in work for rule in (cheaper_model, batching)]
+        found += self._about_newcomers(work, candidates)
         found += [
             response_caching(repeats, days)
             for repeats in self.repeats(now - WINDOW_DAYS * DAY_MS, day_start(today, self.zone))
@@ -361,6 +367,31 @@ class AdviceService(Struct, kw_only=True, eq=False):
             finding = shadowed_model(work, shadow.challenger, proof)
             if finding is not None:
                 found.append(finding)
+        return found
+
+    def _about_newcomers(self, work: list[Work], candidates: Candidates) -> list[Finding | None]:
+        """New models of connected providers, each where it would save most."""
+        known = {model.id for model in candidates.models}
+        judge = candidates.rates.get(self.premium)
+        pairs = least_pairs()
+        found: list[Finding | None] = []
+        for model in sorted(known & self.discovered()):
+            rate = candidates.rates.get(model)
+            if rate is None:
+                continue
+            best, most = None, 0.0
+            for one in work:
+                calls = max(one.totals.calls, 1)
+                used = (one.totals.input_tokens // calls, one.totals.output_tokens // calls)
+                each = rate.cost_nusd(used[0], 0, used[1])
+                read = 0
+                if judge is not None and self.premium not in (model, one.model):
+                    read = 2 * judge.cost_nusd(used[0] + 2 * used[1] + _RUBRIC, 0, _VERDICT)
+                offer = new_model(one, model, each, read, pairs)
+                saves = one.calls_per_day * (one.totals.cost_nusd / calls - each)
+                if offer is not None and saves > most:
+                    best, most = offer, saves
+            found.append(best)
         return found
 
     def _about_drifts(
