@@ -122,10 +122,12 @@ class Chat(_Section, frozen=True):
     """``keep_conversations``: store prompts and answers of ``omni chat`` for ``-c``.
     ``timeout_s``: what one try may take; ``limit_s``: what a request may, with all its tries and
     stand-ins (at the gateway ``omni serve --request-timeout`` says it). ``receipt``: say on a
-    terminal, below each answer, who gave it and what it cost."""
+    terminal, below each answer, who gave it and what it cost. ``markdown``: render it in a
+    conversation."""
 
     keep_conversations: bool = True
     receipt: bool = True
+    markdown: bool = True
     timeout_s: _Positive = 60.0
     limit_s: _Positive = 900.0
     max_retries: Annotated[int, Meta(ge=0)] = 2

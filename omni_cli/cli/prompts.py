@@ -76,14 +76,14 @@ def read_prompt(
             texts.append(piped)
     media: list[Part] = []
     for path in files:
-        part = _file(path)
+        part = read_file(path)
         if isinstance(part, TextPart):
             texts.append(part.text)
         else:
             media.append(part)
     if any(word.strip() for word in asked):
         texts.append(" ".join(asked))
-    media += [_image(source) for source in images]
+    media += [read_image(source) for source in images]
     if not texts and not media:
         raise UsageError("nothing to ask", hint='omni chat "your question", or pipe text into it')
     head: tuple[Part, ...] = (TextPart("\n\n".join(texts)),) if texts else ()
@@ -138,7 +138,8 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _file(path: Path) -> Part:
+def read_file(path: Path) -> Part:
+    """A file as a part of a turn. Raises UsageError: it cannot be read, or sent."""
     data = _bytes(path)
     named = mimetypes.guess_type(path.name)[0] or ""
     kind = media_type(data)
@@ -161,7 +162,8 @@ def _file(path: Path) -> Part:
     return TextPart(f"{path.name}:\n```\n{text}\n```")
 
 
-def _image(source: str) -> MediaPart:
+def read_image(source: str) -> MediaPart:
+    """Raises UsageError: it cannot be read, or is no picture."""
     if source.startswith(("https://", "http://")):
         return MediaPart(mimetypes.guess_type(source)[0] or "", url=source)
     path = Path(source)

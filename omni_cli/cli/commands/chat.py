@@ -1,16 +1,16 @@
 """``omni chat``: one question, a pipe, or a conversation on a terminal."""
 
-import contextlib
 import json
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_selectors, grouped, omni
+from omni_cli.cli.markdown import Raw
 from omni_cli.cli.prompts import (
     Consent,
     RequestFacts,
@@ -21,7 +21,7 @@ from omni_cli.cli.prompts import (
 )
 from omni_cli.cli.render import emit_json, note, out, paint, plain, width_of
 from omni_cli.cli.tables import room
-from omni_cli.domain.chat import Message, TextPart
+from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound, OmniError, StoreError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.pricing import format_usd
@@ -30,8 +30,7 @@ from omni_cli.services.engine.answer import result_document
 from omni_cli.services.engine.chat import ChatRun
 from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.engine.checks import command
-from omni_cli.services.engine.names import Selector
-from omni_cli.services.engine.routing import RouteOptions, decision_document
+from omni_cli.services.engine.routing import decision_document
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -102,7 +101,7 @@ def chat(
     facts: RequestFacts,
     consent: Consent,
 ) -> None:
-    """Ask the fleet; the right model answers."""
+    """Ask the fleet; the right model answers. Without a question, on a terminal: a conversation."""
     with omni(quiet=quiet or as_json) as omni_app:
         if model is None and omni_app.config.chat.default_model:
             model = omni_app.config.chat.default_model
@@ -116,7 +115,9 @@ def chat(
             if model is None and last is not None and _was_named(omni_app, earlier_id):
                 selector = omni_app.names.select(last)
         if _wants_repl(prompt, file, image, as_json):
-            converse(
+            from omni_cli.cli.conversation import Conversation
+
+            Conversation(
                 omni_app,
                 selector,
                 options,
@@ -124,7 +125,7 @@ def chat(
                 earlier=earlier,
                 conversation=earlier_id,
                 keep=not no_log and omni_app.config.chat.keep_conversations,
-            )
+            ).run()
             return
         parts = read_prompt(prompt or (), file or (), image or ())
         request = chat_request(
@@ -166,24 +167,39 @@ def chat(
             raise run.late
 
 
-def ask(omni_app: App, plan: ChatPlan, new: list[Message], *, show: bool) -> ChatRun:
+class Screen(Protocol):
+    """What an answer is written to, piece by piece (cli/markdown.py)."""
+
+    def write(self, text: str) -> None: ...
+    def close(self) -> None: ...
+
+
+def ask(
+    omni_app: App,
+    plan: ChatPlan,
+    new: list[Message],
+    *,
+    show: bool,
+) -> ChatRun:
     """Carry a plan out, printing the answer as it arrives.
 
     Raises: as ChatService.chunks; what was printed so far ends with a line break.
     """
-    run = omni_app.chat.start(plan)
-    wrote = False
+    return follow(omni_app, omni_app.chat.start(plan), new, show=show)
+
+
+def follow(
+    omni_app: App, run: ChatRun, new: list[Message], *, show: bool, screen: Screen | None = None
+) -> ChatRun:
+    """The same for one whose row is written; as it is, without a ``screen``."""
+    screen = screen or Raw()
     try:
         with closing(omni_app.chat.chunks(run, new_turns=new)) as chunks:
             for chunk in chunks:
                 if show and chunk.text:
-                    wrote = True
-                    sys.stdout.write(plain(chunk.text))
-                    sys.stdout.flush()
+                    screen.write(plain(chunk.text))
     finally:
-        if wrote:
-            out()
-            sys.stdout.flush()  # what is said on stderr about it comes below
+        screen.close()
     if show:
         for call in run.completion.tool_calls:
             out(plain(f"[tool call] {call.name} {call.arguments}"))
@@ -296,119 +312,3 @@ def _dry(plan: ChatPlan, *, as_json: bool) -> None:
     out(f"expected cost {format_usd(expected)}; nothing was sent")
     if len(plan.targets) > 1:
         out("then " + ", ".join(target.model.id for target in plan.targets[1:]))
-
-
-_HELP = """/model NAME   who answers from now on (auto, a model, a role, a chain)
-/why          the receipt of the last answer
-/rate 1-5     how good the last answer was
-/new          start a new conversation
-/exit         leave (also Ctrl-D)
-Three double quotes alone on a line begin and end a text of several lines."""
-
-
-def converse(
-    app: App,
-    selector: Selector,
-    options: RouteOptions,
-    *,
-    system: str | None,
-    earlier: list[Message],
-    conversation: int | None,
-    keep: bool,
-) -> None:
-    """Read and answer until end of input. An error ends a turn, not the conversation."""
-    from omni_cli.domain.record import replace
-
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  # arrow keys and history in input()
-
-    messages = list(earlier)
-    last_request = ""
-    note(paint("omni: /help lists commands, Ctrl-D leaves", "dim", sys.stderr))
-    while True:
-        try:
-            text = _read()
-        except EOFError:
-            out()
-            return
-        except KeyboardInterrupt:
-            out()
-            continue
-        word, _, rest = text.strip().partition(" ")
-        if not word:
-            continue
-        if word in ("/exit", "/quit"):
-            return
-        if word.startswith("/"):
-            try:
-                if word == "/model":
-                    selector = app.names.select(rest.strip() or None)
-                    note(f"answers come from {selector.kind} {selector.name}".rstrip())
-                elif word == "/new":
-                    messages, conversation = [], None
-                    options = replace(options, conversation_model=None)
-                elif word in ("/why", "/rate") and last_request:
-                    _run(word, last_request, rest)
-                else:
-                    note(_HELP)
-            except OmniError as exc:
-                _complain(exc)
-            continue
-        request = chat_request((TextPart(text),), system=system, earlier=messages)
-        try:
-            plan = app.chat.plan(
-                ChatJob(
-                    request=request,
-                    selector=selector,
-                    options=options,
-                    conversation=conversation,
-                    keep=keep,
-                )
-            )
-            new = new_turns(request, messages)
-            run = ask(app, plan, new, show=True)
-        except OmniError as exc:
-            _complain(exc)
-            continue
-        except KeyboardInterrupt:
-            note(paint("interrupted; what arrived is in the ledger", "yellow", sys.stderr))
-            continue
-        note(paint(summary(run, room()), "dim", sys.stderr))
-        tell_alerts(app)
-        from omni_cli.domain.ids import id_text
-
-        last_request = id_text(run.id)
-        conversation = run.plan.job.conversation
-        messages = [*messages, *new, run.completion.as_message()]
-        if run.row is not None:
-            options = replace(options, conversation_model=run.row.model)
-
-
-def _read() -> str:
-    text = input("> ")
-    if text.strip() != '"""':
-        return text
-    lines: list[str] = []
-    while (line := input("… ")).strip() != '"""':
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def _run(word: str, request: str, rest: str) -> None:
-    if word == "/why":
-        from omni_cli.cli.commands.requests import why
-
-        why(request)
-        return
-    from omni_cli.cli.commands.requests import rate
-
-    if not rest.strip().isdigit():
-        note("/rate takes 1 to 5")
-        return
-    rate(request, int(rest))
-
-
-def _complain(exc: OmniError) -> None:
-    note(f"{paint('error:', 'red', sys.stderr)} {exc.message}")
-    if exc.hint:
-        note(f"{paint('hint:', 'cyan', sys.stderr)} {exc.hint}")
