@@ -105,7 +105,9 @@ class _Databases:
             )
             clear = [f"DELETE FROM {name}" for (name,) in tables if name != "meta"]
             starts = "SELECT setval(c.oid, 1, false) FROM pg_class c WHERE c.relkind = 'S'"
-            link.execute("; ".join(["BEGIN", *clear, keep, starts, "COMMIT"]).encode())
+            # In any order, whatever refers to what.
+            freely = "SET LOCAL session_replication_role = replica"
+            link.execute("; ".join(["BEGIN", freely, *clear, keep, starts, "COMMIT"]).encode())
 
 
 DATABASES = _Databases()

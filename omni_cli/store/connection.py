@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from omni_cli.domain.errors import Locked, StoreError
 from omni_cli.repositories import Lock
-from omni_cli.store.port import SCHEMA_VERSION, SEALED, Connection, Store
+from omni_cli.store.port import SCHEMA_VERSION, SEALED, Connection, Month, Store
 
 BUSY_TIMEOUT_MS = 15_000
 #: A log shorter than this is left to grow, bytes.
@@ -246,6 +246,15 @@ class SqliteStore(Store):
 
     def loaded(self) -> None:
         """SQLite counts on from the highest."""
+
+    def prepare(self, first_ms: int) -> None:
+        """There is nothing to be made."""
+
+    def whole_months(self, before_ms: int) -> Sequence[Month]:  # noqa: ARG002  # it is one table
+        return ()
+
+    def drop_months(self, months: Sequence[Month]) -> None:
+        """There are none."""
 
     def close(self) -> None:
         self.db.close()

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,7 @@ from omni_cli.domain.record import replace
 from omni_cli.records import BackupFacts, StoreFacts, StoreStats
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore, PeriodDrift
-from omni_cli.store.port import SCHEMA_VERSION, Store
+from omni_cli.store.port import SCHEMA_VERSION, Month, Store
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.schema import ROLLUPS
 from omni_cli.store.upgrade import check
@@ -24,11 +24,14 @@ from omni_cli.store.upgrade import check
 _PATIENCE_S = 30.0
 _PRUNE_CHUNK = 2_000
 _OLD = """
-INSERT INTO pruned SELECT id FROM requests
-WHERE created_at < :before AND state <> 'pending'
+INSERT INTO pruned SELECT id FROM requests r
+WHERE created_at < :before AND NOT ({whole}) AND state <> 'pending'
     AND id NOT IN (SELECT request FROM attempts WHERE held_nusd <> 0)
 ORDER BY created_at LIMIT :limit
 """
+#: What goes with a request: with its month by itself, and not.
+_STAYING = ("adjustments", "cache_hits")
+_GOING = ("attempts", "decisions", *_STAYING)
 _TABLES = ("requests", "attempts", "decisions", "adjustments", "outcomes", "turns")
 
 
@@ -56,20 +59,46 @@ class MaintenanceStore:
             StoreError: reports are being made anew.
         """
         db = self._store.db
+        # Whole months go last, at once; what else is older, row by row.
+        months = self._store.whole_months(before_ms) if self._rebuild.divides(before_ms) else ()
+        old = _OLD.format(whole=_within(months))
         db.execute("CREATE TEMP TABLE IF NOT EXISTS pruned (id INTEGER PRIMARY KEY)")
         while True:
             with self._store.transaction(Lock.LEDGER):
                 db.execute("DELETE FROM pruned")
-                db.execute(_OLD, {"before": before_ms, "limit": _PRUNE_CHUNK})
+                db.execute(old, {"before": before_ms, "limit": _PRUNE_CHUNK})
                 (count,) = db.execute("SELECT count(*) FROM pruned").fetchone()
                 if count:
                     self._rebuild.archive("pruned")
+                    self._remove(_GOING, "IN (SELECT id FROM pruned)")
                     db.execute("DELETE FROM requests WHERE id IN (SELECT id FROM pruned)")
                 else:
                     db.execute("DELETE FROM conversations WHERE updated_at < ?", (before_ms,))
             if not count:
-                return
+                break
             yield int(count)
+        if months:
+            yield self._drop(months, before_ms)
+
+    def _drop(self, months: Sequence[Month], before_ms: int) -> int:
+        db = self._store.db
+        gone = _within(months)
+        (count,) = db.execute(f"SELECT count(*) FROM requests r WHERE {gone}").fetchone()  # noqa: S608  # numbers only
+        with self._store.transaction(Lock.LEDGER):
+            if set(months) - set(self._store.whole_months(before_ms)):
+                raise StoreError("old requests are being written", hint="try again")
+            self._rebuild.archive_all(before_ms, f"NOT ({gone})")
+            for month in months:
+                self._remove(_STAYING, f">= {month.low} AND request < {month.high}")
+            self._store.drop_months(months)
+        return int(count)
+
+    def _remove(self, tables: Sequence[str], which: str) -> None:
+        """What hangs on some requests; ``which``: a condition's end, on their ids."""
+        db = self._store.db
+        for table in tables:
+            db.execute(f"DELETE FROM {table} WHERE request {which}")  # noqa: S608  # our names
+        db.execute(f"UPDATE outcomes SET request = NULL WHERE request {which}")  # noqa: S608  # our names
 
     def vacuum(self) -> tuple[int, int]:
         """See ``Store.vacuum``."""
@@ -99,6 +128,11 @@ class MaintenanceStore:
             "SELECT (SELECT min(created_at) FROM requests), (SELECT max(created_at) FROM requests)"
         ).fetchone()
         return replace(self._store.sizes(), rows=rows, oldest_ms=oldest, newest_ms=newest)
+
+
+def _within(months: Sequence[Month]) -> str:
+    """A condition on ``r``, the requests: they are of one of them."""
+    return " OR ".join(f"(r.id >= {m.low} AND r.id < {m.high})" for m in months) or "false"
 
 
 def _drift_line(drift: PeriodDrift) -> str:

@@ -238,6 +238,9 @@ def _carry(source: Store, target: Store, note: dict[str, Any], progress: Progres
     """``note``: the target's; ``tables`` in it: of each begun one how many rows are there and the
     last row's key, None once it is whole."""
     done = note["tables"]
+    (first_ms,) = source.db.execute("SELECT min(created_at) FROM requests").fetchone()
+    if first_ms is not None:
+        target.prepare(first_ms)
     for table in tables():
         count, after = done.get(table.name, (0, ()))
         while after is not None:

@@ -13,6 +13,8 @@ import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from omni_cli.domain.errors import StoreError
 from omni_cli.repositories import Lock
 
@@ -27,7 +29,7 @@ else:
     Protocol = object
 
 #: What the tables of ``schema.py`` are numbered, in either engine.
-SCHEMA_VERSION = 25
+SCHEMA_VERSION = 26
 
 #: Added to that number in a store that is being moved, or was (store/move.py): no omni opens it.
 SEALED = 1_000_000
@@ -68,6 +70,14 @@ class Connection(Protocol):
     def execute(self, sql: str, values: Any = ..., /) -> Cursor: ...
     def executemany(self, sql: str, rows: Iterable[Any], /) -> Cursor: ...
     def close(self) -> None: ...
+
+
+class Month(Struct, frozen=True):
+    """A part of the ledger that can go as a whole: requests with ids in ``[low, high)``."""
+
+    name: str
+    low: int
+    high: int
 
 
 def sealed(where: str, note: Mapping[str, Any]) -> StoreError:
@@ -191,6 +201,20 @@ class Store(ABC):
     @abstractmethod
     def loaded(self) -> None:
         """Rows with numbers of their own were inserted: new ones count on from there."""
+
+    @abstractmethod
+    def prepare(self, first_ms: int) -> None:
+        """Requests from then on are about to be inserted."""
+
+    @abstractmethod
+    def whole_months(self, before_ms: int) -> Sequence[Month]:
+        """Parts of the ledger in which all is older, settled, and held by no budget; none where it
+        is one table."""
+
+    @abstractmethod
+    def drop_months(self, months: Sequence[Month]) -> None:
+        """Remove their requests with attempts and decisions, within a transaction. Raises Locked:
+        somebody reads them for long."""
 
     @abstractmethod
     def _version(self) -> int:

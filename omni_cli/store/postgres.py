@@ -38,7 +38,8 @@ except ImportError as exc:
 from omni_cli.domain.errors import ConfigError, Locked, StoreError, Unsure
 from omni_cli.records import BackupFacts, StoreFacts, StoreStats
 from omni_cli.repositories import Lock
-from omni_cli.store.port import LOCKS, SCHEMA_VERSION, SEALED, Connection, Cursor, Store
+from omni_cli.store import partitions
+from omni_cli.store.port import LOCKS, SCHEMA_VERSION, SEALED, Connection, Cursor, Month, Store
 
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
@@ -87,6 +88,17 @@ ON CONFLICT (name) DO UPDATE SET until_at = excluded.until_at
 #: A day later nobody's row names it any more.
 _SWEEP = f"DELETE FROM owners WHERE until_at < {_NOW} - 86400000"  # noqa: S608  # our words only
 _DAY_MS = 86_400_000
+_THERE = f"SELECT to_regclass('meta') IS NOT NULL, {partitions.READY}"  # our words only
+#: The rest has rows of that month, an older table holds it, others are in the way, or this user may
+#: make no tables: then the rest takes what comes.
+_NO_MONTH = (
+    errors.CheckViolation,
+    errors.InvalidObjectDefinition,
+    errors.LockNotAvailable,
+    errors.InsufficientPrivilege,
+    errors.ReadOnlySqlTransaction,
+)
+_MONTHS_S = 3600.0
 
 # --- SQL in PostgreSQL's words ------------------------------------------------------------------
 
@@ -574,7 +586,7 @@ class PostgresStore(Store):
     # --- the schema -------------------------------------------------------------------------------
 
     def _gate(self) -> None:
-        version = self._version()
+        version, ahead = self._look()
         if version >= SEALED:
             self._check_seal(version, moving=self._moving)
             return
@@ -586,6 +598,8 @@ class PostgresStore(Store):
                     self._make()
                 elif version < SCHEMA_VERSION:
                     self._upgrade(version)
+        elif not ahead:
+            self.make_months()
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"the store {self.where} was written by a newer omni (schema {version}, this one "
@@ -595,8 +609,16 @@ class PostgresStore(Store):
 
     def _version(self) -> int:
         """0: there is none yet."""
-        (there,) = self.db.execute("SELECT to_regclass('meta') IS NOT NULL").fetchone()
-        return int(self.get_meta(_SCHEMA_KEY) or 0) if there else 0
+        return self._look()[0]
+
+    def _look(self) -> tuple[int, bool]:
+        """The schema's number, and whether the ledger has its next months."""
+        there, ahead = self.db.execute(_THERE).fetchone()
+        return (int(self.get_meta(_SCHEMA_KEY) or 0) if there else 0), ahead
+
+    def make_months(self, first_ms: int | None = None) -> None:
+        """Make the ledger's months up to those ahead that are not there, from a time on or now."""
+        _make_months(self._pg.link(), first_ms)
 
     @contextlib.contextmanager
     def _changing_schema(self) -> Iterator[None]:
@@ -615,13 +637,17 @@ class PostgresStore(Store):
     def _make(self) -> None:
         from omni_cli.store.schema import statements
 
-        made = [translate(statement)[0] for statement in [*statements(), _OWN_TABLES]]
-        self._pg.command(";\n".join(made))
+        made = [partitions.parted(translate(text)[0]) for text in [*statements(), _OWN_TABLES]]
+        (now_ms,) = self.db.execute(partitions.NOW_MS).fetchone()
+        ahead = [text for several in partitions.months(now_ms, now_ms) for text in several]
+        self._pg.command(";\n".join([*made, *partitions.rest(), *ahead]))
         self._set_version(SCHEMA_VERSION)
 
     def _upgrade(self, version: int) -> None:
         from omni_cli.store.upgrade import STEPS
 
+        # Who writes waits there, and not for a table while this waits for another of theirs.
+        self._pg.command(f"SELECT {_taken(LOCKS)}")
         for number, step in STEPS.items():
             if number > version:
                 step(self.db)
@@ -814,6 +840,18 @@ class PostgresStore(Store):
         names = ", ".join(f'"{name}"' for name in columns)
         self._pg.copy(f"COPY {table} ({names}) FROM STDIN", rows)
 
+    def prepare(self, first_ms: int) -> None:
+        # Ten years: what is older goes to the rest.
+        (now_ms,) = self.db.execute(partitions.NOW_MS).fetchone()
+        self.make_months(max(first_ms, now_ms - 3650 * _DAY_MS))
+
+    def whole_months(self, before_ms: int) -> Sequence[Month]:
+        return partitions.whole_months(self.db.execute, before_ms)
+
+    def drop_months(self, months: Sequence[Month]) -> None:
+        # A report that runs for long is not waited for: everybody else would wait behind this.
+        self._pg.command(f"SET LOCAL lock_timeout = 2000; {partitions.dropping(months)}")
+
     def loaded(self) -> None:
         found = self.db.execute(
             "SELECT table_name, column_name FROM information_schema.columns"
@@ -859,6 +897,16 @@ class PostgresStore(Store):
         )
 
 
+def _make_months(link: psycopg.Connection[Any], first_ms: int | None = None) -> None:
+    """Each in a transaction of its own, which locks the ledger's tables for a moment."""
+    (now_ms,) = next(link.execute(partitions.NOW_MS))
+    for statements in partitions.months(now_ms if first_ms is None else first_ms, now_ms):
+        lock = f"SELECT pg_advisory_xact_lock({_CLASS}, {_SCHEMA_LOCK})"
+        text = "; ".join(["SET LOCAL lock_timeout = 2000", lock, *statements])
+        with contextlib.suppress(*_NO_MONTH):
+            link.execute(text, prepare=False)
+
+
 def _taken(locks: Iterable[Lock]) -> str:
     return ", ".join(f"pg_advisory_xact_lock({_CLASS}, {lock.value})" for lock in locks)
 
@@ -894,7 +942,7 @@ class _Pulse(threading.Thread):
         self.answered_at = _awake()
         self.why = ""
         self._link: _Link | None = None
-        self._renewed_at = time.monotonic()
+        self._renewed_at = self._months_at = time.monotonic()
         self._position = ""
         self._looked_at = time.monotonic()
 
@@ -938,6 +986,10 @@ class _Pulse(threading.Thread):
             if owner is not None and now - self._renewed_at >= _RENEW_S:
                 _renew(link, owner)
                 link.execute(_SWEEP)
+                if now - self._months_at >= _MONTHS_S:
+                    self._months_at = now
+                    if not next(link.execute(_THERE))[1]:
+                        _make_months(link)
                 self._renewed_at = now
             (position,) = next(link.execute("SELECT pg_current_wal_insert_lsn()::text"))
             self.answered_at, self.why = _awake(), ""

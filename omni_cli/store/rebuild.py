@@ -10,6 +10,7 @@ on where it stopped.
 from collections.abc import Callable
 
 from omni_cli.domain.errors import StoreError
+from omni_cli.domain.periods import HOUR_MS, local_day
 from omni_cli.records import RollupCheck
 from omni_cli.repositories import Lock
 from omni_cli.store.port import Connection, Store
@@ -119,19 +120,52 @@ class RollupRebuild:
         Raises:
             StoreError: a rebuild is under way, which would miss them.
         """
-        if self._rollups.building is not None:
+        pour(
+            self._store.db,
+            where=f"r.id IN (SELECT id FROM {requests})",  # noqa: S608  # our names
+            values={},
+            zone=self._zone_to_keep(),
+            suffix="_archive",
+        )
+
+    def divides(self, at_ms: int) -> bool:
+        """Whether no row of the rollups holds calls from before a time and from after it."""
+        zone = self._rollups.zone
+        return at_ms % HOUR_MS == 0 and local_day(at_ms - 1, zone) != local_day(at_ms, zone)
+
+    def archive_all(self, before_ms: int, stays: str) -> None:
+        """Keep what all requests before a time sum up to that ``divides`` the rollups, in the
+        transaction that deletes them: it stands there already.
+
+        Args:
+            stays: a condition on ``r``, the requests, of those that are not deleted.
+
+        Raises:
+            StoreError: a rebuild is under way, which would miss them.
+        """
+        zone, db = self._zone_to_keep(), self._store.db
+        for rollup in ROLLUPS:
+            name = rollup.key[0]
+            limit = before_ms // HOUR_MS if name == "hour" else local_day(before_ms, zone)
+            db.execute(f"DELETE FROM {rollup.table}_archive WHERE {name} < {limit}")  # noqa: S608  # our names
+            _copy(db, rollup, "", "_archive", f"WHERE {name} < {limit}")
+        pour(
+            db,
+            where=f"r.created_at < :before AND {stays}",
+            values={"before": before_ms},
+            zone=zone,
+            suffix="_archive",
+            sign=-1,
+        )
+
+    def _zone_to_keep(self) -> str:
+        counting = self._rollups.counting()
+        if counting.building is not None:
             raise StoreError(
                 "the reports are being made anew: nothing can be removed meanwhile",
                 hint="omni db rebuild finishes it",
             )
-        db = self._store.db
-        pour(
-            db,
-            where=f"r.id IN (SELECT id FROM {requests})",  # noqa: S608  # our names
-            values={},
-            zone=self._rollups.zone,
-            suffix="_archive",
-        )
+        return counting.zone
 
     def check(self) -> RollupCheck:
         """Compare the rollups with the ledger, both as they are at one moment; writes nothing."""
@@ -152,11 +186,11 @@ class RollupRebuild:
         return RollupCheck(ledger, receipts, day, hour, archive, different, tuple(examples))
 
 
-def _copy(db: Connection, rollup: Rollup, source: str, target: str) -> None:
+def _copy(db: Connection, rollup: Rollup, source: str, target: str, which: str = "") -> None:
     names = ", ".join((*rollup.key, *rollup.values))
     db.execute(
         f"INSERT INTO {rollup.table}{target} ({names})"  # noqa: S608  # our names
-        f" SELECT {names} FROM {rollup.table}{source}"
+        f" SELECT {names} FROM {rollup.table}{source} {which}"
     )
 
 

@@ -244,6 +244,14 @@ def _step_25(db: "Database") -> None:
     )
 
 
+def _step_26(db: Any) -> None:
+    """In PostgreSQL, the ledger by months."""
+    if not hasattr(db, "conn"):
+        from omni_cli.store.partitions import part
+
+        part(db)
+
+
 #: By the version that each leads to.
 STEPS: dict[int, Any] = {
     18: _step_18,
@@ -254,6 +262,7 @@ STEPS: dict[int, Any] = {
     23: _step_23,
     24: _step_24,
     25: _step_25,
+    26: _step_26,
 }
 
 

@@ -284,7 +284,8 @@ class TestChanges:
         world.budgets.put(Budget(0, "all", "", "day", 1_000))
         requests = [plan(world, 300), plan(world, 200)]
         # As after ``db restore --force``: of one nothing is left, of the other its request.
-        world.store.db.execute("DELETE FROM requests WHERE id = ?", (requests[0],))
+        for table, key in (("attempts", "request"), ("requests", "id")):
+            world.store.db.execute(f"DELETE FROM {table} WHERE {key} = ?", (requests[0],))
         world.store.db.execute("DELETE FROM attempts WHERE request = ?", (requests[1],))
         world.store.db.execute("DELETE FROM budget_periods")
         assert figures(world) == (0, 0)

@@ -1,0 +1,102 @@
+"""Retention, the same on both engines: what is old goes, row by row or by whole months, and the
+reports keep their sums."""
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.ids import make_id
+from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
+from omni_cli.store.ledger import LedgerStore
+from omni_cli.store.maintenance import MaintenanceStore
+from omni_cli.store.port import Store
+from omni_cli.store.rebuild import RollupRebuild
+from tests.beginning import begin
+from tests.engine import open_store
+
+DAY_MS = 86_400_000
+#: 2026-06-01 00:00 UTC.
+JUNE = 1_780_272_000_000
+_numbers = itertools.count(1)
+
+
+def add_calls(store: Store, times: Iterable[int], *, ends: bool = True) -> list[int]:
+    """Calls that began then and cost a thousand nano-dollars each; returns their ids."""
+    ledger, ids = LedgerStore(store), []
+    for at in times:
+        request = make_id(at, next(_numbers))
+        ledger.open(NewRequest(request, at, "chat", store.owner), "{}")
+        begin(
+            ledger,
+            NewAttempt(
+                request=request, n=1, model="openai/gpt-4o-mini", provider="openai",
+                started_at=at, input_estimate=1, reserve_nusd=5000,
+            ),
+        )  # fmt: skip
+        ids.append(request)
+        if not ends:
+            continue
+        ledger.end_attempt(
+            request,
+            1,
+            AttemptEnd(
+                state="ok", ended_at=at + 9, usage=Usage(input_tokens=3, output_tokens=4),
+                cost_nusd=1000, input_cost_nusd=300,
+            ),
+            priced="priced",
+        )  # fmt: skip
+        ledger.end_request(
+            request, RequestEnd(state="ok", settled_at=at + 9, model="openai/gpt-4o-mini",
+                                provider="openai", latency_ms=9)
+        )  # fmt: skip
+    return ids
+
+
+def _counts(store: Store) -> list[int]:
+    return [
+        store.plain(f"SELECT count(*) FROM {table}")[0][0]
+        for table in ("requests", "attempts", "decisions", "adjustments", "outcomes", "cache_hits")
+    ]
+
+
+def test_what_is_old_goes_and_its_sums_stay(engine: str, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "omni.db", durable=True)
+    store.set_meta("zone", "UTC")
+    store.prepare(JUNE - 100 * DAY_MS)
+    # Two a day from February to June, one of March still under way.
+    ids = add_calls(store, (JUNE + n * DAY_MS // 2 for n in range(-240, 40)))
+    (running,) = add_calls(store, [JUNE - 80 * DAY_MS], ends=False)
+    LedgerStore(store).end_attempt(  # and another is to be asked
+        running, 1, AttemptEnd(state="failed", ended_at=JUNE, cost_nusd=7), priced="priced"
+    )
+    with store.transaction() as db:
+        for request in (ids[0], ids[-1]):
+            db.execute("INSERT INTO outcomes (request, at, model, task, kind, value)"
+                       " VALUES (?, 1, 'm', 't', 'k', 1)", (request,))  # fmt: skip
+            db.execute("INSERT INTO cache_hits VALUES (?, 1, 1)", (request,))
+    files, rebuild = MaintenanceStore(store), RollupRebuild(store)
+    spent = store.plain("SELECT sum(cost_nusd), sum(calls) FROM rollup_day")
+    before = JUNE + 3 * DAY_MS
+    assert sum(files.prune(before)) == 246
+    assert store.plain("SELECT sum(cost_nusd), sum(calls) FROM rollup_day") == spent
+    assert store.plain("SELECT min(id) FROM requests WHERE state = 'ok'") == [(ids[246],)]
+    assert _counts(store) == [35, 35, 35, 0, 2, 1]
+    assert store.plain("SELECT count(*) FROM outcomes WHERE request IS NULL") == [(1,)]
+    checked = rebuild.check()
+    assert checked.sound, checked.examples
+    assert checked.archive_nusd == 246_000
+    if engine == "postgres":
+        names = {str(row[0]) for row in store.plain("SELECT relname FROM pg_class")}
+        assert {"requests_202603", "requests_202606"} <= names  # a call of March is open
+        assert not {"requests_202604", "attempts_202605", "decisions_202605"} & names
+    # It ends, and goes with the next.
+    LedgerStore(store).end_request(running, RequestEnd(state="failed", settled_at=before))
+    assert sum(files.prune(before)) == 1
+    assert sum(files.prune(before)) == 0
+    checked = rebuild.check()
+    assert checked.sound, checked.examples
+    assert checked.archive_nusd == 246_007
+    rebuild.rebuild("UTC")
+    assert rebuild.check().sound
+    store.close()
