@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from omni_cli.services.fleet.provider_maker import ProviderMaker
     from omni_cli.services.fleet.role_switch import RoleSwitcher
     from omni_cli.services.fleet.setup import Found, Proposal
+    from omni_cli.services.fleet.slots import Slots
     from omni_cli.services.fleet.sync import SyncService
     from omni_cli.services.judge.abtest import AbTests
     from omni_cli.services.judge.advice import AdviceService
@@ -585,6 +586,30 @@ class App:
             prior_with=self.priors,
             tasks=load_priors().types,
             now_ms=self.now_ms(),
+        )
+
+    def propose_slots(self, agent: str) -> "Slots":
+        """Roles and rules for the usual jobs within an agent's session, from the fleet at hand.
+
+        Raises UsageError: no such agent; NoRoute: no active model is known to call tools.
+        """
+        from omni_cli.catalog.priors import load_priors
+        from omni_cli.services.fleet.setup import Chooser
+        from omni_cli.services.fleet.slots import agent_named, propose_slots
+        from omni_cli.services.money.prices import PriceBook
+
+        prices = PriceBook(self.models, now_ms=self.now_ms())
+        active = [model for model in self.routing.active_models() if model.chats]
+        prices.load(model.id for model in active)
+        protocols = {provider.slug: provider.protocol for provider in self.providers.all()}
+
+        return propose_slots(
+            agent_named(agent),
+            active,
+            Chooser(prices.of, self.priors(), load_priors().types, lambda _provider, _model: False),
+            lambda slug: protocols[slug],
+            self.assignments.rules(),
+            frozenset(role.name for role in self.assignments.roles()),
         )
 
     @property

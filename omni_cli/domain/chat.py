@@ -117,7 +117,8 @@ class ChatRequest(Struct, frozen=True):
     some protocols can be told, by the names of ``wire/features.py``. ``told``: what was left out
     or changed so far, for whoever asks why an answer is not as wished. ``most_output_tokens``: the
     model's own maximum, None where it is unknown. ``suffix``: the one message is a text to be gone
-    on with, up to this one; "" where nothing is to follow, None for a chat.
+    on with, up to this one; "" where nothing is to follow, None for a chat. ``vendor_tools``: what
+    its provider would run itself, in its protocol's words, such as a search of the web.
     """
 
     messages: tuple[Message, ...]
@@ -137,6 +138,7 @@ class ChatRequest(Struct, frozen=True):
     told: tuple[str, ...] = ()
     most_output_tokens: int | None = None
     suffix: str | None = None
+    vendor_tools: tuple[str, ...] = ()
 
     @property
     def has_images(self) -> bool:

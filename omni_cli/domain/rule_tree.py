@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from omni_cli.domain.steps import STEPS
 from omni_cli.domain.tasks import COMPLEXITIES, TASK_TYPES
 
 Kind = Literal["choice", "ordered", "text", "count", "share", "money", "flag"]
@@ -59,6 +60,14 @@ VARIABLES: Mapping[str, Variable] = {
     "has_images": Variable("hasImages", "flag"),
     "has_tools": Variable("hasTools", "flag"),
     "needs_json": Variable("needsJson", "flag"),
+    "background": Variable("background", "flag"),
+    "thinking": Variable("thinking", "flag"),
+    "tools": Variable("tools", "text"),
+    "web_search": Variable("webSearch", "flag"),
+    "sub_agent": Variable("subAgent", "flag"),
+    "step": Variable("step", "choice", STEPS),
+    "step_failed": Variable("stepFailed", "flag"),
+    "requested_model": Variable("requestedModel", "text"),
 }
 _RANK: Mapping[str, int] = {value: rank for rank, value in enumerate(COMPLEXITIES)}
 COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {

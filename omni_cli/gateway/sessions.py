@@ -61,9 +61,9 @@ _SESSION = (
     "helicone-session-id",
 )
 _PARENT = ("x-codex-parent-thread-id", "x-parent-session-id")
-_SUBAGENT = ("x-claude-code-agent-id", "x-openai-subagent")
+_SUBAGENTS = frozenset({"x-claude-code-agent-id", "x-openai-subagent"})
 #: Without any of them, of a program that is no agent, only a body's metadata or a key can tell.
-_TELLING = frozenset((*HEADERS, *_SESSION, *_PARENT, *_SUBAGENT))
+_TELLING = frozenset((*HEADERS, *_SESSION, *_PARENT, *_SUBAGENTS))
 _CLAUDE_SESSION = re.compile(r'(?:_session_|"session_id"\s*:\s*")([0-9A-Za-z-]{8,64})')
 #: Sessions that a process knows to be noted; how often the time of one is brought up to date.
 _KNOWN, _NOTE_MS = 4096, HOUR_MS // 60
@@ -101,13 +101,11 @@ class Sessions:
 
     def of(self, headers: Mapping[str, str], ask: Ask, who: Principal, now_ms: int) -> Session:
         """The session; without an id where nothing tells of one."""
-        agent = agent_of(headers.get("user-agent", ""))
+        agent = agent_of(headers)
         given = who.session
         tells = agent or given is not None or "metadata" in ask.fields
         if not tells and _TELLING.isdisjoint(headers):
             return Session("")
-        if any(name in headers for name in _SUBAGENT) and agent:
-            agent += ":subagent"
         said = {
             field: kept(headers[header]) for header, field in HEADERS.items() if header in headers
         }
@@ -157,9 +155,15 @@ class Sessions:
         self._note(SessionRow(session, now_ms, now_ms))
 
 
+def agent_of(headers: Mapping[str, str]) -> str:
+    """The agent that sends them, with ":subagent" where they say so; "" of any other program."""
+    agent = _named(headers.get("user-agent", ""))
+    below = agent and not _SUBAGENTS.isdisjoint(headers)
+    return f"{agent}:subagent" if below else agent
+
+
 @lru_cache(maxsize=256)
-def agent_of(user_agent: str) -> str:
-    """The agent that a program's name stands for, "" for any other program."""
+def _named(user_agent: str) -> str:
     name = user_agent.lower()
     return next((agent for begin, agent in _AGENTS.items() if name.startswith(begin)), "")
 

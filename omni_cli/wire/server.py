@@ -41,6 +41,8 @@ class Unsaid:
     def __init__(self) -> None:
         self.left: list[str] = []
         self.refused: list[str] = []
+        #: Tools that only the caller's own protocol has.
+        self.tools: list[str] = []
 
     def leave(self, what: str) -> None:
         self.left.append(what)
@@ -50,6 +52,8 @@ class Unsaid:
 
     def parsed(self, request: ChatRequest, strange: Iterable[str] = ()) -> Parsed:
         left = tuple(dict.fromkeys([*strange, *self.left]))
+        if self.tools:
+            request = replace(request, vendor_tools=tuple(self.tools))
         return Parsed(request, left, tuple(dict.fromkeys(self.refused)))
 
 
@@ -495,8 +499,9 @@ def effort_of(budget: int) -> str:
 def strange_tools(tools: list[str], others: bool, unsaid: Unsaid) -> None:
     """Tools that a provider runs, or that only its protocol has. Among functions they are one
     means of several, which an agent offers always; alone they are what is asked for."""
-    for tool in tools:
-        (unsaid.leave if others else unsaid.refuse)(tool)
+    for kind in tools:
+        unsaid.tools.append(kind)
+        (unsaid.leave if others else unsaid.refuse)(f"the tool {kind!r}")
 
 
 def detail_of(image: Mapping[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import Apply, DryRun, JsonFlag, agree_to_leaving, complete_catalogue, omni
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
-from omni_cli.cli.tables import Column, table
+from omni_cli.cli.tables import Column, folded, table
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.record import replace
 from omni_cli.services.fleet.setup import Found, Proposal, apply, proposal_document
@@ -39,6 +39,14 @@ def init(
     test: Annotated[
         bool, typer.Option("--test", help="Then ask each provider whether it answers.")
     ] = False,
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="AGENT",
+            help="Roles and rules for an agent's usual jobs, such as claude-code, from the fleet.",
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Find keys and local servers, propose a fleet.
@@ -47,6 +55,9 @@ def init(
     What is set up already stays as it is, so it may be run again after adding a key.
     """
     with omni() as omni_app:
+        if agent is not None and omni_app.routing.active_models():
+            _slots(omni_app, agent, yes=yes, dry_run=dry_run, as_json=as_json)
+            return
         found = omni_app.find_providers(local=not no_local)
         if not found and not omni_app.providers.all():
             if not as_json:
@@ -80,7 +91,45 @@ def init(
             return
         if apply_it and test:
             _test(omni_app)
+        if apply_it and agent is not None:
+            omni_app.refresh()
+            _slots(omni_app, agent, yes=yes, dry_run=False, as_json=False)
+            return
         _next(proposal, applied=apply_it, changes=not proposal.empty or baseline is not None)
+
+
+def _slots(omni_app: App, agent: str, *, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """The usual jobs of an agent, who is to do each and why; set up if that is wanted."""
+    from omni_cli.services.fleet.slots import apply_slots, slots_document
+
+    found = omni_app.propose_slots(agent)
+    apply_it = yes and not dry_run and not found.empty
+    if not as_json:
+        out(paint(f"\n{found.agent}", "bold"))
+        for one in found.chosen:
+            out(f"  {one.slot:<13} {', then '.join(one.models) or '-'}")
+            out(folded(f"    {one.why}"))
+            if one.rule:
+                out(f"    {paint('rule' if one.is_new else 'there', 'dim')}  {one.rule}")
+        if not (yes or dry_run or found.empty):
+            if not (sys.stdin.isatty() and sys.stdout.isatty()):
+                raise UsageError(
+                    "nothing was changed: there is no terminal to ask at",
+                    hint=f"omni init --for {found.agent} --yes sets it up; --dry-run only shows it",
+                )
+            apply_it = typer.confirm("Set it up?", default=True)
+    if apply_it:
+        roles = frozenset(role.name for role in omni_app.assignments.roles())
+        apply_slots(omni_app.fleet, omni_app.assignments.rules(), roles, found)
+    if as_json:
+        emit_json(slots_document(found, applied=apply_it))
+    elif found.empty:
+        note("nothing to change: its roles and rules are there")
+    elif apply_it:
+        note("rules count where the agent asks for auto, as omni launch has it do")
+        note("omni rules test --request FILE says which of them a request meets")
+    else:
+        note("nothing was changed")
 
 
 def _baseline(omni_app: App, proposal: Proposal, asked: str | None, *, yes: bool) -> str | None:

@@ -1,17 +1,24 @@
 """``omni rules``: conditions on a request that prefer a model."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_models, grouped, omni
 from omni_cli.cli.prompts import RequestFacts, chat_request, read_prompt, route_options
-from omni_cli.cli.render import answer, emit_json, out, paint
+from omni_cli.cli.recorded import read_recorded, selector_of
+from omni_cli.cli.render import answer, emit_json, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
+from omni_cli.domain.chat import ChatRequest
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.record import replace
 from omni_cli.domain.rules import VARIABLES, evaluate, parse, unparse, variables
-from omni_cli.services.engine.routing import input_estimate, rule_facts
+from omni_cli.services.engine.names import AUTO_SELECTOR, Selector
+from omni_cli.services.engine.routing import RouteOptions, input_estimate, options_for, rule_facts
 
 app = typer.Typer(rich_markup_mode=None, help="Conditions that prefer a model.")
 
@@ -58,7 +65,8 @@ def add(
     """Prefer a model for the requests that a condition describes.
 
     Conditions know taskType, complexity, difficulty, priority, latencyPref, role, agent, org,
-    prompt, inputTokens, turns, maxCost, hasImages, hasTools and needsJson; == != < <= > >=,
+    prompt, inputTokens, turns, maxCost, hasImages, hasTools, needsJson, and of agents background,
+    thinking, tools, webSearch, subAgent, step, stepFailed, requestedModel; == != < <= > >=,
     in [...], contains, && || ! and parentheses.
     """
     with omni() as omni_app:
@@ -123,30 +131,106 @@ def disable(number: Number) -> None:
 @app.command("test")
 @grouped
 def try_(
-    condition: Annotated[str, typer.Argument(help="A condition, or the number of a rule.")],
+    condition: Annotated[
+        str | None,
+        typer.Argument(help="A condition, or the number of a rule; all rules without it."),
+    ] = None,
     prompt: Annotated[list[str] | None, typer.Argument(help="The prompt; - reads stdin.")] = None,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(
+            "--request",
+            help="A request's body, or {path, headers, body}, of any protocol; not a prompt.",
+        ),
+    ] = None,
     as_json: JsonFlag = False,
     *,
     said: RequestFacts,
 ) -> None:
-    """Does a condition hold for a prompt, and on what facts? Sends nothing."""
+    """Does a condition hold for a prompt, and on what facts? Sends nothing.
+
+    With --request and no condition: which of the rules fires for a request that was recorded, and
+    who would answer.
+    """
+    if condition is None and recorded is None:
+        raise UsageError("give a condition and a prompt, or --request FILE")
     with omni() as omni_app:
-        if condition.isdigit():
+        if condition is not None and condition.isdigit():
             condition = omni_app.fleet.rule(int(condition)).condition
+        options, selector = route_options(omni_app, said), AUTO_SELECTOR
+        if recorded is None:
+            request = chat_request(read_prompt(prompt or (), (), ()))
+        else:
+            found = read_recorded(recorded)
+            request, selector = found.request, selector_of(omni_app.names, found.model)
+            options = replace(options, agent=options.agent or found.agent or None)
+            options = options_for(selector, options)
+        if condition is None:
+            _which(omni_app, request, options, selector, as_json=as_json)
+            return
         node = parse(condition)
-        request = chat_request(read_prompt(prompt or (), (), ()))
-        options = route_options(omni_app, said)
-        estimate = omni_app.routing.estimate(request, options)
-        facts = rule_facts(request, options, estimate, input_estimate(request))
+        facts = _facts(omni_app, request, options, selector)
     holds = evaluate(node, facts)
-    asked = variables(node)
     if as_json:
-        shown = {VARIABLES[key].name: _plain(value) for key, value in facts.items()}
-        emit_json({"condition": unparse(node), "holds": holds, "facts": shown})
+        emit_json({"condition": unparse(node), "holds": holds, "facts": _shown(facts)})
         return
     out(paint("holds", "green") if holds else paint("does not hold", "yellow"))
+    _show(facts, variables(node))
+
+
+def _facts(
+    omni_app: App, request: ChatRequest, options: RouteOptions, selector: Selector
+) -> Mapping[str, object]:
+    estimate = omni_app.routing.estimate(request, options)
+    return rule_facts(request, options, estimate, input_estimate(request), selector)
+
+
+def _which(
+    omni_app: App,
+    request: ChatRequest,
+    options: RouteOptions,
+    selector: Selector,
+    *,
+    as_json: bool,
+) -> None:
+    """Each rule, whether it holds, and the decision. Raises NoRoute."""
+    facts = _facts(omni_app, request, options, selector)
+    rules = [rule for rule in omni_app.assignments.rules() if rule.enabled]
+    tried = [(rule, evaluate(parse(rule.condition), facts)) for rule in rules]
+    named = selector.name if selector.kind in ("model", "chain") else ""
+    decision = omni_app.routing.decide(request, options, AUTO_SELECTOR if named else selector)
+    fires = decision.rule
+    if as_json:
+        emit_json(
+            {
+                "names": named or None,
+                "rule": fires,
+                "model": decision.model,
+                "by": decision.by,
+                "reason": decision.reason,
+                "rules": [{**document(rule), "holds": holds} for rule, holds in tried],
+                "facts": _shown(facts),
+            }
+        )
+        return
+    for rule, holds in tried:
+        mark = paint("fires", "green") if rule.id == fires else "holds" if holds else "-"
+        out(f"{mark:<6} {rule.id:>3}  {rule.condition} -> {rule.model}")
+    if not tried:
+        note("there are no rules; omni init --for claude-code proposes some")
+    elif named:
+        note(f"this is for auto: the request names {named}, and then no rule counts")
+    out(f"{decision.model or 'nobody'}: {decision.reason}")
+    _show(facts, frozenset().union(*(variables(parse(rule.condition)) for rule, _ in tried)))
+
+
+def _shown(facts: Mapping[str, object]) -> dict[str, Any]:
+    return {VARIABLES[key].name: _plain(value) for key, value in facts.items()}
+
+
+def _show(facts: Mapping[str, object], named: frozenset[str]) -> None:
     for key, value in facts.items():
-        if key in asked or VARIABLES[key].name in asked:
+        if key in named:
             out(f"  {VARIABLES[key].name} = {_plain(value)!r}")
 
 

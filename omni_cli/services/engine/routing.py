@@ -15,6 +15,14 @@ from omni_cli.domain.models import ModelInfo, Provider, RoleModel, Rule
 from omni_cli.domain.pricing import Price, nusd_to_usd, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import CompiledRule, Decision, Query, decide
+from omni_cli.domain.steps import (
+    asked,
+    is_side_task,
+    step_of,
+    system_of_task,
+    wants_search,
+    wants_thought,
+)
 from omni_cli.domain.tasks import (
     DEFAULT_WEIGHTS,
     PRIORITIES,
@@ -138,7 +146,7 @@ class RoutingService:
         ]
         named = order if selector.kind == "model" else ()
         query = replace(
-            self._query(request, options, estimate, fleet, frozenset(order)),
+            self._query(request, options, estimate, fleet, selector, frozenset(order)),
             order=order,
             order_name=order_name,
             consent=consent,
@@ -243,6 +251,7 @@ class RoutingService:
         options: RouteOptions,
         estimate: TaskEstimate,
         fleet: FleetView,
+        selector: Selector,
         named: frozenset[str] = frozenset(),
     ) -> Query:
         input_tokens = max(input_estimate(request), options.context_tokens)
@@ -272,7 +281,9 @@ class RoutingService:
             role=role,
             conversation_model=options.conversation_model,
             cached_tokens=cached,
-            facts=rule_facts(request, options, estimate, input_tokens),
+            facts=rule_facts(request, options, estimate, input_tokens, selector)
+            if fleet.rules
+            else {},
             weights=options.weights,
             allow_unknown_price=options.allow_unknown_price,
             listed=frozenset(listed),
@@ -323,6 +334,10 @@ def _cached_prefix(request: ChatRequest) -> int:
 def signals_of(request: ChatRequest) -> Signals:
     """What the classifier reads."""
     users = [message.text for message in request.messages if message.role == "user"]
+    if (
+        request.tools
+    ):  # an agent's own words beside the question, and its system prompt, tell nothing
+        users = [text for said in users if (text := asked(said))] or users
     kinds = [
         part.kind
         for message in request.messages
@@ -331,7 +346,7 @@ def signals_of(request: ChatRequest) -> Signals:
     ]
     return Signals(
         text=users[-1] if users else "",
-        system=request.system_text,
+        system=system_of_task(request),
         earlier=tuple(reversed(users[:-1])),
         tools=tuple(tool.name for tool in request.tools),
         attachments=tuple(dict.fromkeys(kinds)),
@@ -340,9 +355,15 @@ def signals_of(request: ChatRequest) -> Signals:
 
 
 def rule_facts(
-    request: ChatRequest, options: RouteOptions, estimate: TaskEstimate, input_tokens: int
+    request: ChatRequest,
+    options: RouteOptions,
+    estimate: TaskEstimate,
+    input_tokens: int,
+    selector: Selector = AUTO_SELECTOR,
 ) -> Mapping[str, Any]:
     """The variables of the rule language (domain/rule_tree.py)."""
+    step = step_of(request)
+    cheap = selector.kind == "auto" and selector.name == "cheap"  # what launched agents ask of it
     return {
         "task_type": estimate.task_type,
         "complexity": estimate.complexity,
@@ -352,13 +373,21 @@ def rule_facts(
         "role": options.role,
         "agent": options.agent,
         "org": options.org,
-        "prompt": request.last_user_text,
+        "prompt": asked(request.last_user_text),
         "input_tokens": input_tokens,
         "turns": len(request.messages),
         "max_cost": None if options.max_cost_nusd is None else nusd_to_usd(options.max_cost_nusd),
         "has_images": request.has_images,
         "has_tools": bool(request.tools),
         "needs_json": request.json_mode or request.json_schema is not None,
+        "background": cheap or is_side_task(request, options.agent, input_tokens),
+        "thinking": wants_thought(request),
+        "tools": " ".join(tool.name for tool in request.tools),
+        "web_search": wants_search(request),
+        "sub_agent": (options.agent or "").endswith(":subagent"),
+        "step": step.kind,
+        "step_failed": step.failed,
+        "requested_model": ":".join(filter(None, (selector.kind, selector.name))),
     }
 
 

@@ -129,7 +129,7 @@ def propose(
         here: whether a listed model runs on this machine (``runs_here``).
         there: the fleet so far; a second run proposes only what is missing.
     """
-    chooser = _Chooser(price, prior, tasks, here)
+    chooser = Chooser(price, prior, tasks, here)
     by_provider: dict[str, list[ModelInfo]] = {}
     for model in known:
         if model.id not in retired and model.chats:
@@ -189,11 +189,6 @@ def proposal_for(
     known = models.all()
     prices = PriceBook(models, now_ms=now_ms)
     prices.load(model.id for model in known)
-
-    def price(model_id: str) -> Price | None:
-        row = prices.current(model_id)
-        return None if row is None else row.price
-
     sizes = {
         f"{item.provider.slug}/{remote.wire_name}": remote.parameters_b
         for item in found
@@ -204,7 +199,7 @@ def proposal_for(
         found,
         known,
         retired=frozenset(model.id for model in deprecated if model.provider not in simulated),
-        price=price,
+        price=prices.of,
         prior=prior_with(sizes),
         tasks=tasks,
         here=lambda provider, remote: runs_here(provider, remote, models),
@@ -217,7 +212,7 @@ def proposal_for(
     )
 
 
-class _Chooser(Struct, frozen=True):
+class Chooser(Struct, frozen=True):
     price: Callable[[str], Price | None]
     prior: PriorOf
     tasks: Sequence[str]
@@ -232,6 +227,11 @@ class _Chooser(Struct, frozen=True):
         """Mean over the task types with an estimate."""
         means = [p.mean for task in self.tasks if (p := self.prior(task, model_id))]
         return sum(means) / len(means) if means else None
+
+    def at(self, task: str, model_id: str) -> float | None:
+        """Estimated quality at one task, 0..1."""
+        found = self.prior(task, model_id)
+        return None if found is None else found.mean
 
     def local(self, item: Found) -> list[Pick]:
         """All that a server on this machine serves for chat: it is there because it is used.

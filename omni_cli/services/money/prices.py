@@ -49,6 +49,11 @@ class PriceBook:
             self.load([model_id])
         return self._rows[model_id]
 
+    def of(self, model_id: str) -> Price | None:
+        """Its terms."""
+        row = self.current(model_id)
+        return None if row is None else row.price
+
 
 class PriceHistory:
     """The price list as it stands now, asked for any day."""

@@ -246,7 +246,7 @@ def _tools(tools: list[JsonObject], unsaid: Unsaid) -> tuple[Tool, ...]:
             unsaid.leave(f"the form of the tool {kind!r}")
             continue
         if kind != "custom":
-            strange.append(f"the tool {kind!r}")
+            strange.append(str(kind))
             continue
         if tool.get("input_examples"):
             unsaid.leave("tools[].input_examples")

@@ -232,7 +232,7 @@ def _tools(tools: list[JsonObject], unsaid: Unsaid) -> list[Tool]:
         for kind, value in tool.items():
             if _snake(kind) != "function_declarations":
                 if value is not None:
-                    strange.append(f"the tool {kind!r}")
+                    strange.append(str(kind))
                 continue
             for entry in objects(value, kind):
                 declared = renamed(entry, kind)

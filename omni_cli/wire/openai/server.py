@@ -300,7 +300,7 @@ def _tools(body: JsonObject, unsaid: Unsaid) -> tuple[tuple[Tool, ...], str | No
             name = text_field(custom, "name")
             tools.append(one_text_tool(name, about, custom.get("format"), cache=marker(tool)))
         else:
-            strange.append(f"the tool {kind!r}")
+            strange.append(str(kind))
     strange_tools(strange, bool(tools), unsaid)
     value = body.get("tool_choice")
     if value is None or isinstance(value, str):

@@ -56,7 +56,7 @@ def _add(
 ) -> None:
     kind = tool.get("type", "function")
     if kind not in ("function", "custom"):
-        strange.append(f"the tool {kind!r}")
+        strange.append(str(kind))
         return
     description = optional_text(tool, "description")
     description = f"{about}\n\n{description}" if about else description

@@ -331,6 +331,40 @@ def test_rules_test_says_whether_it_holds_and_on_what_facts(fleet: Omni) -> None
     assert fleet("rules", "test", "prompt contains 'x'", stdin="xyz").out.startswith("holds")
 
 
+def test_an_agents_slots_are_shown_set_up_once_and_tried_on_a_request(
+    fleet: Omni, tmp_path: Path
+) -> None:
+    for name in ("big", "small"):
+        assert fleet("models", "edit", f"mine/{name}", "--badge", "function-calling").code == 0
+    fleet("rules", "add", "prompt contains 'invoice'", "tiny")
+    shown = fleet("init", "--for", "claude", "--dry-run", "--json").data
+    assert (shown["applied"], shown["agent"]) == (False, "claude-code")
+    assert all(slot["why"] for slot in shown["slots"])
+    assert [row["condition"] for row in fleet("rules", "list", "--json").data] == [
+        "prompt contains 'invoice'"
+    ]
+    assert fleet("init", "--for", "claude-code").code == 2  # nobody to ask
+    done = fleet("init", "--for", "claude-code", "--yes", "--json").data
+    wanted = [slot["rule"] for slot in done["slots"] if slot["rule"]]
+    rules = fleet("rules", "list", "--json").data
+    assert [row["condition"] for row in rules[1:]] == wanted
+    assert [row["priority"] for row in rules] == sorted(row["priority"] for row in rules)
+    assert not fleet("init", "--for", "claude-code", "--yes", "--json").data["applied"]
+    assert fleet("init", "--for", "nobody").code == 2
+    request = REPO / "fixtures/clients/claude_code_first.json"
+    tried = fleet("rules", "test", "--request", str(request), "--json").data
+    (fires,) = [rule for rule in tried["rules"] if rule["id"] == tried["rule"]]
+    assert fires["holds"]
+    assert fires["model"] == tried["model"]
+    assert tried["facts"]["agent"] == "claude-code"
+    assert fleet("rules", "test", "agent == 'codex'", "--request", str(request)).out.startswith(
+        "does not hold"
+    )
+    assert "fires" in fleet("rules", "test", "--request", str(request)).out
+    assert fleet("rules", "test").code == 2
+    assert fleet("rules", "test", "--request", str(tmp_path / "no.json")).code == 2
+
+
 def test_chains_are_made_and_changed(fleet: Omni) -> None:
     fleet("models", "add", "mine/third:8b")
     chain = fleet(
