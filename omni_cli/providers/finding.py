@@ -124,8 +124,19 @@ class Finder(Struct, frozen=True):
             how = f"env:{name}" if name else "stored key"
             kept = self.there.get(slug)
             found.append(Found(kept or made, how, address=None if kept else variable))
+        found += self._kept({item.provider.slug for item in found})
         found += self._clouds()
         return found + self._servers() if local else found
+
+    def _kept(self, seen: set[str]) -> list[Found]:
+        """Well-known providers of the fleet that need no key, or have one by another variable."""
+        return [
+            Found(provider, "in the fleet")
+            for slug, provider in self.there.items()
+            if provider.enabled and slug in PRESETS and slug not in seen
+            if not PRESETS[slug].local
+            if provider.auth_method == "none" or self.keys.variable(slug, provider.key_env)
+        ]
 
     def _clouds(self) -> list[Found]:
         """Clouds of which the environment leaves no doubt; their models are still to be named."""

@@ -103,6 +103,8 @@ def chat(
 ) -> None:
     """Ask the fleet; the right model answers. Without a question, on a terminal: a conversation."""
     with omni(quiet=quiet or as_json) as omni_app:
+        if not omni_app.providers.all() and not as_json and _somebody():
+            _set_up(omni_app)
         if model is None and omni_app.config.chat.default_model:
             model = omni_app.config.chat.default_model
         selector = omni_app.names.select(model)
@@ -265,6 +267,26 @@ def tell_alerts(omni_app: App) -> None:
     if omni_app.deploy_store.open() is not None:
         for alert in omni_app.deploys.check():
             note(f"{alert.title}: {alert.text}")
+
+
+def _somebody() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def _set_up(omni_app: App) -> None:
+    """There is no fleet yet: find what there is, and ask, as ``omni init`` does.
+
+    Raises Exit: nothing was set up.
+    """
+    from omni_cli.cli.commands.init import init
+
+    note("there is no fleet yet; this machine has")
+    init()
+    omni_app.refresh()
+    if not omni_app.providers.all():
+        raise typer.Exit(1)
+    out()
 
 
 def _conversation(omni_app: App, go_on: bool, name: str | None) -> int | None:

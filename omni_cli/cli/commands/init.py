@@ -95,6 +95,9 @@ def init(
             omni_app.refresh()
             _slots(omni_app, agent, yes=yes, dry_run=False, as_json=False)
             return
+        if proposal.empty and baseline is None and not proposal.at_work:
+            _nothing_at_work(omni_app)
+            return
         _next(proposal, applied=apply_it, changes=not proposal.empty or baseline is not None)
 
 
@@ -169,8 +172,8 @@ def _show(omni_app: App, found: Sequence[Found], proposal: Proposal, baseline: s
                 for pick in proposal.picks
             ],
         )
-        note("  quality: the router's estimate from published results (from the size alone of a")
-        note("  local model that has none); price: half in, half out")
+        note("  quality: the router's estimate from published results (of a local model")
+        note("  without any from its size); price: half in, half out")
     if proposal.unpriced:
         names = ", ".join(proposal.unpriced[:4]) + (", ..." if proposal.unpriced[4:] else "")
         note(f"  not activated: nobody tells the price of {names};")
@@ -246,6 +249,13 @@ def _test(omni_app: App) -> None:
             out(f"  {result.slug:<14} {paint('failed', 'red')} {result.error.message}")
         else:
             out(f"  {result.slug:<14} {paint('ok', 'green')} {milliseconds(result.latency_ms)}")
+
+
+def _nothing_at_work(omni_app: App) -> None:
+    """The catalogue knows no models of these providers: they are to be named."""
+    for provider in omni_app.providers.all():
+        out(f"\nno model of {provider.slug} is at work, and none of its models is known")
+        note(f"next: omni providers models {provider.slug} --add, then omni models activate MODEL")
 
 
 def _next(proposal: Proposal, *, applied: bool, changes: bool) -> None:

@@ -90,6 +90,8 @@ class Proposal(Struct, frozen=True):
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     chain: Chain | None = None
     premium: str | None = None
+    #: Whether any model would be at work.
+    at_work: bool = False
     #: Served by a server on this machine, at a price that nobody tells: not activated.
     unpriced: tuple[str, ...] = ()
 
@@ -161,6 +163,7 @@ def propose(
         chain=chain,
         premium=chooser.premium(every),
         unpriced=tuple(unpriced),
+        at_work=bool(every),
     )
 
 
