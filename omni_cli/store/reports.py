@@ -39,6 +39,7 @@ GROUP BY created_at / 3600000, model
 _REFUSED = """
 SELECT count(*) FROM requests
 WHERE created_at >= ? AND state = 'refused' AND substr(error_message, 1, ?) = ?
+    AND error_message LIKE '%' || ? || '%'
 """
 _HOURLY_SUMS = "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_nusd)"
 #: Of what the rollups do not keep by the hour: from the rows themselves.
@@ -196,11 +197,11 @@ class ReportStore:
             )
         }
 
-    def refused(self, label: str, since_ms: int) -> int:
+    def refused(self, label: str, since_ms: int, said: str = "") -> int:
         """Requests since then that had no room in the budget of this label, by what they were
-        told."""
+        told; ``said``: only those that were told this as well."""
         head = f"the {label} has "
-        row = self._store.db.execute(_REFUSED, (since_ms, len(head), head)).fetchone()
+        row = self._store.db.execute(_REFUSED, (since_ms, len(head), head, said)).fetchone()
         return int(row[0])
 
     def baselines(self, first: int, last: int) -> list[Baseline]:

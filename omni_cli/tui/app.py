@@ -74,6 +74,10 @@ class StoreChanged(Message):
 
 #: The title of what is told when a worker failed on something that is no OmniError.
 UNEXPECTED = "unexpected error"
+#: How old a provider's last check may be, seconds: while its state is looked at, and otherwise.
+PROBE_LOOKED_AT_S, PROBE_S = 5.0, 30.0
+#: The footer names the palette's key from so many columns on.
+_PALETTE_FROM = 100
 #: Long after the first paint, seconds.
 _PRELOAD_AFTER_S = 1.0
 
@@ -87,6 +91,7 @@ class OmniApp(App[None]):
         cwd: where to look for a project's settings.
         theme: a theme's name, instead of the remembered one.
         tab: the id of the tab to open, instead of the remembered one.
+        probing: whether providers are checked, unbilled, while it is open.
     """
 
     TITLE = "omni"
@@ -114,8 +119,10 @@ class OmniApp(App[None]):
         cwd: Path | None = None,
         theme: str | None = None,
         tab: str | None = None,
+        probing: bool = False,
     ) -> None:
         super().__init__()
+        self._probing = probing
         env = os.environ if env is None else env
         self.loader = Loader(env, clock=clock, cwd=cwd)
         self._clock = clock
@@ -132,6 +139,7 @@ class OmniApp(App[None]):
         wanted = theme or self._own_theme
         self.theme = wanted if wanted in self.themes else _usual_theme(env)
         self._first = tab or kept.get("tab")
+        self._looked_at = ""
         #: The role that was switched last here, for undo.
         self.switched: str | None = None
 
@@ -151,12 +159,19 @@ class OmniApp(App[None]):
             self.notify(line, title="Theme left out", severity="warning")
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self.loader.watch(self._tell_changed)
+        if self._probing:
+            self.loader.probe(self._probe_period)
         self.set_timer(_PRELOAD_AFTER_S, self._preload)
+
+    def on_resize(self) -> None:
+        """The palette's key is in the help; where room is scarce the screen's own keys need it."""
+        for footer in self.screen_stack[0].query(Footer):
+            footer.show_command_palette = self.size.width >= _PALETTE_FROM
 
     async def open_tab(self, name: str) -> None:
         """Show a tab, made on first use."""
         switcher = self.query_one(ContentSwitcher)
-        self.query_one(TabBar).active = name
+        self.query_one(TabBar).active = self._looked_at = name
         pane = self._pane(name)
         if pane is None:
             tab = next(tab for tab in self.tabs if tab.id == name)
@@ -180,6 +195,10 @@ class OmniApp(App[None]):
 
         await self.open_tab("compare")
         self.query_one(ComparePane).compare(*models)
+
+    def _probe_period(self) -> float:
+        """Asked from the probing thread."""
+        return PROBE_LOOKED_AT_S if self._looked_at == "providers" else PROBE_S
 
     def _preload(self) -> None:
         """Import the other tabs while nothing else happens, so that their keys answer at once."""
@@ -223,6 +242,13 @@ class OmniApp(App[None]):
             again = getattr(screen, "refresh_data", None)
             if again is not None:
                 again()
+
+    @on(StatusLine.HealthChanged)
+    def _health_changed(self, event: StatusLine.HealthChanged) -> None:
+        """A toast and the bell for what went down or came back."""
+        for names, said, severity in event.told():
+            self.notify(said, title=names, severity=severity, markup=False, timeout=10)
+        self.bell()
 
     def complain(self, error: OmniError) -> None:
         """Show an error and what to do about it."""

@@ -6,6 +6,7 @@ forgotten first.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,21 @@ FOLLOW_S = 5.0
 _POLLS_A_REFRESH = 60
 
 Value = TypeVar("Value")
+
+
+def probe_due(omni: App, *, older_ms: int) -> None:
+    """Check the providers whose last check, by whatever process, is that old; those without a key
+    are told apart without one. Raises OmniError."""
+    checks, now = omni.windows.checks(), omni.now_ms()
+    due = [
+        provider.slug
+        for provider in omni.providers.all()
+        if provider.enabled
+        and omni.keys.has(provider)
+        and ((last := checks.get(provider.slug)) is None or not 0 <= now - last.at_ms < older_ms)
+    ]
+    for _ in omni.reporter.check(due) if due else ():
+        pass  # each is in the store when it comes
 
 
 class Loader:
@@ -110,6 +126,28 @@ class Loader:
         self._watch.start()
         # Daemons both: what is half read when the process ends is read again.
         threading.Thread(target=self._follow, name="log watch", daemon=True).start()
+
+    def probe(self, period: Callable[[], float]) -> None:
+        """Start a thread that asks every provider for its list of models, unbilled, whenever the
+        last check of it is ``period()`` seconds old. What it finds is news in the store.
+
+        A daemon, so that a provider that does not answer keeps nobody from leaving.
+        """
+        threading.Thread(
+            target=self._probe, args=(period,), name="health probes", daemon=True
+        ).start()
+
+    def _probe(self, period: Callable[[], float]) -> None:
+        due = 0.0
+        while not self._stop.wait(POLL_S):
+            passed = time.monotonic()
+            if passed < due:
+                due = min(due, passed + period())
+                continue
+            with suppress(OmniError), self.session() as omni:
+                # Half a second early is no reason to wait for the next turn.
+                probe_due(omni, older_ms=int(period() * 1000) - 500)
+            due = passed + period()
 
     def _follow(self) -> None:
         """Read what is new in the logs of agents that were imported before."""

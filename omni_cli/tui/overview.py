@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.budgets import BudgetStatus
+from omni_cli.domain.analytics import Totals as Sums
 from omni_cli.domain.health import Health, HealthStatus, Overall, Trend
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import HOUR_MS, local_date, local_day
@@ -15,6 +15,8 @@ from omni_cli.domain.recommend import Finding
 from omni_cli.domain.record import replace
 from omni_cli.records import ModelHour, StoredPrice, Tally
 from omni_cli.services.judge.health_report import ProviderReport
+from omni_cli.services.money.costs import BudgetLine
+from omni_cli.services.money.savings import saved_of
 from omni_cli.services.money.usage import UsageQuery
 
 #: A health status, or "off" for a provider that is disabled.
@@ -23,8 +25,8 @@ State = HealthStatus | Literal["off"]
 ModelState = HealthStatus | Literal["standby", "disabled", "off"]
 #: Quality, speed and success are of so many days, today included.
 SPAN_DAYS = 7
-#: How many models get a medal.
-MEDALS = 3
+#: How many models get a medal, and from how many calls in that time on.
+MEDALS, MEDAL_CALLS = 3, 20
 
 
 class Totals(Struct, frozen=True):
@@ -42,12 +44,15 @@ class Speed(Struct, frozen=True):
 
     latency_ms: float | None
     success: float | None
+    attempts: int = 0
 
 
 class ModelCard(Struct, frozen=True):
     """``medal`` 1 to 3 or None. ``quality`` and ``success`` 0..1, ``latency_ms`` the mean of
     good answers, all None where unknown. ``why`` is empty for what is healthy, standby or
-    disabled. ``hours`` are calls of the last 24 hours, oldest first."""
+    disabled. ``hours`` and ``bad_hours``: calls and failed attempts of each of the last 24 hours,
+    oldest first. ``seen_at``: when the newest evidence of ``state`` came, ms. ``saving_nusd``: of
+    today's requests against the premium model, None where it is unknown."""
 
     model: ModelInfo
     provider: Provider | None
@@ -61,6 +66,9 @@ class ModelCard(Struct, frozen=True):
     success: float | None
     medal: int | None
     hours: tuple[int, ...]
+    bad_hours: tuple[int, ...] = ()
+    seen_at: int | None = None
+    saving_nusd: int | None = None
 
     @property
     def simulated(self) -> bool:
@@ -69,7 +77,7 @@ class ModelCard(Struct, frozen=True):
 
 class ProviderCard(Struct, frozen=True):
     """``why`` is empty for what is healthy. ``test`` is (when in ms, latency in ms, error) of the
-    last check."""
+    last check; ``seen_at`` when the newest evidence of ``state`` came, ms."""
 
     provider: Provider
     state: State
@@ -83,6 +91,8 @@ class ProviderCard(Struct, frozen=True):
     key: str | None
     test: tuple[int, int | None, str | None] | None
     hours: tuple[int, ...]
+    bad_hours: tuple[int, ...] = ()
+    seen_at: int | None = None
 
 
 class Overview(Struct, frozen=True):
@@ -95,11 +105,12 @@ class Overview(Struct, frozen=True):
     overall: Overall = "unknown"
     healthy: int = 0
     today: Totals = field(default_factory=Totals)
-    yesterday: Totals = field(default_factory=Totals)
+    #: What yesterday had cost by this time of day, nano-dollars.
+    yesterday_nusd: int = 0
     #: What today saved, nano-dollars, as ``omni savings`` has it; None where it is unknown.
     saving_nusd: int | None = None
-    #: The budget that is nearest to its limit, with its period.
-    budget: BudgetStatus | None = None
+    #: The budgets that hold, the worst first.
+    budgets: tuple[BudgetLine, ...] = ()
     #: Recommendations that wait for a decision, the greatest saving first.
     advice: tuple[Finding, ...] = ()
 
@@ -116,7 +127,7 @@ def read_overview(omni: App) -> Overview:
     glance = omni.glance
     today = local_day(now_ms, zone)
     date_now = local_date(now_ms, zone)
-    first, before = (_as_day(date_now - timedelta(days=n)) for n in (SPAN_DAYS - 1, 1))
+    first = _as_day(date_now - timedelta(days=SPAN_DAYS - 1))
     days = glance.days(first, today)
     now_hour = now_ms // HOUR_MS
     hours = glance.hours(now_hour - 23, now_hour)
@@ -136,9 +147,9 @@ def read_overview(omni: App) -> Overview:
         overall=health.overall,
         healthy=health.healthy,
         today=totals(row for row in days if row.day == today),
-        yesterday=totals(row for row in days if row.day == before),
+        yesterday_nusd=omni.costs.yesterday_by_now(),
         saving_nusd=omni.savings.saved(UsageQuery(period="today")).saving_nusd,
-        budget=_tightest(omni, now_ms),
+        budgets=omni.costs.standings(),
         advice=_pending(omni),
     )
 
@@ -185,12 +196,21 @@ def _model_cards(
         for item in role.models:
             roles.setdefault(item.model, []).append((item.priority, role.name))
     omni.browser.prices.load(model.id for model in models)
-    judged = {health.target: health for report in reports.values() for health in report.models}
-    cards = []
+    judged = {
+        health.target: (health, report.seen_at(health))
+        for report in reports.values()
+        for health in report.models
+    }
+    used: dict[str, list[tuple[str, Sums]]] = {}
+    for (name, source), sums in omni.reports.totals(today, today, ("model", "source")).items():
+        used.setdefault(name, []).append((source, sums))
+    cards, calls = [], dict[str, int]()
     for model in models:
         rows = [row for row in days if row.model == model.id]
         seen, listed = measured(rows), omni.browser.listed(model)
-        state, why = _model_state(model, judged.get(model.id))
+        health, seen_at = judged.get(model.id, (None, None))
+        state, why = _model_state(model, health)
+        mine = [hour for hour in hours if hour.model == model.id]
         cards.append(
             ModelCard(
                 model=model,
@@ -204,10 +224,14 @@ def _model_cards(
                 latency_ms=seen.latency_ms,
                 success=seen.success,
                 medal=None,
-                hours=_by_hour((h for h in hours if h.model == model.id), omni.now_ms()),
+                hours=_by_hour(mine, omni.now_ms()),
+                bad_hours=_by_hour(mine, omni.now_ms(), failed=True),
+                seen_at=seen_at,
+                saving_nusd=saved_of(used.get(model.id, ())).saving_nusd,
             )
         )
-    return _ranked(cards)
+        calls[model.id] = seen.attempts
+    return _ranked(cards, calls)
 
 
 def _model_state(model: ModelInfo, health: Health | None) -> tuple[ModelState, str]:
@@ -229,14 +253,18 @@ def measured(rows: Sequence[Tally]) -> Speed:
     return Speed(
         latency_ms=sum(row.latency_ms for row in rows) / timed if timed else None,
         success=1 - sum(row.failed_attempts for row in rows) / attempts if attempts else None,
+        attempts=attempts,
     )
 
 
-def _ranked(cards: Sequence[ModelCard]) -> tuple[ModelCard, ...]:
+def _ranked(cards: Sequence[ModelCard], calls: Mapping[str, int]) -> tuple[ModelCard, ...]:
     """Best first: the chance of a good answer, which is quality times success.
 
-    Medals go to models that have worked lately and can be asked; the rest follow, active before
-    standby.
+    Medals go to models that can be asked and were, often enough for a rank; what is down comes
+    after what works, before standby.
+
+    Args:
+        calls: attempts of the last days by model.
     """
 
     def worth(card: ModelCard) -> float:
@@ -250,7 +278,9 @@ def _ranked(cards: Sequence[ModelCard]) -> tuple[ModelCard, ...]:
     medals = iter(range(1, MEDALS + 1))
     return tuple(
         replace(card, medal=next(medals, None))
-        if not order.get(card.state) and worth(card) > 0
+        if not order.get(card.state)
+        and worth(card) > 0
+        and calls.get(card.model.id, 0) >= MEDAL_CALLS
         else card
         for card in ranked
     )
@@ -282,15 +312,17 @@ def _provider_card(
         key=omni.keys.place(provider),
         test=omni.providers.last_test(slug),
         hours=_by_hour(mine, omni.now_ms()),
+        bad_hours=_by_hour(mine, omni.now_ms(), failed=True),
+        seen_at=None if report is None else report.seen_at(report.health),
     )
 
 
-def _by_hour(rows: Iterable[ModelHour], now_ms: int) -> tuple[int, ...]:
-    """Calls of each of the last 24 hours, oldest first."""
+def _by_hour(rows: Iterable[ModelHour], now_ms: int, *, failed: bool = False) -> tuple[int, ...]:
+    """Calls, or failed attempts, of each of the last 24 hours, oldest first."""
     now_hour = now_ms // HOUR_MS
     counts = [0] * 24
     for row in rows:
-        counts[row.hour - now_hour - 1] += row.calls
+        counts[row.hour - now_hour - 1] += row.failed_attempts if failed else row.calls
     return tuple(counts)
 
 
@@ -298,8 +330,3 @@ def _pending(omni: App) -> tuple[Finding, ...]:
     """As last found: looking for new ones takes longer than a refresh may."""
     found = [a.finding for a in omni.stored_advice.all() if a.status == "pending"]
     return tuple(sorted(found, key=lambda f: (not f.urgent, -(f.saving_daily_nusd or 0), f.key)))
-
-
-def _tightest(omni: App, now_ms: int) -> BudgetStatus | None:
-    found = [omni.budgets.status(b, now_ms) for b in omni.budgets.all() if b.enabled]
-    return max(found, key=lambda s: s.used_percent or 0.0, default=None)

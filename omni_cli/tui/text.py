@@ -119,6 +119,24 @@ def clock(at_ms: int, zone: str, *, today_ms: int | None = None) -> str:
     return local.strftime("%H:%M:%S" if same else "%m-%d %H:%M")
 
 
+#: A state that nothing has confirmed for so long is drawn in grey, ms.
+OLD_MS = 60_000
+
+
+def age(state: str, seen_at: int | None, now_ms: int) -> str:
+    """How old the evidence of a state is: "12 s ago"; "" for states that a person set."""
+    return "" if seen_at is None or state in _SET else ago(seen_at, now_ms)
+
+
+def is_old(state: str, seen_at: int | None, now_ms: int) -> bool:
+    """Whether a good state is too old to be drawn as one."""
+    return state == "healthy" and (seen_at is None or now_ms - seen_at > OLD_MS)
+
+
+#: States that nobody has to see for them to be so.
+_SET = ("off", "standby", "disabled", "maintenance")
+
+
 def ago(at_ms: int, now_ms: int) -> str:
     """ "12 s ago", "3 min ago", "5 h ago", "2 d ago"."""
     passed = max(now_ms - at_ms, 0) // 1000

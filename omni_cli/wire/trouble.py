@@ -18,7 +18,7 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.ports import HttpCall
 from omni_cli.wire.scrub import scrub
-from omni_cli.wire.values import host_of
+from omni_cli.wire.values import host_of, place_of
 
 _HINT_NETWORK = "Check the network and the provider's base URL."
 _HINT_LOCAL = "Is the server running? Check its port in the provider's base URL."
@@ -72,7 +72,7 @@ def _fault(exc: BaseException, names: set[str], call: HttpCall, timeout_s: float
         return Malformed(f"The answer of {host} cannot be decompressed")
     if "RemoteProtocolError" in names and not _closed(exc):
         return Malformed(f"{host} does not speak HTTP", hint=_HINT_LOCAL)
-    return _connection(exc, host)
+    return _connection(exc, host, place_of(call.url))
 
 
 def silent(call: HttpCall, timeout_s: float) -> TimedOut:
@@ -86,7 +86,7 @@ def _closed(exc: BaseException) -> bool:
     return "disconnect" in words or "closed" in words
 
 
-def _connection(exc: BaseException, host: str) -> ConnectionFailed:
+def _connection(exc: BaseException, host: str, place: str) -> ConnectionFailed:
     for cause in _causes(exc):
         if isinstance(cause, socket.gaierror):
             return ConnectionFailed(f"The name {host} cannot be resolved", hint=_HINT_NETWORK)
@@ -101,7 +101,7 @@ def _connection(exc: BaseException, host: str) -> ConnectionFailed:
                 hint="Does the base URL need http:// instead of https://?",
             )
         if isinstance(cause, ConnectionRefusedError):
-            return ConnectionFailed(f"Nothing listens at {host}", hint=_HINT_LOCAL)
+            return ConnectionFailed(f"Nothing listens at {place}", hint=_HINT_LOCAL)
         if isinstance(cause, ConnectionResetError | BrokenPipeError):
             return ConnectionFailed(f"{host} reset the connection", hint="Try again.")
         if isinstance(cause, FileNotFoundError):

@@ -177,10 +177,15 @@ def bearer(endpoint: Endpoint) -> dict[str, str]:
 
 def host_of(url: str) -> str:
     """The lower-case host name of ``url``, without user, port or brackets."""
-    authority = url.partition("://")[2].partition("/")[0].rpartition("@")[2].lower()
+    authority = place_of(url)
     if authority.startswith("["):
         return authority[1:].partition("]")[0]
     return authority.partition(":")[0]
+
+
+def place_of(url: str) -> str:
+    """Host and port of ``url``, as it names them."""
+    return url.partition("://")[2].partition("/")[0].rpartition("@")[2].lower()
 
 
 def registered(media_type: str) -> str:

@@ -373,8 +373,9 @@ def test_nobody_listens(client: Client) -> None:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     call = adapter("openai").build(REQUEST, "m", Endpoint(url, KEY))
-    with pytest.raises(errors.ConnectionFailed, match=r"Nothing listens at 127\.0\.0\.1") as caught:
+    with pytest.raises(errors.ConnectionFailed) as caught:
         client.chat(call)
+    assert caught.value.message == f"Nothing listens at {url.removeprefix('http://')}"
     assert "running" in caught.value.hint
 
 

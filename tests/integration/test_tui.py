@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as simulated
 from omni_cli.tui.app import OmniApp
@@ -22,6 +23,7 @@ from omni_cli.tui.screens.chat import ChatPane
 from omni_cli.tui.screens.model import ChecksScreen, ModelScreen
 from omni_cli.tui.screens.receipt import ReceiptScreen
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
+from omni_cli.tui.widgets.status import StatusLine
 from omni_cli.tui.widgets.table import Table
 from omni_cli.tui.widgets.tiles import CardList
 from tests.snapshot.scene import env_of, make_home
@@ -108,6 +110,39 @@ async def test_a_failed_test_shows_the_providers_words(home: Path, simulator: Si
         await until(
             lambda: "Error" in str(pilot.app.query_one(CardList).get_option("anthropic").prompt)
         )
+
+
+async def test_what_goes_down_is_told_without_a_key_and_its_models_go_with_it(
+    home: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As shipped: nobody asks, nothing is called, and within two rounds of checks it is said."""
+    with Simulator(seed=3) as gone:
+        with App(env_of(home)) as omni:
+            provider = omni.fleet.provider("anthropic")
+            omni.fleet.put_provider(
+                replace(provider, base_url=provider.base_url.replace(simulator.url, gone.url))
+            )
+        app = OmniApp(env_of(home), tab="providers", theme="dark", probing=True)
+        async with app.run_test(size=(120, 40)) as pilot:
+            status = app.query_one(StatusLine)
+            await until(lambda: "5/6 healthy" in str(status.render()), 10)
+            bells: list[int] = []
+            monkeypatch.setattr(app, "bell", lambda: bells.append(1))
+            await asyncio.to_thread(gone.__exit__, None, None, None)
+            await until(lambda: "Anthropic" in notes(app), 15)
+            assert f"down: Nothing listens at {gone.url.removeprefix('http://')}" in notes(app)
+            assert bells
+            view = status._overview
+            assert view is not None
+            cards = {card.model.id: card for card in view.models}
+            assert cards[SONNET].state == "error"
+            assert cards[SONNET].medal is None
+            # Below every model that works.
+            states = [card.state for card in view.models]
+            assert states.index("error") > max(
+                at for at, state in enumerate(states) if state in ("healthy", "unknown")
+            )
+            await pilot.pause()
 
 
 async def test_all_providers_can_be_tested_again_and_again(home: Path) -> None:

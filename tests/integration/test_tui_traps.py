@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from textual.screen import ModalScreen
 from textual.widgets import OptionList
+from textual.widgets._footer import FooterKey
 
 from omni_cli.bootstrap import App
 from omni_cli.tui.app import UNEXPECTED, OmniApp
 from omni_cli.tui.faults import FILE, Ended
+from omni_cli.tui.registry import TABS
 from omni_cli.tui.screens.failover import FailoverPane
 from omni_cli.tui.screens.help import HelpScreen
 from omni_cli.tui.widgets.form import ConfirmScreen
@@ -48,6 +50,19 @@ async def test_dialogs_dim_what_is_below_and_drafts_are_asked_about(home: Path) 
         assert pane.unsaved()
         await press(pilot, "u", "q")
         assert app._exit
+
+
+async def test_every_key_of_the_footer_can_be_read_at_80_columns(home: Path) -> None:
+    async with opened(home, "fleet", (80, 24)) as pilot:
+        for tab in TABS:
+            await press(pilot, "escape", tab.key)
+            if tab.id == "failover":
+                await press(pilot, "enter")
+            keys = pilot.app.query(FooterKey)
+            shown = [(key.key_display, key.description, key.region.right) for key in keys]
+            assert max(right for *_, right in shown) <= 80, (tab.id, shown)
+            if tab.id == "chat":
+                await press(pilot, "escape")
 
 
 async def test_what_nobody_expected_is_told_without_values(

@@ -1,4 +1,4 @@
-"""How the screens look: at two sizes and in two themes (E2)."""
+"""How the screens look: at three sizes and in two themes (E2)."""
 
 from collections.abc import Callable
 
@@ -22,12 +22,11 @@ SCREENS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("receipt", "activity", ("enter",)),
     ("chat", "chat", ()),
 )
-SIZES = ((80, 24), (120, 40))
-THEMES = ("dark", "light")
+#: Three sizes, and in one of them the second theme.
+LOOKS = (((80, 24), "dark"), ((120, 40), "light"), ((200, 60), "dark"))
 
 
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize(("size", "theme"), LOOKS, ids=[f"{w}x{h}-{t}" for (w, h), t in LOOKS])
 @pytest.mark.parametrize(("name", "tab", "keys"), SCREENS, ids=[s[0] for s in SCREENS])
 def test_screen(
     snap_compare: Compare,
@@ -91,7 +90,7 @@ def test_themes(snap_compare: Compare, make_app: MakeApp, theme: str) -> None:
     assert snap_compare(make_app(theme, "fleet"), run_before=press())
 
 
-@pytest.mark.parametrize("width", [80, 100, 120, 200])
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 @pytest.mark.parametrize("active", ["fleet", "recommendations"])
 def test_tabs_fit_when_all_exist(width: int, active: str) -> None:
     """Eleven tabs: the titles shorten, none is cut off, and each keeps its key."""

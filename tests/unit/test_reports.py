@@ -2,19 +2,20 @@
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from omni_cli.domain.analytics import day_key
-from omni_cli.domain.budgets import Budget
+from omni_cli.domain.budgets import Budget, refusal
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import StoreError, UsageError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.quality import Prior, QualityTable
+from omni_cli.domain.record import replace
 from omni_cli.services.judge.maintenance import ReportZone
 from omni_cli.services.money.costs import CostService
 from omni_cli.services.money.savings import SavingsService
@@ -334,6 +335,45 @@ def test_budget_line_says_what_is_under(fleet: Fleet) -> None:
     assert line.status.used_percent == pytest.approx(62.48)
     assert line.projection is not None
     assert line.projected_under_percent == pytest.approx(37.52)
+
+
+def test_yesterday_counts_until_this_hour(fleet: Fleet) -> None:
+    # The rollups' hours are UTC's; 13:00 in Kathmandu is 07:15, a quarter into one.
+    fleet.call(100, at=NOW - timedelta(days=1, hours=2))
+    fleet.call(40, at=NOW - timedelta(days=1) + timedelta(minutes=20))  # in the hour under way
+    fleet.call(7_000, at=NOW - timedelta(days=1) + timedelta(hours=2))
+    fleet.call(900, at=NOW - timedelta(days=2))
+    assert fleet.costs().yesterday_by_now() == 110
+
+
+def test_each_budget_is_judged_once_and_the_worst_comes_first(fleet: Fleet) -> None:
+    for day in range(1, 19):
+        fleet.call(1_000_000, at=at(day), role="writer" if day == 18 else "")
+    dollar = 10**9
+    fleet.budgets.put(Budget(0, "all", "", "month", dollar, zone=ZONE))
+    fleet.budgets.put(Budget(0, "all", "", "week", 4_000_000, zone=ZONE))
+    fleet.budgets.put(Budget(0, "role", "writer", "day", 1_000_000, zone=ZONE))
+    tight = Budget(0, "model", CHEAP, "day", 2_600_000, zone=ZONE, alerts_percent=())
+    fleet.budgets.put(tight)
+    now = int(NOW.timestamp() * 1000)
+    held = next(b for b in fleet.budgets.all() if b.scope == "model")
+    said = refusal(fleet.budgets.status(held, now), dollar, "tomorrow")
+    request = make_id(now, 999)
+    fleet.ledger.open(NewRequest(request, now, "chat", fleet.ledger.owner), None)
+    fleet.ledger.end_request(
+        request,
+        RequestEnd("refused", now, "", "", error_code=said.code, error_message=said.message),
+    )
+    found = [(x.level, x.status.budget.label, x.words) for x in fleet.costs().standings()]
+    assert found == [
+        ("error", "day budget of role writer", "calls are refused"),
+        ("warning", "week budget of everything", "at its end 75 % over"),
+        ("warning", f"day budget of model {CHEAP}", "too little for some calls, 1 refused today"),
+        ("ok", "month budget of everything", "on track"),
+    ]
+    # Raised, it no longer refuses what it refused.
+    fleet.budgets.put(replace(held, limit_nusd=dollar))
+    assert all("too little" not in x.words for x in fleet.costs().standings())
 
 
 def test_weeks_and_months_begin_when_the_user_says(fleet: Fleet) -> None:

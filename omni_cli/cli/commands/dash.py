@@ -45,7 +45,7 @@ def run(theme: str | None = None, tab: str | None = None) -> None:
     ids = [entry.id for entry in TABS]
     if tab is not None and tab not in ids:
         raise UsageError(f"no tab {tab!r}", hint=f"one of {', '.join(ids)}")
-    omni_app = OmniApp(cwd=Path.cwd(), theme=theme, tab=tab)
+    omni_app = OmniApp(cwd=Path.cwd(), theme=theme, tab=tab, probing=True)
     if theme is not None and theme not in omni_app.themes:
         raise UsageError(f"no theme {theme!r}", hint=f"one of {', '.join(sorted(omni_app.themes))}")
     omni_app.run()

@@ -593,8 +593,8 @@ class OrgReports:
     def hourly_by(self, first: int, last: int, by: str) -> dict[tuple[int, str], Totals]:  # noqa: ARG002  # the port's
         raise UsageError("use by the hour is not counted by organisation")
 
-    def refused(self, label: str, since_ms: int) -> int:
-        return self._raw.refused(label, since_ms)
+    def refused(self, label: str, since_ms: int, said: str = "") -> int:
+        return self._raw.refused(label, since_ms, said)
 
     def baselines(self, first: int, last: int) -> list[Baseline]:  # noqa: ARG002  # the port's
         """What everybody's requests were compared with is not counted by organisation."""

@@ -145,6 +145,17 @@ class ProviderReport(Struct, frozen=True):
     daily_nusd: int | None
     slots: SlotUse = field(default=SlotUse(None))
 
+    def seen_at(self, health: Health) -> int | None:
+        """When the newest evidence for a verdict, its own or one of its models', came; None
+        without any."""
+        window = health.window
+        found = (
+            None if self.check is None else self.check.at_ms,
+            window.last_good_at_ms,
+            window.last_error_at_ms,
+        )
+        return max((at for at in found if at is not None), default=None)
+
 
 class FleetHealth(Struct, frozen=True):
     at_ms: int

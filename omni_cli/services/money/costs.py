@@ -1,7 +1,8 @@
 """Cost analytics: the trend, periods, the projected month, budgets and shares (C5)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from typing import Literal
 
 from msgspec import Struct
 
@@ -18,11 +19,21 @@ from omni_cli.domain.analytics import (
     shares,
     sum_totals,
 )
-from omni_cli.domain.budgets import BudgetStatus
-from omni_cli.domain.periods import DAY_MS, PeriodKind, PeriodRule, local_date, window
+from omni_cli.domain.budgets import Budget, BudgetStatus
+from omni_cli.domain.periods import (
+    DAY_MS,
+    HOUR_MS,
+    PeriodKind,
+    PeriodRule,
+    day_start,
+    local_date,
+    window,
+)
+from omni_cli.domain.pricing import format_usd
 from omni_cli.ports import Clock
 from omni_cli.repositories import Budgets, Reports
 
+Level = Literal["ok", "warning", "error"]
 TREND_DAYS = 30
 #: Models shown by name, as in the fleet spec's chart; the others are summed.
 TOP = 5
@@ -31,13 +42,51 @@ TOP = 5
 class BudgetLine(Struct, frozen=True):
     """``under_percent``: how far spending is below the limit, negative above it; None for a
     limit of zero. ``projection`` and ``projected_under_percent``: the same at the period's end,
-    None where the budget's days are not the report's."""
+    None where the budget's days are not the report's. ``refused``: calls that it refused today,
+    and would refuse again as it stands."""
 
     status: BudgetStatus
     limit_nusd: int
     under_percent: float | None
     projection: Projection | None
     projected_under_percent: float | None
+    refused: int = 0
+
+    @property
+    def whose(self) -> str:
+        """ "everything", "role writer"."""
+        budget = self.status.budget
+        return "everything" if budget.scope == "all" else f"{budget.scope} {budget.value}"
+
+    @property
+    def level(self) -> Level:
+        """How bad it is, with ``words``: the one judgement of every face."""
+        if self.status.state == "stopped":
+            return "error"
+        over = self.projected_under_percent is not None and self.projected_under_percent < 0
+        return "warning" if over or self.refused or self.status.state == "alert" else "ok"
+
+    @property
+    def words(self) -> str:
+        """Such as "calls are refused", "too little for some calls, 12 refused today", "at its end
+        96 % over", "75 % reached", "on track"; "within" where nothing is known of its end."""
+        if self.status.state == "stopped":
+            return "calls are refused"
+        if self.refused:
+            return f"too little for some calls, {self.refused:,} refused today"
+        under = self.projected_under_percent
+        if under is not None and under < 0:
+            return f"at its end {-under:.0f} % over"
+        if self.status.state == "alert":
+            reached = max(p for p in self.status.budget.alerts_percent if self.status.used >= p)
+            return f"{reached:g} % reached"
+        return "within" if under is None else "on track"
+
+
+#: The worst first.
+_LEVELS: tuple[Level, ...] = ("error", "warning", "ok")
+#: Budgets of these have days of their own in the reports.
+_REPORTED = ("provider", "model", "role", "agent", "org", "key", "session", "project")
 
 
 class CostOverview(Struct, frozen=True):
@@ -97,6 +146,25 @@ class CostService(Struct, kw_only=True, eq=False):
     week_start: int = 0
     month_day: int = 1
 
+    def yesterday_by_now(self) -> int:
+        """What yesterday had cost by this time of day, nano-dollars; of the hour that is under way
+        its share."""
+        zone, now = self.zone(), int(self.clock() * 1000)
+        today = local_date(now, zone)
+        begin = day_start(today - timedelta(days=1), zone)
+        until = min(begin + now - day_start(today, zone), day_start(today, zone))
+        total = 0
+        found = self.reports.hourly_by(begin // HOUR_MS, until // HOUR_MS, "provider")
+        for (hour, _), sums in found.items():
+            total += sums.cost_nusd * min(until - hour * HOUR_MS, HOUR_MS) // HOUR_MS
+        return total
+
+    def standings(self) -> tuple[BudgetLine, ...]:
+        """Every enabled budget, the worst first."""
+        zone, now = self.zone(), int(self.clock() * 1000)
+        lines = self._budget_lines([b for b in self.budgets.all() if b.enabled], now, zone)
+        return tuple(sorted(lines, key=lambda x: (_LEVELS.index(x.level), -x.status.used)))
+
     def overview(self) -> CostOverview:
         """Everything as of now."""
         zone, now = self.zone(), int(self.clock() * 1000)
@@ -131,7 +199,11 @@ class CostService(Struct, kw_only=True, eq=False):
             projection=None
             if spent.known_nusd is None
             else project(spent.cost_nusd, today, after, history, first),
-            budgets=tuple(self._budget_lines(now, zone, today, history, first)),
+            budgets=tuple(
+                self._budget_lines(
+                    [b for b in self.budgets.all() if b.enabled and b.scope == "all"], now, zone
+                )
+            ),
             by_model=by_model,
             by_task=self._shares(span, "task"),
             trend_by_model=self._trend(trend_start, today, by_model),
@@ -186,20 +258,25 @@ class CostService(Struct, kw_only=True, eq=False):
         costs = {key or f"(no {by})": totals.cost_nusd for (key,), totals in found.items()}
         return shares({name: cost for name, cost in costs.items() if cost}, top=TOP)
 
-    def _budget_lines(
-        self, now: int, zone: str, today: date, history: Mapping[int, int], first: date | None
-    ) -> list[BudgetLine]:
-        """The budgets of everything; those of one model or role are in ``omni budgets``."""
+    def _budget_lines(self, budgets: Sequence[Budget], now: int, zone: str) -> list[BudgetLine]:
+        today = local_date(now, zone)
+        span = day_key(today - timedelta(days=LOOKBACK_DAYS + 1)), day_key(today)
+        first_key = self.reports.first_day()
+        first = None if first_key is None else key_date(first_key)
         lines = []
-        for budget in self.budgets.all():
-            if budget.scope != "all" or not budget.enabled:
-                continue
+        for budget in budgets:
             status = self.budgets.status(budget, now)
-            limit = budget.limit_nusd + status.carried_nusd
+            limit = status.whole_nusd
             projection = None
-            if budget.zone == zone:
+            if budget.zone == zone and budget.scope in ("all", *_REPORTED):
+                own: dict[str, str] = {} if budget.scope == "all" else {budget.scope: budget.value}
+                history = {
+                    day: totals.cost_nusd for day, totals in self.reports.daily(*span, own).items()
+                }
                 after = local_date(status.end_at, zone)
                 projection = project(status.spent_nusd, today, after, history, first)
+            # A limit that was raised since says another sum.
+            stand = f" left of {format_usd(status.stop_at_nusd)} ("
             lines.append(
                 BudgetLine(
                     status=status,
@@ -209,6 +286,7 @@ class CostService(Struct, kw_only=True, eq=False):
                     projected_under_percent=None
                     if projection is None
                     else under_percent(projection.nusd, limit),
+                    refused=self.reports.refused(budget.label, day_start(today, zone), stand),
                 )
             )
         return lines

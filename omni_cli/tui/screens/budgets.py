@@ -1,6 +1,7 @@
 """Budgets: how far along each is, where it warns and where it stops; set, raise, switch off."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -19,7 +20,7 @@ from omni_cli.domain.periods import HOUR_MS, PERIODS
 from omni_cli.domain.pricing import format_usd, nusd_to_usd, usd_to_nusd
 from omni_cli.domain.words import counted
 from omni_cli.services.money.budget_document import budget_name
-from omni_cli.services.money.costs import Burn
+from omni_cli.services.money.costs import BudgetLine, Burn
 from omni_cli.tui import text
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.costs import added_up, each_day
@@ -30,19 +31,14 @@ from omni_cli.tui.widgets.tiles import CardList, Empty, set_empty
 _MUTED = "$foreground-muted"
 _SPAN = re.compile(r"([1-9]\d{0,3})([hdw])")
 _HOURS = {"h": 1, "d": 24, "w": 168}
-#: Sign, word and colour of a budget's state.
-_STATES = {
-    "ok": ("●", "within", "$success"),
-    "alert": ("▲", "alert", "$warning"),
-    "stopped": ("✗", "calls are refused", "$error"),
-    "off": ("–", "disabled", "$foreground-muted"),
-}
 
 
 class BudgetsView(Struct, frozen=True):
-    """Every budget in the period that holds now, disabled ones too."""
+    """Every budget in the period that holds now, disabled ones too; ``lines``: how those that
+    hold stand, by id."""
 
     burns: tuple[Burn, ...]
+    lines: Mapping[int, BudgetLine]
     now_ms: int
     zone: str
 
@@ -50,7 +46,8 @@ class BudgetsView(Struct, frozen=True):
 def read_budgets(omni: App) -> BudgetsView:
     """Raises OmniError."""
     statuses = omni.budget_admin.statuses(disabled=True)
-    return BudgetsView(tuple(map(omni.costs.burn, statuses)), omni.now_ms(), omni.zone)
+    lines = {line.status.budget.id: line for line in omni.costs.standings()}
+    return BudgetsView(tuple(map(omni.costs.burn, statuses)), lines, omni.now_ms(), omni.zone)
 
 
 def title_of(budget: Budget) -> str:
@@ -63,11 +60,9 @@ def card(burn: Burn, view: BudgetsView, width: int, *, airy: bool = False) -> Co
     and an empty line."""
     status = burn.status
     budget, used = status.budget, status.used_percent
-    sign, word, style = _STATES[status.state]
-    if burn.refused and status.state in ("ok", "alert"):
-        # Within its limit, and yet of no use to the calls that are made.
-        sign, word, style = "▲", "too little for some calls", "$warning"
-    word = f"{sign} {word}"
+    line = view.lines.get(budget.id)
+    sign, style = text.SIGNS["off" if line is None else line.level]
+    word = f"{sign} {'disabled' if line is None else line.words}"
     name = Content.styled(title_of(budget), "bold").truncate(width - len(word) - 2, ellipsis=True)
     gap = " " * max(width - name.cell_length - len(word) - 1, 1)
     head = name + Content(gap) + Content.styled(word, style)

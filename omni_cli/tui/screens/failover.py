@@ -166,7 +166,7 @@ class FailoverPane(Pane[Chains]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New"),
-        Binding("a", "add", "Add model"),
+        Binding("a", "add", "Add", tooltip="Add a model"),
         Binding("s", "save", "Save"),
         Binding("u", "undo", "Undo"),
         Binding("r", "rename", "Rename"),

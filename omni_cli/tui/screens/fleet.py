@@ -15,7 +15,7 @@ from textual.widgets import DataTable, OptionList, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.pricing import format_usd
-from omni_cli.domain.words import percent
+from omni_cli.domain.words import counted, percent
 from omni_cli.tui import text
 from omni_cli.tui.actions import check_connection, switch_model
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview, read_overview
@@ -192,16 +192,16 @@ def card_text(card: ModelCard, width: int) -> Content:
 
 def today_text(view: Overview) -> Content:
     """The side panel: totals, against yesterday and the budget, and who cost it."""
-    now, before = view.today, view.yesterday
-    step, way = text.change(now.cost_nusd, before.cost_nusd)
+    now = view.today
+    step, way = text.change(now.cost_nusd, view.yesterday_nusd)
     shown = Content.assemble(
         ("TODAY\n", "bold $primary"),
         (f"{text.cost(now)}\n", "bold"),
-        f"{now.calls:,} calls, {text.count(now.tokens)} tokens\n",
+        f"{counted(now.calls, 'call')}, {text.count(now.tokens)} tokens\n",
     )
     if step:
         style = "$warning" if way == "up" else "$success"
-        shown += Content.assemble((step, style), f" against {format_usd(before.cost_nusd)}\n")
+        shown += Content.assemble((step, style), f" on {format_usd(view.yesterday_nusd)} by now\n")
     if view.saving_nusd is not None:
         word = "saved" if view.saving_nusd >= 0 else "paid more"
         style = "$success" if view.saving_nusd >= 0 else "$warning"
@@ -248,26 +248,21 @@ def _advice_text(view: Overview, width: int) -> Content:
 
 
 def _budget_text(view: Overview, width: int) -> Content:
-    """A bar of the tightest budget, or how to set one."""
-    status = view.budget
-    if status is None:
-        return Content.styled("no budget: omni budgets add\n", _MUTED)
+    """A bar of the worst budget, whose it is and how it stands; or how to set one."""
+    if not view.budgets:
+        return Content.assemble(("no budget yet: ", _MUTED), ("7", "bold $primary"), "\n")
+    line = view.budgets[0]
+    status = line.status
     used = status.used_percent or 0.0
-    word, style = (
-        ("over", "$error")
-        if used >= 100
-        else ("close", "$warning")
-        if used >= 80
-        else ("on track", "$success")
-    )
+    sign, style = text.SIGNS[line.level]
     full, empty = text.bar(used / 100, width - 5)
     return Content.assemble(
         (full, style),
         (empty, "$panel"),
         f" {used:.0f}%\n",
-        (f"{format_usd(status.spent_nusd)} of {format_usd(status.budget.limit_nusd)} a ", _MUTED),
-        (f"{status.budget.period}: ", _MUTED),
-        (f"{word}\n", style),
+        (f"{text.clip(line.whose, width)}: {format_usd(status.spent_nusd)}", _MUTED),
+        (f" of {format_usd(line.limit_nusd)} a {status.budget.period}\n", _MUTED),
+        (f"{sign} {line.words}\n", style),
     )
 
 
@@ -277,27 +272,31 @@ def foot_text(view: Overview) -> Content:
     shown = Content.assemble(
         ("Today ", _MUTED),
         (text.cost(now), "bold"),
-        f" · {now.calls:,} calls · {text.count(now.tokens)} tokens",
+        f" · {counted(now.calls, 'call')} · {text.count(now.tokens)} tokens",
     )
-    step, way = text.change(now.cost_nusd, view.yesterday.cost_nusd)
+    step, way = text.change(now.cost_nusd, view.yesterday_nusd)
     if step:
         shown += Content.assemble(
-            (" · ", _MUTED), (step, "$warning" if way == "up" else "$success"), " vs yesterday"
+            (" · ", _MUTED),
+            (step, "$warning" if way == "up" else "$success"),
+            " on yesterday by now",
         )
     if view.saving_nusd is not None and view.saving_nusd > 0:
         shown += Content.assemble(
             (" · ", _MUTED), (f"saved {format_usd(view.saving_nusd)}", "$success")
         )
-    status = view.budget
-    if status is not None:
-        used = status.used_percent or 0.0
-        style = "$error" if used >= 100 else "$warning" if used >= 80 else "$success"
-        full, empty = text.bar(used / 100, 20)
+    if view.budgets:
+        line = view.budgets[0]
+        used = line.status.used_percent or 0.0
+        sign, style = text.SIGNS[line.level]
+        full, empty = text.bar(used / 100, 12)
         shown += Content.assemble(
             ("\nBudget ", _MUTED),
             (full, style),
             (empty, "$panel"),
-            f" {used:.0f}% of {format_usd(status.budget.limit_nusd)} a {status.budget.period}",
+            f" {used:.0f}% of {format_usd(line.limit_nusd)} a {line.status.budget.period}",
+            (f" for {text.clip(line.whose, 20)} ", _MUTED),
+            (f"{sign} {line.words}", style),
         )
     if view.advice:
         best = view.advice[0]

@@ -35,11 +35,15 @@ from omni_cli.tui.widgets.tiles import CardList
 from omni_cli.wire.registry import protocols
 
 
-def card_text(card: ProviderCard, width: int) -> Content:
+def card_text(card: ProviderCard, width: int, now_ms: int) -> Content:
     """Name and state; then latency, success, cost and calls; then models and trend or error."""
     provider = card.provider
     sign, style = text.SIGNS[card.state]
     word = text.STATE_WORDS[card.state]
+    if (age := text.age(card.state, card.seen_at, now_ms)) and width >= 60:
+        word += f" {age}"
+    if text.is_old(card.state, card.seen_at, now_ms):
+        style = _MUTED
     name = set_cell_size(provider.name, max(width - cell_len(word) - 16, 8)).rstrip()
     simulated = " simulated" if provider.simulated and "simulat" not in name else ""
     head = Content.assemble((name, "bold"), (simulated, "italic $warning"))
@@ -192,7 +196,10 @@ class ProvidersPane(Pane[Loaded]):
         self._show_bar()
         width = max(self.query_one("#list").size.width, 40)
         self.query_one(CardList).fill(
-            [(c.provider.slug, card_text(c, width - 3)) for c in overview.providers]
+            [
+                (c.provider.slug, card_text(c, width - 3, overview.now_ms))
+                for c in overview.providers
+            ]
         )
         card = self.card
         if card is not None:

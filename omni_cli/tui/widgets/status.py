@@ -1,32 +1,56 @@
 """The top lines: health of the providers and today's money, and the tabs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
 from textual.content import Content
 from textual.events import Click
 from textual.message import Message
+from textual.notifications import SeverityLevel
 from textual.reactive import reactive
 from textual.widget import Widget
 
 from omni_cli.domain.errors import OmniError
+from omni_cli.domain.words import counted
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
-from omni_cli.tui.overview import Overview, read_overview
+from omni_cli.tui.overview import Overview, ProviderCard, read_overview
 from omni_cli.tui.registry import Tab
 from omni_cli.tui.workers import tell
 
 #: Above so many providers the bar would fill the line: it counts instead.
 _MOST_SIGNS = 12
+_MUTED = "$foreground-muted"
 
 
 class StatusLine(Widget):
-    """``omni  [●●●○] 3/4 healthy      today $12.47 ▼ 15% · 1,018 calls · budget 62%``"""
+    """``omni  [●●●○] 3/4 healthy      today $12.47 ▼ 15% · 1,018 calls · ✗ role research 132%``"""
 
     DEFAULT_CSS = """
     StatusLine { height: 1; background: $panel; padding: 0 1; }
     """
+
+    @dataclass
+    class HealthChanged(Message):
+        """Providers whose state is another one than when it was last read."""
+
+        down: tuple[ProviderCard, ...]
+        uneasy: tuple[ProviderCard, ...]
+        back: tuple[ProviderCard, ...]
+
+        def told(self) -> Iterator[tuple[str, str, SeverityLevel]]:
+            """(title, words, severity) of a toast for each kind of change."""
+            kinds: tuple[tuple[tuple[ProviderCard, ...], str, SeverityLevel], ...] = (
+                (self.down, "down", "error"),
+                (self.uneasy, "in trouble", "warning"),
+                (self.back, "well again", "information"),
+            )
+            for cards, word, severity in kinds:
+                if cards:
+                    names = ", ".join(card.provider.name for card in cards)
+                    whys = dict.fromkeys(card.why for card in cards if card.why)
+                    yield f"{names}: {word}", "\n".join(whys) or "it answers", severity
 
     def __init__(self, loader: Loader) -> None:
         super().__init__()
@@ -56,8 +80,22 @@ class StatusLine(Widget):
 
     def _take(self, overview: Overview | None) -> None:
         self._reading = False
+        if overview is not None and self._overview is not None:
+            self._tell_changes(self._overview, overview)
         self._overview = overview
         self.refresh()
+
+    def _tell_changes(self, before: Overview, now: Overview) -> None:
+        """What a person did to a provider, such as switching it off, is no news to them."""
+        old = {card.provider.slug: card.state for card in before.providers}
+        told: dict[str, list[ProviderCard]] = {"error": [], "warning": [], "healthy": []}
+        for card in now.providers:
+            was = old.get(card.provider.slug)
+            known = was in ("healthy", "warning", "error") or card.state == "error"
+            if was is not None and was != card.state and known and card.state in told:
+                told[card.state].append(card)
+        if any(told.values()):
+            self.post_message(self.HealthChanged(*(tuple(cards) for cards in told.values())))
 
     def render(self) -> Content:
         view = self._overview
@@ -65,23 +103,44 @@ class StatusLine(Widget):
         if view is None or not view.providers:
             return left
         left += health_bar(view)
-        right = self._today(view)
-        if cell_len((left + right).plain) + 2 > self.size.width:
-            right = self._today(view, short=True)
-        gap = self.size.width - cell_len((left + right).plain)
+        # The least needed goes first; what alarms stays.
+        for parts in (("step", "calls"), ("step",), ()):
+            right = self._today(view, parts)
+            gap = self.size.width - cell_len((left + right).plain)
+            if gap >= 2:
+                break
+        else:
+            left = Content.assemble(("omni", "bold $primary"), "  ", _healthy(view))
+            gap = self.size.width - cell_len((left + right).plain)
         return left + Content(" " * max(gap, 2)) + right
 
-    def _today(self, view: Overview, *, short: bool = False) -> Content:
-        shown = Content.assemble(("today ", "$foreground-muted"), (text.cost(view.today), "bold"))
-        step, way = text.change(view.today.cost_nusd, view.yesterday.cost_nusd)
-        if step and not short:
+    def _today(self, view: Overview, parts: Sequence[str]) -> Content:
+        shown = Content.assemble(("today ", _MUTED), (text.cost(view.today), "bold"))
+        step, way = text.change(view.today.cost_nusd, view.yesterday_nusd)
+        if step and "step" in parts:
             shown += Content.styled(f" {step}", "$warning" if way == "up" else "$success")
-        shown += Content.styled(f" · {text.count(view.today.calls)} calls", "$foreground-muted")
-        used = None if view.budget is None else view.budget.used_percent
-        if used is not None and not short:
-            style = "$error" if used >= 100 else "$warning" if used >= 80 else "$foreground-muted"
-            shown += Content.styled(f" · budget {used:.0f}%", style)
-        return shown
+        if "calls" in parts:
+            words = counted(view.today.calls, "call")
+            if view.today.calls >= 100_000:
+                words = f"{text.count(view.today.calls)} calls"
+            shown += Content.styled(f" · {words}", _MUTED)
+        return shown + budget_alarm(view)
+
+
+def budget_alarm(view: Overview) -> Content:
+    """The worst budget: named where it alarms, else how far along it is."""
+    if not view.budgets:
+        return Content("")
+    worst = view.budgets[0]
+    used = "" if worst.status.used_percent is None else f" {worst.status.used_percent:.0f}%"
+    if worst.level == "ok":
+        return Content.styled(f" · budget{used}", _MUTED)
+    sign, style = text.SIGNS[worst.level]
+    more = sum(line.level != "ok" for line in view.budgets) - 1
+    whose = text.clip(worst.whose, 24)
+    return Content.assemble(
+        (" · ", _MUTED), (f"{sign} {whose}{used}" + (f" +{more}" if more else ""), style)
+    )
 
 
 def health_bar(view: Overview) -> Content:
@@ -94,9 +153,12 @@ def health_bar(view: Overview) -> Content:
         ("]", "$foreground-muted"),
         " ",
     ]
-    words = f"{view.healthy}/{len(states)} healthy"
-    style = text.SIGNS[view.overall][1]
-    return Content.assemble(*(bar if len(states) <= _MOST_SIGNS else []), (words, style))
+    return Content.assemble(*(bar if len(states) <= _MOST_SIGNS else []), _healthy(view))
+
+
+def _healthy(view: Overview) -> tuple[str, str]:
+    used = sum(card.state != "off" for card in view.providers)
+    return f"{view.healthy}/{used} healthy", text.SIGNS[view.overall][1]
 
 
 Piece = tuple[Tab, str]
@@ -140,13 +202,16 @@ class TabBar(Widget):
 
 def fitting(tabs: Sequence[Tab], active: str, width: int) -> list[Piece]:
     """Each tab with its text, key first: the longest form of which all fit into ``width``."""
+    longest = max(tabs, key=lambda tab: len(tab.title) - len(tab.short), default=None)
     forms = (
         [(tab, f" {tab.key} {tab.title} ") for tab in tabs],
+        [(tab, f" {tab.key} {tab.short if tab is longest else tab.title} ") for tab in tabs],
+        [(tab, f"{tab.key} {tab.short if tab is longest else tab.title} ") for tab in tabs],
         [(tab, f" {tab.key} {tab.title if tab.id == active else tab.short} ") for tab in tabs],
         [(tab, f" {tab.key} {tab.short} ") for tab in tabs],
         [(tab, f"{tab.key} {tab.short} ") for tab in tabs],
+        [(tab, f"{tab.key}{tab.short} ") for tab in tabs],
+        [(tab, f"{tab.key} {tab.short if tab.id == active else ''} ") for tab in tabs],
     )
-    for form in forms:
-        if sum(cell_len(title) for _, title in form) <= width:
-            return form
-    return [(tab, f"{tab.key}{tab.short} ") for tab in tabs]
+    fits = (form for form in forms if sum(cell_len(title) for _, title in form) <= width)
+    return next(fits, forms[-1])
