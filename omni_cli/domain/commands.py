@@ -14,7 +14,8 @@ REMOTE: Mapping[str, str] = {
             models list, models show, models compare, providers list, providers show, roles list,
             roles show, rules list, chains list, chains show, budgets list, budgets status,
             budgets held, keys list, usage, costs, savings, report, health, why, logs, recommend,
-            recommend show, history, audit, doctor, ab status, shadow status,
+            recommend show, daily, weekly, monthly, blocks, batches list, batches show,
+            history, audit, doctor, ab status, shadow status,
             cache stats, deploy status, db stats
             """,
         "operate": """
@@ -71,12 +72,15 @@ DENIED: Mapping[str, frozenset[str]] = {
     "providers key": frozenset({"--show"}),
     "recommend": frozenset({"--prove"}),
     "health": frozenset({"--check", "--probe"}),
+    "blocks": frozenset({"--live"}),
+    "report": frozenset({"-o", "--output"}),
 }
 #: Those that read a key from standard input.
 READS_STDIN = frozenset({"keys set", "providers key", "providers add"})
 #: Of everybody's requests at once, or of the fleet as one document: no organisation's.
 _WHOLE = ("why", "logs", "recommend", "history", "audit", "doctor", "report", "ab", "cache",
-          "deploy", "db", "shadow", "rate", "discover", "optimize", "rollback")  # fmt: skip
+          "deploy", "db", "shadow", "rate", "discover", "optimize", "rollback",
+          "daily", "weekly", "monthly", "blocks", "batches")  # fmt: skip
 _WHOLE_TOO = ("budgets held", "budgets release", "roles cache", "roles switch", "models update")
 #: For one organisation (``--org``).
 ORGANISATION = frozenset(

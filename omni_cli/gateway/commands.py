@@ -87,7 +87,14 @@ def checked(args: list[str], who: Principal) -> str:
             f"omni {name} needs a key of scope {scope}: {has}",
             hint=f"omni keys create --scope {scope} makes one",
         )
-    denied = DENIED.get(name, frozenset()).intersection(arg.partition("=")[0] for arg in args)
+    denied = {
+        option
+        for option in DENIED.get(name, ())
+        for arg in args
+        # A short one may stand among others, with its value behind it: -qoFILE.
+        if arg.partition("=")[0] == option
+        or (len(option) == 2 and arg[:1] == "-" and arg[:2] != "--" and option[1] in arg)
+    }
     if denied:
         raise UsageError(f"omni {name} {min(denied)} does not work from afar")
     if any("\0" in arg for arg in args):

@@ -26,6 +26,10 @@ Wanted = tuple[Path, LogFile | None]
 Progress = Callable[[Path, int, int], None]
 
 
+#: What a tool or a vendor writes where its user says: these have no usual place.
+_EXPORTS = frozenset({"litellm", "openrouter", "openai", "anthropic", "csv"})
+
+
 class Importer(Struct, frozen=True):
     """One tool's format. ``module`` is imported on first use; ``added``: by another package.
 
@@ -42,6 +46,11 @@ class Importer(Struct, frozen=True):
 
     def _load(self) -> ModuleType:
         return import_module(self.module) if self.added is None else self.added.load()
+
+    @property
+    def has_a_place(self) -> bool:
+        """Whether the tool keeps its data where one can look for it."""
+        return self.name not in _EXPORTS
 
     def find_default(self, home: Path, env: Mapping[str, str]) -> list[Path]:
         """Places where the tool keeps its data and something is there; none for exports."""

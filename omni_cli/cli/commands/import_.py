@@ -132,6 +132,12 @@ def _found(omni_app: App, source: str | None) -> list[Found]:
             )
         return logs
     importer = _importer(source)
+    if not importer.has_a_place:
+        what = importer.reads or "files"
+        raise UsageError(
+            f"{source} needs a path: what {importer.title} writes has no usual place",
+            hint=f"omni import {source} PATH, a file or a folder with {what}",
+        )
     found = [item for item in logs if item.source == source]
     if not found:
         raise NotFound(

@@ -74,12 +74,14 @@ class Totals(Struct):
             self.tokens[name] += count
 
     def document(self) -> dict[str, Any]:
-        """For ``--json``: decimal strings, null where nothing is known."""
+        """For ``--json``: decimal strings, null where nothing of some calls is known."""
         return {
             "rows": self.rows,
             "calls": self.calls,
             **self.tokens,
-            "cost_usd": usd_string(self.cost_nusd) if self.unknown < self.rows else None,
+            "cost_usd": None
+            if self.rows and self.unknown == self.rows
+            else usd_string(self.cost_nusd),
             "unknown_rows": self.unknown,
             "estimated_rows": self.estimated,
             "recorded_cost_usd": usd_string(self.recorded_nusd) if self.recorded else None,

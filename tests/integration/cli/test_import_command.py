@@ -324,3 +324,18 @@ def test_a_byte_that_is_no_text_costs_its_row_only(omni: Omni, tmp_path: Path) -
     told = omni("import", "litellm", str(path), "--json").data
     assert told["new"] == 2
     assert told["problems"] == [{"file": str(path), "line": 2, "reason": "not valid UTF-8"}]
+
+
+@pytest.mark.parametrize("source", ["csv", "litellm", "openai", "anthropic", "openrouter"])
+def test_an_export_is_named_by_its_path(run: Run, source: str) -> None:
+    ran = run("import", source, code=2)
+    assert ran.err.startswith(f"error: {source} needs a path")
+    assert f"omni import {source} PATH" in ran.err
+
+
+def test_where_nothing_is_new_it_costs_nothing(run: Run, tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "2026-03-01T10:00:00Z,gpt-4o,openai,1000,100,,a,,1,x")
+    run("import", "csv", path, "--yes")
+    again = run("import", "csv", path, "--yes", "--json").data
+    assert (again["new"], again["new_totals"]["cost_usd"]) == (0, "0")
+    assert again["totals"]["cost_usd"] != "0"
