@@ -1,6 +1,6 @@
 """claude-code-router's ``config.json``.
 
-Format: its README. Its slots become roles, which Claude Code is given as model names.
+Format: its README. Its slots become roles, and rules that lead from the default one to the others.
 """
 
 import re
@@ -17,6 +17,13 @@ _SLOTS = {
     "longContext": "long prompts (claude-code-router)",
     "webSearch": "web searches (claude-code-router)",
     "image": "images (claude-code-router)",
+}
+#: What it looks for in a request, in the order in which it does.
+_WHEN = {
+    "background": "background",
+    "webSearch": "webSearch",
+    "think": "thinking",
+    "image": "hasImages",
 }
 #: Of its transformers, those that only say which vendor's dialect is spoken.
 _DIALECTS = frozenset({"openai", "openrouter", "deepseek", "groq", "cerebras"})
@@ -53,10 +60,9 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
         most = router.get("longContextThreshold")
         most = most if type(most) is int and most > 0 else _LONG
         draft.rule(f"role == 'default' && inputTokens > {most}", found["longContext"])
-    for slot in ("background", "think", "webSearch", "image"):
+    for slot, holds in _WHEN.items():
         if slot in found:
-            draft.leave(("Router", slot), "carried over as a role; requests get there by its "
-                        "name, not by what they hold (docs/coming-from.md)")  # fmt: skip
+            draft.rule(f"role == 'default' && {holds}", found[slot])
     draft.rest(router, ("Router",), (*_SLOTS, "longContextThreshold"), "no slot that omni knows")
     if config.get("APIKEY"):
         draft.leave(("APIKEY",), "omni keys create NAME makes the keys that callers send")

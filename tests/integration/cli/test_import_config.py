@@ -88,6 +88,22 @@ CRUSH = json.dumps(
         "models": {"large": {"provider": "deepseek", "model": "deepseek-chat"}},
     }
 )
+HELLO = [{"role": "user", "content": "hello"}]
+LONG = [{"role": "user", "content": "one two three four five six. " * 900}]
+_DOT = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+    "rkJggg=="
+)
+PICTURE = [
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "what is it?"},
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_DOT}"}},
+        ],
+    }
+]
+TOOL = {"type": "function", "function": {"name": "Read", "parameters": {"type": "object"}}}
 ALL = {
     "litellm": (LITELLM, "model_list[3].litellm_params.model"),
     "claude-code-router": (json.dumps(ROUTER), "Router.webSearch"),
@@ -147,24 +163,133 @@ def test_a_file_that_is_none_is_said_to_be_without_its_text(omni: Omni, text: st
     assert SECRET not in ran.err + ran.out
 
 
-def test_the_gateway_answers_by_the_files_names(omni: Omni, home: Path, sim: Simulator) -> None:
-    text = f"""
+#: Of each tool, a file as its documentation writes it whose addresses are the simulator's, and who
+#: answers what is asked of a name there: the caller's model, more of its request, the model.
+ASKED: dict[str, tuple[str, tuple[tuple[str, dict[str, Any], str], ...]]] = {
+    "litellm": (
+        """
 model_list:
   - model_name: bot
-    litellm_params: {{model: openai/down, api_base: "http://127.0.0.1:9/v1", api_key: none}}
+    litellm_params: {model: openai/down, api_base: "http://127.0.0.1:9/v1", api_key: none}
   - model_name: gpt-4o
-    litellm_params: {{model: openai/gpt-4o, api_base: "{sim.url}/openai/v1", api_key: none}}
+    litellm_params: {model: openai/gpt-4o, api_base: "SIM/openai/v1", api_key: none}
   - model_name: helper
-    litellm_params: {{model: openai/gpt-4o-mini, api_base: "{sim.url}/openai/v1", api_key: none}}
+    litellm_params: {model: openai/gpt-4o-mini, api_base: "SIM/openai/v1", api_key: none}
 router_settings:
   num_retries: 0
-  fallbacks: [{{bot: [helper]}}]
-"""
+  fallbacks: [{bot: [helper]}]
+  model_group_alias: {smart: gpt-4o}
+""",
+        (
+            ("bot", {}, "gpt-4o-mini"),
+            ("helper", {}, "gpt-4o-mini"),
+            ("smart", {}, "gpt-4o"),
+        ),
+    ),
+    "claude-code-router": (
+        json.dumps(
+            {
+                "Providers": [
+                    {
+                        "name": "deepseek",
+                        "api_base_url": "SIM/deepseek/v1/chat/completions",
+                        "api_key": "none",
+                        "models": ["deepseek-chat", "deepseek-reasoner"],
+                    },
+                    {
+                        "name": "openai",
+                        "api_base_url": "SIM/openai/v1/chat/completions",
+                        "api_key": "none",
+                        "models": ["gpt-4o", "gpt-4o-mini", "gpt-6-luna"],
+                    },
+                ],
+                "Router": {
+                    "default": "deepseek,deepseek-chat",
+                    "background": "openai,gpt-4o-mini",
+                    "think": "deepseek,deepseek-reasoner",
+                    "longContext": "openai,gpt-6-luna",
+                    "longContextThreshold": 4000,
+                    "image": "openai,gpt-4o",
+                },
+            }
+        ),
+        (
+            ("role:default", {"tools": [TOOL]}, "deepseek-chat"),
+            ("role:default", {}, "gpt-4o-mini"),  # Claude Code's, without tools: a side task
+            ("role:default", {"tools": [TOOL], "reasoning_effort": "high"}, "deepseek-reasoner"),
+            ("role:default", {"tools": [TOOL], "messages": LONG}, "gpt-6-luna"),
+            ("role:default", {"tools": [TOOL], "messages": PICTURE}, "gpt-4o"),
+            ("role:background", {"tools": [TOOL]}, "gpt-4o-mini"),
+        ),
+    ),
+    "aichat": (
+        """
+model: near:gpt-4o
+clients:
+  - type: openai-compatible
+    name: near
+    api_base: SIM/openai/v1
+    api_key: none
+    models: [{name: gpt-4o, max_input_tokens: 128000}, {name: gpt-4o-mini}]
+agents: [{name: reviewer, model: "near:gpt-4o-mini"}]
+""",
+        (("role:default", {}, "gpt-4o"), ("role:reviewer", {}, "gpt-4o-mini")),
+    ),
+    "llm": (
+        """
+- model_id: orca
+  model_name: gpt-4o-mini
+  api_base: SIM/openai/v1
+  aliases: [o]
+""",
+        (("orca", {}, "gpt-4o-mini"), ("o", {}, "gpt-4o-mini")),
+    ),
+    "opencode": (
+        """{"provider": {"mine": {"npm": "@ai-sdk/openai-compatible", "name": "Mine",
+    "options": {"baseURL": "SIM/openai/v1", "apiKey": "none"},
+    "models": {"big": {"id": "gpt-4o"}, "gpt-4o-mini": {}}}},
+  "model": "mine/gpt-4o", "small_model": "mine/gpt-4o-mini"}""",
+        (
+            ("role:default", {}, "gpt-4o"),
+            ("role:small", {}, "gpt-4o-mini"),
+            ("big", {}, "gpt-4o"),
+        ),
+    ),
+    "crush": (
+        json.dumps(
+            {
+                "providers": {
+                    "near": {
+                        "type": "openai-compat",
+                        "base_url": "SIM/openai/v1",
+                        "api_key": "none",
+                        "models": [{"id": "gpt-4o"}, {"id": "gpt-4o-mini"}],
+                    }
+                },
+                "models": {
+                    "large": {"provider": "near", "model": "gpt-4o"},
+                    "small": {"provider": "near", "model": "gpt-4o-mini"},
+                },
+            }
+        ),
+        (("role:large", {}, "gpt-4o"), ("role:small", {}, "gpt-4o-mini")),
+    ),
+}
+
+
+@pytest.mark.parametrize("source", ASKED)
+def test_the_gateway_answers_as_the_tool_would_have(
+    omni: Omni, home: Path, sim: Simulator, source: str
+) -> None:
+    text, asked = ASKED[source]
     with serving(home, sim) as served:
-        ran = omni("import-config", "litellm", "-", "--yes", stdin=text)
+        ran = omni("import-config", source, "-", "--yes", stdin=text.replace("SIM", sim.url))
         assert ran.code == 0, ran.err
-        for name, answers in (("bot", "gpt-4o-mini"), ("helper", "gpt-4o-mini")):
-            body = {"model": name, "messages": [{"role": "user", "content": "hello"}]}
-            said = httpx.post(f"{served.url}/v1/chat/completions", json=body, timeout=20)
-            assert said.status_code == 200, said.text
-            assert answers in said.json()["model"]
+        headers = {"user-agent": "claude-cli/2.1.197"}
+        for name, more, answers in asked:
+            body = {"model": name, "messages": HELLO, **more}
+            said = httpx.post(
+                f"{served.url}/v1/chat/completions", json=body, headers=headers, timeout=20
+            )
+            assert said.status_code == 200, (name, said.text)
+            assert said.json()["model"].rpartition("/")[2] == answers, (name, more)
