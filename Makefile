@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint types format bench catalogue record nightly fuzz clean
+.PHONY: help demo test quick lint types format bench catalogue record nightly dist fuzz clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -68,8 +68,13 @@ record: $(VENV)/.tools ## keep what a real client sends as a fixture: make recor
 nightly: $(VENV)/.tools ## the newest of every real client, and what changed in what they send
 	$(BIN)/python -m tests.clients.nightly
 
+dist: $(VENV)/.test ## wheel, sdist and bill of materials in dist/, installed and run on each Python
+	$(BIN)/python -m tools.dist check
+	$(BIN)/python -m tools.dist build
+	$(BIN)/python -m tools.dist try
+
 fuzz: $(VENV)/.tools ## mutated requests and answers through the whole gateway, for long
 	$(BIN)/python -m benchmarks.gateway_fuzz
 
 clean: ## forget the environment and all caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

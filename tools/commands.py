@@ -1,4 +1,5 @@
-"""Write the table of all commands in ``docs/cli.md``: ``python -m tools.commands``.
+"""Write the table of all commands in ``docs/cli.md``, and the manual page ``man/omni.1``:
+``python -m tools.commands``.
 
 Names, arguments and what each does are asked of the commands themselves.
 """
@@ -12,7 +13,8 @@ import typer
 from omni_cli.cli.app import app
 from omni_cli.domain.commands import ALIASES
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
+_ROOT = Path(__file__).resolve().parents[1]
+PAGE, MANUAL = _ROOT / "docs" / "cli.md", _ROOT / "man" / "omni.1"
 BEGIN, END = "<!-- made by python -m tools.commands -->\n", "<!-- to here -->\n"
 #: What usage lines hold besides arguments.
 _NOT_ARGUMENTS = ("[OPTIONS]", "COMMAND [ARGS]...")
@@ -62,5 +64,82 @@ def page() -> str:
     return before + BEGIN + table() + END + rest.partition(END)[2]
 
 
-if __name__ == "__main__":
+def manual() -> str:
+    """The manual page, in the macros of man(7). Options are left to each command's own help."""
+    root: Any = typer.main.get_command(app)
+    lines = [_HEAD]
+    by_section: dict[str, list[str]] = {}
+    for name, command, context in commands():
+        section = root.table[name.partition(" ")[0]].section
+        pieces = command.collect_usage_pieces(context)
+        takes = "".join(
+            f" \\fI{_roff(piece.strip('{}'))}\\fR"
+            for piece in pieces
+            if piece not in _NOT_ARGUMENTS
+        )
+        told = " ".join((command.help or "").partition("\n\n")[0].split())
+        by_section.setdefault(section, []).append(
+            f".TP\n\\fBomni {_roff(name)}\\fR{takes}\n{_roff(told)}\n"
+        )
+    for section, entries in by_section.items():
+        lines += [f".SS {section}\n", *entries]
+    return "".join(lines) + _TAIL
+
+
+def _roff(text: str) -> str:
+    """Text as roff takes it: a hyphen is one, and no line begins with a dot or a quote."""
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{text}" if text[:1] in (".", "'") else text
+
+
+_HEAD = r""".\" made by python -m tools.commands
+.TH OMNI 1 "" "omni" "User Commands"
+.SH NAME
+omni \- fleet management for AI models, in the terminal
+.SH SYNOPSIS
+.B omni
+.RI [ options ]
+.I command
+.RI [ arguments ]
+.br
+.B omni
+.SH DESCRIPTION
+.B omni
+sees, routes, budgets and accounts calls of AI models at many providers and on this machine.
+Without a command, on a terminal, it opens the fleet on one screen.
+.PP
+.B omni
+.I command
+.B \-\-help
+tells a command's options and examples;
+.B \-\-json
+prints what it shows as JSON.
+.SH COMMANDS
+"""
+_TAIL = r""".SH ENVIRONMENT
+.TP
+.B OMNI_HOME
+The folder of the store, the settings and stored keys.
+.TP
+.B NO_COLOR
+No colour.
+.TP
+\fBOPENAI_API_KEY\fR, \fBANTHROPIC_API_KEY\fR, ...
+Keys of providers, as their vendors name them.
+.SH EXIT STATUS
+0 success; 1 another failure; 2 usage; 3 a key or the configuration; 4 a budget or \-\-max\-cost;
+5 every provider failed; 6 a price is unknown; 7 an assertion failed.
+.SH FILES
+.B omni doctor
+tells where the store, the settings and stored keys are.
+"""
+
+
+def main() -> None:
     PAGE.write_text(page(), "utf-8")
+    MANUAL.parent.mkdir(exist_ok=True)
+    MANUAL.write_text(manual(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,15 +6,20 @@ import shlex
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import omni_cli
 from omni_cli import plugins
 from omni_cli.gateway.redis_counts import RedisCounts
 from omni_cli.gateway.traces import Traces
 from omni_cli.plugins import EXTRAS, install_line
+from tools import release
+from tools.dist import CONSTRAINTS, LOCK, NAME, bill, needed, pins, twice
 
 ROOT = Path(__file__).parents[2]
 #: "omni-cli" on the public index is a stranger's package with the same import name.
@@ -47,6 +52,87 @@ def test_our_name_is_ours_and_the_version_needs_no_metadata() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", omni_cli.__version__)
     for extra, wanted in EXTRAS.items():
         assert list(wanted) == project["optional-dependencies"][extra]
+
+
+def test_the_wheel_is_the_same_twice_and_holds_what_it_should(tmp_path: Path) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout: nothing to build from")
+    (wheel,) = twice(tmp_path / "dist", ("wheel",))
+    with zipfile.ZipFile(wheel) as packed:
+        names = packed.namelist()
+        packed.extractall(tmp_path / "site")
+    tops = {name.partition("/")[0] for name in names}
+    about = f"omni_fleet-{omni_cli.__version__}"
+    assert tops == {"omni_cli", f"{about}.dist-info", f"{about}.data"}
+    shared = f"{about}.data/data/share"
+    assert f"{shared}/man/man1/omni.1" in names
+    assert f"{shared}/bash-completion/completions/omni" in names
+    assert "omni_cli/themes/dark.toml" in names
+    assert "omni_cli/py.typed" in names
+    # Beside it nothing of this checkout is looked at.
+    run = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); import omni_cli;"
+        "print(omni_cli.__file__);"
+        "from omni_cli.__main__ import main; main()"
+    )
+    env = {"OMNI_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"}
+    said = subprocess.run(
+        [sys.executable, "-I", "-c", run, str(tmp_path / "site"), "--version"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=env,
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith(str(tmp_path / "site"))
+    assert omni_cli.__version__ in said.stdout
+
+
+def test_what_the_package_needs_is_pinned_by_digest() -> None:
+    """The lock, the constraints, and what is installed agree on every need, the extras' as well."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    every = tuple(project["optional-dependencies"])
+    locked, constrained = pins(LOCK), pins(CONSTRAINTS)
+    asked = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    assert asked <= needed().keys()
+    for name in needed(every).keys() - {NAME, "pip", "setuptools"}:
+        assert name in locked, f"{name}: run python -m tools.dist lock"
+        assert name in constrained, f"constraints.txt does not name {name}"
+    lines = [line for line in LOCK.read_text().splitlines() if not line.startswith("#")]
+    assert all("--hash=sha256:" in line for line in lines)
+    assert "://" not in LOCK.read_text() + CONSTRAINTS.read_text()
+
+
+def test_the_bill_of_materials_names_every_need_once() -> None:
+    found = bill("1.2.3")
+    assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.6")
+    names = [component["name"] for component in found["components"]]
+    assert len(names) == len(set(names))
+    assert {"typer", "textual", "httpx", "click", "idna"} <= set(names)
+    assert not {"pytest", "aiohttp"} & set(names)
+    refs = {component["bom-ref"] for component in found["components"]}
+    root = found["metadata"]["component"]["bom-ref"]
+    assert root == "pkg:pypi/omni-fleet@1.2.3"
+    edges = {item["ref"]: set(item["dependsOn"]) for item in found["dependencies"]}
+    assert edges.keys() == refs | {root}
+    assert all(below <= refs for below in edges.values())
+    assert all("licenses" in component for component in found["components"])
+    assert bill("1.2.3") == found
+
+
+def test_a_release_moves_what_was_unreleased_under_its_heading() -> None:
+    text = "# Changelog\n\n## Unreleased\n\n- new\n\n## 0.1.0 (2026-01-01)\n\n- old\n"
+    done = release.changelog(text, "0.2.0", "2026-12-01")
+    assert done.startswith("# Changelog\n\n## Unreleased\n\n## 0.2.0 (2026-12-01)\n\n- new\n")
+    assert done.endswith("## 0.1.0 (2026-01-01)\n\n- old\n")
+    for wrong, why in ((done, "nothing is under"), (text, "section of 0.1.0 already")):
+        with pytest.raises(SystemExit, match=why):
+            release.changelog(wrong, "0.1.0" if wrong is text else "0.3.0", "2026-12-02")
+    now = f'"""omni."""\n\n__version__ = "{omni_cli.__version__}"\n'
+    assert '__version__ = "99.0.0rc1"' in release.bumped(now, "99.0.0rc1")
+    for version in ("0.0.9", "1.2", "v1.2.3"):
+        with pytest.raises(SystemExit):
+            release.bumped(now, version)
 
 
 def test_the_line_fits_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from omni_cli.cli.lazy import dress
 from omni_cli.cli.values import CALLED, OFFERED, offered
 from omni_cli.domain.commands import ALIASES, BARE, spelled
 from tests.integration.cli.conftest import Omni, home, omni, seeded
-from tools.commands import PAGE, commands, page
+from tools.commands import MANUAL, PAGE, commands, manual, page
 
 __all__ = ["home", "omni", "seeded"]
 
@@ -92,6 +92,7 @@ def test_the_tables_of_values_and_verbs_name_what_there_is(home: Path) -> None:
 
 def test_the_page_has_every_command_as_the_code_has_it() -> None:
     assert PAGE.read_text("utf-8") == page(), "run: python -m tools.commands"
+    assert MANUAL.read_text("utf-8") == manual(), "run: python -m tools.commands"
 
 
 def test_a_group_alone_lists_what_it_has(omni: Omni) -> None:
