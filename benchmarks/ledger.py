@@ -9,15 +9,22 @@ all sizes alike), writing a request the way a chat does, and bytes per request.
 Requests spread over 90 days with a working week's shape, 12 models at 6 providers, 9 agents that
 each have their tasks and roles, 3 orgs, and failed attempts. Rows go in through executemany;
 rollups come from the store's own rebuild, so that the benchmark also times that.
+
+    python -m benchmarks.ledger --postgres --rows 1000 --rows 10000000 --home FOLDER --no-decisions
+
+does so on a PostgreSQL server of its own, in a folder below FOLDER, whose data is gone
+afterwards: the first 100,000 requests are copied in, the server makes the others of these.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -173,6 +180,44 @@ def _decision(rng: random.Random) -> bytes:
     return zlib.compress(json.dumps({"reason": "best score", "candidates": candidates}).encode(), 1)
 
 
+#: Requests that are made here; more of them the server makes.
+_BASE = 100_000
+#: By home: what the environment says of its store.
+STORES: dict[Path, dict[str, str]] = {}
+
+
+def env_of(home: Path) -> dict[str, str]:
+    return {"OMNI_HOME": str(home), "TZ": "UTC", **STORES.get(home, {})}
+
+
+def fill_server(home: Path, rows: int, now_ms: int) -> dict[str, float]:
+    """The same in a new database; ids are made others by what stands in their random bits."""
+    with App(env_of(home)) as app:
+        base = min(rows, _BASE)
+        began = time.perf_counter()
+        app.store.prepare(now_ms - DAYS * DAY_MS)
+        requests, attempts = [], []
+        for request, *tries in generate(base, now_ms):
+            requests.append(request)
+            attempts += tries
+        with app.store.transaction():
+            app.store.load("requests", _REQUEST, requests)
+            app.store.load("attempts", _ATTEMPT, attempts)
+        for table, columns in (("requests", _REQUEST), ("attempts", _ATTEMPT)):
+            others = ", ".join(columns[1:])
+            app.store.db.execute(
+                f"INSERT INTO {table} ({columns[0]}, {others}) SELECT {columns[0]} + 524288 + copy,"
+                f" {others} FROM {table} CROSS JOIN generate_series(1, {rows // base - 1}) AS copy"
+                " ON CONFLICT DO NOTHING"
+            )
+            app.store.db.execute(f"ANALYZE {table}")
+        inserted = time.perf_counter()
+        app.rebuild.rebuild(app.zone)
+        rebuilt = time.perf_counter()
+        app.store.loaded()
+    return {"insert": inserted - began, "rebuild": rebuilt - inserted}
+
+
 def fill(home: Path, rows: int, *, decisions: bool, now_ms: int) -> dict[str, float]:
     """Make a store of ``rows`` requests, unless it is there; returns seconds taken, by step."""
     with App({"OMNI_HOME": str(home), "TZ": "UTC"}, durable=False) as app:
@@ -217,7 +262,7 @@ def write_requests(home: Path, count: int, *, durable: bool) -> list[float]:
     decision, planned, marked as sent, its attempt and itself settled, with all rollups."""
     rng = random.Random(2)
     took = []
-    with App({"OMNI_HOME": str(home), "TZ": "UTC"}, durable=durable) as app:
+    with App(env_of(home), durable=durable) as app:
         ledger, now = app.ledger, app.now_ms()
         decision = zlib.decompress(_decision(rng)).decode()
         for _ in range(count):
@@ -254,7 +299,7 @@ def report_seconds(homes: list[Path], runs: int) -> dict[Path, list[float]]:
     command = [sys.executable, "-m", "omni_cli", "usage", "--by", "model", "--period", "month"]
     for run in range(runs + 1):
         for home in homes:
-            env = {**os.environ, "OMNI_HOME": str(home), "TZ": "UTC"}
+            env = {**os.environ, **env_of(home)}
             began = time.perf_counter()
             subprocess.run(command, env=env, check=True, capture_output=True)
             if run:  # the first fills the page cache
@@ -269,16 +314,36 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15, help="runs of the report per store")
     parser.add_argument("--writes", type=int, default=300, help="requests written per store")
     parser.add_argument("--no-decisions", action="store_true", help="leave out routing decisions")
+    parser.add_argument("--postgres", action="store_true", help="in a server of its own")
     args = parser.parse_args()
     sizes = sorted(args.rows or [1_000, 1_000_000])
     homes = {rows: args.home / f"rows-{rows}" for rows in sizes}
     now_ms = int(time.time() * 1000)
+    with contextlib.ExitStack() as stack:
+        if args.postgres:
+            from tests.postgres import running
+
+            args.home.mkdir(parents=True, exist_ok=True)
+            os.environ["TMPDIR"] = tempfile.tempdir = str(args.home.absolute())
+            server = stack.enter_context(running())
+            for rows, home in homes.items():
+                server.command(f"CREATE DATABASE rows_{rows}")
+                STORES[home] = {"OMNI_DATABASE_URL": server.url(f"rows_{rows}")}
+        _measure(args, sizes, homes, now_ms)
+
+
+def _measure(
+    args: argparse.Namespace, sizes: list[int], homes: dict[int, Path], now_ms: int
+) -> None:
     for rows, home in homes.items():
-        steps = fill(home, rows, decisions=not args.no_decisions, now_ms=now_ms)
-        size = (home / "omni.db").stat().st_size
-        with App({"OMNI_HOME": str(home), "TZ": "UTC"}) as app:
-            count = app.maintenance.stats().rows
-        empty = 1_500_000  # the catalogue's own pages
+        if args.postgres:
+            steps = fill_server(home, rows, now_ms)
+        else:
+            steps = fill(home, rows, decisions=not args.no_decisions, now_ms=now_ms)
+        with App(env_of(home)) as app:
+            stats = app.maintenance.stats()
+        count, size = stats.rows, stats.size_bytes
+        empty = 10_000_000 if args.postgres else 1_500_000  # the catalogue's own pages
         print(
             f"{rows:>10,} requests: {size / 1e6:,.1f} MB, "
             f"{max(size - empty, 0) / rows:,.0f} bytes each, "
@@ -295,7 +360,7 @@ def main() -> None:
             f"(best {min(took[home]) * 1000:.0f}), {median / base:.2f} x",
             flush=True,
         )
-    for durable in (True, False):
+    for durable in (True,) if args.postgres else (True, False):
         for rows, home in homes.items():
             micros = write_requests(home, args.writes, durable=durable)
             print(
