@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from omni_cli.services.money.statusline import Status
     from omni_cli.services.money.usage import UsageService
     from omni_cli.store.late_ledger import LateLedger
+    from omni_cli.store.limits import LimitStore
     from omni_cli.store.move import Mover
     from omni_cli.store.port import Store as Database
     from omni_cli.store.postgres import Dumps
@@ -1136,6 +1137,14 @@ class App:
             clock=self.clock,
             who=self.who,
         )
+
+    def shared_limits(self) -> "LimitStore | None":
+        """Where gateways keep limits together; None where the store is a file of one machine."""
+        if not self.database_url:
+            return None
+        from omni_cli.store.limits import LimitStore
+
+        return LimitStore(self.database_url, self.env)
 
     def _mover(self, target: str) -> "Mover":
         from omni_cli.store.move import Mover

@@ -178,6 +178,17 @@ class BackupFacts(Struct, frozen=True):
     newest_ms: int | None
 
 
+class Verdict(Struct, frozen=True):
+    """What shared limits say of a request. ``refused``: "" where it is counted in, else the limit:
+    "requests", "tokens", or "once", those at once. ``left_``: of a minute's, None without a limit.
+    ``wait_ms``: until there is room, or all of it is there again."""
+
+    refused: str
+    left_requests: int | None
+    left_tokens: int | None
+    wait_ms: int
+
+
 class MoveFacts(Struct, frozen=True):
     """A store that is, or would be, carried to another place. ``rows``: by table; ``money_nusd``:
     what the ledger's calls have cost; ``under_way``: it was begun before, and cut off."""

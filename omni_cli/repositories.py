@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         StoreStats,
         Tally,
         UsageLine,
+        Verdict,
     )
 else:
     # Making a protocol costs 0.2 ms, and nothing asks at run time whether a class fulfils one.
@@ -644,6 +645,26 @@ class LedgerRows(Protocol):
 
     def requests(self, start_ms: int, end_ms: int) -> Iterator[dict[str, Any]]: ...
     def attempts(self, request: int) -> list[dict[str, Any]]: ...
+
+
+class Limits(Protocol):
+    """See store/limits.py for what each promises."""
+
+    def enter(
+        self,
+        name: str,
+        *,
+        rpm: int | None,
+        tpm: int | None,
+        tokens: int,
+        most: int | None,
+        place: int,
+        held_ms: int,
+    ) -> Verdict: ...
+    def spend(self, name: str, tokens: int) -> None: ...
+    def renew(self, places: Collection[int], held_ms: int) -> None: ...
+    def leave(self, place: int) -> None: ...
+    def close(self) -> None: ...
 
 
 class Move(Protocol):

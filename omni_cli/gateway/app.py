@@ -25,7 +25,7 @@ from omni_cli.gateway.fleet import Fleets
 from omni_cli.gateway.live_status import LiveStatus
 from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.management import Management
-from omni_cli.gateway.meter import NO_LIMIT, Meter, Quota
+from omni_cli.gateway.meter import NO_LIMIT, Meter, Quota, SharedCounts
 from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.receipts import Tools
 from omni_cli.gateway.redis_counts import shared_counts
@@ -33,6 +33,7 @@ from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.routes import Route, meant
 from omni_cli.gateway.sessions import Sessions
 from omni_cli.gateway.shadowing import Shadowing
+from omni_cli.gateway.store_counts import StoreCounts
 from omni_cli.gateway.stored import StoredResponses
 from omni_cli.gateway.surface import Surface
 from omni_cli.gateway.traces import Traces
@@ -131,9 +132,7 @@ class Gateway:
         deadlines = Deadlines(self._pool.loop)
         tools = Tools(fleet, self._pool, self._commits, random.Random(), deadlines, self._traces)
         self._staying = tools.staying
-        self._meter = Meter(
-            options.org, share=1 / options.workers, shared=shared_counts(self._app.env)
-        )
+        self._meter = Meter(options.org, share=1 / options.workers, shared=self._shared_counts())
         self._desk = Desk(self._app)
         own = OwnApi(fleets, self._desk, self._trouble, self._figures)
         memory = Memory(fleet, self._commits, writing)
@@ -202,6 +201,12 @@ class Gateway:
             if not self._staying:
                 break
             await asyncio.sleep(0.01)
+
+    def _shared_counts(self) -> SharedCounts | None:
+        counts = shared_counts(self._app.env)
+        if counts is None and (limits := self._app.shared_limits()) is not None:
+            return StoreCounts(limits)
+        return counts
 
     def _note_use(self, key: str, now_ms: int) -> None:
         keys = self._writing.client_keys

@@ -252,6 +252,14 @@ def _step_26(db: Any) -> None:
         part(db)
 
 
+def _step_27(db: Any) -> None:
+    """In PostgreSQL, limits that gateways keep together."""
+    if not hasattr(db, "conn"):
+        from omni_cli.store.limit_tables import TABLES
+
+        db.execute(TABLES)
+
+
 #: By the version that each leads to.
 STEPS: dict[int, Any] = {
     18: _step_18,
@@ -263,6 +271,7 @@ STEPS: dict[int, Any] = {
     24: _step_24,
     25: _step_25,
     26: _step_26,
+    27: _step_27,
 }
 
 

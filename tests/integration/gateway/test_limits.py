@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +16,19 @@ import httpx
 import pytest
 
 from omni_cli.gateway import meter as meter_module
-from omni_cli.gateway import redis_counts
+from omni_cli.gateway import redis_counts, store_counts
 from omni_cli.gateway.app import Options
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.meter import CountsAway, Entry, Meter, Quota
 from omni_cli.gateway.redis_counts import RedisCounts
+from omni_cli.gateway.store_counts import StoreCounts
 from omni_cli.simulator import Simulator
+from omni_cli.store.limits import LimitStore
 from omni_cli.wire.server import Refused
+from tests.engine import DATABASES
 from tests.gateway_server import Served, serving
 from tests.integration.cli_process import omni
+from tests.postgres import MISSING, programs
 
 SERVER = shutil.which("redis-server")
 PATH = "/v1/chat/completions"
@@ -81,8 +86,28 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 @pytest.fixture
 def pair(tmp_path: Path, sim: Simulator, redis: Redis) -> Iterator[tuple[Served, Served]]:
     """Two gateways with nothing in common but Redis, as on two machines."""
+    with _pair(tmp_path, sim, {"OMNI_REDIS_URL": redis.url}) as both:
+        yield both
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def either(
+    tmp_path: Path, sim: Simulator, request: pytest.FixtureRequest
+) -> Iterator[tuple[Served, Served]]:
+    """The same, or with nothing but their database."""
+    if request.param == "redis":
+        env = {"OMNI_REDIS_URL": request.getfixturevalue("redis").url}
+    elif programs() is None:
+        pytest.skip(MISSING)
+    else:
+        env = {"OMNI_DATABASE_URL": DATABASES.seeded(tmp_path)}
+    with _pair(tmp_path, sim, env) as both:
+        yield both
+
+
+@contextmanager
+def _pair(tmp_path: Path, sim: Simulator, env: dict[str, str]) -> Iterator[tuple[Served, Served]]:
     options = Options(org=Quota(rpm=6, concurrency=2))
-    env = {"OMNI_REDIS_URL": redis.url}
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     with (
@@ -96,15 +121,15 @@ def _ask(served: Served, **changes: object) -> httpx.Response:
     return httpx.post(served.url + PATH, json={**ASK, **changes}, timeout=20, trust_env=False)
 
 
-def test_two_gateways_keep_one_rate(pair: tuple[Served, Served]) -> None:
-    answers = [_ask(served) for _ in range(5) for served in pair]
+def test_two_gateways_keep_one_rate(either: tuple[Served, Served]) -> None:
+    answers = [_ask(served) for _ in range(5) for served in either]
     assert [a.status_code for a in answers] == [200] * 6 + [429] * 4
     assert answers[-1].json()["error"]["type"] == "rate_limit_error"
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
 
 
-def test_two_gateways_keep_requests_at_once_together(pair: tuple[Served, Served]) -> None:
-    one, two = pair
+def test_two_gateways_keep_requests_at_once_together(either: tuple[Served, Served]) -> None:
+    one, two = either
     one.sim.fault("slow-first:1.0", "*")
     codes: list[int] = []
     threads = [
@@ -114,7 +139,7 @@ def test_two_gateways_keep_requests_at_once_together(pair: tuple[Served, Served]
     for thread in threads:
         thread.start()
     time.sleep(0.5)
-    assert [_ask(served).status_code for served in pair] == [429, 429]
+    assert [_ask(served).status_code for served in either] == [429, 429]
     for thread in threads:
         thread.join()
     one.sim.heal()
@@ -178,6 +203,42 @@ async def test_tokens_are_counted_together(redis: Redis) -> None:
     assert 0 < (refused.value.retry_after_s or 0) <= 60
     await one.close()
     await two.close()
+
+
+async def test_a_database_keeps_tokens_and_gives_up_places_as_redis_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if programs() is None:
+        pytest.skip(MISSING)
+    url = DATABASES.url(tmp_path)
+    monkeypatch.setattr(store_counts, "_HELD_S", 0.8)
+    monkeypatch.setattr(store_counts, "_RENEW_S", 0.2)
+    killed, living, other = (StoreCounts(LimitStore(url, {})) for _ in range(3))
+    quota = Quota(concurrency=2)
+    await killed.enter("org acme", quota, 0, Entry())
+    kept = Entry()
+    await living.enter("org acme", quota, 0, kept)
+    with pytest.raises(Refused, match="2 requests under way"):
+        await other.enter("org acme", quota, 0, Entry())
+    await killed.close()
+    await asyncio.sleep(1.2)
+    await other.enter("org acme", quota, 0, Entry())  # the dead one's place
+    with pytest.raises(Refused):  # the living one's was renewed
+        await other.enter("org acme", quota, 0, Entry())
+    entry = Entry()
+    await living.enter("key k", Quota(tpm=100), 10, entry)
+    assert b"x-ratelimit-remaining-tokens: 90" in entry.lines()
+    entry.leave(95)
+    await living.close()
+    with pytest.raises(Refused, match="100 tokens a minute") as refused:
+        await other.enter("key k", Quota(tpm=100), 10, Entry())
+    assert 0 < (refused.value.retry_after_s or 0) <= 60
+    await other.close()
+    away = StoreCounts(LimitStore("postgresql://ann:hush@127.0.0.1:9/omni", {}))
+    with pytest.raises(CountsAway, match=r"127\.0\.0\.1:9") as told:
+        await away.enter("org ", Quota(rpm=1), 0, Entry())
+    assert "hush" not in str(told.value)
+    await away.close()
 
 
 async def test_a_redis_that_hangs_is_away() -> None:
