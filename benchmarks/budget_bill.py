@@ -38,6 +38,8 @@ MODELS = ("bill/a", "bill/b")
 _IN, _OUT = 1_000, 10_000
 #: Scope, value, nano-dollars a day.
 BUDGETS = (("all", "", 900_000_000), ("model", "bill/a", 300_000_000))
+#: So many times as much where gateways have slices: there are none where little is left.
+_TEAM_TIMES = 4
 #: How long before it came a call that the ledger does not know may have been let through, seconds.
 _LATE_S = 3.0
 _REPO = Path(__file__).resolve().parents[1]
@@ -73,6 +75,8 @@ class Gap:
     end: float
     before: set[str]
     after: set[str] | None
+    #: How long a gateway may go on by budgets that were changed.
+    news_s: float = 0.0
 
     def let_through(self, name: str, at: float | None, came: float) -> bool:
         if at is None:
@@ -80,6 +84,8 @@ class Gap:
         if name in self.before:
             return False
         if self.after is not None:
+            if self.news_s and self.start <= came <= self.end + self.news_s:
+                return True  # by a gateway that had not heard yet
             return name in self.after
         # A call has its time before it is written.
         return self.start - _LATE_S <= at <= self.end
@@ -193,7 +199,7 @@ def _handler(bill: Bill, rng: random.Random) -> type[BaseHTTPRequestHandler]:
     return Upstream
 
 
-def _prepare(env: Mapping[str, str], url: str) -> None:
+def _prepare(env: Mapping[str, str], url: str, times: int) -> None:
     with App(env) as app:
         app.providers.put(Provider("bill", "bill", "openai", url, "none"))
         for model in MODELS:
@@ -203,8 +209,12 @@ def _prepare(env: Mapping[str, str], url: str) -> None:
             price = Price("priced", input=Rate(_usd(_IN)), output=Rate(_usd(_OUT)))
             app.models.set_price(model, price, origin="user", now_ms=0)
             app.fleet.set_status(model, "active")
-        for scope, value, limit in BUDGETS:
-            app.budgets.put(Budget(0, scope, value, "day", limit))  # type: ignore[arg-type]  # of SCOPES
+        _set_budgets(app, times)
+
+
+def _set_budgets(app: App, times: int) -> None:
+    for scope, value, limit in BUDGETS:
+        app.budgets.put(Budget(0, scope, value, "day", limit * times))  # type: ignore[arg-type]  # of SCOPES
 
 
 def _usd(nusd: int) -> Any:
@@ -216,6 +226,9 @@ def _usd(nusd: int) -> Any:
 class _Run:
     #: About how long lies between two changes, seconds.
     pause_s = 1.0
+    #: Its limits, by BUDGETS.
+    times = 1
+    news_s = 0.0
 
     def __init__(self, home: Path, seed: int, until: float) -> None:
         self.home, self.until = home, until
@@ -344,8 +357,7 @@ class _Run:
                 app.budgets.delete(budget.id)
 
         def put() -> None:
-            for scope, value, limit in BUDGETS:
-                app.budgets.put(Budget(0, scope, value, "day", limit))  # type: ignore[arg-type]  # of SCOPES
+            _set_budgets(app, self.times)
 
         self._without(app, remove, put)
 
@@ -361,7 +373,7 @@ class _Run:
         before = _until_done(lambda: change(away))
         time.sleep(0.1)
         after = _until_done(lambda: change(back))
-        self.gaps.append(Gap(start, time.time(), before, after))
+        self.gaps.append(Gap(start, time.time(), before, after, self.news_s))
 
     def _restore(self, app: App) -> None:
         """What is begun and ended between the backup and its restore is forgotten, as asked."""
@@ -392,7 +404,9 @@ class _Team(_Run):
     """Four machines with a gateway of two workers each, and commands on each, before one PostgreSQL
     server. Each has a network of its own to it, and a clock of its own."""
 
-    pause_s = 4.0  # eight workers take their time to start
+    times = _TEAM_TIMES
+    news_s = 1.0
+    pause_s = 6.0  # eight workers take their time to start
 
     def __init__(self, home: Path, seed: int, until: float) -> None:
         super().__init__(home, seed, until)
@@ -537,7 +551,7 @@ def play(
     home = folder / "omni"
     home.mkdir()
     run = (_Team if postgres else _Run)(home, seed, 0.0)
-    _prepare(run.env, f"http://127.0.0.1:{upstream.server_port}/v1")
+    _prepare(run.env, f"http://127.0.0.1:{upstream.server_port}/v1", run.times)
     run.serve()
     run.until = time.monotonic() + seconds
     loops = _MACHINES if postgres else 1
@@ -585,7 +599,15 @@ def _judge(
             limit = budget.limit_nusd
             if theirs > limit:
                 verdict.passed.append(f"bill: {budget.label}: {theirs:,} of {limit:,}")
+            unseen = app.budgets.held_nusd(budget, status.start_at, status.end_at)
+            if status.reserved_nusd != unseen:
+                verdict.passed.append(
+                    f"ledger: {budget.label}: {status.reserved_nusd - unseen:,} reserved for nobody"
+                )
             verdict.figures.append(
-                f"{budget.label}: limit {limit:,}, spent {status.spent_nusd:,}, held "
-                f"{status.reserved_nusd:,}, the provider's bill {theirs:,} nano-dollars"
+                f"{budget.label}: limit {limit:,}, spent {status.spent_nusd:,}, held for calls "
+                f"whose end nobody saw {unseen:,}, reserved beside that "
+                f"{status.reserved_nusd - unseen:,}, the provider's bill {theirs:,} nano-dollars"
             )
+        if left := app.store.plain("SELECT * FROM budget_slices"):
+            verdict.passed.append(f"ledger: slices of nobody: {left}")

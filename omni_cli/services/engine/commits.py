@@ -492,18 +492,22 @@ class Commits:
         self, batch: Batch, waiting: list[_Waiting]
     ) -> Generator[Batch, Exception | None, None]:
         """One row cannot be written, whatever comes: write all others, and tell of that one."""
-        parts = [Batch(granted={ident: opening}) for ident, opening in batch.granted.items()]
-        parts += [Batch(endings=[ending]) for ending in batch.endings]
+        for opening in batch.granted.values():
+            part = Batch(granted={opening.request.id: opening})
+            fault = yield from self._put(part, part=True)
+            if isinstance(fault, SameId):
+                self._rename(opening, batch)
+                part = Batch(granted={opening.request.id: opening})
+                fault = yield from self._put(part, part=True)
+            self._left_over(part, fault)
+        late = [end for end in batch.endings if end.request in self._batch.granted]
+        self._batch.join(Batch(endings=late))  # after its row
+        parts = [Batch(endings=[ending]) for ending in batch.endings if ending not in late]
         parts += [Batch(jobs=[job]) for job in batch.jobs]
         parts += [Batch(leaving=[ticket]) for ticket in batch.leaving]
         for part in parts:
             fault = yield from self._put(part, part=True)
-            if isinstance(fault, SameId):
-                self._rename(part, batch)
-            elif isinstance(fault, StoreError):
-                self._batch.join(part)
-            elif fault is not None:  # told, and left to recovery
-                self._note(f"a row was refused by the store and is left out: {fault!r}: {part}")
+            self._left_over(part, fault)
         for entry in waiting:
             fault = yield from self._put(Batch(openings=[entry[0]]), part=True)
             if fault is None:
@@ -516,15 +520,20 @@ class Commits:
         if self._batch or self._waiting:
             self._timer = self._timer or self._loop.call_later(_BROKEN_S, self._flush)
 
-    def _rename(self, part: Batch, batch: Batch) -> None:
+    def _left_over(self, part: Batch, fault: Exception | None) -> None:
+        if isinstance(fault, StoreError):
+            self._batch.join(part)
+        elif fault is not None:  # told, and left to recovery
+            self._note(f"a row was refused by the store and is left out: {fault!r}: {part}")
+
+    def _rename(self, opening: Opening, batch: Batch) -> None:
         """Another process has taken the id of a request that is out: its row gets another."""
-        for old, opening in part.granted.items():
-            new = self._renamed[old] = self._new_id()
-            opening.request = replace(opening.request, id=new)
-            self._batch.granted[new] = opening
-            for ending in batch.endings:
-                if ending.request == old:
-                    ending.request = new
+        old, new = opening.request.id, self._new_id()
+        self._renamed[old] = new
+        opening.request = replace(opening.request, id=new)
+        for ending in (*batch.endings, *self._batch.endings):
+            if ending.request == old:
+                ending.request = new
 
     def _answer(self, waiting: list[_Waiting]) -> None:
         full: list[_Waiting] = []

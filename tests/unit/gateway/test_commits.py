@@ -2,15 +2,27 @@
 
 import asyncio
 import itertools
+import time
+from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.batch import Batch
+from omni_cli.domain.batch import AttemptEnding, Batch, Opening, RequestEnding
+from omni_cli.domain.bounds import Most
+from omni_cli.domain.budgets import Budget
+from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import StoreError
+from omni_cli.domain.ledger import AttemptEnd, NewRequest, RequestEnd
+from omni_cli.domain.pricing import Price, Rate
 from omni_cli.services.engine import commits as commits_module
 from omni_cli.services.engine.commits import Commits
+from omni_cli.store.budgets import BudgetStore
+from omni_cli.store.connection import SqliteStore
+from omni_cli.store.late_ledger import LateLedger
+from omni_cli.store.rows import REQUESTS, pending, request_values
 from omni_cli.store.writer import Writer
 
 
@@ -49,3 +61,88 @@ async def test_a_job_is_told_of_once_it_is_committed(
         assert (runs, app.store.get_meta("job")) == (["run", "run"], "2")
         assert len(told) == 1
         await commits.close()
+
+
+class _Far(SqliteStore):
+    """A file that counts as a store over a network."""
+
+    remote = True
+    away = 0.0
+
+    def away_s(self) -> float:
+        return self.away
+
+    def data_version(self, *, calls: bool = True) -> int:
+        return super().data_version() if calls else 0
+
+
+@pytest.fixture
+async def far(tmp_path: Path) -> AsyncIterator[tuple[_Far, Commits]]:
+    store = _Far(tmp_path / "omni.db", durable=False)
+    BudgetStore(store).put(Budget(0, "all", "", "day", 10**9))
+    ids = itertools.count(5_000)
+    writer = Writer(store, LateLedger(store), away_s=10.0)
+    commits = Commits(writer, new_id=lambda: next(ids), note=lambda _: None)
+    opening = _ask(900)
+    await commits.open(opening)  # the store was asked, and a slice was taken
+    _end(commits, opening)
+    await commits.within(lambda: None)
+    yield store, commits
+    await commits.close()
+    store.close()
+
+
+def _ask(number: int) -> Opening:
+    new = NewRequest(number, int(time.time() * 1000), "gateway", "")
+    most, price = Most(10, 10), Price("priced", input=Rate(Decimal(1)), output=Rate(Decimal(1)))
+    return Opening(new, 1, "p/m", "p", 0, 10, most, None, None, price, named=True)
+
+
+def _end(commits: Commits, opening: Opening) -> None:
+    ident = opening.request.id
+    end = AttemptEnd("ok", int(time.time() * 1000), Usage(1, output_tokens=1), cost_nusd=7)
+    commits.end(AttemptEnding(ident, 1, end, "priced"))
+    commits.end(RequestEnding(ident, RequestEnd("ok", end.ended_at, "p/m", "p")))
+
+
+async def test_what_a_slice_holds_waits_for_no_store(far: tuple[_Far, Commits]) -> None:
+    store, commits = far
+    opening = _ask(901)
+    with store.transaction():  # nothing can be written meanwhile
+        future = commits.open(opening)
+        assert future.done()
+        assert opening.committed
+        assert store.plain("SELECT id FROM open_calls") == []
+        assert b'"id":901' in b"".join(p.read_bytes() for p in store.path.parent.glob("spool/*"))
+    _end(commits, opening)
+    await commits.within(lambda: None)
+    assert store.plain("SELECT request, cost_nusd FROM attempts") == [(900, 7), (901, 7)]
+    assert not any(path.stat().st_size for path in store.path.parent.glob("spool/*"))
+
+
+async def test_a_store_that_is_away_for_long_is_asked(far: tuple[_Far, Commits]) -> None:
+    store, commits = far
+    store.away = 11.0
+    future = commits.open(_ask(901))
+    assert not future.done()
+    await future
+
+
+async def test_an_id_that_another_has_taken_is_changed_for_its_end_too(
+    far: tuple[_Far, Commits],
+) -> None:
+    store, commits = far
+    other = NewRequest(901, 5, "gateway", "1-00000000", key="another")
+    with store.transaction() as db:
+        REQUESTS.write(db, [request_values(pending(other))])
+    opening = _ask(901)
+    await commits.open(opening)
+    _end(commits, opening)
+    for _ in range(3):
+        await asyncio.sleep(0.6)
+        if len(store.plain("SELECT 1 FROM attempts")) == 2:
+            break
+    assert opening.request.id == 5_000
+    assert store.plain("SELECT request, state FROM attempts") == [(900, "ok"), (5_000, "ok")]
+    assert store.plain("SELECT key, state FROM requests WHERE id = 901") == [("another", "pending")]
+    assert BudgetStore(store).drifts() == []
