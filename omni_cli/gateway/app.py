@@ -51,6 +51,8 @@ log = logging.getLogger("omni.gateway")
 
 #: How often the store is looked at for changes, and streams are written down, seconds.
 _POLL_S = 0.25
+#: How long the event loop waits for an answer of the store, and when it asks no more, seconds.
+_PATIENCE_S = 2.0
 _SAVE_S = 1.0
 #: How often requests are held against what they may take, seconds.
 _LIMIT_S = 1.0
@@ -110,6 +112,7 @@ class Gateway:
         self._commits.start()
         store = self._app.store
         store.bears_s = max(store.bears_s, writing.writer.away_s)
+        store.hurry(_PATIENCE_S)
         self._keys = KeyRing(
             self._app.client_keys,
             clock=self._app.clock,
@@ -217,18 +220,23 @@ class Gateway:
         store = self._app.store
         try:
             store.check_file()
+            if store.remote:  # how long it may stay away was decided there
+                self._lost = None
             version = store.data_version(calls=False)
-            if version != self._version:  # somebody wrote: a key may be revoked
+            # Somebody wrote: a key may be revoked.
+            if version != self._version and store.away_s() < _PATIENCE_S:
                 self._keys.reload()
                 self._sessions.stopped = self._app.sessions.stopped()
                 self._version = version
         except OmniError as exc:
-            self._lost = exc
+            if not store.remote or store.away_s() > store.bears_s:
+                self._lost = exc
             raise
         self._lost = None
 
     def _fleet_poll(self) -> None:
-        if self._lost is None and self._fleets.poll():
+        silent = self._app.store.away_s() >= _PATIENCE_S
+        if self._lost is None and not silent and self._fleets.poll():
             self._look()  # a shadow may have begun, or ended
 
     def _trouble(self) -> str:

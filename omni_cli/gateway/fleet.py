@@ -81,6 +81,7 @@ class Fleet:
         app.use(transport=_NoTransport())
         self._seen: tuple[object, ...] = ()
         self._data_version = -1
+        self._changed = 0, 0
         self._cache = _Cache()
         self.breakers: LiveBreakers | None = None
 
@@ -100,9 +101,12 @@ class Fleet:
         version = self.app.store.data_version(calls=False)
         stale = False
         if version != self._data_version:
-            self._data_version = version
             if self.breakers is not None:
                 stale = self.breakers.reload()
+            self._changed = self.app.audit.last_change()
+            self._data_version = version
+        elif not self.app.store.remote:  # its version does not tell of this process's own changes
+            self._changed = self.app.audit.last_change()
         seen = self._fingerprint()
         if seen != self._seen:
             self._seen = seen
@@ -127,7 +131,7 @@ class Fleet:
         stamp = config.stat().st_mtime_ns if config.exists() else 0
         # A price's day of effect, too, is a change.
         return (
-            *self.app.audit.last_change(),
+            *self._changed,
             stamp,
             *self.app.keys.stamps(),
             self.app.now_ms() // DAY_MS,

@@ -315,6 +315,9 @@ class SqliteStore(Store):
     def patient(self, wait_ms: int) -> None:
         self.db.execute(f"PRAGMA busy_timeout = {int(wait_ms)}")
 
+    def hurry(self, patience_s: float) -> None:
+        """It answers at once, or waits for locks."""
+
     def checkpoint(self) -> None:
         """Move the log into the store's file, which syncs to disk."""
         with contextlib.suppress(OSError, sqlite3.Error):

@@ -179,6 +179,10 @@ class Store(ABC):
         """Wait for locks from now on: for the last batch of a process."""
 
     @abstractmethod
+    def hurry(self, patience_s: float) -> None:
+        """Wait no longer for an answer from now on, seconds: whoever reads has others to serve."""
+
+    @abstractmethod
     def checkpoint(self) -> None:
         """What writing leaves behind for a thread of its own, and any thread may do."""
 

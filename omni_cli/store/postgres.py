@@ -58,6 +58,9 @@ _RENEW_S = 5.0
 _POLL_S = 0.5
 #: How long a lock is waited for, ms.
 _LOCK_MS = 15_000
+#: How long the server waits for the next statement of a transaction, ms: whoever has vanished, with
+#: its machine or its network, holds locks that all others wait for.
+_IDLE_MS = 15_000
 #: How long a statement may take before its connection counts as dead, seconds: where a person or
 #: a report waits, and where a gateway's batch does.
 _PATIENCE_S, _BATCH_PATIENCE_S = 600.0, 5.0
@@ -258,6 +261,12 @@ class PgConnection:
             self.tell(exc)
         link.patience_s = self.patience_s
         return link
+
+    def hurry(self, patience_s: float) -> None:
+        """Wait no longer for an answer from now on."""
+        self.patience_s = patience_s
+        if self._link is not None:
+            self._link.patience_s = patience_s
 
     def execute(self, sql: str, values: Any = (), /) -> Cursor:
         text, names = translate(sql)
@@ -508,7 +517,11 @@ def connect(url: str) -> _Link:
     link.adapters.register_dumper(int, Int8Dumper)
     link.adapters.register_dumper(bool, _BoolDumper)
     link.adapters.register_loader("numeric", _Number)
-    link.execute(f"SET lock_timeout = {_LOCK_MS}; SET client_min_messages = warning", prepare=False)
+    link.execute(
+        f"SET lock_timeout = {_LOCK_MS}; SET client_min_messages = warning;"
+        f" SET idle_in_transaction_session_timeout = {_IDLE_MS}",
+        prepare=False,
+    )
     return link
 
 
@@ -736,7 +749,9 @@ class PostgresStore(Store):
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        self._pg.command("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        # Who only reads may take its time.
+        idle = "SET LOCAL idle_in_transaction_session_timeout = 0"
+        self._pg.command(f"BEGIN ISOLATION LEVEL REPEATABLE READ; {idle}")
         self._pg.inside = True
         try:
             yield self.db
@@ -759,6 +774,9 @@ class PostgresStore(Store):
 
     def patient(self, wait_ms: int) -> None:
         self._lock_ms = wait_ms
+
+    def hurry(self, patience_s: float) -> None:
+        self._pg.hurry(patience_s)
 
     def checkpoint(self) -> None:
         """The server's own business."""

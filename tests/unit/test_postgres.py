@@ -144,6 +144,27 @@ class TestLocks:
             thread.join()
         assert store.get_meta("n") == "40"
 
+    def test_who_vanishes_does_not_keep_its_locks(
+        self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("omni_cli.store.postgres._IDLE_MS", 200)
+        gone, other = PostgresStore(url, tmp_path), PostgresStore(url, tmp_path)
+
+        def vanish() -> None:
+            with gone.transaction():
+                gone.set_meta("a", "1")
+                with other.transaction():  # waits until the server has ended that session
+                    other.set_meta("b", "1")
+
+        with pytest.raises(StoreError, match="does not answer"):
+            vanish()
+        assert (other.get_meta("a"), other.get_meta("b")) == (None, "1")
+        with gone.snapshot():
+            time.sleep(0.4)
+            assert gone.get_meta("b") == "1"
+        gone.close()
+        other.close()
+
     def test_a_lock_out_of_order_is_refused(self, store: PostgresStore) -> None:
         def ask() -> None:
             with store.transaction(Lock.META), store.transaction(Lock.LEDGER):
