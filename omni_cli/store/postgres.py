@@ -71,6 +71,7 @@ _QUIET = frozenset({Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS})
 #: How often a gateway looks at the fleet where nobody told of a change, seconds.
 _BACKSTOP_S = 5.0
 _SCHEMA_KEY = "schema"
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _AWAY = (errors.OperationalError, errors.InterfaceError)
 #: Another transaction was in the way: the same again may succeed.
 _TRY_AGAIN = (
@@ -813,7 +814,8 @@ class PostgresStore(Store):
 
     def data_version(self, *, calls: bool = True) -> int:
         pulse = self._beat()
-        pulse.listens.set()
+        if not pulse.listens.is_set():
+            pulse.listens.set()
         return pulse.version if calls else pulse.told
 
     def away_s(self) -> float:
@@ -938,7 +940,7 @@ def _renew(link: psycopg.Connection[Any], owner: str) -> None:
 
 def _awake() -> float:
     """Seconds that also pass while the machine sleeps, where the system tells (Linux)."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_CLOCK)
 
 
 class _Pulse(threading.Thread):

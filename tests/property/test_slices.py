@@ -268,6 +268,22 @@ def test_most_calls_wait_for_no_store_until_little_is_left(tmp_path: Path) -> No
         world.over()
 
 
+def test_of_a_machine_that_does_not_come_back_others_return_the_slices(tmp_path: Path) -> None:
+    with _world(tmp_path) as world:
+        gone, other = world.gateways
+        world.ask(gone, 10)
+        world.ask(gone, 10)
+        assert world.look.plain("SELECT count(*) FROM budget_slices") == [(2,)]
+        world.die(gone, 0)
+        for journal in (tmp_path / "spool").glob(f"{gone.store.owner}.*"):
+            journal.unlink()  # its disk is not here
+        world.recover(other, 0)
+        assert world.look.plain("SELECT * FROM budget_slices") == []
+        ((held,),) = world.look.plain("SELECT sum(held_nusd) FROM attempts")
+        assert world.budgets.status(world.budgets.all()[0], NOW).reserved_nusd == held
+        assert world.budgets.drifts() == []
+
+
 @pytest.mark.parametrize("workers", [1, 4, 32])
 def test_slices_leave_room_for_the_largest_calls(workers: int) -> None:
     left, largest = 10**12, 10**8
