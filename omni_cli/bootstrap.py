@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from omni_cli.services.engine.batches import BatchService
     from omni_cli.services.engine.chat import ChatService
     from omni_cli.services.engine.health import HealthRecorder
+    from omni_cli.services.engine.model_classifier import ModelClassifier
     from omni_cli.services.engine.names import Names
     from omni_cli.services.engine.own import Steps, Tools
     from omni_cli.services.engine.recovery import Recovery
@@ -898,6 +899,22 @@ class App:
             experiments=None if self.org else self.abtests,
             answers=AnswerCache(self.answers, clock=self.clock),
             org=self.org,
+            classify=(lambda request: self.classifier.of(request))
+            if self.config.routing.classifying_model
+            else None,
+        )
+
+    @cached_property
+    def classifier(self) -> "ModelClassifier":
+        """A model that says what kind of job a prompt is, where the settings name one."""
+        from omni_cli.services.engine.model_classifier import ModelClassifier
+
+        routing = self.config.routing
+        return ModelClassifier(
+            chat=lambda: self.chat,
+            names=self.names,
+            name=routing.classifying_model,
+            limit_s=routing.classifier_limit_s,
         )
 
     # --- reports over the rollups ----------------------------------------------------------------

@@ -85,7 +85,9 @@ class Routing(_Section, frozen=True):
     unasked: ``consent_floor_usd`` more than the first choice, ``max_fallback_multiple`` times as
     much (0: any), and after a free model nothing above the floor but where it is allowed.
     ``learn_from_next_turns``: at the gateway, what an agent's next turn tells of the answer before
-    (an edit that failed, the same prompt again, a user who says no) is an outcome."""
+    (an edit that failed, the same prompt again, a user who says no) is an outcome.
+    ``classifier``: local, or model:NAME, a cheap model that says what kind of job a prompt is,
+    within ``classifier_limit_s``."""
 
     cost_weight: _NotNegative = 0.4
     latency_weight: _NotNegative = 0.3
@@ -96,6 +98,8 @@ class Routing(_Section, frozen=True):
     max_fallback_multiple: _NotNegative = 5.0
     allow_free_to_paid: bool = False
     learn_from_next_turns: bool = False
+    classifier: str = "local"
+    classifier_limit_s: _Positive = 1.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,6 +108,15 @@ class Routing(_Section, frozen=True):
                 "max_fallback_multiple is 1 or more, or 0 for any, "
                 f"not {self.max_fallback_multiple}"
             )
+        if self.classifier != "local" and not self.classifier.removeprefix("model:").strip():
+            raise ValueError("classifier is local, or model: and a model's name")
+        if self.classifier != "local" and not self.classifier.startswith("model:"):
+            raise ValueError(f"classifier is local or model:NAME, not {self.classifier!r}")
+
+    @property
+    def classifying_model(self) -> str:
+        """The model that classifies, "" where the local classifier does."""
+        return "" if self.classifier == "local" else self.classifier.removeprefix("model:")
 
     @property
     def weights(self) -> Weights:

@@ -26,10 +26,11 @@ Source = Literal[
     "cache",
     "test",
     "shadow",
+    "classify",
 ]
 #: Requests that would not exist without a fleet to choose from: what they cost is overhead, and
 #: none of them saves anything.
-EVALUATION: frozenset[str] = frozenset({"compare", "judge", "probe", "test", "shadow"})
+EVALUATION: frozenset[str] = frozenset({"compare", "judge", "probe", "test", "shadow", "classify"})
 #: Usage that omni did not route.
 FOREIGN: frozenset[str] = frozenset({"import"})
 

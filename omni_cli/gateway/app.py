@@ -18,6 +18,7 @@ from omni_cli.gateway.auth import KeyRing, Principal
 from omni_cli.gateway.batches import BatchPaths
 from omni_cli.gateway.breakers import LiveBreakers
 from omni_cli.gateway.chats import Chats, Ids
+from omni_cli.gateway.classifying import Classifying
 from omni_cli.gateway.commands import Commands
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.desk import Desk
@@ -142,6 +143,7 @@ class Gateway:
         sessions = Sessions(lambda row: self._commits.job(lambda: writing.sessions.note([row])))
         self._sessions = sessions
         self._shadowing = Shadowing(self._app, deadlines)
+        self._classifying = Classifying(self._app)
         chats = Chats(
             tools,
             fleets,
@@ -154,6 +156,7 @@ class Gateway:
             sessions,
             self._shadowing,
             Aftermath(lambda request, found: self._commits.job(_hint(writing, request, found))),
+            self._classifying,
             lambda: writing.learning,
         )
         self._long = LongJobs(self._app)
@@ -182,6 +185,7 @@ class Gateway:
             await asyncio.wait([self._looking])
         await self._long.close()
         await self._shadowing.close()
+        await asyncio.to_thread(self._classifying.close)
         await self._batches.close()
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)

@@ -12,6 +12,7 @@ from omni_cli.domain.sessions import Session
 from omni_cli.gateway.aftermath import Aftermath
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
+from omni_cli.gateway.classifying import Classifying
 from omni_cli.gateway.exchange import Exchange, wanted
 from omni_cli.gateway.fleet import Fleet, Fleets
 from omni_cli.gateway.meter import Entry, Meter
@@ -65,8 +66,10 @@ class Chats:
         sessions: Sessions,
         shadowing: Shadowing,
         aftermath: Aftermath,
+        classifying: Classifying,
         learning: Callable[[], Learning],
     ) -> None:
+        self._classifying = classifying
         self._aftermath = aftermath
         self._sessions = sessions
         self._shadowing = shadowing
@@ -119,8 +122,15 @@ class Chats:
             if learns and session.agent and not who.org:
                 mark = self._aftermath.look(ask)
             check = _check(ask) if options.escalate else None
+            model = self._tools.fleet.app.config.routing.classifying_model
+            if model and options.task_type is None and not who.org and self._free(ask):
+                if self._meter.limits(who):  # it costs something
+                    entry = await self._meter.enter(who, len(body) // 4)
+                    request.extra += entry.lines()
+                found = await self._classifying.of(ask.request, model, who.key)
+                options = options if found is None else replace(options, task_type=found)
             plan = self._plan(ask, options, request, who)
-            if self._meter.limits(who):
+            if entry is None and self._meter.limits(who):
                 entry = await self._meter.enter(who, len(body) // 4)
                 request.extra += entry.lines()
             row, most = self._row(ident, plan, options, who, session), options.max_cost_nusd
@@ -184,6 +194,12 @@ class Chats:
                     self._learning(), attempts, request=ident, at_ms=now, task=kind, form=form
                 )
             )
+
+    def _free(self, ask: Ask) -> bool:
+        """Whether the choice hangs on what kind of job it is."""
+        if ask.operation != "chat":
+            return False
+        return self._tools.fleet.selector(ask.model).kind in ("auto", "role")
 
     def _join(self, arm: Arm, unit: int) -> None:
         """Count the request in its A/B test, with the next batch that is written."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from omni_cli.domain.chat import ChatChunk, Completion, Message, Usage
+from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, Message, Usage
 from omni_cli.domain.errors import (
     BudgetExceeded,
     Cancelled,
@@ -77,6 +77,8 @@ class ChatService:
     steps: the event loop of code that has none.
     random_bits: 20 random bits for a new id.
     org: whose requests they are where a job does not say.
+    classify: what kind of job a request is, where something other than the router is to say;
+        it may take a while. None: the router says.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class ChatService:
         experiments: Experiments | None = None,
         answers: AnswerCache | None = None,
         org: str = "",
+        classify: Callable[[ChatRequest], str | None] | None = None,
     ) -> None:
         self._org = org
+        self._classify = classify
         self._models = models
         self._experiments = experiments
         self._planner = ChatPlanner(
@@ -124,7 +128,13 @@ class ChatService:
         self._answers = answers
 
     def plan(self, job: ChatJob) -> ChatPlan:
-        """Decide, without writing or sending anything. Raises as ``ChatPlanner.plan``."""
+        """Decide, without writing or sending anything, unless a model is to classify. Raises as
+        ``ChatPlanner.plan``."""
+        chosen = job.selector.kind in ("auto", "role") and job.options.task_type is None
+        if self._classify is not None and chosen and job.source == "chat":
+            found = self._classify(job.request)
+            if found is not None:
+                job = replace(job, options=replace(job.options, task_type=found))
         return self._planner.plan(job)
 
     def worst_nusd(self, plan: ChatPlan) -> int | None:
