@@ -177,6 +177,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "chains remove-link": ("omni chains remove-link prod openai/gpt-5.5",),
     "chains rename": ("omni chains rename prod production",),
     "chains remove": ("omni chains remove prod",),
+    "fleet init": ("omni fleet init", "omni fleet init production.toml"),
     "fleet export": ("omni fleet export --output fleet.toml",),
     "fleet schema": ("omni fleet schema > fleet.schema.json",),
     "diff": ("omni diff 3", "omni diff fleet.toml --exit-code"),

@@ -54,6 +54,29 @@ def export(
     note(f"written to {output}")
 
 
+@fleet_app.command("init")
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write; not one there is.")] = Path(
+        "fleet.toml"
+    ),
+) -> None:
+    """Write a commented fleet file: today's fleet, or examples where there is none."""
+    from omni_cli.services.fleet.fleet_file import commented
+
+    with omni() as omni_app:
+        text = commented(omni_app.fleet.document(), file.name)
+    try:
+        with file.open("x", encoding="utf-8") as written:
+            written.write(text)
+    except FileExistsError:
+        raise UsageError(
+            f"{file} is there already", hint=f"omni diff {file} shows how it differs from the fleet"
+        ) from None
+    except OSError as exc:
+        raise UsageError(f"cannot write {file}: {exc.strerror}") from exc
+    note(f"written to {file}; next: omni apply {file} --plan")
+
+
 @fleet_app.command("schema")
 def schema() -> None:
     """The fleet file's JSON Schema, for editors that check and complete TOML."""

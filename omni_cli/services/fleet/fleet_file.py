@@ -4,6 +4,7 @@
 test holds the two together. Ranges that the command line has, too, are in ``domain/models.py``.
 """
 
+import tomllib
 from typing import Annotated, Any
 
 from omni_cli.domain.budgets import Budget
@@ -214,3 +215,74 @@ class FleetFile(Written):
     chains: Annotated[dict[str, ChainTable], said("written [chains.NAME]")] = {}
     rules: list[RuleTable] = []
     budgets: Annotated[dict[str, BudgetTable], said('written [budgets."PERIOD SCOPE:NAME"]')] = {}
+
+
+_HEAD = """\
+#:schema ./fleet.schema.json
+# The fleet: omni fleet schema > fleet.schema.json lets an editor check and complete this file.
+# omni apply {file} --plan shows what it would change, omni apply {file} makes the fleet equal to
+# it: what it leaves out is taken out. No key stands here; they are in the environment, the OS
+# keyring or omni's encrypted file.
+"""
+#: Of each kind of table: what it is for, and one to begin with.
+_KINDS: dict[str, tuple[str, str]] = {
+    "providers": (
+        "Accounts at APIs: a name of yours, the protocol, where it is.",
+        """[providers.openai]
+name = "OpenAI"
+protocol = "openai"
+base_url = "https://api.openai.com/v1"
+key_env = "OPENAI_API_KEY"
+""",
+    ),
+    "models": (
+        "Models at work, as PROVIDER/MODEL; prices in US dollars per 1M tokens, in quotes.",
+        """[models."openai/gpt-6-luna"]
+status = "active"
+aliases = ["quick"]
+""",
+    ),
+    "roles": (
+        "Who does which job; the lowest priority is asked first.",
+        """[roles.writer]
+description = "writes and edits"
+models = [{ model = "openai/gpt-6-luna", priority = 1 }]
+""",
+    ),
+    "chains": (
+        "Who stands in when a model fails, in this order.",
+        """[chains.prod]
+links = [{ model = "openai/gpt-6-luna", max_retries = 2, timeout_ms = 30000 }]
+""",
+    ),
+    "rules": (
+        "Conditions that prefer a model: omni help rules add.",
+        """[[rules]]
+condition = "taskType == 'coding'"
+model = "openai/gpt-6-luna"
+priority = 1
+""",
+    ),
+    "budgets": (
+        'Limits that no call passes: "PERIOD all", or "PERIOD SCOPE:NAME".',
+        """[budgets."month all"]
+limit_usd = "100"
+""",
+    ),
+}
+
+
+def commented(text: str, file: str = "fleet.toml") -> str:
+    """A fleet's document with what each kind of table is for; of kinds that it has none of an
+    example stands there, commented out."""
+    import tomli_w
+
+    document = tomllib.loads(text)
+    parts = [_HEAD.format(file=file)]
+    for kind, (about, example) in _KINDS.items():
+        parts.append(f"\n# {about}\n")
+        if document.get(kind):
+            parts.append(tomli_w.dumps({kind: document.pop(kind)}))
+        else:
+            parts += [f"# {line}\n" for line in example.splitlines()]
+    return "".join(parts) + (tomli_w.dumps(document) if document else "")

@@ -144,3 +144,23 @@ def test_the_schema_takes_what_apply_takes_and_nothing_else(omni: Omni) -> None:
         jsonschema.validate(
             {"providers": {"x": {**document["providers"]["openai"], "protocol": "opnai"}}}, schema
         )
+
+
+def test_fleet_init_writes_a_commented_file_that_is_the_fleet(omni: Omni, tmp_path: Path) -> None:
+    begun = tmp_path / "begun.toml"
+    assert omni("fleet", "init", str(begun)).code == 0
+    assert omni("diff", str(begun), "--exit-code").code == 0  # all of it is comments
+    assert omni("fleet", "init", str(begun)).code == 2
+    lines = begun.read_text().splitlines()
+    first = lines.index("# [providers.openai]")
+    bare = [
+        line.removeprefix("# ") for line in lines[first:] if re.match(r"# [\[\w]+.*[=\]]", line)
+    ]
+    begun.write_text("\n".join(bare))
+    assert omni("apply", str(begun), "--yes").code == 0
+    written = tmp_path / "written.toml"
+    assert omni("fleet", "init", str(written)).code == 0
+    assert tomllib.loads(written.read_text()) == tomllib.loads(omni("fleet", "export").out)
+    assert omni("diff", str(written), "--exit-code").code == 0
+    for kind in ("providers", "models", "roles", "chains", "rules", "budgets"):
+        assert re.search(rf"^# .*\n(#.*\n)*\[+{kind}\b", written.read_text(), re.MULTILINE), kind
