@@ -970,9 +970,11 @@ class App:
 
     @cached_property
     def agent_sessions(self) -> "SessionService":
+        from omni_cli.services.money.prices import PriceBook
         from omni_cli.services.money.sessions import SessionService
 
         return SessionService(
+            price=lambda model: PriceBook(self.models, now_ms=self.now_ms()).of(model),
             sessions=self.sessions,
             client_keys=self.client_keys,
             budgets=self.budgets,

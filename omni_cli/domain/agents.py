@@ -19,11 +19,21 @@ from msgspec import Struct
 _FIELD = re.compile(r"\{(url|key|model|small|folder)\}")
 
 
+class Own(Struct, frozen=True):
+    """How an agent is led through omni with its own login: variables set and left out, arguments.
+    Its vendor gets all of it (gateway/subscriptions.py)."""
+
+    env: Mapping[str, str]
+    unset: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+
+
 class Agent(Struct, frozen=True):
     """``program``: what is run, with ``args`` before the user's. ``known_as``: what its importer
     and reports call it. ``env``: variables set; ``unset``: variables that would lead past omni.
     ``files``: JSON files of the session's folder, by name. ``get``: how to install it. ``auto``:
-    how it is told "auto", where that word is its own."""
+    how it is told "auto", where that word is its own. ``own``: with its own login, where it has
+    one that can be led through."""
 
     program: str
     title: str
@@ -34,6 +44,7 @@ class Agent(Struct, frozen=True):
     args: tuple[str, ...] = ()
     files: Mapping[str, Any] = {}
     auto: str = "auto"
+    own: Own | None = None
 
 
 #: For any program that reads these: the variables of OpenAI's and Anthropic's packages.
@@ -64,6 +75,19 @@ AGENTS: Mapping[str, Agent] = {
             "ANTHROPIC_DEFAULT_HAIKU_MODEL": "{small}",
         },
         unset=("ANTHROPIC_API_KEY", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
+        own=Own(
+            {
+                "ANTHROPIC_BASE_URL": "{url}/subscription/anthropic",
+                "ANTHROPIC_CUSTOM_HEADERS": "x-omni-key: {key}",
+            },
+            # A key would be billed by the call.
+            unset=(
+                "ANTHROPIC_API_KEY",
+                "ANTHROPIC_AUTH_TOKEN",
+                "CLAUDE_CODE_USE_BEDROCK",
+                "CLAUDE_CODE_USE_VERTEX",
+            ),
+        ),
     ),
     "codex": Agent(
         "codex",
@@ -83,6 +107,21 @@ AGENTS: Mapping[str, Agent] = {
                 'model_providers.omni.wire_api="responses"',
             )
             for word in ("-c", setting)
+        ),
+        own=Own(
+            {"OMNI_LAUNCH_KEY": "{key}"},
+            args=tuple(
+                word
+                for setting in (
+                    'model_provider="omni"',
+                    'model_providers.omni.name="omni"',
+                    'model_providers.omni.base_url="{url}/subscription/chatgpt"',
+                    "model_providers.omni.requires_openai_auth=true",
+                    'model_providers.omni.env_http_headers={"x-omni-key"="OMNI_LAUNCH_KEY"}',
+                    'model_providers.omni.wire_api="responses"',
+                )
+                for word in ("-c", setting)
+            ),
         ),
     ),
     "gemini": Agent(

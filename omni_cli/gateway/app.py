@@ -36,6 +36,7 @@ from omni_cli.gateway.sessions import Sessions
 from omni_cli.gateway.shadowing import Shadowing
 from omni_cli.gateway.store_counts import StoreCounts
 from omni_cli.gateway.stored import StoredResponses
+from omni_cli.gateway.subscriptions import Subscriptions
 from omni_cli.gateway.surface import Surface
 from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.watching import Watcher
@@ -164,7 +165,8 @@ class Gateway:
         live = LiveStatus(self._desk, self._keys.admit)
         management = Management(self._desk, own, self._long, Commands(self._app), live)
         self._batches = BatchPaths(self._app, self._pool, self._meter)
-        self._surface = Surface(fleets, chats, own, management, stored, self._batches)
+        subscribed = Subscriptions(fleets, self._desk, self._pool, sessions, self._keys.admit)
+        self._surface = Surface(fleets, chats, own, management, stored, self._batches, subscribed)
         self._recover()
         self._commits.reclaim = self._recover
         self._watchers = [

@@ -15,6 +15,7 @@ from omni_cli.gateway.options import with_options
 from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.routes import Handler, Route, Router, openapi
 from omni_cli.gateway.stored import StoredResponses
+from omni_cli.gateway.subscriptions import Subscriptions
 from omni_cli.http.request import Request
 from omni_cli.services.engine.routing import input_estimate
 from omni_cli.services.money.ledger_names import CHECKED
@@ -33,7 +34,9 @@ class Surface:
         management: Management,
         stored: StoredResponses,
         batches: BatchPaths,
+        subscriptions: Subscriptions,
     ) -> None:
+        self._subscriptions = subscriptions
         self._stored_responses = stored
         self._batch_paths = batches
         self._fleets = fleets
@@ -67,6 +70,17 @@ class Surface:
             ),
             Route(
                 "POST", "/v1/router/debug", own.debug, "Explain a decision", tag="omni", body="Chat"
+            ),
+            *(
+                Route(
+                    method,
+                    "/subscription/{vendor}/{rest+}",
+                    self._subscriptions.handle,
+                    "A launched agent's own login, passed through and accounted",
+                    "open",  # by the session's key, which stands in a header of its own
+                    tag="omni",
+                )
+                for method in ("GET", "POST")
             ),
             Route("GET", "/", self._root, "Who is here", "open", tag="omni"),
             Route("GET", "/health", own.health, "Alive", "open", tag="omni"),

@@ -22,6 +22,7 @@ from omni_cli.domain.budgets import LAUNCHED, Budget
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.money import format_usd, usd_to_nusd
 from omni_cli.domain.periods import local_date
+from omni_cli.domain.record import replace
 from omni_cli.domain.secrets import CLIENT_PREFIX
 from omni_cli.domain.sessions import Session, SessionRow, project_name, remote_name
 from omni_cli.domain.words import counted, meant
@@ -42,6 +43,8 @@ class Setting(Struct, frozen=True):
     agent: Agent
     args: tuple[str, ...]
     model: str
+    #: The agent's own login goes to its vendor; nothing is billed by the call.
+    own: bool = False
 
     def words(self, url: str, key: str, folder: str) -> dict[str, str]:
         model = self.agent.auto if self.model == "auto" else self.model
@@ -84,6 +87,12 @@ def launch(
     env_anthropic: Annotated[
         bool, typer.Option("--env-anthropic", help="Set the variables of Anthropic's packages.")
     ] = False,
+    subscription: Annotated[
+        bool,
+        typer.Option(
+            "--subscription", help="The agent's own login, passed through untouched; only counted."
+        ),
+    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", "--dry-run", help="Show what would be set; start nothing.")
     ] = False,
@@ -104,7 +113,9 @@ def launch(
     cap = money(budget, "--budget")
     limit = None if cap is None else usd_to_nusd(cap)
     chosen = _chosen(agent, env_openai=env_openai, env_anthropic=env_anthropic)
-    setting = Setting(chosen, tuple(args or ()), model)
+    if subscription:
+        chosen = _with_own_login(chosen, model, limit)
+    setting = Setting(chosen, tuple(args or ()), model, subscription)
     with omni() as omni_app:
         omni_app.names.select(model)
         if plan:
@@ -135,6 +146,25 @@ def _chosen(name: str, *, env_openai: bool, env_anthropic: bool) -> Agent:
     return AGENTS[name]
 
 
+def _with_own_login(agent: Agent, model: str, limit: int | None) -> Agent:
+    """The agent as it is with its own login. Raises UsageError: it has none, or an option that
+    is for the fleet."""
+    if agent.own is None:
+        able = ", ".join(name for name, one in AGENTS.items() if one.own is not None)
+        raise UsageError(
+            f"{agent.title} has no subscription that can be passed through",
+            hint=f"--subscription is for {able}",
+        )
+    if model != "auto" or limit is not None:
+        raise UsageError(
+            "--subscription takes neither --model nor --budget: the agent's own vendor answers, "
+            "and nothing is billed by the call",
+            hint="without --subscription the fleet answers, and can be capped",
+        )
+    own = agent.own
+    return replace(agent, env=own.env, unset=own.unset, args=own.args, files={})
+
+
 def _list(as_json: bool) -> None:
     found = [(name, agent, shutil.which(agent.program)) for name, agent in AGENTS.items()]
     listing(
@@ -158,7 +188,8 @@ def _show_plan(setting: Setting, limit: int | None, *, as_json: bool) -> None:
         "set": filled(agent.env, words),
         "unset": list(agent.unset),
         "files": {f"FOLDER/{name}": filled(made, words) for name, made in agent.files.items()},
-        "model": words["model"],
+        "model": None if setting.own else words["model"],
+        "subscription": setting.own,
         "budget_usd": None if limit is None else format_usd(limit).removeprefix("$"),
         "project": _session(agent, "").project,
     }
@@ -203,7 +234,11 @@ def _run(omni_app: App, setting: Setting, limit: int | None) -> int:
         words = setting.words(f"http://127.0.0.1:{port}", token, str(folder))
         _write(folder, filled(agent.files, words))
         code = stop.run(setting.command(words), _environment(agent, words))
-        _summary(omni_app, agent, name, started_ms, time.monotonic() - started, limit)
+        lasted_s = time.monotonic() - started
+        if setting.own:
+            _own_summary(omni_app, agent, name, started_ms, lasted_s)
+        else:
+            _summary(omni_app, agent, name, started_ms, lasted_s, limit)
     finally:
         launches.end(name)
     return code
@@ -344,6 +379,25 @@ def _summary(
         note(
             f"  {row.name or '(no model)'}: {counted(used.calls, 'call')}, "
             f"{counted(used.total_tokens, 'token')}, {format_usd(used.known_nusd)}"
+        )
+
+
+def _own_summary(omni_app: App, agent: Agent, name: str, started_ms: int, lasted_s: float) -> None:
+    """What the agent used of its own subscription, and what that is worth at list prices."""
+    used = omni_app.agent_sessions.used(name, since_ms=started_ms)
+    minutes, seconds = divmod(round(lasted_s), 60)
+    calls, tokens = sum(u.calls for u in used), sum(u.total_tokens for u in used)
+    worth = [u.list_nusd for u in used if u.list_nusd is not None]
+    said = f", worth {format_usd(sum(worth))} at list prices" if worth else ""
+    note(
+        f"{agent.title} in {project_name(str(Path.cwd()))}: {minutes}m {seconds:02}s, "
+        f"{counted(calls, 'call')}, {counted(tokens, 'token')}, $0.00 billed by the call{said}"
+    )
+    for one in used:
+        price = "unknown" if one.list_nusd is None else format_usd(one.list_nusd)
+        note(
+            f"  {one.model or '(no model)'}: {counted(one.calls, 'call')}, "
+            f"{counted(one.total_tokens, 'token')}, list price {price}"
         )
 
 

@@ -227,6 +227,12 @@ class Importing:
             )
         return added, changed
 
+    def record(self, source: str, calls: Sequence[ImportedCall]) -> None:
+        """Write what is new of a few calls, without a line in the audit log for each."""
+        plan = self.plan(source, calls)
+        for batch in _batches(plan.new):
+            self._imports.add(batch)
+
     def _priced(self, call: ImportedCall, trust_recorded: bool) -> PricedCall:
         name = call.provider, call.model, call.served_model
         if name not in self._names:

@@ -15,9 +15,11 @@ from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.periods import HOUR_MS
+from omni_cli.domain.pricing import Price
 from omni_cli.domain.sessions import Session, SessionRow, SessionUse
 from omni_cli.ports import Clock
 from omni_cli.repositories import Audit, Budgets, ClientKeys, Sessions
+from omni_cli.services.money.prices import cost_or_none
 
 #: running: a call is under way; active: the last one was just now; idle: a while ago; capped: its
 #: cap is used up; stopped: somebody stopped it.
@@ -76,6 +78,16 @@ class Turn(Struct, frozen=True):
     error_code: str | None
 
 
+class ModelUse(Struct, frozen=True):
+    """What a session used of a model. ``list_nusd``: what it would cost by the call now, None where
+    no price is known."""
+
+    model: str
+    calls: int
+    total_tokens: int
+    list_nusd: int | None
+
+
 class SessionNode(Struct, frozen=True):
     """A session, or its sub-agents' calls that came under its own name: ``calls`` to ``unknown``
     sum its own ``turns`` (the oldest first) and all ``parts`` below it."""
@@ -95,6 +107,7 @@ class SessionNode(Struct, frozen=True):
 class SessionService(Struct, kw_only=True, eq=False):
     """Args:
     who: named in the audit log.
+    price: a model's of the day.
     """
 
     sessions: Sessions
@@ -103,6 +116,7 @@ class SessionService(Struct, kw_only=True, eq=False):
     audit: Audit
     clock: Clock
     who: str
+    price: Callable[[str], Price | None]
     recover: Callable[[], object] = lambda: None
 
     def live(self) -> list[LiveSession]:
@@ -126,6 +140,23 @@ class SessionService(Struct, kw_only=True, eq=False):
         """Raises NotFound, UsageError: no session, or several, begin so."""
         self.recover()
         return self._node(self._find(text), 0)
+
+    def used(self, ident: str, *, since_ms: int = 0) -> list[ModelUse]:
+        """By model, of a session and all below it, at list prices: also what a subscription paid
+        for. The dearest first."""
+        found: dict[str, list[RequestRow]] = {}
+        for one in (ident, *(row.session.id for row in self._below(ident))):
+            for call in self.sessions.calls(one):
+                if call.created_at >= since_ms and call.state not in ("pending", "refused"):
+                    found.setdefault(call.model, []).append(call)
+        uses = []
+        for model, calls in found.items():
+            price = self.price(model)
+            costs = [cost_or_none(call.usage, price) for call in calls]
+            known = None if None in costs else sum(cost or 0 for cost in costs)
+            tokens = sum(call.usage.total_tokens for call in calls)
+            uses.append(ModelUse(model, len(calls), tokens, known))
+        return sorted(uses, key=lambda use: (-(use.list_nusd or 0), use.model))
 
     def stop(self, text: str, *, again: bool = False) -> Session:
         """Refuse further calls of a session and of its sub-agents; ``again``: no longer.

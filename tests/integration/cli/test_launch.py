@@ -271,6 +271,12 @@ def test_a_plan_shows_what_would_be_set_and_starts_nothing(
         assert not re.search(r"\{(url|key|model|small|folder)\}", text)
         shown = CliRunner().invoke(app, words).stdout
         assert all(f"set    {name}={value}" in shown for name, value in plan["set"].items())
+    for name in ("claude", "codex"):
+        own = CliRunner().invoke(app, ["launch", "--plan", "--json", "--subscription", name])
+        plan = json.loads(own.stdout)
+        assert (plan["subscription"], plan["model"]) == (True, None)
+        assert "/subscription/" in json.dumps(plan)
+        assert not {"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"} & plan["set"].keys()
     assert not list(agents.app.client_keys.all())
     assert not Launches(agents.app).folder.exists()
 
@@ -291,6 +297,8 @@ def test_agents_of_this_machine_are_listed_and_one_that_is_not_says_how_to_get_i
         (("nothing-such",), UsageError, "--env-openai"),
         (("-m", "role:none", "claude"), NotFound, "roles are: reviewer"),
         (("--budget", "much", "claude"), UsageError, ""),
+        (("--subscription", "qwen"), UsageError, "claude, codex"),
+        (("--subscription", "--budget", "1", "claude"), UsageError, "without --subscription"),
     ):
         refused = CliRunner().invoke(app, ["launch", *words]).exception
         assert isinstance(refused, error)
