@@ -42,6 +42,7 @@ class Root(LazyGroup):
             "requests:rate_app", "Say how good an answer was; routing learns from it.", "Use"
         ),
         "logs": _entry("requests:logs_app", "List requests in the ledger.", "Use"),
+        "templates": _entry("templates", "Prompts that one keeps, for chat -t.", "Use"),
         "budgets": _entry("budgets", "Limits that no call passes; alerts before.", "Money"),
         "usage": _entry("usage", "Calls, tokens and cost, by anything.", "Money"),
         "daily": _entry("periods:daily_app", "Tokens and cost by day.", "Money"),
@@ -108,6 +109,7 @@ class Root(LazyGroup):
     together = (
         (("demo", "simulator"), "omni at work on simulated providers; no key needed."),
         (("help", "completion"), "Help on a command, or on a word; for the Tab key."),
+        (("why", "rate"), "A request's receipt; how good its answer was."),
         (("daily", "weekly", "monthly"), "Tokens and cost by these."),
         (("blocks", "statusline"), "Blocks of five hours; a line for a prompt."),
         (("costs", "savings", "report"), "Projection; what was saved; a month's page."),

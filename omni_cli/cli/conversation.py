@@ -9,7 +9,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.commands.chat import follow, summary, tell_alerts
 from omni_cli.cli.common import complete_selectors
 from omni_cli.cli.markdown import Raw, Rendered
-from omni_cli.cli.prompts import chat_request, read_file, read_image
+from omni_cli.cli.prompts import chat_request, read_image, read_source
 from omni_cli.cli.render import colour_on, note, out, paint
 from omni_cli.cli.tables import room
 from omni_cli.domain.chat import MediaPart, Message, Part, TextPart
@@ -187,7 +187,7 @@ class Conversation:
         note(f"{answers}, {tokens:,} tokens, {format_usd(sum(known))}{unknown}")
 
     def _do_file(self, paths: str) -> None:
-        self._attach([read_file(Path(path).expanduser()) for path in _paths(paths, "/file")])
+        self._attach([part for path in _paths(paths, "/file") for part in read_source(path)])
 
     def _do_image(self, sources: str) -> None:
         self._attach([read_image(source) for source in _paths(sources, "/image")])

@@ -19,7 +19,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "omni chat -f main.py -i screenshot.png 'what is wrong here?'",
         "omni chat -m auto:cheap --max-cost 0.01 'name a colour'",
         "omni chat -c 'and in one sentence?'",
+        "git diff | omni chat -t review -p lang=de",
     ),
+    "templates list": ("omni templates",),
+    "templates show": ("omni templates show review",),
+    "templates add": ("omni templates add review review.toml", "omni templates add roles/writer -"),
+    "templates remove": ("omni templates remove review",),
+    "templates schema": ("omni templates schema > template.schema.json",),
     "route": (
         "omni route 'prove that 17 is prime'",
         "omni route --explain --priority best 'prove that 17 is prime'",

@@ -16,6 +16,7 @@ from omni_cli.cli.common import complete_roles, money
 from omni_cli.cli.render import note
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.hosts import is_here
 from omni_cli.domain.media import image_part, media_type
 from omni_cli.domain.models import BADGES
 from omni_cli.domain.pricing import usd_to_nusd
@@ -27,6 +28,10 @@ from omni_cli.services.engine.routing import RouteOptions
 MAX_FILE_BYTES = 20 * 1024 * 1024
 #: After so long without an end of stdin, omni says that it waits for it, seconds.
 _PATIENCE_S = 3.0
+#: How long a server on this machine may take, seconds.
+_FETCH_S = 10.0
+#: A folder's own settings may name a program that git runs to see what changed.
+_GIT = ("git", "-c", "core.fsmonitor=false")
 _T = TypeVar("_T", bound=str)
 _MEDIA = ("image/", "audio/", "application/pdf")
 _SVG = "image/svg+xml"  # is text, and models read it as such
@@ -59,11 +64,16 @@ class Consent(Struct, frozen=True):
 
 
 def read_prompt(
-    words: Sequence[str], files: Sequence[Path], images: Sequence[str]
+    words: Sequence[str],
+    files: Sequence[str | Path],
+    images: Sequence[str],
+    *,
+    needed: bool = True,
 ) -> tuple[Part, ...]:
     """Parts of the user's turn: piped text first, then files, then the arguments, then images.
 
-    ``-`` among the words names stdin explicitly.
+    ``-`` among the words names stdin explicitly; ``files`` may be folders, or URLs that lead to
+    this machine. There may be none at all unless they are ``needed``.
 
     Raises:
         UsageError: a file cannot be read, or there is nothing to ask.
@@ -75,16 +85,16 @@ def read_prompt(
         if piped.strip():
             texts.append(piped)
     media: list[Part] = []
-    for path in files:
-        part = read_file(path)
-        if isinstance(part, TextPart):
-            texts.append(part.text)
-        else:
-            media.append(part)
+    for source in files:
+        for part in read_source(str(source)):
+            if isinstance(part, TextPart):
+                texts.append(part.text)
+            else:
+                media.append(part)
     if any(word.strip() for word in asked):
         texts.append(" ".join(asked))
     media += [read_image(source) for source in images]
-    if not texts and not media:
+    if needed and not texts and not media:
         raise UsageError("nothing to ask", hint='omni chat "your question", or pipe text into it')
     head: tuple[Part, ...] = (TextPart("\n\n".join(texts)),) if texts else ()
     return head + tuple(media)
@@ -136,6 +146,94 @@ def _encodable(text: str) -> str:
     except UnicodeEncodeError as exc:
         raise UsageError("the prompt is not UTF-8 text") from exc
     return text
+
+
+def params(pairs: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` pairs. Raises UsageError on anything else."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"-p is written NAME=VALUE, not {pair!r}")
+        found[name.strip()] = value
+    return found
+
+
+def read_source(source: str) -> list[Part]:
+    """A file, the texts of a folder, or what a URL of this machine answers.
+
+    Raises UsageError: it cannot be read, or the URL leads elsewhere.
+    """
+    if source.startswith(("http://", "https://")):
+        return [_fetched(source)]
+    path = Path(source).expanduser()
+    return _folder(path) if path.is_dir() else [read_file(path)]
+
+
+def _folder(folder: Path) -> list[Part]:
+    """Its texts, in the order of their paths: what git would add, or all that is not hidden."""
+    import subprocess
+
+    found: list[Path] = []
+    try:
+        listed = subprocess.run(  # noqa: S603  # git, and nothing that the folder's settings name
+            [*_GIT, "-C", str(folder), "ls-files", "-z", "-co", "--exclude-standard"],
+            capture_output=True,
+            check=True,
+        ).stdout
+        found = [folder / name for name in os.fsdecode(listed).split("\0") if name]
+    except (OSError, subprocess.CalledProcessError):
+        for place, folders, names in os.walk(folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [Path(place) / name for name in names if not name.startswith(".")]
+    parts: list[Part] = []
+    size = odd = 0
+    for path in sorted(found):
+        if not path.is_file() or path.is_symlink():
+            continue
+        size += path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise UsageError(f"{folder} holds more than {MAX_FILE_BYTES // 2**20} MiB")
+        try:
+            text = _bytes(path).decode("utf-8")
+        except UnicodeDecodeError:
+            odd += 1
+            continue
+        parts.append(TextPart(f"{path.relative_to(folder)}:\n```\n{text}\n```"))
+    if odd:
+        note(f"{folder}: left out {odd} that {'is' if odd == 1 else 'are'} no text")
+    if not parts:
+        raise UsageError(f"{folder} holds no text")
+    return parts
+
+
+def _fetched(url: str) -> TextPart:
+    """What a server on this machine answers; no redirection is followed."""
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection
+    from urllib.parse import urlsplit
+
+    if not is_here(url):
+        raise UsageError(
+            f"-f reads URLs of this machine only, not {url}", hint=f"curl -s {url} | omni chat ..."
+        )
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    try:
+        connection = kind(parts.hostname or "", parts.port, timeout=_FETCH_S)
+        connection.request("GET", f"{parts.path or '/'}{parts.query and '?' + parts.query}")
+        answer = connection.getresponse()
+        data = answer.read(MAX_FILE_BYTES + 1)
+        connection.close()
+    except (OSError, HTTPException, ValueError) as exc:
+        raise UsageError(f"cannot read {url}: {exc}") from exc
+    if answer.status != 200:
+        raise UsageError(f"cannot read {url}: it answers with status {answer.status}")
+    if len(data) > MAX_FILE_BYTES:
+        raise UsageError(f"{url} is larger than {MAX_FILE_BYTES // 2**20} MiB")
+    try:
+        return TextPart(f"{url}:\n```\n{data.decode('utf-8')}\n```")
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{url} is no UTF-8 text") from exc
 
 
 def read_file(path: Path) -> Part:

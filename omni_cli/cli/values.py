@@ -7,6 +7,7 @@ fleet (a function of cli/common.py).
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from omni_cli.bootstrap import App
@@ -37,13 +38,14 @@ _CALLED = {
     "FILE": "--file --output --schema --suite --data",
     "FOLDER": "--keep",
     "FILE|URL": "--image",
+    "NAME": "--template",
     "TEXT": """--system --recommended-for --strength --reason --note --description --rubric
         --expect""",
     "COMMAND": "--check --command",
     "CONDITION": "--assert --rollback-if --condition",
     "URL": "--base-url --url --origin",
     "MODEL": "--challenger --judge --premium --probe --models",
-    "NAME=VALUE": "--header",
+    "NAME=VALUE": "--header --param",
     "FIELD=COLUMN": "--map",
     "in=USD,out=USD": "--custom",
     "NAME=SCORE": "--capability",
@@ -71,6 +73,7 @@ CALLED: dict[str, str] = {
     **{f"{name} --since": "YYYY-MM-DD" for name in ("daily", "weekly", "monthly", "session")},
     "db prune --keep": "365d",
     "models list --capability": "NAME",
+    "chat --file": "FILE|FOLDER|URL",
     **{f"{name} --priority": "NUMBER" for name in ("roles assign", "rules add", "rules edit")},
 }
 
@@ -112,6 +115,8 @@ OFFERED: dict[str, Sequence[str] | str] = {
     "--theme": f"{_HERE}themes",
     "--ttl": ("30s", "10m", "1h", "7d", "off"),
     "--zone": f"{_HERE}zones",
+    "--template": f"{_HERE}templates",
+    **dict.fromkeys(("templates show name", "templates remove name"), f"{_HERE}templates"),
     "import source": "omni_cli.importers:importer_names",
     "import-config source": ("litellm", "claude-code-router", "aichat", "llm", "opencode", "crush"),
     "keys revoke name": f"{_HERE}client_keys",
@@ -190,6 +195,12 @@ def zones() -> list[str]:
     from zoneinfo import available_timezones
 
     return sorted(available_timezones())
+
+
+def templates() -> list[str]:
+    from omni_cli.services.engine.templates import kept
+
+    return [name for name, _ in kept(App().paths.config, Path.cwd())]
 
 
 def client_keys(incomplete: str) -> list[str]:

@@ -46,6 +46,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "budgets": {"set": "add", "edit": "add", "create": "add", "delete": "remove", "show": "status"},
     "keys": {"add": "create"},
     "batches": {"status": "show"},
+    "templates": {"create": "add", "delete": "remove", "set": "add"},
     "config": {"show": "list", "add": "set", "edit-file": "edit", "remove": "unset"},
     "ab": {"show": "status", "list": "status", "add": "start", "remove": "stop"},
     "shadow": {"show": "status", "list": "status", "add": "start", "remove": "stop"},
@@ -56,7 +57,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
 #: What a group of commands does where none of them is named.
 BARE: Mapping[str, str] = {
     **dict.fromkeys(("models", "providers", "roles", "rules", "chains", "budgets"), "list"),
-    **dict.fromkeys(("keys", "batches", "config"), "list"),
+    **dict.fromkeys(("keys", "batches", "config", "templates"), "list"),
     **dict.fromkeys(("ab", "shadow", "deploy"), "status"),
     **dict.fromkeys(("cache", "db"), "stats"),
     **dict.fromkeys(("export", "suite", "fleet"), "--help"),

@@ -2,9 +2,10 @@
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -16,13 +17,14 @@ from omni_cli.cli.prompts import (
     RequestFacts,
     chat_request,
     new_turns,
+    params,
     read_prompt,
     route_options,
 )
 from omni_cli.cli.render import emit_json, note, out, paint, plain, width_of
 from omni_cli.cli.tables import room
-from omni_cli.domain.chat import Message
-from omni_cli.domain.errors import NotFound, OmniError, StoreError
+from omni_cli.domain.chat import Message, Part, TextPart
+from omni_cli.domain.errors import NotFound, OmniError, StoreError, UsageError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
@@ -30,7 +32,11 @@ from omni_cli.services.engine.answer import result_document
 from omni_cli.services.engine.chat import ChatRun
 from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.engine.checks import command
+from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import decision_document
+
+if TYPE_CHECKING:  # pydantic, which most questions do without
+    from omni_cli.services.engine.templates import Template
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -51,8 +57,19 @@ def chat(
         ),
     ] = None,
     system: Annotated[str | None, typer.Option("-s", "--system", help="System prompt.")] = None,
+    template: Annotated[
+        str | None,
+        typer.Option("-t", "--template", help="A kept prompt, by name or file: omni templates."),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--param", help="A value for the template; repeatable."),
+    ] = None,
     file: Annotated[
-        list[Path] | None, typer.Option("-f", "--file", help="Add a file; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "-f", "--file", help="Add a file, a folder or a URL of this machine; repeatable."
+        ),
     ] = None,
     image: Annotated[
         list[str] | None, typer.Option("-i", "--image", help="Path or URL of an image.")
@@ -105,9 +122,23 @@ def chat(
     with omni(quiet=quiet or as_json) as omni_app:
         if not omni_app.providers.all() and not as_json and _somebody():
             _set_up(omni_app)
-        if model is None and omni_app.config.chat.default_model:
-            model = omni_app.config.chat.default_model
-        selector = omni_app.names.select(model)
+        form = _template(omni_app, template)
+        model = model or (form.model if form else None) or omni_app.config.chat.default_model
+        selector = omni_app.names.select(model or None)
+        form = form or _of_role(omni_app, selector)
+        given = params(param or ())
+        if given and form is None:
+            raise UsageError("-p goes with -t: a value for a template")
+        if form is not None:
+            system = system or form.system_text(given)
+            max_tokens = max_tokens or form.max_tokens
+            temperature = form.temperature if temperature is None else temperature
+            json_mode = json_mode or form.json_mode
+            facts = replace(
+                facts,
+                priority=facts.priority or form.priority,
+                max_cost=facts.max_cost or form.max_cost,
+            )
         options = route_options(omni_app, facts, consent)
         earlier_id = _conversation(omni_app, go_on, conversation)
         earlier = [] if earlier_id is None else omni_app.conversations.messages(earlier_id)
@@ -116,7 +147,8 @@ def chat(
             options = replace(options, conversation_model=last)
             if model is None and last is not None and _was_named(omni_app, earlier_id):
                 selector = omni_app.names.select(last)
-        if _wants_repl(prompt, file, image, as_json):
+        asks = form is not None and template is not None and form.prompt is not None
+        if not asks and _wants_repl(prompt, file, image, as_json):
             from omni_cli.cli.conversation import Conversation
 
             Conversation(
@@ -129,7 +161,9 @@ def chat(
                 keep=not no_log and omni_app.config.chat.keep_conversations,
             ).run()
             return
-        parts = read_prompt(prompt or (), file or (), image or ())
+        parts = read_prompt(prompt or (), file or (), image or (), needed=not asks)
+        if asks and form is not None:
+            parts = _in_place(parts, lambda asked: form.prompt_text(given, asked))
         request = chat_request(
             parts,
             system=system,
@@ -269,6 +303,32 @@ def tell_alerts(omni_app: App) -> None:
             note(f"{alert.title}: {alert.text}")
 
 
+def _template(omni_app: App, name: str | None) -> "Template | None":
+    """Raises NotFound, UsageError: there is none, or it does not fit."""
+    if name is None:
+        return None
+    from omni_cli.services.engine.templates import file_of, template_in
+
+    return template_in(file_of(name, omni_app.paths.config, Path.cwd()))
+
+
+def _of_role(omni_app: App, selector: Selector) -> "Template | None":
+    """What the user has written for whoever asks this role, if anything."""
+    file = omni_app.paths.config / "templates" / "roles" / f"{selector.name}.toml"
+    if selector.kind != "role" or "/" in selector.name or not file.is_file():
+        return None
+    from omni_cli.services.engine.templates import template_in
+
+    return template_in(file)
+
+
+def _in_place(parts: tuple[Part, ...], fill: Callable[[str], str]) -> tuple[Part, ...]:
+    """The turn with its text put into a template."""
+    texts = [part.text for part in parts if isinstance(part, TextPart)]
+    media = [part for part in parts if not isinstance(part, TextPart)]
+    return (TextPart(fill("\n\n".join(texts))), *media)
+
+
 def _somebody() -> bool:
     """Whether somebody is there to be asked."""
     return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
@@ -311,7 +371,7 @@ def _was_named(omni_app: App, conversation: int) -> bool:
 
 
 def _wants_repl(
-    prompt: list[str] | None, file: list[Path] | None, image: list[str] | None, as_json: bool
+    prompt: list[str] | None, file: list[str] | None, image: list[str] | None, as_json: bool
 ) -> bool:
     return (
         not prompt
