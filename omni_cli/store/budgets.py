@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from msgspec import Struct
 
+from omni_cli.domain.batch import LeaseKey
 from omni_cli.domain.budgets import Budget, BudgetStatus
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.periods import local_day, previous, window, zone_of
@@ -110,6 +111,9 @@ WHERE budget = ? AND start_at < ? AND end_at > ?
 _TAKE_SLICE = """
 INSERT INTO budget_slices (owner, budget, start_at, end_at, nusd) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (owner, budget, start_at) DO UPDATE SET nusd = budget_slices.nusd + excluded.nusd
+"""
+_SHRINK = """
+UPDATE budget_slices SET nusd = nusd - ? WHERE owner = ? AND budget = ? AND start_at = ?
 """
 _SLICES = "SELECT budget, start_at, end_at, nusd FROM budget_slices WHERE owner = ?"
 _SCOPE_SQL = {
@@ -221,27 +225,22 @@ class BudgetStore:
         rows = self._store.db.execute(_SLICES, (owner,)).fetchall()
         return [(row[0], row[1], row[2], row[3]) for row in rows]
 
-    def resize(
-        self, owner: str, deltas: Iterable[tuple[int, int, int, int]], *, sweep: bool
-    ) -> None:
-        """Let slices grow or shrink; what that does to their periods is the caller's.
+    # A period whose row is made within the same transaction reads what slices have: they change
+    # before it where they shrink, after it where they grow.
+
+    def grow(self, owner: str, parts: Iterable[tuple[int, int, int, int]]) -> None:
+        """Budget, period's start and end, nano-dollars more; the period's own row is the
+        caller's."""
+        self._store.db.executemany(_TAKE_SLICE, [(owner, *part) for part in parts])
+
+    def shrink(self, owner: str, parts: Mapping[LeaseKey, int], *, sweep: bool) -> None:
+        """By budget and period's start, nano-dollars less.
 
         Args:
             sweep: some may be empty then.
         """
-        grown, shrunk = [], []
-        for budget, start, end, nusd in deltas:
-            if nusd > 0:
-                grown.append((owner, budget, start, end, nusd))
-            elif nusd:
-                shrunk.append((nusd, owner, budget, start))
-        self._store.db.executemany(_TAKE_SLICE, grown)
-        if shrunk:
-            self._store.db.executemany(
-                "UPDATE budget_slices SET nusd = nusd + ?"
-                " WHERE owner = ? AND budget = ? AND start_at = ?",
-                shrunk,
-            )
+        rows = [(nusd, owner, *key) for key, nusd in parts.items() if nusd]
+        self._store.db.executemany(_SHRINK, rows)
         if sweep:
             self._store.db.execute(
                 "DELETE FROM budget_slices WHERE owner = ? AND nusd = 0", (owner,)

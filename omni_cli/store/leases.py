@@ -140,13 +140,10 @@ class Exchange(Struct):
     whole: bool = True
     there: dict[LeaseKey, int] | None = None
 
-    def delta(self) -> dict[LeaseKey, int]:
-        """By how much each slice grows."""
-        found = {key: more for key, (_, more, _) in self.filled.items()}
-        for out in (self.back, self.rowed):
-            for key, nusd in out.items():
-                found[key] = found.get(key, 0) - nusd
-        return found
+    def spent(self) -> dict[LeaseKey, int]:
+        """What each slice has less."""
+        keys = self.back.keys() | self.rowed.keys()
+        return {key: self.back.get(key, 0) + self.rowed.get(key, 0) for key in keys}
 
 
 class Leases:
@@ -455,17 +452,17 @@ class Slices(Leases):
 
     def done(self, change: Exchange, now_s: float) -> None:
         """Its transaction is committed."""
-        delta, there = change.delta(), change.there
+        spent, there = change.spent(), change.there
         for key, before in change.left.items():
             hand = self._of(key)
             if hand is None:
                 continue
-            if there is not None:  # what was granted meanwhile has no row yet
+            if there is not None:
                 hand.lent_nusd = there.get(key, 0)
-                hand.left_nusd += hand.lent_nusd + delta.get(key, 0) - before
-            else:
-                hand.left_nusd += change.filled[key][1] if key in change.filled else 0
-            hand.lent_nusd += delta.get(key, 0)
+            more = change.filled[key][1] if key in change.filled else 0
+            hand.lent_nusd += more - spent.get(key, 0)
+            # What was granted meanwhile has no row yet.
+            hand.left_nusd += more if there is None else hand.lent_nusd - before
         for key, hand in list(self._void.items()):
             if not hand.lent_nusd:
                 del self._void[key]

@@ -356,6 +356,7 @@ class Writer:
             for budget, start, end, nusd in found:
                 if (budget, start) not in change.left:
                     change.back[budget, start], change.ends[budget, start] = nusd, end
+        self._budgets.shrink(self.owner, change.spent(), sweep=bool(change.back))
         back = [(*key, change.ends[key], nusd) for key, nusd in change.back.items()]
         if back:
             self._budgets.unslice(back)
@@ -386,15 +387,17 @@ class Writer:
             )
 
     def _take(self, leases: Leases, change: Exchange) -> None:
-        """Take slices of what is left, and write down what all of them are."""
+        """Take slices of what is left."""
         change.kept = leases.enabled()
         if not self._unsure:
             leases.fill(change)
-        for key, (room, _, _) in change.filled.items():
-            change.ends.setdefault(key, room.status.end_at)
-        deltas = [(*key, change.ends[key], nusd) for key, nusd in change.delta().items() if nusd]
-        if deltas:
-            self._budgets.resize(self.owner, deltas, sweep=bool(change.back))
+        taken = [
+            (*key, room.status.end_at, more)
+            for key, (room, more, _) in change.filled.items()
+            if more
+        ]
+        if taken:
+            self._budgets.grow(self.owner, taken)
 
     def set_aside(self, endings: Sequence[Ending], why: StoreError) -> StoreError:
         """Keep what the store does not take, for whoever opens it next; returns what to tell."""

@@ -183,6 +183,8 @@ class World:
 
     def check(self) -> None:
         assert self.budgets.drifts() == []
+        if len(self.look.plain("SELECT 1 FROM budget_periods")) < 2:
+            return  # asking would make the rows that the next call makes
         everything, of_key = self.budgets.all()
         for budget, due in (
             (everything, sum(self.bill.values())),
@@ -238,7 +240,7 @@ _STEPS = (
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(steps=st.lists(_STEPS, min_size=5, max_size=60))
 def test_slices_pass_no_limit_and_leave_nothing_behind(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
