@@ -140,6 +140,13 @@ class Exchange(Struct):
     whole: bool = True
     there: dict[LeaseKey, int] | None = None
 
+    def row(self, granted: Iterable[Opening]) -> None:
+        """These get their rows in it."""
+        self.rowed = {}
+        for opening in granted:
+            for lease in opening.leases:
+                self.rowed[lease.key] = self.rowed.get(lease.key, 0) + opening.held_nusd
+
     def spent(self) -> dict[LeaseKey, int]:
         """What each slice has less."""
         keys = self.back.keys() | self.rowed.keys()
@@ -431,9 +438,7 @@ class Slices(Leases):
                 change.back[key], hand.left_nusd = hand.left_nusd, 0
             change.left[key] = hand.left_nusd
         change.void |= self._void.keys()
-        for opening in granted:
-            for lease in opening.leases:
-                change.rowed[lease.key] = change.rowed.get(lease.key, 0) + opening.held_nusd
+        change.row(granted)
         return change
 
     def waits(self, now_s: float, at_ms: int) -> bool:

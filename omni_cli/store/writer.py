@@ -348,9 +348,8 @@ class Writer:
             # The last batch may have been written, with these, and its slices as it made them.
             values = {"ids": json.dumps(list(granted))}
             for (ident,) in db.execute(_KNOWN, values).fetchall():
-                opening = granted.pop(ident)
-                for lease in opening.leases:
-                    change.rowed[lease.key] -= opening.held_nusd
+                granted.pop(ident)
+            change.row(granted.values())
             found = self._budgets.slices(self.owner) if change.whole else []
             change.there = {(row[0], row[1]): row[3] for row in found} if change.whole else None
             for budget, start, end, nusd in found:
@@ -391,11 +390,8 @@ class Writer:
         change.kept = leases.enabled()
         if not self._unsure:
             leases.fill(change)
-        taken = [
-            (*key, room.status.end_at, more)
-            for key, (room, more, _) in change.filled.items()
-            if more
-        ]
+        filled = change.filled.items()
+        taken = [(*key, room.status.end_at, more) for key, (room, more, _) in filled if more]
         if taken:
             self._budgets.grow(self.owner, taken)
 

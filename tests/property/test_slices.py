@@ -17,7 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from omni_cli.domain.batch import AttemptEnding, Batch, Ending, Opening, RequestEnding
@@ -240,7 +240,15 @@ _STEPS = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+#: A budget was switched off and on: its period's row is made by the batch that returns its slices.
+_PERIOD_MADE_ANEW = [("ask", 0, 1), ("ask", 0, 1), ("ask", 0, 1), ("change", 0, 1), ("ask", 0, 1)]
+#: A batch was written, and nobody knows, with the end of a call that had its row.
+_ENDED_UNSURE = [("ask", 0, 1), ("ask", 0, 1), ("ask", 0, 1), ("end", 0, 0), ("write", 0, 17)]
+
+
+@settings(max_examples=25, deadline=None)
+@example(steps=_PERIOD_MADE_ANEW)
+@example(steps=_ENDED_UNSURE)
 @given(steps=st.lists(_STEPS, min_size=5, max_size=60))
 def test_slices_pass_no_limit_and_leave_nothing_behind(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
