@@ -6,7 +6,9 @@ folder of this session alone, which is removed at its end.
 
 Sources: each agent's own documentation of its settings (Claude Code "Settings" and "LLM gateway",
 Codex "Configuration", Gemini CLI and Qwen Code "Configuration" and "Authentication", opencode
-"Config" and "Providers", aider "OpenAI compatible APIs", Crush's README, goose "Providers").
+"Config" and "Providers", aider "OpenAI compatible APIs", Crush's README, goose "Providers", Cline
+CLI "Installation & Setup" and what its auth command writes, Continue CLI "Configuration", GitHub
+Copilot CLI "Using your own LLM models").
 """
 
 import json
@@ -235,6 +237,77 @@ AGENTS: Mapping[str, Agent] = {
             "OPENAI_API_KEY": "{key}",
         },
         unset=("OPENAI_BASE_PATH", "OPENAI_BASE_URL"),
+    ),
+    "cline": Agent(
+        "cline",
+        "Cline",
+        "cline",
+        "npm install -g cline",
+        {},
+        args=("--data-dir", "{folder}/data", "-P", "openai-compatible", "-m", "{model}"),
+        files={
+            "data/settings/providers.json": {
+                "version": 1,
+                "lastUsedProvider": "openai-compatible",
+                "modes": {},
+                "providers": {
+                    "openai-compatible": {
+                        "settings": {
+                            "provider": "openai-compatible",
+                            "apiKey": "{key}",
+                            "model": "{model}",
+                            "baseUrl": "{url}/v1",
+                        },
+                        "updatedAt": "2026-01-01T00:00:00.000Z",
+                        "tokenSource": "manual",
+                    }
+                },
+            }
+        },
+    ),
+    "cn": Agent(
+        "cn",
+        "Continue",
+        "continue",
+        "npm install -g @continuedev/cli",
+        {},
+        args=("--config", "{folder}/config.yaml"),
+        files={
+            "config.yaml": {  # YAML takes JSON
+                "name": "omni",
+                "version": "1.0.0",
+                "schema": "v1",
+                "models": [
+                    {
+                        "name": "omni",
+                        "provider": "openai",
+                        "model": "{model}",
+                        "apiBase": "{url}/v1",
+                        "apiKey": "{key}",
+                        "roles": ["chat", "edit", "apply"],
+                        "capabilities": ["tool_use", "image_input"],
+                    }
+                ],
+            }
+        },
+    ),
+    "copilot": Agent(
+        "copilot",
+        "GitHub Copilot CLI",
+        "copilot",
+        "npm install -g @github/copilot",
+        {
+            "COPILOT_PROVIDER_BASE_URL": "{url}/v1",
+            "COPILOT_PROVIDER_TYPE": "openai",
+            "COPILOT_PROVIDER_API_KEY": "{key}",
+            "COPILOT_MODEL": "{model}",
+        },
+        unset=(
+            "COPILOT_PROVIDER_BEARER_TOKEN",
+            "COPILOT_PROVIDER_WIRE_API",
+            "COPILOT_PROVIDER_MODEL_ID",
+            "COPILOT_PROVIDER_WIRE_MODEL",
+        ),
     ),
 }
 

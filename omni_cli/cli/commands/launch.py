@@ -281,6 +281,7 @@ def _write(folder: Path, files: Mapping[str, Any]) -> None:
     import json
 
     for name, made in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(made), "utf-8")
 
 
