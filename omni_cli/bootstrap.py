@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from omni_cli.services.judge.rating import Ratings
     from omni_cli.services.judge.shadow import ShadowService
     from omni_cli.services.judge.spec_documents import SpecDocuments
+    from omni_cli.services.money.activity import ActivityService
     from omni_cli.services.money.budget_admin import BudgetAdmin
     from omni_cli.services.money.costs import CostService
     from omni_cli.services.money.export import ExportService
@@ -966,6 +967,14 @@ class App:
             week_start=WEEKDAYS.index(self.config.general.week_start),
             month_day=self.config.general.month_day,
             sessions=self.sessions.of,
+        )
+
+    @cached_property
+    def activity(self) -> "ActivityService":
+        from omni_cli.services.money.activity import ActivityService
+
+        return ActivityService(
+            glance=self.glance, prices=self.models, clock=self.clock, zone=lambda: self.zone
         )
 
     @cached_property

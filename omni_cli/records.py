@@ -339,28 +339,6 @@ class Failure(Struct, frozen=True):
     message: str
 
 
-class Call(Struct, frozen=True):
-    """A request as a list shows it. ``cost_nusd`` None where no price was known."""
-
-    id: int
-    created_at: int
-    state: str
-    source: str
-    model: str
-    provider: str
-    role: str
-    agent: str
-    task: str
-    attempts: int
-    input_tokens: int
-    output_tokens: int
-    cost_nusd: int | None
-    price_state: str | None
-    estimated: bool
-    latency_ms: int | None
-    error_code: str | None
-
-
 class Answered(Struct, frozen=True):
     """A stored question and what was answered. ``messages``: all up to the question;
     ``cost_nusd`` None where unknown."""

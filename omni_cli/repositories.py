@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from omni_cli.domain.prices import Price
     from omni_cli.domain.recommend import Finding
     from omni_cli.domain.recommend_traffic import Repeats
+    from omni_cli.domain.search import Order, Search
     from omni_cli.domain.sessions import Session, SessionRow, SessionUse
     from omni_cli.domain.shadow import Pair, Shadow
     from omni_cli.records import (
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
         Baseline,
         CachedAnswer,
         CacheStats,
-        Call,
         Charge,
         ClientKey,
         ComparisonRow,
@@ -575,9 +575,16 @@ class Glance(Protocol):
     def errors(
         self, *, model: str | None = None, provider: str | None = None, limit: int = 5
     ) -> list[Failure]: ...
-    def recent(
-        self, *, limit: int, text: str = "", state: str | None = None, model: str | None = None
-    ) -> list[Call]: ...
+    def search(
+        self,
+        search: Search,
+        *,
+        limit: int,
+        order: Order = "time",
+        first_ms: int = 0,
+        after_ms: int | None = None,
+    ) -> list[RequestRow]: ...
+    def attempts(self, requests: Sequence[int]) -> dict[int, list[AttemptRow]]: ...
     def rating(self, model: str) -> tuple[float, int] | None: ...
 
 

@@ -96,7 +96,7 @@ OFFERED: dict[str, Sequence[str] | str] = {
     "sync usage --by": ("machine", "day", "provider", "model", "role", "agent", "task", "org"),
     **dict.fromkeys(("budgets raise --by", "roles assign --priority", "rules add --priority"), ()),
     "rules edit --priority": (),
-    "--state": "omni_cli.cli.commands.requests:STATES",
+    "--state": "omni_cli.domain.search:STATES",
     "--source": f"{_HERE}sources",
     "reconcile --source": ("openai", "anthropic", "openrouter", "litellm", "csv"),
     "--status": ("active", "standby", "disabled"),

@@ -1,13 +1,18 @@
 """Small reads for screens that are refreshed again and again.
 
-Sums come from the rollups. The few reads of single requests look at a bounded number of the
-newest ones only, so that their cost does not grow with the ledger.
+Sums come from the rollups. Reads of failures and ratings look at a bounded number of the newest
+ones only, so that their cost does not grow with the ledger; a search reads all.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 
-from omni_cli.records import NEWEST, Call, Failure, ModelHour, Tally
-from omni_cli.store.port import Store
+from omni_cli.domain.ledger import AttemptRow, RequestRow
+from omni_cli.domain.record import replace
+from omni_cli.domain.search import ANYWHERE, FIGURES, TIMES, Order, Search, Term
+from omni_cli.records import NEWEST, Failure, ModelHour, Tally
+from omni_cli.store.port import Row, Store
+from omni_cli.store.rows import attempt_row, open_rows, request_row, sending, under_way
 
 #: What stands for more than itself in a pattern.
 _LIKE = re.compile(r"[%_\\]")
@@ -41,19 +46,25 @@ WHERE error_code IS NOT NULL AND (CAST(:model AS TEXT) IS NULL OR model = :model
   AND (CAST(:provider AS TEXT) IS NULL OR provider = :provider)
 LIMIT :limit
 """
-_CALL = """
-    id, created_at, state, source, model, provider, role, agent, task, attempts, input_tokens,
-    output_tokens, cost_nusd + adjusted_nusd AS cost_nusd, price_state, estimated, latency_ms,
-    error_code
+#: Columns of a field that is no column of its own.
+_FIELDS: Mapping[str, str] = {
+    "error": "coalesce(error_code, '') || ' ' || coalesce(error_message, '')",
+    "cost": "CASE WHEN cost_nusd IS NOT NULL THEN cost_nusd + adjusted_nusd"
+    " WHEN state = 'refused' THEN 0 END",
+    "tokens": "input_tokens + output_tokens",
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "took": "latency_ms",
+}
+_ORDER: Mapping[Order, str] = {
+    "time": "",
+    "cost": f"coalesce({_FIELDS['cost']}, -1) DESC, ",
+    "took": "coalesce(latency_ms, -1) DESC, ",
+    "tokens": f"{_FIELDS['tokens']} DESC, ",
+}
+_ATTEMPTS = """
+SELECT * FROM attempts WHERE request IN ({marks}) ORDER BY request, n
 """
-_RECENT = f"""
-SELECT {_CALL} FROM (SELECT * FROM requests ORDER BY created_at DESC, id DESC LIMIT :newest)
-WHERE (CAST(:state AS TEXT) IS NULL OR state = :state)
-  AND (CAST(:model AS TEXT) IS NULL OR model = :model)
-  AND (:text = '%%' OR lower(model || ' ' || role || ' ' || agent || ' ' || task || ' '
-       || source || ' ' || state || ' ' || coalesce(error_code, '')) LIKE :text ESCAPE '\\')
-LIMIT :limit
-"""  # noqa: S608  # our own column list
 _RATING = """
 SELECT avg(value), count(*) FROM (
     SELECT value, model FROM outcomes WHERE kind = 'rating' ORDER BY id DESC LIMIT :newest)
@@ -99,25 +110,51 @@ class GlanceStore:
             for row in rows
         ]
 
-    def recent(
-        self, *, limit: int, text: str = "", state: str | None = None, model: str | None = None
-    ) -> list[Call]:
-        """Requests, newest first, among the NEWEST.
+    def search(
+        self,
+        search: Search,
+        *,
+        limit: int,
+        order: Order = "time",
+        first_ms: int = 0,
+        after_ms: int | None = None,
+    ) -> list[RequestRow]:
+        """Requests of all that there are, newest or largest first, with those under way.
 
         Args:
-            text: found in model, role, agent, task, source, state or error code; any case.
+            first_ms, after_ms: begun from then on, and before; the search's own times are not read.
         """
-        rows = self._store.db.execute(
-            _RECENT,
-            {
-                "limit": limit,
-                "text": _pattern(text),
-                "state": state,
-                "model": model,
-                "newest": NEWEST,
-            },
-        )
-        return [Call(**{**dict(row), "estimated": bool(row["estimated"])}) for row in rows]
+        where, values = _where(search)
+        values |= {"limit": limit, "first": first_ms}
+        if after_ms is not None:
+            where.append("created_at < :after")
+            values["after"] = after_ms
+        sql = f"SELECT * FROM requests WHERE {' AND '.join(['created_at >= :first', *where])}"  # noqa: S608  # names of ours only
+        sql += f" ORDER BY {_ORDER[order]}created_at DESC, id DESC LIMIT :limit"
+        rows = [request_row(row) for row in self._store.db.execute(sql, values)]
+        live = [
+            row
+            for row in map(_live, open_rows(self._store.db))
+            if first_ms <= row.created_at < (after_ms or _LATEST) and search.matches(row)
+        ]
+        if not live or order != "time":
+            return rows
+        rows += live
+        return sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)[:limit]
+
+    def attempts(self, requests: Sequence[int]) -> dict[int, list[AttemptRow]]:
+        """All attempts of these requests (few enough for one statement), in their order."""
+        found: dict[int, list[AttemptRow]] = {}
+        if requests:
+            sql = _ATTEMPTS.format(marks=", ".join("?" * len(requests)))
+            for row in self._store.db.execute(sql, tuple(requests)):
+                found.setdefault(row["request"], []).append(attempt_row(row))
+            wanted = set(requests)
+            for row in open_rows(self._store.db):
+                sent = sending(row)
+                if row["id"] in wanted and sent is not None:
+                    found.setdefault(row["id"], []).append(sent)
+        return found
 
     def rating(self, model: str) -> tuple[float, int] | None:
         """(mean 0..1, how many) of the user's ratings of a model; None without any."""
@@ -125,6 +162,40 @@ class GlanceStore:
         return None if not row[1] else (float(row[0]), int(row[1]))
 
 
-def _pattern(text: str) -> str:
-    """What finds ``text`` anywhere; "%%" where there is none."""
-    return "%" + _LIKE.sub(r"\\\g<0>", text.strip().lower()) + "%"
+#: Later than any request.
+_LATEST = 1 << 62
+
+
+def _live(row: Row) -> RequestRow:
+    """A call under way; its model is who is asked now."""
+    return replace(under_way(row), model=row["model"] or "", provider=row["provider"] or "")
+
+
+def _where(search: Search) -> tuple[list[str], dict[str, object]]:
+    """Conditions and their values; all but those of time. Fields are of ``domain.search`` only."""
+    where: list[str] = []
+    values: dict[str, object] = {}
+    for term in search.terms:
+        if term.field in TIMES:
+            continue
+        some = []
+        for value in term.values:
+            name = f"v{len(values)}"
+            some.append(_condition(term, name))
+            exact = term.field in FIGURES or term.op == "=" or term.field == "state"
+            values[name] = value if exact else "%" + _LIKE.sub(r"\\\g<0>", str(value)) + "%"
+        where.append(f"{'NOT ' if term.negated else ''}({' OR '.join(some)})")
+    return where, values
+
+
+def _condition(term: Term, name: str) -> str:
+    if term.field in FIGURES:
+        op = "=" if term.op == ":" else term.op
+        # What is unknown is neither more nor less.
+        figure = _FIELDS.get(term.field, term.field)
+        return f"CASE WHEN ({figure}) {op} :{name} THEN 1 ELSE 0 END = 1"
+    columns = [_FIELDS.get(field, field) for field in ([term.field] if term.field else ANYWHERE)]
+    text = " || ' ' || ".join(f"({column})" for column in columns)
+    if term.op == "=" or term.field == "state":
+        return f"lower({text}) = lower(:{name})"
+    return f"lower({text}) LIKE lower(:{name}) ESCAPE '\\'"

@@ -296,12 +296,13 @@ class OmniApp(App[None]):
         self.run_worker(self._show_logs(model), group="go")
 
     async def _show_logs(self, model: str) -> None:
+        from omni_cli.domain.search import Search, exactly
         from omni_cli.tui.screens.activity import ActivityPane
 
         while len(self.screen_stack) > 1:
             self.pop_screen()
         await self.open_tab("activity")
-        self.query_one(ActivityPane).only(model)
+        self.query_one(ActivityPane).only(Search(tuple(exactly(model=model))))
 
     # --- actions -----------------------------------------------------------------------------
 

@@ -294,11 +294,6 @@ def money(sums: Totals) -> str:
     return format_usd(sums.cost_nusd) + (" + ?" if sums.unknown_attempts else "")
 
 
-def drill_text(by: str, name: str) -> str:
-    """What Activity filters by to show a row's requests; a provider is the head of its models."""
-    return f"{name}/" if by == "provider" else name
-
-
 def described(rows: Sequence[UsageRow]) -> bool:
     """Whether there is anything to show."""
     return any(row.totals.calls or row.totals.attempts for row in rows)

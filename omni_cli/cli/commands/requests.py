@@ -22,6 +22,7 @@ from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.money import shown_usd, usd
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import OutcomeKind
+from omni_cli.domain.search import ORDERS, STATES, Term, exactly, parse
 from omni_cli.services.engine.decisions import is_unlooked
 from omni_cli.services.money.receipt import (
     AttemptReceipt,
@@ -240,12 +241,14 @@ def _verdict(stars: int | None, up: bool, outcome: str | None) -> tuple[OutcomeK
 
 logs_app = typer.Typer(rich_markup_mode=None)
 
-STATES = ("pending", "ok", "failed", "cancelled", "lost", "refused")
-
 
 @logs_app.command()
 @grouped
 def logs(
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(help="Such as model:sonnet state:failed 'cost>0.01' since:2h."),
+    ] = None,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="How many.")] = 20,
     model: Annotated[
         str | None,
@@ -257,26 +260,35 @@ def logs(
     state: Annotated[str | None, typer.Option(help=", ".join(STATES))] = None,
     source: Annotated[str | None, typer.Option(help="chat, demo, gateway, import, ...")] = None,
     since: Annotated[str | None, typer.Option(help="Such as 30m, 6h, 2d, 1w.")] = None,
+    order: Annotated[str, typer.Option("--order", help=", ".join(ORDERS))] = "time",
     *,
     view: View,
 ) -> None:
-    """List requests in the ledger, newest first."""
+    """List requests in the ledger, newest first.
+
+    All that is asked for must hold. Fields: model, provider, role, agent, task, session, project,
+    source, state, error, org, key (field:words, field=all of it, a,b for either, !field:words for
+    not); cost, tokens, input, output, took, attempts with > >= < <= =; since:2h, until:2026-11-30.
+    Other words are looked for in all names.
+    """
     if state is not None and state not in STATES:
         raise UsageError(f"--state is one of {', '.join(STATES)}, not {state!r}")
+    by = next((name for name in ORDERS if name == order), None)
+    if by is None:
+        raise UsageError(f"--order is one of {', '.join(ORDERS)}, not {order!r}")
+    search = parse(" ".join(query or ()))
+    if since is not None:
+        duration_ms(since)
+        search = search.also(Term("since", ":", (since,)))
     with omni() as omni_app:
         omni_app.recovery.run()
         asked = {"model": model, "role": role, "source": source}
         wanted = omni_app.ledger_names.resolve({k: v for k, v in asked.items() if v is not None})
-        rows = list(
-            omni_app.ledger.recent(
-                limit=limit,
-                model=wanted.get("model"),
-                state=state,
-                source=source,
-                role=role,
-                since_ms=None if since is None else omni_app.now_ms() - duration_ms(since),
-            )
+        search = search.also(
+            *exactly(model=wanted.get("model"), role=role, source=source, state=state)
         )
+        found = omni_app.activity.find(search, limit=limit, order=by)
+        rows = [one.row for one in found.found]
         zone = omni_app.zone
     listing(
         view,

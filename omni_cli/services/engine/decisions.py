@@ -10,6 +10,8 @@ from typing import Any
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 
 _TASK: dict[str, Any] = {
+    "model": None,
+    "reason": "",
     "task_type": None,
     "type_probabilities": {},
     "sure": None,
@@ -20,6 +22,8 @@ _TASK: dict[str, Any] = {
     "skipped": [],
 }
 _CANDIDATE: dict[str, Any] = {
+    "reason": "",
+    "eligible": True,
     "not_known_to_have": None,
     "kept_out": None,
     "quality": None,
@@ -40,10 +44,10 @@ def named_decision(model: str) -> dict[str, Any]:
     """
     candidate = {"model": model, "eligible": True, "reason": "named by the caller"}
     return {
+        **_TASK,
         "model": model,
         "reason": "named by the caller",
-        **_TASK,
-        "candidates": [{**candidate, **_CANDIDATE}],
+        "candidates": [{**_CANDIDATE, **candidate}],
     }
 
 

@@ -1,6 +1,7 @@
-"""Activity: requests as they happen; Enter shows a request's receipt."""
+"""Activity: requests as they happen, found by a query, beside the receipt of the one under the
+cursor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -8,39 +9,61 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.errors import OmniError, UsageError
+from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
-from omni_cli.records import NEWEST, Call
-from omni_cli.tui import text
+from omni_cli.domain.search import ORDERS, STATES, Order, Search, exactly, parse
+from omni_cli.services.money.activity import Found, Listing
+from omni_cli.services.money.receipt import Receipt
+from omni_cli.tui import heat, text
+from omni_cli.tui.colours import hue
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.widgets.table import Column, Row, Table, flexible, named
+from omni_cli.tui.screens.receipt import receipt_text
+from omni_cli.tui.widgets.table import Column, Row, Table, flexible
+from omni_cli.tui.widgets.tiles import Empty, set_empty
 
+#: Rows at first, and how many more each time.
 _SHOWN = 200
-#: From so many columns on there is room for who asked and from where.
-_WIDE = 110
-_WIDEST = 150
-#: And from here on for the provider in a model's name.
-_ROOMY = 150
-_STATES = ("", "ok", "failed", "pending", "cancelled", "refused", "lost")
+#: From so many columns on the receipt stands beside the table; of the table's columns from so many
+#: on there is room for the task, and for who asked and why it failed.
+_SPLIT, _WIDE, _WIDEST = 120, 76, 110
+_CYCLE = ("", *STATES)
+_SPINNER = "◐◓◑◒"
+#: How long a new row is lit, and how often a call under way turns, seconds.
+_FLASH_S, _TURN_S = 1.5, 0.5
 _MUTED = "$foreground-muted"
 
 
 class Wanted(Struct, frozen=True):
+    """``old``: what is shown, where only what is new is to be read. ``still``: it is to stay, and
+    only what came since is counted."""
+
     text: str
     state: str
-    model: str
+    order: Order
+    limit: int
+    old: Listing | None
+    still: bool
 
 
 class Loaded(Struct, frozen=True):
-    calls: tuple[Call, ...]
+    """``wrong``: why the query cannot be read; then there is nothing else. ``waiting``: how many
+    came since, of a listing that stays as it is."""
+
+    listing: Listing | None
+    waiting: int
+    names: Mapping[str, str]
     now_ms: int
     zone: str
     simulated: frozenset[str]
+    wrong: UsageError | None = None
 
 
 class ActivityPane(Pane[Loaded]):
@@ -48,103 +71,275 @@ class ActivityPane(Pane[Loaded]):
     ActivityPane #filters { height: 1; }
     ActivityPane #filter { width: 1fr; background: $surface; }
     ActivityPane #state { width: auto; padding: 0 1; color: $foreground-muted; }
-    ActivityPane #empty { padding: 1 2; display: none; }
-    ActivityPane.-empty #empty { display: block; }
-    ActivityPane.-empty Table { display: none; }
+    ActivityPane.-empty #both { display: none; }
+    ActivityPane #both { height: 1fr; }
+    ActivityPane #both Table { width: 3fr; }
+    ActivityPane #side {
+        width: 2fr; display: none; padding: 0 1; border-left: solid $foreground 20%;
+    }
+    ActivityPane.-split #side { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("s", "state", "State"),
-        Binding("escape", "clear", "Clear filters"),
+        Binding("o", "order", "Sort"),
+        Binding("space", "pause", "Pause"),
+        Binding("m", "more", "More"),
+        Binding("escape", "clear", "Clear filters", show=False),
     ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._state = ""
-        self._model = ""
+        self._order: Order = "time"
+        self._limit = _SHOWN
+        self._paused = False
+        self._value: Loaded | None = None
+        #: Ids of rows that are lit because they are new.
+        self._lit: frozenset[int] = frozenset()
+        self._turn = 0
+        self._clock: Timer | None = None
+        self._receipt: int | None = None
+        self._receipt_under_way = False
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="filters"):
             yield Input(
-                placeholder="filter by model, role, agent, task, source, error",
+                placeholder="model:sonnet state:failed cost>0.01 since:2h, or any words",
                 id="filter",
                 compact=True,
             )
-            yield Static(id="state")
-        yield Static(id="empty")
-        yield Table()
+            yield Static(id="state", markup=False)
+        yield Empty(id="empty")
+        with Horizontal(id="both"):
+            yield Table()
+            with VerticalScroll(id="side", can_focus=False):
+                yield Static(id="receipt", markup=False)
+
+    def on_mount(self) -> None:
+        self._clock = self.set_interval(_TURN_S, self._spin, pause=True)
 
     def entry(self) -> Widget | None:
-        return self.query_one(Table)
+        return self.query_one(Empty if self.has_class("-empty") else Table)
 
     def remember(self) -> dict[str, Any]:
-        return {"text": self._text, "state": self._state}
+        return {"text": self._text, "state": self._state, "order": self._order}
 
     def recall(self, kept: dict[str, Any]) -> None:
         self.query_one(Input).value = str(kept.get("text", ""))
         state = kept.get("state", "")
-        self._state = state if state in _STATES else ""
+        self._state = state if state in _CYCLE else ""
+        self._order = next((name for name in ORDERS if name == kept.get("order")), "time")
 
-    def only(self, model: str) -> None:
-        """Show the requests of one model."""
-        self._model = model
-        self.query_one(Input).value = ""
-        self.refresh_data()
+    def only(self, search: Search) -> None:
+        """Show these requests, from another tab."""
+        self._state, self._order, self._paused = "", "time", False
+        self._look(str(search))
 
     @property
     def _text(self) -> str:
-        return self.query_one(Input).value.strip()
+        return self.query_one("#filter", Input).value.strip()
+
+    # --- reading and showing -----------------------------------------------------------------
 
     def wanted(self) -> Wanted:
-        return Wanted(self._text, self._state, self._model)
+        old = None if self._value is None else self._value.listing
+        same = old is not None and (old.limit, old.order) == (self._limit, self._order)
+        if not same or str(self._search_or_none()) != str(old and old.search):
+            old = None
+        still = self._paused or self._order != "time"
+        return Wanted(self._text, self._state, self._order, self._limit, old, still)
+
+    def _search_or_none(self) -> Search | None:
+        try:
+            return _search(self._text, self._state)
+        except UsageError:
+            return None
 
     def load(self, omni: App, wanted: Wanted) -> Loaded:
-        calls = omni.glance.recent(
-            limit=_SHOWN,
-            text=wanted.text,
-            state=wanted.state or None,
-            model=wanted.model or None,
-        )
+        waiting, names = 0, {model.id: model.name for model in omni.models.all()}
         simulated = frozenset(p.slug for p in omni.providers.all() if p.simulated)
-        return Loaded(tuple(calls), omni.now_ms(), omni.rollups.zone, simulated)
+        listing, wrong = wanted.old, None
+        try:
+            if listing is None:
+                search = _search(wanted.text, wanted.state)
+                listing = omni.activity.find(search, limit=wanted.limit, order=wanted.order)
+            elif not wanted.still:
+                listing = omni.activity.again(listing)
+            elif listing.order == "time":
+                seen = {found.row.id for found in listing.found}
+                now = omni.activity.again(listing)
+                waiting = sum(found.row.id not in seen for found in now.found)
+        except UsageError as exc:
+            listing, wrong = None, exc
+        now_ms, zone = omni.now_ms(), omni.rollups.zone
+        return Loaded(listing, waiting, names, now_ms, zone, simulated, wrong)
 
     def show(self, value: Loaded) -> None:
-        filtered = bool(self._text or self._state or self._model)
-        self.set_class(not value.calls, "-empty")
-        said = [f"state: {self._state or 'all'}"] + ([self._model] if self._model else [])
-        said.append(f"{len(value.calls)} shown")
-        self.query_one("#state", Static).update(" · ".join(said))
-        if not value.calls:
-            self.query_one("#empty", Static).update(_nothing(filtered))
+        before = None if self._value is None else self._value.listing
+        listing = value.listing
+        self._value = value
+        if before is not None and listing is not None and before.found and _same(before, listing):
+            known = {found.row.id for found in before.found}
+            fresh = frozenset(f.row.id for f in listing.found) - known
+            if fresh:
+                self._lit |= fresh
+                self.set_timer(_FLASH_S, lambda: self._unlight(fresh))
+        self._draw()
+
+    def _unlight(self, lit: frozenset[int]) -> None:
+        self._lit -= lit
+        self._draw()
+
+    def _draw(self) -> None:
+        value = self._value
+        if value is None:
             return
-        self.query_one(Table).fill(
-            _columns(self.size.width),
-            [_row(call, value, self.omni.colour, self.size.width) for call in value.calls],
-        )
+        listing = value.listing
+        found = () if listing is None else listing.found
+        # Whoever types a query goes on typing it.
+        if not isinstance(self.app.focused, Input):
+            set_empty(self, not found)
+        else:
+            self.query_one(Empty).display = not found
+            self.set_class(not found, "-empty")
+        self.query_one("#state", Static).update(self._said(value))
+        if not found:
+            filtered = bool(self._text or self._state)
+            self.query_one(Empty).update(_nothing(value.wrong, filtered=filtered))
+            return
+        width = self.size.width * 3 // 5 if self.has_class("-split") else self.size.width
+        columns = _columns(width)
+        costs = [one.cost_nusd for one in found]
+        rows = [
+            _row(one, value, costs, self.omni.colour, columns, lit=one.row.id in self._lit)
+            for one in found
+        ]
+        self.query_one(Table).fill(columns, rows)
+        if self._clock is not None:
+            running = any(one.row.state == "pending" for one in found)
+            (self._clock.resume if running else self._clock.pause)()
+        self._show_receipt()
+
+    def _said(self, value: Loaded) -> Content:
+        """Whether it follows, what is filtered, and how far it reaches."""
+        listing = value.listing
+        if listing is None:
+            return Content.styled("✗ " + (value.wrong.message if value.wrong else ""), "$error")
+        if self._order != "time":
+            mark = Content.styled(f"‖ by {self._order}", "$warning")
+        elif self._paused:
+            new = f", {value.waiting} new" if value.waiting else ""
+            mark = Content.styled(f"‖ paused{new}", "$warning")
+        else:
+            mark = Content.styled("● follows", "$success")
+        parts = [f"state: {self._state or 'all'}"]
+        shown = len(listing.found)
+        if any(one.row.provider in value.simulated for one in listing.found):
+            parts.append("□ simulated")
+        parts.append(f"{shown} of more: m" if listing.more else f"all {shown}")
+        return mark + Content.styled(" · " + " · ".join(parts), _MUTED)
+
+    def _spin(self) -> None:
+        """Turn the sign of calls under way, and count their time on."""
+        value, table = self._value, self.query_one(Table)
+        if value is None or value.listing is None or not self.omni.is_pane_active(self):
+            return
+        self._turn += 1
+        now = self.loader.now_ms()
+        for one in value.listing.found:
+            key = str(one.row.id)
+            if one.row.state == "pending" and key in table.rows:
+                sign = Text(_SPINNER[self._turn % len(_SPINNER)], self.omni.colour("$primary"))
+                table.update_cell(key, "state", sign)
+                table.update_cell(
+                    key, "took", Text(text.seconds(now - one.row.created_at), justify="right")
+                )
 
     def on_resize(self) -> None:
-        self.refresh_data()
+        self.set_class(self.size.width >= _SPLIT, "-split")
+        self.call_after_refresh(self._draw)
+
+    # --- the receipt beside it ---------------------------------------------------------------
+
+    @on(DataTable.RowHighlighted)
+    def _show_receipt(self) -> None:
+        """Read the receipt of the row under the cursor, where it is shown."""
+        key = self.query_one(Table).row_key
+        if key is None or not self.has_class("-split"):
+            return
+        self._receipt = int(key)
+        # One at a time: a cursor that runs on is followed when it rests.
+        if not self._receipt_under_way:
+            self._receipt_under_way = True
+            request = self._receipt
+            self.run_worker(lambda: self._read_receipt(request), thread=True, group="receipt")
+
+    def _read_receipt(self, request: int) -> None:
+        found: Receipt | OmniError
+        try:
+            with self.loader.session() as omni:
+                found = omni.receipts.read(id_text(request))
+        except OmniError as exc:
+            found = exc
+        self._tell(self._take_receipt, request, found)
+
+    def _take_receipt(self, request: int, found: Receipt | OmniError) -> None:
+        self._receipt_under_way = False
+        value = self._value
+        if value is None or not self.is_attached:
+            return
+        if request != self._receipt:
+            self._show_receipt()
+            return
+        place = self.query_one("#side #receipt", Static)
+        if isinstance(found, OmniError):
+            place.update(f"{found.message}\n{found.hint}")
+        else:
+            place.update(receipt_text(found, value.zone, max(place.content_size.width, 30)))
+
+    # --- actions -----------------------------------------------------------------------------
 
     @on(Input.Changed)
     def _typed(self) -> None:
+        self._limit = _SHOWN
         self.refresh_data()
 
     @on(Input.Submitted)
     def _to_table(self) -> None:
-        self.query_one(Table).focus()
+        self.screen.set_focus(self.entry())
 
     def action_filter(self) -> None:
         self.query_one(Input).focus()
 
     def action_state(self) -> None:
-        self._state = _STATES[(_STATES.index(self._state) + 1) % len(_STATES)]
+        self._state = _CYCLE[(_CYCLE.index(self._state) + 1) % len(_CYCLE)]
+        self._look(self._text)
+
+    def action_order(self) -> None:
+        """The newest, the dearest, the slowest, the longest first."""
+        self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]
+        self._look(self._text)
+
+    def action_pause(self) -> None:
+        self._paused = not self._paused
         self.refresh_data()
 
+    def action_more(self) -> None:
+        value = self._value
+        if value is not None and value.listing is not None and value.listing.more:
+            self._limit += _SHOWN
+            self.refresh_data()
+
     def action_clear(self) -> None:
-        self._state = self._model = ""
-        self.query_one(Input).value = ""
+        self._state, self._order, self._paused = "", "time", False
+        self._look("")
+        self.screen.set_focus(self.entry())
+
+    def _look(self, words: str) -> None:
+        self._limit = _SHOWN
+        self.query_one("#filter", Input).value = words
         self.refresh_data()
-        self.query_one(Table).focus()
 
     @on(DataTable.RowSelected)
     def action_receipt(self) -> None:
@@ -155,10 +350,22 @@ class ActivityPane(Pane[Loaded]):
             self.app.push_screen(ReceiptScreen(self.loader, int(key)))
 
 
-def _nothing(filtered: bool) -> Content:
+def _search(words: str, state: str) -> Search:
+    """Raises UsageError."""
+    return parse(words).also(*exactly(state=state or None))
+
+
+def _same(old: Listing, new: Listing) -> bool:
+    """Whether a row that is in one only has come, and was not only out of sight."""
+    return (old.search, old.order, old.limit) == (new.search, new.order, new.limit)
+
+
+def _nothing(wrong: UsageError | None, *, filtered: bool) -> Content:
+    if wrong is not None:
+        return Content.assemble((f"{wrong.message}\n\n", "bold $error"), wrong.hint)
     if filtered:
         return Content.assemble(
-            (f"Nothing like that among the latest {NEWEST:,} requests.\n\n", "bold"),
+            ("Nothing like that among all requests.\n\n", "bold"),
             ("  Esc", "bold $primary"),
             "   clears the filters",
         )
@@ -172,42 +379,84 @@ def _nothing(filtered: bool) -> Content:
 
 
 def _columns(width: int) -> tuple[Column, ...]:
-    """The model's name takes what the others leave."""
-    wide = width >= _WIDE
+    """The models take what the others leave."""
+    wide, widest = width >= _WIDE, width >= _WIDEST
     columns = [
-        Column("time", "Time", width=11 if wide else 8),
-        Column("state", "State", width=11),
+        Column("time", "Time", width=11 if widest else 8),
+        Column("state", "", width=1),
         Column("model", "Model", width=0),
-        Column("task", "Task", width=10 if wide else 8),
-        *((Column("role", "Role / agent", width=18 if width < _WIDEST else 34),) if wide else ()),
-        Column("tokens", "Tokens", "right", 6),
+        *((Column("task", "Task", width=13 if widest else 11),) if wide else ()),
+        *((Column("who", "Role / agent", width=24),) if widest else ()),
+        *((Column("tokens", "Tokens", "right", 6),) if widest else ()),
         Column("cost", "Cost", "right", 8),
         Column("took", "Took", "right", 5),
-        *((Column("source", "Source", width=8),) if wide else ()),
+        Column("error", "Error", width=12),
+        *((Column("source", "Source", width=8),) if widest else ()),
     ]
     return flexible(columns, "model", width)
 
 
-def _row(call: Call, view: Loaded, colour: Callable[[str], str], width: int) -> Row:
-    wide, roomy = width >= _WIDE, width >= _ROOMY
-    sign, style = text.SIGNS.get(call.state, ("○", "$foreground"))
-    simulated = call.provider in view.simulated
-    short = call.model.partition("/")[2] or call.model
-    name = (call.model if roomy else short) or "-"
-    state = Text(f"{sign} {call.state}")
-    state.stylize(colour(style), 0, 1)
-    unknown = call.price_state == "unknown"
-    cells: list[str | Text] = [
-        text.clock(call.created_at, view.zone, today_ms=view.now_ms),
-        state,
-        named(name, colour("$warning") if simulated else ""),
-        Text(call.task or "-", overflow="ellipsis", no_wrap=True),
-        text.count(call.input_tokens + call.output_tokens),
-        "unknown" if unknown else format_usd(call.cost_nusd or 0),
-        text.seconds(call.latency_ms),
-    ]
-    if wide:
-        who = " / ".join(filter(None, (call.role, call.agent)))
-        cells.insert(4, Text(who or "-", overflow="ellipsis", no_wrap=True))
-        cells.append(f"{call.source}" + (f" ×{call.attempts}" if call.attempts > 1 else ""))
-    return Row(str(call.id), cells)
+def path_text(
+    one: Found,
+    names: Mapping[str, str],
+    colour: Callable[[str], str],
+    simulated: frozenset[str] = frozenset(),
+) -> Text:
+    """Who was asked: ``Sonnet ×4 > GPT-5.5``, each in its provider's colour; a hollow sign stands
+    before a simulated one."""
+    shown = Text(no_wrap=True, overflow="ellipsis")
+    for at, (model, times) in enumerate(one.tries):
+        shown.append(" > " if at else "")
+        sign = "□ " if model.partition("/")[0] in simulated else "■ "
+        shown.append(sign, style=colour(hue(model)))
+        shown.append(names.get(model) or model.partition("/")[2] or model)
+        shown.append(f" ×{times}" if times > 1 else "")
+    return shown if one.tries else shown.append("-")
+
+
+def _row(
+    one: Found,
+    view: Loaded,
+    costs: Sequence[int | None],
+    colour: Callable[[str], str],
+    columns: Sequence[Column],
+    *,
+    lit: bool,
+) -> Row:
+    row = one.row
+    sign, style = text.SIGNS.get(row.state, ("○", "$foreground"))
+    unknown = one.cost_nusd is None
+    running = row.state == "pending"
+    cost = "unknown" if unknown else format_usd(one.cost_nusd)
+    if running:
+        cost = "…" if unknown else f"~{cost}"
+    # An answer after failures is no failure; the words say what happened before it.
+    fault = row.error_code or (f"({one.failure})" if one.failure else "")
+    if row.state in ("cancelled", "lost", "refused") or (running and not fault):
+        fault = fault or ("under way" if running else row.state)
+    took = view.now_ms - row.created_at if running else row.latency_ms
+    cells: dict[str, str | Text] = {
+        "time": Text(
+            text.clock(row.created_at, view.zone, today_ms=view.now_ms),
+            style=f"bold {colour('$accent')} reverse" if lit else "",
+        ),
+        "state": Text(sign, style=colour(style)),
+        "model": path_text(one, view.names, colour, view.simulated),
+        "task": Text(row.task or "-", overflow="ellipsis", no_wrap=True),
+        "who": Text(
+            " / ".join(filter(None, (row.role, row.agent))) or "-",
+            overflow="ellipsis",
+            no_wrap=True,
+        ),
+        "tokens": text.count(row.usage.input_tokens + row.usage.output_tokens),
+        "cost": Text(cost, style=colour(heat.cost(one.cost_nusd, costs))),
+        "took": Text(text.seconds(took), style=colour(heat.latency(took))),
+        "error": Text(
+            fault or "-",
+            style=colour("$error" if row.state in ("failed", "lost") else _MUTED),
+            overflow="ellipsis",
+            no_wrap=True,
+        ),
+        "source": row.source,
+    }
+    return Row(str(row.id), [cells[column.key] for column in columns])

@@ -1,5 +1,6 @@
 """A request's receipt as a dialog."""
 
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -9,7 +10,10 @@ from textual.widgets import Static
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.money import format_usd, shown_usd
+from omni_cli.domain.latency import cost_norm, latency_norm
+from omni_cli.domain.money import format_usd, shown_usd, usd_to_nusd
+from omni_cli.domain.routing import NO_EVIDENCE
+from omni_cli.domain.tasks import DEFAULT_WEIGHTS
 from omni_cli.domain.words import percent
 from omni_cli.services.engine.decisions import is_unlooked
 from omni_cli.services.money.receipt import Receipt
@@ -20,11 +24,20 @@ from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.workers import tell
 
 _MUTED = "$foreground-muted"
+#: Cells of a line where nothing else is said.
+_ROOM = 94
+#: Scores are the same that differ by less: they were rounded.
+_SAME = 0.002
 
 
-def receipt_text(receipt: Receipt, zone: str) -> Content:
-    """The whole receipt, in sections."""
-    parts = [_head(receipt, zone), _decision(receipt), _attempts(receipt, zone), _money(receipt)]
+def receipt_text(receipt: Receipt, zone: str, width: int = _ROOM) -> Content:
+    """The whole receipt, in sections, in lines of ``width`` cells where they are a table's."""
+    parts = [
+        _head(receipt, zone),
+        _decision(receipt, width),
+        _attempts(receipt, zone),
+        _money(receipt),
+    ]
     return Content("\n\n").join([part for part in parts if part is not None])
 
 
@@ -65,41 +78,100 @@ def _head(receipt: Receipt, zone: str) -> Content:
     return shown
 
 
-def _decision(receipt: Receipt) -> Content | None:
+def _decision(receipt: Receipt, width: int) -> Content | None:
     if receipt.decision is None:
         return None
-    return decision_text(receipt.decision)
+    answered = receipt.row.model if receipt.row.state == "ok" else ""
+    return decision_text(receipt.decision, width, answered=answered)
 
 
-def decision_text(decision: dict[str, Any], *, most: int = 12) -> Content:
-    """Who was chosen and why, then the candidates with quality, expected cost and score.
+#: Cells of the figures beside a candidate's name, and of its bar.
+_FIGURES, _BAR = 27, 12
+
+
+def decision_text(
+    decision: dict[str, Any], width: int = _ROOM, *, answered: str = "", most: int = 12
+) -> Content:
+    """Who was chosen and why, then the candidates as a table: quality, expected cost, and the
+    score as a bar of what cost, speed and quality add to it.
 
     Args:
         decision: as ``services.routing.decision_document`` gives it.
+        answered: the model that did, where that is known.
     """
     shown = Content.styled("DECISION", "bold $primary")
     if is_unlooked(decision):
-        return shown + Content(f"\n{decision['model']}, {decision['reason']}")
-    shown += Content(f"\n{decision['reason']}")
-    for candidate in decision["candidates"][:most]:
-        quality, score = candidate["quality"], candidate["score"]
-        numbers = (
-            f"quality {percent(quality)}, expected {shown_usd(candidate['expected_cost_usd'])}"
-            + ("" if score is None else f", score {score:.3f}")
-        )
-        on = candidate["eligible"]
-        chosen = candidate["model"] == decision["model"]
+        said = ", ".join(filter(None, (decision["model"], decision["reason"])))
+        return shown + Content(f"\n{said}")
+    shown += Content(f"\n{decision['reason'] or 'no reason was recorded'}")
+    candidates = decision["candidates"][:most]
+    bars = any(_parts(candidate) for candidate in candidates) and width >= _FIGURES + _BAR + 24
+    name_room = max(width - 3 - _FIGURES - (_BAR + 1 if bars else 0), 12)
+    if candidates:
+        head = f"\n{'':3}{'':<{name_room}} quality  expected  score "
+        shown += Content.styled(head, _MUTED)
+        if bars:
+            for (word, _), (sign, style) in zip(_SHARES, _SIGNS, strict=True):
+                shown += Content.assemble((sign, style), (word[0], _MUTED), " ")
+    for candidate in candidates:
+        on, chosen = candidate["eligible"], candidate["model"] == decision["model"]
+        mark = ("▸" if chosen else " ") + ("✓" if candidate["model"] == answered else " ")
+        score = candidate["score"]
+        name = text.clip(candidate["model"], name_room)
         shown += Content.assemble(
-            "\n",
-            ("▸ " if chosen else "  ", "bold $success"),
-            (candidate["model"], "bold" if chosen else "" if on else _MUTED),
-            (f"\n    {numbers}", _MUTED),
+            ("\n" + mark + " ", "bold $success"),
+            (f"{name:<{name_room}}", "bold" if chosen else "" if on else _MUTED),
+            (f" {percent(candidate['quality']):>7}", "" if on else _MUTED),
+            (f" {shown_usd(candidate['expected_cost_usd']):>9}", "" if on else _MUTED),
+            (f" {'-' if score is None else format(score, '.3f'):>6} ", "" if on else _MUTED),
         )
+        if bars and on:
+            shown += _score_bar(_parts(candidate))
         # A reason that is only the score says the line above once more.
         if candidate["reason"] and not chosen and not candidate["reason"].startswith("score "):
             shown += Content.styled(f"\n    {candidate['reason']}", _MUTED)
     more = len(decision["candidates"]) - most
-    return shown + Content.styled(f"\n  and {more} more", _MUTED) if more > 0 else shown
+    shown += Content.styled(f"\n  and {more} more", _MUTED) if more > 0 else Content("")
+    others = [c["model"] for c in candidates]
+    if answered and answered not in others:
+        shown += Content.assemble(("\n ✓ ", "bold $success"), (answered, "bold"), " answered")
+    elif candidates:
+        note = "\n▸ decided" + ("  ✓ answered" if answered else "")
+        if bars:
+            note += "  score: c cost, s speed, q quality"
+        shown += Content.styled(note, _MUTED)
+    return shown
+
+
+#: What a score is made of, and how its part of the bar looks.
+_SHARES = (("cost", 0), ("speed", 1), ("quality", 2))
+_SIGNS = (("█", "$success"), ("▓", "$primary"), ("▒", "$accent"))
+
+
+def _parts(candidate: dict[str, Any]) -> tuple[float, float, float] | None:
+    """What cost, speed and quality add to a score by the usual weights; None where the score was
+    made by others: they are not in the record."""
+    score, cost = candidate["score"], candidate["expected_cost_usd"]
+    if score is None or not candidate["eligible"]:
+        return None
+    nusd = None if cost is None else usd_to_nusd(cost)
+    quality = NO_EVIDENCE if candidate["quality"] is None else candidate["quality"]
+    parts = (
+        DEFAULT_WEIGHTS.cost * (1.0 - cost_norm(nusd)),
+        DEFAULT_WEIGHTS.latency * (1.0 - latency_norm(candidate["expected_latency_ms"])),
+        DEFAULT_WEIGHTS.task_match * quality,
+    )
+    return parts if abs(sum(parts) - score) < _SAME else None
+
+
+def _score_bar(parts: tuple[float, float, float] | None) -> Content:
+    if parts is None:
+        return Content("")
+    ends = [round(min(end, 1.0) * _BAR) for end in accumulate(parts)]
+    pieces = []
+    for (sign, style), start, end in zip(_SIGNS, [0, *ends], ends, strict=False):
+        pieces.append((sign * max(end - start, 0), style))
+    return Content.assemble(*pieces)
 
 
 def _attempts(receipt: Receipt, zone: str) -> Content:

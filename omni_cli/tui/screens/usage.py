@@ -9,9 +9,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import DataTable, Input, Static
+from textual.widgets import DataTable, Static
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.search import Search, Term
 from omni_cli.services.money.usage import Dimension, UsageQuery
 from omni_cli.tui import usage_view
 from omni_cli.tui.pane import Pane
@@ -289,17 +290,23 @@ class UsagePane(Pane[UsageView]):
         if not key:
             self.notify(f"Activity filters by name; these have no {view.report.by}", timeout=3)
             return
-        self.omni.run_worker(self._drill(view.report.by, key), group="go")
+        report = view.report
+        after = report.last + timedelta(days=1)
+        search = Search(
+            (
+                Term(report.by, "=", (key,)),
+                Term("since", ":", (report.first.isoformat(),)),
+                Term("until", ":", (after.isoformat(),)),
+            )
+        )
+        self.omni.run_worker(self._drill(search), group="go")
 
-    async def _drill(self, by: str, name: str) -> None:
+    async def _drill(self, search: Search) -> None:
         from omni_cli.tui.screens.activity import ActivityPane
 
         omni = self.omni
         await omni.open_tab("activity")
-        pane = omni.query_one(ActivityPane)
-        pane.only(name if by == "model" else "")
-        if by != "model":
-            pane.query_one("#filter", Input).value = usage_view.drill_text(by, name)
+        omni.query_one(ActivityPane).only(search)
 
 
 def _check_date(value: str) -> str:

@@ -1,0 +1,171 @@
+"""Activity as a live tail: found by a query, followed, paused, its receipts (E2, tui.md D7)."""
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, Static
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.chat import ChatRequest, Message, Usage
+from omni_cli.domain.ids import id_text, make_id
+from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
+from omni_cli.domain.search import parse
+from omni_cli.services.engine.routing import RouteOptions, decision_document
+from omni_cli.services.engine.settlement import estimated_usage
+from omni_cli.services.money.prices import cost_or_none
+from omni_cli.tui.screens.activity import ActivityPane
+from omni_cli.tui.screens.receipt import ReceiptScreen, decision_text
+from omni_cli.tui.widgets.table import Table
+from tests.beginning import begin
+from tests.integration.cli_process import omni
+from tests.integration.tui_pilot import copy_home, opened, press, read, shown
+from tests.snapshot.scene import NOW_MS, clock, env_of
+from tests.snapshot.steps import settle
+
+SONNET, TURBO = "anthropic/claude-sonnet-4-20250514", "openai/gpt-4-turbo"
+
+
+@pytest.fixture
+def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_home(tmp_path / "omni", tmp_path_factory.mktemp("scene"), past=True)
+
+
+def call(omni: App, at: int, *tries: tuple[str, str], task: str = "chat", done: bool = True) -> int:
+    """A request whose (model, error code or "") tries are these; the last one stays open unless
+    ``done``."""
+    request = make_id(at, 11)
+    omni.ledger.open(NewRequest(request, at, "gateway", "test", agent="Tail", task=task), None)
+    for n, (name, code) in enumerate(tries, 1):
+        model = omni.fleet.model(name)
+        price = omni.browser.listed(model).price
+        attempt = NewAttempt(
+            request=request,
+            n=n,
+            model=name,
+            provider=model.provider,
+            started_at=at,
+            input_estimate=1_000,
+            price=None if price is None else price.id,
+            reserve_nusd=0,
+        )
+        begin(omni.ledger, attempt)
+        if not done and n == len(tries):
+            omni.ledger.checkpoint(request, n, first_at=at + 5, received_chars=4_000)
+            return request
+        end = AttemptEnd("failed" if code else "ok", at + 10, Usage(), error_code=code or None)
+        omni.ledger.end_attempt(request, n, end, priced="priced")
+    state = "failed" if tries[-1][1] else "ok"
+    last, code = tries[-1]
+    end_of_it = RequestEnd(state, at + 20, last, last.partition("/")[0], error_code=code or None)
+    omni.ledger.end_request(request, end_of_it)
+    return request
+
+
+def cells(pane: ActivityPane, row: int) -> dict[str, str]:
+    table = pane.query_one(Table)
+    values = table.get_row_at(row)
+    return {str(c.key.value): str(v) for c, v in zip(table.ordered_columns, values, strict=True)}
+
+
+async def again(pilot: object) -> None:
+    pilot.app.action_reload()
+    await settle(pilot)
+
+
+async def test_new_requests_come_in_lit_and_a_pause_holds_them_back(home: Path) -> None:
+    async with opened(home, "activity", (100, 30)) as pilot:
+        pane = pilot.app.query_one(ActivityPane)
+        assert "follows" in shown(pilot.app, "#state")
+        with App(env_of(home), clock=clock) as omni:
+            first = call(omni, NOW_MS - 2_000, (SONNET, ""))
+            await again(pilot)
+            assert pane.query_one(Table).row_key == str(first)
+            assert first in pane._lit
+            await press(pilot, "space")
+            second = call(omni, NOW_MS - 1_000, (SONNET, ""))
+            await again(pilot)
+        assert "paused, 1 new" in shown(pilot.app, "#state")
+        assert pane.query_one(Table).row_key == str(first)
+        await press(pilot, "space")
+        assert pane._value.listing.found[0].row.id == second
+
+
+async def test_failover_and_what_is_under_way_are_told_in_the_row(home: Path) -> None:
+    with App(env_of(home), clock=clock) as omni:
+        at = NOW_MS - 4_000
+        call(omni, at, (SONNET, "overloaded"), (SONNET, "overloaded"), (TURBO, ""))
+        call(omni, NOW_MS - 3_000, (TURBO, "bad_request"))
+        call(omni, NOW_MS - 2_500, (SONNET, ""), done=False)
+        price = omni.browser.listed(omni.fleet.model(SONNET)).price
+        expected = cost_or_none(estimated_usage(1_000, 4_000, None), price.price)
+    async with opened(home, "activity", (100, 30)) as pilot:
+        pane = pilot.app.query_one(ActivityPane)
+        running, failed, over = (cells(pane, row) for row in range(3))
+        assert pane._value.listing.found[0].running_nusd == expected
+        assert running["cost"].startswith("~$")
+        assert running["error"] == "under way"
+        assert running["took"] == "2.5s"
+        assert failed["error"] == "bad_request"
+        assert over["model"] == "□ Claude Sonnet 4 ×2 > □ GPT-4 Turbo"
+        assert over["error"] == "(overloaded)"
+
+
+async def test_a_query_finds_all_that_match_or_says_what_is_wrong(home: Path) -> None:
+    async with opened(home, "activity", (100, 30)) as pilot:
+        pane = pilot.app.query_one(ActivityPane)
+        words = "model:sonnet cost>0.01 since:3d"
+        pilot.app.query_one("#filter", Input).value = words
+        await settle(pilot)
+        every = read(home, lambda omni: omni.activity.find(parse(words), limit=9_999))
+        assert every.found
+        assert [one.row.id for one in pane._value.listing.found] == [o.row.id for o in every.found]
+        assert f"all {len(every.found)}" in shown(pilot.app, "#state")
+        await press(pilot, "o")
+        costs = [one.cost_nusd for one in pane._value.listing.found]
+        assert costs == sorted(costs, reverse=True)
+        pilot.app.query_one("#filter", Input).value = "modle:sonnet"
+        await settle(pilot)
+        assert "did you mean model?" in shown(pilot.app, "#empty")
+        await press(pilot, "escape", "m")
+        assert len(pane._value.listing.found) == 400
+        assert "400 of more: m" in shown(pilot.app, "#state")
+
+
+async def test_the_receipt_beside_follows_the_cursor(home: Path) -> None:
+    async with opened(home, "activity", (120, 40)) as pilot:
+        pane = pilot.app.query_one(ActivityPane)
+        place = pane.query_one("#side #receipt", Static)
+        seen = []
+        for _ in range(3):
+            row = pane._value.listing.found[pane.query_one(Table).cursor_row].row
+            seen.append(str(place.content))
+            assert f"{row.usage.input_tokens:,} in" in seen[-1]
+            await press(pilot, "j")
+        assert len(set(seen)) == 3
+        await press(pilot, "enter")
+        assert isinstance(pilot.app.screen, ReceiptScreen)
+
+
+def test_candidates_are_a_table_whose_bars_add_up_to_the_score(home: Path) -> None:
+    with App(env_of(home), clock=clock) as omni:
+        request = ChatRequest(messages=(Message.text_of("user", "Refactor this function"),))
+        found = decision_document(omni.routing.decide(request, RouteOptions()))
+    told = decision_text(found, 94, answered=TURBO).plain.splitlines()
+    named = {line[3:].split()[0]: line for line in told if " $" in line}
+    assert named[found["model"]].startswith("▸")
+    assert any(line.lstrip("▸ ").startswith(("✓", TURBO)) and "✓" in line for line in told)
+    for candidate in found["candidates"][:12]:
+        if candidate["eligible"] and candidate["score"] is not None:
+            bar = sum(named[candidate["model"]].count(sign) for sign in "█▓▒")
+            assert abs(bar / 12 - candidate["score"]) < 0.06
+
+
+def test_omni_logs_finds_what_activity_finds(home: Path) -> None:
+    query = ("model:sonnet", "cost>0.01", "!agent:dev", "state:ok")
+    done = omni(env_of(home), "logs", *query, "-n", "500", "--order", "cost", "--json")
+    found = read(home, lambda o: o.activity.find(parse(" ".join(query)), limit=500, order="cost"))
+    assert [row["id"] for row in done.json] == [id_text(one.row.id) for one in found.found]
+    assert found.found
+    wrong = omni(env_of(home), "logs", "cost>much")
+    assert wrong.code == 2
+    assert "no figure for cost" in wrong.err
