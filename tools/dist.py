@@ -232,7 +232,7 @@ def attempt(artifact: Path, python: str, folder: Path) -> str:
     _run([python, "-m", "venv", str(venv)])
     pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q"]
     _run([*pip, "install", "--constraint", str(CONSTRAINTS), str(artifact)])
-    _run([*pip, "check"])
+    _run([str(venv / "bin" / "python"), "-m", "pip", "check"])
     env = {**os.environ, "OMNI_HOME": str(home), "HOME": str(home)}
     omni = str(venv / "bin" / "omni")
     _run([omni, "--version"], env=env)
