@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from omni_cli import config as settings
+from omni_cli import system
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.tasks import WEEKDAYS
@@ -207,7 +208,7 @@ class App:
     @cached_property
     def who(self) -> str:
         """Who is named in the audit log."""
-        name = self.env.get("OMNI_USER") or self.env.get("USER") or f"uid {os.getuid()}"
+        name = self.env.get("OMNI_USER") or self.env.get("USER") or f"uid {system.user_id()}"
         return f"{name} of {self.org}" if self.org else name
 
     # --- the store and its table families --------------------------------------------------------

@@ -5,7 +5,6 @@ after its port. Who is alive holds a lock on its own file, which the system give
 process ends, so that what a killed one has left is found: its key, its budget, its files.
 """
 
-import fcntl
 import os
 import shutil
 import socket
@@ -18,6 +17,7 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from omni_cli import system
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import ConfigError
 
@@ -45,7 +45,7 @@ class Launches:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = _open(self.folder / "mutex")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            system.lock(lock)
             yield
         finally:
             os.close(lock)
@@ -55,7 +55,7 @@ class Launches:
         folder = self.folder / f"session-{name}"
         folder.mkdir(mode=0o700)
         lock = _open(folder / "lock")
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        system.lock(lock)
         self._held[name] = lock
         return folder
 
@@ -96,7 +96,7 @@ class Launches:
         with bind("127.0.0.1", 0) as sock:
             port: int = sock.getsockname()[1]
             lock = _open(self.folder / f"gateway-{port}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            system.lock(lock)
             self._app.addresses.note_served(port)
             try:
                 with (self.folder / "gateway.log").open("wb") as log:
@@ -141,7 +141,7 @@ def _locked(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # beside others that look
+        system.lock(lock, shared=True, wait=False)  # beside others that look
     except BlockingIOError:
         return True
     finally:

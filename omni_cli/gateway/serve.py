@@ -1,6 +1,5 @@
 """Run the gateway: in this process, or in several that share a socket and a store."""
 
-import contextlib
 import errno
 import gc
 import json
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from omni_cli import system
 from omni_cli.bootstrap import App
 from omni_cli.domain.record import asdict
 from omni_cli.gateway.app import Gateway, Options
@@ -109,22 +109,11 @@ def _settle_down() -> None:
     """Log to stderr; let the collector pass over what stays, and look less often at the rest:
     a request's objects hold no cycles."""
     _log_to_stderr()
-    _more_files()
+    # The usual soft limit of 1,024 is there for programs that use select().
+    system.allow_open_files(_FILES)
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-def _more_files() -> None:
-    """Take as many file descriptors as this process may: the usual soft limit of 1,024 is there
-    for programs that use select()."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    want = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
-    if soft != resource.RLIM_INFINITY and soft < want:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (want, hard))
 
 
 def _log_to_stderr() -> None:
@@ -149,7 +138,7 @@ def _supervise(options: Options, sockets: Sequence[socket.socket]) -> None:
         nonlocal stopping
         stopping = True
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in system.STOPS:
         signal.signal(number, stop)
     workers = [_Worker(start(sock), time.monotonic(), sock) for sock in sockets]
     while not stopping:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from omni_cli import system
 from omni_cli.gateway.app import Gateway
 from omni_cli.http.server import Connection, ServerState
 
@@ -45,12 +46,8 @@ log = logging.getLogger("omni.gateway")
 
 def most_connections() -> int:
     """Callers that this process has room for: each may need a connection to a provider, too."""
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return 1_000_000
-    return max((soft - _OWN_FILES) // 2, _FEWEST)
+    files = system.most_open_files()
+    return 1_000_000 if files is None else max((files - _OWN_FILES) // 2, _FEWEST)
 
 
 class Server:
@@ -105,8 +102,7 @@ class Server:
         """Serve until it is asked to end."""
         loop = self._loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._signalled, number)
+            system.on_signals(loop, system.STOPS, self._signalled)
         self._gateway.start()
         state = ServerState(self._gateway.handle, self._gateway.limits, most_connections())
         self._gateway.state = state

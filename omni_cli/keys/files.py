@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from omni_cli import system
 from omni_cli.domain.errors import ConfigError
 
 PRIVATE = 0o600
@@ -83,23 +84,7 @@ def lock(path: Path) -> Iterator[None]:
     except OSError as exc:
         raise ConfigError(f"cannot write in {path.parent}: {exc.strerror}") from exc
     try:
-        _acquire(handle)
+        system.lock(handle)
         yield
     finally:
         os.close(handle)  # which also lets go of the lock
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _acquire(handle: int) -> None:
-        while True:  # LK_LOCK gives up after ten seconds
-            with suppress(OSError):
-                msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
-                return
-
-else:
-    import fcntl
-
-    def _acquire(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX)

@@ -2,10 +2,10 @@
 
 import argparse
 import asyncio
-import signal
 import sys
 import threading
 
+from omni_cli import system
 from omni_cli.simulator.faults import KINDS
 from omni_cli.simulator.server import Simulator
 
@@ -45,8 +45,7 @@ async def _serve(simulator: Simulator) -> None:
     serving = loop.create_task(simulator.serve(sock, ready))
     while not (ready.is_set() or serving.done()):
         await asyncio.sleep(0)  # a signal that comes before would find nothing to stop
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, simulator.stop)
+    system.on_signals(loop, system.STOPS, lambda _: simulator.stop())
     sys.stdout.write(f"simulator listening on {simulator.url}\n")
     sys.stdout.flush()
     await serving

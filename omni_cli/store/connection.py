@@ -6,7 +6,6 @@ survive a killed process, FULL also a power cut.
 """
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import time
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from omni_cli import system
 from omni_cli.domain.errors import Locked, StoreError
 from omni_cli.repositories import Lock
 from omni_cli.store.port import SCHEMA_VERSION, SEALED, Connection, Month, Store
@@ -336,7 +336,7 @@ class SqliteStore(Store):
             self._run_dir.mkdir(exist_ok=True, mode=0o700)
             name = f"{os.getpid()}-{os.urandom(4).hex()}"
             self._life = os.open(self._run_dir / f"{name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
-            fcntl.flock(self._life, fcntl.LOCK_EX)
+            system.lock(self._life)
             self._owner = name
         return self._owner
 
@@ -350,7 +350,7 @@ class SqliteStore(Store):
         except FileNotFoundError:
             return _keeps_open(owner, path.name)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.lock(handle, wait=False)
         except BlockingIOError:
             return True
         else:
@@ -452,7 +452,7 @@ def _locked(path: Path) -> Iterator[None]:
         deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
         while True:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                system.lock(handle, wait=False)
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:

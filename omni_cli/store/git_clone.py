@@ -1,6 +1,5 @@
 """A clone of the user's git repository, worked by their own git with their own credentials."""
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from omni_cli import system
 from omni_cli.domain.errors import Busy, ConfigError, NotFound
 from omni_cli.domain.secrets import scrub
 
@@ -56,7 +56,7 @@ class GitClone:
         self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(self.folder.with_name("sync.lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.lock(handle, wait=False)
             yield
         except BlockingIOError as exc:
             raise Busy("another omni is syncing", hint="try again when it is done") from exc

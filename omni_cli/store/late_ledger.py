@@ -10,7 +10,6 @@ store has it (``Journal``): a call goes out as soon as its machine knows of it.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from omni_cli import system
 from omni_cli.domain.batch import AttemptEnding, Ending, Opening
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import StoreError
@@ -76,7 +76,7 @@ class Spool:
     def __init__(self, store: Path) -> None:
         self.home = store.parent / "spool"
         name = hashlib.sha256(os.fsencode(store.absolute())).hexdigest()[:16]
-        self._aside = Path(tempfile.gettempdir()) / f"omni-{os.getuid()}-{name}"
+        self._aside = Path(tempfile.gettempdir()) / f"omni-{system.user_id()}-{name}"
 
     def keep(self, records: Sequence[Record]) -> Path | None:
         """Put them on a disk; returns where, or None where there is room on none."""
@@ -157,7 +157,7 @@ class Journal:
             path = self._folder / f"{self._owner}.{name}.journal"
             part = path.with_suffix(".opening")  # nobody takes it for a dead one's
             handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            system.lock(handle)
             part.rename(path)
             self._files.append(handle)
             self._paths.append(path)
@@ -197,7 +197,7 @@ def left_behind(folder: Path) -> Iterator[tuple[str, list[Record], Callable[[], 
                 found: list[Record] = []
                 for path in paths:
                     file = stack.enter_context(path.open("rb"))
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    system.lock(file.fileno(), wait=False)
                     found += map(json.loads, filter(_whole, file.read().splitlines()))
             except OSError:  # it lives, or another process has written it
                 continue
@@ -240,7 +240,7 @@ def _is_ours(folder: Path) -> bool:
         found = folder.lstat()
     except OSError:
         return False
-    return found.st_uid == os.getuid() and folder.is_dir() and not folder.is_symlink()
+    return found.st_uid == system.user_id() and folder.is_dir() and not folder.is_symlink()
 
 
 def _write(folder: Path, text: bytes) -> Path:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from msgspec import Struct
 
+from omni_cli import system
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_selectors, money, omni
 from omni_cli.cli.render import emit_json, note, out
@@ -304,10 +305,7 @@ class _Stopper:
         self._early: int | None = None
 
     def run(self, command: Sequence[str], env: Mapping[str, str]) -> int:
-        before = {
-            number: signal.signal(number, self._told)
-            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
-        }
+        before = {number: signal.signal(number, self._told) for number in system.PASSED}
         try:
             try:
                 self._child = subprocess.Popen(command, env=env)  # noqa: S603  # what the user asked to run
@@ -323,26 +321,12 @@ class _Stopper:
         return code if code >= 0 else _SIGNALLED - code
 
     def _told(self, number: int, _frame: object) -> None:
-        if number in (signal.SIGINT, signal.SIGQUIT) and _at_terminal():
+        if number in system.KEYED and system.at_terminal():
             return
         if self._child is None:
             self._early = number
         else:
             self._child.send_signal(number)
-
-
-def _at_terminal() -> bool:
-    """Whether this process is in its terminal's foreground, where keys are everybody's signal."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
 
 
 def _summary(

@@ -1,0 +1,107 @@
+"""Where operating systems differ: locks between processes, signals, users, open files, terminals.
+
+Nothing else in the package imports what only one system has. On Windows none of omni was ever run;
+what is known to be missing there is in docs/cli.md, "Windows".
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+#: Asked to stop, by a system or a person.
+STOPS = (signal.SIGTERM, signal.SIGINT)
+
+if sys.platform == "win32":
+    import msvcrt
+
+    #: What whoever starts another program passes on to it, or is told at the keyboard.
+    PASSED: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
+    KEYED: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGBREAK)
+
+    def lock(handle: int, *, shared: bool = False, wait: bool = True) -> None:
+        del shared  # there is none: who only looks is in another's way for a moment
+        while True:
+            try:
+                # LK_LOCK gives up after ten seconds.
+                msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+            except OSError as exc:
+                if not wait:
+                    raise BlockingIOError(exc.errno, exc.strerror) from None
+            else:
+                return
+
+    def user_id() -> int:
+        return 0  # a user's temporary files are in a folder of the user's own
+
+    def most_open_files() -> int | None:
+        return None
+
+    def allow_open_files(wanted: int) -> None:
+        del wanted
+
+    def at_terminal() -> bool:
+        return sys.stdin is not None and sys.stdin.isatty()
+
+else:
+    import contextlib
+    import fcntl
+    import resource
+
+    PASSED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+    KEYED = (signal.SIGINT, signal.SIGQUIT)
+
+    def lock(handle: int, *, shared: bool = False, wait: bool = True) -> None:
+        """Hold a lock on an open file until it is closed, however this process ends.
+
+        Args:
+            shared: beside others that hold it so.
+            wait: else BlockingIOError is raised where another holds it.
+        """
+        fcntl.flock(
+            handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+        )
+
+    def user_id() -> int:
+        return os.getuid()
+
+    def most_open_files() -> int | None:
+        """How many files this process may have open; None: no limit is known."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return None if soft == resource.RLIM_INFINITY else soft
+
+    def allow_open_files(wanted: int) -> None:
+        """Let this process have so many files open, or as many as it may."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        want = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        if soft != resource.RLIM_INFINITY and soft < want:
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (want, hard))
+
+    def at_terminal() -> bool:
+        """Whether this process is in its terminal's foreground, where keys are everybody's."""
+        try:
+            terminal = os.open("/dev/tty", os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            return os.tcgetpgrp(terminal) == os.getpgrp()
+        except OSError:
+            return False
+        finally:
+            os.close(terminal)
+
+
+def on_signals(
+    loop: "asyncio.AbstractEventLoop", numbers: Iterable[int], told: Callable[[int], object]
+) -> None:
+    """Have ``told`` called within ``loop`` when one of these signals comes."""
+    for number in numbers:
+        try:
+            loop.add_signal_handler(number, told, number)
+        except NotImplementedError:  # Windows' loops
+            signal.signal(number, lambda n, _: loop.call_soon_threadsafe(told, n))
