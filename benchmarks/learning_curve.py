@@ -8,11 +8,16 @@ at what. That is left to feedback. Each event is a prompt of the training half t
 answered, the router's choice and another at random; how well each did is what the user reports.
 On the other half, the model of the highest utility (quality less price times the share of the
 dearest model's cost) is chosen; printed is the mean utility, and its standard error over repeats.
+
+With ``--shadows`` the other model is a challenger in the shadow instead, drawn by how likely it is
+the best (Thompson sampling), and what is printed is the regret against a table that knows all
+outcomes of the training half, and the challengers' cost beside what routing saved meanwhile.
 """
 
 import math
 import random
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -113,8 +118,52 @@ def _type_effects(cases: Sequence[Case], overall: float) -> dict[str, float]:
     return {task: total / weight - overall for task, (total, weight) in sums.items()}
 
 
-def learning_curve(world: World, seed: int, events: Sequence[int] = EVENTS) -> list[float]:
-    """Mean utility on the test half after each number of ``events`` (rising)."""
+def known(world: World) -> float:
+    """Mean utility on the test half of a table that knows all outcomes of the training half."""
+    seen: dict[tuple[str, str], tuple[float, float]] = {}
+    for case in world.cases:
+        if case.trains:
+            for k in range(len(world.models)):
+                _count(seen, case, world.models[k], case.quality[k])
+    return _mean_utility(world, QualityTable(lambda *_: Prior(0.5, 0.1, "nothing"), seen))
+
+
+def _count(
+    seen: dict[tuple[str, str], tuple[float, float]], case: Case, model: str, quality: float
+) -> None:
+    wins, losses = outcome_counts("compare", quality)
+    for task, chance in case.chances.items():
+        old = seen.get((task, model), (0.0, 0.0))
+        seen[task, model] = (old[0] + chance * wins, old[1] + chance * losses)
+
+
+def _likeliest(
+    world: World, table: QualityTable, case: Case, first: int, rng: random.Random
+) -> int:
+    """Another model than ``first``, as often as it is the best of the others by what is known."""
+
+    def drawn(k: int) -> float:
+        cells = [(share, table.cell(t, world.models[k])) for t, share in shares(case.chances)]
+        quality = sum(share * rng.betavariate(c.alpha, c.beta) for share, c in cells)
+        return quality - world.price * world.costs[k]
+
+    return max((k for k in range(len(world.models)) if k != first), key=drawn)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """After so many events: mean utility, what the second models cost, and what the first ones
+    saved against the dearest, both in calls of the dearest model."""
+
+    utility: float
+    spent: float
+    saved: float
+
+
+def learning_curve(
+    world: World, seed: int, events: Sequence[int] = EVENTS, *, shadows: bool = False
+) -> list[Point]:
+    """On the test half after each number of ``events`` (rising)."""
     training = [case for case in world.cases if case.trains]
     means = {
         model: statistics.fmean(case.quality[k] for case in training)
@@ -129,36 +178,48 @@ def learning_curve(world: World, seed: int, events: Sequence[int] = EVENTS) -> l
 
     chooser = random.Random(seed)
     observed: dict[tuple[str, str], tuple[float, float]] = {}
-    table, curve = QualityTable(prior), []
+    table, curve = QualityTable(prior), list[Point]()
+    spent = saved = 0.0
     for event in range(max(events) + 1):
         if event % RENEWED_EVERY == 0 or event in events:
             table = QualityTable(prior, observed)
         if event in events:
-            curve.append(_mean_utility(world, table))
+            curve.append(Point(_mean_utility(world, table), spent, saved))
         case = chooser.choice(training)
         first = _choice(world, table, case.chances)
-        second = chooser.choice([k for k in range(len(world.models)) if k != first])
+        if shadows:
+            second = _likeliest(world, table, case, first, chooser)
+        else:
+            second = chooser.choice([k for k in range(len(world.models)) if k != first])
+        spent += world.costs[second]
+        saved += 1 - world.costs[first]
         for k in (first, second):
-            wins, losses = outcome_counts("compare", case.quality[k])
-            for task, chance in case.chances.items():
-                old = observed.get((task, world.models[k]), (0.0, 0.0))
-                observed[task, world.models[k]] = (
-                    old[0] + chance * wins,
-                    old[1] + chance * losses,
-                )
+            _count(observed, case, world.models[k], case.quality[k])
     return curve
 
 
 def main() -> None:
+    shadows = "--shadows" in sys.argv[1:]
     for bench in ("llmrouter", "routerbench"):
         for price in PRICES:
             world = load(bench, price)
-            curves = [learning_curve(world, seed) for seed in range(10)]
-            print(f"{bench}, price {price}: mean utility after so many comparisons, 10 repeats")
-            for i, events in enumerate(EVENTS):
-                values = [curve[i] for curve in curves]
-                error = statistics.stdev(values) / len(values) ** 0.5
-                print(f"   {events:5d}  {statistics.fmean(values):.4f} +- {error:.4f}")
+            most = known(world)
+            for smart in (False, True) if shadows else (False,):
+                curves = [learning_curve(world, seed, shadows=smart) for seed in range(10)]
+                print(
+                    f"{bench}, price {price}: mean utility after so many comparisons"
+                    f"{' with likely challengers' if smart else ''}, 10 repeats"
+                )
+                for i, events in enumerate(EVENTS):
+                    values = [curve[i].utility for curve in curves]
+                    error = statistics.stdev(values) / len(values) ** 0.5
+                    line = f"   {events:5d}  {statistics.fmean(values):.4f} +- {error:.4f}"
+                    if shadows:
+                        spent = statistics.fmean(curve[i].spent for curve in curves)
+                        saved = statistics.fmean(curve[i].saved for curve in curves)
+                        line += f"  regret {most - statistics.fmean(values):.4f}"
+                        line += f"  challengers {spent:.1f}, saved {saved:.1f}"
+                    print(line)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,8 @@ def test_feedback_passes_the_starting_table() -> None:
     shared("data", "routing")
     world = load("llmrouter", 0.05, every=2)
     curves = [learning_curve(world, seed, (0, 50, 300)) for seed in range(3)]
-    start, early, later = (sum(values) / len(values) for values in zip(*curves, strict=True))
+    start, early, later = (
+        sum(point.utility for point in points) / len(points) for points in zip(*curves, strict=True)
+    )
     assert early > start - 0.01
     assert later > start + 0.005
