@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint types format bench catalogue record nightly dist fuzz clean
+.PHONY: help demo test quick lint types format bench catalogue record nightly dist docs fuzz clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -72,6 +72,10 @@ dist: $(VENV)/.test ## wheel, sdist and bill of materials in dist/, installed an
 	$(BIN)/python -m tools.dist check
 	$(BIN)/python -m tools.dist build
 	$(BIN)/python -m tools.dist try
+
+docs: $(VENV)/.tools ## the pages as a site in dist/site; a dead link fails
+	$(BIN)/python -m tools.settings --check
+	$(BIN)/python -m mkdocs build --quiet --strict -f tools/mkdocs.yml
 
 fuzz: $(VENV)/.tools ## mutated requests and answers through the whole gateway, for long
 	$(BIN)/python -m benchmarks.gateway_fuzz

@@ -308,6 +308,11 @@ def unset_value(where: Paths, key: str) -> None:
     _write(where.config_file, {k: v for k, v in document.items() if v})
 
 
+def sections() -> Mapping[str, type[Struct]]:
+    """The settings by section."""
+    return _SECTIONS
+
+
 def known_keys() -> dict[str, Any]:
     """Every ``section.name`` with its default."""
     return {
