@@ -192,7 +192,7 @@ def root(
         from omni_cli.cli import remote as far
 
         raise far.refused(url, "dash")
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         from omni_cli.cli.commands.dash import run
 
         run()

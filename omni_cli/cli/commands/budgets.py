@@ -149,6 +149,9 @@ def status(
         str | None,
         typer.Option("--fail-over", help="Exit with 7 when a budget is used above this share."),
     ] = None,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 7 when a budget has stopped calls.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """How far along each budget is: spent, reserved, left, and when it resets."""
@@ -162,10 +165,14 @@ def status(
             note("no budgets; omni budgets add all 5 --per day makes one")
         else:
             _print_status(omni_app, statuses)
-    above = [s for s in statuses if limit is not None and s.used > limit]
-    if above and limit is not None:
+    above = [
+        s
+        for s in statuses
+        if (limit is not None and s.used > limit) or (exit_code and s.state == "stopped")
+    ]
+    if above:
         names = ", ".join(f"{s.budget.label} ({s.used:.1f}%)" for s in above)
-        message = f"used above {limit:g}%: {names}"
+        message = f"used above {limit:g}%: {names}" if limit is not None else f"stopped: {names}"
         if as_json:
             # Standard output holds the statuses already.
             note(f"error: {message}")

@@ -111,7 +111,7 @@ def chat(
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No talk on stderr.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Decide and estimate; send nothing.")
+        bool, typer.Option("--dry-run", "--plan", help="Decide and estimate; send nothing.")
     ] = False,
     as_json: JsonFlag = False,
     *,

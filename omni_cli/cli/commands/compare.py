@@ -156,7 +156,9 @@ def compare(
         str | None, typer.Option(help="Show one again: its id, or last. Asks nothing.")
     ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List comparisons.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate; send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "--plan", help="Estimate; send nothing.")
+    ] = False,
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Leave out what promptfoo says and omni cannot.")
     ] = False,

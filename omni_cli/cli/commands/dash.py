@@ -31,6 +31,11 @@ def dash(
         raise UsageError(
             "omni dash needs a terminal", hint="omni dash --web serves it in a browser"
         )
+    if os.environ.get("TERM") == "dumb":
+        raise UsageError(
+            "this terminal (TERM=dumb) shows text only",
+            hint="omni usage, omni costs and omni health print; omni dash --web opens a browser",
+        )
     run(theme, tab)
 
 

@@ -50,7 +50,7 @@ def health(
     ] = "0.05",
     models: Annotated[bool, typer.Option("--models", help="Show every model.")] = False,
     fail: Annotated[
-        bool, typer.Option("--fail", help="Exit with 7 unless all is healthy.")
+        bool, typer.Option("--exit-code", "--fail", help="Exit with 7 unless all is healthy.")
     ] = False,
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds that a provider has for --check.")

@@ -178,7 +178,9 @@ def list_(
         return
     if len(shown) < len(rows):
         note(f"{len(rows) - len(shown):,} more: without --limit")
-    if not every and not status:
+    if not rows and search and not every:
+        note(f"omni models list {' '.join(search)} --all looks through the whole catalogue")
+    elif not every and not status:
         if idle:
             note(f"{idle:,} more of your providers stand by: omni models list --status standby")
         elif not connected:

@@ -58,7 +58,7 @@ def reconcile(
     from_date: From = None,
     to_date: To = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit with 7 when the two sides differ.")
+        bool, typer.Option("--exit-code", "--check", help="Exit with 7 where the two differ.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:

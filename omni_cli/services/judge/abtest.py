@@ -20,7 +20,7 @@ from omni_cli.domain.abtest import (
     evidence,
 )
 from omni_cli.domain.document import document
-from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
 from omni_cli.domain.money import usd
 from omni_cli.domain.periods import DAY_MS, iso
 from omni_cli.domain.pricing import format_usd, usd_string
@@ -292,12 +292,12 @@ class AbTests(Struct, kw_only=True, eq=False):
 
         Raises:
             NotFound: no test of the role is running.
-            UsageError: it is not shown to be better, and ``force`` is not given.
+            AssertionFailed: it is not shown to be better, and ``force`` is not given.
         """
         test = self._running(role)
         report = self.report(test)
         if not report.may_promote and not force:
-            raise UsageError(
+            raise AssertionFailed(
                 f"{test.challenger} is not shown to be {report.settings.goal} yet: "
                 f"{report.verdict}",
                 hint="wait for more conversations, or --force",

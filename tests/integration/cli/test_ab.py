@@ -133,7 +133,7 @@ def test_it_spends_no_more_than_allowed(app: App) -> None:
 def test_promote_needs_evidence_or_force(omni: Omni, fleet: Path) -> None:
     omni(*START)
     refused = omni("ab", "promote", ROLE)
-    assert refused.code == 2
+    assert refused.code == 7
     assert "not shown to be better yet" in refused.err
     assert omni("ab", "promote", ROLE, "--force").code == 0
     role = omni("roles", "show", ROLE, "--json").data

@@ -164,3 +164,26 @@ def test_a_home_that_is_a_file(omni: Omni, tmp_path: Path, monkeypatch: pytest.M
     checked = omni("doctor")
     assert checked.code == 1
     assert "set OMNI_HOME to a folder that you can write" in checked.out
+
+
+# --- one way to gate, and to only show ----------------------------------------------------------
+
+
+def test_exit_code_gates_every_command_that_judges(fleet: Omni) -> None:
+    assert fleet("budgets", "status", "--exit-code").code == 0
+    assert fleet("health", "--exit-code").code == fleet("health", "--fail").code
+    for command in (
+        ("diff", "x"),
+        ("apply", "x"),
+        ("reconcile", "x"),
+        ("health",),
+        ("budgets", "status"),
+    ):
+        assert "No such option" not in fleet(*command, "--exit-code").err, command
+    for command in (("chat", "hi"), ("compare", "hi"), ("init",), ("apply", "x"), ("launch", "x")):
+        for word in ("--plan", "--dry-run"):
+            assert "No such option" not in fleet(*command, word).err, command
+
+
+def test_words_that_no_model_at_work_has_are_looked_for_with_all(fleet: Omni) -> None:
+    assert "omni models list kimi k2 --all" in fleet("models", "list", "kimi", "k2").err

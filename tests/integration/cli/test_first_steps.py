@@ -76,3 +76,11 @@ def test_init_says_so_where_nothing_is_at_work(home: Path, omni: Omni, sim: Simu
 def test_two_commands_lead_from_agents_logs_to_this_month(omni: Omni, logs: Path) -> None:
     assert omni("import", "--yes").code == 0
     assert "$" in omni("monthly").out
+
+
+def test_a_terminal_of_text_only_gets_text(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    code, shown, _ = at_terminal(monkeypatch, "")
+    assert (code, shown.startswith("Usage: omni")) == (0, True)
+    code, shown, said = at_terminal(monkeypatch, "", "dash")
+    assert (code, shown, "TERM=dumb" in said) == (2, "", True)
