@@ -5,15 +5,15 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.screen import Screen
+from textual.screen import ModalScreen
 from textual.widgets import ContentSwitcher, Footer
 from textual.worker import WorkerFailed
 
@@ -26,9 +26,17 @@ from omni_cli.tui.data import Loader
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.registry import TABS, Tab
 from omni_cli.tui.theme import DEFAULT, load_themes, shipped_folder
+from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.widgets.status import StatusLine, TabBar
 
+if TYPE_CHECKING:
+    from textual.command import Provider
+
+    from omni_cli.bootstrap import App as Omni
+
 FILE = "tui.json"
+#: How many commands the palette remembers.
+_USED = 20
 
 
 class UiState:
@@ -82,6 +90,12 @@ _PALETTE_FROM = 100
 _PRELOAD_AFTER_S = 1.0
 
 
+def _commands() -> "type[Provider]":
+    from omni_cli.tui.palette import Commands
+
+    return Commands
+
+
 class OmniApp(App[None]):
     """The fleet on one screen.
 
@@ -97,6 +111,7 @@ class OmniApp(App[None]):
     TITLE = "omni"
     CSS_PATH = "omni.tcss"
     ENABLE_COMMAND_PALETTE = True
+    COMMANDS = {_commands}  # noqa: RUF012  # as the base class declares it
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012  # as the base class declares it
         (0, "-narrow"),
         (100, "-normal"),
@@ -105,6 +120,10 @@ class OmniApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("ctrl+t", "next_theme", "Theme", show=False),
+        Binding("ctrl+p", "command_palette", "palette", show=False, priority=True),
+        Binding("colon", "command_palette", "Find anything", show=False, key_display=":"),
+        # Where a tab has no filter of its own.
+        Binding("slash", "command_palette", "Find anything", show=False, key_display="/"),
         Binding("f5", "reload", "Reload", show=False),
         Binding("right_square_bracket", "step(1)", "Next tab", show=False, key_display="]"),
         Binding("left_square_bracket", "step(-1)", "Previous tab", show=False, key_display="["),
@@ -139,6 +158,9 @@ class OmniApp(App[None]):
         wanted = theme or self._own_theme
         self.theme = wanted if wanted in self.themes else _usual_theme(env)
         self._first = tab or kept.get("tab")
+        used = kept.get("used")
+        #: Keys of the palette's commands, what was used last first.
+        self.used = [key for key in used if isinstance(key, str)] if isinstance(used, list) else []
         self._looked_at = ""
         #: The role that was switched last here, for undo.
         self.switched: str | None = None
@@ -291,18 +313,16 @@ class OmniApp(App[None]):
             words = result.error.message + (f"\n{result.error.hint}" if result.error.hint else "")
             self.notify(words, title=f"{result.slug} failed{took}", severity="error", markup=False)
 
-    def show_logs(self, model: str) -> None:
-        """The activity of one model."""
-        self.run_worker(self._show_logs(model), group="go")
+    def show_found(self, **values: str) -> None:
+        """The requests of which these fields are so: of a model, a session..."""
+        self.run_worker(self._show_found(values), group="go")
 
-    async def _show_logs(self, model: str) -> None:
+    async def _show_found(self, values: Mapping[str, str]) -> None:
         from omni_cli.domain.search import Search, exactly
         from omni_cli.tui.screens.activity import ActivityPane
 
-        while len(self.screen_stack) > 1:
-            self.pop_screen()
-        await self.open_tab("activity")
-        self.query_one(ActivityPane).only(Search(tuple(exactly(model=model))))
+        await self.reach("activity")
+        self.query_one(ActivityPane).only(Search(tuple(exactly(**values))))
 
     # --- actions -----------------------------------------------------------------------------
 
@@ -344,29 +364,55 @@ class OmniApp(App[None]):
                 await self.open_tab(tab.id)
                 return
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:  # noqa: ARG002  # Textual's signature
-        """Every action by name: this tab's, then the app's."""
+    # --- the palette -------------------------------------------------------------------------
+
+    def action_command_palette(self) -> None:
+        """Over anything but a dialog, whose answer would be lost when a command leads away."""
+        if isinstance(self.screen, ModalScreen) and not isinstance(self.screen, Sheet):
+            self.bell()
+            return
+        super().action_command_palette()
+
+    def run_command(self, key: str, run: Callable[[], Awaitable[Any] | None]) -> None:
+        """Do what was chosen in the palette; it comes first the next time."""
+        self.used = [key, *(other for other in self.used if other != key)][:_USED]
+
+        async def go() -> None:
+            made = run()
+            if made is not None:
+                await made
+
+        self.run_worker(go(), group="palette")
+
+    @property
+    def open_tab_id(self) -> str:
+        return self._looked_at
+
+    async def reach(self, name: str, key: str = "") -> Pane[Any]:
+        """Show a tab with nothing over it, wait for its data, and put the cursor on ``key``."""
+        while len(self.screen_stack) > 1:
+            await self.pop_screen()
+        await self.open_tab(name)
+        pane = self._pane(name)
+        assert pane is not None
+        await pane.reveal(key)
+        return pane
+
+    def act(self, work: "Callable[[Omni], Any]", done: Callable[[Any], None]) -> None:
+        """As ``WorkerMixin.act``, for what belongs to no pane."""
         pane = self.pane
-        if pane is not None:
-            for action, title, key in pane.palette():
-                said = f"{pane.id}: {key}" if key else f"{pane.id}"
-                yield SystemCommand(title, said, _runner(pane, action))
-        for tab in self.tabs:
-            yield SystemCommand(f"Go to {tab.title}", f"{tab.about} ({tab.key})", self._goer(tab))
-        for name, found in sorted(self.themes.items()):
-            yield SystemCommand(f"Theme: {found.title}", found.source, self._dresser(name))
-        yield SystemCommand("Reload", "read everything again (F5)", self.action_reload)
-        yield SystemCommand("Help", "all keys (?)", self.action_help)
-        yield SystemCommand("Quit", "leave omni (q)", self.action_quit)
+        assert pane is not None
+        pane.act(work, done)
 
-    def _goer(self, tab: Tab) -> Any:
-        return lambda: self.run_worker(self.open_tab(tab.id), group="go")
+    def show_model(self, model: str) -> None:
+        from omni_cli.tui.screens.model import ModelScreen
 
-    def _dresser(self, name: str) -> Any:
-        def dress() -> None:
-            self.theme = name
+        self.push_screen(ModelScreen(self.loader, model))
 
-        return dress
+    def show_receipt(self, request: int) -> None:
+        from omni_cli.tui.screens.receipt import ReceiptScreen
+
+        self.push_screen(ReceiptScreen(self.loader, request))
 
     def _theme_changed(self, _: object) -> None:
         # What was only taken because of the terminal is not remembered for another one.
@@ -376,7 +422,10 @@ class OmniApp(App[None]):
     # --- the end -----------------------------------------------------------------------------
 
     def _save(self) -> None:
-        self.ui.keep("app", {"theme": self._own_theme, "tab": self.query_one(TabBar).active})
+        self.ui.keep(
+            "app",
+            {"theme": self._own_theme, "tab": self.query_one(TabBar).active, "used": self.used},
+        )
         for pane in self.query(Pane):
             if pane.id is not None:
                 self.ui.keep(pane.id, pane.remember())
@@ -402,10 +451,6 @@ class OmniApp(App[None]):
         if yes:
             self._save()
             self.exit()
-
-
-def _runner(pane: Pane[Any], action: str) -> Any:
-    return lambda: pane.run_worker(pane.run_action(action), group="palette")
 
 
 def _usual_theme(env: Mapping[str, str]) -> str:

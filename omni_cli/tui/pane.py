@@ -5,9 +5,12 @@ a worker thread, showing in the event loop; the base class sees to it that a pan
 is first shown and again when the store has changed, never twice at once, and never while hidden.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
+from msgspec import Struct
+from textual.binding import Binding
 from textual.containers import Container
 from textual.widget import Widget
 
@@ -16,10 +19,36 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.tui.data import Loader
 from omni_cli.tui.workers import WorkerMixin, tell
 
-if TYPE_CHECKING:
-    pass
-
 Shown = TypeVar("Shown")
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """A list of any kind, whose lines have keys."""
+
+    @property
+    def chosen(self) -> str | None:
+        """The key of the line under the cursor."""
+
+    def choose(self, key: str) -> None:
+        """Put the cursor on a line; nothing where it is not there."""
+
+
+class Action(Struct, frozen=True):
+    """``name`` as Textual runs it; ``key`` "" where only the palette has it."""
+
+    name: str
+    title: str
+    key: str
+
+
+def actions_of(kind: "type[Pane[Any]]") -> Iterator[Action]:
+    """What can be done in a tab: its keys, then what has none."""
+    for binding in Binding.make_bindings(kind.BINDINGS):
+        if binding.description:
+            yield Action(binding.action, binding.tooltip or binding.description, binding.key)
+    for name, title in kind.ACTIONS:
+        yield Action(name, title, "")
 
 
 class Pane(Container, WorkerMixin, Generic[Shown]):
@@ -73,6 +102,21 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         """What would be lost if the app ended now, or ""."""
         return ""
 
+    # --- what the app calls --------------------------------------------------------------------
+
+    async def reveal(self, key: str) -> None:
+        """Wait until what is shown was read; with a key, put the cursor on its line."""
+        while self._reading and self.is_attached:
+            await asyncio.sleep(0.01)
+        if key and (shown := self.chooser) is not None:
+            shown.choose(key)
+
+    @property
+    def chooser(self) -> Chooser | None:
+        """The list that the pane is about."""
+        parts = (part for part in self.query("*") if part.display and isinstance(part, Chooser))
+        return next((part for part in parts if isinstance(part, Chooser)), None)
+
     # --- what a subclass calls ---------------------------------------------------------------
 
     def refresh_data(self) -> None:
@@ -97,15 +141,6 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         """The app's word that this pane is the one to be seen."""
         if not self._fresh:
             self.refresh_data()
-
-    def palette(self) -> Iterator[tuple[str, str, str]]:
-        """(action, title, key) of what can be done here."""
-        for binding in self._bindings.key_to_bindings.values():
-            for item in binding:
-                if item.description:
-                    yield item.action, item.tooltip or item.description, item.key
-        for action, title in self.ACTIONS:
-            yield action, title, ""
 
     # --- inside ------------------------------------------------------------------------------
 

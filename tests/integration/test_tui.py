@@ -389,13 +389,6 @@ async def test_the_mouse_works(home: Path) -> None:
         assert pilot.app.query_one("#providers CardList", CardList).chosen == "deepseek"
 
 
-async def test_every_action_is_in_the_palette(home: Path) -> None:
-    async with opened(home, "providers") as pilot:
-        titles = {c.title for c in pilot.app.get_system_commands(pilot.app.screen)}
-    assert {"Add", "Edit", "Test", "Test all", "Test all every 5 s", "Maintenance"} <= titles
-    assert {"Go to Fleet", "Theme: Nord", "Reload", "Help", "Quit"} <= titles
-
-
 async def test_another_process_is_seen_within_two_seconds(home: Path) -> None:
     def row() -> str:
         return str(pilot.app.query_one(CardList).get_option(SONNET).prompt)

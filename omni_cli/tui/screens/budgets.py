@@ -303,7 +303,7 @@ class BudgetsPane(Pane[BudgetsView]):
     BudgetsPane Chart { padding: 0 1; min-height: 6; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "new", "New"),
+        Binding("n", "new", "New", tooltip="New budget"),
         Binding("e", "edit", "Edit"),
         Binding("r", "raise", "Raise"),
         Binding("d", "switch", "Disable/enable"),

@@ -165,7 +165,7 @@ class FailoverPane(Pane[Chains]):
     FailoverPane #links { height: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "new", "New"),
+        Binding("n", "new", "New", tooltip="New chain"),
         Binding("a", "add", "Add", tooltip="Add a model"),
         Binding("s", "save", "Save"),
         Binding("u", "undo", "Undo"),

@@ -124,9 +124,7 @@ class FleetPane(Pane[Overview]):
     @on(DataTable.RowSelected)
     def action_open(self) -> None:
         if self.chosen is not None:
-            from omni_cli.tui.screens.model import ModelScreen
-
-            self.app.push_screen(ModelScreen(self.loader, self.chosen))
+            self.omni.show_model(self.chosen)
 
     def action_view(self) -> None:
         self.toggle_class("-table")
@@ -148,7 +146,7 @@ class FleetPane(Pane[Overview]):
 
     def action_logs(self) -> None:
         if self.chosen is not None:
-            self.omni.show_logs(self.chosen)
+            self.omni.show_found(model=self.chosen)
 
 
 def card_text(card: ModelCard, width: int) -> Content:

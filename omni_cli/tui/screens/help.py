@@ -8,13 +8,13 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from omni_cli.tui.pane import Pane
+from omni_cli.tui.pane import Pane, actions_of
 from omni_cli.tui.registry import Tab
 from omni_cli.tui.widgets.sheet import Sheet
 
 _EVERYWHERE = (
     ("[ ]", "previous, next tab"),
-    ("Ctrl+P", "command palette: every action by name"),
+    ("Ctrl+P : /", "find any model, role, budget, request ... or action"),
     ("Ctrl+T", "next theme"),
     ("F5", "read everything again"),
     ("j k ↓ ↑", "move; g and G to the ends"),
@@ -39,7 +39,7 @@ class HelpScreen(Sheet):
 
     def parts(self) -> ComposeResult:
         if self._pane is not None:
-            here = [(key, title) for _, title, key in self._pane.palette() if key]
+            here = [(a.key, a.title) for a in actions_of(type(self._pane)) if a.key]
             yield Static(_section(f"Here: {self._pane.id}", here))
         yield Static(_section("Tabs", [(t.key, f"{t.title}: {t.about}") for t in self._tabs]))
         yield Static(_section("Everywhere", _EVERYWHERE))

@@ -166,7 +166,7 @@ class ModelScreen(WorkerScreen):
         self.notify(words, title=self._model, markup=False)
 
     def action_logs(self) -> None:
-        self.omni.show_logs(self._model)
+        self.omni.show_found(model=self._model)
 
     def action_role(self) -> None:
         def chosen(role: str) -> None:

@@ -153,7 +153,7 @@ class ProvidersPane(Pane[Loaded]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "add", "Add"),
+        Binding("a", "add", "Add", tooltip="Add a provider"),
         Binding("e", "edit", "Edit"),
         Binding("x", "test", "Test"),
         Binding("X", "test_all", "Test all"),

@@ -118,6 +118,15 @@ class Table(DataTable[Text]):
             return None
         return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
 
+    @property
+    def chosen(self) -> str | None:
+        return self.row_key
+
+    def choose(self, key: str) -> None:
+        """Put the cursor on a row; nothing where it is not there."""
+        if any(row.value == key for row in self.rows):
+            self.move_cursor(row=self.get_row_index(key))
+
     @staticmethod
     def _cell(column: Column, cell: str | Text) -> Text:
         shown = Text(cell) if isinstance(cell, str) else cell

@@ -119,6 +119,12 @@ class CardList(OptionList):
         option = self.highlighted_option
         return None if option is None else option.id
 
+    def choose(self, key: str) -> None:
+        """Put the cursor on a card; nothing where it is not there."""
+        keys = [k for k, _ in self._shown]
+        if key in keys:
+            self.highlighted = keys.index(key)
+
 
 def _marked(text: Content, *, on: bool) -> Content:
     bar = Content.styled("▌", "$primary") if on else Content(" ")
@@ -186,6 +192,11 @@ class Tiles(ScrollView, can_focus=True):
     def chosen(self) -> str | None:
         """The key of the tile under the cursor."""
         return self._keys[self.cursor] if self.cursor < len(self._keys) else None
+
+    def choose(self, key: str) -> None:
+        """Put the cursor on a tile; nothing where it is not there."""
+        if key in self._keys:
+            self.cursor = self._keys.index(key)
 
     @property
     def keys(self) -> tuple[str, ...]:
