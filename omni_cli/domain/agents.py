@@ -14,6 +14,7 @@ Copilot CLI "Using your own LLM models").
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -30,12 +31,26 @@ class Own(Struct, frozen=True):
     args: tuple[str, ...] = ()
 
 
+class Home(Struct, frozen=True):
+    """An agent's own settings file: a JSON file below the folder that ``variable`` names, else
+    below ``folder`` in the user's home; and what to lay into it."""
+
+    variable: str
+    folder: str
+    file: str
+    settings: Mapping[str, Any]
+
+    def path(self, env: Mapping[str, str], home: Path) -> Path:
+        named = env.get(self.variable)
+        return (Path(named).expanduser() if named else home / self.folder) / self.file
+
+
 class Agent(Struct, frozen=True):
     """``program``: what is run, with ``args`` before the user's. ``known_as``: what its importer
     and reports call it. ``env``: variables set; ``unset``: variables that would lead past omni.
     ``files``: JSON files of the session's folder, by name. ``get``: how to install it. ``auto``:
     how it is told "auto", where that word is its own. ``own``: with its own login, where it has
-    one that can be led through."""
+    one that can be led through. ``home``: where its settings are, where omni can write them."""
 
     program: str
     title: str
@@ -47,6 +62,7 @@ class Agent(Struct, frozen=True):
     files: Mapping[str, Any] = {}
     auto: str = "auto"
     own: Own | None = None
+    home: Home | None = None
 
 
 #: For any program that reads these: the variables of OpenAI's and Anthropic's packages.
@@ -62,20 +78,64 @@ ANTHROPIC: Mapping[str, str] = {
     "ANTHROPIC_MODEL": "{model}",
 }
 
+_CLAUDE: Mapping[str, str] = {
+    "ANTHROPIC_BASE_URL": "{url}",
+    "ANTHROPIC_AUTH_TOKEN": "{key}",
+    "ANTHROPIC_MODEL": "{model}",
+    "ANTHROPIC_DEFAULT_OPUS_MODEL": "{model}",
+    "ANTHROPIC_DEFAULT_SONNET_MODEL": "{model}",
+    "ANTHROPIC_DEFAULT_HAIKU_MODEL": "{small}",
+}
+
+
+def _opencode(key: str) -> Mapping[str, Any]:
+    return {
+        "model": "omni/{model}",
+        "small_model": "omni/{small}",
+        "provider": {
+            "omni": {
+                "npm": "@ai-sdk/openai-compatible",
+                "name": "omni",
+                "options": {"baseURL": "{url}/v1", "apiKey": key},
+                "models": {name: {"name": name} for name in ("{model}", "{small}")},
+            }
+        },
+    }
+
+
+def _crush(key: str) -> Mapping[str, Any]:
+    return {
+        "providers": {
+            "omni": {
+                "type": "openai-compat",
+                "name": "omni",
+                "base_url": "{url}/v1",
+                "api_key": key,
+                "models": [
+                    {
+                        "id": name,
+                        "name": name,
+                        "context_window": 128_000,
+                        "default_max_tokens": 8_192,
+                    }
+                    for name in ("{model}", "{small}")
+                ],
+            }
+        },
+        "models": {
+            "large": {"provider": "omni", "model": "{model}"},
+            "small": {"provider": "omni", "model": "{small}"},
+        },
+    }
+
+
 AGENTS: Mapping[str, Agent] = {
     "claude": Agent(
         "claude",
         "Claude Code",
         "claude-code",
         "npm install -g @anthropic-ai/claude-code",
-        {
-            "ANTHROPIC_BASE_URL": "{url}",
-            "ANTHROPIC_AUTH_TOKEN": "{key}",
-            "ANTHROPIC_MODEL": "{model}",
-            "ANTHROPIC_DEFAULT_OPUS_MODEL": "{model}",
-            "ANTHROPIC_DEFAULT_SONNET_MODEL": "{model}",
-            "ANTHROPIC_DEFAULT_HAIKU_MODEL": "{small}",
-        },
+        _CLAUDE,
         unset=("ANTHROPIC_API_KEY", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
         own=Own(
             {
@@ -90,6 +150,7 @@ AGENTS: Mapping[str, Agent] = {
                 "CLAUDE_CODE_USE_VERTEX",
             ),
         ),
+        home=Home("CLAUDE_CONFIG_DIR", ".claude", "settings.json", {"env": _CLAUDE}),
     ),
     "codex": Agent(
         "codex",
@@ -148,21 +209,9 @@ AGENTS: Mapping[str, Agent] = {
         "npm install -g opencode-ai",
         {
             "OMNI_LAUNCH_KEY": "{key}",
-            "OPENCODE_CONFIG_CONTENT": json.dumps(
-                {
-                    "model": "omni/{model}",
-                    "small_model": "omni/{small}",
-                    "provider": {
-                        "omni": {
-                            "npm": "@ai-sdk/openai-compatible",
-                            "name": "omni",
-                            "options": {"baseURL": "{url}/v1", "apiKey": "{env:OMNI_LAUNCH_KEY}"},
-                            "models": {name: {"name": name} for name in ("{model}", "{small}")},
-                        }
-                    },
-                }
-            ),
+            "OPENCODE_CONFIG_CONTENT": json.dumps(_opencode("{env:OMNI_LAUNCH_KEY}")),
         },
+        home=Home("", ".config/opencode", "opencode.json", _opencode("{key}")),
     ),
     "aider": Agent(
         "aider",
@@ -199,31 +248,8 @@ AGENTS: Mapping[str, Agent] = {
             "CRUSH_GLOBAL_DATA": "{folder}/data",
             "OMNI_LAUNCH_KEY": "{key}",
         },
-        files={
-            "crush.json": {
-                "providers": {
-                    "omni": {
-                        "type": "openai-compat",
-                        "name": "omni",
-                        "base_url": "{url}/v1",
-                        "api_key": "$OMNI_LAUNCH_KEY",
-                        "models": [
-                            {
-                                "id": name,
-                                "name": name,
-                                "context_window": 128_000,
-                                "default_max_tokens": 8_192,
-                            }
-                            for name in ("{model}", "{small}")
-                        ],
-                    }
-                },
-                "models": {
-                    "large": {"provider": "omni", "model": "{model}"},
-                    "small": {"provider": "omni", "model": "{small}"},
-                },
-            }
-        },
+        files={"crush.json": _crush("$OMNI_LAUNCH_KEY")},
+        home=Home("", ".config/crush", "crush.json", _crush("{key}")),
     ),
     "goose": Agent(
         "goose",

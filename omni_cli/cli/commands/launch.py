@@ -94,6 +94,15 @@ def launch(
             "--subscription", help="The agent's own login, passed through untouched; only counted."
         ),
     ] = False,
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write", help="Set it in the agent's own settings, for good; start nothing."
+        ),
+    ] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take out of them what --write has set.")
+    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", "--dry-run", help="Show what would be set; start nothing.")
     ] = False,
@@ -109,8 +118,8 @@ def launch(
             raise UsageError("say what to run: omni launch --env-openai -- CMD")
         _list(as_json)
         return
-    if as_json and not plan:
-        raise UsageError("--json goes with --plan, or with no agent at all")
+    if as_json and not (plan or write or undo):
+        raise UsageError("--json goes with --plan, --write and --undo, or with no agent at all")
     cap = money(budget, "--budget")
     limit = None if cap is None else usd_to_nusd(cap)
     chosen = _chosen(agent, env_openai=env_openai, env_anthropic=env_anthropic)
@@ -119,6 +128,11 @@ def launch(
     setting = Setting(chosen, tuple(args or ()), model, subscription)
     with omni() as omni_app:
         omni_app.names.select(model)
+        if write or undo:
+            if subscription or limit is not None or args or (write and undo):
+                raise UsageError("--write and --undo go with an agent, --model and --plan only")
+            _write_home(omni_app, setting, undo=undo, plan=plan, as_json=as_json)
+            return
         if plan:
             _show_plan(setting, limit, as_json=as_json)
             return
@@ -212,6 +226,64 @@ def _show_plan(setting: Setting, limit: int | None, *, as_json: bool) -> None:
         note(f"the session is stopped at {format_usd(limit)}")
     if not document["installed"]:
         note(f"{agent.program} is not on this machine" + (f": {agent.get}" if agent.get else ""))
+
+
+def _write_home(omni_app: App, setting: Setting, *, undo: bool, plan: bool, as_json: bool) -> None:
+    """Set omni's gateway in the agent's own settings, or take it out of them.
+
+    Raises UsageError: omni cannot write this agent's; NotFound, ConfigError.
+    """
+    from omni_cli.keys.addresses import SERVE_PORT
+    from omni_cli.services.fleet.agent_settings import kept_at, undo_settings, write_settings
+
+    agent = setting.agent
+    if agent.home is None:
+        able = ", ".join(name for name, one in AGENTS.items() if one.home is not None)
+        raise UsageError(
+            f"omni does not write the settings of {agent.title}",
+            hint=f"--write is for {able}; --plan shows what to set by hand",
+        )
+    env = omni_app.env
+    file = agent.home.path(env, Path(env.get("HOME") or Path.home()))
+    name, url = f"agent:{agent.known_as}", f"http://127.0.0.1:{SERVE_PORT}"
+    token = "omni-…" if plan else CLIENT_PREFIX + secrets.token_urlsafe(32)
+    made = filled(agent.home.settings, setting.words(url, token, ""))
+    if undo and not plan:
+        undo_settings(file, made)
+        omni_app.client_keys.remove(name)
+    elif not plan:
+        write_settings(file, made)
+        session = Session(name, agent.known_as)
+        now_ms = omni_app.now_ms()
+        key = ClientKey(name, f"{token[:9]}...{token[-4:]}", created_at=now_ms, session=session)
+        with omni_app.store.transaction():
+            omni_app.client_keys.remove(name)
+            omni_app.client_keys.add(key, token)
+    shown = filled(agent.home.settings, setting.words(url, "omni-…", ""))
+    if as_json:
+        emit_json(
+            {
+                "agent": agent.known_as,
+                "file": str(file),
+                "kept": str(kept_at(file)),
+                "settings": shown,
+                "gateway": url,
+                "key": name,
+                "applied": not plan,
+                "undone": undo,
+            }
+        )
+    elif undo:
+        note(f"{'would take' if plan else 'took'} omni out of {file}")
+    elif plan:
+        import json
+
+        out(f"lay into {file}")
+        out(json.dumps(shown, indent=2))
+    else:
+        note(f"{agent.title} asks {url} from now on: {file}, as it was in {kept_at(file).name}")
+        note(f"omni serve answers there; its calls are the key's, {name}")
+        note(f"omni launch {setting.agent.program} --undo takes it out again")
 
 
 def _run(omni_app: App, setting: Setting, limit: int | None) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from omni_cli.domain.budgets import Budget
+from omni_cli.domain.budgets import LAUNCHED, Budget
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.ids import id_text
@@ -200,7 +200,9 @@ class SessionService(Struct, kw_only=True, eq=False):
         return [
             SessionRow(key.session, key.created_at, key.created_at)
             for key in self.client_keys.all()
-            if key.session is not None and key.state(now) == "active"
+            if key.session is not None
+            and key.name.startswith(LAUNCHED)
+            and key.state(now) == "active"
         ]
 
     def _root(self, row: SessionRow, known: Mapping[str, SessionRow]) -> SessionRow:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -304,3 +305,72 @@ def test_agents_of_this_machine_are_listed_and_one_that_is_not_says_how_to_get_i
         assert isinstance(refused, error)
         assert said in refused.hint
     assert not Launches(agents.app).folder.exists()
+
+
+def test_an_agents_own_settings_are_written_kept_and_undone(
+    agents: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that its user has in them, or changes meanwhile, is lost."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("CLAUDE_CONFIG_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*words: str) -> dict[str, Any]:
+        done = CliRunner().invoke(app, ["launch", "--json", *words])
+        assert done.exit_code == 0, (words, done.output, done.exception)
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    file = tmp_path / ".claude/settings.json"
+    file.parent.mkdir()
+    before = '{"theme": "dark",\n  "env": {"ANTHROPIC_MODEL": "opus", "MINE": "1"}}'
+    file.write_text(before)
+    planned = run("--write", "--plan", "claude")
+    assert (planned["applied"], file.read_text()) == (False, before)
+    told = run("--write", "-m", CHEAP, "claude")
+    written = json.loads(file.read_text())
+    assert written["theme"] == "dark"
+    assert written["env"]["MINE"] == "1"
+    assert written["env"]["ANTHROPIC_MODEL"] == CHEAP
+    assert written["env"]["ANTHROPIC_BASE_URL"] == told["gateway"]
+    token = written["env"]["ANTHROPIC_AUTH_TOKEN"]
+    assert token not in json.dumps(told)
+    assert file.stat().st_mode & 0o077 == 0
+    assert (tmp_path / ".claude/settings.json.before-omni").read_text() == before
+    (key,) = [key for key in agents.app.client_keys.all() if key.name == "agent:claude-code"]
+    assert agents.app.agent_sessions.live() == []
+    run("--write", "-m", GOOD, "claude")  # again: what was there before stays known
+    again = json.loads(file.read_text())
+    assert again["env"]["ANTHROPIC_AUTH_TOKEN"] != token
+    again["hooks"] = {"Stop": []}
+    again["env"]["MORE"] = "2"
+    file.write_text(json.dumps(again))
+    run("--undo", "claude")
+    assert json.loads(file.read_text()) == {
+        "theme": "dark",
+        "env": {"ANTHROPIC_MODEL": "opus", "MINE": "1", "MORE": "2"},
+        "hooks": {"Stop": []},
+    }
+    assert key.name not in {one.name for one in agents.app.client_keys.all()}
+    file.write_text(before)
+    run("--write", "claude")
+    run("--undo", "claude")
+    assert file.read_text() == before  # to the byte
+    for name in ("opencode", "crush"):
+        told = run("--write", name)
+        made = Path(told["file"])
+        assert made.is_relative_to(tmp_path / ".config")
+        assert told["gateway"] in made.read_text()
+        run("--undo", name)
+        assert not list(made.parent.iterdir())
+    file.write_text('{"a": 1} // mine')
+    for words, said in (
+        (("--write", "claude"), "no plain JSON object"),
+        (("--undo", "claude"), "omni has not written"),
+        (("--write", "codex"), "does not write the settings of Codex"),
+        (("--write", "--budget", "1", "claude"), "go with an agent"),
+    ):
+        refused = CliRunner().invoke(app, ["launch", *words]).exception
+        assert said in str(refused)
+    assert file.read_text() == '{"a": 1} // mine'
+    assert not [one for one in agents.app.client_keys.all() if one.name.startswith("agent:")]

@@ -1,0 +1,122 @@
+"""An agent's own settings file, told of omni's gateway, and what it said before.
+
+What omni sets is laid into what stands there; the file as it was is kept beside it. To undo it
+takes out only that, so that what its user has changed meanwhile stays.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omni_cli.domain.errors import ConfigError, NotFound
+
+#: What the file's name gets where it is kept as it was; empty: there was none.
+_BEFORE = ".before-omni"
+
+
+def kept_at(file: Path) -> Path:
+    return file.with_name(file.name + _BEFORE)
+
+
+def write_settings(file: Path, settings: Mapping[str, Any]) -> None:
+    """Raises ConfigError: the file is no JSON object, or cannot be written; nothing was changed."""
+    before = _read(file)
+    kept = kept_at(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not kept.exists():
+            _put(kept, file.read_text("utf-8") if file.exists() else "")
+        _put(file, _text(_laid(before, settings)))
+    except OSError as exc:
+        raise ConfigError(f"cannot write {exc.filename or file}: {exc.strerror}") from exc
+
+
+def undo_settings(file: Path, settings: Mapping[str, Any]) -> None:
+    """Take out what ``write_settings`` laid in, whatever its values.
+
+    Raises NotFound: omni has not written it; ConfigError as ``write_settings``.
+    """
+    kept = kept_at(file)
+    if not kept.exists():
+        raise NotFound(f"omni has not written {file}", hint="omni launch AGENT --write does")
+    text = kept.read_text("utf-8")
+    before = json.loads(text) if text else {}
+    now = _taken(_read(file), settings, before)
+    try:
+        if not text and not now:
+            file.unlink(missing_ok=True)
+        elif now == before:
+            shutil.copyfile(kept, file)  # to the byte
+        else:
+            _put(file, _text(now))
+        kept.unlink()
+    except OSError as exc:
+        raise ConfigError(f"cannot write {exc.filename or file}: {exc.strerror}") from exc
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text("utf-8") if file.exists() else ""
+        found = json.loads(text) if text.strip() else {}
+    except OSError as exc:
+        raise ConfigError(f"cannot read {file}: {exc.strerror}") from exc
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"{file} is no plain JSON object: omni leaves it as it is",
+            hint="comments would be lost; --plan --write shows what to put in by hand",
+        )
+    return found
+
+
+def _put(file: Path, text: str) -> None:
+    """Whole or not at all, for its user's eyes only: a key stands in it."""
+    file = file.resolve()  # a link stays one
+    fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            out.write(text)
+        fresh.replace(file)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _laid(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in more.items():
+        old = merged.get(name)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            merged[name] = _laid(old, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _taken(
+    now: Mapping[str, Any], ours: Mapping[str, Any], before: Mapping[str, Any]
+) -> dict[str, Any]:
+    left = dict(now)
+    for name, value in ours.items():
+        old, new = before.get(name), left.get(name)
+        if isinstance(value, Mapping) and isinstance(new, Mapping):
+            inner = _taken(new, value, old if isinstance(old, Mapping) else {})
+            if inner or name in before:
+                left[name] = inner
+            else:
+                del left[name]
+        elif name in before:
+            left[name] = old
+        else:
+            left.pop(name, None)
+    return left
