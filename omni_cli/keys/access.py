@@ -158,10 +158,10 @@ class KeyAccess:
     def stamps(self) -> tuple[int, ...]:
         """When the files that keys rest on were written last, ns; they change with every key."""
         found = []
-        for path in (self._home / name for name in FILES):
+        for path in (*(self._home / name for name in FILES), *self._clouds.files()):
             try:
                 found.append(path.stat().st_mtime_ns)
-            except FileNotFoundError:
+            except OSError:
                 found.append(0)
         return tuple(found)
 

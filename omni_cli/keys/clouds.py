@@ -52,6 +52,12 @@ class CloudKeys(Struct, frozen=True):
             return "gcloud" if named is None and self._gcloud().is_file() else None
         return None
 
+    def files(self) -> tuple[Path, ...]:
+        """Those that credentials are read from: a new one counts at once."""
+        config, keys = self._amazons()
+        named = self._said(_FILE)
+        return config, keys, Path(named) if named else self._gcloud()
+
     def access(self, provider: Provider, key: Callable[[], str]) -> str | Access | None:
         """What authorizes a provider's calls.
 
@@ -127,20 +133,24 @@ class CloudKeys(Struct, frozen=True):
         folder = self._said("CLOUDSDK_CONFIG") or str(self._home() / ".config" / "gcloud")
         return Path(folder) / "application_default_credentials.json"
 
+    def _amazons(self) -> tuple[Path, Path]:
+        folder = self._home() / ".aws"
+        config = self._said("AWS_CONFIG_FILE") or folder / "config"
+        keys = self._said("AWS_SHARED_CREDENTIALS_FILE") or folder / "credentials"
+        return Path(config), Path(keys)
+
     def _profile_name(self) -> str:
         return self._said("AWS_PROFILE") or self._said("AWS_DEFAULT_PROFILE") or "default"
 
     def _profile(self) -> Mapping[str, str]:
         """What Amazon's two files say of the profile in use; the credentials file comes first."""
         name = self._profile_name()
-        folder = self._home() / ".aws"
-        config = self._said("AWS_CONFIG_FILE") or str(folder / "config")
-        keys = self._said("AWS_SHARED_CREDENTIALS_FILE") or str(folder / "credentials")
+        config, keys = self._amazons()
         inside = name if name == "default" else f"profile {name}"
         return {**_section(config, inside), **_section(keys, name)}
 
 
-def _section(path: str, name: str) -> Mapping[str, str]:
+def _section(path: Path, name: str) -> Mapping[str, str]:
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read(path, "utf-8")

@@ -6,6 +6,7 @@ Identity, "Using OAuth 2.0 for server to server applications"; Compute Engine, "
 workloads" (metadata server); Microsoft identity platform, "Client credentials flow".
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -15,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
@@ -52,14 +54,25 @@ async def authorized(
     try:
         found = access.authorize(call, body, now())
         if isinstance(found, HttpCall):
-            access.take(*await fetch(found), now())
-            found = access.authorize(call, body, now())
+            async with _asking(access):  # the others wait for the same token
+                found = access.authorize(call, body, now())
+                if isinstance(found, HttpCall):
+                    access.take(*await fetch(found), now())
+                    found = access.authorize(call, body, now())
     except ProviderError as exc:
         exc.reached = False
         raise
     if isinstance(found, HttpCall):
         raise AuthError(f"{host_of(found.url)} gave a token that has ended", hint=_CLOCK)
     return found
+
+
+#: By event loop: a lock belongs to one.
+_ASKING: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, asyncio.Lock]] = WeakKeyDictionary()
+
+
+def _asking(access: Access) -> asyncio.Lock:
+    return _ASKING.setdefault(asyncio.get_running_loop(), {}).setdefault(id(access), asyncio.Lock())
 
 
 def secrets_of(call: HttpCall) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Signatures, tokens and frames, held against the vendors' own examples."""
 
+import asyncio
 import json
 from urllib.parse import parse_qs
 
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from omni_cli.domain.errors import AuthError, ConfigError, Malformed, Overloaded
 from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.simulator.clouds import KEY_ID, SECRET, TokenDesk, unsigned
-from omni_cli.wire.access import SigV4, entra_access, google_access, secrets_of
+from omni_cli.wire.access import SigV4, authorized, entra_access, google_access, secrets_of
 from omni_cli.wire.bedrock.framing import EventStreamSplitter, message
 from omni_cli.wire.framing import splitter
 from omni_cli.wire.reader import cleaned
@@ -119,6 +120,21 @@ def test_a_service_accounts_token_is_asked_for_once_until_before_its_end(
         assert hint in caught.value.hint
     with pytest.raises(Overloaded):
         access.take(503, "<html>", NOW)
+
+
+async def test_calls_that_begin_together_ask_for_one_token(key: rsa.RSAPrivateKey) -> None:
+    desk = TokenDesk()
+    access = google_access(account(key, "https://tokens.test/at-once"))
+    call = HttpCall("POST", "https://x.test/v1", {}, b"{}", "json", access=access)
+
+    async def fetch(asks: HttpCall) -> tuple[int, str]:
+        await asyncio.sleep(0)
+        status, answer = desk.give("POST", asks.body or b"", NOW)
+        return status, json.dumps(answer)
+
+    found = await asyncio.gather(*(authorized(call, b"{}", fetch, lambda: NOW) for _ in range(9)))
+    assert len(desk.given) == 1
+    assert all(headers == found[0] for headers in found)
 
 
 def test_other_credentials_of_google_and_microsoft() -> None:
