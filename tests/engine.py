@@ -33,6 +33,8 @@ class _Databases:
         """Of a database with the catalogue in it, for an omni whose home is ``folder``."""
         from omni_cli.bootstrap import App
 
+        if str(folder) in self.homes:
+            return self.homes[str(folder)]
         server = self._running()
         if not self._seeded:
             server.command("CREATE DATABASE seeded TEMPLATE template STRATEGY file_copy")

@@ -192,16 +192,16 @@ class SqliteStore(Store):
     def _gate(self) -> None:
         version = self._version()
         if version == SCHEMA_VERSION:
+            self._let_in(version, "")
             return
         if version >= SEALED:
             self._check_seal(version, moving=self._moving)
             return
+        self._let_in(
+            version, "upgrade omni; or bring an older backup back with omni db restore --force"
+        )
         if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"the store {self.path} was written by a newer omni (schema {version}, this one "
-                f"knows {SCHEMA_VERSION})",
-                hint="upgrade omni; or bring an older backup back with omni db restore --force",
-            )
+            return
         # One process makes or upgrades it, the others wait and find the work done.
         with _locked(self.path.parent / "migrate.lock"):
             version = self._version()

@@ -41,7 +41,8 @@ FROM rollup_hour WHERE hour BETWEEN :first AND :last ORDER BY hour
 _ERRORS = """
 SELECT request, n, model, provider, started_at, error_code, error_message FROM (
     SELECT request, n, model, provider, started_at, error_code, error_message
-    FROM attempts ORDER BY request DESC, n DESC LIMIT :newest)
+    FROM attempts ORDER BY request DESC, n DESC LIMIT :newest
+) AS newest
 WHERE error_code IS NOT NULL AND (CAST(:model AS TEXT) IS NULL OR model = :model)
   AND (CAST(:provider AS TEXT) IS NULL OR provider = :provider)
 LIMIT :limit
@@ -67,7 +68,8 @@ SELECT * FROM attempts WHERE request IN ({marks}) ORDER BY request, n
 """
 _RATING = """
 SELECT avg(value), count(*) FROM (
-    SELECT value, model FROM outcomes WHERE kind = 'rating' ORDER BY id DESC LIMIT :newest)
+    SELECT value, model FROM outcomes WHERE kind = 'rating' ORDER BY id DESC LIMIT :newest
+) AS newest
 WHERE model = :model
 """
 

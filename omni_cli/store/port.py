@@ -72,6 +72,11 @@ class Connection(Protocol):
     def close(self) -> None: ...
 
 
+#: Stores that this process has opened at its own schema: a newer omni's steps only add, so that it
+#: may open them again when that has brought them on.
+_opened: set[str] = set()
+
+
 class Month(Struct, frozen=True):
     """A part of the ledger that can go as a whole: requests with ids in ``[low, high)``."""
 
@@ -319,6 +324,17 @@ class Store(ABC):
         with self.transaction(Lock.META) as db:
             db.execute("DELETE FROM meta WHERE key = ?", (MOVE_KEY,))
             self._set_version(SCHEMA_VERSION)
+
+    def _let_in(self, version: int, hint: str) -> None:
+        """Raises StoreError: a newer omni wrote it, and not while this process ran."""
+        if version <= SCHEMA_VERSION:
+            _opened.add(self.where)
+        elif self.where not in _opened:
+            raise StoreError(
+                f"the store {self.where} was written by a newer omni (schema {version}, this one "
+                f"knows {SCHEMA_VERSION})",
+                hint=hint,
+            )
 
     def _check_seal(self, version: int, *, moving: bool) -> None:
         """Raises StoreError: it is sealed, and whoever opens it does not move it, or moves one of

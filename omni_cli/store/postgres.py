@@ -614,12 +614,7 @@ class PostgresStore(Store):
                     self._upgrade(version)
         elif not ahead:
             self.make_months()
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"the store {self.where} was written by a newer omni (schema {version}, this one "
-                f"knows {SCHEMA_VERSION})",
-                hint="upgrade omni",
-            )
+        self._let_in(version, "upgrade omni")
 
     def _version(self) -> int:
         """0: there is none yet."""

@@ -38,7 +38,7 @@ GROUP BY created_at / 3600000, model
 """
 _REFUSED = """
 SELECT count(*) FROM requests
-WHERE created_at >= ? AND state = 'refused' AND substr(error_message, 1, ?) = ?
+WHERE created_at >= ? AND state = 'refused' AND substr(error_message, 1, CAST(? AS INTEGER)) = ?
     AND error_message LIKE '%' || ? || '%'
 """
 _HOURLY_SUMS = "sum(calls), sum(input_tokens), sum(output_tokens), sum(cost_nusd)"

@@ -5,12 +5,16 @@ import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.errors import StoreError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
+from omni_cli.store import port
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.maintenance import MaintenanceStore
-from omni_cli.store.port import Store
+from omni_cli.store.port import SCHEMA_VERSION, Store
 from omni_cli.store.rebuild import RollupRebuild
 from tests.beginning import begin
 from tests.engine import open_store
@@ -99,4 +103,19 @@ def test_what_is_old_goes_and_its_sums_stay(engine: str, tmp_path: Path) -> None
     assert checked.archive_nusd == 246_007
     rebuild.rebuild("UTC")
     assert rebuild.check().sound
+    store.close()
+
+
+def test_who_had_it_open_works_on_when_a_newer_omni_has_brought_it_on(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path / "omni.db", durable=True)
+    with store.transaction():
+        store._set_version(SCHEMA_VERSION + 1)
+    open_store(tmp_path / "omni.db").close()  # as its next report, or its next worker, does
+    monkeypatch.setattr(port, "_opened", set())
+    with pytest.raises(StoreError, match="written by a newer omni"):
+        open_store(tmp_path / "omni.db")
+    with store.transaction():
+        store._set_version(SCHEMA_VERSION)
     store.close()

@@ -1,13 +1,17 @@
 """What is PostgreSQL's alone: its words, its locks, who lives, and a server that goes away."""
 
+import pkgutil
+import re
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+import omni_cli.store
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import ConfigError, Locked, StoreError
@@ -20,6 +24,8 @@ pytest.importorskip("psycopg")
 from omni_cli.store import partitions
 from omni_cli.store.port import SCHEMA_VERSION, among
 from omni_cli.store.postgres import PgConnection, PostgresStore, named, translate
+
+_STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 
 
 @pytest.fixture
@@ -77,6 +83,32 @@ def test_one_sql_is_said_in_both_engines_words(
     sql: str, said: str, names: tuple[str, ...] | None
 ) -> None:
     assert translate(sql) == (said, names)
+
+
+def test_every_statement_of_the_store_is_one_there(url: str, store: PostgresStore) -> None:
+    """Those that modules name; tables, columns and functions are looked up, too."""
+    import psycopg
+
+    wrong, known = [], 0
+    link = psycopg.connect(url, autocommit=True)
+    for module in pkgutil.iter_modules(omni_cli.store.__path__):
+        if module.name in ("connection", "maintenance", "upgrade", "limits", "postgres"):
+            continue  # of one engine's own, or of tables that are made for a moment
+        for name, text in vars(import_module(f"omni_cli.store.{module.name}")).items():
+            if not isinstance(text, str) or "{" in text or not _STATEMENT.match(text):
+                continue
+            known += 1
+            try:
+                with link.transaction(force_rollback=True):
+                    link.execute(f"PREPARE one{known} AS {translate(text)[0]}".encode())
+            except psycopg.errors.IndeterminateDatatype:
+                pass
+            except psycopg.Error as exc:
+                if "at end of input" not in str(exc):  # a beginning, to which more is put
+                    wrong.append(f"{module.name}.{name}: {exc}")
+    link.close()
+    assert not wrong
+    assert known > 60
 
 
 class TestRows:
