@@ -45,6 +45,9 @@ WHOLE = (("usage",), ("usage", "--by", "role"), ("health",), ("calc", "-m", MODE
 TABLES = (
     *LISTINGS,
     *WHOLE,
+    ("daily",),
+    ("session",),
+    ("blocks",),
     ("costs", "--no-chart"),
     ("savings",),
     ("route", "--explain", "hello"),
