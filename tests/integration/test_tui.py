@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from textual.app import App as TextualApp
 from textual.pilot import Pilot
-from textual.widgets import Input, Static
+from textual.widgets import Input, Markdown, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as simulated
 from omni_cli.tui.app import OmniApp
-from omni_cli.tui.screens.chat import ChatPane
+from omni_cli.tui.screens.chat import ChatPane, News, Question
 from omni_cli.tui.screens.model import ChecksScreen, ModelScreen
 from omni_cli.tui.screens.receipt import ReceiptScreen
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
@@ -311,6 +311,32 @@ async def test_escape_gives_up_a_silent_answer_and_settles(
         assert row.state == "cancelled"
         await settle(pilot)
         assert "stopped" in shown(pilot.app, ".sum")
+
+
+async def test_chat_draws_markdown_and_its_help_stays_beside_the_keys(home: Path) -> None:
+    async with opened(home, "chat", size=(100, 30)) as pilot:
+        pane = pilot.app.query_one(ChatPane)
+        words = [part.region for part in pane.query(".words")]
+        assert len({region.x for region in words}) == 1
+        assert any(region.height > 1 for region in words)  # one wraps, beside its key
+        answer = Static("# Plan")
+        await pane.query_one("#log").mount(answer)
+        pane._answer = answer
+        told = "# Plan\n\n- one\n- `two`\n\n```python\nx = 1\n```"
+        await pane._finish(News(Question("auto", "?"), text=told, done=True))
+        await settle(pilot)
+        drawn = pane.query_one(Markdown)
+        assert len(drawn.query("MarkdownBullet")) == 2
+        assert drawn.query("MarkdownFence")
+        assert not answer.is_attached
+
+
+async def test_escape_leaves_both_inputs_of_chat_for_the_jump_keys(home: Path) -> None:
+    async with opened(home, "chat") as pilot:
+        await pilot.press("ctrl+o", "escape", "escape", "7")
+        await settle(pilot)
+        assert pilot.app.pane.id == "budgets"  # type: ignore[attr-defined]  # OmniApp's
+        assert pilot.app.query_one("#prompt", Input).value == ""
 
 
 async def test_activity_filters_and_opens_the_receipt(home: Path) -> None:

@@ -1,5 +1,6 @@
 """Chat: try the fleet; the decision stands beside the answer, and Esc gives up."""
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -14,7 +15,7 @@ from textual.content import Content
 from textual.message import Message as TextualMessage
 from textual.suggester import SuggestFromList
 from textual.widget import Widget
-from textual.widgets import Input, Label, Static
+from textual.widgets import Input, Label, Markdown, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, TextPart
@@ -152,19 +153,35 @@ class Asking(Struct):
 
 _MUTED = "$foreground-muted"
 _AUTO = ("auto", "auto:cheap", "auto:balanced", "auto:best", "auto:fast")
-_HELLO = Content.assemble(
-    ("Ask the fleet.\n\n", "bold"),
-    ("  Enter", "bold $primary"),
-    "   sends; the right model answers, and its reasons stand beside it\n",
-    ("  Esc", "bold $primary"),
-    "     gives up an answer; once more leaves the input, so that jump keys work\n",
-    ("  Ctrl+O", "bold $primary"),
-    "  names who shall answer: a model, a role, a chain, auto:cheap …\n",
-    ("  Ctrl+R", "bold $primary"),
-    "  shows the last answer's receipt\n",
-    ("  Ctrl+N", "bold $primary"),
-    "  begins a new conversation",
+_KEYS = (
+    ("Enter", "sends; the right model answers, and its reasons stand beside it"),
+    ("Esc", "gives up an answer; once more leaves the input, so that jump keys work"),
+    ("i", "goes back to the input"),
+    ("Ctrl+O", "names who shall answer: a model, a role, a chain, auto:cheap …"),
+    ("Ctrl+R", "shows the last answer's receipt"),
+    ("Ctrl+N", "begins a new conversation"),
 )
+#: What is worth drawing as Markdown: code, lists, headings, emphasis, tables, links.
+_MARKED = re.compile(r"```|`[^`\n]+`|^\s*(?:[-*+]|\d+\.) |^#+ |\*\*|^\||\]\(", re.MULTILINE)
+
+
+class Hello(Vertical):
+    """What the keys do; words that wrap stay beside their key."""
+
+    DEFAULT_CSS = """
+    Hello { height: auto; }
+    Hello Horizontal { height: auto; padding-left: 2; }
+    Hello .title { text-style: bold; margin-bottom: 1; }
+    Hello .key { width: 9; color: $primary; text-style: bold; }
+    Hello .words { width: 1fr; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield Static("Ask the fleet.", classes="title")
+        for key, words in _KEYS:
+            with Horizontal():
+                yield Static(key, classes="key")
+                yield Static(words, classes="words")
 
 
 class Names(Struct, frozen=True):
@@ -184,6 +201,7 @@ class ChatPane(Pane[Names]):
         width: 44%; border-left: solid $foreground 20%; padding: 0 1; display: none;
     }
     ChatPane .said { margin-top: 1; color: $primary; }
+    ChatPane .answer { height: auto; padding: 0; background: $background; }
     ChatPane .sum { color: $foreground-muted; }
     ChatPane #prompt { dock: bottom; border: round $primary; background: $background; }
     ChatPane #prompt:blur { border: round $foreground 20%; }
@@ -221,7 +239,7 @@ class ChatPane(Pane[Names]):
             yield Input("auto", id="to", compact=True)
         with Horizontal():
             with VerticalScroll(id="log"):
-                yield Static(_HELLO, id="hello")
+                yield Hello(id="hello")
             with VerticalScroll(id="side", can_focus=False), Vertical():
                 yield Static(id="decision", markup=False)
         yield Input(placeholder="ask something", id="prompt")
@@ -304,10 +322,11 @@ class ChatPane(Pane[Names]):
             return
         answer.update(news.text or ("" if news.done else self._waiting(news)))
         if news.decision is not None:
-            shown = decision_text(news.decision)
+            place = self.query_one("#decision", Static)
+            shown = decision_text(news.decision, max(place.content_size.width, 30))
             for note in news.notes:
                 shown += Content.styled(f"\n▲ {note}", "$warning")
-            self.query_one("#decision", Static).update(shown)
+            place.update(shown)
         if news.done:
             self._asking = None
             await self._finish(news)
@@ -321,7 +340,12 @@ class ChatPane(Pane[Names]):
         )
 
     async def _finish(self, news: News) -> None:
-        log = self.query_one("#log")
+        log, answer = self.query_one("#log"), self._answer
+        # Drawn when it is whole: while it comes, half a table is no table.
+        if answer is not None and _MARKED.search(news.text):
+            drawn = Markdown(news.text, open_links=False, classes="answer")
+            await log.mount(drawn, after=answer)
+            await answer.remove()
         await log.mount(Static(self._summary(news), classes="sum", markup=False))
         if news.error is None and not news.stopped:
             self._messages += [
@@ -357,11 +381,9 @@ class ChatPane(Pane[Names]):
     # --- actions -----------------------------------------------------------------------------
 
     def action_stop(self) -> None:
-        """Give up the answer under way; else leave the input."""
+        """Give up the answer under way; else leave the input, and stay out of it."""
         if self._asking is not None:
             self._asking.stop()
-        elif self.query_one("#log").has_focus:
-            self.query_one("#prompt").focus()
         else:
             self.query_one("#log").focus()
 
@@ -380,6 +402,6 @@ class ChatPane(Pane[Names]):
         self._messages, self._conversation, self._last = [], None, None
         log = self.query_one("#log")
         await log.remove_children()
-        await log.mount(Static(_HELLO, id="hello"))
+        await log.mount(Hello(id="hello"))
         self.query_one("#decision", Static).update("")
         self.query_one("#prompt").focus()

@@ -87,6 +87,8 @@ def _decision(receipt: Receipt, width: int) -> Content | None:
 
 #: Cells of the figures beside a candidate's name, and of its bar.
 _FIGURES, _BAR = 27, 12
+#: Cells of a line from which on a candidate's name and figures share it.
+_BESIDE = 64
 
 
 def decision_text(
@@ -105,8 +107,11 @@ def decision_text(
         return shown + Content(f"\n{said}")
     shown += Content(f"\n{decision['reason'] or 'no reason was recorded'}")
     candidates = decision["candidates"][:most]
-    bars = any(_parts(candidate) for candidate in candidates) and width >= _FIGURES + _BAR + 24
-    name_room = max(width - 3 - _FIGURES - (_BAR + 1 if bars else 0), 12)
+    # Where names have no room beside the figures they stand above them.
+    beside = width >= _BESIDE
+    bars = any(_parts(candidate) for candidate in candidates)
+    bars = bars and width >= _FIGURES + _BAR + (24 if beside else 5)
+    name_room = max(width - 3 - _FIGURES - (_BAR + 1 if bars else 0), 12) if beside else 1
     if candidates:
         head = f"\n{'':3}{'':<{name_room}} quality  expected  score "
         shown += Content.styled(head, _MUTED)
@@ -117,10 +122,11 @@ def decision_text(
         on, chosen = candidate["eligible"], candidate["model"] == decision["model"]
         mark = ("▸" if chosen else " ") + ("✓" if candidate["model"] == answered else " ")
         score = candidate["score"]
-        name = text.clip(candidate["model"], name_room)
+        name = text.clip(candidate["model"], name_room if beside else width - 3)
         shown += Content.assemble(
             ("\n" + mark + " ", "bold $success"),
             (f"{name:<{name_room}}", "bold" if chosen else "" if on else _MUTED),
+            "" if beside else "\n    ",
             (f" {percent(candidate['quality']):>7}", "" if on else _MUTED),
             (f" {shown_usd(candidate['expected_cost_usd']):>9}", "" if on else _MUTED),
             (f" {'-' if score is None else format(score, '.3f'):>6} ", "" if on else _MUTED),
