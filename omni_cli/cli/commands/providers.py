@@ -257,7 +257,8 @@ def add(
         note("a server on this machine, taken to need no key; else: --key-env or --key-stdin")
     if provider.auth_method == "api_key" and not provider.base_url.startswith("https://"):
         _warn_plain(provider)
-    note(f"next: omni providers test {slug}, then omni models list --provider {slug} --all")
+    then = f"models list --provider {slug} --all" if cloud is None else f"models add {slug}/NAME"
+    note(f"next: omni providers test {slug}, then omni {then}")
 
 
 @app.command()

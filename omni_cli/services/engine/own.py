@@ -328,8 +328,8 @@ class OwnCall(Call[Way]):
         if self.flaw:
             self._rejected = self._held
 
-    def told(self, fault: ProviderError, way: Way, target: Target) -> ProviderError:  # noqa: ARG002  # as told
-        if isinstance(fault, AuthError):
+    def told(self, fault: ProviderError, way: Way, target: Target) -> ProviderError:
+        if isinstance(fault, AuthError) and way.call.access is None:
             fault.hint = refused_key_hint(target.provider.slug)
         return fault
 

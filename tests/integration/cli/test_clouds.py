@@ -73,6 +73,7 @@ def test_bedrock(
     refused = omni("chat", "-m", f"bedrock/{HAIKU}", SAY)
     assert refused.code == 3
     assert "does not match" in refused.err
+    assert "does not belong to AWS_ACCESS_KEY_ID" in refused.err
     assert "wrong-secret" not in refused.err
     (folder / "credentials").unlink()
     (folder / "config").write_text("[profile work]\nsso_session = corp\n")
