@@ -115,6 +115,10 @@ class _Databases:
 DATABASES = _Databases()
 
 
+#: Of a test of what only a store in a file has: its pragmas, its copies, its life sign.
+on_a_file = pytest.mark.skipif(DATABASES.engine != "sqlite", reason="of a store in a file")
+
+
 def _open(url: str, folder: Path, *, durable: bool = False) -> Store:
     from omni_cli.store.postgres import PostgresStore
 

@@ -9,6 +9,10 @@ program of this machine.
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.commands import AFAR, DENIED, ORGANISATION, READS_STDIN, REMOTE, named
@@ -17,6 +21,9 @@ from omni_cli.gateway.auth import Principal
 from omni_cli.http.request import Request
 from omni_cli.services.fleet.organisation import check_org
 from omni_cli.wire.server import Refused, object_of
+
+if TYPE_CHECKING:
+    from omni_cli.gateway.bodies import Command
 
 #: Commands that run at once, and how long one may, seconds.
 _AT_ONCE = 2
@@ -31,20 +38,25 @@ class Commands:
     def __init__(self, app: App) -> None:
         self._app = app
         self._room = asyncio.Semaphore(_AT_ONCE)
+        #: Who may only look does not keep those out who change something.
+        self._looking = asyncio.Semaphore(_AT_ONCE - 1)
 
     async def handle(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         """Its exit code, and what it wrote."""
-        raw = await request.body()
-        async with self._room:
-            told = await asyncio.to_thread(self._run, raw, who)
+        run = await asyncio.to_thread(self._read, await request.body(), who)
+        async with self._looking if who.scope == "read" else nullcontext(), self._room:
+            told = await asyncio.to_thread(run)
         await request.json(told)
 
-    def _run(self, raw: bytes, who: Principal) -> dict[str, object]:
+    def _read(self, raw: bytes, who: Principal) -> Callable[[], dict[str, object]]:
+        """What runs it. Raises UsageError, Refused."""
         from omni_cli.gateway.bodies import Command, read
 
         body = read(Command, object_of(raw))
         name = checked(body.args, who)
-        org = _org_of(who, body.org, name)
+        return partial(self._run, body, name, _org_of(who, body.org, name), who)
+
+    def _run(self, body: "Command", name: str, org: str, who: Principal) -> dict[str, object]:
         env = {key: value for key, value in self._app.env.items() if key not in _DROPPED}
         env |= {"OMNI_ORG": org, "NO_COLOR": "1", "COLUMNS": str(body.columns or 80)}
         if body.columns:

@@ -21,6 +21,7 @@ from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import RouteOptions
 from tests import stable
+from tests.engine import on_a_file
 from tests.unit.world import World, answer, ask
 
 AUTO = Selector("auto", "")
@@ -165,6 +166,7 @@ class TestRun:
         ]
         assert fleet.conversations.last_model(run.id) == "p/cheap"
 
+    @on_a_file
     def test_nothing_of_the_text_is_kept_when_not_wanted(self, fleet: World) -> None:
         fleet.script("p/cheap", answer("a secret answer"))
         chat(fleet, ChatJob(ask("a secret question"), AUTO, keep=False))

@@ -40,6 +40,7 @@ from omni_cli.domain.record import replace
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.services.engine.attempts import Progress, Target
 from omni_cli.services.engine.chat_plan import ChatJob
+from tests.engine import on_a_file
 from tests.unit.world import Clock, World, answer, ask
 
 
@@ -728,6 +729,7 @@ class TestSlots:
         world.close()
 
 
+@on_a_file
 class TestALockedStore:
     def test_the_answer_is_shown_and_its_row_is_written_later(self, world: World) -> None:
         world.model("p/a")

@@ -16,6 +16,7 @@ from omni_cli.domain.ledger import AttemptEnd, NewAttempt
 from omni_cli.store.connection import SqliteStore
 from omni_cli.store.rebuild import RollupRebuild
 from tests.beginning import begin
+from tests.engine import on_a_file
 from tests.unit.world import World
 
 #: The life sign of a process that has ended: no file holds its lock.
@@ -218,6 +219,7 @@ class TestWhom:
         store.close()
 
     @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell")
+    @on_a_file
     def test_calls_of_a_process_whose_life_sign_was_removed_are_not_lost(
         self, tmp_path: Path
     ) -> None:

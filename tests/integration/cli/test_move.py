@@ -14,7 +14,7 @@ from omni_cli.store import connection, move
 from omni_cli.store.connection import SqliteStore
 from omni_cli.store.move import Mover, tables
 from tests.conftest import CHEAP
-from tests.engine import DATABASES
+from tests.engine import DATABASES, on_a_file
 from tests.integration.cli.conftest import Omni
 from tests.integration.conftest import Simulator
 from tests.postgres import MISSING, programs
@@ -36,11 +36,10 @@ def used(omni: Omni, sim: Simulator) -> Omni:
     return omni
 
 
+@on_a_file
 def test_a_file_moves_to_postgres_and_back(
     used: Omni, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if DATABASES.engine != "sqlite":
-        pytest.skip("it begins on a file")
     if programs() is None:
         pytest.skip(MISSING)
     # Of a database that nothing was ever in, as createdb makes one.
@@ -78,11 +77,10 @@ def test_a_file_moves_to_postgres_and_back(
     assert used("db", "check").code == 0
 
 
+@on_a_file
 def test_a_move_is_given_up_and_a_store_in_use_is_not_moved(
     used: Omni, home: Path, tmp_path: Path
 ) -> None:
-    if DATABASES.engine != "sqlite":
-        pytest.skip("of a file")
     with closing(SqliteStore(home / "omni.db")):
         busy = used("db", "move", "there.db")
     assert "another omni has it open" in busy.err
@@ -116,11 +114,10 @@ def _dying_after(steps: int) -> Iterator[None]:
         yield
 
 
+@on_a_file
 def test_a_move_goes_on_wherever_it_was_cut(
     used: Omni, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if DATABASES.engine != "sqlite":
-        pytest.skip("of a file")
     monkeypatch.setattr(move, "CHUNK", 700)  # some tables take several
     kept = home / "omni.db"
 

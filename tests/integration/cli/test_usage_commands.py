@@ -22,6 +22,7 @@ from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEn
 from omni_cli.store import maintenance
 from omni_cli.store.connection import SqliteStore
 from tests.beginning import begin
+from tests.engine import on_a_file
 from tests.integration.cli.conftest import Omni
 from tests.integration.cli.money import checked
 from tests.paths import REPO
@@ -255,6 +256,7 @@ def test_metrics_are_prometheus_text(omni: Omni, spent: Path) -> None:
 # --- db -----------------------------------------------------------------------------------------
 
 
+@on_a_file
 def test_backup_and_restore_bring_back_everything(omni: Omni, spent: Path, tmp_path: Path) -> None:
     run = checked(omni)
     target = tmp_path / "backup.db"
@@ -273,6 +275,7 @@ def test_backup_and_restore_bring_back_everything(omni: Omni, spent: Path, tmp_p
     assert run("db", "check", "--json").data["sound"] is True
 
 
+@on_a_file
 def test_restore_refuses_what_is_not_sound(omni: Omni, spent: Path, tmp_path: Path) -> None:
     run = checked(omni)
     target = tmp_path / "backup.db"
@@ -296,6 +299,7 @@ def test_restore_refuses_what_is_not_sound(omni: Omni, spent: Path, tmp_path: Pa
     assert not list(spent.glob("omni.db.before-*"))
 
 
+@on_a_file
 def test_restore_refuses_while_another_omni_is_open(
     omni: Omni, spent: Path, tmp_path: Path
 ) -> None:
@@ -313,6 +317,7 @@ def test_restore_refuses_while_another_omni_is_open(
     assert run("db", "check", "--json").data["sound"] is True
 
 
+@on_a_file
 def test_restore_replaces_a_damaged_store(omni: Omni, spent: Path, tmp_path: Path) -> None:
     run = checked(omni)
     target = tmp_path / "backup.db"
@@ -371,6 +376,7 @@ def test_prune_keeps_the_reports(omni: Omni, spent: Path) -> None:
     assert run("audit", "--json").data[0]["action"] == "prune"
 
 
+@on_a_file
 def test_check_finds_and_rebuild_mends_a_wrong_report(omni: Omni, spent: Path) -> None:
     run = checked(omni)
     with sqlite3.connect(spent / "omni.db") as db:
