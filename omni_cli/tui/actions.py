@@ -3,6 +3,7 @@
 And how a model is made the first of a role: choose the role, confirm, prove, undo.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,19 @@ def switch_provider(omni: App, slug: str) -> str:
 def check_connection(omni: App, slug: str) -> TestResult:
     """The free connection test; its failure is in the result. Raises Busy, NotFound."""
     return omni.tester.test(omni.fleet.provider(slug))
+
+
+def check_soon(omni: App, slug: str) -> TestResult:
+    """The free connection test; where another was made a moment ago, as soon as it may be.
+
+    Raises NotFound.
+    """
+    provider = omni.fleet.provider(slug)
+    (result,) = omni.tester.test_all([provider])
+    if result.wait_s:
+        time.sleep(result.wait_s)
+        (result,) = omni.tester.test_all([provider])
+    return result
 
 
 def check_all(omni: App) -> list[TestResult]:

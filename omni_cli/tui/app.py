@@ -162,6 +162,8 @@ class OmniApp(App[None]):
         #: Keys of the palette's commands, what was used last first.
         self.used = [key for key in used if isinstance(key, str)] if isinstance(used, list) else []
         self._looked_at = ""
+        #: Whether it ended to make room for a live demo.
+        self.wants_demo = False
         #: The role that was switched last here, for undo.
         self.switched: str | None = None
 
@@ -446,6 +448,11 @@ class OmniApp(App[None]):
 
         question = "Leave without saving?"
         self.push_screen(ConfirmScreen(question, "\n".join(unsaved), yes="Leave"), self._leave)
+
+    def leave_for_demo(self) -> None:
+        """End; whoever runs it shows a fleet of the simulator's, and then comes back here."""
+        self.wants_demo = True
+        self._leave(True)
 
     def _leave(self, yes: bool | None) -> None:
         if yes:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from rich.cells import cell_len, set_cell_size
+from textual.content import Content
 
 from omni_cli.domain.pricing import format_usd
 from omni_cli.tui.overview import Totals
@@ -74,6 +75,35 @@ def cost(sums: Totals) -> str:
     if not sums.unknown_attempts:
         return format_usd(sums.cost_nusd)
     return f"{format_usd(sums.cost_nusd)} + unknown" if sums.cost_nusd else "unknown"
+
+
+def amount(sums: Totals) -> str:
+    """The cost in ten cells, the points of all below each other; "+?" where some is unknown."""
+    if sums.unknown_attempts and not sums.cost_nusd:
+        return f"{'unknown':>8}  "
+    whole, _, cents = format_usd(sums.cost_nusd).partition(".")
+    more = "+?" if sums.unknown_attempts else ""
+    return f"{whole:>5}.{cents + more:<4}"
+
+
+def day_line(hours: Sequence[int], bad: Sequence[int], width: int) -> Content:
+    """24 hours in 24 or 12 cells: calls, in red where some failed, "!" where half or more did."""
+    each = 1 if width >= len(hours) else 2
+    calls = [sum(hours[at : at + each]) for at in range(0, len(hours), each)]
+    failed = [sum(bad[at : at + each]) for at in range(0, len(bad), each)] or [0] * len(calls)
+    return Content.assemble(
+        *(
+            ("!" if wrong * 2 >= many and wrong else cell, "$error" if wrong else "$primary")
+            for cell, many, wrong in zip(spark(calls), calls, failed, strict=True)
+        )
+    )
+
+
+def rated(success: float | None) -> tuple[str, str]:
+    """Sign and colour of a success rate: from 95 % on well, from 90 % on a warning."""
+    if success is None:
+        return "○", "$foreground-muted"
+    return SIGNS["ok" if success >= 0.95 else "warning" if success >= 0.9 else "error"]
 
 
 def clip(words: str, width: int) -> str:

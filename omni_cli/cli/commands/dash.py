@@ -2,6 +2,8 @@
 
 import os
 import sys
+import tempfile
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -54,8 +56,30 @@ def run(theme: str | None = None, tab: str | None = None) -> None:
     if theme is not None and theme not in omni_app.themes:
         raise UsageError(f"no theme {theme!r}", hint=f"one of {', '.join(sorted(omni_app.themes))}")
     omni_app.run()
+    while omni_app.wants_demo:
+        _demo(omni_app.theme)
+        omni_app = OmniApp(cwd=Path.cwd(), theme=theme, probing=True)
+        omni_app.run()
     if omni_app.return_code:
         raise typer.Exit(omni_app.return_code)
+
+
+def _demo(theme: str) -> None:
+    """The screens on a simulated fleet at work, until they are left; nothing of it stays."""
+    from omni_cli.cli.commands.demo import open_home, play_on
+    from omni_cli.simulator.server import Simulator
+    from omni_cli.tui.app import OmniApp
+
+    with tempfile.TemporaryDirectory(prefix="omni-demo-") as scratch:
+        home, stop = Path(scratch), threading.Event()
+        with Simulator(latency=0.15) as simulator:
+            open_home(home, quiet=True).close()
+            traffic = threading.Thread(target=play_on, args=(home, simulator, stop), daemon=True)
+            traffic.start()
+            env = {**os.environ, "OMNI_HOME": str(home)}
+            OmniApp(env, cwd=home, theme=theme, tab="fleet", probing=True).run()
+            stop.set()
+            traffic.join(timeout=10)
 
 
 def serve(port: int, theme: str | None, tab: str | None) -> None:

@@ -1,5 +1,6 @@
 """``omni demo``: the main job on a simulated fleet, with no key and no network."""
 
+import itertools
 import json
 import os
 import shlex
@@ -7,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +38,8 @@ app = typer.Typer(rich_markup_mode=None)
 
 #: A demo that nobody ends: its longest life, and how often it looks whether it has been left.
 _LONGEST_S, _LOOK_S = 12 * 3600.0, 1.0
+#: Between two questions of a fleet that is watched, seconds.
+_PAUSE_S = 3.0
 _ASKS: tuple[tuple[str, str, str], ...] = (
     ("heartbeat", "Is the build server up? Answer yes or no.", "a cheap role"),
     (
@@ -79,7 +84,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="omni-demo-") as scratch:
         home = (keep or Path(scratch)).resolve()
         quiet = as_json or serve
-        with Simulator(seed=seed, latency=0.15) as simulator, _open(home, quiet) as omni_app:
+        with Simulator(seed=seed, latency=0.15) as simulator, open_home(home, quiet) as omni_app:
             if serve:
                 _stay(omni_app, simulator, home, as_json=as_json)
                 return
@@ -186,7 +191,7 @@ def _name() -> str:
     return "omni" if shutil.which("omni") else sys.argv[0]
 
 
-def _open(home: Path, quiet: bool) -> App:
+def open_home(home: Path, quiet: bool) -> App:
     def tell(line: str) -> None:
         if not quiet:
             out(paint(f"  · {line}", "yellow"))
@@ -199,13 +204,49 @@ def _open(home: Path, quiet: bool) -> App:
     return omni_app
 
 
-def _play(omni_app: App, simulator: Any, *, show: bool) -> list[ChatRun]:
+def play_on(home: Path, simulator: Any, stop: threading.Event) -> None:
+    """Set the demo's fleet up in ``home`` and put questions to it until ``stop``: some at first,
+    so that there is something to see, then one every few seconds; now and then a provider fails."""
+    with open_home(home, quiet=True) as omni_app:
+        _build(omni_app, simulator)
+        for turn in itertools.count():
+            target, prompt, _ = _ASKS[turn % len(_ASKS)]
+            if target.startswith("chain:"):
+                simulator.fault("503", "anthropic/*")
+            with suppress(OmniError):
+                _ask(omni_app, target, prompt, show=False)
+            simulator.heal()
+            if stop.wait(0.0 if turn < 2 * len(_ASKS) else _PAUSE_S):
+                return
+
+
+def _build(omni_app: App, simulator: Any) -> None:
     from omni_cli.services.fleet.demo import build
     from omni_cli.simulator import fleet as scene
 
     build(omni_app.fleet, simulated=scene.providers(simulator.url))
     for _ in omni_app.reporter.check():
         pass
+
+
+def _ask(omni_app: App, target: str, prompt: str, *, show: bool) -> ChatRun:
+    request = chat_request((TextPart(prompt),), max_tokens=400)
+    plan = omni_app.chat.plan(
+        ChatJob(
+            request=request,
+            selector=omni_app.names.select(target),
+            options=RouteOptions(agent="demo"),
+            source="demo",
+            keep=False,
+        )
+    )
+    if show:
+        out(f"→ {plan.decision.model}: {plan.decision.reason}")
+    return ask(omni_app, plan, [], show=show)
+
+
+def _play(omni_app: App, simulator: Any, *, show: bool) -> list[ChatRun]:
+    _build(omni_app, simulator)
     if show:
         out(paint("SIMULATED", "yellow") + " providers on this machine; prices are the real ones")
         out()
@@ -218,19 +259,7 @@ def _play(omni_app: App, simulator: Any, *, show: bool) -> list[ChatRun]:
             out()
             head = prompt.split("\n")[0]
             out(paint(f"$ omni chat -m {target!r} {head!r}", "bold") + paint(f"   # {why}", "dim"))
-        request = chat_request((TextPart(prompt),), max_tokens=400)
-        plan = omni_app.chat.plan(
-            ChatJob(
-                request=request,
-                selector=omni_app.names.select(target),
-                options=RouteOptions(agent="demo"),
-                source="demo",
-                keep=False,
-            )
-        )
-        if show:
-            out(f"→ {plan.decision.model}: {plan.decision.reason}")
-        run = ask(omni_app, plan, [], show=show)
+        run = _ask(omni_app, target, prompt, show=show)
         if show:
             out(paint(summary(run), "dim"))
         runs.append(run)

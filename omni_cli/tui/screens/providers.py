@@ -1,76 +1,89 @@
 """Providers: which account is well, which is not, and why."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import set_cell_size
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import OptionList, Static
+from textual.widgets import Static
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.words import percent
+from omni_cli.domain.errors import OmniError
+from omni_cli.domain.record import replace
+from omni_cli.domain.words import counted, percent
 from omni_cli.records import Failure
-from omni_cli.services.fleet.connection_test import INTERVAL_S, TestResult
+from omni_cli.services.fleet.connection_test import TestResult
 from omni_cli.tui import text
 from omni_cli.tui.actions import (
-    AUTOMATIC,
     check_all,
-    check_connection,
-    put_provider,
+    check_soon,
     remove_provider,
     switch_maintenance,
     switch_provider,
 )
+from omni_cli.tui.colours import hue
 from omni_cli.tui.model_view import failures_text
 from omni_cli.tui.overview import SPAN_DAYS, Overview, ProviderCard, read_overview
 from omni_cli.tui.pane import Pane
-from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
+from omni_cli.tui.screens.provider_forms import add_provider, edit_provider
+from omni_cli.tui.screens.start import StartPanel, propose_models
+from omni_cli.tui.widgets.form import ConfirmScreen
+from omni_cli.tui.widgets.frames import FramedTiles, Tile
 from omni_cli.tui.widgets.sheet import Sheet
-from omni_cli.tui.widgets.tiles import CardList
-from omni_cli.wire.registry import protocols
+from omni_cli.tui.widgets.tiles import Tiles
+
+#: Ages are drawn anew so often, seconds.
+_AGES_S = 10.0
+#: The worst first.
+_SEVERITY = ("error", "warning", "unknown", "healthy", "maintenance", "off")
 
 
-def card_text(card: ProviderCard, width: int, now_ms: int) -> Content:
-    """Name and state; then latency, success, cost and calls; then models and trend or error."""
+def provider_tile(card: ProviderCard, width: int, now_ms: int) -> Tile:
+    """State with its age, and trend; latency, success, calls and the last day; cost and models;
+    or what is wrong."""
     provider = card.provider
     sign, style = text.SIGNS[card.state]
-    word = text.STATE_WORDS[card.state]
-    if (age := text.age(card.state, card.seen_at, now_ms)) and width >= 60:
-        word += f" {age}"
-    if text.is_old(card.state, card.seen_at, now_ms):
-        style = _MUTED
-    name = set_cell_size(provider.name, max(width - cell_len(word) - 16, 8)).rstrip()
-    simulated = " simulated" if provider.simulated and "simulat" not in name else ""
-    head = Content.assemble((name, "bold"), (simulated, "italic $warning"))
-    gap = width - 1 - cell_len(head.plain) - cell_len(word) - 2
-    head += Content(" " * max(gap, 1)) + Content.styled(f"{sign} {word}", style)
-    ping = card.test[1] if card.test else None
-    numbers = Content.assemble(
-        f"{text.seconds(ping if card.latency_ms is None else card.latency_ms):>6}",
-        (" avg" if card.latency_ms is not None else " ping", _MUTED),
-        (" │ ", _MUTED),
-        f"{percent(card.success, 1):>6}",
-        (" success", _MUTED),
-        (" │ ", _MUTED),
-        (f"{text.cost(card.today):>8}", "bold"),
-        (" today", _MUTED),
+    old = text.is_old(card.state, card.seen_at, now_ms)
+    age = text.age(card.state, card.seen_at, now_ms)
+    first = Content.styled(f"{sign} {text.STATE_WORDS[card.state]}", _MUTED if old else style)
+    first += Content.styled(
+        f" · {'seen' if card.test is None else 'checked'} {age}" if age else "", _MUTED
     )
-    if width >= 66:
-        numbers += Content.assemble((" │ ", _MUTED), f"{card.today.calls:>5,}", (" calls", _MUTED))
-    last = Content.styled(f"{card.active} of {card.total} models active", _MUTED)
-    if card.trend != "unknown":
+    if card.trend not in ("unknown", "stable"):
         arrow, colour = text.TRENDS[card.trend]
-        last += Content.assemble((" │ ", _MUTED), (f"{arrow} {card.trend}", colour))
-    if width >= 70:
-        last += Content.assemble((" │ ", _MUTED), (text.spark(card.hours), "$primary"))
+        gap = " " * max(width - first.cell_length - len(card.trend) - 2, 1)
+        first += Content.assemble(gap, (f"{arrow} {card.trend}", colour))
+    ping = card.test[1] if card.test else None
+    mark, colour = text.rated(card.success)
+    calls = f"{text.count(card.today.calls):>5}"
+    second = Content.assemble(
+        (text.amount(card.today), "bold"),
+        f"{calls} ",
+        ("call " if card.today.calls == 1 else "calls", _MUTED),
+        " ",
+    )
+    line = text.day_line(card.hours, card.bad_hours, width - second.cell_length)
+    second += Content(" " * max(width - second.cell_length - line.cell_length, 0)) + line
+    third = Content.assemble(
+        f"{text.seconds(ping if card.latency_ms is None else card.latency_ms):>6}",
+        (" mean  " if card.latency_ms is not None else " ping  ", _MUTED),
+        (f"{mark} {percent(card.success, 1)}", colour),
+        (f"  {card.active} of {counted(card.total, 'model')}", _MUTED),
+    )
     if card.why and card.state not in ("off", "maintenance", "unknown"):
-        last = Content.styled(text.clip(card.why, width - 2), style)
-    return head + Content("\n  ") + numbers + Content("\n  ") + last
+        third = Content.styled(text.clip(card.why, width), style)
+    simulated = provider.simulated and "simulat" not in provider.name
+    return Tile(
+        title=Content.styled(provider.name, "bold $foreground"),
+        whose=Content.styled(provider.slug, f"bold {hue(provider.slug)}"),
+        lines=(first, second, third),
+        note=Content.styled("simulated" if simulated else "", "italic $warning"),
+        edge=hue(provider.slug),
+    )
 
 
 def detail_text(
@@ -87,7 +100,7 @@ def detail_text(
         "\n",
     )
     key = "none needed" if provider.auth_method == "none" else masked or "missing: e sets one"
-    facts = {
+    facts: dict[str, str | Content] = {
         "Address": provider.base_url,
         "Protocol": provider.protocol,
         "Key": key,
@@ -100,7 +113,7 @@ def detail_text(
         "Response": f"{text.seconds(card.latency_ms)} mean of {SPAN_DAYS} days",
         "Success": f"{percent(card.success, 1)} of {SPAN_DAYS} days",
         "Today": f"{text.cost(card.today)}, {card.today.calls:,} calls",
-        "24 hours": text.spark(card.hours),
+        "24 hours": text.day_line(card.hours, card.bad_hours, 24),
     }
     for name, value in facts.items():
         shown += Content.assemble((f"\n{name:<10}", _MUTED), value)
@@ -115,8 +128,13 @@ def detail_text(
             f" {item.today.calls:>5,} calls {text.cost(item.today):>9}",
         )
     if not mine:
-        shown += Content.styled("\nnone at work: omni models list --provider ", _MUTED)
-        shown += Content.styled(f"{provider.slug} --all", _MUTED)
+        shown += Content.assemble(
+            ("\nnone at work: ", _MUTED),
+            ("r", "bold $primary"),
+            (" takes the recommended ones, ", _MUTED),
+            ("3", "bold $primary"),
+            (" has them all", _MUTED),
+        )
     shown += Content.styled("\n\nLAST ERRORS\n", "bold $primary")
     return shown + failures_text(failures, view.zone, view.now_ms)
 
@@ -130,13 +148,6 @@ def _tested(card: ProviderCard, now_ms: int) -> str:
 
 
 _MUTED = "$foreground-muted"
-_EMPTY = Content.assemble(
-    ("No provider yet.\n\n", "bold"),
-    ("  a", "bold $primary"),
-    "           adds one: anthropic, openai, google, groq, ollama, any OpenAI-compatible URL\n",
-    ("  omni init", "bold $primary"),
-    "   finds API keys and local servers by itself",
-)
 
 Loaded = tuple[Overview, tuple[Failure, ...], str | None]
 
@@ -144,8 +155,8 @@ Loaded = tuple[Overview, tuple[Failure, ...], str | None]
 class ProvidersPane(Pane[Loaded]):
     DEFAULT_CSS = """
     ProvidersPane #bar { height: 1; padding: 0 1; }
-    ProvidersPane #empty { padding: 1 2; display: none; }
-    ProvidersPane.-empty #empty { display: block; }
+    ProvidersPane StartPanel { display: none; }
+    ProvidersPane.-empty StartPanel { display: block; }
     ProvidersPane.-empty #full { display: none; }
     ProvidersPane #list { width: 1fr; }
     ProvidersPane #side {
@@ -159,51 +170,98 @@ class ProvidersPane(Pane[Loaded]):
         Binding("X", "test_all", "Test all"),
         Binding("d", "switch", "On/off"),
         Binding("f", "find", "New models", tooltip="Ask what providers serve now"),
+        Binding("r", "recommend", "Take recommended models", show=False),
         Binding("m", "maintenance", "Maintenance", show=False),
-        Binding("w", "watch", "Test all every 5 s", show=False),
         Binding("delete", "remove", "Remove", show=False),
     ]
 
     _overview: Overview | None = None
-    _watching: Timer | None = None
+    _kept: str | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Keys as they may be shown, by provider: to open a file of keys takes long.
+        self._masks: dict[str, str | None] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="bar")
-        yield Static(_EMPTY, id="empty")
+        yield StartPanel(self.loader)
         with Horizontal(id="full"):
             with Vertical(id="list"):
-                yield CardList()
+                yield FramedTiles()
             with VerticalScroll(id="side", can_focus=False):
                 yield Static(id="detail")
 
     def entry(self) -> Widget | None:
-        return self.query_one(CardList)
+        if self.has_class("-empty"):
+            return self.query_one(StartPanel).entry()
+        return self.query_one(FramedTiles)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without anything to do it with only what the start panel offers."""
+        if self.has_class("-empty") and f"action_{action}" in ProvidersPane.__dict__:
+            return False
+        return super().check_action(action, parameters)
+
+    def remember(self) -> dict[str, Any]:
+        return {"provider": self.chosen}
+
+    def recall(self, kept: dict[str, Any]) -> None:
+        slug = kept.get("provider")
+        self._kept = slug if isinstance(slug, str) else None
+
+    def on_mount(self) -> None:
+        self.set_interval(_AGES_S, self._grow_older)
+
+    def _grow_older(self) -> None:
+        if self.omni.is_pane_active(self):
+            self.query_one(FramedTiles).redraw()
 
     def wanted(self) -> str | None:
         return self.chosen
 
     def load(self, omni: App, wanted: str | None) -> Loaded:
         overview = self.loader.memo("overview", omni, read_overview)
-        slugs = [card.provider.slug for card in overview.providers]
+        ranked = sorted(overview.providers, key=lambda c: _SEVERITY.index(c.state))
+        overview = replace(overview, providers=tuple(ranked))
+        slugs = [card.provider.slug for card in ranked]
         slug = wanted if wanted in slugs else next(iter(slugs), None)
         failures = () if slug is None else omni.glance.errors(provider=slug, limit=4)
-        return overview, tuple(failures), _masked(omni, slug)
+        if slug is not None and slug not in self._masks:
+            self._masks[slug] = _masked(omni, slug)
+        return overview, tuple(failures), self._masks.get(slug or "")
 
     def show(self, value: Loaded) -> None:
         overview, failures, masked = value
         self._overview = overview
-        self.set_class(not overview.providers, "-empty")
+        if self.has_class("-empty") == bool(overview.providers):
+            self.set_class(not overview.providers, "-empty")
+            self.refresh_bindings()
         self._show_bar()
-        width = max(self.query_one("#list").size.width, 40)
-        self.query_one(CardList).fill(
-            [
-                (c.provider.slug, card_text(c, width - 3, overview.now_ms))
-                for c in overview.providers
-            ]
+        cards = {card.provider.slug: card for card in overview.providers}
+        tiles = self.query_one(FramedTiles)
+        tiles.frame(
+            list(cards),
+            lambda key, width: provider_tile(cards[key], width, self.loader.now_ms()),
+            lines=3,
         )
+        if self._kept is not None:
+            tiles.choose(self._kept)
+            self._kept = None
         card = self.card
         if card is not None:
-            self.query_one("#detail", Static).update(detail_text(card, overview, failures, masked))
+            shown = detail_text(card, overview, failures, masked)
+            self.query_one("#detail", Static).update(shown)
+        else:
+            self.query_one(StartPanel).put(overview)
+        focused = self.app.focused
+        if focused is None or (self in focused.ancestors and not focused.display):
+            self._focus_entry()
+
+    def _focus_entry(self) -> None:
+        entry = self.entry()
+        if entry is not None and self.omni.is_pane_active(self) and len(self.app.screen_stack) == 1:
+            self.app.screen.set_focus(entry)
 
     def _show_bar(self) -> None:
         view = self._overview
@@ -221,13 +279,11 @@ class ProvidersPane(Pane[Loaded]):
                     (" · ", _MUTED),
                     (f"{sign} {states.count(state)} {word.lower()}", style),
                 )
-        if self._watching is not None:
-            shown += Content.styled(f" · testing every {INTERVAL_S:.0f} s (w stops)", "$primary")
         self.query_one("#bar", Static).update(shown)
 
     @property
     def chosen(self) -> str | None:
-        return self.query_one(CardList).chosen
+        return self.query_one(FramedTiles).chosen
 
     @property
     def card(self) -> ProviderCard | None:
@@ -236,7 +292,7 @@ class ProvidersPane(Pane[Loaded]):
         slug = self.chosen
         return next((c for c in cards if c.provider.slug == slug), next(iter(cards), None))
 
-    @on(OptionList.OptionHighlighted)
+    @on(Tiles.Moved)
     def _moved(self) -> None:
         self.refresh_data()
 
@@ -245,7 +301,7 @@ class ProvidersPane(Pane[Loaded]):
 
     # --- actions -----------------------------------------------------------------------------
 
-    @on(OptionList.OptionSelected)
+    @on(Tiles.Selected)
     def action_open(self) -> None:
         shown = self.query_one("#detail", Static).content
         if self.card is not None:
@@ -254,7 +310,13 @@ class ProvidersPane(Pane[Loaded]):
     def action_test(self) -> None:
         slug = self.chosen
         if slug is not None:
-            self.act(lambda omni: check_connection(omni, slug), self.omni.report_test)
+            self.notify("testing…", title=slug, timeout=1)
+            self.act(lambda omni: check_soon(omni, slug), self.omni.report_test)
+
+    def action_recommend(self) -> None:
+        """The models to begin with, where none is at work."""
+        if self.chosen is not None:
+            propose_models(self, self.chosen)
 
     def action_find(self) -> None:
         """Discovery: new, changed and retired models."""
@@ -273,19 +335,6 @@ class ProvidersPane(Pane[Loaded]):
             f"{well} of {len(results)} answer" + (f"; not: {bad}" if bad else ""),
             severity="warning" if bad else "information",
         )
-
-    def action_watch(self) -> None:
-        """Unbilled model-list calls to all providers, again and again, while the app runs."""
-        if self._watching is None:
-            self._watching = self.set_interval(INTERVAL_S, self._watch)
-            self._watch()
-        else:
-            self._watching.stop()
-            self._watching = None
-        self._show_bar()
-
-    def _watch(self) -> None:
-        self.act(check_all)
 
     def action_switch(self) -> None:
         slug = self.chosen
@@ -311,97 +360,27 @@ class ProvidersPane(Pane[Loaded]):
         self.app.push_screen(ConfirmScreen(question, detail, yes="Remove"), answered)
 
     def action_add(self) -> None:
-        self._form(None)
+        """Pick one, enter its key; then its recommended models where it has none at work."""
+        add_provider(self.omni, self.loader, lambda slug: propose_models(self, slug))
 
     def action_edit(self) -> None:
         if self.card is not None:
-            self._form(self.card)
-
-    def _form(self, card: ProviderCard | None) -> None:
-        saved: list[str] = []
-
-        def save(omni: App, values: Values) -> None:
-            saved.append(put_provider(omni, values))
-
-        def closed(done: bool | None) -> None:
-            self.omni.store_changed()
-            if done and saved and card is None:
-                slug = saved[-1]
-                self.act(lambda omni: check_connection(omni, slug), self.omni.report_test)
-
-        title = "Add a provider" if card is None else f"Edit {card.provider.slug}"
-        form = FormScreen(self.loader, title, _fields(card), save, note=_note)
-        self.app.push_screen(form, closed)
+            slug = self.card.provider.slug
+            edit_provider(self.omni, self.loader, self.card, self._masks.pop(slug, None))
 
 
 def _masked(omni: App, slug: str | None) -> str | None:
-    """The key as it may be shown; one in the environment only: others would have to be opened."""
+    """The key as it may be shown, and where it is; a keyring that is locked is not opened."""
     provider = None if slug is None else omni.providers.get(slug)
     if provider is None or provider.auth_method == "none":
         return None
     place = omni.keys.place(provider)
-    return omni.keys.masked(provider) if place and place.startswith("env:") else place
-
-
-def _fields(card: ProviderCard | None) -> list[Field]:
-    provider = None if card is None else card.provider
-    kept = "" if card is None or card.key is None else f"kept in {card.key}; empty leaves it"
-    return [
-        Field(
-            "slug",
-            "Provider",
-            "" if provider is None else provider.slug,
-            "anthropic, openai, google, groq, ollama … or a name of yours",
-            fixed=provider is not None,
-            check=lambda v: "" if v else "a short name, such as anthropic",
-        ),
-        Field("name", "Shown as", "" if provider is None else provider.name, "its usual name"),
-        Field(
-            "protocol",
-            "Protocol",
-            AUTOMATIC if provider is None else provider.protocol,
-            choices=(AUTOMATIC, *protocols()),
-        ),
-        Field(
-            "base_url",
-            "Base URL",
-            "" if provider is None else provider.base_url,
-            "known for known providers",
-            check=lambda v: (
-                ""
-                if not v or v.startswith(("https://", "http://"))
-                else "starts with https:// or http://"
-            ),
-        ),
-        Field("key", "API key", "", kept or "kept in the OS keyring or encrypted", secret=True),
-        Field(
-            "key_env",
-            "or variable",
-            "" if provider is None or provider.key_env is None else provider.key_env,
-            "name of an environment variable",
-        ),
-        Field(
-            "max_concurrency",
-            "At once",
-            "" if provider is None else str(provider.max_concurrency or "none"),
-            "calls at a time; none: no limit",
-            check=lambda v: (
-                ""
-                if v in ("", "none") or (v.isdigit() and int(v) >= 1)
-                else "a whole number from 1 on, or none"
-            ),
-        ),
-    ]
-
-
-def _note(values: Values) -> str:
-    from omni_cli.providers.presets import PRESETS
-
-    preset = PRESETS.get(values["slug"])
-    if preset is None:
-        return "" if not values["slug"] else "Not one omni knows: give its base URL."
-    where = values["base_url"] or preset.base_url
-    return f"{preset.name}: {preset.protocol} at {where}"
+    if place is None or place.startswith("keyring"):
+        return place
+    try:
+        return f"{omni.keys.masked(provider)} ({place.removeprefix('env:')})"
+    except OmniError:
+        return place
 
 
 class DetailScreen(Sheet):

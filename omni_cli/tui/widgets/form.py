@@ -88,6 +88,9 @@ class FormScreen(ModalScreen[bool]):
         self._note = note
         self._save = save
         self._busy = False
+        #: Whether it was tried to save: from then on every value is judged, before it only those
+        #: that were changed.
+        self._tried = False
 
     def compose(self) -> ComposeResult:
         with VerticalScroll() as box:
@@ -152,7 +155,8 @@ class FormScreen(ModalScreen[bool]):
         for item in self._fields:
             said = item.check(values[item.name])
             line = self.query_one(f"#trouble-{item.name}", Static)
-            line.set_class(bool(said), "-on")
+            judged = self._tried or values[item.name] != item.value.strip()
+            line.set_class(bool(said) and judged, "-on")
             line.update(said)
             well = well and not said
         self._say("note", self._note(values))
@@ -177,6 +181,7 @@ class FormScreen(ModalScreen[bool]):
         self.action_submit()
 
     def action_submit(self) -> None:
+        self._tried = True
         if self._busy or not self._check():
             return
         self._busy = True

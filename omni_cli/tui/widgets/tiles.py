@@ -160,6 +160,15 @@ class Tiles(ScrollView, can_focus=True):
     class Selected(Message):
         key: str
 
+    @dataclass
+    class Moved(Message):
+        """The cursor is on another tile."""
+
+        key: str
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, Tiles.Moved)
+
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # Textual's own name
         super().__init__(id=id)
         self._keys: tuple[str, ...] = ()
@@ -272,9 +281,20 @@ class Tiles(ScrollView, can_focus=True):
 
     # --- moving ------------------------------------------------------------------------------
 
-    def watch_cursor(self) -> None:
+    def watch_cursor(self, before: int, now: int) -> None:
+        """Only the two tiles that change are sent to the terminal, unless the list scrolls."""
+        if self.chosen is not None:
+            self.post_message(self.Moved(self.chosen))
+        scrolled = self.scroll_offset
         self._reveal()
-        self.refresh()
+        if self.scroll_offset != scrolled:
+            self.refresh()
+            return
+        width, height = self._tile
+        for index in (before, now):
+            row, column = divmod(index, self.across)
+            y = row * height - self.scroll_offset.y
+            self.refresh(Region(column * width, y, width, height))
 
     def _reveal(self) -> None:
         if self._keys:
