@@ -91,13 +91,15 @@ class Sessions:
     def admit(self, session: Session, who: Principal) -> None:
         """Raises Refused: somebody stopped it (``omni session stop``)."""
         own = "" if who.session is None else who.session.id
-        if not self.stopped.isdisjoint((session.id, session.parent, own)):
-            raise Refused(
-                403,
-                "session_stopped",
-                f"this session was stopped: omni carries out no more calls of {session.id or own}",
-                hint=f"omni session resume {session.id or own} lets it go on",
-            )
+        for ident in (session.id, session.parent, own):
+            if ident in self.stopped:
+                # Agents take a 403 for a key that is wrong, and try some others again.
+                raise Refused(
+                    410,
+                    "session_stopped",
+                    f"this session was stopped: omni carries out no more calls of {ident}",
+                    hint=f"omni session resume {ident} lets it go on",
+                )
 
     def of(self, headers: Mapping[str, str], ask: Ask, who: Principal, now_ms: int) -> Session:
         """The session; without an id where nothing tells of one."""

@@ -277,8 +277,8 @@ def test_a_stopped_session_is_refused_with_its_sub_agents_until_it_resumes(
         time.sleep(0.05)
     for headers in (mine, child):
         refused = ask(gateway, headers, CHAT)
-        assert refused.status_code == 403
-        assert "this session was stopped" in refused.text
+        assert refused.status_code == 410
+        assert "no more calls of s1 " in refused.text
     assert ask(gateway, other, CHAT).status_code == 200
     assert {one.id: one.state for one in service.live()}["s1"] == "stopped"
     service.stop("s1", again=True)
