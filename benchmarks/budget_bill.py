@@ -39,7 +39,7 @@ _IN, _OUT = 1_000, 10_000
 #: Scope, value, nano-dollars a day.
 BUDGETS = (("all", "", 900_000_000), ("model", "bill/a", 300_000_000))
 #: So many times as much where gateways have slices: there are none where little is left.
-_TEAM_TIMES = 4
+_TEAM_TIMES = 2
 #: How long before it came a call that the ledger does not know may have been let through, seconds.
 _LATE_S = 3.0
 _REPO = Path(__file__).resolve().parents[1]

@@ -3,6 +3,8 @@
     python -m benchmarks.gateway                 the gateway alone
     python -m benchmarks.gateway --install --against nginx litellm portkey
     python -m benchmarks.gateway --also ../before     another checkout beside this one
+    python -m benchmarks.gateway --team 0.2       two gateways on one PostgreSQL server against one,
+                                                  each running for a fifth of the time
 
 Each checkout runs in its own virtual environment: ``make .venv/.tools PYTHON=...`` in a clone shows
 what another interpreter costs.
@@ -20,11 +22,21 @@ medians are shown: on a shared machine only figures of one run can be compared.
 import argparse
 import statistics
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gateway_targets import TARGETS, Target, install, measure, omni, upstream_at
+from benchmarks.gateway_targets import (
+    TARGETS,
+    Target,
+    install,
+    measure,
+    omni,
+    slowed,
+    team,
+    upstream_at,
+)
 
 
 def report(targets: list[Target]) -> None:
@@ -70,6 +82,38 @@ def compare(targets: list[Target]) -> None:
                 )
 
 
+def two_against_one(
+    scratch: Path, upstream: int, share: float, rounds: int, seconds: float
+) -> None:
+    """How many times as many requests two gateways carry as one of them."""
+    with team(scratch, upstream) as targets, ExitStack() as stack:
+        ratios, cpu = [], []
+        for target in targets:
+            measure(target, connections=4, seconds=1.0, stream=False, size=1000)
+            stack.enter_context(slowed(target, share))
+        for _ in range(rounds):
+            (alone,) = _at_once(targets[:1], 32, seconds)
+            both = _at_once(targets, 16, seconds)
+            ratios.append(sum(found["per_s"] for found in both) / alone["per_s"])
+            cpu.append((alone["cpu_us"], statistics.mean(found["cpu_us"] for found in both)))
+            print(f"one {alone['per_s']:.0f} requests/s, two {sum(f['per_s'] for f in both):.0f}")
+        one, two = (statistics.median(values) for values in zip(*cpu, strict=True))
+        print(
+            f"two gateways carry {statistics.median(ratios):.2f} times one's requests, each ",
+            end="",
+        )
+        print(f"running for {share:.0%} of the time; CPU {two:.0f} us a request, of one {one:.0f}")
+
+
+def _at_once(targets: list[Target], connections: int, seconds: float) -> list[dict[str, Any]]:
+    def one(target: Target) -> dict[str, Any]:
+        measure(target, connections=connections, seconds=seconds, stream=False, size=1000)
+        return target.rounds[f"plain 1 KB c={connections}"][-1]
+
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(one, targets))
+
+
 def main() -> None:
     made = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     made.add_argument("--against", nargs="*", default=[], choices=sorted(TARGETS))
@@ -81,6 +125,7 @@ def main() -> None:
     made.add_argument("--slots", help="calls at once: a number, or none; by default the default")
     made.add_argument("--workers", type=int, default=1)
     made.add_argument("--quick", action="store_true", help="plain requests at 16 only")
+    made.add_argument("--team", type=float, metavar="SHARE", help="two gateways against one")
     given = made.parse_args()
     if given.install:
         install(given.against)
@@ -91,6 +136,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="omni-bench-") as folder, ExitStack() as stack:
         scratch = Path(folder)
         upstream = stack.enter_context(upstream_at(scratch))
+        if given.team:
+            two_against_one(scratch, upstream, given.team, given.rounds, given.seconds)
+            return
         how = {"workers": given.workers, "slots": given.slots}
         targets = [stack.enter_context(omni(scratch, upstream, **how))]
         if given.also:

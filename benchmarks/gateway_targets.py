@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +21,8 @@ from benchmarks.gateway_load import payload
 
 REPO = Path(__file__).resolve().parents[1]
 MODEL = "openai/gpt-4o"
+#: How often a slowed gateway is stopped, seconds.
+_PACE_S = 0.02
 
 
 def free_port() -> int:
@@ -161,17 +164,20 @@ def omni(
     checkout: Path | None = None,
     slots: str | None = None,
     database: str = "",
+    joins: bool = False,
 ) -> Iterator[Target]:
     """Args:
     checkout: another one, which its own virtual environment runs.
     database: where its store is; "" for a file.
+    joins: the fleet is there already.
     slots: as for ``make_home``.
     """
     repo = REPO if checkout is None else checkout.resolve()
     python = sys.executable if checkout is None else str(repo / ".venv" / "bin" / "python")
     home, port = scratch / name, free_port()
     run = omni_command(python, repo, home, database)
-    make_home(home, upstream, budget=True, slots=slots, run=run)
+    if not joins:
+        make_home(home, upstream, budget=True, slots=slots, run=run)
     command = [python, "-m", "omni_cli", "serve", "--port", str(port)]
     if workers > 1:
         command += ["--workers", str(workers)]
@@ -189,6 +195,48 @@ def postgres(scratch: Path, upstream: int) -> Iterator[Target]:
         server.command("CREATE DATABASE omni")
         with omni(scratch, upstream, name="postgres", database=server.url("omni")) as target:
             yield target
+
+
+@contextmanager
+def team(scratch: Path, upstream: int) -> Iterator[list[Target]]:
+    """Two gateways before one PostgreSQL server."""
+    from tests.postgres import running as server_running
+
+    with server_running(safe=True) as server:
+        server.command("CREATE DATABASE omni")
+        url = server.url("omni")
+        with (
+            omni(scratch, upstream, name="first", database=url) as first,
+            omni(scratch, upstream, name="second", database=url, joins=True) as second,
+        ):
+            yield [first, second]
+
+
+@contextmanager
+def slowed(target: Target, share: float) -> Iterator[None]:
+    """Let its processes run for such a share of the time only, as on a machine of so few cores:
+    here all share two with what asks and answers them."""
+    over = threading.Event()
+
+    def pace() -> None:
+        while not over.is_set():
+            time.sleep(_PACE_S * share)
+            _signal(target, signal.SIGSTOP)
+            time.sleep(_PACE_S * (1 - share))
+            _signal(target, signal.SIGCONT)
+
+    thread = threading.Thread(target=pace)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _signal(target: Target, which: signal.Signals) -> None:
+    for pid in target.pids():
+        os.kill(pid, which)
 
 
 @contextmanager

@@ -171,6 +171,10 @@ class Store(ABC):
         """For how long nothing was heard of it, seconds."""
         return 0.0
 
+    def heard(self) -> int:
+        """Changes whenever budgets may have been changed; below 0: nothing is heard yet."""
+        return self.data_version(calls=False)
+
     @abstractmethod
     def impatient(self) -> contextlib.AbstractContextManager[None]:
         """Do not wait for locks meanwhile."""

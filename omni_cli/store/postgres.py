@@ -89,6 +89,7 @@ _RENEW = f"""
 INSERT INTO owners VALUES (%s, {_NOW} + %s)
 ON CONFLICT (name) DO UPDATE SET until_at = excluded.until_at
 """  # noqa: S608  # our words only
+_BUDGETS = "SELECT coalesce(md5(string_agg(b::text, ' ' ORDER BY id)), '-') FROM budgets b"
 #: A day later nobody's row names it any more.
 _SWEEP = f"DELETE FROM owners WHERE until_at < {_NOW} - 86400000"  # noqa: S608  # our words only
 _DAY_MS = 86_400_000
@@ -816,6 +817,12 @@ class PostgresStore(Store):
     def away_s(self) -> float:
         return self._beat().away_s()
 
+    def heard(self) -> int:
+        pulse = self._beat()
+        if not pulse.listens.is_set():
+            pulse.listens.set()
+        return pulse.heard
+
     def check_file(self) -> None:
         """Raises StoreError: the database has been away for too long."""
         pulse = self._beat()
@@ -958,6 +965,9 @@ class _Pulse(threading.Thread):
         #: When the database last answered, of a clock that counts sleep, and why it does not.
         self.answered_at = _awake()
         self.why = ""
+        #: Grows as budgets are changed, which gateways grant by without asking.
+        self.heard = -1
+        self._budgets = ""
         self._link: _Link | None = None
         self._renewed_at = self._months_at = time.monotonic()
         self._position = ""
@@ -989,6 +999,7 @@ class _Pulse(threading.Thread):
                     self._link = link
                     link.execute(f"LISTEN {_CHANNEL}", prepare=False)
                     self.told += 1  # what was told of meanwhile nobody heard
+                    self._look_at_budgets(link)
                     self._serve(link)
             except psycopg.Error as exc:
                 self.why = _words(exc)
@@ -1016,9 +1027,18 @@ class _Pulse(threading.Thread):
                 if now - self._looked_at >= _BACKSTOP_S:
                     self._looked_at = now
                     self.told += 1
-            for _ in link.notifies(timeout=_POLL_S, stop_after=1):
-                self.version += 1
-                self.told += 1
+                    self._look_at_budgets(link)
+            # Nothing else may be asked within that generator.
+            if told := list(link.notifies(timeout=_POLL_S, stop_after=1)):
+                self.version += len(told)
+                self.told += len(told)
+                self._look_at_budgets(link)
+
+    def _look_at_budgets(self, link: _Link) -> None:
+        (budgets,) = next(link.execute(_BUDGETS, prepare=False))
+        if budgets != self._budgets:
+            self._budgets = budgets
+            self.heard += 1
 
 
 # --- from outside ---------------------------------------------------------------------------------

@@ -146,7 +146,8 @@ class Writer:
         slices, journal, store = self._slices, self._journal, self._store
         if slices is None or journal is None or store.away_s() > self.away_s:
             return False
-        if slices.news != store.data_version(calls=False):
+        heard = store.heard()
+        if heard < 0 or heard != slices.news:
             return False  # budgets may have been changed
         if not slices.grant_in_hand(opening, time.monotonic()):
             return False
@@ -173,7 +174,7 @@ class Writer:
         ``part`` of that."""
         if self._slices is None or self._journal is None:
             return
-        news = self._store.data_version(calls=False)
+        news = self._store.heard()
         granted = batch.granted.values()
         asked_ms = [opening.request.created_at for opening in granted]
         at_ms = max(asked_ms, default=int(time.time() * 1000))

@@ -14,8 +14,10 @@ import pytest
 import omni_cli.store
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
+from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import ConfigError, Locked, StoreError
 from omni_cli.repositories import Lock
+from omni_cli.store.budgets import BudgetStore
 from tests.engine import DATABASES
 from tests.postgres import MISSING, programs
 from tests.unit.test_partitions import add_calls
@@ -232,6 +234,19 @@ class TestLife:
         other.set_meta("a", "b")
         other.close()
         assert _until(lambda: store.data_version() != seen)
+
+    def test_gateways_hear_of_budgets_apart(
+        self, store: PostgresStore, url: str, tmp_path: Path
+    ) -> None:
+        assert _until(lambda: store.heard() >= 0)
+        before, told = store.heard(), store.data_version(calls=False)
+        other = PostgresStore(url, tmp_path)
+        other.set_meta("a", "b")
+        assert _until(lambda: store.data_version(calls=False) > told)
+        assert store.heard() == before
+        BudgetStore(other).put(Budget(0, "all", "", "day", 10**9))
+        assert _until(lambda: store.heard() > before)
+        other.close()
 
 
 class TestAway:
