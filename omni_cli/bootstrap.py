@@ -1238,8 +1238,11 @@ class App:
         cloud = None if provider is None else cloud_of(provider)
         if cloud is None:
             return None
+        from omni_cli.importers.names import known_names, resolve_model
+
         vendor = {"aws": "bedrock", "google": "vertex", "azure": "openai"}[cloud]
-        return self.resolve_model(vendor, wire_name)
+        vendors = known_names((m.id, m.aliases) for m in self.system_models.values())
+        return resolve_model(vendor, wire_name, vendors)
 
     def resolve_model(self, provider: str | None, name: str) -> str | None:
         """The catalogue's id of a model as another tool wrote it; None where it is not certain."""

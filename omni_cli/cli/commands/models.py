@@ -239,6 +239,7 @@ def add(
     omni models add azure/my-deployment --like openai/gpt-5.5
     """
     from omni_cli.services.fleet.model_changes import PriceChange, add_model, split_id
+    from omni_cli.services.money.prices import PriceBook
 
     change, price = facts.change(), PriceChange(rates.given(), {}, rates.free)
     with omni() as omni_app:
@@ -251,7 +252,10 @@ def add(
         if (known := omni_app.models.get(f"{slug}/{wire_name}")) is not None:
             agree_to_leaving(omni_app, known.id, yes=yes)
         fleet, models = omni_app.fleet, omni_app.models
-        like = like or (None if known else omni_app.same_model(slug, wire_name))
+        book = PriceBook(omni_app.models, now_ms=omni_app.now_ms())
+        held = book.current(f"{slug}/{wire_name}")
+        if held is None or held.price.state == "unknown":
+            like = like or omni_app.same_model(slug, wire_name)
         fresh, new = confirmed(
             lambda sure: add_model(
                 fleet, models, slug, wire_name, change, price, like=like, sure=sure
@@ -263,7 +267,7 @@ def add(
         emit_json(model_document(row))
         return
     out(f"{'added' if new else 'activated'} {fresh.id}{_price_words(row)}")
-    if new and like is not None:
+    if like is not None and not fresh.is_system:
         note(f"facts and price are those of {like}; another one: --like MODEL")
     if "text" not in fresh.output_types:
         kinds = " and ".join(fresh.output_types)

@@ -140,11 +140,14 @@ class Draft:
         url: object = None,
         key: Key = None,
         key_place: Place = (),
+        keyed: bool = False,
         name: object = None,
         headers: Mapping[str, Any] | None = None,
         headers_place: Place = (),
     ) -> str | None:
         """Its slug; None where it cannot be carried over, which is named.
+
+        ``keyed``: it takes credentials that are in no file.
 
         One that is there already, in the fleet or from this file, is the same where protocol,
         address, key and headers are. A literal key never goes under a vendor's slug to an address
@@ -167,7 +170,7 @@ class Draft:
             "name": name if isinstance(name, str) and name else preset.name if preset else wanted,
             "protocol": preset.protocol if preset else protocol,
             "base_url": preset.base_url if preset else address,
-            "auth_method": "api_key" if key else preset.auth_method if preset else "none",
+            "auth_method": "api_key" if key or keyed else preset.auth_method if preset else "none",
             "enabled": True,
         }
         variable = key if isinstance(key, str) else None

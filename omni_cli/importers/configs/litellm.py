@@ -8,6 +8,8 @@ fallbacks, is a chain of that name.
 from collections.abc import Mapping
 from typing import Any
 
+from omni_cli.domain.clouds import ADDRESSES, azure_base
+from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import MAX_RETRIES_RANGE, TIMEOUT_MS_RANGE
 from omni_cli.domain.secrets import Secret
 from omni_cli.importers.configs.draft import (
@@ -45,9 +47,13 @@ _PREFIXES: Mapping[str, tuple[str, str]] = {
     "together_ai": ("together", "openai"),
     "zai": ("zai", "openai"),
 }
-_CLOUDS = frozenset(
-    ("azure", "azure_ai", "bedrock", "vertex_ai", "sagemaker", "sagemaker_chat", "watsonx")
-)
+_UNSPOKEN = frozenset(("azure_ai", "sagemaker", "sagemaker_chat", "watsonx"))
+#: Clouds, by what their address is made of: LiteLLM's parameter, and ours.
+_CLOUDS: Mapping[str, Mapping[str, str]] = {
+    "azure": {"api_version": "api-version"},
+    "bedrock": {"aws_region_name": "region"},
+    "vertex_ai": {"vertex_project": "project", "vertex_location": "region"},
+}
 _PARAMS = ("model", "api_key", "api_base", "base_url", "extra_headers", "timeout", "max_retries",
            "max_budget", "budget_duration", "litellm_credential_name", "input_cost_per_token",
            "output_cost_per_token")  # fmt: skip
@@ -172,24 +178,32 @@ def _deployment(
     prefix, slash, wire_name = text.partition("/")
     if not slash:
         prefix, wire_name = _vendor(text), text
-    if prefix in _CLOUDS:
+    if prefix in _UNSPOKEN:
         draft.leave((*at, "model"), f"omni has no protocol of {prefix}; {group!r} goes without it")
         return None
-    if prefix not in _PREFIXES:
+    if prefix not in _PREFIXES and prefix not in _CLOUDS:
         draft.leave((*at, "model"), f"omni cannot tell which provider this is; {group!r} goes "
                     "without it")  # fmt: skip
         return None
-    wanted, protocol = _PREFIXES[prefix]
-    url = _address(params, at, draft)
+    cloud = prefix in _CLOUDS
+    if cloud:
+        wire_name = wire_name.removeprefix("converse/").removeprefix("invoke/")
+        wanted = "vertex" if prefix == "vertex_ai" else prefix
+        wanted += "-anthropic" if wanted == "vertex" and "claude" in wire_name else ""
+        protocol, url = ADDRESSES[wanted].protocol, _cloud(prefix, wanted, params, at, draft)
+    else:
+        wanted, protocol = _PREFIXES[prefix]
+        url = _address(params, at, draft)
     if url is None:
         return None
-    if url and draft.preset(wanted, protocol, url) is None:
+    if url and not cloud and draft.preset(wanted, protocol, url) is None:
         wanted = host_slug(url, wanted)
     slug = draft.provider(
         wanted,
         (*at, "api_base" if url else "model"),
         protocol=protocol,
-        url=(url.removesuffix("/v1") if protocol == "anthropic" else url) or None,
+        url=(url.removesuffix("/v1") if protocol == "anthropic" and not cloud else url) or None,
+        keyed=cloud,
         key=_key(params.get("api_key")),
         key_place=(*at, "api_key"),
         headers=draft.table(params.get("extra_headers"), (*at, "extra_headers")),
@@ -198,7 +212,7 @@ def _deployment(
     draft.rest(
         params,
         at,
-        _PARAMS,
+        (*_PARAMS, *_CLOUDS.get(prefix, ())),
         "a parameter of each call: callers send it, or omni has no such setting",
     )
     draft.rest(info, (*place, "model_info"), _INFO, _NOWHERE)
@@ -225,6 +239,9 @@ def _deployment(
             cache_write=decimal(rates.get("cache_creation_input_token_cost"), 1_000_000),
         ),
     )
+    if cloud and rates.get("input_cost_per_token") is None:
+        hint = " --like MODEL" if prefix == "azure" else ""
+        draft.leave((*at, "model"), f"has no price yet: omni models add {model_id}{hint}")
     if params.get("max_budget") is not None:
         draft.budget(f"model:{model_id}", params["max_budget"], params.get("budget_duration"),
                      (*at, "max_budget"))  # fmt: skip
@@ -241,6 +258,30 @@ def _vendor(model: str) -> str:
     heads = (("claude", "anthropic"), ("gemini", "gemini"), ("gpt-", "openai"), ("o1", "openai"),
              ("o3", "openai"), ("o4", "openai"), ("text-embedding", "openai"))  # fmt: skip
     return next((prefix for head, prefix in heads if model.startswith(head)), "")
+
+
+def _cloud(
+    prefix: str, slug: str, params: Mapping[str, Any], at: Place, draft: Draft
+) -> str | None:
+    """A cloud's address out of what it is made of; None where that is not known here."""
+    said: dict[str, str] = {}
+    for name, ours in _CLOUDS[prefix].items():
+        value = params.get(name)
+        if isinstance(value, str) and value.startswith(_ENV):
+            draft.leave((*at, name), "is in a variable; write it out")
+            return None
+        if value:
+            said[ours] = str(value)
+    if prefix == "azure":
+        base = _address(params, at, draft)
+        if not base:
+            return base
+        return azure_base(f"{base}?api-version={said['api-version']}" if said else base)
+    try:
+        return ADDRESSES[slug].of(slug, said, {}, lambda _: "")
+    except UsageError as exc:
+        draft.leave((*at, "model"), exc.message)
+        return None
 
 
 def _address(params: Mapping[str, Any], at: Place, draft: Draft) -> str | None:

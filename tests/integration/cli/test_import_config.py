@@ -20,7 +20,7 @@ model_list:
   - model_name: fast
     litellm_params: {model: anthropic/claude-haiku-4-5, api_key: SECRET}
   - model_name: old
-    litellm_params: {model: azure/x, api_base: https://a.openai.azure.com, api_key: sk-123}
+    litellm_params: {model: sagemaker/x, api_base: https://a.example, api_key: sk-123}
 router_settings:
   fallbacks: [{gpt-4o: [fast, old]}]
   model_group_alias: {smart: gpt-4o, gpt-4: gpt-4o}
@@ -112,6 +112,53 @@ ALL = {
     "opencode": (OPENCODE, "theme"),
     "crush": (CRUSH, ""),
 }
+
+
+CLOUDS = """
+model_list:
+  - model_name: mine
+    litellm_params: {model: azure/my-gpt, api_base: "https://a.openai.azure.com/",
+      api_version: 2024-10-21, api_key: os.environ/AZURE_API_KEY}
+  - model_name: haiku
+    litellm_params: {model: bedrock/converse/us.anthropic.claude-haiku-4-5-20251001-v1:0,
+      aws_region_name: eu-west-1, aws_access_key_id: os.environ/AWS_ACCESS_KEY_ID}
+  - model_name: flash
+    litellm_params: {model: vertex_ai/gemini-2.5-flash, vertex_project: p-1}
+  - model_name: claude
+    litellm_params: {model: vertex_ai/claude-haiku-4-5@20251001, vertex_project: p-1,
+      vertex_location: us-east5}
+  - model_name: nowhere
+    litellm_params: {model: vertex_ai/gemini-2.5-flash}
+"""
+
+
+def test_litellms_clouds_come_along(omni: Omni) -> None:
+    done = omni("import-config", "litellm", "-", "--yes", "--json", stdin=CLOUDS)
+    assert done.code == 0, done.err
+    found = fleet(omni)["providers"]
+    assert {slug: (p["protocol"], p["base_url"]) for slug, p in found.items()} == {
+        "azure": ("openai", "https://a.openai.azure.com/openai?api-version=2024-10-21"),
+        "bedrock": ("bedrock", "https://bedrock-runtime.eu-west-1.amazonaws.com"),
+        "vertex": (
+            "gemini",
+            "https://aiplatform.googleapis.com/v1/projects/p-1/locations/global",
+        ),
+        "vertex-anthropic": (
+            "anthropic",
+            "https://us-east5-aiplatform.googleapis.com/v1/projects/p-1/locations/us-east5",
+        ),
+    }
+    assert {p["auth_method"] for p in found.values()} == {"api_key"}
+    assert found["azure"]["key_env"] == "AZURE_API_KEY"
+    left = {one["place"]: one["why"] for one in done.data["left_out"]}
+    assert "needs project" in left["model_list[5].litellm_params.model"]
+    assert "--like" in left["model_list[1].litellm_params.model"]
+    assert "model_list[2].litellm_params.aws_access_key_id" in left
+    priced = omni("models", "add", "haiku", "--json")
+    assert priced.data["price"]["state"] == "priced"
+    mine = omni("models", "add", "mine", "--like", "openai/gpt-5.5", "--json")
+    assert mine.data["price"]["state"] == "priced"
+    assert mine.data["aliases"] == ["mine"]
 
 
 def fleet(omni: Omni) -> dict[str, Any]:
