@@ -3,11 +3,9 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Literal
-
-from msgspec import Struct
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.ids import RANDOM_BITS, make_id
@@ -43,6 +41,10 @@ INSERT INTO imports (source, external_id, request, message_id, provider_request_
     recorded_model, calls, content)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
+_TOKENS_OF = (
+    "SELECT i.external_id, r.input_tokens + r.output_tokens FROM imports i"
+    " JOIN requests r ON r.id = i.request WHERE i.source = ? AND i.external_id IN"
+)
 _IMPORTED_OF = "SELECT external_id FROM imports WHERE source = ? AND external_id IN"
 #: Values of one statement.
 _MOST_MARKS = 5_000
@@ -77,28 +79,6 @@ ON CONFLICT (source, path) DO UPDATE SET
 """  # noqa: S608  # column names only
 
 
-class _Lookup(Struct, frozen=True):
-    """Asks the store about one key at a time, so that memory does not grow with the ledger."""
-
-    db: Connection
-    sql: str
-    fixed: tuple[str, ...] = ()
-    copies: int = 1
-
-    def __contains__(self, key: object) -> bool:
-        values = key if isinstance(key, tuple) else (key,)
-        found = self.db.execute(self.sql, (*values * self.copies, *self.fixed)).fetchone()
-        return found is not None
-
-
-class _Either(Struct, frozen=True):
-    own: frozenset[str]
-    others: _Lookup
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.own or key in self.others
-
-
 class ImportStore:
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -109,25 +89,39 @@ class ImportStore:
 
     def known(self, source: str, calls: Sequence[ImportedCall]) -> KnownCalls:
         """What the ledger holds of these calls' kind; ``calls`` is ordered by time."""
-        db = self._store.db
+        own = self._own_ids(calls)
         if not self._any():
             nothing: frozenset[Any] = frozenset()
-            return KnownCalls(nothing, nothing, nothing, self._own_ids(calls))
+            return KnownCalls(nothing, nothing, nothing, own)
+
+        def held(column: str, names: Iterable[str | None], of: str = "=") -> set[str]:
+            """Those of these names that imports have: of this source, or ("<>") of others."""
+            wanted = list({name for name in names if name})
+            sql = f"SELECT {column} FROM imports WHERE source {of} ? AND {column} IN"  # noqa: S608  # names of ours
+            return {name for (name,) in self._among(sql, (source,), wanted)}
+
+        said = [name for call in calls for name in call.ledger_ids]
+        others = held("message_id", said, "<>") | held("provider_request_id", said, "<>")
+        ids = held("external_id", [n for c in calls for n in (c.external_id, c.replay_id)])
         return KnownCalls(
-            external_ids=_Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND external_id = ?"),
-            contents=_Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND content = ?"),
-            message_ids=_Lookup(db, "SELECT 1 FROM imports WHERE source = ? AND message_id = ?"),
-            ledger_ids=_Either(
-                self._own_ids(calls),
-                _Lookup(
-                    db,
-                    "SELECT 1 FROM imports WHERE (message_id = ? OR provider_request_id = ?)"
-                    " AND source <> ?",
-                    (source,),
-                    copies=2,
-                ),
-            ),
+            external_ids={(source, name) for name in ids},
+            contents={(source, name) for name in held("content", [c.content for c in calls])},
+            message_ids={
+                (source, name)
+                for name in held("message_id", [c.message_id for c in calls if c.replay])
+            },
+            ledger_ids=own | others,
         )
+
+    def _among(
+        self, sql: str, fixed: tuple[object, ...], names: Sequence[str]
+    ) -> Iterator[tuple[Any, ...]]:
+        """The rows of a statement that ends in IN, as many names at a time as it takes."""
+        for at in range(0, len(names), _MOST_MARKS):
+            some = names[at : at + _MOST_MARKS]
+            marks = ", ".join("?" * len(some))
+            for row in self._store.db.execute(f"{sql} ({marks})", (*fixed, *some)):
+                yield tuple(row)
 
     def _any(self) -> bool:
         """Whether anything was ever imported: the first import need not look."""
@@ -152,14 +146,12 @@ class ImportStore:
         found: dict[tuple[str, str], int] = {}
         if not self._any():
             return found
+        by_source: dict[str, list[str]] = {}
         for call in calls:
-            row = self._store.db.execute(
-                "SELECT r.input_tokens + r.output_tokens FROM imports i"
-                " JOIN requests r ON r.id = i.request WHERE i.source = ? AND i.external_id = ?",
-                (call.source, call.external_id),
-            ).fetchone()
-            if row is not None:
-                found[call.source, call.external_id] = row[0]
+            by_source.setdefault(call.source, []).append(call.external_id)
+        for source, names in by_source.items():
+            for name, tokens in self._among(_TOKENS_OF, (source,), names):
+                found[source, name] = tokens
         return found
 
     def add(self, rows: Iterable[PricedCall]) -> int:

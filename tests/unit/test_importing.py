@@ -208,7 +208,9 @@ def test_a_free_allowance_counts_calls_of_the_month(app: App) -> None:
 
 
 def test_totals_say_unknown_apart() -> None:
-    assert Totals().document()["cost_usd"] is None
+    assert Totals().document()["cost_usd"] == "0"  # of no calls nothing is unknown
+    assert Totals(rows=2, unknown=2).document()["cost_usd"] is None
+    assert Totals(rows=2, unknown=1, cost_nusd=5 * 10**8).document()["cost_usd"] == "0.5"
     assert month_start(0) == 0
     assert month_start(NOW) == 1_788_220_800_000
 
