@@ -352,7 +352,7 @@ async def test_activity_filters_and_opens_the_receipt(home: Path) -> None:
         await pilot.press("escape")
         await pilot.press("8")
         await settle(pilot)
-        table = pilot.app.query_one(Table)
+        table = pilot.app.query_one("#requests", Table)
         assert table.row_count == 1
         await pilot.press("slash", *"zzz")
         await settle(pilot)

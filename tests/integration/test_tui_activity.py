@@ -6,15 +6,19 @@ import pytest
 from textual.widgets import Input, Static
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import ChatRequest, Message, Usage
 from omni_cli.domain.ids import id_text, make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.search import parse
+from omni_cli.domain.sessions import Session, SessionRow
 from omni_cli.services.engine.routing import RouteOptions, decision_document
 from omni_cli.services.engine.settlement import estimated_usage
 from omni_cli.services.money.prices import cost_or_none
+from omni_cli.tui.screens import activity
 from omni_cli.tui.screens.activity import ActivityPane
 from omni_cli.tui.screens.receipt import ReceiptScreen, decision_text
+from omni_cli.tui.screens.sessions import LiveSessions, SessionScreen
 from omni_cli.tui.widgets.table import Table
 from tests.beginning import begin
 from tests.integration.cli_process import omni
@@ -30,11 +34,21 @@ def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_home(tmp_path / "omni", tmp_path_factory.mktemp("scene"), past=True)
 
 
-def call(omni: App, at: int, *tries: tuple[str, str], task: str = "chat", done: bool = True) -> int:
+def call(
+    omni: App,
+    at: int,
+    *tries: tuple[str, str],
+    task: str = "chat",
+    done: bool = True,
+    session: str = "",
+) -> int:
     """A request whose (model, error code or "") tries are these; the last one stays open unless
     ``done``."""
     request = make_id(at, 11)
-    omni.ledger.open(NewRequest(request, at, "gateway", "test", agent="Tail", task=task), None)
+    new = NewRequest(
+        request, at, "gateway", "test", agent="Tail", task=task, session=session, project="shop"
+    )
+    omni.ledger.open(new, None)
     for n, (name, code) in enumerate(tries, 1):
         model = omni.fleet.model(name)
         price = omni.browser.listed(model).price
@@ -62,7 +76,7 @@ def call(omni: App, at: int, *tries: tuple[str, str], task: str = "chat", done: 
 
 
 def cells(pane: ActivityPane, row: int) -> dict[str, str]:
-    table = pane.query_one(Table)
+    table = pane.query_one("#requests", Table)
     values = table.get_row_at(row)
     return {str(c.key.value): str(v) for c, v in zip(table.ordered_columns, values, strict=True)}
 
@@ -72,20 +86,23 @@ async def again(pilot: object) -> None:
     await settle(pilot)
 
 
-async def test_new_requests_come_in_lit_and_a_pause_holds_them_back(home: Path) -> None:
+async def test_new_requests_come_in_lit_and_a_pause_holds_them_back(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activity, "_FLASH_S", 3_600.0)  # a busy machine looks later
     async with opened(home, "activity", (100, 30)) as pilot:
         pane = pilot.app.query_one(ActivityPane)
         assert "follows" in shown(pilot.app, "#state")
         with App(env_of(home), clock=clock) as omni:
             first = call(omni, NOW_MS - 2_000, (SONNET, ""))
             await again(pilot)
-            assert pane.query_one(Table).row_key == str(first)
+            assert pane.query_one("#requests", Table).row_key == str(first)
             assert first in pane._lit
             await press(pilot, "space")
             second = call(omni, NOW_MS - 1_000, (SONNET, ""))
             await again(pilot)
         assert "paused, 1 new" in shown(pilot.app, "#state")
-        assert pane.query_one(Table).row_key == str(first)
+        assert pane.query_one("#requests", Table).row_key == str(first)
         await press(pilot, "space")
         assert pane._value.listing.found[0].row.id == second
 
@@ -137,13 +154,49 @@ async def test_the_receipt_beside_follows_the_cursor(home: Path) -> None:
         place = pane.query_one("#side #receipt", Static)
         seen = []
         for _ in range(3):
-            row = pane._value.listing.found[pane.query_one(Table).cursor_row].row
+            row = pane._value.listing.found[pane.query_one("#requests", Table).cursor_row].row
             seen.append(str(place.content))
             assert f"{row.usage.input_tokens:,} in" in seen[-1]
             await press(pilot, "j")
         assert len(set(seen)) == 3
         await press(pilot, "enter")
         assert isinstance(pilot.app.screen, ReceiptScreen)
+
+
+async def test_a_live_session_opens_as_a_tree_and_is_stopped(home: Path) -> None:
+    with App(env_of(home), clock=clock) as omni:
+        main = Session("main-1", "claude-code", "shop", title="Mend the cart")
+        sub = Session("sub-1", "claude-code", "shop", parent="main-1", title="Look around")
+        omni.sessions.note(
+            [SessionRow(one, NOW_MS - 600_000, NOW_MS - 9_000) for one in (main, sub)]
+        )
+        turn = call(omni, NOW_MS - 60_000, (SONNET, ""), session="main-1")
+        call(omni, NOW_MS - 50_000, (TURBO, "overloaded"), session="sub-1")
+        omni.budgets.put(Budget(0, "session", "main-1", "month", 2_000_000_000))
+    async with opened(home, "activity", (120, 40)) as pilot:
+        pane = pilot.app.query_one(ActivityPane)
+        strip = pane.query_one(LiveSessions)
+        assert strip.display
+        (row,) = [" ".join(map(str, strip.get_row_at(0)))]
+        assert "claude-code · shop · Mend the cart + 1 sub-agent" in row
+        assert "$2.00" in row
+        strip.focus()
+        await press(pilot, "enter")
+        screen = pilot.app.screen
+        assert isinstance(screen, SessionScreen)
+        table = screen.query_one(Table)
+        lines = [str(table.get_row_at(n)[1]) for n in range(table.row_count)]
+        assert [len(line) - len(line.lstrip()) for line in lines] == [0, 2, 2, 4]
+        assert "overloaded" in lines[3]
+        await press(pilot, "j", "enter")
+        assert isinstance(pilot.app.screen, ReceiptScreen)
+        assert pilot.app.screen._request == turn
+        await press(pilot, "escape", "x", "y")
+        assert "stopped" in shown(pilot.app, "#title")
+        (live,) = read(home, lambda o: o.agent_sessions.live())
+        assert live.state == "stopped"
+        await press(pilot, "x")
+        assert "stopped" not in shown(pilot.app, "#title")
 
 
 def test_candidates_are_a_table_whose_bars_add_up_to_the_score(home: Path) -> None:

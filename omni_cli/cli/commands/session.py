@@ -1,6 +1,5 @@
 """``omni session``: agents' sessions as a report, the live ones, one as a tree; stopping one."""
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -18,6 +17,7 @@ from omni_cli.services.money.sessions import (
     LiveSession,
     SessionNode,
     Turn,
+    began_at,
     live_document,
     tree_document,
 )
@@ -113,7 +113,7 @@ def _live_cells(one: LiveSession, zone: str) -> tuple[str, ...]:
 def _show_tree(omni_app: App, ident: str, view: View) -> None:
     tree = omni_app.agent_sessions.tree(ident)
     zone = omni_app.zone
-    rows = list(_rows(tree, 0))
+    rows = list(tree.walk())
     listing(
         view,
         (
@@ -142,23 +142,8 @@ def _sums(node: SessionNode) -> dict[str, object]:
     return document(node, "first_at", "calls", "total_tokens", "cost_nusd", "unknown")
 
 
-def _rows(node: SessionNode, depth: int) -> Iterator[tuple[int, SessionNode | Turn]]:
-    """A session, then its turns and its sub-agents by their time."""
-    yield depth, node
-    below: list[SessionNode | Turn] = [*node.turns, *node.parts]
-    for item in sorted(below, key=_began):
-        if isinstance(item, SessionNode):
-            yield from _rows(item, depth + 1)
-        else:
-            yield depth + 1, item
-
-
-def _began(item: SessionNode | Turn) -> int:
-    return item.first_at if isinstance(item, SessionNode) else item.created_at
-
-
 def _tree_cells(depth: int, item: SessionNode | Turn, zone: str) -> tuple[str, ...]:
-    indent, at = "  " * depth, moment(_began(item), zone)
+    indent, at = "  " * depth, moment(began_at(item), zone)
     if isinstance(item, Turn):
         what = item.model.rpartition("/")[2] + ("" if item.state == "ok" else f" ({item.state})")
         return (
@@ -171,11 +156,9 @@ def _tree_cells(depth: int, item: SessionNode | Turn, zone: str) -> tuple[str, .
             format_usd(item.cost_nusd),
             item.id,
         )
-    named = item.session
-    told = ", ".join(filter(None, (named.agent, named.project, named.title))) or named.id
     return (
         indent + at[11:] if depth else at[:16],
-        f"{told}: {counted(item.calls, 'call')}",
+        f"{item.told}: {counted(item.calls, 'call')}",
         "",
         "",
         "",

@@ -4,7 +4,7 @@ A session is the root where it has no parent. A launcher's session (``omni launc
 of those that its agent names itself, and of their sub-agents'.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -102,6 +102,27 @@ class SessionNode(Struct, frozen=True):
     unknown: int
     turns: tuple[Turn, ...]
     parts: tuple["SessionNode", ...]
+
+    def walk(self, depth: int = 0) -> "Iterator[tuple[int, SessionNode | Turn]]":
+        """(how deep, what): itself, then its turns and its sub-agents by their time."""
+        yield depth, self
+        below: list[SessionNode | Turn] = [*self.turns, *self.parts]
+        for item in sorted(below, key=began_at):
+            if isinstance(item, SessionNode):
+                yield from item.walk(depth + 1)
+            else:
+                yield depth + 1, item
+
+    @property
+    def told(self) -> str:
+        """Whose it is, in words."""
+        named = self.session
+        return ", ".join(filter(None, (named.agent, named.project, named.title))) or named.id
+
+
+def began_at(item: "SessionNode | Turn") -> int:
+    """When it began, ms UTC."""
+    return item.first_at if isinstance(item, SessionNode) else item.created_at
 
 
 class SessionService(Struct, kw_only=True, eq=False):

@@ -22,10 +22,12 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.search import ORDERS, STATES, Order, Search, exactly, parse
 from omni_cli.services.money.activity import Found, Listing
 from omni_cli.services.money.receipt import Receipt
+from omni_cli.services.money.sessions import LiveSession
 from omni_cli.tui import heat, text
 from omni_cli.tui.colours import hue
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.receipt import receipt_text
+from omni_cli.tui.screens.sessions import LiveSessions, SessionScreen
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 from omni_cli.tui.widgets.tiles import Empty, set_empty
 
@@ -63,6 +65,7 @@ class Loaded(Struct, frozen=True):
     now_ms: int
     zone: str
     simulated: frozenset[str]
+    sessions: tuple[LiveSession, ...] = ()
     wrong: UsageError | None = None
 
 
@@ -112,15 +115,16 @@ class ActivityPane(Pane[Loaded]):
             yield Static(id="state", markup=False)
         yield Empty(id="empty")
         with Horizontal(id="both"):
-            yield Table()
+            yield Table(id="requests")
             with VerticalScroll(id="side", can_focus=False):
                 yield Static(id="receipt", markup=False)
+        yield LiveSessions(id="sessions")
 
     def on_mount(self) -> None:
         self._clock = self.set_interval(_TURN_S, self._spin, pause=True)
 
     def entry(self) -> Widget | None:
-        return self.query_one(Empty if self.has_class("-empty") else Table)
+        return self.query_one(Empty) if self.has_class("-empty") else self._requests
 
     def remember(self) -> dict[str, Any]:
         return {"text": self._text, "state": self._state, "order": self._order}
@@ -135,6 +139,10 @@ class ActivityPane(Pane[Loaded]):
         """Show these requests, from another tab."""
         self._state, self._order, self._paused = "", "time", False
         self._look(str(search))
+
+    @property
+    def _requests(self) -> Table:
+        return self.query_one("#requests", Table)
 
     @property
     def _text(self) -> str:
@@ -173,7 +181,8 @@ class ActivityPane(Pane[Loaded]):
         except UsageError as exc:
             listing, wrong = None, exc
         now_ms, zone = omni.now_ms(), omni.rollups.zone
-        return Loaded(listing, waiting, names, now_ms, zone, simulated, wrong)
+        sessions = tuple(omni.agent_sessions.live())
+        return Loaded(listing, waiting, names, now_ms, zone, simulated, sessions, wrong)
 
     def show(self, value: Loaded) -> None:
         before = None if self._value is None else self._value.listing
@@ -195,6 +204,8 @@ class ActivityPane(Pane[Loaded]):
         value = self._value
         if value is None:
             return
+        sessions = self.query_one(LiveSessions)
+        sessions.put(value.sessions, value.now_ms, self.size.width, self.omni.colour)
         listing = value.listing
         found = () if listing is None else listing.found
         # Whoever types a query goes on typing it.
@@ -215,7 +226,7 @@ class ActivityPane(Pane[Loaded]):
             _row(one, value, costs, self.omni.colour, columns, lit=one.row.id in self._lit)
             for one in found
         ]
-        self.query_one(Table).fill(columns, rows)
+        self._requests.fill(columns, rows)
         if self._clock is not None:
             running = any(one.row.state == "pending" for one in found)
             (self._clock.resume if running else self._clock.pause)()
@@ -242,7 +253,7 @@ class ActivityPane(Pane[Loaded]):
 
     def _spin(self) -> None:
         """Turn the sign of calls under way, and count their time on."""
-        value, table = self._value, self.query_one(Table)
+        value, table = self._value, self._requests
         if value is None or value.listing is None or not self.omni.is_pane_active(self):
             return
         self._turn += 1
@@ -262,10 +273,10 @@ class ActivityPane(Pane[Loaded]):
 
     # --- the receipt beside it ---------------------------------------------------------------
 
-    @on(DataTable.RowHighlighted)
+    @on(DataTable.RowHighlighted, "#requests")
     def _show_receipt(self) -> None:
         """Read the receipt of the row under the cursor, where it is shown."""
-        key = self.query_one(Table).row_key
+        key = self._requests.row_key
         if key is None or not self.has_class("-split"):
             return
         self._receipt = int(key)
@@ -341,9 +352,16 @@ class ActivityPane(Pane[Loaded]):
         self.query_one("#filter", Input).value = words
         self.refresh_data()
 
-    @on(DataTable.RowSelected)
+    @on(DataTable.RowSelected, "#sessions")
+    def action_session(self) -> None:
+        """The session under the cursor, as a tree."""
+        key = self.query_one(LiveSessions).row_key
+        if key is not None:
+            self.app.push_screen(SessionScreen(self.loader, key))
+
+    @on(DataTable.RowSelected, "#requests")
     def action_receipt(self) -> None:
-        key = self.query_one(Table).row_key
+        key = self._requests.row_key
         if key is not None:
             from omni_cli.tui.screens.receipt import ReceiptScreen
 
