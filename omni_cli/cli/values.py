@@ -130,6 +130,12 @@ OFFERED: dict[str, Sequence[str] | str] = {
         (f"budgets {verb} budget_id" for verb in ("raise", "remove", "enable", "disable")),
         f"{_HERE}budgets",
     ),
+    **dict.fromkeys(("batches show batch", "batches release batch"), f"{_HERE}batches"),
+    **dict.fromkeys(
+        (f"recommend {verb} number" for verb in ("show", "apply", "dismiss", "undo")),
+        f"{_HERE}advice",
+    ),
+    **dict.fromkeys(("--show", "--resume"), f"{_HERE}comparisons"),
     **dict.fromkeys(("rollback number", "history number"), f"{_HERE}revisions"),
 }
 
@@ -212,6 +218,20 @@ def client_keys(incomplete: str) -> list[str]:
 def requests(incomplete: str) -> list[str]:
     return offer(
         lambda app: ["last", *(id_text(row.id) for row in app.ledger.recent(limit=20))], incomplete
+    )
+
+
+def batches(incomplete: str) -> list[str]:
+    return offer(lambda app: (id_text(one.id) for one in app.batches.store.all()), incomplete)
+
+
+def advice(incomplete: str) -> list[str]:
+    return offer(lambda app: (str(one.id) for one in app.stored_advice.all()), incomplete)
+
+
+def comparisons(incomplete: str) -> list[str]:
+    return offer(
+        lambda app: ["last", *(id_text(row.id) for row in app.comparisons.recent())], incomplete
     )
 
 

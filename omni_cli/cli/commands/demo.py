@@ -116,8 +116,9 @@ def _stay(omni_app: App, simulator: Any, home: Path, *, as_json: bool) -> None:
         for provider in scene.providers(simulator.url):
             omni_app.fleet.put_provider(replace(provider, auth_method="none", key_env=None))
     else:
-        _play(omni_app, simulator, show=False)
-    simulator.heal()
+        _build(omni_app, simulator)
+        for target, prompt, _ in _ASKS:
+            _ask(omni_app, target, prompt, show=False)
     if as_json:
         emit_json({"home": str(home), "url": simulator.url, "pid": os.getpid()}, compact=True)
     else:
