@@ -66,8 +66,9 @@ def is_foreign_thought(error: Exception) -> bool:
     return bool(_FOREIGN_THOUGHT.search(said))
 
 
+KEY_HINT = "Correct the provider's key, then: omni providers test PROVIDER"
 _HINTS: dict[type[ProviderError], str] = {
-    AuthError: "Correct the provider's key, then: omni providers test PROVIDER",
+    AuthError: KEY_HINT,
     ModelNotFound: "See what the provider serves: omni discover",
     RateLimited: "Wait, or give the role a chain so that another model takes over.",
     QuotaExceeded: "Add credit at the provider, or use another provider's model.",
@@ -132,6 +133,9 @@ def fault(status: int | None, detail: Detail, headers: Mapping[str, str]) -> Pro
             )
     elif kind is ModelNotFound and status == 404 and _NO_PAGE.search(detail.message):
         hint = _NO_PAGE_HINT
+    for pattern, advice in meanings.CLOUD_HINTS:
+        if pattern.search(detail.message):
+            hint = advice
     error = kind(
         scrub(detail.message) or "The provider reported an error without a message",
         hint=hint,

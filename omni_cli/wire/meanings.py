@@ -147,6 +147,35 @@ def _words(*patterns: str) -> Pattern:
     return Pattern("|".join(patterns), re.IGNORECASE | re.DOTALL)
 
 
+#: What to do about refusals of clouds, by their words (Vertex AI "Error code 403/404", Azure OpenAI
+#: "Troubleshooting").
+CLOUD_HINTS: tuple[tuple[Pattern, str], ...] = (
+    (
+        _words(r"permission 'aiplatform"),
+        "give the account the role Vertex AI User (roles/aiplatform.user) in this project",
+    ),
+    (
+        _words(r"has not been used in project .* or it is disabled"),
+        "gcloud services enable aiplatform.googleapis.com --project PROJECT",
+    ),
+    (
+        _words(r"not servable in region", r"publisher model .* was not found"),
+        "is it offered in this location, and enabled in Model Garden? global has most",
+    ),
+    (
+        _words(r"api deployment for this resource does not exist"),
+        "name the deployment as Azure does: omni models add PROVIDER/DEPLOYMENT --like MODEL",
+    ),
+    (
+        _words(r"invalid subscription key or wrong api endpoint"),
+        "key and address have to be of one resource: docs/clouds.md",
+    ),
+    (
+        _words(r"key based authentication is disabled"),
+        "it wants a token of Microsoft Entra: docs/clouds.md",
+    ),
+    (_words(r"api version not supported"), "omni providers edit SLUG --base-url sets another"),
+)
 #: More than a minute's or a day's whole allowance: no wait makes it fit (OpenAI, Groq).
 NEVER_FITS = _words(
     r"request too large for", r"must be reduced in order to run", r"please reduce your message size"

@@ -39,7 +39,7 @@ from omni_cli.services.engine.health import HealthRecorder
 from omni_cli.services.engine.routing import input_estimate
 from omni_cli.services.engine.sending import Sending
 from omni_cli.services.engine.settlement import Reading
-from omni_cli.wire.faults import is_foreign_thought
+from omni_cli.wire.faults import KEY_HINT, is_foreign_thought
 from omni_cli.wire.fitting import fit_model
 
 #: How often a call that waits for a slot looks at least, and for slots that dead processes hold,
@@ -328,8 +328,8 @@ class OwnCall(Call[Way]):
         if self.flaw:
             self._rejected = self._held
 
-    def told(self, fault: ProviderError, way: Way, target: Target) -> ProviderError:
-        if isinstance(fault, AuthError) and way.call.access is None:
+    def told(self, fault: ProviderError, way: Way, target: Target) -> ProviderError:  # noqa: ARG002  # as told
+        if isinstance(fault, AuthError) and fault.hint in ("", KEY_HINT):
             fault.hint = refused_key_hint(target.provider.slug)
         return fault
 

@@ -161,6 +161,7 @@ def test_error(case: Case) -> None:
     assert error.retry_after_s == expected.get("retry_after_s")
     if "provider_code" in expected:
         assert error.provider_code == expected["provider_code"]
+    assert expected.get("hint", "") in error.hint
     for text in expected.get("absent", ()):
         assert text not in error.message
     assert "\n" not in error.message
