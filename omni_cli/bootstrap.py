@@ -318,7 +318,12 @@ class App:
     def providers(self) -> "OrgProviders":
         from omni_cli.services.fleet.organisation import OrgProviders
 
-        return OrgProviders(self.every_provider, self._eyes)
+        return OrgProviders(
+            self.every_provider,
+            self._eyes,
+            lambda: self.config.general.org_private_addresses,
+            _addresses,
+        )
 
     @cached_property
     def models(self) -> "OrgModels":
@@ -1592,3 +1597,13 @@ class App:
             quiet_s=wanted.quiet_minutes * 60,
             note=self.note,
         )
+
+
+def _addresses(host: str) -> list[str]:
+    """Of a host's name; none where nobody knows it."""
+    import socket
+
+    try:
+        return [str(found[4][0]) for found in socket.getaddrinfo(host, None)]
+    except OSError:
+        return []

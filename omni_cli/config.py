@@ -65,12 +65,14 @@ class _Section(Struct, frozen=True, forbid_unknown_fields=True):
 
 class General(_Section, frozen=True):
     """``premium_model`` is the baseline that savings are counted against. ``zone`` is an IANA
-    name; empty means the machine's own."""
+    name; empty means the machine's own. ``org_private_addresses``: an organisation may have a
+    provider of its own at an address of this machine or of a private network."""
 
     premium_model: str = ""
     zone: str = ""
     week_start: Weekday = "monday"
     month_day: Annotated[int, Meta(ge=1, le=31)] = 1
+    org_private_addresses: bool = False
 
     def __post_init__(self) -> None:
         if self.zone and not _is_zone(self.zone):

@@ -85,6 +85,7 @@ def build_fleet(app: App, simulator_url: str) -> None:
         for chain in SPECS.chains:
             app.fleet.put_chain(chain)
     set_value(app.paths, "general.premium_model", PREMIUM)
+    set_value(app.paths, "general.org_private_addresses", "true")  # the simulator's is one
 
 
 @contextmanager
@@ -104,6 +105,7 @@ def serving(
         if new and "OMNI_DATABASE_URL" not in env:
             point(app, sim.url)
             set_value(app.paths, "general.premium_model", PREMIUM)
+            set_value(app.paths, "general.org_private_addresses", "true")
         else:
             build_fleet(app, sim.url)
         sock = bind("127.0.0.1", 0)

@@ -70,6 +70,17 @@ def is_near(url: str) -> bool:
         return host.endswith((".local", ".lan", ".internal", ".home.arpa"))
 
 
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the whole internet: not this machine's, of a private network,
+    of a link (clouds tell a machine's own keys there), or of several."""
+    import ipaddress
+
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(found, "ipv4_mapped", None)
+    found = found if mapped is None else mapped
+    return found.is_global and not found.is_multicast
+
+
 def is_here(url: str) -> bool:
     """Whether a URL leads to this machine."""
     from urllib.parse import urlsplit

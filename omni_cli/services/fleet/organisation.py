@@ -15,6 +15,7 @@ import re
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.hosts import is_near, is_public
 from omni_cli.domain.record import replace
 
 if TYPE_CHECKING:
@@ -107,9 +108,21 @@ class Eyes:
 class OrgProviders:
     """``slug``: an own provider's ends in @ORG; without that it means the own one, if any."""
 
-    def __init__(self, raw: Providers, eyes: Eyes) -> None:
+    def __init__(
+        self,
+        raw: Providers,
+        eyes: Eyes,
+        inside: Callable[[], bool] = lambda: True,
+        addresses: Callable[[str], Sequence[str]] = lambda _: (),
+    ) -> None:
+        """Args:
+        inside: whether an organisation's own provider may be within this machine's networks.
+        addresses: of a host's name.
+        """
         self._raw = raw
         self.eyes = eyes
+        self._inside = inside
+        self._addresses = addresses
 
     def all(self) -> list[Provider]:
         found = [provider for provider in self._raw.all() if self.eyes.sees(provider.slug)]
@@ -139,7 +152,25 @@ class OrgProviders:
                 "a key of an organisation's own provider is kept for it, and in no variable",
                 hint=f"omni --org {self.eyes.org} keys set {provider.slug}",
             )
+        old = self._raw.get(slug)
+        if (old is None or old.base_url != provider.base_url) and not self._inside():
+            self._check_outside(provider.base_url)
         self._raw.put(replace(provider, slug=slug, key_env=None))
+
+    def _check_outside(self, url: str) -> None:
+        """Who manages an organisation is not who runs the gateway: what its network alone can
+        reach is none of theirs. Raises UsageError."""
+        from urllib.parse import urlsplit
+
+        host = urlsplit(url).hostname or ""
+        within = [found for found in self._addresses(host) if not is_public(found)]
+        if within or is_near(url):
+            raise UsageError(
+                f"{host} is within the gateway's own network"
+                + (f" ({within[0]})" if within and within[0] != host else ""),
+                hint="who runs the gateway allows it: "
+                "omni config set general.org_private_addresses true",
+            )
 
     def delete(self, slug: str) -> None:
         kept = self.resolved(slug)

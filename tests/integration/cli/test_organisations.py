@@ -12,6 +12,7 @@ FOR = {"acme": ("--org", "acme"), "globex": ("--org", "globex"), "": ()}
 @pytest.fixture(autouse=True)
 def fleet(omni: Omni) -> None:
     for args in (
+        ("config", "set", "general.org_private_addresses", "true"),
         ("providers", "add", "openai", "--base-url", "http://127.0.0.1:9/v1", "--no-auth"),
         ("models", "activate", "openai/gpt-4o"),
         ("roles", "assign", "coder", "openai/gpt-4o"),
@@ -105,6 +106,41 @@ def test_where_a_shared_provider_is_stays_everybodys_to_say(
         assert omni("--org", "acme", "providers", *args).code == 0
     refused = omni("providers", "test", "groq", "--json")
     assert "was not sent there" in refused.out + refused.err
+
+
+def test_an_own_provider_leads_out_of_the_gateway_s_network(
+    omni: Omni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or an organisation's admin would read what only this machine reaches: a cloud's keys."""
+    assert omni("config", "unset", "general.org_private_addresses").code == 0
+    names = {"rebound.example": "169.254.169.254", "public.example": "93.184.215.14"}
+    # As the C library reads them.
+    names |= dict.fromkeys(("localhost", "2130706433", "0x7f.1"), "127.0.0.1")
+
+    def lookup(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        if host.endswith((".internal", ".local")):
+            raise OSError("no such name")
+        return [(0, 0, 0, "", (names.get(host, host), 0))]
+
+    monkeypatch.setattr("socket.getaddrinfo", lookup)
+    within = (
+        "127.0.0.1:8", "localhost:8", "169.254.169.254", "10.1.2.3", "192.168.0.9:11434", "[::1]",
+        "[fd00::7]", "[::ffff:10.0.0.1]", "0.0.0.0", "100.64.0.1", "2130706433", "0x7f.1",
+        "rebound.example", "db.internal", "printer.local",
+    )  # fmt: skip
+    for host in within:
+        words = ("providers", "add", "openai", "--base-url", f"http://{host}/v1", "--no-auth")
+        refused = omni("--org", "acme", *words)
+        assert refused.code == 2, host
+        assert "within the gateway's own network" in refused.err
+        assert "general.org_private_addresses" in refused.err
+    words = ("providers", "add", "openai", "--base-url", "https://public.example/v1", "--no-auth")
+    assert omni("--org", "acme", *words).code == 0
+    for host, code in (("10.0.0.7", 2), ("8.8.8.8", 0)):
+        edited = ("providers", "edit", "openai", "--base-url", f"https://{host}/v1")
+        assert omni("--org", "acme", *edited).code == code
+    # Everybody's is the owner's to place.
+    assert omni("providers", "edit", "openai", "--base-url", "http://10.0.0.7/v1").code == 0
 
 
 def test_the_limit_of_all_of_it_only_gets_tighter_from_within(omni: Omni) -> None:
