@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from omni_cli.services.fleet.describe import ProviderDocuments
     from omni_cli.services.fleet.discovery import DiscoveryService
     from omni_cli.services.fleet.fleet import FleetService
+    from omni_cli.services.fleet.history import History
     from omni_cli.services.fleet.listing import Lister
     from omni_cli.services.fleet.organisation import Eyes, OrgModels, OrgProviders
     from omni_cli.services.fleet.probes import Prober
@@ -717,6 +718,12 @@ class App:
             budgets=self.budgets,
             catalogue=lambda model_id: self.system_models.get(model_id),
         )
+
+    @cached_property
+    def history(self) -> "History":
+        from omni_cli.services.fleet.history import History
+
+        return History(audit=self.audit, applier=self.applier)
 
     @cached_property
     def health(self) -> "HealthRecorder":

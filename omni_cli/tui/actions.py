@@ -17,13 +17,16 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
+from omni_cli.domain.words import percent
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.fleet.connection_test import TestResult
+from omni_cli.tui import text
 from omni_cli.tui.widgets.form import ConfirmScreen
 from omni_cli.tui.widgets.picker import Item, PickerScreen
 
 if TYPE_CHECKING:
+    from omni_cli.services.fleet.role_switch import Effect, Preview
     from omni_cli.tui.app import OmniApp
 
 #: A real call's question, and the most tokens it may answer.
@@ -192,7 +195,17 @@ def choose_role(app: "OmniApp", roles: Roles, model: str, then: Callable[[str], 
 
 
 def offer_switch(app: "OmniApp", act: Act, role: str, model: str) -> None:
-    """Ask, then switch: one real call proves it, and ``App.switched`` remembers it for undo."""
+    """Show the effect and ask, then switch: one real call proves it, and ``App.switched``
+    remembers it for undo."""
+
+    def preview(omni: App) -> Content:
+        found = omni.role_switcher.preview(role, model)
+        names: dict[str | None, str] = {
+            effect.model: omni.fleet.model(effect.model).name
+            for effect in (found.before, found.after)
+            if effect.model is not None
+        }
+        return preview_text(found, names)
 
     def switch(omni: App) -> str:
         from omni_cli.services.fleet.role_switch import verified_lines
@@ -210,9 +223,65 @@ def offer_switch(app: "OmniApp", act: Act, role: str, model: str) -> None:
             app.notify("asking it…", timeout=1)
             act(switch, done)
 
-    detail = "A real call like the role's proves it; when that fails, all stays as it is."
-    question = f"Make {model} the first of {role}?"
-    app.push_screen(ConfirmScreen(question, detail, yes="Switch"), answered)
+    def ask(effect: Content) -> None:
+        title = f"Switch {text.clip(role, 44)}?"
+        app.push_screen(ConfirmScreen(title, effect, yes="Switch"), answered)
+
+    act(preview, ask)
+
+
+#: Cells of a column of a switch's effect.
+_EFFECT = 21
+
+
+def preview_text(found: "Preview", names: Mapping[str | None, str]) -> Content:
+    """What a role's switch changes: now and then, a line for each figure.
+
+    Args:
+        names: of both models, by id.
+    """
+    now, then = found.before, found.after
+
+    def line(title: str, old: str, new: str, more: str = "", style: str = "") -> Content:
+        return Content.assemble(
+            (f"{title:<9}", "$foreground-muted"),
+            f"{text.clip(old, _EFFECT - 1):<{_EFFECT}}",
+            (text.clip(new, _EFFECT - 1), "bold"),
+            (f"  {more}" if more else "", style or "$foreground-muted"),
+        )
+
+    def money(value: int | None) -> str:
+        return "unknown" if value is None else format_usd(value)
+
+    def slug(effect: "Effect") -> str:
+        return "" if effect.model is None else effect.model.partition("/")[0]
+
+    ratio = found.ratio
+    cheaper = ratio is not None and ratio <= 1
+    share = "" if ratio is None else f"x{ratio:.2f}" if ratio < 100 else f"x{ratio:,.0f}"
+    lines = [
+        line("", "now", "then"),
+        line("model", names.get(now.model, "none"), names[then.model]),
+        line("of", slug(now), slug(then)),
+        line(
+            "a call",
+            money(now.cost_per_call_nusd),
+            money(then.cost_per_call_nusd),
+            share,
+            "$success" if cheaper else "$warning",
+        ),
+    ]
+    if found.calls_a_day:
+        old, new = found.a_day_nusd(now), found.a_day_nusd(then)
+        lines.append(line("a day", money(old), money(new), f"{found.calls_a_day:,.1f} calls"))
+    lines += [
+        line("answer", text.seconds(now.latency_ms), text.seconds(then.latency_ms)),
+        line("quality", percent(now.quality), percent(then.quality)),
+        line("basis", *(f"{e.calls:,} calls" if e.measured else "expected" for e in (now, then))),
+    ]
+    lines += [Content.styled(f"▲ it {lack}", "$warning") for lack in found.lacks]
+    said = "A real call like the role's proves it; when that fails, all stays as it is."
+    return Content("\n").join([*lines, Content.styled(f"\n{said}", "$foreground-muted")])
 
 
 def undo_switch(app: "OmniApp", act: Act) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from omni_cli.bootstrap import App as Omni
+    from omni_cli.records import Revision
 
 FILE = "tui.json"
 #: How many commands the palette remembers.
@@ -124,6 +125,7 @@ class OmniApp(App[None]):
         Binding("colon", "command_palette", "Find anything", show=False, key_display=":"),
         # Where a tab has no filter of its own.
         Binding("slash", "command_palette", "Find anything", show=False, key_display="/"),
+        Binding("u", "undo", "Take the last change of the fleet back", show=False),
         Binding("f5", "reload", "Reload", show=False),
         Binding("right_square_bracket", "step(1)", "Next tab", show=False, key_display="]"),
         Binding("left_square_bracket", "step(-1)", "Previous tab", show=False, key_display="["),
@@ -345,6 +347,16 @@ class OmniApp(App[None]):
     def action_reload(self) -> None:
         self.loader.touch()
         self.store_changed()
+
+    def action_undo(self) -> None:
+        """The last change of the fleet, whoever made it; where a tab has an undo of its own, that
+        one comes first."""
+
+        def done(undone: "Revision") -> None:
+            said = "u again goes one change further; H lists all"
+            self.notify(f"took back {undone.reason}\n{said}", title="Undone", markup=False)
+
+        self.act(lambda omni: omni.history.undo(), done)
 
     def action_next_theme(self) -> None:
         names = sorted(self.themes)

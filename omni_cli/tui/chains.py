@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import Chain, ModelInfo
 from omni_cli.domain.prices import rate_text
 from omni_cli.domain.record import replace
-from omni_cli.records import Revision
 from omni_cli.tui.overview import Overview
 
-#: How the reasons of revisions begin that changed a chain, or went back to another one.
-_OURS, _BACK = "chain.", "fleet.rollback revision "
+#: How the reasons of revisions begin that changed a chain.
+_OURS = "chain."
 #: A form's words for no limit: for whoever stands in, and for the chain's own models.
 ANY_COST, AS_LISTED = "any", "listed"
 #: And for going from a free model to a paid one: the chain's own, any, none.
@@ -59,7 +57,7 @@ def read_chains(omni: App, overview: Overview) -> Chains:
             facts=f"{rate_text(price, 'input')} in, {rate_text(price, 'output')} out",
             note=note,
         )
-    found = _last_change(omni)
+    found = omni.history.last(_OURS)
     undo = "" if found is None else found.reason.removeprefix(_OURS).replace("put", "save", 1)
     return Chains(tuple(omni.assignments.chains()), members, undo)
 
@@ -99,27 +97,4 @@ def undo_chain(omni: App) -> str:
     Raises UsageError where something else in the fleet was changed since, which going back
     would take along.
     """
-    import tomllib
-
-    found = _last_change(omni)
-    before = None if found is None else omni.audit.revision(found.number - 1)
-    if found is None or before is None:
-        newest = omni.audit.revisions(limit=1)
-        why = f"the fleet's last change was {newest[0].reason}" if newest else "nothing was changed"
-        raise UsageError(
-            f"no change of a chain to take back: {why}",
-            hint="omni history lists all changes; omni rollback N goes back to any",
-        )
-    omni.applier.apply(
-        tomllib.loads(before.fleet), action="fleet.rollback", target=f"revision {before.number}"
-    )
-    return f"took back: {found.reason.removeprefix(_OURS)}"
-
-
-def _last_change(omni: App) -> Revision | None:
-    """The revision whose change of a chain stands last, behind any that were taken back."""
-    newest = omni.audit.revisions(limit=1)
-    found = newest[0] if newest else None
-    while found is not None and found.reason.startswith(_BACK):
-        found = omni.audit.revision(int(found.reason.removeprefix(_BACK)))
-    return found if found is not None and found.reason.startswith(_OURS) else None
+    return f"took back: {omni.history.undo(_OURS).reason.removeprefix(_OURS)}"

@@ -13,7 +13,7 @@ from omni_cli.cli.exits import ASSERTION
 from omni_cli.cli.render import Style, answer, emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
-from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import iso
 from omni_cli.domain.words import counted
 from omni_cli.services.fleet.apply import Change
@@ -41,7 +41,10 @@ def export(
 ) -> None:
     """Write the fleet as TOML."""
     with omni() as omni_app:
-        text = omni_app.fleet.document() if revision is None else _revision(omni_app, revision)
+        if revision is None:
+            text = omni_app.fleet.document()
+        else:
+            text = omni_app.history.revision(revision).fleet
     if output is None:
         sys.stdout.write(text)
         return
@@ -177,12 +180,11 @@ def rollback(
 ) -> None:
     """Bring back the fleet of a revision; itself a new revision, so it can be undone."""
     with omni() as omni_app:
-        document = _document(omni_app, str(number))
-        changes = omni_app.applier.plan(document)
+        changes = omni_app.history.plan(number)
         if plan or not changes:
             show_changes(changes, as_json=as_json)
             return
-        omni_app.applier.apply(document, action="fleet.rollback", target=f"revision {number}")
+        omni_app.history.roll_back(number)
         show_applied(omni_app, changes, as_json=as_json)
 
 
@@ -206,7 +208,7 @@ def _document(omni_app: App, source: str) -> dict[str, Any]:
     import tomllib
 
     if source.isdigit():
-        text = _revision(omni_app, int(source))
+        text = omni_app.history.revision(int(source)).fleet
     else:
         try:
             text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
@@ -222,13 +224,6 @@ def _document(omni_app: App, source: str) -> dict[str, Any]:
 
         read(FleetFile, document, field="section")
     return document
-
-
-def _revision(omni_app: App, number: int) -> str:
-    revision = omni_app.audit.revision(number)
-    if revision is None:
-        raise NotFound(f"no revision {number}", hint="omni history lists them")
-    return revision.fleet
 
 
 _STYLES: dict[str, Style] = {"+": "green", "-": "red", "~": "yellow"}

@@ -9,7 +9,7 @@ import typer
 from omni_cli.cli.common import grouped, omni
 from omni_cli.cli.render import emit_json, moment, out, paint
 from omni_cli.cli.tables import Column, View, listing
-from omni_cli.domain.errors import NotFound, OmniError
+from omni_cli.domain.errors import OmniError
 from omni_cli.records import AuditEntry
 from omni_cli.services.fleet.describe import audit_document, revision_document
 
@@ -28,12 +28,10 @@ def history(
     with omni() as omni_app:
         zone = omni_app.zone
         if number is not None:
-            revision = omni_app.audit.revision(number)
-            if revision is None:
-                raise NotFound(f"no revision {number}", hint="omni history lists them")
+            revision = omni_app.history.revision(number)
         else:
             revisions = omni_app.audit.revisions(limit=limit)
-    if number is not None and revision is not None:
+    if number is not None:
         if view.as_json:
             emit_json(revision_document(revision) | {"fleet": revision.fleet})
         else:

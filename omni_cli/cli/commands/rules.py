@@ -6,19 +6,25 @@ from typing import Annotated, Any
 
 import typer
 
-from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, YesFlag, agree_to_leaving, complete_models, grouped, omni
 from omni_cli.cli.prompts import RequestFacts, chat_request, read_prompt, route_options
 from omni_cli.cli.recorded import read_recorded, selector_of
 from omni_cli.cli.render import answer, emit_json, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
-from omni_cli.domain.chat import ChatRequest
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.record import replace
 from omni_cli.domain.rules import VARIABLES, evaluate, parse, unparse, variables
-from omni_cli.services.engine.names import AUTO_SELECTOR, Selector
-from omni_cli.services.engine.routing import RouteOptions, input_estimate, options_for, rule_facts
+from omni_cli.services.engine.names import AUTO_SELECTOR
+from omni_cli.services.engine.routing import options_for
+from omni_cli.services.engine.rule_test import (
+    Tested,
+    facts_document,
+    facts_of,
+    plain,
+    tested_document,
+    try_rules,
+)
 
 app = typer.Typer(rich_markup_mode=None, help="Conditions that prefer a model.")
 
@@ -166,80 +172,46 @@ def try_(
             options = replace(options, agent=options.agent or found.agent or None)
             options = options_for(selector, options)
         if condition is None:
-            _which(omni_app, request, options, selector, as_json=as_json)
+            rules = omni_app.assignments.rules()
+            tested = try_rules(omni_app.routing, rules, request, options, selector)
+            _which(tested, as_json=as_json)
             return
         node = parse(condition)
-        facts = _facts(omni_app, request, options, selector)
+        facts = facts_of(omni_app.routing, request, options, selector)
     holds = evaluate(node, facts)
     if as_json:
-        emit_json({"condition": unparse(node), "holds": holds, "facts": _shown(facts)})
+        emit_json({"condition": unparse(node), "holds": holds, "facts": facts_document(facts)})
         return
     out(paint("holds", "green") if holds else paint("does not hold", "yellow"))
     _show(facts, variables(node))
 
 
-def _facts(
-    omni_app: App, request: ChatRequest, options: RouteOptions, selector: Selector
-) -> Mapping[str, object]:
-    estimate = omni_app.routing.estimate(request, options)
-    return rule_facts(request, options, estimate, input_estimate(request), selector)
-
-
-def _which(
-    omni_app: App,
-    request: ChatRequest,
-    options: RouteOptions,
-    selector: Selector,
-    *,
-    as_json: bool,
-) -> None:
-    """Each rule, whether it holds, and the decision. Raises NoRoute."""
-    facts = _facts(omni_app, request, options, selector)
-    rules = [rule for rule in omni_app.assignments.rules() if rule.enabled]
-    tried = [(rule, evaluate(parse(rule.condition), facts)) for rule in rules]
-    named = selector.name if selector.kind in ("model", "chain") else ""
-    decision = omni_app.routing.decide(request, options, AUTO_SELECTOR if named else selector)
-    fires = decision.rule
+def _which(found: Tested, *, as_json: bool) -> None:
+    """Each rule, whether it holds, and the decision."""
     if as_json:
-        emit_json(
-            {
-                "names": named or None,
-                "rule": fires,
-                "model": decision.model,
-                "by": decision.by,
-                "reason": decision.reason,
-                "rules": [{**document(rule), "holds": holds} for rule, holds in tried],
-                "facts": _shown(facts),
-            }
-        )
+        emit_json(tested_document(found))
         return
-    for rule, holds in tried:
-        mark = paint("fires", "green") if rule.id == fires else "holds" if holds else "-"
+    decision = found.decision
+    for rule, holds in found.rules:
+        fires = rule.id == decision.rule
+        mark = paint("fires", "green") if fires else "holds" if holds else "-"
         out(f"{mark:<6} {rule.id:>3}  {rule.condition} -> {rule.model}")
-    if not tried:
+    if not found.rules:
         note("there are no rules; omni init --for claude-code proposes some")
-    elif named:
-        note(f"this is for auto: the request names {named}, and then no rule counts")
+    elif found.names:
+        note(f"this is for auto: the request names {found.names}, and then no rule counts")
     out(f"{decision.model or 'nobody'}: {decision.reason}")
-    _show(facts, frozenset().union(*(variables(parse(rule.condition)) for rule, _ in tried)))
-
-
-def _shown(facts: Mapping[str, object]) -> dict[str, Any]:
-    return {VARIABLES[key].name: _plain(value) for key, value in facts.items()}
+    asked = (variables(parse(rule.condition)) for rule, _ in found.rules)
+    _show(found.facts, frozenset().union(*asked))
 
 
 def _show(facts: Mapping[str, object], named: frozenset[str]) -> None:
     for key, value in facts.items():
         if key in named:
-            out(f"  {VARIABLES[key].name} = {_plain(value)!r}")
+            out(f"  {VARIABLES[key].name} = {plain(value)!r}")
 
 
 def _switch(number: int, *, enabled: bool) -> None:
     with omni() as omni_app:
         rule = omni_app.fleet.edit_rule(number, enabled=enabled)
     out(f"rule {rule.id} is {'on' if enabled else 'off'}: {rule.condition}")
-
-
-def _plain(value: object) -> Any:
-    """A fact as JSON shows it; money as text."""
-    return value if isinstance(value, str | int | float | None) else str(value)

@@ -2,14 +2,14 @@
 failure puts everything back."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 from msgspec import Struct
 
-from omni_cli.domain.analytics import Totals, day_key
+from omni_cli.domain.analytics import Totals, day_key, key_date
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import (
@@ -62,6 +62,28 @@ class Effect(Struct, frozen=True):
     cost_per_call_nusd: int | None
     latency_ms: int | None
     quality: float | None
+
+
+class Preview(Struct, frozen=True):
+    """A switch that was not done. ``calls_a_day``: of the role, since its first call in four
+    weeks. ``lacks``: what the role gets and the model cannot take, in words."""
+
+    role: str
+    before: Effect
+    after: Effect
+    calls_a_day: float
+    lacks: tuple[str, ...] = ()
+
+    def a_day_nusd(self, effect: Effect) -> int | None:
+        """What the role's calls cost a day; None where a call's cost is unknown."""
+        cost = effect.cost_per_call_nusd
+        return None if cost is None else round(cost * self.calls_a_day)
+
+    @property
+    def ratio(self) -> float | None:
+        """What a call costs then, in what it costs now; None where either is unknown or free."""
+        now, then = self.before.cost_per_call_nusd, self.after.cost_per_call_nusd
+        return None if not now or then is None else then / now
 
 
 class Verification(Struct, frozen=True):
@@ -153,10 +175,8 @@ class RoleSwitcher(Struct, kw_only=True, eq=False):
 
     def kinds(self, role: Role) -> tuple[Kind, ...]:
         """The kinds of call that a role gets."""
-        today = local_date(int(self.clock() * 1000), self.zone)
-        days = day_key(today - timedelta(days=WINDOW_DAYS)), day_key(today)
         calls: dict[str, int] = {}
-        by = self.reports.totals(*days, ["source", "task"], {"role": role.name})
+        by = self.reports.totals(*self._days(), ["source", "task"], {"role": role.name})
         for (source, task), sums in by.items():
             if source not in EVALUATION:
                 calls[task] = calls.get(task, 0) + sums.calls
@@ -231,39 +251,100 @@ class RoleSwitcher(Struct, kw_only=True, eq=False):
             None if row is None or row.price_state == "unknown" else row.total_nusd,
         )
 
-    def _effects(self, role: str, first: str | None, fresh: str) -> tuple[Effect, Effect]:
-        today = local_date(int(self.clock() * 1000), self.zone)
-        days = day_key(today - timedelta(days=WINDOW_DAYS)), day_key(today)
-        by_model = self.reports.totals(*days, ["model"], {"role": role})
-        tasks = {
-            task: float(sums.calls)
-            for (task,), sums in self.reports.totals(*days, ["task"], {"role": role}).items()
-            if task and sums.calls
+    def preview(self, role_name: str, model_name: str) -> Preview:
+        """What a switch would do, before it is done; nothing is written or sent.
+
+        Raises NotFound: no such role or model.
+        """
+        role, model = self.fleet.role(role_name), self.fleet.model(model_name)
+        first = role.models[0].model if role.models else None
+        before, after = self._effects(role_name, first, model.id)
+        kinds = self.kinds(role)
+        lacks = tuple(f"gets {GETS[kind]}: {why}" for kind in kinds if (why := cannot(kind, model)))
+        return Preview(role_name, before, after, self._calls_a_day({"role": role_name}), lacks)
+
+    def matrix(self, roles: Iterable[Role], models: Sequence[str]) -> dict[str, dict[str, Effect]]:
+        """What each of these models costs and gives in each role, by role and model."""
+        days = self._days()
+        mine = self.reports.totals(*days, ["role", "model"])
+        tasks = self.reports.totals(*days, ["role", "task"])
+        anywhere = self.reports.totals(*days, ["model"])
+        prices = self._prices(models)
+        return {
+            role.name: self._in_role(
+                models,
+                {(model,): sums for (name, model), sums in mine.items() if name == role.name},
+                {task: s.calls for (name, task), s in tasks.items() if name == role.name},
+                anywhere,
+                prices,
+            )
+            for role in roles
         }
-        names = [name for name in (first, fresh) if name is not None]
-        judged = self.quality()(tasks or _evenly(), names)
-        qualities = {name: mean for name, (mean, _, _) in zip(names, judged, strict=True)}
+
+    def _days(self) -> tuple[int, int]:
+        today = local_date(int(self.clock() * 1000), self.zone)
+        return day_key(today - timedelta(days=WINDOW_DAYS)), day_key(today)
+
+    def _calls_a_day(self, filters: Mapping[str, str]) -> float:
+        """Since its first call in the window."""
+        daily = {day: s.calls for day, s in self.reports.daily(*self._days(), filters).items()}
+        used = [day for day, calls in daily.items() if calls]
+        if not used:
+            return 0.0
+        today = local_date(int(self.clock() * 1000), self.zone)
+        return sum(daily.values()) / ((today - key_date(min(used))).days + 1)
+
+    def _prices(self, models: Iterable[str]) -> PriceBook:
         prices = PriceBook(self.models, now_ms=int(self.clock() * 1000))
+        prices.load(models)
+        return prices
+
+    def _effects(self, role: str, first: str | None, fresh: str) -> tuple[Effect, Effect]:
+        days, names = self._days(), [name for name in (first, fresh) if name is not None]
+        tasks = self.reports.totals(*days, ["task"], {"role": role})
+        found = self._in_role(
+            names,
+            self.reports.totals(*days, ["model"], {"role": role}),
+            {task: sums.calls for (task,), sums in tasks.items()},
+            self.reports.totals(*days, ["model"]),
+            self._prices(names),
+        )
+        nobody = Effect(None, False, 0, None, None, None)
+        return nobody if first is None else found[first], found[fresh]
+
+    def _in_role(
+        self,
+        names: Sequence[str],
+        by_model: Mapping[tuple[str, ...], Totals],
+        tasks: Mapping[str, int],
+        anywhere: Mapping[tuple[str, ...], Totals],
+        prices: PriceBook,
+    ) -> dict[str, Effect]:
+        """Args:
+        by_model, tasks: what models did in the role, and calls by kind of task.
+        anywhere: what models did in all roles.
+        """
+        shares = {task: float(calls) for task, calls in tasks.items() if task and calls}
+        judged = self.quality()(shares or _evenly(), names)
         every = sum(by_model.values(), Totals())
 
-        def effect(name: str | None) -> Effect:
-            own = by_model.get((name or "",), Totals())
-            anywhere = self.reports.totals(*days, (), {"model": name or ""}).get((), Totals())
-            timed = own if own.latency_calls else anywhere
+        def effect(name: str, quality: float | None) -> Effect:
+            own = by_model.get((name,), Totals())
+            timed = own if own.latency_calls else anywhere.get((name,), Totals())
             latency = timed.latency_ms // timed.latency_calls if timed.latency_calls else None
             cost: int | None = None
             if own.ok and not own.unknown_attempts:
                 cost = own.cost_nusd // own.ok
-            elif name is not None and every.ok and (row := prices.current(name)) is not None:
+            elif every.ok and (row := prices.current(name)) is not None:
                 whole = sum_cost_or_none(
                     Usage(input_tokens=every.input_tokens, output_tokens=every.output_tokens),
                     row.price,
                     every.ok,
                 )
                 cost = None if whole is None else whole // every.ok
-            return Effect(name, bool(own.ok), own.ok, cost, latency, qualities.get(name or ""))
+            return Effect(name, bool(own.ok), own.ok, cost, latency, quality)
 
-        return effect(first), effect(fresh)
+        return {name: effect(name, mean) for name, (mean, _, _) in zip(names, judged, strict=True)}
 
 
 def _evenly() -> dict[str, float]:

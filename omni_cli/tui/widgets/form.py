@@ -232,7 +232,7 @@ class ConfirmScreen(ModalScreen[bool]):
         Binding("n,escape", "answer(False)", "No"),
     ]
 
-    def __init__(self, question: str, detail: str = "", *, yes: str = "Yes") -> None:
+    def __init__(self, question: str, detail: str | Content = "", *, yes: str = "Yes") -> None:
         super().__init__()
         self._question = question
         self._detail = detail
@@ -241,7 +241,7 @@ class ConfirmScreen(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = self._question
-            if self._detail:
+            if str(self._detail):
                 yield Static(self._detail, markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(f"{self._yes} (y)", id="yes", variant="warning", compact=True)

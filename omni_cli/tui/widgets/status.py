@@ -203,15 +203,26 @@ class TabBar(Widget):
 def fitting(tabs: Sequence[Tab], active: str, width: int) -> list[Piece]:
     """Each tab with its text, key first: the longest form of which all fit into ``width``."""
     longest = max(tabs, key=lambda tab: len(tab.title) - len(tab.short), default=None)
+
+    def named(tab: Tab, title: str, gap: str = " ") -> str:
+        """With its key before it, unless that is the letter it begins with."""
+        return title if title.startswith(tab.key) else f"{tab.key}{gap}{title}"
+
+    def most(tab: Tab) -> str:
+        return tab.short if tab is longest else tab.title
+
+    def chosen(tab: Tab) -> str:
+        return tab.title if tab.id == active else tab.short
+
     forms = (
-        [(tab, f" {tab.key} {tab.title} ") for tab in tabs],
-        [(tab, f" {tab.key} {tab.short if tab is longest else tab.title} ") for tab in tabs],
-        [(tab, f"{tab.key} {tab.short if tab is longest else tab.title} ") for tab in tabs],
-        [(tab, f" {tab.key} {tab.title if tab.id == active else tab.short} ") for tab in tabs],
-        [(tab, f" {tab.key} {tab.short} ") for tab in tabs],
-        [(tab, f"{tab.key} {tab.short} ") for tab in tabs],
-        [(tab, f"{tab.key}{tab.short} ") for tab in tabs],
-        [(tab, f"{tab.key} {tab.short if tab.id == active else ''} ") for tab in tabs],
+        [(tab, f" {named(tab, tab.title)} ") for tab in tabs],
+        [(tab, f" {named(tab, most(tab))} ") for tab in tabs],
+        [(tab, f"{named(tab, most(tab))} ") for tab in tabs],
+        [(tab, f" {named(tab, chosen(tab))} ") for tab in tabs],
+        [(tab, f" {named(tab, tab.short)} ") for tab in tabs],
+        [(tab, f"{named(tab, tab.short)} ") for tab in tabs],
+        [(tab, f"{named(tab, tab.short, '')} ") for tab in tabs],
+        [(tab, f"{named(tab, tab.short if tab.id == active else '')} ") for tab in tabs],
     )
     fits = (form for form in forms if sum(cell_len(title) for _, title in form) <= width)
     return next(fits, forms[-1])

@@ -1,0 +1,125 @@
+"""Roles and rules, History, and undo anywhere, in the TUI: by keys, against the store."""
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, Static
+
+from omni_cli.simulator import Simulator
+from omni_cli.tui.screens.roles import Matrix, RolesPane
+from omni_cli.tui.screens.rule_forms import RuleTester
+from omni_cli.tui.widgets.form import ConfirmScreen
+from omni_cli.tui.widgets.table import Table
+from tests.integration.tui_pilot import copy_home, notes, opened, press, read, shown
+from tests.snapshot.scene import make_home
+from tests.snapshot.steps import settle
+
+SONNET = "anthropic/claude-sonnet-4-20250514"
+
+
+@pytest.fixture
+def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_home(tmp_path / "omni", tmp_path_factory.mktemp("scene"), past=False)
+
+
+def first(home: Path, role: str) -> str:
+    model: str = read(home, lambda omni: omni.fleet.role(role).models[0].model)
+    return model
+
+
+def newest(home: Path) -> int:
+    number: int = read(home, lambda omni: omni.audit.revisions(limit=1)[0].number)
+    return number
+
+
+async def test_a_role_is_switched_in_four_keys_and_taken_back_by_one(tmp_path: Path) -> None:
+    home = tmp_path / "omni"
+    with Simulator(seed=3) as running:
+        make_home(home, url=running.url, past=False)
+        before = first(home, "general_assistant")
+        async with opened(home, "fleet") as pilot:
+            await press(pilot, "R", "right", "enter")
+            assert isinstance(pilot.app.screen, ConfirmScreen)
+            effect = str(pilot.app.screen.query_one(Static).content)
+            assert "now" in effect
+            assert "a call" in effect
+            chosen = pilot.app.query_one(Matrix).model
+            await press(pilot, "y")
+            assert first(home, "general_assistant") == chosen != before
+            await press(pilot, "u")
+            assert "took back role.switch general_assistant" in notes(pilot.app)
+        assert first(home, "general_assistant") == before
+
+
+async def test_the_preview_is_what_the_switch_then_says(home: Path) -> None:
+    found = read(home, lambda omni: omni.role_switcher.preview("primary_coder", "openai/gpt-4"))
+    done = read(
+        home,
+        lambda omni: omni.role_switcher.switch("primary_coder", "openai/gpt-4", verify=False),
+    )
+    assert (found.before, found.after) == (done.before, done.after)
+
+
+async def test_the_matrix_has_the_figures_of_the_preview(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = copy_home(tmp_path / "omni", tmp_path_factory.mktemp("scene"), past=True)
+    async with opened(home, "roles") as pilot:
+        pane = pilot.app.query_one(RolesPane)
+        assert pane._jobs is not None
+        effects = pane._jobs.effects["primary_coder"]
+    found = read(
+        home, lambda omni: omni.role_switcher.preview("primary_coder", "deepseek/deepseek-chat")
+    )
+    assert found.before == effects[SONNET]
+    assert found.after == effects["deepseek/deepseek-chat"]
+    assert found.before.measured
+    calls = sum(effect.calls for effect in effects.values())
+    assert 6.5 <= calls / found.calls_a_day <= 8  # the scene's week
+    assert found.a_day_nusd(found.after) < found.a_day_nusd(found.before)
+
+
+async def test_rules_are_added_tried_and_switched_off(home: Path) -> None:
+    async with opened(home, "roles", (110, 34)) as pilot:
+        await press(pilot, "n")
+        screen = pilot.app.screen
+        screen.query_one("#in-condition", Input).value = "prompt contains 'invoice'"
+        screen.query_one("#in-model", Input).value = "openai/gpt-4"
+        await press(pilot, "ctrl+s", "t")
+        assert isinstance(pilot.app.screen, RuleTester)
+        pilot.app.screen.query_one(Input).value = "sum up this invoice"
+        await pilot.pause()
+        await settle(pilot)
+        said = shown(pilot.app, "#found")
+        assert "● fires   3  prompt contains 'invoice'" in said
+        assert "prompt 'sum up this invoice'" in said
+        assert "openai/gpt-4: " in said
+        await press(pilot, "escape")
+        pilot.app.query_one("#rules", Table).choose("3")
+        await press(pilot, "d")
+        assert [rule.enabled for rule in read(home, lambda o: o.assignments.rules())][-1] is False
+        await press(pilot, "u", "u")
+        assert len(read(home, lambda o: o.assignments.rules())) == 2
+
+
+async def test_history_shows_what_changed_and_goes_back_after_asking(home: Path) -> None:
+    read(home, lambda omni: omni.fleet.assign_role("strategy", "openai/gpt-4", 1))
+    read(home, lambda omni: omni.fleet.set_status("openai/gpt-4", "disabled"))
+    at = newest(home)
+    before = read(home, lambda omni: omni.audit.revision(at - 1).fleet)
+    async with opened(home, "fleet") as pilot:
+        await press(pilot, "H")
+        assert "~ model openai/gpt-4\n    status: active → disabled" in shown(pilot.app, "#words")
+        await press(pilot, "j", "enter")
+        assert isinstance(pilot.app.screen, ConfirmScreen)
+        assert "status: disabled → active" in str(pilot.app.screen.query_one(Static).content)
+        await press(pilot, "n")
+        assert newest(home) == at
+        await press(pilot, "enter", "y")
+        assert read(home, lambda omni: omni.fleet.document()) == before
+        # A rollback is itself a change: what undoes it is where one came from.
+        await press(pilot, "u")
+        assert read(home, lambda omni: omni.fleet.model("openai/gpt-4").status) == "disabled"
+        await press(pilot, "u")
+        assert read(home, lambda omni: omni.fleet.model("openai/gpt-4").status) == "active"
+        assert "took back" in notes(pilot.app)
