@@ -7,17 +7,20 @@ Credentials works"; Azure Identity, "Environment variables".
 import configparser
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from omni_cli.domain.clouds import Cloud, bedrock_region, cloud_of
 from omni_cli.domain.errors import ConfigError, MissingKey
+from omni_cli.domain.hosts import is_loopback
 from omni_cli.domain.models import Provider
 from omni_cli.ports import Access
 
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _BEARER = "AWS_BEARER_TOKEN_BEDROCK"
 _PAIR = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".googleapis.com")
 #: What a profile holds that has no keys of its own.
 _SIGNS_IN = {"sso_session", "sso_start_url", "role_arn", "source_profile", "credential_process"}
 _APPLICATION = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
@@ -37,6 +40,10 @@ class CloudKeys(Struct, frozen=True):
         """``env:NAME``, ``profile`` (Amazon's files) or ``gcloud`` (its own file); None: they are a
         key like others', if any. Sends nothing; never raises."""
         cloud, named = cloud_of(provider), provider.key_env
+        if "@" in provider.slug:  # an organisation's own: the machine's are not its
+            return None
+        if named is None and not _is_theirs(provider.base_url):
+            return None  # somebody else's address is told nothing that nobody named for it
         if cloud == "aws" and named in (None, _BEARER, *_PAIR):
             if named in (None, _BEARER) and self._said(_BEARER):
                 return f"env:{_BEARER}"
@@ -148,6 +155,12 @@ class CloudKeys(Struct, frozen=True):
         config, keys = self._amazons()
         inside = name if name == "default" else f"profile {name}"
         return {**_section(config, inside), **_section(keys, name)}
+
+
+def _is_theirs(base_url: str) -> bool:
+    """Whether an address is the vendor's, or this machine's."""
+    host = urlsplit(base_url).hostname or ""
+    return f".{host}".endswith(_HOSTS) or is_loopback(host)
 
 
 def _section(path: Path, name: str) -> Mapping[str, str]:
