@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Callable
 
 from msgspec import Struct, field
@@ -53,6 +54,8 @@ log = logging.getLogger("omni.gateway")
 
 #: How often the store is looked at for changes, and streams are written down, seconds.
 _POLL_S = 0.25
+#: How long a thread keeps the interpreter from the others, seconds (by default ten times as long).
+_SWITCH_S = 0.0005
 #: How long the event loop waits for an answer of the store, and when it asks no more, seconds.
 _PATIENCE_S = 2.0
 _SAVE_S = 1.0
@@ -115,6 +118,8 @@ class Gateway:
         store = self._app.store
         store.bears_s = max(store.bears_s, writing.writer.away_s)
         store.hurry(_PATIENCE_S)
+        if store.remote:  # batches are written in a thread, which the loop must not wait for
+            sys.setswitchinterval(_SWITCH_S)
         self._keys = KeyRing(
             self._app.client_keys,
             clock=self._app.clock,

@@ -149,9 +149,10 @@ class BudgetStore:
     def enabled(self) -> Sequence[Budget]:
         """Those that are kept: the same object as last time while none of them changes."""
         rows = self._store.plain("SELECT * FROM budgets WHERE enabled = 1 ORDER BY id")
-        if rows != BudgetStore._last[0]:
-            BudgetStore._last = rows, [budget for budget in self.all() if budget.enabled]
-        return BudgetStore._last[1]
+        last = BudgetStore._last  # of all threads
+        if rows != last[0]:
+            BudgetStore._last = last = rows, [budget for budget in self.all() if budget.enabled]
+        return last[1]
 
     def all(self) -> list[Budget]:
         rows = self._store.db.execute("SELECT * FROM budgets ORDER BY id")

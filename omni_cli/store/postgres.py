@@ -209,10 +209,12 @@ class _BoolDumper(Int8Dumper):
 
 class _Link(psycopg.Connection[Any]):
     """Gives up on a statement whose answer does not come: a network that drops what it is given
-    tells nobody. ``pipe``: what is sent without waiting for each answer, within a batch."""
+    tells nobody. ``pipe``: what is sent without waiting for each answer, within a batch.
+    ``started``: when its server was."""
 
     patience_s: float | None = _PATIENCE_S
     pipe: psycopg.Pipeline | None = None
+    started: str = ""
 
     def wait(self, gen: "PQGen[Any]", interval: float = 0.1, timeout: float | None = None) -> Any:
         return super().wait(gen, interval, timeout or self.patience_s)
@@ -331,6 +333,11 @@ class PgConnection:
     def away(why: str) -> Exception:
         """What ``tell`` is told where nothing else was raised."""
         return errors.OperationalError(why)
+
+    @property
+    def server(self) -> str:
+        """When the server that is connected was started; "" where none is."""
+        return "" if self._link is None else self._link.started
 
     @property
     def piped(self) -> bool:
@@ -519,11 +526,15 @@ def connect(url: str) -> _Link:
     link.adapters.register_dumper(int, Int8Dumper)
     link.adapters.register_dumper(bool, _BoolDumper)
     link.adapters.register_loader("numeric", _Number)
-    link.execute(
+    cursor = link.execute(
         f"SET lock_timeout = {_LOCK_MS}; SET client_min_messages = warning;"
-        f" SET idle_in_transaction_session_timeout = {_IDLE_MS}",
+        f" SET idle_in_transaction_session_timeout = {_IDLE_MS};"
+        " SELECT pg_postmaster_start_time()::text",
         prepare=False,
     )
+    while cursor.nextset():
+        pass
+    (link.started,) = next(cursor)
     return link
 
 
@@ -586,7 +597,7 @@ class PostgresStore(Store):
         )
         self.db: Connection = self._pg
         self._owner: str | None = None
-        self._xid = ""
+        self._xid = self._server = ""
         #: Gives it, in a batch whose first statements are on their way.
         self._xids: psycopg.Cursor[Any] | None = None
         self._batches = False
@@ -681,6 +692,7 @@ class PostgresStore(Store):
             cursor = self._pg.command("; ".join(statements))
         finally:
             self._pg.inside = True  # also where a lock was not to be had
+            self._server = self._pg.server
         while cursor.nextset():
             pass
         self._xid = next(cursor)[0]
@@ -708,24 +720,35 @@ class PostgresStore(Store):
             try:
                 committed = self._is_committed()
             except StoreError as exc:
-                raise Unsure(exc.message, hint=exc.hint) from exc
+                unsure = "is it running and reachable? omni doctor looks at it"
+                raise Unsure(exc.message, hint=exc.hint or unsure) from exc
             if not committed:
                 raise
         self._pg.inside = False
 
     def _is_committed(self) -> bool:
         """What became of the transaction whose COMMIT was not answered: waits until the database
-        is back, for it may not be written twice. Raises StoreError: it stayed away."""
+        is back, for it may not be written twice.
+
+        Raises:
+            StoreError: it stayed away.
+            Unsure: another server answers. One that was killed forgets the numbers of transactions
+                that it had not written down, and gives them to others.
+        """
         deadline = time.monotonic() + _DOUBT_S
         while True:
             try:
                 row = self._pg.execute(
                     "SELECT pg_xact_status(CAST(CAST(? AS TEXT) AS xid8))", (self._xid,)
                 ).fetchone()
+            except errors.InvalidParameterValue:  # a number that is yet to come
+                return False
             except StoreError:
                 if time.monotonic() > deadline:
                     raise
             else:
+                if row[0] == "committed" and self._pg.server != self._server:
+                    raise Unsure(f"the database {self.where} was started again meanwhile")
                 if row[0] != "in progress":
                     return bool(row[0] == "committed")
             time.sleep(0.1)

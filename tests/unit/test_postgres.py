@@ -15,7 +15,7 @@ import omni_cli.store
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
-from omni_cli.domain.errors import ConfigError, Locked, StoreError
+from omni_cli.domain.errors import ConfigError, Locked, StoreError, Unsure
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from tests.engine import DATABASES
@@ -302,6 +302,26 @@ class TestAway:
             with pytest.raises(StoreError):
                 store.set_meta("a", "1")
         assert store.get_meta("a") == ("1" if committed else None)
+
+    def test_a_server_that_was_killed_may_have_given_the_number_to_another(
+        self, store: PostgresStore, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        command = PgConnection.command
+
+        def lossy(self: PgConnection, text: str) -> object:
+            if not text.endswith("COMMIT"):
+                return command(self, text)
+            monkeypatch.undo()
+            command(self, text)
+            store._server = "of another server"
+            _cut(url)
+            return self.tell(self.away("the answer was lost"))
+
+        monkeypatch.setattr(PgConnection, "command", lossy)
+        with pytest.raises(Unsure):
+            store.set_meta("a", "1")
+        store._xid = "9999999999"  # it had written none of its own down
+        assert not store._is_committed()
         assert not store.in_transaction
 
 
