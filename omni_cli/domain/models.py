@@ -196,6 +196,16 @@ def is_leaving(model: ModelInfo, today: str, *, within_days: int = LEAVING_DAYS)
     return model.retired_on <= (date.fromisoformat(today) + timedelta(within_days)).isoformat()
 
 
+def retired_for(retired_on: str | None, today: str) -> str:
+    """Such as "retired 16 months ago", "retired 12 days ago"; "" for what is served. ISO dates."""
+    if retired_on is None or retired_on > today:
+        return ""
+    days = (date.fromisoformat(today) - date.fromisoformat(retired_on)).days
+    if days < 61:
+        return f"retired {days} day{'s' * (days != 1)} ago" if days else "retired today"
+    return f"retired {days * 12 // 365} months ago"
+
+
 def retirement_words(retired_on: str, today: str) -> str:
     """Such as "stopped serving it on 2026-06-15", "stops serving it on 2027-01-14"; ISO dates."""
     return f"{'stopped' if retired_on <= today else 'stops'} serving it on {retired_on}"

@@ -36,15 +36,34 @@ _PING, _PING_TOKENS = "Answer with the one word: ready", 16
 AUTOMATIC = "automatic"
 
 
-def switch_model(omni: App, model_id: str) -> str:
-    """Disable a model, or bring a disabled or standby one to work; returns what was done."""
-    model = omni.fleet.model(model_id)
-    fresh = "disabled" if model.status == "active" else "active"
-    said = omni.fleet.leaving(model_id) if fresh == "active" else ""
-    if said:
-        raise UsageError(f"{said}; omni models activate {model_id} --yes takes it all the same")
-    omni.fleet.set_status(model_id, fresh)
-    return f"{model.name} is {fresh}"
+def offer_status(app: "OmniApp", act: "Act", model_id: str, status: str | None = None) -> None:
+    """Set a model to work, or off: without a ``status`` whichever it is not. One that its provider
+    no longer serves, or soon will not, only after a question."""
+
+    def look(omni: App) -> tuple[str, str, str]:
+        model = omni.fleet.model(model_id)
+        fresh = status or ("disabled" if model.status == "active" else "active")
+        return model.name, fresh, omni.fleet.leaving(model_id) if fresh == "active" else ""
+
+    def put(fresh: str) -> None:
+        act(lambda omni: f"{omni.fleet.set_status(model_id, fresh).name} is {fresh}", app.notify)
+
+    def looked(found: tuple[str, str, str]) -> None:
+        name, fresh, said = found
+        if not said:
+            put(fresh)
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                put(fresh)
+
+        question = f"Take {name} all the same?"
+        app.push_screen(
+            ConfirmScreen(question, f"{said[:1].upper()}{said[1:]}.", yes="Take"), answered
+        )
+
+    act(look, looked)
 
 
 def switch_provider(omni: App, slug: str) -> str:

@@ -184,6 +184,7 @@ class OmniApp(App[None]):
         for line in self._theme_trouble:
             self.notify(line, title="Theme left out", severity="warning")
         self.theme_changed_signal.subscribe(self, self._theme_changed)
+        self.loader.note = self._tell_slow
         self.loader.watch(self._tell_changed)
         if self._probing:
             self.loader.probe(self._probe_period)
@@ -234,6 +235,11 @@ class OmniApp(App[None]):
                 tab.load()
 
         self.run_worker(load, thread=True, group="preload")
+
+    def _tell_slow(self, line: str) -> None:
+        """From a thread that works on what takes long, such as counting days of another zone."""
+        for status in self.screen_stack[0].query(StatusLine):
+            status.post_message(StatusLine.Slow(line))
 
     def _tell_changed(self) -> None:
         self.post_message(StoreChanged())

@@ -3,6 +3,7 @@ marked models beside each other."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from textwrap import wrap
 from typing import Any
 
@@ -10,11 +11,12 @@ from msgspec import Struct
 from textual.content import Content
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.models import BADGES, CAPABILITIES, ModelInfo
+from omni_cli.domain.models import BADGES, CAPABILITIES, ModelInfo, retired_for, retirement_words
 from omni_cli.domain.prices import rate_text
 from omni_cli.domain.pricing import KINDS
 from omni_cli.domain.words import percent, tokens
 from omni_cli.services.fleet.browse import QUALITIES, SORTS, SPEEDS, Filters, Listed
+from omni_cli.services.money.prices import utc_day
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
 
@@ -77,6 +79,8 @@ class CatalogueView(Struct, frozen=True):
     simulated: frozenset[str]
     all_providers: Mapping[str, str]
     known: int
+    #: ISO date.
+    today: str
 
 
 def read_catalogue(omni: App, loader: Loader, wanted: Wanted) -> CatalogueView:
@@ -97,6 +101,9 @@ def read_catalogue(omni: App, loader: Loader, wanted: Wanted) -> CatalogueView:
         speed=chosen["speed"] or None,
     )
     found = omni.browser.find(models, filters, wanted.order)
+    today = utc_day(omni.now_ms())
+    simulated = frozenset(provider.slug for provider in providers if provider.simulated)
+    found = sorted(found, key=partial(_place, wanted.search.lower(), today, simulated))
     by_id = {model.id: model for model in models}
     names = {provider.slug: provider.name for provider in providers}
     others = sorted({model.provider for model in models} - connected)
@@ -107,18 +114,36 @@ def read_catalogue(omni: App, loader: Loader, wanted: Wanted) -> CatalogueView:
         found=tuple(found),
         marked=tuple(omni.browser.listed(by_id[name]) for name in wanted.marked if name in by_id),
         connected=connected,
-        simulated=frozenset(provider.slug for provider in providers if provider.simulated),
+        simulated=simulated,
         all_providers=names,
         known=len(models),
+        today=today,
     )
 
 
+def _place(search: str, today: str, simulated: frozenset[str], row: Listed) -> tuple[bool, bool]:
+    """What is called just so comes first, what is no longer served last; else as sorted."""
+    model = row.model
+    named = search in (model.name.lower(), model.wire_name.lower(), model.id.lower())
+    gone = model.provider not in simulated and bool(retired_for(model.retired_on, today))
+    return gone, not (search and named)
+
+
 def state_of(model: ModelInfo, view: CatalogueView) -> tuple[str, str, str]:
-    """Sign, word and colour of what a model is to the fleet."""
+    """Sign, word and colour of what a model is to the fleet; a retired one is of no use to it."""
+    if retired(model, view):
+        return "✗", "retired", "$error"
     if model.provider not in view.connected:
         return "·", "", _MUTED
     sign, style = text.SIGNS[model.status]
     return sign, model.status, style
+
+
+def retired(model: ModelInfo, view: CatalogueView) -> str:
+    """Since when its provider no longer serves it, in words; "" where it does."""
+    if model.provider in view.simulated:
+        return ""
+    return retired_for(model.retired_on, view.today)
 
 
 # --- the list --------------------------------------------------------------------------------
@@ -171,7 +196,8 @@ def model_line(view: CatalogueView, row: Listed, width: int, *, marked: bool) ->
     price = None if row.price is None else row.price.price
     mark = ("✓ ", "bold $accent") if marked else "  "
     name_width = _name_width(width)
-    bold = "bold" if model.status == "active" and word else ""
+    gone = retired(model, view)
+    bold = "strike" if gone else "bold" if model.status == "active" and word else ""
     name = Content.styled(model.name, bold).truncate(name_width - 1, ellipsis=True)
     shown = Content.assemble(
         mark,
@@ -250,8 +276,11 @@ def facts(view: CatalogueView, row: Listed, width: int) -> Content:
     shown = Content.assemble(
         (model.id, "bold"), "\n", (f"{sign} {word or 'its provider is not connected'}", style)
     )
-    if model.retired_on:
-        shown += Content.styled(f"\n▲ retirement date {model.retired_on}", "$warning")
+    if model.retired_on and model.provider not in view.simulated:
+        gone = retired(model, view)
+        said = retirement_words(model.retired_on, view.today)
+        sign, style = ("✗", "$error") if gone else ("▲", "$warning")
+        shown += Content.styled(f"\n{sign} {gone}{', ' if gone else ''}its provider {said}", style)
     lines = [
         ("Aliases", ", ".join(model.aliases) or "none"),
         ("Type", f"{model.type}: {'+'.join(model.input_types)} to {'+'.join(model.output_types)}"),

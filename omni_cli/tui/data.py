@@ -58,6 +58,8 @@ class Loader:
         self._idle: list[tuple[int, App]] = []
         self._generation = 0
         self._closed = False
+        #: Told in the thread that works of what takes long, such as counting anew.
+        self.note: Callable[[str], None] = lambda _: None
         self._memo: dict[str, tuple[tuple[int, int], Any]] = {}
         self._watch: threading.Thread | None = None
         self._stop = threading.Event()
@@ -77,6 +79,9 @@ class Loader:
         """
         return App(self._env, clock=self._clock, cwd=self._cwd, note=note)
 
+    def _note(self, line: str) -> None:
+        self.note(line)
+
     @contextmanager
     def session(self) -> Iterator[App]:
         """Borrow a session; call from worker threads only: it reads and writes files."""
@@ -84,7 +89,7 @@ class Loader:
             generation, app = self._idle.pop() if self._idle else (self._generation, None)
             current = self._generation
         if app is None:
-            app = self.new_session()
+            app = self.new_session(self._note)
         elif generation != current:
             app.refresh()
         try:

@@ -272,7 +272,7 @@ class Catalogue:
 
     def _turner(self, model: str) -> Run:
         app = self._app
-        return lambda: app.act(lambda omni: actions.switch_model(omni, model), app.notify)
+        return lambda: actions.offer_status(app, app.act, model)
 
     def _tester(self, slug: str) -> Run:
         app = self._app

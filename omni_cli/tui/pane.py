@@ -20,6 +20,8 @@ from omni_cli.tui.data import Loader
 from omni_cli.tui.workers import WorkerMixin, tell
 
 Shown = TypeVar("Shown")
+#: An empty pane says that it reads after so long, seconds.
+_PATIENCE_S = 0.4
 
 
 @runtime_checkable
@@ -69,6 +71,7 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         self._reading = False
         self._again = False
         self._fresh = False
+        self._shown = False
 
     # --- what a subclass gives ---------------------------------------------------------------
 
@@ -128,6 +131,8 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
             return
         self._reading = True
         self._fresh = True
+        if not self._shown:
+            self.set_timer(_PATIENCE_S, self._wait)
         wanted = self.wanted()
         self.run_worker(lambda: self._read(wanted), thread=True, group="read")
 
@@ -144,6 +149,11 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
 
     # --- inside ------------------------------------------------------------------------------
 
+    def _wait(self) -> None:
+        """Show that it reads, where the first time takes long."""
+        if not self._shown and self.is_attached:
+            self.loading = True
+
     def _read(self, wanted: Any) -> None:
         value: Any
         try:
@@ -154,6 +164,8 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
             self._tell(self._failed, exc)
         except Exception:
             self._reading = False  # what nobody expected is told by the app
+            self._shown = True
+            self._tell(setattr, self, "loading", False)
             raise
 
     def _tell(self, what: Callable[..., None], *args: Any) -> None:
@@ -162,7 +174,9 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
 
     def _loaded(self, value: Shown) -> None:
         self._reading = False
+        self._shown = True
         if self.is_attached:
+            self.loading = False
             self.set_class(False, "-failed")
             self.show(value)
             self.call_after_refresh(self._leave_hidden)
@@ -178,7 +192,9 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
 
     def _failed(self, error: OmniError) -> None:
         self._reading = False
+        self._shown = True
         if self.is_attached:
+            self.loading = False
             self.failed(error)
         self._next()
 

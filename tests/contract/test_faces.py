@@ -168,11 +168,15 @@ def test_budgets(faces: Faces, limit: str) -> None:
     with faces.app() as app:
         view = budgets.read_budgets(app)
         overview = app.costs.overview()
-        assert [status_document(status) for status in view.statuses] == told
-    for status in view.statuses:
-        words = budgets.card(status, view, 100).plain
-        said = {"ok": "within", "alert": "alert", "stopped": "refused", "off": "disabled"}
-        assert said[status.state] in words
+        assert [status_document(burn.status) for burn in view.burns] == told
+        standings = {line.status.budget.id: line for line in app.costs.standings()}
+    for burn in view.burns:
+        status = burn.status
+        words = budgets.card(burn, view, 100).plain
+        line = standings.get(status.budget.id)
+        assert ("disabled" if line is None else line.words) in words
+        assert (status.state == "off") == (line is None)
+        assert (status.state == "stopped") == (line is not None and line.level == "error")
         assert f"{format_usd(status.spent_nusd)} of {format_usd(status.whole_nusd)}" in words
     costs = {line["id"]: line for line in faces.json("costs")["budgets"]}
     assert {line.status.budget.id for line in overview.budgets} == set(costs)
@@ -213,7 +217,7 @@ def test_rows_of_usage(faces: Faces, by: str) -> None:
     rows = list(csv.DictReader(io.StringIO(faces.run("usage", "--by", by, "--csv").out)))
     with faces.app() as app:
         view = usage_view.read_usage(app, UsageQuery(by=by, compare=True))
-    lines = {line.key: line for line in usage_view.table_lines(view, str)}
+    lines = {line.key: line for line in usage_view.table(view, 200, lambda _: "")[1]}
     assert len(rows) == len(lines) == len(told[key])
     for row in rows:
         line, sums = lines[row[by]], {r.name: r for r in view.report.rows}[row[by]]

@@ -1,5 +1,6 @@
 """What must not trap, lose or hide: dialogs, errors nobody expected, drafts, the focus."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from omni_cli.tui.screens.help import HelpScreen
 from omni_cli.tui.widgets.form import ConfirmScreen
 from omni_cli.tui.widgets.links import LinkList
 from omni_cli.tui.widgets.picker import PickerScreen
+from omni_cli.tui.widgets.status import StatusLine
 from tests.integration.tui_pilot import copy_home, notes, opened, press
 from tests.snapshot.scene import clock, env_of
+from tests.snapshot.steps import settle
 
 
 @pytest.fixture
@@ -111,3 +114,30 @@ async def test_an_error_that_ends_it_says_so_in_two_lines_and_with_exit_code_1(h
     assert app.return_code == 1
     assert "ValueError" in raised.value.words
     assert "secret" not in raised.value.words
+
+
+async def test_what_is_read_for_long_says_so_until_it_is_there(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    read = FailoverPane.load
+
+    def slow(self: FailoverPane, omni: App, wanted: object) -> object:
+        omni.note("counted 130,000 of 240,000 requests")
+        go.wait(20)
+        return read(self, omni, wanted)
+
+    monkeypatch.setattr(FailoverPane, "load", slow)
+    app = OmniApp(env_of(home), clock=clock, tab="failover", theme="dark")
+    async with app.run_test() as pilot:
+        pane = app.query_one(FailoverPane)
+        for _ in range(300):
+            if pane.loading:
+                break
+            await pilot.pause(0.01)
+        assert pane.loading
+        assert app.query_one(StatusLine)._slow == "counted 130,000 of 240,000 requests"
+        go.set()
+        await settle(pilot)
+        assert not pane.loading
+        assert pane.chain is not None

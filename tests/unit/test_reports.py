@@ -16,7 +16,7 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.quality import Prior, QualityTable
 from omni_cli.domain.record import replace
-from omni_cli.services.judge.maintenance import ReportZone
+from omni_cli.services.judge.maintenance import ReportZone, same_zone
 from omni_cli.services.money.costs import CostService
 from omni_cli.services.money.savings import SavingsService
 from omni_cli.services.money.usage import UsageQuery, UsageService
@@ -475,3 +475,13 @@ def test_reports_read_no_more_than_their_days(fleet: Fleet) -> None:
         )
     )
     assert "day>? AND day<?" in plan
+
+
+def test_an_alias_of_the_zone_recounts_nothing(tmp_path: Path) -> None:
+    with_name = Fleet(tmp_path / "omni.db", zone="UTC")
+    with_name.call(5)
+    assert same_zone("UTC", "Etc/UTC")
+    assert not same_zone("UTC", "Europe/London")
+    alias = Fleet(tmp_path / "omni.db", zone="Etc/UTC")
+    assert alias.report_zone()() == "UTC"
+    assert alias.told == []

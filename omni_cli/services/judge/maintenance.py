@@ -1,6 +1,7 @@
 """Keeping the store: backups, retention, and making reports anew."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +25,23 @@ class Copier(Protocol):
     def restore(self, path: Path, source: Path, aside: Path, *, force: bool) -> BackupFacts: ...
 
 
+def same_zone(one: str, other: str) -> bool:
+    """Whether two IANA names are one zone, as UTC and Etc/UTC are: of one file of rules."""
+    if one == other:
+        return True
+    rules = _rules(one)
+    return rules is not None and rules == _rules(other)
+
+
+def _rules(name: str) -> bytes | None:
+    from zoneinfo import TZPATH
+
+    for folder in TZPATH:
+        with suppress(OSError):
+            return (Path(folder) / name).read_bytes()
+    return None
+
+
 class ReportZone(Struct, kw_only=True, eq=False):
     """The zone of the reports: the user's, for which rollups are made anew when it changed.
 
@@ -38,7 +56,7 @@ class ReportZone(Struct, kw_only=True, eq=False):
 
     def __call__(self) -> str:
         """Raises StoreError: another process makes them for another zone."""
-        if self.rollups.zone != self.zone:
+        if not same_zone(self.rollups.zone, self.zone):
             self.rebuild().rebuild(self.zone, self.progress)
         return self.rollups.zone
 

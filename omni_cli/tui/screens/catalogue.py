@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 from omni_cli.bootstrap import App
 from omni_cli.services.fleet.browse import Listed
 from omni_cli.tui import catalogue_view
+from omni_cli.tui.actions import offer_status
 from omni_cli.tui.catalogue_view import (
     FILTERS,
     MOST,
@@ -76,6 +77,7 @@ class CataloguePane(Pane[CatalogueView]):
         self._view: CatalogueView | None = None
         self._toggled: set[str] = set()
         self._marked: list[str] = []
+        self._searched = False
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="search-line"):
@@ -210,6 +212,10 @@ class CataloguePane(Pane[CatalogueView]):
             return catalogue_view.model_line(view, rows[key], width, marked=key in marked)
 
         self._tiles.fill(keys, draw)
+        if self._searched and rows:
+            # What was looked for is under the cursor, not the heading above it.
+            self._tiles.choose(next(key for key in keys if not key.startswith(_GROUP)))
+            self._searched = False
         self.query_one("#titles", Static).update(catalogue_view.header(self.size.width - 2))
 
     def _opened(self, slug: str, view: CatalogueView) -> bool:
@@ -237,6 +243,7 @@ class CataloguePane(Pane[CatalogueView]):
     @on(Input.Changed)
     def _typed(self) -> None:
         self._toggled.clear()
+        self._searched = bool(self.query_one(Input).value.strip())
         self.refresh_data()
 
     @on(Input.Submitted)
@@ -302,6 +309,8 @@ class CataloguePane(Pane[CatalogueView]):
     def action_add(self) -> None:
         if self.chosen is not None:
             self.add(self.chosen)
+        else:
+            self.notify("a provider's heading: Enter opens it, j goes to its models", timeout=3)
 
     def add(self, row: Listed) -> None:
         """Take a model into the fleet, as active."""
@@ -317,10 +326,7 @@ class CataloguePane(Pane[CatalogueView]):
         elif model.status == "active":
             self.notify("is active already", title=model.name, timeout=3)
         else:
-            self.act(
-                lambda omni: f"{omni.fleet.set_status(model.id, 'active').name} is active",
-                self.omni.notify,
-            )
+            offer_status(self.omni, self.act, model.id, "active")
 
     def action_new(self) -> None:
         view = self._view

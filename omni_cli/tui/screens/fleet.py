@@ -12,7 +12,7 @@ from textual.widgets import DataTable, Input, Static
 from omni_cli.bootstrap import App
 from omni_cli.domain.search import Search
 from omni_cli.tui import fleet_view
-from omni_cli.tui.actions import check_connection, switch_model
+from omni_cli.tui.actions import check_connection, offer_status
 from omni_cli.tui.fleet_view import ORDERS, Aside
 from omni_cli.tui.overview import Overview, read_overview
 from omni_cli.tui.pane import Pane
@@ -260,7 +260,7 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
     def action_switch(self) -> None:
         model = self.chosen
         if model is not None:
-            self.act(lambda omni: switch_model(omni, model), self.omni.notify)
+            offer_status(self.omni, self.act, model)
 
     def action_test(self) -> None:
         model = self.chosen

@@ -21,9 +21,9 @@ from omni_cli.tui.actions import (
     call_model,
     check_connection,
     choose_role,
+    offer_status,
     offer_switch,
     read_roles,
-    switch_model,
     undo_switch,
 )
 from omni_cli.tui.data import Loader
@@ -140,7 +140,7 @@ class ModelScreen(WorkerScreen):
             self.query_one("#parts", VerticalScroll).scroll_to_widget(chart, animate=False)
 
     def action_switch(self) -> None:
-        self.act(lambda omni: switch_model(omni, self._model), self.notify)
+        offer_status(self.omni, self.act, self._model)
 
     def action_test(self) -> None:
         slug = self._model.partition("/")[0]

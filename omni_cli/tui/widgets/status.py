@@ -57,6 +57,17 @@ class StatusLine(Widget):
         self._loader = loader
         self._overview: Overview | None = None
         self._reading = False
+        self._slow = ""
+
+    @dataclass
+    class Slow(Message):
+        """What takes long before there is anything to show."""
+
+        words: str
+
+    def on_status_line_slow(self, event: Slow) -> None:
+        self._slow = event.words
+        self.refresh()
 
     def refresh_data(self) -> None:
         if not self._reading:
@@ -100,7 +111,9 @@ class StatusLine(Widget):
     def render(self) -> Content:
         view = self._overview
         left = Content.assemble(("omni", "bold $primary"), "  ")
-        if view is None or not view.providers:
+        if view is None:
+            return left + Content.styled(self._slow, _MUTED)
+        if not view.providers:
             return left
         left += health_bar(view)
         # The least needed goes first; what alarms stays.

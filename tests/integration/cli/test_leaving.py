@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.models import ModelInfo, is_leaving, retirement_words
-from omni_cli.tui.actions import switch_model
+from omni_cli.domain.models import ModelInfo, is_leaving, retired_for, retirement_words
+from omni_cli.tui.app import OmniApp
+from omni_cli.tui.catalogue_view import retired
+from omni_cli.tui.screens.catalogue import CataloguePane
+from omni_cli.tui.widgets.form import ConfirmScreen
 from tests.integration.cli.conftest import Omni
+from tests.snapshot.steps import settle
 
 #: Retired on 2025-07-21, by the catalogue.
 GONE = "anthropic/claude-2"
@@ -66,15 +71,44 @@ def test_a_switch_to_a_retired_model_needs_a_yes(omni: Omni, connected: Path) ->
     assert omni("roles", "assign", "writer", GONE).code == 0
 
 
-def test_the_screen_refuses_and_says_how(connected: Path) -> None:
-    with App({"OMNI_HOME": str(connected)}) as app:
-        with pytest.raises(Exception, match="stopped serving it on 2025-07-21"):
-            switch_model(app, GONE)
-        assert app.fleet.model(GONE).status == "standby"
+async def test_the_screen_sinks_what_is_retired_and_asks_before_it_takes_it(
+    connected: Path,
+) -> None:
+    screens = OmniApp({"OMNI_HOME": str(connected), "USER": "t"}, tab="catalogue", theme="dark")
+    async with screens.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        pane = screens.query_one(CataloguePane)
+        assert pane._view is not None
+        rows = [row.model for row in pane._view.found]
+        gone = [bool(retired(model, pane._view)) for model in rows]
+        assert gone == sorted(gone)  # last of all
+        assert any(gone)
+        other = next(m.id for m in rows if m.name == "Claude Sonnet 4.5")
+        for name in (GONE, other):
+            await pilot.press("slash")
+            screens.query_one("#search", Input).value = name
+            await pilot.press("enter")
+            await settle(pilot)
+            # Under the cursor, not the heading above it; what is called just so comes first.
+            assert pane.chosen is not None
+            assert pane.chosen.model.id == name
+            await pilot.press("a")
+            await settle(pilot)
+            if name == GONE:
+                question = screens.screen
+                assert isinstance(question, ConfirmScreen)
+                assert "stopped serving it on 2025-07-21" in question._detail
+                await pilot.press("n")
+                await settle(pilot)
+    assert status(connected, GONE) == "standby"
+    assert status(connected, other) == "active"
 
 
 def test_the_right_tense_everywhere(omni: Omni, connected: Path) -> None:
     assert "stopped serving it on 2025-07-21" in omni("models", "show", GONE).out
+    assert retired_for("2025-07-21", "2026-11-28") == "retired 16 months ago"
+    assert retired_for("2026-11-27", "2026-11-28") == "retired 1 day ago"
+    assert retired_for("2026-11-29", "2026-11-28") == retired_for(None, "2026-11-28") == ""
     assert retirement_words("2026-06-15", "2026-06-15") == "stopped serving it on 2026-06-15"
     assert retirement_words("2026-06-16", "2026-06-15") == "stops serving it on 2026-06-16"
 
