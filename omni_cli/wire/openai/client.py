@@ -467,9 +467,10 @@ class _Parser(StreamParser):
             return None
         model = response_id = None
         if not self._introduced:
-            self._introduced = True
             model = as_text(body.get("model")) or None
             response_id = as_text(body.get("id")) or None
+            # Azure's first event tells of its filters only.
+            self._introduced = bool(model or response_id)
         return ChatChunk(
             text=text,
             reasoning=thought,
