@@ -1,29 +1,32 @@
-"""The TUI in a browser: textual-serve, closed to other sites, and with the keyboard in it."""
+"""The TUI in a browser: textual-serve with a page of our own, closed to other sites, and with
+nothing on it that is fetched from elsewhere."""
 
-from typing import Any
+from pathlib import Path
 
 from aiohttp import web
 from textual_serve.server import Server
 
-#: Keys go where the focus is, and a page that was just opened has it nowhere.
-_FOCUS = """<script>
-const give = setInterval(() => {
-  const keys = document.querySelector(".xterm-helper-textarea");
-  if (keys) { keys.focus(); clearInterval(give); }
-}, 50);
-</script></body>"""
+_PAGE = Path(__file__).parent / "page"
+#: What the page may load and speak to: the server that it came from, and nobody else.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self' ws://{host}; frame-ancestors 'none'"
+)
 
 
 class WebServer(Server):
     """Serves on loopback to pages of its own only: any page that a person opens could otherwise
     open a socket to it, and press keys."""
 
-    async def handle_index(self, request: web.Request) -> Any:  # its base says: a template's values
+    async def _make_app(self) -> web.Application:
+        app = await super()._make_app()
+        app.router.add_static("/page", _PAGE)
+        return app
+
+    async def handle_index(self, request: web.Request) -> web.FileResponse:
         self._keep_out(request)
-        page = await super().handle_index(request)
-        assert isinstance(page, web.Response)
-        page.text = (page.text or "").replace("</body>", _FOCUS)
-        return page
+        policy = _POLICY.format(host=request.host)
+        return web.FileResponse(_PAGE / "index.html", headers={"Content-Security-Policy": policy})
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
         self._keep_out(request)

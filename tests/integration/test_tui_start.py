@@ -127,7 +127,7 @@ async def test_in_a_browser_it_draws_the_same(served: int) -> None:
     async with aiohttp.ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{served}/") as page:
             assert page.status == 200
-            assert "textual" in await page.text()
+            assert "<title>omni</title>" in await page.text()
         async with session.ws_connect(f"http://127.0.0.1:{served}/ws?width=100&height=30") as ws:
             async with asyncio.timeout(20):
                 while b"Kimi K2.5" not in seen or b"Fleet" not in seen:
