@@ -133,7 +133,7 @@ def test_a_move_goes_on_wherever_it_was_cut(
     rows = _rows(tmp_path / "whole" / "to.db")
     steps, died = 0, True
     while died:
-        steps += 1 if steps < 14 else 97
+        steps += 1 if steps < 9 else 140
         died = False
         try:
             with _dying_after(steps):
@@ -149,7 +149,7 @@ def test_a_move_goes_on_wherever_it_was_cut(
         assert mover(f"cut{steps}").run(lambda _table, _rows: None).rows == whole.rows
         assert _rows(tmp_path / f"cut{steps}" / "to.db") == rows
         shutil.rmtree(tmp_path / f"cut{steps}")
-    assert steps > 250
+    assert steps > 200
 
 
 def _rows(path: Path) -> dict[str, list[tuple[Any, ...]]]:
