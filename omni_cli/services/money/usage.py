@@ -188,7 +188,9 @@ class UsageService(Struct, kw_only=True, eq=False):
 
     def slots(self, report: UsageReport) -> "Slots":
         """The report's range in its slots of time, by its dimension: days, or the hours of a single
-        day, on the clock of the report's zone. Not of calendar dimensions."""
+        day, on the clock of the report's zone. Of calendar dimensions there is none but time."""
+        if report.by in _CALENDAR:
+            return Slots(tuple(day for day, _ in report.series), (), {})
         if report.first != report.last:
             found = self.reports.daily_by(day_key(report.first), day_key(report.last), (report.by,))
             days = [day for day, _ in report.series]
