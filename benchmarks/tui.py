@@ -1,4 +1,5 @@
-"""How fast the TUI is: first paint, keys, idle CPU, on a real terminal (a pty) of 120x40.
+"""How fast the TUI is: first paint, keys, idle CPU, bytes a cursor step, memory; on a real terminal
+(a pty) of 120x40.
 
     python -m benchmarks.tui --home DIR --rows 10000 --rows 1000000
 
@@ -30,6 +31,16 @@ from omni_cli.simulator import fleet
 
 _SIZE = (40, 120)
 _KEYS = "jjjkkk" + "t" + "jjkk" + "t" + "2" + "jjjkkk" + "8" + "jjjjkkkk" + "1"
+#: Tabs with a list: key, and what is pressed there to move the cursor by one.
+_STEPS = {
+    "fleet": "1",
+    "providers": "2",
+    "catalogue": "3",
+    "usage": "5",
+    "budgets": "7",
+    "activity": "8",
+    "recommendations": "-",
+}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -84,6 +95,24 @@ class Terminal:
         self.quiet(0.15)
         return took
 
+    def step_bytes(self, tab: str) -> int:
+        """The most that one of six cursor steps on a tab sends to the terminal."""
+        os.write(self.handle, tab.encode())
+        self.quiet(1.0)
+        sent = []
+        for key in "jjjkkk":
+            before = len(self.seen)
+            os.write(self.handle, key.encode())
+            self.quiet(0.4)
+            sent.append(len(self.seen) - before)
+        return max(sent)
+
+    def memory_mb(self) -> float:
+        """What of the process is in memory."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        kilobytes = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(kilobytes.split()[1]) / 1024
+
     def cpu_s(self) -> float:
         """CPU seconds of the process so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
@@ -113,16 +142,16 @@ def import_ms(runs: int) -> float:
     return 1000 * statistics.median(took)
 
 
-def measure(home: Path, runs: int, idle_s: float) -> dict[str, float]:
+def measure(home: Path, runs: int, idle_s: float) -> dict[str, object]:
     paint, data = [], []
     for _ in range(runs):
         started = time.perf_counter()
         with Terminal(home) as terminal:
             paint.append(terminal.until(b"Fleet", started))
-            data.append(terminal.until(b"calls today", started))
+            data.append(terminal.until(b"Claude", started))
             terminal.quiet(0.3)
     with Terminal(home) as terminal:
-        terminal.until(b"calls today", time.perf_counter())
+        terminal.until(b"Claude", time.perf_counter())
         terminal.quiet(0.5)
         keys = sorted(terminal.press(key) for key in _KEYS)
         terminal.quiet(1.0)
@@ -130,12 +159,16 @@ def measure(home: Path, runs: int, idle_s: float) -> dict[str, float]:
         while time.perf_counter() - since < idle_s:
             terminal.read(0.5)
         idle = (terminal.cpu_s() - before) / (time.perf_counter() - since)
+        steps = {name: terminal.step_bytes(key) for name, key in _STEPS.items()}
+        memory = terminal.memory_mb()
     return {
         "first_paint_ms": round(1000 * statistics.median(paint)),
         "data_ms": round(1000 * statistics.median(data)),
         "key_p50_ms": round(1000 * statistics.median(keys), 1),
         "key_max_ms": round(1000 * keys[-1], 1),
         "idle_cpu_percent": round(100 * idle, 2),
+        "most_bytes_a_step": steps,
+        "memory_mb": round(memory, 1),
     }
 
 

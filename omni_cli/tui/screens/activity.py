@@ -80,6 +80,7 @@ class ActivityPane(Pane[Loaded]):
     ActivityPane #side {
         width: 2fr; display: none; padding: 0 1; border-left: solid $foreground 20%;
     }
+    ActivityPane #receipt { min-height: 100%; }
     ActivityPane.-split #side { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -1,10 +1,12 @@
 """Cards, and a list or grid of any length, of which only the lines in sight are drawn; what stands
 there while there is nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -45,8 +47,11 @@ def set_empty(pane: Pane[Any], empty: bool) -> None:
 class CardList(OptionList):
     """Call ``fill`` with everything; the choice stays on its card.
 
-    A bar at its left marks the chosen one, so that it is seen without colours.
+    A bar at its left marks the chosen one, so that it is seen without colours. A step sends the two
+    cards that change, not the whole list.
     """
+
+    highlighted: reactive[int | None] = reactive(None, repaint=False)
 
     DEFAULT_CSS = """
     CardList, CardList:focus {
@@ -55,12 +60,14 @@ class CardList(OptionList):
     }
     CardList > .option-list--option { padding: 0 1 0 0; }
     CardList > .option-list--option-highlighted { background: $surface; }
+    CardList > .card-list--bar { color: $primary; }
     CardList:focus > .option-list--option-highlighted {
         background: $primary 20%; color: $foreground; text-style: none;
     }
     CardList:ansi > .option-list--option-highlighted,
     CardList:ansi:focus > .option-list--option-highlighted { background: ansi_default; }
     """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"card-list--bar"}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Open"),
         Binding("j", "cursor_down", "Down", show=False),
@@ -87,31 +94,36 @@ class CardList(OptionList):
             if same:
                 for index, (old, new) in enumerate(zip(before, fresh, strict=True)):
                     if old[1] != new[1]:
-                        shown = _marked(new[1], on=index == self._marked)
-                        self.replace_option_prompt_at_index(index, shown)
+                        self.replace_option_prompt_at_index(index, _indented(new[1]))
             else:
-                self._marked = None
-                self.set_options([Option(_marked(text, on=False), id=key) for key, text in fresh])
+                self.set_options([Option(_indented(text), id=key) for key, text in fresh])
                 keys = [k for k, _ in fresh]
                 if key in keys:
                     self.highlighted = keys.index(key)
                 elif keys:
                     self.highlighted = min(at or 0, len(keys) - 1)
-        self._mark(self.highlighted)
+        self.refresh()
 
     def watch_highlighted(self, highlighted: int | None) -> None:
+        scrolled = self.scroll_offset
         super().watch_highlighted(highlighted)
-        self._mark(highlighted)
+        if self.scroll_offset != scrolled:
+            self.refresh()
+        else:
+            for index in {self._marked, highlighted}:
+                if index is not None and index in self._index_to_line:
+                    self.refresh_lines(self._index_to_line[index], self._heights[index])
+        self._marked = highlighted
 
-    def _mark(self, chosen: int | None) -> None:
-        """Move the bar; before the first ``fill`` is over there is nothing to move."""
-        if chosen == self._marked or self.option_count != len(self._shown):
-            return
-        for index in (self._marked, chosen):
-            if index is not None and index < len(self._shown):
-                text = _marked(self._shown[index][1], on=index == chosen)
-                self.replace_option_prompt_at_index(index, text)
-        self._marked = chosen
+    def render_line(self, y: int) -> Strip:
+        """The chosen card has a bar in the cell that all leave free at their left."""
+        strip = super().render_line(y)
+        line = self.scroll_offset.y + y
+        if line >= len(self._lines) or self._lines[line][0] != self.highlighted:
+            return strip
+        (first, *_), style = strip, self.get_visual_style("card-list--bar").rich_style
+        ground = Style(bgcolor=first.style.bgcolor) if first.style else Style()
+        return Strip.join([Strip([Segment("▌", style + ground)]), strip.crop(1)])
 
     @property
     def chosen(self) -> str | None:
@@ -126,9 +138,8 @@ class CardList(OptionList):
             self.highlighted = keys.index(key)
 
 
-def _marked(text: Content, *, on: bool) -> Content:
-    bar = Content.styled("▌", "$primary") if on else Content(" ")
-    return Content("\n").join([bar + line for line in text.split("\n")])
+def _indented(text: Content) -> Content:
+    return Content("\n").join([Content(" ") + line for line in text.split("\n")])
 
 
 Draw = Callable[[str, int], Content]
@@ -154,7 +165,8 @@ class Tiles(ScrollView, can_focus=True):
         Binding("end,G", "jump(-1)", "Last", show=False),
         Binding("enter", "select", "Open"),
     ]
-    cursor: reactive[int] = reactive(0)
+    #: It paints for itself what it changes: a whole list is much to send over SSH.
+    cursor: reactive[int] = reactive(0, repaint=False)
 
     @dataclass
     class Selected(Message):
@@ -183,11 +195,12 @@ class Tiles(ScrollView, can_focus=True):
             lines: of a tile.
             least: tiles are at least so wide, as many beside each other as fit; 0: one.
         """
-        chosen = self.chosen
+        chosen, before = self.chosen, self._drawn
         same = len(keys) == len(self._keys) and (lines, least) == (self._lines, self._least)
+        still = tuple(keys) == self._keys and same
         self._keys, self._draw = tuple(keys), draw
         self._lines, self._least = lines, least
-        self._drawn.clear()
+        self._drawn = {}
         self._measure()
         if chosen in self._keys:
             self.cursor = self._keys.index(chosen)
@@ -195,7 +208,26 @@ class Tiles(ScrollView, can_focus=True):
             self.cursor = min(self.cursor, max(len(keys) - 1, 0))
         if not same:
             self._reveal()
-        self.refresh()
+        if still:
+            self._send_changed(before)
+        else:
+            self.refresh()
+
+    def _send_changed(self, before: Mapping[tuple[int, bool, bool], list[Strip]]) -> None:
+        """Refresh those tiles in sight that look otherwise than they did."""
+        height = self._tile[1]
+        first = self.scroll_offset.y // height * self.across
+        after = (self.scroll_offset.y + self.size.height) // height * self.across + self.across
+        for index in range(first, min(after, len(self._keys))):
+            on = index == self.cursor
+            if before.get((index, on, on and self.has_focus)) != self._strips(index):
+                self.refresh(self._region(index))
+
+    def _region(self, index: int) -> Region:
+        """Where a tile is in the widget."""
+        width, height = self._tile
+        row, column = divmod(index, self.across)
+        return Region(column * width, row * height - self.scroll_offset.y, width, height)
 
     @property
     def chosen(self) -> str | None:
@@ -290,11 +322,8 @@ class Tiles(ScrollView, can_focus=True):
         if self.scroll_offset != scrolled:
             self.refresh()
             return
-        width, height = self._tile
         for index in (before, now):
-            row, column = divmod(index, self.across)
-            y = row * height - self.scroll_offset.y
-            self.refresh(Region(column * width, y, width, height))
+            self.refresh(self._region(index))
 
     def _reveal(self) -> None:
         if self._keys:

@@ -1,0 +1,64 @@
+"""A cursor step sends what changes and not the whole list, which is much over SSH (tui.md 28)."""
+
+from typing import Any
+
+import pytest
+from textual.app import App, ComposeResult
+from textual.content import Content
+from textual.geometry import Region
+from textual.widget import Widget
+
+from omni_cli.tui.widgets.tiles import CardList, Tiles
+
+_KEYS = [f"k{n}" for n in range(6)]
+
+
+class Lists(App[None]):
+    def compose(self) -> ComposeResult:
+        yield Tiles()
+        yield CardList()
+
+
+def text(key: str, _width: int = 0) -> Content:
+    return Content(f"{key}\nsecond line")
+
+
+@pytest.mark.parametrize("kind", [Tiles, CardList])
+async def test_a_step_refreshes_two_items(
+    kind: type[Widget], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Lists()
+    async with app.run_test(size=(60, 40)) as pilot:
+        tiles, cards = app.query_one(Tiles), app.query_one(CardList)
+        tiles.fill(_KEYS, text, lines=2)
+        cards.fill([(key, text(key)) for key in _KEYS])
+        widget = app.query_one(kind)
+        widget.focus()
+        await pilot.pause()
+        seen: list[tuple[Region, ...]] = []
+        whole = kind.refresh
+
+        def refresh(self: Widget, *regions: Region, **how: Any) -> Widget:
+            if self is widget and (regions or how.get("repaint", True)):
+                seen.append(regions)
+            return whole(self, *regions, **how)
+
+        monkeypatch.setattr(kind, "refresh", refresh)
+        await pilot.press("j")
+        await pilot.pause()
+        assert seen
+        assert all(regions for regions in seen), "the whole list was sent"
+        assert sum(region.height for regions in seen for region in regions) <= 8
+        # What is filled again as it was sends nothing; one that changed, itself alone.
+        seen.clear()
+        tiles.fill(_KEYS, text, lines=2)
+        cards.fill([(key, text(key)) for key in _KEYS])
+        assert not seen
+        if kind is Tiles:
+            tiles.fill(_KEYS, lambda key, _: Content(key + "!" * (key == "k3")), lines=2)
+            assert len([r for regions in seen for r in regions]) >= 1
+        bars = [
+            "".join(s.text for s in widget.render_line(y))[:1]  # type: ignore[attr-defined]  # of lists
+            for y in range(12)
+        ]
+        assert bars == [" ", " ", "▌", "▌", *[" "] * 8]
