@@ -14,7 +14,7 @@ PICTURES = (
     ("fleet", "fleet", (), (120, 34), "dark"),
     ("model", "fleet", ("j", "enter"), (120, 34), "dark"),
     ("providers", "providers", ("j", "j"), (120, 34), "nord"),
-    ("activity", "activity", ("enter",), (120, 34), "catppuccin"),
+    ("activity", "activity", ("j", "j"), (120, 34), "catppuccin"),
     ("narrow", "fleet", (), (80, 24), "light"),
     ("catalogue", "catalogue", ("j", "j"), (120, 34), "dark"),
     ("failover", "failover", (), (120, 24), "gruvbox"),
