@@ -1,5 +1,6 @@
 """The top lines: health of the providers and today's money, and the tabs."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from omni_cli.tui.workers import tell
 #: Above so many providers the bar would fill the line: it counts instead.
 _MOST_SIGNS = 12
 _MUTED = "$foreground-muted"
+#: Between two toasts about one provider, seconds.
+QUIET_S = 30.0
 
 
 class StatusLine(Widget):
@@ -58,6 +61,8 @@ class StatusLine(Widget):
         self._overview: Overview | None = None
         self._reading = False
         self._slow = ""
+        #: By provider: the state that its user knows of, and when it was told of one.
+        self._told: dict[str, tuple[str | None, float]] = {}
 
     @dataclass
     class Slow(Message):
@@ -91,20 +96,27 @@ class StatusLine(Widget):
 
     def _take(self, overview: Overview | None) -> None:
         self._reading = False
-        if overview is not None and self._overview is not None:
-            self._tell_changes(self._overview, overview)
+        if overview is not None:
+            self._tell_changes(overview)
         self._overview = overview
         self.refresh()
 
-    def _tell_changes(self, before: Overview, now: Overview) -> None:
-        """What a person did to a provider, such as switching it off, is no news to them."""
-        old = {card.provider.slug: card.state for card in before.providers}
+    def _tell_changes(self, now: Overview) -> None:
+        """What a person did to a provider, such as switching it off, is no news to them. One that
+        goes to and fro is told of every QUIET_S seconds at most."""
+        at = time.monotonic()
         told: dict[str, list[ProviderCard]] = {"error": [], "warning": [], "healthy": []}
         for card in now.providers:
-            was = old.get(card.provider.slug)
-            known = was in ("healthy", "warning", "error") or card.state == "error"
-            if was is not None and was != card.state and known and card.state in told:
-                told[card.state].append(card)
+            slug, state = card.provider.slug, card.state
+            was, when = self._told.get(slug, (None, -QUIET_S))
+            if was == state or at < when + QUIET_S:
+                continue
+            news = was in told or (was is not None and state == "error")
+            if news and state in told:
+                told[state].append(card)
+                self._told[slug] = state, at
+            else:
+                self._told[slug] = state, -QUIET_S
         if any(told.values()):
             self.post_message(self.HealthChanged(*(tuple(cards) for cards in told.values())))
 
