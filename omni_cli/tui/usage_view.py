@@ -16,7 +16,7 @@ from omni_cli.domain.money import NUSD_PER_USD
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.words import percent
 from omni_cli.services.money.usage import Slots, UsageQuery, UsageReport, UsageRow
-from omni_cli.tui import plot, text
+from omni_cli.tui import heat, plot, text
 from omni_cli.tui.colours import series as colours_of
 from omni_cli.tui.plot import Plot, Series
 from omni_cli.tui.widgets.chart import Shown
@@ -238,9 +238,7 @@ def _line(
     cost = money(sums) + ("    " if some and not sums.unknown_attempts else "")
     was = "-" if before is None else money(before)
     share = view.report.success(sums)
-    success = Text(percent(share, 1))
-    if share is not None and share < 0.95:
-        success.stylize(colour("$warning"))
+    costs = [other.totals.cost_nusd for other in view.report.rows]
     return Line(
         key=row.name,
         cells={
@@ -249,10 +247,10 @@ def _line(
             "input": count(sums.input_tokens),
             "output": count(sums.output_tokens),
             "tokens": count(sums.total_tokens),
-            "cost": cost,
-            "success": success,
-            "mean": text.seconds(sums.mean_latency_ms),
-            "p95": text.seconds(row.p95_ms),
+            "cost": Text(cost, style=colour(heat.cost(sums.known_nusd, costs))),
+            "success": Text(percent(share, 1), style=colour(heat.success(share))),
+            "mean": _took(sums.mean_latency_ms, colour),
+            "p95": _took(row.p95_ms, colour),
             "before": was,
         },
         values={
@@ -268,6 +266,10 @@ def _line(
             "before": None if before is None else before.cost_nusd,
         },
     )
+
+
+def _took(ms: float | None, colour: Callable[[str], str]) -> Text:
+    return Text(text.seconds(ms), style=colour(heat.latency(ms)))
 
 
 def _totals_cells(view: UsageView, count: Callable[[int], str]) -> dict[str, str]:
