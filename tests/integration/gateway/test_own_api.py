@@ -156,8 +156,8 @@ def test_odd_names_do_not_break_metrics(gateway: Served, http: httpx.Client) -> 
     assert named
 
 
-#: What only a call of its own makes; each has a test of its own.
-MADE_BY_CALLERS = ("{comparison}", "{request}", "{response}", "{file}", "{batch}")
+#: What only a call of its own makes, and what a vendor answers; each has a test of its own.
+MADE_BY_CALLERS = ("{comparison}", "{request}", "{response}", "{file}", "{batch}", "{vendor}")
 
 
 def test_every_documented_get_answers(gateway: Served, http: httpx.Client) -> None:
