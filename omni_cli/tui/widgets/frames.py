@@ -84,7 +84,7 @@ class FramedTiles(Tiles, inherit_bindings=False):
         if found is None:
             width = self._tile[0]
             tile = self._frame(self.keys[index], max(width - self.SIDES, 8))
-            ground = "on $primary 20%" if key[2] else "on $surface" if on else ""
+            ground = self.ground(on=on)
             shown = Content("\n").join(
                 (line.stylize_before(ground) if ground else line) + Content(" ")
                 for line in _framed(tile, width - 1, chosen=on, lines=self._lines - 2)

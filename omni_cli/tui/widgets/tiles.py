@@ -289,11 +289,17 @@ class Tiles(ScrollView, can_focus=True):
             bar = Content.styled("▌", "$primary") if on else Content(" ")
             lines = self._draw(self._keys[index], inner).split("\n")[: self._lines]
             lines += [Content("")] * (self._lines - len(lines))
-            ground = "on $primary 20%" if key[2] else "on $surface" if on else ""
+            ground = self.ground(on=on)
             tile = Content("\n").join(self._line(bar, line, inner, ground) for line in lines)
             found = Visual.to_strips(self, tile, width, self._lines, self.visual_style, pad=True)
             self._drawn[key] = found
         return found
+
+    def ground(self, *, on: bool) -> str:
+        """Below the chosen tile; 16 colours have no tint that could be read on."""
+        if not on or self.app.current_theme.ansi:
+            return ""
+        return "on $primary 20%" if self.has_focus else "on $surface"
 
     @staticmethod
     def _line(bar: Content, line: Content, width: int, ground: str) -> Content:
