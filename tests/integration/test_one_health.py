@@ -13,8 +13,8 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.breaker import Breaker
 from omni_cli.services.judge.watch import health_alerts
 from omni_cli.simulator import Simulator
+from omni_cli.tui.fleet_view import state_word
 from omni_cli.tui.overview import read_overview
-from omni_cli.tui.screens.fleet import card_text
 from omni_cli.tui.widgets.status import health_bar
 from tests.gateway_server import Served, serving
 from tests.integration.cli.conftest import Omni, home, omni, seeded
@@ -84,7 +84,7 @@ class Faces:
         for model in MODELS.values():
             state = models.get(model, "off")
             assert cards[model].state == state
-            assert ("Online" in card_text(cards[model], 80).plain) == (state == "healthy")
+            assert (state_word(cards[model]) == "Online") == (state == "healthy")
 
     def _ask_gateway(self, told: Any, want: dict[str, Any]) -> None:
         with httpx.Client(base_url=self.served.url, timeout=20, trust_env=False) as http:
