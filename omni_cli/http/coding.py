@@ -3,8 +3,10 @@
 Codex sends zstd, other agents gzip (RFC 9110, "Content-Encoding"; RFC 8878; RFC 7932).
 """
 
+import importlib
 import io
 import zlib
+from typing import Any
 
 from omni_cli.wire.server import Refused
 
@@ -96,17 +98,27 @@ def _brotli(body: bytes, most: int) -> bytes:
 
 
 def _zstd(body: bytes, most: int) -> bytes:
-    import zstandard
-
-    reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(
-        io.BytesIO(body), read_across_frames=True
-    )
-    out = io.BytesIO()
+    zstd = zstandard()
+    out = bytearray()
     try:
-        while piece := reader.read(min(1024 * 1024, most + 1 - out.tell())):
-            out.write(piece)
-    except zstandard.ZstdError as exc:
+        while body:
+            frame = zstd.ZstdDecompressor(
+                options={zstd.DecompressionParameter.window_log_max: _WINDOW.bit_length() - 1}
+            )
+            out += frame.decompress(body, most + 1 - len(out))
+            if len(out) > most:
+                return bytes(out)
+            if not frame.eof:
+                raise EOFError("it is cut off")
+            body = frame.unused_data  # a body may be several frames, one after the other
+    except zstd.ZstdError as exc:
         raise ValueError(str(exc)) from None
-    if not out.tell():
-        raise EOFError("it is cut off")
-    return out.getvalue()
+    return bytes(out)
+
+
+def zstandard() -> Any:
+    """Python's own module of it, since 3.14, or the same for those before."""
+    try:
+        return importlib.import_module("compression.zstd")
+    except ModuleNotFoundError:
+        return importlib.import_module("backports.zstd")

@@ -44,13 +44,11 @@ def walk(root: Path, accept: Callable[[str], bool]) -> list[Path]:
 
 def _open(path: Path) -> IO[bytes]:
     """For reading; what zstd compressed (``.zst``) as its text."""
-    file = path.open("rb", buffering=_BUFFER_BYTES)
     if path.suffix != ".zst":
-        return file
-    from zstandard import ZstdDecompressor
+        return path.open("rb", buffering=_BUFFER_BYTES)
+    from omni_cli.http.coding import zstandard
 
-    unpacked = ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True)
-    return io.BufferedReader(unpacked, _BUFFER_BYTES)
+    return io.BufferedReader(zstandard().ZstdFile(path), _BUFFER_BYTES)
 
 
 def lines(

@@ -6,19 +6,20 @@ import zlib
 
 import httpx
 import pytest
-import zstandard
 
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.record import replace
+from omni_cli.http.coding import zstandard
 from tests.gateway_server import Served
 from tests.strict_upstream import Body, strict
 
 ASK = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "Is all well?"}]}
+ZSTD = zstandard()
 BODY = json.dumps(ASK).encode()
 PACKED = {
     "gzip": gzip.compress(BODY),
     "deflate": zlib.compress(BODY),
-    "zstd": zstandard.ZstdCompressor().compress(BODY),
+    "zstd": ZSTD.compress(BODY),
 }
 
 

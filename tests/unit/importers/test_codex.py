@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zstandard import ZstdCompressor
 
+from omni_cli.http.coding import zstandard
 from omni_cli.importers import importers, load
 from omni_cli.importers.values import at_ms
 from tests.unit.importers.support import read, usages, write_lines
@@ -221,7 +221,7 @@ def test_a_turn_that_began_after_the_fork_is_its_own(tmp_path: Path) -> None:
 
 def test_a_compressed_rollout_is_read_and_a_damaged_one_named(tmp_path: Path) -> None:
     plain = write_lines(tmp_path / "plain.jsonl", meta("s"), turn(), event(at(1), 1))
-    packed = ZstdCompressor().compress(plain.read_bytes())
+    packed = zstandard().compress(plain.read_bytes())
     plain.unlink()
     (tmp_path / "rollout-1.jsonl.zst").write_bytes(packed)
     (tmp_path / "rollout-2.jsonl.zst").write_bytes(packed[:-4] + b"xxxx")
