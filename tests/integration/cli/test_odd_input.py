@@ -10,6 +10,7 @@ import pytest
 
 from omni_cli.cli.app import main
 from omni_cli.cli.render import plain
+from omni_cli.store import port
 from tests.integration.cli.conftest import Omni
 
 
@@ -68,7 +69,10 @@ def test_the_error_of_a_very_long_rule_stays_readable(fleet: Omni) -> None:
     assert len(ran.err) < 1_000
 
 
-def test_a_store_of_a_newer_omni_is_left_alone(fleet: Omni, home: Path) -> None:
+def test_a_store_of_a_newer_omni_is_left_alone(
+    fleet: Omni, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(port, "_opened", set())  # as another process: this one opened it before
     with sqlite3.connect(home / "omni.db") as db:
         db.execute("PRAGMA user_version = 9999")
     ran = fleet("logs", "--json")
