@@ -208,7 +208,9 @@ class OmniApp(App[None]):
             if pane is None:
                 pane = kind(self.loader, id=name)
                 await switcher.mount(pane)
-                pane.recall(self.ui.of(name))
+                kept = self.ui.of(name)
+                pane.recall(kept)
+                pane.put(kept.get("place"))
         if self.query_one(TabBar).active != name:
             return  # another tab was asked for meanwhile
         switcher.current = name
@@ -448,7 +450,7 @@ class OmniApp(App[None]):
         )
         for pane in self.query(Pane):
             if pane.id is not None:
-                self.ui.keep(pane.id, pane.remember())
+                self.ui.keep(pane.id, {**pane.remember(), "place": pane.place()})
         # Comforts only: a full disk must not keep anyone from leaving.
         with contextlib.suppress(OSError):
             self.ui.save()

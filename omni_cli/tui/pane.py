@@ -7,6 +7,7 @@ is first shown and again when the store has changed, never twice at once, and ne
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
@@ -20,6 +21,8 @@ from omni_cli.tui.data import Loader
 from omni_cli.tui.workers import WorkerMixin, tell
 
 Shown = TypeVar("Shown")
+#: A command waits so long for a tab to be drawn, seconds.
+_PATIENCE_S = 2.0
 #: An empty pane says that it reads after so long, seconds.
 _PATIENCE_S = 0.4
 
@@ -111,8 +114,31 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         """Wait until what is shown was read; with a key, put the cursor on its line."""
         while self._reading and self.is_attached:
             await asyncio.sleep(0.01)
+        drawn = asyncio.Event()
+        self.call_after_refresh(drawn.set)  # what is drawn only once it has a width
+        with suppress(TimeoutError):
+            await asyncio.wait_for(drawn.wait(), _PATIENCE_S)
         if key and (shown := self.chooser) is not None:
             shown.choose(key)
+
+    def place(self) -> dict[str, Any]:
+        """The line under the cursor and how far it is scrolled, to be found again by ``put``."""
+        shown = self.chooser
+        if self._place or not isinstance(shown, Widget) or not isinstance(shown, Chooser):
+            return self._place  # nothing was shown yet
+        return {"row": shown.chosen, "scroll": shown.scroll_offset.y}
+
+    def put(self, place: object) -> None:
+        """Where the cursor goes once there is something to show; anything else is left alone."""
+        self._place = place if isinstance(place, dict) else {}
+
+    def _take_place(self) -> None:
+        place, self._place = self._place, {}
+        shown, row, scroll = self.chooser, place.get("row"), place.get("scroll")
+        if isinstance(shown, Chooser) and isinstance(shown, Widget) and isinstance(row, str):
+            shown.choose(row)
+            if isinstance(scroll, int) and shown.chosen == row:
+                shown.scroll_to(y=scroll, animate=False, force=True)
 
     @property
     def chooser(self) -> Chooser | None:
@@ -179,6 +205,8 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
             self.loading = False
             self.set_class(False, "-failed")
             self.show(value)
+            if self._place:
+                self.call_after_refresh(self._take_place)
             self.call_after_refresh(self._leave_hidden)
         self._next()
 

@@ -13,6 +13,7 @@ from omni_cli.tui.registry import TABS
 from omni_cli.tui.screens.model import ModelScreen
 from omni_cli.tui.screens.receipt import ReceiptScreen
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
+from omni_cli.tui.widgets.picker import PickerScreen
 from tests.integration.tui_pilot import copy_home, opened, press, read
 from tests.snapshot.steps import settle
 
@@ -61,10 +62,10 @@ async def test_actions_of_other_tabs_are_found_and_done(home: Path) -> None:
     async with opened(home, "fleet") as pilot:
         await choose(pilot, "add prov")
         assert on(pilot, "providers")
-        assert isinstance(pilot.app.screen, FormScreen)
+        assert isinstance(pilot.app.screen, PickerScreen)
         # A dialog is not left by the palette: its input would be lost.
         await press(pilot, "ctrl+p")
-        assert isinstance(pilot.app.screen, FormScreen)
+        assert isinstance(pilot.app.screen, PickerScreen)
         await press(pilot, "escape")
         await choose(pilot, "new budget")
         assert on(pilot, "budgets")

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from omni_cli.simulator import Simulator
+from omni_cli.tui.app import OmniApp
 from omni_cli.tui.screens.roles import Matrix, RolesPane
 from omni_cli.tui.screens.rule_forms import RuleTester
 from omni_cli.tui.widgets.form import ConfirmScreen
@@ -97,7 +99,7 @@ async def test_rules_are_added_tried_and_switched_off(home: Path) -> None:
         await press(pilot, "escape")
         pilot.app.query_one("#rules", Table).choose("3")
         await press(pilot, "d")
-        assert [rule.enabled for rule in read(home, lambda o: o.assignments.rules())][-1] is False
+        assert not read(home, lambda omni: omni.fleet.rule(3).enabled)
         await press(pilot, "u", "u")
         assert len(read(home, lambda o: o.assignments.rules())) == 2
 
@@ -123,3 +125,29 @@ async def test_history_shows_what_changed_and_goes_back_after_asking(home: Path)
         await press(pilot, "u")
         assert read(home, lambda omni: omni.fleet.model("openai/gpt-4").status) == "active"
         assert "took back" in notes(pilot.app)
+
+
+@pytest.mark.parametrize(
+    ("tab", "keys"),
+    [("fleet", "jjj"), ("fleet", "tjjj"), ("providers", "jj"), ("catalogue", "jjjj")],
+    ids=["tiles", "table", "providers", "list"],
+)
+async def test_one_comes_back_to_the_same_place(home: Path, tab: str, keys: str) -> None:
+    """tui.md 29: only cards or table was remembered."""
+
+    def place(pilot: Pilot[None]) -> object:
+        app = pilot.app
+        assert isinstance(app, OmniApp)
+        assert app.pane is not None
+        return app.pane.place()
+
+    async with opened(home, tab, (80, 24)) as pilot:
+        first = place(pilot)
+        await press(pilot, *keys)
+        left = place(pilot)
+        assert left != first
+        await press(pilot, "q")
+    async with opened(home, "costs") as pilot:
+        await press(pilot, "q")  # where one was not keeps its place
+    async with opened(home, tab, (80, 24)) as pilot:
+        assert place(pilot) == left

@@ -34,6 +34,10 @@ async def opened(
     """The TUI on a home, settled, at the scene's time."""
     app = OmniApp(env_of(home), clock=clock, tab=tab, theme="dark")
     async with app.run_test(size=size) as pilot:
+        for _ in range(500):  # its module is imported in a thread that is no worker
+            if app.pane is not None:
+                break
+            await pilot.pause(0.01)
         await settle(pilot)
         yield pilot
 

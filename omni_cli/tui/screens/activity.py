@@ -130,6 +130,10 @@ class ActivityPane(Pane[Loaded]):
     def remember(self) -> dict[str, Any]:
         return {"text": self._text, "state": self._state, "order": self._order}
 
+    def place(self) -> dict[str, Any]:
+        """A tail begins at its end."""
+        return {}
+
     def recall(self, kept: dict[str, Any]) -> None:
         self.query_one(Input).value = str(kept.get("text", ""))
         state = kept.get("state", "")

@@ -193,13 +193,6 @@ class FailoverPane(Pane[Chains]):
     def entry(self) -> Widget | None:
         return self.query_one(Empty) if self.has_class("-empty") else self.query_one(CardList)
 
-    def remember(self) -> dict[str, Any]:
-        return {"chain": self.chosen}
-
-    def recall(self, kept: dict[str, Any]) -> None:
-        chain = kept.get("chain")
-        self._wanted_chain = chain if isinstance(chain, str) else None
-
     def unsaved(self) -> str:
         names = ", ".join(sorted(self._drafts))
         return f"Failover: {names} not saved (4, then s)" if names else ""

@@ -67,7 +67,6 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
         super().__init__(*args, **kwargs)
         self._read_value: tuple[Overview, Aside] | None = None
         self._order = "rank"
-        self._kept: str | None = None
 
     def compose(self) -> ComposeResult:
         yield StartPanel(self.loader)
@@ -107,7 +106,6 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
             "view": _VIEWS[self.has_class("-table")],
             "order": self._order,
             "filter": self._words,
-            "model": self.chosen,
         }
 
     def recall(self, kept: dict[str, Any]) -> None:
@@ -117,8 +115,6 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
         words = str(kept.get("filter") or "")
         self.query_one(Input).value = words
         self.set_class(bool(words), "-filter")
-        model = kept.get("model")
-        self._kept = model if isinstance(model, str) else None
 
     def on_mount(self) -> None:
         self.set_interval(_AGES_S, self._grow_older)
@@ -187,9 +183,6 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
         self.query_one(Table).fill(
             fleet_view.columns(width), [fleet_view.row(c, width, self.omni.colour) for c in cards]
         )
-        if self._kept is not None:
-            tiles.choose(self._kept)
-            self._kept = None
         side = self.query_one("#side").size.width - 4
         self.query_one("#today", Static).update(fleet_view.today_text(view, max(side, 32)))
         self.query_one("#foot", Static).update(fleet_view.foot_text(view))

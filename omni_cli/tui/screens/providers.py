@@ -176,7 +176,6 @@ class ProvidersPane(Pane[Loaded]):
     ]
 
     _overview: Overview | None = None
-    _kept: str | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -202,13 +201,6 @@ class ProvidersPane(Pane[Loaded]):
         if self.has_class("-empty") and f"action_{action}" in ProvidersPane.__dict__:
             return False
         return super().check_action(action, parameters)
-
-    def remember(self) -> dict[str, Any]:
-        return {"provider": self.chosen}
-
-    def recall(self, kept: dict[str, Any]) -> None:
-        slug = kept.get("provider")
-        self._kept = slug if isinstance(slug, str) else None
 
     def on_mount(self) -> None:
         self.set_interval(_AGES_S, self._grow_older)
@@ -245,9 +237,6 @@ class ProvidersPane(Pane[Loaded]):
             lambda key, width: provider_tile(cards[key], width, self.loader.now_ms()),
             lines=3,
         )
-        if self._kept is not None:
-            tiles.choose(self._kept)
-            self._kept = None
         card = self.card
         if card is not None:
             shown = detail_text(card, overview, failures, masked)

@@ -26,7 +26,7 @@ from omni_cli.tui import text
 from omni_cli.tui.actions import offer_switch
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.rule_forms import RuleTester, condition_form, role_form
-from omni_cli.tui.widgets.form import ConfirmScreen
+from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 from omni_cli.tui.widgets.tiles import Empty, set_empty
 
@@ -304,6 +304,10 @@ class RolesPane(Pane[Jobs]):
             )
         )
 
+    def _ask(self, form: FormScreen) -> None:
+        """Show a form; what it saved is seen at once."""
+        self.app.push_screen(form, lambda saved: self.omni.store_changed() if saved else None)
+
     # --- roles -------------------------------------------------------------------------------
 
     @on(DataTable.CellSelected)
@@ -320,7 +324,7 @@ class RolesPane(Pane[Jobs]):
 
     def action_assign(self) -> None:
         matrix = self.query_one(Matrix)
-        self.app.push_screen(role_form(self.loader, matrix.chosen or "", matrix.model or ""))
+        self._ask(role_form(self.loader, matrix.chosen or "", matrix.model or ""))
 
     def action_unassign(self) -> None:
         matrix, jobs = self.query_one(Matrix), self._jobs
@@ -345,12 +349,12 @@ class RolesPane(Pane[Jobs]):
         return next((rule for rule in rules if str(rule.id) == key), None)
 
     def action_new(self) -> None:
-        self.app.push_screen(condition_form(self.loader, None))
+        self._ask(condition_form(self.loader, None))
 
     @on(DataTable.RowSelected)
     def action_edit(self) -> None:
         if self.rule is not None:
-            self.app.push_screen(condition_form(self.loader, self.rule))
+            self._ask(condition_form(self.loader, self.rule))
 
     def action_switch(self) -> None:
         rule = self.rule
