@@ -45,6 +45,8 @@ OPEN_WAIT_S = 15.0
 #: How long the last batch waits for the store, ms.
 _LAST_WAIT_MS = 15_000
 _CHECKPOINT_S = 1.0
+#: Of a process that ends, over a network.
+_LAST_BATCHES = 5
 
 
 #: A new request, whom to tell, and since when it waits.
@@ -273,24 +275,30 @@ class Commits:
             if self._thread is None:
                 if batch:
                     self._write_last(batch)
-            else:
+                return
+            for _ in range(_LAST_BATCHES):  # something may begin or end while one is written
                 self._writer.plan(batch, last=True)
-                await self._loop.run_in_executor(self._thread, self._write_last, batch)
+                written = await self._loop.run_in_executor(self._thread, self._write_last, batch)
+                if written:
+                    self._writer.done()
+                batch, self._batch = self._batch, _Pending()
+                if not (written and batch):
+                    break
+            self._writer.leave(written=written and not batch)
         finally:
             self._stop_listening()
             if self._thread is not None:
                 self._thread.shutdown()
 
-    def _write_last(self, batch: Batch) -> None:
+    def _write_last(self, batch: Batch) -> bool:
         try:
             self._writer.write(batch)
         except StoreError as exc:
-            self._writer.leave(written=False)
             if batch.endings:
                 told = self._writer.set_aside(batch.endings, exc)
                 self._note(f"{told.message}; {told.hint}")
-        else:
-            self._writer.leave(written=True)
+            return False
+        return True
 
     # --- how it is written --------------------------------------------------------------------
 

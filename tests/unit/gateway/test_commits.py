@@ -146,3 +146,26 @@ async def test_an_id_that_another_has_taken_is_changed_for_its_end_too(
     assert store.plain("SELECT request, state FROM attempts") == [(900, "ok"), (5_000, "ok")]
     assert store.plain("SELECT key, state FROM requests WHERE id = 901") == [("another", "pending")]
     assert BudgetStore(store).drifts() == []
+
+
+async def test_what_begins_while_the_last_batch_is_written_is_written_too(
+    far: tuple[_Far, Commits], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, commits = far
+    BudgetStore(store).delete(1)  # of what a budget covers nothing is in hand by then
+    await commits.within(lambda: None)
+    late, write = _ask(901), Writer.write
+
+    def slow(self: Writer, batch: Batch) -> None:
+        if not late.committed:
+            asyncio.run_coroutine_threadsafe(_begin(commits, late), commits._loop).result(5)
+        write(self, batch)
+
+    monkeypatch.setattr(Writer, "write", slow)
+    await commits.close()
+    assert store.plain("SELECT id FROM open_calls") == [(901,)]
+    assert not list(store.path.parent.glob("spool/*"))
+
+
+async def _begin(commits: Commits, opening: Opening) -> None:
+    await commits.open(opening)
