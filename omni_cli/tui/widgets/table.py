@@ -76,9 +76,15 @@ class Table(DataTable[Text]):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  # Textual's own name
         super().__init__(id=id, cursor_type="row", cell_padding=1)
         self._shape: tuple[Column, ...] = ()
+        self._looks: list[tuple[str, list[object]]] | None = None
 
     def fill(self, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-        """Show these rows. A column set that differs from the last one is set anew."""
+        """Show these rows. A column set that differs from the last one is set anew; what looks as
+        it did is left alone: a whole table is much to send over SSH."""
+        looks = [(row.key, [_look(cell) for cell in row.cells]) for row in rows]
+        if (tuple(columns), looks) == (self._shape, self._looks):
+            return
+        self._looks = looks
         at, key = self.cursor_row, self.row_key
         offset = self.scroll_offset
         with self.app.batch_update():
@@ -132,6 +138,11 @@ class Table(DataTable[Text]):
         shown = Text(cell) if isinstance(cell, str) else cell
         shown.justify = column.align
         return shown
+
+
+def _look(cell: str | Text) -> object:
+    """All that is seen of a cell; texts of other styles are equal to rich."""
+    return cell if isinstance(cell, str) else (cell.plain, str(cell.style), list(cell.spans))
 
 
 class Line(Struct, frozen=True):

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
 
+from omni_cli.tui.widgets.table import Column, Row, Table
 from omni_cli.tui.widgets.tiles import CardList, Tiles
 
 _KEYS = [f"k{n}" for n in range(6)]
@@ -62,3 +64,24 @@ async def test_a_step_refreshes_two_items(
             for y in range(12)
         ]
         assert bars == [" ", " ", "▌", "▌", *[" "] * 8]
+
+
+async def test_a_table_that_looks_the_same_is_not_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Page(App[None]):
+        def compose(self) -> ComposeResult:
+            yield Table()
+
+    async with Page().run_test() as pilot:
+        table, columns = pilot.app.query_one(Table), (Column("a", "A", width=5),)
+        table.fill(columns, [Row("1", [Text("x", style="red")])])
+        cleared: list[int] = []
+        clear = Table.clear
+        monkeypatch.setattr(
+            Table, "clear", lambda self, **how: (cleared.append(1), clear(self, **how))[1]
+        )
+        table.fill(columns, [Row("1", [Text("x", style="red")])])
+        assert not cleared
+        table.fill(columns, [Row("1", [Text("x", style="blue")])])
+        assert cleared
