@@ -163,9 +163,14 @@ async def test_what_begins_while_the_last_batch_is_written_is_written_too(
 
     monkeypatch.setattr(Writer, "write", slow)
     await commits.close()
+    monkeypatch.setattr(commits, "close", _nothing)
     assert store.plain("SELECT id FROM open_calls") == [(901,)]
     assert not list(store.path.parent.glob("spool/*"))
 
 
 async def _begin(commits: Commits, opening: Opening) -> None:
     await commits.open(opening)
+
+
+async def _nothing() -> None:
+    """It is closed."""
