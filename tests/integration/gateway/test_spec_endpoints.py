@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -319,9 +320,13 @@ def test_the_context_that_is_asked_for_must_fit(http: httpx.Client) -> None:
 
 def test_recommendations_are_decided_over_the_api(served: Served, http: httpx.Client) -> None:
     served.app.fleet.assign_role("writer", "anthropic/claude-sonnet-4-20250514", 1, "writes")
-    before = served.app.ledger.recent(limit=1_000)
     body = {"model": "role:writer", "messages": [{"role": "user", "content": "Say hello."}]}
-    count = len(list(before))
+    for _ in range(100):  # the gateway looks for changes four times a second
+        first = http.post("/v1/chat/completions", json=body)
+        if first.headers["x-omni-model"].startswith("anthropic/"):
+            break
+        time.sleep(0.05)
+    count = len(list(served.app.ledger.recent(limit=1_000)))
     for _ in range(40):
         assert http.post("/v1/chat/completions", json=body).status_code == 200
     served.settle(count + 40)
