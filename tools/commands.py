@@ -1,4 +1,4 @@
-"""Write the table of all commands in ``docs/cli.md``, and the manual page ``man/omni.1``:
+"""Write the table of all commands in ``docs/cli.md``, and the manual page ``docs/omni.1``:
 ``python -m tools.commands``.
 
 Names, arguments and what each does are asked of the commands themselves.
@@ -14,7 +14,7 @@ from omni_cli.cli.app import app
 from omni_cli.domain.commands import ALIASES
 
 _ROOT = Path(__file__).resolve().parents[1]
-PAGE, MANUAL = _ROOT / "docs" / "cli.md", _ROOT / "man" / "omni.1"
+PAGE, MANUAL = _ROOT / "docs" / "cli.md", _ROOT / "docs" / "omni.1"
 BEGIN, END = "<!-- made by python -m tools.commands -->\n", "<!-- to here -->\n"
 #: What usage lines hold besides arguments.
 _NOT_ARGUMENTS = ("[OPTIONS]", "COMMAND [ARGS]...")
