@@ -81,6 +81,8 @@ class OwnApi:
             report = read(OutcomeReport, object_of(body), field="field")
             kind, value = report.verdict()
             row = mine(app, report.request, scope)
+            if row.state == "pending":
+                raise NotFound(f"request {id_text(row.id)} is still being answered")
             rated = app.ratings.rate(id_text(row.id), kind, value, report.note)
             return {
                 "request": id_text(row.id),

@@ -220,10 +220,10 @@ class TestExitCodes:
 
     def test_a_fault_of_ours_is_told_in_json_too(self, fleet: Fleet) -> None:
         code = (
-            "import sys; sys.argv = ['omni', 'logs', '--json']\n"
+            "import sys; sys.argv = ['omni', 'why', '--json']\n"
             "from omni_cli.store.ledger import LedgerStore\n"
             "def broken(*a, **k): raise KeyError('inside')\n"
-            "LedgerStore.recent = broken\n"
+            "LedgerStore.find = broken\n"
             "from omni_cli.cli.app import main; main()"
         )
         done = subprocess.run(

@@ -146,7 +146,7 @@ CRASH = """
 import sys
 sys.argv = ["omni", *sys.argv[1:]]
 from omni_cli.providers import http
-def broken(client, call, timeout_s):
+def broken(client, call, *_):
     headers = dict(call.headers)
     raise RuntimeError(f"cannot send {headers}")
 http._build = broken

@@ -1,5 +1,6 @@
 """What strangers, web pages and narrow keys learn of a fleet, and what their requests cost."""
 
+import difflib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,6 @@ from omni_cli.domain.errors import NotFound
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider
 from omni_cli.gateway.app import Options
 from omni_cli.records import ClientKey
-from omni_cli.services.engine import names
 from omni_cli.simulator import Simulator
 from omni_cli.store.gateway_keys import GatewayKeyStore
 from tests.gateway_server import Served, serving
@@ -37,7 +37,7 @@ def test_an_unknown_name_is_refused_without_a_look_at_the_catalogue(
     def never(*_: object) -> list[str]:
         raise AssertionError("the whole catalogue was looked at")
 
-    monkeypatch.setattr(names.difflib, "get_close_matches", never)
+    monkeypatch.setattr(difflib, "get_close_matches", never)
     near = http.post(path, json={**PATHS[path], "model": "GPT_4o"})
     assert near.status_code == 404
     assert "did you mean openai/gpt-4o or gpt-4o?" in near.text
