@@ -22,7 +22,7 @@ from omni_cli.tui.workers import WorkerMixin, tell
 
 Shown = TypeVar("Shown")
 #: A command waits so long for a tab to be drawn, seconds.
-_PATIENCE_S = 2.0
+_DRAWN_S = 2.0
 #: An empty pane says that it reads after so long, seconds.
 _PATIENCE_S = 0.4
 
@@ -117,7 +117,7 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         drawn = asyncio.Event()
         self.call_after_refresh(drawn.set)  # what is drawn only once it has a width
         with suppress(TimeoutError):
-            await asyncio.wait_for(drawn.wait(), _PATIENCE_S)
+            await asyncio.wait_for(drawn.wait(), _DRAWN_S)
         if key and (shown := self.chooser) is not None:
             shown.choose(key)
 
@@ -211,12 +211,18 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         self._next()
 
     def _leave_hidden(self) -> None:
-        """Take the focus from what ``show`` hid before it was ever drawn: nothing else would."""
+        """Take the focus from what ``show`` hid before it was ever drawn: nothing else would. What
+        was shown as loading had to give it up, and gets it back: without it keys do nothing."""
+        if not self.is_attached:
+            return
         focused = self.screen.focused
         if focused is not None and self in focused.ancestors:
             parts = [part for part in focused.ancestors_with_self if isinstance(part, Widget)]
-            if not all(part.display for part in parts):
-                self.screen.set_focus(None)
+            if all(part.display for part in parts):
+                return
+            self.screen.set_focus(None)
+        if self.screen.focused is None and self.omni.is_pane_active(self):
+            self.screen.set_focus(self.entry())
 
     def _failed(self, error: OmniError) -> None:
         self._reading = False
@@ -224,6 +230,7 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         if self.is_attached:
             self.loading = False
             self.failed(error)
+            self.call_after_refresh(self._leave_hidden)
         self._next()
 
     def failed(self, error: OmniError) -> None:
