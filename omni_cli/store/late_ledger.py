@@ -353,7 +353,7 @@ class LateLedger(LedgerStore):
                 return False
             except FileNotFoundError:
                 continue  # another process has written it
-            except (OSError, ValueError, TypeError, KeyError, LookupError):
+            except Exception:  # noqa: BLE001  # a person has to look; what else waits goes on
                 self._spool.spoilt(path)
                 continue
             self._spool.done(path)

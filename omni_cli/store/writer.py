@@ -32,6 +32,7 @@ from omni_cli.domain.batch import (
 from omni_cli.domain.errors import SameId, StoreError, Unsure
 from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
 from omni_cli.domain.periods import HOUR_MS
+from omni_cli.domain.record import asdict
 from omni_cli.repositories import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
@@ -396,9 +397,18 @@ class Writer:
         if taken:
             self._budgets.grow(self.owner, taken)
 
-    def set_aside(self, endings: Sequence[Ending], why: StoreError) -> StoreError:
-        """Keep what the store does not take, for whoever opens it next; returns what to tell."""
-        records: list[Record] = []
+    def set_aside(
+        self, endings: Sequence[Ending], why: StoreError, granted: Collection[Opening] = ()
+    ) -> StoreError:
+        """Keep what the store does not take, for whoever opens it next; returns what to tell.
+
+        Args:
+            granted: what went out before its row was written.
+        """
+        records: list[Record] = [
+            {"opened": asdict(opening.request), "sent": asdict(opening.attempt())}
+            for opening in granted
+        ]
         for ending in endings:
             if isinstance(ending, RequestEnding):
                 records.append(request_record(ending.request, ending.end))

@@ -135,7 +135,7 @@ def _found(omni_app: App, source: str | None) -> list[Found]:
     if not importer.has_a_place:
         what = importer.reads or "files"
         raise UsageError(
-            f"{source} needs a path: what {importer.title} writes has no usual place",
+            f"{source} needs a path: {importer.title} has no usual place",
             hint=f"omni import {source} PATH, a file or a folder with {what}",
         )
     found = [item for item in logs if item.source == source]

@@ -533,6 +533,10 @@ class Commits:
             self._batch.join(part)
         elif fault is not None:  # told, and left to recovery
             self._note(f"a row was refused by the store and is left out: {fault!r}: {part}")
+            if self._thread is not None and (part.granted or part.endings):
+                # Nothing but the journal knows of it, which forgets what whole batches have.
+                why = StoreError(f"the row was refused: {type(fault).__name__}")
+                self._writer.set_aside(part.endings, why, part.granted.values())
 
     def _rename(self, opening: Opening, batch: Batch) -> None:
         """Another process has taken the id of a request that is out: its row gets another."""

@@ -148,6 +148,33 @@ async def test_an_id_that_another_has_taken_is_changed_for_its_end_too(
     assert BudgetStore(store).drifts() == []
 
 
+async def test_what_the_store_refuses_is_kept_though_the_journal_forgets_it(
+    far: tuple[_Far, Commits], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, commits = far
+    opening, write = _ask(901), Writer.write
+
+    def refusing(self: Writer, batch: Batch) -> None:
+        if 901 in batch.granted or any(ending.request == 901 for ending in batch.endings):
+            raise ValueError("nobody knows why")
+        write(self, batch)
+
+    monkeypatch.setattr(Writer, "write", refusing)
+    await commits.open(opening)
+    _end(commits, opening)
+    for number in (902, 903, 904):  # whole batches, after which the journal is emptied
+        other = _ask(number)
+        await commits.open(other)
+        _end(commits, other)
+        await asyncio.sleep(0.15)
+    monkeypatch.setattr(Writer, "write", write)
+    assert sorted(store.plain("SELECT request FROM attempts")) == [(900,), (902,), (903,), (904,)]
+    assert LateLedger(store).catch_up()
+    assert (901, 7) in store.plain("SELECT request, cost_nusd FROM attempts")
+    assert store.plain("SELECT state FROM requests WHERE id = 901") == [("ok",)]
+    assert BudgetStore(store).drifts() == []
+
+
 async def test_what_begins_while_the_last_batch_is_written_is_written_too(
     far: tuple[_Far, Commits], monkeypatch: pytest.MonkeyPatch
 ) -> None:
