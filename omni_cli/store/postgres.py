@@ -529,13 +529,21 @@ def connect(url: str) -> _Link:
     cursor = link.execute(
         f"SET lock_timeout = {_LOCK_MS}; SET client_min_messages = warning;"
         f" SET idle_in_transaction_session_timeout = {_IDLE_MS};"
-        " SELECT pg_postmaster_start_time()::text",
+        f" {_WHICH_SERVER}",
         prepare=False,
     )
     while cursor.nextset():
         pass
     (link.started,) = next(cursor)
     return link
+
+
+#: Other after each start, and after a backend's crash, from which a server recovers with its start
+#: unchanged and its statistics forgotten.
+_WHICH_SERVER = (
+    "SELECT pg_postmaster_start_time()::text"
+    " || coalesce((SELECT stats_reset::text FROM pg_stat_bgwriter), '')"
+)
 
 
 def named(url: str, env: Mapping[str, str] = os.environ) -> str:
