@@ -190,7 +190,7 @@ def _show(omni_app: App, report: Report) -> None:
             f"{format_usd(report.judge_nusd)}"
         )
     out(paint(report.verdict, "bold"))
-    if report.shown in ("better", "good enough"):
+    if report.founded:
         out("omni recommend has it as a change, on a share of the traffic first")
 
 

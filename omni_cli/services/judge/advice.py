@@ -341,8 +341,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
         found = []
         for report in self.shadows():
             shadow, seen = report.shadow, report.evidence
-            shown = report.shown
-            if shown not in ("better", "good enough") or seen.mean is None:
+            if not report.founded or seen.mean is None:
                 continue
             filters = {"role": shadow.role, "model": shadow.champion}
             work = Work(
@@ -354,7 +353,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
                 days,
                 (),
             )
-            better = shown == "better"
+            better = report.shown == "better"
             proof = Proof(
                 seen.pairs,
                 better,

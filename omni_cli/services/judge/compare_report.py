@@ -18,8 +18,6 @@ from omni_cli.services.judge import judge
 from omni_cli.services.judge.compare_plan import Plan
 
 _JUDGE = Scorer("judge")
-#: How far a judge's outcome counts in routing, beside one of an exact scorer.
-_JUDGE_WEIGHT = 0.5
 
 
 class JudgeReport(Struct, frozen=True):
@@ -182,6 +180,6 @@ class CompareReports(Struct, eq=False):
                 form=prompt_form(self.decision(row.request)),
                 kind="compare",
                 value=answer.score,
-                weight=1.0 if kinds - {"judge"} else _JUDGE_WEIGHT,
+                weight=1.0 if kinds - {"judge"} else judge.WEIGHT,
                 note=f"comparison {id_text(comparison)}",
             )

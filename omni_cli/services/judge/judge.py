@@ -14,6 +14,8 @@ from omni_cli.domain.chat import ChatRequest, MediaPart, Message, TextPart
 from omni_cli.domain.scoring import Scorer
 
 TURNS = (0, 1)
+#: What its word counts for in routing beside a test's or a person's.
+WEIGHT = 0.5
 #: Points from 0 to this.
 POINTS = 10
 _MAX_TOKENS = 1_024

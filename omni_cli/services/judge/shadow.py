@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from omni_cli.services.fleet.fleet import FleetService
     from omni_cli.services.money.budget_admin import BudgetAdmin
 
-#: A judge's word counts half in routing, as in comparisons.
-_JUDGE_WEIGHT = 0.5
 #: Stored requests that are looked through for those to pair, the newest.
 _LOOKED_THROUGH = 2_000
 
@@ -109,6 +107,12 @@ class Report(Struct, frozen=True):
         return self.evidence.shown(self.settings.alpha)
 
     @property
+    def founded(self) -> bool:
+        """Whether a change may rest on it: that answers pass checks shows nobody that they are
+        good, so a judge must have read them."""
+        return bool(self.settings.judge) and self.shown in ("better", "good enough")
+
+    @property
     def cost_ratio(self) -> float | None:
         """The challenger's cost as a share of the champion's, for the same questions."""
         if not self.champion_nusd or self.challenger_nusd is None:
@@ -126,7 +130,7 @@ class Report(Struct, frozen=True):
             "points",
         }
         if self.shown:
-            return words[self.shown]
+            return words[self.shown] + ("" if settings.judge else ", as far as checks tell")
         if not found.pairs:
             return "no pair yet"
         least = least_pairs(margin=settings.margin, alpha=settings.alpha)
@@ -481,12 +485,14 @@ class ShadowService(Struct, kw_only=True, eq=False):
     def _learn(self, shadow: Shadow, answer: Answer, pair: Pair) -> None:
         if not answer.task:
             return
-        weight = _JUDGE_WEIGHT if pair.how == "judge" else 1.0
+        judged = pair.how == "judge"
         both = (
             (pair.request, answer.model, pair.champion),
             (pair.shadowed, shadow.challenger, pair.challenger),
         )
         for request, model, value in both:
+            if value and not judged:
+                continue  # an answer that only passed its checks may be bad all the same
             self.learning.add_outcome(
                 request=request,
                 at_ms=pair.at_ms,
@@ -495,7 +501,7 @@ class ShadowService(Struct, kw_only=True, eq=False):
                 form=answer.form,
                 kind="compare",
                 value=value,
-                weight=weight,
+                weight=judge.WEIGHT if judged else 1.0,
                 note=f"shadow {shadow.id}",
             )
 
@@ -579,7 +585,7 @@ def told(report: Report, full: str = "") -> list[Alert]:
     title = f"{shadow.challenger} in the shadow of role {shadow.role}"
     found = []
     if report.shown:
-        more = "" if report.shown == "worse" else "; omni recommend has it as a change"
+        more = "; omni recommend has it as a change" if report.founded else ""
         pairs = counted(report.evidence.pairs, "pair")
         text = f"{report.verdict}, by {pairs}{more}"
         found.append(Alert(f"shadow:{shadow.id}:{report.shown}", "info", title, text))

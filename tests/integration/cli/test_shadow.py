@@ -124,6 +124,18 @@ def test_its_budget_is_a_hard_cap_and_half_a_pair_is_not_paid_for(
     assert sum(row.source == "shadow" for row in spent) == ran.data["paired"]
 
 
+def test_what_only_passed_its_checks_is_no_proof(omni: Omni, app: App) -> None:
+    start = [word if word != JUDGE else "none" for word in START]
+    assert omni(*start).code == 0
+    _ask(app, 10)
+    ran = omni("shadow", "run", ROLE)
+    assert "as far as checks tell" in ran.out
+    assert "omni recommend" not in ran.out
+    found = omni("recommend", "--json").data
+    assert not [advice for advice in found if advice["type"] == "shadowed_model"]
+    assert app.learning.quality() == {}
+
+
 def test_a_chat_that_waits_is_compared_at_once_and_nothing_is_written_down(
     omni: Omni, app: App, sim: Simulator
 ) -> None:
