@@ -126,6 +126,7 @@ def print_model(row: Listed, uses: Sequence[str], today: str) -> None:
         if model.complexity_factor is None
         else f"{model.complexity_factor:.2f} (parameters / 175 B)",
         "token weights": ", ".join(f"{k} {v:g}" for k, v in model.token_weights.items()),
+        "settings": ", ".join(f"{k} {v:,}" for k, v in model.settings.items()),
         "strengths": ", ".join(model.strengths),
         "good for": ", ".join(model.recommended_for),
         "origin": "the catalogue" if model.is_system else "added by you",

@@ -93,6 +93,8 @@ class Opening(Struct):
     leases: tuple[Lease, ...] = ()
     #: The budgets that were kept when it was granted.
     budgets: Sequence[Budget] = ()
+    #: Calls to its model that may go out within a minute, of all processes; None: without limit.
+    rpm: int | None = None
 
     def attempt(self) -> NewAttempt:
         """The attempt that it began, as the ledger knows it."""

@@ -277,6 +277,7 @@ def delay_s(
     *,
     retry_after_s: float | None = None,
     rng: Random,
+    fixed_s: float | None = None,
     base_s: float = BASE_S,
     cap_s: float = CAP_S,
     max_retry_after_s: float = MAX_RETRY_AFTER_S,
@@ -291,9 +292,10 @@ def delay_s(
         attempt: 1 before the first retry.
         retry_after_s: what the provider asked for, or None. The wait is never shorter; up to
             ``base_s`` is added, so that waiting processes do not all return at once.
+        fixed_s: what its user has set instead of a backoff.
     """
     ceiling = min(cap_s, base_s * 2.0 ** min(attempt - 1, 64))
-    backoff = ceiling * rng.random()
+    backoff = ceiling * rng.random() if fixed_s is None else fixed_s
     if retry_after_s is None:
         return backoff
     # Written so that a NaN, too, gives up.

@@ -210,6 +210,10 @@ class RateLimited(ProviderError):
     retryable = True
 
 
+class Paced(RateLimited):
+    """Its user's own limit a minute (``rate_limit_rpm``): nothing was sent."""
+
+
 class QuotaExceeded(RateLimited):
     code = "quota_exceeded"
     retryable = False

@@ -27,6 +27,14 @@ MAX_RETRIES_RANGE = (0, 10)
 TIMEOUT_MS_RANGE = (1_000, 120_000)
 #: When a second model may be asked beside the first.
 HEDGE_MS_RANGE = (50, 120_000)
+#: What may be set of calls to one model (management spec, performanceSettings), each from and to.
+CALL_SETTINGS: Mapping[str, tuple[int, int]] = {
+    "timeout_ms": TIMEOUT_MS_RANGE,
+    "max_retries": MAX_RETRIES_RANGE,
+    "retry_delay_ms": (0, 60_000),
+    "rate_limit_rpm": (1, 1_000_000),
+    "batch_size": (1, 1_000),
+}
 
 
 class Provider(Struct, frozen=True):
@@ -65,7 +73,11 @@ class ModelInfo(Struct, frozen=True):
     billions. ``token_weights`` scale omni's token estimate for this model's tokenizer.
     Times are ms since the epoch, UTC. ``retired_on`` is the ISO date on which its provider stops
     (or stopped) serving it, None where none is known. A badge that is missing is unknown; ``lacks``
-    are those that a source says the model has not.
+    are those that a source says the model has not. ``settings``: what its user set of
+    ``CALL_SETTINGS``. A chain's link goes before ``timeout_ms`` and ``max_retries``;
+    ``retry_delay_ms`` is waited before each further try, but for a provider that asks for longer;
+    ``rate_limit_rpm``: calls that go out to it within a minute, of all processes; ``batch_size``:
+    calls to it at once where many are made (comparisons and suites).
     """
 
     id: str
@@ -86,6 +98,7 @@ class ModelInfo(Struct, frozen=True):
     recommended_for: tuple[str, ...] = ()
     parameters_b: float | None = None
     token_weights: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, int] = field(default_factory=dict)
     status: ModelStatus = "active"
     is_system: bool = False
     is_default: bool = False

@@ -12,12 +12,13 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic.json_schema import models_json_schema
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.models import AuthMethod, ModelStatus, ModelType
+from omni_cli.domain.models import CALL_SETTINGS, AuthMethod, ModelStatus, ModelType
 from omni_cli.domain.quality import OutcomeKind
 from omni_cli.domain.scoring import KINDS
 from omni_cli.plugins import plugins
 from omni_cli.services.fleet.model_changes import ModelChange as Change
 from omni_cli.services.fleet.model_changes import PriceChange
+from omni_cli.services.judge.spec_documents import SETTINGS_WORDS
 from omni_cli.written import Discriminator, Field, Tag, Written, clean, one_of, said
 from omni_cli.written import read as read
 
@@ -101,6 +102,31 @@ class Capabilities(Written):
     specialties: list[str] = []
 
 
+def _at(name: str) -> Any:
+    low, high = CALL_SETTINGS[name]
+    return Field(ge=low, le=high)
+
+
+class CallSettings(Written):
+    """Of calls to one model; null takes one back. ``timeout``, ``retryDelay``: ms.
+    ``rateLimitRpm``: calls that go out to it within a minute. ``batchSize``: at once where many
+    are made."""
+
+    timeout: Annotated[int, _at("timeout_ms")] | None = None
+    maxRetries: Annotated[int, _at("max_retries")] | None = None
+    retryDelay: Annotated[int, _at("retry_delay_ms")] | None = None
+    rateLimitRpm: Annotated[int, _at("rate_limit_rpm")] | None = None
+    batchSize: Annotated[int, _at("batch_size")] | None = None
+
+    def said(self) -> dict[str, int | None]:
+        """What it says, as ``domain/models.py:CALL_SETTINGS`` names it."""
+        return {
+            ours: getattr(self, theirs)
+            for theirs, ours in SETTINGS_WORDS.items()
+            if theirs in self.model_fields_set
+        }
+
+
 class OutcomeReport(Written):
     """How good an answer was: one of ``outcome``, ``score`` (0 to 1) and ``rating`` (1 to 5).
     ``request``: as the answer's header ``x-request-id`` (or ``request-id``) has it."""
@@ -178,7 +204,7 @@ class ModelChange(Written):
     health: Told = None
     usage: Told = None
     performance: Told = None
-    configuration: Told = None
+    configuration: CallSettings | None = None
     complexity_factor: Told = None
     is_system: Told = None
     addedAt: Told = None
@@ -212,6 +238,7 @@ class ModelChange(Written):
             recommended_for=self.recommendedFor,
             token_weights=self.tokenWeights or {},
             gives=gives,
+            settings={} if self.configuration is None else self.configuration.said(),
         )
 
     def asked_status(self) -> ModelStatus | None:

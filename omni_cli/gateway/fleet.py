@@ -294,8 +294,8 @@ class Fleet:
             model,
             provider,
             price,
-            chat.max_retries,
-            int(chat.timeout_s * 1000),
+            model.settings.get("max_retries", chat.max_retries),
+            model.settings.get("timeout_ms", int(chat.timeout_s * 1000)),
             price_of=partial(routing.price_named, provider),
         )
 

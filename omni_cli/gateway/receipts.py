@@ -197,6 +197,7 @@ class Receipt(Call[Way]):
             self._decision,
             self.plan.named,
             opened=self.opened,
+            rpm=target.rpm,
         )
         try:
             await self.tools.commits.open(opening)

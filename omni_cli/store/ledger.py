@@ -24,6 +24,7 @@ from omni_cli.domain.ledger import (
     RequestRow,
 )
 from omni_cli.repositories import Lock
+from omni_cli.store import paces
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.health_windows import HealthWindowStore
 from omni_cli.store.leases import FORSAKEN_S, Leases
@@ -173,9 +174,10 @@ class LedgerStore:
                 return False
             self.have(opening.request)
             leases = Leases(self._budgets)
-            error = leases.grant(opening)
+            error = paces.too_soon(db, opening) or leases.grant(opening)
             if error is not None:
                 raise error
+            paces.note(db, opening)
             attempt = opening.attempt()
             ATTEMPTS.write(db, [attempt_values(sent_row(attempt))])
             leases.reserve(db)

@@ -38,6 +38,7 @@ _DETAILS = (
     "strengths",
     "recommended_for",
     "token_weights",
+    "settings",
     "retired_on",
 )
 
@@ -285,6 +286,7 @@ def _model(row: Row, aliases: tuple[str, ...]) -> ModelInfo:
         recommended_for=tuple(details.get("recommended_for", ())),
         parameters_b=row["parameters_b"],
         token_weights=details.get("token_weights", {}),
+        settings=details.get("settings", {}),
         retired_on=details.get("retired_on"),
         status=row["status"],
         is_system=bool(row["is_system"]),

@@ -617,6 +617,14 @@ CREATE TABLE slot_tickets (
 ) STRICT;
 CREATE INDEX slot_tickets_by_provider ON slot_tickets (provider, id);
 
+-- When calls went out in the last minute to models that have a limit of that.
+CREATE TABLE paced_calls (
+    model TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    request INTEGER NOT NULL,
+    PRIMARY KEY (model, at, request)
+) STRICT, WITHOUT ROWID;
+
 -- Files that providers keep for callers. ``document``: as its provider describes one, JSON.
 -- ``asked``: what the requests of a batch file ask (store/batches.py), NULL for any other.
 CREATE TABLE files (

@@ -260,6 +260,14 @@ def _step_27(db: Any) -> None:
         db.execute(TABLES)
 
 
+def _step_28(db: Any) -> None:
+    """Limits a minute of single models."""
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS paced_calls (model TEXT NOT NULL, at INTEGER NOT NULL,"
+        " request INTEGER NOT NULL, PRIMARY KEY (model, at, request)) STRICT, WITHOUT ROWID"
+    )
+
+
 #: By the version that each leads to.
 STEPS: dict[int, Any] = {
     18: _step_18,
@@ -272,6 +280,7 @@ STEPS: dict[int, Any] = {
     25: _step_25,
     26: _step_26,
     27: _step_27,
+    28: _step_28,
 }
 
 

@@ -34,6 +34,7 @@ from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
 from omni_cli.domain.periods import HOUR_MS
 from omni_cli.domain.record import asdict
 from omni_cli.repositories import Lock
+from omni_cli.store import paces
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.late_ledger import LateLedger, Record, attempt_record, request_record
@@ -530,8 +531,10 @@ class Writer:
                 if ticket is not None:
                     give_up(db, (ticket,))
                     tickets.append((opening, None))
-            error = leases.grant(opening)
-            if error is not None:
+            error = paces.too_soon(db, opening) or leases.grant(opening)
+            if error is None:
+                paces.note(db, opening)
+            else:
                 opening.error = error
                 refused.add(ident)
                 if turn is not None:

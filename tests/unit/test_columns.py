@@ -136,6 +136,7 @@ def test_a_file_of_the_last_build_is_brought_on(tmp_path: Path) -> None:
             *(f"DROP TABLE rollup_session{suffix}" for suffix in ("", "_next", "_archive")),
             "DROP TABLE sessions",
             "DROP TABLE log_files",
+            "DROP TABLE paced_calls",
             *(f"DROP TABLE {t}" for t in ("batch_lines", "batch_parts", "batches", "files")),
             "INSERT INTO chains (name, any_cost) VALUES ('kept', 1)",
             f"PRAGMA user_version = {OLDEST}",

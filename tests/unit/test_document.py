@@ -47,8 +47,8 @@ def test_documents_keep_their_keys() -> None:
     assert {*model} == {
         "id", "provider", "wire_name", "name", "aliases", "type", "context_window", "max_output",
         "input_types", "output_types", "badges", "lacks", "scores", "score_sources", "strengths",
-        "recommended_for", "parameters_b", "token_weights", "status", "is_system", "is_default",
-        "hidden", "retired_on", "added_at", "updated_at",
+        "recommended_for", "parameters_b", "token_weights", "settings", "status", "is_system",
+        "is_default", "hidden", "retired_on", "added_at", "updated_at",
     }  # fmt: skip
     assert document(Chain("c", (ChainLink("p/m"),))) == {
         "name": "c",

@@ -34,3 +34,10 @@ def test_too_long_a_wait_means_the_next_model(asked: float) -> None:
 def test_a_wait_at_the_limit_is_taken() -> None:
     assert delay_s(9, retry_after_s=MAX_RETRY_AFTER_S, rng=Always(0.0)) == MAX_RETRY_AFTER_S
     assert delay_s(10_000, rng=Always(1.0)) == CAP_S
+
+
+def test_a_wait_that_its_user_set_is_that_long() -> None:
+    assert [delay_s(n, fixed_s=1.5, rng=Always(0.3)) for n in (1, 2, 9)] == [1.5, 1.5, 1.5]
+    assert delay_s(1, fixed_s=0.0, rng=Always(1.0)) == 0.0
+    # A provider that asks for longer gets longer.
+    assert delay_s(1, fixed_s=1.5, retry_after_s=7, rng=Always(0.0)) == 7

@@ -1,6 +1,6 @@
 """``omni models``: what there is, what it costs, what is at work."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +26,7 @@ from omni_cli.cli.common import (
 from omni_cli.cli.render import answer, emit_json, note, out, paint
 from omni_cli.cli.tables import View
 from omni_cli.domain.errors import NotFound, UsageError
-from omni_cli.domain.models import ModelInfo, fold_alias, retirement_words
+from omni_cli.domain.models import CALL_SETTINGS, ModelInfo, fold_alias, retirement_words
 from omni_cli.domain.record import replace
 from omni_cli.domain.words import meant
 from omni_cli.services.fleet.browse import Filters, Listed
@@ -85,6 +85,15 @@ class Facts(Struct, frozen=True):
         typer.Option("--gives", help="What it writes: text, embedding, image, audio, video."),
     ] = None
 
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--setting",
+            help="Of calls to it, NAME=NUMBER or NAME=none: timeout_ms, max_retries, "
+            "retry_delay_ms, rate_limit_rpm, batch_size.",
+        ),
+    ] = None
+
     def change(self) -> "ModelChange":
         """Raises UsageError."""
         from omni_cli.services.fleet.model_changes import ModelChange
@@ -102,7 +111,23 @@ class Facts(Struct, frozen=True):
             recommended_for=words(self.recommended_for),
             token_weights=numbers(self.token_weight, "--token-weight"),
             gives=words(self.gives),
+            settings=_settings(self.setting),
         )
+
+
+def _settings(items: Sequence[str] | None) -> dict[str, int | None]:
+    """Of --setting. Raises UsageError."""
+    found: dict[str, int | None] = {}
+    for item in items or ():
+        name, _, text = item.partition("=")
+        name = name.strip().replace("-", "_")
+        if text != "none" and not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise UsageError(
+                f"--setting takes NAME=NUMBER, or NAME=none, not {item!r}",
+                hint=f"NAME is one of {', '.join(CALL_SETTINGS)}",
+            )
+        found[name] = None if text == "none" else int(text)
+    return found
 
 
 @app.command("list")

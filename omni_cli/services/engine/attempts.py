@@ -26,6 +26,17 @@ class Target(Struct, frozen=True):
     price_of: Callable[[str], Price | None] | None = None
 
     @property
+    def retry_delay_s(self) -> float | None:
+        """What its user wants waited before each further try, seconds."""
+        delay_ms = self.model.settings.get("retry_delay_ms")
+        return None if delay_ms is None else delay_ms / 1000
+
+    @property
+    def rpm(self) -> int | None:
+        """Calls that may go out to it within a minute."""
+        return self.model.settings.get("rate_limit_rpm")
+
+    @property
     def charged_more(self) -> bool:
         """Its place costs more than the list price that it is charged by."""
         price = self.price

@@ -372,6 +372,7 @@ class Call(ABC, Generic[W]):
             attempt,
             retry_after_s=error.retry_after_s,
             rng=self._rng,
+            fixed_s=target.retry_delay_s,
             max_retry_after_s=self.most_wait_s,
         )
         ends_at = self.ends_at_ms

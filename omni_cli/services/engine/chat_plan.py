@@ -180,12 +180,14 @@ class ChatPlanner:
         link: ChainLink | None,
     ) -> Target:
         model, provider, price = self._routing.known(model_id)
+        retries = model.settings.get("max_retries", self._retries)
+        timeout_ms = model.settings.get("timeout_ms", self._timeout_ms)
         return Target(
             model,
             provider,
             price,
-            self._retries if link is None else link.max_retries,
-            self._timeout_ms if link is None else link.timeout_ms,
+            retries if link is None else link.max_retries,
+            timeout_ms if link is None else link.timeout_ms,
             expected_nusd,
             partial(self._routing.price_named, provider),
         )

@@ -146,7 +146,7 @@ class Commits:
             Busy: no slot of its provider became free.
             StoreError: its row could not be written.
         """
-        first = opening.slots is None and not opening.opened
+        first = opening.slots is None and opening.rpm is None and not opening.opened
         if first and self._thread is not None and self._writer.grant(opening):
             self._under_way += 1
             self._begin()

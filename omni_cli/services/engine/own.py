@@ -21,6 +21,7 @@ from omni_cli.domain.errors import (
     BudgetExceeded,
     Busy,
     OmniError,
+    Paced,
     ProviderError,
     UnknownPrice,
 )
@@ -231,6 +232,7 @@ class OwnCall(Call[Way]):
             progress.room_nusd,
             progress.most_nusd or 0,
             opened=True,
+            rpm=target.rpm,
         )
         try:
             await self._begun(opening)
@@ -241,7 +243,7 @@ class OwnCall(Call[Way]):
                 progress.sent(opening.n, opening.held_nusd)
             reading.sent = True
         except BaseException as exc:
-            refused = isinstance(exc, BudgetExceeded | UnknownPrice | Busy)
+            refused = isinstance(exc, BudgetExceeded | UnknownPrice | Busy | Paced)
             if opening.committed or not refused:  # an interrupt may fall right behind the row
                 self._read(opening, target).stop(exc)
             raise

@@ -17,6 +17,7 @@ from omni_cli.domain.errors import (
     ContextTooLong,
     ModelNotFound,
     OmniError,
+    Paced,
     ProviderError,
     TimedOut,
     UnknownPrice,
@@ -27,9 +28,9 @@ from omni_cli.services.engine.attempts import Progress, Target
 #: Errors that end one target's turn, and may leave it to the next.
 PASSED_ON = (ProviderError, Busy, BudgetExceeded, UnknownPrice, ConfigError)
 #: Errors that a single target's failure is told by, as they are.
-_PLAIN = (AuthError, BadRequest, ContentFiltered, ConfigError, Busy)
+_PLAIN = (AuthError, BadRequest, ContentFiltered, ConfigError, Busy, Paced)
 #: Failures of one model, or of the request at that model: its provider may well answer.
-_NOT_THE_PROVIDERS = (BadRequest, ContentFiltered, ContextTooLong, ModelNotFound)
+_NOT_THE_PROVIDERS = (BadRequest, ContentFiltered, ContextTooLong, ModelNotFound, Paced)
 #: Providers whose refusals of one request show that it is the request, for models nobody listed.
 _ENOUGH = 2
 #: Models that an error names at most.

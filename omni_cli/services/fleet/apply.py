@@ -30,6 +30,7 @@ from omni_cli.services.fleet.fleet_checks import (
     check_chain_name,
     check_condition,
     check_free,
+    check_settings,
     check_slug,
     check_word,
     namesakes,
@@ -268,7 +269,9 @@ class FleetApplier(Struct, kw_only=True, eq=False):
             outputs = outputs_of(wire_name)
             name = values.get("name", wire_name)
             base = ModelInfo(model_id, provider, wire_name, name, output_types=outputs)
-        return replace(base, **values)
+        model = replace(base, **values)
+        check_settings(model_id, model.settings)
+        return model
 
 
 def _whole(parsed: Parsed) -> dict[str, Any]:

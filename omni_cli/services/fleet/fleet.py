@@ -37,6 +37,7 @@ from omni_cli.services.fleet.fleet_checks import (
     check_hedge,
     check_link,
     check_no_secret,
+    check_settings,
     check_slug,
     namesakes,
     one_of,
@@ -217,6 +218,7 @@ class FleetService:
         for name, value in (("context", model.context_window), ("max output", model.max_output)):
             if value is not None and not 1 <= value <= _MOST_TOKENS:
                 raise UsageError(f"{name} is 1 to {_MOST_TOKENS:,} tokens")
+        check_settings(model.id, model.settings)
         old = self._models.get(model.id)
         for alias in model.aliases:
             if old is None or alias not in old.aliases:

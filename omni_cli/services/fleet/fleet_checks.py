@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import (
+    CALL_SETTINGS,
     HEDGE_MS_RANGE,
     MAX_RETRIES_RANGE,
     TIMEOUT_MS_RANGE,
@@ -36,6 +37,19 @@ def check_link(link: ChainLink) -> None:
     low, high = TIMEOUT_MS_RANGE
     if not low <= link.timeout_ms <= high:
         raise UsageError(f"{link.model}: timeout_ms runs from {low} to {high}")
+
+
+def check_settings(model: str, settings: Mapping[str, int]) -> None:
+    """Raises UsageError: nothing of that name is set of a model's calls, or it is out of range."""
+    for name, value in settings.items():
+        if name not in CALL_SETTINGS:
+            raise UsageError(
+                f"{model}: there is no setting {name!r}",
+                hint=meant(name, CALL_SETTINGS) or f"one of {', '.join(CALL_SETTINGS)}",
+            )
+        low, high = CALL_SETTINGS[name]
+        if type(value) is not int or not low <= value <= high:
+            raise UsageError(f"{model}: {name} runs from {low:,} to {high:,}")
 
 
 def check_hedge(hedge_ms: int | None) -> None:

@@ -29,6 +29,7 @@ MODEL_FIELDS = (
     "recommended_for",
     "parameters_b",
     "token_weights",
+    "settings",
     "status",
     "is_default",
     "hidden",

@@ -118,6 +118,7 @@ class ModelTable(Written):
     recommended_for: list[str] = []
     parameters_b: float | None = None
     token_weights: dict[str, float] = {}
+    settings: dict[str, int] = {}
     status: ModelStatus = "active"
     is_default: bool = False
     hidden: bool = False

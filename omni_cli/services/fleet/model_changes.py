@@ -64,6 +64,8 @@ class ModelChange(Struct, frozen=True):
     recommended_for: Sequence[str] = ()
     token_weights: Mapping[str, float] = field(default_factory=dict)
     gives: Sequence[str] = ()
+    #: Of ``CALL_SETTINGS``; None takes one back.
+    settings: Mapping[str, int | None] = field(default_factory=dict)
 
     def applied(self, model: ModelInfo) -> tuple[ModelInfo, tuple[str, ...]]:
         """The changed model, and the names of the fields that the user set."""
@@ -96,6 +98,9 @@ class ModelChange(Struct, frozen=True):
             fields["score_sources"] = {**model.score_sources, **dict.fromkeys(self.scores, "user")}
         if self.token_weights:
             fields["token_weights"] = {**model.token_weights, **self.token_weights}
+        if self.settings:
+            kept = {**model.settings, **self.settings}
+            fields["settings"] = {name: value for name, value in kept.items() if value is not None}
         for name in ("strengths", "recommended_for"):
             if value := getattr(self, name):
                 fields[name] = tuple(value)

@@ -3,13 +3,14 @@ one which hangs delays nobody else's."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from msgspec import Struct
 
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import BudgetExceeded, OmniError
+from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.record import replace
 from omni_cli.services.engine.chat import ChatRun, ChatService
 from omni_cli.services.engine.chat_plan import ChatPlan
@@ -17,6 +18,8 @@ from omni_cli.services.engine.own import Steps
 
 #: A contender that failed so often in a row, for reasons of its own, is asked no more.
 GIVE_UP = 3
+#: That a limit a minute is of, and a little: the store's clock counts whole milliseconds.
+_MINUTE_S = 60.01
 
 
 class Task(Struct, frozen=True):
@@ -98,6 +101,9 @@ class Pool:
         self._broke = False
         self._fatal: BaseException | None = None
         self._streaks: dict[str, int] = {}
+        #: By model: its room, and when calls went out to one that has a limit a minute.
+        self._rooms: dict[str, asyncio.Semaphore] = {}
+        self._sent: dict[str, deque[float]] = {}
         #: Ends of tasks; None where a line of them is through.
         self._events: asyncio.Queue[Done | None] = asyncio.Queue()
         self._lines: set[asyncio.Task[None]] = set()
@@ -171,7 +177,8 @@ class Pool:
         cost: int | None = 0
         error: OmniError | None = None
         try:
-            cost, error = await self._ask(task)
+            async with self._room(task.plan.targets[0].model):
+                cost, error = await self._ask(task)
         finally:
             self._purse.settle(worst, cost or 0)
         if isinstance(error, BudgetExceeded):
@@ -179,6 +186,21 @@ class Pool:
             return Done(task, cost, error, skipped=True)
         self._streaks[task.group] = 0 if error is None else self._streaks.get(task.group, 0) + 1
         return Done(task, cost, error)
+
+    @asynccontextmanager
+    async def _room(self, model: ModelInfo) -> AsyncIterator[None]:
+        """Once there is room for a call to it, by what its user set of the model: so many at once,
+        and so many a minute, which this process spreads itself rather than be refused."""
+        most = model.settings.get("batch_size", self._concurrency)
+        async with self._rooms.setdefault(model.id, asyncio.Semaphore(most)):
+            if rpm := model.settings.get("rate_limit_rpm"):
+                sent = self._sent.setdefault(model.id, deque(maxlen=rpm))
+                now = at = asyncio.get_running_loop().time()
+                if len(sent) == rpm:
+                    at = max(now, sent[0] + _MINUTE_S)
+                sent.append(at)
+                await asyncio.sleep(at - now)
+            yield
 
     async def _ask(self, task: Task) -> tuple[int | None, OmniError | None]:
         """One call to its end; what it cost, and its failure if it failed."""

@@ -16,7 +16,7 @@ from typing import Any
 from omni_cli.domain.analytics import Totals, day_key
 from omni_cli.domain.classify import classify
 from omni_cli.domain.health import HealthStatus
-from omni_cli.domain.models import Provider
+from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.periods import iso, local_date
 from omni_cli.domain.prices import Price
@@ -34,6 +34,14 @@ ACTIONS = ("add_provider", "test_all_providers", "refresh_health_status", "confi
 #: Days that growth is counted over, against as many before.
 _WEEK = 7
 _NO_TOTALS = Totals()
+#: What the management spec's performanceSettings are called here (``domain/models.py``).
+SETTINGS_WORDS = {
+    "timeout": "timeout_ms",
+    "maxRetries": "max_retries",
+    "retryDelay": "retry_delay_ms",
+    "rateLimitRpm": "rate_limit_rpm",
+    "batchSize": "batch_size",
+}
 
 
 class SpecDocuments:
@@ -60,7 +68,7 @@ class SpecDocuments:
         self._rating = rating
         self._health = health
         self._clock = clock
-        self._configuration = {"timeout": timeout_ms, "maxRetries": max_retries}
+        self._usual = {"timeout_ms": timeout_ms, "max_retries": max_retries}
 
     # --- models -------------------------------------------------------------------------------
 
@@ -165,11 +173,16 @@ class SpecDocuments:
                 },
                 "isActive": model.status == "active",
                 "isDefault": model.is_default,
-                "configuration": self._configuration,
+                "configuration": self.configuration(model),
                 "recommendedFor": list(model.recommended_for),
             }
 
         return document
+
+    def configuration(self, model: ModelInfo) -> dict[str, int | None]:
+        """What its calls are made with where no chain says otherwise."""
+        known: dict[str, int] = {**self._usual, **model.settings}
+        return {theirs: known.get(ours) for theirs, ours in SETTINGS_WORDS.items()}
 
     def _states(self) -> Mapping[str, HealthStatus]:
         """By provider's slug and model's id."""

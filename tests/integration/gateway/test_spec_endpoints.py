@@ -69,7 +69,10 @@ INFO: dict[str, Any] = {
         "totalRequests": NUMBER, "requestsToday": NUMBER, "costToday": NUMBER, "usageGrowth": TEXT
     },
     "isActive": TRUTH, "isDefault": TRUTH, "recommendedFor": TEXTS,
-    "configuration": {"timeout": NUMBER, "maxRetries": NUMBER},
+    "configuration": {
+        "timeout": NUMBER, "maxRetries": NUMBER, "retryDelay": NUMBER, "rateLimitRpm": NUMBER,
+        "batchSize": NUMBER,
+    },
 }  # fmt: skip
 REGISTRY: dict[str, Any] = {
     "id": TEXT, "name": TEXT, "parameters": NUMBER, "context_length": NUMBER,
