@@ -309,8 +309,17 @@ class OmniApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return colours.variables(self.current_theme)
 
-    def colour(self, variable: str) -> str:
-        """A theme variable ("$success") as rich writes colours; "" where rich knows none."""
+    def colour(self, style: str) -> str:
+        """A style of theme variables ("$success", "bold $ink-error on $tint-error") as rich writes
+        it; without the colours that rich knows none of."""
+        words = [
+            self._rich_colour(word) if word.startswith("$") else word for word in style.split()
+        ]
+        if words and not words[-1] and "on" in words:
+            words.remove("on")
+        return " ".join(filter(None, words))
+
+    def _rich_colour(self, variable: str) -> str:
         found = self.theme_variables.get(variable.removeprefix("$"), "")
         if self.current_theme.ansi or not found.startswith("#"):
             return found.removeprefix("ansi_").split(" ")[0].replace("default", "")

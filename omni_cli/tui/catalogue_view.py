@@ -17,7 +17,7 @@ from omni_cli.domain.pricing import KINDS
 from omni_cli.domain.words import percent, tokens
 from omni_cli.services.fleet.browse import QUALITIES, SORTS, SPEEDS, Filters, Listed
 from omni_cli.services.money.prices import utc_day
-from omni_cli.tui import text
+from omni_cli.tui import heat, text
 from omni_cli.tui.data import Loader
 
 _MUTED = "$foreground-muted"
@@ -181,12 +181,14 @@ def group_line(view: CatalogueView, slug: str, rows: Sequence[Listed], *, opened
 
 def header(width: int) -> Content:
     """Titles above the list's columns."""
-    line = f"  {'State':<10}{'Model':<{_name_width(width)}}"
+    line = f"   {'State':<12}{'Model':<{_name_width(width)}}"
     line += f"{'Context':>8}{'In/1M':>9}{'Out/1M':>9}{'Quality':>8}"
     if width >= _SPEED_FROM:
         line += f"  {'Speed':<8}"
     if width >= _BADGES_FROM:
         line += "Can"
+    elif width >= _SPEED_FROM:
+        line += " V  F  J  S  R"
     return Content.styled(line, "bold")
 
 
@@ -201,27 +203,65 @@ def model_line(view: CatalogueView, row: Listed, width: int, *, marked: bool) ->
     name = Content.styled(model.name, bold).truncate(name_width - 1, ellipsis=True)
     shown = Content.assemble(
         mark,
-        (f"{sign} {word:<8}"[:10], style),
+        _state(sign, word, style),
         name.pad_right(name_width - name.cell_length),
         f"{tokens(model.context_window) if model.context_window else '-':>8}",
-        f"{rate_text(price, 'input'):>9}{rate_text(price, 'output'):>9}",
-        (f"{percent(row.quality):>8}", _MUTED),
+        *_figure(rate_text(price, "input"), 9, heat.rate(_base(price, "input"), "input")),
+        *_figure(rate_text(price, "output"), 9, heat.rate(_base(price, "output"), "output")),
+        *_figure(percent(row.quality), 8, heat.quality(row.quality) or _MUTED),
     )
     if width >= _SPEED_FROM:
-        shown += Content.styled(f"  {row.speed_class or '-':<8}", _MUTED)
-    if width >= _BADGES_FROM:
-        shown += Content.styled(badges(model), _MUTED)
+        shown += Content.styled(
+            f"  {row.speed_class or '-':<8}", _SPEEDS.get(row.speed_class or "", _MUTED)
+        )
+        shown += _badge_columns(model, words=width >= _BADGES_FROM)
     return shown
+
+
+#: The colour of a speed class.
+_SPEEDS = {"fast": "$success", "slow": "$warning"}
+
+
+def _state(sign: str, word: str, style: str) -> Content:
+    """In 13 cells; what most are is no chip, so that the others are seen."""
+    if word in ("", "standby"):
+        return Content.styled(f" {sign} {word:<10}", style)
+    chip = heat.chip(f"{sign} {word}", style)
+    return chip.pad_right(13 - chip.cell_length)
+
+
+def _figure(words: str, width: int, style: str) -> tuple[str, tuple[str, str]]:
+    """At the right of its column, only the figure in its colour."""
+    return " " * max(width - len(words), 0), (words, style)
+
+
+def _badge_columns(model: ModelInfo, *, words: bool) -> Content:
+    """A chip for each capability, below each other; a letter each where room is scarce."""
+    parts = []
+    for name in BADGES:
+        said = BADGE_WORDS[name] if words else BADGE_WORDS[name][0].upper()
+        there = name in model.badges
+        parts.append(heat.chip(said) if there else Content(" " * (len(said) + 2)))
+    return Content(" " if words else "").join(parts)
 
 
 def _name_width(width: int) -> int:
     """What the other columns leave, within reason."""
-    rest = 12 + 8 + 9 + 9 + 8
+    rest = 15 + 8 + 9 + 9 + 8
     if width >= _SPEED_FROM:
         rest += 10
-    if width >= _BADGES_FROM:
-        rest += 42
+        rest += 52 if width >= _BADGES_FROM else 16
     return max(min(width - rest, 60), 12)
+
+
+def chips(model: ModelInfo, width: int) -> Content:
+    """What it can do, a chip each; letters where words have no room."""
+    words = [BADGE_WORDS[name] for name in BADGES if name in model.badges]
+    if not words:
+        return Content.styled("no badges", _MUTED)
+    if sum(len(word) + 3 for word in words) > width:
+        words = [word[:4] if word != "json" else word for word in words]
+    return Content(" ").join(map(heat.chip, words))
 
 
 def badges(model: ModelInfo) -> str:
@@ -255,7 +295,7 @@ def model_card(view: CatalogueView, row: Listed, width: int, *, marked: bool) ->
                 (" out  ", _MUTED),
                 f"quality {percent(row.quality)}",
             ),
-            Content.styled(badges(model) or "no badges", _MUTED),
+            chips(model, width),
         )
     )
 

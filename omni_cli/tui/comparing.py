@@ -432,7 +432,8 @@ def pictures(report: Report, size: tuple[int, int]) -> Content:
     """Accuracy, or the time of answers where nothing was scored, as bars with their 95 %
     intervals; and cost against accuracy. Beside each other where there is room."""
     width, height = size
-    own = series(sorted(report.plan.contenders))
+    looks = series(sorted(report.plan.contenders))
+    own = {name: look.style for name, look in looks.items()}
     marks = dict(zip(report.plan.contenders, "ABCDEFGH", strict=False))
     beside = width >= _BESIDE
     half = width // 2 - 1 if beside else width

@@ -1,6 +1,6 @@
 """Fleet in words: a tile for each model, what is summed beside and below them, the table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 
 from msgspec import Struct
@@ -11,7 +11,7 @@ from textual.content import Content
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.words import counted, percent
 from omni_cli.services.money.activity import Found
-from omni_cli.tui import text
+from omni_cli.tui import heat, text
 from omni_cli.tui.colours import hue
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview
 from omni_cli.tui.plot import bar
@@ -77,16 +77,20 @@ def head_text(view: Overview, shown: int, order: str, words: str) -> Content:
     )
 
 
-def model_tile(card: ModelCard, width: int, now_ms: int) -> Tile:
+def model_tile(card: ModelCard, width: int, now_ms: int, costs: Sequence[int]) -> Tile:
     """State with its age, and role; money, calls and the last day; how good it is, or what is
-    wrong with it."""
+    wrong with it.
+
+    Args:
+        costs: of today of all models, nano-dollars.
+    """
     sign, style = text.SIGNS[card.state]
     well = text.is_old(card.state, card.seen_at, now_ms)
     age = text.age(card.state, card.seen_at, now_ms)
-    first = Content.styled(f"{sign} {state_word(card)}", _MUTED if well else style)
+    first = heat.chip(f"{sign} {state_word(card)}", _MUTED if well else style)
     if width < _BARS_FROM:
         age = age.removesuffix(" ago")
-    first += Content.styled(f" · {age}" if age else "", _MUTED)
+    first += Content.styled(f" {age}" if age else "", _MUTED)
     role = card.roles[0] if card.roles else "no role"
     more = f" +{len(card.roles) - 1}" if len(card.roles) > 1 else ""
     room = width - first.cell_length - 2 - len(more)
@@ -97,8 +101,14 @@ def model_tile(card: ModelCard, width: int, now_ms: int) -> Tile:
     if card.today.calls >= 100_000:
         calls = f"{text.count(card.today.calls)} calls"
     number, _, word = calls.partition(" ")
+    spent = text.amount(card.today)
+    amount = spent.strip()
     second = Content.assemble(
-        (text.amount(card.today), "bold"), f"{number:>5} ", (f"{word:<5} ", _MUTED)
+        spent[: spent.index(amount)],
+        (amount, f"bold {heat.cost(card.today.cost_nusd, costs)}"),
+        spent[spent.index(amount) + len(amount) :],
+        f"{number:>5} ",
+        (f"{word:<5} ", _MUTED),
     )
     line = text.day_line(card.hours, card.bad_hours, width - second.cell_length)
     second += Content(" " * max(width - second.cell_length - line.cell_length, 0)) + line
@@ -125,12 +135,14 @@ def _third(card: ModelCard, width: int, style: str) -> Content:
         return Content.styled(text.clip(card.why, width), style)
     sign, colour = text.rated(card.success)
     good = Content.styled(f"{sign} {percent(card.success, 1)}", colour)
-    speed = f" {text.seconds(card.latency_ms):>5}"
-    quality = Content.assemble(("Quality ", _MUTED), f"{percent(card.quality):>4}")
+    took = text.seconds(card.latency_ms)
+    speed = " " * (6 - len(took)), (took, heat.latency(card.latency_ms))
+    share = percent(card.quality), heat.quality(card.quality)
+    quality = Content.assemble(("Quality ", _MUTED), " " * (4 - len(share[0])), share)
     if width >= _BARS_FROM and card.quality is not None:
         drawn = bar(card.quality, 1.0, 8, hue(card.model.provider))
-        quality = Content.assemble(("Quality ", _MUTED), drawn, f" {percent(card.quality)} ")
-    return Content.assemble(quality, (" Speed", _MUTED), speed, " ") + good
+        quality = Content.assemble(("Quality ", _MUTED), drawn, " ", share, " ")
+    return Content.assemble(quality, (" Speed", _MUTED), *speed, " ") + good
 
 
 def today_text(view: Overview, width: int) -> Content:
@@ -320,22 +332,22 @@ def columns(width: int) -> tuple[Column, ...]:
     return flexible(columns, "model", width)
 
 
-def row(card: ModelCard, width: int, colour: Callable[[str], str]) -> Row:
+def row(card: ModelCard, width: int, colour: Callable[[str], str], costs: Sequence[int]) -> Row:
     sign, style = text.SIGNS[card.state]
     state = Text(f"{sign} {state_word(card).lower()}")
     state.stylize(colour(style), 0, 1)
     medal = text.MEDALS.get(card.medal or 0)
-    ranked = Text() if medal is None else Text(medal[0], style=_rich(medal[2], colour))
+    ranked = Text() if medal is None else Text(medal[0], style=colour(medal[2]))
     name = named(card.model.name, colour("$warning") if card.simulated else "")
-    success = Text(percent(card.success, 1), style=colour(text.rated(card.success)[1]))
+    success = Text(percent(card.success, 1), style=colour(heat.success(card.success)))
     cells: list[str | Text] = [
         ranked,
         name,
         state,
         f"{card.today.calls:,}",
-        text.amount(card.today),
-        percent(card.quality),
-        text.seconds(card.latency_ms),
+        Text(text.amount(card.today), colour(heat.cost(card.today.cost_nusd, costs))),
+        Text(percent(card.quality), colour(heat.quality(card.quality))),
+        Text(text.seconds(card.latency_ms), colour(heat.latency(card.latency_ms))),
         success,
     ]
     if width >= _ROLES_FROM:
@@ -348,8 +360,3 @@ def row(card: ModelCard, width: int, colour: Callable[[str], str]) -> Row:
             hours.append(cell, style=colour("$error" if bad else "$primary"))
         cells += [hours, text.count(card.today.tokens)]
     return Row(card.model.id, cells)
-
-
-def _rich(style: str, colour: Callable[[str], str]) -> str:
-    """A style of a theme's variables as rich writes it."""
-    return " ".join(colour(word) if word.startswith("$") else word for word in style.split())

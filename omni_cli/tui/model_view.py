@@ -7,7 +7,7 @@ from msgspec import Struct
 from textual.content import Content
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.models import CAPABILITIES, ModelInfo, retirement_words
+from omni_cli.domain.models import BADGES, CAPABILITIES, ModelInfo, retirement_words
 from omni_cli.domain.money import dollars
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.prices import UNITS, rate_text
@@ -18,7 +18,7 @@ from omni_cli.services.fleet.browse import Listed
 from omni_cli.services.fleet.fleet import uses_of
 from omni_cli.services.money.prices import utc_day
 from omni_cli.services.money.savings import saved_of
-from omni_cli.tui import plot, text
+from omni_cli.tui import heat, plot, text
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview, totals
 from omni_cli.tui.plot import Plot, Series
 from omni_cli.tui.widgets.chart import Shown
@@ -108,7 +108,7 @@ def title_text(view: ModelView) -> Content:
         else "",
         ("  simulated provider", "italic $warning") if card is not None and card.simulated else "",
         "\n",
-        (f"{sign} {word}", style),
+        heat.chip(f"{sign} {word}", style),
         (" │ ", _MUTED),
         model.id,
     )
@@ -137,11 +137,16 @@ def capabilities_text(view: ModelView) -> Content:
             _bar_line("Quality", view.listed.quality, f"{view.listed.quality:.0%} estimated")
         )
     lines.append(Content(f"{'Context':<12}{tokens(model.context_window)} tokens"))
-    lines.append(Content(f"{'Max output':<12}{tokens(model.max_output)} tokens"))
+    most = "not known" if model.max_output is None else f"{tokens(model.max_output)} tokens"
+    lines.append(
+        Content.assemble(f"{'Max output':<12}", (most, "" if model.max_output else _MUTED))
+    )
     if model.badges:
-        lines.append(
-            Content.assemble(f"{'Badges':<12}", (" ".join(sorted(model.badges)), "$primary"))
-        )
+        named = [heat.chip(name) for name in BADGES if name in model.badges]
+        lines += [
+            Content(f"{'' if at else 'Badges':<12}") + Content(" ").join(named[at : at + 3])
+            for at in range(0, len(named), 3)
+        ]
     if model.strengths:
         lines.append(Content(f"{'Strengths':<12}{', '.join(model.strengths)}"))
     factor = model.complexity_factor

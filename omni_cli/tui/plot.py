@@ -13,6 +13,9 @@ from typing import Literal
 from msgspec import Struct
 from textual.content import Content
 
+from omni_cli.domain.record import replace
+from omni_cli.tui.colours import MARKS
+
 #: Sign and style of a level across, and of what a projection adds.
 LEVEL, COMING = ("─", "$warning"), ("░", "$foreground-muted")
 #: Fills that differ without colour; there are never more series in a plot.
@@ -31,11 +34,13 @@ Scale = Callable[[float], str]
 
 
 class Series(Struct, frozen=True):
-    """``values``: one a slot, >= 0; None where nothing is known (a curve has a gap there)."""
+    """``values``: one a slot, >= 0; None where nothing is known (a curve has a gap there).
+    ``mark``: stands beside its name, and unless it is the plain one in its part of a column."""
 
     name: str
     style: str
     values: tuple[float | None, ...]
+    mark: str = MARKS[0]
 
 
 class Plot(Struct, frozen=True):
@@ -87,7 +92,7 @@ def merged(plot: Plot, most: int) -> tuple[Plot, int]:
         return sum(known) / (len(known) if plot.kind == "curves" else 1)
 
     series = tuple(
-        Series(s.name, s.style, tuple(joined(s.values[at : at + each]) for at in starts))
+        replace(s, values=tuple(joined(s.values[at : at + each]) for at in starts))
         for s in plot.series
     )
     return Plot(
@@ -208,7 +213,19 @@ def _columns(plot: Plot, at: Sequence[int], height: int, worth: float, signs: bo
         for row, cell in enumerate(_stack(parts, coming, height, worth, signs)):
             for x in range(at[slot], max(at[slot + 1] - gap, at[slot] + 1)):
                 grid[row][x] = cell
+        if not signs:
+            middle = (at[slot] + max(at[slot + 1] - gap, at[slot] + 1) - 1) // 2
+            _mark(plot, slot, [row[middle] for row in grid], grid, middle)
     return grid
+
+
+def _mark(plot: Plot, slot: int, column: Sequence[Cell], grid: Grid, x: int) -> None:
+    """Set the marks of series that share a hue into the middle of what a slot has of them."""
+    for series in plot.series:
+        if series.mark != MARKS[0] and series.values[slot]:
+            own = [row for row, cell in enumerate(column) if cell == ("█", series.style, "")]
+            if own:
+                grid[own[len(own) // 2]][x] = series.mark, "$background", series.style
 
 
 def _stack(

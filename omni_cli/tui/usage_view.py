@@ -17,7 +17,8 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.words import percent
 from omni_cli.services.money.usage import Slots, UsageQuery, UsageReport, UsageRow
 from omni_cli.tui import heat, plot, text
-from omni_cli.tui.colours import series as colours_of
+from omni_cli.tui.colours import Look
+from omni_cli.tui.colours import series as looks_of
 from omni_cli.tui.plot import Plot, Series
 from omni_cli.tui.widgets.chart import Shown
 from omni_cli.tui.widgets.table import Column, Line, flexible
@@ -45,13 +46,13 @@ _SCALE: Mapping[Metric, Callable[[float], str]] = {
 
 
 class UsageView(Struct, frozen=True):
-    """``names``: how a row's name is shown, where that is another. ``colours``: each row's own,
+    """``names``: how a row's name is shown, where that is another. ``looks``: each row's own,
     whatever its rank."""
 
     report: UsageReport
     slots: Slots
     names: Mapping[str, str]
-    colours: Mapping[str, str]
+    looks: Mapping[str, Look]
 
 
 def read_usage(omni: App, query: UsageQuery) -> UsageView:
@@ -72,15 +73,15 @@ def read_usage(omni: App, query: UsageQuery) -> UsageView:
                 said = known.title or known.project or known.agent
                 names[row.name] = f"{said} · {row.name[:8]}" if said else row.name
     rows = [row.name for row in report.rows]
-    own = model_colours(omni, rows) if query.by == "model" else colours_of(sorted(rows))
+    own = model_looks(omni, rows) if query.by == "model" else looks_of(sorted(rows))
     return UsageView(report, omni.usage.slots(report), names, own)
 
 
-def model_colours(omni: App, models: Iterable[str]) -> dict[str, str]:
-    """The colours of models in any chart: the same while the fleet is, whatever else is drawn."""
+def model_looks(omni: App, models: Iterable[str]) -> dict[str, Look]:
+    """How models look in any chart: the same while the fleet is, whatever else is drawn."""
     fleet = omni.models.of_providers([provider.slug for provider in omni.providers.all()])
     active = sorted(model.id for model in fleet if model.status == "active")
-    found = colours_of(dict.fromkeys([*active, *sorted(models)]))
+    found = looks_of(dict.fromkeys([*active, *sorted(models)]))
     return {name: found[name] for name in models}
 
 
@@ -94,7 +95,7 @@ def told(metric: Metric) -> Callable[[float], str]:
 def over_time(view: UsageView, metric: Metric, hint: str = "") -> Shown:
     """The chart: a series for each of the largest rows, the largest at the ground; ``hint`` where
     the bars beside it are its legend."""
-    value, slots, own = _VALUE[metric], view.slots, view.colours
+    value, slots, own = _VALUE[metric], view.slots, view.looks
     if slots.hours:
         zone = ZoneInfo(view.report.zone)
         clock = [datetime.fromtimestamp(h * 3600, UTC).astimezone(zone) for h in slots.hours]
@@ -107,8 +108,9 @@ def over_time(view: UsageView, metric: Metric, hint: str = "") -> Shown:
     ranked = sorted(curves, key=lambda name: (-sum(curves[name]), name))
     most = ranked if len(ranked) <= _TOP + 1 else ranked[:_TOP]
     series = [
-        Series(view.names.get(n) or n or f"(no {view.report.by})", own.get(n, _MUTED), curves[n])
+        Series(view.names.get(n) or n or f"(no {view.report.by})", look.style, curves[n], look.mark)
         for n in most
+        for look in [own.get(n, Look(_MUTED))]
         if any(curves[n])
     ]
     rest = [curves[name] for name in ranked[len(most) :]]
@@ -152,7 +154,7 @@ def headline(view: UsageView, width: int) -> Content:
 def bars(view: UsageView, metric: Metric, size: tuple[int, int]) -> Content:
     """The same by row: the chart's legend with amounts."""
     width, height = size
-    value, tell, own = _VALUE[metric], told(metric), view.colours
+    value, tell, own = _VALUE[metric], told(metric), view.looks
     shown = Content.assemble((f"{metric.upper()} ", "bold $primary"), f"by {view.report.by}")
     rows = sorted(
         (row for row in view.report.rows if value(row.totals) > 0),
@@ -167,9 +169,11 @@ def bars(view: UsageView, metric: Metric, size: tuple[int, int]) -> Content:
     top = max(value(row.totals) for row in rows)
     room_rows = len(rows) if len(rows) <= height - 1 else height - 2
     for row, amount in list(zip(rows, amounts, strict=True))[:room_rows]:
-        name = Content(shown_name(view, row)).truncate(label, ellipsis=True)
+        look = own[row.name]
+        name = Content.assemble((f"{look.mark} ", look.style), shown_name(view, row))
+        name = name.truncate(label, ellipsis=True)
         shown += Content("\n") + name.pad_right(max(label + 1 - name.cell_length, 0))
-        shown += plot.bar(value(row.totals), top, room, own[row.name])
+        shown += plot.bar(value(row.totals), top, room, look.style)
         shown += Content.styled(f" {amount:>{figure}}", "bold")
     if len(rows) > room_rows:
         more = f"\n… and {len(rows) - room_rows} more in the table"
@@ -230,9 +234,9 @@ def _line(
     sums, before = row.totals, row.before
     name = shown_name(view, row)
     shown = Text(no_wrap=True, overflow="ellipsis")
-    shown.append("■ ", style=colour(view.colours[row.name])).append(
-        name, style="" if row.name else "italic"
-    )
+    look = view.looks[row.name]
+    shown.append(f"{look.mark} ", style=colour(look.style))
+    shown.append(name, style="" if row.name else "italic")
     # What comes on top of some amounts leaves the others where they are comparable.
     some = any(row.totals.unknown_attempts for row in view.report.rows)
     cost = money(sums) + ("    " if some and not sums.unknown_attempts else "")

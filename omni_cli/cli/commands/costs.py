@@ -42,8 +42,9 @@ def _print_costs(overview: CostOverview, *, chart: bool) -> None:
         out(paint("Spending, last 30 days", "bold") + f"  {overview.zone}")
         out(_trend(overview.trend))
         out()
-    moved = change(overview.today.cost_nusd, overview.yesterday.cost_nusd)
-    against = "" if moved is None else f"  ({moved:+.0%} against all of yesterday)"
+    by_now = overview.yesterday_by_now_nusd
+    moved = change(overview.today.cost_nusd, by_now)
+    against = "" if moved is None else f"  ({moved:+.0%} on {format_usd(by_now)} yesterday by now)"
     out(f"Today       {_money(overview.today)}{against}")
     out(f"This week   {_money(overview.week)}")
     out(f"This month  {_money(overview.month)}  {overview.month_label}")

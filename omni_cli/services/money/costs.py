@@ -99,6 +99,7 @@ class CostOverview(Struct, frozen=True):
     zone: str
     today: Totals
     yesterday: Totals
+    yesterday_by_now_nusd: int
     week: Totals
     month: Totals
     month_label: str
@@ -189,6 +190,7 @@ class CostService(Struct, kw_only=True, eq=False):
             zone=zone,
             today=daily.get(day_key(today), Totals()),
             yesterday=daily.get(day_key(yesterday), Totals()),
+            yesterday_by_now_nusd=self.yesterday_by_now(),
             week=since(week),
             month=spent,
             month_label=f"{month.isoformat()} to {(after - timedelta(days=1)).isoformat()}",

@@ -106,6 +106,7 @@ def costs_document(overview: CostOverview) -> dict[str, Any]:
         "zone": overview.zone,
         "today": totals_document(overview.today),
         "yesterday": totals_document(overview.yesterday),
+        "yesterday_by_now_usd": usd_string(overview.yesterday_by_now_nusd),
         "week": totals_document(overview.week),
         "month": {"days": overview.month_label, **totals_document(overview.month)},
         "projected_month": _projection_document(overview.projection),

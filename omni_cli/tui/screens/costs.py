@@ -26,9 +26,10 @@ from omni_cli.services.money.costs import BudgetLine, CostOverview
 from omni_cli.services.money.savings import Saved
 from omni_cli.services.money.usage import UsageQuery
 from omni_cli.tui import plot, text
+from omni_cli.tui.colours import Look
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.plot import Plot, Series
-from omni_cli.tui.usage_view import model_colours, money
+from omni_cli.tui.usage_view import model_looks, money
 from omni_cli.tui.widgets.chart import Chart, Shown
 from omni_cli.tui.widgets.tiles import Empty, set_empty
 
@@ -37,14 +38,14 @@ _DAYS = {"day": 1, "week": 7}
 
 
 class CostView(Struct, frozen=True):
-    """``saved``: of this month. ``names``, ``colours``: of models. ``opportunities``: pending
+    """``saved``: of this month. ``names``, ``looks``: of models. ``opportunities``: pending
     recommendations that would save, the most first."""
 
     overview: CostOverview
     saved: Saved
     opportunities: tuple[StoredAdvice, ...]
     names: dict[str, str]
-    colours: dict[str, str]
+    looks: dict[str, Look]
 
 
 def read_costs(omni: App) -> CostView:
@@ -63,8 +64,8 @@ def read_costs(omni: App) -> CostView:
             names[share.name] = model.name
     saved = omni.savings.saved(UsageQuery(period="month"))
     named = [name for name, _ in overview.trend_by_model if name != OTHERS]
-    colours = {**model_colours(omni, named), OTHERS: _MUTED}
-    return CostView(overview, saved, tuple(found), names, colours)
+    looks = {**model_looks(omni, named), OTHERS: Look(_MUTED)}
+    return CostView(overview, saved, tuple(found), names, looks)
 
 
 def any_cost(view: CostView) -> bool:
@@ -83,10 +84,11 @@ def trend(view: CostView) -> Shown:
     days += [days[-1] + timedelta(days=n) for n in range(1, len(rest))]
     coming = tuple(_usd(nusd) for nusd in rest)
     before = len(overview.trend) - bool(rest)
-    own, after = view.colours, [0.0] * (len(days) - len(overview.trend))
+    own, after = view.looks, [0.0] * (len(days) - len(overview.trend))
     lines = tuple(
-        Series(view.names.get(name, name), own[name], (*map(_usd, row), *after))
+        Series(view.names.get(name, name), look.style, (*map(_usd, row), *after), look.mark)
         for name, row in overview.trend_by_model
+        for look in [own[name]]
     )
     limit, period = daily_limit(overview)
     made = Plot(
@@ -206,11 +208,12 @@ def figures(view: CostView, width: int) -> Content:
     """Today, week, month, its end, and what is left of budgets."""
     overview = view.overview
     shown = Content.styled("SPENT", "bold $primary")
-    step, way = text.change(overview.today.cost_nusd, overview.yesterday.cost_nusd)
+    step, way = text.change(overview.today.cost_nusd, overview.yesterday_by_now_nusd)
     today = Content.styled(money(overview.today), "bold")
     if step:
         style = "$warning" if way == "up" else "$success"
-        today += Content.assemble("  ", (step, style), (" against all of yesterday", _MUTED))
+        by_now = format_usd(overview.yesterday_by_now_nusd)
+        today += Content.assemble("  ", (step, style), (f" on {by_now} yesterday by now", _MUTED))
     projection = overview.projection
     between = ""
     if projection and projection.low_nusd is not None and projection.high_nusd is not None:
@@ -286,12 +289,12 @@ def share_bars(
     width: int,
     *,
     names: Mapping[str, str] | None = None,
-    own: Mapping[str, str] | None = None,
+    own: Mapping[str, Look] | None = None,
 ) -> Content:
     """Bars with amounts and shares of the whole.
 
     Args:
-        names, own: what an item is called, and its colour, where it has one.
+        names, own: what an item is called, and its look, where it has one.
     """
     shown = Content.assemble((title, "bold $primary"), (" this month", _MUTED))
     label = min(max(width // 3, 10), 24)
@@ -300,9 +303,13 @@ def share_bars(
     room = width - label - 1 - figure - 7
     top = max((item.share or 0.0 for item in items), default=0.0)
     for item, amount in zip(items, amounts, strict=True):
-        name = Content((names or {}).get(item.name, item.name)).truncate(label, ellipsis=True)
+        look = (own or {}).get(item.name)
+        name = Content((names or {}).get(item.name, item.name))
+        if look is not None:
+            name = Content.styled(f"{look.mark} ", look.style) + name
+        name = name.truncate(label, ellipsis=True)
         shown += Content("\n") + name.pad_right(max(label + 1 - name.cell_length, 0))
-        shown += plot.bar(item.share or 0.0, top, room, (own or {}).get(item.name, "$primary"))
+        shown += plot.bar(item.share or 0.0, top, room, "$primary" if look is None else look.style)
         shown += Content.assemble((f" {amount:>{figure}}", "bold"), f" {percent(item.share):>5}")
     if not items:
         shown += Content.styled("\nnothing was paid yet", _MUTED)
@@ -424,7 +431,7 @@ class CostsPane(Pane[CostView]):
         self.query_one("#figures", Static).update(figures(view, part))
         overview = view.overview
         self.query_one("#models", Static).update(
-            share_bars("BY MODEL", overview.by_model, part, names=view.names, own=view.colours)
+            share_bars("BY MODEL", overview.by_model, part, names=view.names, own=view.looks)
         )
         self.query_one("#tasks", Static).update(share_bars("BY TASK", overview.by_task, part))
         found = self.query_one("#opportunities", Static)

@@ -171,17 +171,19 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
         view, aside = self._read_value
         cards = fleet_view.chosen_cards(view, self._words, self._order)
         by_id = {card.model.id: card for card in cards}
+        costs = [card.today.cost_nusd for card in view.models]
         width = self.query_one("#list").size.width
         head = fleet_view.head_text(view, len(cards), self._order, self._words)
         self.query_one("#head", Static).update(head)
 
         def tile(key: str, room: int) -> Tile:
-            return fleet_view.model_tile(by_id[key], room, self.loader.now_ms())
+            return fleet_view.model_tile(by_id[key], room, self.loader.now_ms(), costs)
 
         tiles = self.query_one(FramedTiles)
         tiles.frame(list(by_id), tile, lines=3)
         self.query_one(Table).fill(
-            fleet_view.columns(width), [fleet_view.row(c, width, self.omni.colour) for c in cards]
+            fleet_view.columns(width),
+            [fleet_view.row(c, width, self.omni.colour, costs) for c in cards],
         )
         side = self.query_one("#side").size.width - 4
         self.query_one("#today", Static).update(fleet_view.today_text(view, max(side, 32)))

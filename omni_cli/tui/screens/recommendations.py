@@ -1,5 +1,6 @@
 """Recommendations: what to change, on what evidence; apply, dismiss, undo, and what it saved."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -16,11 +17,17 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
 from omni_cli.services.judge.advice_document import Told, confidence_text, open_saving_nusd
+from omni_cli.tui import heat
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 from omni_cli.tui.widgets.tiles import Empty, set_empty
 
-_MARKS = {"high": "▲ high", "medium": "● medium", "low": "○ low"}
+_MARKS = {
+    "high": ("▲ high", "$ink-warning on $tint-warning"),
+    "medium": ("● medium", "$ink-primary on $tint-primary"),
+    "low": ("○ low", "$foreground-muted"),
+}
+_STATUS = {"applied": "$ink-success on $tint-success", "dismissed": "$foreground-muted"}
 
 
 class RecommendationsPane(Pane[tuple[Told, ...]]):
@@ -77,7 +84,7 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
             return
         columns = flexible(
             [
-                Column("priority", "Priority", width=9),
+                Column("priority", "Priority", width=8),
                 Column("title", "What", width=0),
                 Column("month", "Saves/month", "right", 11),
                 Column("sure", "Sure", "right", 5),
@@ -86,7 +93,9 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
             "title",
             self.size.width,
         )
-        self.query_one(Table).fill(columns, [_row(told.advice) for told in value])
+        savings = [told.advice.finding.saving_monthly_nusd for told in value]
+        colour = self.omni.colour
+        self.query_one(Table).fill(columns, [_row(t.advice, savings, colour) for t in value])
         self._describe()
 
     def on_resize(self) -> None:
@@ -133,17 +142,21 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
         self.app.notify(f"{advice.finding.title}: {became}")
 
 
-def _row(advice: StoredAdvice) -> Row:
+def _row(advice: StoredAdvice, savings: Sequence[int | None], colour: Callable[[str], str]) -> Row:
     finding = advice.finding
     monthly = finding.saving_monthly_nusd
+    mark, style = _MARKS[finding.priority]
     return Row(
         str(advice.id),
         [
-            _MARKS[finding.priority],
+            Text(f"{mark:<8}", style=colour(style)),
             Text(finding.title, overflow="ellipsis", no_wrap=True),
-            "-" if monthly is None else format_usd(monthly),
-            confidence_text(finding),
-            advice.status,
+            Text(
+                "-" if monthly is None else format_usd(monthly),
+                style=colour(heat.saving(monthly, savings)),
+            ),
+            Text(confidence_text(finding), style=colour(heat.confidence(finding.confidence))),
+            Text(advice.status, style=colour(_STATUS.get(advice.status, ""))),
         ],
     )
 

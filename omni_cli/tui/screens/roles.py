@@ -87,6 +87,8 @@ class Matrix(DataTable[Text]):
         background: $background; background-tint: $background 0%;
     }
     Matrix > .datatable--header { background: $panel; color: $foreground; text-style: bold; }
+    Matrix > .datatable--cursor { background: $primary 30%; color: $foreground; text-style: bold; }
+    Matrix:ansi > .datatable--cursor { background: ansi_default; text-style: bold reverse; }
     Matrix > .datatable--fixed { background: $background; color: $foreground; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -15,8 +15,8 @@ from textual.widget import Widget
 
 from omni_cli.tui.plot import COMING, FILLS, LEVEL, Drawn, Plot, draw, merged
 
-#: Signs of series in a legend: of columns and of curves.
-_SWATCH, _LINE = "■", "━"
+#: The sign of curves in a legend.
+_LINE = "━"
 
 
 class Shown(Struct, frozen=True):
@@ -162,7 +162,7 @@ def legend(shown: Shown, cursor: int | None, each: int, *, signs: bool = False) 
 
 
 def _swatch(plot: Plot, n: int, signs: bool) -> Content:
-    sign = _SWATCH if plot.kind == "columns" else _LINE
+    sign = plot.series[n].mark if plot.kind == "columns" else _LINE
     if signs:
         sign = FILLS[n % len(FILLS)] if plot.kind == "columns" else ("━", "┅", "┉")[min(n, 2)]
     return Content.styled(sign, plot.series[n].style)
