@@ -344,6 +344,7 @@ class Answered(Struct, frozen=True):
     ``cost_nusd`` None where unknown."""
 
     request: int
+    model: str
     task: str
     messages: tuple[Message, ...]
     answer: str

@@ -101,6 +101,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "shadow start": ("omni shadow start writer --challenger openai/gpt-6-luna --share 5%",),
     "shadow status": ("omni shadow status",),
     "shadow run": ("omni shadow run writer",),
+    "shadow judge": ("omni shadow judge writer", "omni shadow judge auto --most 5"),
     "shadow stop": ("omni shadow stop writer",),
     "watch": ("omni watch --interval 60",),
     "eval-router": ("omni eval-router --ledger", "omni eval-router --data outcomes.jsonl"),

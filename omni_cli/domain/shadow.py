@@ -24,12 +24,24 @@ _ENOUGH = 1e30
 _HALVINGS = 24
 
 How = Literal["check", "judge", "user", "failed"]
+#: A user's word of two answers without names, and what it gives the first and the second.
+WORDS: Mapping[str, tuple[float, float]] = {
+    "1": (1.0, 0.5),
+    "2": (0.5, 1.0),
+    "same": (1.0, 1.0),
+    "bad": (0.0, 0.0),
+}
+
+
+#: In place of a role's name: requests that the router decides. Their champion is whoever it chose.
+AUTO = "auto"
 
 
 class Shadow(Struct, frozen=True):
     """``share`` of the role's requests, 0..1. ``settings``: see services/judge/shadow.py.
 
-    ``state``: running or stopped. Times ms UTC.
+    ``role``: AUTO for what the router decides; ``champion`` is "" there. ``state``: running or
+    stopped. Times ms UTC.
     """
 
     id: int
@@ -43,11 +55,19 @@ class Shadow(Struct, frozen=True):
     state: str
     reason: str
 
+    @property
+    def of(self) -> str:
+        """Whose shadow it is, in words."""
+        return "what the router decides" if self.role == AUTO else f"role {self.role}"
+
 
 class Pair(Struct, frozen=True):
     """One request that both answered. ``champion`` and ``challenger``: scores 0..1 by ``how``;
     ``agreed``: whether the judge named the same better answer in both orders, None where that
-    does not apply. Costs in nano-dollars, None where a price is unknown."""
+    does not apply. Costs in nano-dollars, None where a price is unknown.
+
+    ``user_champion``, ``user_challenger``: by the user's own word, who read both without their
+    names; None where they did not. It counts instead of the others."""
 
     request: int
     shadowed: int
@@ -60,10 +80,26 @@ class Pair(Struct, frozen=True):
     champion_nusd: int | None
     challenger_nusd: int | None
     judge_nusd: int | None
+    user_champion: float | None = None
+    user_challenger: float | None = None
+
+    @property
+    def scored_by(self) -> How:
+        return self.how if self.user_champion is None else "user"
 
     @property
     def difference(self) -> float:
-        return self.challenger - self.champion
+        if self.user_champion is None or self.user_challenger is None:
+            return self.challenger - self.champion
+        return self.user_challenger - self.user_champion
+
+
+class Claim(Struct, frozen=True):
+    """Of a request that is to be paired; with the challenger's request and the text of its answer,
+    where one who claimed it before, and died, came so far."""
+
+    shadowed: int | None = None
+    answer: str | None = None
 
 
 class Evidence(Struct, frozen=True):

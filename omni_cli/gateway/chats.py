@@ -9,6 +9,7 @@ from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session
+from omni_cli.domain.shadow import AUTO
 from omni_cli.gateway.aftermath import Aftermath
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
@@ -148,8 +149,8 @@ class Chats:
                     await self._memory.answer(call, remembered)
                     return
                 call.cached = "miss"
-            if plan.role and not who.org:
-                call.shadow = self._shadowing.chosen(plan.role, ident)
+            if (plan.role or not (plan.named or plan.chain)) and not who.org:
+                call.shadow = self._shadowing.chosen(plan.role or AUTO, ident)
             if check is None:
                 call.hedge_s = wanted(request.headers.get("x-omni-hedge"), plan.hedge_ms)
             else:

@@ -1,5 +1,6 @@
-"""Challengers answer in the shadow of a role (services/judge/shadow.py), after the caller has its
-own answer: from a queue in memory, one after the other, in a thread with a store of its own.
+"""Challengers answer in the shadow of a role, or of what the router decides
+(services/judge/shadow.py), after the caller has its own answer: from a queue in memory, one after
+the other, in a thread with a store of its own.
 
 What was asked is never written down, so what waits when the gateway ends is forgotten. A queue that
 is full forgets the newest: callers go first.
@@ -68,7 +69,7 @@ class Shadowing:
         """Compare a request that was answered, if it was by whom the shadow is of."""
         completion, target = call.progress.completion, call.progress.target
         now = asyncio.get_running_loop().time()
-        if completion is None or target is None or target.model.id != shadow.champion:
+        if completion is None or target is None or shadow.champion not in ("", target.model.id):
             return
         if self._full.get(shadow.id, 0.0) > now:
             return
@@ -99,13 +100,13 @@ class Shadowing:
             try:
                 await asyncio.to_thread(self._pair, job)
             except BudgetExceeded as exc:
-                log.info("shadow of role %s rests: %s", shadow.role, exc.message)
+                log.info("shadow of %s rests: %s", shadow.of, exc.message)
                 self._full[shadow.id] = loop.time() + _REST_S
             except OmniError as exc:
-                log.warning("shadow of role %s: %s", shadow.role, exc.message)
+                log.warning("shadow of %s: %s", shadow.of, exc.message)
             except Exception:
                 # Its place, not its words: these may hold what a caller sent.
-                log.exception("unexpected error in the shadow of role %s", shadow.role)
+                log.exception("unexpected error in the shadow of %s", shadow.of)
 
     def _pair(self, job: _Job) -> None:
         """In the thread."""

@@ -57,13 +57,15 @@ SELECT role, model, count(*) AS asked, count(CASE WHEN turn > 1 THEN 1 END) AS r
     sum(CASE WHEN turn > 1 AND now THEN coalesce(cost_nusd, 0) ELSE 0 END) AS today_cost
 FROM asked GROUP BY role, model ORDER BY role, model
 """
-#: The newest answered requests of a model in a role, or of a task without a role.
+#: The newest answered requests: of a model in a role; of all other models without a role; of a
+#: model at a task without a role.
 _ANSWERED = """
-SELECT r.id, r.task, r.latency_ms, r.ttft_ms, r.cost_nusd, r.price_state, r.finish_reason,
+SELECT r.id, r.model, r.task, r.latency_ms, r.ttft_ms, r.cost_nusd, r.price_state, r.finish_reason,
     max(t.conversation) AS conversation, max(t.n) AS n
 FROM requests r JOIN turns t ON t.request = r.id
-WHERE r.state = 'ok' AND r.model = :model
-    AND CASE WHEN :scope = 'role' THEN r.role = :name ELSE r.role = '' AND r.task = :name END
+WHERE r.state = 'ok' AND CASE :scope WHEN 'role' THEN r.model = :model AND r.role = :name
+    WHEN 'auto' THEN r.model <> :model AND r.role = ''
+    ELSE r.model = :model AND r.role = '' AND r.task = :name END
 GROUP BY r.id ORDER BY r.id DESC LIMIT :most
 """
 
@@ -103,6 +105,7 @@ class StoredQuestions:
             found.append(
                 Answered(
                     request=row["id"],
+                    model=row["model"],
                     task=row["task"],
                     messages=tuple(asked),
                     answer=answer.text,

@@ -29,6 +29,11 @@ WHERE created_at < :before AND NOT ({whole}) AND state <> 'pending'
     AND id NOT IN (SELECT request FROM attempts WHERE held_nusd <> 0)
 ORDER BY created_at LIMIT :limit
 """
+#: Challengers' answers to what is no longer kept.
+_UNASKED = """
+DELETE FROM shadow_claims WHERE answer IS NOT NULL
+    AND request NOT IN (SELECT request FROM turns WHERE request IS NOT NULL)
+"""
 #: What goes with a request: with its month by itself, and not.
 _STAYING = ("adjustments", "cache_hits")
 _GOING = ("attempts", "decisions", *_STAYING)
@@ -74,6 +79,7 @@ class MaintenanceStore:
                     db.execute("DELETE FROM requests WHERE id IN (SELECT id FROM pruned)")
                 else:
                     db.execute("DELETE FROM conversations WHERE updated_at < ?", (before_ms,))
+                    db.execute(_UNASKED)
             if not count:
                 break
             yield int(count)

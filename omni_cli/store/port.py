@@ -29,7 +29,7 @@ else:
     Protocol = object
 
 #: What the tables of ``schema.py`` are numbered, in either engine.
-SCHEMA_VERSION = 28
+SCHEMA_VERSION = 29
 
 #: Added to that number in a store that is being moved, or was (store/move.py): no omni opens it.
 SEALED = 1_000_000

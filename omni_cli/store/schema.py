@@ -513,6 +513,17 @@ CREATE TABLE shadow_pairs (
     champion_nusd INTEGER,
     challenger_nusd INTEGER,
     judge_nusd INTEGER,
+    user_champion REAL,
+    user_challenger REAL,
+    PRIMARY KEY (shadow, request)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE shadow_claims (
+    shadow INTEGER NOT NULL REFERENCES shadows (id) ON DELETE CASCADE,
+    request INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    shadowed INTEGER,
+    answer TEXT,
     PRIMARY KEY (shadow, request)
 ) STRICT, WITHOUT ROWID;
 

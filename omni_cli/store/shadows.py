@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from omni_cli.domain.shadow import Pair, Shadow
+from omni_cli.domain.shadow import Claim, Pair, Shadow
 from omni_cli.repositories import Lock
 from omni_cli.store.port import Row, Store
 
@@ -14,6 +14,15 @@ SELECT p.champion, avg(o.value) AS value FROM shadow_pairs AS p
 JOIN outcomes AS o ON o.request = p.request AND o.kind IN ('rating', 'thumb')
 WHERE p.shadow = ? AND p.how = 'judge' GROUP BY p.request, p.champion
 """
+_KEY = "shadow = ? AND request = ?"
+_PAIRED = f"SELECT 1 FROM shadow_pairs WHERE {_KEY}"  # noqa: S608  # names of ours only
+_CLAIM = f"SELECT owner, shadowed, answer FROM shadow_claims WHERE {_KEY}"  # noqa: S608  # names of ours only
+_KEEP = f"""
+UPDATE shadow_claims SET shadowed = ?, answer = ? WHERE {_KEY} AND EXISTS (
+    SELECT 1 FROM requests AS r JOIN turns AS t
+        ON t.conversation = r.conversation AND t.request = r.id
+    WHERE r.id = shadow_claims.request)
+"""  # noqa: S608  # names of ours only
 
 
 class ShadowStore:
@@ -56,6 +65,50 @@ class ShadowStore:
             {"role": role, "running": int(running)},
         )
         return [_shadow(row) for row in rows]
+
+    def claim(self, shadow: int, request: int) -> Claim | None:
+        """Take a request to pair it; None where it is paired, or a process that lives is at it."""
+        key = (shadow, request)
+        with self._store.transaction(Lock.TESTS) as db:
+            if db.execute(_PAIRED, key).fetchone() is not None:
+                return None
+            row = db.execute(_CLAIM, key).fetchone()
+            if row is not None and row["owner"] and self._store.is_alive(row["owner"]):
+                return None
+            db.execute(
+                "INSERT INTO shadow_claims (shadow, request, owner) VALUES (?, ?, ?)"
+                " ON CONFLICT (shadow, request) DO UPDATE SET owner = excluded.owner",
+                (*key, self._store.owner),
+            )
+        return Claim() if row is None else Claim(row["shadowed"], row["answer"])
+
+    def keep(self, shadow: int, request: int, *, shadowed: int, answer: str) -> None:
+        """Keep a challenger's answer, as long as the request's own texts are kept; else nothing."""
+        with self._store.transaction(Lock.TESTS) as db:
+            db.execute(_KEEP, (shadowed, answer, shadow, request))
+
+    def release(self, shadow: int, request: int) -> None:
+        """End a claim; an answer that was kept stays."""
+        with self._store.transaction(Lock.TESTS) as db:
+            key = (shadow, request)
+            db.execute(f"DELETE FROM shadow_claims WHERE {_KEY} AND answer IS NULL", key)  # noqa: S608  # names of ours only
+            db.execute(f"UPDATE shadow_claims SET owner = '' WHERE {_KEY}", key)  # noqa: S608  # names of ours only
+
+    def answers(self, shadow: int) -> dict[int, str]:
+        """The challenger's answers that are kept, by the request that they are of."""
+        rows = self._store.db.execute(
+            "SELECT request, answer FROM shadow_claims WHERE shadow = ? AND answer IS NOT NULL",
+            (shadow,),
+        )
+        return {row["request"]: row["answer"] for row in rows}
+
+    def say(self, shadow: int, request: int, *, champion: float, challenger: float) -> None:
+        """Keep what the user says of a pair, 0..1 each."""
+        with self._store.transaction(Lock.TESTS) as db:
+            db.execute(
+                f"UPDATE shadow_pairs SET user_champion = ?, user_challenger = ? WHERE {_KEY}",  # noqa: S608  # names of ours only
+                (champion, challenger, shadow, request),
+            )
 
     def put(self, shadow: int, pair: Pair) -> None:
         """A request is paired once: what came later of it changes nothing."""

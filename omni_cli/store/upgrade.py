@@ -268,6 +268,19 @@ def _step_28(db: Any) -> None:
     )
 
 
+def _step_29(db: Any) -> None:
+    """Who pairs a request of a shadow, the challenger's answer where texts are kept, and what the
+    user said of a pair."""
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS shadow_claims ("
+        "shadow INTEGER NOT NULL REFERENCES shadows (id) ON DELETE CASCADE,"
+        " request INTEGER NOT NULL, owner TEXT NOT NULL, shadowed INTEGER, answer TEXT,"
+        " PRIMARY KEY (shadow, request)) STRICT, WITHOUT ROWID"
+    )
+    for column in ("user_champion", "user_challenger"):
+        db.execute(f"ALTER TABLE shadow_pairs ADD COLUMN {column} REAL")
+
+
 #: By the version that each leads to.
 STEPS: dict[int, Any] = {
     18: _step_18,
@@ -281,6 +294,7 @@ STEPS: dict[int, Any] = {
     26: _step_26,
     27: _step_27,
     28: _step_28,
+    29: _step_29,
 }
 
 

@@ -137,6 +137,7 @@ def test_a_file_of_the_last_build_is_brought_on(tmp_path: Path) -> None:
             "DROP TABLE sessions",
             "DROP TABLE log_files",
             "DROP TABLE paced_calls",
+            *(f"DROP TABLE {t}" for t in ("shadow_claims", "shadow_pairs", "shadows")),
             *(f"DROP TABLE {t}" for t in ("batch_lines", "batch_parts", "batches", "files")),
             "INSERT INTO chains (name, any_cost) VALUES ('kept', 1)",
             f"PRAGMA user_version = {OLDEST}",

@@ -2,12 +2,23 @@
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_cli.domain.shadow import ALPHA, MARGIN, evidence, least_pairs, wealth
+from omni_cli.bootstrap import App
+from omni_cli.domain.shadow import (
+    ALPHA,
+    MARGIN,
+    Claim,
+    Pair,
+    Shadow,
+    evidence,
+    least_pairs,
+    wealth,
+)
 
 Draw = Callable[[random.Random], float]
 
@@ -49,6 +60,47 @@ def _shown(draw: Draw, claim: str, *, repeats: int, pairs: int) -> float:
 def test_wrong_claims_stay_below_the_stated_risk(draw: Draw, claim: str) -> None:
     """At the very edge of each hypothesis, where a wrong claim is likeliest; 500 repeats."""
     assert _shown(draw, claim, repeats=500, pairs=150) <= ALPHA
+
+
+def test_a_claim_lives_as_long_as_its_process(home: Path, engine: str) -> None:
+    env = {"OMNI_HOME": str(home)}
+    with App(env) as app, App(env) as other:
+        shadow = Shadow(0, "coder", "a/b", "a/c", 1.0, {}, 1, None, "running", "")
+        mine = app.shadow.shadows
+        number = mine.start(shadow)
+        assert mine.claim(number, 7) == Claim()
+        theirs = other.shadow.shadows
+        assert theirs.claim(number, 7) is None
+        assert theirs.claim(number, 8) is not None
+        mine.keep(number, 7, shadowed=9, answer="kept where the request's own texts are, only")
+        mine.release(number, 7)
+        assert theirs.claim(number, 7) == Claim()
+        with app.store.transaction():  # whose process is gone
+            app.store.db.execute("UPDATE shadow_claims SET owner = '1-gone', answer = 'said'")
+        assert mine.claim(number, 7) == Claim(None, "said")
+        mine.put(number, Pair(7, 9, 1, "", 1.0, 1.0, "check", None, 1, 1, 0))
+        mine.release(number, 7)
+        assert theirs.claim(number, 7) is None
+        mine.say(number, 7, champion=1.0, challenger=0.5)
+        (pair,) = mine.pairs(number)
+        assert (pair.difference, pair.scored_by) == (-0.5, "user")
+
+
+def test_a_users_own_words_keep_the_stated_risk() -> None:
+    """The user judges what a judge had scored, in any order and looking after each word: of 500
+    challengers at the very edge at most that share is ever shown good enough."""
+    hits = 0
+    for seed in range(500):
+        rng = random.Random(seed)
+        judged = [_points(-MARGIN, 0.2)(rng) for _ in range(80)]
+        mine = [rng.choice([-0.5, 0.5, 0.0, 0.0, -0.5, 0.0, -0.1]) for _ in judged]
+        order = rng.sample(range(80), 40)
+        looks = [judged]
+        for said in range(10, 41, 10):
+            own = set(order[:said])
+            looks.append([mine[i] if i in own else judged[i] for i in range(80)])
+        hits += any(wealth(values, -MARGIN)[1] >= 1 / ALPHA for values in looks)
+    assert hits / 500 <= ALPHA
 
 
 def test_what_is_so_is_shown() -> None:

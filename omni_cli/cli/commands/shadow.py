@@ -11,13 +11,18 @@ from omni_cli.cli.render import emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import BudgetExceeded, UsageError
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
-from omni_cli.domain.shadow import ALPHA, MARGIN, Evidence
+from omni_cli.domain.shadow import ALPHA, AUTO, MARGIN, WORDS, Evidence
 from omni_cli.domain.words import counted
 from omni_cli.services.judge.shadow import Report, Settings, report_document
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
-RoleName = Annotated[str, typer.Argument(autocompletion=complete_roles, help="The role.")]
+RoleName = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=complete_roles, help="The role; auto: what the router decides without one."
+    ),
+]
 
 
 @app.command()
@@ -67,8 +72,9 @@ def start(
     if as_json:
         emit_json(report_document(report))
         return
+    beside = begun.champion or "whom the router chose"
     out(
-        f"{begun.challenger} answers {begun.share:.0%} of role {role} beside {begun.champion}, "
+        f"{begun.challenger} answers {begun.share:.0%} of {begun.of} beside {beside}, "
         f"for at most {format_usd(usd_to_nusd(daily))} a day"
     )
     if report.settings.judge:
@@ -92,7 +98,7 @@ def status(
 ) -> None:
     """What is shown so far. Looking often does no harm: the evidence holds at any time."""
     with omni(quiet=as_json) as omni_app:
-        if role is not None:
+        if role not in (None, AUTO):
             omni_app.fleet.role(role)
         found = omni_app.shadow.every(role, ended=everything)
         reports = [omni_app.shadow.evaluate(one) for one in found]
@@ -142,6 +148,60 @@ def run(
 
 
 @app.command()
+def judge(
+    role: RoleName,
+    most: Annotated[int, typer.Option("--most", "-n", min=1, help="Pairs at most.")] = 10,
+    as_json: JsonFlag = False,
+) -> None:
+    """Read pairs of answers without names, and say which is better: 1, 2, same, bad (both).
+
+    Only pairs whose conversation is kept. Your word counts instead of the judge's, and shows how
+    often it sides with you. skip leaves a pair out; quit, or the end of standard input, ends.
+    """
+    with omni(quiet=as_json) as omni_app:
+        shadow = next(iter(omni_app.shadow.every(role, ended=True)), None)
+        if shadow is None:
+            shadow = omni_app.shadow.running(role)  # says what is missing
+        pairs = omni_app.shadow.blind(shadow)
+        done = 0
+        for number, one in enumerate(pairs[:most], 1):
+            note("")
+            note(f"{number} of {len(pairs[:most])}")
+            for label, text in (("question", one.question), ("1", one.first), ("2", one.second)):
+                note(paint(f"--- {label}", "bold"))
+                note(text.strip())
+            word = _word()
+            if word == "quit":
+                break
+            if word != "skip":
+                omni_app.shadow.say(shadow, one, word)
+                done += 1
+        report = omni_app.shadow.evaluate(shadow)
+        if as_json:
+            emit_json({**report_document(report), "judged": done, "left": len(pairs) - done})
+            return
+        if not pairs:
+            note(
+                "no pair to judge: those that omni shadow run, omni watch or omni chat made have "
+                "their texts as long as the conversation is kept (chat.keep_conversations)"
+            )
+        _show(omni_app, report)
+
+
+def _word() -> str:
+    """What the user says next; quit at the end of standard input."""
+    while True:
+        try:
+            said = typer.prompt("1, 2, same, bad, skip or quit", err=True).strip().lower()
+        except typer.Abort:
+            return "quit"
+        found = [word for word in (*WORDS, "skip", "quit") if said and word.startswith(said)]
+        if len(found) == 1 or said in found:
+            return said if said in found else found[0]
+        note(f"{said!r} is none of them")
+
+
+@app.command()
 def stop(role: RoleName, as_json: JsonFlag = False) -> None:
     """End it; what it showed stays, its budget goes."""
     with omni(quiet=as_json) as omni_app:
@@ -149,17 +209,17 @@ def stop(role: RoleName, as_json: JsonFlag = False) -> None:
     if as_json:
         emit_json(report_document(report))
         return
-    out(f"role {role}: {report.shadow.challenger} is asked no more; {report.verdict}")
+    out(f"{report.shadow.of}: {report.shadow.challenger} is asked no more; {report.verdict}")
 
 
 def _show(omni_app: App, report: Report) -> None:
     shadow, found = report.shadow, report.evidence
     ended = "" if shadow.ended_at is None else f" to {moment(shadow.ended_at, omni_app.zone)}"
     out(
-        f"role {paint(shadow.role, 'bold')}  {shadow.state}, {shadow.share:.0%} since "
+        f"{paint(shadow.of, 'bold')}  {shadow.state}, {shadow.share:.0%} since "
         f"{moment(shadow.started_at, omni_app.zone)}{ended}"
     )
-    out(f"{shadow.challenger} in the shadow of {shadow.champion}")
+    out(f"{shadow.challenger} in the shadow of {shadow.champion or 'whom the router chose'}")
     if shadow.reason:
         out(f"{shadow.state}: {shadow.reason}")
     rows = [("all", found), *(report.by_task.items() if len(report.by_task) > 1 else ())]
@@ -182,6 +242,9 @@ def _show(omni_app: App, report: Report) -> None:
         agreed, rated = report.agreement
         told = f"; it sides with {agreed} of {counted(rated, 'rating')} of yours" if rated else ""
         out(f"the judge names the same answer in both orders in {same} of {of}{told}")
+    same, of = report.blind
+    if of:
+        out(f"the judge sides with you in {same} of {counted(of, 'pair')} that you judged blind")
     ratio = report.cost_ratio
     if ratio is not None:
         out(
@@ -190,7 +253,7 @@ def _show(omni_app: App, report: Report) -> None:
             f"{format_usd(report.judge_nusd)}"
         )
     out(paint(report.verdict, "bold"))
-    if report.founded:
+    if report.advised:
         out("omni recommend has it as a change, on a share of the traffic first")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 
+#: Ways of deciding that weigh models; rules, roles, names and chains do not.
+FREE = ("score", "cheapest", "fastest", "quality")
 _TASK: dict[str, Any] = {
     "model": None,
     "reason": "",

@@ -341,7 +341,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
         found = []
         for report in self.shadows():
             shadow, seen = report.shadow, report.evidence
-            if not report.founded or seen.mean is None:
+            if not report.advised or seen.mean is None:
                 continue
             filters = {"role": shadow.role, "model": shadow.champion}
             work = Work(

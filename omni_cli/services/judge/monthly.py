@@ -134,7 +134,7 @@ class MonthlyReports(Struct, kw_only=True, eq=False):
         found = [
             Tried(
                 shadow.started_at,
-                f"{shadow.challenger} in the shadow of role {shadow.role}",
+                f"{shadow.challenger} in the shadow of {shadow.of}",
                 f"{report.verdict} ({counted(report.evidence.pairs, 'pair')})",
             )
             for shadow in self.shadows.every(ended=True)

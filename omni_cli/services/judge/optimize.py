@@ -30,13 +30,12 @@ from omni_cli.domain.tasks import COMPLEXITIES
 from omni_cli.domain.words import counted
 from omni_cli.ports import Clock
 from omni_cli.repositories import Decisions, Models
+from omni_cli.services.engine.decisions import FREE
 from omni_cli.services.money.prices import PriceBook, cost_or_none
 
 #: More requests than this are sampled evenly over the time.
 MOST = 1_500
 LEAST = 20
-#: Steps of a decision that weigh models; rules, roles, names and chains do not.
-_FREE = ("score", "cheapest", "fastest", "quality")
 
 
 class Optimum(Struct, frozen=True):
@@ -110,7 +109,7 @@ class Optimizer(Struct, kw_only=True, eq=False):
         prices = PriceBook(self.models, now_ms=now_ms)
         for answered_by, usage, text in self.decisions.each(ids):
             decision = json.loads(text)
-            if decision.get("by") not in _FREE or decision.get("complexity") not in COMPLEXITIES:
+            if decision.get("by") not in FREE or decision.get("complexity") not in COMPLEXITIES:
                 continue
             options = []
             asked = [c for c in decision["candidates"] if not c.get("not_known_to_have")]

@@ -2,9 +2,13 @@
 is given what it says (B7).
 
 Its answer is compared with the one that went out: by the checks that fit the request, and where
-both pass by a judge who reads them in both orders. Scores stay, texts do not: neither question
-nor answers are written down here. What challenger and judge cost is money of a budget of its own,
-kept as any budget is.
+both pass by a judge who reads them in both orders, or by the user who reads them without names.
+Scores stay, texts do not, but where the user lets omni keep the conversation: there the
+challenger's answer is kept as long as it. What challenger and judge cost is money of a budget of
+its own, kept as any budget is.
+
+A request is claimed before its challenger is asked: of two processes one pays. A claim ends with
+its process.
 """
 
 import json
@@ -26,14 +30,17 @@ from omni_cli.domain.errors import (
     UsageError,
 )
 from omni_cli.domain.ids import id_time_ms
-from omni_cli.domain.ledger import Source
+from omni_cli.domain.ledger import RequestRow, Source
 from omni_cli.domain.money import usd
 from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.shadow import (
     ALPHA,
+    AUTO,
     MARGIN,
+    WORDS,
+    Claim,
     Evidence,
     How,
     Pair,
@@ -47,6 +54,7 @@ from omni_cli.repositories import Learning, Ledger, Questions, Shadows
 from omni_cli.services.engine.chat import ChatRun, ChatService
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.checks import checks_for
+from omni_cli.services.engine.decisions import FREE
 from omni_cli.services.engine.names import Names
 from omni_cli.services.engine.routing import RouteOptions, prompt_form
 from omni_cli.services.judge import judge
@@ -87,8 +95,10 @@ class Report(Struct, frozen=True):
     """Where a shadow stands. Sums in nano-dollars, None where a price is unknown.
 
     ``agreement``: of how many answers that a user rated and the judge scored both fall on the same
-    side of the middle, as (those, of these); ``steady``: judgements that named the same better
-    answer in both orders, as (those, of these). ``by_task``: evidence by type of task.
+    side of the middle, as (those, of these); ``blind``: of how many pairs that the user judged
+    without names the judge had named the same better answer, or none, as (those, of these);
+    ``steady``: judgements that named the same better answer in both orders, as (those, of these).
+    ``by_task``: evidence by type of task. ``by_user``: of the pairs alone that the user judged.
     """
 
     shadow: Shadow
@@ -101,6 +111,8 @@ class Report(Struct, frozen=True):
     judge_nusd: int | None
     agreement: tuple[int, int]
     steady: tuple[int, int]
+    by_user: Evidence
+    blind: tuple[int, int]
 
     @property
     def shown(self) -> str:
@@ -109,8 +121,15 @@ class Report(Struct, frozen=True):
     @property
     def founded(self) -> bool:
         """Whether a change may rest on it: that answers pass checks shows nobody that they are
-        good, so a judge must have read them."""
-        return bool(self.settings.judge) and self.shown in ("better", "good enough")
+        good, so a judge or the user must have read them."""
+        enough = ("better", "good enough")
+        read = self.settings.judge or self.by_user.shown(self.settings.alpha) in enough
+        return bool(read) and self.shown in enough
+
+    @property
+    def advised(self) -> bool:
+        """Whether ``omni recommend`` has it. The router needs no advice: it learns from scores."""
+        return self.founded and self.shadow.role != AUTO
 
     @property
     def cost_ratio(self) -> float | None:
@@ -130,7 +149,8 @@ class Report(Struct, frozen=True):
             "points",
         }
         if self.shown:
-            return words[self.shown] + ("" if settings.judge else ", as far as checks tell")
+            read = settings.judge or self.founded
+            return words[self.shown] + ("" if read else ", as far as checks tell")
         if not found.pairs:
             return "no pair yet"
         least = least_pairs(margin=settings.margin, alpha=settings.alpha)
@@ -164,6 +184,8 @@ def report_document(report: Report) -> dict[str, Any]:
         "by_task": {task: told(found) for task, found in report.by_task.items()},
         "scored_by": dict(report.by_how),
         "judge_agrees_with_ratings": {"same": report.agreement[0], "of": report.agreement[1]},
+        "judge_agrees_with_you": {"same": report.blind[0], "of": report.blind[1]},
+        "by_you": told(report.by_user),
         "judge_same_in_both_orders": {"same": report.steady[0], "of": report.steady[1]},
         "champion_cost_usd": usd(report.champion_nusd),
         "challenger_cost_usd": usd(report.challenger_nusd),
@@ -172,6 +194,17 @@ def report_document(report: Report) -> dict[str, Any]:
         "shown": report.shown or None,
         "verdict": report.verdict,
     }
+
+
+class Blind(Struct, frozen=True):
+    """A pair for the user to judge without names: the question, and both answers in an order that
+    depends on the request alone. ``swapped``: the challenger's is the first."""
+
+    pair: Pair
+    question: str
+    first: str
+    second: str
+    swapped: bool
 
 
 class ShadowService(Struct, kw_only=True, eq=False):
@@ -207,6 +240,7 @@ class ShadowService(Struct, kw_only=True, eq=False):
         """Begin. The challenger is activated, and a budget a day made for it and the judge.
 
         Args:
+            role_name: AUTO for what the router decides.
             judge: a model's name, "" for checks alone; None: the premium model, where one of the
                 providers that the role or the challenger has anyway serves it.
 
@@ -222,19 +256,23 @@ class ShadowService(Struct, kw_only=True, eq=False):
         if not 0 < settings.alpha <= 0.5 or not 0 < settings.margin < 1:
             raise UsageError("--alpha lies between 0 and 0.5, --margin between 0 and 100 %")
         fleet = self.fleet()
-        role = fleet.role(role_name)
-        if not role.models:
-            raise UsageError(f"role {role_name} has no model to compare with")
         model = fleet.model(challenger)
-        champion = role.models[0].model
+        champion, slugs = "", {model.provider}
+        if role_name != AUTO:
+            role = fleet.role(role_name)
+            if not role.models:
+                raise UsageError(f"role {role_name} has no model to compare with")
+            champion = role.models[0].model
+            slugs |= {item.model.partition("/")[0] for item in role.models}
+        elif judge is None and self.premium and fleet.model(self.premium).status == "active":
+            slugs.add(fleet.model(self.premium).provider)  # the router may choose it anyway
         if model.id == champion:
             raise UsageError(f"{model.id} is the first model of role {role_name} already")
-        if self.shadows.all(role_name, running=True):
+        for there in self.shadows.all(role_name, running=True):
             raise UsageError(
-                f"a shadow of role {role_name} is running", hint=f"omni shadow stop {role_name}"
+                f"a shadow of {there.of} is running", hint=f"omni shadow stop {role_name}"
             )
-        slugs = {item.model.partition("/")[0] for item in role.models}
-        reader = self._judge(judge, (champion, model.id), slugs | {model.provider})
+        reader = self._judge(judge, (champion, model.id), slugs)
         with fleet.change("shadow.start", role_name, champion, model.id):
             if model.status != "active":
                 fleet.set_status(model.id, "active")
@@ -280,7 +318,8 @@ class ShadowService(Struct, kw_only=True, eq=False):
         found = self.shadows.all(role, running=True)
         if not found:
             raise NotFound(
-                f"no shadow of role {role!r} is running",
+                f"no shadow of {'what the router decides' if role == AUTO else f'role {role!r}'} is"
+                " running",
                 hint=f"omni shadow start {role} --challenger MODEL --share 5% --budget 1.00/day",
             )
         return found[0]
@@ -293,7 +332,7 @@ class ShadowService(Struct, kw_only=True, eq=False):
         fleet = self.fleet()
         with fleet.change("shadow.stop", shadow.role, shadow.challenger, reason):
             if self.shadows.end(shadow.id, reason=reason, at_ms=self._now()):
-                self.note(f"shadow of role {shadow.role}: stopped, {reason}")
+                self.note(f"shadow of {shadow.of}: stopped, {reason}")
                 self._close_purse(shadow)
         return next(one for one in self.shadows.all(shadow.role) if one.id == shadow.id)
 
@@ -306,14 +345,16 @@ class ShadowService(Struct, kw_only=True, eq=False):
 
     def due(self, shadow: Shadow) -> list[int]:
         """Requests of the share whose texts the user lets omni keep, oldest first."""
-        found = self.questions.answered("role", shadow.role, shadow.champion, most=_LOOKED_THROUGH)
+        found = self.questions.answered(*_asked(shadow), most=_LOOKED_THROUGH)
         ours = [r for r in found if id_time_ms(r) >= shadow.started_at and chosen(shadow, r)]
-        return sorted(r for r in self.shadows.unpaired(shadow.id, ours) if self._led_by_role(r))
+        return sorted(r for r in self.shadows.unpaired(shadow.id, ours) if self._led(shadow, r))
 
-    def _led_by_role(self, request: int) -> bool:
-        """Whether the role chose, and no rule before it: else another leader changes nothing."""
+    def _led(self, shadow: Shadow, request: int) -> bool:
+        """Whether the role chose, or for AUTO the router, and no rule before it: else another
+        leader changes nothing."""
         text = self.ledger.decision(request)
-        return text is not None and json.loads(text).get("by") == "role"
+        by = FREE if shadow.role == AUTO else ("role",)
+        return text is not None and json.loads(text).get("by") in by
 
     def work(self, shadow: Shadow, *, most: int | None = None) -> Iterator[Pair]:
         """Pair what is due; each pair is kept when it is yielded.
@@ -321,13 +362,11 @@ class ShadowService(Struct, kw_only=True, eq=False):
         Raises BudgetExceeded: the shadow's budget, or another one, leaves no room.
         """
         due = self.due(shadow)[:most]
-        loaded = self.questions.load(
-            "role", shadow.role, shadow.champion, due, most=_LOOKED_THROUGH
-        )
+        loaded = self.questions.load(*_asked(shadow), due, most=_LOOKED_THROUGH)
         for asked in sorted(loaded, key=lambda one: one.request):
             answer = Answer(
                 asked.request,
-                shadow.champion,
+                asked.model,
                 asked.task,
                 prompt_form(self.ledger.decision(asked.request)),
                 Completion(text=asked.answer),
@@ -344,10 +383,10 @@ class ShadowService(Struct, kw_only=True, eq=False):
         Raises BudgetExceeded: the shadow's budget leaves no room.
         """
         row = run.row
-        if row is None or row.state != "ok" or not row.role or run.remembered is not None:
+        if row is None or row.state != "ok" or run.remembered is not None:
             return None
-        for shadow in self.shadows.all(row.role, running=True):
-            ours = row.model == shadow.champion and chosen(shadow, row.id)
+        for shadow in self.shadows.all(row.role or AUTO, running=True):
+            ours = shadow.champion in ("", row.model) and chosen(shadow, row.id)
             if ours and Settings(**shadow.settings).wait:
                 form = run.plan.decision.task.form
                 answer = Answer(row.id, row.model, row.task, form, run.completion, _cost(run))
@@ -356,21 +395,48 @@ class ShadowService(Struct, kw_only=True, eq=False):
 
     def pair(self, shadow: Shadow, request: ChatRequest, answer: Answer) -> Pair | None:
         """Ask the challenger what was asked, and score both answers; None where it cannot be
-        asked this, or where a rule had chosen.
+        asked this, where a rule had chosen, or where another process is at it or was.
 
         Raises BudgetExceeded: the budget does not hold challenger and judge; nothing is asked.
         """
         settings = Settings(**shadow.settings)
-        said = answer.completion
-        if not self._led_by_role(answer.request):
+        if answer.model in (shadow.challenger, settings.judge):
+            return None  # the router chose it: nobody is compared with itself, nor judges itself
+        if not self._led(shadow, answer.request):
             return None
-        self._check_room(shadow, settings, request, said)
+        claim = self.shadows.claim(shadow.id, answer.request)
+        if claim is None:
+            return None
+        try:
+            pair = self._pair(shadow, settings, request, answer, claim)
+            if pair is not None:
+                self.shadows.put(shadow.id, pair)
+        finally:
+            self.shadows.release(shadow.id, answer.request)
+        if pair is not None:
+            self._learn(shadow, answer.form, answer.model, pair)
+        return pair
+
+    def _pair(
+        self, shadow: Shadow, settings: Settings, request: ChatRequest, answer: Answer, claim: Claim
+    ) -> Pair | None:
+        said = answer.completion
+        asks = claim.answer is None
+        self._check_room(shadow, settings, request, said, asks=asks)
         check = checks_for(request)
         request = replace(request, stream=False)
-        run, error = self._ask(shadow, request, shadow.challenger)
-        if run is None:
-            return None
-        other = run.completion
+        error: OmniError | None = None
+        if claim.answer is not None and claim.shadowed is not None:
+            # Paid for by a process that died before it was scored.
+            shadowed, other = claim.shadowed, Completion(text=claim.answer)
+            other_nusd = _row_cost(self.ledger.get(shadowed))
+        else:
+            run, error = self._ask(shadow, request, shadow.challenger)
+            if run is None:
+                return None
+            shadowed, other, other_nusd = run.id, run.completion, _row_cost(run.row)
+            if error is None and not other.tool_calls:
+                self.shadows.keep(shadow.id, answer.request, shadowed=shadowed, answer=other.text)
         agreed: bool | None = None
         judge_nusd: int | None = 0
         how: How
@@ -384,9 +450,9 @@ class ShadowService(Struct, kw_only=True, eq=False):
             if found is None:
                 return None
             how, (scores, agreed, judge_nusd) = "judge", found
-        pair = Pair(
+        return Pair(
             answer.request,
-            run.id,
+            shadowed,
             self._now(),
             answer.task,
             scores[0],
@@ -394,20 +460,23 @@ class ShadowService(Struct, kw_only=True, eq=False):
             how,
             agreed,
             answer.cost_nusd,
-            _cost(run),
+            other_nusd,
             judge_nusd,
         )
-        self.shadows.put(shadow.id, pair)
-        self._learn(shadow, answer, pair)
-        return pair
 
     def _check_room(
-        self, shadow: Shadow, settings: Settings, request: ChatRequest, said: Completion
+        self,
+        shadow: Shadow,
+        settings: Settings,
+        request: ChatRequest,
+        said: Completion,
+        *,
+        asks: bool,
     ) -> None:
         """Half a pair would be paid for in vain. Raises BudgetExceeded."""
         budget = self.budgets().get(settings.budget)
         status = self.budgets().status(budget)
-        jobs = [(request, shadow.challenger)]
+        jobs = [(request, shadow.challenger)] if asks else []
         if settings.judge:
             both = {"champion": _text(said), "challenger": _text(said)}
             jobs += [
@@ -482,28 +551,66 @@ class ShadowService(Struct, kw_only=True, eq=False):
         total = sum(known) if len(known) == len(costs) else None
         return (scores["champion"], scores["challenger"]), judge.agrees(turns), total
 
-    def _learn(self, shadow: Shadow, answer: Answer, pair: Pair) -> None:
-        if not answer.task:
+    def _learn(self, shadow: Shadow, form: str, champion: str, pair: Pair) -> None:
+        """What routing learns of both; of a pair that it knows already, what the user says now."""
+        if not pair.task:
             return
-        judged = pair.how == "judge"
-        both = (
-            (pair.request, answer.model, pair.champion),
-            (pair.shadowed, shadow.challenger, pair.challenger),
+        judged = pair.scored_by in ("judge", "user")
+        mine = pair.user_champion, pair.user_challenger
+        scores = (pair.champion, pair.challenger) if None in mine else mine
+        both = zip(
+            (pair.request, pair.shadowed), (champion, shadow.challenger), scores, strict=True
         )
         for request, model, value in both:
-            if value and not judged:
+            if value is None or (value and not judged):
                 continue  # an answer that only passed its checks may be bad all the same
             self.learning.add_outcome(
                 request=request,
                 at_ms=pair.at_ms,
                 model=model,
-                task=answer.task,
-                form=answer.form,
+                task=pair.task,
+                form=form,
                 kind="compare",
                 value=value,
-                weight=judge.WEIGHT if judged else 1.0,
+                weight=judge.WEIGHT if pair.scored_by == "judge" else 1.0,
                 note=f"shadow {shadow.id}",
             )
+
+    # --- the user's own word -----------------------------------------------------------------
+
+    def blind(self, shadow: Shadow) -> list[Blind]:
+        """Pairs whose texts are kept, and of which the user has not said yet which is better, in an
+        order that tells nothing of who said what."""
+        kept = self.shadows.answers(shadow.id)
+        left = {
+            pair.request: pair
+            for pair in self.shadows.pairs(shadow.id)
+            if pair.user_champion is None and pair.request in kept
+        }
+        loaded = self.questions.load(*_asked(shadow), list(left), most=_LOOKED_THROUGH)
+        found = []
+        for asked in loaded:
+            dice = random.Random(f"{shadow.id}:{asked.request}:blind")
+            both = asked.answer, kept[asked.request]
+            swapped = dice.random() < 0.5
+            first, second = reversed(both) if swapped else both
+            question = asked.messages[-1].text
+            item = Blind(left[asked.request], question, first, second, swapped)
+            found.append((dice.random(), item))
+        return [item for _, item in sorted(found, key=lambda one: one[0])]
+
+    def say(self, shadow: Shadow, one: Blind, word: str) -> Pair:
+        """Keep the user's word: "1", "2", "same" or "bad" (both). Raises UsageError: another."""
+        if word not in WORDS:
+            raise UsageError(f"{word!r} is none of {', '.join(WORDS)}")
+        first, second = WORDS[word]
+        champion, challenger = (second, first) if one.swapped else (first, second)
+        pair = replace(one.pair, user_champion=champion, user_challenger=challenger)
+        self.shadows.say(shadow.id, pair.request, champion=champion, challenger=challenger)
+        row = self.ledger.get(pair.request)
+        form = prompt_form(self.ledger.decision(pair.request))
+        self._learn(shadow, form, shadow.champion if row is None else row.model, pair)
+        return pair
 
     # --- what they show ----------------------------------------------------------------------
 
@@ -521,7 +628,13 @@ class ShadowService(Struct, kw_only=True, eq=False):
         agreed = [pair.agreed for pair in pairs if pair.agreed is not None]
         by_how: dict[How, int] = {}
         for pair in pairs:
-            by_how[pair.how] = by_how.get(pair.how, 0) + 1
+            by_how[pair.scored_by] = by_how.get(pair.scored_by, 0) + 1
+        own = [pair for pair in pairs if pair.user_champion is not None]
+        both = [
+            _sides(pair.challenger - pair.champion) == _sides(pair.difference)
+            for pair in own
+            if pair.how == "judge"
+        ]
         return Report(
             shadow,
             settings,
@@ -533,13 +646,15 @@ class ShadowService(Struct, kw_only=True, eq=False):
             _sum(pair.judge_nusd for pair in pairs),
             (sum((a >= 0.5) == (b >= 0.5) for a, b in rated), len(rated)),
             (sum(agreed), len(agreed)),
+            show(own),
+            (sum(both), len(both)),
         )
 
     def evaluate(self, shadow: Shadow) -> Report:
         """Where it stands; it ends by itself where it is shown to be worse, or where the role got
         another first model."""
         report = self.report(shadow)
-        if shadow.state != "running":
+        if shadow.state != "running" or shadow.role == AUTO:
             return report
         try:
             models = self.fleet().role(shadow.role).models
@@ -582,16 +697,27 @@ def shadow_alerts(service: ShadowService, *, most: int) -> list[Alert]:
 def told(report: Report, full: str = "") -> list[Alert]:
     """What of a shadow is worth telling. ``full``: why its budget leaves no room."""
     shadow = report.shadow
-    title = f"{shadow.challenger} in the shadow of role {shadow.role}"
+    title = f"{shadow.challenger} in the shadow of {shadow.of}"
     found = []
     if report.shown:
-        more = "; omni recommend has it as a change" if report.founded else ""
+        more = "; omni recommend has it as a change" if report.advised else ""
         pairs = counted(report.evidence.pairs, "pair")
         text = f"{report.verdict}, by {pairs}{more}"
         found.append(Alert(f"shadow:{shadow.id}:{report.shown}", "info", title, text))
     if full:
         found.append(Alert(f"shadow:{shadow.id}:money", "info", title, f"waits: {full}"))
     return found
+
+
+def _asked(shadow: Shadow) -> tuple[str, str, str]:
+    """What its requests are found by (store/history.py)."""
+    if shadow.role == AUTO:
+        return "auto", "", shadow.challenger
+    return "role", shadow.role, shadow.champion
+
+
+def _sides(difference: float) -> int:
+    return (difference > 0) - (difference < 0)
 
 
 def _question(request: ChatRequest) -> Message:
@@ -606,7 +732,10 @@ def _text(answer: Completion) -> str:
 
 
 def _cost(run: ChatRun) -> int | None:
-    row = run.row
+    return _row_cost(run.row)
+
+
+def _row_cost(row: RequestRow | None) -> int | None:
     return None if row is None or row.price_state == "unknown" else row.total_nusd or 0
 
 

@@ -1,5 +1,10 @@
 """``omni shadow`` from its start to a change that stands, on models of known quality (B7)."""
 
+import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,8 +149,101 @@ def test_a_chat_that_waits_is_compared_at_once_and_nothing_is_written_down(
     assert ran.code == 0
     assert "shadow: 0.90 against 0.90 (judge)" in ran.err
     texts = "".join(str(tuple(row)) for row in app.store.db.execute("SELECT * FROM shadow_pairs"))
+    texts += str(app.store.db.execute("SELECT * FROM shadow_claims").fetchall())
     assert "kumquats" not in texts
     assert app.store.db.execute("SELECT count(*) FROM turns").fetchone()[0] == 0
+
+
+def _paid(app: App) -> dict[str, int]:
+    """Calls by what they were for."""
+    found: dict[str, int] = {}
+    for row in app.ledger.recent(limit=200):
+        found[row.source] = found.get(row.source, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize("how", ["two at once", "one that dies"])
+def test_a_request_is_paired_once_whoever_tries(
+    omni: Omni, app: App, sim: Simulator, how: str
+) -> None:
+    """Two processes at once: one pays. One that is killed while the judge reads: its challenger's
+    answer is not paid for again."""
+    assert omni(*START).code == 0
+    _ask(app, 3)
+    if how == "one that dies":
+        sim.fault("hang", JUDGE)
+    command = [sys.executable, "-m", "omni_cli", "shadow", "run", ROLE, "--json"]
+    both = [
+        subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE)
+        for _ in range(2 if how == "two at once" else 1)
+    ]
+    if how == "one that dies":
+        end = time.monotonic() + 20
+        kept = "SELECT count(*) FROM shadow_claims WHERE answer IS NOT NULL"
+        while not app.store.db.execute(kept).fetchone()[0] and time.monotonic() < end:
+            time.sleep(0.02)
+        both[0].kill()
+        both[0].communicate()
+        sim.heal()
+        assert omni("shadow", "run", ROLE, "--json").data["pairs"] == 3
+    else:
+        told = [json.loads(process.communicate()[0]) for process in both]
+        assert sum(one["paired"] for one in told) == 3
+    assert _paid(app)["shadow"] == 3
+    (shadow,) = app.shadow.every()
+    assert len(app.shadow.shadows.pairs(shadow.id)) == 3
+
+
+def test_a_user_judges_pairs_without_names(omni: Omni, app: App, sim: Simulator) -> None:
+    assert omni(*START).code == 0
+    _ask(app, 4)
+    assert omni("shadow", "judge", ROLE, "--json", stdin="1\n").data["judged"] == 0
+    assert omni("shadow", "run", ROLE, "--json").data["paired"] == 4
+    ran = omni("shadow", "judge", ROLE, "--json", stdin="nonsense\n1\nsame\nskip\n")
+    assert ran.code == 0, ran.err
+    assert (ran.data["judged"], ran.data["left"]) == (2, 2)
+    assert ran.data["scored_by"] == {"judge": 2, "user": 2}
+    assert ran.data["by_you"]["pairs"] == 2
+    # The judge gave both answers the same points: it sides with "same" and not with "1".
+    assert ran.data["judge_agrees_with_you"] == {"same": 1, "of": 2}
+    names = [name.partition("/")[2] for name in (CHAMPION, CHALLENGER)]
+    shown = ran.err
+    assert "Write a function for case" in shown
+    assert not any(f"--- {name}" in shown for name in names)
+    (shadow,) = app.shadow.every()
+    firsts = {one.pair.request: one.swapped for one in app.shadow.blind(shadow)}
+    assert len(firsts) == 2
+    words = app.learning.quality()
+    assert words
+    text = omni("shadow", "judge", ROLE, stdin="")
+    assert "the judge sides with you in 1 of 2 pairs that you judged blind" in text.out
+    # Without the conversation, nothing of the challenger's answer is kept.
+    with app.store.transaction():
+        app.store.db.execute("DELETE FROM conversations")
+    app.maintenance.prune(63)
+    kept = app.store.db.execute("SELECT count(*) FROM shadow_claims").fetchone()[0]
+    assert kept == 0
+
+
+def test_what_the_router_decides_has_a_shadow_too(omni: Omni, app: App, sim: Simulator) -> None:
+    start = [word if word != ROLE else "auto" for word in START]
+    assert omni(*start).code == 0
+    assert omni("shadow", "start", "auto", *START[3:]).code == 2  # one is running
+    _ask(app, 1)  # a role's is none of it
+    for number in range(3):
+        request = ChatRequest((Message.text_of("user", f"Write a function for case {number}."),))
+        run = app.chat.start(app.chat.plan(ChatJob(request, app.names.select("auto"))))
+        for _ in app.chat.chunks(run, new_turns=request.messages):
+            pass
+        assert run.row is not None
+        assert run.row.model not in (CHALLENGER, JUDGE)
+    ran = omni("shadow", "run", "auto", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.data["paired"] == 3
+    assert ran.data["champion"] == ""
+    assert "what the router decides" in omni("shadow", "status", "auto").out
+    assert not [a for a in omni("recommend", "--json").data if a["type"] == "shadowed_model"]
+    assert omni("shadow", "stop", "auto").code == 0
 
 
 def test_what_a_rule_sends_elsewhere_tells_nothing_of_the_role(omni: Omni, app: App) -> None:

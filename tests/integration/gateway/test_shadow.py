@@ -25,18 +25,23 @@ def _wait(gateway: Served, pairs: int) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("path", "stream"),
-    [("/v1/chat/completions", False), ("/v1/messages", True), ("/v1/chat/completions", True)],
+    ("path", "stream", "role"),
+    [
+        ("/v1/chat/completions", False, "heartbeat"),
+        ("/v1/messages", True, "heartbeat"),
+        ("/v1/chat/completions", True, "heartbeat"),
+        ("/v1/chat/completions", True, "auto"),
+    ],
 )
 def test_answers_are_compared_in_every_way_of_passing_on(
-    gateway: Served, http: httpx.Client, path: str, *, stream: bool
+    gateway: Served, http: httpx.Client, path: str, role: str, *, stream: bool
 ) -> None:
     gateway.app.shadow.start(
-        "heartbeat", CHALLENGER, share=1.0, budget_nusd=10**9, judge=JUDGE, settings=Settings()
+        role, CHALLENGER, share=1.0, budget_nusd=10**9, judge=JUDGE, settings=Settings()
     )
     time.sleep(0.6)  # the gateway looks for changes four times a second
     body = {
-        "model": "role:heartbeat",
+        "model": "auto" if role == "auto" else f"role:{role}",
         "messages": [{"role": "user", "content": "Is the kumquat up?"}],
         "max_tokens": 60,
         "stream": stream,
@@ -48,9 +53,18 @@ def test_answers_are_compared_in_every_way_of_passing_on(
     assert (pair.how, pair.champion, pair.challenger) == ("judge", 0.9, 0.9)
     rows = {row.source: row for row in gateway.app.ledger.recent(limit=10)}
     assert set(rows) == {"gateway", "shadow", "judge"}
-    assert rows["gateway"].model == CHAMPION
+    if role != "auto":
+        assert rows["gateway"].model == CHAMPION
     assert rows["shadow"].id == pair.shadowed
-    tables = ("shadow_pairs", "requests", "attempts", "decisions", "turns", "comparisons")
+    tables = (
+        "shadow_pairs",
+        "shadow_claims",
+        "requests",
+        "attempts",
+        "decisions",
+        "turns",
+        "comparisons",
+    )
     dump = [
         tuple(row) for t in tables for row in gateway.app.store.db.execute(f"SELECT * FROM {t}")
     ]  # names of ours only
