@@ -9,6 +9,7 @@ backed up and restored, all at once. In the end the bill of each budget is held 
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sqlite3
@@ -25,10 +26,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from benchmarks import call_history
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import StoreError
-from omni_cli.domain.ids import id_text
+from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.pricing import Price, Rate
 from tests.postgres import Proxy, Server
@@ -107,6 +109,10 @@ class Verdict:
     changes: Counter[str] = field(default_factory=Counter)
     figures: list[str] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
+    #: What each process told of calls that have no row.
+    history: list[str] = field(default_factory=list)
+    #: What gateways logged that is not of every day.
+    logged: Counter[str] = field(default_factory=Counter)
 
 
 class _Upstream(ThreadingHTTPServer):
@@ -393,6 +399,13 @@ class _Run:
     def close(self) -> None:
         """What it ran on."""
 
+    def watch(self) -> None:
+        """What has to hold all the time."""
+
+    def history(self, request: int) -> list[str]:  # noqa: ARG002  # nobody tells here
+        """What its processes told of a call."""
+        return []
+
     def _kill(self, _: App) -> None:
         assert self.gateway is not None
         self.gateway.send_signal(self.rng.choice([signal.SIGKILL, signal.SIGTERM]))
@@ -414,7 +427,9 @@ class _Team(_Run):
         self.server.command("CREATE DATABASE omni")
         self.env["OMNI_DATABASE_URL"] = self.server.url("omni")
         self.proxies = [Proxy(self.server.port) for _ in range(_MACHINES)]
-        (home / "sitecustomize.py").write_text(_CLOCK)
+        self.told = home / "history"
+        self.told.mkdir()
+        (home / "sitecustomize.py").write_text(_CLOCK.format(repo=str(_REPO), told=str(self.told)))
         self.ports = [_free_port() for _ in range(_MACHINES)]
         self.gateways: list[subprocess.Popen[bytes]] = []
 
@@ -474,11 +489,24 @@ class _Team(_Run):
             proxy.state = "dropping"
         # Longer than a lease, now and then: the others close its calls meanwhile.
         time.sleep(self.rng.choice([0.2, 2.0, 8.0, 24.0]))
-        proxy.state = "open"
+        proxy.heal()
+
+    def watch(self) -> None:
+        """Whether each period has reserved, all the time, what rows and slices hold."""
+        while not self.over():
+            started = time.monotonic()
+            with suppress(StoreError), App(self.env) as app, app.store.snapshot():
+                for drift in app.budgets.drifts():
+                    self.verdict.passed.append(f"ledger: while it ran: {drift}")
+                    self.verdict.history += call_history.between(
+                        self.told, started - 3, time.monotonic()
+                    )
+                    return
+            time.sleep(0.3)
 
     def end(self) -> None:
         for proxy in self.proxies:
-            proxy.state = "open"
+            proxy.heal()
         for number, gateway in enumerate(self.gateways):
             if gateway.poll() is not None:  # it was started while the database was away
                 self.gateways[number] = self._gateway(number)
@@ -498,16 +526,31 @@ class _Team(_Run):
         for proxy in self.proxies:
             proxy.close()
         self.server.stop()
+        for log in self.home.parent.glob("gateway*.log"):
+            self.verdict.logged.update(map(_kind_of, filter(_OF_NOTE.search, log.open())))
+
+    def history(self, request: int) -> list[str]:
+        return list(call_history.of(self.told, request))
 
 
 _MACHINES = 4
 #: How far the machines' clocks are apart, seconds.
 _APART_S = (0.0, 17.0, -23.0, 140.0)
 _CLOCK = """
-import os, time
+import os, pathlib, sys, time
 _time, _apart = time.time, float(os.environ.get("CLOCK_S", "0"))
 time.time = lambda: _time() + _apart
+sys.path.append({repo!r})
+from benchmarks import call_history
+call_history.install(pathlib.Path({told!r}))
 """
+#: Lines of a log that tell of more than a database that went away.
+_OF_NOTE = re.compile(r"refused|left out|Error|unexpected|never retrieved|cannot be read")
+
+
+def _kind_of(line: str) -> str:
+    """Without what is another's each time."""
+    return re.sub(r"\d+", "N", line.strip())[:160]
 
 
 def _free_port() -> int:
@@ -559,6 +602,7 @@ def play(
         *(threading.Thread(target=run.caller, args=(seed * 100 + n,)) for n in range(callers)),
         *(threading.Thread(target=run.commands, args=(seed * 100 + n,)) for n in range(loops)),
         threading.Thread(target=run.changes),
+        threading.Thread(target=run.watch),
     ]
     for thread in threads:
         thread.start()
@@ -569,16 +613,15 @@ def play(
     upstream.server_close()
     verdict = run.verdict
     verdict.calls, verdict.kinds = len(bill.lines), bill.kinds
-    _judge(run.env, bill, run.gaps, verdict, all_known=postgres)
+    _judge(run, bill, verdict, all_known=postgres)
     run.close()
     return verdict
 
 
-def _judge(
-    env: Mapping[str, str], bill: Bill, gaps: list[Gap], verdict: Verdict, *, all_known: bool
-) -> None:
+def _judge(run: _Run, bill: Bill, verdict: Verdict, *, all_known: bool) -> None:
     """``all_known``: no store was put in another's place, so each call of the bill has a row."""
-    with App(env) as app:
+    gaps = run.gaps
+    with App(run.env) as app:
         # Of processes that were killed the last leases run out.
         _until(lambda: not app.recovery.run() and not app.reports.anything_open(), 40)
         if app.reports.anything_open():
@@ -593,6 +636,11 @@ def _judge(
         }
         if all_known and (missing := {name for _, name, _, _ in bill.lines} - granted.keys()):
             verdict.passed.append(f"ledger: {len(missing)} billed calls have no row")
+            for name in sorted(missing):
+                came = [round(came, 3) for came, line, _, _ in bill.lines if line == name]
+                whole = parse_id(name.partition("-")[0])
+                verdict.history += [f"{name}, which came at {came}"]
+                verdict.history += [] if whole is None else run.history(whole[0])
         for budget in app.budgets.all():
             status = app.budgets.status(budget, app.now_ms())
             theirs = bill.of(budget.value if budget.scope == "model" else "", gaps, granted)

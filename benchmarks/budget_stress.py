@@ -340,7 +340,10 @@ def _bill(seconds: float, seed: int, *, postgres: bool) -> None:
         f"were told {_listed(verdict.statuses)}; meanwhile {_listed(verdict.changes)}"
     )
     print("\n".join(verdict.figures))
+    for line, count in verdict.logged.most_common():
+        print(f"logged {count} times: {line}")
     print("\n".join(verdict.passed) or "no limit passed by the bill, none by the ledger")
+    print("\n".join(verdict.history), end="")
     if verdict.passed:
         sys.exit(1)
 

@@ -149,6 +149,8 @@ class Proxy:
         #: "open", "dropping" or "refusing".
         self.state = "open"
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        #: Ends of streams of which something was swallowed.
+        self._torn: set[socket.socket] = set()
         self._over = False
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -156,9 +158,13 @@ class Proxy:
         """End all connections, and every new one."""
         self.state = "refusing"
         for pair in self._pairs:
-            for end in pair:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
+            _shut(*pair)
+
+    def heal(self) -> None:
+        """What was torn ends, as the systems at both ends see to it once they reach each other."""
+        self.state = "open"
+        _shut(*self._torn)
+        self._torn.clear()
 
     def _accept(self) -> None:
         while not self._over:
@@ -182,12 +188,12 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := taken.recv(65_536):
                 # A stream that lost a part of it is lost.
-                dropped = dropped or self.state == "dropping"
+                if self.state == "dropping" and not dropped:
+                    dropped = True
+                    self._torn |= {taken, given}
                 if not dropped:
                     given.sendall(data)
-        for end in (taken, given):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        _shut(taken, given)
 
     def close(self) -> None:
         self._over = True
@@ -196,6 +202,12 @@ class Proxy:
         for pair in self._pairs:
             for end in pair:
                 end.close()
+
+
+def _shut(*ends: socket.socket) -> None:
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
