@@ -12,6 +12,7 @@ from omni_cli.domain.batch import LeaseKey
 from omni_cli.domain.budgets import Budget, BudgetStatus
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.periods import local_day, previous, window, zone_of
+from omni_cli.domain.record import replace
 from omni_cli.repositories import Lock
 from omni_cli.store.port import Connection, Row, Store
 from omni_cli.store.rollups import ZONE_KEY
@@ -39,6 +40,7 @@ VALUES (:new, :scope, :value, :period, :limit_nusd, :settings, :enabled)
 ON CONFLICT (scope, value, period) DO UPDATE SET
     limit_nusd = excluded.limit_nusd, settings = excluded.settings, enabled = excluded.enabled
 """
+_ENABLED = "SELECT * FROM budgets WHERE enabled = 1 ORDER BY id"
 _OF_MODELS = """
 SELECT * FROM budgets WHERE enabled = 1 AND scope IN ('provider', 'model') ORDER BY id
 """
@@ -148,10 +150,11 @@ class BudgetStore:
 
     def enabled(self) -> Sequence[Budget]:
         """Those that are kept: the same object as last time while none of them changes."""
-        rows = self._store.plain("SELECT * FROM budgets WHERE enabled = 1 ORDER BY id")
         last = BudgetStore._last  # of all threads
-        if rows != last[0]:
-            BudgetStore._last = last = rows, [budget for budget in self.all() if budget.enabled]
+        if self._store.plain(_ENABLED) != last[0]:
+            rows = self._store.db.execute(_ENABLED).fetchall()
+            # Both of one look: between two of them somebody may have changed one, and back.
+            BudgetStore._last = last = [tuple(row) for row in rows], [*map(_budget, rows)]
         return last[1]
 
     def all(self) -> list[Budget]:
@@ -261,6 +264,12 @@ class BudgetStore:
             self.unslice(self.slices(owner))
             db.execute("DELETE FROM budget_slices WHERE owner = ?", (owner,))
 
+    def forget(self, owner: str) -> None:
+        """The same, whatever the periods say: they are set right by the ledger."""
+        with self._store.transaction(Lock.BUDGETS) as db:
+            db.execute("DELETE FROM budget_slices WHERE owner = ?", (owner,))
+            self.mend()
+
     def forsaken(self, grace_s: float) -> list[str]:
         """Who has slices and has given no sign for so long."""
         rows = self._store.db.execute("SELECT DISTINCT owner FROM budget_slices").fetchall()
@@ -289,7 +298,9 @@ class BudgetStore:
 
     def status(self, budget: Budget, at_ms: int) -> BudgetStatus:
         with self._store.transaction(Lock.BUDGETS):
-            return self.status_within(budget, at_ms)
+            # As it is by now: another rule has other periods, and one that is off none.
+            now = self.get(budget.id) or replace(budget, enabled=False)
+            return self.status_within(now, at_ms)
 
     def mark_alerted(self, budget_id: int, start_at: int, percent: float) -> bool:
         """Returns False when another process has told of this threshold already."""

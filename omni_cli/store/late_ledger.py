@@ -129,6 +129,9 @@ class Journal:
         self._sizes = [0, 0]
         #: The file of which all is in the transaction under way.
         self._passed = 1
+        #: Nothing is forgotten any more.
+        self._kept = False
+        self._made = 0
 
     def begun(self, opening: Opening) -> None:
         """Raises OSError: the disk has no room."""
@@ -143,6 +146,10 @@ class Journal:
         else:
             self._write({"request": ending.request, "end": ending.end})
 
+    def renamed(self, old: int, new: int) -> None:
+        """Raises OSError: the disk has no room."""
+        self._write({"renamed": old, "to": new})
+
     def _write(self, record: Record) -> None:
         if not self._files:
             self._open()
@@ -152,15 +159,23 @@ class Journal:
         self._sizes[self._now] += len(line)
 
     def _open(self) -> None:
+        """Files of their own each time: what was closed unwritten is not this journal's any more.
+        Raises OSError: both or none are there."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in "ab":
-            path = self._folder / f"{self._owner}.{name}.journal"
-            part = path.with_suffix(".opening")  # nobody takes it for a dead one's
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            system.lock(handle)
-            part.rename(path)
-            self._files.append(handle)
-            self._paths.append(path)
+        with contextlib.ExitStack() as opened:
+            files, paths = list[int](), list[Path]()
+            for name in "ab":
+                path = self._folder / f"{self._owner}.{self._made}{name}.journal"
+                part = path.with_suffix(".opening")  # nobody takes it for a dead one's
+                handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                opened.callback(os.close, handle)
+                system.lock(handle)
+                part.rename(path)
+                files.append(handle)
+                paths.append(path)
+            opened.pop_all()
+        self._made += 1
+        self._files, self._paths, self._sizes = files, paths, [0, 0]
 
     def turn(self) -> None:
         """All that was written down so far is in the transaction that begins."""
@@ -172,14 +187,18 @@ class Journal:
 
     def done(self) -> None:
         """That transaction is committed."""
-        if self._sizes[self._passed]:
+        if self._sizes[self._passed] and not self._kept:
             os.ftruncate(self._files[self._passed], 0)
             self._sizes[self._passed] = 0
+
+    def keep(self) -> None:
+        """Forget nothing from now on: whoever comes after this process writes it."""
+        self._kept = True
 
     def close(self, *, written: bool) -> None:
         """``written``: all of it is in the store; else others are to write it."""
         for path, handle in zip(self._paths, self._files, strict=True):
-            if written:
+            if written and not self._kept:
                 path.unlink(missing_ok=True)
             os.close(handle)
         self._paths, self._files = [], []
@@ -201,8 +220,20 @@ def left_behind(folder: Path) -> Iterator[tuple[str, list[Record], Callable[[], 
                     found += map(json.loads, filter(_whole, file.read().splitlines()))
             except OSError:  # it lives, or another process has written it
                 continue
-            found.sort(key=lambda record: "opened" not in record)
-            yield owner, found, partial(_remove, paths)
+            yield owner, _in_order(found), partial(_remove, paths)
+
+
+def _in_order(records: Sequence[Record]) -> list[Record]:
+    """What began before what ended, by the ids that calls have in the store."""
+    ids = {record["renamed"]: record["to"] for record in records if "renamed" in record}
+    found = [record for record in records if "renamed" not in record]
+    for record in found:
+        place, name = (record, "request") if "opened" not in record else (record["opened"], "id")
+        if (new := ids.get(place[name])) is not None:
+            place[name] = new
+            if "sent" in record and "opened" in record:
+                record["sent"]["request"] = new
+    return sorted(found, key=lambda record: "opened" not in record)
 
 
 def _whole(line: bytes) -> bool:
@@ -221,8 +252,12 @@ def _remove(paths: Sequence[Path]) -> None:
 def begun_of(record: Record) -> tuple[NewRequest, NewAttempt] | None:
     if record["begun"] is None or record["sent"] is None:
         return None
-    sent = {name: record["sent"][name] for name in NewAttempt.__struct_fields__}
-    return NewRequest(**record["begun"]), NewAttempt(**sent)
+    return _begun(record["begun"], record["sent"])
+
+
+def _begun(request: Record, attempt: Record) -> tuple[NewRequest, NewAttempt]:
+    """Without what only a newer omni knows of."""
+    return msgspec.convert(request, NewRequest), msgspec.convert(attempt, NewAttempt)
 
 
 def attempt_end_of(record: Record) -> AttemptEnd:
@@ -336,15 +371,9 @@ class LateLedger(LedgerStore):
             self._unkept.clear()
         for owner, said, remove in left_behind(self._spool.home):
             try:
-                with self.unit():
-                    self._budgets.take_back(owner)
-                    self._write_all(said)
+                self._take_over(owner, said)
             except StoreError:
                 return False
-            except (ValueError, TypeError, KeyError, LookupError):
-                self._spool.spoilt(self._spool.home / f"{owner}.a.journal")
-                self._spool.spoilt(self._spool.home / f"{owner}.b.journal")
-                continue
             remove()
         for path in self._spool.waiting():
             try:
@@ -360,6 +389,36 @@ class LateLedger(LedgerStore):
         self._behind = None
         return True
 
+    def _take_over(self, owner: str, said: Sequence[Record]) -> None:
+        """Write a dead process's journal. Raises StoreError: not all of it was."""
+        try:
+            with self.unit():
+                self._budgets.take_back(owner)
+                self._write_all(said)
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001  # whatever it is, the other calls are written
+            calls: dict[int, list[Record]] = {}
+            for record in said:
+                ident = record["opened"]["id"] if "opened" in record else record["request"]
+                calls.setdefault(ident, []).append(record)
+            with self.unit():
+                self._budgets.forget(owner)
+            for records in calls.values():
+                self._write_or_keep(records)
+
+    def _write_or_keep(self, records: Sequence[Record]) -> None:
+        """One call's; where a row is refused, it is kept for a person to look at."""
+        try:
+            self._write_all(records)
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001  # a person has to look
+            path = self._spool.keep(records)
+            if path is None:
+                raise StoreError("no disk has room for a row that was refused") from None
+            self._spool.spoilt(path)
+
     def _write_all(self, records: Sequence[Record]) -> None:
         with self.unit():
             for record in records:
@@ -367,7 +426,7 @@ class LateLedger(LedgerStore):
 
     def _write_late(self, record: Record) -> None:
         if "opened" in record:
-            self.reinstate(NewRequest(**record["opened"]), NewAttempt(**record["sent"]))
+            self.reinstate(*_begun(record["opened"], record["sent"]))
             return
         request = int(record["request"])
         if "end" in record:

@@ -717,10 +717,10 @@ class PostgresStore(Store):
             self._xid, self._xids = next(self._xids)[0], None
         try:
             if self._pg.piped:
-                self._pg.send(statements)
+                told = self._pg.send(statements)
                 self._pg.settle()
             else:
-                self._pg.command("; ".join(statements))
+                told = self._pg.command("; ".join(statements))
         except StoreError:
             # The server may have committed and the answer been lost. It knows.
             self._pg.drop()
@@ -732,6 +732,16 @@ class PostgresStore(Store):
                 raise Unsure(exc.message, hint=exc.hint or unsure) from exc
             if not committed:
                 raise
+        else:
+            self._pg.inside = False
+            while told.nextset():
+                pass
+            if told.statusmessage != "COMMIT":
+                # Something within it failed, whoever heard of that.
+                raise StoreError(
+                    f"the database {self.where} took back what it was to write",
+                    hint="its log says why",
+                )
         self._pg.inside = False
 
     def _is_committed(self) -> bool:

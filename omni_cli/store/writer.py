@@ -89,6 +89,7 @@ _KNOWN = f"""
 SELECT id FROM open_calls WHERE id {among(":ids")}
 UNION SELECT id FROM requests WHERE id {among(":ids")}
 """  # noqa: S608  # a mark only
+_OURS = "SELECT 1 FROM requests WHERE id = ? AND coalesce(owner, ?) = ?"
 #: Of a batch in one statement: each statement of its own costs 2 us more.
 _OVER = f"DELETE FROM open_calls WHERE id {among('?')}"  # noqa: S608  # a mark only
 _QUARTER_MS = 15 * 60 * 1000
@@ -207,6 +208,17 @@ class Writer:
         slices = self._slices
         return slices is not None and slices.waits(time.monotonic(), int(time.time() * 1000))
 
+    def keep(self) -> None:
+        """What came of a batch is not known here, nor will be: the journal is for others."""
+        if self._journal is not None:
+            self._journal.keep()
+
+    def renamed(self, old: int, new: int) -> None:
+        """A request that is out has another id than the journal says."""
+        if self._journal is not None:
+            with contextlib.suppress(OSError):
+                self._journal.renamed(old, new)
+
     def leave(self, *, written: bool) -> None:
         """The process ends. ``written``: with all that it had to write."""
         if self._journal is not None:
@@ -236,6 +248,20 @@ class Writer:
     ) -> None:
         """Within a job; see LedgerStore."""
         self._ledger.note_carried_out(request, more, named)
+
+    def disown(self, opening: Opening) -> None:
+        """Within a job: close the row of an attempt that is not sent, where a batch that nobody
+        knows the end of has written it."""
+        ident, now = opening.request.id, int(time.time() * 1000)
+        db = self._store.db
+        promote(db, (ident,))
+        if db.execute(_OURS, (ident, self.owner, self.owner)).fetchone() is None:
+            return
+        unsent = AttemptEnd("unsent", now, cost_nusd=0)
+        self._ledger.end_attempt(ident, opening.n, unsent, priced=None)
+        if opening.n == 1:
+            end = RequestEnd("failed", now, opening.model, opening.provider, error_code="store")
+            self._ledger.end_request(ident, end)
 
     def patient(self, wait_ms: int) -> None:
         """Wait for locks from now on: for the last batch of a process."""

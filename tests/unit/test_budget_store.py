@@ -7,6 +7,8 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import BudgetExceeded, OmniError, UnknownPrice
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt
 from omni_cli.domain.record import replace
+from omni_cli.store.budgets import BudgetStore
+from omni_cli.store.port import Store
 from tests.beginning import begin
 from tests.unit.world import World
 
@@ -297,6 +299,36 @@ class TestChanges:
             assert (row.state, row.cost_nusd, row.attempts) == ("ok", 90, 1)
         assert figures(world) == (180, 0)
         assert world.budgets.drifts() == []
+
+    def test_a_look_at_what_is_switched_off_meanwhile_begins_no_period(self, world: World) -> None:
+        """Nobody would keep it up to date."""
+        world.budgets.put(Budget(0, "all", "", "day", 1_000))
+        (seen,) = world.budgets.all()
+        world.budgets.put(replace(seen, enabled=False))
+        assert world.budgets.status(seen, int(world.clock() * 1000)).reserved_nusd == 0
+        assert world.store.plain("SELECT * FROM budget_periods") == []
+        world.budgets.delete(seen.id)
+        world.budgets.status(seen, int(world.clock() * 1000))
+
+    def test_kept_budgets_are_those_of_one_look(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One is switched off in the middle of it, and on again: it is not forgotten."""
+        world.budgets.put(Budget(0, "all", "", "day", 1_000))
+        (kept,) = world.budgets.enabled()
+        BudgetStore._last = ([], [])
+        looked = type(world.store).plain
+
+        def meanwhile(self: Store, sql: str) -> list[tuple[object, ...]]:
+            rows = looked(self, sql)
+            world.budgets.put(replace(kept, enabled=False))
+            return rows
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(world.store), "plain", meanwhile)
+            world.budgets.enabled()
+        world.budgets.put(kept)
+        assert list(world.budgets.enabled()) == [kept]
 
     def test_alerts_are_due_once(self, world: World) -> None:
         budget_id = world.budgets.put(Budget(0, "all", "", "day", 100))

@@ -1,5 +1,6 @@
 """What is PostgreSQL's alone: its words, its locks, who lives, and a server that goes away."""
 
+import contextlib
 import pkgutil
 import re
 import threading
@@ -42,6 +43,27 @@ def store(url: str, tmp_path: Path) -> Iterator[PostgresStore]:
     made = PostgresStore(url, tmp_path)
     yield made
     made.close()
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_a_commit_that_the_server_takes_for_the_end_of_a_failure_is_none(
+    store: PostgresStore, batches: bool
+) -> None:
+    """A statement failed and whoever ran it went on: nothing is written, and it is told."""
+
+    def write(key: str, *, fails: bool) -> None:
+        with store.transaction(Lock.LEDGER) as db:
+            db.execute("INSERT INTO meta VALUES (?, 'here')", (key,))
+            if fails:
+                with contextlib.suppress(Exception):
+                    db.execute("SELECT 1 / 0").fetchone()
+
+    if batches:
+        store.for_batches()
+    with pytest.raises(StoreError, match="aborted" if batches else "took back"):
+        write("kept", fails=True)
+    write("then", fails=False)
+    assert (store.get_meta("kept"), store.get_meta("then")) == (None, "here")
 
 
 @pytest.mark.parametrize("wrong", ["/no_such_database", "no_such_user@"])

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from omni_cli.domain.batch import (
@@ -23,7 +24,7 @@ from omni_cli.domain.batch import (
     Opening,
     Progressed,
 )
-from omni_cli.domain.errors import Busy, Locked, OmniError, SameId, StoreError
+from omni_cli.domain.errors import Busy, Locked, OmniError, SameId, StoreError, Unsure
 from omni_cli.domain.ledger import Allowance, AttemptEnd, Charged
 from omni_cli.domain.record import replace
 from omni_cli.repositories import Writer
@@ -115,6 +116,8 @@ class Commits:
         self._thread = ThreadPoolExecutor(1, "batches") if writer.remote else None
         self._apart: asyncio.Task[None] | None = None
         self._missed = False
+        #: The last batches are ``close``'s.
+        self._closing = False
         self._returns: asyncio.TimerHandle | None = None
         self._settle_s = SETTLE_S if self._thread is None else _APART_S
         #: What ``open`` gives to those that need not wait.
@@ -260,6 +263,7 @@ class Commits:
 
     async def close(self) -> None:
         """Write what is left. Raises StoreError when the store does not take it."""
+        self._closing = True
         if self._checkpoints is not None:
             self._checkpoints.cancel()
         for timer in (self._timer, self._returns):
@@ -289,6 +293,9 @@ class Commits:
             self._stop_listening()
             if self._thread is not None:
                 self._thread.shutdown()
+            for _, future, _ in self._waiting:
+                if not future.done():
+                    future.set_exception(StoreError("this gateway is ending"))
 
     def _write_last(self, batch: Batch) -> bool:
         try:
@@ -318,7 +325,7 @@ class Commits:
 
     def _flush(self) -> None:
         self._timer, self._soon = None, False
-        if self._apart is not None:
+        if self._apart is not None or self._closing:
             self._missed = True  # it is made up for once the batch under way is written
             return
         steps = self._steps()
@@ -334,6 +341,10 @@ class Commits:
             while batch is not None:
                 fault = await self._loop.run_in_executor(self._thread, self._commit, batch)
                 batch = _next(steps, fault)
+        except Exception:
+            # Nobody knows which of these rows are written; the journal still has them all.
+            self._writer.keep()
+            raise
         finally:
             self._apart = None
         if self._missed:
@@ -479,6 +490,9 @@ class Commits:
             self._tell()
         else:
             self._writer.undone(fault)
+            if isinstance(fault, Unsure):  # nobody waits for these; their rows may be there
+                disown = self._writer.disown
+                self._batch.jobs += [partial(disown, opening) for opening in batch.openings]
         return fault
 
     def _commit(self, batch: Batch) -> Exception | None:
@@ -543,6 +557,7 @@ class Commits:
         old, new = opening.request.id, self._new_id()
         self._renamed[old] = new
         opening.request = replace(opening.request, id=new)
+        self._writer.renamed(old, new)
         for ending in (*batch.endings, *self._batch.endings):
             if ending.request == old:
                 ending.request = new
@@ -586,7 +601,9 @@ class Commits:
         now = self._loop.time()
         again: list[_Waiting] = []
         for entry in reversed(waiting):
-            if entry[0].ticket is not None and patience_s:
+            if entry[1].done():  # its caller went away while the batch was written
+                self._left(entry[0])
+            elif entry[0].ticket is not None and patience_s:
                 self._queue(entry, first=True)  # how long it waits is limited there
             elif error is not None and now - entry[2] >= patience_s:
                 entry[1].set_exception(error)
