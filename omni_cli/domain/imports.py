@@ -1,6 +1,6 @@
 """Usage that users already have: values read from other tools, and telling copies apart."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -308,7 +308,7 @@ def sessions_of(calls: Iterable[ImportedCall]) -> list[SessionRow]:
 def grown(
     calls: Iterable[ImportedCall],
     recorded: Mapping[tuple[str, str], int],
-    external_ids: Container[tuple[str, str]] = frozenset(),
+    external_ids: Collection[tuple[str, str]] = frozenset(),
 ) -> list[ImportedCall]:
     """The calls that were imported while they were not finished, and have more tokens now; and
     those of which only a replay was.
@@ -321,7 +321,7 @@ def grown(
     """
     return [
         call
-        for call in calls
+        for call in (calls if recorded or external_ids else ())
         if call.total_tokens > recorded.get((call.source, call.external_id), call.total_tokens)
         or _replaces(call, external_ids)
     ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from omni_cli.importers.helper import Helper
 
 #: From so many bytes on more than one process reads, and never more than so many.
-_MUCH_BYTES, _READERS = 32_000_000, 8
+_MUCH_BYTES, _READERS = 128_000_000, 8
 #: A file, and where to begin in it.
 Wanted = tuple[Path, LogFile | None]
 #: Called before each file is read: (file, its index from 0, number of files).

@@ -9,16 +9,17 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
+from msgspec.structs import astuple
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, ImportProblem, LogFile
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session
-from omni_cli.importers.files import json_lines, parse_object, walk
+from omni_cli.importers.files import WITHOUT_USAGE, json_lines, parse_object, walk
 from omni_cli.importers.values import (
     MAX_COUNT,
     Skips,
@@ -32,7 +33,7 @@ from omni_cli.importers.values import (
     shared_text,
     text,
 )
-from omni_cli.wire.anthropic.client import read_usage
+from omni_cli.wire.anthropic.client import USUAL_PLACES, read_usage
 
 SOURCE = "claude-code"
 #: A transcript only grows.
@@ -45,10 +46,14 @@ _COUNTS = {
     "cache_creation_input_tokens": "cache_write_tokens",
 }
 _NONE: frozenset[str] = frozenset()
+_NOTHING: Mapping[str, Any] = {}
 _LIFETIMES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 _counts_of, _lifetimes_of = itemgetter(*_COUNTS), itemgetter(*_LIFETIMES)
 #: The model that Claude Code names for its own error texts; no API answered.
 SYNTHETIC = "<synthetic>"
+_SUBAGENT = f"{SOURCE}:subagent"
+#: How the ids of answers from Bedrock and Vertex begin.
+_CLOUDS = ("msg_bdrk_", "msg_vrtx_")
 
 
 def find_default(home: Path, env: Mapping[str, str]) -> list[Path]:
@@ -71,45 +76,141 @@ def files(path: Path) -> list[Path]:
 
 
 class _Message(Struct, gc=False):
-    id: Any = None
-    model: Any = None
+    id: str | None = None
+    model: str | None = None
     usage: Any = None
 
 
 class _Line(Struct, gc=False):
     """What counts of a line: not its text, which is the most of it, and is passed over."""
 
-    message: _Message = field(default_factory=_Message)
-    type: Any = None
+    message: Any = field(default_factory=_Message)
+    uuid: str | None = None
+    requestId: str | None = None  # noqa: N815 - Claude Code's own name, as those below
+    sessionId: str | None = None  # noqa: N815 - its own name
+    cwd: str | None = None
+    gitBranch: str | None = None  # noqa: N815 - its own name
     timestamp: Any = None
-    uuid: Any = None
-    requestId: Any = None  # noqa: N815 - Claude Code's own name, as those below
-    sessionId: Any = None  # noqa: N815 - its own name
     isSidechain: Any = None  # noqa: N815 - its own name
-    cwd: Any = None
-    gitBranch: Any = None  # noqa: N815 - its own name
     costUSD: Any = None  # noqa: N815 - its own name
     data: Any = None
 
 
-_decode = msgspec.json.Decoder(_Line).decode
-_LINE = [name for name in _Line.__struct_fields__ if name != "message"]
+_Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None
+
+
+class _Lifetimes(Struct, gc=False):
+    ephemeral_5m_input_tokens: _Count = None
+    ephemeral_1h_input_tokens: _Count = None
+
+
+class _Counts(Struct, gc=False):
+    """What is looked at of the API's usage."""
+
+    input_tokens: _Count = None
+    output_tokens: _Count = None
+    cache_read_input_tokens: _Count = None
+    cache_creation_input_tokens: _Count = None
+    cache_creation: _Lifetimes | None = None
+    service_tier: Any = None
+    speed: Any = None
+    inference_geo: Any = None
+    iterations: Any = None
+    output_tokens_details: Any = None
+    prompt_tokens: Any = None
+    server_tool_use: Any = None
+
+    def plain(self) -> Usage | None:
+        """Of an answer of which all counts are stated, and nothing else says what is charged."""
+        fresh, output, read, written, split, *others = astuple(self)
+        if split is None or None in (fresh, output, read, written):
+            return None
+        if any(others) and not _is_usual(*others):
+            return None
+        short, long = split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens
+        if short is None or long is None:
+            return None
+        written = max(written, short + long)
+        return Usage(fresh + read + written, read, written, long, output_tokens=output)
+
+    def document(self) -> dict[str, Any]:
+        """As it stood in the line."""
+        said = {name: getattr(self, name) for name in self.__struct_fields__}
+        if self.cache_creation is not None:
+            said["cache_creation"] = {n: getattr(self.cache_creation, n) for n in _LIFETIMES}
+        return {name: value for name, value in said.items() if value is not None}
+
+
+def _is_usual(
+    tier: object,
+    speed: object,
+    place: object,
+    steps: object,
+    parts: object,
+    prompt: object,
+    tools: object,
+) -> bool:
+    """Whether what stands beside the counts says nothing of what is charged."""
+    if tier not in _STANDARD or speed not in _STANDARD or place not in USUAL_PLACES:
+        return False
+    if parts or prompt or (tools and any(obj(tools).values())):
+        return False
+    if not steps:
+        return True
+    # One sampling, which is the answer's.
+    step = obj(steps[0]) if isinstance(steps, list) and len(steps) == 1 else _NOTHING
+    return step.get("type") == "message" and not step.get("model")
+
+
+_STANDARD = (None, "standard")
+
+
+class _Answer(_Message):
+    usage: _Counts | None = None
+
+
+class _Whole(_Line):
+    """A line as Claude Code writes it."""
+
+    message: _Answer | str | float | bool | list[Any] | None = None
+
+
+_decode = msgspec.json.Decoder(_Whole).decode
+_decode_lines = msgspec.json.Decoder(_Whole).decode_lines
+_NO_ANSWER = _Answer()
+_TEXTS = ("uuid", "requestId", "sessionId", "cwd", "gitBranch")
+_OTHERS = ("timestamp", "isSidechain", "costUSD", "data")
+
+
+def _lines(block: bytes) -> list[_Whole]:
+    """Raises DecodeError."""
+    found = _decode_lines(block)
+    for line in found:
+        answer = line.message
+        if type(answer) is not _Answer:
+            line.message = _NO_ANSWER
+        # Else all that stands in it is its identity.
+        elif answer.usage is not None and not ((line.requestId and answer.id) or line.uuid):
+            raise msgspec.DecodeError
+    return found
 
 
 def _line(raw: bytes) -> _Line:
     """Raises Unreadable."""
     try:
-        return _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        (line,) = _lines(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return _taken(_Line(), parse_object(raw))
+    return line
 
 
 def _taken(line: _Line, record: Mapping[str, Any]) -> _Line:
     """The line with what a record says instead."""
     message = obj(record.get("message"))
     return _Line(
-        _Message(*(message.get(name) for name in _Message.__struct_fields__)),
-        *(record.get(name, getattr(line, name)) for name in _LINE),
+        _Message(text(message.get("id")), text(message.get("model")), message.get("usage")),
+        *(text(record.get(name, getattr(line, name))) for name in _TEXTS),
+        *(record.get(name, getattr(line, name)) for name in _OTHERS),
     )
 
 
@@ -118,60 +219,77 @@ def read_file(
 ) -> Iterator[ImportedCall | ImportProblem]:
     told: tuple[object, ...] = ()
     calls: list[ImportedCall] = []
-    for item in json_lines(path, (b'"usage"',), skips, mark, _line):
+    passed = 0
+    for item in json_lines(path, (b'"usage"',), skips, mark, parse=_line, at_once=_lines):
         if isinstance(item, ImportProblem):
             yield item
             continue
         number, line = item
         message = line.message
+        usage = message.usage
+        if usage is None and line.data is None:
+            passed += 1
+            continue
         # The lines of one answer mostly say the same, and then are read once.
         says = (
             message.id,
-            message.usage,
+            usage,
             line.requestId,
             line.sessionId,
             line.isSidechain,
             line.costUSD,
         )
-        if says == told and says[0] and says[1] and says[2]:
+        if says == told and says[0] and usage and says[2]:
             yield from calls
             continue
         try:
-            told, calls = (), list(_calls(line, path.name, number, skips))
+            told, calls = (), _calls(line, path.name, number, skips)
             told = says
             yield from calls
         except Unreadable as exc:
             yield ImportProblem(str(path), number, str(exc))
+    if passed:
+        skips[WITHOUT_USAGE] += passed
 
 
-def _calls(line: _Line, file: str, number: int, skips: Skips) -> Iterator[ImportedCall]:
+def _calls(line: _Line, file: str, number: int, skips: Skips) -> list[ImportedCall]:
     """The answer of a line, and the answers of other models within it."""
-    if not isinstance(line.message.usage, dict):
+    said = line.message.usage
+    if type(said) is not _Counts and not isinstance(said, dict):
         # A subagent's answer may be shown in its parent's transcript, one level down.
         inner = obj(obj(line.data).get("message"))
         if not isinstance(obj(inner.get("message")).get("usage"), dict):
-            skips[f"no usage: {text(line.type) or 'untyped'}"] += 1
-            return
+            skips[WITHOUT_USAGE] += 1
+            return []
         line = _taken(line, inner)
         line.isSidechain = True
+        said = line.message.usage
     message = line.message
-    model = shared_text(message.model)
+    sidechain = line.isSidechain is True
+    model, provider, session, project, about = _place(
+        message.model, line.sessionId, line.cwd, line.gitBranch
+    )
     if model == SYNTHETIC:
         skips["synthetic answers"] += 1
-        return
-    counts = obj(message.usage)
-    if not counts and line.costUSD is None:
-        # A stopped task leaves such a line; no API answered.
-        skips["empty usage"] += 1
-        return
-    usage, unstated, tier = _usage(counts)
+        return []
+    usage = said.plain() if type(said) is _Counts else None
+    counts: Mapping[str, Any] = _NOTHING
+    unstated, tier, searches = _NONE, None, 0
+    if usage is None:
+        counts = said.document() if type(said) is _Counts else obj(said)
+        if not counts and line.costUSD is None:
+            # A stopped task leaves such a line; no API answered.
+            skips["empty usage"] += 1
+            return []
+        usage, unstated, tier = _usage(counts)
+        used = obj(counts.get("server_tool_use"))
+        searches = count(used.get("web_search_requests"), "web_search_requests") or 0
     at = at_ms(line.timestamp)
     message_id, request_id = text(message.id), text(line.requestId)
-    session = shared_text(line.sessionId)
-    sidechain = line.isSidechain is True
-    replay = sidechain and message_id is not None
+    if message_id and message_id.startswith(_CLOUDS):
+        provider = _provider(model, message_id)
     replay_id = f"replay:{message_id}" if message_id else None
-    if replay and replay_id:
+    if sidechain and replay_id:
         external_id = replay_id
     elif message_id and request_id:
         external_id = f"{message_id}:{request_id}"
@@ -181,36 +299,31 @@ def _calls(line: _Line, file: str, number: int, skips: Skips) -> Iterator[Import
         own = text(line.uuid) or digest(session, at, model, sorted(counts.items(), key=str))
         external_id = f"{message_id or '-'}:{request_id or '-'}:{at}:{own}"
     call = ImportedCall(
-        source=SOURCE,
-        external_id=external_id,
-        at_ms=at,
-        provider=_provider(model, message_id),
-        model=model,
-        usage=usage,
-        unstated=unstated,
-        recorded_cost_nusd=nusd(line.costUSD, "costUSD"),
+        SOURCE,
+        external_id,
+        at,
+        provider,
+        model,
+        usage,
+        unstated,
+        nusd(line.costUSD, "costUSD"),
         message_id=message_id,
         provider_request_id=request_id,
         session_id=session,
-        agent=f"{SOURCE}:subagent" if sidechain else SOURCE,
-        project=base_name(line.cwd),
-        about=_about(session, text(line.gitBranch)),
+        agent=_SUBAGENT if sidechain else SOURCE,
+        project=project,
+        about=about,
         file=file,
         line=number,
         tier=tier,
-        web_searches=count(
-            obj(counts.get("server_tool_use")).get("web_search_requests"), "web_search_requests"
-        )
-        or 0,
-        replay=replay,
+        web_searches=searches,
+        replay=sidechain and message_id is not None,
         replay_id=replay_id,
     )
     if usage is None or not usage.beside:
-        yield call
-        return
-    yield replace(call, usage=replace(usage, beside=()))
-    for place, (name, used) in enumerate(usage.beside, 1):
-        yield replace(
+        return [call]
+    others = [
+        replace(
             call,
             external_id=f"{external_id}:beside{place}",
             replay_id=replay_id and f"{replay_id}:beside{place}",
@@ -220,6 +333,9 @@ def _calls(line: _Line, file: str, number: int, skips: Skips) -> Iterator[Import
             recorded_cost_nusd=None,
             web_searches=0,
         )
+        for place, (name, used) in enumerate(usage.beside, 1)
+    ]
+    return [replace(call, usage=replace(usage, beside=())), *others]
 
 
 def _usage(counts: Mapping[str, Any]) -> tuple[Usage | None, frozenset[str], str | None]:
@@ -238,10 +354,15 @@ def _usage(counts: Mapping[str, Any]) -> tuple[Usage | None, frozenset[str], str
     return usage, unstated, None if tier in (None, "standard", "default") else tier
 
 
-@lru_cache(maxsize=64)
-def _about(session: str | None, branch: str | None) -> Session | None:
-    """One value for the lines of a session."""
-    return Session(session, branch=branch or "") if session else None
+@lru_cache(maxsize=1024)
+def _place(
+    model: str | None, session: str | None, cwd: str | None, branch: str | None
+) -> tuple[str | None, str | None, str | None, str | None, Session | None]:
+    """What the answers of a session have in common, each once in memory: model, provider, session,
+    project, and what more is known of the session."""
+    name, session = shared_text(model), shared_text(session)
+    about = Session(session, branch=text(branch) or "") if session else None
+    return name, _provider(name, None), session, base_name(cwd), about
 
 
 def _checked(counts: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,8 +385,7 @@ def _checked(counts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _provider(model: str | None, message_id: str | None) -> str | None:
     """Anthropic, unless the answer's id names a cloud or the model is another vendor's."""
-    if message_id and message_id.startswith("msg_bdrk_"):
-        return "bedrock"
-    if message_id and message_id.startswith("msg_vrtx_"):
-        return "vertex"
+    for cloud, name in zip(_CLOUDS, ("bedrock", "vertex"), strict=True):
+        if message_id and message_id.startswith(cloud):
+            return name
     return "anthropic" if model and model.startswith("claude") else None

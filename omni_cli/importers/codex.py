@@ -12,25 +12,28 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
+from operator import sub
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
+from msgspec.structs import astuple
 
+from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, ImportProblem, LogFile
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session, remote_name
-from omni_cli.importers.files import json_lines, walk
+from omni_cli.importers.files import WITHOUT_USAGE, json_lines, parse_object, walk
 from omni_cli.importers.names import provider_slug
 from omni_cli.importers.values import (
+    MAX_COUNT,
     Skips,
     Unreadable,
     at_ms,
     base_name,
     count,
-    make_usage,
     obj,
     text,
 )
@@ -38,25 +41,90 @@ from omni_cli.importers.values import (
 SOURCE = "codex"
 #: A rollout only grows.
 GROWS = True
-_MARKERS = (
-    b'"token_count"',
-    b'"turn_context"',
-    b'"session_meta"',
-    b'"token_usage_record"',
-    b'"task_started"',
-)
 #: How far apart (ms) two lines of one copying can be: where the parent's totals tell it, where
 #: only time does, and where nothing shows yet that anything was copied.
 _WRITING_MS, _COPYING_MS, _AT_ONCE_MS = 10_000, 500, 15
-_FIELDS = (
-    "input_tokens",
-    "cached_input_tokens",
-    "cache_write_input_tokens",
-    "output_tokens",
-    "reasoning_output_tokens",
-)
 #: input, cached, cache write, output, reasoning
 Counts = tuple[int, int, int, int, int]
+
+
+_Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None
+
+
+class _Tokens(Struct, gc=False):
+    input_tokens: _Count = 0
+    cached_input_tokens: _Count = 0
+    cache_write_input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    reasoning_output_tokens: _Count = 0
+
+
+class _Info(Struct, gc=False):
+    total_token_usage: _Tokens | None = None
+    last_token_usage: _Tokens | None = None
+    model: Any = None
+    model_name: Any = None
+
+
+class _Payload(Struct, gc=False):
+    type: Any = None
+    info: _Info | None = None
+    model: Any = None
+    turn_id: Any = None
+    response_id: Any = None
+    usage: _Tokens | None = None
+    id: Any = None
+    cwd: Any = None
+    timestamp: Any = None
+    model_provider: Any = None
+    source: Any = None
+    forked_from_id: Any = None
+    parent_thread_id: Any = None
+    git: Any = None
+
+
+class _Line(Struct, gc=False):
+    """What counts of a line: not what was said, which is the most of it, and is passed over."""
+
+    timestamp: Any = None
+    type: Any = None
+    payload: _Payload | str | float | bool | list[Any] | None = None
+
+
+#: Lines and events that say something of use.
+_KINDS = ("turn_context", "session_meta", "token_usage_record")
+_EVENTS = ("token_count", "task_started")
+_NO_INFO = _Info()
+_MARKERS = [f'"{name}"'.encode() for name in (*_KINDS, *_EVENTS)]
+_decode_lines = msgspec.json.Decoder(_Line).decode_lines
+
+
+def _line_of(raw: bytes) -> _Line:
+    """Raises Unreadable."""
+    try:
+        (line,) = _decode_lines(raw)
+    except (ValueError, RecursionError):  # also more or less than one line
+        record = parse_object(raw)
+        return _Line(record.get("timestamp"), record.get("type"), _payload(record.get("payload")))
+    return line
+
+
+def _payload(value: object) -> _Payload:
+    """Of what is not all as Codex writes it. Raises Unreadable."""
+    given = obj(value)
+    payload = _Payload(*(given.get(name) for name in _Payload.__struct_fields__))
+    payload.usage = _tokens(given.get("usage"))
+    info = obj(given.get("info"))
+    total, last = _tokens(info.get("total_token_usage")), _tokens(info.get("last_token_usage"))
+    payload.info = _Info(total, last, info.get("model"), info.get("model_name"))
+    return payload
+
+
+def _tokens(value: object) -> _Tokens | None:
+    """Raises Unreadable."""
+    if not isinstance(value, dict):
+        return None
+    return _Tokens(*(count(value.get(name), name) for name in _Tokens.__struct_fields__))
 
 
 def find_default(home: Path, env: Mapping[str, str]) -> list[Path]:
@@ -114,8 +182,8 @@ def read_file(
     path: Path, skips: Skips, mark: LogFile | None = None
 ) -> Iterator[ImportedCall | ImportProblem]:
     session = _Session(path.name, _stem(path))
-    state = b""
-    lines = json_lines(path, _MARKERS, skips, mark)
+    state, passed = b"", 0
+    lines = json_lines(path, _MARKERS, skips, mark, parse=_line_of, at_once=_decode_lines)
     first = next(lines, None)
     # Only now it is known whether the file is the one that was read before.
     if mark is not None and mark.offset and mark.state:
@@ -126,12 +194,18 @@ def read_file(
         if isinstance(item, ImportProblem):
             yield item
             continue
-        number, record = item
+        number, line = item
+        payload = line.payload
+        if type(payload) is not _Payload or not (line.type in _KINDS or payload.type in _EVENTS):
+            passed += 1
+            continue
         try:
-            yield from _line(session, record, number, path, skips)
+            yield from _line(session, line, payload, number, path, skips)
         except Unreadable as exc:
             yield ImportProblem(str(path), number, str(exc))
     yield from session.held
+    if passed:
+        skips[WITHOUT_USAGE] += passed
     if mark is not None:
         mark.state = (state or msgspec.json.encode(session)).decode()
 
@@ -141,49 +215,47 @@ def _stem(path: Path) -> str:
 
 
 def _line(
-    session: _Session, record: Mapping[str, Any], number: int, path: Path, skips: Skips
+    session: _Session, line: _Line, payload: _Payload, number: int, path: Path, skips: Skips
 ) -> Iterator[ImportedCall]:
-    payload = obj(record.get("payload"))
-    kind = record.get("type")
     before_ms = session.last_ms
     if session.copied or not session.seen_meta:
-        session.last_ms = _time(record.get("timestamp"))
-    if kind == "session_meta":
+        session.last_ms = _time(line.timestamp)
+    if line.type == "session_meta":
         _meta(session, payload, path)
-    elif kind == "turn_context" or payload.get("type") == "task_started":
-        session.model = text(payload.get("model")) or session.model
+    elif line.type == "turn_context" or payload.type == "task_started":
+        session.model = text(payload.model) or session.model
         if session.copied and _is_own_turn(session, payload):
             yield from _own_from_here(session)
-    elif kind == "token_usage_record":
-        session.response = (text(payload.get("response_id")), _counts(payload.get("usage")))
-    elif kind == "event_msg" and payload.get("type") == "token_count":
-        call = _call(session, record, payload, number, skips)
+    elif line.type == "token_usage_record":
+        session.response = (text(payload.response_id), _counts(payload.usage))
+    elif line.type == "event_msg":
+        call = _call(session, line, payload, number, skips)
         if call is not None:
             yield from _without_copied_prefix(session, call, before_ms, skips)
     else:
-        skips["lines without usage"] += 1
+        skips[WITHOUT_USAGE] += 1
 
 
-def _meta(session: _Session, payload: Mapping[str, Any], path: Path) -> None:
+def _meta(session: _Session, payload: _Payload, path: Path) -> None:
     if session.seen_meta:
         # A copied parent's header follows the session's own.
         session.copied_header = session.copied_header or session.copied
         return
     session.seen_meta = True
-    session.session_id = text(payload.get("id")) or session.session_id
-    session.provider = provider_slug(text(payload.get("model_provider")))
-    session.project = base_name(payload.get("cwd"))
-    spawn = obj(obj(payload.get("source")).get("subagent"))
-    spawned = "subagent" in obj(payload.get("source"))
+    session.session_id = text(payload.id) or session.session_id
+    session.provider = provider_slug(text(payload.model_provider))
+    session.project = base_name(payload.cwd)
+    spawn = obj(obj(payload.source).get("subagent"))
+    spawned = "subagent" in obj(payload.source)
     session.agent = f"{SOURCE}:subagent" if spawned else SOURCE
-    forked_from = text(payload.get("forked_from_id"))
+    forked_from = text(payload.forked_from_id)
     session.parent = (
         forked_from
-        or text(payload.get("parent_thread_id"))
+        or text(payload.parent_thread_id)
         or text(obj(spawn.get("thread_spawn")).get("parent_thread_id"))
     )
     session.copied = spawned or forked_from is not None
-    git = obj(payload.get("git"))
+    git = obj(payload.git)
     session.about = Session(
         session.session_id,
         project=session.project or "",
@@ -191,7 +263,7 @@ def _meta(session: _Session, payload: Mapping[str, Any], path: Path) -> None:
         branch=text(git.get("branch")) or "",
         parent=(session.parent or "") if spawned else "",
     )
-    session.began_ms = _time(payload.get("timestamp")) or session.last_ms or 0
+    session.began_ms = _time(payload.timestamp) or session.last_ms or 0
     if session.copied and session.parent is not None:
         inherited = _totals_of(path, session.parent)
         session.inherited = None if inherited is None else list(inherited)
@@ -204,11 +276,11 @@ def _time(value: object) -> int | None:
         return None
 
 
-def _is_own_turn(session: _Session, payload: Mapping[str, Any]) -> bool:
+def _is_own_turn(session: _Session, payload: _Payload) -> bool:
     """Whether a turn began after the session was made: its id is a UUID of version 7, whose first
     48 bits are its time in ms (RFC 9562, 5.7)."""
     try:
-        turn = UUID(str(payload.get("turn_id")))
+        turn = UUID(str(payload.turn_id))
     except ValueError:
         return False
     return turn.version == 7 and bool(session.began_ms) and turn.int >> 80 >= session.began_ms
@@ -236,14 +308,12 @@ def _folders(root: Path) -> list[str]:
 @lru_cache(maxsize=64)
 def _totals(path: Path, changed_ns: int) -> tuple[Counts, ...]:  # noqa: ARG001 - part of the key
     found: list[Counts] = []
-    for item in json_lines(path, (b'"token_count"',), Counter()):
-        if isinstance(item, ImportProblem):
+    wanted = (b'"token_count"',)
+    for item in json_lines(path, wanted, Counter(), parse=_line_of, at_once=_decode_lines):
+        payload = None if isinstance(item, ImportProblem) else item[1].payload
+        if type(payload) is not _Payload or payload.info is None:
             continue
-        info = obj(obj(item[1].get("payload")).get("info"))
-        try:
-            total = _counts(info.get("total_token_usage"))
-        except Unreadable:
-            continue
+        total = _counts(payload.info.total_token_usage)
         if total is not None and (not found or found[-1] != total):
             found.append(total)
     return tuple(found)
@@ -251,13 +321,13 @@ def _totals(path: Path, changed_ns: int) -> tuple[Counts, ...]:  # noqa: ARG001 
 
 def _call(
     session: _Session,
-    record: Mapping[str, Any],
-    payload: Mapping[str, Any],
+    line: _Line,
+    payload: _Payload,
     number: int,
     skips: Skips,
 ) -> ImportedCall | None:
-    info = obj(payload.get("info"))
-    total, last = _counts(info.get("total_token_usage")), _counts(info.get("last_token_usage"))
+    info = payload.info or _NO_INFO
+    total, last = _counts(info.total_token_usage), _counts(info.last_token_usage)
     response_id, response_counts = session.response
     session.response = (None, None)
     before = session.total
@@ -267,22 +337,24 @@ def _call(
     if spent is None or not any(spent):
         skips["token counts without new tokens"] += 1
         return None
-    at = at_ms(record.get("timestamp"))
+    at = at_ms(line.timestamp)
     identity = "/".join(map(str, total or spent))
-    usage, unstated = make_usage(
-        spent[0], spent[3], cached=spent[1], cache_write=spent[2], reasoning=spent[4]
+    read, written, reasoning = spent[1:3] + spent[4:]
+    read = min(read, spent[0])
+    usage = Usage(
+        spent[0],
+        read,
+        min(written, spent[0] - read),
+        output_tokens=spent[3],
+        reasoning_tokens=min(reasoning, spent[3]),
     )
     return ImportedCall(
         source=SOURCE,
         external_id=f"{at}:{identity}",
         at_ms=at,
         provider=session.provider,
-        model=text(payload.get("model"))
-        or text(info.get("model"))
-        or text(info.get("model_name"))
-        or session.model,
+        model=text(payload.model) or text(info.model) or text(info.model_name) or session.model,
         usage=usage,
-        unstated=unstated,
         message_id=response_id if response_counts == spent else None,
         session_id=session.session_id,
         agent=session.agent,
@@ -304,17 +376,20 @@ def _spent(before: Counts | None, total: Counts | None, last: Counts | None) -> 
         return last
     if before is None:
         return last or total
-    if all(new >= old for new, old in zip(total, before, strict=True)):
-        i, c, w, o, r = (new - old for new, old in zip(total, before, strict=True))
+    i, c, w, o, r = map(sub, total, before)
+    if min(i, c, w, o, r) >= 0:
         return i, c, w, o, r
     return last or total
 
 
-def _counts(value: object) -> Counts | None:
-    if not isinstance(value, dict):
+def _counts(tokens: _Tokens | None) -> Counts | None:
+    if tokens is None:
         return None
-    i, c, w, o, r = (count(value.get(name), name) or 0 for name in _FIELDS)
-    return i, c, w, o, r
+    counts: Counts = astuple(tokens)
+    if None in counts:
+        i, c, w, o, r = (value or 0 for value in counts)
+        return i, c, w, o, r
+    return counts
 
 
 def _without_copied_prefix(

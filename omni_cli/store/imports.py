@@ -163,7 +163,7 @@ class ImportStore:
             fresh = _free_ids(db, _not_imported(db, list(rows)))
             if not fresh:
                 return 0
-            with self._rollups.recounting(*fresh, new=True):
+            with self._rollups.counting_imported(fresh):
                 requests, attempts = _columns(list(fresh), list(fresh.values()))
                 REQUESTS.write_columns(db, requests, _REQUEST)
                 ATTEMPTS.write_columns(db, attempts, _ATTEMPT)
@@ -254,15 +254,13 @@ def _not_imported(db: Connection, rows: Sequence[PricedCall]) -> list[PricedCall
 
 def _free_ids(db: Connection, rows: Sequence[PricedCall]) -> dict[int, PricedCall]:
     """By new ids at the calls' own times; the rows of one report share theirs."""
-    places = [(_created(row.call), _bits(row.call)) for row in rows]
-    wanted = json.dumps([_id_at(*place) for place in places])
-    taken = {request_id for (request_id,) in db.execute(_TAKEN, {"ids": wanted})}
+    ids = [_id_at(_created(row.call), _bits(row.call)) for row in rows]
+    taken = {found for (found,) in db.execute(_TAKEN, {"ids": json.dumps(ids)})}
     found: dict[int, PricedCall] = {}
-    for (created, first), row in zip(places, rows, strict=True):
-        candidate = _id_at(created, first)
+    for candidate, row in zip(ids, rows, strict=True):
         if candidate in taken or candidate in found:
-            for bits in itertools.count(first + 1):
-                candidate = _id_at(created, bits)
+            for bits in itertools.count(_bits(row.call) + 1):
+                candidate = _id_at(_created(row.call), bits)
                 held = db.execute("SELECT 1 FROM requests WHERE id = ?", (candidate,)).fetchone()
                 if held is None and candidate not in found:
                     break

@@ -12,7 +12,7 @@ compares them, and the tests prove that they come to the same.
 import contextlib
 import json
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -327,6 +327,17 @@ def _picks(places: Sequence[int]) -> _Picks:
 
 
 _SELECTS = [_select(*poured) for poured in _POURED]
+#: Of imported calls, which have one attempt each, of the request's own model, and no premium one:
+#: what all of the above come to, in two looks.
+_IMPORTED = [
+    _select(
+        _TOTALS,
+        {**_ATTEMPT_VALUES, **_REQUEST_VALUES},
+        "FROM requests r CROSS JOIN attempts a WHERE a.request = r.id",
+        "r",
+    ),
+    _SELECTS[3],
+]
 
 
 def pour(
@@ -337,6 +348,7 @@ def pour(
     zone: str,
     suffix: str = "",
     sign: int = 1,
+    selects: Sequence[_Select] = _SELECTS,
 ) -> None:
     """Add what some requests sum up to into the rollup tables with this suffix.
 
@@ -344,6 +356,7 @@ def pour(
         where: a condition on ``r``, the requests, with named parameters from ``values``.
         zone: the zone whose days count.
         sign: -1 takes the sums out again.
+        selects: what is added up; less than all where it is known that nothing else is there.
     """
     days: dict[int, int] = {}
 
@@ -354,7 +367,7 @@ def pour(
             day = days[quarter] = local_day(quarter * _QUARTER_MS, zone)
         return day
 
-    for select in _SELECTS:
+    for select in selects:
         rows = []
         for quarter, *others in db.execute(select.sql.replace("{where}", where), values):
             row = [day_of(quarter), quarter * _QUARTER_MS // HOUR_MS, *others]
@@ -446,35 +459,54 @@ class RollupStore:
         return Counting(found.get(ZONE_KEY, "UTC"), building)
 
     @contextlib.contextmanager
-    def recounting(self, *requests: int, new: bool = False) -> Iterator[None]:
+    def counting_imported(self, requests: Iterable[int]) -> Iterator[None]:
+        """Count imported requests that have no row yet and are written inside."""
+        with self._store.transaction(Lock.LEDGER) as db:
+            yield
+            self._pour(db, list(requests), self._targets(), 1, _IMPORTED)
+
+    @contextlib.contextmanager
+    def recounting(self, *requests: int) -> Iterator[None]:
         """Count requests anew after any change to their rows, made inside in one transaction.
 
         For all that happens to a settled request: prices corrected or filled in, estimates
         replaced, an attempt settled late. Exact whatever changes. Rows that are written inside
         are counted once; many at a time cost far less each than one.
-
-        Args:
-            new: none of them has a row yet, so there is nothing to take out first.
         """
         with self._store.transaction(Lock.LEDGER) as db:
-            counting = self.counting()
-            building = counting.building
-            targets = [("", counting.zone, _LAST_ID)]
-            if building is not None:
-                targets.append(("_next", building.zone, building.done))
-            ids = json.dumps(requests)
-            for sign in (-1, 1):
-                for suffix, days_of, last in targets if sign > 0 or not new else ():
-                    pour(
-                        db,
-                        where=f"r.id {among(':ids')} AND r.id <= :last",
-                        values={"ids": ids, "last": last},
-                        zone=days_of,
-                        suffix=suffix,
-                        sign=sign,
-                    )
-                if sign < 0:
-                    yield
+            targets = self._targets()
+            self._pour(db, requests, targets, -1)
+            yield
+            self._pour(db, requests, targets, 1)
+
+    def _targets(self) -> list[tuple[str, str, int]]:
+        """Of each set of tables its suffix, whose days it holds and the last request it counts."""
+        counting = self.counting()
+        building = counting.building
+        targets = [("", counting.zone, _LAST_ID)]
+        if building is not None:
+            targets.append(("_next", building.zone, building.done))
+        return targets
+
+    def _pour(
+        self,
+        db: Connection,
+        requests: Sequence[int],
+        targets: Sequence[tuple[str, str, int]],
+        sign: int,
+        selects: Sequence[_Select] = _SELECTS,
+    ) -> None:
+        ids = json.dumps(requests)
+        for suffix, zone, last in targets:
+            pour(
+                db,
+                where=f"r.id {among(':ids')} AND r.id <= :last",
+                values={"ids": ids, "last": last},
+                zone=zone,
+                suffix=suffix,
+                sign=sign,
+                selects=selects,
+            )
 
     def add_attempt(self, request: RequestRow, attempt: AttemptRow, end: AttemptEnd) -> None:
         """Count one settled attempt: its tokens, money and failure."""

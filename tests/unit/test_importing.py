@@ -16,6 +16,7 @@ from omni_cli.domain.record import replace
 from omni_cli.services.money import importing as module
 from omni_cli.services.money.importing import Totals
 from omni_cli.services.money.prices import by_sums, month_start, sum_cost_or_none
+from omni_cli.store.rebuild import RollupRebuild
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -169,6 +170,22 @@ def test_outcomes_are_kept(app: App) -> None:
     calls = [call(1, outcome="failure"), call(2, outcome="cancelled"), call(3, outcome="success")]
     app.importing.apply(app.importing.plan("tool", calls))
     assert [r.state for r in app.ledger.recent(limit=9)] == ["ok", "cancelled", "failed"]
+
+
+def test_imported_calls_are_counted_as_the_ledgers_rows_say(app: App) -> None:
+    calls = [
+        call(1, latency_ms=9, session_id="s", project="shop"),
+        call(2, latency_ms=40, outcome="failure"),
+        call(3, outcome="cancelled", at_ms=NOW + DAY),
+        call(4, model="nobody's", session_id="s"),
+        call(5, usage=None, recorded_cost_nusd=7),
+        call(6, cache_hit=True, requests=3, span_ms=DAY),
+        call(7, tier="batch", unstated=frozenset({"output_tokens"})),
+    ]
+    app.importing.apply(app.importing.plan("tool", calls[:4]))
+    app.importing.apply(app.importing.plan("tool", calls))
+    assert len(list(app.ledger.recent(limit=99))) == len(calls)
+    assert RollupRebuild(app.store).check().sound
 
 
 def test_growth_moves_budgets_by_the_difference(app: App) -> None:

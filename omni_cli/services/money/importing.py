@@ -15,10 +15,12 @@ from omni_cli.domain.imports import (
     grown,
     unknown_only,
 )
+from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.pricing import Price, borrowed, costs_nusd, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.domain.regions import in_dearer_region
 from omni_cli.ports import Clock
+from omni_cli.records import StoredPrice
 from omni_cli.repositories import Audit, Imports, Ledger, Models
 from omni_cli.services.engine.settlement import input_cost
 from omni_cli.services.money.prices import (
@@ -32,7 +34,7 @@ from omni_cli.services.money.prices import (
 #: Rows per transaction: another omni waits no longer than this takes (some 0.2 s).
 BATCH = 5000
 _TOKENS = (*TEXT_FIELDS, "total_tokens")
-_tokens_of = attrgetter(*_TOKENS)
+_tokens_of = attrgetter(*TEXT_FIELDS)
 
 
 class Totals(Struct):
@@ -52,19 +54,25 @@ class Totals(Struct):
     byok_nusd: int = 0
     estimated: int = 0
 
-    def add(self, row: PricedCall) -> None:
-        call = row.call
-        usage = call.usage or Usage()
-        self.rows += 1
-        self.calls += 1 if call.requests is None else call.requests
-        for name, count in zip(_TOKENS, _tokens_of(usage), strict=True):
-            self.tokens[name] += count
-        self.cost_nusd += row.cost_nusd or 0
-        self.unknown += row.cost_nusd is None
-        self.recorded += call.recorded_cost_nusd is not None
-        self.recorded_nusd += call.recorded_cost_nusd or 0
-        self.byok_nusd += call.byok_cost_nusd
-        self.estimated += row.estimated
+    @classmethod
+    def of(cls, rows: Sequence[PricedCall]) -> "Totals":
+        calls = [row.call for row in rows]
+        counts = [_tokens_of(call.usage) for call in calls if call.usage is not None]
+        tokens = dict(zip(TEXT_FIELDS, map(sum, zip(*counts, strict=True)), strict=False))
+        tokens = dict.fromkeys(TEXT_FIELDS, 0) | tokens
+        costs = [row.cost_nusd for row in rows if row.cost_nusd is not None]
+        said = [c for call in calls if (c := call.recorded_cost_nusd) is not None]
+        return cls(
+            rows=len(rows),
+            calls=sum(1 if call.requests is None else call.requests for call in calls),
+            tokens=tokens | {"total_tokens": tokens["input_tokens"] + tokens["output_tokens"]},
+            cost_nusd=sum(costs),
+            unknown=len(rows) - len(costs),
+            recorded=len(said),
+            recorded_nusd=sum(said),
+            byok_nusd=sum(call.byok_cost_nusd for call in calls),
+            estimated=sum(row.estimated for row in rows),
+        )
 
     def join(self, other: "Totals") -> None:
         for name in self.__struct_fields__:
@@ -89,6 +97,8 @@ class Totals(Struct):
         }
 
 
+#: A call's model and provider in the ledger, and its price.
+_Terms = tuple[str, str, StoredPrice | None]
 #: (recorded provider, recorded model, tier, model in the ledger)
 ModelKey = tuple[str | None, str | None, str | None, str]
 
@@ -144,6 +154,7 @@ class Importing:
         self._clock = clock
         self._who = who
         self._resolve = resolve
+        self._terms: dict[tuple[str | None, str | None, str | None, int], _Terms] = {}
         self._names: dict[tuple[str | None, str | None, str | None], str | None] = {}
         self._free_used: dict[tuple[str, int], int] = {}
 
@@ -157,6 +168,7 @@ class Importing:
             trust_recorded: where omni knows no price, the tool's own cost counts.
         """
         self._history = PriceHistory(self._models)
+        self._terms.clear()
         self._free_used.clear()
         known = self._imports.known(source, calls)
         fresh = unknown_only(
@@ -170,23 +182,26 @@ class Importing:
         fresh_ids = {call.external_id for call in fresh}
         later_ids = {call.external_id for call in later}
         plan = ImportPlan(source, [], [], 0, Totals(), Totals(), {})
-        others: dict[ModelKey, Totals] = {}
-        added: dict[ModelKey, Totals] = {}
+        #: Of each model those that are new, and the others.
+        found: dict[ModelKey, tuple[list[PricedCall], list[PricedCall]]] = {}
         for call in calls:
             row = self._priced(call, trust_recorded)
             key = call.provider, call.model, call.tier, row.model
-            if key not in plan.by_model:
-                plan.by_model[key], others[key], added[key] = Totals(), Totals(), Totals()
+            parts = found.get(key)
+            if parts is None:
+                parts = found[key] = [], []
             if call.external_id in fresh_ids:
                 plan.new.append(row)
-                added[key].add(row)
+                parts[0].append(row)
                 continue
-            others[key].add(row)
+            parts[1].append(row)
             if call.external_id in later_ids:
                 plan.grown.append(row)
-        for key, sums in plan.by_model.items():
-            plan.added.join(added[key])
-            for part in (added[key], others[key]):
+        for key, parts in found.items():
+            plan.by_model[key] = sums = Totals()
+            added, others = map(Totals.of, parts)
+            plan.added.join(added)
+            for part in (added, others):
                 sums.join(part)
                 plan.all.join(part)
         return ImportPlan(
@@ -234,12 +249,11 @@ class Importing:
             self._imports.add(batch)
 
     def _priced(self, call: ImportedCall, trust_recorded: bool) -> PricedCall:
-        name = call.provider, call.model, call.served_model
-        if name not in self._names:
-            self._names[name] = self._resolve(call)
-        known = self._names[name]
-        model = known or call.model or ""
-        provider = known.partition("/")[0] if known else call.provider or ""
+        name = call.provider, call.model, call.served_model, call.at_ms // DAY_MS
+        terms = self._terms.get(name)
+        if terms is None:
+            terms = self._terms[name] = self._terms_of(call)
+        model, provider, row = terms
         usage = call.usage
         if call.cache_hit or call.tier == "free":
             return PricedCall(call, model, provider, None, "free", 0, 0)
@@ -248,7 +262,6 @@ class Importing:
             # The tool's word is all there is: no price could ever fill this in.
             state = "unknown" if recorded is None else "priced"
             return PricedCall(call, model, provider, None, state, recorded)
-        row = None if known is None else self._history.on(known, call.at_ms)
         cost: int | None = None
         of_input: int | None = None
         if row is not None and call.requests == 1 and not row.price.free_requests_per_month:
@@ -273,6 +286,15 @@ class Importing:
             or borrowed(usage, row.price),
         )
 
+    def _terms_of(self, call: ImportedCall) -> "_Terms":
+        name = call.provider, call.model, call.served_model
+        if name not in self._names:
+            self._names[name] = self._resolve(call)
+        known = self._names[name]
+        if known is None:
+            return call.model or "", call.provider or "", None
+        return known, known.partition("/")[0], self._history.on(known, call.at_ms)
+
     def _cost(self, call: ImportedCall, usage: Usage, model: str, price: Price) -> int | None:
         if call.requests != 1:
             return sum_cost_or_none(usage, price, call.requests or 0)
@@ -296,8 +318,12 @@ def _input_part(usage: Usage, price: Price, requests: int | None) -> int | None:
 
 def _open(call: ImportedCall) -> bool:
     """Whether the price depends on something that the source leaves open or omni's prices do."""
-    open_counts = call.unstated & {"input_tokens", "output_tokens"}
-    return bool(call.tier or call.web_searches or open_counts or in_dearer_region(call.model))
+    return bool(
+        call.tier
+        or call.web_searches
+        or (call.unstated and call.unstated & {"input_tokens", "output_tokens"})
+        or in_dearer_region(call.model)
+    )
 
 
 def _batches(rows: Sequence[PricedCall]) -> Iterable[Sequence[PricedCall]]:

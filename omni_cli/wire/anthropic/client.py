@@ -538,7 +538,7 @@ def read_usage(usage: JsonObject) -> Usage | None:
 #: From so many tokens of one input on, some models cost more (Claude docs, "Long context pricing").
 _LONG_CONTEXT = 200_000
 #: Where an answer was worked out at the usual rates; elsewhere it costs more ("Data residency").
-_USUAL_PLACES = (None, "", "global", "not_available")
+USUAL_PLACES = (None, "", "global", "not_available")
 
 
 class _Counts(NamedTuple):
@@ -586,7 +586,7 @@ def _charged_otherwise(usage: JsonObject) -> bool:
     return (
         usage.get("service_tier") not in (None, "", "standard", "auto", "standard_only")
         or usage.get("speed") not in (None, "", "standard")
-        or usage.get("inference_geo") not in _USUAL_PLACES
+        or usage.get("inference_geo") not in USUAL_PLACES
         or (bool(tools) and any(as_count(tools.get(name)) for name in by_use))
     )
 

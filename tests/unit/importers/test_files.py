@@ -10,9 +10,10 @@ import pytest
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.imports import ImportProblem
+from omni_cli.domain.record import replace
 from omni_cli.importers import files, importers, load
 from tests.paths import REPO
-from tests.unit.importers.support import read, write_lines
+from tests.unit.importers.support import IMPORTS, read, write_lines
 from tests.unit.importers.test_claude_code import line
 
 
@@ -112,6 +113,63 @@ def test_a_lone_surrogate_in_an_id_can_be_stored(tmp_path: Path) -> None:
     ((call,), _) = read("claude-code", path)
     assert call.external_id.encode("utf-8") == b"msg_?:req_1"
     assert call.project == "?"
+
+
+@pytest.mark.parametrize("tool", ["claude-code", "codex"])
+def test_lines_read_many_at_once_say_what_they_say_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    samples = list((IMPORTS / tool).rglob("*.jsonl"))
+    assert samples
+    for sample in samples:
+        whole = read(tool, sample)
+        with monkeypatch.context() as small:
+            small.setattr(files, "_BLOCK_BYTES", 700)
+            assert read(tool, sample) == whole
+        # Of a block with a blank line each is read alone.
+        apart = tmp_path / sample.name
+        apart.write_bytes(sample.read_bytes().replace(b"\n", b"\n\n"))
+        calls, problems = read(tool, apart)
+        assert [replace(call, line=None) for call in calls] == [
+            replace(call, line=None) for call in whole[0]
+        ]
+        assert len(problems) == len(whole[1])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"input_tokens": 3.0},
+        {"input_tokens": "7"},
+        {"input_tokens": None},
+        {"input_tokens": -1},
+        {"output_tokens": 2**60},
+        {"cache_creation": None},
+        {"cache_creation": {"ephemeral_1h_input_tokens": 5}},
+        {"service_tier": "priority"},
+        {"speed": "fast"},
+        {"inference_geo": "us"},
+        {"server_tool_use": {"web_search_requests": 2}},
+        {"iterations": [{"type": "message", "input_tokens": 1, "output_tokens": 2}]},
+        {"iterations": [{"type": "compaction", "input_tokens": 9, "output_tokens": 9}]},
+        {"prompt_tokens": 10},
+        {"output_tokens_details": {"thinking_tokens": 4}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("names", [{}, {"requestId": None}, {"requestId": None, "uuid": None}])
+def test_odd_counts_are_read_the_same_among_many_and_alone(
+    tmp_path: Path, odd: dict[str, object], names: dict[str, object]
+) -> None:
+    told = line("msg_2", "req_2", **names)
+    plain = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}
+    told["message"]["usage"] = {**told["message"]["usage"], "cache_creation": plain, **odd}
+    many = read("claude-code", write_lines(tmp_path / "many.jsonl", line(), told))
+    alone = read("claude-code", write_lines(tmp_path / "alone.jsonl", line(), "", told))
+    assert [replace(call, line=None, file="") for call in many[0]] == [
+        replace(call, line=None, file="") for call in alone[0]
+    ]
+    assert [problem.reason for problem in many[1]] == [problem.reason for problem in alone[1]]
 
 
 # ---- arrays read an element at a time
@@ -243,4 +301,4 @@ def test_skips_are_counted_for_the_caller(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.jsonl", {"type": "summary"}, {"type": "x", "usage": 1}, line())
     skips: Counter[str] = Counter()
     assert len(list(importers["claude-code"].read(path, skips=skips))) == 1
-    assert skips == {"lines without usage": 1, "no usage: x": 1}
+    assert skips == {"lines without usage": 2}
