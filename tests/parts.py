@@ -22,6 +22,7 @@ _APART = (
     "tests/integration/cli",
     "tests/unit",
     "tests/property",
+    "tests/pages",
     "tests/clients",
     "tests/snapshot",
 )

@@ -282,8 +282,11 @@ def commented(text: str, file: str = "fleet.toml") -> str:
     parts = [_HEAD.format(file=file)]
     for kind, (about, example) in _KINDS.items():
         parts.append(f"\n# {about}\n")
-        if document.get(kind):
-            parts.append(tomli_w.dumps({kind: document.pop(kind)}))
+        if isinstance(found := document.pop(kind, None), list) and found:
+            # tomli-w writes short ones in one line, which here would belong to the table above.
+            parts += [f"[[{kind}]]\n{tomli_w.dumps(one)}\n" for one in found]
+        elif found:
+            parts.append(tomli_w.dumps({kind: found}))
         else:
             parts += [f"# {line}\n" for line in example.splitlines()]
     return "".join(parts) + (tomli_w.dumps(document) if document else "")

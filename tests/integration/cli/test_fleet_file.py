@@ -158,6 +158,7 @@ def test_fleet_init_writes_a_commented_file_that_is_the_fleet(omni: Omni, tmp_pa
     ]
     begun.write_text("\n".join(bare))
     assert omni("apply", str(begun), "--yes").code == 0
+    assert omni("rules", "edit", "1", "--condition", "hasTools").code == 0  # fits into one line
     written = tmp_path / "written.toml"
     assert omni("fleet", "init", str(written)).code == 0
     assert tomllib.loads(written.read_text()) == tomllib.loads(omni("fleet", "export").out)
