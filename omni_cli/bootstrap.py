@@ -729,7 +729,9 @@ class App:
     def health(self) -> "HealthRecorder":
         from omni_cli.services.engine.health import HealthRecorder
 
-        return HealthRecorder(self.breakers, self.clock)
+        return HealthRecorder(
+            self.breakers, self.clock, lambda: self.config.routing.failover_error_rate
+        )
 
     @cached_property
     def routing(self) -> "RoutingService":
@@ -909,6 +911,7 @@ class App:
             premium_model=self.config.general.premium_model,
             default_retries=chat.max_retries,
             default_timeout_ms=int(chat.timeout_s * 1000),
+            failover=self.config.routing.failover,
             # An organisation may have another role of a name that is tested.
             experiments=None if self.org else self.abtests,
             answers=AnswerCache(self.answers, clock=self.clock),

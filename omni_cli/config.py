@@ -89,7 +89,9 @@ class Routing(_Section, frozen=True):
     ``learn_from_next_turns``: at the gateway, what an agent's next turn tells of the answer before
     (an edit that failed, the same prompt again, a user who says no) is an outcome.
     ``classifier``: local, or model:NAME, a cheap model that says what kind of job a prompt is,
-    within ``classifier_limit_s``."""
+    within ``classifier_limit_s``. ``failover``: may another model stand in for the one that was
+    chosen. ``failover_error_rate``: the share of a model's calls within a minute that fail (ten
+    calls or more) at which its breaker opens; five failures in a row open it, too."""
 
     cost_weight: _NotNegative = 0.4
     latency_weight: _NotNegative = 0.3
@@ -102,6 +104,8 @@ class Routing(_Section, frozen=True):
     learn_from_next_turns: bool = False
     classifier: str = "local"
     classifier_limit_s: _Positive = 1.5
+    failover: bool = True
+    failover_error_rate: Annotated[float, Meta(gt=0, le=1)] = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()

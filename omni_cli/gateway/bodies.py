@@ -18,11 +18,12 @@ from omni_cli.domain.scoring import KINDS
 from omni_cli.plugins import plugins
 from omni_cli.services.fleet.model_changes import ModelChange as Change
 from omni_cli.services.fleet.model_changes import PriceChange
+from omni_cli.services.judge.compare_plan import ComparisonType
 from omni_cli.services.judge.spec_documents import SETTINGS_WORDS
 from omni_cli.written import Discriminator, Field, Tag, Written, clean, one_of, said
 from omni_cli.written import read as read
 
-MOST_MODELS, MOST_PROMPTS, MOST_ITERATIONS = 10, 200, 20
+MOST_MODELS, MOST_PROMPTS, MOST_ITERATIONS, MOST_PHOTOS = 10, 200, 20, 50
 _PER_1M = 1000
 
 
@@ -346,6 +347,30 @@ class Command(Written):
     color: bool = False
 
 
+class CostControls(Written):
+    """Budgets of everything, US dollars; null: none. The thresholds are percent of a limit: where
+    to warn, and where calls are refused; they are of both budgets."""
+
+    dailyBudget: Rate | None = None
+    monthlyBudget: Rate | None = None
+    costAlertThreshold: Annotated[float, Field(gt=0, le=1000)] | None = None
+    emergencyStopThreshold: Annotated[float, Field(ge=0, le=1000)] | None = None
+
+
+class Configuration(Written):
+    """The management spec's configuration; what is left out stays. ``featureModelAssignments``:
+    the first model of each role. ``fallbackChain``: the chain ``default``, [] for none.
+    ``autoFailover`` and ``failoverThreshold`` (a share of calls) are settings of this machine."""
+
+    featureModelAssignments: dict[str, str] = {}
+    fallbackChain: list[str] | None = None
+    autoFailover: bool | None = None
+    failoverThreshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    performanceSettings: dict[str, CallSettings] = {}
+    costControls: CostControls = CostControls()
+    sure: bool = False
+
+
 class Discovery(Written):
     provider: str | None = None
 
@@ -357,11 +382,24 @@ class Optimizing(Written):
     lose: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
+class TestData(Written):
+    """The management spec's: each photo goes with each prompt. A photo is a data: URL, or base64
+    alone."""
+
+    samplePhotos: Annotated[list[str], Field(max_length=MOST_PHOTOS)] = []
+    testPrompts: list[str] = []
+    iterations: Annotated[int, Field(ge=1, le=MOST_ITERATIONS)] = 1
+
+
 class Comparison(Written):
-    """``max_cost``: US dollars."""
+    """``max_cost``: US dollars. ``selectedModels`` and ``testData`` say as ``models``, ``prompts``
+    and ``iterations``. ``comparisonType``: by what the answer's ``recommendation`` goes."""
 
     models: Texts = []
-    prompts: Texts
+    selectedModels: list[str] = []
+    prompts: Texts = []
+    testData: TestData = TestData()
+    comparisonType: ComparisonType = "comprehensive"
     iterations: Annotated[int, Field(ge=1, le=MOST_ITERATIONS)] = 1
     max_tokens: Annotated[int, Field(ge=1)] = 1024
     max_cost: Annotated[float, Field(ge=0)] | None = None
@@ -373,7 +411,7 @@ class Comparison(Written):
 
 _BODIES: tuple[type[Written], ...] = (
     ModelChange, NewModel, ModelRoles, RoleFirst, ProviderChange, NewProvider, Command, Discovery,
-    Optimizing, Comparison, OutcomeReport
+    Configuration, Optimizing, Comparison, OutcomeReport
 )  # fmt: skip
 
 

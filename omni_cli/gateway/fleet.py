@@ -88,7 +88,10 @@ class Fleet:
     def use(self, breakers: LiveBreakers) -> None:
         self.breakers = breakers
         fresh = FreshBreakers(breakers, self.app.keys.digest)
-        self.app.use(breakers=fresh, health=HealthRecorder(fresh, self.app.clock))
+        health = HealthRecorder(
+            fresh, self.app.clock, lambda: self.app.config.routing.failover_error_rate
+        )
+        self.app.use(breakers=fresh, health=health)
 
     @property
     def health(self) -> HealthRecorder:

@@ -1,13 +1,15 @@
 """Management that takes a while: discovery, comparison, optimizing. Each beside everything else."""
 
 import asyncio
+import base64
 import threading
 from typing import TYPE_CHECKING, Any
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.chat import Message
+from omni_cli.domain.chat import MediaPart, Message, TextPart
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
+from omni_cli.domain.media import image_part
 from omni_cli.domain.optimize import Setting
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.gateway.auth import Principal
@@ -19,7 +21,7 @@ from omni_cli.services.judge import compare_documents
 from omni_cli.services.judge.compare_plan import Plan, Settings, Wanted, plan_of
 from omni_cli.services.judge.compare_report import Report
 from omni_cli.services.judge.optimize import optimum_document
-from omni_cli.services.judge.spec_documents import comparison_words, discovery_words
+from omni_cli.services.judge.spec_documents import comparison_words, discovery_words, setup_words
 from omni_cli.services.judge.suite import Case
 from omni_cli.wire.server import (
     Refused,
@@ -115,7 +117,6 @@ class LongJobs:
             whole=True,
             twice=True,
         )
-        m.job("GET", "/config", _config, "Settings of routing, prices and alerts", desk=desk)
 
     async def close(self) -> None:
         """Start no more calls; those under way are paid for, so they are waited for a little."""
@@ -181,7 +182,8 @@ def _look(app: App, provider: str | None, *, take: bool) -> Document:
     only = None if provider is None else [provider]
     found = app.discovery.discover(only, limit_s=_DISCOVER_S)
     told = discovery_document(found, app.discovery.apply(found) if take else None)
-    return {**told, **discovery_words(told)}
+    open_ = [one.advice for one in app.telling.every() if one.advice.status == "pending"]
+    return {**told, **discovery_words(told), **setup_words(open_, app.browser.listed, app.models)}
 
 
 def _optimize(app: App, asked: Asked) -> Document:
@@ -221,55 +223,60 @@ def _newest(app: App, _: Asked) -> Document:
     return {**told, "comparison": words}
 
 
-def _config(app: App, _: Asked) -> Document:
-    """What routing goes by. Addresses of webhooks and commands are not told."""
-    config = app.config
-    weights = config.routing.weights
-    return {
-        "routing": {
-            "priority": config.routing.priority,
-            "latency_pref": config.routing.latency_pref,
-            "weights": {
-                "cost": weights.cost,
-                "latency": weights.latency,
-                "task": weights.task_match,
-            },
-        },
-        "prices": {"allow_unknown": config.prices.allow_unknown},
-        "chat": {
-            "max_retries": config.chat.max_retries,
-            "timeout_s": config.chat.timeout_s,
-        },
-        "premium_model": config.general.premium_model or None,
-        "alerts": {
-            "webhook": bool(config.alerts.webhook),
-            "command": bool(config.alerts.command),
-            "desktop": config.alerts.desktop,
-            "quiet_minutes": config.alerts.quiet_minutes,
-        },
-    }
-
-
 def _wanted(app: App, body: "Comparison") -> Wanted:
     """Raises UsageError. Files and commands of this machine cannot be named."""
     from omni_cli.gateway.bodies import MOST_ITERATIONS, MOST_MODELS, MOST_PROMPTS
 
-    models, prompts = texts(body.models, "models"), texts(body.prompts, "prompts")
-    if not prompts:
+    data = body.testData
+    models = [*texts(body.models, "models"), *body.selectedModels]
+    prompts = [*texts(body.prompts, "prompts"), *data.testPrompts]
+    photos = [_photo(text, number) for number, text in enumerate(data.samplePhotos, 1)]
+    if not prompts and photos:
+        prompts = [_ASK]
+    cases = [_case(prompt, photo) for prompt in prompts for photo in photos or (None,)]
+    if not cases:
         raise wrong("'prompts' must hold what is to be asked")
-    if len(models) > MOST_MODELS or len(prompts) > MOST_PROMPTS:
+    if len(models) > MOST_MODELS or len(cases) > MOST_PROMPTS:
         raise UsageError(
-            f"at most {MOST_MODELS} models, {MOST_PROMPTS} prompts, {MOST_ITERATIONS} iterations"
+            f"at most {MOST_MODELS} models, {MOST_PROMPTS} prompts (each with each photo), "
+            f"{MOST_ITERATIONS} iterations"
         )
     scoring: dict[str, object] = {"expect": list(texts(body.expect, "expect"))}
     if body.scorer:
         scoring["scorers"] = [body.scorer]
     return Wanted(
         models,
-        [Case((Message.text_of("user", prompt),)) for prompt in prompts],
+        cases,
         scoring,
         app.paths.data,
         body.judge,
-        Settings(iterations=body.iterations, max_tokens=body.max_tokens),
+        Settings(
+            iterations=max(body.iterations, data.iterations),
+            max_tokens=body.max_tokens,
+            aim=body.comparisonType,
+        ),
         body.name,
     )
+
+
+#: What is asked of photos that come without a prompt, as of a suite's folder of images.
+_ASK = "What is in this image?"
+
+
+def _case(prompt: str, photo: MediaPart | None) -> Case:
+    if photo is None:
+        return Case((Message.text_of("user", prompt),))
+    return Case((Message("user", (TextPart(prompt), photo)),), name=f"{prompt} [{photo.name}]")
+
+
+def _photo(text: str, number: int) -> MediaPart:
+    """A data: URL, or base64 alone. Raises UsageError."""
+    where = f"testData.samplePhotos[{number - 1}]"
+    coded = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        data = base64.b64decode(coded, validate=True)
+    except ValueError:
+        raise UsageError(
+            f"{where} is neither a data: URL nor base64", hint="data:image/jpeg;base64,..."
+        ) from None
+    return image_part(data, f"photo {number}", where)

@@ -7,18 +7,20 @@ those of the management spec.
 """
 
 from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import Busy, NotFound, OmniError, UsageError
 from omni_cli.domain.hosts import base_url_in
-from omni_cli.domain.models import ModelInfo, Provider, Role, RoleModel
+from omni_cli.domain.models import ModelInfo, Provider, Role
 from omni_cli.domain.money import usd, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import TASK_TYPES
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.commands import Commands
+from omni_cli.gateway.configuring import agreed, config, put_config, put_first
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.live_status import LiveStatus
 from omni_cli.gateway.long_jobs import LongJobs
@@ -26,6 +28,7 @@ from omni_cli.gateway.managing import Asked, Managing
 from omni_cli.gateway.own_api import OwnApi, usage_query
 from omni_cli.gateway.routes import Route
 from omni_cli.http.request import Request
+from omni_cli.services.fleet.browse import QUALITIES, SPEEDS, Filters, Listed
 from omni_cli.services.fleet.connection_test import INTERVAL_S
 from omni_cli.services.fleet.describe import (
     model_document,
@@ -34,7 +37,7 @@ from omni_cli.services.fleet.describe import (
 )
 from omni_cli.services.fleet.fleet import uses_of
 from omni_cli.services.fleet.fleet_checks import one_of
-from omni_cli.services.fleet.model_changes import add_model, set_price, split_id
+from omni_cli.services.fleet.model_changes import TYPES, add_model, set_price, split_id
 from omni_cli.services.fleet.organisation import whose
 from omni_cli.services.judge.advice_document import open_saving_nusd
 from omni_cli.services.judge.spec_documents import (
@@ -116,7 +119,7 @@ class Management:
                 body="Routing",
                 twice=path != "/route",
             )
-        m.job("GET", "/models", _models, "All active models", "provider", "status", twice=True)
+        m.job("GET", "/models", _models, "All active models", *_CATALOGUE, twice=True)
         m.job("POST", "/models", _new_model, "Add a model", body="NewModel", status=201, twice=True)
         m.job("GET", "/models/{id+}/usage", _model_usage, "A model's usage", "period", twice=True)
         m.job(
@@ -153,7 +156,11 @@ class Management:
             "Remove a model of one's own, hide another",
             twice=True,
         )
-        m.job("GET", "/config/models", _models, "All active models", "provider", "status")
+        m.job("GET", "/config/models", _models, "All active models", *_CATALOGUE)
+        m.job("GET", "/config", config, "The whole configuration in one document", twice=True)
+        m.job(
+            "PUT", "/config", put_config, "Change it", body="Configuration", twice=True, whole=True
+        )
         m.job("GET", "/providers", _providers, "Providers", twice=True)
         m.job(
             "POST",
@@ -242,14 +249,71 @@ def _task_asked(body: Document) -> Document:
 
 
 def _models(app: App, asked: Asked) -> Document:
-    status = asked.query.get("status", "active")
+    """Filtered and sorted in the management spec's words (ModelCatalog). ``priceRange``: US dollars
+    per 1,000 input tokens, LOW,HIGH."""
+    query = asked.query
+    status, sort = query.get("status", "active"), query.get("sortBy", "")
     slugs = [p.slug for p in app.providers.all()]
-    if "provider" in asked.query:
-        slugs = [app.fleet.provider(asked.query["provider"]).slug]
+    if "provider" in query:
+        slugs = [app.fleet.provider(name).slug for name in query["provider"].split(",")]
     one_of("status", status, ("all", "active", "standby", "disabled"))
-    models = app.models.of_providers(slugs)
-    chosen = [m for m in models if status in ("all", m.status)]
-    return {"models": _model_documents(app, chosen, numbers=asked.numbers)}
+    if sort:
+        one_of("sortBy", sort, tuple(_SORTS))
+    wanted = query.get("capability", "")
+    low, high = _price_range(query.get("priceRange", ""))
+    for word, known in (("accuracy", QUALITIES), ("responseTime", SPEEDS)):
+        if word in query:
+            one_of(word, query[word], known)
+    filters = Filters(
+        type=wanted if wanted in TYPES else None,
+        capabilities=[wanted] if wanted and wanted not in TYPES else [],
+        max_price_in=high,
+        quality=query.get("accuracy"),
+        speed=query.get("responseTime"),
+    )
+    models = [m for m in app.models.of_providers(slugs) if status in ("all", m.status)]
+    rows = app.browser.find(models, filters, _SORTS.get(sort, "name"))
+    if not sort:
+        rows.sort(key=lambda row: row.model.id)
+    found = [row.model for row in rows if low is None or _dearer(row, low)]
+    return {
+        "models": _model_documents(app, found, numbers=asked.numbers),
+        "filters": {name: query[name] for name in _CATALOGUE if name in query and name != "sortBy"},
+        "sortBy": sort or None,
+    }
+
+
+#: What the catalogue can be asked for; and the spec's orders, as ``omni models list`` has them.
+_CATALOGUE = (
+    "provider", "status", "capability", "priceRange", "responseTime", "accuracy", "sortBy"
+)  # fmt: skip
+_SORTS = {
+    "name": "name",
+    "provider": "provider",
+    "cost": "cost",
+    "performance": "speed",
+    "popularity": "popularity",
+}
+
+
+def _price_range(text: str) -> tuple[Decimal | None, Decimal | None]:
+    """Per 1,000,000 tokens. Raises UsageError."""
+    if not text:
+        return None, None
+    try:
+        low, high = (Decimal(part) * 1000 for part in text.strip("[]").split(","))
+    except (InvalidOperation, ValueError):
+        low = high = Decimal("NaN")
+    if not (low.is_finite() and high.is_finite() and 0 <= low <= high):
+        raise UsageError("priceRange is LOW,HIGH in US dollars per 1,000 input tokens")
+    return low, high
+
+
+def _dearer(row: Listed, low: Decimal) -> bool:
+    price = None if row.price is None else row.price.price
+    if price is None or price.state == "unknown":
+        return False
+    return low == 0 or (price.input is not None and price.input.base >= low)
 
 
 def _model(app: App, asked: Asked) -> Document:
@@ -263,7 +327,7 @@ def _new_model(app: App, asked: Asked) -> Document:
     slug, wire_name, alias = _whose(app, body.provider, body.model, body.id, body.name)
     known = app.models.get(f"{slug}/{wire_name}")
     if known is not None:
-        _agreed(app, known.id, sure=body.sure)
+        agreed(app, known.id, sure=body.sure)
     change, status = body.change(), body.asked_status()
     if alias and alias not in (known.aliases if known is not None else ()):
         change = replace(change, aliases=(*change.aliases, alias))
@@ -308,7 +372,7 @@ def _put_model(app: App, asked: Asked) -> Document:
     model = app.fleet.model(asked.at["id"])
     status, price = body.asked_status(), body.price_change()
     if status == "active":
-        _agreed(app, model.id, sure=body.sure)
+        agreed(app, model.id, sure=body.sure)
     fresh, fields = body.change().applied(model)
     if status is not None:
         fresh, fields = replace(fresh, status=status), (*fields, "status")
@@ -359,12 +423,12 @@ def _put_roles(app: App, asked: Asked) -> Document:
     body = asked.body(ModelRoles)
     name = asked.at["id"]
     model = app.fleet.model(name)
-    _agreed(app, name, sure=body.sure)
+    agreed(app, name, sure=body.sure)
     with app.fleet.change("model.roles", model.id, None, None):
         found = [] if body.assignedRoles is None else _assign(app, model.id, body.assignedRoles)
         for role in body.roles:
             if isinstance(role, str):
-                found.append(_put_first(app, role, model.id))
+                found.append(put_first(app, role, model.id))
             else:
                 found.append(
                     app.fleet.assign_role(role.role, model.id, role.priority, role.description)
@@ -398,28 +462,6 @@ def _model_usage(app: App, asked: Asked) -> Document:
         by="day", period=asked.query.get("period", "month"), filters={"model": asked.at["id"]}
     )
     return {"model": filters["model"], **_usage_document(app, query)}
-
-
-def _agreed(app: App, name: str, *, sure: bool) -> None:
-    """Raises UsageError: the model's provider stops serving it, and the caller did not say that
-    it knows."""
-    said = app.fleet.leaving(name)
-    asleep = app.fleet.model(name).status != "active"
-    if said and asleep and not sure:
-        raise UsageError(f"{name}: {said}; nothing was changed", hint='"sure": true takes it')
-
-
-def _put_first(app: App, name: str, model: str) -> Role:
-    """The role with this model before all others, which keep their order."""
-    with app.store.transaction():
-        app.fleet.assign_role(name, model, 1)
-        first = app.names.model(model)
-        role = app.fleet.role(name)
-        rest = [item for item in role.models if item.model != first]
-        ordered = [first, *(item.model for item in rest)]
-        models = tuple(RoleModel(item, place) for place, item in enumerate(ordered, 1))
-        app.fleet.put_role(replace(role, models=models))
-        return app.fleet.role(name)
 
 
 def _model_document(app: App, name: str, *, numbers: bool) -> Document:
@@ -617,8 +659,8 @@ def _put_role(app: App, asked: Asked) -> Document:
     from omni_cli.gateway.bodies import RoleFirst
 
     body = asked.body(RoleFirst)
-    _agreed(app, body.model, sure=body.sure)
-    return document(_put_first(app, asked.at["name"], body.model))
+    agreed(app, body.model, sure=body.sure)
+    return document(put_first(app, asked.at["name"], body.model))
 
 
 def _rules(app: App, _: Asked) -> Document:

@@ -99,6 +99,7 @@ class ChatService:
         premium_model: str,
         default_retries: int,
         default_timeout_ms: int,
+        failover: bool = True,
         experiments: Experiments | None = None,
         answers: AnswerCache | None = None,
         org: str = "",
@@ -114,6 +115,7 @@ class ChatService:
             experiments=experiments,
             default_retries=default_retries,
             default_timeout_ms=default_timeout_ms,
+            failover=failover,
         )
         self._conversations = conversations
         self._ledger = ledger

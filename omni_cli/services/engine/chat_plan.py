@@ -105,6 +105,7 @@ class ChatPlan(Struct, frozen=True):
 class ChatPlanner:
     """Args:
     experiments: A/B tests of roles, where there may be any.
+    failover: whether another model may stand in for the one that was chosen.
     """
 
     def __init__(
@@ -115,12 +116,14 @@ class ChatPlanner:
         experiments: Experiments | None,
         default_retries: int,
         default_timeout_ms: int,
+        failover: bool,
     ) -> None:
         self._assignments = assignments
         self._routing = routing
         self._experiments = experiments
         self._retries = default_retries
         self._timeout_ms = default_timeout_ms
+        self._failover = failover
 
     def plan(self, job: ChatJob) -> ChatPlan:
         """Decide, without writing or sending anything.
@@ -155,6 +158,8 @@ class ChatPlanner:
             ranked = ladder(decision)
             # Whoever asks for a cascade asks for the dearer models in it too.
             consent = replace(consent, any_cost=True, free_to_paid=True, chain_multiple=None)
+        if not self._failover:
+            ranked = ranked[:1]
         expected = {c.model: c.expected_cost_nusd for c in decision.candidates}
         links = {} if chain is None else {link.model: link for link in chain.links}
         return ChatPlan(

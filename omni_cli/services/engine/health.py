@@ -1,9 +1,12 @@
 """Every attempt feeds the circuit breakers that all processes share through the store."""
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from omni_cli.domain.breaker import Breaker
+from omni_cli.domain.breaker import DEFAULT_SETTINGS, Breaker
 from omni_cli.domain.errors import AuthError, ConnectionFailed, ProviderError, QuotaExceeded
+from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Breakers
 
@@ -16,9 +19,16 @@ _PROVIDER_WIDE = (AuthError, QuotaExceeded, ConnectionFailed)
 
 
 class HealthRecorder:
-    def __init__(self, breakers: Breakers, clock: Clock) -> None:
+    """Args:
+    error_rate: the share of calls that fail at which a breaker opens, as the settings say now.
+    """
+
+    def __init__(
+        self, breakers: Breakers, clock: Clock, error_rate: Callable[[], float] = lambda: 0.5
+    ) -> None:
         self._breakers = breakers
         self._clock = clock
+        self._error_rate = error_rate
 
     def admit(self, target: "Target") -> str:
         """Why a call must not go now, or "". Claims the probe of breakers that wait for one.
@@ -83,6 +93,8 @@ class HealthRecorder:
         if isinstance(error, _PROVIDER_WIDE):
             names.reverse()
         guilty, other = names
+        percent = math.ceil(self._error_rate() * 100)
+        settings = replace(DEFAULT_SETTINGS, rate_percent=percent)
         self._breakers.update(
             guilty,
             lambda stored: (
@@ -91,6 +103,7 @@ class HealthRecorder:
                     error.code,
                     started_ms=started_ms,
                     retry_after_s=error.retry_after_s,
+                    settings=settings,
                 )
             ).to_json(),
             now_ms=now_ms,

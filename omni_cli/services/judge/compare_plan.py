@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -17,6 +17,10 @@ from omni_cli.services.judge.suite import Case, scorers_of
 
 #: Digits of a prompt's hash: enough for millions of prompts without two alike.
 _HASH = 16
+
+
+#: The management spec's.
+ComparisonType = Literal["performance", "cost", "accuracy", "comprehensive"]
 
 
 class Settings(Struct, frozen=True):
@@ -32,6 +36,8 @@ class Settings(Struct, frozen=True):
     retries: int = 1
     concurrency: int = 4
     judge: str = ""
+    #: By what a recommendation goes: all in all, or one criterion.
+    aim: ComparisonType = "comprehensive"
 
 
 class Plan(Struct, frozen=True):

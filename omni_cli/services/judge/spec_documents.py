@@ -22,8 +22,10 @@ from omni_cli.domain.periods import iso, local_date
 from omni_cli.domain.prices import Price
 from omni_cli.domain.tasks import Signals
 from omni_cli.ports import Clock
-from omni_cli.repositories import Assignments, Reports
+from omni_cli.records import StoredAdvice
+from omni_cli.repositories import Assignments, Models, Reports
 from omni_cli.services.fleet.browse import Listed
+from omni_cli.services.judge.compare_plan import ComparisonType
 from omni_cli.services.judge.compare_report import Report
 from omni_cli.services.judge.health_report import FleetHealth, health_document
 from omni_cli.services.money.savings import Saved
@@ -303,6 +305,51 @@ def discovery_words(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def setup_words(
+    advice: Iterable[StoredAdvice], listed: Callable[[ModelInfo], Listed], models: Models
+) -> dict[str, Any]:
+    """Recommendations to put another model to a job, as the management spec's
+    ModelRecommendation has them; each is applied by its ``id``."""
+    found = []
+    for one in advice:
+        finding = one.finding
+        now, then = models.get(finding.current), models.get(finding.recommended)
+        if now is None or then is None:
+            continue
+        before, after = listed(now), listed(then)
+        found.append(
+            {
+                "id": one.id,
+                "featureType": finding.scope.get("role") or finding.scope.get("task") or None,
+                "recommendedModel": then.id,
+                "currentModel": now.id,
+                "reason": finding.reasoning,
+                "expectedImprovement": {
+                    "accuracy": _change(before.quality, after.quality, "accuracy"),
+                    "cost": _change(finding.daily_nusd, finding.recommended_daily_nusd, "cost"),
+                    "speed": _faster(before.latency_ms, after.latency_ms),
+                },
+                "confidence": finding.confidence,
+            }
+        )
+    return {"autoSetupRecommendations": found}
+
+
+def _change(before: float | None, after: float | None, what: str) -> str | None:
+    """ "+15% accuracy"; None where either is unknown."""
+    if not before or after is None:
+        return None
+    return f"{round(100 * (after - before) / before):+d}% {what}"
+
+
+def _faster(before_ms: float | None, after_ms: float | None) -> str | None:
+    """ "2.0x faster"; None where either was not measured."""
+    if not before_ms or not after_ms:
+        return None
+    times = before_ms / after_ms
+    return f"{times:.1f}x faster" if times >= 1 else f"{1 / times:.1f}x slower"
+
+
 def comparison_words(report: Report, results: Mapping[str, Any]) -> dict[str, Any]:
     """The fleet spec's Model Comparison.
 
@@ -335,13 +382,34 @@ def comparison_words(report: Report, results: Mapping[str, Any]) -> dict[str, An
             }
             for name, own in figures.items()
         ],
-        "recommendation": next(
-            (f"{name}: {why}" for name, why in reasons.items() if name in best), None
-        )
-        or next(iter(reasons.values()), None),
+        "comparisonType": report.plan.settings.aim,
+        "recommendation": _recommendation(report.plan.settings.aim, results, reasons, best),
     }
 
 
+def _recommendation(
+    aim: ComparisonType,
+    results: Mapping[str, Any],
+    reasons: Mapping[str, str],
+    best: Mapping[str, list[str]],
+) -> str | None:
+    """Whoever is shown to be the best by what the comparison was for, and why."""
+    if aim != "comprehensive":
+        what = _BEST_OF[aim]
+        name = results["summary"][what]
+        if name is None:
+            return None
+        return f"{name}: {reasons.get(name) or f'the best by {_BEST[what]}'}"
+    return next((f"{name}: {why}" for name, why in reasons.items() if name in best), None) or next(
+        iter(reasons.values()), None
+    )
+
+
+_BEST_OF: Mapping[ComparisonType, str] = {
+    "performance": "bestForSpeed",
+    "cost": "bestForCost",
+    "accuracy": "bestForAccuracy",
+}
 _BEST = {
     "winner": "all in all",
     "bestForCost": "cost",
