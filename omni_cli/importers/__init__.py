@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,6 @@ from msgspec import Struct, field
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, LogFile, collapse
-from omni_cli.domain.record import replace
 from omni_cli.plugins import Plugin, plugins
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class Importer(Struct, frozen=True):
 
     def _helpers(self, wanted: "list[Wanted]") -> "list[Helper]":
         """Takes out of much that is to be read what other processes read meanwhile."""
-        sizes = [_state_of(file)[0] - (mark.offset if mark else 0) for file, mark in wanted]
+        sizes = [_state_of(str(file))[0] - (mark.offset if mark else 0) for file, mark in wanted]
         if sum(sizes) < _MUCH_BYTES or self.added is not None:
             return []
         from omni_cli.importers.helper import Helper
@@ -154,11 +153,18 @@ class Marks:
     """How far the files of one source are read.
 
     Args:
-        known: by path, as they were read last.
+        known: by path, size and time of change (``LogFile.bytes``, ``changed_ns``) as they were
+            when it was read last.
+        marks: how far of these paths are read, by path.
     """
 
-    def __init__(self, known: Mapping[str, LogFile]) -> None:
+    def __init__(
+        self,
+        known: Mapping[str, tuple[int, int]],
+        marks: Callable[[Sequence[str]], Mapping[str, LogFile]] = lambda _paths: {},
+    ) -> None:
         self._known = known
+        self._marks = marks
         #: Those that were read now, to be kept once their calls are.
         self.read: list[LogFile] = []
         #: How many were as they had been, and the bytes of all that were looked at.
@@ -166,36 +172,40 @@ class Marks:
         self.bytes = 0
 
     def begun(self, files: Iterable[Path]) -> "list[Wanted]":
-        """Those in which something is new."""
-        return [(file, mark) for file in files if (mark := self.begin(file)) is not None]
+        """Those in which something is new, and where to begin."""
+        known = self._known
+        changed: list[tuple[Path, str, tuple[int, int]]] = []
+        for file in files:
+            path = str(file)
+            state = _state_of(path)
+            self.bytes += state[0]
+            if known.get(path) == state:
+                self.unchanged += 1
+            else:
+                changed.append((file, path, state))
+        marks = self._marks([path for _, path, _ in changed if path in known])
+        wanted: list[Wanted] = []
+        for file, path, state in changed:
+            mark = marks.get(path)
+            if mark is None or state[0] < mark.offset:
+                mark = LogFile(path)
+            mark.bytes, mark.changed_ns = state
+            self.read.append(mark)
+            wanted.append((file, mark))
+        return wanted
 
-    def begin(self, file: Path) -> LogFile | None:
-        """Where to begin; None: nothing is new in it."""
-        size, changed = _state_of(file)
-        self.bytes += size
-        known = self._known.get(str(file))
-        if known is not None and (known.bytes, known.changed_ns) == (size, changed):
-            self.unchanged += 1
-            return None
-        grown = known is not None and size >= known.offset
-        mark = replace(known) if known is not None and grown else LogFile(str(file))
-        mark.bytes, mark.changed_ns = size, changed
-        self.read.append(mark)
-        return mark
 
-
-def _state_of(file: Path) -> tuple[int, int]:
+def _state_of(path: str) -> tuple[int, int]:
     """Its size and time of change, with what a database has not moved into it yet; 0 where it is
     gone."""
-    size = changed = 0
-    path = str(file)
-    for name in (path, f"{path}-wal") if path.endswith(".db") else (path,):
-        try:
-            found = os.stat(name)  # noqa: PTH116 - of ten thousands of files at each start
-        except OSError:
-            continue
-        size, changed = size + found.st_size, max(changed, found.st_mtime_ns)
-    return size, changed
+    try:
+        found = os.stat(path)  # noqa: PTH116 - of ten thousands of files at each start
+    except OSError:
+        return 0, 0
+    if not path.endswith(".db"):
+        return found.st_size, found.st_mtime_ns
+    log = _state_of(f"{path}-wal")
+    return found.st_size + log[0], max(found.st_mtime_ns, log[1])
 
 
 def _importer(name: str, title: str, module: str, reads: str, *, reports: bool = False) -> Importer:

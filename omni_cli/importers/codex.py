@@ -142,6 +142,8 @@ def files(path: Path) -> list[Path]:
     if not sessions.is_dir() and not archived.is_dir():
         return walk(path, _is_rollout)
     live = walk(sessions, _is_rollout)
+    if not archived.is_dir():
+        return live
     known = {file.relative_to(sessions) for file in live}
     return live + [f for f in walk(archived, _is_rollout) if f.relative_to(archived) not in known]
 

@@ -42,7 +42,7 @@ def walk(root: Path, accept: Callable[[str], bool]) -> list[Path]:
     for folder, names, files in os.walk(root):
         names.sort()
         parent = Path(folder)
-        found.extend(parent / name for name in sorted(files) if accept(name))
+        found.extend([parent / name for name in sorted(files) if accept(name)])
     return found
 
 

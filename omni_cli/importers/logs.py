@@ -85,10 +85,13 @@ class Logs:
         self, found: Found, *, trust_recorded: bool = False, progress: Progress | None = None
     ) -> Reading:
         """What is new since the last reading that was kept."""
-        marks = Marks(self._log_files.all(found.source))
+        marks = self._marks(found.source, self._log_files.states(found.source))
         batch = load(found.source, found.places, progress=progress, marks=marks)
         plan = self._importing.plan(found.source, batch.calls, trust_recorded=trust_recorded)
         return Reading(found, batch, plan, marks)
+
+    def _marks(self, source: str, known: Mapping[str, tuple[int, int]]) -> Marks:
+        return Marks(known, lambda paths: self._log_files.of(source, paths))
 
     def keep(
         self, reading: Reading, progress: Callable[[int, int], None] = lambda _done, _all: None
@@ -116,10 +119,11 @@ class Logs:
 
     def follow_file(self, source: str, path: Path) -> None:
         """Bring one file up to date whose source was imported before."""
-        known = self._log_files.all(source) if path.is_file() else {}
-        if not known:
+        if source not in self._log_files.read_at() or not path.is_file():
             return
-        marks = Marks(known)
+        known = self._log_files.of(source, [str(path)])
+        states = {name: (mark.bytes, mark.changed_ns) for name, mark in known.items()}
+        marks = self._marks(source, states)
         batch = load(source, [path], marks=marks)
         plan = self._importing.plan(source, batch.calls)
         if marks.read:

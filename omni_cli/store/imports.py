@@ -70,7 +70,7 @@ FROM adjustments WHERE request = :id GROUP BY request, n HAVING sum(delta_nusd) 
 
 _LOG_COLUMNS = tuple(name for name in LogFile.__struct_fields__ if name != "partial")
 _LOGS = f"""SELECT {", ".join(f'"{name}"' for name in _LOG_COLUMNS)}
-FROM log_files WHERE source = ?"""  # noqa: S608  # column names only
+FROM log_files WHERE source = ? AND path IN"""  # noqa: S608  # column names only
 _PUT_LOG = f"""
 INSERT INTO log_files (source, {", ".join(f'"{name}"' for name in _LOG_COLUMNS)})
 VALUES (?, {", ".join("?" * len(_LOG_COLUMNS))})
@@ -98,7 +98,7 @@ class ImportStore:
             """Those of these names that imports have: of this source, or ("<>") of others."""
             wanted = list({name for name in names if name})
             sql = f"SELECT {column} FROM imports WHERE source {of} ? AND {column} IN"  # noqa: S608  # names of ours
-            return {name for (name,) in self._among(sql, (source,), wanted)}
+            return {name for (name,) in _among(self._store.db, sql, (source,), wanted)}
 
         said = [name for call in calls for name in call.ledger_ids]
         others = held("message_id", said, "<>") | held("provider_request_id", said, "<>")
@@ -112,16 +112,6 @@ class ImportStore:
             },
             ledger_ids=own | others,
         )
-
-    def _among(
-        self, sql: str, fixed: tuple[object, ...], names: Sequence[str]
-    ) -> Iterator[tuple[Any, ...]]:
-        """The rows of a statement that ends in IN, as many names at a time as it takes."""
-        for at in range(0, len(names), _MOST_MARKS):
-            some = names[at : at + _MOST_MARKS]
-            marks = ", ".join("?" * len(some))
-            for row in self._store.db.execute(f"{sql} ({marks})", (*fixed, *some)):
-                yield tuple(row)
 
     def _any(self) -> bool:
         """Whether anything was ever imported: the first import need not look."""
@@ -150,7 +140,7 @@ class ImportStore:
         for call in calls:
             by_source.setdefault(call.source, []).append(call.external_id)
         for source, names in by_source.items():
-            for name, tokens in self._among(_TOKENS_OF, (source,), names):
+            for name, tokens in _among(self._store.db, _TOKENS_OF, (source,), names):
                 found[source, name] = tokens
         return found
 
@@ -219,9 +209,16 @@ class LogFileStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def all(self, source: str) -> dict[str, LogFile]:
-        """By path."""
-        return {row[0]: LogFile(*row) for row in self._store.db.execute(_LOGS, (source,))}
+    def states(self, source: str) -> dict[str, tuple[int, int]]:
+        """By path, its size and time of change when it was read."""
+        sql = "SELECT path, bytes, changed_ns FROM log_files WHERE source = ?"
+        rows = self._store.db.execute(sql, (source,)).fetchall()
+        return {path: (size, changed_ns) for path, size, changed_ns in rows}
+
+    def of(self, source: str, paths: Sequence[str]) -> dict[str, LogFile]:
+        """Those of these files that were read, by path."""
+        rows = _among(self._store.db, _LOGS, (source,), paths)
+        return {row[0]: LogFile(*row) for row in rows}
 
     def read_at(self) -> dict[str, int]:
         """Source -> when it was last read, ms."""
@@ -235,6 +232,17 @@ class LogFileStore:
                 db.executemany(_PUT_LOG, values)
 
 
+def _among(
+    db: Connection, sql: str, fixed: tuple[object, ...], names: Sequence[str]
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of a statement that ends in IN, as many names at a time as it takes."""
+    for at in range(0, len(names), _MOST_MARKS):
+        some = names[at : at + _MOST_MARKS]
+        marks = ", ".join("?" * len(some))
+        for row in db.execute(f"{sql} ({marks})", (*fixed, *some)):
+            yield tuple(row)
+
+
 def _created(call: ImportedCall) -> int:
     """The middle of a report's day is the same date in nearly every zone, its start is not."""
     return call.at_ms + call.span_ms // 2
@@ -245,10 +253,7 @@ def _not_imported(db: Connection, rows: Sequence[PricedCall]) -> list[PricedCall
     known: set[tuple[str, str]] = set()
     for source in {row.call.source for row in rows}:
         ids = [row.call.external_id for row in rows if row.call.source == source]
-        for at in range(0, len(ids), _MOST_MARKS):
-            some = ids[at : at + _MOST_MARKS]
-            sql = f"{_IMPORTED_OF} ({', '.join('?' * len(some))})"
-            known.update((source, name) for (name,) in db.execute(sql, (source, *some)))
+        known.update((source, name) for (name,) in _among(db, _IMPORTED_OF, (source,), ids))
     return [row for row in rows if (row.call.source, row.call.external_id) not in known]
 
 
