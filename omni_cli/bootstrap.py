@@ -812,7 +812,7 @@ class App:
     def check_recorder(self) -> "CheckRecorder":
         from omni_cli.services.judge.health_report import CheckRecorder
 
-        return CheckRecorder(self.windows, self.providers, self.breakers)
+        return CheckRecorder(self.store, self.windows, self.providers, self.breakers)
 
     @cached_property
     def tester(self) -> "ConnectionTester":

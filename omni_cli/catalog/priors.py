@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ class Priors:
         return "; ".join(f"{b['name']} {b['scores'][key]:g}" for b in found)
 
 
+@cache
 def load_priors() -> Priors:
-    """The priors that came with this version of omni."""
+    """The priors that came with this version of omni: a process reads them once."""
     return Priors(json.loads(Path(__file__).with_name(FILE).read_bytes()))

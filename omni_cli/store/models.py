@@ -1,7 +1,10 @@
 """Models, their aliases and their prices."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+from msgspec import Struct, field
 
 from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.pricing import Price, price_from_json, price_to_json
@@ -28,19 +31,25 @@ SELECT id, model, origin, state, price, effective_from FROM prices
 WHERE superseded_at IS NULL {where}
 ORDER BY model, origin = 'user', origin = 'provider', effective_from
 """
-_DETAILS = (
-    "input_types",
-    "output_types",
-    "badges",
-    "lacks",
-    "scores",
-    "score_sources",
-    "strengths",
-    "recommended_for",
-    "token_weights",
-    "settings",
-    "retired_on",
-)
+
+
+class _Details(Struct, frozen=True):
+    """What is asked of no row: kept as one JSON text, whose fields are a model's own."""
+
+    input_types: tuple[str, ...] = ("text",)
+    output_types: tuple[str, ...] = ("text",)
+    badges: frozenset[str] = frozenset()
+    lacks: frozenset[str] = frozenset()
+    scores: Mapping[str, int | float] = field(default_factory=dict)
+    score_sources: Mapping[str, str] = field(default_factory=dict)
+    strengths: tuple[str, ...] = ()
+    recommended_for: tuple[str, ...] = ()
+    token_weights: Mapping[str, int | float] = field(default_factory=dict)
+    settings: Mapping[str, int] = field(default_factory=dict)
+    retired_on: str | None = None
+
+
+_READ = msgspec.json.Decoder(_Details).decode
 
 
 def _marks(values: Collection[str]) -> str:
@@ -243,7 +252,7 @@ class ModelStore:
 def _row(model: ModelInfo, now_ms: int, user_fields: Iterable[str]) -> dict[str, object]:
     details = {
         name: sorted(value) if isinstance(value := getattr(model, name), frozenset) else value
-        for name in _DETAILS
+        for name in _Details.__struct_fields__
         if getattr(model, name)
     }
     return {
@@ -266,7 +275,7 @@ def _row(model: ModelInfo, now_ms: int, user_fields: Iterable[str]) -> dict[str,
 
 
 def _model(row: Row, aliases: tuple[str, ...]) -> ModelInfo:
-    details = json.loads(row["details"])
+    details = _READ(row["details"])
     return ModelInfo(
         id=row["id"],
         provider=row["provider"],
@@ -276,18 +285,18 @@ def _model(row: Row, aliases: tuple[str, ...]) -> ModelInfo:
         type=row["type"],
         context_window=row["context_window"],
         max_output=row["max_output"],
-        input_types=tuple(details.get("input_types", ("text",))),
-        output_types=tuple(details.get("output_types", ("text",))),
-        badges=frozenset(details.get("badges", ())),
-        lacks=frozenset(details.get("lacks", ())),
-        scores=details.get("scores", {}),
-        score_sources=details.get("score_sources", {}),
-        strengths=tuple(details.get("strengths", ())),
-        recommended_for=tuple(details.get("recommended_for", ())),
+        input_types=details.input_types,
+        output_types=details.output_types,
+        badges=details.badges,
+        lacks=details.lacks,
+        scores=details.scores,
+        score_sources=details.score_sources,
+        strengths=details.strengths,
+        recommended_for=details.recommended_for,
         parameters_b=row["parameters_b"],
-        token_weights=details.get("token_weights", {}),
-        settings=details.get("settings", {}),
-        retired_on=details.get("retired_on"),
+        token_weights=details.token_weights,
+        settings=details.settings,
+        retired_on=details.retired_on,
         status=row["status"],
         is_system=bool(row["is_system"]),
         is_default=bool(row["is_default"]),

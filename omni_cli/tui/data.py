@@ -38,8 +38,8 @@ def probe_due(omni: App, *, older_ms: int) -> None:
         and omni.keys.has(provider)
         and ((last := checks.get(provider.slug)) is None or not 0 <= now - last.at_ms < older_ms)
     ]
-    for _ in omni.reporter.check(due) if due else ():
-        pass  # each is in the store when it comes
+    for _ in omni.reporter.check(due, together=True) if due else ():
+        pass  # they are in the store when they come
 
 
 class Loader:
@@ -61,6 +61,7 @@ class Loader:
         #: Told in the thread that works of what takes long, such as counting anew.
         self.note: Callable[[str], None] = lambda _: None
         self._memo: dict[str, tuple[tuple[int, int], Any]] = {}
+        self._turns: dict[str, threading.Lock] = {}
         self._watch: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -105,18 +106,20 @@ class Loader:
     def memo(self, name: str, omni: App, read: Callable[[App], Value]) -> Value:
         """``read(omni)``, or what it gave last time if nothing has changed in this minute.
 
-        Several panes show the same overview: one of them pays for it.
+        Several panes show the same overview: one of them pays for it, and others that ask
+        meanwhile wait for it.
         """
-        stamp = (self._generation, self.now_ms() // 60_000)
         with self._lock:
+            turn = self._turns.setdefault(name, threading.Lock())
+        with turn:
+            stamp = (self._generation, self.now_ms() // 60_000)
             found = self._memo.get(name)
-        if found is not None and found[0] == stamp:
-            kept: Value = found[1]  # one name, one type of value
-            return kept
-        value = read(omni)
-        with self._lock:
+            if found is not None and found[0] == stamp:
+                kept: Value = found[1]  # one name, one type of value
+                return kept
+            value = read(omni)
             self._memo[name] = (stamp, value)
-        return value
+            return value
 
     def touch(self) -> None:
         """Something was written: sessions forget what they remember of the fleet."""

@@ -170,7 +170,8 @@ def make_home(
 
 def _checked(omni: App, slug: str, check: Check) -> None:
     started_ms = check.at_ms - (check.latency_ms or 0)
-    omni.check_recorder.keep(omni.fleet.provider(slug), check, started_ms=started_ms, asked=True)
+    found = [(omni.fleet.provider(slug), check)]
+    omni.check_recorder.keep(found, started_ms=started_ms, asked=True)
 
 
 def _advice(cast: Cast) -> list[Finding]:

@@ -133,7 +133,7 @@ class ConnectionTester(Struct, kw_only=True, eq=False):
         now_ms = int(self.clock() * 1000)
         took_ms = result.latency_ms or 0
         check = check_of(result.error or result.models or 0, now_ms, took_ms)
-        self.recorder.keep(provider, check, started_ms=now_ms - took_ms, asked=True)
+        self.recorder.keep([(provider, check)], started_ms=now_ms - took_ms, asked=True)
         return result
 
     def _claim(self, slug: str) -> float:

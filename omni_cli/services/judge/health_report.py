@@ -35,8 +35,8 @@ from omni_cli.domain.models import ModelInfo, Provider, ProviderStatus
 from omni_cli.domain.money import usd
 from omni_cli.domain.periods import HOUR_MS, iso
 from omni_cli.domain.record import replace
-from omni_cli.ports import Clock, RemoteModel
-from omni_cli.repositories import Breakers, HealthWindows, Models, Providers
+from omni_cli.ports import Clock
+from omni_cli.repositories import Breakers, HealthWindows, Lock, Models, Providers, Store
 from omni_cli.services.engine.at_once import at_once
 from omni_cli.services.fleet.listing import Lister
 from omni_cli.services.money.prices import utc_day
@@ -66,31 +66,38 @@ def _status(provider: Provider, check: Check) -> ProviderStatus:
 
 
 class CheckRecorder(Struct, eq=False):
-    """The only place that writes down what a check found, whoever asked for it."""
+    """The only place that writes down what checks found, whoever asked for them."""
 
+    unit: Store
     windows: HealthWindows
     providers: Providers
     breakers: Breakers
 
-    def keep(self, provider: Provider, check: Check, *, started_ms: int, asked: bool) -> None:
+    def keep(
+        self, found: Iterable[tuple[Provider, Check]], *, started_ms: int, asked: bool
+    ) -> None:
         """
         Args:
-            started_ms: when the provider was asked.
-            asked: a person asked for this check, and is told of what it forgives: see
+            started_ms: when the providers were asked.
+            asked: a person asked for these checks, and is told of what they forgive: see
                 ``_forgive``.
         """
-        self.windows.add_check(provider.slug, check)
-        self.providers.record_test(
-            provider.slug,
-            _status(provider, check),
-            at_ms=check.at_ms,
-            latency_ms=check.latency_ms,
-            error=check.error_message,
-        )
-        if check.ok:
-            self._forgive(provider.slug, check.at_ms, asked=asked)
-        else:
-            self._blame(provider.slug, check, started_ms)
+        with self.unit.transaction(Lock.FLEET, Lock.HEALTH):
+            for provider, check in (found := list(found)):
+                self.windows.add_check(provider.slug, check)
+                self.providers.record_test(
+                    provider.slug,
+                    _status(provider, check),
+                    at_ms=check.at_ms,
+                    latency_ms=check.latency_ms,
+                    error=check.error_message,
+                )
+        # Outside: they may have to open what keeps the keys.
+        for provider, check in found:
+            if check.ok:
+                self._forgive(provider.slug, check.at_ms, asked=asked)
+            else:
+                self._blame(provider.slug, check, started_ms)
 
     def _forgive(self, slug: str, at_ms: int, *, asked: bool) -> None:
         """Close the breakers of a provider that answers, and of its models.
@@ -210,7 +217,7 @@ class HealthReporter(Struct, kw_only=True, eq=False):
         every = self.providers.all()
         enabled = [provider for provider in every if provider.enabled]
         by_provider: dict[str, list[ModelInfo]] = {}
-        for model in self.models.of_providers([provider.slug for provider in enabled]):
+        for model in self._judged([provider.slug for provider in enabled], look):
             by_provider.setdefault(model.provider, []).append(model)
         reports = tuple(
             self._provider(provider, by_provider.get(provider.slug, []), look)
@@ -226,6 +233,15 @@ class HealthReporter(Struct, kw_only=True, eq=False):
             disabled=tuple(provider.slug for provider in every if not provider.enabled),
         )
         return found if self.private is None else self.private(found)
+
+    def _judged(self, slugs: list[str], look: "_Look") -> list[ModelInfo]:
+        """Active models, and those of others that were called lately: a provider has hundreds."""
+        found = {model.id: model for model in self.models.of_providers(slugs, ("active",))}
+        for name in {name for samples in look.samples.values() for name in samples} - found.keys():
+            model = self.models.get(name)
+            if model is not None and model.provider in slugs and not model.hidden:
+                found[name] = model
+        return [found[name] for name in sorted(found)]
 
     def _provider(
         self, provider: Provider, models: list[ModelInfo], look: "_Look"
@@ -258,7 +274,6 @@ class HealthReporter(Struct, kw_only=True, eq=False):
                 stuck=look.stuck.get(model.id, 0),
             )
             for model in models
-            if model.status == "active" or model.id in windows
         )
         calls, nusd, unknown = look.today.get(slug, (0, 0, False))
         return ProviderReport(
@@ -278,12 +293,14 @@ class HealthReporter(Struct, kw_only=True, eq=False):
         *,
         limit_s: float = CHECK_S,
         asked: bool = False,
+        together: bool = False,
     ) -> Iterator[tuple[str, Check]]:
         """Ask enabled providers for their models, all at once; yields as they answer.
 
         What was found is stored, and opens or closes the circuit breakers, so that routing
         knows it too. Providers without such a call are passed over. ``asked``: by a person, just
-        now.
+        now. ``together``: all is stored, and told, when the last one has answered: every reader of
+        the store looks again once and not once for each.
         """
         wanted = None if slugs is None else set(slugs)
         enabled = [
@@ -293,25 +310,27 @@ class HealthReporter(Struct, kw_only=True, eq=False):
             and provider.status != "maintenance"
             and (wanted is None or provider.slug in wanted)
         ]
+        started = self._now()
+        answers = self._answers(enabled, started, limit_s)
+        for some in [list(answers)] if together else ([one] for one in answers):
+            self.recorder.keep(some, started_ms=started, asked=asked)
+            for provider, check in some:
+                yield provider.slug, check
+
+    def _answers(
+        self, enabled: list[Provider], started_ms: int, limit_s: float
+    ) -> Iterator[tuple[Provider, Check]]:
         ready, refused = self.lister.prepare_all(enabled, timeout_s=limit_s)
         by_slug = {provider.slug: provider for provider in enabled}
-        started = self._now()
         for slug, result in at_once(self.lister.fetcher(), ready, limit_s=limit_s):
-            yield slug, self._keep(by_slug[slug], result, started, asked)
+            now_ms = self._now()
+            if isinstance(result, Exception) and not isinstance(result, OmniError):
+                raise result
+            found = result if isinstance(result, Exception) else len(result)
+            yield by_slug[slug], check_of(found, now_ms, now_ms - started_ms)
         for slug, error in refused.items():
             if error.code != "usage":
-                yield slug, self._keep(by_slug[slug], error, started, asked)
-
-    def _keep(
-        self, provider: Provider, result: list[RemoteModel] | Exception, started: int, asked: bool
-    ) -> Check:
-        now_ms = self._now()
-        if isinstance(result, Exception) and not isinstance(result, OmniError):
-            raise result
-        found = result if isinstance(result, Exception) else len(result)
-        check = check_of(found, now_ms, now_ms - started)
-        self.recorder.keep(provider, check, started_ms=started, asked=asked)
-        return check
+                yield by_slug[slug], check_of(error, self._now(), 0)
 
     def prune(self) -> None:
         self.windows.prune(self._now())

@@ -30,6 +30,7 @@ from omni_cli.tui.screens.receipt import receipt_text
 from omni_cli.tui.screens.sessions import LiveSessions, SessionScreen
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 from omni_cli.tui.widgets.tiles import Empty, set_empty
+from omni_cli.tui.widgets.words import Words
 
 #: Rows at first, and how many more each time.
 _SHOWN = 200
@@ -113,12 +114,12 @@ class ActivityPane(Pane[Loaded]):
                 id="filter",
                 compact=True,
             )
-            yield Static(id="state", markup=False)
+            yield Words(id="state", markup=False)
         yield Empty(id="empty")
         with Horizontal(id="both"):
             yield Table(id="requests")
             with VerticalScroll(id="side", can_focus=False):
-                yield Static(id="receipt", markup=False)
+                yield Words(id="receipt", markup=False)
         yield LiveSessions(id="sessions")
 
     def on_mount(self) -> None:

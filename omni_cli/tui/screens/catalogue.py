@@ -29,6 +29,7 @@ from omni_cli.tui.screens.add_model import add_model_form
 from omni_cli.tui.widgets.picker import Choice, Choices
 from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.widgets.tiles import Tiles
+from omni_cli.tui.widgets.words import Words
 
 #: A tile's key is a provider's slug after this, or a model's id.
 _GROUP = "@"
@@ -88,12 +89,12 @@ class CataloguePane(Pane[CatalogueView]):
                 id="display",
             )
         yield Choices([Choice(*item) for item in FILTERS], spread=False, id="filters")
-        yield Static(id="titles")
+        yield Words(id="titles")
         yield Static(id="empty")
         yield Tiles()
         with VerticalScroll(id="compared"):
             yield Static(id="comparison")
-        yield Static(id="count", markup=False)
+        yield Words(id="count", markup=False)
 
     @property
     def _tiles(self) -> Tiles:

@@ -32,6 +32,7 @@ from omni_cli.tui.plot import Plot, Series
 from omni_cli.tui.usage_view import model_looks, money
 from omni_cli.tui.widgets.chart import Chart, Shown
 from omni_cli.tui.widgets.tiles import Empty, set_empty
+from omni_cli.tui.widgets.words import Words
 
 _MUTED = "$foreground-muted"
 _DAYS = {"day": 1, "week": 7}
@@ -395,12 +396,12 @@ class CostsPane(Pane[CostView]):
             with Horizontal(id="charts"):
                 yield Chart(id="trend")
                 yield Chart(id="month")
-            yield Static(id="above")
+            yield Words(id="above")
             with Horizontal(id="parts"):
-                yield Static(id="figures")
-                yield Static(id="models")
-                yield Static(id="tasks")
-            yield Static(id="opportunities")
+                yield Words(id="figures")
+                yield Words(id="models")
+                yield Words(id="tasks")
+            yield Words(id="opportunities")
 
     def entry(self) -> Widget | None:
         if self.has_class("-empty"):

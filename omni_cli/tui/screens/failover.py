@@ -36,6 +36,7 @@ from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
 from omni_cli.tui.widgets.links import LinkList, LinkRow
 from omni_cli.tui.widgets.picker import Item, PickerScreen
 from omni_cli.tui.widgets.tiles import CardList, Empty, set_empty
+from omni_cli.tui.widgets.words import Words
 
 #: As the fleet's service has it; it checks again.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{0,61}[A-Za-z0-9])?")
@@ -185,10 +186,10 @@ class FailoverPane(Pane[Chains]):
         with Horizontal(id="full"):
             yield CardList(id="chains")
             with Vertical(id="chain"):
-                yield Static(id="head")
+                yield Words(id="head")
                 with VerticalScroll(id="links", can_focus=False):
                     yield LinkList()
-                yield Static(id="foot", markup=False)
+                yield Words(id="foot", markup=False)
 
     def entry(self) -> Widget | None:
         return self.query_one(Empty) if self.has_class("-empty") else self.query_one(CardList)

@@ -22,6 +22,7 @@ from omni_cli.tui.widgets.chart import Chart
 from omni_cli.tui.widgets.frames import FramedTiles, Tile
 from omni_cli.tui.widgets.table import Table
 from omni_cli.tui.widgets.tiles import Tiles
+from omni_cli.tui.widgets.words import Words
 
 _VIEWS = ("tiles", "table")
 #: What fills a wide screen is shown from so many columns on; as omni.tcss has it.
@@ -73,7 +74,7 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
         with Vertical(id="full"):
             with Horizontal():
                 with Vertical(id="list"):
-                    yield Static(id="head")
+                    yield Words(id="head")
                     yield Input(placeholder="name, role, state", id="filter", compact=True)
                     yield FramedTiles()
                     yield Table()
@@ -85,10 +86,10 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
                             for name, title in (("calls", "Latest calls"), ("alerts", "Alerts")):
                                 with Vertical(classes="box") as box:
                                     box.border_title = title
-                                    yield Static(id=name)
+                                    yield Words(id=name)
                 with VerticalScroll(id="side", can_focus=False):
-                    yield Static(id="today")
-            yield Static(id="foot")
+                    yield Words(id="today")
+            yield Words(id="foot")
 
     def entry(self) -> Widget | None:
         if self.has_class("-empty"):

@@ -24,6 +24,7 @@ from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.form import ConfirmScreen
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 from omni_cli.tui.widgets.tiles import Empty, set_empty
+from omni_cli.tui.widgets.words import Words
 from omni_cli.tui.workers import tell
 
 #: So many revisions are listed, and so many lines of a plan shown in a question.
@@ -64,7 +65,7 @@ class HistoryPane(Pane[Past]):
         with Horizontal(id="full"):
             yield Table(id="list")
             with VerticalScroll(id="changes"):
-                yield Static(id="words", markup=False)
+                yield Words(id="words", markup=False)
 
     def entry(self) -> Widget | None:
         return self.query_one(Empty if self.has_class("-empty") else Table)

@@ -35,6 +35,7 @@ from omni_cli.tui.widgets.form import ConfirmScreen
 from omni_cli.tui.widgets.frames import FramedTiles, Tile
 from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.widgets.tiles import Tiles
+from omni_cli.tui.widgets.words import Words
 
 #: Ages are drawn anew so often, seconds.
 _AGES_S = 10.0
@@ -183,13 +184,13 @@ class ProvidersPane(Pane[Loaded]):
         self._masks: dict[str, str | None] = {}
 
     def compose(self) -> ComposeResult:
-        yield Static(id="bar")
+        yield Words(id="bar")
         yield StartPanel(self.loader)
         with Horizontal(id="full"):
             with Vertical(id="list"):
                 yield FramedTiles()
             with VerticalScroll(id="side", can_focus=False):
-                yield Static(id="detail")
+                yield Words(id="detail")
 
     def entry(self) -> Widget | None:
         if self.has_class("-empty"):

@@ -21,6 +21,7 @@ from omni_cli.tui import heat
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 from omni_cli.tui.widgets.tiles import Empty, set_empty
+from omni_cli.tui.widgets.words import Words
 
 _MARKS = {
     "high": ("▲ high", "$ink-warning on $tint-warning"),
@@ -51,11 +52,11 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
         self._last: int | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(id="total")
+        yield Words(id="total")
         yield Empty(_nothing())
         yield Table()
         with VerticalScroll(id="detail"):
-            yield Static(id="words")
+            yield Words(id="words")
 
     def entry(self) -> Widget | None:
         return self.query_one(Empty if self.has_class("-empty") else Table)

@@ -29,6 +29,7 @@ from omni_cli.tui.screens.rule_forms import RuleTester, condition_form, role_for
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 from omni_cli.tui.widgets.tiles import Empty, set_empty
+from omni_cli.tui.widgets.words import Words
 
 #: So many models have a column; a cell's cells, and those of the role's name.
 _MOST, _CELL, _ROLE = 60, 11, 18
@@ -178,7 +179,7 @@ class RolesPane(Pane[Jobs]):
         yield Empty(_EMPTY)
         with Vertical(id="full"):
             yield Matrix()
-            yield Static(id="cell", markup=False)
+            yield Words(id="cell", markup=False)
             yield Table(id="rules")
             yield Static(_no_rules(), id="none")
 

@@ -22,6 +22,7 @@ from omni_cli.tui.widgets.form import Field, FormScreen, Values
 from omni_cli.tui.widgets.picker import Choice, Choices
 from omni_cli.tui.widgets.table import SortableTable, Table
 from omni_cli.tui.widgets.tiles import Empty, set_empty
+from omni_cli.tui.widgets.words import Words
 
 _BY = tuple(
     (name, name)
@@ -78,12 +79,12 @@ class UsagePane(Pane[UsageView]):
 
     def compose(self) -> ComposeResult:
         yield Choices([Choice("by", "d", _BY), Choice("period", "p", _PERIODS)])
-        yield Static(id="headline")
+        yield Words(id="headline")
         yield Empty(_EMPTY)
         with Vertical(id="full"):
             with Horizontal(id="charts"):
                 yield Chart()
-                yield Static(id="bars")
+                yield Words(id="bars")
             yield SortableTable(_ORDER)
 
     def on_mount(self) -> None:

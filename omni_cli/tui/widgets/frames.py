@@ -6,8 +6,6 @@ from typing import ClassVar
 from msgspec import Struct
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.strip import Strip
-from textual.visual import Visual
 
 from omni_cli.tui.widgets.tiles import Tiles
 
@@ -59,9 +57,9 @@ class FramedTiles(Tiles, inherit_bindings=False):
         self.fill(keys, lambda *_: Content(""), lines=lines + 2, least=least)
 
     def redraw(self) -> None:
-        """Draw what is in sight anew: what it says has aged."""
-        self._drawn.clear()
-        self.refresh()
+        """Draw anew what is in sight and reads otherwise by now: what it says has aged."""
+        before, self._drawn = self._drawn, {}
+        self._send_changed(before)
 
     @property
     def rows(self) -> int:
@@ -77,21 +75,11 @@ class FramedTiles(Tiles, inherit_bindings=False):
         width = self.scrollable_content_region.width // self.across
         return max(width, 1), self._lines
 
-    def _strips(self, index: int) -> list[Strip]:
-        on = index == self.cursor
-        key = index, on, on and self.has_focus
-        found = self._drawn.get(key)
-        if found is None:
-            width = self._tile[0]
-            tile = self._frame(self.keys[index], max(width - self.SIDES, 8))
-            ground = self.ground(on=on)
-            shown = Content("\n").join(
-                (line.stylize_before(ground) if ground else line) + Content(" ")
-                for line in _framed(tile, width - 1, chosen=on, lines=self._lines - 2)
-            )
-            found = Visual.to_strips(self, shown, width, self._lines, self.visual_style, pad=True)
-            self._drawn[key] = found
-        return found
+    def _tile_lines(self, index: int, ground: str, *, on: bool) -> list[Content]:
+        width = self._tile[0]
+        tile = self._frame(self.keys[index], max(width - self.SIDES, 8))
+        framed = _framed(tile, width - 1, chosen=on, lines=self._lines - 2)
+        return [(line.stylize_before(ground) if ground else line) + Content(" ") for line in framed]
 
 
 def _framed(tile: Tile, width: int, *, chosen: bool, lines: int) -> list[Content]:

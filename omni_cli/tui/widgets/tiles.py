@@ -3,13 +3,14 @@ there while there is nothing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.content import Content
+from textual.content import Content, Span
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
@@ -84,16 +85,17 @@ class CardList(OptionList):
     def fill(self, cards: Sequence[tuple[str, Content]]) -> None:
         """(key, text) of each card."""
         fresh = list(cards)
-        if fresh == self._shown:
-            return
         key, at, before = self.chosen, self.highlighted, self._shown
         same = [k for k, _ in fresh] == [k for k, _ in before]
+        # Contents of one text are equal, whatever their colours.
+        if same and all(a.is_same(b) for (_, a), (_, b) in zip(fresh, before, strict=True)):
+            return
         # Set first: what follows moves the choice, and the bar is drawn on what is kept here.
         self._shown = fresh
         with self.app.batch_update():
             if same:
                 for index, (old, new) in enumerate(zip(before, fresh, strict=True)):
-                    if old[1] != new[1]:
+                    if not old[1].is_same(new[1]):
                         self.replace_option_prompt_at_index(index, _indented(new[1]))
             else:
                 self.set_options([Option(_indented(text), id=key) for key, text in fresh])
@@ -143,6 +145,8 @@ def _indented(text: Content) -> Content:
 
 
 Draw = Callable[[str, int], Content]
+#: How many drawn lines are kept.
+_INKED = 1_000
 
 
 class Tiles(ScrollView, can_focus=True):
@@ -187,6 +191,7 @@ class Tiles(ScrollView, can_focus=True):
         self._draw: Draw = lambda *_: Content("")
         self._lines, self._least = 1, 0
         self._drawn: dict[tuple[int, bool, bool], list[Strip]] = {}
+        self._inked: dict[tuple[str, tuple[Span, ...], int], Strip] = {}
 
     def fill(self, keys: Sequence[str], draw: Draw, *, lines: int = 1, least: int = 0) -> None:
         """
@@ -214,14 +219,17 @@ class Tiles(ScrollView, can_focus=True):
             self.refresh()
 
     def _send_changed(self, before: Mapping[tuple[int, bool, bool], list[Strip]]) -> None:
-        """Refresh those tiles in sight that look otherwise than they did."""
+        """Refresh those lines of tiles in sight that look otherwise than they did."""
         height = self._tile[1]
         first = self.scroll_offset.y // height * self.across
         after = (self.scroll_offset.y + self.size.height) // height * self.across + self.across
         for index in range(first, min(after, len(self._keys))):
             on = index == self.cursor
-            if before.get((index, on, on and self.has_focus)) != self._strips(index):
-                self.refresh(self._region(index))
+            old, now = before.get((index, on, on and self.has_focus), ()), self._strips(index)
+            place = self._region(index)
+            for line, (a, b) in enumerate(zip_longest(old, now)):
+                if a is not b and a != b:
+                    self.refresh(Region(place.x, place.y + line, place.width, 1))
 
     def _region(self, index: int) -> Region:
         """Where a tile is in the widget."""
@@ -284,15 +292,28 @@ class Tiles(ScrollView, can_focus=True):
         key = index, on, on and self.has_focus
         found = self._drawn.get(key)
         if found is None:
-            width = self._tile[0]
-            inner = width - 1 - bool(self._least)
-            bar = Content.styled("▌", "$primary") if on else Content(" ")
-            lines = self._draw(self._keys[index], inner).split("\n")[: self._lines]
-            lines += [Content("")] * (self._lines - len(lines))
-            ground = self.ground(on=on)
-            tile = Content("\n").join(self._line(bar, line, inner, ground) for line in lines)
-            found = Visual.to_strips(self, tile, width, self._lines, self.visual_style, pad=True)
-            self._drawn[key] = found
+            lines = self._tile_lines(index, self.ground(on=on), on=on)
+            found = self._drawn[key] = [self._strip(line, self._tile[0]) for line in lines]
+        return found
+
+    def _tile_lines(self, index: int, ground: str, *, on: bool) -> list[Content]:
+        """A tile's lines, as wide as it is; ``ground``: the style below the chosen one."""
+        inner = self._tile[0] - 1 - bool(self._least)
+        bar = Content.styled("▌", "$primary") if on else Content(" ")
+        lines = self._draw(self._keys[index], inner).split("\n")[: self._lines]
+        lines += [Content("")] * (self._lines - len(lines))
+        return [self._line(bar, line, inner, ground) for line in lines]
+
+    def _strip(self, line: Content, width: int) -> Strip:
+        """A line as it is sent. Most lines stay as they are when tiles are drawn anew, and drawing
+        one costs ten times what making it does."""
+        key = line.plain, tuple(line.spans), width
+        found = self._inked.get(key)
+        if found is None:
+            if len(self._inked) >= _INKED:
+                self._inked.clear()
+            (found,) = Visual.to_strips(self, line, width, 1, self.visual_style, pad=True)
+            self._inked[key] = found
         return found
 
     def ground(self, *, on: bool) -> str:
@@ -310,6 +331,7 @@ class Tiles(ScrollView, can_focus=True):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._drawn.clear()
+        self._inked.clear()
 
     def on_focus(self) -> None:
         self.refresh()

@@ -9,8 +9,10 @@ from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
 
+from omni_cli.tui.widgets.frames import FramedTiles, Tile
 from omni_cli.tui.widgets.table import Column, Row, Table
 from omni_cli.tui.widgets.tiles import CardList, Tiles
+from omni_cli.tui.widgets.words import Words
 
 _KEYS = [f"k{n}" for n in range(6)]
 
@@ -85,3 +87,57 @@ async def test_a_table_that_looks_the_same_is_not_sent_again(
         assert not cleared
         table.fill(columns, [Row("1", [Text("x", style="blue")])])
         assert cleared
+
+
+async def test_what_has_aged_is_sent_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of six tiles whose second line tells an age, one line each; what is as old as it was, not."""
+    ages = dict.fromkeys(_KEYS, 0)
+
+    def tile(key: str, _width: int) -> Tile:
+        lines = (Content("healthy"), Content(f"{ages[key]} s ago"), Content("$1.00"))
+        return Tile(Content(key), Content("lab"), lines, Content(""), "$primary")
+
+    class Page(App[None]):
+        def compose(self) -> ComposeResult:
+            yield FramedTiles()
+
+    async with Page().run_test(size=(90, 30)) as pilot:
+        tiles = pilot.app.query_one(FramedTiles)
+        tiles.frame(_KEYS, tile, lines=3)
+        await pilot.pause()
+        sent: list[Region] = []
+        monkeypatch.setattr(
+            FramedTiles, "refresh", lambda _, *regions, **_how: sent.extend(regions)
+        )
+        ages.update(k1=10, k4=10)
+        tiles.redraw()
+        assert [(region.width, region.height) for region in sent] == [(44, 1)] * 2
+        assert {region.y for region in sent} == {2, 12}
+
+
+async def test_words_lay_nothing_out_anew_that_stays_as_high(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Page(App[None]):
+        def compose(self) -> ComposeResult:
+            yield Words(Content("one\ntwo"))
+
+    async with Page().run_test(size=(40, 10)) as pilot:
+        words = pilot.app.query_one(Words)
+        asked: list[bool] = []
+        whole = Words.refresh
+
+        def refresh(self: Words, *regions: Region, **how: Any) -> Words:
+            asked.append(bool(how.get("layout")))
+            return whole(self, *regions, **how)
+
+        monkeypatch.setattr(Words, "refresh", refresh)
+        words.update(Content("one\ntwo"))
+        assert asked == []
+        words.update(Content.from_markup("one\n[red]two[/]"))
+        words.update(Content("uno\ndue"))
+        assert asked == [False, False]
+        words.update(Content("one\ntwo\nthree"))
+        await pilot.pause()
+        assert asked[2]
+        assert words.size.height == 3
