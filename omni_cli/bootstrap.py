@@ -1180,6 +1180,7 @@ class App:
             zone=self.zone,
             clock=self.clock,
             who=self.who,
+            keep_days=self.config.store.keep_days,
         )
 
     def shared_limits(self) -> "LimitStore | None":
@@ -1337,7 +1338,12 @@ class App:
     def reconciling(self) -> "Reconciling":
         from omni_cli.services.money.reconciling import Reconciling
 
-        return Reconciling(self.adjustments, self.models, self.resolve_model)
+        return Reconciling(
+            self.adjustments,
+            self.models,
+            self.resolve_model,
+            lambda: self.maintenance.files().pruned_before_ms(),
+        )
 
     # --- knowing what is better ------------------------------------------------------------------
 

@@ -180,12 +180,23 @@ class Kept(_Section, frozen=True):
     """``url``: the PostgreSQL database that holds the store, postgresql://USER@HOST:PORT/NAME;
     empty means a file of this machine. Its password stands in PGPASSWORD or ~/.pgpass.
     ``when_away``: what a gateway does while the database does not answer: serve what it has money
-    in hand for ("slices"), or nobody ("refuse")."""
+    in hand for ("slices"), or nobody ("refuse"). ``keep_days``: how many days gateways and ``omni
+    watch`` keep of requests and conversations, 63 or more, looked at once a day as ``omni db
+    prune`` does it; reports keep their sums. 0: all is kept."""
 
     url: str = ""
     when_away: Literal["slices", "refuse"] = "slices"
+    keep_days: Annotated[int, Meta(ge=0, le=99_999)] = 0
 
     def __post_init__(self) -> None:
+        if self.keep_days:
+            from omni_cli.domain.periods import MIN_KEEP_DAYS
+
+            if self.keep_days < MIN_KEEP_DAYS:
+                raise ValueError(
+                    f"keep_days is {MIN_KEEP_DAYS} or more, or 0 for all: budgets with rollover "
+                    "and invoices look back on two months"
+                )
         if not self.url:
             return
         if not self.url.startswith(("postgresql://", "postgres://")):

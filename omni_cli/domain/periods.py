@@ -19,6 +19,9 @@ from msgspec import Struct
 
 from omni_cli.domain.errors import ConfigError, UsageError
 
+#: Least days that requests are kept: budgets with rollover look at the whole period before, and
+#: invoices are of one. Two months, and a day for zones.
+MIN_KEEP_DAYS = 63
 PeriodKind = Literal["day", "week", "month"]
 PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
 Window = tuple[int, int]

@@ -64,6 +64,8 @@ _LIMIT_S = 1.0
 _RECOVER_S = 30.0
 _WATCH_S = 5.0
 _BATCHES_S = 15.0
+#: How often it is asked whether old requests are to be removed, which is once a day.
+_RETENTION_S = 600.0
 _ANYBODY = Principal()
 
 
@@ -102,6 +104,8 @@ class Gateway:
         self._ids = Ids(app.now_ms)
         self._version = -1
         self._looking: asyncio.Task[None] | None = None
+        self._retaining: asyncio.Task[None] | None = None
+        self._stopped = False
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -182,14 +186,17 @@ class Gateway:
             Watcher("closing what dead processes left", _RECOVER_S, self._recover),
             Watcher("watching budgets and deploys", _WATCH_S, self._look),
             Watcher("settling batches", _BATCHES_S, self._batches.sync),
+            Watcher("removing old requests", _RETENTION_S, self._retain),
         ]
 
     async def stop(self) -> None:
         """Write what is left, close what is open. Requests under way were waited for before."""
         for watcher in self._watchers:
             watcher.stop()
-        if self._looking is not None:
-            await asyncio.wait([self._looking])
+        self._stopped = True
+        for task in (self._looking, self._retaining):
+            if task is not None:
+                await asyncio.wait([task])
         await self._long.close()
         await self._shadowing.close()
         await asyncio.to_thread(self._classifying.close)
@@ -281,6 +288,26 @@ class Gateway:
         say, as those of ``omni watch``, and to the log."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._look_now())
+
+    def _retain(self) -> None:
+        """What the settings do not keep goes, in a thread: it takes as long as it takes."""
+        keeps = not self._app.config.store.keep_days
+        if keeps or (self._retaining is not None and not self._retaining.done()):
+            return
+
+        def retain() -> None:
+            with App(self._app.env, clock=self._app.clock, org="") as app:
+                done = app.maintenance.retain(lambda: not self._stopped)
+            if done is not None and done.removed:
+                log.info("removed %d old requests (store.keep_days)", done.removed)
+
+        async def run() -> None:
+            try:
+                await asyncio.to_thread(retain)
+            except OmniError as exc:
+                log.warning("old requests were not removed: %s", exc.message)
+
+        self._retaining = asyncio.get_running_loop().create_task(run())
 
     async def _look_now(self) -> None:
         self._shadowing.running = await self._desk.do(_tell)

@@ -23,12 +23,19 @@ from omni_cli.store.upgrade import check
 #: How long a restore waits for other processes' transactions.
 _PATIENCE_S = 30.0
 _PRUNE_CHUNK = 2_000
-_OLD = """
-INSERT INTO pruned SELECT id FROM requests r
-WHERE created_at < :before AND NOT ({whole}) AND state <> 'pending'
-    AND id NOT IN (SELECT request FROM attempts WHERE held_nusd <> 0)
-ORDER BY created_at LIMIT :limit
+#: What may go of the requests ``r``: nothing that is open, holds money, or is a line of a batch
+#: whose results are still to come.
+_GOES = """
+r.created_at < :before AND r.state <> 'pending'
+    AND r.id NOT IN (SELECT request FROM attempts WHERE held_nusd <> 0)
+    AND r.id NOT IN (SELECT request FROM batch_lines WHERE request IS NOT NULL)
 """
+_OLD = f"""
+INSERT INTO pruned SELECT id FROM requests r WHERE {_GOES} AND NOT ({{whole}})
+ORDER BY created_at LIMIT :limit
+"""  # noqa: S608  # ours
+#: When old requests were removed by themselves, and those before when were, ms.
+_RETAINED, _PRUNED = "retained_at", "pruned_before"
 #: Challengers' answers to what is no longer kept.
 _UNASKED = """
 DELETE FROM shadow_claims WHERE answer IS NOT NULL
@@ -49,12 +56,23 @@ class MaintenanceStore:
         self._budgets = BudgetStore(store)
 
     def old_requests(self, before_ms: int) -> int:
-        """How many settled requests are older."""
-        (count,) = self._store.db.execute(
-            "SELECT count(*) FROM requests WHERE created_at < ? AND state <> 'pending'",
-            (before_ms,),
-        ).fetchone()
-        return int(count)
+        """How many requests ``prune`` would remove."""
+        count = f"SELECT count(*) FROM requests r WHERE {_GOES}"  # noqa: S608  # ours
+        return int(self._store.db.execute(count, {"before": before_ms}).fetchone()[0])
+
+    def claim_retention(self, now_ms: int, every_ms: int) -> bool:
+        """Whether nobody has removed old requests by itself for so long; then it is for the
+        caller to do."""
+        with self._store.transaction(Lock.META):
+            at = int(self._store.get_meta(_RETAINED) or -every_ms)
+            if 0 <= now_ms - at < every_ms:
+                return False
+            self._store.set_meta(_RETAINED, str(now_ms))
+        return True
+
+    def pruned_before_ms(self) -> int:
+        """Requests before then may have been removed."""
+        return int(self._store.get_meta(_PRUNED) or 0)
 
     def prune(self, before_ms: int) -> Iterator[int]:
         """Remove older settled requests with all that hangs on them, and conversations that were
@@ -67,6 +85,8 @@ class MaintenanceStore:
         # Whole months go last, at once; what else is older, row by row.
         months = self._store.whole_months(before_ms) if self._rebuild.divides(before_ms) else ()
         old = _OLD.format(whole=_within(months))
+        if before_ms > self.pruned_before_ms() and self.old_requests(before_ms):
+            self._store.set_meta(_PRUNED, str(before_ms))
         db.execute("CREATE TEMP TABLE IF NOT EXISTS pruned (id INTEGER PRIMARY KEY)")
         while True:
             with self._store.transaction(Lock.LEDGER):

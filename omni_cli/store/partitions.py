@@ -85,7 +85,8 @@ def whole_months(execute: Callable[..., Any], before_ms: int) -> list[Month]:
             "SELECT 1 WHERE EXISTS (SELECT 1 FROM requests WHERE id >= :low AND id < :high"
             " AND (created_at >= :before OR state = 'pending'))"
             " OR EXISTS (SELECT 1 FROM attempts WHERE request >= :low AND request < :high"
-            " AND held_nusd <> 0)",
+            " AND held_nusd <> 0)"
+            " OR EXISTS (SELECT 1 FROM batch_lines WHERE request >= :low AND request < :high)",
             values,
         ).fetchone()
         if kept is None:

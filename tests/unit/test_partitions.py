@@ -4,14 +4,18 @@ reports keep their sums."""
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from omni_cli.domain.chat import Usage
-from omni_cli.domain.errors import StoreError
+from omni_cli.domain.errors import StoreError, UsageError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
+from omni_cli.services.judge.maintenance import MaintenanceService
+from omni_cli.services.money.reconciling import Reconciling
 from omni_cli.store import port
+from omni_cli.store.adjustments import AdjustmentStore
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.maintenance import MaintenanceStore
 from omni_cli.store.port import SCHEMA_VERSION, Store
@@ -103,6 +107,62 @@ def test_what_is_old_goes_and_its_sums_stay(engine: str, tmp_path: Path) -> None
     assert checked.archive_nusd == 246_007
     rebuild.rebuild("UTC")
     assert rebuild.check().sound
+    store.close()
+
+
+def test_what_the_settings_do_not_keep_goes_once_a_day(engine: str, tmp_path: Path) -> None:
+    """By whichever gateway or watch comes first; what is open, holds money, or is a line of an
+    unfinished batch stays, and an invoice of what is gone is refused rather than misread."""
+    store = open_store(tmp_path / "omni.db", durable=True)
+    store.set_meta("zone", "UTC")
+    store.prepare(JUNE - 200 * DAY_MS)
+    ids = add_calls(store, (JUNE - n * DAY_MS for n in (190, 180, 170, 70, 10)))
+    (running,) = add_calls(store, [JUNE - 185 * DAY_MS], ends=False)
+    with store.transaction() as db:
+        db.execute(
+            "INSERT INTO batches (id, provider, endpoint, created_at, state, lines)"
+            " VALUES (1, 'openai', '/v1/chat/completions', 1, 'ended', 1)"
+        )
+        db.execute(
+            "INSERT INTO batch_lines VALUES (1, 0, 'a', 'openai/gpt-4o-mini', '', 1, 0, ?)",
+            (ids[1],),
+        )
+    now, entries = JUNE / 1000, []
+
+    def service(keep_days: int) -> MaintenanceService:
+        return MaintenanceService(
+            path=tmp_path, copier=Mock(), files=lambda: MaintenanceStore(store), rollups=Mock(),
+            audit=lambda: Mock(record=lambda **said: entries.append(said)), recover=lambda: 0,
+            mover=Mock(), rest=Mock(), zone="UTC", clock=lambda: now, who="gateway",
+            keep_days=keep_days,
+        )  # fmt: skip
+
+    assert service(0).retain() is None
+    spent = store.plain("SELECT sum(cost_nusd), sum(calls) FROM rollup_day")
+    done = service(90).retain()
+    assert done is not None
+    assert done.removed == 2
+    left = {row[0] for row in store.plain("SELECT id FROM requests")}
+    assert left == {ids[1], ids[3], ids[4], running}
+    assert store.plain("SELECT sum(cost_nusd), sum(calls) FROM rollup_day") == spent
+    assert RollupRebuild(store).check().sound
+    (entry,) = entries
+    assert (entry["action"], entry["after"]["by"]) == ("prune", "store.keep_days")
+    # Another process of the same day finds it done; the next day, what has got old meanwhile goes.
+    now += 3600
+    assert service(63).retain() is None
+    now += DAY_MS / 1000
+    assert service(63).retain().removed == 1
+    gone = MaintenanceStore(store).pruned_before_ms()
+    ours = Reconciling(AdjustmentStore(store), Mock(), lambda _, name: name, lambda: gone)
+    with pytest.raises(UsageError, match="were removed"):
+        ours.ledger_lines("2026-03-01", "2026-03-31")
+    assert ours.ledger_lines("2026-05-20", "2026-05-30")[0]
+    # A batch that is over holds nothing back.
+    with store.transaction() as db:
+        db.execute("DELETE FROM batch_lines")
+    now += DAY_MS / 1000
+    assert service(63).retain().removed == 1
     store.close()
 
 

@@ -14,6 +14,7 @@ from omni_cli.cli.render import Style, emit_json, moment, note, out, paint
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.words import counted
 from omni_cli.services.judge.alerts import Alert, budget_alerts
 from omni_cli.services.judge.health_report import CHECK_S, FleetHealth, health_document
 from omni_cli.services.judge.shadow import shadow_alerts
@@ -29,6 +30,8 @@ _EXPERIMENTS_S = 60.0
 _SHADOWS_S, _SHADOWED = 5.0, 3
 #: Between two looks at agents' logs, seconds.
 _LOGS_S = 5.0
+#: Between two looks whether old requests are to go, seconds.
+_RETENTION_S = 600.0
 #: Between two looks at budgets and deploys, seconds.
 _OFTEN_S = 3.0
 
@@ -81,6 +84,8 @@ def watch(
         if discover_every:
             chores += (_discovery(omni_app, discover_every * 3600),)
         chores += (_experiments(omni_app), _shadows(omni_app), _often(omni_app))
+        if omni_app.config.store.keep_days:
+            chores += (_retention(omni_app),)
         if omni_app.config.imports.follow:
             chores += (_logs(omni_app),)
         _watch(omni_app, interval, chores, once=once, as_json=as_json)
@@ -199,6 +204,22 @@ def _logs(omni_app: App) -> Chore:
         return []
 
     return Chore("logs", lambda: looked_at + _LOGS_S - time.monotonic(), run)
+
+
+def _retention(omni_app: App) -> Chore:
+    """Old requests go, once a day whoever does it."""
+    looked_at = time.monotonic() - _RETENTION_S
+
+    def run() -> list[Alert]:
+        nonlocal looked_at
+        looked_at = time.monotonic()
+        done = omni_app.maintenance.retain()
+        if done is None or not done.removed:
+            return []
+        text = f"{counted(done.removed, 'request')} from before {moment(done.before_ms, 'UTC')} UTC"
+        return [Alert("retention", "info", "old requests were removed", text)]
+
+    return Chore("retention", lambda: looked_at + _RETENTION_S - time.monotonic(), run)
 
 
 def _often(omni_app: App) -> Chore:

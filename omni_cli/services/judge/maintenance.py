@@ -1,5 +1,6 @@
 """Keeping the store: backups, retention, and making reports anew."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -9,13 +10,14 @@ from typing import Protocol
 from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.periods import DAY_MS, days
+from omni_cli.domain.periods import DAY_MS, MIN_KEEP_DAYS, days
 from omni_cli.ports import Clock
 from omni_cli.records import BackupFacts, MoveFacts, RollupCheck, StoreStats
 from omni_cli.repositories import Audit, Maintenance, Move, Rebuild, Rollups
 
-#: Budgets with rollover look at the whole period before: two months, and a day for zones.
-MIN_KEEP_DAYS = 63
+#: How often old requests are removed by themselves, ms; and how long whoever does it rests after
+#: each transaction, so that calls get their turn, seconds.
+_EVERY_MS, _REST_S = DAY_MS, 0.05
 
 
 class Copier(Protocol):
@@ -103,6 +105,7 @@ class MaintenanceService(Struct, kw_only=True, eq=False):
     zone: str
     clock: Clock
     who: str
+    keep_days: int
 
     def stats(self) -> StoreStats:
         return self.files().stats()
@@ -135,6 +138,34 @@ class MaintenanceService(Struct, kw_only=True, eq=False):
                 f"--keep must be {MIN_KEEP_DAYS}d or more",
                 hint="budgets with rollover look back on the ledger of two months",
             )
+        return self._prune(keep_days, dry_run=dry_run, progress=progress)
+
+    def retain(self, goes_on: Callable[[], bool] = lambda: True) -> PruneResult | None:
+        """Remove what the settings do not keep, once a day over all processes.
+
+        Args:
+            goes_on: asked after each transaction; what is left then goes another day.
+
+        Returns None where all is kept, or this day's was done.
+        """
+        now = int(self.clock() * 1000)
+        if not self.keep_days or not self.files().claim_retention(now, _EVERY_MS):
+            return None
+
+        def rest(_: int) -> bool:
+            time.sleep(_REST_S)
+            return goes_on()
+
+        return self._prune(self.keep_days, progress=rest, by="store.keep_days")
+
+    def _prune(
+        self,
+        keep_days: int,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[int], object],
+        by: str = "",
+    ) -> PruneResult:
         self.recover()
         now = int(self.clock() * 1000)
         # From the start of a local day, so that no day is half raw and half removed.
@@ -145,14 +176,15 @@ class MaintenanceService(Struct, kw_only=True, eq=False):
         removed = 0
         for count in self.files().prune(before):
             removed += count
-            progress(removed)
+            if progress(removed) is False:
+                break
         if removed:
             self.audit().record(
                 at_ms=now,
                 who=self.who,
                 action="prune",
                 target="ledger",
-                after={"before": _iso(before), "requests": removed},
+                after={"before": _iso(before), "requests": removed, **({"by": by} if by else {})},
             )
         return PruneResult(before, removed)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from omni_cli.domain.errors import UsageError
 from omni_cli.domain.imports import COUNTED_BY, InvoiceLine, TokenKind, split_usage
 from omni_cli.domain.models import fold_alias
 from omni_cli.domain.periods import DAY_MS
@@ -35,6 +36,7 @@ class Reported(Struct):
 class Reconciling:
     """Args:
     resolve: (provider, recorded name) to a catalogue id, None where it is not certain.
+    pruned_before_ms: requests before then may have been removed.
     """
 
     def __init__(
@@ -42,10 +44,12 @@ class Reconciling:
         adjustments: Adjustments,
         models: Models,
         resolve: Callable[[str | None, str], str | None],
+        pruned_before_ms: Callable[[], int],
     ) -> None:
         self._adjustments = adjustments
         self._models = models
         self._resolve_name = resolve
+        self._pruned_before_ms = pruned_before_ms
         self._titles: dict[tuple[str, str], str] | None = None
 
     def resolve(self, provider: str | None, name: str) -> str | None:
@@ -65,7 +69,17 @@ class Reconciling:
     def ledger_lines(
         self, first_day: str, last_day: str, *, with_imports: bool = True
     ) -> tuple[list[InvoiceLine], int]:
-        """Our side: tokens by kind and money unsplit; and how many attempts have no price."""
+        """Our side: tokens by kind and money unsplit; and how many attempts have no price.
+
+        Raises UsageError: requests of those days were removed.
+        """
+        gone = datetime.fromtimestamp(self._pruned_before_ms() / 1000, UTC)
+        if first_day < gone.date().isoformat():
+            raise UsageError(
+                f"the ledger's requests before {gone:%Y-%m-%d} were removed (omni db prune, or "
+                f"store.keep_days): days from {first_day} on cannot be held against it",
+                hint=f"omni usage --from {first_day} has their sums by day and model",
+            )
         lines: list[InvoiceLine] = []
         unknown = 0
         for row in self._adjustments.daily(first_day, last_day, with_imports=with_imports):
