@@ -17,10 +17,16 @@ from typing import Any
 
 from omni_cli.domain.classify import difficulty_of
 from omni_cli.domain.features import form, form_of, sample
-from omni_cli.domain.routing_eval import LadderReport, cross_fitted, ladder_report, pair_curve
+from omni_cli.domain.routing_eval import (
+    LadderReport,
+    cross_fitted,
+    fold_of,
+    ladder_report,
+    pair_curve,
+)
 from omni_cli.domain.tasks import TASK_TYPES
 from tools.linear import best_temperature, scores, softmax
-from tools.routing_data import bench_rows, fold_of, index
+from tools.routing_data import bench_rows, index
 from tools.train_classifier import FOLDS, NUMBER, SAME_ORIGIN, Corpus, source_left_out
 
 Row = dict[str, Any]

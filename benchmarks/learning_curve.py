@@ -30,8 +30,9 @@ from omni_cli.domain.quality import (
     outcome_counts,
     shares,
 )
+from omni_cli.domain.routing_eval import fold_of
 from omni_cli.domain.tasks import Signals
-from tools.routing_data import bench_rows, fold_of, index
+from tools.routing_data import bench_rows, index
 
 EVENTS = (0, 50, 300, 1000)
 #: The table that the simulated router decides with is renewed after this many events.

@@ -66,11 +66,6 @@ def index() -> dict[str, Any]:
     return loaded
 
 
-def fold_of(text: str, folds: int) -> int:
-    """Same words, same fold: repeats of a question in several files never straddle two folds."""
-    return zlib.crc32(" ".join(text.lower().split())[:400].encode()) % folds
-
-
 def _asks(prompt: str, group: str) -> bool:
     """Whether the row shows its question: some copies keep long passages and lose the options."""
     return group not in {"mmlu", "gpqa"} or "\nA" in prompt

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from omni_cli.domain.classify import PATH
-from omni_cli.domain.routing_eval import label_for, type_report
+from omni_cli.domain.routing_eval import fold_of, label_for, type_report
 from omni_cli.domain.tasks import TASK_TYPES
 from tools.linear import (
     WEIGHT,
@@ -34,7 +34,6 @@ from tools.linear import (
 from tools.routing_data import (
     MAY_SHIP,
     SEED,
-    fold_of,
     read,
     seed_rows,
     sourced_rows,

@@ -1,5 +1,6 @@
 """Charts of days: drawn by plotext on request, or as plain bars where no terminal looks on."""
 
+import math
 from collections.abc import Sequence
 from datetime import date
 
@@ -63,6 +64,40 @@ def _draw(
         top = max(map(sum, zip(*series, strict=True)), default=0.0)
         levels = [top * n / _TICKS for n in range(_TICKS + 1)] if top else [0.0]
         figure.ruler("y").ticks(levels, [f"{level:.3g}" for level in levels])
+        figure.title(title)
+        text = str(figure.build().string())
+    finally:
+        figure.clear()
+    return text if colour else text.replace("\x1b[0m", "")
+
+
+def frontier_chart(
+    points: Sequence[tuple[str, float, float, float, float]],
+    *,
+    title: str,
+    size: tuple[int, int],
+    colour: bool,
+) -> str:
+    """Points with bands: cost to the right, on a scale of logarithms, quality up.
+
+    Args:
+        points: mark, cost above 0 in US dollars, quality 0..1, and the ends of its band; one at
+            least. Of two on one place the later is seen.
+    """
+    from plotext import figure
+
+    figure.clear()
+    try:
+        figure.theme("simple" if colour else "colorless")
+        figure.plot_size(*size)
+        spots = [(mark, math.log10(cost), 100 * q) for mark, cost, q, _, _ in points]
+        for (_, _, _, low, high), (_, x, _) in zip(points, spots, strict=True):
+            figure.draw(figure.signal([x, x], [100 * low, 100 * high], marker="│").lines())
+        for mark, x, y in spots:
+            figure.draw(figure.signal([x], [y], marker=mark))
+        xs = sorted({round(x, 2) for _, x, _ in spots})
+        shown = xs if len(xs) <= _TICKS else [xs[0], xs[len(xs) // 2], xs[-1]]
+        figure.ruler("x").ticks(shown, [f"${10**x:.2g}" for x in shown])
         figure.title(title)
         text = str(figure.build().string())
     finally:

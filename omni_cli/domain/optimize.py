@@ -11,6 +11,8 @@ from msgspec import Struct
 
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.prices import Rates
+from omni_cli.domain.record import replace
+from omni_cli.domain.resampling import Band, band, redrawn
 from omni_cli.domain.routing import NO_EVIDENCE, Contender, Query, decide
 from omni_cli.domain.tasks import Complexity, LatencyPref, Priority, TaskEstimate, Weights
 
@@ -49,14 +51,27 @@ class Setting(Struct, frozen=True):
     latency_pref: LatencyPref = "normal"
 
 
+class Bands(Struct, frozen=True):
+    """How sure an outcome is, as far as other requests of the same kind would give another: of the
+    cost of as many requests (nano-dollars), the mean quality, and both less today's."""
+
+    cost: Band
+    quality: Band
+    cost_less: Band
+    quality_less: Band
+
+
 class Outcome(Struct, frozen=True):
     """A setting over all requests: their cost together, mean expected quality 0..1, and mean
-    expected latency over those whose model's was measured (None: none was)."""
+    expected latency over those whose model's was measured (None: none was). ``chosen``: for each
+    request its model, cost and expected quality."""
 
     setting: Setting
     cost_nusd: int
     quality: float
     latency_ms: float | None
+    chosen: tuple[tuple[str, int, float], ...] = ()
+    bands: Bands | None = None
 
 
 def settings() -> list[Setting]:
@@ -72,15 +87,41 @@ def settings() -> list[Setting]:
 
 def replay(setting: Setting, past: Sequence[Past]) -> Outcome:
     """What the router would have chosen for each; needs one request at least."""
-    cost, quality, latency, timed = 0, 0.0, 0.0, 0
+    latency, timed = 0.0, 0
+    each = []
     for request in past:
         chosen = _choice(setting, request)
-        cost += chosen.cost_nusd
-        quality += NO_EVIDENCE if chosen.quality is None else chosen.quality
+        quality = NO_EVIDENCE if chosen.quality is None else chosen.quality
+        each.append((chosen.model, chosen.cost_nusd, quality))
         if chosen.latency_ms is not None:
             latency += chosen.latency_ms
             timed += 1
-    return Outcome(setting, cost, quality / len(past), latency / timed if timed else None)
+    return Outcome(
+        setting,
+        sum(cost for _, cost, _ in each),
+        sum(quality for _, _, quality in each) / len(past),
+        latency / timed if timed else None,
+        tuple(each),
+    )
+
+
+def banded(today: Outcome, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Today's and the others with their bands; all of the same requests."""
+    every = [today, *outcomes]
+    columns: list[list[float]] = []
+    for outcome in every:
+        columns.append([float(cost) for _, cost, _ in outcome.chosen])
+        columns.append([quality for _, _, quality in outcome.chosen])
+    means, n = redrawn(columns), len(today.chosen)
+    found = []
+    for k, outcome in enumerate(every):
+        costs = [n * row[2 * k] for row in means]
+        qualities = [row[2 * k + 1] for row in means]
+        less = [n * (row[2 * k] - row[0]) for row in means]
+        lost = [row[2 * k + 1] - row[1] for row in means]
+        bands = Bands(band(costs), band(qualities), band(less), band(lost))
+        found.append(replace(outcome, bands=bands))
+    return found
 
 
 def _choice(setting: Setting, request: Past) -> Option:

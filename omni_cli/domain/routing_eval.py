@@ -8,8 +8,11 @@ are in any one unit. Sequences given together have equal length, one entry per q
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from zlib import crc32
 
 from msgspec import Struct
+
+from omni_cli.domain.resampling import Band, band, redrawn
 
 Point = tuple[float, float]
 
@@ -147,9 +150,22 @@ def aiq(points: Sequence[Point], cheapest: float, dearest: float) -> float:
     return _area([(max(c, cheapest), q) for c, q in inside]) / (dearest - cheapest)
 
 
+class Banded(Struct, frozen=True):
+    """A policy of the hull: mean ``cost`` and ``quality`` of a request, each with its band."""
+
+    cost: float
+    quality: float
+    costs: Band
+    qualities: Band
+
+
 class LadderReport(Struct, frozen=True):
     """``saving_equal``: cost saved against always the best single model, at its quality; None
-    where the router never reaches it. ``single_aiq``: the same area for fixed choices."""
+    where the router never reaches it. ``single_aiq``: the same area for fixed choices.
+
+    ``frontier``: the hull's policies, cheapest first. ``savings``: by share of the best model's
+    quality the band of what is saved; None within it: never reached.
+    """
 
     aiq: float
     single_aiq: float
@@ -158,6 +174,8 @@ class LadderReport(Struct, frozen=True):
     saving_equal: float | None
     points: tuple[Point, ...]
     best_cost: float
+    frontier: tuple["Banded", ...] = ()
+    savings: Mapping[float, tuple[float | None, float | None]] = {}
 
     def saving_at(self, share: float) -> float | None:
         """Cost saved against always the best model where the hull reaches ``share`` of its
@@ -179,29 +197,40 @@ def ladder_report(
     predicted: Sequence[Mapping[str, float]],
     quality: Sequence[Sequence[float]],
     cost: Sequence[Sequence[float]],
+    shares: Sequence[float] = (),
 ) -> LadderReport:
     """Policies argmax(predicted quality - lambda * mean cost) over all lambdas.
 
     ``predicted``: quality by model name, for each query. ``quality``, ``cost``: queries x models,
     as measured, models in the order of ``models``. Needs one query and two different costs.
+    ``shares``: of the best model's quality, to say how sure a saving at it is; none: no bands.
     """
     n, columns = len(predicted), range(len(models))
     mean_cost = [sum(row[k] for row in cost) / n for k in columns]
     mean_quality = [sum(row[k] for row in quality) / n for k in columns]
     table = [[row.get(model, 0.0) for model in models] for row in predicted]
     points = []
+    chosen: dict[Point, list[int]] = {}
     for price in LAMBDAS:
         spent = gained = 0.0
+        picks = []
         for guess, q, c in zip(table, quality, cost, strict=True):
             k = max(columns, key=lambda k: (guess[k] - price * mean_cost[k], -mean_cost[k]))
             spent, gained = spent + c[k], gained + q[k]
+            picks.append(k)
         points.append((spent / n, gained / n))
+        chosen[points[-1]] = picks
     low, high = min(mean_cost), max(mean_cost)
     singles = list(zip(mean_cost, mean_quality, strict=True))
     best = max(columns, key=lambda k: (mean_quality[k], -mean_cost[k]))
     upper = hull(points)
     flat = [*upper, (max(high, upper[-1][0] * 1.0001), upper[-1][1])]
     reached = _reach(flat, mean_quality[best])
+    frontier, savings = (
+        _bands([chosen[point] for point in upper], upper, best, quality, cost, shares)
+        if shares
+        else ((), {})
+    )
     return LadderReport(
         aiq(points, low, high),
         aiq(singles, low, high),
@@ -210,7 +239,41 @@ def ladder_report(
         None if reached is None else 1 - reached / mean_cost[best],
         tuple(points),
         mean_cost[best],
+        frontier,
+        savings,
     )
+
+
+def _bands(
+    picks: Sequence[Sequence[int]],
+    points: Sequence[Point],
+    best: int,
+    quality: Sequence[Sequence[float]],
+    cost: Sequence[Sequence[float]],
+    shares: Sequence[float],
+) -> tuple[tuple[Banded, ...], dict[float, tuple[float | None, float | None]]]:
+    """The hull's policies, drawn again together with always the best model."""
+    columns: list[list[float]] = []
+    for own in (*picks, [best] * len(quality)):
+        columns.append([row[k] for row, k in zip(cost, own, strict=True)])
+        columns.append([row[k] for row, k in zip(quality, own, strict=True)])
+    means = redrawn(columns)
+    frontier = tuple(
+        Banded(*point, band([row[2 * i] for row in means]), band([row[2 * i + 1] for row in means]))
+        for i, point in enumerate(points)
+    )
+    never = -math.inf
+    savings: dict[float, tuple[float | None, float | None]] = {}
+    for share in shares:
+        found = []
+        for row in means:
+            upper = hull([(row[2 * i], row[2 * i + 1]) for i in range(len(points))])
+            reached = _reach(upper, share * row[-1])
+            found.append(never if reached is None or not row[-2] else 1 - reached / row[-2])
+        ends = band(found)
+        low, high = (None if end == never else end for end in (ends.low, ends.high))
+        savings[share] = low, high
+    return frontier, savings
 
 
 # ------------------------------------------------------------------ a table from labelled rows
@@ -275,6 +338,11 @@ def fit_table(
         if form
     }
     return CellTable(by_type, by_form)
+
+
+def fold_of(text: str, folds: int) -> int:
+    """Same words, same fold: repeats of a question in several files never straddle two folds."""
+    return crc32(" ".join(text.lower().split())[:400].encode()) % folds
 
 
 def cross_fitted(

@@ -1,12 +1,31 @@
 """``omni eval-router`` and ``omni route --scores``: figures from labelled rows."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.classify import classify
 from omni_cli.domain.errors import UsageError
-from omni_cli.services.judge.eval_router import Labelled, evaluate, read_row, replay, score_line
+from omni_cli.domain.ids import make_id
+from omni_cli.domain.money import usd_string
+from omni_cli.domain.pricing import cost_nusd
+from omni_cli.domain.tasks import Signals
+from omni_cli.services.judge.eval_router import (
+    NUSD,
+    TODAY,
+    Labelled,
+    RouterReport,
+    evaluate,
+    read_row,
+    replay,
+    score_line,
+)
+from omni_cli.services.judge.optimize import Optimizer
+from omni_cli.services.money.prices import PriceBook
+from tests.conftest import CHEAP, GOOD, Fleet
 
 
 def rows(n: int = 200) -> list[Labelled]:
@@ -40,6 +59,75 @@ def test_a_table_finds_who_is_good_at_what() -> None:
     assert report.ladder.aiq > report.ladder.single_aiq + 0.2
     assert report.apgr is not None
     assert report.apgr > 0.7
+
+
+class Decided:
+    """Labelled rows as a ledger holds them: the router's expectations, and tokens that cost at
+    GOOD's and CHEAP's prices what the rows say."""
+
+    def __init__(self, made: Sequence[Labelled], report: RouterReport) -> None:
+        self._made, self._report = made, report
+
+    def ids(self, since_ms: int) -> list[int]:
+        return [make_id(since_ms + n, n) for n in range(len(self._made))]
+
+    def each(self, ids: list[int]) -> Iterator[tuple[str, Usage, str]]:
+        expected = {}
+        for model in (GOOD, CHEAP):
+            costs = [row.cost[model] for row in self._made if row.cost]
+            expected[model] = usd_string(round(NUSD * sum(costs) / len(costs)))
+        for row, predicted in zip(self._made, self._report.predicted, strict=True):
+            task = classify(Signals(row.prompt))
+            candidates = [
+                {
+                    "model": model,
+                    "eligible": True,
+                    "quality": quality,
+                    "expected_cost_usd": expected[model],
+                    "expected_latency_ms": None,
+                }
+                for model, quality in zip(self._report.models, predicted, strict=True)
+            ]
+            decision = {"by": "score", "task_type": task.task_type, "complexity": task.complexity}
+            tokens = 1_000 + 100 * int(row.id)
+            yield (
+                GOOD,
+                Usage(input_tokens=tokens),
+                json.dumps({**decision, "candidates": candidates}),
+            )
+
+
+def test_optimize_says_the_same_of_the_same_requests(fleet: Fleet) -> None:
+    app, made = fleet.app, []
+    prices = PriceBook(app.models, now_ms=app.now_ms())
+    for row in rows(60):
+        usage = Usage(input_tokens=1_000 + 100 * int(row.id))
+        cost = {}
+        for model in (GOOD, CHEAP):
+            found = prices.current(model)
+            assert found is not None
+            cost[model] = cost_nusd(usage, found.price) / NUSD
+        # The dear one is better at both, at code by little.
+        quality = {GOOD: 1.0, CHEAP: 0.97 if row.task == "coding" else 0.7}
+        made.append(Labelled(row.id, row.prompt, quality, cost, row.task))
+    report = evaluate("mine", made)
+    optimizer = Optimizer(
+        decisions=Decided(made, report), models=app.models, clock=lambda: 1_781_481_600.0
+    )
+    found = optimizer.run(TODAY, days=1, may_lose=0.0)
+    theirs = [(o.cost_nusd, o.quality, o.bands) for o in found.frontier]
+    ours = [(m.outcome.cost_nusd, m.outcome.quality, m.outcome.bands) for m in report.settings]
+    assert [o for o in ours if o in theirs] == theirs
+    assert len(theirs) >= 2
+    # What is expected in domain is near what the labels say, and a band holds its own mean.
+    for one in report.settings:
+        assert one.band.low <= one.quality <= one.band.high
+        assert abs(one.outcome.quality - one.quality) < 0.15
+    ladder = report.ladder
+    assert ladder is not None
+    for share, (low, high) in ladder.savings.items():
+        saved = ladder.saving_at(share)
+        assert low is None or saved is None or high is None or low <= saved + 1e-9 <= high + 2e-9
 
 
 def test_models_must_be_the_same_in_every_row() -> None:

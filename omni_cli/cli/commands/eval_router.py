@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,20 +12,23 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import emit_json, note, out, paint
+from omni_cli.cli.render import colour_on, emit_json, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.routing_eval import LadderReport
 from omni_cli.services.engine.decisions import read_decision
 from omni_cli.services.judge.eval_router import (
+    NUSD,
     SHARES,
     Labelled,
     RouterReport,
     evaluate,
     read_row,
     replay,
+    settings_document,
 )
+from omni_cli.services.judge.optimize import setting_name
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -127,15 +132,60 @@ def _show(report: RouterReport) -> None:
     for label, ladder in (("type and form", report.ladder), ("type", report.by_type)):
         if ladder is not None:
             saved = ", ".join(
-                f"{share:.0%}: {_percent(ladder.saving_at(share))}" for share in SHARES
+                f"{share:.0%}: {_percent(ladder.saving_at(share))}"
+                f" [{' to '.join(map(_percent, ladder.savings[share]))}]"
+                for share in SHARES
             )
             out(
                 f"  AIQ         {ladder.aiq:.4f} by {label} (fixed models {ladder.single_aiq:.4f});"
                 f" saved at a share of {ladder.best_model}'s quality: {saved}"
             )
+    if report.ladder is not None:
+        out()
+        out(_chart(report.ladder))
+        out()
+        _show_settings(report)
     if report.apgr is not None:
         out("  the table was filled from the other four fifths of these rows (in domain)")
     out()
+
+
+def _chart(ladder: LadderReport) -> str:
+    from omni_cli.cli.charts import frontier_chart
+
+    least = min((point.cost for point in ladder.frontier if point.cost > 0), default=1.0)
+    points = [
+        ("o", max(p.cost, least), p.quality, p.qualities.low, p.qualities.high)
+        for p in ladder.frontier
+    ]
+    points.append(("B", ladder.best_cost or least, *(ladder.best_quality,) * 3))
+    return frontier_chart(
+        points,
+        title=f"measured quality, %, by cost of a call: o frontier, B {ladder.best_model}",
+        size=(min(shutil.get_terminal_size().columns, 80), 16),
+        colour=colour_on(sys.stdout),
+    )
+
+
+def _show_settings(report: RouterReport) -> None:
+    """What ``omni optimize`` would show of these rows, and what their labels say of it."""
+    table(
+        (
+            Column.words("setting", 9, 16),
+            Column.figure("cost a call", 3),
+            Column.figure("expected quality", 5),
+            Column.figure("measured quality", 6),
+        ),
+        [
+            (
+                setting_name(one.outcome.setting),
+                f"{one.outcome.cost_nusd / NUSD / len(one.outcome.chosen):.3g}",
+                f"{one.outcome.quality:.1%}",
+                f"{one.quality:.1%} [{100 * one.band.low:.1f} to {100 * one.band.high:.1f}]",
+            )
+            for one in report.settings
+        ],
+    )
 
 
 def _ladder(report: LadderReport | None) -> dict[str, Any] | None:
@@ -150,6 +200,19 @@ def _ladder(report: LadderReport | None) -> dict[str, Any] | None:
             f"{share:g}": None if (s := report.saving_at(share)) is None else round(s, 6)
             for share in SHARES
         },
+        "saved_band": {
+            f"{share:g}": [None if end is None else round(end, 6) for end in ends]
+            for share, ends in report.savings.items()
+        },
+        "frontier": [
+            {
+                "cost": point.cost,
+                "cost_band": [point.costs.low, point.costs.high],
+                "quality": round(point.quality, 6),
+                "quality_band": [round(point.qualities.low, 6), round(point.qualities.high, 6)],
+            }
+            for point in report.frontier
+        ],
     }
 
 
@@ -168,6 +231,7 @@ def _document(report: RouterReport) -> dict[str, Any]:
         **document(report, "weak", "strong", "apgr", "apgr_by_type", "apgr_length"),
         "by_type_and_form": _ladder(report.ladder),
         "by_type": _ladder(report.by_type),
+        "settings": [settings_document(one) for one in report.settings],
     }
 
 

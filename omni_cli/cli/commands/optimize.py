@@ -1,7 +1,8 @@
 """``omni optimize``: the last days under other routing settings, and what that would have cost."""
 
 import json
-from collections.abc import Sequence
+import shutil
+import sys
 from typing import Annotated
 
 import typer
@@ -9,16 +10,15 @@ import typer
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import Apply, JsonFlag, omni
-from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
+from omni_cli.cli.render import colour_on, emit_json, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.money import format_usd
-from omni_cli.domain.optimize import Outcome, Setting
+from omni_cli.domain.optimize import Bands, Outcome, Setting
 from omni_cli.domain.words import counted
-from omni_cli.services.judge.optimize import Optimum, optimum_document, setting_values
+from omni_cli.services.judge.optimize import Optimum, optimum_document, setting_name, setting_values
 
 app = typer.Typer(rich_markup_mode=None)
-_WIDTH, _HEIGHT = 60, 12
 _UNDO_KEY = "optimize_undo"
 
 
@@ -90,14 +90,6 @@ def _set(omni_app: App, action: str, before: dict[str, str], after: dict[str, st
             settings.set_value(omni_app.paths, key, value)
 
 
-def _name(setting: Setting) -> str:
-    fast = ", fast" if setting.latency_pref == "fast" else ""
-    if setting.priority != "balanced":
-        return setting.priority + fast
-    w = setting.weights
-    return f"balanced, cost {w.cost:g}, latency {w.latency:g}, task {w.task_match:g}{fast}"
-
-
 def _show(found: Optimum) -> None:
     sampled = "" if found.read == found.requests else f", {found.read:,} of them sampled"
     out(
@@ -106,8 +98,7 @@ def _show(found: Optimum) -> None:
         f"{found.replayed:,}, which are replayed"
     )
     out()
-    for line in _chart(found):
-        out(line)
+    out(_chart(found))
     out()
     rows = [(_mark(found, outcome), outcome) for outcome in found.frontier]
     if found.today not in found.frontier:
@@ -118,16 +109,16 @@ def _show(found: Optimum) -> None:
             Column.words("setting", 9, 16),
             Column.money("cost"),
             Column.figure("30 days", 3),
-            Column.figure("quality", 6),
+            Column.figure("quality, 95 % band", 6),
             Column.figure("latency", 2),
         ),
         [
             (
                 mark,
-                _name(outcome.setting),
+                setting_name(outcome.setting),
                 format_usd(outcome.cost_nusd),
                 format_usd(found.monthly_nusd(outcome)),
-                f"{outcome.quality:.1%}",
+                f"{outcome.quality:.1%}{_band(outcome.bands)}",
                 milliseconds(outcome.latency_ms),
             )
             for mark, outcome in rows
@@ -141,14 +132,27 @@ def _show(found: Optimum) -> None:
         saved = found.today.cost_nusd - best.cost_nusd
         share = saved / found.today.cost_nusd if found.today.cost_nusd else 0.0
         points = 100 * (best.quality - found.today.quality)
+        bands = best.bands
+        sure = (
+            ""
+            if bands is None
+            else f" ({100 * bands.quality_less.low:+.1f} to {100 * bands.quality_less.high:+.1f})"
+        )
         out(
-            paint(f"suggested: {_name(best.setting)}", "bold")
-            + f": {share:.0%} less cost, {points:+.1f} points of expected quality"
+            paint(f"suggested: {setting_name(best.setting)}", "bold")
+            + f": {share:.0%} less cost, {points:+.1f} points of expected quality{sure}"
         )
     note(
         "quality is what the router expects, not measured on these requests; costs are each "
-        "request's own tokens at today's prices, and another model may write more or less"
+        "request's own tokens at today's prices, and another model may write more or less; bands: "
+        "other requests of the same kind"
     )
+
+
+def _band(bands: Bands | None) -> str:
+    if bands is None:
+        return ""
+    return f" [{100 * bands.quality.low:.1f} to {100 * bands.quality.high:.1f}]"
 
 
 def _mark(found: Optimum, outcome: Outcome) -> str:
@@ -157,34 +161,24 @@ def _mark(found: Optimum, outcome: Outcome) -> str:
     return "today" if outcome == found.today else ""
 
 
-def _chart(found: Optimum) -> list[str]:
-    """Cost to the right, quality up: T today, S suggested, o the frontier, · the rest."""
-    every = [*found.outcomes, found.today]
-    costs = [outcome.cost_nusd for outcome in every]
-    qualities = [outcome.quality for outcome in every]
-    grid = [[" "] * _WIDTH for _ in range(_HEIGHT)]
+def _chart(found: Optimum) -> str:
+    """Cost to the right, quality up, with the bands of the frontier."""
+    from omni_cli.cli.charts import frontier_chart
 
-    def put(outcomes: Sequence[Outcome], mark: str) -> None:
-        for outcome in outcomes:
-            x = _place(outcome.cost_nusd, min(costs), max(costs), _WIDTH)
-            y = _place(outcome.quality, min(qualities), max(qualities), _HEIGHT)
-            grid[_HEIGHT - 1 - y][x] = mark
-
-    put(found.outcomes, "·")
-    put(found.frontier, "o")
-    put([found.today], "T")
+    every = [("·", o) for o in found.outcomes] + [("o", o) for o in found.frontier]
+    every.append(("T", found.today))
     if found.suggested is not None:
-        put([found.suggested], "S")
-    labels = {0: f"{max(qualities):.1%}", _HEIGHT - 1: f"{min(qualities):.1%}"}
-    lines = [f"{labels.get(n, ''):>6} │{''.join(row).rstrip()}" for n, row in enumerate(grid)]
-    low, high = format_usd(min(costs)), format_usd(max(costs))
-    return [
-        "expected quality by cost: T today, S suggested, o best for its cost",
-        *lines,
-        f"{'':>6} └{'─' * _WIDTH}",
-        f"{'':>8}{low}{high:>{_WIDTH - len(low)}}",
-    ]
-
-
-def _place(value: float, low: float, high: float, cells: int) -> int:
-    return round((value - low) / (high - low) * (cells - 1)) if high > low else 0
+        every.append(("S", found.suggested))
+    points = []
+    for mark, outcome in every:
+        bands = None if mark == "·" else outcome.bands
+        low, high = (
+            (outcome.quality,) * 2 if bands is None else (bands.quality.low, bands.quality.high)
+        )
+        points.append((mark, max(outcome.cost_nusd, 1) / 1e9, outcome.quality, low, high))
+    return frontier_chart(
+        points,
+        title="expected quality, %, by cost: T today, S suggested, o best for its cost",
+        size=(min(shutil.get_terminal_size().columns, 80), 16),
+        colour=colour_on(sys.stdout),
+    )

@@ -6,28 +6,36 @@ classifier is the shipped one.
 """
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import Any
 
 from msgspec import Struct
 
 from omni_cli.domain.classify import classify
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.optimize import Option, Outcome, Past, Setting, banded, frontier, settings
+from omni_cli.domain.optimize import replay as replay_past
+from omni_cli.domain.resampling import Band, band, redrawn
 from omni_cli.domain.routing_eval import (
     LadderReport,
     TypeReport,
     cross_fitted,
+    fold_of,
     label_for,
     ladder_report,
     pair_curve,
     type_report,
 )
-from omni_cli.domain.tasks import Signals, TaskEstimate
+from omni_cli.domain.tasks import Signals, TaskEstimate, Weights
+from omni_cli.services.judge.optimize import MOST, bands_document, evenly, setting_values
 
 FOLDS = 5
 #: Weight of difficulty against the table's expected gap: it breaks ties between like cells.
 TIE_BREAK = 0.1
 SHARES = (1.0, 0.99, 0.98, 0.95, 0.90)
+#: The router's setting where nobody chose another.
+TODAY = Setting("balanced", Weights())
+#: Costs are in any one unit; replays count in whole billionths of it.
+NUSD = 1_000_000_000
 
 
 class Labelled(Struct, frozen=True):
@@ -41,22 +49,36 @@ class Labelled(Struct, frozen=True):
     task: str | None
 
 
+class Measured(Struct, frozen=True):
+    """A setting of the router on labelled rows: what it was expected to give (``outcome``), and the
+    mean quality that the rows' labels say it gave, with its band."""
+
+    outcome: Outcome
+    quality: float
+    band: Band
+
+
 class RouterReport(Struct, frozen=True):
     """``ladder``: the table by type and form; ``by_type``: by type alone; ``length`` and
     ``apgr``: area under the recovered gap between ``weak`` and ``strong`` when ordered by prompt
-    length and by the table. Parts that the rows cannot tell are None."""
+    length and by the table. ``settings``: the router's own frontier on these rows, and
+    ``predicted`` the quality that it expects, rows x models. Parts that the rows cannot tell are
+    None.
+    """
 
     name: str
     rows: int
     models: tuple[str, ...]
     types: TypeReport | None
-    ladder: LadderReport | None
-    by_type: LadderReport | None
-    weak: str | None
-    strong: str | None
-    apgr: float | None
-    apgr_by_type: float | None
-    apgr_length: float | None
+    ladder: LadderReport | None = None
+    by_type: LadderReport | None = None
+    weak: str | None = None
+    strong: str | None = None
+    apgr: float | None = None
+    apgr_by_type: float | None = None
+    apgr_length: float | None = None
+    settings: tuple[Measured, ...] = ()
+    predicted: Sequence[Sequence[float]] = ()
 
 
 def read_row(data: Mapping[str, Any], models: Sequence[str], place: str) -> Labelled:
@@ -108,9 +130,9 @@ def evaluate(
         raise UsageError(f"{name}: every row needs scores of the same models, in one order")
     types = _types(rows, estimates)
     if len(models) < 2:
-        return RouterReport(name, len(rows), models, types, *([None] * 7))
+        return RouterReport(name, len(rows), models, types)
     quality = [[row.quality[model] for model in models] for row in rows]
-    folds = [int(sha256(row.prompt.encode()).hexdigest()[:8], 16) % FOLDS for row in rows]
+    folds = [fold_of(row.prompt, FOLDS) for row in rows]
     chances = [estimate.probabilities for estimate in estimates]
     by_form = cross_fitted(chances, [estimate.form for estimate in estimates], quality, folds)
     by_type = cross_fitted(chances, ["any"] * len(rows), quality, folds)
@@ -142,7 +164,7 @@ def evaluate(
         if cost is None:
             return None
         named = [dict(zip(models, p, strict=True)) for p in predicted]
-        return ladder_report(models, named, quality, cost)
+        return ladder_report(models, named, quality, cost, SHARES)
 
     return RouterReport(
         name=name,
@@ -156,7 +178,58 @@ def evaluate(
         apgr=apgr(gaps(by_form)),
         apgr_by_type=apgr(gaps(by_type)),
         apgr_length=apgr([float(len(row.prompt)) for row in rows]),
+        settings=() if cost is None else _settings(models, by_form, quality, cost, estimates),
+        predicted=by_form,
     )
+
+
+def _settings(
+    models: Sequence[str],
+    predicted: Sequence[Sequence[float]],
+    quality: Sequence[Sequence[float]],
+    cost: Sequence[Sequence[float]],
+    estimates: Sequence[TaskEstimate],
+) -> tuple[Measured, ...]:
+    """The router's own settings on these rows, as ``omni optimize`` has them on the ledger's; of
+    more than MOST rows as many, evenly. A model is expected to cost its mean."""
+    kept = evenly(list(range(len(cost))), MOST)
+    expected = [round(NUSD * sum(row[k] for row in cost) / len(cost)) for k in range(len(models))]
+    past = [
+        Past(
+            estimates[i].task_type,
+            estimates[i].complexity,
+            tuple(
+                Option(model, predicted[i][k], 0.0, expected[k], None, round(NUSD * cost[i][k]))
+                for k, model in enumerate(models)
+            ),
+        )
+        for i in kept
+    ]
+    base, *others = banded(replay_past(TODAY, past), [replay_past(one, past) for one in settings()])
+    best = frontier([base, *others])
+    found = []
+    for outcome in best if base in best else (*best, base):
+        seen = [
+            quality[i][models.index(model)]
+            for i, (model, _, _) in zip(kept, outcome.chosen, strict=True)
+        ]
+        found.append(
+            Measured(outcome, sum(seen) / len(seen), band([row[0] for row in redrawn([seen])]))
+        )
+    return tuple(found)
+
+
+def settings_document(one: Measured) -> dict[str, Any]:
+    """``cost`` of a call, in the rows' own unit."""
+    outcome = one.outcome
+    return {
+        "settings": setting_values(outcome.setting),
+        "cost": outcome.cost_nusd / NUSD / len(outcome.chosen),
+        "expected_quality": round(outcome.quality, 4),
+        "expected_quality_band": bands_document(outcome).get("expected_quality_band"),
+        "measured_quality": round(one.quality, 4),
+        "measured_quality_band": [round(one.band.low, 4), round(one.band.high, 4)],
+    }
 
 
 def _types(rows: Sequence[Labelled], estimates: Sequence[TaskEstimate]) -> TypeReport | None:

@@ -20,12 +20,14 @@ from omni_cli.domain.optimize import (
     Outcome,
     Past,
     Setting,
+    banded,
     frontier,
     replay,
     settings,
     suggestion,
 )
 from omni_cli.domain.periods import day_start, local_date
+from omni_cli.domain.resampling import Band
 from omni_cli.domain.tasks import COMPLEXITIES
 from omni_cli.domain.words import counted
 from omni_cli.ports import Clock
@@ -82,7 +84,7 @@ class Optimizer(Struct, kw_only=True, eq=False):
         now = int(self.clock() * 1000)
         date = local_date(now, self.zone)
         ids = self.decisions.ids(day_start(date - timedelta(days=days - 1), self.zone))
-        kept = _evenly(ids, MOST)
+        kept = evenly(ids, MOST)
         past = list(self._past(kept, now))
         if len(past) < LEAST:
             raise NotFound(
@@ -90,8 +92,7 @@ class Optimizer(Struct, kw_only=True, eq=False):
                 f"{LEAST} are needed",
                 hint="requests with --model, a role, a rule or a chain are not the router's choice",
             )
-        base = replay(today, past)
-        outcomes = [replay(setting, past) for setting in settings()]
+        base, *outcomes = banded(replay(today, past), [replay(one, past) for one in settings()])
         oldest = EPOCH_MS + (ids[0] >> RANDOM_BITS)  # an id begins with its time
         return Optimum(
             max(1, (date - local_date(oldest, self.zone)).days + 1),
@@ -147,10 +148,19 @@ def _option(
     )
 
 
-def _evenly(ids: list[int], most: int) -> list[int]:
+def evenly(ids: list[int], most: int) -> list[int]:
     if len(ids) <= most:
         return ids
     return [ids[n * len(ids) // most] for n in range(most)]
+
+
+def setting_name(setting: Setting) -> str:
+    """In words."""
+    fast = ", fast" if setting.latency_pref == "fast" else ""
+    if setting.priority != "balanced":
+        return setting.priority + fast
+    w = setting.weights
+    return f"balanced, cost {w.cost:g}, latency {w.latency:g}, task {w.task_match:g}{fast}"
 
 
 def setting_values(setting: Setting) -> dict[str, str]:
@@ -161,6 +171,26 @@ def setting_values(setting: Setting) -> dict[str, str]:
         "routing.cost_weight": f"{setting.weights.cost:g}",
         "routing.latency_weight": f"{setting.weights.latency:g}",
         "routing.task_weight": f"{setting.weights.task_match:g}",
+    }
+
+
+def bands_document(outcome: Outcome) -> dict[str, Any]:
+    """Lower and upper ends, and what is other than today's; see domain/resampling.py."""
+    bands = outcome.bands
+    if bands is None:
+        return {}
+
+    def quality(of: Band) -> list[float]:
+        return [round(of.low, 4), round(of.high, 4)]
+
+    def cost(of: Band) -> list[str]:
+        return [usd_string(round(of.low)), usd_string(round(of.high))]
+
+    return {
+        "cost_usd_band": cost(bands.cost),
+        "expected_quality_band": quality(bands.quality),
+        "cost_usd_against_today_band": cost(bands.cost_less),
+        "quality_against_today_band": quality(bands.quality_less),
     }
 
 
@@ -175,6 +205,7 @@ def optimum_document(found: Optimum, *, applied: bool) -> dict[str, Any]:
             "cost_30_days_usd": usd_string(found.monthly_nusd(outcome)),
             "expected_quality": round(outcome.quality, 4),
             "expected_latency_ms": None if latency is None else round(latency),
+            **bands_document(outcome),
         }
 
     return {
