@@ -154,6 +154,8 @@ class App:
         self._durable = durable
         self._cwd = cwd
         self._lent: set[str] = set()
+        #: Numbers of the revisions of the fleet that were made through this session.
+        self.revised: list[int] = []
         self.paths = settings.paths(self.env)
         self.org = self.env.get("OMNI_ORG", "") if org is None else org
 
@@ -668,6 +670,7 @@ class App:
             assignments=self.assignments if self.org else self.every_assignment,
             budgets=self.budgets,
             whole=self.whole_fleet,
+            revised=self.revised.append,
             audit=self.audit,
             names=self.names,
             clock=self.clock,

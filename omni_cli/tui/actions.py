@@ -26,6 +26,7 @@ from omni_cli.tui.widgets.form import ConfirmScreen
 from omni_cli.tui.widgets.picker import Item, PickerScreen
 
 if TYPE_CHECKING:
+    from omni_cli.records import Revision
     from omni_cli.services.fleet.role_switch import Effect, Preview
     from omni_cli.tui.app import OmniApp
 
@@ -214,8 +215,7 @@ def choose_role(app: "OmniApp", roles: Roles, model: str, then: Callable[[str], 
 
 
 def offer_switch(app: "OmniApp", act: Act, role: str, model: str) -> None:
-    """Show the effect and ask, then switch: one real call proves it, and ``App.switched``
-    remembers it for undo."""
+    """Show the effect and ask, then switch: one real call proves it."""
 
     def preview(omni: App) -> Content:
         found = omni.role_switcher.preview(role, model)
@@ -233,14 +233,10 @@ def offer_switch(app: "OmniApp", act: Act, role: str, model: str) -> None:
         proved = "; ".join([*verified_lines(made), *made.notes])
         return f"role {role}: {model} is first now, {proved}; u takes it back"
 
-    def done(said: str) -> None:
-        app.switched = role
-        app.notify(said)
-
     def answered(yes: bool | None) -> None:
         if yes:
             app.notify("asking it…", timeout=1)
-            act(switch, done)
+            act(switch, app.notify)
 
     def ask(effect: Content) -> None:
         title = f"Switch {text.clip(role, 44)}?"
@@ -303,10 +299,48 @@ def preview_text(found: "Preview", names: Mapping[str | None, str]) -> Content:
     return Content("\n").join([*lines, Content.styled(f"\n{said}", "$foreground-muted")])
 
 
-def undo_switch(app: "OmniApp", act: Act) -> None:
-    """Take the last switch of this session back."""
-    role, app.switched = app.switched, None
-    if role is None:
-        app.notify("no role was switched here; omni history lists all changes")
-        return
-    act(lambda omni: f"role {omni.role_switcher.undo(role).name} is as it was", app.notify)
+#: Lines of a change that a question shows.
+_SHOWN = 12
+
+
+def offer_undo(app: "OmniApp", act: Act) -> None:
+    """Take the last change back that was made here, whatever others changed since; where there is
+    none the fleet's last one, after a question that says whose it is."""
+
+    def look(omni: App) -> tuple["Revision", Content | None]:
+        mine = app.loader.mine
+        if mine:
+            # What cannot be taken back is told once, and not in the way of the one before it.
+            return taken(omni, mine.pop()), None
+        found = omni.history.last()
+        if found is None:
+            return omni.history.undo(), None  # says why there is nothing
+        by = f"{found.who}, {text.ago(found.at_ms, omni.now_ms())}: {found.reason}"
+        lines = [line for change in omni.history.changes(found.number) for line in change.lines()]
+        more = [f"and {len(lines) - _SHOWN} lines more"] if len(lines) > _SHOWN else []
+        said = "\n".join([*lines[:_SHOWN], *more])
+        return found, Content.assemble((by, "bold"), (f"\n{said}", "$foreground-muted"))
+
+    def taken(omni: App, number: int) -> "Revision":
+        found = omni.history.take_back(number)
+        omni.revised.clear()  # taking back is no change to take back
+        return found
+
+    def done(found: "Revision") -> None:
+        said = "u again goes one change further; H lists all"
+        app.notify(f"took back {found.reason}\n{said}", title="Undone", markup=False)
+
+    def looked(result: tuple["Revision", Content | None]) -> None:
+        found, question = result
+        if question is None:
+            done(found)
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                act(lambda omni: taken(omni, found.number), done)
+
+        title = "Take back a change that was not made here?"
+        app.push_screen(ConfirmScreen(title, question, yes="Take back"), answered)
+
+    act(look, looked)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from omni_cli.bootstrap import App as Omni
-    from omni_cli.records import Revision
 
 FILE = "tui.json"
 #: How many commands the palette remembers.
@@ -125,7 +124,7 @@ class OmniApp(App[None]):
         Binding("colon", "command_palette", "Find anything", show=False, key_display=":"),
         # Where a tab has no filter of its own.
         Binding("slash", "command_palette", "Find anything", show=False, key_display="/"),
-        Binding("u", "undo", "Take the last change of the fleet back", show=False),
+        Binding("u", "undo", "Take back the last change made here", show=False),
         Binding("f5", "reload", "Reload", show=False),
         Binding("right_square_bracket", "step(1)", "Next tab", show=False, key_display="]"),
         Binding("left_square_bracket", "step(-1)", "Previous tab", show=False, key_display="["),
@@ -166,8 +165,6 @@ class OmniApp(App[None]):
         self._looked_at = ""
         #: Whether it ended to make room for a live demo.
         self.wants_demo = False
-        #: The role that was switched last here, for undo.
-        self.switched: str | None = None
 
     # --- layout ------------------------------------------------------------------------------
 
@@ -366,14 +363,11 @@ class OmniApp(App[None]):
         self.store_changed()
 
     def action_undo(self) -> None:
-        """The last change of the fleet, whoever made it; where a tab has an undo of its own, that
-        one comes first."""
+        """The last change of the fleet that was made here; another's only after a question. Where
+        a tab has an undo of its own, that one comes first."""
+        from omni_cli.tui.actions import offer_undo
 
-        def done(undone: "Revision") -> None:
-            said = "u again goes one change further; H lists all"
-            self.notify(f"took back {undone.reason}\n{said}", title="Undone", markup=False)
-
-        self.act(lambda omni: omni.history.undo(), done)
+        offer_undo(self, self.act)
 
     def action_next_theme(self) -> None:
         names = sorted(self.themes)

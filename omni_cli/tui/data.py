@@ -60,6 +60,8 @@ class Loader:
         self._closed = False
         #: Told in the thread that works of what takes long, such as counting anew.
         self.note: Callable[[str], None] = lambda _: None
+        #: Numbers of the fleet's revisions that were made here and not taken back, oldest first.
+        self.mine: list[int] = []
         self._memo: dict[str, tuple[tuple[int, int], Any]] = {}
         self._turns: dict[str, threading.Lock] = {}
         self._watch: threading.Thread | None = None
@@ -97,6 +99,8 @@ class Loader:
             yield app
         finally:
             with self._lock:
+                self.mine += app.revised
+                app.revised.clear()
                 keep = not self._closed
                 if keep:
                     self._idle.append((current, app))

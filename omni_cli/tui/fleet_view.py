@@ -11,6 +11,7 @@ from textual.content import Content
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.words import counted, percent
 from omni_cli.services.money.activity import Found
+from omni_cli.services.money.sessions import LiveSession
 from omni_cli.tui import heat, text
 from omni_cli.tui.colours import hue
 from omni_cli.tui.overview import SPAN_DAYS, ModelCard, Overview
@@ -38,9 +39,11 @@ ORDERS: dict[str, Callable[[ModelCard], tuple[object, ...]] | None] = {
 
 
 class Aside(Struct, frozen=True):
-    """What fills a wide screen: the last 30 days' spending, the latest calls."""
+    """What fills a wide screen: the last 30 days' spending, agents' live sessions, the latest
+    calls."""
 
     spent: tuple[tuple[date, int], ...] = ()
+    sessions: tuple[LiveSession, ...] = ()
     calls: tuple[Found, ...] = ()
 
 
@@ -208,7 +211,7 @@ def calls_text(aside: Aside, view: Overview, width: int) -> Content:
         sign, style = text.SIGNS.get(call.state, ("·", _MUTED))
         by = call.agent or call.role or call.task
         cost = format_usd(found.cost_nusd)
-        room = width - 16 - len(cost)
+        room = width - 14 - len(cost)
         name = names.get(call.model, call.model) + (f" · {by}" if by else "")
         lines.append(
             Content.assemble(
@@ -222,19 +225,26 @@ def calls_text(aside: Aside, view: Overview, width: int) -> Content:
 
 
 def alerts_text(view: Overview, width: int) -> Content:
-    """What needs a person: providers that are not well, budgets, urgent advice."""
+    """What needs a person, how much of each budget is used, and urgent advice."""
     lines = []
-    for card in view.providers:
+    for card in sorted(view.providers, key=lambda one: one.state):  # errors before warnings
         if card.state in ("error", "warning"):
             sign, style = text.SIGNS[card.state]
             said = text.clip(f"{card.provider.name}: {card.why}", width - 2)
             lines.append(Content.assemble((f"{sign} ", style), said))
     for line in view.budgets:
         sign, style = text.SIGNS[line.level]
-        used = f"{line.status.used_percent or 0:.0f}%"
-        said = text.clip(f"{line.whose} a {line.status.budget.period}: {line.words}", width - 8)
+        share = line.status.used_percent or 0
+        said = text.clip(f"{line.whose} a {line.status.budget.period}: {line.words}", width - 18)
+        full, empty = text.bar(share / 100, 8)
         lines.append(
-            Content.assemble((f"{sign} ", style), set_cell_size(said, width - 8), f" {used:>5}")
+            Content.assemble(
+                (f"{sign} ", style),
+                set_cell_size(said, width - 17),
+                (full, style),
+                (empty, "$panel"),
+                f" {f'{share:.0f}%':>5}",
+            )
         )
     lines += [
         Content.assemble(("▲ ", "$warning"), text.clip(finding.title, width - 2))

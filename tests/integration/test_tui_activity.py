@@ -163,7 +163,10 @@ async def test_the_receipt_beside_follows_the_cursor(home: Path) -> None:
         assert isinstance(pilot.app.screen, ReceiptScreen)
 
 
-async def test_a_live_session_opens_as_a_tree_and_is_stopped(home: Path) -> None:
+@pytest.mark.parametrize(("tab", "size"), [("activity", (120, 40)), ("fleet", (160, 44))])
+async def test_a_live_session_opens_as_a_tree_and_is_stopped(
+    home: Path, tab: str, size: tuple[int, int]
+) -> None:
     with App(env_of(home), clock=clock) as omni:
         main = Session("main-1", "claude-code", "shop", title="Mend the cart")
         sub = Session("sub-1", "claude-code", "shop", parent="main-1", title="Look around")
@@ -173,10 +176,9 @@ async def test_a_live_session_opens_as_a_tree_and_is_stopped(home: Path) -> None
         turn = call(omni, NOW_MS - 60_000, (SONNET, ""), session="main-1")
         call(omni, NOW_MS - 50_000, (TURBO, "overloaded"), session="sub-1")
         omni.budgets.put(Budget(0, "session", "main-1", "month", 2_000_000_000))
-    async with opened(home, "activity", (120, 40)) as pilot:
-        pane = pilot.app.query_one(ActivityPane)
-        strip = pane.query_one(LiveSessions)
-        assert strip.display
+    async with opened(home, tab, size) as pilot:
+        strip = pilot.app.query_one(LiveSessions)
+        assert (strip.display, strip.size.height) == (True, 2)
         (row,) = [" ".join(map(str, strip.get_row_at(0)))]
         assert "claude-code · shop · Mend the cart + 1 sub-agent" in row
         assert "$2.00" in row

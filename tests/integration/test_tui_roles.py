@@ -122,9 +122,40 @@ async def test_history_shows_what_changed_and_goes_back_after_asking(home: Path)
         # A rollback is itself a change: what undoes it is where one came from.
         await press(pilot, "u")
         assert read(home, lambda omni: omni.fleet.model("openai/gpt-4").status) == "disabled"
+        # Behind it lies a change of another session: that one is asked about.
         await press(pilot, "u")
+        assert "tester, " in str(pilot.app.screen.query_one(Static).content)
+        assert "status: active → disabled" in str(pilot.app.screen.query_one(Static).content)
+        await press(pilot, "n")
+        assert read(home, lambda omni: omni.fleet.model("openai/gpt-4").status) == "disabled"
+        await press(pilot, "u", "y")
         assert read(home, lambda omni: omni.fleet.model("openai/gpt-4").status) == "active"
         assert "took back" in notes(pilot.app)
+
+
+async def test_undo_takes_back_ones_own_change_and_leaves_those_of_others(home: Path) -> None:
+    def status() -> str:
+        return read(home, lambda omni: omni.fleet.model("openai/gpt-4").status)
+
+    def rules() -> list[bool]:
+        return read(home, lambda omni: [rule.enabled for rule in omni.assignments.rules()])
+
+    async with opened(home, "roles") as pilot:
+        pilot.app.query_one("#rules", Table).focus()
+        await press(pilot, "d", "j", "d")
+        assert rules() == [False, False]
+        read(home, lambda omni: omni.fleet.set_status("openai/gpt-4", "disabled"))
+        await press(pilot, "u")
+        assert (rules(), status()) == ([False, True], "disabled")
+        # What is no longer as it was left is not taken back, and said once.
+        read(home, lambda omni: omni.fleet.remove_rule(1))
+        await press(pilot, "u")
+        assert (rules(), status()) == ([True], "disabled")
+        assert "was changed again after revision" in notes(pilot.app)
+        await press(pilot, "u")
+        assert isinstance(pilot.app.screen, ConfirmScreen)
+        await press(pilot, "y")
+        assert sorted(rules()) == [False, True]
 
 
 @pytest.mark.parametrize(

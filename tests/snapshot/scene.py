@@ -21,6 +21,7 @@ from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.recommend import Action, Finding
 from omni_cli.domain.record import replace
 from omni_cli.domain.scoring import Scorer
+from omni_cli.domain.sessions import Session, SessionRow
 from omni_cli.records import ResultRow
 from omni_cli.services.fleet.demo import DEMO, DemoFleet, build
 from omni_cli.services.judge.compare_plan import Plan, Settings, keyed, plan_document
@@ -35,6 +36,7 @@ NOW = datetime(2026, 2, 5, 18, 0, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 _DAY_MS = 86_400_000
 
+_AGENTS = ("", "Dev Agent", "Research Agent", "Writer Agent")
 #: Model, calls today (the fleet spec's figures, a quarter of them), tasks, mean answer in ms.
 _WORK: tuple[tuple[str, int, tuple[str, ...], int], ...] = (
     ("anthropic/claude-sonnet-4-20250514", 39, ("coding", "coding", "analysis", "writing"), 8_500),
@@ -168,6 +170,29 @@ def make_home(
             _write_comparison(omni, cast)
 
 
+#: Agents at work: session, agent, project, title, parent, model, calls, mean answer in ms.
+_AT_WORK = (
+    ("cc-31f0", "claude-code", "shop", "Mend the cart's rounding", "", _WORK[0][0], 5, 8_500),
+    ("cc-31f0-1", "claude-code", "shop", "Look for callers", "cc-31f0", _WORK[6][0], 3, 700),
+    ("cx-8a2c", "codex", "api", "Write the migration", "", _WORK[2][0], 2, 7_800),
+)
+
+
+def add_sessions(home: Path, cast: Cast = SPEC_CAST) -> None:
+    """Agents at work in the last minutes, one of them with a cap."""
+    dice = random.Random(11)
+    with open_app(home, cast) as omni:
+        for name, agent, project, title, parent, model, calls, ms in _AT_WORK:
+            session = Session(name, agent, project, parent=parent, title=title)
+            rows = []
+            for _ in range(calls):
+                at = cast.ago(dice.randrange(30_000, 700_000))
+                rows.append(at)
+                _one(omni, dice, omni.fleet.model(cast.named(model)), "coding", at, ms, session)
+            omni.sessions.note([SessionRow(session, min(rows), max(rows))])
+        omni.budgets.put(Budget(0, "session", "cc-31f0", "month", 500_000_000))
+
+
 def _checked(omni: App, slug: str, check: Check) -> None:
     started_ms = check.at_ms - (check.latency_ms or 0)
     found = [(omni.fleet.provider(slug), check)]
@@ -245,7 +270,13 @@ def _write_comparison(omni: App, cast: Cast) -> None:
 
 
 def _one(
-    omni: App, dice: random.Random, model: ModelInfo, task: str, at: int, mean_ms: int
+    omni: App,
+    dice: random.Random,
+    model: ModelInfo,
+    task: str,
+    at: int,
+    mean_ms: int,
+    session: Session | None = None,
 ) -> None:
     """One request: answered, or failed in one case of fifty (of three at openai)."""
     request = make_id(at, dice.getrandbits(20))
@@ -255,7 +286,9 @@ def _one(
         source="chat",
         owner="scene",
         role=_ROLES.get(task, ""),
-        agent=dice.choice(("", "Dev Agent", "Research Agent", "Writer Agent")),
+        agent=session.agent if session else dice.choice(_AGENTS),
+        session=session.id if session else "",
+        project=session.project if session else "",
         task=task,
         complexity=dice.choice(("low", "medium", "high")),
         difficulty=0.4,

@@ -80,6 +80,7 @@ class FleetService:
     who: the person named in the audit log.
     to_toml: writes a document as TOML text.
     whole: the fleet as a revision keeps it, where that is more than these parts.
+    revised: told the number of each revision that is made here.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class FleetService:
         unit: Unit,
         to_toml: Callable[[dict[str, Any]], str],
         whole: Callable[[], dict[str, Any]] | None = None,
+        revised: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._providers = providers
         self._models = models
@@ -109,6 +111,7 @@ class FleetService:
         self._unit = unit
         self._to_toml = to_toml
         self._whole = whole
+        self._revised = revised
         self._depth = 0
 
     @contextmanager
@@ -134,8 +137,10 @@ class FleetService:
                     after=after,
                 )
             if not self._depth:
-                self._audit.add_revision(
-                    at_ms=now, who=self._who, reason=f"{action} {target}", fleet=self.document()
+                self._revised(
+                    self._audit.add_revision(
+                        at_ms=now, who=self._who, reason=f"{action} {target}", fleet=self.document()
+                    )
                 )
 
     def document(self) -> str:

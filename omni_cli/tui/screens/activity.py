@@ -27,7 +27,7 @@ from omni_cli.tui import heat, text
 from omni_cli.tui.colours import hue
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.receipt import receipt_text
-from omni_cli.tui.screens.sessions import LiveSessions, SessionScreen
+from omni_cli.tui.screens.sessions import LiveSessions
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 from omni_cli.tui.widgets.tiles import Empty, set_empty
 from omni_cli.tui.widgets.words import Words
@@ -120,7 +120,7 @@ class ActivityPane(Pane[Loaded]):
             yield Table(id="requests")
             with VerticalScroll(id="side", can_focus=False):
                 yield Words(id="receipt", markup=False)
-        yield LiveSessions(id="sessions")
+        yield LiveSessions(self.loader, id="sessions")
 
     def on_mount(self) -> None:
         self._clock = self.set_interval(_TURN_S, self._spin, pause=True)
@@ -361,9 +361,7 @@ class ActivityPane(Pane[Loaded]):
     @on(DataTable.RowSelected, "#sessions")
     def action_session(self) -> None:
         """The session under the cursor, as a tree."""
-        key = self.query_one(LiveSessions).row_key
-        if key is not None:
-            self.app.push_screen(SessionScreen(self.loader, key))
+        self.query_one(LiveSessions).open()
 
     @on(DataTable.RowSelected, "#requests")
     def action_receipt(self) -> None:

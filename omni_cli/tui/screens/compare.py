@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Static
 from omni_cli.bootstrap import App
 from omni_cli.domain.ids import id_text
 from omni_cli.tui import comparing, text
-from omni_cli.tui.actions import choose_role, offer_switch, undo_switch
+from omni_cli.tui.actions import choose_role, offer_switch
 from omni_cli.tui.comparing import (
     MOST_MODELS,
     Compared,
@@ -75,7 +75,6 @@ class ComparePane(Pane[Compared]):
         Binding("f", "suite", "A suite's file", show=False),
         Binding("c", "go_on", "Ask what is missing", show=False),
         Binding("t", "tests", "A/B tests under way", show=False),
-        Binding("u", "undo", "Take the last switch of a role back", show=False),
         Binding("x", "clear", "Begin anew", show=False),
         Binding("escape", "stop", "Stop", show=False),
     ]
@@ -321,9 +320,6 @@ class ComparePane(Pane[Compared]):
     def action_switch(self) -> None:
         """Make the model under the cursor a role's first."""
         self._role_for(lambda role, model: offer_switch(self.omni, self.act, role, model))
-
-    def action_undo(self) -> None:
-        undo_switch(self.omni, self.act)
 
     def action_test(self) -> None:
         """Send a share of a role's new conversations to the model under the cursor."""

@@ -17,6 +17,7 @@ from omni_cli.tui.fleet_view import ORDERS, Aside
 from omni_cli.tui.overview import Overview, read_overview
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.costs import each_day
+from omni_cli.tui.screens.sessions import LiveSessions
 from omni_cli.tui.screens.start import StartPanel
 from omni_cli.tui.widgets.chart import Chart
 from omni_cli.tui.widgets.frames import FramedTiles, Tile
@@ -25,11 +26,14 @@ from omni_cli.tui.widgets.tiles import Tiles
 from omni_cli.tui.widgets.words import Words
 
 _VIEWS = ("tiles", "table")
+_LISTS = (("calls", "Latest calls"), ("alerts", "Budgets and alerts"))
 #: What fills a wide screen is shown from so many columns on; as omni.tcss has it.
 _WIDE = 150
 #: Ages are drawn anew so often, seconds.
 _AGES_S = 10.0
 _LATEST = 24
+#: Lines of a tile with its frame; of what stands below the tiles, without the sessions.
+_TILE, _LEAST = 5, 19
 
 
 class FleetPane(Pane[tuple[Overview, Aside]]):
@@ -41,8 +45,8 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
     FleetPane #filter { height: 1; display: none; background: $surface; }
     FleetPane.-filter #filter { display: block; }
     FleetPane #list { width: 1fr; }
-    FleetPane Table { display: none; }
-    FleetPane.-table Table { display: block; }
+    FleetPane #models { display: none; }
+    FleetPane.-table #models { display: block; }
     FleetPane.-table FramedTiles { display: none; }
     FleetPane #side { width: 38; border-left: solid $foreground 20%; padding: 0 1; display: none; }
     FleetPane #foot { height: auto; border-top: solid $foreground 20%; padding: 0 1; }
@@ -52,6 +56,7 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
         height: 1fr;
         border: round $foreground 30%; border-title-color: $primary; padding: 0 1; width: 1fr;
     }
+    FleetPane #aside #live { height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", key_display="/"),
@@ -77,13 +82,16 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
                     yield Words(id="head")
                     yield Input(placeholder="name, role, state", id="filter", compact=True)
                     yield FramedTiles()
-                    yield Table()
+                    yield Table(id="models")
                     with Vertical(id="aside"):
                         with Vertical(classes="box") as box:
                             box.border_title = "Spending, 30 days"
                             yield Chart()
+                        with Vertical(classes="box", id="live") as box:
+                            box.border_title = "Live sessions"
+                            yield LiveSessions(self.loader, id="sessions")
                         with Horizontal(id="lists"):
-                            for name, title in (("calls", "Latest calls"), ("alerts", "Alerts")):
+                            for name, title in _LISTS:
                                 with Vertical(classes="box") as box:
                                     box.border_title = title
                                     yield Words(id=name)
@@ -94,7 +102,7 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
     def entry(self) -> Widget | None:
         if self.has_class("-empty"):
             return self.query_one(StartPanel).entry()
-        return self.query_one(Table if self.has_class("-table") else FramedTiles)
+        return self._models if self.has_class("-table") else self.query_one(FramedTiles)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Without anything to do it with only what the start panel offers."""
@@ -135,7 +143,8 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
             return view, Aside()
         days = self.loader.memo("costs", omni, lambda o: o.costs.overview()).trend
         latest = omni.activity.find(Search(), limit=_LATEST).found
-        return view, Aside(tuple((day, nusd or 0) for day, nusd in days), latest)
+        sessions = tuple(omni.agent_sessions.live())
+        return view, Aside(tuple((day, nusd or 0) for day, nusd in days), sessions, latest)
 
     def show(self, value: tuple[Overview, Aside]) -> None:
         view = value[0]
@@ -181,8 +190,8 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
             return fleet_view.model_tile(by_id[key], room, self.loader.now_ms(), costs)
 
         tiles = self.query_one(FramedTiles)
-        tiles.frame(list(by_id), tile, lines=3)
-        self.query_one(Table).fill(
+        tiles.frame(list(by_id), tile, lines=_TILE - 2)
+        self._models.fill(
             fleet_view.columns(width),
             [fleet_view.row(c, width, self.omni.colour, costs) for c in cards],
         )
@@ -193,14 +202,21 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
         self._keep_focus()
 
     def _draw_aside(self, view: Overview, aside: Aside) -> None:
-        """A wide screen's rest: the tiles take what they need of three fifths."""
+        """A wide screen's rest: the tiles take what they need of three fifths, as whole rows, or
+        less where live sessions need it."""
         wide = bool(aside.spent) and not self.has_class("-table")
         self.set_class(wide, "-aside")
         tiles = self.query_one(FramedTiles)
-        most = self.query_one("#list").size.height * 3 // 5
-        tiles.styles.height = min(max(tiles.rows, 5), most) if wide else "1fr"
+        height = self.query_one("#list").size.height
+        most = min(height * 3 // 5, height - _LEAST - len(aside.sessions)) // _TILE * _TILE
+        tiles.styles.height = min(max(tiles.rows, _TILE), max(most, _TILE)) if wide else "1fr"
         if not wide:
             return
+        sessions = self.query_one(LiveSessions)
+        sessions.put(
+            aside.sessions, view.now_ms, self.query_one("#list").size.width - 6, self.omni.colour
+        )
+        self.query_one("#live").display = sessions.display
         self.query_one(Chart).put(each_day("A DAY", aside.spent, (), limit=0, level=""))
         room = max(self.query_one("#list").size.width // 2 - 4, 20)
         self.query_one("#calls", Static).update(fleet_view.calls_text(aside, view, room))
@@ -212,14 +228,22 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
     def chosen(self) -> str | None:
         """The id of the model under the cursor."""
         if self.has_class("-table"):
-            return self.query_one(Table).row_key
+            return self._models.row_key
         return self.query_one(FramedTiles).chosen
 
+    @property
+    def _models(self) -> Table:
+        return self.query_one("#models", Table)
+
     @on(Tiles.Selected)
-    @on(DataTable.RowSelected)
+    @on(DataTable.RowSelected, "#models")
     def action_open(self) -> None:
         if self.chosen is not None:
             self.omni.show_model(self.chosen)
+
+    @on(DataTable.RowSelected, "#sessions")
+    def _open_session(self) -> None:
+        self.query_one(LiveSessions).open()
 
     def action_view(self) -> None:
         self.toggle_class("-table")

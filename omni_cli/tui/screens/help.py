@@ -16,7 +16,7 @@ _EVERYWHERE = (
     ("[ ]", "previous, next tab"),
     ("Ctrl+P : /", "find any model, role, budget, request ... or action"),
     ("Ctrl+T", "next theme"),
-    ("u", "take the last change of the fleet back"),
+    ("u", "take back the last change made here"),
     ("F5", "read everything again"),
     ("j k ↓ ↑", "move; g and G to the ends"),
     ("Tab", "to the next part of the screen"),

@@ -24,7 +24,6 @@ from omni_cli.tui.actions import (
     offer_status,
     offer_switch,
     read_roles,
-    undo_switch,
 )
 from omni_cli.tui.data import Loader
 from omni_cli.tui.model_view import ModelView, read_model
@@ -68,7 +67,6 @@ class ModelScreen(WorkerScreen):
         Binding("d", "switch", "On/off"),
         Binding("r", "role", "Role", tooltip="Make it the first model of a role"),
         Binding("v", "compare", "Compare", tooltip="Compare it with what its roles use now"),
-        Binding("u", "undo", "Take the last switch of a role back", show=False),
         Binding("j", "scroll(2)", "Down", show=False),
         Binding("k", "scroll(-2)", "Up", show=False),
         Binding("left", "read(-1)", "Read out", show=False),
@@ -173,9 +171,6 @@ class ModelScreen(WorkerScreen):
             offer_switch(self.omni, self.act, role, self._model)
 
         self.act(read_roles, lambda found: choose_role(self.omni, found, self._model, chosen))
-
-    def action_undo(self) -> None:
-        undo_switch(self.omni, self.act)
 
     async def action_compare(self) -> None:
         """Against the first models of the roles that it is in; the user adds others."""

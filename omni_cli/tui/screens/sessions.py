@@ -37,11 +37,20 @@ _MOST, _WIDE = 6, 100
 
 
 class LiveSessions(Table):
-    """Call ``put``; hidden while none is live. Enter posts the table's own RowSelected."""
+    """Call ``put``; hidden while none is live. Enter posts the table's own RowSelected: ``open``
+    shows the session under the cursor as a tree."""
 
     DEFAULT_CSS = """
     LiveSessions, LiveSessions:focus { height: auto; max-height: 8; }
     """
+
+    def __init__(self, loader: Loader, *, id: str) -> None:  # noqa: A002  # Textual's own name
+        super().__init__(id=id)
+        self._loader = loader
+
+    def open(self) -> None:
+        if self.row_key is not None:
+            self.app.push_screen(SessionScreen(self._loader, self.row_key))
 
     def put(
         self, found: Sequence[LiveSession], now_ms: int, width: int, colour: Callable[[str], str]
@@ -50,6 +59,8 @@ class LiveSessions(Table):
         self.display = bool(found)
         if found:
             columns = _columns(width)
+            # Its own automatic height comes too late for a frame around it.
+            self.styles.height = len(found[:_MOST]) + 1
             self.fill(columns, [_row(one, columns, now_ms, colour) for one in found[:_MOST]])
 
 
