@@ -107,11 +107,11 @@ if TYPE_CHECKING:
     from omni_cli.services.money.sessions import SessionService
     from omni_cli.services.money.statusline import Status
     from omni_cli.services.money.usage import UsageService
+    from omni_cli.store.dumps import Dumps
     from omni_cli.store.late_ledger import LateLedger
     from omni_cli.store.limits import LimitStore
     from omni_cli.store.move import Mover
     from omni_cli.store.port import Store as Database
-    from omni_cli.store.postgres import Dumps
 
 _CATALOGUE_KEY, _CHECKED_KEY = "catalogue", "catalogue_checked"
 _DATABASES = ("postgresql://", "postgres://")
@@ -1222,9 +1222,9 @@ class App:
         return SqliteStore(Path(place).expanduser().absolute(), moving=True)
 
     def _dumps(self) -> "Dumps":
-        from omni_cli.store.postgres import Dumps
+        from omni_cli.store.dumps import Dumps
 
-        return Dumps(self.store_name)
+        return Dumps(self.database_url, self.env)
 
     # --- budgets, imports, corrections, invoices -------------------------------------------------
 

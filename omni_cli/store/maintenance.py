@@ -182,7 +182,7 @@ def backup(path: Path, target: Path, *, overwrite: bool) -> BackupFacts:
         raise StoreError(f"{target} exists already", hint="another name, or --overwrite")
     if not path.exists():
         raise StoreError(f"there is no store at {path}")
-    with _fresh(target) as part:
+    with fresh(target) as part:
         _copy(path, part)
         inspect_backup(part)
     return inspect_backup(target)
@@ -215,8 +215,11 @@ def inspect_backup(path: Path) -> BackupFacts:
     return BackupFacts(str(path), schema, path.stat().st_size, requests, newest)
 
 
-def restore(path: Path, source: Path, aside: Path, *, force: bool) -> BackupFacts:
-    """Put a backup in the store's place, in one transaction; the old store is kept as ``aside``.
+def restore(
+    path: Path, source: Path, aside: Path, *, force: bool
+) -> tuple[BackupFacts, Path | None]:
+    """Put a backup in the store's place, in one transaction; the old store is kept as ``aside``,
+    which is returned, too, where there was one.
 
     Args:
         force: also while other processes have the store open. Their calls under way are then not
@@ -228,26 +231,26 @@ def restore(path: Path, source: Path, aside: Path, *, force: bool) -> BackupFact
     facts = inspect_backup(source)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
-        with _fresh(path) as part:
+        with fresh(path) as part:
             _copy(source, part)
-        return facts
+        return facts, None
     try:
         _alone(path, force=force)
-        with _fresh(aside) as part:
+        with fresh(aside) as part:
             _copy(path, part)
         _overwrite(source, path)
     except sqlite3.DatabaseError as exc:
         if isinstance(exc, sqlite3.OperationalError):
             raise StoreError(f"cannot restore into {path}: {exc}") from exc
         # The store itself is damaged: SQLite cannot write into it, so its files make way.
-        with _fresh(path.with_name(path.name + ".restored"), keep=False) as part:
+        with fresh(path.with_name(path.name + ".restored"), keep=False) as part:
             _copy(source, part)
             path.replace(aside)
             for ending in ("-wal", "-shm"):
                 with suppress(FileNotFoundError):
                     path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
             part.replace(path)
-    return facts
+    return facts, aside
 
 
 def _alone(path: Path, *, force: bool) -> None:
@@ -290,7 +293,7 @@ def _connect(path: Path, timeout: float = 15.0) -> sqlite3.Connection:
 
 
 @contextmanager
-def _fresh(target: Path, *, keep: bool = True) -> Iterator[Path]:
+def fresh(target: Path, *, keep: bool = True) -> Iterator[Path]:
     """A new file beside ``target``, on disk before it takes its name; gone if anything fails."""
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:

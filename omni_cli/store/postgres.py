@@ -36,7 +36,7 @@ except ImportError as exc:
     ) from exc
 
 from omni_cli.domain.errors import ConfigError, Locked, StoreError, Unsure
-from omni_cli.records import BackupFacts, StoreFacts, StoreStats
+from omni_cli.records import StoreFacts, StoreStats
 from omni_cli.repositories import Lock
 from omni_cli.store import partitions
 from omni_cli.store.port import LOCKS, SCHEMA_VERSION, SEALED, Connection, Cursor, Month, Store
@@ -1114,34 +1114,3 @@ def examine(url: str, env: Mapping[str, str]) -> StoreFacts:
         open_requests=pending,
         server=server,
     )
-
-
-class Dumps:
-    """Copies of the database are its own tools' business: they know the server's version.
-
-    Args:
-        where: the database without its password.
-    """
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def backup(self, path: Path, target: Path, *, overwrite: bool) -> BackupFacts:  # noqa: ARG002  # the tool has its own
-        raise StoreError(
-            f"the store is the database {self._where}, which PostgreSQL's own tool copies",
-            hint=f"pg_dump --format=custom --file={target} '{self._where}'",
-        )
-
-    def restore(
-        self,
-        path: Path,  # noqa: ARG002  # the tool has its own
-        source: Path,
-        aside: Path,  # noqa: ARG002  # the tool has its own
-        *,
-        force: bool,  # noqa: ARG002  # the tool has its own
-    ) -> BackupFacts:
-        raise StoreError(
-            f"the store is the database {self._where}, which PostgreSQL's own tool brings back",
-            hint=f"end every omni, then pg_restore --clean --if-exists --dbname='{self._where}' "
-            f"{source}",
-        )

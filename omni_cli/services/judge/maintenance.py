@@ -21,10 +21,12 @@ _EVERY_MS, _REST_S = DAY_MS, 0.05
 
 
 class Copier(Protocol):
-    """The functions of store/maintenance.py, which work on files."""
+    """The functions of store/maintenance.py, which work on files, or store/dumps.py."""
 
     def backup(self, path: Path, target: Path, *, overwrite: bool) -> BackupFacts: ...
-    def restore(self, path: Path, source: Path, aside: Path, *, force: bool) -> BackupFacts: ...
+    def restore(
+        self, path: Path, source: Path, aside: Path, *, force: bool
+    ) -> tuple[BackupFacts, Path | None]: ...
 
 
 def same_zone(one: str, other: str) -> bool:
@@ -234,8 +236,7 @@ class MaintenanceService(Struct, kw_only=True, eq=False):
         now = int(self.clock() * 1000)
         stamp = datetime.fromtimestamp(now / 1000, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         aside = self.path.with_name(f"{self.path.name}.before-{stamp}")
-        kept = aside if self.path.exists() else None
-        facts = self.copier.restore(self.path, source, aside, force=force)
+        facts, kept = self.copier.restore(self.path, source, aside, force=force)
         self.audit().record(
             at_ms=now,
             who=self.who,

@@ -52,9 +52,6 @@ def test_a_day_of_commands(
     names = {check["name"]: check for check in checked.data["checks"]}
     assert names["postgresql"]["state"] == "ok"
     assert "postgresql://omni@127.0.0.1" in names["store"]["message"]
-    told = omni("db", "backup", "copy.db")
-    assert told.code != 0
-    assert "pg_dump" in told.err
 
 
 def test_no_password_is_shown(
