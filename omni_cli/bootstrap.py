@@ -871,11 +871,13 @@ class App:
         """What requests of this process's own are made with."""
         import random
 
-        from omni_cli.services.engine.own import Tools, pause
+        from omni_cli.services.engine.own import Singly, Tools, pause
+        from omni_cli.store.writer import Writer
         from omni_cli.wire.registry import adapter
 
+        writer = Writer(self._db, self._ledger, alone=True)
         return Tools(
-            ledger=self.ledger,
+            commits=Singly(writer, clock=self.clock, pause=writer.rung, reclaim=self.recovery.run),
             transport=lambda: self.calls,
             adapters=adapter,
             keys=self.keys.get,
@@ -883,8 +885,6 @@ class App:
             clock=self.clock,
             sleep=pause,
             rng=random.Random(),
-            await_turn=self.ledger.await_turn,
-            reclaim=self.recovery.run,
             note=self.note,
             limit_s=self.config.chat.limit_s,
         )

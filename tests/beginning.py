@@ -2,11 +2,14 @@
 
 from decimal import Decimal
 
-from omni_cli.domain.batch import Opening
+from omni_cli.domain.batch import Batch, Opening
 from omni_cli.domain.bounds import Most
 from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestRow
 from omni_cli.domain.pricing import Price, Rate
 from omni_cli.repositories import Ledger
+from omni_cli.store.late_ledger import LateLedger
+from omni_cli.store.ledger import LedgerStore
+from omni_cli.store.writer import Writer
 
 _FREE = Rate(Decimal(0))
 
@@ -16,12 +19,12 @@ def new_of(row: RequestRow) -> NewRequest:
     return NewRequest(**{name: getattr(row, name) for name in NewRequest.__struct_fields__})
 
 
-def begin(ledger: Ledger, attempt: NewAttempt, *, slots: int | None = None) -> bool:
-    """As ``Ledger.begin`` of a call that costs ``attempt.reserve_nusd`` at most."""
+def opening_of(ledger: Ledger, attempt: NewAttempt, *, slots: int | None = None) -> Opening:
+    """Of an attempt that costs ``attempt.reserve_nusd`` at most."""
     row, most = ledger.get(attempt.request), attempt.reserve_nusd
     assert row is not None
     known = most is not None
-    opening = Opening(
+    return Opening(
         new_of(row),
         attempt.n,
         attempt.model,
@@ -34,4 +37,19 @@ def begin(ledger: Ledger, attempt: NewAttempt, *, slots: int | None = None) -> b
         Price("priced", input=_FREE, output=_FREE) if known else None,
         opened=True,
     )
-    return ledger.begin(opening)
+
+
+def begin(ledger: Ledger, attempt: NewAttempt, writer: Writer | None = None) -> Writer:
+    """Write an attempt of a request that is in the ledger; returns what wrote it.
+
+    Raises BudgetExceeded, UnknownPrice.
+    """
+    if writer is None:
+        assert isinstance(ledger, LedgerStore)
+        store = ledger._store
+        writer = Writer(store, LateLedger(store), alone=True)
+    opening = opening_of(ledger, attempt)
+    writer.write(Batch(openings=[opening]))
+    if opening.error is not None:
+        raise opening.error
+    return writer

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from omni_cli.domain.bounds import Most
 from omni_cli.domain.budgets import Budget
-from omni_cli.domain.errors import OmniError
+from omni_cli.domain.errors import Busy, OmniError
 from omni_cli.domain.ledger import Allowance, AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.pricing import Price
 
@@ -111,6 +111,13 @@ class Opening(Struct):
             waited_ms=self.waited_ms,
         )
 
+    def busy(self) -> Busy:
+        """Why it is not sent where no slot became free."""
+        return Busy(
+            f"all {self.slots} slots of {self.provider} were taken for {SLOT_WAIT_S:.0f} s",
+            hint=f"omni providers edit {self.provider} --max-concurrency N",
+        )
+
 
 class AttemptEnding(Struct):
     """``priced``: how its charge is to be read, None where it cannot have cost anything."""
@@ -142,9 +149,11 @@ class Progressed(Struct, frozen=True):
 class Batch(Struct):
     """What one transaction is to hold. ``jobs`` run within it, after everything else, and write
     through the writer's own store. ``leaving``: tickets of calls that wait for a slot no longer.
-    ``granted``: by their requests, attempts that went out without asking and have no row yet."""
+    ``granted``: by their requests, attempts that went out without asking and have no row yet.
+    ``requests``: those that begin before their first attempt does, with their decisions."""
 
     endings: list[Ending] = field(default_factory=list)
+    requests: list[tuple[NewRequest, bytes | None]] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
     progress: list[Progressed] = field(default_factory=list)
     jobs: list[Callable[[], None]] = field(default_factory=list)
@@ -154,6 +163,7 @@ class Batch(Struct):
     def __bool__(self) -> bool:
         return bool(
             self.endings
+            or self.requests
             or self.openings
             or self.progress
             or self.jobs

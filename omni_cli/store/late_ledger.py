@@ -29,7 +29,6 @@ from omni_cli.domain.errors import StoreError
 from omni_cli.domain.ledger import (
     Allowance,
     AttemptEnd,
-    Charged,
     NewAttempt,
     NewRequest,
     RequestEnd,
@@ -302,7 +301,7 @@ def _write(folder: Path, text: bytes) -> Path:
 
 
 class LateLedger(LedgerStore):
-    """Within somebody's transaction (``unit()``) ends are written or refused as ever."""
+    """Writes what was set aside once the store takes it."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -310,28 +309,6 @@ class LateLedger(LedgerStore):
         self._behind: StoreError | None = None
         #: What no disk had room for.
         self._unkept: list[Record] = []
-
-    def end_attempt(
-        self,
-        request: int,
-        n: int,
-        end: AttemptEnd,
-        *,
-        priced: str | None,
-        allowance: Allowance | None = None,
-    ) -> Charged | None:
-        try:
-            return super().end_attempt(request, n, end, priced=priced, allowance=allowance)
-        except StoreError as exc:
-            if self._store.in_transaction:
-                raise
-            begun, sent = self.begun(request, n)
-            self.set_aside([attempt_record(begun, sent, request, n, end, priced, allowance)], exc)
-            return Charged(end, priced)
-
-    def late_end(self, request: int, end: RequestEnd, why: StoreError) -> StoreError:
-        """Set a request's end aside; returns what its user is to be told."""
-        return self.set_aside([request_record(request, end)], why)
 
     @property
     def behind(self) -> StoreError | None:
@@ -437,7 +414,7 @@ class LateLedger(LedgerStore):
             promote(self._store.db, (request,))
         else:
             self.reinstate(*began)
-        super().end_attempt(
+        self.end_attempt(
             request,
             int(record["n"]),
             attempt_end_of(record),

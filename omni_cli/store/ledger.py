@@ -1,17 +1,17 @@
 """The ledger: a request's row is written before its call and settled after it.
 
 What is here goes one request at a time: reading, settling what is no single attempt, and what
-recovery needs. Calls are written through ``writer.py``; both use the rows of ``rows.py`` and the
-budget rule of ``leases.py``.
+recovery needs. All calls are written through ``writer.py``, which does that by this where a request
+is not over with its only attempt; both use the rows of ``rows.py``.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any
 
-from omni_cli.domain.batch import Opening, pack_decision, unpack_decision
-from omni_cli.domain.errors import NotFound, StoreError
+from omni_cli.domain.batch import pack_decision, unpack_decision
+from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import id_text, make_id, parse_id
 from omni_cli.domain.ledger import (
     Allowance,
@@ -24,10 +24,9 @@ from omni_cli.domain.ledger import (
     RequestRow,
 )
 from omni_cli.repositories import Lock
-from omni_cli.store import paces
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.health_windows import HealthWindowStore
-from omni_cli.store.leases import FORSAKEN_S, Leases
+from omni_cli.store.leases import FORSAKEN_S
 from omni_cli.store.port import LOCKS, Connection, Store
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import (
@@ -49,7 +48,7 @@ from omni_cli.store.rows import (
     sent_row,
     under_way,
 )
-from omni_cli.store.slots import SlotQueue, ring_others, slots_in_use, whose_turn
+from omni_cli.store.slots import ring_others, slots_in_use, whose_turn
 
 #: What an attempt that begins or ends reads and changes.
 _CALLS = (Lock.LEDGER, Lock.BUDGETS, Lock.SLOTS)
@@ -122,11 +121,6 @@ class LedgerStore:
         self._rollups = RollupStore(store)
         self._budgets = BudgetStore(store)
         self._health = HealthWindowStore(store)
-        self._queue = SlotQueue(store)
-        #: What this process has begun and not ended.
-        self._begun: dict[int, NewRequest] = {}
-        self._ended: list[int] = []
-        self._sent: dict[tuple[int, int], NewAttempt] = {}
 
     def unit(self) -> AbstractContextManager[Connection]:
         """All writes inside, of whatever kind, happen together or not at all."""
@@ -148,48 +142,7 @@ class LedgerStore:
             REQUESTS.write(db, [request_values(pending(request))])
             if decision is not None:
                 add_decisions(db, [(request.id, pack_decision(decision))])
-        # By now the ends that were written before are committed.
-        for ended in self._ended:
-            self._begun.pop(ended, None)
-            for key in [key for key in self._sent if key[0] == ended]:
-                del self._sent[key]
-        self._ended.clear()
-        self._begun[request.id] = request
         return True
-
-    def begin(self, opening: Opening) -> bool:
-        """Write a further attempt of a request that ``open`` wrote, and hold its worst case back in
-        every budget; it may go out then, and the provider charge for it.
-
-        Returns:
-            False, with no attempt written, when all slots are taken or others come first: its
-            place in the queue is kept for the next try. ``leave_queue`` gives it up.
-
-        Raises:
-            BudgetExceeded, UnknownPrice: as ``Leases.grant``; nothing is written.
-        """
-        queue, request, slots = self._queue, opening.request.id, opening.slots
-        with self._store.transaction(*_CALLS) as db:
-            if slots is not None and not queue.take(db, request, opening.provider, slots):
-                return False
-            self.have(opening.request)
-            leases = Leases(self._budgets)
-            error = paces.too_soon(db, opening) or leases.grant(opening)
-            if error is not None:
-                raise error
-            paces.note(db, opening)
-            attempt = opening.attempt()
-            ATTEMPTS.write(db, [attempt_values(sent_row(attempt))])
-            leases.reserve(db)
-        self._sent[request, attempt.n] = attempt
-        opening.committed = True
-        if queue.waits(request):
-            queue.over(request)
-        return True
-
-    def have(self, request: NewRequest) -> None:
-        """Have the row of a request under way in the store, whatever has become of it."""
-        self.open(request, None)
 
     def reinstate(self, request: NewRequest, attempt: NewAttempt) -> bool:
         """Have the row of an attempt under way in the store, whatever has become of it: another
@@ -230,27 +183,6 @@ class LedgerStore:
             db.execute(_TAKE_OUT, {"request": request, "cost_nusd": cost, **tokens})
         self._budgets.charge(self._request(db, request), attempt.provider, attempt.model, -cost)
 
-    async def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
-        """Wait until ``begin`` may find a slot for a request that it queued, at most so long."""
-        await self._queue.await_turn(request, provider, slots, seconds)
-
-    def leave_queue(self, request: int) -> None:
-        """Give up the place that ``begin`` kept for a request; nothing where there is none."""
-        self._queue.leave(request)
-
-    def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None:
-        """How much of a stream has arrived: what a killed process will be charged for. Not worth
-        waiting for, nor failing for: the answer goes on."""
-        with (
-            suppress(StoreError),
-            self._store.impatient(),
-            self._store.transaction(Lock.LEDGER) as db,
-        ):
-            db.execute(
-                "UPDATE attempts SET first_at = ?, received_chars = ? WHERE request = ? AND n = ?",
-                (first_at, received_chars, request, n),
-            )
-
     def end_attempt(
         self,
         request: int,
@@ -270,10 +202,7 @@ class LedgerStore:
         Returns:
             What was written; None when it was settled already (by another process).
         """
-        begun, sent = self.begun(request, n)
         with self._store.transaction(*_CALLS) as db:
-            if begun is not None and sent is not None:
-                self.reinstate(begun, sent)
             if allowance is not None:
                 used = self.calls_between(allowance.model, allowance.since_ms, allowance.until_ms)
                 end, priced = allowance.charge(end, priced, used)
@@ -288,7 +217,6 @@ class LedgerStore:
                     ended = self._end_attempt(db, request, n, end, priced, count=False)
             waiting = whose_turn(db, self._store.owner)
         ring_others(waiting)
-        self._queue.wake()
         return Charged(end, priced) if ended else None
 
     def _end_attempt(
@@ -324,10 +252,6 @@ class LedgerStore:
             self._health.add_attempt(attempt, end)
         return True
 
-    def begun(self, request: int, n: int) -> tuple[NewRequest | None, NewAttempt | None]:
-        """What this process began, where it has not ended."""
-        return self._begun.get(request), self._sent.get((request, n))
-
     def end_request(self, request: int, end: RequestEnd) -> bool:
         """Returns False when it was settled already."""
         with self._store.transaction(Lock.LEDGER) as db:
@@ -339,8 +263,6 @@ class LedgerStore:
                 with self._rollups.recounting(request):
                     return bool(db.execute(_END_LOST, {**values, "id": request}).rowcount)
             self._rollups.add_request(self._request(db, request))
-        if request in self._begun:
-            self._ended.append(request)
         return True
 
     def abandoned(self) -> list[RequestRow]:

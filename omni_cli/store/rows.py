@@ -14,6 +14,7 @@ from msgspec.structs import astuple
 
 from omni_cli.domain.batch import Opening
 from omni_cli.domain.chat import TOKEN_FIELDS, Usage
+from omni_cli.domain.errors import SameId
 from omni_cli.domain.ledger import (
     AttemptEnd,
     AttemptRow,
@@ -212,14 +213,24 @@ _THESE = f"id {among(':ids')}"
 _LAST_ID = (1 << 63) - 1
 
 
-def stage(db: Connection, openings: Sequence[Opening]) -> int:
-    """Write the rows of calls that begin; returns of how many the id was free."""
-    made = _OPEN_CALLS.write(db, [_open_values(opening) for opening in openings])
+def stage(
+    db: Connection,
+    openings: Sequence[Opening],
+    requests: Sequence[tuple[NewRequest, bytes | None]] = (),
+) -> None:
+    """Write the rows of calls that begin, and of requests that have none yet, with their decisions.
+
+    Raises SameId: the id of one is taken.
+    """
+    rows = [_open_values(opening) for opening in openings]
+    rows += [(*_begun_of(new), decision, *_NOTHING_SENT) for new, decision in requests]
+    made = _OPEN_CALLS.write(db, rows)
     if made is None:
-        return 0
+        return
     # Beside the INSERT: as a part of it SQLite would keep a journal of each row's pages.
-    (taken,) = db.execute(_TAKEN, (json.dumps([new.request.id for new in openings]),)).fetchone()
-    return made.rowcount - int(taken)
+    (taken,) = db.execute(_TAKEN, (json.dumps([row[0] for row in rows]),)).fetchone()
+    if made.rowcount - int(taken) != len(rows):
+        raise SameId("another request has this id")
 
 
 def sending_of(opening: Opening) -> tuple[object, ...]:

@@ -10,12 +10,10 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from omni_cli.repositories import Lock
-from omni_cli.store.port import Connection, Store
+from omni_cli.store.port import Connection
 
 if TYPE_CHECKING:
     from omni_cli.domain.health import SlotUse
-    from omni_cli.store.bells import Bell
 
 #: How a provider without a limit is stored: the column takes no NULL.
 NO_LIMIT = 2**31 - 1
@@ -48,7 +46,6 @@ _WAITS = """
 SELECT provider, count(*), sum(waited_ms), max(waited_ms) FROM attempts
 INDEXED BY attempts_waited WHERE waited_ms > 0 AND started_at >= ? GROUP BY provider
 """
-_HELD = "SELECT 1 FROM slot_tickets WHERE id = ?"
 _LINES = """
 SELECT slug, max_concurrency FROM providers
 WHERE slug IN (SELECT DISTINCT provider FROM slot_tickets)
@@ -155,83 +152,6 @@ def slot_use(db: Connection, since_ms: int) -> "dict[str, SlotUse]":
         in_use = slots_in_use(db, slug)
         found[slug] = SlotUse(limit, in_use, waiting.get(slug, 0), count, total, longest)
     return found
-
-
-class SlotQueue:
-    """One call after the other of this process in the queue: what the CLI waits with.
-
-    Args:
-        store: its own connection to it; a thread has its own.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._tickets: dict[int, int] = {}
-        self._bell: Bell | None = None
-
-    def take(self, db: Connection, request: int, provider: str, slots: int) -> bool:
-        """A slot within the caller's transaction; without one, a place in the queue."""
-        ticket = self._tickets.get(request)
-        if ticket is not None:
-            show(db, self._store.owner)
-            if db.execute(_HELD, (ticket,)).fetchone() is None:  # thrown away: it stood still
-                ticket = None
-        if Turns(db, provider, slots).take(ticket, slots):
-            if ticket is not None:
-                give_up(db, (ticket,))
-            return True
-        if ticket is None:
-            port = 0 if self._store.remote else self._listen().port
-            ticket = take_ticket(db, provider, self._store.owner, request, port)
-            self._tickets[request] = ticket
-        return False
-
-    def waits(self, request: int) -> bool:
-        return request in self._tickets
-
-    def over(self, request: int) -> None:
-        """Its slot was taken, and that is committed."""
-        self._tickets.pop(request, None)
-        self._close()
-
-    def leave(self, request: int) -> None:
-        """Give its place up; those behind it may go on."""
-        ticket = self._tickets.pop(request, None)
-        if ticket is None:
-            return
-        self._close()
-        with self._store.transaction(Lock.SLOTS) as db:
-            give_up(db, (ticket,))
-            ports = whose_turn(db, self._store.owner)
-        ring_others(ports)
-
-    async def await_turn(self, request: int, provider: str, slots: int, seconds: float) -> None:
-        """Until it may be this request's turn, at most so long."""
-        from omni_cli.domain.batch import LOOK_S
-
-        ticket = self._tickets.get(request)
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if Turns(self._store.db, provider, slots).take(ticket, slots):
-                return
-            await self._listen().rung(min(left, LOOK_S))
-
-    def wake(self) -> None:
-        """A call of this process has ended: its own that wait may look."""
-        if self._bell is not None:
-            self._bell.wake()
-
-    def _listen(self) -> "Bell":
-        if self._bell is None:
-            from omni_cli.store.bells import Bell
-
-            self._bell = Bell()
-        return self._bell
-
-    def _close(self) -> None:
-        if not self._tickets and self._bell is not None:
-            self._bell.close()
-            self._bell = None
 
 
 def ring_others(ports: Iterable[int]) -> None:

@@ -10,6 +10,7 @@ its row: it goes out once this machine's journal has it (late_ledger.py), and it
 batch, whole where it is over by then.
 """
 
+import asyncio
 import contextlib
 import json
 import operator
@@ -110,12 +111,15 @@ class Settled(Struct, frozen=True):
 
 class Writer:
     """Args:
-    store: a connection of its own; it is told not to wait for locks.
+    store: where it is a gateway's a connection of its own; it is told not to wait for locks.
     ledger: over the same store.
     away_s: how long it grants from slices while the store is away, seconds.
+    alone: it writes a command's batches of one: it waits for locks, and has no slices.
     """
 
-    def __init__(self, store: Store, ledger: LateLedger, *, away_s: float = STRICT_S) -> None:
+    def __init__(
+        self, store: Store, ledger: LateLedger, *, away_s: float = STRICT_S, alone: bool = False
+    ) -> None:
         self._store = store
         self._ledger = ledger
         self._budgets = BudgetStore(store)
@@ -132,14 +136,16 @@ class Writer:
         self._shown_at = 0.0
         #: Attempts that were sent and have not ended.
         self._sent: dict[tuple[int, int], Opening] = {}
-        self._slices = Slices() if store.remote else None
+        apart = store.remote and not alone
+        self._slices = Slices() if apart else None
         self.away_s = away_s
-        self._journal = ledger.journal() if store.remote else None
+        self._journal = ledger.journal() if apart else None
         #: What the batch under way does to slices.
         self._change: Exchange | None = None
         #: Nobody knows whether a batch was written.
         self._unsure = False
-        store.for_batches()
+        if not alone:
+            store.for_batches()
 
     # --- what goes out before its row is written, in the event loop's thread ----------------------
 
@@ -267,6 +273,15 @@ class Writer:
         """Wait for locks from now on: for the last batch of a process."""
         self._store.patient(wait_ms)
 
+    def impatient(self) -> contextlib.AbstractContextManager[None]:
+        """Do not wait for locks meanwhile."""
+        return self._store.impatient()
+
+    @property
+    def behind(self) -> StoreError | None:
+        """See LateLedger."""
+        return self._ledger.behind
+
     def checkpoint(self) -> None:
         """What writing leaves to do, in any thread."""
         self._store.checkpoint()
@@ -275,6 +290,18 @@ class Writer:
         """Take what was rung so far."""
         if self._bell is not None:
             self._bell.silence()
+
+    async def rung(self, seconds: float) -> None:
+        """Until a slot may be free for a call that waits here, at most so long."""
+        if self._bell is None:
+            await asyncio.sleep(seconds)
+        else:
+            await self._bell.rung(seconds)
+
+    def wake(self) -> None:
+        """A call of this process has ended: its own that wait may look."""
+        if self._bell is not None:
+            self._bell.wake()
 
     def hang_up(self) -> None:
         """Nobody can ring any more."""
@@ -333,6 +360,8 @@ class Writer:
             moved = {ident for ident in moved if self._is_live(ident) or ident in batch.granted}
             if moved:
                 promote(db, moved)
+            if batch.requests:
+                stage(db, (), batch.requests)
             for ending in single:
                 self._end(ending)
             if whole:
@@ -353,6 +382,7 @@ class Writer:
             limited = any(item.opening.slots is not None for item in whole)
             if limited or single or batch.leaving or refused:
                 bells = whose_turn(db, self.owner)
+        self._waiting.update(new.id for new, _ in batch.requests)
         for ident, opening in batch.granted.items():
             self._sent[ident, opening.n] = self._under_way[ident] = opening
         for item in whole:
@@ -399,8 +429,7 @@ class Writer:
         """Write the rows of calls that went out without asking, but for those that are over."""
         over = {item.opening.request.id for item in whole}
         rows = [opening for ident, opening in granted.items() if ident not in over]
-        if rows and stage(db, rows) != len(rows):
-            raise SameId("another request has this id")
+        stage(db, rows)
         for opening in rows:
             if opening.budgets is kept or not opening.held_nusd:
                 continue
@@ -570,15 +599,14 @@ class Writer:
                 going.append(opening)
             elif opening.opened:
                 further.append(opening)
-        if stage(db, fresh) != len(fresh):
-            raise SameId("another request has this id")
+        stage(db, fresh)
         if going:
             rows = [(*sending_of(opening), opening.request.id) for opening in going]
             if db.executemany(_GO, rows).rowcount != len(going):
                 self._stage_anew(db, going)
         if further:
             for opening in further:
-                self._ledger.have(opening.request)
+                self._ledger.open(opening.request, None)
             again = [sent_row(opening.attempt()) for opening in further]
             ATTEMPTS.write(db, [attempt_values(row) for row in again])
         if refused:
@@ -589,7 +617,8 @@ class Writer:
         """Have the rows of calls that waited, in a store that was put in the place of theirs."""
         ids = json.dumps([opening.request.id for opening in going])
         there = {row[0] for row in db.execute(_THERE, (ids,))}
-        stage(db, [opening for opening in going if opening.request.id not in there])
+        with contextlib.suppress(SameId):
+            stage(db, [opening for opening in going if opening.request.id not in there])
 
     def _held(self, db: Connection, openings: Sequence[Opening]) -> Collection[int | None]:
         """Tickets of these that still stand: one that was not shown for long was thrown away."""

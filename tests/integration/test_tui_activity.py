@@ -6,6 +6,7 @@ import pytest
 from textual.widgets import Input, Static
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.batch import Batch, Progressed
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import ChatRequest, Message, Usage
 from omni_cli.domain.ids import id_text, make_id
@@ -62,9 +63,9 @@ def call(
             price=None if price is None else price.id,
             reserve_nusd=0,
         )
-        begin(omni.ledger, attempt)
+        writer = begin(omni.ledger, attempt)
         if not done and n == len(tries):
-            omni.ledger.checkpoint(request, n, first_at=at + 5, received_chars=4_000)
+            writer.write(Batch(progress=[Progressed(request, n, at + 5, 4_000)]))
             return request
         end = AttemptEnd("failed" if code else "ok", at + 10, Usage(), error_code=code or None)
         omni.ledger.end_attempt(request, n, end, priced="priced")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from omni_cli.domain.batch import AttemptEnding, Batch
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import BudgetExceeded, OmniError, UnknownPrice
@@ -21,13 +22,14 @@ def plan(world: World, reserve: int | None, request: int | None = None, **fields
     """Plan an attempt that reserves so much; returns its request."""
     request = world.open(**fields) if request is None else request
     n = len(world.ledger.attempts(request)) + 1
-    begin(world.ledger, NewAttempt(request, n, "p/a", "p", 0, 0, reserve_nusd=reserve))
+    attempt = NewAttempt(request, n, "p/a", "p", 0, 0, reserve_nusd=reserve)
+    begin(world.ledger, attempt, world.writer)
     return request
 
 
 def settle(world: World, request: int, cost: int | None, n: int = 1) -> None:
     end = AttemptEnd("ok", 9, usage=Usage(), cost_nusd=cost)
-    world.ledger.end_attempt(request, n, end, priced="priced")
+    world.writer.write(Batch(endings=[AttemptEnding(request, n, end, "priced")]))
 
 
 def figures(world: World, index: int = 0) -> tuple[int, int]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from omni_cli.domain.batch import Batch
+from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import ChatChunk, Message
 from omni_cli.domain.errors import (
     AllProvidersFailed,
@@ -20,6 +22,7 @@ from omni_cli.services.engine.chat import ChatRun, ChatService
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.engine.routing import RouteOptions
+from omni_cli.store.ledger import LedgerStore
 from tests import stable
 from tests.engine import on_a_file
 from tests.unit.world import World, answer, ask
@@ -45,6 +48,64 @@ def chat(world: World, job: ChatJob, premium: str = "") -> tuple[ChatRun, str]:
 
 def targets(service: ChatService, job: ChatJob) -> list[str]:
     return [target.model.id for target in service.plan(job).targets]
+
+
+class TestBatchesOfOne:
+    def test_a_call_is_written_as_the_gateway_writes_its_own(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its row, its attempt before it goes, and both ends with all that belongs to them: one
+        transaction each, and whole rows, which nobody changes afterwards."""
+        world.model("p/a")
+        world.budgets.put(Budget(0, "all", "", "day", 10**9))
+        world.script("p/a", answer())
+        batches: list[tuple[int, int, list[str], int]] = []
+        write = world.writer.write
+
+        def noted(batch: Batch) -> None:
+            ends = [type(ending).__name__ for ending in batch.endings]
+            if not batch.progress:
+                batches.append((len(batch.requests), len(batch.openings), ends, len(batch.jobs)))
+            write(batch)
+
+        monkeypatch.setattr(world.writer, "write", noted)
+        monkeypatch.setattr(LedgerStore, "end_attempt", None)
+        monkeypatch.setattr(LedgerStore, "end_request", None)
+        run, text = chat(world, ChatJob(ask(), world.names.select("p/a")))
+        assert text == "hello"
+        assert batches == [
+            (1, 0, [], 1),
+            (0, 1, [], 0),
+            (0, 0, ["AttemptEnding", "RequestEnding"], 1),
+        ]
+        assert run.row is not None
+        assert (run.row.state, run.row.cost_nusd, run.row.attempts) == ("ok", 20_000, 1)
+        assert json.loads(world.ledger.decision(run.id) or "")["model"] == "p/a"
+        assert world.budgets.drifts() == []
+
+    def test_ends_are_written_where_what_belongs_to_them_cannot_be(self, world: World) -> None:
+        world.model("p/a")
+        world.script("p/a", answer())
+        job = ChatJob(ask(), world.names.select("p/a"), settled=lambda _: 1 / 0)  # type: ignore[arg-type,return-value]  # breaks
+        service = world.service()
+        run = service.start(service.plan(job))
+        with pytest.raises(ZeroDivisionError):
+            list(service.chunks(run))
+        row = world.ledger.get(run.id)
+        assert row is not None
+        assert (row.state, row.cost_nusd) == ("ok", 20_000)
+
+    def test_who_was_asked_last_is_named_where_nobody_answered(self, world: World) -> None:
+        for model in ("p/a", "q/b"):
+            world.model(model)
+            world.script(model, Overloaded("busy", status=529), Overloaded("busy", status=529))
+        job = ChatJob(ask(), world.names.select("p/a"), fallback=True)
+        service = world.service()
+        run = service.start(service.plan(job))
+        with pytest.raises(AllProvidersFailed):
+            list(service.chunks(run))
+        assert run.row is not None
+        assert (run.row.state, run.row.model, run.row.attempts) == ("failed", "q/b", 4)
 
 
 class TestPlan:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from omni_cli.domain.batch import Batch
 from omni_cli.domain.breaker import DEFAULT_SETTINGS
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import FRAME_TOKENS, ChatChunk, MediaPart, Usage
@@ -625,13 +626,14 @@ class TestLeaving:
         world.model("p/a")
         world.budgets.put(Budget(0, "all", "", "day", 10**9))
         request = world.open()
-        begin = world.ledger.begin
+        write = world.writer.write
 
-        def interrupted(*args: object, **kwargs: object) -> bool:
-            assert begin(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-            raise KeyboardInterrupt
+        def interrupted(batch: Batch) -> None:
+            write(batch)
+            if batch.openings:
+                raise KeyboardInterrupt
 
-        world.ledger.begin = interrupted  # type: ignore[method-assign]  # right after the row
+        world.writer.write = interrupted  # type: ignore[method-assign]  # right after the row
         with pytest.raises(KeyboardInterrupt):
             list(world.stream(request, ask(), (world.target("p/a"),), Consent(), Progress()))
         (row,) = world.ledger.attempts(request)

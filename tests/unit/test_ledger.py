@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from omni_cli.domain.batch import AttemptEnding, Batch
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import NotFound, StoreError
 from omni_cli.domain.ids import id_text, make_id, parse_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest
 from omni_cli.store.connection import SqliteStore
-from tests.beginning import begin
+from tests.beginning import begin, opening_of
 from tests.unit.world import World
 
 
@@ -57,11 +58,14 @@ class TestRows:
 
     def test_a_slot_is_taken_with_the_row_or_not_at_all(self, world: World) -> None:
         first, second = world.open(), world.open()
-        assert begin(world.ledger, attempt(first), slots=1)
-        assert not begin(world.ledger, attempt(second), slots=1)
+        goes, waits = (opening_of(world.ledger, attempt(r), slots=1) for r in (first, second))
+        world.writer.write(Batch(openings=[goes]))
+        world.writer.write(Batch(openings=[waits]))
+        assert (goes.committed, waits.committed, waits.full) == (True, False, True)
         assert world.ledger.attempts(second) == []
-        world.ledger.end_attempt(first, 1, end(1), priced="priced")
-        assert begin(world.ledger, attempt(second), slots=1)
+        world.writer.write(Batch(endings=[AttemptEnding(first, 1, end(1), "priced")]))
+        world.writer.write(Batch(openings=[waits]))
+        assert waits.committed
 
     def test_an_id_that_is_taken_is_told(self, world: World) -> None:
         request = world.open()

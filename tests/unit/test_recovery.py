@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from omni_cli.domain.batch import AttemptEnding, Batch
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt
@@ -39,7 +40,7 @@ def plan(world: World, request: int, **fields: object) -> NewAttempt:
             **fields,
         }
     )
-    assert begin(world.ledger, attempt)
+    begin(world.ledger, attempt, world.writer)
     return attempt
 
 
@@ -96,7 +97,7 @@ class TestWhoWasTakenForDead:
         assert (world.open_leases(), spent(world)) == (600_000, 100_000)
         usage = Usage(input_tokens=90, output_tokens=10)
         end = AttemptEnd("ok", 9, usage=usage, cost_nusd=123_000, input_cost_nusd=90_000)
-        world.ledger.end_attempt(lost, 1, end, priced="priced")
+        world.writer.write(Batch(endings=[AttemptEnding(lost, 1, end, "priced")]))
         world.end(lost, "ok")
         row = world.ledger.get(lost)
         assert row is not None
@@ -112,8 +113,8 @@ class TestWhoWasTakenForDead:
         plan(world, lost)
         world.recovery.run()
         end = AttemptEnd("ok", 9, usage=Usage(output_tokens=10), cost_nusd=5)
-        assert world.ledger.end_attempt(lost, 1, end, priced="priced")
-        assert not world.ledger.end_attempt(lost, 1, end, priced="priced")
+        for _ in range(2):
+            world.writer.write(Batch(endings=[AttemptEnding(lost, 1, end, "priced")]))
         assert spent(world) == 5
         assert world.recovery.run() == 0
 
@@ -142,10 +143,10 @@ class TestWhatItIsCharged:
         self, world: World, lost: int
     ) -> None:
         plan(world, lost)
-        world.ledger.checkpoint(lost, 1, first_at=5, received_chars=400)
+        world.commits.checkpoint(lost, 1, first_at=5, received_chars=400)
         second = world.open(owner=DEAD)
         plan(world, second)
-        world.ledger.checkpoint(second, 1, first_at=5, received_chars=40_000)
+        world.commits.checkpoint(second, 1, first_at=5, received_chars=40_000)
         assert world.recovery.run() == 2
         costs = [world.ledger.attempts(r)[0].cost_nusd for r in (lost, second)]
         # 400 characters are 100 tokens at $2; 10,000 tokens were never asked for, 300 were.
@@ -165,7 +166,7 @@ class TestWhatItIsCharged:
         world.model("p/a", "1", None)
         request = world.open(owner=DEAD)
         plan(world, request, reserve_nusd=None)
-        world.ledger.checkpoint(request, 1, first_at=5, received_chars=8)
+        world.commits.checkpoint(request, 1, first_at=5, received_chars=8)
         assert world.recovery.run() == 1
         assert world.ledger.attempts(request)[0].cost_nusd is None
 

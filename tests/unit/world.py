@@ -22,7 +22,7 @@ from omni_cli.services.engine.chat import ChatService
 from omni_cli.services.engine.checks import Check
 from omni_cli.services.engine.health import HealthRecorder
 from omni_cli.services.engine.names import Names
-from omni_cli.services.engine.own import Handover, OwnCall, Steps, Tools
+from omni_cli.services.engine.own import Handover, OwnCall, Singly, Steps, Tools
 from omni_cli.services.engine.recovery import Recovery
 from omni_cli.services.engine.routing import RoutingService
 from omni_cli.services.money.prices import PriceBook
@@ -35,6 +35,7 @@ from omni_cli.store.learning import LearningStore
 from omni_cli.store.models import ModelStore
 from omni_cli.store.providers import ProviderStore
 from omni_cli.store.rollups import RollupStore
+from omni_cli.store.writer import Writer
 from tests.beginning import new_of
 from tests.engine import open_store
 
@@ -175,6 +176,10 @@ class World:
         self.quality: dict[str, float] = {}
         self.ids = iter(range(1, 10_000))
         self.reclaims = 0
+        self.writer = Writer(self.store, self.ledger, alone=True)
+        self.commits = Singly(
+            self.writer, clock=self.clock, pause=self._sleep, reclaim=self._reclaim
+        )
         self.steps = Steps()
         self.limit_s = 900.0
         self.routing = RoutingService(
@@ -191,22 +196,22 @@ class World:
 
     def close(self) -> None:
         self.steps.close()
+        self.writer.hang_up()
         self.store.close()
 
-    def tools(self) -> Tools:
-        async def sleep(seconds: float) -> None:
-            self.clock.sleep(seconds)
+    async def _sleep(self, seconds: float) -> None:
+        self.clock.sleep(seconds)
 
+    def tools(self) -> Tools:
         return Tools(
-            ledger=self.ledger,
+            commits=self.commits,
             transport=lambda: self.transport,
             adapters=lambda _: self.adapter,
             keys=lambda provider: self.keys(provider),
             health=self.health,
             clock=self.clock,
-            sleep=sleep,
+            sleep=self._sleep,
             rng=random.Random(1),
-            reclaim=self._reclaim,
             note=self.notes.append,
             limit_s=self.limit_s,
         )
@@ -228,9 +233,12 @@ class World:
         new = new_of(row)
 
         async def answer(give: Any) -> None:
-            await OwnCall(
-                self.tools(), new, request, targets, consent, progress, give, accept=accept
-            ).answer()
+            try:
+                await OwnCall(
+                    self.tools(), new, request, targets, consent, progress, give, accept=accept
+                ).answer()
+            finally:
+                self.commits.flush()
 
         return self.steps.chunks(Handover(answer))
 

@@ -26,7 +26,7 @@ from omni_cli.repositories import (
     Models,
 )
 from omni_cli.services.engine.answer_cache import AnswerCache, Remembered
-from omni_cli.services.engine.attempts import Progress, carried_out
+from omni_cli.services.engine.attempts import Progress, Target, carried_out
 from omni_cli.services.engine.chat_plan import (
     ChatJob,
     ChatPlan,
@@ -152,17 +152,19 @@ class ChatService:
         remembered = None if self._answers is None else self._answers.look(plan)
         if remembered is not None:
             plan = replace(plan, job=replace(job, source="cache"))
-        with self._ledger.unit():
-            # Two processes may draw the same id in the same millisecond.
-            while not self._ledger.open(request := self._new_request(plan, now), text):
-                pass
+
+        def write(request: NewRequest) -> None:
             if job.keep and job.conversation is None:
                 title = job.request.last_user_text.strip().split("\n")[0][:_TITLE_CHARS]
                 self._conversations.create(request.id, at_ms=now, title=title)
             if plan.arm is not None and self._experiments is not None:
                 self._experiments.join(plan.arm, request.conversation or request.id)
             if remembered is not None and self._answers is not None:
+                self._ledger.adopt(request.id)
                 self._answers.hit(request.id, remembered)
+
+        commits = self._tools().commits
+        request = commits.begin(lambda: self._new_request(plan, now, commits.owner), text, write)
         job = replace(plan.job, conversation=request.conversation)
         progress = Progress(plan.passed(), most_nusd=job.options.max_cost_nusd)
         run = ChatRun(request, replace(plan, job=job), progress, remembered=remembered)
@@ -170,7 +172,7 @@ class ChatService:
             run.progress.keep(remembered.completion, remembered.usage)
         return run
 
-    def _new_request(self, plan: ChatPlan, now: int) -> NewRequest:
+    def _new_request(self, plan: ChatPlan, now: int, owner: str) -> NewRequest:
         job, task = plan.job, plan.decision.task
         request_id = make_id(now, self._random_bits())
         starts_conversation = job.keep and job.conversation is None
@@ -178,7 +180,7 @@ class ChatService:
             id=request_id,
             created_at=now,
             source=job.source,
-            owner=self._ledger.owner,
+            owner=owner,
             org=job.org or self._org,
             key=job.key,
             role=job.options.role or "",
@@ -228,86 +230,78 @@ class ChatService:
         from omni_cli.services.engine.own import OwnCall
 
         plan, job = run.plan, run.plan.job
+        call = OwnCall(
+            self._tools(),
+            run.new,
+            job.request,
+            plan.targets,
+            plan.consent,
+            run.progress,
+            give,
+            accept=None if job.checks is None else checks_for(job.request, job.checks),
+            hedge_s=None if plan.hedge_ms is None else plan.hedge_ms / 1000,
+        )
         try:
             if run.remembered is not None:
                 for chunk in run.remembered.chunks():
                     await give(chunk)
             else:
-                await OwnCall(
-                    self._tools(),
-                    run.new,
-                    job.request,
-                    plan.targets,
-                    plan.consent,
-                    run.progress,
-                    give,
-                    accept=None if job.checks is None else checks_for(job.request, job.checks),
-                    hedge_s=None if plan.hedge_ms is None else plan.hedge_ms / 1000,
-                ).answer()
+                await call.answer()
         except OmniError as exc:
             refused = isinstance(exc, BudgetExceeded | UnknownPrice) and not run.progress.tries
-            self._end(run, "refused" if refused else "failed", exc)
+            self._end(run, call.asked, "refused" if refused else "failed", exc)
             raise
         except Exception as exc:
-            self._end(run, "failed", OmniError(f"unexpected {type(exc).__name__}"))
+            error = OmniError(f"unexpected {type(exc).__name__}")
+            self._end(run, call.asked, "failed", error)
             raise
         except BaseException:
-            self._end(run, "cancelled", Cancelled("interrupted by the user"))
+            self._end(run, call.asked, "cancelled", Cancelled("interrupted by the user"))
             raise
-        self._end(run, "ok", None, new_turns)
+        self._end(run, call.asked, "ok", None, new_turns)
 
     def _end(
         self,
         run: ChatRun,
+        asked: Target | None,
         state: RequestState,
         error: OmniError | None,
         new_turns: Sequence[Message] = (),
     ) -> None:
-        now = self._now()
-        progress, job = run.progress, run.plan.job
-        last = progress.target or run.plan.targets[0]
-        cached = run.remembered
-        usage = progress.usage if cached is None else cached.usage
-        premium, premium_cost = (
-            self.premium(usage) if state == "ok" else (self._premium_model or None, None)
+        from omni_cli.services.engine.call import request_end
+
+        progress = run.progress
+        end = request_end(
+            progress,
+            asked or run.plan.targets[0],
+            state,
+            error,
+            created_ms=run.created_at,
+            now_ms=self._now(),
+            premium=(
+                self.premium(progress.usage)
+                if state == "ok"
+                else (self._premium_model or None, None)
+            ),
         )
-        first = progress.first_token_at
-        end = RequestEnd(
-            state=state,
-            settled_at=now,
-            model=last.model.id,
-            provider=last.provider.slug,
-            premium_model=premium,
-            premium_cost_nusd=premium_cost,
-            # A memory's speed says nothing about a model's.
-            latency_ms=now - run.created_at if cached is None else None,
-            ttft_ms=None if first is None else first - run.created_at,
-            finish_reason=run.completion.finish_reason,
-            error_code=None if error is None else error.code,
-            error_message=None if error is None else error.message[:500],
+        if run.remembered is not None:
+            end.latency_ms = None  # a memory's speed says nothing about a model's
+        run.late = self._tools().commits.end(
+            run.id, end, lambda: self._write_end(run, end, new_turns)
         )
-        try:
-            # What was set aside comes first; a store that did not take it is not asked again.
-            if self._ledger.behind is not None:
-                raise self._ledger.behind
-            if job.checks is not None:
-                task = run.plan.decision.task
-                learn(
-                    self._learning,
-                    progress.attempts,
-                    request=run.id,
-                    at_ms=now,
-                    task=task.task_type,
-                    form=task.form,
-                )
-            with self._ledger.unit():
-                self._write_end(run, end, new_turns)
-        except StoreError as exc:
-            run.late = self._ledger.late_end(run.id, end, exc)
 
     def _write_end(self, run: ChatRun, end: RequestEnd, new_turns: Sequence[Message]) -> None:
         progress, job, cached = run.progress, run.plan.job, run.remembered
-        self._ledger.end_request(run.id, end)
+        if job.checks is not None:
+            task = run.plan.decision.task
+            learn(
+                self._learning,
+                progress.attempts,
+                request=run.id,
+                at_ms=end.settled_at,
+                task=task.task_type,
+                form=task.form,
+            )
         if end.state == "ok" and job.keep and job.conversation is not None:
             self._conversations.append(
                 job.conversation,

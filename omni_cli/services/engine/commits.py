@@ -24,7 +24,7 @@ from omni_cli.domain.batch import (
     Opening,
     Progressed,
 )
-from omni_cli.domain.errors import Busy, Locked, OmniError, SameId, StoreError, Unsure
+from omni_cli.domain.errors import Locked, OmniError, SameId, StoreError, Unsure
 from omni_cli.domain.ledger import Allowance, AttemptEnd, Charged
 from omni_cli.domain.record import replace
 from omni_cli.repositories import Writer
@@ -390,7 +390,7 @@ class Commits:
             while queue and (queue[0][1].done() or now - queue[0][2] > SLOT_WAIT_S):
                 opening, future, _ = queue.popleft()
                 if not future.done():
-                    future.set_exception(_busy(opening))
+                    future.set_exception(opening.busy())
             most = 0 if not queue else queue[0][0].slots or len(queue)
             for _ in range(min(most, len(queue))):
                 entry = queue.popleft()
@@ -629,10 +629,3 @@ def _next(steps: _Steps, fault: Exception | None) -> Batch | None:
         return steps.send(fault)
     except StopIteration:
         return None
-
-
-def _busy(opening: Opening) -> Busy:
-    return Busy(
-        f"all {opening.slots} slots of {opening.provider} were taken for {SLOT_WAIT_S:.0f} s",
-        hint=f"omni providers edit {opening.provider} --max-concurrency N",
-    )

@@ -1,17 +1,29 @@
 """Requests of this process's own: ``omni chat``, comparisons, probes, the TUI's questions.
 
-Each is a ``Call`` over httpx whose rows are written one at a time; its chunks go to one reader.
+Each is a ``Call`` over httpx whose rows are written in batches of one; its chunks go to one reader.
 """
 
 import asyncio
 import random
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
-from omni_cli.domain.batch import SLOT_WAIT_S, Opening
+from omni_cli.domain.batch import (
+    SHOW_S,
+    SLOT_WAIT_S,
+    AttemptEnding,
+    Batch,
+    Ending,
+    Opening,
+    Progressed,
+    RequestEnding,
+    pack_decision,
+)
 from omni_cli.domain.bounds import Most, bound_of, worst_nusd
 from omni_cli.domain.chat import ChatChunk, ChatRequest
 from omni_cli.domain.consent import Consent
@@ -23,16 +35,18 @@ from omni_cli.domain.errors import (
     OmniError,
     Paced,
     ProviderError,
+    SameId,
+    StoreError,
     UnknownPrice,
 )
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.ledger import NewRequest
+from omni_cli.domain.ledger import Allowance, AttemptEnd, Charged, NewRequest, RequestEnd
 from omni_cli.domain.models import ProtocolName, Provider
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.vendor_env import refused_key_hint
 from omni_cli.ports import Access, Clock, Endpoint, HttpCall, ProviderAdapter, Transport
-from omni_cli.repositories import Ledger
+from omni_cli.repositories import Writer
 from omni_cli.services.engine.attempts import Progress, Target
 from omni_cli.services.engine.call import Call, none_passed
 from omni_cli.services.engine.checks import Check
@@ -43,9 +57,8 @@ from omni_cli.services.engine.settlement import Reading
 from omni_cli.wire.faults import KEY_HINT, is_foreign_thought
 from omni_cli.wire.fitting import fit_model
 
-#: How often a call that waits for a slot looks at least, and for slots that dead processes hold,
-#: seconds.
-_SLOT_LOOK_S = 1.0
+#: How often a call that waits for a slot looks where nobody rings it, seconds.
+_SLOT_LOOK_S = 0.25
 #: Names an attempt on the wire: ties a proxy's or a provider's log to the ledger.
 ATTEMPT_HEADER = "x-omni-attempt"
 #: What a request may take in all, seconds.
@@ -79,15 +92,12 @@ class Tools(Struct, frozen=True):
     Args:
         adapters: protocol name to adapter.
         sleep: seconds to wait; replaced in tests.
-        await_turn: waits for a request's (its id) turn at a provider of so many slots, so many
-            seconds at most; else the time is slept through.
-        reclaim: frees what dead processes hold; called while waiting for a slot.
         note: told of retries and failovers as they happen (one line each).
         limit_s: what a request may take with all its tries and stand-ins; an answer that began
             goes on to its end.
     """
 
-    ledger: Ledger
+    commits: "Singly"
     transport: Callable[[], Transport]
     adapters: Callable[[ProtocolName], ProviderAdapter]
     keys: Keys
@@ -95,8 +105,6 @@ class Tools(Struct, frozen=True):
     clock: Clock
     rng: random.Random
     sleep: Callable[[float], Awaitable[None]]
-    await_turn: Callable[[int, str, int, float], Awaitable[None]] | None = None
-    reclaim: Callable[[], object] = lambda: None
     note: Callable[[str], None] = lambda _: None
     limit_s: float = LIMIT_S
 
@@ -125,10 +133,170 @@ class Tools(Struct, frozen=True):
             return None
 
 
+class Singly:
+    """The ledger of a command's calls: batches of one, each committed before it returns.
+
+    A whole answer waits for the end of its request, with which it is one transaction.
+
+    Args:
+        pause: waits until a slot may be free, at most so many seconds.
+        reclaim: frees what dead processes hold; called while waiting for a slot.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        clock: Clock,
+        pause: Callable[[float], Awaitable[None]],
+        reclaim: Callable[[], object],
+    ) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._pause = pause
+        self._reclaim = reclaim
+        #: Of requests without an attempt so far.
+        self._decisions: dict[int, bytes] = {}
+        #: Attempts that may have a row, and have not ended.
+        self._sent: set[tuple[int, int]] = set()
+        self._ended: list[Ending] = []
+        self._waiting = 0
+        writer.listen = lambda _: None  # it is rung where it waits (``pause``)
+
+    @property
+    def owner(self) -> str:
+        """The name of this process in the rows that it has open."""
+        return self._writer.owner
+
+    def begin(
+        self, make: Callable[[], NewRequest], decision: str, job: Callable[[NewRequest], None]
+    ) -> NewRequest:
+        """Write a request's row, before any money can flow.
+
+        Args:
+            make: the request, each time with another id: another process may draw the same one.
+            decision: as JSON text.
+            job: writes what belongs to it within the same transaction.
+        """
+        packed = pack_decision(decision)
+        while True:
+            new = make()
+            with suppress(SameId):
+                self._write(Batch(requests=[(new, packed)], jobs=[partial(job, new)]))
+                self._decisions[new.id] = packed
+                return new
+
+    async def open(self, opening: Opening) -> None:
+        """Returns once the attempt is committed, with what it may cost held back in every budget:
+        it may go, and the provider charge for it.
+
+        Raises:
+            Busy: the slots of its provider stayed taken, or others came first.
+            BudgetExceeded, UnknownPrice: as ``Leases.grant``.
+            StoreError: its row could not be written.
+        """
+        key = opening.request.id, opening.n
+        opening.decision = self._decisions.pop(opening.request.id, None)
+        began = looked = opening.started_at
+        self._waiting += 1
+        try:
+            while True:
+                self._sent.add(key)
+                try:
+                    self._write(Batch(openings=[opening]))
+                except Exception:
+                    self._sent.discard(key)
+                    raise
+                if opening.committed:
+                    return
+                self._sent.discard(key)
+                if opening.error is not None:
+                    raise opening.error
+                if opening.waited_ms >= SLOT_WAIT_S * 1000:
+                    raise opening.busy()
+                await self._pause(_SLOT_LOOK_S)
+                opening.started_at = now = int(self._clock() * 1000)
+                opening.waited_ms = max(now - began, 1)
+                if now - looked >= SHOW_S * 1000:
+                    looked = now
+                    self._reclaim()
+        finally:
+            self._waiting -= 1
+            if opening.ticket is not None:
+                with suppress(StoreError):
+                    self._write(Batch(leaving=[opening.ticket]))
+            if not self._waiting:
+                self._writer.hang_up()
+
+    def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None:
+        """How much of a stream has arrived: what a killed process will be charged for. Not worth
+        waiting for, nor failing for: the answer goes on."""
+        with suppress(StoreError), self._writer.impatient():
+            self._writer.write(Batch(progress=[Progressed(request, n, first_at, received_chars)]))
+
+    def end_attempt(
+        self,
+        request: int,
+        n: int,
+        end: AttemptEnd,
+        *,
+        priced: str | None,
+        allowance: Allowance | None = None,
+    ) -> Charged | None:
+        """As the ledger's own, for settlement. Returns None where it has no row, or has ended.
+
+        What the store does not take is set aside.
+        """
+        if (request, n) not in self._sent:
+            return None
+        self._sent.discard((request, n))
+        self._ended.append(AttemptEnding(request, n, end, priced, allowance))
+        charged = Charged(end, priced)
+        if allowance is not None:
+            with suppress(StoreError):  # judged again where it is written
+                charged = allowance.charge(end, priced, self._writer.calls_of(allowance))
+        if end.state != "ok" or allowance is not None:
+            self.flush()
+        return charged
+
+    def flush(self) -> None:
+        """Have written, or set aside, what has ended."""
+        if self._ended:
+            self._end(Batch())
+
+    def end(self, request: int, end: RequestEnd, job: Callable[[], None]) -> StoreError | None:
+        """Write a request's end, and what ``job`` writes within the same transaction; returns what
+        its user is to be told where the store did not take it."""
+        self._decisions.pop(request, None)
+        self._ended.append(RequestEnding(request, end))
+        try:
+            return self._end(Batch(jobs=[job]))
+        except BaseException:
+            self.flush()  # the job failed
+            raise
+
+    def _end(self, batch: Batch) -> StoreError | None:
+        try:
+            # What was set aside comes first; a store that did not take it is not asked again.
+            if self._writer.behind is not None:
+                raise self._writer.behind
+            self._write(batch)
+        except StoreError as exc:
+            ended, self._ended = self._ended, []
+            return self._writer.set_aside(ended, exc)
+        self._writer.wake()
+        return None
+
+    def _write(self, batch: Batch) -> None:
+        batch.endings[:0] = self._ended
+        self._writer.write(batch)
+        self._ended.clear()
+
+
 class OwnCall(Call[Way]):
     """
     Args:
-        new: the request as ``Ledger.open`` wrote it.
+        new: the request as ``Singly.begin`` wrote it.
         progress: tells at any time who answered and at what cost.
         give: takes each chunk; what it raises ends the request, settled as far as it came.
         accept: looks at each whole answer; one that fails is kept back and charged, and the next
@@ -183,9 +351,12 @@ class OwnCall(Call[Way]):
         except OmniError:
             if not self._rejected:
                 raise
+            self._tools.commits.flush()  # whoever reads it may take their time
             for chunk in self._rejected:
                 await self._give(chunk)
             raise none_passed(self.flaw) from None
+        if self._held:
+            self._tools.commits.flush()
         for chunk in self._held:
             await self._give(chunk)
 
@@ -235,7 +406,7 @@ class OwnCall(Call[Way]):
             rpm=target.rpm,
         )
         try:
-            await self._begun(opening)
+            await self._tools.commits.open(opening)
             self._bound(way, opening)
             reading = self._read(opening, target)
             progress.tries = opening.n
@@ -254,7 +425,7 @@ class OwnCall(Call[Way]):
         tools, attempt = self._tools, opening.attempt()
         if attempt.output_bound is None:
             attempt.output_bound = opening.most_out
-        return Reading(tools.ledger, tools.health, tools.clock, attempt, target, self.progress)
+        return Reading(tools.commits, tools.health, tools.clock, attempt, target, self.progress)
 
     def _bound(self, way: Way, opening: Opening) -> None:
         """Have the call ask for no more than was granted."""
@@ -269,39 +440,6 @@ class OwnCall(Call[Way]):
                 f"{opening.model}: {whose} leaves {format_usd(room)}, so the answer is limited "
                 f"to {opening.output_bound or 0:,} tokens instead of {most.each:,}",
             )
-
-    async def _begun(self, opening: Opening) -> None:
-        """Returns once the attempt is written: its provider had a slot for it.
-
-        Raises:
-            Busy: the slots stayed taken, or others came first. Nothing was written.
-            BudgetExceeded, UnknownPrice: as ``Ledger.begin``.
-        """
-        tools, slots, slug, model = self._tools, opening.slots, opening.provider, opening.model
-        began = opening.started_at
-        try:
-            while not tools.ledger.begin(opening):
-                assert slots is not None
-                if opening.waited_ms >= SLOT_WAIT_S * 1000:
-                    raise Busy(
-                        f"all {slots} slots of {slug} were taken for {SLOT_WAIT_S:.0f} s",
-                        hint=f"omni providers edit {slug} --max-concurrency N",
-                    )
-                tools.reclaim()
-                if tools.await_turn is None:
-                    await tools.sleep(_SLOT_LOOK_S)
-                else:
-                    await tools.await_turn(self._id, slug, slots, _SLOT_LOOK_S)
-                opening.started_at = now = self.now_ms()
-                opening.waited_ms = max(now - began, 1)
-        except BaseException as exc:
-            tools.ledger.leave_queue(self._id)
-            if isinstance(exc, UnknownPrice) and opening.ceiling_nusd is not None:
-                raise UnknownPrice(
-                    f"the price of {model} is unknown, so is whether it fits a maximum cost",
-                    hint=f"omni models price {model} --price-in USD --price-out USD",
-                ) from None
-            raise
 
     async def exchange(self, way: Way, target: Target, reading: Reading) -> None:
         tools = self._tools

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,13 +14,14 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.batch import Opening, RequestEnding
 from omni_cli.domain.bounds import Most
 from omni_cli.domain.errors import Busy
-from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
+from omni_cli.domain.ledger import AttemptEnd, NewRequest, RequestEnd
 from omni_cli.domain.models import Provider
 from omni_cli.services.engine import commits as commits_module
+from omni_cli.services.engine import own as own_module
 from omni_cli.services.engine.commits import Commits
+from omni_cli.services.engine.own import Singly
 from omni_cli.store import slots as slots_module
 from omni_cli.store.writer import Writer
-from tests.beginning import begin
 from tests.gateway_server import seeded
 
 NOW = 1_790_000_000_000
@@ -46,6 +46,22 @@ def _opening(commits: Commits, slots: int) -> Opening:
     return Opening(new, 1, "p/m", "p", NOW, 1, Most(1, 1), slots)
 
 
+def _singly(app: App) -> Singly:
+    writer = Writer(app.store, app.ledger, alone=True)
+    return Singly(writer, clock=time.time, pause=writer.rung, reclaim=lambda: None)
+
+
+def _begun(singly: Singly, slots: int) -> Opening:
+    """Of a request that has its row."""
+
+    def make() -> NewRequest:
+        return NewRequest(next(_IDS), NOW, "chat", singly.owner)
+
+    new = singly.begin(make, "{}", lambda _: None)
+    at = int(time.time() * 1000)
+    return Opening(new, 1, "p/m", "p", at, 1, Most(1, 1), slots, opened=True)
+
+
 def _end(commits: Commits, opening: Opening) -> None:
     end = AttemptEnd("ok", opening.started_at + 5, cost_nusd=0)
     commits.end_attempt(opening.request.id, 1, end, priced="priced")
@@ -58,7 +74,7 @@ def _nobody_looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Only a bell wakes who waits."""
     with monkeypatch.context() as patch:
         patch.setattr(commits_module, "LOOK_S", 60.0)
-        patch.setattr("omni_cli.domain.batch.LOOK_S", 60.0)
+        patch.setattr(own_module, "_SLOT_LOOK_S", 60.0)
         yield
 
 
@@ -118,28 +134,27 @@ async def test_a_command_waits_in_the_same_queue_as_a_gateway(
         commits = _commits(app)
         first, third = _opening(commits, 1), _opening(commits, 1)
         await commits.open(first)
-        request = next(_IDS)
-        other.ledger.open(NewRequest(request, NOW, "chat", other.ledger.owner), None)
-        attempt = NewAttempt(request, 1, "p/m", "p", NOW, 1)
-        assert not begin(other.ledger, attempt, slots=1)
+        singly = _singly(other)
+        mine = _begun(singly, 1)
+
+        async def command() -> None:
+            await singly.open(mine)
+            order.append("command")
+            end = AttemptEnd("ok", NOW + 9, cost_nusd=0)
+            singly.end_attempt(mine.request.id, 1, end, priced="priced")
+            singly.flush()
+
+        waits = asyncio.create_task(command())
+        await asyncio.sleep(0.02)
         waiting = commits.open(third)
         waiting.add_done_callback(lambda _: order.append("gateway"))
         await asyncio.sleep(0.05)
-
-        def command() -> None:
-            asyncio.run(other.ledger.await_turn(request, "p", 1, 30))
-            assert begin(other.ledger, attempt, slots=1)
-            order.append("command")
-            end = AttemptEnd("ok", NOW + 9, cost_nusd=0)
-            other.ledger.end_attempt(request, 1, end, priced="priced")
-
-        thread = threading.Thread(target=command)
-        thread.start()
         _end(commits, first)
         await asyncio.wait_for(waiting, 20)
-        thread.join()
+        await waits
         assert order == ["command", "gateway"]
         assert third.waited_ms >= 50
+        assert mine.waited_ms >= 50
         await commits.close()
 
 
@@ -195,32 +210,48 @@ async def test_without_a_limit_nobody_counts_and_nobody_waits(tmp_path: Path) ->
         assert not [statement for statement in asked if "slot_tickets" in statement]
 
 
-def test_a_waiting_command_is_woken_at_once(tmp_path: Path) -> None:
-    """By counts: it looks twice, when it begins to wait and when it is rung."""
-    looks: list[float] = []
+async def test_a_waiting_command_is_woken_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By counts: it looks twice, when it begins to wait and when it is rung; so does one that waits
+    beside the call that ends."""
+    looks: list[int] = []
     take = slots_module.Turns.take
 
     def counted(self: slots_module.Turns, ticket: int | None, slots: int) -> bool:
-        looks.append(time.monotonic())
+        looks.append(slots)
         return take(self, ticket, slots)
 
-    with _app(tmp_path) as app, _app(tmp_path) as other, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("omni_cli.domain.batch.LOOK_S", 60.0)
-        for ledger, request in ((app.ledger, 1_000_001), (other.ledger, 1_000_002)):
-            ledger.open(NewRequest(request, NOW, "chat", ledger.owner), None)
-        assert begin(app.ledger, NewAttempt(1_000_001, 1, "p/m", "p", NOW, 1), slots=1)
-        assert not begin(other.ledger, NewAttempt(1_000_002, 1, "p/m", "p", NOW, 1), slots=1)
-        patch.setattr(slots_module.Turns, "take", counted)
-        thread = threading.Thread(
-            target=lambda: asyncio.run(other.ledger.await_turn(1_000_002, "p", 1, 30.0)),
-            daemon=True,
-        )
-        thread.start()
-        while not looks:
-            time.sleep(0.001)
-        end = AttemptEnd("unsent", NOW + 9, cost_nusd=0)
-        app.ledger.end_attempt(1_000_001, 1, end, priced=None)
-        thread.join(20)
-        assert not thread.is_alive()
-        assert len(looks) <= 3
-        other.ledger.leave_queue(1_000_002)
+    with _nobody_looks(monkeypatch), _app(tmp_path) as app, _app(tmp_path) as other:
+        monkeypatch.setattr(slots_module.Turns, "take", counted)
+        one, two = _singly(app), _singly(other)
+        for at_work, waits in ((one, two), (one, one)):
+            first, second = _begun(at_work, 1), _begun(waits, 1)
+            await at_work.open(first)
+            looks.clear()
+            waiting = asyncio.create_task(waits.open(second))
+            await asyncio.sleep(0.02)
+            assert len(looks) == 1
+            end = AttemptEnd("unsent", NOW + 9, cost_nusd=0)
+            at_work.end_attempt(first.request.id, 1, end, priced=None)
+            await asyncio.wait_for(waiting, 20)
+            assert len(looks) == 2
+            waits.end_attempt(second.request.id, 1, end, priced=None)
+
+
+async def test_a_command_that_gives_up_leaves_its_place(tmp_path: Path) -> None:
+    with _app(tmp_path) as app:
+        singly = _singly(app)
+        first, left, last = (_begun(singly, 1) for _ in range(3))
+        await singly.open(first)
+        leaving = asyncio.create_task(singly.open(left))
+        await asyncio.sleep(0.02)
+        waiting = asyncio.create_task(singly.open(last))
+        await asyncio.sleep(0.02)
+        assert app.windows.slots(0)["p"].waiting == 2
+        leaving.cancel()
+        end = AttemptEnd("ok", NOW + 9, cost_nusd=0)
+        singly.end_attempt(first.request.id, 1, end, priced="priced")
+        singly.flush()
+        await asyncio.wait_for(waiting, 5)
+        assert app.windows.slots(0)["p"].waiting == 0
