@@ -809,7 +809,27 @@ class App:
     def transport(self) -> "Fetcher":
         from omni_cli.providers.http import HttpFetcher
 
-        return HttpFetcher()
+        return HttpFetcher(outside=self._must_lead_out)
+
+    def own_origins(self) -> frozenset[tuple[str, int]]:
+        """Hosts and ports of organisations' own providers that are nobody else's: these must lead
+        out of this machine's networks, unless the settings say otherwise."""
+        from omni_cli.services.fleet.organisation import whose
+
+        if self.config.general.org_private_addresses:
+            return frozenset()
+        every = self.every_provider.all()
+        if not any(whose(provider.slug) for provider in every):
+            return frozenset()
+        from omni_cli.domain.hosts import host_and_port
+
+        found: dict[bool, set[tuple[str, int]]] = {True: set(), False: set()}
+        for provider in every:
+            found[bool(whose(provider.slug))].add(host_and_port(provider.base_url))
+        return frozenset(found[True] - found[False])
+
+    def _must_lead_out(self, host: str, port: int) -> bool:
+        return (host, port) in self.own_origins()
 
     @cached_property
     def check_recorder(self) -> "CheckRecorder":
@@ -865,7 +885,7 @@ class App:
         """What calls go out over, within one event loop."""
         from omni_cli.providers.http import HttpTransport
 
-        return HttpTransport()
+        return HttpTransport(outside=self._must_lead_out)
 
     def _tools(self) -> "Tools":
         """What requests of this process's own are made with."""

@@ -81,6 +81,17 @@ def is_public(address: str) -> bool:
     return found.is_global and not found.is_multicast
 
 
+def host_and_port(url: str) -> tuple[str, int]:
+    """Where a base URL leads; ("", 0) for what is none."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return "", 0
+
+
 def is_here(url: str) -> bool:
     """Whether a URL leads to this machine."""
     from urllib.parse import urlsplit

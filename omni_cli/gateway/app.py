@@ -43,6 +43,7 @@ from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.watching import Watcher
 from omni_cli.http.client import UpstreamPool
 from omni_cli.http.environment import Proxies
+from omni_cli.http.outside import Guarded
 from omni_cli.http.request import Gone, Limits, Request
 from omni_cli.http.server import ServerState
 from omni_cli.records import SCOPES
@@ -104,6 +105,8 @@ class Gateway:
         self._ids = Ids(app.now_ms)
         self._version = -1
         self._looking: asyncio.Task[None] | None = None
+        #: Where organisations' own providers are.
+        self._guarded = Guarded()
         self._retaining: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -141,7 +144,8 @@ class Gateway:
             ),
         )
         fleet = fleets.shared
-        self._pool = UpstreamPool(proxies=Proxies(self._app.env))
+        self._guarded.origins = self._app.own_origins()
+        self._pool = UpstreamPool(proxies=Proxies(self._app.env), outside=self._guarded)
         self._traces = Traces.of(self._app.env)
         deadlines = Deadlines(self._pool.loop)
         tools = Tools(fleet, self._pool, self._commits, random.Random(), deadlines, self._traces)
@@ -255,6 +259,7 @@ class Gateway:
     def _fleet_poll(self) -> None:
         silent = self._app.store.away_s() >= _PATIENCE_S
         if self._lost is None and not silent and self._fleets.poll():
+            self._guarded.origins = self._app.own_origins()
             self._look()  # a shadow may have begun, or ended
 
     def _trouble(self) -> str:

@@ -27,6 +27,7 @@ from omni_cli.domain.errors import (
 from omni_cli.http.answer import Answer
 from omni_cli.http.environment import Proxies, Proxy, trusted
 from omni_cli.http.outbox import Outbox
+from omni_cli.http.outside import Outside, addresses_outside, nowhere
 
 #: Longest wait for a connection, seconds; a call's own timeout may be shorter.
 CONNECT_S = 10.0
@@ -194,15 +195,21 @@ class UpstreamPool:
     Args:
         tls: for https; by default those that the environment trusts, loaded on first use.
         proxies: on the way to providers; none by default.
+        outside: which hosts must lead out of this machine's networks.
     """
 
     def __init__(
-        self, *, tls: ssl.SSLContext | None = None, proxies: Proxies | None = None
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        proxies: Proxies | None = None,
+        outside: Outside = nowhere,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.outbox = Outbox(self.loop)
         self._tls = tls
         self._proxies = proxies
+        self._outside = outside
         self._idle: dict[Origin, deque[_Connection]] = {}
         self._all: set[_Connection] = set()
 
@@ -310,12 +317,14 @@ class UpstreamPool:
         host, port = origin.host, origin.port
         context = self._context() if origin.tls else None
         proxy = None if self._proxies is None else self._proxies.of(host, port, tls=origin.tls)
+        name = host if context is not None else None
+        places = await addresses_outside(host, port) if self._outside(host, port) else [host]
         if proxy is None:
-            _, connection = await loop.create_connection(
-                lambda: _Connection(self, origin), host, port, ssl=context
-            )
-            return connection
-        transport = await _tunnel(proxy, host, port)
+            for place in places[:-1]:
+                with contextlib.suppress(OSError):  # the next may take it
+                    return await self._directly(origin, place, context, name)
+            return await self._directly(origin, places[-1], context, name)
+        transport = await _tunnel(proxy, places[0], port)
         connection = _Connection(self, origin)
         try:
             if context is not None:
@@ -329,6 +338,14 @@ class UpstreamPool:
             transport.abort()
             raise
         connection.connection_made(through)
+        return connection
+
+    async def _directly(
+        self, origin: Origin, place: str, context: ssl.SSLContext | None, name: str | None
+    ) -> _Connection:
+        _, connection = await self.loop.create_connection(
+            lambda: _Connection(self, origin), place, origin.port, ssl=context, server_hostname=name
+        )
         return connection
 
     def _context(self) -> ssl.SSLContext:

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.http.environment import ProxyRule, trusted
+from omni_cli.http.outside import Outside, addresses_outside, nowhere
 from omni_cli.ports import HttpCall, ProviderAdapter, Transport
 from omni_cli.wire import trouble
 from omni_cli.wire.access import authorized, secrets_of
@@ -56,8 +57,11 @@ def _client_key(url: httpx.URL, rule: ProxyRule) -> tuple[bool, str | None]:
     """Whether certificates are needed, and the proxy on the way: calls that agree in both share a
     client."""
     tls = url.scheme == "https"
-    port = url.port or (443 if tls else 80)
-    return tls, rule.url(url.host, port, tls=tls)
+    return tls, rule.url(url.host, _port(url), tls=tls)
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def _options(key: tuple[bool, str | None]) -> dict[str, Any]:
@@ -225,11 +229,16 @@ class HttpTransport:
 
     Args:
         max_event_bytes: most bytes of one event or plain body; more raises Malformed.
+        outside: which hosts must lead out of this machine's networks.
     """
 
-    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(
+        self, *, max_event_bytes: int = MAX_EVENT_BYTES, outside: Outside = nowhere
+    ) -> None:
         self._max_bytes = max_event_bytes
-        self._clients: dict[tuple[bool, str | None], httpx.AsyncClient] = {}
+        self._outside = outside
+        #: By TLS, proxy, and the name of a host whose connections are nobody else's.
+        self._clients: dict[tuple[bool, str | None, str], httpx.AsyncClient] = {}
         self._rule: ProxyRule | None = None
 
     async def open(
@@ -265,7 +274,9 @@ class HttpTransport:
         fault: ProviderError
         try:
             client = self._client(call.url)
-            response = await client.send(_build(client, call, {}, CONNECT_S))
+            request = _build(client, call, {}, CONNECT_S)
+            await self._lead_out(request)
+            response = await client.send(request)
         except _CAUGHT as exc:
             fault = trouble.fault(exc, call, CONNECT_S)
         else:
@@ -286,10 +297,22 @@ class HttpTransport:
     def _client(self, url: str) -> httpx.AsyncClient:
         if self._rule is None:
             self._rule = ProxyRule()
-        key = _client_key(httpx.URL(url), self._rule)
+        parts = httpx.URL(url)
+        tls, proxy = _client_key(parts, self._rule)
+        guarded = self._outside(parts.host, _port(parts))
+        key = tls, proxy, parts.host if guarded else ""
         if key not in self._clients:
-            self._clients[key] = httpx.AsyncClient(**_options(key))
+            self._clients[key] = httpx.AsyncClient(**_options((tls, proxy)))
         return self._clients[key]
+
+    async def _lead_out(self, request: httpx.Request) -> None:
+        """Have a request go to an address of its host that was looked at, where it must lead out
+        of this machine's networks. Raises ConnectionFailed: it does not."""
+        url = request.url
+        if self._outside(url.host, _port(url)):
+            places = await addresses_outside(url.host, _port(url))
+            request.url = url.copy_with(host=places[0])
+            request.extensions = {**request.extensions, "sni_hostname": url.host}
 
     async def _send(
         self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float
@@ -300,7 +323,9 @@ class HttpTransport:
             client = self._client(call.url)
             async with asyncio.timeout(timeout_s):
                 more = await authorized(call, call.body or b"", self._token) if call.access else {}
-                response = await client.send(_build(client, call, more, timeout_s), stream=True)
+                request = _build(client, call, more, timeout_s)
+                await self._lead_out(request)
+                response = await client.send(request, stream=True)
         except _CAUGHT as exc:
             fault = trouble.fault(exc, call, timeout_s)
         else:
@@ -329,14 +354,17 @@ async def _error_body(response: httpx.Response, timeout_s: float) -> str:
 
 
 class HttpFetcher:
-    """See ports.Fetcher."""
+    """See ports.Fetcher. ``outside``: as HttpTransport's."""
+
+    def __init__(self, *, outside: Outside = nowhere) -> None:
+        self._outside = outside
 
     def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
         return self.run(lambda transport: transport.fetch(adapter, call, timeout_s=timeout_s))
 
     def run(self, work: Callable[[Transport], Coroutine[Any, Any, _T]]) -> _T:
         async def once() -> _T:
-            async with HttpTransport() as transport:
+            async with HttpTransport(outside=self._outside) as transport:
                 return await work(transport)
 
         return asyncio.run(once())

@@ -105,12 +105,15 @@ def release(
 async def _sync(omni_app: App, found: list[Batch]) -> None:
     from omni_cli.http.client import UpstreamPool
     from omni_cli.http.environment import Proxies
+    from omni_cli.http.outside import Guarded
     from omni_cli.services.engine.batch_calls import BatchCalls
 
     async def do(job: Any) -> Any:
         return job(omni_app.batches)
 
-    pool = UpstreamPool(proxies=Proxies(omni_app.env))
+    guarded = Guarded()
+    guarded.origins = omni_app.own_origins()
+    pool = UpstreamPool(proxies=Proxies(omni_app.env), outside=guarded)
     try:
         await BatchCalls(pool, do).sync(every=True, told=found.append)
     finally:
