@@ -283,14 +283,18 @@ def foot_text(view: Overview) -> Content:
     shown = Content.assemble(
         ("Today ", _MUTED),
         (text.cost(now), "bold"),
-        f" · {counted(now.calls, 'call')} · {text.count(now.tokens)} tokens",
+        f" · {counted(now.calls, 'call')}",
     )
+    dearest = max(view.models, key=lambda card: card.today.cost_nusd, default=None)
+    if dearest is not None and dearest.today.cost_nusd:
+        name = text.clip(dearest.model.name, 20)
+        shown += f" · most {name} {format_usd(dearest.today.cost_nusd)}"
     step, way = text.change(now.cost_nusd, view.yesterday_nusd)
     if step:
         shown += Content.assemble(
             (" · ", _MUTED),
             (step, "$warning" if way == "up" else "$success"),
-            " on yesterday by now",
+            " on yesterday",
         )
     if view.saving_nusd is not None and view.saving_nusd > 0:
         shown += Content.assemble(

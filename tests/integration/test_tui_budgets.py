@@ -13,6 +13,7 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.tui.screens.budgets import BudgetsPane
 from omni_cli.tui.widgets.chart import Chart, budget_bar
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
+from omni_cli.tui.widgets.picker import Pick
 from omni_cli.tui.widgets.tiles import CardList
 from tests.integration.tui_pilot import copy_home, opened, press, read, shown
 from tests.snapshot.scene import NOW_MS, clock, env_of
@@ -34,7 +35,7 @@ def budgets(home: Path) -> list[Budget]:
 async def fill(pilot: object, **values: str) -> None:
     for name, value in values.items():
         widget = pilot.app.screen.query_one(f"#in-{name}")
-        assert isinstance(widget, Input | Select)
+        assert isinstance(widget, Input | Select | Pick)
         widget.value = value
 
 

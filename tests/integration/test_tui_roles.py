@@ -11,6 +11,7 @@ from omni_cli.tui.app import OmniApp
 from omni_cli.tui.screens.roles import Matrix, RolesPane
 from omni_cli.tui.screens.rule_forms import RuleTester
 from omni_cli.tui.widgets.form import ConfirmScreen
+from omni_cli.tui.widgets.picker import Pick
 from omni_cli.tui.widgets.table import Table
 from tests.integration.tui_pilot import copy_home, notes, opened, press, read, shown
 from tests.snapshot.scene import make_home
@@ -86,7 +87,7 @@ async def test_rules_are_added_tried_and_switched_off(home: Path) -> None:
         await press(pilot, "n")
         screen = pilot.app.screen
         screen.query_one("#in-condition", Input).value = "prompt contains 'invoice'"
-        screen.query_one("#in-model", Input).value = "openai/gpt-4"
+        screen.query_one("#in-model", Pick).value = "openai/gpt-4"
         await press(pilot, "ctrl+s", "t")
         assert isinstance(pilot.app.screen, RuleTester)
         pilot.app.screen.query_one(Input).value = "sum up this invoice"

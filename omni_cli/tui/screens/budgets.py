@@ -26,9 +26,12 @@ from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.costs import added_up, each_day
 from omni_cli.tui.widgets.chart import Chart, Shown, budget_bar
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
+from omni_cli.tui.widgets.picker import Groups, Item, model_items, named_items
 from omni_cli.tui.widgets.tiles import CardList, Empty, set_empty
 
 _MUTED = "$foreground-muted"
+#: The last day that a report can be of.
+_EVER = 99_999_999
 _SPAN = re.compile(r"([1-9]\d{0,3})([hdw])")
 _HOURS = {"h": 1, "d": 24, "w": 168}
 
@@ -161,10 +164,6 @@ def fields(budget: Budget | None) -> list[Field]:
     alerts = (50.0, 80.0, 100.0) if budget is None else budget.alerts_percent
     fixed = budget is not None
     return [
-        Field("target", "For", whose, "all, model:NAME, role:NAME …", fixed=fixed, check=_target),
-        Field("period", "Per", "month", choices=PERIODS)
-        if budget is None
-        else Field("period", "Per", budget.period, fixed=True),
         Field(
             "limit",
             "US dollars",
@@ -172,6 +171,12 @@ def fields(budget: Budget | None) -> list[Field]:
             "the most that may be spent",
             check=lambda v: "" if _money(v) is not None else "an amount such as 25 or 0.50",
         ),
+        Field(
+            "target", "For", whose, fixed=fixed, pick=read_targets, told=_told_target, check=_target
+        ),
+        Field("period", "Per", "month", choices=PERIODS)
+        if budget is None
+        else Field("period", "Per", budget.period, fixed=True),
         Field(
             "alerts",
             "Alerts at %",
@@ -251,6 +256,33 @@ def _split(budget: Budget) -> tuple[str, str]:
 
 def _yes_no(name: str, label: str, yes: bool) -> Field:
     return Field(name, label, "yes" if yes else "no", choices=("no", "yes"))
+
+
+def read_targets(omni: App) -> Groups:
+    """What a budget may hold for: of agents those that were seen, others are typed."""
+    agents = {agent for (agent,) in omni.reports.totals(0, _EVER, ("agent",)) if agent}
+    names = {
+        "role": [role.name for role in omni.assignments.roles()],
+        "provider": [provider.slug for provider in omni.providers.all()],
+        "agent": sorted(agents),
+        "org": sorted(omni.organisations() - {""}),
+        "key": [key.name for key in omni.client_keys.all()],
+    }
+    every = Item("all", Content("everything"), "all everything")
+    return [
+        ("All", [every]),
+        ("Models", model_items(omni, "model:")),
+        *(
+            (f"{scope.capitalize()}s", named_items(found, f"{scope}:"))
+            for scope, found in names.items()
+            if found
+        ),
+    ]
+
+
+def _told_target(value: str) -> str:
+    scope, _, name = value.partition(":")
+    return f"{scope} {name}" if name else "everything"
 
 
 def _target(value: str) -> str:

@@ -13,7 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message as TextualMessage
-from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input, Label, Markdown, Static
 
@@ -29,6 +28,7 @@ from omni_cli.services.engine.routing import RouteOptions, decision_document
 from omni_cli.tui import text
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.receipt import decision_text
+from omni_cli.tui.widgets.picker import Groups, Item, Pick, model_items, named_items
 
 if TYPE_CHECKING:
     from omni_cli.services.engine.own import Steps
@@ -152,7 +152,13 @@ class Asking(Struct):
 
 
 _MUTED = "$foreground-muted"
-_AUTO = ("auto", "auto:cheap", "auto:balanced", "auto:best", "auto:fast")
+_AUTO = (
+    ("auto", "as the settings weigh it"),
+    ("auto:cheap", "the least cost that is good enough"),
+    ("auto:balanced", "cost, quality and speed alike"),
+    ("auto:best", "the best answer"),
+    ("auto:fast", "the quickest answer"),
+)
 _KEYS = (
     ("Enter", "sends; the right model answers, and its reasons stand beside it"),
     ("Esc", "gives up an answer; once more leaves the input, so that jump keys work"),
@@ -184,18 +190,25 @@ class Hello(Vertical):
                 yield Static(words, classes="words")
 
 
-class Names(Struct, frozen=True):
-    """What ``to`` may be, and which providers are simulated."""
+def read_answerers(omni: App) -> Groups:
+    """Who may be asked: the router by a preference, roles, chains, models."""
+    auto = [
+        Item(name, Content.assemble(f"{name:<14}", (said, _MUTED)), name) for name, said in _AUTO
+    ]
+    roles = named_items([role.name for role in omni.assignments.roles()])
+    chains = named_items([chain.name for chain in omni.assignments.chains()])
+    return [
+        ("The router", auto),
+        ("Roles", roles),
+        ("Chains", chains),
+        ("Models", model_items(omni)),
+    ]
 
-    selectors: tuple[str, ...]
-    simulated: frozenset[str]
 
-
-class ChatPane(Pane[Names]):
+class ChatPane(Pane[frozenset[str]]):
     DEFAULT_CSS = """
     ChatPane #to-line { height: 1; padding: 0 1; }
     ChatPane #to-line Label { color: $foreground-muted; }
-    ChatPane #to { width: 1fr; background: $surface; }
     ChatPane #log { padding: 0 1; }
     ChatPane #side {
         width: 44%; border-left: solid $foreground 20%; padding: 0 1; display: none;
@@ -236,7 +249,7 @@ class ChatPane(Pane[Names]):
     def compose(self) -> ComposeResult:
         with Horizontal(id="to-line"):
             yield Label("to ")
-            yield Input("auto", id="to", compact=True)
+            yield Pick("auto", "Who shall answer?", self.loader, read_answerers, own=bool, id="to")
         with Horizontal():
             with VerticalScroll(id="log"):
                 yield Hello(id="hello")
@@ -248,24 +261,20 @@ class ChatPane(Pane[Names]):
         return self.query_one("#prompt")
 
     def remember(self) -> dict[str, Any]:
-        return {"to": self.query_one("#to", Input).value}
+        return {"to": self._to.value}
 
     def recall(self, kept: dict[str, Any]) -> None:
-        self.query_one("#to", Input).value = str(kept.get("to") or "auto")
+        self._to.value = str(kept.get("to") or "auto")
 
-    def load(self, omni: App, _wanted: Any) -> Names:
-        providers = omni.providers.all()
-        models = omni.models.of_providers([p.slug for p in providers])
-        names = [m.id for m in models if m.status == "active"]
-        names += [r.name for r in omni.assignments.roles()]
-        names += [c.name for c in omni.assignments.chains()]
-        return Names((*_AUTO, *names), frozenset(p.slug for p in providers if p.simulated))
+    @property
+    def _to(self) -> Pick:
+        return self.query_one("#to", Pick)
 
-    def show(self, value: Names) -> None:
-        self._simulated = value.simulated
-        self.query_one("#to", Input).suggester = SuggestFromList(
-            value.selectors, case_sensitive=False
-        )
+    def load(self, omni: App, _wanted: Any) -> frozenset[str]:
+        return frozenset(p.slug for p in omni.providers.all() if p.simulated)
+
+    def show(self, value: frozenset[str]) -> None:
+        self._simulated = value
 
     def on_unmount(self) -> None:
         if self._asking is not None:
@@ -273,9 +282,10 @@ class ChatPane(Pane[Names]):
 
     # --- asking ------------------------------------------------------------------------------
 
-    @on(Input.Submitted, "#to")
+    @on(Pick.Changed)
     def action_write(self) -> None:
-        self.query_one("#prompt").focus()
+        if self.omni.is_pane_active(self):
+            self.query_one("#prompt").focus()
 
     @on(Input.Submitted, "#prompt")
     async def _send(self, event: Input.Submitted) -> None:
@@ -291,7 +301,7 @@ class ChatPane(Pane[Names]):
         await log.mount(Static(f"▸ {prompt}", classes="said", markup=False), answer)
         log.anchor()
         question = Question(
-            to=self.query_one("#to", Input).value.strip() or "auto",
+            to=self._to.value or "auto",
             prompt=prompt,
             earlier=tuple(self._messages),
             conversation=self._conversation,
@@ -388,7 +398,7 @@ class ChatPane(Pane[Names]):
             self.query_one("#log").focus()
 
     def action_to(self) -> None:
-        self.query_one("#to").focus()
+        self._to.action_choose()
 
     def action_receipt(self) -> None:
         if self._last is not None and self._last.request is not None:

@@ -16,6 +16,7 @@ from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.services.engine.rule_test import Tested, try_rules
 from omni_cli.tui.data import Loader
 from omni_cli.tui.widgets.form import Field, FormScreen, Values
+from omni_cli.tui.widgets.picker import Groups, model_items, named_items
 from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.workers import tell
 
@@ -30,11 +31,19 @@ def _place(value: str) -> str:
     return "" if value.isdecimal() and int(value) > 0 else "a whole number from 1 on"
 
 
+def _roles(omni: App) -> Groups:
+    return [("Roles", named_items([role.name for role in omni.assignments.roles()]))]
+
+
+def _models(omni: App) -> Groups:
+    return [("Models at work", model_items(omni))]
+
+
 def role_form(loader: Loader, role: str, model: str) -> FormScreen:
     """Give a role a model with its priority; the role is made where there is none."""
     fields = [
-        Field("role", "Role", role, "primary_coder", check=_some),
-        Field("model", "Model", model, "id or alias", check=_some),
+        Field("role", "Role", role, pick=_roles, check=_some),
+        Field("model", "Model", model, pick=_models, check=_some),
         Field("priority", "Priority", "1", "1 is asked first", check=_place),
         Field("description", "Description", hint="what the job is; empty leaves it"),
     ]
@@ -57,7 +66,7 @@ def condition_form(loader: Loader, rule: Rule | None) -> FormScreen:
             "taskType == 'coding' && complexity == 'low'",
             check=_some,
         ),
-        Field("model", "Prefer", rule.model if rule else "", "id or alias", check=_some),
+        Field("model", "Prefer", rule.model if rule else "", pick=_models, check=_some),
         Field("priority", "Place", str(rule.priority if rule else 1), "1 first", check=_place),
     ]
 

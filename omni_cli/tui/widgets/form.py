@@ -15,6 +15,7 @@ from textual.widgets import Button, Input, Label, Select, Static
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
 from omni_cli.tui.data import Loader
+from omni_cli.tui.widgets.picker import Groups, Pick
 from omni_cli.tui.workers import tell
 
 Values = Mapping[str, str]
@@ -23,8 +24,10 @@ Values = Mapping[str, str]
 class Field(Struct, frozen=True):
     """One line of a form. Values are texts.
 
-    ``secret`` is masked until shown with Ctrl+R. ``choices`` makes it a list. ``check`` returns
-    what is wrong with a value, or ""; it is called as the user types.
+    ``secret`` is masked until shown with Ctrl+R. ``choices`` makes it a list, ``pick`` a picker of
+    what it reads, where what is typed may be taken, too, unless ``check`` finds fault with it.
+    ``told`` is how such a value is shown. ``check`` returns what is wrong with a value, or ""; it
+    is called as the user types.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Field(Struct, frozen=True):
     secret: bool = False
     fixed: bool = False
     choices: Sequence[str] = ()
+    pick: Callable[[App], Groups] | None = None
+    told: Callable[[str], str] = str
     check: Callable[[str], str] = field(default=lambda _: "")
 
 
@@ -110,7 +115,17 @@ class FormScreen(ModalScreen[bool]):
                 yield Button("Cancel", id="cancel", compact=True)
                 yield Button(self._save, id="save", variant="primary", compact=True)
 
-    def _widget(self, item: Field) -> Input | Select[str]:
+    def _widget(self, item: Field) -> Input | Select[str] | Pick:
+        if item.pick is not None and not item.fixed:
+            return Pick(
+                item.value,
+                item.label,
+                self._loader,
+                item.pick,
+                told=item.told,
+                own=lambda value: bool(value) and not item.check(value),
+                id=f"in-{item.name}",
+            )
         if item.choices:
             return Select(
                 [(choice, choice) for choice in item.choices],
@@ -139,12 +154,13 @@ class FormScreen(ModalScreen[bool]):
         found: dict[str, str] = {}
         for item in self._fields:
             widget = self.query_one(f"#in-{item.name}")
-            value = widget.value if isinstance(widget, Input | Select) else ""
+            value = widget.value if isinstance(widget, Input | Select | Pick) else ""
             found[item.name] = str(value).strip()
         return found
 
     @on(Input.Changed)
     @on(Select.Changed)
+    @on(Pick.Changed)
     def _typed(self) -> None:
         self._check()
 

@@ -1,22 +1,30 @@
 """Choose one of many: a list in groups that narrows as one types; or some of a few."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from msgspec import Struct
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.events import Click
+from textual.events import Click, Key
 from textual.message import Message
+from textual.reactive import reactive
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.errors import OmniError
+from omni_cli.domain.money import dollars
+from omni_cli.tui.colours import hue
+from omni_cli.tui.data import Loader
+from omni_cli.tui.workers import tell
 
 
 class Item(Struct, frozen=True):
@@ -27,11 +35,16 @@ class Item(Struct, frozen=True):
     search: str
 
 
+#: (heading, items) pairs; headings cannot be chosen.
+Groups = Sequence[tuple[str, Sequence[Item]]]
+
+
 class PickerScreen(ModalScreen[str | None]):
     """Dismissed with the key that was chosen, or None.
 
     Args:
-        groups: (heading, items) pairs; headings cannot be chosen.
+        typed: what stands in the search at first.
+        own: whether what was typed may be chosen, too, where no key is called so.
     """
 
     DEFAULT_CSS = """
@@ -51,20 +64,31 @@ class PickerScreen(ModalScreen[str | None]):
         Binding("up", "move(-1)", "Up", show=False, priority=True),
     ]
 
-    def __init__(self, title: str, groups: Sequence[tuple[str, Sequence[Item]]]) -> None:
+    def __init__(
+        self,
+        title: str,
+        groups: Groups,
+        *,
+        typed: str = "",
+        own: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         super().__init__()
         self._title = title
         self._groups = groups
+        self._typed_first = typed
+        self._own = own
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = self._title
             box.border_subtitle = "type to search · Enter chooses · Esc leaves"
-            yield Input(placeholder="search", compact=True)
+            yield Input(
+                self._typed_first, placeholder="search", compact=True, select_on_focus=False
+            )
             yield OptionList(markup=False)
 
     def on_mount(self) -> None:
-        self._narrow("")
+        self._narrow(self._typed_first)
         self.query_one(Input).focus()
 
     @on(Input.Changed)
@@ -80,6 +104,10 @@ class PickerScreen(ModalScreen[str | None]):
                 head = Content.styled(f"{heading}  {len(found)}", "bold $primary")
                 options.append(Option(head, disabled=True))
                 options += [Option(Content("  ") + item.shown, id=item.key) for item in found]
+        value = typed.strip()
+        if self._own(value) and all(option.id != value for option in options):
+            options.append(Option(Content.styled("As typed", "bold $primary"), disabled=True))
+            options.append(Option(Content(f"  {value}"), id=value))
         if not options:
             options = [Option(Content("nothing like that"), disabled=True)]
         shown = self.query_one(OptionList)
@@ -108,6 +136,112 @@ class PickerScreen(ModalScreen[str | None]):
 
     def action_leave(self) -> None:
         self.dismiss(None)
+
+
+class Pick(Widget, can_focus=True):
+    """One value out of many: Enter, Space, a click or any letter opens the picker.
+
+    Args:
+        groups: what there is to choose; read in a thread when it is asked for.
+        told: how a value is shown.
+        own: as of PickerScreen.
+
+    Attributes:
+        value: the chosen key.
+    """
+
+    DEFAULT_CSS = """
+    Pick { height: 1; width: 1fr; background: $surface; color: $foreground; }
+    Pick:focus { background: $primary 30%; text-style: bold; }
+    Pick:ansi:focus { background: ansi_default; text-style: bold reverse; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,space,down", "choose", "Choose", key_display="⏎")
+    ]
+    value: reactive[str] = reactive("")
+
+    @dataclass
+    class Changed(Message):
+        pick: "Pick"
+        value: str
+
+    def __init__(
+        self,
+        value: str,
+        title: str,
+        loader: Loader,
+        groups: Callable[[App], Groups],
+        *,
+        told: Callable[[str], str] = str,
+        own: Callable[[str], bool] = lambda _: False,
+        id: str | None = None,  # noqa: A002  # Textual's own name
+    ) -> None:
+        super().__init__(id=id)
+        self.set_reactive(Pick.value, value)
+        self._title, self._loader, self._groups = title, loader, groups
+        self._told, self._own = told, own
+
+    def render(self) -> Content:
+        shown = self._told(self.value)
+        return Content.assemble(shown or ("choose", "$foreground-muted"), (" ▾", "$primary"))
+
+    def watch_value(self, value: str) -> None:
+        self.post_message(self.Changed(self, value))
+
+    def on_key(self, event: Key) -> None:
+        if event.is_printable and event.character and not event.character.isspace():
+            event.stop()
+            self.action_choose(event.character)
+
+    def on_click(self) -> None:
+        self.action_choose()
+
+    def action_choose(self, typed: str = "") -> None:
+        self.run_worker(lambda: self._read(typed), thread=True, exclusive=True, group="pick")
+
+    def _read(self, typed: str) -> None:
+        try:
+            with self._loader.session() as omni:
+                groups = self._groups(omni)
+        except OmniError as exc:
+            tell(self.app, self.notify, exc.message)
+            return
+        tell(self.app, self._offer, groups, typed)
+
+    def _offer(self, groups: Groups, typed: str) -> None:
+        def chosen(key: str | None) -> None:
+            if key is not None:
+                self.value = key
+
+        if self.is_attached:
+            picker = PickerScreen(self._title, groups, typed=typed, own=self._own)
+            self.app.push_screen(picker, chosen)
+
+
+def named_items(names: Sequence[str], prefix: str = "") -> list[Item]:
+    """An item a name, its key with ``prefix`` before it."""
+    return [Item(f"{prefix}{name}", Content(name), f"{prefix}{name}".lower()) for name in names]
+
+
+def model_items(omni: App, prefix: str = "") -> list[Item]:
+    """The models at work by name, each with its id, its price and its provider's colour."""
+    found = []
+    for model in omni.models.of_providers([provider.slug for provider in omni.providers.all()]):
+        if model.status == "active":
+            price = omni.browser.listed(model).average_usd
+            each = "" if price is None else f" {dollars(price)}/M"
+            shown = Content.assemble(
+                ("■ ", hue(model.id)),
+                set_cell_size(model.name, 28),
+                (f" {model.id}{each}", "$foreground-muted"),
+            )
+            found.append(
+                (
+                    model.name.lower(),
+                    Item(f"{prefix}{model.id}", shown, f"{prefix}{model.id} {model.name}".lower()),
+                )
+            )
+    return [item for _, item in sorted(found, key=lambda pair: pair[0])]
 
 
 _GAP = "  "
