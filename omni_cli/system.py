@@ -1,7 +1,7 @@
 """Where operating systems differ: locks between processes, signals, users, open files, terminals.
 
 Nothing else in the package imports what only one system has. On Windows none of omni was ever run;
-what is known to be missing there is in docs/cli.md, "Windows".
+what is known to be missing there is in docs/install.md, "Windows".
 """
 
 import os

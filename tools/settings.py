@@ -48,8 +48,19 @@ COMMON = {
 _HEAD = (
     "`omni config list` shows what holds, `omni config set KEY VALUE` changes it, `omni config "
     "path` says where it is written. A project's `.omni.toml` (in this folder or one above) "
-    "goes before the user's, key by key."
+    "goes before the user's, key by key. `omni config edit` opens the file in $VISUAL or $EDITOR; "
+    "one with mistakes is not taken. `--json` prints `key, value, default, source`."
 )
+_EXAMPLE = r"""```console
+$ omni config schema > omni.schema.json      # for editors that check TOML
+$ omni config set general.premium_model openai/gpt-5.5
+general.premium_model = openai/gpt-5.5
+$ omni config get general.premium_model
+openai/gpt-5.5
+$ printf '[chat]\ntimout_s = 5\n' > draft.toml; omni config check draft.toml
+error: draft.toml: chat.timout_s is no field: did you mean timeout_s?
+hint: there are keep_conversations, receipt, markdown, timeout_s, limit_s, ...
+```"""
 
 
 def page() -> str:
@@ -57,6 +68,8 @@ def page() -> str:
         "# Settings and environment",
         "",
         _HEAD,
+        "",
+        _EXAMPLE,
         "",
         "This page is made from the code by `python -m tools.settings`.",
         "",

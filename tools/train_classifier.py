@@ -6,7 +6,7 @@
 
 Trained on: fixtures/routing/seed-*.jsonl (ours, CC0); the rows of the shared ``tasktype`` file
 whose licence is MIT or Apache-2.0; questions of the shared benchmarks, labelled by their source
-(all MIT or Apache-2.0, see docs/routing.md). The rows of GAIR-NLP/auto-j, which state no
+(all MIT or Apache-2.0, see docs/routing-figures.md). The rows of GAIR-NLP/auto-j, which state no
 licence, are measured, never trained on; nor is fixtures/routing/adversarial*.jsonl.
 """
 

@@ -186,5 +186,5 @@ def _unbounded(what: str, hint: str) -> BudgetExceeded:
     return BudgetExceeded(
         f"a budget or a maximum cost covers this call, and nothing bounds what it may cost with "
         f"{what}",
-        hint=f"{hint}; docs/money.md says what a budget can hold",
+        hint=f"{hint}; docs/budgets.md says what a budget can hold",
     )

@@ -104,7 +104,7 @@ def shipped() -> TypeModel:
 
 
 #: Unsure when the two likeliest types are closer than this. Below it the first is right less
-#: than six times in ten on sources the model has not seen (docs/routing.md).
+#: than six times in ten on sources the model has not seen (docs/routing-figures.md).
 SURE_MARGIN = 0.25
 
 

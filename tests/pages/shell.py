@@ -7,11 +7,13 @@ A block is run unless a comment before it says why not. Such comments are not se
     <!-- file: NAME -->         the block (TOML, JSON, ...) is the text of this file
     <!-- stays -->              runs in the background until the page ends, as a server does
     <!-- exits: N -->           the block's last command ends so
+    <!-- answers: error -->     what it asks over HTTP is answered with an error, as it says
     <!-- home: empty -->        before all blocks: the page begins without a fleet
 
 ``sh`` blocks are commands alone. Of a ``console`` block what follows ``$ `` is one, and the lines
 below are what it prints, by its words: numbers are another's, and what a simulated model says.
-A command whose first line is an error fails; every other one ends with 0.
+A command whose first line is an error fails; every other one ends with 0. Of a job in YAML omni's
+own steps are run.
 """
 
 import os
@@ -42,7 +44,7 @@ CHANGES = re.compile(
     r"^\s*(sudo|useradd|systemctl|install -|apt|brew|npm|pipx|uv |\S*pip install|createdb)",
     re.MULTILINE,
 )
-_LONGEST_S = 120.0
+_LONGEST_S = 180.0
 #: Shells' blocks, by what stands after the three backquotes.
 SHELL = ("sh", "bash", "console")
 _BLOCK = re.compile(
@@ -55,16 +57,24 @@ _PORT = re.compile(rf"(?<=[:\s=])({'|'.join(PORTS)})\b")
 #: Words of a line that a page shows. What has a digit, and what is cut, is another's.
 _WORD = re.compile(r"(?<![\w$.…-])[A-Za-z][A-Za-z'_-]{2,}(?![\w…])")
 #: What a simulated model says, and what a page leaves out, are another's, too.
+#: omni's steps of a job in CI.
+_JOB = re.compile(r"^ +- run: (omni .*)", re.MULTILINE)
+_REFUSED = re.compile(r'"error": ?[{"]')
 _SPOKEN = re.compile(r"^(?:\[simulated|\.\.\.).*", re.MULTILINE)
 
 
 #: For ``first``: ``YES='init|import'`` are commands that ask a reader at a terminal, who says yes;
-#: with ``RECEIPT=1`` answers have the line below that they have there.
+#: with ``RECEIPT=1`` answers have the line below that they have there; ``up PORT`` waits for a
+#: server. A gateway's usual port is another one here.
 _AGREED = """YES= RECEIPT=
 omni() {
   case "|$YES|" in *"|$*|"*) set -- "$@" --yes ;; esac
+  case "$*" in serve*--port*) ;; serve*) set -- "$@" --port "$PORT" ;; esac
   if [ "$RECEIPT" ] && [ "$1" = chat ]; then set -- "$@" -u; fi
   command omni "$@"
+}
+up() {
+  for n in $(seq 300); do curl -s -o /dev/null "127.0.0.1:$1" && return; sleep 0.1; done
 }"""
 
 
@@ -77,6 +87,7 @@ class Step:
     shown: str = ""
     code: int = 0
     stays: bool = False
+    refused: bool = False
 
 
 @dataclass
@@ -105,12 +116,15 @@ def steps(text: str) -> Iterator[Step]:
             yield Step(block.line, notes["first"])
         if "file" in notes:
             yield Step(block.line, _written(notes["file"], block.text))
+        if block.kind == "yaml":
+            yield from (Step(block.line, line) for line in _JOB.findall(block.text))
         if block.kind not in SHELL or "not run" in notes:
             continue
         if block.kind == "console":
             yield from _session(block)
         else:
-            yield Step(block.line, block.text, "", int(notes.get("exits", 0)), "stays" in notes)
+            code, stays = int(notes.get("exits", 0)), "stays" in notes
+            yield Step(block.line, block.text, "", code, stays, "answers" in notes)
 
 
 def _written(name: str, text: str) -> str:
@@ -173,7 +187,7 @@ def run(page: Path, folder: Path, env: Mapping[str, str], ports: Mapping[str, in
     shell = subprocess.Popen(
         ["bash", "-c", script(todo, ports)],
         cwd=folder,
-        env={**env, "STEPS": str(told)},
+        env={**env, "STEPS": str(told), "PORT": str(ports.get("4000", 0))},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -195,7 +209,7 @@ def run(page: Path, folder: Path, env: Mapping[str, str], ports: Mapping[str, in
             break
         if (code == 0) if step.code == -1 else (code != step.code):
             wrong.append(f"{at}\nended with {code}:\n{said[-2000:]}")
-        elif "Traceback" in said:
+        elif "Traceback" in said or (_REFUSED.search(said) and not (step.shown or step.refused)):
             wrong.append(f"{at}\n{said[-2000:]}")
         elif lacks := missing(step.shown, said):
             wrong.append(f"{at}\ndid not say {', '.join(lacks)}:\n{said[-3000:]}")

@@ -33,8 +33,6 @@ _PICTURE = base64.b64decode(
 )
 #: Pages that another test runs as written, and asks more of.
 _ELSEWHERE = {"scenarios": "tests/integration/test_scenarios.py"}
-#: Whose blocks still lack their comments.
-_LATER = {"cli", "gateway", "import", "money", "simulator", "team"}
 _EMPTY = "<!-- home: empty -->"
 
 
@@ -91,7 +89,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_runs_as_written(page: Path, world: World, tmp_path: Path) -> None:
     text = page.read_text("utf-8")
-    if page.stem in _LATER | _ELSEWHERE.keys() or not any(steps(text)):
+    if page.stem in _ELSEWHERE or not any(steps(text)):
         return
     if lacks := [tool for tool in ("curl", "git", "jq") if shutil.which(tool) is None]:
         pytest.skip(f"no {', '.join(lacks)} here")
@@ -112,7 +110,7 @@ def test_every_block_says_what_it_is_and_why_it_is_not_run() -> None:
         for block in blocks(page.read_text("utf-8")):
             at = f"{page.name}:{block.line}"
             assert block.kind, f"{at}: a block says what it is: sh, console, text, toml, ..."
-            if block.kind not in SHELL or page.stem in _LATER:
+            if block.kind not in SHELL:
                 continue
             if (why := block.notes.get("not run")) is None:
                 ran += 1

@@ -71,6 +71,11 @@ def test_commands_and_options_that_pages_name_exist(page: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_no_page_is_longer_than_can_be_read() -> None:
+    long = {page.name: lines for page in PAGES if (lines := page.read_text().count("\n")) > 250}
+    assert not long, "split it by what its reader wants to do"
+
+
 def test_settings_are_those_of_the_code() -> None:
     assert settings.PAGE.read_text("utf-8") == settings.page(), "run python -m tools.settings"
     assert settings.named_in_code() <= settings.VARIABLES.keys()

@@ -140,7 +140,7 @@ def _listing(view: View, found: list[Batch], zone: str, empty: str = "") -> None
             for batch in found
         ],
         lambda: [batch_document(batch) for batch in found],
-        empty=[empty or "no batches; they are made at the gateway: docs/gateway.md"],
+        empty=[empty or "no batches; they are made at the gateway: docs/gateway-paths.md"],
     )
 
 

@@ -37,7 +37,7 @@ class _Column(dict[str, tuple[float, float, float, str]]):
 
 
 #: Observations that a type's cell counts for behind the cell of one of its forms: what the
-#: measurement in docs/routing.md used.
+#: measurement in docs/routing-figures.md used.
 FORM_STRENGTH = 10.0
 
 

@@ -1,7 +1,7 @@
 """OpenAI Chat Completions, the wire format that most providers and local servers speak.
 
 Source: OpenAI API reference, "Chat"; differences between servers as seen in recorded traffic
-and in the providers' own references (see docs/providers.md).
+and in the providers' own references (see docs/protocols.md).
 """
 
 import re
