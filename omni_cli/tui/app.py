@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import ContentSwitcher, Footer
@@ -25,6 +27,7 @@ from omni_cli.tui import colours, faults
 from omni_cli.tui.data import Loader
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.registry import TABS, Tab
+from omni_cli.tui.sent import Sent, sparing
 from omni_cli.tui.theme import DEFAULT, load_themes, shipped_folder
 from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.widgets.status import StatusLine, TabBar
@@ -141,6 +144,8 @@ class OmniApp(App[None]):
         tab: str | None = None,
         probing: bool = False,
     ) -> None:
+        #: What is on the terminal; before the base class, which asks for a driver.
+        self.sent = Sent()
         super().__init__()
         self._probing = probing
         env = os.environ if env is None else env
@@ -168,6 +173,11 @@ class OmniApp(App[None]):
 
     # --- layout ------------------------------------------------------------------------------
 
+    def get_driver_class(self) -> type[Driver]:
+        # On Windows what is drawn comes in pieces that may end within a code.
+        kind = super().get_driver_class()
+        return kind if sys.platform == "win32" else sparing(kind, self.sent)
+
     def compose(self) -> ComposeResult:
         yield StatusLine(self.loader)
         yield TabBar(self.tabs)
@@ -189,6 +199,7 @@ class OmniApp(App[None]):
 
     def on_resize(self) -> None:
         """The palette's key is in the help; where room is scarce the screen's own keys need it."""
+        self.sent.forget()
         for footer in self.screen_stack[0].query(Footer):
             footer.show_command_palette = self.size.width >= _PALETTE_FROM
 
@@ -359,6 +370,9 @@ class OmniApp(App[None]):
         await self.action_tab(ids[(at + by) % len(ids)])
 
     def action_reload(self) -> None:
+        """Read again, and draw again what another program may have written over."""
+        self.sent.forget()
+        self.refresh()
         self.loader.touch()
         self.store_changed()
 
