@@ -1038,7 +1038,7 @@ class App:
 
         path = given.get("transcript_path")
         if self.config.imports.follow and isinstance(path, str):
-            self.logs.follow_file("claude-code", Path(path).expanduser())
+            self.logs.follow_session("claude-code", Path(path).expanduser())
 
         def window(name: str) -> int | None:
             model = self.models.get(f"anthropic/{name}")
@@ -1046,6 +1046,7 @@ class App:
 
         lines = StatusLines(
             reports=self.reports,
+            sessions=self.sessions,
             usage=self.usage,
             zone=self.report_zone,
             clock=self.clock,

@@ -45,12 +45,28 @@ class Home(Struct, frozen=True):
         return (Path(named).expanduser() if named else home / self.folder) / self.file
 
 
+class Mirror(Struct, frozen=True):
+    """A home of the session's own, below its folder at ``at``, for an agent that takes settings
+    from nowhere else: all that is in the user's ``folder`` is there by links, but for the files
+    that omni lays its settings over. ``variable`` names the home."""
+
+    variable: str
+    folder: str
+    at: str
+    settings: Mapping[str, Mapping[str, Any]]
+
+    def path(self, env: Mapping[str, str], home: Path) -> Path:
+        named = env.get(self.variable)
+        return (Path(named).expanduser() if named else home) / self.folder
+
+
 class Agent(Struct, frozen=True):
     """``program``: what is run, with ``args`` before the user's. ``known_as``: what its importer
     and reports call it. ``env``: variables set; ``unset``: variables that would lead past omni.
     ``files``: JSON files of the session's folder, by name. ``get``: how to install it. ``auto``:
     how it is told "auto", where that word is its own. ``own``: with its own login, where it has
-    one that can be led through. ``home``: where its settings are, where omni can write them."""
+    one that can be led through. ``home``: where its settings are, where omni can write them.
+    ``mirror``: the home that it is given meanwhile."""
 
     program: str
     title: str
@@ -63,6 +79,7 @@ class Agent(Struct, frozen=True):
     auto: str = "auto"
     own: Own | None = None
     home: Home | None = None
+    mirror: Mirror | None = None
 
 
 #: For any program that reads these: the variables of OpenAI's and Anthropic's packages.
@@ -86,6 +103,9 @@ _CLAUDE: Mapping[str, str] = {
     "ANTHROPIC_DEFAULT_SONNET_MODEL": "{model}",
     "ANTHROPIC_DEFAULT_HAIKU_MODEL": "{small}",
 }
+
+
+_GEMINI: Mapping[str, Any] = {"security": {"auth": {"selectedType": "gemini-api-key"}}}
 
 
 def _opencode(key: str) -> Mapping[str, Any]:
@@ -196,11 +216,12 @@ AGENTS: Mapping[str, Agent] = {
             "GOOGLE_GEMINI_BASE_URL": "{url}",
             "GEMINI_API_KEY": "{key}",
             "GEMINI_MODEL": "{model}",
-            "GEMINI_CLI_SYSTEM_SETTINGS_PATH": "{folder}/settings.json",
+            "GEMINI_CLI_HOME": "{folder}/home",
         },
         unset=("GOOGLE_API_KEY", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA"),
-        files={"settings.json": {"security": {"auth": {"selectedType": "gemini-api-key"}}}},
         auto="auto:balanced",
+        # A system's settings it takes from root's files alone.
+        mirror=Mirror("GEMINI_CLI_HOME", ".gemini", "home", {"settings.json": _GEMINI}),
     ),
     "opencode": Agent(
         "opencode",

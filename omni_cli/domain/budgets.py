@@ -7,6 +7,7 @@ from msgspec import Struct, field
 from omni_cli.domain.errors import BudgetExceeded
 from omni_cli.domain.periods import PeriodKind, PeriodRule
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.sessions import is_within
 
 BudgetScope = Literal[
     "all", "provider", "model", "role", "agent", "org", "key", "session", "project"
@@ -78,7 +79,10 @@ class Budget(Struct, frozen=True):
 
     def covers(self, **scopes: str) -> bool:
         """Whether a call with these scope values (provider=..., model=...) falls under it."""
-        return self.scope == "all" or scopes.get(self.scope, "") == self.value
+        named = scopes.get(self.scope, "")
+        if self.scope == "session":
+            return is_within(named, self.value)
+        return self.scope == "all" or named == self.value
 
 
 class BudgetStatus(Struct, frozen=True):

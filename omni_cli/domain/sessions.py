@@ -39,6 +39,16 @@ class Session(Struct):
     title: str = ""
 
 
+def below(session: str, agent_id: str) -> str:
+    """The id of a sub-agent's session whose agent names it within its parent's (Claude Code)."""
+    return f"{session}/{agent_id}" if agent_id else session
+
+
+def is_within(session: str, whole: str) -> bool:
+    """Whether it is that session, or one of its sub-agents' that is named within it."""
+    return session == whole or session.startswith(f"{whole}/")
+
+
 class SessionRow(Struct, frozen=True):
     """A session as the ledger has it. ``first_at``, ``last_at``: of its calls, ms UTC.
     ``stopped_at``: since when its calls are refused, None: they are not."""

@@ -18,7 +18,15 @@ import msgspec
 
 from omni_cli.domain.periods import HOUR_MS
 from omni_cli.domain.record import replace
-from omni_cli.domain.sessions import HEADERS, Session, SessionRow, kept, known_better, project_name
+from omni_cli.domain.sessions import (
+    HEADERS,
+    Session,
+    SessionRow,
+    below,
+    kept,
+    known_better,
+    project_name,
+)
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
 from omni_cli.wire.server import Refused
@@ -61,7 +69,8 @@ _SESSION = (
     "helicone-session-id",
 )
 _PARENT = ("x-codex-parent-thread-id", "x-parent-session-id")
-_SUBAGENTS = frozenset({"x-claude-code-agent-id", "x-openai-subagent"})
+_AGENT_ID, _PARENT_ID = "x-claude-code-agent-id", "x-claude-code-parent-agent-id"
+_SUBAGENTS = frozenset({_AGENT_ID, "x-openai-subagent"})
 #: Without any of them, of a program that is no agent, only a body's metadata or a key can tell.
 _TELLING = frozenset((*HEADERS, *_SESSION, *_PARENT, *_SUBAGENTS))
 _CLAUDE_SESSION = re.compile(r'(?:_session_|"session_id"\s*:\s*")([0-9A-Za-z-]{8,64})')
@@ -118,10 +127,15 @@ class Sessions:
             ident = _in_body(ask, agent)
         if not ident and given is not None:
             ident = given.id
+        # A sub-agent of Claude Code asks under its parent's name, and says its own beside it.
+        whole, part = ident, kept(headers.get(_AGENT_ID, "")) if ident else ""
+        ident = below(whole, part)
         if not ident and agent:
             ident = _by_prefix(ask, f"{who.org}\0{who.key}\0{agent}")
         found = Session(ident, agent)
         parent = next((kept(headers[name]) for name in _PARENT if headers.get(name)), "")
+        if part:
+            parent = below(whole, kept(headers.get(_PARENT_ID, "")))
         if parent and parent != ident:
             found.parent = parent
         if given is not None:

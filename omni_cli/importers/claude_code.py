@@ -5,6 +5,7 @@ rules for copies after ccusage 20 and its issues. Usage is the API's own, and re
 is: what an advisor of another model used stands in its iterations, and is a call of its own here.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from operator import itemgetter
@@ -18,7 +19,7 @@ from msgspec.structs import astuple
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, ImportProblem, LogFile
 from omni_cli.domain.record import replace
-from omni_cli.domain.sessions import Session
+from omni_cli.domain.sessions import Session, below
 from omni_cli.importers.files import WITHOUT_USAGE, json_lines, parse_object, walk
 from omni_cli.importers.values import (
     MAX_COUNT,
@@ -90,6 +91,7 @@ class _Line(Struct, gc=False):
     sessionId: str | None = None  # noqa: N815 - its own name
     cwd: str | None = None
     gitBranch: str | None = None  # noqa: N815 - its own name
+    agentId: str | None = None  # noqa: N815 - its own name
     timestamp: Any = None
     isSidechain: Any = None  # noqa: N815 - its own name
     costUSD: Any = None  # noqa: N815 - its own name
@@ -178,7 +180,7 @@ class _Whole(_Line):
 _decode = msgspec.json.Decoder(_Whole).decode
 _decode_lines = msgspec.json.Decoder(_Whole).decode_lines
 _NO_ANSWER = _Answer()
-_TEXTS = ("uuid", "requestId", "sessionId", "cwd", "gitBranch")
+_TEXTS = ("uuid", "requestId", "sessionId", "cwd", "gitBranch", "agentId")
 _OTHERS = ("timestamp", "isSidechain", "costUSD", "data")
 
 
@@ -261,13 +263,18 @@ def _calls(line: _Line, file: str, number: int, skips: Skips) -> list[ImportedCa
         if not isinstance(obj(inner.get("message")).get("usage"), dict):
             skips[WITHOUT_USAGE] += 1
             return []
+        line.agentId = text(obj(line.data).get("agentId"))
         line = _taken(line, inner)
         line.isSidechain = True
         said = line.message.usage
     message = line.message
     sidechain = line.isSidechain is True
     model, provider, session, project, about = _place(
-        message.model, line.sessionId, line.cwd, line.gitBranch
+        message.model,
+        line.sessionId,
+        line.cwd,
+        line.gitBranch,
+        line.agentId if sidechain else None,
     )
     if model == SYNTHETIC:
         skips["synthetic answers"] += 1
@@ -356,13 +363,20 @@ def _usage(counts: Mapping[str, Any]) -> tuple[Usage | None, frozenset[str], str
 
 @lru_cache(maxsize=1024)
 def _place(
-    model: str | None, session: str | None, cwd: str | None, branch: str | None
+    model: str | None,
+    session: str | None,
+    cwd: str | None,
+    branch: str | None,
+    agent_id: str | None,
 ) -> tuple[str | None, str | None, str | None, str | None, Session | None]:
     """What the answers of a session have in common, each once in memory: model, provider, session,
     project, and what more is known of the session."""
     name, session = shared_text(model), shared_text(session)
-    about = Session(session, branch=text(branch) or "") if session else None
-    return name, _provider(name, None), session, base_name(cwd), about
+    if session is None:
+        return name, _provider(name, None), None, base_name(cwd), None
+    own = sys.intern(below(session, text(agent_id) or ""))
+    about = Session(own, branch=text(branch) or "", parent="" if own == session else session)
+    return name, _provider(name, None), own, base_name(cwd), about
 
 
 def _checked(counts: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,17 +117,19 @@ class Logs:
                 new += sum(self.keep(reading))
         return new
 
-    def follow_file(self, source: str, path: Path) -> None:
-        """Bring one file up to date whose source was imported before."""
-        if source not in self._log_files.read_at() or not path.is_file():
+    def follow_session(self, source: str, path: Path) -> None:
+        """Bring one transcript up to date, and those of its sub-agents, where its source was
+        imported before."""
+        if not path.is_file() or not self._log_files.knows(source):
             return
-        known = self._log_files.of(source, [str(path)])
+        paths = [path, *path.with_suffix("").glob("subagents/**/*.jsonl")]
+        known = self._log_files.of(source, list(map(str, paths)))
         states = {name: (mark.bytes, mark.changed_ns) for name, mark in known.items()}
         marks = self._marks(source, states)
-        batch = load(source, [path], marks=marks)
-        plan = self._importing.plan(source, batch.calls)
+        batch = load(source, paths, marks=marks)
         if marks.read:
-            self.keep(Reading(Found(importers[source], (path,), None), batch, plan, marks))
+            plan = self._importing.plan(source, batch.calls)
+            self.keep(Reading(Found(importers[source], tuple(paths), None), batch, plan, marks))
 
     def read_at(self) -> int | None:
         """When the logs that were imported before were last looked at, ms UTC; None: never."""

@@ -126,7 +126,8 @@ _SCOPE_SQL = {
     "agent": "r.agent = :value",
     "org": "r.org = :value",
     "key": "r.key = :value",
-    "session": "r.session = :value",
+    # And what its sub-agents' are named within it (domain/sessions.py).
+    "session": "(r.session = :value OR substr(r.session, 1, length(:value) + 1) = :value || '/')",
     "project": "r.project = :value",
 }
 

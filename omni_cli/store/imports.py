@@ -225,6 +225,11 @@ class LogFileStore:
         rows = self._store.db.execute("SELECT source, max(read_at) FROM log_files GROUP BY source")
         return dict(rows.fetchall())
 
+    def knows(self, source: str) -> bool:
+        """Whether any of its files was read: of ten thousands of them at once."""
+        sql = "SELECT 1 FROM log_files WHERE source = ? LIMIT 1"
+        return self._store.db.execute(sql, (source,)).fetchone() is not None
+
     def put(self, source: str, files: Iterable[LogFile]) -> None:
         values = [(source, *(getattr(file, name) for name in _LOG_COLUMNS)) for file in files]
         if values:

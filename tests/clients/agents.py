@@ -113,7 +113,7 @@ AGENTS: dict[str, Client] = {
     ),
 }
 #: Plain commands: an agent may refuse $(...) and backticks.
-_WORK = (
+WORK = (
     "echo MADE-42 | tr A-Z a-z > one.txt; cat one.txt",
     "cat one.txt one.txt > two.txt; wc -l two.txt",
     "echo END-42 | tr A-Z a-z; ls",
@@ -156,10 +156,10 @@ def checked(
         yield {**line, "ok": not trouble, "said": trouble}
 
 
-def task_of(client: Client) -> str:
+def task_of(client: Client, works: Sequence[str] = WORK) -> str:
     """The work, as calls of this agent's shell."""
     tool, field, more = client.shell
-    calls = (f"[[call:{tool} {json.dumps({field: work, **more})}]]" for work in _WORK)
+    calls = (f"[[call:{tool} {json.dumps({field: work, **more})}]]" for work in works)
     return "Say hello. " + " ".join(calls)
 
 
@@ -171,7 +171,7 @@ def _ledger(client: Client, rows: Sequence[RequestRow], came: Sequence[dict[str,
     real = [(entry["input_tokens"], entry["output_tokens"]) for entry in came]
     if sorted(told) != sorted(real):
         trouble.append(f"tokens {sorted(told)}, not {sorted(real)}")
-    if len(rows) < len(_WORK) + 1:
+    if len(rows) < len(WORK) + 1:
         trouble.append(f"{len(rows)} requests")
     if {row.agent.partition(":")[0] for row in rows} - {client.agent}:
         trouble.append(f"agents {sorted({row.agent for row in rows})}")

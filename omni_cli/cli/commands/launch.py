@@ -18,7 +18,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_selectors, money, omni
 from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
-from omni_cli.domain.agents import AGENTS, ANTHROPIC, OPENAI, Agent, filled, small_model
+from omni_cli.domain.agents import AGENTS, ANTHROPIC, OPENAI, Agent, Mirror, filled, small_model
 from omni_cli.domain.budgets import LAUNCHED, Budget
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.money import format_usd, usd_to_nusd
@@ -202,7 +202,7 @@ def _show_plan(setting: Setting, limit: int | None, *, as_json: bool) -> None:
         "command": setting.command(words),
         "set": filled(agent.env, words),
         "unset": list(agent.unset),
-        "files": {f"FOLDER/{name}": filled(made, words) for name, made in agent.files.items()},
+        "files": {f"FOLDER/{name}": filled(made, words) for name, made in _files(agent).items()},
         "model": None if setting.own else words["model"],
         "subscription": setting.own,
         "budget_usd": None if limit is None else format_usd(limit).removeprefix("$"),
@@ -219,13 +219,22 @@ def _show_plan(setting: Setting, limit: int | None, *, as_json: bool) -> None:
         out(f"set    {name}={value}")
     for name in agent.unset:
         out(f"unset  {name}")
-    for name, made in filled(agent.files, words).items():
+    for name, made in filled(_files(agent), words).items():
         out(f"write  FOLDER/{name}: {json.dumps(made)}")
     note("PORT: a free one of this machine; FOLDER: temporary; the key lasts for the session")
     if limit is not None:
         note(f"the session is stopped at {format_usd(limit)}")
     if not document["installed"]:
         note(f"{agent.program} is not on this machine" + (f": {agent.get}" if agent.get else ""))
+
+
+def _files(agent: Agent) -> Mapping[str, Any]:
+    """All that is written below the session's folder."""
+    mirror = agent.mirror
+    if mirror is None:
+        return agent.files
+    place = f"{mirror.at}/{mirror.folder}"
+    return {**agent.files, **{f"{place}/{name}": made for name, made in mirror.settings.items()}}
 
 
 def _write_home(omni_app: App, setting: Setting, *, undo: bool, plan: bool, as_json: bool) -> None:
@@ -306,6 +315,8 @@ def _run(omni_app: App, setting: Setting, limit: int | None) -> int:
         launches.wait(port, token)
         words = setting.words(f"http://127.0.0.1:{port}", token, str(folder))
         _write(folder, filled(agent.files, words))
+        if agent.mirror is not None:
+            _mirror(agent.mirror, folder, words)
         code = stop.run(setting.command(words), _environment(agent, words))
         lasted_s = time.monotonic() - started
         if setting.own:
@@ -356,6 +367,15 @@ def _write(folder: Path, files: Mapping[str, Any]) -> None:
     for name, made in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(made), "utf-8")
+
+
+def _mirror(mirror: Mirror, folder: Path, words: Mapping[str, str]) -> None:
+    from omni_cli.services.fleet.agent_settings import mirror_settings
+
+    theirs = mirror.path(os.environ, Path.home())
+    ours = folder / mirror.at / mirror.folder
+    for odd in mirror_settings(theirs, ours, filled(mirror.settings, words)):
+        note(f"{odd} is no plain JSON: the agent does without it in this session")
 
 
 def _environment(agent: Agent, words: Mapping[str, str]) -> dict[str, str]:

@@ -58,6 +58,26 @@ def undo_settings(file: Path, settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"cannot write {exc.filename or file}: {exc.strerror}") from exc
 
 
+def mirror_settings(
+    theirs: Path, ours: Path, settings: Mapping[str, Mapping[str, Any]]
+) -> list[Path]:
+    """Make a folder in which all of the user's is by links, but files with ``settings`` laid over
+    them. Returns those of the user's that are no plain JSON, and so are left out."""
+    ours.mkdir(parents=True, mode=0o700)
+    for entry in theirs.iterdir() if theirs.is_dir() else ():
+        if entry.name not in settings:
+            (ours / entry.name).symlink_to(entry)
+    odd: list[Path] = []
+    for name, more in settings.items():
+        try:
+            before = _read(theirs / name)
+        except ConfigError:
+            before = {}
+            odd.append(theirs / name)
+        _put(ours / name, _text(_laid(before, more)))
+    return odd
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text("utf-8") if file.exists() else ""

@@ -11,13 +11,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from omni_cli.domain.analytics import day_key
+from omni_cli.domain.analytics import Totals, day_key
 from omni_cli.domain.blocks import Block
 from omni_cli.domain.document import document
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.periods import DAY_MS, local_date
 from omni_cli.ports import Clock
-from omni_cli.repositories import Reports
+from omni_cli.repositories import Reports, Sessions
 from omni_cli.services.money.usage import UsageService
 
 #: As far back as blocks are looked at: an idle time of five hours sets them anew.
@@ -47,6 +47,7 @@ class StatusLines(Struct, kw_only=True, eq=False):
     """
 
     reports: Reports
+    sessions: Sessions
     usage: UsageService
     zone: Callable[[], str]
     clock: Clock
@@ -75,11 +76,14 @@ class StatusLines(Struct, kw_only=True, eq=False):
         )
 
     def _session(self, session: str, given: Mapping[str, Any]) -> int | None:
-        """By the ledger where it knows the session, else as the agent says."""
+        """By the ledger where it knows the session, with its sub-agents', else as the agent
+        says."""
         if session:
-            found = self.reports.totals(_FIRST, _LAST, (), {"session": session}).get(())
-            if found is not None and found.known_nusd is not None:
-                return found.known_nusd
+            spent = Totals()
+            for one in (session, *(row.session.id for row in self.sessions.within(session))):
+                spent += self.reports.totals(_FIRST, _LAST, (), {"session": one}).get((), Totals())
+            if spent.attempts and spent.known_nusd is not None:
+                return spent.known_nusd
         told = _object(given.get("cost")).get("total_cost_usd")
         return round(told * _NUSD) if isinstance(told, int | float) else None
 

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from omni_cli.domain.budgets import LAUNCHED
 from omni_cli.domain.errors import ConfigError, NotFound, UsageError
 from omni_cli.domain.sessions import Session
 from omni_cli.gateway.launched import Launches, _locked
+from omni_cli.services.fleet.agent_settings import mirror_settings
 from omni_cli.services.money.usage import UsageQuery
 from tests.conftest import CHEAP, GOOD, Fleet
 from tests.integration.cli_process import omni
@@ -146,6 +148,7 @@ def test_a_cap_stops_the_session_in_mid_task(agents: Fleet, words: tuple[str, ..
 
 
 def test_the_documented_commands_work_as_written(agents: Fleet) -> None:
+    agents.app.fleet.assign_role("strategy", GOOD, 1, "plans")  # of the fleet that init proposes
     block = (REPO / "docs" / "agents.md").read_text("utf-8").partition("## Starting an agent")[2]
     lines = block.partition("```sh\n")[2].partition("```")[0].splitlines()
     assert len(lines) == 5
@@ -305,6 +308,29 @@ def test_agents_of_this_machine_are_listed_and_one_that_is_not_says_how_to_get_i
         assert isinstance(refused, error)
         assert said in refused.hint
     assert not Launches(agents.app).folder.exists()
+
+
+def test_a_home_of_the_sessions_own_is_the_users_but_for_what_omni_sets(tmp_path: Path) -> None:
+    """Gemini CLI takes a system's settings from root's files alone."""
+    mirror = AGENTS["gemini"].mirror
+    assert mirror is not None
+    theirs, ours = mirror.path({}, tmp_path), tmp_path / "session" / mirror.at / mirror.folder
+    theirs.mkdir()
+    mine = '{"ui": {"theme": "Dracula"}, "security": {"auth": {"selectedType": "oauth-personal"}}}'
+    (theirs / "settings.json").write_text(mine)
+    (theirs / "tmp").mkdir()
+    assert mirror_settings(theirs, ours, mirror.settings) == []
+    assert json.loads((ours / "settings.json").read_text()) == {
+        "ui": {"theme": "Dracula"},
+        "security": {"auth": {"selectedType": "gemini-api-key"}},
+    }
+    (ours / "tmp" / "chat.json").write_text("kept")
+    shutil.rmtree(tmp_path / "session")
+    assert (theirs / "tmp" / "chat.json").read_text() == "kept"
+    assert (theirs / "settings.json").read_text() == mine
+    (theirs / "settings.json").write_text("{} // mine")
+    assert mirror_settings(theirs, ours, mirror.settings) == [theirs / "settings.json"]
+    assert "gemini-api-key" in (ours / "settings.json").read_text()
 
 
 def test_an_agents_own_settings_are_written_kept_and_undone(

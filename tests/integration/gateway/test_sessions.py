@@ -72,7 +72,7 @@ def claude(user_id: str) -> dict[str, Any]:
             claude("somebody"),
             "/v1/messages",
             "claude-code:subagent",
-            UUID,
+            f"{UUID}/a",
         ),
         ({"user-agent": CODEX, "session_id": UUID}, CHAT, "", "codex", UUID),
         ({"user-agent": CODEX}, {**CHAT, "prompt_cache_key": UUID}, "", "codex", UUID),
@@ -241,7 +241,7 @@ def test_live_sessions_and_the_tree_of_one(tmp_path: Path, sim: Simulator) -> No
         assert set(live) == {"launch:1", "s2"}
         one = live["launch:1"]
         spent = sum(row.cost_nusd or 0 for row in told[:2])
-        assert (one.calls, one.cost_nusd, one.sub_sessions) == (2, spent, 1)
+        assert (one.calls, one.cost_nusd, one.sub_sessions) == (2, spent, 2)
         assert (one.cap_nusd, one.cap_left_nusd) == (10**9, 10**9 - spent)
         assert (one.agent, one.project, one.model, one.state) == (
             "codex", "shop", told[1].model, "active",
@@ -254,12 +254,32 @@ def test_live_sessions_and_the_tree_of_one(tmp_path: Path, sim: Simulator) -> No
         (part,) = tree.parts
         assert [turn.id for turn in part.turns] == [id_text(told[0].id)]
         (agent,) = part.parts
-        assert agent.session.agent == "claude-code:subagent"
+        assert agent.session == Session(f"{UUID}/a", "claude-code:subagent", "shop", parent=UUID)
         assert [turn.cost_nusd for turn in agent.turns] == [told[1].cost_nusd]
         assert part.cost_nusd == spent
         assert tree_document(tree)["parts"][0]["parts"][0]["calls"] == 1
         with pytest.raises(NotFound):
             service.tree("nothing")
+
+
+def test_a_sessions_budget_holds_for_what_its_sub_agents_ask(gateway: Served) -> None:
+    """Though each of them is a session of its own."""
+    gateway.app.budgets.put(Budget(0, "session", UUID, "month", 2_000_000))
+    agent = {"user-agent": CLAUDE, "x-claude-code-session-id": UUID}
+    inner = {"x-claude-code-agent-id": "b", "x-claude-code-parent-agent-id": "a"}
+    turns = (agent, {**agent, **inner}, {**agent, "x-claude-code-agent-id": "a"}) * 4
+    short = {**CHAT, "max_tokens": 50}
+    codes = [ask(gateway, headers, short).status_code for headers in turns]
+    assert (codes[0], set(codes[-3:])) == (200, {402})
+    other = {**agent, "x-claude-code-session-id": UUID[::-1], "x-claude-code-agent-id": "a"}
+    assert ask(gateway, other, CHAT).status_code == 200
+    (budget,) = gateway.app.budgets.all()
+    assert gateway.app.budgets.status(budget, gateway.app.now_ms()).spent_nusd <= 2_000_000
+    assert gateway.app.budgets.drifts() == []
+    known = gateway.app.sessions.of([f"{UUID}/b", f"{UUID}/a"])
+    assert {name: row.session.parent for name, row in known.items()} == {
+        f"{UUID}/b": f"{UUID}/a", f"{UUID}/a": UUID,
+    }  # fmt: skip
 
 
 def test_a_stopped_session_is_refused_with_its_sub_agents_until_it_resumes(

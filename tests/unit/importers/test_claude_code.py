@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from omni_cli.domain.imports import grown, unknown_only
+from omni_cli.domain.imports import grown, sessions_of, unknown_only
+from omni_cli.domain.sessions import Session
 from omni_cli.importers import importers, load
 from tests.unit.importers.support import read, write_lines
 
@@ -255,3 +256,21 @@ def test_an_empty_usage_is_no_call(tmp_path: Path) -> None:
     batch = load("claude-code", [tmp_path])
     assert not batch.calls
     assert batch.skips["empty usage"] == 1
+
+
+def test_a_sub_agents_answers_are_a_session_within_its_parents(tmp_path: Path) -> None:
+    """As the gateway names it (gateway/sessions.py)."""
+    agent = {"isSidechain": True, "agentId": "a1b2"}
+    own = line("msg_2", "req_2", gitBranch="main", **agent)
+    odd = line("msg_3", "req_3", costUSD="0.5", **agent, requestTime=3.5, version=[])
+    write_lines(tmp_path / "p" / "s1.jsonl", line(), line("msg_9", "req_9", agentId="a1b2"))
+    write_lines(tmp_path / "p" / "s1" / "subagents" / "agent-a1b2.jsonl", own, "", odd)
+    batch = load("claude-code", [tmp_path])
+    assert {(call.message_id, call.session_id, call.agent) for call in batch.calls} == {
+        ("msg_1", "s1", "claude-code"),
+        ("msg_2", "s1/a1b2", "claude-code:subagent"),
+        ("msg_3", "s1/a1b2", "claude-code:subagent"),
+        ("msg_9", "s1", "claude-code"),
+    }
+    within = next(row.session for row in sessions_of(batch.calls) if row.session.parent)
+    assert within == Session("s1/a1b2", "claude-code", "shop", branch="main", parent="s1")
