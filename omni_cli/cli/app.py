@@ -215,6 +215,13 @@ def _check_org(org: str, command: str) -> None:
         )
 
 
+#: How Python says what a file's trouble is; its number and the name again tell nothing more.
+_ERRNO = r"\[Errno \d+\] ([^:\n]+)(?:: '[^']*')?"
+_NUMBER = r"is not a valid (?:int|float)(?: range)?\."
+#: Failures that a wrong word may be the cause of.
+_OF_WORDS = (1, 2, 3)
+
+
 def main() -> NoReturn:
     """Run one command and leave with its exit code (cli/exits.py)."""
     from omni_cli.domain.errors import OmniError
@@ -228,7 +235,8 @@ def main() -> NoReturn:
         from omni_cli.cli.exits import exit_code
 
         code = exit_code(exc)
-        _report(exc.code, exc.message, exc.hint, getattr(exc, "pointer", lambda: "")())
+        hint = _nearer(exc.message, exc.hint) if code in _OF_WORDS else exc.hint
+        _report(exc.code, exc.message, hint, getattr(exc, "pointer", lambda: "")())
     except KeyboardInterrupt:
         code = 130
         sys.stderr.write("\nterminated\n" if _Terminated.told else "\ninterrupted\n")
@@ -310,6 +318,16 @@ def _crash(exc: Exception) -> int:
     return 1
 
 
+def _nearer(message: str, hint: str) -> str:
+    """The hint, with what a wrong word of the command line may have meant."""
+    if "did you mean" in f"{message} {hint}".casefold():
+        return hint
+    from omni_cli.cli.commands.completion import meant_at
+    from omni_cli.domain.commands import spelled
+
+    return f"{meant_at(spelled(sys.argv[1:]), message)} {hint}".strip()
+
+
 def _usage_error(exc: Exception) -> int | None:
     """Click's own errors: wrong options, missing arguments, an abort. None for any other."""
     show = getattr(exc, "format_message", None)
@@ -327,14 +345,21 @@ def _usage_error(exc: Exception) -> int | None:
             hint = f"it goes before the command: omni {option} VALUE {path.partition(' ')[2]}"
         elif any(item.name in ("prompt", "prompts") for item in context.command.params):
             hint = f'a question that begins with a dash goes after --: {path} -- "-5 plus 3?"'
-    _report("usage", show(), hint)
+    import re
+
+    said = re.sub(_NUMBER, "is no number.", show())
+    said = re.sub(r" \(Possible options?: ([^)]*)\)", r". Did you mean \1?", said)
+    _report("usage", said, _nearer(said, hint))
     return 2
 
 
 def _report(code: str, message: str, hint: str, pointer: str = "") -> None:
     """One line, then what to do; as JSON on stdout where JSON was asked for."""
+    import re
+
     from omni_cli.domain.secrets import scrub
 
+    message = re.sub(_ERRNO, r"\1", message)
     # A key that was typed in the wrong place must not come back into a log.
     message, hint, pointer = scrub(message), scrub(hint), scrub(pointer)
     if "--json" in sys.argv:

@@ -334,6 +334,8 @@ class LedgerStore:
             return found[0]
         if found:
             raise NotFound(f"more than one request begins with {text!r}", hint="give more of it")
+        if text == "last":
+            raise NotFound("nothing was asked yet", hint='omni chat "your question" asks')
         raise NotFound(f"no request {text!r} in the ledger", hint="omni logs lists the latest")
 
     def recent(

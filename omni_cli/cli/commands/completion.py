@@ -4,13 +4,18 @@ The scripts hand the line to ``omni __complete`` and read names back, one a line
 provider called a model is ever evaluated by a shell.
 """
 
+import re
 import shlex
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from omni_cli.cli.render import out
 from omni_cli.domain.errors import UsageError
+
+#: Of shorter words everything is near.
+_LEAST_MEANT = 3
 
 app = typer.Typer(rich_markup_mode=None)
 words_app = typer.Typer(rich_markup_mode=None)
@@ -112,6 +117,22 @@ def offers(shell: str, line: str) -> list[str]:
         else:
             found.append(shlex.quote(value) if " " in value and not cut else value[cut:])
     return found
+
+
+def meant_at(args: list[str], message: str) -> str:
+    """Which of a command's words was wrong, by what its failure says, and what stands near it
+    among those that the shell offers in its place: "did you mean openai?"; "" where none does."""
+    from omni_cli.domain.words import meant
+
+    for place, word in enumerate(args):
+        option, given, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
+        if len(value) < _LEAST_MEANT or not re.search(rf"(?<![\w-]){re.escape(value)}\b", message):
+            continue
+        with suppress(Exception):  # what is being told is another failure
+            known = [name for name, _ in _candidates(args[:place], option + given)[1]]
+            if value not in known and (near := meant(value, known)):
+                return near
+    return ""
 
 
 def split(line: str) -> tuple[list[str], str]:

@@ -253,6 +253,8 @@ def _importer(source: str) -> Importer:
     if importer is None:
         known = importer_names()
         near = meant(source, known, most=1)
+        if Path(source).exists() or "." in source or "/" in source:
+            near = f"a file comes after who made it, as in omni import csv {source};"
         hint = f"{near}{near and ' '}one of: {', '.join(known)}"
         raise UsageError(f"no such source: {source}", hint=hint)
     return importer

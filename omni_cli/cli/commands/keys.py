@@ -9,6 +9,7 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_providers, grouped, money, omni, read_key, words
+from omni_cli.cli.remote import KEY
 from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.budgets import Budget
@@ -18,6 +19,7 @@ from omni_cli.domain.models import Provider
 from omni_cli.domain.periods import HOUR_MS, iso, period_kind
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.secrets import CLIENT_PREFIX
+from omni_cli.domain.words import meant
 from omni_cli.records import SCOPES, ClientKey
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -239,6 +241,12 @@ def list_(
 def set_(slug: Slug) -> None:
     """Keep a key: read from stdin, or asked for without showing it. Never an argument."""
     with omni() as omni_app:
+        known = {*omni_app.presets, *(one.slug for one in omni_app.providers.all()), KEY}
+        if slug not in known and slug not in omni_app.keys.kept and (near := meant(slug, known)):
+            raise UsageError(
+                f"{slug!r} is no provider that omni knows",
+                hint=f"{near} One of your own comes first: omni providers add {slug}",
+            )
         where = omni_app.keys.keep(slug, read_key(slug))
         there = omni_app.providers.get(slug) is not None
     out(f"key of {slug} kept in the {'OS keyring' if where == 'keyring' else 'encrypted file'}")

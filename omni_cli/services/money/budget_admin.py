@@ -9,6 +9,7 @@ from omni_cli.domain.budgets import SCOPES, Budget, BudgetScope, BudgetStatus
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.periods import PeriodKind
 from omni_cli.domain.record import replace
+from omni_cli.domain.words import meant
 from omni_cli.repositories import Budgets
 from omni_cli.services.engine.names import Names
 from omni_cli.services.fleet.fleet import FleetService
@@ -150,8 +151,8 @@ class BudgetAdmin(Struct, kw_only=True, eq=False):
         if scope not in SCOPES or (scope == "all") != (value == ""):
             raise UsageError(
                 f"{text!r} is nothing that a budget can be for",
-                hint="write all, or provider:NAME, model:NAME, role:NAME, agent:NAME, "
-                "org:NAME, key:NAME",
+                hint=f"{meant(scope, SCOPES, most=1)} Write all, or "
+                f"{', '.join(f'{name}:NAME' for name in SCOPES if name != 'all')}".strip(),
             )
         if scope == "model":
             value = self.names.model(value)

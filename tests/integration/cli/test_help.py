@@ -218,3 +218,80 @@ def named(home: Path, omni: Omni) -> None:
         ("keys", "create", "app", "--org", "acme"),
     ):
         assert omni(*args).code == 0, args
+
+
+#: And where nothing but the shell's completion knew the names.
+ALSO = (
+    ("chta hello", "chat"),
+    ("models lst", "list"),
+    ("chat --priorty cheap hi", "--priority"),
+    ("chat --priority chaep hi", "cheap"),
+    ("chat --task codng hi", "coding"),
+    ("route --latency=fst hi", "fast"),
+    ("usage --by modle", "model"),
+    ("usage --period mnth", "month"),
+    ("logs --source chta", "chat"),
+    ("models list --sort qualty", "quality"),
+    ("models show openai/gpt5.5", "openai/gpt-5.5"),
+    ("models edit openai/gpt-5.5 --badge visoin", "vision"),
+    ("providers show opnai", "openai"),
+    ("providers add opnai", "openai"),
+    ("providers test opnai", "openai"),
+    ("keys set opnai", "openai"),
+    ("keys create x --scope raed", "read"),
+    ("budgets add modl:openai/gpt-5.5 5", "model"),
+    ("budgets add all 5 --per mnth", "month"),
+    ("budgets add all 5 --week-start mnday", "monday"),
+    ("roles show writr", "writer"),
+    ("roles switch writr openai/gpt-5.5", "writer"),
+    ("roles assign writer openai/gpt5.5", "openai/gpt-5.5"),
+    ("ab start writr --challenger openai/gpt-5.5", "writer"),
+    ("shadow start writr --challenger openai/gpt-5.5", "writer"),
+    ("chains show prd", "prod"),
+    ("chains add new openai/gpt5.5", "openai/gpt-5.5"),
+    ("rules add hasTool openai/gpt-5.5", "hasTools"),
+    ("config get routing.priorty", "routing.priority"),
+    ("config set routing.priority chaep", "cheap"),
+    ("import claude", "claude-code"),
+    ("import-config litelm x.yaml", "litellm"),
+    ("export ledgr", "ledger"),
+    ("completion bsh", "bash"),
+    ("launch claud", "claude"),
+    ("compare hi -m openai/gpt5.5", "openai/gpt-5.5"),
+    ("help modls", "models"),
+)
+
+
+def test_wherever_a_name_is_asked_a_wrong_one_is_met_with_what_is_near(
+    omni: Omni, tmp_path: Path
+) -> None:
+    where = ("--base-url", "http://127.0.0.1:9/v1", "--no-auth")
+    assert omni("providers", "add", "openai", *where).code == 0
+    for words in ("models add openai/gpt-5.5", "roles assign writer openai/gpt-5.5"):
+        assert omni(*words.split()).code == 0
+    assert omni("chains", "add", "prod", "openai/gpt-5.5").code == 0
+    (tmp_path / "x.yaml").write_text("")
+    for typed, near in ALSO:
+        said = omni(*typed.split(), stdin="sk-0123456789abcdef0123456789\n")
+        assert said.code in (1, 2, 3), said
+        pattern = rf"did you mean [^?]*{re.escape(near)}"
+        assert re.search(pattern, said.err, re.IGNORECASE), (typed, said)
+
+
+def test_errors_speak_no_python(omni: Omni, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for line in (
+        "apply nowhere.toml",
+        "apply folder",
+        "eval-router --data nowhere.jsonl",
+        "templates add x nowhere.toml",
+        "suite check nowhere.toml",
+        "import csv nowhere.csv",
+        "reconcile nowhere.csv",
+        "serve --port abc",
+    ):
+        said = omni(*line.split())
+        assert said.code in (1, 2), said
+        assert not re.search(r"Errno|Traceback|valid int", said.err), said
+    assert "omni import csv use.csv" in omni("import", "use.csv").err
+    assert "nothing was asked yet" in omni("why").err
