@@ -136,6 +136,9 @@ class Root(LazyGroup):
             from omni_cli.domain.commands import named
 
             if url := far.wanted(remote, args):
+                if args[:1] == ["dash"]:
+                    _of_everybody(ctx.params.get("org"))
+                    raise typer.Exit(far.screens(url, args[1:]))
                 if not named(args):
                     return self._only_here(ctx, args, url)
                 org = ctx.params.get("org")
@@ -191,13 +194,28 @@ def root(
     if url := os.environ.get("OMNI_REMOTE", "") if remote is None else remote:
         from omni_cli.cli import remote as far
 
-        raise far.refused(url, "dash")
+        _of_everybody(org)
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            raise typer.Exit(far.screens(url, []))
+        sys.stdout.write(ctx.get_help() + "\n")
+        return
     if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         from omni_cli.cli.commands.dash import run
 
         run()
     else:
         sys.stdout.write(ctx.get_help() + "\n")
+
+
+def _of_everybody(org: str | None) -> None:
+    """Raises UsageError: the screens show the whole fleet, and an organisation is named."""
+    from omni_cli.domain.errors import UsageError
+
+    if os.environ.get("OMNI_ORG", "") if org is None else org:
+        raise UsageError(
+            "the screens are of the whole fleet: they do not work for an organisation alone",
+            hint="leave --org and OMNI_ORG away",
+        )
 
 
 def _check_org(org: str, command: str) -> None:

@@ -6,6 +6,8 @@ own fleet only.
 
 from collections.abc import Mapping, Sequence
 
+from omni_cli.domain.errors import UsageError
+
 #: By the scope that a gateway's key needs (``records.py:SCOPES``).
 REMOTE: Mapping[str, str] = {
     name: scope
@@ -16,12 +18,13 @@ REMOTE: Mapping[str, str] = {
             budgets held, keys list, usage, costs, savings, report, health, why, logs, recommend,
             recommend show, daily, weekly, monthly, blocks, batches list, batches show,
             history, audit, doctor, ab status, shadow status,
-            cache stats, deploy status, db stats
+            cache stats, deploy status, db stats, session, templates list, templates show, route,
+            calc, rules test
             """,
         "operate": """
             providers test, roles switch, models activate, models standby, models disable, rate,
             recommend apply, recommend dismiss, recommend undo, ab start, ab promote, ab stop,
-            shadow start, shadow run, shadow stop
+            shadow start, shadow run, shadow stop, session stop, session resume
             """,
         "admin": """
             providers add, providers edit, providers remove, providers enable, providers disable,
@@ -31,7 +34,35 @@ REMOTE: Mapping[str, str] = {
             chains add, chains edit, chains move, chains edit-link, chains remove,
             chains remove-link, chains rename, budgets add, budgets raise, budgets remove,
             budgets enable, budgets disable, discover, optimize, rollback,
-            deploy promote, deploy abort, cache clear
+            deploy promote, deploy abort, cache clear, providers models, budgets release,
+            batches release, db check
+            """,
+    }.items()
+    for name in (" ".join(part.split()) for part in names.split(","))
+}
+#: What a terminal far away shows while it runs at the gateway (``gateway/terminals.py``): the whole
+#: screen, with a key of scope admin.
+SCREENS = frozenset({"dash"})
+#: Everything else is of the machine where it is typed, and why.
+LOCAL: Mapping[str, str] = {
+    name: why
+    for why, names in {
+        "it reads or writes files of the machine where it runs": """
+            templates add, import, reconcile, export ledger, export usage, export metrics,
+            compare, suite check, suite schema, models update, fleet export, fleet init,
+            fleet schema, diff, apply, import-config, eval-router, db backup, db restore, db move,
+            chat
+            """,
+        "it serves, or starts programs, on the machine where it runs": """
+            demo, simulator, watch, serve, launch, statusline, completion, config edit
+            """,
+        "it is about the machine where it runs: its settings, keys and folders": """
+            init, keys path, config list, config get, config set, config unset, config path,
+            config schema, config check, sync, sync init, sync status, sync usage, help, version,
+            __complete, templates remove, templates schema
+            """,
+        "it asks at the terminal, or takes longer than a gateway lets a command run": """
+            shadow judge, reprice, batches sync, db rebuild, db vacuum, db prune
             """,
     }.items()
     for name in (" ".join(part.split()) for part in names.split(","))
@@ -75,14 +106,23 @@ DENIED: Mapping[str, frozenset[str]] = {
     "health": frozenset({"--check", "--probe"}),
     "blocks": frozenset({"--live"}),
     "report": frozenset({"-o", "--output"}),
+    "route": frozenset({"--file", "--image"}),
+    "calc": frozenset({"-f", "--file"}),
 }
 #: Those that read a key from standard input.
 READS_STDIN = frozenset({"keys set", "providers key", "providers add"})
 #: Of everybody's requests at once, or of the fleet as one document: no organisation's.
 _WHOLE = ("why", "logs", "recommend", "history", "audit", "doctor", "report", "ab", "cache",
           "deploy", "db", "shadow", "rate", "discover", "optimize", "rollback",
-          "daily", "weekly", "monthly", "blocks", "batches")  # fmt: skip
-_WHOLE_TOO = ("budgets held", "budgets release", "roles cache", "roles switch", "models update")
+          "daily", "weekly", "monthly", "blocks", "batches", "session", "templates")  # fmt: skip
+_WHOLE_TOO = (
+    "rules test",
+    "budgets held",
+    "budgets release",
+    "roles cache",
+    "roles switch",
+    "models update",
+)
 #: For one organisation (``--org``).
 ORGANISATION = frozenset(
     name for name in REMOTE if name not in _WHOLE_TOO and name.partition(" ")[0] not in _WHOLE
@@ -116,3 +156,12 @@ def named(args: Sequence[str], known: Mapping[str, str] | frozenset[str] = REMOT
     if args[0] not in known or subcommands.intersection(args[1:]):
         return ""
     return args[0]
+
+
+def check_here(env: Mapping[str, str], what: str) -> None:
+    """Raises UsageError: the screens are shown far away, and this reaches what is not the
+    fleet's: files, variables and programs of the gateway's machine."""
+    if AFAR in env:
+        raise UsageError(
+            f"{what} does not work from afar", hint="it does on the gateway's own machine"
+        )

@@ -39,6 +39,7 @@ from omni_cli.gateway.store_counts import StoreCounts
 from omni_cli.gateway.stored import StoredResponses
 from omni_cli.gateway.subscriptions import Subscriptions
 from omni_cli.gateway.surface import Surface
+from omni_cli.gateway.terminals import Terminals
 from omni_cli.gateway.traces import Traces
 from omni_cli.gateway.watching import Watcher
 from omni_cli.http.client import UpstreamPool
@@ -176,7 +177,9 @@ class Gateway:
         self._long = LongJobs(self._app)
         stored = StoredResponses(fleets, self._desk, self._pool, self._meter)
         live = LiveStatus(self._desk, self._keys.admit)
-        management = Management(self._desk, own, self._long, Commands(self._app), live)
+        self._terminals = Terminals(self._app, self._keys.admit)
+        commands = Commands(self._app)
+        management = Management(self._desk, own, self._long, commands, live, self._terminals)
         self._batches = BatchPaths(self._app, self._pool, self._meter)
         subscribed = Subscriptions(fleets, self._desk, self._pool, sessions, self._keys.admit)
         self._surface = Surface(fleets, chats, own, management, stored, self._batches, subscribed)
@@ -201,6 +204,7 @@ class Gateway:
         for task in (self._looking, self._retaining):
             if task is not None:
                 await asyncio.wait([task])
+        await self._terminals.close()
         await self._long.close()
         await self._shadowing.close()
         await asyncio.to_thread(self._classifying.close)

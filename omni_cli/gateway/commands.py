@@ -31,7 +31,7 @@ _LIMIT_S = 120.0
 #: What an operating system hands to a process whole, bytes: Linux takes 128 KiB of one argument.
 _MOST_BYTES = 100_000
 #: Of the environment: what would send it elsewhere, or colour what goes into a document.
-_DROPPED = ("OMNI_REMOTE", "OMNI_REMOTE_KEY", "OMNI_ORG", "FORCE_COLOR")
+DROPPED = ("OMNI_REMOTE", "OMNI_REMOTE_KEY", "OMNI_ORG", "FORCE_COLOR")
 
 
 class Commands:
@@ -57,7 +57,7 @@ class Commands:
         return partial(self._run, body, name, _org_of(who, body.org, name), who)
 
     def _run(self, body: "Command", name: str, org: str, who: Principal) -> dict[str, object]:
-        env = {key: value for key, value in self._app.env.items() if key not in _DROPPED}
+        env = {key: value for key, value in self._app.env.items() if key not in DROPPED}
         env |= {"OMNI_ORG": org, "NO_COLOR": "1", "COLUMNS": str(body.columns or 80)}
         if body.columns:
             env[AFAR] = "1"

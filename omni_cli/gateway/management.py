@@ -27,6 +27,7 @@ from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.managing import Asked, Managing
 from omni_cli.gateway.own_api import OwnApi, usage_query
 from omni_cli.gateway.routes import Route
+from omni_cli.gateway.terminals import Terminals
 from omni_cli.http.request import Request
 from omni_cli.services.fleet.browse import QUALITIES, SPEEDS, Filters, Listed
 from omni_cli.services.fleet.connection_test import INTERVAL_S
@@ -66,8 +67,15 @@ Document = dict[str, Any]
 
 class Management:
     def __init__(
-        self, desk: Desk, own: OwnApi, long: LongJobs, commands: Commands, live: LiveStatus
+        self,
+        desk: Desk,
+        own: OwnApi,
+        long: LongJobs,
+        commands: Commands,
+        live: LiveStatus,
+        terminals: Terminals,
     ) -> None:
+        self._terminals = terminals
         self._live = live
         self._commands = commands
         self._desk = desk
@@ -205,6 +213,20 @@ class Management:
             "A command of omni's on this fleet, as omni --remote sends it",
             scope="read",
             body="Command",
+        )
+        m.handler(
+            "GET",
+            "/terminal",
+            self._terminals.handle,
+            "The terminal interface, as omni --remote shows it: a WebSocket",
+            "columns",
+            "lines",
+            "term",
+            "colors",
+            "tab",
+            "theme",
+            scope="admin",
+            whole=True,
         )
         m.job("GET", "/roles", _roles, "Roles")
         m.job(

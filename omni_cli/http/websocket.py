@@ -16,22 +16,34 @@ if TYPE_CHECKING:
 _MOST = 64 * 1024
 
 
+#: Told of what the caller sends: a message's bytes, and whether it is text.
+Heard = Callable[[bytes, bool], object]
+
+
 class WebSocket:
-    """What the server sends; what the caller sends is answered as the protocol wants, and dropped.
+    """What the server sends; what the caller sends is answered as the protocol wants, and told to
+    ``heard``, where there is one.
 
     Args:
         left: called once the caller has closed.
     """
 
     def __init__(
-        self, protocol: "ServerProtocol", request: Request, left: Callable[[], object]
+        self,
+        protocol: "ServerProtocol",
+        request: Request,
+        left: Callable[[], object],
+        heard: Heard | None,
     ) -> None:
         self._protocol = protocol
         self._request = request
         self._left = left
+        self._heard = heard
 
     @classmethod
-    async def accept(cls, request: Request, left: Callable[[], object]) -> "WebSocket | None":
+    async def accept(
+        cls, request: Request, left: Callable[[], object], heard: Heard | None = None
+    ) -> "WebSocket | None":
         """Switch protocols, or refuse as the protocol says; None where none is asked for."""
         if request.headers.get("upgrade", "").lower() != "websocket":
             return None
@@ -43,7 +55,7 @@ class WebSocket:
 
             assert isinstance(head, Head)
             protocol.send_response(protocol.accept(head))
-        found = cls(protocol, request, left)
+        found = cls(protocol, request, left, heard)
         request.take_over(found._receive)
         request.send(found._out())
         if protocol.close_expected():  # refused: its head was no handshake
@@ -53,6 +65,11 @@ class WebSocket:
     def text(self, data: bytes) -> bytes:
         """The bytes of a message."""
         self._protocol.send_text(data)
+        return self._out()
+
+    def binary(self, data: bytes) -> bytes:
+        """The bytes of a message that is no text."""
+        self._protocol.send_binary(data)
         return self._out()
 
     def ping(self) -> bytes:
@@ -70,7 +87,13 @@ class WebSocket:
 
     def _receive(self, data: bytes) -> None:
         self._protocol.receive_data(data)
-        self._protocol.events_received()
+        events = self._protocol.events_received()
+        if self._heard is not None:
+            from websockets.frames import Frame, Opcode
+
+            for event in events:  # omni's own caller sends each message whole
+                if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY):
+                    self._heard(bytes(event.data), event.opcode is Opcode.TEXT)
         if self._request.send(self._out()):
             # It pings on, and reads nothing: the answers would pile up here.
             self._request.break_off(reset=True)

@@ -11,6 +11,7 @@ from textual.content import Content
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message, TextPart
+from omni_cli.domain.commands import check_here
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.hosts import default_slots, is_here
 from omni_cli.domain.ids import id_text
@@ -137,6 +138,9 @@ def put_provider(omni: App, values: Mapping[str, str]) -> str:
     if not base_url:
         raise UsageError(f"{slug!r} is no provider that omni knows", hint="give its base URL")
     variable = values["key_env"] or (preset.key_envs[0] if preset and preset.key_envs else "")
+    usual = preset.key_envs[0] if preset and preset.key_envs else ""
+    if variable not in (old.key_env if old else None, usual):
+        check_here(omni.env, "a key from a variable")
     key = values["key"]
     local = (preset is not None and preset.local) or is_here(base_url)
     base = old or Provider(slug, slug, "openai", base_url)

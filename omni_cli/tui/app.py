@@ -20,7 +20,8 @@ from textual.widgets import ContentSwitcher, Footer
 from textual.worker import WorkerFailed
 
 from omni_cli import config as settings
-from omni_cli.domain.errors import OmniError
+from omni_cli.domain.commands import check_here
+from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.ports import Clock
 from omni_cli.services.fleet.connection_test import TestResult
 from omni_cli.tui import colours, faults
@@ -488,6 +489,11 @@ class OmniApp(App[None]):
 
     def leave_for_demo(self) -> None:
         """End; whoever runs it shows a fleet of the simulator's, and then comes back here."""
+        try:
+            check_here(self.loader.env, "the demo")
+        except UsageError as exc:
+            self.notify(exc.message, severity="warning")
+            return
         self.wants_demo = True
         self._leave(True)
 

@@ -13,6 +13,7 @@ from textual.widgets import Footer, Input, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.commands import check_here
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.scoring import KINDS, verdict
@@ -173,6 +174,7 @@ def suite_form(loader: Loader, draft: Draft, take: Callable[[str], None]) -> For
 
         path = values["suite"]
         if path:
+            check_here(loader.env, "a suite from a file")
             load(Path(path).expanduser())
         take(path)
 
@@ -199,6 +201,8 @@ def options_form(
     ]
 
     def save(_: App, values: Values) -> None:
+        if values["schema"]:
+            check_here(loader.env, "a schema from a file")
         Draft(max_cost=values["max_cost"]).limit_nusd  # noqa: B018  # raises where it is no amount
         take(dict(values))
 

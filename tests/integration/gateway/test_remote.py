@@ -12,7 +12,16 @@ import pytest
 import typer
 
 from omni_cli.cli.app import app, main
-from omni_cli.domain.commands import DENIED, ORGANISATION, READS_STDIN, REMOTE, named, spelled
+from omni_cli.domain.commands import (
+    DENIED,
+    LOCAL,
+    ORGANISATION,
+    READS_STDIN,
+    REMOTE,
+    SCREENS,
+    named,
+    spelled,
+)
 from omni_cli.records import SCOPES, ClientKey
 from omni_cli.simulator import Simulator
 from omni_cli.store.gateway_keys import GatewayKeyStore
@@ -156,14 +165,37 @@ def test_an_organisations_key_has_its_own_fleet(served: Served, omni: Omni) -> N
 
 @pytest.mark.parametrize(
     "args",
-    [(), ("dash",), ("init",), ("chat", "hello"), ("import", "claude-code"), ("serve",),
-     ("config", "set", "alerts.command", "x"), ("fleet", "export", "--output", "x"),
-     ("db", "restore", "x"), ("models", "update", "--file", "x"), ("keys", "path")],
+    [("chat", "hello"), ("config", "set", "alerts.command", "x"),
+     ("fleet", "export", "--output", "x"), ("models", "update", "--file", "x"),
+     *((*name.split(), "x") for name in LOCAL if name not in ("help", "version", "completion",
+                                                              "__complete"))],
 )  # fmt: skip
-def test_what_cannot_be_done_from_afar_says_so(omni: Omni, args: tuple[str, ...]) -> None:
+def test_what_cannot_be_done_from_afar_says_so(
+    omni: Omni, tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    """And why; nothing falls through to the fleet of the machine where it is typed."""
     ran = omni(*args)
     assert ran.code == 2, ran
     assert "on this machine's own fleet only" in ran.err
+    assert any(why in ran.err for why in LOCAL.values()), ran.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_command_is_known_to_work_from_afar_or_not(omni: Omni, tmp_path: Path) -> None:
+    found = {*dict(_commands(typer.main.get_command(app)))}
+    spoken = {name for name in REMOTE if name in ("session stop", "session resume")}
+    assert found | spoken == REMOTE.keys() | LOCAL.keys() | SCREENS
+    assert not REMOTE.keys() & LOCAL.keys()
+    # Screens need a terminal; without one omni alone is its help, as on its own machine.
+    assert "needs a terminal" in omni("dash").err
+    assert "Usage" in omni().out
+    assert not (tmp_path / "omni.db").exists()
+    ran = omni("session", "--json")
+    assert ran.code == 0, ran
+    assert omni("route", "Write a haiku", "--json").data["model"]
+    assert "does not work from afar" in omni("route", "--file", "x").err
+    assert omni("session", "stop", "nobody", key="read").code in (2, 3)
+    assert omni("session", "--json", "stop", "nobody", key="operate").code == 2
 
 
 def test_what_does_not_exist_or_stands_behind_the_command_is_said_so(omni: Omni) -> None:
@@ -243,6 +275,7 @@ def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any
 def test_nothing_in_the_table_reads_or_writes_a_file_of_the_gateways() -> None:
     """A command that gets an option for a file is noticed here, and one that is renamed."""
     found = dict(_commands(typer.main.get_command(app)))
+    found |= dict.fromkeys(("session stop", "session resume"), found["session"])
     assert REMOTE.keys() <= found.keys()
     assert found.keys() >= ORGANISATION
     assert READS_STDIN | DENIED.keys() <= REMOTE.keys()

@@ -1,0 +1,234 @@
+"""The terminal interface from afar: ``omni --remote URL`` shows the screen of an ``omni dash`` that
+runs here, on this gateway's fleet, in a process and a pseudo terminal of its own.
+
+What goes through the WebSocket is what a terminal is sent, and what was typed; a text message says
+how large the terminal is, and at the end how the process ended. Whoever may see it may change
+everything, so that a key needs the scope admin and no organisation; what the screens do beside the
+fleet (files and variables of this machine) is refused there (``AFAR``).
+"""
+
+import asyncio
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from omni_cli.bootstrap import App
+from omni_cli.domain.commands import AFAR
+from omni_cli.domain.errors import UsageError
+from omni_cli.gateway.auth import Principal
+from omni_cli.gateway.commands import DROPPED
+from omni_cli.gateway.own_api import query_of
+from omni_cli.http.request import Request
+from omni_cli.http.websocket import WebSocket
+from omni_cli.wire.server import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+#: Screens at once: each is a process with some 100 MB.
+_MOST = 4
+#: How often the key is looked at again, seconds, and how often the connection is kept open.
+_LOOK_S, _ALIVE_S = 2.0, 15.0
+#: How long a process has to end, seconds.
+_END_S = 5.0
+_PIECE = 32 * 1024
+_MOST_SIDE = 1_000
+#: What the process does: its terminal is the one that it was given, so that it hears of its end.
+_MAIN = (
+    "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "from omni_cli.cli.app import main; main()"
+)
+
+
+class Terminals:
+    """Args:
+    admit: who sends these headers now. Raises Refused.
+    """
+
+    def __init__(self, app: App, admit: "Callable[[Mapping[str, str]], Principal]") -> None:
+        self._app = app
+        self._admit = admit
+        self._open: set[Terminal] = set()
+
+    async def handle(self, request: Request, who: Principal, _: dict[str, str]) -> None:
+        if request.headers.get("upgrade", "").lower() != "websocket":
+            raise UsageError("a terminal is a WebSocket", hint="omni --remote URL opens one")
+        if sys.platform == "win32":
+            raise Refused(501, "not_supported", "a gateway on Windows has no terminals")
+        if len(self._open) >= _MOST:
+            raise Refused(429, "rate_limited", f"{_MOST} screens are open here", retry_after_s=30)
+        terminal = Terminal(_size(query_of(request)))
+        self._open.add(terminal)
+        try:
+            left = asyncio.Event()
+            request.on_gone = left.set
+            socket = await WebSocket.accept(request, left.set, terminal.heard)
+            if socket is None or left.is_set():
+                return
+            await asyncio.to_thread(terminal.start, _words(query_of(request)), self._env(who))
+            await self._carry(request, socket, terminal, left)
+        finally:
+            await asyncio.to_thread(terminal.end)
+            self._open.discard(terminal)
+
+    async def _carry(
+        self, request: Request, socket: WebSocket, terminal: "Terminal", left: asyncio.Event
+    ) -> None:
+        writing = asyncio.create_task(terminal.write())
+        watching = asyncio.create_task(self._watch(request, socket, terminal, left))
+        try:
+            while piece := await asyncio.to_thread(terminal.read):
+                if left.is_set():
+                    return
+                await request.piece(socket.binary(piece))
+            code = await asyncio.to_thread(terminal.end)
+            if not terminal.cut:
+                await request.piece(socket.text(json.dumps({"code": code}).encode()))
+        finally:
+            for task in (writing, watching):
+                task.cancel()
+            socket.close()
+
+    async def _watch(
+        self, request: Request, socket: WebSocket, terminal: "Terminal", left: asyncio.Event
+    ) -> None:
+        """End it once nobody looks, the key is revoked, or the gateway ends."""
+        quiet_s = 0.0
+        while not (left.is_set() or request.ending) and self._welcome(request):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(left.wait(), _LOOK_S)
+            quiet_s += _LOOK_S
+            if quiet_s >= _ALIVE_S:
+                quiet_s = 0.0
+                await request.piece(socket.ping())
+        terminal.cut = True
+        await asyncio.to_thread(terminal.end)
+
+    def _welcome(self, request: Request) -> bool:
+        try:
+            who = self._admit(request.headers)
+        except Refused:
+            return False
+        return who.may("admin") and not who.org
+
+    def _env(self, who: Principal) -> dict[str, str]:
+        env = {
+            key: value
+            for key, value in self._app.env.items()
+            if key not in DROPPED and not key.startswith(("TEXTUAL", "COLUMNS", "LINES"))
+        }
+        env[AFAR] = "1"
+        if who.key:
+            env["OMNI_USER"] = f"key {who.key}"
+        return env
+
+    async def close(self) -> None:
+        for terminal in list(self._open):
+            terminal.cut = True
+            await asyncio.to_thread(terminal.end)
+
+
+class Terminal:
+    """A process and its pseudo terminal. ``read`` and ``end`` are called in threads."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size = size
+        self._master = -1
+        self._process: subprocess.Popen[bytes] | None = None
+        self._typed: asyncio.Queue[bytes] = asyncio.Queue()
+        #: Ended by the gateway, not by who used it.
+        self.cut = False
+
+    def start(self, words: "tuple[list[str], dict[str, str]]", env: dict[str, str]) -> None:
+        import pty
+
+        args, shown = words
+        self._master, slave = pty.openpty()
+        try:
+            self._resize(*self._size)
+            self._process = subprocess.Popen(  # noqa: S603  # omni itself, without a shell
+                # -P: no module is taken from the folder it runs in
+                [sys.executable, "-P", "-c", _MAIN, "dash", *args],
+                stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+                env={**env, **shown}, cwd=env.get("OMNI_HOME") or "/",
+            )  # fmt: skip
+        finally:
+            os.close(slave)
+
+    def read(self) -> bytes:
+        """What it draws next; empty once it is over."""
+        try:
+            return os.read(self._master, _PIECE)
+        except OSError:
+            return b""
+
+    def heard(self, data: bytes, text: bool) -> None:
+        """What was typed, or how large the terminal is by now."""
+        if not text:
+            self._typed.put_nowait(data)
+            return
+        with suppress(ValueError, TypeError):
+            self._size = _size(json.loads(data))
+            if self._master >= 0:
+                self._resize(*self._size)
+
+    async def write(self) -> None:
+        while True:
+            data = await self._typed.get()
+            while data:
+                try:
+                    data = data[await asyncio.to_thread(os.write, self._master, data) :]
+                except OSError:
+                    return
+
+    def _resize(self, columns: int, lines: int) -> None:
+        import fcntl
+        import termios
+
+        with suppress(OSError):
+            size = struct.pack("HHHH", lines, columns, 0, 0)
+            fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+
+    def end(self) -> int:
+        """Have the process end, if it has not, and return its exit code."""
+        process, master = self._process, self._master
+        if process is None:
+            return 1
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        if master >= 0:
+            self._master = -1
+            os.close(master)
+        return code
+
+
+def _size(said: "Mapping[str, Any]") -> tuple[int, int]:
+    """Columns and lines. Raises UsageError, ValueError."""
+    found = []
+    for name, usual in (("columns", 80), ("lines", 24)):
+        value = int(said.get(name, usual))
+        if not 1 <= value <= _MOST_SIDE:
+            raise UsageError(f"{name} is a number from 1 to {_MOST_SIDE}")
+        found.append(value)
+    return found[0], found[1]
+
+
+def _words(query: "Mapping[str, str]") -> tuple[list[str], dict[str, str]]:
+    """Its arguments, and what the environment says of the terminal that shows it."""
+    args = [f"--{name}={query[name]}" for name in ("tab", "theme") if query.get(name)]
+    shown = {
+        variable: query[name]
+        for name, variable in (("term", "TERM"), ("colors", "COLORTERM"))
+        if query.get(name, "").replace("-", "").replace("_", "").isalnum()
+    }
+    return args, {"TERM": "xterm-256color", **shown}
