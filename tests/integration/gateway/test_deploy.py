@@ -2,11 +2,13 @@
 behind nginx, all on this machine. What differs from theirs are addresses, ports and folders."""
 
 import configparser
+import json
 import os
 import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -25,6 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from websockets.sync.client import connect
 
 from omni_cli.bootstrap import App
 from omni_cli.gateway.app import Options
@@ -35,7 +38,7 @@ from tests.gateway_server import build_fleet, serving
 from tests.paths import REPO
 
 DEPLOY = REPO / "deploy"
-TOKEN = "omni-of-the-deploy-test"
+TOKEN, BOSS = "omni-of-the-deploy-test", "omni-of-its-boss"
 ASK = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Is all well?"}]}
 
 
@@ -58,7 +61,8 @@ def test_a_gateway_that_was_told_to_end_serves_on_and_says_so(
 
         looker = threading.Thread(target=look)
         looker.start()
-        time.sleep(0.1)
+        while not seen:
+            time.sleep(0.02)
     looker.join(10)
     assert seen[0][:2] == (200, 200)
     assert seen[-1] == (503, 200, "close")  # who keeps its connection is sent elsewhere, too
@@ -129,9 +133,7 @@ class Team:
                             headers=headers, trust_env=False)  # fmt: skip
 
 
-def _trusting(certificate: Path) -> "object":
-    import ssl
-
+def _trusting(certificate: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(certificate))
 
 
@@ -232,6 +234,8 @@ def team(tmp_path: Path) -> Iterator[Team]:
         app = stack.enter_context(_app({**env, "OMNI_HOME": str(tmp_path / "here")}))
         build_fleet(app, sim.url)
         app.client_keys.add(ClientKey("team", shown="omni-...", created_at=1, rpm=100_000), TOKEN)
+        boss = ClientKey("boss", shown="omni-...", created_at=1, scope="admin")
+        app.client_keys.add(boss, BOSS)
         machines = []
         for name, port in zip(("one", "two"), ports, strict=False):
             (tmp_path / name).mkdir()
@@ -324,6 +328,25 @@ def test_a_team_s_gateways_are_restarted_one_after_the_other_and_no_request_fail
     assert len(rows) == len(codes)
     assert {row.state for row in rows} == {"ok"}
     assert len(team.sim.answered()) == len(codes)
+    _shows_its_screens(team)
+
+
+def _shows_its_screens(team: Team) -> None:
+    """Through nginx, of the fleet in PostgreSQL."""
+    address = team.url.replace("https:", "wss:") + "/api/terminal?tab=fleet"
+    headers = {"authorization": f"Bearer {BOSS}"}
+    trusting = _trusting(team.certificate)
+    drawn, end = b"", time.monotonic() + 30
+    with connect(address, additional_headers=headers, ssl=trusting, proxy=None) as socket_:
+        while b"GPT-4o" not in drawn:
+            assert time.monotonic() < end, drawn[-800:]
+            message = socket_.recv(timeout=30)
+            assert isinstance(message, bytes)
+            drawn += message
+        socket_.send(b"q")
+        while isinstance(message := socket_.recv(timeout=30), bytes):
+            pass
+        assert json.loads(message) == {"code": 0}
 
 
 def test_the_unit_is_one(tmp_path: Path) -> None:
