@@ -77,19 +77,15 @@ class NewAttempt(Struct):
     waited_ms: int = 0
 
 
-class AttemptEnd(Struct):
-    """How an attempt ended. ``cost_nusd`` None: its price is unknown (never: zero).
-
-    ``unseen``: it was sent, and nobody saw the provider end it or count it, so that the provider
-    may charge more than the cost: what that leaves of the worst case stays held until it is
-    reconciled. ``most_nusd``: what the provider may charge by what came, None: the worst case.
-    """
+class _AttemptOver(Struct):
+    """What is known of an attempt once it has ended: columns of its row."""
 
     state: AttemptState
-    ended_at: int
+    ended_at: int | None = None
     usage: Usage = field(default_factory=Usage)
     first_at: int | None = None
     received_chars: int = 0
+    #: None: its price is unknown (never: zero).
     cost_nusd: int | None = None
     #: The part of cost_nusd that is for input, for charts of input against output.
     input_cost_nusd: int | None = None
@@ -97,6 +93,17 @@ class AttemptEnd(Struct):
     provider_request_id: str | None = None
     error_code: str | None = None
     error_message: str | None = None
+
+
+class AttemptEnd(_AttemptOver):
+    """How an attempt ended.
+
+    ``unseen``: it was sent, and nobody saw the provider end it or count it, so that the provider
+    may charge more than the cost: what that leaves of the worst case stays held until it is
+    reconciled. ``most_nusd``: what the provider may charge by what came, None: the worst case.
+    """
+
+    ended_at: int
     unseen: bool = False
     most_nusd: int | None = None
 
@@ -135,11 +142,12 @@ class Charged(NamedTuple):
     priced: str | None
 
 
-class RequestEnd(Struct):
-    """How a request ended. ``model`` is who answered, or who was tried last."""
+class _RequestOver(Struct):
+    """What is known of a request once it has ended: columns of its row. ``model`` is who answered,
+    or who was tried last."""
 
-    state: RequestState
-    settled_at: int
+    state: RequestState = "pending"
+    settled_at: int | None = None
     model: str = ""
     provider: str = ""
     premium_model: str | None = None
@@ -151,28 +159,24 @@ class RequestEnd(Struct):
     error_message: str | None = None
 
 
-class AttemptRow(Struct):
+class RequestEnd(_RequestOver):
+    """How a request ended."""
+
+    state: RequestState
+    settled_at: int
+
+
+class AttemptRow(_AttemptOver, kw_only=True):
     """An attempt as stored: the columns of its table, with its token counts as ``usage``."""
 
     request: int
     n: int
     model: str
     provider: str
-    state: AttemptState
     started_at: int
-    first_at: int | None = None
-    ended_at: int | None = None
-    usage: Usage = field(default_factory=Usage)
     input_estimate: int = 0
     output_bound: int | None = None
-    received_chars: int = 0
     price: int | None = None
-    cost_nusd: int | None = None
-    input_cost_nusd: int | None = None
-    http_status: int | None = None
-    provider_request_id: str | None = None
-    error_code: str | None = None
-    error_message: str | None = None
     waited_ms: int = 0
     #: What budgets hold for it: the worst case while it is under way, and what its cost leaves
     #: of that where its end was not seen, or its provider did not count it.
@@ -191,7 +195,7 @@ class AttemptRow(Struct):
         return self.error_code or self.state
 
 
-class RequestRow(Struct):
+class RequestRow(_RequestOver, kw_only=True):
     """A request as stored: the columns of its table, with its token counts as ``usage``.
 
     ``cost_nusd`` is the sum of its attempts with a known price plus later corrections
@@ -212,23 +216,12 @@ class RequestRow(Struct):
     chain: str | None = None
     session: str = ""
     project: str = ""
-    state: RequestState = "pending"
-    settled_at: int | None = None
-    model: str = ""
-    provider: str = ""
     attempts: int = 0
     usage: Usage = field(default_factory=Usage)
     price_state: str | None = None
     cost_nusd: int | None = None
     adjusted_nusd: int = 0
     estimated: bool = False
-    premium_model: str | None = None
-    premium_cost_nusd: int | None = None
-    latency_ms: int | None = None
-    ttft_ms: int | None = None
-    finish_reason: str | None = None
-    error_code: str | None = None
-    error_message: str | None = None
 
     @property
     def total_nusd(self) -> int | None:

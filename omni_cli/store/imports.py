@@ -288,8 +288,10 @@ def _id_at(created_ms: int, bits: int) -> int:
 
 
 #: What all imported rows have in common: whole rows, whose other values are written per call.
-_REQUEST = request_values(RequestRow(0, 0, "import", attempts=1))
-_ATTEMPT = attempt_values(AttemptRow(0, 1, "", "", "ok", 0))
+_REQUEST = request_values(RequestRow(id=0, created_at=0, source="import", attempts=1))
+_ATTEMPT = attempt_values(
+    AttemptRow(request=0, n=1, model="", provider="", state="ok", started_at=0)
+)
 _Columns = dict[str, Sequence[object]]
 
 
@@ -334,7 +336,12 @@ def _scope(request_id: int, row: PricedCall) -> RequestRow:
     call = row.call
     agent, session, project = call.agent or call.source, call.session_id or "", call.project or ""
     return RequestRow(
-        request_id, _created(call), "import", agent=agent, session=session, project=project
+        id=request_id,
+        created_at=_created(call),
+        source="import",
+        agent=agent,
+        session=session,
+        project=project,
     )
 
 

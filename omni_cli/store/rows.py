@@ -29,11 +29,11 @@ TOKEN_COLUMNS: tuple[str, ...] = TOKEN_FIELDS
 #: What stands in a row of ``attempts`` of what a ``Usage`` says beside its counts.
 _OF_USAGE = ("reported_cost_nusd", "estimated")
 #: Of an attempt that is planned: ``reserve_nusd`` is ``held_nusd`` there.
-PLANNED = tuple(n for n in NewAttempt.__annotations__ if not n.startswith("reserve_"))
+PLANNED = tuple(n for n in NewAttempt.__struct_fields__ if not n.startswith("reserve_"))
 #: How an attempt ended; what is made of the others is worked out where they are settled.
-ENDED = tuple(n for n in AttemptEnd.__annotations__ if n not in ("usage", "unseen", "most_nusd"))
-OVER = tuple(RequestEnd.__annotations__)
-BEGUN = tuple(NewRequest.__annotations__)
+ENDED = tuple(n for n in AttemptEnd.__struct_fields__ if n not in ("usage", "unseen", "most_nusd"))
+OVER = RequestEnd.__struct_fields__
+BEGUN = NewRequest.__struct_fields__
 #: In this order the settled rows of a batch are put together, each part by one getter.
 _KNOWN = tuple(name for name in BEGUN if name != "owner")
 _SUMS = ("owner", "attempts", "price_state", "cost_nusd", "adjusted_nusd", "estimated")
@@ -187,8 +187,8 @@ def _usage(row: Row, reported: int | None = None) -> Usage:
     )
 
 
-_REQUEST_FIELDS = tuple(n for n in RequestRow.__annotations__ if n not in ("usage", "estimated"))
-_ATTEMPT_FIELDS = tuple(n for n in AttemptRow.__annotations__ if n != "usage")
+_REQUEST_FIELDS = tuple(n for n in RequestRow.__struct_fields__ if n not in ("usage", "estimated"))
+_ATTEMPT_FIELDS = tuple(n for n in AttemptRow.__struct_fields__ if n != "usage")
 
 
 def request_row(row: Row) -> RequestRow:

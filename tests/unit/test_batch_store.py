@@ -60,7 +60,14 @@ def _outcomes(app: App, batch: Batch, cost: int = 40) -> list[Outcome]:
             cost_nusd=cost,
         )
         attempt = AttemptRow(
-            0, 1, waiting.model, "p", "ok", batch.created_at, usage=usage, cost_nusd=cost
+            request=0,
+            n=1,
+            model=waiting.model,
+            provider="p",
+            state="ok",
+            started_at=batch.created_at,
+            usage=usage,
+            cost_nusd=cost,
         )
         found.append(Outcome(waiting.n, request, attempt))
     return found

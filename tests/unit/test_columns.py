@@ -7,6 +7,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 from sqlite_utils import Database
 
 import omni_cli
@@ -37,8 +38,8 @@ def _columns(store: SqliteStore, table: str) -> dict[str, str]:
     return {row["name"]: row["type"] for row in store.db.execute(f"PRAGMA table_info({table})")}
 
 
-def _names(*kinds: type) -> set[str]:
-    return {name for kind in kinds for name in kind.__annotations__} - {"usage"}
+def _names(*kinds: type[Struct]) -> set[str]:
+    return {name for kind in kinds for name in kind.__struct_fields__} - {"usage"}
 
 
 def test_requests_have_one_list_of_columns(tmp_path: Path) -> None:
