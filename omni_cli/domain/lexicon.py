@@ -135,7 +135,10 @@ def _variants() -> dict[int, int]:
     1,634 common ones, as OpenCC's tables (Apache-2.0) pair them.
     """
     forms, plain = (DATA / "han_variants.txt").read_text(encoding="utf-8").split()
-    return {ord(form): ord(to) for form, to in zip(forms, plain, strict=True)}
+    found = {ord(form): ord(to) for form, to in zip(forms, plain, strict=True)}
+    # Fullwidth letters and digits; their punctuation is that of Chinese and Japanese texts.
+    wide = (*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B))
+    return found | {code: code - 0xFEE0 for code in wide}
 
 
 DATA = Path(__file__).resolve().parents[1] / "data"

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,11 @@ from tests.paths import REPO, shared
 FIXTURES = REPO / "fixtures" / "routing"
 
 
-def rows_of(path: Path) -> list[dict[str, object]]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def signals_of(row: dict[str, object]) -> Signals:
+def signals_of(row: dict[str, Any]) -> Signals:
     return Signals(
         text=str(row["prompt"]),
         system=str(row.get("system", "")),
@@ -36,8 +37,25 @@ def signals_of(row: dict[str, object]) -> Signals:
 @pytest.mark.parametrize(
     "row", rows_of(FIXTURES / "adversarial.jsonl"), ids=lambda row: str(row["id"])
 )
-def test_prompts_that_fool_keyword_rules(row: dict[str, object]) -> None:
+def test_prompts_that_fool_keyword_rules(row: dict[str, Any]) -> None:
     assert classify(signals_of(row)).task_type == row["type"]
+
+
+#: Traps that are not seen through: an essay of nine lines, and "tl;dr?" below it.
+_MISSED = {"trap-029"}
+
+
+def test_traps_are_seen_through() -> None:
+    """What a prompt says of itself, words of programs in prose, long pastes with a short question,
+    jobs about the text of another job, signs, mixed scripts, base64, short replies."""
+    wrong = set()
+    for row in rows_of(FIXTURES / "traps.jsonl"):
+        found = classify(signals_of(row))
+        right = found.task_type in row.get("is", (found.task_type,))
+        right = right and found.task_type not in row.get("not", ())
+        if not right or found.complexity == row.get("complexity_not"):
+            wrong.add(row["id"])
+    assert wrong == _MISSED
 
 
 @pytest.mark.parametrize(
