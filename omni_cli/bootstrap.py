@@ -17,6 +17,7 @@ from omni_cli.ports import Clock
 
 if TYPE_CHECKING:
     from omni_cli import repositories
+    from omni_cli.domain.latency import SpeedOf
     from omni_cli.domain.quality import PriorLookup, QualityTable
     from omni_cli.importers.logs import Logs
     from omni_cli.keys.access import KeyAccess
@@ -752,7 +753,15 @@ class App:
             clock=self.clock,
             consent=self.config.routing.consent,
             budgets=lambda at_ms: self.budgets.of_models(at_ms),
+            speeds=lambda model, output_usd: self.speeds(model, output_usd),
         )
+
+    @cached_property
+    def speeds(self) -> "SpeedOf":
+        """How fast models are before they were measured."""
+        from omni_cli.catalog.speeds import load_speeds
+
+        return load_speeds()
 
     @cached_property
     def browser(self) -> "Browser":
@@ -777,7 +786,7 @@ class App:
 
         prices = PriceBook(self.models, now_ms=self.now_ms())
         # What everybody's calls were like is not counted by organisation.
-        return Browser(prices, quality, {} if self.org else self.learning.stats())
+        return Browser(prices, quality, {} if self.org else self.learning.stats(), self.speeds)
 
     def priors(self, listed: Mapping[str, float] | None = None) -> "PriorLookup":
         """Where quality starts: the user's own scores, what was published, what size suggests.

@@ -105,6 +105,19 @@ def _card(row: Listed) -> list[str]:
     return [clip(line, _CARD) for line in lines]
 
 
+def speed_text(row: Listed) -> str:
+    """What was measured; else what was published, or concluded from the model's class."""
+    if row.latency_ms is not None:
+        return f"{milliseconds(row.latency_ms)} a response, measured in {row.calls:,} calls"
+    if row.speed is None:
+        return "not measured"
+    sure = "" if row.speed.basis == "published" else "~"
+    return (
+        f"{sure}{row.speed.tokens_s:.0f} tokens a second, the first after "
+        f"{sure}{milliseconds(row.speed.ttft_ms)} ({row.speed.basis}: {row.speed.source})"
+    )
+
+
 def print_model(row: Listed, uses: Sequence[str], today: str) -> None:
     """Everything known of one model. ``today``: ISO date."""
     model, price = row.model, row.price
@@ -126,6 +139,7 @@ def print_model(row: Listed, uses: Sequence[str], today: str) -> None:
         if model.complexity_factor is None
         else f"{model.complexity_factor:.2f} (parameters / 175 B)",
         "token weights": ", ".join(f"{k} {v:g}" for k, v in model.token_weights.items()),
+        "speed": speed_text(row),
         "settings": ", ".join(f"{k} {v:,}" for k, v in model.settings.items()),
         "strengths": ", ".join(model.strengths),
         "good for": ", ".join(model.recommended_for),

@@ -1,8 +1,9 @@
 """How long a model is expected to take: what was measured, drawn towards what is like it.
 
 A few measurements are drawn towards the model's other tasks, those towards its provider's other
-models, and those towards a typical latency, each as if it were five calls. Means are of
-logarithms: one call that hung for a minute does not outweigh ten quick ones.
+models, and those towards a typical latency, each as if it were five calls. Of a model whose speed
+is foreseen the provider's other models say nothing, and its calls are drawn towards a part of that.
+Means are of logarithms: one call that hung for a minute does not outweigh ten quick ones.
 
 And the fixed scales on which the score formula takes cost and latency, 0 best: what a model scores
 does not depend on who else is in the fleet. Both grow with the logarithm, because ten times as dear
@@ -10,9 +11,14 @@ or as slow is the same step at any size, and flatten below the least amount that
 Beyond the upper anchor they go on past 1, so that no two amounts are taken for equal.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import exp, log, log1p
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from omni_cli.domain.models import ModelInfo
 
 #: Costs of a call far below this (nano-dollars; $0.00001) hardly differ: 0 is free.
 COST_LEAST_NUSD = 10_000.0
@@ -46,7 +52,52 @@ PRIOR_CALLS = 5.0
 #: A model's calls at one task count for at most so many towards its neighbours.
 _MOST_CALLS = 20.0
 
-Basis = Literal["measured", "estimated", "not measured"]
+#: And where only the class of a model speaks for its speed: measured values soon outweigh that.
+CLASS_CALLS = 2.0
+
+Basis = Literal["measured", "estimated", "published", "by its class", "not measured"]
+
+
+class Speed(NamedTuple):
+    """What is foreseen of a model. ``calls``: how many measured ones it counts for. ``source``: who
+    published it, or what it was concluded from."""
+
+    ttft_ms: float
+    tokens_s: float
+    calls: float
+    basis: Basis
+    source: str
+
+    def latency_ms(self, output_tokens: int) -> float:
+        """Until the last token of an answer of this length."""
+        return self.ttft_ms + 1000.0 * output_tokens / self.tokens_s
+
+
+#: How fast a model is before anything was measured, by what 1M of its output tokens cost in US
+#: dollars (None: unknown); None: nothing can be said.
+SpeedOf: TypeAlias = "Callable[[ModelInfo, Decimal | None], Speed | None]"
+
+
+#: What is foreseen counts for so much of itself in a score: who was never measured must be tried
+#: before its slowness is known. A usual answer is taken for about a typical latency then.
+HOPE = 0.125
+
+
+def weighed_ms(latency_ms: float | None, basis: str) -> float | None:
+    """What a latency counts for in a score."""
+    hoped = latency_ms is not None and basis in ("published", "by its class")
+    return latency_ms * HOPE if latency_ms is not None and hoped else latency_ms
+
+
+class Foreseen(NamedTuple):
+    """A latency before anything was measured, and how many calls it counts for."""
+
+    ms: float
+    calls: float
+    basis: Basis
+
+
+_NOTHING = Foreseen(TYPICAL_LATENCY_MS / HOPE, PRIOR_CALLS, "not measured")
 
 
 class Expected(NamedTuple):
@@ -61,7 +112,7 @@ UNKNOWN = Expected(None, "not measured")
 
 
 class _Sum:
-    """Weighted logarithms of latencies."""
+    """Weighted logarithms of how much longer calls took than was foreseen."""
 
     __slots__ = ("calls", "logs")
 
@@ -69,27 +120,34 @@ class _Sum:
         self.calls = 0.0
         self.logs = 0.0
 
-    def add(self, latency_ms: float, calls: float) -> None:
+    def add(self, longer: float, calls: float) -> None:
         self.calls += calls
-        self.logs += calls * log(latency_ms)
+        self.logs += calls * longer
 
 
 class Latencies:
     """Args:
     measured: (model id, task, mean latency in ms, calls >= 1) of whatever was measured.
+    foreseen: of a model at a task, before anything was measured; None: nothing.
     """
 
-    def __init__(self, measured: Iterable[tuple[str, str, float, int]]) -> None:
+    def __init__(
+        self,
+        measured: Iterable[tuple[str, str, float, int]],
+        foreseen: Callable[[str, str], Foreseen | None] = lambda _model, _task: None,
+    ) -> None:
+        self._foreseen = foreseen
         self._cells: dict[tuple[str, str], tuple[float, int]] = {}
         self._models: dict[str, _Sum] = {}
         self._providers: dict[str, _Sum] = {}
         self._found: dict[tuple[str, str], Expected] = {}
         for model, task, latency_ms, calls in measured:
-            shown = max(1.0, latency_ms)
-            self._cells[model, task] = (shown, calls)
+            start = foreseen(model, task) or _NOTHING
+            longer = log(max(1.0, latency_ms) / (HOPE * start.ms))
+            self._cells[model, task] = (longer, calls)
             weight = min(float(calls), _MOST_CALLS)
-            self._models.setdefault(model, _Sum()).add(shown, weight)
-            self._providers.setdefault(model.partition("/")[0], _Sum()).add(shown, weight)
+            self._models.setdefault(model, _Sum()).add(longer, weight)
+            self._providers.setdefault(model.partition("/")[0], _Sum()).add(longer, weight)
 
     def of(self, model: str, task: str) -> Expected:
         """What to expect of a model at a task."""
@@ -99,20 +157,27 @@ class Latencies:
         return found
 
     def _work_out(self, model: str, task: str) -> Expected:
-        provider = self._providers.get(model.partition("/")[0])
-        if provider is None:
-            return UNKNOWN
-        mine = self._models.get(model) or _Sum()
-        here_ms, calls = self._cells.get((model, task), (1.0, 0))
-        here_logs = log(here_ms)
+        start = self._foreseen(model, task)
+        mine = self._models.get(model)
+        longer = 0.0
+        if start is not None and mine is None:
+            return Expected(start.ms, start.basis)
+        if start is None:
+            provider = self._providers.get(model.partition("/")[0])
+            if provider is None:
+                return UNKNOWN
+            start, mine = _NOTHING, mine or _Sum()
+            # Each circle without the one inside it: nothing counts twice.
+            others = provider.logs - mine.logs, provider.calls - mine.calls
+            longer = _drawn(*others, longer, start.calls)
+        mine = mine or _Sum()
+        here, calls = self._cells.get((model, task), (0.0, 0))
         weight = min(float(calls), _MOST_CALLS)
-        # Each circle without the one inside it: nothing counts twice.
-        mean = log(TYPICAL_LATENCY_MS)
-        mean = _drawn(provider.logs - mine.logs, provider.calls - mine.calls, mean)
-        mean = _drawn(mine.logs - weight * here_logs, mine.calls - weight, mean)
-        mean = _drawn(calls * here_logs, float(calls), mean)
-        return Expected(exp(mean), "measured" if calls else "estimated", calls)
+        longer = _drawn(mine.logs - weight * here, mine.calls - weight, longer, start.calls)
+        longer = _drawn(calls * here, float(calls), longer, start.calls)
+        ms = HOPE * start.ms * exp(longer)
+        return Expected(ms, "measured" if calls else "estimated", calls)
 
 
-def _drawn(logs: float, calls: float, towards: float) -> float:
-    return (logs + PRIOR_CALLS * towards) / (max(calls, 0.0) + PRIOR_CALLS)
+def _drawn(logs: float, calls: float, towards: float, strength: float) -> float:
+    return (logs + strength * towards) / (max(calls, 0.0) + strength)

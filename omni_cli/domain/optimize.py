@@ -33,6 +33,7 @@ class Option(Struct, frozen=True):
     latency_ms: float | None
     cost_nusd: int
     evidence: bool = True
+    latency_basis: str = "measured"
 
 
 class Past(Struct, frozen=True):
@@ -153,6 +154,7 @@ def _contender(option: Option) -> Contender:
         quality=option.quality,
         output_tokens=0,
         latency_ms=option.latency_ms,
+        latency_basis=option.latency_basis,
         spread=option.spread,
         evidence=option.evidence,
     )

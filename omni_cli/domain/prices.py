@@ -314,3 +314,10 @@ def rate_text(price: Price | None, kind: str) -> str:
         return "free"
     found: Rate | None = getattr(price, kind)
     return "-" if found is None else dollars(found.base) + ("+" if found.tiers else "")
+
+
+def output_usd(price: Price) -> Decimal | None:
+    """What 1M output tokens cost at least, US dollars; None where unknown."""
+    if price.state == "free":
+        return None
+    return None if price.output is None else price.output.base

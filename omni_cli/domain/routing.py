@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Struct, field
 
 from omni_cli.domain.consent import DEFAULT_CONSENT, Consent
-from omni_cli.domain.latency import TYPICAL_LATENCY_MS, cost_norm, latency_norm
+from omni_cli.domain.latency import TYPICAL_LATENCY_MS, cost_norm, latency_norm, weighed_ms
 from omni_cli.domain.models import ModelInfo, Role, Rule
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.prices import PriceState, Rates
@@ -493,7 +493,8 @@ def _rank(
         quality = NO_EVIDENCE if contender.quality is None else contender.quality
         score = round(
             weights.cost * (1.0 - cost_norm(cost))
-            + weights.latency * (1.0 - latency_norm(contender.latency_ms))
+            + weights.latency
+            * (1.0 - latency_norm(weighed_ms(contender.latency_ms, contender.latency_basis)))
             + weights.task_match * quality,
             6,
         )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 
 from omni_cli.domain.breaker import Breaker
-from omni_cli.domain.latency import Latencies
+from omni_cli.domain.latency import Foreseen, Latencies, SpeedOf
 from omni_cli.domain.models import ModelInfo, Provider, Role
-from omni_cli.domain.prices import PriceState, Rates
+from omni_cli.domain.prices import PriceState, Rates, output_usd
 from omni_cli.domain.quality import is_evidence
 from omni_cli.domain.routing import CompiledRule, Contender
 from omni_cli.domain.tasks import TaskEstimate
@@ -69,6 +69,7 @@ class FleetView(Struct, dict=True):
     keys: Mapping[str, bool]
     now_ms: int
     budgets: Sequence[BudgetStatus] = ()
+    speeds: SpeedOf = lambda _model, _usd: None
     _fixed: dict[str, _Fixed] = field(default_factory=dict)
 
     def model(self, model_id: str) -> ModelInfo | None:
@@ -84,11 +85,24 @@ class FleetView(Struct, dict=True):
 
     @cached_property
     def _latencies(self) -> Latencies:
-        return Latencies(
+        measured = (
             (model, task, row.latency_ms, max(1, row.ok))
             for (model, task), row in self.stats.items()
             if row.latency_ms is not None
         )
+        return Latencies(measured, self.foreseen)
+
+    def foreseen(self, model_id: str, task: str) -> Foreseen | None:
+        """How long an answer of the usual length takes, as far as it is known beforehand."""
+        model = self._by_id.get(model_id)
+        if model is None:
+            return None
+        row = self.prices.current(model_id)
+        speed = self.speeds(model, None if row is None else output_usd(row.price))
+        if speed is None:
+            return None
+        tokens = expected_output(task, None, model.max_output)
+        return Foreseen(speed.latency_ms(tokens), speed.calls, speed.basis)
 
     def see(self, breakers: Mapping[str, Breaker]) -> None:
         """Take over what the breakers are now."""

@@ -11,6 +11,7 @@ from omni_cli.domain.chat import ChatRequest, MediaPart
 from omni_cli.domain.classify import classify
 from omni_cli.domain.consent import DEFAULT_CONSENT, Consent
 from omni_cli.domain.errors import NotFound
+from omni_cli.domain.latency import SpeedOf
 from omni_cli.domain.models import ModelInfo, Provider, RoleModel, Rule
 from omni_cli.domain.pricing import Price, nusd_to_usd, usd_string
 from omni_cli.domain.record import replace
@@ -82,6 +83,7 @@ class RoutingService:
     Args:
         consent: what the settings say of stand-ins.
         budgets: those of one provider or one model as they stand at a time, ms UTC.
+        speeds: what is known of a model's speed before it was measured.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class RoutingService:
         clock: Clock,
         consent: Consent = DEFAULT_CONSENT,
         budgets: "Callable[[int], Sequence[BudgetStatus]]" = lambda _: (),
+        speeds: SpeedOf = lambda _model, _usd: None,
     ) -> None:
         self._providers = providers
         self._models = models
@@ -108,6 +111,7 @@ class RoutingService:
         self._clock = clock
         self._consent = consent
         self._budgets = budgets
+        self._speeds = speeds
         self._fleet: FleetView | None = None
 
     def decide(
@@ -242,6 +246,7 @@ class RoutingService:
                 keys={slug: self._has_key(provider) for slug, provider in providers.items()},
                 now_ms=now_ms,
                 budgets=self._budgets(now_ms),
+                speeds=self._speeds,
             )
         return self._fleet
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.prices import output_usd
 from omni_cli.domain.quality import BY_SIZE
 from omni_cli.domain.words import meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from omni_cli.domain.latency import Speed, SpeedOf
     from omni_cli.domain.models import ModelInfo
     from omni_cli.records import ModelStats, StoredPrice
     from omni_cli.services.money.prices import PriceBook
@@ -24,8 +27,10 @@ SPEEDS = ("fast", "medium", "slow")
 #: Least quality (the router's estimate, mean over task types) to count as high, as medium: the
 #: limits of the upper and lower third of the shipped priors.
 HIGH, MEDIUM = 0.93, 0.86
+#: Output tokens of a usual answer.
+_USUAL_TOKENS = 400
 #: Longest mean response, ms, to count as fast, as medium; without measurements the speed score
-#: that the user gave decides, from 70 and from 40 on.
+#: that the user gave decides, from 70 and from 40 on, and without that what is foreseen.
 FAST_MS, MEDIUM_MS = 3_000.0, 10_000.0
 _FAST_SCORE, _MEDIUM_SCORE = 70.0, 40.0
 
@@ -48,7 +53,8 @@ class Filters(Struct, frozen=True):
 
 class Listed(Struct, frozen=True):
     """A model with what the list shows: ``quality`` 0..1 and ``latency_ms`` None where unknown;
-    ``calls`` in the ledger. ``quality_basis``: what the quality rests on."""
+    ``calls`` in the ledger. ``quality_basis``: what the quality rests on. ``speed``: what is known
+    of it before anything was measured."""
 
     model: ModelInfo
     price: StoredPrice | None
@@ -56,6 +62,7 @@ class Listed(Struct, frozen=True):
     latency_ms: float | None
     calls: int
     quality_basis: str = ""
+    speed: Speed | None = None
 
     @property
     def by_size(self) -> bool:
@@ -76,12 +83,19 @@ class Listed(Struct, frozen=True):
         return "high" if self.quality >= HIGH else "medium" if self.quality >= MEDIUM else "basic"
 
     @property
+    def foreseen_ms(self) -> float:
+        """How long a usual answer takes by what was published, or by the model's class."""
+        return math.inf if self.speed is None else self.speed.latency_ms(_USUAL_TOKENS)
+
+    @property
     def speed_class(self) -> str | None:
         score = self.model.scores.get("speed")
         if self.latency_ms is not None:
             value, fast, medium = -self.latency_ms, -FAST_MS, -MEDIUM_MS
         elif score is not None:
             value, fast, medium = score, _FAST_SCORE, _MEDIUM_SCORE
+        elif self.speed is not None:
+            value, fast, medium = -self.foreseen_ms, -FAST_MS, -MEDIUM_MS
         else:
             return None
         return "fast" if value >= fast else "medium" if value >= medium else "slow"
@@ -98,6 +112,7 @@ class Browser(Struct):
     prices: PriceBook
     quality: Callable[[str], tuple[float | None, str]]
     stats: Mapping[tuple[str, str], ModelStats]
+    speeds: SpeedOf = lambda _model, _usd: None
     _seen: dict[str, tuple[int, float | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -117,7 +132,8 @@ class Browser(Struct):
         calls, latency = self._seen.get(model.id, (0, None))
         price = self.prices.current(model.id)
         quality, basis = self.quality(model.id)
-        return Listed(model, price, quality, latency, calls, basis)
+        speed = self.speeds(model, None if price is None else output_usd(price.price))
+        return Listed(model, price, quality, latency, calls, basis, speed)
 
     def find(self, models: Iterable[ModelInfo], filters: Filters, sort: str) -> list[Listed]:
         """Raises UsageError for a filter or an order that there is not."""
@@ -171,11 +187,12 @@ def _check(option: str, value: str | None, known: tuple[str, ...]) -> None:
 
 
 def _speed_key(row: Listed) -> tuple[Any, ...]:
-    """Measured ones first, fastest first; then by the user's speed score; then the rest."""
+    """Measured ones first, fastest first; then by the user's speed score; then by what is
+    foreseen; then the rest."""
     score = row.model.scores.get("speed")
     if row.latency_ms is not None:
         return (0, row.latency_ms, row.model.id)
-    return (1, -score, row.model.id) if score is not None else (2, 0, row.model.id)
+    return (1, -score, row.model.id) if score is not None else (2, row.foreseen_ms, row.model.id)
 
 
 def _or_last(value: Any, *, falling: bool = False) -> tuple[bool, Any]:

@@ -114,6 +114,14 @@ def model_document(row: Listed) -> dict[str, Any]:
         "quality": None if row.quality is None else round(row.quality, 4),
         **document(row, "quality_class", "quality_basis", "speed_class"),
         "latency_ms": None if row.latency_ms is None else round(row.latency_ms),
+        "speed": None
+        if row.speed is None
+        else {
+            "ttft_ms": round(row.speed.ttft_ms),
+            "output_tokens_per_s": round(row.speed.tokens_s, 1),
+            "basis": row.speed.basis,
+            "source": row.speed.source,
+        },
         "calls": row.calls,
     }
 

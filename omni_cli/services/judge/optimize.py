@@ -145,6 +145,7 @@ def _option(
         candidate["expected_latency_ms"],
         cost,
         candidate.get("quality_evidence") is not False,
+        candidate.get("latency_basis") or "measured",
     )
 
 

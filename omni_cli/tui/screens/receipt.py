@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.latency import cost_norm, latency_norm
+from omni_cli.domain.latency import cost_norm, latency_norm, weighed_ms
 from omni_cli.domain.money import format_usd, shown_usd, usd_to_nusd
 from omni_cli.domain.routing import NO_EVIDENCE
 from omni_cli.domain.tasks import DEFAULT_WEIGHTS
@@ -162,9 +162,10 @@ def _parts(candidate: dict[str, Any]) -> tuple[float, float, float] | None:
         return None
     nusd = None if cost is None else usd_to_nusd(cost)
     quality = NO_EVIDENCE if candidate["quality"] is None else candidate["quality"]
+    waited = weighed_ms(candidate["expected_latency_ms"], candidate["latency_basis"] or "")
     parts = (
         DEFAULT_WEIGHTS.cost * (1.0 - cost_norm(nusd)),
-        DEFAULT_WEIGHTS.latency * (1.0 - latency_norm(candidate["expected_latency_ms"])),
+        DEFAULT_WEIGHTS.latency * (1.0 - latency_norm(waited)),
         DEFAULT_WEIGHTS.task_match * quality,
     )
     return parts if abs(sum(parts) - score) < _SAME else None
