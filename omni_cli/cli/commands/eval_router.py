@@ -161,7 +161,7 @@ def _chart(ladder: LadderReport) -> str:
     points.append(("B", ladder.best_cost or least, *(ladder.best_quality,) * 3))
     return frontier_chart(
         points,
-        title=f"measured quality, %, by cost of a call: o frontier, B {ladder.best_model}",
+        title="measured quality, %, by cost of a call: o frontier, B best model",
         size=(min(shutil.get_terminal_size().columns, 80), 16),
         colour=colour_on(sys.stdout),
     )
