@@ -32,32 +32,29 @@ class Own(Struct, frozen=True):
 
 
 class Home(Struct, frozen=True):
-    """An agent's own settings file: a JSON file below the folder that ``variable`` names, else
-    below ``folder`` in the user's home; and what to lay into it."""
+    """An agent's own settings: files below the folder that ``variable`` names (``within``: below
+    ``folder`` in it), else below ``folder`` in the user's home; and what to lay into each."""
 
     variable: str
     folder: str
-    file: str
-    settings: Mapping[str, Any]
+    files: Mapping[str, Mapping[str, Any]]
+    within: bool = False
 
     def path(self, env: Mapping[str, str], home: Path) -> Path:
         named = env.get(self.variable)
-        return (Path(named).expanduser() if named else home / self.folder) / self.file
+        if not named:
+            return home / self.folder
+        path = Path(named).expanduser()
+        return path / self.folder if self.within else path
 
 
 class Mirror(Struct, frozen=True):
     """A home of the session's own, below its folder at ``at``, for an agent that takes settings
-    from nowhere else: all that is in the user's ``folder`` is there by links, but for the files
-    that omni lays its settings over. ``variable`` names the home."""
+    from nowhere else: all that is in the user's is there by links, but for the files that omni
+    lays its settings over."""
 
-    variable: str
-    folder: str
     at: str
-    settings: Mapping[str, Mapping[str, Any]]
-
-    def path(self, env: Mapping[str, str], home: Path) -> Path:
-        named = env.get(self.variable)
-        return (Path(named).expanduser() if named else home) / self.folder
+    files: Mapping[str, Mapping[str, Any]]
 
 
 class Agent(Struct, frozen=True):
@@ -105,6 +102,7 @@ _CLAUDE: Mapping[str, str] = {
 }
 
 
+_QWEN: Mapping[str, Any] = {"security": {"auth": {"selectedType": "openai"}}}
 _GEMINI: Mapping[str, Any] = {"security": {"auth": {"selectedType": "gemini-api-key"}}}
 
 
@@ -170,7 +168,7 @@ AGENTS: Mapping[str, Agent] = {
                 "CLAUDE_CODE_USE_VERTEX",
             ),
         ),
-        home=Home("CLAUDE_CONFIG_DIR", ".claude", "settings.json", {"env": _CLAUDE}),
+        home=Home("CLAUDE_CONFIG_DIR", ".claude", {"settings.json": {"env": _CLAUDE}}),
     ),
     "codex": Agent(
         "codex",
@@ -206,6 +204,25 @@ AGENTS: Mapping[str, Agent] = {
                 for word in ("-c", setting)
             ),
         ),
+        home=Home(
+            "CODEX_HOME",
+            ".codex",
+            {
+                "config.toml": {
+                    "model": "{model}",
+                    "model_provider": "omni",
+                    "web_search": "disabled",
+                    "model_providers": {
+                        "omni": {
+                            "name": "omni",
+                            "base_url": "{url}/v1",
+                            "experimental_bearer_token": "{key}",
+                            "wire_api": "responses",
+                        }
+                    },
+                }
+            },
+        ),
     ),
     "gemini": Agent(
         "gemini",
@@ -221,7 +238,16 @@ AGENTS: Mapping[str, Agent] = {
         unset=("GOOGLE_API_KEY", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_GCA"),
         auto="auto:balanced",
         # A system's settings it takes from root's files alone.
-        mirror=Mirror("GEMINI_CLI_HOME", ".gemini", "home", {"settings.json": _GEMINI}),
+        mirror=Mirror("home/.gemini", {"settings.json": _GEMINI}),
+        home=Home(
+            "GEMINI_CLI_HOME",
+            ".gemini",
+            {
+                "settings.json": {**_GEMINI, "model": {"name": "{model}"}},
+                ".env": {"GEMINI_API_KEY": "{key}", "GOOGLE_GEMINI_BASE_URL": "{url}"},
+            },
+            within=True,
+        ),
     ),
     "opencode": Agent(
         "opencode",
@@ -232,7 +258,7 @@ AGENTS: Mapping[str, Agent] = {
             "OMNI_LAUNCH_KEY": "{key}",
             "OPENCODE_CONFIG_CONTENT": json.dumps(_opencode("{env:OMNI_LAUNCH_KEY}")),
         },
-        home=Home("", ".config/opencode", "opencode.json", _opencode("{key}")),
+        home=Home("", ".config/opencode", {"opencode.json": _opencode("{key}")}),
     ),
     "aider": Agent(
         "aider",
@@ -257,7 +283,18 @@ AGENTS: Mapping[str, Agent] = {
             "OPENAI_MODEL": "{model}",
             "QWEN_CODE_SYSTEM_SETTINGS_PATH": "{folder}/settings.json",
         },
-        files={"settings.json": {"security": {"auth": {"selectedType": "openai"}}}},
+        files={"settings.json": _QWEN},
+        home=Home(
+            "QWEN_HOME",
+            ".qwen",
+            {
+                "settings.json": {
+                    **_QWEN,
+                    "model": {"name": "{model}"},
+                    "env": {"OPENAI_API_KEY": "{key}", "OPENAI_BASE_URL": "{url}/v1"},
+                }
+            },
+        ),
     ),
     "crush": Agent(
         "crush",
@@ -270,7 +307,7 @@ AGENTS: Mapping[str, Agent] = {
             "OMNI_LAUNCH_KEY": "{key}",
         },
         files={"crush.json": _crush("$OMNI_LAUNCH_KEY")},
-        home=Home("", ".config/crush", "crush.json", _crush("{key}")),
+        home=Home("", ".config/crush", {"crush.json": _crush("{key}")}),
     ),
     "goose": Agent(
         "goose",

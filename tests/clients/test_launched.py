@@ -8,7 +8,12 @@ put them), and those that are there are asked.
 import os
 import re
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -111,3 +116,56 @@ def test_a_cap_stops_it_in_the_midst_of_its_work(fleet: Fleet, project: Path, na
     # The agent says why, in its own words around omni's.
     assert re.search(r"the budget of session launch:\S+ has \$\S+ left of \$", said), said
     assert f"of ${cap}" in done.err
+
+
+@pytest.mark.parametrize("name", [name for name in HERE if AGENTS[name].home is not None])
+def test_its_own_settings_lead_it_to_the_gateway(fleet: Fleet, project: Path, name: str) -> None:
+    """As ``--write`` sets them, without the launcher; and no more once they are undone."""
+    told = omni(fleet.env, "launch", name, "-m", MODEL, "--write", "--json").json
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    for path in map(Path, told["files"]):
+        path.write_text(path.read_text().replace(told["gateway"], url))
+    server = subprocess.Popen(
+        [sys.executable, "-m", "omni_cli", "serve", "--port", str(port)], env=fleet.env
+    )
+    try:
+        wait_until_up(port)
+        client = clients.AGENTS[NAMES.get(name, name)]
+        task = clients.task_of(client, clients.WORK)
+        words = {"{task}": [task], "{words}": task.split(" ")}
+        args = [arg for given in ARGS[name] for arg in words.get(given, [given])]
+        program = shutil.which(AGENTS[name].program, path=FOLDER)
+        done = subprocess.run(
+            [str(program), *args],
+            env=fleet.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    finally:
+        server.terminate()
+        server.wait()
+    said = done.stdout + done.stderr
+    assert (project / "two.txt").read_text() == "made-42\n" * 2, said
+    assert {(row.key, row.model, row.state) for row in rows_of(fleet)} == {
+        (told["key"], MODEL, "ok")
+    }
+    assert omni(fleet.env, "launch", name, "--undo").code == 0
+    assert not [
+        path for path in map(Path, told["files"]) if "omni" in path.name or url in text(path)
+    ]
+
+
+def text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def wait_until_up(port: int) -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)

@@ -18,7 +18,16 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_selectors, money, omni
 from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
-from omni_cli.domain.agents import AGENTS, ANTHROPIC, OPENAI, Agent, Mirror, filled, small_model
+from omni_cli.domain.agents import (
+    AGENTS,
+    ANTHROPIC,
+    OPENAI,
+    Agent,
+    Home,
+    Mirror,
+    filled,
+    small_model,
+)
 from omni_cli.domain.budgets import LAUNCHED, Budget
 from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.money import format_usd, usd_to_nusd
@@ -231,10 +240,8 @@ def _show_plan(setting: Setting, limit: int | None, *, as_json: bool) -> None:
 def _files(agent: Agent) -> Mapping[str, Any]:
     """All that is written below the session's folder."""
     mirror = agent.mirror
-    if mirror is None:
-        return agent.files
-    place = f"{mirror.at}/{mirror.folder}"
-    return {**agent.files, **{f"{place}/{name}": made for name, made in mirror.settings.items()}}
+    laid = {} if mirror is None else {f"{mirror.at}/{n}": made for n, made in mirror.files.items()}
+    return {**agent.files, **laid}
 
 
 def _write_home(omni_app: App, setting: Setting, *, undo: bool, plan: bool, as_json: bool) -> None:
@@ -253,29 +260,31 @@ def _write_home(omni_app: App, setting: Setting, *, undo: bool, plan: bool, as_j
             hint=f"--write is for {able}; --plan shows what to set by hand",
         )
     env = omni_app.env
-    file = agent.home.path(env, Path(env.get("HOME") or Path.home()))
+    folder = agent.home.path(env, Path(env.get("HOME") or Path.home()))
+    files = [folder / name for name in agent.home.files]
     name, url = f"agent:{agent.known_as}", f"http://127.0.0.1:{SERVE_PORT}"
     token = "omni-…" if plan else CLIENT_PREFIX + secrets.token_urlsafe(32)
-    made = filled(agent.home.settings, setting.words(url, token, ""))
+    made = filled(agent.home.files, setting.words(url, token, ""))
     if undo and not plan:
-        undo_settings(file, made)
+        undo_settings(folder, made)
         omni_app.client_keys.remove(name)
     elif not plan:
-        write_settings(file, made)
+        write_settings(folder, made)
         session = Session(name, agent.known_as)
         now_ms = omni_app.now_ms()
         key = ClientKey(name, f"{token[:9]}...{token[-4:]}", created_at=now_ms, session=session)
         with omni_app.store.transaction():
             omni_app.client_keys.remove(name)
             omni_app.client_keys.add(key, token)
-    shown = filled(agent.home.settings, setting.words(url, "omni-…", ""))
+    shown = filled(agent.home.files, setting.words(url, "omni-…", ""))
     if as_json:
         emit_json(
             {
                 "agent": agent.known_as,
-                "file": str(file),
-                "kept": str(kept_at(file)),
-                "settings": shown,
+                "file": str(files[0]),
+                "kept": str(kept_at(files[0])),
+                "settings": shown[files[0].name],
+                "files": {str(file): shown[file.name] for file in files},
                 "gateway": url,
                 "key": name,
                 "applied": not plan,
@@ -283,14 +292,16 @@ def _write_home(omni_app: App, setting: Setting, *, undo: bool, plan: bool, as_j
             }
         )
     elif undo:
-        note(f"{'would take' if plan else 'took'} omni out of {file}")
+        note(f"{'would take' if plan else 'took'} omni out of {', '.join(map(str, files))}")
     elif plan:
         import json
 
-        out(f"lay into {file}")
-        out(json.dumps(shown, indent=2))
+        for file in files:
+            out(f"lay into {file}")
+            out(json.dumps(shown[file.name], indent=2))
     else:
-        note(f"{agent.title} asks {url} from now on: {file}, as it was in {kept_at(file).name}")
+        for file in files:
+            note(f"{agent.title} asks {url} from now on: {file}, as it was in {kept_at(file).name}")
         note(f"omni serve answers there; its calls are the key's, {name}")
         note(f"omni launch {setting.agent.program} --undo takes it out again")
 
@@ -315,8 +326,8 @@ def _run(omni_app: App, setting: Setting, limit: int | None) -> int:
         launches.wait(port, token)
         words = setting.words(f"http://127.0.0.1:{port}", token, str(folder))
         _write(folder, filled(agent.files, words))
-        if agent.mirror is not None:
-            _mirror(agent.mirror, folder, words)
+        if agent.mirror is not None and agent.home is not None:
+            _mirror(agent.home, agent.mirror, folder, words)
         code = stop.run(setting.command(words), _environment(agent, words))
         lasted_s = time.monotonic() - started
         if setting.own:
@@ -369,12 +380,11 @@ def _write(folder: Path, files: Mapping[str, Any]) -> None:
         (folder / name).write_text(json.dumps(made), "utf-8")
 
 
-def _mirror(mirror: Mirror, folder: Path, words: Mapping[str, str]) -> None:
+def _mirror(home: Home, mirror: Mirror, folder: Path, words: Mapping[str, str]) -> None:
     from omni_cli.services.fleet.agent_settings import mirror_settings
 
-    theirs = mirror.path(os.environ, Path.home())
-    ours = folder / mirror.at / mirror.folder
-    for odd in mirror_settings(theirs, ours, filled(mirror.settings, words)):
+    theirs = home.path(os.environ, Path.home())
+    for odd in mirror_settings(theirs, folder / mirror.at, filled(mirror.files, words)):
         note(f"{odd} is no plain JSON: the agent does without it in this session")
 
 

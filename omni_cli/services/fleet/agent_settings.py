@@ -1,4 +1,5 @@
-"""An agent's own settings file, told of omni's gateway, and what it said before.
+"""An agent's own settings, told of omni's gateway, and what they said before: files of JSON, TOML
+or of variables.
 
 What omni sets is laid into what stands there; the file as it was is kept beside it. To undo it
 takes out only that, so that what its user has changed meanwhile stays.
@@ -6,8 +7,10 @@ takes out only that, so that what its user has changed meanwhile stays.
 
 import json
 import os
+import re
 import secrets
 import shutil
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,37 +25,47 @@ def kept_at(file: Path) -> Path:
     return file.with_name(file.name + _BEFORE)
 
 
-def write_settings(file: Path, settings: Mapping[str, Any]) -> None:
-    """Raises ConfigError: the file is no JSON object, or cannot be written; nothing was changed."""
-    before = _read(file)
-    kept = kept_at(file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not kept.exists():
-            _put(kept, file.read_text("utf-8") if file.exists() else "")
-        _put(file, _text(_laid(before, settings)))
-    except OSError as exc:
-        raise ConfigError(f"cannot write {exc.filename or file}: {exc.strerror}") from exc
+def write_settings(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ConfigError: a file is not plain, or cannot be written. Nothing was changed where one
+    is not plain."""
+    before = {folder / name: _read(folder / name) for name in files}
+    for (file, known), settings in zip(before.items(), files.values(), strict=True):
+        kept = kept_at(file)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not kept.exists():
+                _put(kept, file.read_text("utf-8") if file.exists() else "")
+            _put(file, _text(file, _laid(known, settings)))
+        except OSError as exc:
+            raise ConfigError(f"cannot write {exc.filename or file}: {exc.strerror}") from exc
 
 
-def undo_settings(file: Path, settings: Mapping[str, Any]) -> None:
+def undo_settings(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     """Take out what ``write_settings`` laid in, whatever its values.
 
-    Raises NotFound: omni has not written it; ConfigError as ``write_settings``.
+    Raises NotFound: omni has not written them; ConfigError as ``write_settings``.
     """
-    kept = kept_at(file)
-    if not kept.exists():
+    written = {name: more for name, more in files.items() if kept_at(folder / name).exists()}
+    if not written:
+        file = folder / next(iter(files))
         raise NotFound(f"omni has not written {file}", hint="omni launch AGENT --write does")
+    found = {name: _read(folder / name) for name in written}
+    for name, settings in written.items():
+        _undo(folder / name, found[name], settings)
+
+
+def _undo(file: Path, found: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    kept = kept_at(file)
     text = kept.read_text("utf-8")
-    before = json.loads(text) if text else {}
-    now = _taken(_read(file), settings, before)
+    before = _parsed(file, text)
+    now = _taken(found, settings, before)
     try:
         if not text and not now:
             file.unlink(missing_ok=True)
         elif now == before:
             shutil.copyfile(kept, file)  # to the byte
         else:
-            _put(file, _text(now))
+            _put(file, _text(file, now))
         kept.unlink()
     except OSError as exc:
         raise ConfigError(f"cannot write {exc.filename or file}: {exc.strerror}") from exc
@@ -74,24 +87,55 @@ def mirror_settings(
         except ConfigError:
             before = {}
             odd.append(theirs / name)
-        _put(ours / name, _text(_laid(before, more)))
+        _put(ours / name, _text(ours / name, _laid(before, more)))
     return odd
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text("utf-8") if file.exists() else ""
-        found = json.loads(text) if text.strip() else {}
+        return _parsed(file, file.read_text("utf-8") if file.exists() else "")
     except OSError as exc:
         raise ConfigError(f"cannot read {file}: {exc.strerror}") from exc
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        kind = _KINDS.get(file.suffix, "list of variables")
         raise ConfigError(
-            f"{file} is no plain JSON object: omni leaves it as it is",
+            f"{file} is no plain {kind}: omni leaves it as it is",
             hint="comments would be lost; --plan --write shows what to put in by hand",
-        )
-    return found
+        ) from None
+
+
+#: Of files whose name ends so; a ``.env`` has none.
+_KINDS = {".json": "JSON object", ".toml": "TOML"}
+_COMMENT = re.compile(r"(?:^|\s)#", re.MULTILINE)
+
+
+def _parsed(file: Path, text: str) -> dict[str, Any]:
+    """Raises ValueError: it does not parse, or has comments, which would be lost."""
+    if not text.strip():
+        return {}
+    if file.suffix == ".json":
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError
+        return found
+    if _COMMENT.search(text):
+        raise ValueError
+    if file.suffix == ".toml":
+        return tomllib.loads(text)
+    pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
+    if not all(name.strip().isidentifier() and equals for name, equals, _ in pairs):
+        raise ValueError
+    return {name.strip(): value for name, _, value in pairs}
+
+
+def _text(file: Path, value: Mapping[str, Any]) -> str:
+    if file.suffix == ".json":
+        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    if file.suffix == ".toml":
+        import tomli_w
+
+        return tomli_w.dumps(value)
+    return "".join(f"{name}={told}\n" for name, told in value.items())
 
 
 def _put(file: Path, text: str) -> None:
@@ -106,10 +150,6 @@ def _put(file: Path, text: str) -> None:
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-
-
-def _text(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _laid(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -312,14 +312,15 @@ def test_agents_of_this_machine_are_listed_and_one_that_is_not_says_how_to_get_i
 
 def test_a_home_of_the_sessions_own_is_the_users_but_for_what_omni_sets(tmp_path: Path) -> None:
     """Gemini CLI takes a system's settings from root's files alone."""
-    mirror = AGENTS["gemini"].mirror
+    mirror, home = AGENTS["gemini"].mirror, AGENTS["gemini"].home
     assert mirror is not None
-    theirs, ours = mirror.path({}, tmp_path), tmp_path / "session" / mirror.at / mirror.folder
+    assert home is not None
+    theirs, ours = home.path({}, tmp_path), tmp_path / "session" / mirror.at
     theirs.mkdir()
     mine = '{"ui": {"theme": "Dracula"}, "security": {"auth": {"selectedType": "oauth-personal"}}}'
     (theirs / "settings.json").write_text(mine)
     (theirs / "tmp").mkdir()
-    assert mirror_settings(theirs, ours, mirror.settings) == []
+    assert mirror_settings(theirs, ours, mirror.files) == []
     assert json.loads((ours / "settings.json").read_text()) == {
         "ui": {"theme": "Dracula"},
         "security": {"auth": {"selectedType": "gemini-api-key"}},
@@ -329,7 +330,7 @@ def test_a_home_of_the_sessions_own_is_the_users_but_for_what_omni_sets(tmp_path
     assert (theirs / "tmp" / "chat.json").read_text() == "kept"
     assert (theirs / "settings.json").read_text() == mine
     (theirs / "settings.json").write_text("{} // mine")
-    assert mirror_settings(theirs, ours, mirror.settings) == [theirs / "settings.json"]
+    assert mirror_settings(theirs, ours, mirror.files) == [theirs / "settings.json"]
     assert "gemini-api-key" in (ours / "settings.json").read_text()
 
 
@@ -382,18 +383,37 @@ def test_an_agents_own_settings_are_written_kept_and_undone(
     run("--write", "claude")
     run("--undo", "claude")
     assert file.read_text() == before  # to the byte
-    for name in ("opencode", "crush"):
+    for name in ("opencode", "crush", "codex", "gemini", "qwen"):
         told = run("--write", name)
-        made = Path(told["file"])
-        assert made.is_relative_to(tmp_path / ".config")
-        assert told["gateway"] in made.read_text()
+        made = [Path(path) for path in told["files"]]
+        assert told["gateway"] in "".join(path.read_text() for path in made)
+        assert all(path.stat().st_mode & 0o077 == 0 for path in made)
         run("--undo", name)
-        assert not list(made.parent.iterdir())
+        assert not list(made[0].parent.iterdir())
+    for path, mine in (
+        (".codex/config.toml", 'model = "gpt-5"\n\n[projects."/shop"]\ntrust_level = "trusted"\n'),
+        (".gemini/.env", "GEMINI_API_KEY=own\nOTHER=a=b\n"),
+        (".qwen/settings.json", '{"model": {"name": "qwen3"}, "env": {"A": "1"}}'),
+    ):
+        name = path[1:].partition("/")[0]
+        (tmp_path / path).write_text(mine)
+        run("--write", name)
+        assert "omni" in (tmp_path / path).read_text()
+        run("--undo", name)
+        assert (tmp_path / path).read_text() == mine
+        if not path.endswith(".json"):
+            commented = mine + "# mine\n"
+            (tmp_path / path).write_text(commented)
+            refused = CliRunner().invoke(app, ["launch", "--write", name]).exception
+            assert "omni leaves it as it is" in str(refused)
+            assert [(tmp_path / path).read_text(), *(tmp_path / path).parent.glob("*.before*")] == [
+                commented
+            ]
     file.write_text('{"a": 1} // mine')
     for words, said in (
         (("--write", "claude"), "no plain JSON object"),
         (("--undo", "claude"), "omni has not written"),
-        (("--write", "codex"), "does not write the settings of Codex"),
+        (("--write", "aider"), "does not write the settings of aider"),
         (("--write", "--budget", "1", "claude"), "go with an agent"),
     ):
         refused = CliRunner().invoke(app, ["launch", *words]).exception
