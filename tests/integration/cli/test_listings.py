@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -222,3 +223,101 @@ def test_of_columns_that_do_not_fit_the_least_worth_goes_first() -> None:
     assert heads(30) == (["id", "why", "cost"], [8, 9, 9])
     assert heads(20)[0] == ["id", "cost"]
     assert heads(5)[0] == ["id", "cost"]  # these never go
+
+
+#: Everything that only looks and prints a document, with what it takes; the rest changes something.
+DOCUMENTS = (
+    "init --dry-run --no-local",
+    "doctor",
+    "route hello",
+    "why",
+    "logs",
+    "templates list",
+    "budgets list",
+    "budgets status",
+    "budgets held",
+    "usage",
+    "daily",
+    "weekly",
+    "monthly",
+    "session",
+    "blocks",
+    "costs",
+    "savings",
+    "calc hello",
+    "batches list",
+    "health",
+    "compare --show last",
+    "ab status",
+    "shadow status",
+    "providers list",
+    f"providers show {SLUG}",
+    f"providers models {SLUG}",
+    f"providers key {SLUG} --show",
+    "keys list",
+    "keys list --clients",
+    "models list",
+    f"models show {MODEL}",
+    f"models price {MODEL}",
+    f"models compare {MODEL} openai/gpt-4o",
+    "roles list",
+    f"roles show {ROLE}",
+    "rules list",
+    "rules test true hello",
+    "chains list",
+    "report",
+    "recommend",
+    "deploy status",
+    "cache stats",
+    "db stats",
+    "db check",
+    "config list",
+    "config get routing.priority",
+    "config path",
+    "history",
+    "audit",
+    "launch",
+)
+#: Asked before a fixture clears the environment.
+_RECORD = "OMNI_RECORD" in os.environ
+_RECORDED = Path(__file__).with_name("json_keys.json")
+
+
+def _keys(value: object) -> object:
+    """Of a document the names of its keys, two levels deep and of a list's first entry."""
+    if isinstance(value, list):
+        return [_keys(value[0])] if value else []
+    if isinstance(value, dict):
+        return {
+            key: sorted(below) if isinstance(below, dict) else 0 for key, below in value.items()
+        }
+    return 0
+
+
+def _lost(told: object, now: object, where: str) -> list[str]:
+    if isinstance(told, list) and isinstance(now, list):
+        return _lost(told[0], now[0], f"{where}[0]") if told and now else []
+    if isinstance(told, dict) and isinstance(now, dict):
+        gone = [f"{where}.{key}" for key in told if key not in now]
+        return gone + [
+            f"{where}.{key}.{name}"
+            for key, below in told.items()
+            if isinstance(below, list) and isinstance(now.get(key), list)
+            for name in set(below) - set(now[key])
+        ]
+    return [] if type(told) is type(now) else [where]
+
+
+def test_json_has_every_key_that_it_ever_had(used: Path, omni: Omni) -> None:
+    """Keys stay, new ones may be added; ``OMNI_RECORD=1`` writes down the new ones."""
+    now = {}
+    for line in DOCUMENTS:
+        ran = omni(*line.split(), "--json")
+        assert ran.code in (0, 1), (line, ran)
+        now[line] = _keys(ran.data)
+    if _RECORD:
+        _RECORDED.write_text(json.dumps(now, indent=1) + "\n")
+    told = json.loads(_RECORDED.read_text())
+    assert told.keys() == now.keys()
+    lost = [one for line, keys in told.items() for one in _lost(keys, now[line], line)]
+    assert not lost
