@@ -71,7 +71,9 @@ def _package(entry: "EntryPoint") -> str:
 
 #: What each extra of pyproject.toml brings along; a test holds the two together.
 EXTRAS: Mapping[str, Sequence[str]] = {
+    "brotli": ("brotli>=1.2,<2",),
     "otel": ("opentelemetry-sdk>=1.30,<2", "opentelemetry-exporter-otlp-proto-http>=1.30,<2"),
+    "postgres": ("psycopg[binary]>=3.3,<4",),
     "redis": ("redis>=6,<9",),
     "web": ("textual-serve>=1.1.3,<2",),
 }

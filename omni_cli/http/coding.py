@@ -56,7 +56,7 @@ def _decoded(body: bytes, coding: str, most: int) -> bytes:
         raise Refused(400, "bad_request", message) from None
     except ImportError:
         pass
-    more = "; br too, once omni-fleet[brotli] is installed" if coding == "br" else ""
+    more = "; br too, once the gateway has its library" if coding == "br" else ""
     raise Refused(
         415,
         "unsupported_coding",

@@ -29,10 +29,11 @@ try:
     from psycopg.types.numeric import Int8Dumper
 except ImportError as exc:
     from omni_cli.domain.errors import ConfigError
+    from omni_cli.plugins import install_line
 
     raise ConfigError(
         "a store in PostgreSQL needs the package psycopg, which is not installed",
-        hint="pip install 'omni-fleet[postgres]'",
+        hint=install_line("postgres"),
     ) from exc
 
 from omni_cli.domain.errors import ConfigError, Locked, StoreError, Unsure

@@ -1,5 +1,6 @@
 """Nothing that omni prints or documents installs somebody else's package."""
 
+import importlib
 import logging
 import re
 import shlex
@@ -22,8 +23,12 @@ from tools import release
 from tools.dist import CONSTRAINTS, LOCK, NAME, bill, needed, pins, twice
 
 ROOT = Path(__file__).parents[2]
-#: "omni-cli" on the public index is a stranger's package with the same import name.
-STRANGER = re.compile(r"omni[-_]cli\[|(install|add|inject|run)\s+[^\n`]*\bomni[-_]cli\b|uvx omni")
+#: "omni-cli" on the public index is a stranger's package with the same import name, and nobody
+#: holds "omni-fleet" there: omni is installed by a path, and only environments are called so.
+STRANGER = re.compile(
+    r"omni[-_]cli\[|(install|add|inject|run)\s+[^\n`]*\bomni[-_]cli\b|uvx omni"
+    r"|(?<!un)(install|add|run)\s+[^\n`]*\bomni-fleet\b|\bomni-fleet\["
+)
 
 
 def test_no_page_and_no_hint_names_the_strangers_package() -> None:
@@ -179,3 +184,15 @@ def test_redis_without_its_client_says_how_to_install_it(monkeypatch: pytest.Mon
     with pytest.raises(ConfigError) as caught:
         RedisCounts("redis://127.0.0.1:6379")
     assert caught.value.hint == install_line("redis")
+
+
+def test_a_store_in_postgresql_without_its_driver_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from omni_cli.domain.errors import ConfigError
+
+    monkeypatch.delitem(sys.modules, "omni_cli.store.postgres", raising=False)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError) as caught:
+        importlib.import_module("omni_cli.store.postgres")
+    assert caught.value.hint == install_line("postgres")

@@ -2,7 +2,7 @@
 # A Debian package of omni, with an environment of its own in /opt/omni:
 #   tools/packaging/debian.sh dist/omni_fleet-VERSION-py3-none-any.whl
 # It is for the release of Debian that it is made on: the environment uses that one's Python.
-# Made, unpacked and run on Debian 12; not installed by dpkg, nor tried elsewhere. It is not of Debian's
+# Made, installed, run and removed by dpkg on Debian 12; tried nowhere else. It is not of Debian's
 # own policy, which wants each library as a package.
 set -euo pipefail
 wheel=$(realpath "$1")
