@@ -51,7 +51,9 @@ class Terminal:
         if self.pid == 0:
             env = {**os.environ, "OMNI_HOME": str(self.home), "TERM": "xterm-256color"}
             env["COLORTERM"] = "truecolor"
-            os.execve(sys.executable, [sys.executable, "-m", "omni_cli", "dash"], env)
+            os.execve(
+                sys.executable, [sys.executable, "-m", "omni_cli", "dash", "--tab", "fleet"], env
+            )
         fcntl.ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", *_SIZE, 0, 0))
         return self
 

@@ -16,7 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.message import Message
 from textual.screen import ModalScreen
-from textual.widgets import ContentSwitcher, Footer
+from textual.widgets import ContentSwitcher
 from textual.worker import WorkerFailed
 
 from omni_cli import config as settings
@@ -30,6 +30,7 @@ from omni_cli.tui.pane import Pane
 from omni_cli.tui.registry import TABS, Tab
 from omni_cli.tui.sent import Sent, sparing
 from omni_cli.tui.theme import DEFAULT, load_themes, shipped_folder
+from omni_cli.tui.widgets.keys import Keys
 from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.widgets.status import StatusLine, TabBar
 
@@ -183,7 +184,7 @@ class OmniApp(App[None]):
         yield StatusLine(self.loader)
         yield TabBar(self.tabs)
         yield ContentSwitcher()
-        yield Footer(compact=True)
+        yield Keys()
 
     async def on_mount(self) -> None:
         ids = [tab.id for tab in self.tabs]
@@ -201,8 +202,8 @@ class OmniApp(App[None]):
     def on_resize(self) -> None:
         """The palette's key is in the help; where room is scarce the screen's own keys need it."""
         self.sent.forget()
-        for footer in self.screen_stack[0].query(Footer):
-            footer.show_command_palette = self.size.width >= _PALETTE_FROM
+        for footer in self.screen_stack[0].query(Keys):
+            footer.palette = self.size.width >= _PALETTE_FROM
 
     async def open_tab(self, name: str) -> None:
         """Show a tab, made on first use."""

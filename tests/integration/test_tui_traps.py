@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from textual.screen import ModalScreen
 from textual.widgets import OptionList
-from textual.widgets._footer import FooterKey
 
 from omni_cli.bootstrap import App
 from omni_cli.tui.app import UNEXPECTED, OmniApp
@@ -15,6 +14,7 @@ from omni_cli.tui.registry import TABS
 from omni_cli.tui.screens.failover import FailoverPane
 from omni_cli.tui.screens.help import HelpScreen
 from omni_cli.tui.widgets.form import ConfirmScreen
+from omni_cli.tui.widgets.keys import Keys
 from omni_cli.tui.widgets.links import LinkList
 from omni_cli.tui.widgets.picker import PickerScreen
 from omni_cli.tui.widgets.status import StatusLine
@@ -61,8 +61,7 @@ async def test_every_key_of_the_footer_can_be_read_at_80_columns(home: Path) -> 
             await press(pilot, "escape", tab.key)
             if tab.id == "failover":
                 await press(pilot, "enter")
-            keys = pilot.app.query(FooterKey)
-            shown = [(key.key_display, key.description, key.region.right) for key in keys]
+            shown = [(k.sign, k.title, k.right) for k in pilot.app.query_one(Keys).shown]
             assert max(right for *_, right in shown) <= 80, (tab.id, shown)
             if tab.id == "chat":
                 await press(pilot, "escape")

@@ -7,11 +7,11 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher, Footer, Input
-from textual.widgets._footer import FooterKey
+from textual.widgets import ContentSwitcher, Input
 
 from omni_cli.tui.app import UNEXPECTED, OmniApp
 from omni_cli.tui.pane import Pane
+from omni_cli.tui.widgets.keys import Keys
 from omni_cli.tui.widgets.status import TabBar
 
 Step = Callable[[Pilot[Any]], Awaitable[None]]
@@ -60,10 +60,7 @@ def _footer_follows(screen: Screen[Any]) -> bool:
     """Whether the footer shows the keys of what has the focus, and no longer others."""
     wanted = {b.action for _, b, _, _ in screen.active_bindings.values() if b.show}
     every = {b.action for _, b, _, _ in screen.active_bindings.values()}
-    return all(
-        wanted <= {key.action for key in footer.query(FooterKey)} <= every
-        for footer in screen.query(Footer)
-    )
+    return all(wanted <= {key.action for key in line.shown} <= every for line in screen.query(Keys))
 
 
 def press(*keys: str) -> Step:

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, OptionList, Static, TextArea
+from textual.widgets import Input, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
 from omni_cli.bootstrap import App
@@ -23,6 +23,7 @@ from omni_cli.tui import text
 from omni_cli.tui.comparing import MOST_MODELS, NONE, SEPARATOR, Draft
 from omni_cli.tui.data import Loader
 from omni_cli.tui.widgets.form import Field, FormScreen, Values
+from omni_cli.tui.widgets.keys import Keys
 
 #: A command is left out: what runs programs is written in a suite's file, not typed in passing.
 _SCORERS = (NONE, *(kind for kind in KINDS if kind != "command"))
@@ -304,7 +305,7 @@ class AnswersScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         yield VerticalScroll()
-        yield Footer(compact=True)
+        yield Keys()
 
     async def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError, UsageError
@@ -30,6 +30,7 @@ from omni_cli.tui.model_view import ModelView, read_model
 from omni_cli.tui.overview import read_overview
 from omni_cli.tui.widgets.chart import Chart
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
+from omni_cli.tui.widgets.keys import Keys
 from omni_cli.tui.widgets.sheet import Sheet
 from omni_cli.tui.workers import WorkerScreen, tell
 
@@ -90,7 +91,7 @@ class ModelScreen(WorkerScreen):
                             part.border_title = title
                             yield part
             yield Chart()
-        yield Footer(compact=True)
+        yield Keys()
 
     def on_mount(self) -> None:
         self.refresh_data()

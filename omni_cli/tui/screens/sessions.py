@@ -8,7 +8,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
@@ -20,6 +20,7 @@ from omni_cli.tui import heat, text
 from omni_cli.tui.colours import hue
 from omni_cli.tui.data import Loader
 from omni_cli.tui.widgets.form import ConfirmScreen
+from omni_cli.tui.widgets.keys import Keys
 from omni_cli.tui.widgets.table import Column, Row, Table, flexible
 from omni_cli.tui.workers import WorkerScreen, tell
 
@@ -130,7 +131,7 @@ class SessionScreen(WorkerScreen):
     def compose(self) -> ComposeResult:
         yield Static(self._session, id="title", markup=False)
         yield Table()
-        yield Footer(compact=True)
+        yield Keys()
 
     def on_mount(self) -> None:
         self.refresh_data()

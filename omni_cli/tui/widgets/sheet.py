@@ -7,7 +7,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.visual import VisualType
-from textual.widgets import Footer, Static
+from textual.widgets import Static
+
+from omni_cli.tui.widgets.keys import Keys
 
 
 class Sheet(ModalScreen[None]):
@@ -40,7 +42,7 @@ class Sheet(ModalScreen[None]):
             box.border_subtitle = self.subtitle
             yield from self.parts()
         if self.FOOTER:
-            yield Footer(compact=True)
+            yield Keys()
 
     def parts(self) -> ComposeResult:
         yield Static(self._shown, markup=False)

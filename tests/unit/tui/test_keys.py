@@ -1,0 +1,53 @@
+"""The line of keys: a click presses one, and the palette's stands at the right."""
+
+from typing import ClassVar
+
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+
+from omni_cli.tui.widgets.keys import Keys
+
+
+class Page(App[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "add", "Add", tooltip="Add one"),
+        Binding("b", "never", "Never"),
+        Binding("c", "hidden", "Hidden", show=False),
+    ]
+    added = 0
+
+    def compose(self) -> ComposeResult:
+        yield Keys()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return None if action == "never" else super().check_action(action, parameters)
+
+    def action_add(self) -> None:
+        self.added += 1
+
+    def action_never(self) -> None:
+        raise AssertionError
+
+
+async def test_a_click_presses_a_key() -> None:
+    app = Page()
+    async with app.run_test(size=(60, 10)) as pilot:
+        await pilot.pause()
+        keys = app.query_one(Keys)
+        assert not keys.children
+        assert [(key.title, key.enabled) for key in keys.shown] == [
+            ("Add", True),
+            ("Never", False),
+            ("palette", True),
+        ]
+        line = str(keys.render())
+        assert line.startswith("a Add b Never ")
+        assert line.rstrip().endswith("▏^p palette")
+        await pilot.click(Keys, offset=(3, 0))
+        await pilot.click(Keys, offset=(7, 0))
+        await pilot.click(Keys, offset=(20, 0))
+        assert app.added == 1
+        await pilot.hover(Keys, offset=(2, 0))
+        assert keys.tooltip == "Add one"
+        keys.palette = False
+        assert [key.title for key in keys.shown] == ["Add", "Never"]
