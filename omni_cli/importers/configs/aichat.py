@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from omni_cli.domain.clouds import azure_base
 from omni_cli.domain.secrets import Secret
 from omni_cli.importers.configs.draft import Draft, Key, count
 
@@ -13,6 +14,16 @@ _TYPES = {
     "gemini": ("google", "gemini"),
     "claude": ("anthropic", "anthropic"),
     "ollama": ("ollama", "ollama"),
+    "azure-openai": ("azure", "openai"),
+    "bedrock": ("bedrock", "bedrock"),
+    "vertexai": ("vertex", "gemini"),
+    "vertexai-claude": ("vertex-anthropic", "anthropic"),
+}
+#: Clouds, by what their address is made of: aichat's field, and ours.
+_CLOUDS: Mapping[str, Mapping[str, str]] = {
+    "bedrock": {"region": "region"},
+    "vertexai": {"project_id": "project", "location": "region"},
+    "vertexai-claude": {"project_id": "project", "location": "region"},
 }
 
 
@@ -26,18 +37,32 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
             continue
         wanted, protocol = _TYPES[kind]
         url = client.get("api_base")
-        if protocol == "anthropic" and isinstance(url, str):
+        parts = _CLOUDS.get(kind)
+        if parts is not None:
+            said = {ours: client.get(theirs) for theirs, ours in parts.items()}
+            url = draft.cloud(wanted, said, (*place, "type"))
+            if url is None:
+                continue
+        elif kind == "azure-openai" and isinstance(url, str):
+            url = azure_base(url)
+        elif protocol == "anthropic" and isinstance(url, str):
             url = url.rstrip("/").removesuffix("/v1")
         variable = name.upper().replace("-", "_") + "_API_KEY"
         literal = client.get("api_key")
         key: Key = Secret(literal) if isinstance(literal, str) else None
-        if literal is None and url and draft.preset(wanted or name, protocol, str(url)) is None:
+        if (
+            literal is None
+            and url
+            and parts is None
+            and draft.preset(wanted or name, protocol, str(url)) is None
+        ):
             key = variable if kind != "ollama" else None
         slug = draft.provider(
             name if client.get("name") else wanted or name,
             place,
             protocol=protocol,
             url=url,
+            keyed=parts is not None,
             key=key,
             key_place=(*place, "api_key"),
         )
@@ -49,8 +74,8 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
                 draft.leave(where, "omni has no rerankers, and no models without a name")
                 continue
             draft.model(slug, model["name"], context_window=count(model.get("max_input_tokens")))
-        known = ("type", "name", "api_base", "api_key", "models")
-        draft.rest(client, place, known, "omni's providers have no such setting")
+        carried = ("type", "name", "api_base", "api_key", "models", *(parts or ()))
+        draft.rest(client, place, carried, "omni's providers have no such setting")
     _role(config.get("model"), "default", ("model",), slugs, draft)
     for place, agent in draft.tables(config.get("agents"), ("agents",)):
         if agent.get("model"):

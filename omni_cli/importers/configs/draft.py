@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from omni_cli.domain.clouds import ADDRESSES
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.hosts import base_url_in, default_slots, is_base_url
 from omni_cli.domain.models import Provider, fold_alias
@@ -130,6 +131,16 @@ class Draft:
             ):
                 return preset
         return None
+
+    def cloud(self, slug: str, said: Mapping[str, object], place: Place) -> str | None:
+        """The address of a cloud out of what it is made of (domain/clouds.py); None where
+        something is lacking, which is named."""
+        words = {name: value for name, value in said.items() if isinstance(value, str) and value}
+        try:
+            return ADDRESSES[slug].of(slug, words, {}, lambda _: "")
+        except UsageError as exc:
+            self.leave(place, exc.message)
+            return None
 
     def provider(
         self,

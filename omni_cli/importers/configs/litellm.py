@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from omni_cli.domain.clouds import ADDRESSES, azure_base
-from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import MAX_RETRIES_RANGE, TIMEOUT_MS_RANGE
 from omni_cli.domain.secrets import Secret
 from omni_cli.importers.configs.draft import (
@@ -277,11 +276,7 @@ def _cloud(
         if not base:
             return base
         return azure_base(f"{base}?api-version={said['api-version']}" if said else base)
-    try:
-        return ADDRESSES[slug].of(slug, said, {}, lambda _: "")
-    except UsageError as exc:
-        draft.leave((*at, "model"), exc.message)
-        return None
+    return draft.cloud(slug, said, (*at, "model"))
 
 
 def _address(params: Mapping[str, Any], at: Place, draft: Draft) -> str | None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from omni_cli.domain.clouds import ADDRESSES
 from omni_cli.domain.secrets import Secret
 from omni_cli.importers.configs.draft import Draft, Key, Place, count, decimal, price
 
@@ -13,6 +14,13 @@ _PACKAGES = {
     "@ai-sdk/openai": "openai-responses",
     "@ai-sdk/anthropic": "anthropic",
     "@ai-sdk/google": "gemini",
+}
+#: Clouds by opencode's names: ours, and what the address is made of.
+_CLOUDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "amazon-bedrock": ("bedrock", {"region": "region"}),
+    "google-vertex": ("vertex", {"project": "project", "location": "region"}),
+    "google-vertex-anthropic": ("vertex-anthropic", {"project": "project", "location": "region"}),
+    "azure": ("azure", {"resourceName": "resource"}),
 }
 
 
@@ -48,15 +56,24 @@ def _provider(name: str, one: Mapping[str, Any], place: Place, draft: Draft) -> 
         return None
     if protocol == "anthropic" and isinstance(url, str):
         url = url.rstrip("/").removesuffix("/v1")
+    wanted = "google" if name == "gemini" else name
+    parts: Mapping[str, str] = {}
+    if name in _CLOUDS and not package and not url:
+        wanted, parts = _CLOUDS[name]
+        said = {ours: options.get(theirs) for theirs, ours in parts.items()}
+        protocol, url = ADDRESSES[wanted].protocol, draft.cloud(wanted, said, (*place, "options"))
+        if url is None:
+            return None
     known = ("npm", "name", "options", "models", "id")
     draft.rest(one, place, known, "omni's providers have no such setting")
-    of_options = ("baseURL", "apiKey", "headers")
+    of_options = ("baseURL", "apiKey", "headers", *parts)
     draft.rest(options, (*place, "options"), of_options, "omni's providers have no such setting")
     return draft.provider(
-        "google" if name == "gemini" else name,
+        wanted,
         place,
         protocol=protocol,
         url=url,
+        keyed=bool(parts),
         key=_key(options.get("apiKey"), (*place, "options", "apiKey"), draft),
         key_place=(*place, "options", "apiKey"),
         name=one.get("name"),

@@ -161,6 +161,50 @@ def test_litellms_clouds_come_along(omni: Omni) -> None:
     assert mine.data["aliases"] == ["mine"]
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            "aichat",
+            """
+clients:
+  - {type: azure-openai, name: azure, api_base: https://a.openai.azure.com}
+  - {type: bedrock, region: eu-west-1, models: [{name: anthropic.claude-haiku-4-5}]}
+  - {type: vertexai, project_id: p-1, location: us-east5, adc_file: x.json}
+  - {type: vertexai-claude, project_id: p-1, location: us-east5}
+  - {type: bedrock, name: nowhere}
+""",
+        ),
+        (
+            "opencode",
+            """{"provider": {
+  "azure": {"options": {"resourceName": "a"}, "models": {"gpt-4o": {}}},
+  "amazon-bedrock": {"options": {"region": "eu-west-1", "profile": "mine"}},
+  "google-vertex": {"options": {"project": "p-1", "location": "us-east5"}},
+  "google-vertex-anthropic": {"options": {"project": "p-1", "location": "us-east5"}}
+}}""",
+        ),
+    ],
+)
+def test_other_tools_clouds_come_along(omni: Omni, source: str, text: str) -> None:
+    done = omni("import-config", source, "-", "--yes", "--json", stdin=text)
+    assert done.code == 0, done.err
+    found = fleet(omni)["providers"]
+    place = "https://us-east5-aiplatform.googleapis.com/v1/projects/p-1/locations/us-east5"
+    assert {slug: (p["protocol"], p["base_url"]) for slug, p in found.items()} == {
+        "azure": ("openai", "https://a.openai.azure.com/openai/v1"),
+        "bedrock": ("bedrock", "https://bedrock-runtime.eu-west-1.amazonaws.com"),
+        "vertex": ("gemini", place),
+        "vertex-anthropic": ("anthropic", place),
+    }
+    left = {one["place"]: one["why"] for one in done.data["left_out"]}
+    if source == "aichat":
+        assert left["clients[5].type"] == "bedrock needs region of AWS"
+        assert "clients[3].adc_file" in left
+    else:
+        assert "provider.amazon-bedrock.options.profile" in left
+
+
 def fleet(omni: Omni) -> dict[str, Any]:
     return tomllib.loads(omni("fleet", "export").out)
 
