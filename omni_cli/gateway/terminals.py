@@ -14,8 +14,12 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any, TypeVar
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.commands import AFAR
@@ -27,9 +31,7 @@ from omni_cli.http.request import Request
 from omni_cli.http.websocket import WebSocket
 from omni_cli.wire.server import Refused
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
+Value = TypeVar("Value")
 #: Screens at once: each is a process with some 100 MB.
 _MOST = 4
 #: How often the key is looked at again, seconds, and how often the connection is kept open.
@@ -50,10 +52,12 @@ class Terminals:
     admit: who sends these headers now. Raises Refused.
     """
 
-    def __init__(self, app: App, admit: "Callable[[Mapping[str, str]], Principal]") -> None:
+    def __init__(self, app: App, admit: Callable[[Mapping[str, str]], Principal]) -> None:
         self._app = app
         self._admit = admit
         self._open: set[Terminal] = set()
+        # Each reads, writes and ends: beside the threads of everybody else.
+        self._threads = ThreadPoolExecutor(3 * _MOST, "terminals")
 
     async def handle(self, request: Request, who: Principal, _: dict[str, str]) -> None:
         if request.headers.get("upgrade", "").lower() != "websocket":
@@ -70,23 +74,27 @@ class Terminals:
             socket = await WebSocket.accept(request, left.set, terminal.heard)
             if socket is None or left.is_set():
                 return
-            await asyncio.to_thread(terminal.start, _words(query_of(request)), self._env(who))
+            words = _words(query_of(request))
+            await self._do(lambda: terminal.start(words, self._env(who)))
             await self._carry(request, socket, terminal, left)
         finally:
-            await asyncio.to_thread(terminal.end)
+            await self._do(terminal.close)
             self._open.discard(terminal)
+
+    async def _do(self, work: Callable[[], Value]) -> Value:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _carry(
         self, request: Request, socket: WebSocket, terminal: "Terminal", left: asyncio.Event
     ) -> None:
-        writing = asyncio.create_task(terminal.write())
+        writing = asyncio.create_task(self._write(terminal))
         watching = asyncio.create_task(self._watch(request, socket, terminal, left))
         try:
-            while piece := await asyncio.to_thread(terminal.read):
+            while piece := await self._do(terminal.read):
                 if left.is_set():
                     return
                 await request.piece(socket.binary(piece))
-            code = await asyncio.to_thread(terminal.end)
+            code = await self._do(terminal.end)
             if not terminal.cut:
                 await request.piece(socket.text(json.dumps({"code": code}).encode()))
         finally:
@@ -107,7 +115,12 @@ class Terminals:
                 quiet_s = 0.0
                 await request.piece(socket.ping())
         terminal.cut = True
-        await asyncio.to_thread(terminal.end)
+        await self._do(terminal.end)
+
+    async def _write(self, terminal: "Terminal") -> None:
+        while True:
+            said = await terminal.said.get()
+            await self._do(partial(terminal.take, said))
 
     def _welcome(self, request: Request) -> bool:
         try:
@@ -130,24 +143,31 @@ class Terminals:
     async def close(self) -> None:
         for terminal in list(self._open):
             terminal.cut = True
-            await asyncio.to_thread(terminal.end)
+            await self._do(terminal.end)
+        self._threads.shutdown(wait=False)
 
 
 class Terminal:
-    """A process and its pseudo terminal. ``read`` and ``end`` are called in threads."""
+    """A process and its pseudo terminal. All but ``heard`` may wait: for threads of their own."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self._size = size
         self._master = -1
         self._process: subprocess.Popen[bytes] | None = None
-        self._typed: asyncio.Queue[bytes] = asyncio.Queue()
+        #: What was typed, and sizes, in their order.
+        self.said: asyncio.Queue[bytes | tuple[int, int]] = asyncio.Queue()
         #: Ended by the gateway, not by who used it.
         self.cut = False
+        # A descriptor that is closed while somebody reads it may be somebody else's by then.
+        self._reading, self._writing = threading.Lock(), threading.Lock()
 
-    def start(self, words: "tuple[list[str], dict[str, str]]", env: dict[str, str]) -> None:
+    def start(self, words: tuple[list[str], dict[str, str]], env: dict[str, str]) -> None:
+        with self._writing:
+            self._start(*words, env)
+
+    def _start(self, args: list[str], shown: dict[str, str], env: dict[str, str]) -> None:
         import pty
 
-        args, shown = words
         self._master, slave = pty.openpty()
         try:
             self._resize(*self._size)
@@ -162,57 +182,60 @@ class Terminal:
 
     def read(self) -> bytes:
         """What it draws next; empty once it is over."""
-        try:
-            return os.read(self._master, _PIECE)
-        except OSError:
-            return b""
+        with self._reading:
+            try:
+                return os.read(self._master, _PIECE)
+            except OSError:
+                return b""
 
     def heard(self, data: bytes, text: bool) -> None:
         """What was typed, or how large the terminal is by now."""
-        if not text:
-            self._typed.put_nowait(data)
-            return
-        with suppress(ValueError, TypeError):
-            self._size = _size(json.loads(data))
-            if self._master >= 0:
-                self._resize(*self._size)
+        with suppress(ValueError, TypeError, UsageError):
+            self.said.put_nowait(_size(json.loads(data)) if text else data)
 
-    async def write(self) -> None:
-        while True:
-            data = await self._typed.get()
-            while data:
-                try:
-                    data = data[await asyncio.to_thread(os.write, self._master, data) :]
-                except OSError:
-                    return
+    def take(self, said: bytes | tuple[int, int]) -> None:
+        """Type it, or be of that size."""
+        with self._writing:
+            if isinstance(said, tuple):
+                self._resize(*said)
+                return
+            with suppress(OSError):
+                while said:
+                    said = said[os.write(self._master, said) :]
 
     def _resize(self, columns: int, lines: int) -> None:
         import fcntl
         import termios
 
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             size = struct.pack("HHHH", lines, columns, 0, 0)
             fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
     def end(self) -> int:
         """Have the process end, if it has not, and return its exit code."""
-        process, master = self._process, self._master
+        process = self._process
         if process is None:
             return 1
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            code = process.wait(_END_S)
+            return process.wait(_END_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            code = process.wait()
-        if master >= 0:
-            self._master = -1
-            os.close(master)
-        return code
+            return process.wait()
+
+    def close(self) -> None:
+        if self._process is None:
+            with self._writing:  # it may just be starting
+                pass
+        self.end()  # so that whoever reads or writes comes back
+        with self._reading, self._writing:
+            master, self._master = self._master, -1
+            if master >= 0:
+                os.close(master)
 
 
-def _size(said: "Mapping[str, Any]") -> tuple[int, int]:
+def _size(said: Mapping[str, Any]) -> tuple[int, int]:
     """Columns and lines. Raises UsageError, ValueError."""
     found = []
     for name, usual in (("columns", 80), ("lines", 24)):
@@ -223,7 +246,7 @@ def _size(said: "Mapping[str, Any]") -> tuple[int, int]:
     return found[0], found[1]
 
 
-def _words(query: "Mapping[str, str]") -> tuple[list[str], dict[str, str]]:
+def _words(query: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """Its arguments, and what the environment says of the terminal that shows it."""
     args = [f"--{name}={query[name]}" for name in ("tab", "theme") if query.get(name)]
     shown = {
