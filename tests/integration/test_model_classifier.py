@@ -77,8 +77,9 @@ def test_what_the_setting_may_be(app: App) -> None:
 
 
 def test_at_the_gateway(tmp_path: Path) -> None:
+    with App({"OMNI_HOME": str(tmp_path)}) as early:  # a gateway that runs would see it later
+        set_value(early.paths, "routing.classifier", f"model:{CLASSIFIER}")
     with Simulator(seed=2) as sim, serving(tmp_path, sim) as gateway:
-        set_value(gateway.app.paths, "routing.classifier", f"model:{CLASSIFIER}")
         body = {"model": "auto", "messages": [{"role": "user", "content": TOLD}]}
         answer = httpx.post(f"{gateway.url}/v1/chat/completions", json=body)
         assert answer.status_code == 200
