@@ -5,7 +5,10 @@ import os
 import sys
 import unicodedata
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+if TYPE_CHECKING:
+    from omni_cli.domain.abtest import Trial
 
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
 
@@ -106,6 +109,14 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.0f} ms"
+
+
+def trial_lines(trial: "Trial", head: str, of: str, zone: str) -> list[str]:
+    """Where an A/B test or a shadow stands, and why it ended, if it did."""
+    ended = "" if trial.ended_at is None else f" to {moment(trial.ended_at, zone)}"
+    since = f"since {moment(trial.started_at, zone)}{ended}"
+    why = [f"{trial.state}: {trial.reason}"] if trial.reason else []
+    return [f"{head}  {trial.state}, {trial.share:.0%}{of} {since}", *why]
 
 
 def moment(at_ms: int | None, zone: str) -> str:

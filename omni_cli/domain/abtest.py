@@ -28,10 +28,10 @@ _PRIOR = 0.18
 ALPHA = 0.05
 
 
-class AbTest(Struct, frozen=True):
-    """``share`` of units for the challenger, 0..1. ``settings``: see services/judge/abtest.py.
+class Trial(Struct, frozen=True):
+    """A challenger beside a role's champion. ``state``: running, stopped or promoted. Times ms UTC.
 
-    ``state``: running, stopped or promoted. Times ms UTC.
+    ``share`` of what the challenger is asked, 0..1; ``settings``: see who runs it.
     """
 
     id: int
@@ -44,6 +44,10 @@ class AbTest(Struct, frozen=True):
     ended_at: int | None
     state: str
     reason: str
+
+
+class AbTest(Trial, frozen=True):
+    """``share`` of units for the challenger. ``settings``: see services/judge/abtest.py."""
 
 
 class Unit(Struct, frozen=True):

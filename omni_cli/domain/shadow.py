@@ -8,9 +8,11 @@ whose factors have an expectation of at most 1 while the hypothesis holds. Its e
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
+
+from omni_cli.domain.abtest import Trial
 
 #: The chance, at most, that a challenger that is worse by the margin is ever shown good enough.
 ALPHA = 0.05
@@ -37,23 +39,11 @@ WORDS: Mapping[str, tuple[float, float]] = {
 AUTO = "auto"
 
 
-class Shadow(Struct, frozen=True):
-    """``share`` of the role's requests, 0..1. ``settings``: see services/judge/shadow.py.
+class Shadow(Trial, frozen=True):
+    """``share`` of the role's requests. ``settings``: see services/judge/shadow.py.
 
-    ``role``: AUTO for what the router decides; ``champion`` is "" there. ``state``: running or
-    stopped. Times ms UTC.
+    ``role``: AUTO for what the router decides; ``champion`` is "" there. It is never promoted.
     """
-
-    id: int
-    role: str
-    champion: str
-    challenger: str
-    share: float
-    settings: Mapping[str, Any]
-    started_at: int
-    ended_at: int | None
-    state: str
-    reason: str
 
     @property
     def of(self) -> str:

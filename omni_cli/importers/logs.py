@@ -1,10 +1,13 @@
 """Logs of every tool on this machine: found, read as far as they are new, and followed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
+from omni_cli.domain.document import document
+from omni_cli.domain.periods import iso
 from omni_cli.importers import ImportBatch, Importer, Marks, Progress, importers, load
 from omni_cli.ports import Clock
 from omni_cli.repositories import LogFiles
@@ -35,6 +38,71 @@ class Reading(Struct, frozen=True):
     @property
     def files(self) -> int:
         return self.marks.unchanged + len(self.marks.read)
+
+    def document(self, applied: bool, added: int, changed: int) -> dict[str, Any]:
+        """As ``import_document``, with what there is of its logs."""
+        found = self.found
+        return {
+            **import_document(self.plan, self.batch, found.places, applied, added, changed),
+            "title": found.importer.title,
+            "files": self.files,
+            "files_unchanged": self.marks.unchanged,
+            "bytes": self.marks.bytes,
+            "read_at": iso(found.read_at),
+        }
+
+
+def import_document(
+    plan: ImportPlan,
+    batch: ImportBatch,
+    places: Sequence[Path],
+    applied: bool,
+    added: int,
+    changed: int,
+) -> dict[str, Any]:
+    """What an import does, or has done: so many calls were added and changed."""
+    return {
+        "source": plan.source,
+        "paths": [str(path) for path in places],
+        "applied": applied,
+        "added": added,
+        "updated": changed,
+        "new": len(plan.new),
+        "grown": len(plan.grown),
+        "known": plan.known,
+        "rows_read": batch.rows,
+        "sessions": len({call.session_id for call in batch.calls if call.session_id}),
+        "totals": plan.all.document(),
+        "new_totals": plan.added.document(),
+        "models": [
+            {
+                "recorded": name,
+                "provider": provider,
+                "tier": tier,
+                "model": model if model in plan.known_models else None,
+                **sums.document(),
+            }
+            for (provider, name, tier, model), sums in plan.by_model.items()
+        ],
+        "problems": [document(problem) for problem in batch.problems],
+        "passed_over": dict(batch.skips),
+    }
+
+
+def found_document(
+    readings: Sequence[Reading], applied: bool, done: Mapping[str, tuple[int, int]]
+) -> dict[str, Any]:
+    """Of all tools' logs. ``done``: by source, so many calls were added and changed."""
+    sources = [
+        reading.document(applied, *done.get(reading.found.source, (0, 0))) for reading in readings
+    ]
+    if len(sources) == 1:
+        return sources[0]
+    return {
+        "applied": applied,
+        **{name: sum(s[name] for s in sources) for name in ("added", "updated", "new", "grown")},
+        "sources": sources,
+    }
 
 
 class Logs:

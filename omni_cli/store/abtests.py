@@ -1,10 +1,9 @@
 """A/B tests of roles and the units (conversations, single requests) in their arms."""
 
-import json
-
 from omni_cli.domain.abtest import AbTest, Unit, UnitCalls
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Row
+from omni_cli.store.trials import TrialStore
 
 _CALLS = """
 SELECT count(*) AS calls, count(CASE WHEN state = 'pending' THEN 1 END) AS pending,
@@ -25,52 +24,12 @@ _OF_UNIT = "(conversation = :unit OR (id = :unit AND conversation IS NULL))"
 _OF_UNIT_R = "(r.conversation = :unit OR (r.id = :unit AND r.conversation IS NULL))"
 
 
-class AbTestStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def start(self, test: AbTest) -> int:
-        """Returns the new test's id; the id given is not used."""
-        with self._store.transaction(Lock.TESTS) as db:
-            return int(
-                db.execute(
-                    "INSERT INTO abtests (role, champion, challenger, share, settings, started_at,"
-                    " state) VALUES (?, ?, ?, ?, ?, ?, 'running') RETURNING id",
-                    (
-                        test.role,
-                        test.champion,
-                        test.challenger,
-                        test.share,
-                        json.dumps(dict(test.settings)),
-                        test.started_at,
-                    ),
-                ).fetchall()[0][0]
-            )
-
-    def end(self, test: int, *, state: str, reason: str, at_ms: int) -> bool:
-        """Returns False when it had ended already."""
-        with self._store.transaction(Lock.TESTS) as db:
-            changed = db.execute(
-                "UPDATE abtests SET state = ?, reason = ?, ended_at = ?"
-                " WHERE id = ? AND state = 'running'",
-                (state, reason, at_ms, test),
-            ).rowcount
-        return bool(changed)
+class AbTestStore(TrialStore[AbTest]):
+    table = "abtests"
+    kind = AbTest
 
     def running(self, role: str) -> AbTest | None:
-        row = self._store.db.execute(
-            "SELECT * FROM abtests WHERE role = ? AND state = 'running'", (role,)
-        ).fetchone()
-        return None if row is None else _test(row)
-
-    def all(self, role: str | None = None) -> list[AbTest]:
-        """Newest first."""
-        rows = self._store.db.execute(
-            "SELECT * FROM abtests WHERE CAST(:role AS TEXT) IS NULL OR role = :role"
-            " ORDER BY id DESC",
-            {"role": role},
-        )
-        return [_test(row) for row in rows]
+        return next(iter(self.all(role, running=True)), None)
 
     def arm(self, test: int, unit: int) -> int | None:
         """The arm that a unit is in, None where it is not in the test."""
@@ -138,21 +97,6 @@ class AbTestStore:
                     unit.unit,
                 ),
             )
-
-
-def _test(row: Row) -> AbTest:
-    return AbTest(
-        row["id"],
-        row["role"],
-        row["champion"],
-        row["challenger"],
-        row["share"],
-        json.loads(row["settings"]),
-        row["started_at"],
-        row["ended_at"],
-        row["state"],
-        row["reason"],
-    )
 
 
 def _unit(row: Row) -> Unit:

@@ -1,11 +1,11 @@
 """Challengers in the shadow of a role, and the pairs of answers that were scored: no texts."""
 
-import json
 from collections.abc import Sequence
 
 from omni_cli.domain.shadow import Claim, Pair, Shadow
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Row
+from omni_cli.store.trials import TrialStore
 
 _PAIR = tuple(name for name in Pair.__struct_fields__)
 #: What a user said of a request that a judge scored, too.
@@ -25,46 +25,9 @@ UPDATE shadow_claims SET shadowed = ?, answer = ? WHERE {_KEY} AND EXISTS (
 """  # noqa: S608  # names of ours only
 
 
-class ShadowStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def start(self, shadow: Shadow) -> int:
-        """Returns the new one's id; the id given is not used."""
-        with self._store.transaction(Lock.TESTS) as db:
-            return int(
-                db.execute(
-                    "INSERT INTO shadows (role, champion, challenger, share, settings, started_at,"
-                    " state) VALUES (?, ?, ?, ?, ?, ?, 'running') RETURNING id",
-                    (
-                        shadow.role,
-                        shadow.champion,
-                        shadow.challenger,
-                        shadow.share,
-                        json.dumps(dict(shadow.settings)),
-                        shadow.started_at,
-                    ),
-                ).fetchall()[0][0]
-            )
-
-    def end(self, shadow: int, *, reason: str, at_ms: int) -> bool:
-        """Returns False when it had ended already."""
-        with self._store.transaction(Lock.TESTS) as db:
-            changed = db.execute(
-                "UPDATE shadows SET state = 'stopped', reason = ?, ended_at = ?"
-                " WHERE id = ? AND state = 'running'",
-                (reason, at_ms, shadow),
-            ).rowcount
-        return bool(changed)
-
-    def all(self, role: str | None = None, *, running: bool = False) -> list[Shadow]:
-        """Newest first."""
-        rows = self._store.db.execute(
-            "SELECT * FROM shadows WHERE (CAST(:role AS TEXT) IS NULL OR role = :role)"
-            " AND (:running = 0 OR state = 'running') ORDER BY id DESC",
-            {"role": role, "running": int(running)},
-        )
-        return [_shadow(row) for row in rows]
+class ShadowStore(TrialStore[Shadow]):
+    table = "shadows"
+    kind = Shadow
 
     def claim(self, shadow: int, request: int) -> Claim | None:
         """Take a request to pair it; None where it is paired, or a process that lives is at it."""
@@ -141,21 +104,6 @@ class ShadowStore:
         """(judge's score, the user's own, both 0..1) of champions' answers that both rated."""
         rows = self._store.db.execute(_RATED, (shadow,))
         return [(row["champion"], row["value"]) for row in rows]
-
-
-def _shadow(row: Row) -> Shadow:
-    return Shadow(
-        row["id"],
-        row["role"],
-        row["champion"],
-        row["challenger"],
-        row["share"],
-        json.loads(row["settings"]),
-        row["started_at"],
-        row["ended_at"],
-        row["state"],
-        row["reason"],
-    )
 
 
 def _pair(row: Row) -> Pair:

@@ -6,7 +6,7 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money, omni, percent
-from omni_cli.cli.render import emit_json, milliseconds, moment, note, out, paint
+from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, trial_lines
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
@@ -99,13 +99,8 @@ def status(
 
 def _show(omni_app: App, report: Report) -> None:
     test = report.test
-    ended = "" if test.ended_at is None else f" to {moment(test.ended_at, omni_app.zone)}"
-    out(
-        f"role {paint(test.role, 'bold')}  {test.state}, {test.share:.0%} to the challenger, "
-        f"since {moment(test.started_at, omni_app.zone)}{ended}"
-    )
-    if test.reason:
-        out(f"{test.state}: {test.reason}")
+    head = f"role {paint(test.role, 'bold')}"
+    out("\n".join(trial_lines(test, head, " to the challenger,", omni_app.zone)))
     found = report.evidence
     table(
         (

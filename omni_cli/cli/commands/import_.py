@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from msgspec import Struct
@@ -11,9 +11,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import Apply, DryRun, JsonFlag, omni
 from omni_cli.cli.render import emit_json, moment, note, number, out, paint
 from omni_cli.cli.tables import Column, table
-from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
-from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.words import meant
 from omni_cli.importers import (
@@ -24,7 +22,7 @@ from omni_cli.importers import (
     importers,
     load,
 )
-from omni_cli.importers.logs import Found, Reading
+from omni_cli.importers.logs import Found, Reading, found_document, import_document
 from omni_cli.services.money.importing import ImportPlan, Totals
 
 app = typer.Typer(rich_markup_mode=None)
@@ -88,7 +86,7 @@ def import_(
             added, changed = omni_app.importing.apply(plan, _writing)
             _clear()
         if as_json:
-            emit_json(_document(plan, batch, places, applied, added, changed))
+            emit_json(import_document(plan, batch, places, applied, added, changed))
         elif applied:
             note(f"added {added:,} {_calls(added)}" + (f", updated {changed:,}" if changed else ""))
             if plan.added.unknown:
@@ -173,7 +171,7 @@ def _bring_in(omni_app: App, found: list[Found], how: _How) -> None:
     _clear()
     added, changed = (sum(pair[n] for pair in done.values()) for n in (0, 1))
     if how.as_json:
-        emit_json(_found_document(readings, applied, done))
+        emit_json(found_document(readings, applied, done))
     elif not new:
         note("nothing is new")
     elif applied:
@@ -218,33 +216,6 @@ def _size(count: int) -> str:
             return f"{amount:.0f} {unit}"
         amount /= 1000
     return f"{amount:.1f} GB"
-
-
-def _found_document(
-    readings: list[Reading], applied: bool, done: dict[str, tuple[int, int]]
-) -> dict[str, Any]:
-    def one(reading: Reading) -> dict[str, Any]:
-        added, changed = done.get(reading.found.source, (0, 0))
-        document_ = _document(
-            reading.plan, reading.batch, list(reading.found.places), applied, added, changed
-        )
-        return {
-            **document_,
-            "title": reading.found.importer.title,
-            "files": reading.files,
-            "files_unchanged": reading.marks.unchanged,
-            "bytes": reading.marks.bytes,
-            "read_at": iso(reading.found.read_at),
-        }
-
-    sources = [one(reading) for reading in readings]
-    if len(sources) == 1:
-        return sources[0]
-    return {
-        "applied": applied,
-        **{name: sum(s[name] for s in sources) for name in ("added", "updated", "new", "grown")},
-        "sources": sources,
-    }
 
 
 def _importer(source: str) -> Importer:
@@ -376,39 +347,3 @@ def _cells(sums: Totals) -> tuple[str, ...]:
         cost,
         format_usd(sums.recorded_nusd) if sums.recorded else "-",
     )
-
-
-def _document(
-    plan: ImportPlan,
-    batch: ImportBatch,
-    places: list[Path],
-    applied: bool,
-    added: int,
-    changed: int,
-) -> dict[str, Any]:
-    return {
-        "source": plan.source,
-        "paths": [str(path) for path in places],
-        "applied": applied,
-        "added": added,
-        "updated": changed,
-        "new": len(plan.new),
-        "grown": len(plan.grown),
-        "known": plan.known,
-        "rows_read": batch.rows,
-        "sessions": len({call.session_id for call in batch.calls if call.session_id}),
-        "totals": plan.all.document(),
-        "new_totals": plan.added.document(),
-        "models": [
-            {
-                "recorded": name,
-                "provider": provider,
-                "tier": tier,
-                "model": model if model in plan.known_models else None,
-                **sums.document(),
-            }
-            for (provider, name, tier, model), sums in plan.by_model.items()
-        ],
-        "problems": [document(problem) for problem in batch.problems],
-        "passed_over": dict(batch.skips),
-    }

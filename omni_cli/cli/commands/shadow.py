@@ -7,7 +7,7 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money, omni, percent
-from omni_cli.cli.render import emit_json, moment, note, out, paint
+from omni_cli.cli.render import emit_json, note, out, paint, trial_lines
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import BudgetExceeded, UsageError
 from omni_cli.domain.pricing import format_usd, usd_to_nusd
@@ -214,14 +214,9 @@ def stop(role: RoleName, as_json: JsonFlag = False) -> None:
 
 def _show(omni_app: App, report: Report) -> None:
     shadow, found = report.shadow, report.evidence
-    ended = "" if shadow.ended_at is None else f" to {moment(shadow.ended_at, omni_app.zone)}"
-    out(
-        f"{paint(shadow.of, 'bold')}  {shadow.state}, {shadow.share:.0%} since "
-        f"{moment(shadow.started_at, omni_app.zone)}{ended}"
-    )
-    out(f"{shadow.challenger} in the shadow of {shadow.champion or 'whom the router chose'}")
-    if shadow.reason:
-        out(f"{shadow.state}: {shadow.reason}")
+    who = f"{shadow.challenger} in the shadow of {shadow.champion or 'whom the router chose'}"
+    head, *why = trial_lines(shadow, paint(shadow.of, "bold"), "", omni_app.zone)
+    out("\n".join((head, who, *why)))
     rows = [("all", found), *(report.by_task.items() if len(report.by_task) > 1 else ())]
     table(
         (
