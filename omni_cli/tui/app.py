@@ -131,6 +131,7 @@ class OmniApp(App[None]):
         Binding("slash", "command_palette", "Find anything", show=False, key_display="/"),
         Binding("u", "undo", "Take back the last change made here", show=False),
         Binding("f5", "reload", "Reload", show=False),
+        Binding("ctrl+z", "suspend_process", "Back to the shell until fg", show=False),
         Binding("right_square_bracket", "step(1)", "Next tab", show=False, key_display="]"),
         Binding("left_square_bracket", "step(-1)", "Previous tab", show=False, key_display="["),
         Binding("q", "quit", "Quit", show=True),
@@ -193,6 +194,7 @@ class OmniApp(App[None]):
         for line in self._theme_trouble:
             self.notify(line, title="Theme left out", severity="warning")
         self.theme_changed_signal.subscribe(self, self._theme_changed)
+        self.app_resume_signal.subscribe(self, self._draw_all)
         self.loader.note = self._tell_slow
         self.loader.watch(self._tell_changed)
         if self._probing:
@@ -204,6 +206,11 @@ class OmniApp(App[None]):
         self.sent.forget()
         for footer in self.screen_stack[0].query(Keys):
             footer.palette = self.size.width >= _PALETTE_FROM
+
+    def _draw_all(self, _: object = None) -> None:
+        """Whatever the terminal shows now."""
+        self.sent.forget()
+        self.refresh()
 
     async def open_tab(self, name: str) -> None:
         """Show a tab, made on first use."""
@@ -373,8 +380,7 @@ class OmniApp(App[None]):
 
     def action_reload(self) -> None:
         """Read again, and draw again what another program may have written over."""
-        self.sent.forget()
-        self.refresh()
+        self._draw_all()
         self.loader.touch()
         self.store_changed()
 

@@ -94,7 +94,7 @@ class Sent:
 
     def _put(self, x: int, y: int, text: str, ink: Ink) -> int:
         """Send what is otherwise of a text; its width in cells."""
-        cells = _cells(text)
+        cells = list(text) if text.isascii() else _cells(text)
         chars, inks = self._rows.setdefault(y, ([], []))
         after = x + len(cells)
         if len(chars) < after:
@@ -159,12 +159,10 @@ class Sent:
         self._out.append(codes)
 
 
-@lru_cache(8_192)
+@lru_cache(1_024)
 def _cells(text: str) -> list[str]:
     """A text by cells: what is two cells wide is followed by "", what has no width belongs to the
     cell before it."""
-    if text.isascii():
-        return list(text)
     cells: list[str] = []
     for character in text:
         width = get_character_cell_size(character)
@@ -176,7 +174,7 @@ def _cells(text: str) -> list[str]:
     return cells
 
 
-@lru_cache(4_096)
+@lru_cache(1_024)
 def _ink(codes: str) -> Ink:
     attributes, front, back = set[str](), "", ""
     given = iter(codes.split(";"))
@@ -197,7 +195,7 @@ def _ink(codes: str) -> Ink:
     return tuple(sorted(attributes)), front, back
 
 
-@lru_cache(4_096)
+@lru_cache(1_024)
 def _blank(ink: Ink) -> Ink:
     """What is seen of a space."""
     attributes, _, back = ink
@@ -206,7 +204,7 @@ def _blank(ink: Ink) -> Ink:
     return tuple(a for a in attributes if a in _ON_SPACES), None, back
 
 
-@lru_cache(16_384)
+@lru_cache(4_096)
 def _change(pen: Ink, ink: Ink) -> tuple[str, Ink]:
     """The shortest codes that lead from one ink to another, and what that is then."""
     attributes, front, back = ink

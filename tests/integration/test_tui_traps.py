@@ -140,3 +140,27 @@ async def test_what_is_read_for_long_says_so_until_it_is_there(
         await settle(pilot)
         assert not pane.loading
         assert pane.chain is not None
+
+
+async def test_back_from_the_shell_everything_is_drawn(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl+Z stops it; what the shell wrote meanwhile is no longer what the terminal was sent."""
+    stopped: list[bool] = []
+    monkeypatch.setattr(OmniApp, "action_suspend_process", lambda _: stopped.append(True))
+    async with opened(home, "fleet") as pilot:
+        app = pilot.app
+        assert isinstance(app, OmniApp)
+        await press(pilot, "ctrl+z")
+        assert stopped
+        frame = "\x1b[1;1Homni\x1b[1;1H"
+        for drawn_again in (
+            lambda: app.app_resume_signal.publish(app),
+            app.action_reload,
+            app.on_resize,
+        ):
+            assert app.sent.spare(frame)
+            assert not app.sent.spare(frame)
+            drawn_again()
+            await pilot.pause()
+        assert app.sent.spare(frame)
