@@ -473,7 +473,7 @@ class App:
         from omni_cli.importers.logs import Logs
 
         return Logs(
-            importing=self.importing,
+            importing=lambda: self.importing,
             log_files=self.log_files,
             home=Path(self.env.get("HOME") or Path.home()),
             env=self.env,

@@ -1,5 +1,6 @@
 """Cold start: what commands must not import, each in a process of its own (style.md)."""
 
+import json
 import os
 import subprocess
 import sys
@@ -32,12 +33,12 @@ sys.exit(code)
 """
 
 
-def loaded(env: dict[str, str], *args: str) -> tuple[set[str], str]:
+def loaded(env: dict[str, str], *args: str, stdin: str = "") -> tuple[set[str], str]:
     """Modules that ``omni args`` has imported at its end, and its output."""
     done = subprocess.run(
         [sys.executable, "-c", _RUN, *args],
         env={**os.environ, **env},
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
@@ -62,11 +63,12 @@ def test_what_stands_for_a_module_becomes_it_once_it_is_asked() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("args", [("--help",), ("models", "list"), ("route", "x")])
+@pytest.mark.parametrize("args", [("--help",), ("models", "list"), ("route", "x"), ("statusline",)])
 def test_the_quick_commands_import_nothing_heavy(
     fleet_template: Path, args: tuple[str, ...]
 ) -> None:
-    modules, out = loaded({"OMNI_HOME": str(fleet_template)}, *args)
+    told = json.dumps({"session_id": "s", "transcript_path": __file__})  # read by statusline alone
+    modules, out = loaded({"OMNI_HOME": str(fleet_template)}, *args, stdin=told)
     assert out
     assert "omni_cli" in modules
     assert modules.isdisjoint(HEAVY + ALSO)

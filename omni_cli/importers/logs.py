@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -11,7 +11,9 @@ from omni_cli.domain.periods import iso
 from omni_cli.importers import ImportBatch, Importer, Marks, Progress, importers, load
 from omni_cli.ports import Clock
 from omni_cli.repositories import LogFiles
-from omni_cli.services.money.importing import Importing, ImportPlan
+
+if TYPE_CHECKING:
+    from omni_cli.services.money.importing import Importing, ImportPlan
 
 
 class Found(Struct, frozen=True):
@@ -32,7 +34,7 @@ class Reading(Struct, frozen=True):
 
     found: Found
     batch: ImportBatch
-    plan: ImportPlan
+    plan: "ImportPlan"
     marks: Marks
 
     @property
@@ -53,7 +55,7 @@ class Reading(Struct, frozen=True):
 
 
 def import_document(
-    plan: ImportPlan,
+    plan: "ImportPlan",
     batch: ImportBatch,
     places: Sequence[Path],
     applied: bool,
@@ -107,13 +109,14 @@ def found_document(
 
 class Logs:
     """Args:
+    importing: asked for once something is new: mostly nothing is.
     home, env: where tools keep their logs.
     """
 
     def __init__(
         self,
         *,
-        importing: Importing,
+        importing: "Callable[[], Importing]",
         log_files: LogFiles,
         home: Path,
         env: Mapping[str, str],
@@ -155,7 +158,7 @@ class Logs:
         """What is new since the last reading that was kept."""
         marks = self._marks(found.source, self._log_files.states(found.source))
         batch = load(found.source, found.places, progress=progress, marks=marks)
-        plan = self._importing.plan(found.source, batch.calls, trust_recorded=trust_recorded)
+        plan = self._importing().plan(found.source, batch.calls, trust_recorded=trust_recorded)
         return Reading(found, batch, plan, marks)
 
     def _marks(self, source: str, known: Mapping[str, tuple[int, int]]) -> Marks:
@@ -166,7 +169,7 @@ class Logs:
     ) -> tuple[int, int]:
         """Write its calls, then how far the files are read: a crash between the two reads them
         again. Returns how many calls were added and how many changed."""
-        added, changed = self._importing.apply(reading.plan, progress)
+        added, changed = self._importing().apply(reading.plan, progress)
         now = int(self._clock() * 1000)
         for mark in reading.marks.read:
             mark.read_at = now
@@ -196,7 +199,7 @@ class Logs:
         marks = self._marks(source, states)
         batch = load(source, paths, marks=marks)
         if marks.read:
-            plan = self._importing.plan(source, batch.calls)
+            plan = self._importing().plan(source, batch.calls)
             self.keep(Reading(Found(importers[source], tuple(paths), None), batch, plan, marks))
 
     def read_at(self) -> int | None:

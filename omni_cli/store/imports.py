@@ -1,6 +1,5 @@
 """Imported calls: which are known already, and their rows in the ledger."""
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -279,7 +278,9 @@ def _free_ids(db: Connection, rows: Sequence[PricedCall]) -> dict[int, PricedCal
 
 
 def _bits(call: ImportedCall) -> int:
-    digest = hashlib.blake2b(f"{call.source}\n{call.external_id}".encode(), digest_size=4)
+    from hashlib import blake2b  # loads OpenSSL
+
+    digest = blake2b(f"{call.source}\n{call.external_id}".encode(), digest_size=4)
     return int.from_bytes(digest.digest(), "big")
 
 
