@@ -100,12 +100,16 @@ class Names:
         raise NotFound(f"no model, role or chain is called {shown(text)}", hint=hint)
 
     def _nearest(self, text: str) -> str:
-        known = [model.id for model in self._models.all()]
-        known += [alias for model in self._models.all() for alias in model.aliases]
-        known += [role.name for role in self._assignments.roles()]
-        known += [chain.name for chain in self._assignments.chains()]
+        models = self._models.all()
+        own = {name: name for model in models if model.status == "active" for name in model.aliases}
+        own |= {chain.name: chain.name for chain in self._assignments.chains()}
+        own |= {role.name: role.name for role in self._assignments.roles()}
+        for model in models:
+            if model.status == "active":
+                own |= {model.id.partition("/")[2]: model.id, model.id: model.id}
+        known = [name for model in models for name in (model.id, *model.aliases)]
         return (
-            meant(text, known)
+            meant(text, known, own=own)
             or "omni models list shows the fleet; omni models add PROVIDER/NAME adds one"
         )
 

@@ -233,6 +233,7 @@ ALSO = (
     ("logs --source chta", "chat"),
     ("models list --sort qualty", "quality"),
     ("models show openai/gpt5.5", "openai/gpt-5.5"),
+    ("chat -m gpt-9 hi", "openai/gpt-5.5"),  # the fleet's own before the catalogue's
     ("models edit openai/gpt-5.5 --badge visoin", "vision"),
     ("providers show opnai", "openai"),
     ("providers add opnai", "openai"),

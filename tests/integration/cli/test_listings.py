@@ -71,10 +71,19 @@ def used(home: Path, omni: Omni, sim: Simulator) -> Path:
         assert ran.code == 0, ran
 
     where = ("--protocol", "openai", "--base-url", f"{sim.url}/openai/v1", "--no-auth")
-    run("providers", "add", SLUG, *where, "--name", "Proxy of the company, Frankfurt am Main")
+    run(
+        "providers", "add", SLUG, *where, "--name", "公司在法兰克福的代理服务器 (Frankfurt am Main)"
+    )
     run("models", "add", MODEL, "--price-in", "2.50", "--price-out", "10", "--alias", "house")
     run("config", "set", "general.premium_model", "openai/gpt-4o")
-    run("roles", "assign", ROLE, "house", "--description", "Reads what others wrote, and says why")
+    run(
+        "roles",
+        "assign",
+        ROLE,
+        "house",
+        "--description",
+        "他人のコードを読み、理由を説明する (reads, and says why)",
+    )
     run("rules", "add", "taskType == 'coding' && complexity == 'medium' && turns < 4", "house")
     run("chains", "create", "whatever happens in the order of their cost", "house")
     run("keys", "create", "team-of-the-data-platform", "--rpm", "600", "--models", f"{SLUG}/*")
