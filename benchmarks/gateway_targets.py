@@ -9,9 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,10 @@ from benchmarks.gateway_load import payload
 
 REPO = Path(__file__).resolve().parents[1]
 MODEL = "openai/gpt-4o"
-#: How often a slowed gateway is stopped, seconds.
-_PACE_S = 0.02
+#: Where processes are given a share of the processor (Linux, cgroups of version 1), and the time
+#: that it is a share of.
+_GROUPS = Path("/sys/fs/cgroup/cpu")
+_PERIOD_US = 10_000
 
 
 def free_port() -> int:
@@ -56,14 +57,7 @@ class Target:
             return int(rows.fetchone()[0])
 
     def pids(self) -> list[int]:
-        """The process and its descendants."""
-        found, todo = [], [self.pid]
-        while todo:
-            pid = todo.pop()
-            found.append(pid)
-            for path in Path(f"/proc/{pid}/task").glob("*/children"):
-                todo += map(int, path.read_text().split())
-        return found
+        return with_children(self.pid)
 
     def cpu_s(self) -> float:
         ticks = 0
@@ -75,6 +69,17 @@ class Target:
     def rss_mb(self) -> float:
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids())
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def with_children(pid: int) -> list[int]:
+    """The process and its descendants."""
+    found, todo = [], [pid]
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            todo += map(int, path.read_text().split())
+    return found
 
 
 def wait_for(port: int, path: str = "/health", timeout_s: float = 90.0) -> None:
@@ -213,30 +218,28 @@ def team(scratch: Path, upstream: int) -> Iterator[list[Target]]:
 
 
 @contextmanager
-def slowed(target: Target, share: float) -> Iterator[None]:
-    """Let its processes run for such a share of the time only, as on a machine of so few cores:
-    here all share two with what asks and answers them."""
-    over = threading.Event()
+def at_most(cores: float, pids: Sequence[int]) -> Iterator[None]:
+    """Let processes have so many cores, as on a machine of their own, and all of these: others of
+    this one go behind them.
 
-    def pace() -> None:
-        while not over.is_set():
-            time.sleep(_PACE_S * share)
-            _signal(target, signal.SIGSTOP)
-            time.sleep(_PACE_S * (1 - share))
-            _signal(target, signal.SIGCONT)
-
-    thread = threading.Thread(target=pace)
-    thread.start()
+    Raises:
+        OSError: this system has no control groups of version 1, or this user may make none.
+    """
+    group = _GROUPS / f"omni-bench-{os.getpid()}-{pids[0]}"
+    group.mkdir()
     try:
+        # Whoever has used up its share stops in the middle of whatever it does, a transaction, too:
+        # for some ms, so that it is in the others' way as little as a slower machine would be.
+        (group / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
+        (group / "cpu.cfs_quota_us").write_text(str(max(int(_PERIOD_US * cores), 1000)))
+        (group / "cpu.shares").write_text("16384")
+        for pid in pids:
+            (group / "cgroup.procs").write_text(str(pid))
         yield
     finally:
-        over.set()
-        thread.join()
-
-
-def _signal(target: Target, which: signal.Signals) -> None:
-    for pid in target.pids():
-        os.kill(pid, which)
+        for pid in (group / "cgroup.procs").read_text().split():
+            (_GROUPS / "cgroup.procs").write_text(pid)
+        group.rmdir()
 
 
 @contextmanager

@@ -319,7 +319,10 @@ class Gateway:
         self._retaining = asyncio.get_running_loop().create_task(run())
 
     async def _look_now(self) -> None:
-        self._shadowing.running = await self._desk.do(_tell)
+        try:
+            self._shadowing.running = await self._desk.do(_tell)
+        except OmniError as exc:
+            log.warning("budgets, deploys and drift are not looked at: %s", exc.message)
 
     # --- requests -----------------------------------------------------------------------------
 
