@@ -15,6 +15,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
 from omni_cli.simulator import fleet as scene
+from omni_cli.store.connection import SqliteStore
 from tests.engine import DATABASES, ENGINES, store_env
 from tests.postgres import MISSING, programs
 
@@ -102,9 +103,60 @@ def databases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the test's stores are kept in: it runs on each engine."""
     monkeypatch.setattr(DATABASES, "engine", request.param)
-    if request.param == "postgres" and programs() is None:
-        pytest.skip(MISSING)
+    if request.param == "postgres":
+        if programs() is None:
+            pytest.skip(MISSING)
+        found = settings.database_url
+        monkeypatch.setattr(
+            settings,
+            "database_url",
+            lambda where, env: found(where, env) or DATABASES.of_home(where.data),
+        )
     return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def on_either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tests of the store and of what all faces share run on each engine, or say why not."""
+    if not request.node.nodeid.startswith(("tests/unit/", "tests/contract/")):
+        yield
+        return
+    opened, plain = list[Path](), SqliteStore.__init__
+
+    def noticed(self: SqliteStore, path: Path, **named: Any) -> None:
+        opened.append(path)
+        plain(self, path, **named)
+
+    monkeypatch.setattr(SqliteStore, "__init__", noticed)
+    yield
+    if not opened or request.node.get_closest_marker("one_engine") is not None:
+        return
+    if "engine" not in request.fixturenames:
+        pytest.fail(
+            "it keeps a store and runs on one engine: let it ask for `engine`, or say why it is of"
+            " one alone with the mark one_engine(reason)"
+        )
+    if DATABASES.engine != "sqlite":
+        pytest.fail(f"of the store in PostgreSQL, it opened a file: {opened[0]}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is of one engine runs there alone."""
+    other: list[pytest.Item] = []
+    for item in items:
+        mark = item.get_closest_marker("one_engine")
+        if mark is None:
+            continue
+        if not mark.args or not isinstance(mark.args[0], str):
+            raise pytest.UsageError(f"{item.nodeid}: one_engine needs a reason")
+        call = getattr(item, "callspec", None)
+        if call is not None and call.params.get("engine") == "postgres":
+            other.append(item)
+        elif DATABASES.engine != "sqlite":
+            item.add_marker(pytest.mark.skip(reason=mark.args[0]))
+    if other:
+        config.hook.pytest_deselected(items=other)
+        items[:] = [item for item in items if item not in other]
 
 
 @pytest.fixture

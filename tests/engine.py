@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from omni_cli.bootstrap import App
 from omni_cli.store.connection import SqliteStore
 from omni_cli.store.port import Store
 from tests import postgres
@@ -31,8 +32,6 @@ class _Databases:
 
     def seeded(self, folder: Path) -> str:
         """Of a database with the catalogue in it, for an omni whose home is ``folder``."""
-        from omni_cli.bootstrap import App
-
         if str(folder) in self.homes:
             return self.homes[str(folder)]
         server = self._running()
@@ -48,6 +47,11 @@ class _Databases:
         self._passing.append(name)
         self.homes[str(folder)] = server.url(name)
         return server.url(name)
+
+    def of_home(self, folder: Path) -> str:
+        """Of the database of an omni that a test makes of its home alone."""
+        bare = App._seed is not _SEED  # the test wants no catalogue
+        return self.url(folder) if bare else self.seeded(folder)
 
     def url(self, folder: Path) -> str:
         """Of the database of this folder."""
@@ -113,10 +117,11 @@ class _Databases:
 
 
 DATABASES = _Databases()
+_SEED = App._seed
 
 
-#: Of a test of what only a store in a file has: its pragmas, its copies, its life sign.
-on_a_file = pytest.mark.skipif(DATABASES.engine != "sqlite", reason="of a store in a file")
+#: Of a test of what only a store in a file has.
+on_a_file = pytest.mark.one_engine("a file's own: its pragmas, its copies, its life sign")
 
 
 def _open(url: str, folder: Path, *, durable: bool = False) -> Store:

@@ -1,10 +1,12 @@
 """Reports and changes of the fleet: work for the store that a call must not wait for."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.errors import StoreError
 from omni_cli.gateway.auth import Principal
 
 Value = TypeVar("Value")
@@ -24,6 +26,9 @@ class Desk:
         #: Of organisations, each over the first one's connection; made when first asked.
         self._orgs: dict[str, App] = {}
         self._lock = asyncio.Lock()
+        #: Held while a job runs: whoever asked may have gone, its thread goes on.
+        self._running = threading.Lock()
+        self._closed = False
 
     async def do(self, job: Callable[[App], Value], who: Principal | None = None) -> Value:
         """Raises what ``job`` raises.
@@ -33,7 +38,13 @@ class Desk:
                 gateway's own.
         """
         async with self._lock:
-            return await asyncio.to_thread(self._run, job, who)
+            return await asyncio.to_thread(self._locked, job, who)
+
+    def _locked(self, job: Callable[[App], Value], who: Principal | None) -> Value:
+        with self._running:
+            if self._closed:
+                raise StoreError("this gateway is ending")
+            return self._run(job, who)
 
     def _run(self, job: Callable[[App], Value], who: Principal | None) -> Value:
         org = "" if who is None else who.org
@@ -52,6 +63,9 @@ class Desk:
         return job(app)
 
     def close(self) -> None:
-        for app in self._orgs.values():
-            app.close()
-        self._app.close()
+        """After the job under way: a connection that is closed in use takes the process with it."""
+        with self._running:
+            self._closed = True
+            for app in self._orgs.values():
+                app.close()
+            self._app.close()

@@ -29,6 +29,8 @@ from tests.gateway_server import ACTIVE, Served, serving
 from tests.integration.cli.conftest import Omni, home, omni, seeded
 from tests.integration.conftest import sim
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 __all__ = ["home", "omni", "seeded", "sim"]
 
 GPT, GEMINI, MYSTERY = "openai/gpt-4o", "google/gemini-2.0-flash", "openai/gpt-mystery"

@@ -9,7 +9,7 @@ from tests.unit.world import World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, engine: str) -> Iterator[World]:  # it runs on each
     made = World(tmp_path)
     yield made
     made.close()

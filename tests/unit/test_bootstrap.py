@@ -9,6 +9,8 @@ from omni_cli import config
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import Provider
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 PARTS = sorted(name for name, part in vars(App).items() if isinstance(part, cached_property))
 
 

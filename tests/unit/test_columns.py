@@ -29,6 +29,10 @@ from omni_cli.store.maintenance import inspect_backup
 from omni_cli.store.port import SCHEMA_VERSION
 from omni_cli.store.upgrade import OLDEST, STEPS
 
+pytestmark = pytest.mark.one_engine(
+    "the columns of a file's tables, which PostgreSQL's are made of; its upgrade: test_postgres"
+)
+
 PACKAGE = Path(omni_cli.__file__).parent
 #: What a row says of its counts beside ``usage`` itself.
 _USAGE = set(TOKEN_FIELDS)

@@ -713,7 +713,9 @@ class TestMoney:
 
 
 class TestSlots:
-    def test_a_taken_slot_is_waited_for_and_given_up_in_the_end(self, tmp_path: Path) -> None:
+    def test_a_taken_slot_is_waited_for_and_given_up_in_the_end(
+        self, engine: str, tmp_path: Path
+    ) -> None:
         world = World(tmp_path, clock=Clock(), slots=1)
         world.model("p/a")
         other = world.open()

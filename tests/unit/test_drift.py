@@ -11,6 +11,8 @@ from omni_cli.domain.drift import RUN, Change, Drift, Seen, Watched, take
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 #: What a call looks like: (rng, whether the model has changed).
 Draw = Callable[[random.Random, bool], Seen]
 

@@ -16,6 +16,7 @@ from omni_cli.domain.ids import id_text, make_id, parse_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest
 from omni_cli.store.connection import SqliteStore
 from tests.beginning import begin, opening_of
+from tests.engine import on_a_file
 from tests.unit.world import World
 
 
@@ -116,6 +117,7 @@ class TestIds:
             world.ledger.find(id_text(first)[:6])
 
 
+@on_a_file
 class TestStore:
     def test_nobody_else_can_read_it(self, tmp_path: Path) -> None:
         store = SqliteStore(tmp_path / "omni.db")

@@ -210,6 +210,7 @@ class TestWhom:
         assert world.ledger.attempts(request)[0].state == "lost"
         assert (world.open_leases(), spent(world)) == (600_000, 100_000)
 
+    @on_a_file
     def test_a_killed_process_is_told_from_a_slow_one(self, tmp_path: Path) -> None:
         process, owner = _other(tmp_path / "omni.db")
         store = SqliteStore(tmp_path / "omni.db")

@@ -21,12 +21,14 @@ from omni_cli.services.money.costs import CostService
 from omni_cli.services.money.savings import SavingsService
 from omni_cli.services.money.usage import UsageQuery, UsageService
 from omni_cli.store.budgets import BudgetStore
-from omni_cli.store.connection import SqliteStore
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.reports import ReportStore
 from omni_cli.store.rollups import ZONE_KEY, RollupStore
 from tests.beginning import begin
+from tests.engine import on_a_file, open_store
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 ZONE = "Asia/Kathmandu"
 #: A Wednesday, early afternoon in Kathmandu.
@@ -38,7 +40,7 @@ class Fleet:
     """A store and what reads it, with a clock that stands still."""
 
     def __init__(self, path: Path, zone: str = ZONE) -> None:
-        self.store = SqliteStore(path, durable=False)
+        self.store = open_store(path)
         if self.store.get_meta(ZONE_KEY) is None:
             self.store.set_meta(ZONE_KEY, zone)
         self.rollups = RollupStore(self.store)
@@ -461,6 +463,7 @@ def test_a_correction_moves_the_saving(fleet: Fleet) -> None:
     assert fleet.rebuild.check().sound
 
 
+@on_a_file
 def test_reports_read_no_more_than_their_days(fleet: Fleet) -> None:
     fleet.call(1, at=at(1))
     fleet.call(2, at=at(18))
@@ -485,3 +488,5 @@ def test_an_alias_of_the_zone_recounts_nothing(tmp_path: Path) -> None:
     alias = Fleet(tmp_path / "omni.db", zone="Etc/UTC")
     assert alias.report_zone()() == "UTC"
     assert alias.told == []
+    with_name.store.close()
+    alias.store.close()

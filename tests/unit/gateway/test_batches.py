@@ -24,6 +24,9 @@ from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEn
 from omni_cli.domain.prices import Price, Rate
 from omni_cli.store.writer import Writer
 from tests.beginning import begin
+from tests.engine import on_a_file
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 NOW = 1_790_000_000_000
 TABLES = (
@@ -88,7 +91,7 @@ _END = st.fixed_dictionaries(
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(ends=st.lists(_END, min_size=1, max_size=7), cut=st.integers(0, 7))
 def test_a_batch_equals_its_requests_one_by_one(
     tmp_path_factory: pytest.TempPathFactory, ends: list[dict[str, Any]], cut: int
@@ -236,6 +239,7 @@ def test_an_id_that_is_taken_writes_nothing(tmp_path: Path) -> None:
         assert app.ledger.get(1_002) is None
 
 
+@on_a_file
 def test_a_locked_store_is_told_at_once(tmp_path: Path) -> None:
     with _app(tmp_path) as app, _app(tmp_path) as other:
         writer = _writer(app)

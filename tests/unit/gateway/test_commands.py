@@ -14,6 +14,8 @@ from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.commands import Commands
 from omni_cli.http.request import Request
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 class Asked:
     """A request, as far as a command reads it."""

@@ -28,6 +28,11 @@ from omni_cli.store.late_ledger import LateLedger
 from omni_cli.store.rows import REQUESTS, pending, request_values
 from omni_cli.store.writer import Writer
 
+pytestmark = pytest.mark.one_engine(
+    "a file that counts as a store over a network, whose faults are made at their moment;"
+    " test_database_away and benchmarks.budget_stress have the real one"
+)
+
 
 async def test_a_job_is_told_of_once_it_is_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
