@@ -170,6 +170,7 @@ class BudgetStore:
         """``budget.id`` 0 adds one, or replaces that of the same scope, value and period."""
         settings = {name: getattr(budget, name) for name in _SETTINGS}
         with self._store.transaction(Lock.BUDGETS) as db:
+            self._store.changes_budgets()
             old = db.execute(
                 "SELECT * FROM budgets WHERE id = :id OR (:id = 0 AND scope = :scope"
                 " AND value = :value AND period = :period)",
@@ -208,6 +209,7 @@ class BudgetStore:
 
     def delete(self, budget_id: int) -> None:
         with self._store.transaction(Lock.BUDGETS) as db:
+            self._store.changes_budgets()
             db.execute("DELETE FROM budgets WHERE id = ?", (budget_id,))
 
     def charge(

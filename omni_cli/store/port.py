@@ -175,6 +175,10 @@ class Store(ABC):
         """Changes whenever budgets may have been changed; below 0: nothing is heard yet."""
         return self.data_version(calls=False)
 
+    def changes_budgets(self) -> None:  # noqa: B027  # where all ask the store, nothing is to do
+        """Within a transaction that is about to: once it is over, whoever grants by budgets in
+        another process knows of it."""
+
     @abstractmethod
     def impatient(self) -> contextlib.AbstractContextManager[None]:
         """Do not wait for locks meanwhile."""

@@ -90,7 +90,10 @@ _RENEW = f"""
 INSERT INTO owners VALUES (%s, {_NOW} + %s)
 ON CONFLICT (name) DO UPDATE SET until_at = excluded.until_at
 """  # noqa: S608  # our words only
-_BUDGETS = "SELECT coalesce(md5(string_agg(b::text, ' ' ORDER BY id)), '-') FROM budgets b"
+#: All budgets as one number. Who grants by them shares a lock of that number; who changes them
+#: waits until nobody has that of before, at most so long, ms: one may be stopped, or cut off.
+_BUDGETS = "SELECT hashtext(coalesce(string_agg(b::text, ' ' ORDER BY id), '')) FROM budgets b"
+_EARS, _EARS_MS = _CLASS + 1, 1_000
 #: A day later nobody's row names it any more.
 _SWEEP = f"DELETE FROM owners WHERE until_at < {_NOW} - 86400000"  # noqa: S608  # our words only
 _DAY_MS = 86_400_000
@@ -609,6 +612,8 @@ class PostgresStore(Store):
         self._xid = self._server = ""
         #: Gives it, in a batch whose first statements are on their way.
         self._xids: psycopg.Cursor[Any] | None = None
+        #: The budgets as they were before the transaction that is open changes them.
+        self._before: int | None = None
         self._batches = False
         self._lock_ms = _LOCK_MS
         self._pulse: _Pulse | None = None
@@ -711,7 +716,7 @@ class PostgresStore(Store):
 
     def _commit(self) -> None:
         # Of calls, which come all the time, the log's position tells.
-        quiet = _QUIET.issuperset(self._held or ())
+        quiet = _QUIET.issuperset(self._held or ()) and self._before is None
         statements = ["COMMIT"] if quiet else [f"NOTIFY {_CHANNEL}", "COMMIT"]
         if self._xids is not None:
             # What the batch has asked so far is answered by then: no statement of it was in vain.
@@ -744,6 +749,25 @@ class PostgresStore(Store):
                     hint="its log says why",
                 )
         self._pg.inside = False
+        if self._before is not None:
+            before, self._before = self._before, None
+            with contextlib.suppress(psycopg.Error, StoreError):  # it is written all the same
+                self._await_ears(before)
+
+    def changes_budgets(self) -> None:
+        if self._before is None:
+            (self._before,) = self.db.execute(_BUDGETS).fetchone()
+
+    def _await_ears(self, before: int) -> None:
+        """Until nobody grants by budgets as they were, or for a second."""
+        (now,) = next(self._pg.command(_BUDGETS))
+        if now == before:
+            return
+        try:
+            lock = f"pg_advisory_lock({_EARS}, {before}), pg_advisory_unlock({_EARS}, {before})"
+            self._pg.command(f"SET lock_timeout = {_EARS_MS}; SELECT {lock}")
+        finally:
+            self._pg.command(f"SET lock_timeout = {_LOCK_MS}")
 
     def _is_committed(self) -> bool:
         """What became of the transaction whose COMMIT was not answered: waits until the database
@@ -773,7 +797,7 @@ class PostgresStore(Store):
             time.sleep(0.1)
 
     def _rollback(self) -> None:
-        self._xids = None
+        self._xids = self._before = None
         if self._pg.inside:
             try:
                 self._pg.give_up()
@@ -1009,7 +1033,8 @@ class _Pulse(threading.Thread):
         self.why = ""
         #: Grows as budgets are changed, which gateways grant by without asking.
         self.heard = -1
-        self._budgets = ""
+        #: By which number the process grants, whose lock it shares.
+        self._budgets: int | None = None
         self._link: _Link | None = None
         self._renewed_at = self._months_at = time.monotonic()
         self._position = ""
@@ -1041,6 +1066,7 @@ class _Pulse(threading.Thread):
                     self._link = link
                     link.execute(f"LISTEN {_CHANNEL}", prepare=False)
                     self.told += 1  # what was told of meanwhile nobody heard
+                    self._budgets = None  # the lock went with the connection
                     self._look_at_budgets(link)
                     self._serve(link)
             except psycopg.Error as exc:
@@ -1077,10 +1103,16 @@ class _Pulse(threading.Thread):
                 self._look_at_budgets(link)
 
     def _look_at_budgets(self, link: _Link) -> None:
-        (budgets,) = next(link.execute(_BUDGETS, prepare=False))
-        if budgets != self._budgets:
-            self._budgets = budgets
-            self.heard += 1
+        while True:
+            (budgets,) = next(link.execute(_BUDGETS, prepare=False))
+            if budgets == self._budgets:
+                return
+            self.heard += 1  # from now on nothing is granted by what they were
+            shares = f"SELECT pg_advisory_lock_shared({_EARS}, {budgets})"
+            if self._budgets is not None:
+                shares += f", pg_advisory_unlock_shared({_EARS}, {self._budgets})"
+            link.execute(shares, prepare=False)
+            self._budgets = budgets  # unless they were changed before that lock was had
 
 
 # --- from outside ---------------------------------------------------------------------------------

@@ -24,9 +24,18 @@ from tests.postgres import MISSING, programs
 from tests.unit.test_partitions import add_calls
 
 pytest.importorskip("psycopg")
+import psycopg
+
 from omni_cli.store import partitions
 from omni_cli.store.port import SCHEMA_VERSION, among
-from omni_cli.store.postgres import PgConnection, PostgresStore, named, translate
+from omni_cli.store.postgres import (
+    _BUDGETS,
+    _EARS,
+    PgConnection,
+    PostgresStore,
+    named,
+    translate,
+)
 
 _STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 
@@ -267,8 +276,37 @@ class TestLife:
         assert _until(lambda: store.data_version(calls=False) > told)
         assert store.heard() == before
         BudgetStore(other).put(Budget(0, "all", "", "day", 10**9))
-        assert _until(lambda: store.heard() > before)
+        assert store.heard() > before  # by when whoever made it is told
         other.close()
+
+    def test_a_budget_binds_whoever_grants_by_budgets_once_it_is_made(
+        self, store: PostgresStore, url: str, tmp_path: Path
+    ) -> None:
+        gateways = [PostgresStore(url, tmp_path) for _ in range(3)]
+        assert _until(lambda: all(gateway.heard() >= 0 for gateway in gateways))
+        budgets = BudgetStore(store)
+        for limit in range(1, 11):
+            before = [gateway.heard() for gateway in gateways]
+            made = budgets.put(Budget(0, "all", "", "day", limit))
+            after = [gateway.heard() for gateway in gateways]
+            assert all(new > old for new, old in zip(after, before, strict=True))
+        before = [gateway.heard() for gateway in gateways]
+        budgets.delete(made)
+        assert all(g.heard() > old for g, old in zip(gateways, before, strict=True))
+        for gateway in gateways:
+            gateway.close()
+
+    def test_one_that_does_not_hear_keeps_nobody_for_long(
+        self, store: PostgresStore, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("omni_cli.store.postgres._EARS_MS", 50)
+        (now,) = store.db.execute(_BUDGETS).fetchone()
+        with psycopg.connect(url, autocommit=True) as silent:
+            silent.execute("SELECT pg_advisory_lock_shared(%s, %s)", (_EARS, now))
+            assert BudgetStore(store).put(Budget(0, "all", "", "day", 5)) == 1
+        assert [budget.limit_nusd for budget in BudgetStore(store).all()] == [5]
+        (waits,) = store.db.execute("SELECT current_setting('lock_timeout')").fetchone()
+        assert waits == "15s"
 
 
 class TestAway:
@@ -356,6 +394,7 @@ ALTER TABLE requests DROP COLUMN session, DROP COLUMN project;
 ALTER TABLE open_calls DROP COLUMN session, DROP COLUMN project;
 DROP TABLE rollup_session, rollup_session_next, rollup_session_archive, sessions, log_files,
     batch_lines, batch_parts, batches, files;
+ALTER TABLE shadow_pairs DROP COLUMN user_champion, DROP COLUMN user_challenger;
 UPDATE meta SET value = '19' WHERE key = 'schema'
 """
 #: The ledger's tables as they were made before they had months.

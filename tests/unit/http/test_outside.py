@@ -148,6 +148,7 @@ async def test_a_redirect_is_an_error_and_is_not_followed(resolve: Any, ask: Any
         assert len(heads) == 1
 
 
+@pytest.mark.usefixtures("engine")
 def test_whose_hosts_are_guarded(tmp_path: Path) -> None:
     (tmp_path / "omni.db").write_bytes(seeded())
     with App({"OMNI_HOME": str(tmp_path)}) as app:
