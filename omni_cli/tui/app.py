@@ -91,6 +91,8 @@ UNEXPECTED = "unexpected error"
 PROBE_LOOKED_AT_S, PROBE_S = 5.0, 30.0
 #: The footer names the palette's key from so many columns on.
 _PALETTE_FROM = 100
+#: A new tab waits so long at most for the bar to be drawn, seconds.
+_HEARD_S = 0.05
 #: Long after the first paint, seconds.
 _PRELOAD_AFTER_S = 1.0
 
@@ -219,8 +221,13 @@ class OmniApp(App[None]):
         pane = self._pane(name)
         if pane is None:
             tab = next(tab for tab in self.tabs if tab.id == name)
-            # Importing takes longer than a key may: meanwhile the bar shows that it was heard.
+            # Importing and making it take longer than a key may: before, the bar shows that it was
+            # heard.
+            drawn = asyncio.Event()
+            self.query_one(TabBar).call_after_refresh(drawn.set)
             kind = await asyncio.to_thread(tab.load)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(drawn.wait(), _HEARD_S)
             pane = self._pane(name)
             if pane is None:
                 pane = kind(self.loader, id=name)

@@ -97,13 +97,13 @@ async def test_new_requests_come_in_lit_and_a_pause_holds_them_back(
         with App(env_of(home), clock=clock) as omni:
             first = call(omni, NOW_MS - 2_000, (SONNET, ""))
             await again(pilot)
-            assert pane.query_one("#requests", Table).row_key == str(first)
+            assert pane.query_one("#requests", Table).chosen == str(first)
             assert first in pane._lit
             await press(pilot, "space")
             second = call(omni, NOW_MS - 1_000, (SONNET, ""))
             await again(pilot)
         assert "paused, 1 new" in shown(pilot.app, "#state")
-        assert pane.query_one("#requests", Table).row_key == str(first)
+        assert pane.query_one("#requests", Table).chosen == str(first)
         await press(pilot, "space")
         assert pane._value.listing.found[0].row.id == second
 

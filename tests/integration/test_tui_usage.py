@@ -91,7 +91,7 @@ async def test_sorts_by_key_and_by_clicking_a_header(home: Path) -> None:
 
 async def test_enter_drills_down_to_the_requests_of_a_model(home: Path) -> None:
     async with opened(home, "usage") as pilot:
-        assert pilot.app.query_one(SortableTable).table.row_key == SONNET
+        assert pilot.app.query_one(SortableTable).table.chosen == SONNET
         await press(pilot, "enter")
         activity = pilot.app.query_one(ActivityPane)
         assert pilot.app.pane is activity  # type: ignore[attr-defined]  # OmniApp's
@@ -118,7 +118,7 @@ async def test_enter_filters_activity_by_other_dimensions(home: Path, steps: str
         by = pilot.app.query_one(UsagePane)._view.report.by
         named = next(at for at, key in enumerate(keys(table)) if key)
         await press(pilot, *["j"] * named)
-        name = table.table.row_key
+        name = table.table.chosen
         await press(pilot, "enter")
         found = pilot.app.query_one(ActivityPane)._value.listing.found
         assert name

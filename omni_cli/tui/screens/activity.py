@@ -282,7 +282,7 @@ class ActivityPane(Pane[Loaded]):
     @on(DataTable.RowHighlighted, "#requests")
     def _show_receipt(self) -> None:
         """Read the receipt of the row under the cursor, where it is shown."""
-        key = self._requests.row_key
+        key = self._requests.chosen
         if key is None or not self.has_class("-split"):
             return
         self._receipt = int(key)
@@ -365,7 +365,7 @@ class ActivityPane(Pane[Loaded]):
 
     @on(DataTable.RowSelected, "#requests")
     def action_receipt(self) -> None:
-        key = self._requests.row_key
+        key = self._requests.chosen
         if key is not None:
             from omni_cli.tui.screens.receipt import ReceiptScreen
 

@@ -163,7 +163,7 @@ class ComparePane(Pane[Compared]):
     @property
     def model(self) -> str | None:
         """The contender under the cursor, if it is a model."""
-        key = self.query_one(Table).row_key
+        key = self.query_one(Table).chosen
         return None if key is None or key.startswith("role:") else key
 
     # --- what is asked -----------------------------------------------------------------------

@@ -228,7 +228,7 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
     def chosen(self) -> str | None:
         """The id of the model under the cursor."""
         if self.has_class("-table"):
-            return self._models.row_key
+            return self._models.chosen
         return self.query_one(FramedTiles).chosen
 
     @property

@@ -109,7 +109,7 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
             self.query_one("#words", Static).update(_words(chosen))
 
     def _chosen(self) -> Told | None:
-        key = self.query_one(Table).row_key
+        key = self.query_one(Table).chosen
         return next((told for told in self._found if str(told.advice.id) == key), None)
 
     def action_apply(self) -> None:

@@ -50,8 +50,8 @@ class LiveSessions(Table):
         self._loader = loader
 
     def open(self) -> None:
-        if self.row_key is not None:
-            self.app.push_screen(SessionScreen(self._loader, self.row_key))
+        if self.chosen is not None:
+            self.app.push_screen(SessionScreen(self._loader, self.chosen))
 
     def put(
         self, found: Sequence[LiveSession], now_ms: int, width: int, colour: Callable[[str], str]
@@ -194,7 +194,7 @@ class SessionScreen(WorkerScreen):
 
     @on(DataTable.RowSelected)
     def action_receipt(self) -> None:
-        span = parse_id((self.query_one(Table).row_key or "").partition(":")[2])
+        span = parse_id((self.query_one(Table).chosen or "").partition(":")[2])
         if span is not None:
             from omni_cli.tui.screens.receipt import ReceiptScreen
 

@@ -285,7 +285,7 @@ class UsagePane(Pane[UsageView]):
     @on(DataTable.RowSelected)
     def action_drill(self) -> None:
         """The requests of the row under the cursor, in Activity."""
-        key, view = self._table.table.row_key, self._view
+        key, view = self._table.table.chosen, self._view
         if key is None or view is None:
             return
         if not key:

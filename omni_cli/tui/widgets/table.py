@@ -88,7 +88,7 @@ class Table(DataTable[Text]):
         if (tuple(columns), looks) == (self._shape, self._looks):
             return
         self._looks = looks
-        at, key = self.cursor_row, self.row_key
+        at, key = self.cursor_row, self.chosen
         offset = self.scroll_offset
         with self.app.batch_update():
             if tuple(columns) != self._shape:
@@ -121,15 +121,11 @@ class Table(DataTable[Text]):
             self.post_message(self.Sideways(by))
 
     @property
-    def row_key(self) -> str | None:
+    def chosen(self) -> str | None:
         """The key of the row under the cursor."""
         if not self.row_count or not self.is_valid_row_index(self.cursor_row):
             return None
         return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
-
-    @property
-    def chosen(self) -> str | None:
-        return self.row_key
 
     def choose(self, key: str) -> None:
         """Put the cursor on a row; nothing where it is not there."""
