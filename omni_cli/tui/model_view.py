@@ -147,6 +147,9 @@ def capabilities_text(view: ModelView) -> Content:
             Content(f"{'' if at else 'Badges':<12}") + Content(" ").join(named[at : at + 3])
             for at in range(0, len(named), 3)
         ]
+    if model.settings:
+        said = ", ".join(f"{name} {value:,}" for name, value in model.settings.items())
+        lines.append(Content(f"{'Settings':<12}{said}"))
     if model.strengths:
         lines.append(Content(f"{'Strengths':<12}{', '.join(model.strengths)}"))
     factor = model.complexity_factor

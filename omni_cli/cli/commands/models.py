@@ -1,6 +1,6 @@
 """``omni models``: what there is, what it costs, what is at work."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +26,7 @@ from omni_cli.cli.common import (
 from omni_cli.cli.render import answer, emit_json, note, out, paint
 from omni_cli.cli.tables import View
 from omni_cli.domain.errors import NotFound, UsageError
-from omni_cli.domain.models import CALL_SETTINGS, ModelInfo, fold_alias, retirement_words
+from omni_cli.domain.models import ModelInfo, fold_alias, retirement_words
 from omni_cli.domain.record import replace
 from omni_cli.domain.words import meant
 from omni_cli.services.fleet.browse import Filters, Listed
@@ -96,7 +96,7 @@ class Facts(Struct, frozen=True):
 
     def change(self) -> "ModelChange":
         """Raises UsageError."""
-        from omni_cli.services.fleet.model_changes import ModelChange
+        from omni_cli.services.fleet.model_changes import ModelChange, settings_in
 
         return ModelChange(
             name=self.name,
@@ -111,23 +111,8 @@ class Facts(Struct, frozen=True):
             recommended_for=words(self.recommended_for),
             token_weights=numbers(self.token_weight, "--token-weight"),
             gives=words(self.gives),
-            settings=_settings(self.setting),
+            settings=settings_in(words(self.setting)),
         )
-
-
-def _settings(items: Sequence[str] | None) -> dict[str, int | None]:
-    """Of --setting. Raises UsageError."""
-    found: dict[str, int | None] = {}
-    for item in items or ():
-        name, _, text = item.partition("=")
-        name = name.strip().replace("-", "_")
-        if text != "none" and not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise UsageError(
-                f"--setting takes NAME=NUMBER, or NAME=none, not {item!r}",
-                hint=f"NAME is one of {', '.join(CALL_SETTINGS)}",
-            )
-        found[name] = None if text == "none" else int(text)
-    return found
 
 
 @app.command("list")

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.models import ModelInfo, outputs_of
+from omni_cli.domain.models import CALL_SETTINGS, ModelInfo, outputs_of
 from omni_cli.domain.record import replace
 from omni_cli.repositories import Models
 from omni_cli.services.fleet.fleet import FleetService
@@ -47,6 +47,23 @@ class PriceChange(Struct, frozen=True):
                 "a price needs --price-in and --price-out, US dollars per 1M tokens",
                 hint="give 0 for what costs nothing, or --free when nothing does",
             )
+
+
+def settings_in(items: Sequence[str]) -> dict[str, int | None]:
+    """Settings of calls as people write them: NAME=NUMBER, or NAME=none.
+
+    Raises UsageError.
+    """
+    found: dict[str, int | None] = {}
+    for item in items:
+        name, _, value = (part.strip() for part in item.partition("="))
+        if value != "none" and not (value.isascii() and value.isdigit() and len(value) < 10):
+            raise UsageError(
+                f"a setting is written NAME=NUMBER, or NAME=none, not {item!r}",
+                hint=f"NAME is one of {', '.join(CALL_SETTINGS)}",
+            )
+        found[name.replace("-", "_")] = None if value == "none" else int(value)
+    return found
 
 
 class ModelChange(Struct, frozen=True):

@@ -13,7 +13,13 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.pricing import KINDS
 from omni_cli.services.fleet.connection_test import TestResult
-from omni_cli.services.fleet.model_changes import ModelChange, PriceChange, edit_model, set_price
+from omni_cli.services.fleet.model_changes import (
+    ModelChange,
+    PriceChange,
+    edit_model,
+    set_price,
+    settings_in,
+)
 from omni_cli.services.judge.diagnosis import Check
 from omni_cli.services.money.prices import Doubtful
 from omni_cli.tui import model_view, text
@@ -231,6 +237,7 @@ def edit_form(loader: Loader, view: ModelView) -> FormScreen:
         "context_window": _number_text(model.context_window),
         "max_output": _number_text(model.max_output),
         "parameters_b": "" if model.parameters_b is None else f"{model.parameters_b:g}",
+        "settings": ", ".join(f"{name}={value}" for name, value in model.settings.items()),
         **{f"score_{n}": _score_text(model.scores.get(n)) for n in ("coding", "reasoning")},
         **rates,
     }
@@ -240,6 +247,7 @@ def edit_form(loader: Loader, view: ModelView) -> FormScreen:
         Field("context_window", "Context", before["context_window"], "tokens", check=_whole),
         Field("max_output", "Max output", before["max_output"], "tokens", check=_whole),
         Field("parameters_b", "Parameters", before["parameters_b"], "billions", check=_amount),
+        Field("settings", "Calls", before["settings"], "rate_limit_rpm=60, retry_delay_ms=none"),
         Field("score_coding", "Coding", before["score_coding"], "0 to 100", check=_score),
         Field("score_reasoning", "Reasoning", before["score_reasoning"], "0 to 100", check=_score),
         Field("input", "Price in", rates["input"], "US dollars per 1M tokens", check=_amount),
@@ -282,6 +290,7 @@ def _save(omni: App, model_id: str, changed: Values, values: Values, *, sure: bo
         max_output=_int(changed.get("max_output")),
         parameters_b=float(changed["parameters_b"]) if "parameters_b" in changed else None,
         scores=scores,
+        settings=settings_in(changed["settings"].split(",")) if "settings" in changed else {},
     )
     fields = [name for name in changed if name not in _RATES]
     if not fields and not new_price:

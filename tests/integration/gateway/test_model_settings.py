@@ -13,9 +13,10 @@ import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.chat import ChatRequest, Message
-from omni_cli.domain.errors import Paced
+from omni_cli.domain.errors import Paced, UsageError
 from omni_cli.domain.models import Chain, ChainLink
 from omni_cli.services.engine.chat_plan import ChatJob
+from omni_cli.services.fleet.model_changes import ModelChange, edit_model, settings_in
 from omni_cli.simulator import Simulator
 from tests.gateway_server import Served, serving
 
@@ -142,3 +143,16 @@ def test_a_comparison_asks_so_many_at_once(served: Served, http: httpx.Client) -
     made = attempts(served, 4)
     assert len(made) == 4
     assert all(first.ended_at <= second.started_at for first, second in pairwise(made))
+
+
+def test_the_same_in_words(served: Served) -> None:
+    """As the command line and the form take them, with each fault named."""
+    assert settings_in(["rate-limit-rpm=60", " retry_delay_ms = none"]) == {
+        "rate_limit_rpm": 60, "retry_delay_ms": None
+    }  # fmt: skip
+    for wrong in ("rate_limit_rpm", "rate_limit_rpm=fast", "timeout_ms=-1", "timeout_ms=1.5"):
+        with pytest.raises(UsageError, match="NAME=NUMBER"):
+            settings_in([wrong])
+    for item, words in (("timeout_ms=5", "from 1,000"), ("timout_ms=5000", "no setting")):
+        with pytest.raises(UsageError, match=words):
+            edit_model(served.app.fleet, MODEL, ModelChange(settings=settings_in([item])))
