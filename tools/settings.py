@@ -49,7 +49,8 @@ _HEAD = (
     "`omni config list` shows what holds, `omni config set KEY VALUE` changes it, `omni config "
     "path` says where it is written. A project's `.omni.toml` (in this folder or one above) "
     "goes before the user's, key by key. `omni config edit` opens the file in $VISUAL or $EDITOR; "
-    "one with mistakes is not taken. `--json` prints `key, value, default, source`."
+    "one with mistakes is not taken; `omni config get`, `unset` and `check` read one, bring back "
+    "its default, and look whether a file fits. `--json` prints `key, value, default, source`."
 )
 _EXAMPLE = r"""```console
 $ omni config schema > omni.schema.json      # for editors that check TOML

@@ -10,7 +10,7 @@ import pytest
 
 from tests.paths import REPO
 
-PAGES = ["architecture.md", "plugins.md", "providers.md"]
+PAGES = ["architecture.md", "plugins.md", "providers.md", "protocols.md"]
 PACKAGE = REPO / "omni_cli"
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _FILE = re.compile(r"[\w./-]+\.(?:py|toml|json)|[\w./-]+/")
