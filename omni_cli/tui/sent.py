@@ -67,7 +67,8 @@ class Sent:
         if any(mark in data for mark in _RAW):
             self.forget()
             return data
-        self._out: list[str] = []
+        # Its own list: a signal that suspends may write in the midst of this.
+        out = self._out = list[str]()
         self._pen = _PLAIN
         x, y = self._at or (0, 0)
         drawn, ink = False, _PLAIN
@@ -90,7 +91,7 @@ class Sent:
         self._turn(_PLAIN)
         if drawn:
             self._go(x, y)
-        return "".join(self._out)
+        return "".join(out)
 
     def _put(self, x: int, y: int, text: str, ink: Ink) -> int:
         """Send what is otherwise of a text; its width in cells."""
