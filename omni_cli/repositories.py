@@ -289,14 +289,7 @@ class Ledger(Protocol):
     def get(self, request: int) -> RequestRow | None: ...
     def find(self, text: str) -> RequestRow: ...
     def recent(
-        self,
-        *,
-        limit: int,
-        model: str | None = None,
-        state: str | None = None,
-        since_ms: int | None = None,
-        source: str | None = None,
-        role: str | None = None,
+        self, *, limit: int, state: str | None = None, since_ms: int = 0
     ) -> Iterator[RequestRow]: ...
     def attempts(self, request: int) -> list[AttemptRow]: ...
     def made(

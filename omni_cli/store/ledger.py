@@ -339,42 +339,20 @@ class LedgerStore:
         raise NotFound(f"no request {text!r} in the ledger", hint="omni logs lists the latest")
 
     def recent(
-        self,
-        *,
-        limit: int,
-        model: str | None = None,
-        state: str | None = None,
-        since_ms: int | None = None,
-        source: str | None = None,
-        role: str | None = None,
+        self, *, limit: int, state: str | None = None, since_ms: int = 0
     ) -> Iterator[RequestRow]:
         """Newest first."""
         sql = (
-            "SELECT * FROM requests WHERE (CAST(:model AS TEXT) IS NULL OR model = :model)"
-            " AND (CAST(:state AS TEXT) IS NULL OR state = :state)"
-            " AND (CAST(:source AS TEXT) IS NULL OR source = :source)"
-            " AND (CAST(:role AS TEXT) IS NULL OR role = :role) AND created_at >= :since"
-            " ORDER BY created_at DESC, id DESC LIMIT :limit"
+            "SELECT * FROM requests WHERE (CAST(:state AS TEXT) IS NULL OR state = :state)"
+            " AND created_at >= :since ORDER BY created_at DESC, id DESC LIMIT :limit"
         )
-        values = {
-            "model": model,
-            "state": state,
-            "source": source,
-            "role": role,
-            "since": since_ms or 0,
-            "limit": limit,
-        }
+        values = {"state": state, "since": since_ms, "limit": limit}
         rows = map(request_row, self._store.db.execute(sql, values))
-        if state not in (None, "pending") or model:  # what is under way has no model yet
+        if state not in (None, "pending"):
             return rows
-        live = [
-            row
-            for row in map(under_way, open_rows(self._store.db))
-            if source in (None, row.source)
-            and role in (None, row.role)
-            and row.created_at >= (since_ms or 0)
-        ]
-        newest = sorted([*rows, *live], key=lambda row: (row.created_at, row.id), reverse=True)
+        live = map(under_way, open_rows(self._store.db))
+        since = (row for row in live if row.created_at >= since_ms)
+        newest = sorted([*rows, *since], key=lambda row: (row.created_at, row.id), reverse=True)
         return iter(newest[:limit])
 
     def attempts(self, request: int) -> list[AttemptRow]:

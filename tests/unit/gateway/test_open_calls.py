@@ -78,7 +78,6 @@ def test_everybody_sees_what_is_under_way(tmp_path: Path) -> None:
         assert [found.id for found in ledger.recent(limit=5)] == [new.id, settled.request.id]
         assert [found.id for found in ledger.recent(limit=1)] == [new.id]
         assert [found.id for found in ledger.recent(limit=5, state="pending")] == [new.id]
-        assert [found.id for found in ledger.recent(limit=5, role="helper")] == [new.id]
         assert [found.id for found in ledger.recent(limit=5, state="ok")] == [settled.request.id]
         (attempt,) = ledger.attempts(new.id)
         assert (attempt.model, attempt.state, attempt.input_estimate) == (
