@@ -109,13 +109,7 @@ def speed_text(row: Listed) -> str:
     """What was measured; else what was published, or concluded from the model's class."""
     if row.latency_ms is not None:
         return f"{milliseconds(row.latency_ms)} a response, measured in {row.calls:,} calls"
-    if row.speed is None:
-        return "not measured"
-    sure = "" if row.speed.basis == "published" else "~"
-    return (
-        f"{sure}{row.speed.tokens_s:.0f} tokens a second, the first after "
-        f"{sure}{milliseconds(row.speed.ttft_ms)} ({row.speed.basis}: {row.speed.source})"
-    )
+    return "not measured" if row.speed is None else row.speed.words
 
 
 def print_model(row: Listed, uses: Sequence[str], today: str) -> None:

@@ -72,6 +72,15 @@ class Speed(NamedTuple):
         """Until the last token of an answer of this length."""
         return self.ttft_ms + 1000.0 * output_tokens / self.tokens_s
 
+    @property
+    def words(self) -> str:
+        """The figures with what they rest on; those that nobody published are marked."""
+        sure = "" if self.basis == "published" else "~"
+        return (
+            f"{sure}{self.tokens_s:.0f} tokens a second, the first after "
+            f"{sure}{self.ttft_ms / 1000:.1f} s ({self.basis}: {self.source})"
+        )
+
 
 #: How fast a model is before anything was measured, by what 1M of its output tokens cost in US
 #: dollars (None: unknown); None: nothing can be said.

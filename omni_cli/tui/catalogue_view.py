@@ -345,6 +345,8 @@ def facts(view: CatalogueView, row: Listed, width: int) -> Content:
     lines.append(("Quality", f"{quality} (the router's estimate, mean over task types)"))
     response = "not measured" if row.latency_ms is None else f"{text.seconds(row.latency_ms)} mean"
     lines.append(("Response", f"{response}; {row.calls:,} calls in the ledger"))
+    if row.latency_ms is None and row.speed is not None:
+        lines.append(("Foreseen", row.speed.words))
     for name in CAPABILITIES:
         if name in model.scores:
             source = model.score_sources.get(name, "no source")

@@ -51,6 +51,7 @@ def test_a_published_speed_names_who_published_it() -> None:
     assert "ModelStats" in found.source
     assert "2026-04-03" in found.source
     assert found.latency_ms(0) == found.ttft_ms
+    assert found.words.startswith("219 tokens a second, the first after 0.5 s (published: ")
     # The same family at who passes it on; elsewhere it runs on other hardware.
     assert FIND(_model("openrouter/google/gemini-2.5-flash"), None) == found
     served = FIND(_model("cerebras/gpt-oss-120b"), None)
