@@ -20,7 +20,7 @@ from textual.widgets import ContentSwitcher
 from textual.worker import WorkerFailed
 
 from omni_cli import config as settings
-from omni_cli.domain.commands import check_here
+from omni_cli.domain.commands import AFAR, check_here
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.ports import Clock
 from omni_cli.services.fleet.connection_test import TestResult
@@ -500,6 +500,11 @@ class OmniApp(App[None]):
 
         question = "Leave without saving?"
         self.push_screen(ConfirmScreen(question, "\n".join(unsaved), yes="Leave"), self._leave)
+
+    def action_suspend_process(self) -> None:
+        """Back to the shell; far away there is none that could bring it back."""
+        if AFAR not in self.loader.env:
+            super().action_suspend_process()
 
     def leave_for_demo(self) -> None:
         """End; whoever runs it shows a fleet of the simulator's, and then comes back here."""

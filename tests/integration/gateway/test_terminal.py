@@ -149,8 +149,10 @@ def test_the_screens_show_and_change_the_gateways_fleet(served: Served, tmp_path
         shown.grows(drawn)
         shown.sees("GPT-4o")
         drawn = len(shown.raw)
+        shown.press("\x1a")  # there is no shell there to come back from
         shown.resize(90, 30)
         shown.grows(drawn)
+        assert b"\x1b[?1049l" not in shown.raw
         shown.press("q")
         assert shown.ends() == 0
         assert b"\x1b[?1049l" in shown.raw  # the screen of before is back
