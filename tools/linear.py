@@ -63,7 +63,9 @@ def encode(row: dict[str, Any]) -> Encoded:
     found = extract(signals_of(row))
     spoken = 1 / math.sqrt(len(found.spoken))
     values = [FACTS_SCALE] * len(found.facts) + [spoken] * len(found.spoken)
-    return Encoded(np.array(found.facts + found.spoken), np.array(values))
+    # Sorted: some features come from sets, whose order is another in each process.
+    pairs = sorted(zip(found.facts + found.spoken, values, strict=True))
+    return Encoded(np.array([b for b, _ in pairs]), np.array([v for _, v in pairs]))
 
 
 def softmax(scores: Floats) -> Floats:

@@ -41,10 +41,6 @@ def test_prompts_that_fool_keyword_rules(row: dict[str, Any]) -> None:
     assert classify(signals_of(row)).task_type == row["type"]
 
 
-#: Traps that are not seen through: an essay of nine lines, and "tl;dr?" below it.
-_MISSED = {"trap-029"}
-
-
 def test_traps_are_seen_through() -> None:
     """What a prompt says of itself, words of programs in prose, long pastes with a short question,
     jobs about the text of another job, signs, mixed scripts, base64, short replies."""
@@ -55,7 +51,7 @@ def test_traps_are_seen_through() -> None:
         right = right and found.task_type not in row.get("not", ())
         if not right or found.complexity == row.get("complexity_not"):
             wrong.add(row["id"])
-    assert wrong == _MISSED
+    assert not wrong
 
 
 @pytest.mark.parametrize(
