@@ -239,8 +239,7 @@ class OmniApp(App[None]):
             return  # another tab was asked for meanwhile
         switcher.current = name
         pane.opened()
-        entry = pane.entry()
-        self.screen.set_focus(entry)
+        self.screen.set_focus(pane.landing)
 
     async def compare(self, *models: str) -> None:
         """Open Compare with these models put together."""

@@ -35,6 +35,7 @@ BADGE_WORDS = {
     "streaming": "streaming",
     "reasoning": "reasoning",
 }
+_SHORT = {"vision": "vis", "functions": "fn", "streaming": "stream", "reasoning": "reason"}
 #: The list shows speed and badges from so many columns on.
 _SPEED_FROM, _BADGES_FROM = 96, 136
 
@@ -255,12 +256,12 @@ def _name_width(width: int) -> int:
 
 
 def chips(model: ModelInfo, width: int) -> Content:
-    """What it can do, a chip each; letters where words have no room."""
+    """What it can do, a chip each; shorter words where they have no room."""
     words = [BADGE_WORDS[name] for name in BADGES if name in model.badges]
     if not words:
         return Content.styled("no badges", _MUTED)
     if sum(len(word) + 3 for word in words) > width:
-        words = [word[:4] if word != "json" else word for word in words]
+        words = [_SHORT.get(word, word) for word in words]
     return Content(" ").join(map(heat.chip, words))
 
 

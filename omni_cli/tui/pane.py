@@ -13,7 +13,9 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 from msgspec import Struct
 from textual.binding import Binding
 from textual.containers import Container
+from textual.content import Content
 from textual.widget import Widget
+from textual.widgets import Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
@@ -56,6 +58,10 @@ def actions_of(kind: "type[Pane[Any]]") -> Iterator[Action]:
         yield Action(name, title, "")
 
 
+class Trouble(Static, can_focus=True):
+    """Stands in the place of a pane that could not be read."""
+
+
 class Pane(Container, WorkerMixin, Generic[Shown]):
     """Subclass it with the type of what ``load`` returns.
 
@@ -65,6 +71,9 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
 
     DEFAULT_CSS = """
     Pane { height: 1fr; width: 1fr; }
+    Pane > Trouble { height: 1fr; padding: 1 2; }
+    Pane.-failed > * { display: none !important; }
+    Pane.-failed > Trouble { display: block !important; }
     """
     ACTIONS: ClassVar[tuple[tuple[str, str], ...]] = ()
 
@@ -75,6 +84,8 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         self._again = False
         self._fresh = False
         self._shown = False
+        #: Whether there was ever anything to show.
+        self._well = False
 
     # --- what a subclass gives ---------------------------------------------------------------
 
@@ -96,6 +107,11 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
     def entry(self) -> Widget | None:
         """The widget that gets the focus when the pane is opened."""
         return next((w for w in self.query("*") if w.focusable and w.display), None)
+
+    @property
+    def landing(self) -> Widget | None:
+        """Where the focus goes: the entry, or what says why there is none."""
+        return next(iter(self.query(Trouble)), None) or self.entry()
 
     def remember(self) -> dict[str, Any]:
         """What should survive a restart, as JSON values."""
@@ -191,7 +207,8 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         except Exception:
             self._reading = False  # what nobody expected is told by the app
             self._shown = True
-            self._tell(setattr, self, "loading", False)
+            said = OmniError("this could not be shown", hint="the log in the data folder says more")
+            self._tell(self._stand_in, said)
             raise
 
     def _tell(self, what: Callable[..., None], *args: Any) -> None:
@@ -203,7 +220,10 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         self._shown = True
         if self.is_attached:
             self.loading = False
-            self.set_class(False, "-failed")
+            if not self._well:
+                self._well = True
+                self.set_class(False, "-failed")
+                self.query(Trouble).remove()
             self.show(value)
             if self._place:
                 self.call_after_refresh(self._take_place)
@@ -222,16 +242,34 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
                 return
             self.screen.set_focus(None)
         if self.screen.focused is None and self.omni.is_pane_active(self):
-            self.screen.set_focus(self.entry())
+            self.screen.set_focus(self.landing)
 
     def _failed(self, error: OmniError) -> None:
         self._reading = False
         self._shown = True
         if self.is_attached:
-            self.loading = False
+            self._stand_in(error)
             self.failed(error)
             self.call_after_refresh(self._leave_hidden)
         self._next()
+
+    def _stand_in(self, error: OmniError) -> None:
+        """Where nothing was ever shown, say in its place why."""
+        if not self.is_attached:
+            return
+        self.loading = False
+        if self._well:
+            return
+        words = Content.assemble(
+            ("✗ ", "$error"), (error.message, "bold"), f"\n\n{error.hint}" if error.hint else ""
+        ) + Content.assemble("\n\n  ", ("F5", "bold $primary"), "  tries again")
+        for old in self.query(Trouble):
+            old.update(words)
+            return
+        self.mount(Trouble(words))
+        self.set_class(True, "-failed")
+        if self.omni.is_pane_active(self):
+            self.call_after_refresh(lambda: self.screen.set_focus(self.landing))
 
     def failed(self, error: OmniError) -> None:
         """Reading failed. The default tells it as a notification and keeps what was shown."""

@@ -82,6 +82,20 @@ async def test_the_matrix_has_the_figures_of_the_preview(
     assert found.a_day_nusd(found.after) < found.a_day_nusd(found.before)
 
 
+async def test_the_matrix_narrows_to_roles_and_models(home: Path) -> None:
+    async with opened(home, "roles") as pilot:
+        matrix = pilot.app.query_one(Matrix)
+        every = len(matrix.columns) - 1
+        await press(pilot, "slash", "=coder flash", "enter")
+        assert matrix._roles == ["primary_coder"]
+        assert matrix._models
+        assert all("flash" in model for model in matrix._models)
+        assert pilot.app.focused is matrix
+        await press(pilot, "escape")
+        assert len(matrix.columns) - 1 == every == len(matrix._models)
+        assert len(matrix._roles) > 1
+
+
 async def test_rules_are_added_tried_and_switched_off(home: Path) -> None:
     async with opened(home, "roles", (110, 34)) as pilot:
         await press(pilot, "n")

@@ -11,8 +11,7 @@ MakeApp = Callable[..., OmniApp]
 Compare = Callable[..., bool]
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize(("size", "theme"), [((120, 40), "light")], ids=["120x40"])
 def test_screen(
     snap_compare: Compare, make_app: MakeApp, size: tuple[int, int], theme: str
 ) -> None:
@@ -34,9 +33,3 @@ def test_screen(
 )
 def test_parts(snap_compare: Compare, make_app: MakeApp, keys: tuple[str, ...]) -> None:
     assert snap_compare(make_app("dark", "catalogue"), run_before=press(*keys))
-
-
-def test_without_a_fleet(snap_compare: Compare, make_app: MakeApp) -> None:
-    """Every provider is there to look at, none is connected."""
-    app = make_app("dark", "catalogue", empty=True)
-    assert snap_compare(app, run_before=press())

@@ -11,8 +11,7 @@ MakeApp = Callable[..., OmniApp]
 Compare = Callable[..., bool]
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize(("size", "theme"), [((120, 40), "light")], ids=["120x40"])
 def test_screen(
     snap_compare: Compare, make_app: MakeApp, size: tuple[int, int], theme: str
 ) -> None:
@@ -27,8 +26,3 @@ def test_screen(
 )
 def test_dialogs(snap_compare: Compare, make_app: MakeApp, keys: tuple[str, ...]) -> None:
     assert snap_compare(make_app("dark", "failover"), run_before=press(*keys))
-
-
-def test_empty(snap_compare: Compare, make_app: MakeApp) -> None:
-    """It says what a chain is for, and the key that makes one."""
-    assert snap_compare(make_app("dark", "failover", empty=True), run_before=press())

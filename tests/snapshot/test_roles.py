@@ -8,7 +8,7 @@ from omni_cli.tui.app import OmniApp
 from tests.snapshot.steps import press
 
 
-@pytest.mark.parametrize(("size", "theme"), [((80, 24), "dark"), ((120, 40), "light")])
+@pytest.mark.parametrize(("size", "theme"), [((120, 40), "light")])
 @pytest.mark.parametrize(("tab", "keys"), [("roles", ("down", "right")), ("history", ("j",))])
 def test_screen(
     snap_compare: Callable[..., bool],

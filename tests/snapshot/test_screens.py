@@ -1,4 +1,4 @@
-"""How the screens look: at three sizes and in two themes (E2)."""
+"""How the screens look (E2)."""
 
 from collections.abc import Callable
 
@@ -22,8 +22,8 @@ SCREENS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("receipt", "activity", ("enter",)),
     ("chat", "chat", ()),
 )
-#: Three sizes, and in one of them the second theme.
-LOOKS = (((80, 24), "dark"), ((120, 40), "light"), ((200, 60), "dark"))
+#: Each tab at all sizes is in test_matrix.py.
+LOOKS = (((120, 40), "light"),)
 
 
 @pytest.mark.parametrize(("size", "theme"), LOOKS, ids=[f"{w}x{h}-{t}" for (w, h), t in LOOKS])
@@ -66,12 +66,6 @@ def test_screen(
 def test_dialogs(snap_compare: Compare, make_app: MakeApp, tab: str, keys: tuple[str, ...]) -> None:
     keys = tuple("space" if key == " " else key for key in keys)
     assert snap_compare(make_app("dark", tab), run_before=press(*keys))
-
-
-@pytest.mark.parametrize("tab", ["fleet", "providers", "activity"])
-def test_empty(snap_compare: Compare, make_app: MakeApp, tab: str) -> None:
-    """An empty state says what to do next."""
-    assert snap_compare(make_app("dark", tab, empty=True), run_before=press())
 
 
 def test_without_colour(

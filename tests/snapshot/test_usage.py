@@ -11,16 +11,9 @@ MakeApp = Callable[..., OmniApp]
 Compare = Callable[..., bool]
 
 
-@pytest.mark.parametrize(
-    ("size", "theme"),
-    [((80, 24), "dark"), ((120, 40), "light"), ((200, 60), "dark")],
-    ids=["80x24", "120x40", "200x60"],
-)
-def test_screen(
-    snap_compare: Compare, make_app: MakeApp, size: tuple[int, int], theme: str
-) -> None:
-    app = make_app(theme, "usage")
-    assert snap_compare(app, terminal_size=size, run_before=press())
+def test_screen(snap_compare: Compare, make_app: MakeApp) -> None:
+    app = make_app("light", "usage")
+    assert snap_compare(app, terminal_size=(120, 40), run_before=press())
 
 
 @pytest.mark.parametrize("keys", [("P", "P", "d"), ("b",), ("c",)], ids=["hours", "costs", "dates"])
@@ -34,7 +27,3 @@ def test_without_colour(
     """Series differ by their fills."""
     monkeypatch.setenv("NO_COLOR", "1")
     assert snap_compare(make_app("dark", "usage"), run_before=press())
-
-
-def test_empty(snap_compare: Compare, make_app: MakeApp) -> None:
-    assert snap_compare(make_app("dark", "usage", empty=True), run_before=press())

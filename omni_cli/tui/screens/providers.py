@@ -17,7 +17,7 @@ from omni_cli.domain.record import replace
 from omni_cli.domain.words import counted, percent
 from omni_cli.records import Failure
 from omni_cli.services.fleet.connection_test import TestResult
-from omni_cli.tui import text
+from omni_cli.tui import heat, text
 from omni_cli.tui.actions import (
     check_all,
     check_soon,
@@ -43,6 +43,10 @@ _AGES_S = 10.0
 _SEVERITY = ("error", "warning", "unknown", "healthy", "maintenance", "off")
 
 
+#: A tile has words for all of it from so many cells on.
+_ROOMY = 44
+
+
 def provider_tile(card: ProviderCard, width: int, now_ms: int) -> Tile:
     """State with its age, and trend; latency, success, calls and the last day; cost and models;
     or what is wrong."""
@@ -50,10 +54,10 @@ def provider_tile(card: ProviderCard, width: int, now_ms: int) -> Tile:
     sign, style = text.SIGNS[card.state]
     old = text.is_old(card.state, card.seen_at, now_ms)
     age = text.age(card.state, card.seen_at, now_ms)
-    first = Content.styled(f"{sign} {text.STATE_WORDS[card.state]}", _MUTED if old else style)
-    first += Content.styled(
-        f" · {'seen' if card.test is None else 'checked'} {age}" if age else "", _MUTED
-    )
+    first = heat.chip(f"{sign} {text.STATE_WORDS[card.state]}", _MUTED if old else style)
+    if age:
+        said = "" if width < _ROOMY else "seen " if card.test is None else "checked "
+        first += Content.styled(f" {said}{age}", _MUTED)
     if card.trend not in ("unknown", "stable"):
         arrow, colour = text.TRENDS[card.trend]
         gap = " " * max(width - first.cell_length - len(card.trend) - 2, 1)
@@ -69,11 +73,17 @@ def provider_tile(card: ProviderCard, width: int, now_ms: int) -> Tile:
     )
     line = text.day_line(card.hours, card.bad_hours, width - second.cell_length)
     second += Content(" " * max(width - second.cell_length - line.cell_length, 0)) + line
+    took = ping if card.latency_ms is None else card.latency_ms
+    spent = text.seconds(took)
     third = Content.assemble(
-        f"{text.seconds(ping if card.latency_ms is None else card.latency_ms):>6}",
+        " " * (6 - len(spent)),
+        (spent, heat.latency(card.latency_ms)),
         (" mean  " if card.latency_ms is not None else " ping  ", _MUTED),
         (f"{mark} {percent(card.success, 1)}", colour),
-        (f"  {card.active} of {counted(card.total, 'model')}", _MUTED),
+        (
+            f"  {card.active} of {counted(card.total, 'model') if width >= _ROOMY else card.total}",
+            _MUTED,
+        ),
     )
     if card.why and card.state not in ("off", "maintenance", "unknown"):
         third = Content.styled(text.clip(card.why, width), style)

@@ -30,12 +30,16 @@ _ROOM = 94
 _SAME = 0.002
 
 
+#: Cells that an attempt takes in one line.
+_LINE = 56
+
+
 def receipt_text(receipt: Receipt, zone: str, width: int = _ROOM) -> Content:
     """The whole receipt, in sections, in lines of ``width`` cells where they are a table's."""
     parts = [
         _head(receipt, zone),
         _decision(receipt, width),
-        _attempts(receipt, zone),
+        _attempts(receipt, zone, width),
         _money(receipt),
     ]
     return Content("\n\n").join([part for part in parts if part is not None])
@@ -181,7 +185,7 @@ def _score_bar(parts: tuple[float, float, float] | None) -> Content:
     return Content.assemble(*pieces)
 
 
-def _attempts(receipt: Receipt, zone: str) -> Content:
+def _attempts(receipt: Receipt, zone: str, width: int) -> Content:
     shown = Content.styled("ATTEMPTS", "bold $primary")
     if not receipt.attempts:
         return shown + Content.styled("\nnothing was sent", _MUTED)
@@ -191,7 +195,9 @@ def _attempts(receipt: Receipt, zone: str) -> Content:
         shown += Content.assemble(
             f"\n#{attempt.n} ",
             (f"{sign} {attempt.error_code or attempt.state}", style),
-            f"  {attempt.model}  {text.seconds(attempt.latency_ms)}  ",
+            f"  {attempt.model}",
+            "  " if width >= _LINE else "\n   ",
+            f"{text.seconds(attempt.latency_ms)}  ",
             (_cost(attempt.cost_nusd, estimated=attempt.usage.estimated), "bold"),
         )
         if attempt.waited_ms:
@@ -202,7 +208,8 @@ def _attempts(receipt: Receipt, zone: str) -> Content:
             shown += Content.styled(f"\n   {attempt.error_message}", _MUTED)
         for line in item.lines:
             shown += Content.styled(
-                f"\n   {line.kind:<14} {line.tokens:>9,} × ${line.rate_usd.normalize():f}/1M"
+                f"\n   {line.kind:<{14 if width >= _LINE else 6}} {line.tokens:>9,}"
+                f" × ${line.rate_usd.normalize():f}/1M"
                 f" = ${line.cost_usd.normalize():f}",
                 _MUTED,
             )

@@ -14,7 +14,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.coordinate import Coordinate
 from textual.widget import Widget
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable, Input, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import ModelInfo, Role, Rule
@@ -27,7 +27,7 @@ from omni_cli.tui.actions import offer_switch
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.rule_forms import RuleTester, condition_form, role_form
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen
-from omni_cli.tui.widgets.table import Column, Row, Table, flexible
+from omni_cli.tui.widgets.table import Column, Row, Table, flexible, look
 from omni_cli.tui.widgets.tiles import Empty, set_empty
 from omni_cli.tui.widgets.words import Words
 
@@ -36,8 +36,8 @@ _MOST, _CELL, _ROLE = 60, 11, 18
 _MUTED = "$foreground-muted"
 _EMPTY = Content.assemble(
     ("No role and no rule yet.\n\n", "bold"),
-    "A role is a job with the models that do it, the first one first; a rule prefers a model for\n",
-    "the requests that its condition describes.\n\n",
+    "A role is a job with the models that do it, the first one first; ",
+    "a rule prefers a model for the requests that its condition describes.\n\n",
     ("  a", "bold $primary"),
     "   gives a role a model\n",
     ("  n", "bold $primary"),
@@ -54,10 +54,12 @@ class Jobs(Struct, frozen=True):
     models: tuple[ModelInfo, ...]
     effects: Mapping[str, Mapping[str, Effect]]
     rates: Mapping[str, str]
+    #: Models that there would be columns of.
+    all_models: int
 
 
-def read_jobs(omni: App) -> Jobs:
-    """Raises OmniError."""
+def read_jobs(omni: App, words: str = "") -> Jobs:
+    """With the models that a filter leaves, as far as there are columns. Raises OmniError."""
     roles = tuple(omni.assignments.roles())
     uses: dict[str, int] = {}
     for role in roles:
@@ -66,6 +68,8 @@ def read_jobs(omni: App) -> Jobs:
     known = omni.models.of_providers(provider.slug for provider in omni.providers.all())
     wanted = [m for m in known if m.id in uses or m.status == "active"]
     wanted.sort(key=lambda m: (-uses.get(m.id, 0), m.name.lower(), m.id))
+    of_models = [w for w in words.split() if not any(w in role.name.lower() for role in roles)]
+    wanted = [m for m in wanted if all(w in f"{m.name} {m.id}".lower() for w in of_models)]
     models = tuple(wanted[:_MOST])
     listed = [omni.browser.listed(model) for model in models]
     return Jobs(
@@ -77,6 +81,7 @@ def read_jobs(omni: App) -> Jobs:
             row.model.id: "" if row.average_usd is None else f"{dollars(row.average_usd)}/M"
             for row in listed
         },
+        len(wanted),
     )
 
 
@@ -102,22 +107,31 @@ class Matrix(DataTable[Text]):
 
     def __init__(self) -> None:
         super().__init__(cursor_type="cell", header_height=2, fixed_columns=1, cell_padding=1)
+        self._looks: object = None
         self._roles: list[str] = []
         self._models: list[str] = []
 
     def fill(
-        self, models: Sequence[tuple[str, str]], rows: Sequence[tuple[str, Text, Sequence[Text]]]
+        self,
+        models: Sequence[tuple[str, str]],
+        rows: Sequence[tuple[str, Text, Sequence[Text]]],
+        note: str = "",
     ) -> None:
         """
         Args:
+            note: below the roles' title.
             models: (id, name) of each column.
             rows: (role, its cell, a cell for each model).
         """
+        looks = [(name, look(head), [look(cell) for cell in cells]) for name, head, cells in rows]
+        if (list(models), looks, note) == self._looks:
+            return
+        self._looks = list(models), looks, note
         at, offset = self.cursor_coordinate, self.scroll_offset
         role, model = self.chosen, self.model
         with self.app.batch_update():
             self.clear(columns=True)
-            self.add_column("Role", key="", width=_ROLE)
+            self.add_column(Text(f"Role\n{note}".rstrip()), key="", width=_ROLE)
             for key, name in models:
                 short = textwrap.wrap(name, _CELL) or [key]
                 shown = "\n".join([*short[:1], text.clip(" ".join(short[1:]), _CELL)])
@@ -155,6 +169,8 @@ class Matrix(DataTable[Text]):
 class RolesPane(Pane[Jobs]):
     DEFAULT_CSS = """
     RolesPane.-empty #full { display: none; }
+    RolesPane #filter { height: 1; display: none; background: $surface; }
+    RolesPane.-filter #filter { display: block; }
     RolesPane #cell {
         height: 2; padding: 0 1; background: $panel; text-wrap: nowrap; text-overflow: ellipsis;
     }
@@ -168,6 +184,8 @@ class RolesPane(Pane[Jobs]):
         Binding("e", "edit", "Edit rule", show=False),
         Binding("d", "switch", "Rule on/off"),
         Binding("t", "test", "Test rules", tooltip="Which rule fires for a prompt"),
+        Binding("slash", "filter", "Filter", key_display="/", tooltip="Roles and models by name"),
+        Binding("escape", "clear", "Clear the filter", show=False),
         Binding("delete", "remove", "Delete rule", show=False),
     ]
 
@@ -178,6 +196,7 @@ class RolesPane(Pane[Jobs]):
     def compose(self) -> ComposeResult:
         yield Empty(_EMPTY)
         with Vertical(id="full"):
+            yield Input(placeholder="roles, models: coder sonnet", id="filter", compact=True)
             yield Matrix()
             yield Words(id="cell", markup=False)
             yield Table(id="rules")
@@ -186,8 +205,11 @@ class RolesPane(Pane[Jobs]):
     def entry(self) -> Widget | None:
         return self.query_one(Empty if self.has_class("-empty") else Matrix)
 
-    def load(self, omni: App, _wanted: Any) -> Jobs:
-        return read_jobs(omni)
+    def wanted(self) -> str:
+        return self.query_one("#filter", Input).value.lower()
+
+    def load(self, omni: App, wanted: str) -> Jobs:
+        return read_jobs(omni, wanted)
 
     def show(self, value: Jobs) -> None:
         self._jobs = value
@@ -204,8 +226,9 @@ class RolesPane(Pane[Jobs]):
         if jobs is None:
             return
         colour = self.omni.colour
+        roles, models = self._found(jobs)
         rows = []
-        for role in jobs.roles:
+        for role in roles:
             effects = jobs.effects[role.name]
             calls = sum(effect.calls for effect in effects.values())
             head = Text(text.clip(role.name, _ROLE), style="bold")
@@ -218,13 +241,14 @@ class RolesPane(Pane[Jobs]):
                 self._cell(
                     effects[model.id], priorities.get(model.id), effects.get(first), jobs.rates
                 )
-                for model in jobs.models
+                for model in models
             ]
             rows.append((role.name, head, cells))
         matrix = self.query_one(Matrix)
         # Its titles, a scrollbar, and two lines each; the rules follow, with the room that is left.
         matrix.styles.height = min(2 * len(rows) + 3, max(self.size.height * 2 // 3, 5))
-        matrix.fill([(m.id, m.name) for m in jobs.models], rows)
+        cut = f"{len(models)} of {jobs.all_models:,} models" if jobs.all_models > _MOST else ""
+        matrix.fill([(m.id, m.name) for m in models], rows, cut)
         width = self.size.width
         columns = [
             Column("no", "Rule", "right", 4),
@@ -237,6 +261,36 @@ class RolesPane(Pane[Jobs]):
             flexible(columns, "condition", width), [self._rule_row(rule) for rule in jobs.rules]
         )
         self._describe()
+
+    def _found(self, jobs: Jobs) -> tuple[list[Role], list[ModelInfo]]:
+        """What the filter leaves: a word that roles have in their names is of roles, any other of
+        models."""
+        words = self.query_one("#filter", Input).value.lower().split()
+        of_roles = [w for w in words if any(w in role.name.lower() for role in jobs.roles)]
+        of_models = [w for w in words if w not in of_roles]
+        return (
+            [r for r in jobs.roles if all(w in r.name.lower() for w in of_roles)],
+            [m for m in jobs.models if all(w in f"{m.name} {m.id}".lower() for w in of_models)],
+        )
+
+    def action_filter(self) -> None:
+        self.set_class(True, "-filter")
+        self.query_one("#filter", Input).focus()
+
+    def action_clear(self) -> None:
+        self.query_one("#filter", Input).value = ""
+        self._leave_filter()
+
+    @on(Input.Changed, "#filter")
+    def _typed(self) -> None:
+        self._draw()
+        self.refresh_data()
+
+    @on(Input.Submitted, "#filter")
+    def _leave_filter(self) -> None:
+        box = self.query_one("#filter", Input)
+        self.set_class(bool(box.value), "-filter")
+        self.query_one(Matrix).focus()
 
     def _cell(
         self,

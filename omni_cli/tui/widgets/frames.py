@@ -86,7 +86,7 @@ def _framed(tile: Tile, width: int, *, chosen: bool, lines: int) -> list[Content
     corner_a, edge, corner_b, side, corner_c, corner_d = tuple(_CHOSEN if chosen else _PLAIN)
     style = f"bold {tile.edge}" if chosen else tile.edge
     whose = tile.whose.truncate(max(width // 2 - 6, 4), ellipsis=True)
-    title = tile.title.truncate(max(width - whose.cell_length - 8, 4), ellipsis=True)
+    title = tile.title.truncate(max(width - whose.cell_length - 9, 4), ellipsis=True)
     rest = width - title.cell_length - whose.cell_length - 8
     top = Content.assemble(
         (f"{corner_a}{edge} ", style),

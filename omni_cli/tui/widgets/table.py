@@ -84,7 +84,7 @@ class Table(DataTable[Text]):
     def fill(self, columns: Sequence[Column], rows: Sequence[Row]) -> None:
         """Show these rows. A column set that differs from the last one is set anew; what looks as
         it did is left alone: a whole table is much to send over SSH."""
-        looks = [(row.key, [_look(cell) for cell in row.cells]) for row in rows]
+        looks = [(row.key, [look(cell) for cell in row.cells]) for row in rows]
         if (tuple(columns), looks) == (self._shape, self._looks):
             return
         self._looks = looks
@@ -139,7 +139,7 @@ class Table(DataTable[Text]):
         return shown
 
 
-def _look(cell: str | Text) -> object:
+def look(cell: str | Text) -> object:
     """All that is seen of a cell; texts of other styles are equal to rich."""
     return cell if isinstance(cell, str) else (cell.plain, str(cell.style), list(cell.spans))
 
