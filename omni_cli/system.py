@@ -7,7 +7,8 @@ what is known to be missing there is in docs/install.md, "Windows".
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,6 +47,21 @@ if sys.platform == "win32":
 
     def at_terminal() -> bool:
         return sys.stdin is not None and sys.stdin.isatty()
+
+    def new_terminal(columns: int, lines: int) -> tuple[int, int]:
+        del columns, lines
+        raise OSError("Windows has no pseudo terminals of this kind")
+
+    def size_terminal(handle: int, columns: int, lines: int) -> None:
+        del handle, columns, lines
+        raise OSError("Windows has no pseudo terminals of this kind")
+
+    def take_terminal() -> None:
+        pass
+
+    def raw_keys(handle: int) -> AbstractContextManager[None]:
+        del handle
+        raise OSError("Windows has no raw terminals of this kind")
 
 else:
     import contextlib
@@ -94,6 +110,40 @@ else:
             return False
         finally:
             os.close(terminal)
+
+    def new_terminal(columns: int, lines: int) -> tuple[int, int]:
+        """A pseudo terminal of that size: who shows it, and who is shown. Raises OSError."""
+        import pty
+
+        shower, shown = pty.openpty()
+        size_terminal(shower, columns, lines)
+        return shower, shown
+
+    def size_terminal(handle: int, columns: int, lines: int) -> None:
+        """Raises OSError."""
+        import struct
+        import termios
+
+        fcntl.ioctl(handle, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def take_terminal() -> None:
+        """Have what this process reads from as its terminal, so that it hears of its end."""
+        import termios
+
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    @contextlib.contextmanager
+    def raw_keys(handle: int) -> Iterator[None]:
+        """Each key as it is typed, none shown; as it was, at the end."""
+        import termios
+        import tty
+
+        before = termios.tcgetattr(handle)
+        try:
+            tty.setraw(handle)
+            yield
+        finally:
+            termios.tcsetattr(handle, termios.TCSADRAIN, before)
 
 
 def on_signals(

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from omni_cli.domain.errors import AuthError, ConfigError, ConnectionFailed, UsageError
 from omni_cli.http.environment import trusted
+from omni_cli.system import raw_keys
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -114,21 +115,16 @@ class _Screen:
         self._ends, self._over = os.pipe()
 
     def run(self) -> int:
-        import termios
-        import tty
-
         stdin = sys.stdin.fileno()
-        before = termios.tcgetattr(stdin)
         # The socket is this thread's own: within a handler it may be in use.
         resized = signal.signal(signal.SIGWINCH, lambda *_: os.write(self._over, _RESIZED))
         drawing = threading.Thread(target=self._draw, daemon=True)
         try:
-            tty.setraw(stdin)
-            drawing.start()
-            self._type(stdin)
+            with raw_keys(stdin):
+                drawing.start()
+                self._type(stdin)
         finally:
             signal.signal(signal.SIGWINCH, resized)
-            termios.tcsetattr(stdin, termios.TCSADRAIN, before)
             if self._code is None:
                 sys.stdout.write(_BACK)
                 sys.stdout.flush()

@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from omni_cli.gateway.commands import DROPPED
 from omni_cli.gateway.own_api import query_of
 from omni_cli.http.request import Request
 from omni_cli.http.websocket import WebSocket
+from omni_cli.system import new_terminal, size_terminal
 from omni_cli.wire.server import Refused
 
 Value = TypeVar("Value")
@@ -42,7 +42,7 @@ _PIECE = 32 * 1024
 _MOST_SIDE = 1_000
 #: What the process does: its terminal is the one that it was given, so that it hears of its end.
 _MAIN = (
-    "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "from omni_cli.system import take_terminal; take_terminal(); "
     "from omni_cli.cli.app import main; main()"
 )
 
@@ -166,11 +166,8 @@ class Terminal:
             self._start(*words, env)
 
     def _start(self, args: list[str], shown: dict[str, str], env: dict[str, str]) -> None:
-        import pty
-
-        self._master, slave = pty.openpty()
+        self._master, slave = new_terminal(*self._size)
         try:
-            self._resize(*self._size)
             self._process = subprocess.Popen(  # noqa: S603  # omni itself, without a shell
                 # -P: no module is taken from the folder it runs in
                 [sys.executable, "-P", "-c", _MAIN, "dash", *args],
@@ -197,19 +194,12 @@ class Terminal:
         """Type it, or be of that size."""
         with self._writing:
             if isinstance(said, tuple):
-                self._resize(*said)
+                with suppress(OSError, ValueError):  # -1 once it is closed
+                    size_terminal(self._master, *said)
                 return
             with suppress(OSError):
                 while said:
                     said = said[os.write(self._master, said) :]
-
-    def _resize(self, columns: int, lines: int) -> None:
-        import fcntl
-        import termios
-
-        with suppress(OSError, ValueError):
-            size = struct.pack("HHHH", lines, columns, 0, 0)
-            fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
     def end(self) -> int:
         """Have the process end, if it has not, and return its exit code."""
