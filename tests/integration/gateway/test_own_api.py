@@ -163,8 +163,8 @@ MADE_BY_CALLERS = ("{comparison}", "{request}", "{response}", "{file}", "{batch}
 def test_every_documented_get_answers(gateway: Served, http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"]
     for path, operations in paths.items():
-        if "get" not in operations or path.endswith("/stream"):
-            continue
+        if "get" not in operations or path.endswith("/stream") or path == "/api/terminal":
+            continue  # what goes on for as long as somebody looks
         if any(made in path for made in MADE_BY_CALLERS):
             continue
         real = re.sub(r"\{(id|model)\}", "openai/gpt-4o", path).replace("{slug}", "openai")
