@@ -40,6 +40,8 @@ _LOOK_S, _ALIVE_S = 2.0, 15.0
 _END_S = 5.0
 _PIECE = 32 * 1024
 _MOST_SIDE = 1_000
+#: Bytes that were typed, or pasted, and are not read yet, and in how many messages.
+_MOST_TYPED, _MOST_SAID = 4 * 1024 * 1024, 4_096
 #: What the process does: its terminal is the one that it was given, so that it hears of its end.
 _MAIN = (
     "from omni_cli.system import take_terminal; take_terminal(); "
@@ -71,7 +73,12 @@ class Terminals:
         try:
             left = asyncio.Event()
             request.on_gone = left.set
-            socket = await WebSocket.accept(request, left.set, terminal.heard)
+
+            def heard(data: bytes, text: bool) -> None:
+                if not terminal.heard(data, text):
+                    left.set()
+
+            socket = await WebSocket.accept(request, left.set, heard)
             if socket is None or left.is_set():
                 return
             words = _words(query_of(request))
@@ -113,7 +120,7 @@ class Terminals:
             quiet_s += _LOOK_S
             if quiet_s >= _ALIVE_S:
                 quiet_s = 0.0
-                await request.piece(socket.ping())
+                request.send(socket.ping())  # a slow reader is no reason not to look at the key
         terminal.cut = True
         await self._do(terminal.end)
 
@@ -121,6 +128,7 @@ class Terminals:
         while True:
             said = await terminal.said.get()
             await self._do(partial(terminal.take, said))
+            terminal.waiting -= len(said)
 
     def _welcome(self, request: Request) -> bool:
         try:
@@ -156,6 +164,8 @@ class Terminal:
         self._process: subprocess.Popen[bytes] | None = None
         #: What was typed, and sizes, in their order.
         self.said: asyncio.Queue[bytes | tuple[int, int]] = asyncio.Queue()
+        #: How much of that waits: whoever does not read it must not fill this process's memory.
+        self.waiting = 0
         #: Ended by the gateway, not by who used it.
         self.cut = False
         # A descriptor that is closed while somebody reads it may be somebody else's by then.
@@ -185,10 +195,15 @@ class Terminal:
             except OSError:
                 return b""
 
-    def heard(self, data: bytes, text: bool) -> None:
-        """What was typed, or how large the terminal is by now."""
-        with suppress(ValueError, TypeError, UsageError):
-            self.said.put_nowait(_size(json.loads(data)) if text else data)
+    def heard(self, data: bytes, text: bool) -> bool:
+        """What was typed, or how large the terminal is by now; False: more than it takes."""
+        if self.waiting > _MOST_TYPED or self.said.qsize() > _MOST_SAID:
+            return False
+        with suppress(ValueError, RecursionError, UsageError):
+            said = _size(json.loads(data)) if text else data
+            self.waiting += len(said)
+            self.said.put_nowait(said)
+        return True
 
     def take(self, said: bytes | tuple[int, int]) -> None:
         """Type it, or be of that size."""
@@ -225,14 +240,15 @@ class Terminal:
                 os.close(master)
 
 
-def _size(said: Mapping[str, Any]) -> tuple[int, int]:
-    """Columns and lines. Raises UsageError, ValueError."""
+def _size(said: Any) -> tuple[int, int]:
+    """Columns and lines. Raises UsageError."""
     found = []
     for name, usual in (("columns", 80), ("lines", 24)):
-        value = int(said.get(name, usual))
-        if not 1 <= value <= _MOST_SIDE:
+        text = str(said.get(name, usual)) if isinstance(said, Mapping) else ""
+        digits = text.isascii() and text.isdigit() and len(text) <= len(str(_MOST_SIDE))
+        if not digits or not 1 <= int(text) <= _MOST_SIDE:
             raise UsageError(f"{name} is a number from 1 to {_MOST_SIDE}")
-        found.append(value)
+        found.append(int(text))
     return found[0], found[1]
 
 

@@ -149,7 +149,8 @@ class Connection(asyncio.Protocol):
         self._current: Request | None = None
         self._ahead: deque[Request] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._writable: asyncio.Future[None] | None = None
+        #: Who waits while it is full: a stream, and whoever keeps it open.
+        self._writable: list[asyncio.Future[None]] = []
         self.since = time.monotonic()
         self._full = False
         self._reads = True
@@ -270,8 +271,9 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        for waiter in self._writable:
+            if not waiter.done():
+                waiter.set_result(None)
 
     # --- told by httptools --------------------------------------------------------------------
 
@@ -372,11 +374,12 @@ class Connection(asyncio.Protocol):
 
     async def drain(self) -> None:
         while self._full and self._transport is not None:
-            self._writable = self._loop.create_future()
+            waiter = self._loop.create_future()
+            self._writable.append(waiter)
             try:
-                await self._writable
+                await waiter
             finally:
-                self._writable = None
+                self._writable.remove(waiter)
 
     def cut(self, *, reset: bool) -> None:
         if reset and self._transport is not None:

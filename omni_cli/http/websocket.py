@@ -94,7 +94,8 @@ class WebSocket:
             for event in events:  # omni's own caller sends each message whole
                 if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY):
                     self._heard(bytes(event.data), event.opcode is Opcode.TEXT)
-        if self._request.send(self._out()):
+        out = self._out()
+        if out and self._request.send(out):
             # It pings on, and reads nothing: the answers would pile up here.
             self._request.break_off(reset=True)
             self._left()

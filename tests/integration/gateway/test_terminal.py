@@ -12,16 +12,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
+from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
+from websockets.http11 import Request as Head
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 from websockets.sync.client import connect
+from websockets.uri import parse_uri
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.app import main
 from omni_cli.domain.commands import AFAR
 from omni_cli.domain.errors import UsageError
+from omni_cli.gateway.terminals import Terminal
+from omni_cli.http.websocket import WebSocket
 from omni_cli.records import ClientKey
 from omni_cli.simulator import Simulator
 from omni_cli.store.gateway_keys import GatewayKeyStore
@@ -227,12 +235,52 @@ def test_only_a_websocket_with_a_key_of_admins_opens_one(served: Served) -> None
         with pytest.raises(InvalidStatus) as refused, connect(address, additional_headers=headers):
             pass
         assert refused.value.response.status_code in (401, 403)
-    with (
-        pytest.raises(InvalidStatus),
-        connect(address + "?columns=0", additional_headers=boss),
-    ):
-        pass
+    for size in ("columns=0", "columns=wide", "lines=-1", "lines=99999", "columns=%C2%B2"):
+        with (
+            pytest.raises(InvalidStatus) as refused,
+            connect(f"{address}?{size}", additional_headers=boss),
+        ):
+            pass
+        assert refused.value.response.status_code == 400, size
     assert not running(served)
+
+
+def test_nothing_that_is_sent_breaks_a_screen_or_fills_the_memory() -> None:
+    terminal = Terminal((80, 24))
+    for odd in (b"[]", b"9", b"{", b"[" * 60_000, b'{"columns": Infinity}', b'{"lines": 1e999}',
+                b'{"lines": true}', b'{"columns": "x"}', b"\xff"):  # fmt: skip
+        assert terminal.heard(odd, True)
+    assert terminal.said.empty()
+    assert terminal.heard(b'{"columns": 1, "lines": 1000}', True)
+    assert terminal.said.get_nowait() == (1, 1000)
+    # Nobody reads what is typed: it is taken up to a bound.
+    taken = sum(terminal.heard(b"x" * 65_536, False) for _ in range(200))
+    assert 1024 * 1024 < taken * 65_536 < 8 * 1024 * 1024
+    terminal = Terminal((80, 24))
+    assert sum(terminal.heard(b"", False) for _ in range(100_000)) < 50_000
+
+
+def test_who_types_while_much_is_drawn_stays() -> None:
+    """Only what makes the gateway answer (pings) is refused of one who reads nothing."""
+    caller, protocol = ClientProtocol(parse_uri("ws://gateway/")), ServerProtocol()
+    caller.send_request(caller.connect())
+    protocol.receive_data(b"".join(caller.data_to_send()))
+    (head,) = protocol.events_received()
+    assert isinstance(head, Head)
+    protocol.send_response(protocol.accept(head))
+    caller.receive_data(b"".join(protocol.data_to_send()))
+    assert caller.state is State.OPEN
+    full, left = Mock(send=Mock(return_value=True)), Mock()
+    heard: list[bytes] = []
+    socket = WebSocket(protocol, full, left, lambda data, _: heard.append(data))
+    caller.send_binary(b"j")
+    socket._receive(b"".join(caller.data_to_send()))
+    assert heard == [b"j"]
+    assert not left.called
+    caller.send_ping(b"")
+    socket._receive(b"".join(caller.data_to_send()))
+    assert full.break_off.called
+    assert left.called
 
 
 def test_what_is_not_the_fleets_does_not_work_from_afar(tmp_path: Path) -> None:

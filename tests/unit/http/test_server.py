@@ -62,6 +62,19 @@ class Site:
             self.gone.set()
             raise
 
+    async def at_beside(self, request: Request) -> None:
+        """Two that write and wait: a stream, and whoever keeps it open."""
+        request.begin(b"")
+
+        async def write() -> None:
+            for _ in range(64):
+                await request.piece(b"x" * 262_144)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(write(), write())
+        self.gone.set()
+        request.end()
+
     async def at_headers(self, request: Request) -> None:
         await request.body()
         await request.answer(200, repr(request.headers).encode(), [])
@@ -108,6 +121,23 @@ async def _ask(port: int, data: bytes, *, until: bytes = b"") -> bytes:
     finally:
         writer.close()
     return found
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_all_who_wait_for_a_slow_reader_go_on(reads: bool) -> None:
+    """Once it reads, and once it is gone."""
+    async with listening() as (_, site, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET /beside HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+        await asyncio.sleep(0.1)
+        assert not site.gone.is_set()
+        if reads:
+            while await asyncio.wait_for(reader.read(1 << 20), 5):
+                pass
+        else:
+            writer.transport.abort()
+        await asyncio.wait_for(site.gone.wait(), 5)
+        writer.close()
 
 
 async def test_requests_sent_ahead_are_answered_in_order() -> None:
