@@ -70,15 +70,29 @@ def is_near(url: str) -> bool:
         return host.endswith((".local", ".lan", ".internal", ".home.arpa"))
 
 
+#: What 64:ff9b::/96 begins with: translators lead it to the IPv4 address at its end (RFC 6052).
+_NAT64 = 0x64FF9B << 64
+#: Where Azure tells its own machines of themselves (Microsoft Learn, "What is IP address
+#: 168.63.129.16?"), by an address that looks like any other's.
+_AZURE = "168.63.129.16"
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the whole internet: not this machine's, of a private network,
     of a link (clouds tell a machine's own keys there), or of several."""
     import ipaddress
 
     found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None)
-    found = found if mapped is None else mapped
-    return found.is_global and not found.is_multicast
+    if isinstance(found, ipaddress.IPv6Address):
+        within = found.ipv4_mapped or found.sixtofour
+        if int(found) >> 32 == _NAT64:
+            within = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if within is None:
+            # Only 2000::/3 is given out (IANA, IPv6 address space): Python counts old ways to write
+            # an IPv4 address, and addresses of a site, among the rest.
+            return int(found) >> 125 == 1 and found.is_global
+        found = within
+    return found.is_global and not found.is_multicast and str(found) != _AZURE
 
 
 def host_and_port(url: str) -> tuple[str, int]:

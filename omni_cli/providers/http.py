@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.domain.hosts import host_and_port
 from omni_cli.http.environment import ProxyRule, trusted
 from omni_cli.http.outside import Outside, addresses_outside, nowhere
 from omni_cli.ports import HttpCall, ProviderAdapter, Transport
@@ -275,7 +276,7 @@ class HttpTransport:
         try:
             client = self._client(call.url)
             request = _build(client, call, {}, CONNECT_S)
-            await self._lead_out(request)
+            await self._lead_out(request, call.url)
             response = await client.send(request)
         except _CAUGHT as exc:
             fault = trouble.fault(exc, call, CONNECT_S)
@@ -299,20 +300,24 @@ class HttpTransport:
             self._rule = ProxyRule()
         parts = httpx.URL(url)
         tls, proxy = _client_key(parts, self._rule)
-        guarded = self._outside(parts.host, _port(parts))
-        key = tls, proxy, parts.host if guarded else ""
+        key = tls, proxy, parts.host if self._outside(*host_and_port(url)) else ""
         if key not in self._clients:
             self._clients[key] = httpx.AsyncClient(**_options((tls, proxy)))
         return self._clients[key]
 
-    async def _lead_out(self, request: httpx.Request) -> None:
+    async def _lead_out(self, request: httpx.Request, said: str) -> None:
         """Have a request go to an address of its host that was looked at, where it must lead out
-        of this machine's networks. Raises ConnectionFailed: it does not."""
-        url = request.url
-        if self._outside(url.host, _port(url)):
-            places = await addresses_outside(url.host, _port(url))
+        of this machine's networks. Raises ConnectionFailed: it does not.
+
+        Args:
+            said: its URL as the fleet spells it: httpx writes names of other scripts otherwise.
+        """
+        if self._outside(*host_and_port(said)):
+            url = request.url
+            name = url.raw_host.decode("ascii")
+            places = await addresses_outside(name, _port(url))
             request.url = url.copy_with(host=places[0])
-            request.extensions = {**request.extensions, "sni_hostname": url.host}
+            request.extensions = {**request.extensions, "sni_hostname": name}
 
     async def _send(
         self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float
@@ -324,7 +329,7 @@ class HttpTransport:
             async with asyncio.timeout(timeout_s):
                 more = await authorized(call, call.body or b"", self._token) if call.access else {}
                 request = _build(client, call, more, timeout_s)
-                await self._lead_out(request)
+                await self._lead_out(request, call.url)
                 response = await client.send(request, stream=True)
         except _CAUGHT as exc:
             fault = trouble.fault(exc, call, timeout_s)

@@ -12,6 +12,7 @@ import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import ConnectionFailed, ProviderError
+from omni_cli.domain.hosts import host_and_port
 from omni_cli.domain.models import Provider
 from omni_cli.http import outside
 from omni_cli.http.client import UpstreamPool, encode_head, locate
@@ -146,6 +147,26 @@ async def test_a_redirect_is_an_error_and_is_not_followed(resolve: Any, ask: Any
         with pytest.raises(ProviderError):
             await ask(f"http://{NAME}:{port}/v1/models")
         assert len(heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("ask", "host"),
+    [
+        (by_own, "xn--bcher-kva.example"),
+        (by_httpx, "xn--bcher-kva.example"),
+        (by_httpx, "b\u00fccher.example"),
+        (by_httpx, "llm\u3002example"),
+    ],
+)
+async def test_a_name_of_another_script_is_guarded(
+    monkeypatch: pytest.MonkeyPatch, ask: Any, host: str
+) -> None:
+    """Though each HTTP stack spells it another way."""
+    url = f"http://{host}:1/v1"
+    guarded = host_and_port(url)  # as own_origins has it
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", (WITHIN, 1))])
+    with pytest.raises(ConnectionFailed, match="own network"):
+        await ask(url + "/models", lambda *place: place == guarded)
 
 
 @pytest.mark.usefixtures("engine")
