@@ -3,6 +3,7 @@ reports keep their sums."""
 
 import itertools
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -158,6 +159,14 @@ def test_what_the_settings_do_not_keep_goes_once_a_day(engine: str, tmp_path: Pa
     with pytest.raises(UsageError, match="were removed"):
         ours.ledger_lines("2026-03-01", "2026-03-31")
     assert ours.ledger_lines("2026-05-20", "2026-05-30")[0]
+    # Of a fleet elsewhere the days end within days of UTC: one is half gone.
+    kept = gone
+    gone = kept - kept % DAY_MS + DAY_MS // 3
+    half, whole = (f"{datetime.fromtimestamp((gone + n * DAY_MS) / 1000, UTC):%Y-%m-%d}"
+                   for n in (0, 1))  # fmt: skip
+    with pytest.raises(UsageError, match=f"before {whole}"):
+        ours.ledger_lines(half, "2026-05-30")
+    ours.ledger_lines(whole, "2026-05-30")
     # A batch that is over holds nothing back.
     with store.transaction() as db:
         db.execute("DELETE FROM batch_lines")

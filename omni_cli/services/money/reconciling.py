@@ -73,7 +73,8 @@ class Reconciling:
 
         Raises UsageError: requests of those days were removed.
         """
-        gone = datetime.fromtimestamp(self._pruned_before_ms() / 1000, UTC)
+        # They went by days of the fleet's zone; an invoice's are UTC's, and one may be half gone.
+        gone = datetime.fromtimestamp((self._pruned_before_ms() + DAY_MS - 1) / 1000, UTC)
         if first_day < gone.date().isoformat():
             raise UsageError(
                 f"the ledger's requests before {gone:%Y-%m-%d} were removed (omni db prune, or "
