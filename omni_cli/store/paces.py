@@ -1,12 +1,13 @@
 """How many calls a minute a model may get, over all processes: what its user set of it.
 
 Each call that goes out to a model with such a limit leaves its time here for a minute, within the
-transaction that lets it go; other models cost nothing.
+transaction that lets it go; other models cost nothing. The time is the store's: of machines whose
+clocks differ each would forget what the others wrote.
 """
 
 from omni_cli.domain.batch import Opening
 from omni_cli.domain.errors import Paced
-from omni_cli.store.port import Connection
+from omni_cli.store.port import Store
 
 _MINUTE_MS = 60_000
 #: Also what a clock that was put back since has left.
@@ -19,11 +20,12 @@ ON CONFLICT (model, at, request) DO NOTHING
 """
 
 
-def too_soon(db: Connection, opening: Opening) -> Paced | None:
+def too_soon(store: Store, opening: Opening) -> Paced | None:
     """Why it must not go out now; None: it may, which ``note`` writes down."""
-    model, most, now = opening.model, opening.rpm, opening.started_at
+    model, most = opening.model, opening.rpm
     if most is None:
         return None
+    db, now = store.db, store.now_ms()
     db.execute(_FORGET, (model, now - _MINUTE_MS + 1, now + _MINUTE_MS))
     (count,) = db.execute(_COUNT, (model,)).fetchone()
     if count < most:
@@ -36,7 +38,7 @@ def too_soon(db: Connection, opening: Opening) -> Paced | None:
     )
 
 
-def note(db: Connection, opening: Opening) -> None:
+def note(store: Store, opening: Opening) -> None:
     """It goes out."""
     if opening.rpm is not None:
-        db.execute(_NOTE, (opening.model, opening.started_at, opening.request.id))
+        store.db.execute(_NOTE, (opening.model, store.now_ms(), opening.request.id))

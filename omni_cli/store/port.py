@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +171,11 @@ class Store(ABC):
     def away_s(self) -> float:
         """For how long nothing was heard of it, seconds."""
         return 0.0
+
+    def now_ms(self) -> int:
+        """The time that all processes of this store agree on, whatever clock the ledger was given:
+        of its server, or of the machine whose file it is."""
+        return int(time.time() * 1000)
 
     def heard(self) -> int:
         """Changes whenever budgets may have been changed; below 0: nothing is heard yet."""

@@ -883,6 +883,9 @@ class PostgresStore(Store):
     def away_s(self) -> float:
         return self._beat().away_s()
 
+    def now_ms(self) -> int:
+        return int(self.db.execute(f"SELECT {_NOW}").fetchone()[0])
+
     def heard(self) -> int:
         pulse = self._beat()
         if not pulse.listens.is_set():

@@ -586,9 +586,9 @@ class Writer:
                 if ticket is not None:
                     give_up(db, (ticket,))
                     tickets.append((opening, None))
-            error = paces.too_soon(db, opening) or leases.grant(opening)
+            error = paces.too_soon(self._store, opening) or leases.grant(opening)
             if error is None:
-                paces.note(db, opening)
+                paces.note(self._store, opening)
             else:
                 opening.error = error
                 refused.add(ident)
