@@ -262,7 +262,7 @@ def test_live_sessions_and_the_tree_of_one(tmp_path: Path, sim: Simulator) -> No
             service.tree("nothing")
 
 
-def test_a_sessions_budget_holds_for_what_its_sub_agents_ask(gateway: Served) -> None:
+def test_a_sessions_budget_holds_for_what_its_sub_agents_ask(engine: str, gateway: Served) -> None:
     """Though each of them is a session of its own."""
     gateway.app.budgets.put(Budget(0, "session", UUID, "month", 2_000_000))
     agent = {"user-agent": CLAUDE, "x-claude-code-session-id": UUID}
