@@ -177,7 +177,6 @@ class _Whole(_Line):
     message: _Answer | str | float | bool | list[Any] | None = None
 
 
-_decode = msgspec.json.Decoder(_Whole).decode
 _decode_lines = msgspec.json.Decoder(_Whole).decode_lines
 _NO_ANSWER = _Answer()
 _TEXTS = ("uuid", "requestId", "sessionId", "cwd", "gitBranch", "agentId")
