@@ -155,6 +155,6 @@ def test_cost_optimisation(shell: Shell) -> None:
     assert "Switch role heartbeat to" in told
     assert "6 of your own questions" in told
     assert "omni recommend undo" in told
-    assert "expected quality by cost" in told
+    assert "expected quality, %, by cost" in told
     last = json.loads(shell.run("omni chat -m role:heartbeat --json 'Is all well?'"))
     assert last["model_used"] != "anthropic/claude-sonnet-5-5"
