@@ -96,6 +96,20 @@ async def test_the_matrix_narrows_to_roles_and_models(home: Path) -> None:
         assert len(matrix._roles) > 1
 
 
+async def test_the_cursor_leaves_its_figures_to_be_read(home: Path) -> None:
+    """Textual's own rule for a focused table is a full block that hides dearer and cheaper."""
+    async with opened(home, "roles") as pilot:
+        matrix = pilot.app.query_one(Matrix)
+        assert pilot.app.focused is matrix
+
+        style = matrix.get_component_styles("datatable--cursor")
+        ground = style.background
+        assert style.color == matrix.styles.color
+        pilot.app.query_one("#rules", Table).focus()
+        await settle(pilot)
+        assert matrix.get_component_styles("datatable--cursor").background != ground
+
+
 async def test_rules_are_added_tried_and_switched_off(home: Path) -> None:
     async with opened(home, "roles", (110, 34)) as pilot:
         await press(pilot, "n")

@@ -93,8 +93,11 @@ class Matrix(DataTable[Text]):
         background: $background; background-tint: $background 0%;
     }
     Matrix > .datatable--header { background: $panel; color: $foreground; text-style: bold; }
-    Matrix > .datatable--cursor { background: $primary 30%; color: $foreground; text-style: bold; }
-    Matrix:ansi > .datatable--cursor { background: ansi_default; text-style: bold reverse; }
+    Matrix > .datatable--cursor { background: $surface; color: $foreground; text-style: none; }
+    Matrix:focus > .datatable--cursor {
+        background: $primary 30%; color: $foreground; text-style: bold;
+    }
+    Matrix:ansi:focus > .datatable--cursor { background: ansi_default; text-style: bold reverse; }
     Matrix > .datatable--fixed { background: $background; color: $foreground; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -182,8 +185,8 @@ class RolesPane(Pane[Jobs]):
         Binding("x", "unassign", "Take out", tooltip="Take the model out of the role"),
         Binding("n", "new", "New rule"),
         Binding("e", "edit", "Edit rule", show=False),
-        Binding("d", "switch", "Rule on/off"),
-        Binding("t", "test", "Test rules", tooltip="Which rule fires for a prompt"),
+        Binding("d", "switch", "On/off", tooltip="Switch a rule on or off"),
+        Binding("t", "test", "Test", tooltip="Which rule fires for a prompt"),
         Binding("slash", "filter", "Filter", key_display="/", tooltip="Roles and models by name"),
         Binding("escape", "clear", "Clear the filter", show=False),
         Binding("delete", "remove", "Delete rule", show=False),

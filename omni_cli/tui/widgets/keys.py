@@ -45,7 +45,10 @@ class Keys(Widget):
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
 
     def _changed(self, screen: Screen[Any]) -> None:
-        if screen.app.app_focus and self.is_attached and screen is self.screen:
+        # A window without the focus takes it from the widget, too: then the keys stay. A page in a
+        # browser may not have it yet when a widget is given it.
+        looked_at = screen.app.app_focus or screen.focused is not None
+        if looked_at and self.is_attached and screen is self.screen:
             self.call_after_refresh(self._read)
 
     def watch_palette(self) -> None:

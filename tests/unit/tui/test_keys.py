@@ -4,6 +4,8 @@ from typing import ClassVar
 
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import AppBlur, AppFocus
+from textual.widget import Widget
 
 from omni_cli.tui.widgets.keys import Keys
 
@@ -51,3 +53,32 @@ async def test_a_click_presses_a_key() -> None:
         assert keys.tooltip == "Add one"
         keys.palette = False
         assert [key.title for key in keys.shown] == ["Add", "Never"]
+
+
+class Box(Widget, can_focus=True):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open")]
+
+
+async def test_the_keys_of_what_gets_the_focus_in_a_page_that_has_none_are_shown() -> None:
+    """tui.md 20: in a browser the first line of keys was of nothing that had the focus."""
+
+    class Late(Page):
+        AUTO_FOCUS = None
+
+        def compose(self) -> ComposeResult:
+            yield Box()
+            yield Keys()
+
+    app = Late()
+    async with app.run_test(size=(60, 10)) as pilot:
+        app.post_message(AppBlur())
+        await pilot.pause()
+        app.query_one(Box).focus()
+        await pilot.pause()
+        assert "Open" in [key.title for key in app.query_one(Keys).shown]
+        app.post_message(AppFocus())
+        await pilot.pause()
+        app.post_message(AppBlur())  # another window: what could be done stays to be read
+        await pilot.pause()
+        assert app.focused is None
+        assert "Open" in [key.title for key in app.query_one(Keys).shown]
