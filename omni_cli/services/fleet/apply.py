@@ -251,6 +251,8 @@ class FleetApplier(Struct, kw_only=True, eq=False):
             if not is_old:
                 (check_alias if kind == "alias" else partial(check_word, kind))(name)
                 found = [m for m in self.models.find(name) if m.partition("/")[0] in slugs]
+                if kind == "provider":  # what its own models are called is no other thing
+                    found = [m for m in found if m.partition("/")[0] != name]
                 own = members[name] if kind == "chain" else {label}
                 others = [m for m in found if m not in own]
                 rest = {key: what for key, what in taken.items() if what not in own}
