@@ -74,10 +74,10 @@ def _parsed(found: ConfigFormat, text: str) -> Any:
             where = f" (line {mark.line + 1})" if mark is not None else ""
             # The error itself shows the line, in which a key may stand.
             raise UsageError(f"the file is no YAML{where}") from None
-    wanted = list if found.name == "llm" else dict
+    wanted = (list, dict) if found.name == "llm" else dict
     if not isinstance(config, wanted):
         raise UsageError(
             f"this is no {found.file} of {found.title}: "
-            f"{'a list' if wanted is list else 'a table'} is expected at its top"
+            f"{'a list' if found.name == 'llm' else 'a table'} is expected at its top"
         )
     return config

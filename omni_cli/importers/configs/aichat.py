@@ -5,7 +5,7 @@ from typing import Any
 
 from omni_cli.domain.clouds import azure_base
 from omni_cli.domain.secrets import Secret
-from omni_cli.importers.configs.draft import Draft, Key, count
+from omni_cli.importers.configs.draft import Draft, Key, count, decimal, price
 
 #: Its client types, with whom they mean and what is spoken there.
 _TYPES = {
@@ -25,6 +25,7 @@ _CLOUDS: Mapping[str, Mapping[str, str]] = {
     "vertexai": {"project_id": "project", "location": "region"},
     "vertexai-claude": {"project_id": "project", "location": "region"},
 }
+_MODEL = ("name", "type", "max_input_tokens", "max_output_tokens", "input_price", "output_price")
 
 
 def read(config: Mapping[str, Any], draft: Draft) -> None:
@@ -50,16 +51,15 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
         variable = name.upper().replace("-", "_") + "_API_KEY"
         literal = client.get("api_key")
         key: Key = Secret(literal) if isinstance(literal, str) else None
-        if (
-            literal is None
-            and url
-            and parts is None
-            and draft.preset(wanted or name, protocol, str(url)) is None
-        ):
+        # Where it does not say, a type is at its vendor's address, whatever its name.
+        vendors = bool(wanted) and not url
+        own = name != kind if vendors else draft.preset(wanted or name, protocol, str(url)) is None
+        if literal is None and parts is None and own and (url or vendors):
             key = variable if kind != "ollama" else None
         slug = draft.provider(
-            name if client.get("name") else wanted or name,
+            name if client.get("name") and not vendors else wanted or name,
             place,
+            name=client.get("name") if vendors else None,
             protocol=protocol,
             url=url,
             keyed=parts is not None,
@@ -73,7 +73,18 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
             if model.get("type", "chat") == "reranker" or not isinstance(model.get("name"), str):
                 draft.leave(where, "omni has no rerankers, and no models without a name")
                 continue
-            draft.model(slug, model["name"], context_window=count(model.get("max_input_tokens")))
+            draft.model(
+                slug,
+                model["name"],
+                context_window=count(model.get("max_input_tokens")),
+                max_output=count(model.get("max_output_tokens")),
+                price=price(
+                    "aichat's config.yaml",
+                    input=decimal(model.get("input_price")),
+                    output=decimal(model.get("output_price")),
+                ),
+            )
+            draft.rest(model, where, _MODEL, "omni's models have no such setting")
         carried = ("type", "name", "api_base", "api_key", "models", *(parts or ()))
         draft.rest(client, place, carried, "omni's providers have no such setting")
     _role(config.get("model"), "default", ("model",), slugs, draft)
@@ -91,6 +102,7 @@ def _role(
         return
     client, _, model = str(value).partition(":")
     if client not in slugs or not model:
-        draft.leave(place, "its client is not carried over")
+        why = "names a client and no model" if client in slugs else "its client is not carried over"
+        draft.leave(place, why)
         return
     draft.role(role, "aichat's model", [draft.model(slugs[client], model)], place)

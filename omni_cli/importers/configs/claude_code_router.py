@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from omni_cli.domain.secrets import Secret
-from omni_cli.importers.configs.draft import Draft, Key, Place
+from omni_cli.importers.configs.draft import Draft, Key, Place, count
 
 _SLOTS = {
     "default": "what has no slot of its own (claude-code-router)",
@@ -54,11 +54,17 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
         for slot in _SLOTS
         if (model := _model(router.get(slot), ("Router", slot), providers, draft)) is not None
     }
+    others = draft.table(config.get("fallback"), ("fallback",))
+    draft.rest(others, ("fallback",), found, "the Router has no such slot")
     for slot, model in found.items():
-        draft.role(slot, _SLOTS[slot], [model], ("Router", slot))
+        next_ones = (
+            _model(text, at, providers, draft)
+            for at, text in draft.texts(others.get(slot), ("fallback", slot))
+        )
+        links = dict.fromkeys((model, *filter(None, next_ones)))
+        draft.role(slot, _SLOTS[slot], list(links), ("Router", slot))
     if "longContext" in found:
-        most = router.get("longContextThreshold")
-        most = most if type(most) is int and most > 0 else _LONG
+        most = count(router.get("longContextThreshold")) or _LONG
         draft.rule(f"role == 'default' && inputTokens > {most}", found["longContext"])
     for slot, holds in _WHEN.items():
         if slot in found:
@@ -66,8 +72,8 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
     draft.rest(router, ("Router",), (*_SLOTS, "longContextThreshold"), "no slot that omni knows")
     if config.get("APIKEY"):
         draft.leave(("APIKEY",), "omni keys create NAME makes the keys that callers send")
-    known = ("Providers", "providers", "Router", "router", "APIKEY")
-    draft.rest(config, (), known, "omni's fleet has no such setting")
+    of_all = ("Providers", "providers", "Router", "router", "APIKEY", "fallback")
+    draft.rest(config, (), of_all, "omni's fleet has no such setting")
 
 
 def _either(config: Mapping[str, Any], *names: str) -> object:
@@ -82,7 +88,7 @@ def _provider(name: str, one: Mapping[str, Any], place: Place, draft: Draft) -> 
         protocol, url = "anthropic", url.removesuffix("/messages").removesuffix("/v1")
     elif "gemini" in uses:
         protocol, url = "gemini", url.removesuffix("/models")
-    for use in uses - _DIALECTS - {"Anthropic", "gemini"}:
+    for use in sorted(uses - _DIALECTS - {"Anthropic", "gemini"}):
         draft.leave((*place, "transformer", use), "omni has no transformers")
     if uses & {"vertex-gemini", "vertex-claude", "gemini-cli", "qwen-cli", "rovo-cli"}:
         draft.leave(place, "omni has no protocol for what this transformer reaches")

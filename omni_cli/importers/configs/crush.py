@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
+from omni_cli.domain.clouds import azure_base
 from omni_cli.domain.secrets import Secret
 from omni_cli.importers.configs.draft import Draft, Key, Place, count, decimal, price
 
@@ -14,6 +16,7 @@ _TYPES = {
     "gemini": "gemini",
     "google": "gemini",
     "openrouter": "openai",
+    "azure": "openai",
 }
 
 
@@ -58,7 +61,13 @@ def _provider(name: str, one: Mapping[str, Any], place: Place, draft: Draft) -> 
     if protocol == "anthropic" and isinstance(url, str):
         url = url.rstrip("/").removesuffix("/v1")
     known = ("id", "name", "type", "base_url", "api_key", "extra_headers", "models", "disable")
-    draft.rest(one, place, known, "omni's providers have no such setting")
+    if kind == "azure" and isinstance(url, str):
+        more = draft.table(one.get("extra_params"), (*place, "extra_params"))
+        draft.rest(more, (*place, "extra_params"), ("apiVersion",), "omni has no such setting")
+        version = more.get("apiVersion")
+        url = azure_base(f"{url.rstrip('/')}?api-version={version}" if version else url)
+    azure = ("extra_params",) if kind == "azure" else ()
+    draft.rest(one, place, (*known, *azure), "omni's providers have no such setting")
     headers = draft.table(one.get("extra_headers"), (*place, "extra_headers"))
     if protocol == "anthropic":
         headers.pop("anthropic-version", None)  # omni sends it anyway
@@ -91,6 +100,7 @@ def _model(slug: str, model: Mapping[str, Any], at: Place, draft: Draft) -> None
     if not isinstance(name, str) or not name:
         draft.leave((*at, "id"), "is no text")
         return
+    cached, cache_write = _cache(model, at, draft)
     draft.model(
         slug,
         name,
@@ -101,12 +111,35 @@ def _model(slug: str, model: Mapping[str, Any], at: Place, draft: Draft) -> None
             "crush.json",
             input=decimal(model.get("cost_per_1m_in")),
             output=decimal(model.get("cost_per_1m_out")),
+            cached=cached,
+            cache_write=cache_write,
         ),
     )
-    # Its README gives the two figures in either order; charged as plain input they are no less.
-    for field in ("cost_per_1m_in_cached", "cost_per_1m_out_cached"):
-        if model.get(field):
-            draft.leave((*at, field), "set what cached input costs: omni models price")
     known = ("id", "name", "context_window", "default_max_tokens", "cost_per_1m_in",
              "cost_per_1m_out", "cost_per_1m_in_cached", "cost_per_1m_out_cached")  # fmt: skip
     draft.rest(model, at, known, "omni's models have no such setting")
+
+
+def _cache(model: Mapping[str, Any], at: Place, draft: Draft) -> tuple[str | None, str | None]:
+    """What input costs that is read from a cache, and that is written to one.
+
+    crush charges writes by the first field and reads by the second, and so are they filled in for
+    Anthropic's models; for others its README and catalogue have the price of a read in either
+    field, or in both. A read costs less than plain input, and a write costs more.
+    """
+    plain = decimal(model.get("cost_per_1m_in"))
+    reads: list[str] = []
+    write = None
+    for field in ("cost_per_1m_in_cached", "cost_per_1m_out_cached"):
+        rate = decimal(model.get(field))
+        if rate is None or rate == "0":
+            continue
+        if plain is None:
+            draft.leave((*at, field), "no price of plain input stands beside it")
+        elif Decimal(rate) <= Decimal(plain):
+            reads.append(rate)
+        elif field == "cost_per_1m_in_cached":
+            write = rate
+        else:
+            draft.leave((*at, field), "more than plain input costs: no price of cached input")
+    return max(reads, key=Decimal, default=None), write

@@ -248,12 +248,18 @@ class Draft:
         table["status"] = "active"
         return model_id
 
-    def named(self, text: str) -> str | None:
-        """The id of a model of this document or of a provider in it ("openai/gpt-4o")."""
+    def known(self, text: str) -> str | None:
+        """The id of the one model that a name means, of this document or of a provider in it."""
         if text in self.document["models"]:
             return text
-        provider = text.partition("/")[0]
-        return self.model(*text.split("/", 1)) if provider in self.document["providers"] else None
+        tables = self.document["models"].items()
+        found = {m for m, t in tables if text in (m.partition("/")[2], *t.get("aliases", ()))}
+        if not found:
+            slugs = self.document["providers"]
+            found = {m for m in self._find(text) if m.partition("/")[0] in slugs}
+        if len(found) != 1:
+            return None
+        return self.model(*found.pop().split("/", 1))
 
     def alias(self, model_id: str, name: str, place: Place) -> None:
         """``name`` means the model, too; left out where it cannot."""
@@ -324,8 +330,8 @@ class Draft:
         if amount is None:
             self.leave(place, "is no amount")
         elif period is None:
-            said = "it never begins anew" if duration is None else "of another length"
-            self.leave(place, f"omni's budgets are per day, week or month, and this is {said}")
+            said = "never begins anew" if duration is None else "is of another length"
+            self.leave(place, f"omni's budgets are per day, week or month, and this one {said}")
         else:
             if str(duration) in ("30d", "7d", "1w"):
                 self.leave(place, f"carried over as a calendar {period}, not as days from a call")
@@ -368,7 +374,9 @@ def price(source: str, **rates: str | None) -> dict[str, Any] | None:
 
 
 def count(value: object) -> int | None:
-    """A whole number of 1 or more, else None."""
+    """A whole number of 1 or more, which may be written as a text; else None."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value):
+        value = int(value)
     return value if type(value) is int and value > 0 else None
 
 

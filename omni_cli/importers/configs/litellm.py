@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from omni_cli.domain.clouds import ADDRESSES, azure_base
-from omni_cli.domain.models import MAX_RETRIES_RANGE, TIMEOUT_MS_RANGE
+from omni_cli.domain.models import CALL_SETTINGS, MAX_RETRIES_RANGE, TIMEOUT_MS_RANGE
 from omni_cli.domain.secrets import Secret
 from omni_cli.importers.configs.draft import (
     Draft,
@@ -46,6 +46,14 @@ _PREFIXES: Mapping[str, tuple[str, str]] = {
     "together_ai": ("together", "openai"),
     "zai": ("zai", "openai"),
 }
+#: Prefixes of those whom omni does not know, with their address, which LiteLLM has built in.
+_ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    "fireworks_ai": ("fireworks", "https://api.fireworks.ai/inference/v1"),
+    "nvidia_nim": ("nvidia", "https://integrate.api.nvidia.com/v1"),
+    "deepinfra": ("deepinfra", "https://api.deepinfra.com/v1/openai"),
+    "sambanova": ("sambanova", "https://api.sambanova.ai/v1"),
+    "dashscope": ("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"),
+}
 _UNSPOKEN = frozenset(("azure_ai", "sagemaker", "sagemaker_chat", "watsonx"))
 #: Clouds, by what their address is made of: LiteLLM's parameter, and ours.
 _CLOUDS: Mapping[str, Mapping[str, str]] = {
@@ -55,10 +63,10 @@ _CLOUDS: Mapping[str, Mapping[str, str]] = {
 }
 _PARAMS = ("model", "api_key", "api_base", "base_url", "extra_headers", "timeout", "max_retries",
            "max_budget", "budget_duration", "litellm_credential_name", "input_cost_per_token",
-           "output_cost_per_token")  # fmt: skip
+           "output_cost_per_token", "rpm")  # fmt: skip
 _INFO = ("input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost",
          "cache_creation_input_token_cost", "max_input_tokens", "max_output_tokens", "max_tokens",
-         "mode", "id", "base_model")  # fmt: skip
+         "mode", "id", "base_model", "rpm")  # fmt: skip
 _ENV = "os.environ/"
 
 
@@ -101,7 +109,7 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
         link = _deployment(entry, place, draft, credentials, slugs, name)
         if link is not None:
             groups[name].append({**common, **link})
-        draft.rest(entry, place, ("model_name", "litellm_params", "model_info"), _NOWHERE)
+        draft.rest(entry, place, ("model_name", "litellm_params", "model_info", "rpm"), _NOWHERE)
     fallbacks = _fallbacks(draft, router, module, groups)
     for name, links in groups.items():
         place = places[name]
@@ -180,22 +188,35 @@ def _deployment(
     if prefix in _UNSPOKEN:
         draft.leave((*at, "model"), f"omni has no protocol of {prefix}; {group!r} goes without it")
         return None
-    if prefix not in _PREFIXES and prefix not in _CLOUDS:
+    if prefix not in _PREFIXES and prefix not in _CLOUDS and prefix not in _ELSEWHERE:
         draft.leave((*at, "model"), f"omni cannot tell which provider this is; {group!r} goes "
                     "without it")  # fmt: skip
         return None
+    if not wire_name:
+        draft.leave((*at, "model"), "names a provider and no model of it")
+        return None
     cloud = prefix in _CLOUDS
+    key = _key(params.get("api_key"))
     if cloud:
         wire_name = wire_name.removeprefix("converse/").removeprefix("invoke/")
         wanted = "vertex" if prefix == "vertex_ai" else prefix
         wanted += "-anthropic" if wanted == "vertex" and "claude" in wire_name else ""
         protocol, url = ADDRESSES[wanted].protocol, _cloud(prefix, wanted, params, at, draft)
+    elif prefix in _ELSEWHERE:
+        (wanted, usual), protocol = _ELSEWHERE[prefix], "openai"
+        url = _address(params, at, draft)
+        url, key = usual if url == "" else url, key or f"{prefix.upper()}_API_KEY"
     else:
         wanted, protocol = _PREFIXES[prefix]
         url = _address(params, at, draft)
     if url is None:
         return None
-    if url and not cloud and draft.preset(wanted, protocol, url) is None:
+    if (
+        url
+        and not cloud
+        and prefix not in _ELSEWHERE
+        and draft.preset(wanted, protocol, url) is None
+    ):
         wanted = host_slug(url, wanted)
     slug = draft.provider(
         wanted,
@@ -203,7 +224,7 @@ def _deployment(
         protocol=protocol,
         url=(url.removesuffix("/v1") if protocol == "anthropic" and not cloud else url) or None,
         keyed=cloud,
-        key=_key(params.get("api_key")),
+        key=key,
         key_place=(*at, "api_key"),
         headers=draft.table(params.get("extra_headers"), (*at, "extra_headers")),
         headers_place=(*at, "extra_headers"),
@@ -220,7 +241,11 @@ def _deployment(
     slugs.setdefault(wanted, [])
     if slug not in slugs.setdefault(prefix, []):
         slugs[prefix].append(slug)
+    rpm = next(filter(None, (count(t.get("rpm")) for t in (entry, params, info))), None)
     if "*" in wire_name:
+        if rpm is not None:
+            draft.leave((*at, "rpm"), "omni's limits are of one model: omni models edit MODEL "
+                        "--setting rate_limit_rpm=N")  # fmt: skip
         if group not in (text, "*", f"{slug}/*"):
             draft.leave((*place, "model_name"), f"all of its models are called as {slug}/NAME")
         return None
@@ -241,6 +266,11 @@ def _deployment(
     if cloud and rates.get("input_cost_per_token") is None:
         hint = " --like MODEL" if prefix == "azure" else ""
         draft.leave((*at, "model"), f"has no price yet: omni models add {model_id}{hint}")
+    if rpm is not None:
+        # LiteLLM counts each deployment for itself, omni the model: the largest of them.
+        limits = draft.document["models"][model_id].setdefault("settings", {})
+        most = max(rpm, limits.get("rate_limit_rpm", 0))
+        limits["rate_limit_rpm"] = min(most, CALL_SETTINGS["rate_limit_rpm"][1])
     if params.get("max_budget") is not None:
         draft.budget(f"model:{model_id}", params["max_budget"], params.get("budget_duration"),
                      (*at, "max_budget"))  # fmt: skip
@@ -255,7 +285,8 @@ def _deployment(
 def _vendor(model: str) -> str:
     """Whose a model is that has no prefix: LiteLLM knows the names of a few vendors."""
     heads = (("claude", "anthropic"), ("gemini", "gemini"), ("gpt-", "openai"), ("o1", "openai"),
-             ("o3", "openai"), ("o4", "openai"), ("text-embedding", "openai"))  # fmt: skip
+             ("o3", "openai"), ("o4", "openai"), ("text-embedding", "openai"),
+             ("dall-e", "openai"))  # fmt: skip
     return next((prefix for head, prefix in heads if model.startswith(head)), "")
 
 

@@ -1,17 +1,27 @@
-"""llm's ``extra-openai-models.yaml``. Format: llm's documentation, "Other models".
+"""llm's ``extra-openai-models.yaml``, ``keys.json`` and ``aliases.json``.
 
-Its keys are in a file of its own under names; the names are told, the keys are not read.
+Format: llm's documentation, "Other models", "API key management" and "Model aliases". The first
+names keys, which are told; they are in the second.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omni_cli.importers.configs.draft import Draft, host_slug
+from omni_cli.domain.secrets import Secret
+from omni_cli.importers.configs.draft import Draft, LiteralKey, host_slug
+from omni_cli.written import path_of
 
 _KNOWN = ("model_id", "model_name", "api_base", "api_key_name", "headers", "aliases")
+#: What llm writes into each keys.json, and nowhere else.
+_NOTE = "// Note"
+#: Vendors by the names that llm and its plugins give their keys.
+_VENDORS = {"claude": "anthropic", "gemini": "google", "grok": "xai"}
 
 
-def read(config: Sequence[Any], draft: Draft) -> None:
+def read(config: Sequence[Any] | Mapping[str, Any], draft: Draft) -> None:
+    if isinstance(config, Mapping):
+        (_keys if _NOTE in config else _aliases)(config, draft)
+        return
     for place, entry in draft.tables(list(config), ()):
         name = entry.get("model_id")
         if not isinstance(name, str) or not name:
@@ -44,3 +54,27 @@ def read(config: Sequence[Any], draft: Draft) -> None:
         for where, alias in draft.texts(entry.get("aliases"), (*place, "aliases")):
             draft.alias(model_id, alias, where)
         draft.rest(entry, place, _KNOWN, "omni's models have no such setting")
+
+
+def _keys(config: Mapping[str, Any], draft: Draft) -> None:
+    for name, value in config.items():
+        if name == _NOTE:
+            continue
+        if not isinstance(value, str) or not value:
+            draft.leave((str(name),), "is no text")
+            continue
+        slug = _VENDORS.get(name, str(name))
+        key = Secret(value)
+        if slug in draft.document["providers"]:
+            draft.keys[slug] = LiteralKey(slug, path_of((str(name),)), key)
+        else:
+            draft.provider(slug, (str(name),), key=key)
+
+
+def _aliases(config: Mapping[str, Any], draft: Draft) -> None:
+    for name, value in config.items():
+        model_id = draft.known(value) if isinstance(value, str) else None
+        if model_id is None:
+            draft.leave((str(name),), "no model of a provider of the fleet is called so")
+        else:
+            draft.alias(model_id, str(name), (str(name),))

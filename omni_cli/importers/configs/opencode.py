@@ -1,4 +1,8 @@
-"""opencode's ``opencode.json``. Format: its documentation, "Config" and "Providers"."""
+"""opencode's ``opencode.json``. Format: its documentation, "Config" and "Providers", of V1 and V2.
+
+V2 writes ``providers`` and ``agents``, and in a provider ``package`` and ``settings`` for V1's
+``npm`` and ``options``.
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,12 +12,16 @@ from omni_cli.domain.clouds import ADDRESSES
 from omni_cli.domain.secrets import Secret
 from omni_cli.importers.configs.draft import Draft, Key, Place, count, decimal, price
 
-#: Packages of the AI SDK with a protocol of their own; of any other the rest of its name is asked.
+#: Packages with a protocol of their own, by the end of their name, as in "@ai-sdk/anthropic" or
+#: "@opencode/ai/providers/anthropic"; any other is a vendor's whom omni knows, or not.
 _PACKAGES = {
-    "@ai-sdk/openai-compatible": "openai",
-    "@ai-sdk/openai": "openai-responses",
-    "@ai-sdk/anthropic": "anthropic",
-    "@ai-sdk/google": "gemini",
+    "openai-compatible": "openai",
+    "openai": "openai-responses",
+    "responses": "openai-responses",
+    "chat": "openai",
+    "anthropic": "anthropic",
+    "anthropic-compatible": "anthropic",
+    "google": "gemini",
 }
 #: Clouds by opencode's names: ours, and what the address is made of.
 _CLOUDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -25,60 +33,95 @@ _CLOUDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 
 
 def read(config: Mapping[str, Any], draft: Draft) -> None:
-    off = {text for _, text in draft.texts(config.get("disabled_providers"), ("disabled",))}
+    off, on = (
+        {text for _, text in draft.texts(config.get(field), (field,))}
+        for field in ("disabled_providers", "enabled_providers")
+    )
     slugs: dict[str, str] = {}
-    for name, value in draft.table(config.get("provider"), ("provider",)).items():
-        place = ("provider", name)
-        if name in off:
-            draft.leave(place, "disabled_providers names it")
+    models: dict[str, str] = {}
+    for place, value in _entries(config, draft, "provider", "providers"):
+        name = str(place[-1])
+        if name in off or (on and name not in on):
+            why = "disabled_providers names it" if name in off else "enabled_providers does not"
+            draft.leave(place, why)
             continue
         one = draft.table(value, place)
         slug = _provider(name, one, place, draft)
         if slug is not None:
             slugs[name] = slug
-            _models(slug, one, place, draft)
-    _role(config.get("model"), "default", ("model",), slugs, draft)
-    _role(config.get("small_model"), "small", ("small_model",), slugs, draft)
-    for name, value in draft.table(config.get("agent"), ("agent",)).items():
-        agent = draft.table(value, ("agent", name))
-        _role(agent.get("model"), name, ("agent", name, "model"), slugs, draft)
-    known = ("$schema", "provider", "model", "small_model", "agent", "disabled_providers")
+            models |= _models(slug, one, place, draft)
+    _role(config.get("model"), "default", ("model",), slugs, models, draft)
+    _role(config.get("small_model"), "small", ("small_model",), slugs, models, draft)
+    for place, value in _entries(config, draft, "mode", "agent", "agents"):
+        agent = draft.table(value, place)
+        if agent.get("disable") is True:
+            draft.leave(place, "it is disabled")
+            continue
+        _role(agent.get("model"), str(place[-1]), (*place, "model"), slugs, models, draft)
+        draft.rest(agent, place, ("model", "disable"), "a setting of opencode's, not of a fleet")
+    known = ("$schema", "provider", "providers", "model", "small_model", "mode", "agent", "agents",
+             "disabled_providers", "enabled_providers")  # fmt: skip
     draft.rest(config, (), known, "a setting of opencode's, not of a fleet")
 
 
+def _entries(config: Mapping[str, Any], draft: Draft, *fields: str) -> list[tuple[Place, Any]]:
+    return [
+        ((field, name), value)
+        for field in fields
+        for name, value in draft.table(config.get(field), (field,)).items()
+    ]
+
+
 def _provider(name: str, one: Mapping[str, Any], place: Place, draft: Draft) -> str | None:
-    options = draft.table(one.get("options"), (*place, "options"))
-    url = options.get("baseURL")
-    package = one.get("npm")
-    protocol = _PACKAGES.get(str(package)) if package else "openai" if url else None
-    if package and protocol is None:
-        draft.leave((*place, "npm"), "omni does not know what this package speaks")
+    field = "settings" if "settings" in one else "options"
+    options = draft.table(one.get(field), (*place, field))
+    url = options.get("baseURL") or one.get("api")
+    key = _key(options.get("apiKey"), (*place, field, "apiKey"), draft)
+    variables = draft.texts(one.get("env"), (*place, "env"))
+    if options.get("apiKey") is None and variables:
+        key = variables[0][1]
+    package = one.get("package") or one.get("npm")
+    spoken = re.split("[/:]", str(package or ""))[-1].removesuffix("-ai-provider")
+    protocol = _PACKAGES.get(spoken) if package else "openai" if url else None
+    wanted = "google" if name == "gemini" else name
+    vendor = draft.preset(spoken, None, None) if package and protocol is None else None
+    if vendor is not None:
+        protocol = vendor.protocol
+        wanted, url = (wanted, url) if url else (vendor.slug, vendor.base_url)
+    elif package and protocol is None:
+        told = "package" if "package" in one else "npm"
+        draft.leave((*place, told), "omni does not know what this package speaks")
         return None
     if protocol == "anthropic" and isinstance(url, str):
         url = url.rstrip("/").removesuffix("/v1")
-    wanted = "google" if name == "gemini" else name
     parts: Mapping[str, str] = {}
     if name in _CLOUDS and not package and not url:
         wanted, parts = _CLOUDS[name]
+        protocol = ADDRESSES[wanted].protocol
         said = {ours: options.get(theirs) for theirs, ours in parts.items()}
-        protocol, url = ADDRESSES[wanted].protocol, draft.cloud(wanted, said, (*place, "options"))
+        if wanted == "bedrock" and options.get("endpoint"):
+            url, parts = options["endpoint"], {**parts, "endpoint": ""}
+        else:
+            url = draft.cloud(wanted, said, (*place, field))
         if url is None:
             return None
-    known = ("npm", "name", "options", "models", "id")
+    known = ("npm", "package", "name", "options", "settings", "models", "id", "api", "env",
+             "headers")  # fmt: skip
     draft.rest(one, place, known, "omni's providers have no such setting")
     of_options = ("baseURL", "apiKey", "headers", *parts)
-    draft.rest(options, (*place, "options"), of_options, "omni's providers have no such setting")
+    draft.rest(options, (*place, field), of_options, "omni's providers have no such setting")
+    at: Place = place if "headers" in one else (*place, field)
     return draft.provider(
         wanted,
         place,
         protocol=protocol,
         url=url,
         keyed=bool(parts),
-        key=_key(options.get("apiKey"), (*place, "options", "apiKey"), draft),
-        key_place=(*place, "options", "apiKey"),
+        key=key,
+        key_place=(*place, field, "apiKey"),
         name=one.get("name"),
-        headers=draft.table(options.get("headers"), (*place, "options", "headers")),
-        headers_place=(*place, "options", "headers"),
+        headers=draft.table(one.get("headers") or options.get("headers"), (*at, "headers")),
+        headers_place=(*at, "headers"),
     )
 
 
@@ -93,13 +136,15 @@ def _key(value: object, place: Place, draft: Draft) -> Key:
     return Secret(value)
 
 
-def _models(slug: str, one: Mapping[str, Any], place: Place, draft: Draft) -> None:
+def _models(slug: str, one: Mapping[str, Any], place: Place, draft: Draft) -> dict[str, str]:
+    """Ids by what the file calls them, as in "provider/name"."""
+    found: dict[str, str] = {}
     for name, value in draft.table(one.get("models"), (*place, "models")).items():
         at = (*place, "models", name)
         model = draft.table(value, at)
         limit = draft.table(model.get("limit"), (*at, "limit"))
         cost = draft.table(model.get("cost"), (*at, "cost"))
-        wire_name = str(model.get("id") or name)
+        wire_name = str(model.get("id") or model.get("modelID") or name)
         model_id = draft.model(
             slug,
             wire_name,
@@ -116,11 +161,20 @@ def _models(slug: str, one: Mapping[str, Any], place: Place, draft: Draft) -> No
         )
         if name != wire_name:
             draft.alias(model_id, name, at)
-        known = ("id", "name", "limit", "cost")
+        found[f"{place[-1]}/{name}"] = model_id
+        known = ("id", "modelID", "name", "limit", "cost")
         draft.rest(model, at, known, "omni's models have no such setting")
+    return found
 
 
-def _role(value: object, role: str, place: Place, slugs: Mapping[str, str], draft: Draft) -> None:
+def _role(
+    value: object,
+    role: str,
+    place: Place,
+    slugs: Mapping[str, str],
+    models: Mapping[str, str],
+    draft: Draft,
+) -> None:
     if not value:
         return
     provider, _, model = str(value).partition("/")
@@ -130,4 +184,5 @@ def _role(value: object, role: str, place: Place, slugs: Mapping[str, str], draf
     if slug is None or not model:
         draft.leave(place, "its provider is not carried over")
         return
-    draft.role(role, "opencode's model", [draft.model(slug, model)], place)
+    model_id = models.get(str(value)) or draft.model(slug, model)
+    draft.role(role, "opencode's model", [model_id], place)

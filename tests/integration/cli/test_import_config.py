@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from omni_cli.providers.presets import PRESETS
 from omni_cli.simulator import Simulator
 from tests.gateway_server import serving
 from tests.integration.cli.conftest import Omni
@@ -228,6 +229,203 @@ def test_a_plan_writes_nothing_and_a_second_run_changes_nothing(
     for ran in (planned, done, again):
         assert SECRET not in ran.out + ran.err
     assert SECRET not in omni("fleet", "export").out
+
+
+#: Of each tool, more of what people's files have, and of the fleet that comes of it: the path of a
+#: value and the value (None: there is none); then places that are named as not carried over.
+MORE: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
+    "limits of calls": (
+        "litellm",
+        """
+model_list:
+  - model_name: pool
+    litellm_params: {model: gpt-5.5, api_key: os.environ/ONE, rpm: 480}
+  - {model_name: pool, litellm_params: {model: gpt-5.5, api_key: os.environ/TWO}, rpm: "3"}
+  - {model_name: again, litellm_params: {model: openai/gpt-5.5, api_key: os.environ/ONE, rpm: 60}}
+  - {model_name: "*", litellm_params: {model: groq/*, rpm: 5}}
+litellm_settings: {max_budget: 10}
+general_settings: {master_key: os.environ/MASTER}
+""",
+        {
+            "models.openai/gpt-5.5.settings.rate_limit_rpm": 480,
+            "models.openai-2/gpt-5.5.settings.rate_limit_rpm": 3,
+            "providers.openai-2.key_env": "TWO",
+            "chains.pool.links.1.model": "openai-2/gpt-5.5",
+        },
+        (
+            "model_list[4].litellm_params.rpm", "litellm_settings.max_budget",
+            "general_settings.master_key",
+        ),
+    ),
+    "vendors of LiteLLM's own": (
+        "litellm",
+        """
+model_list:
+  - {model_name: nim, litellm_params: {model: nvidia_nim/meta/llama3, api_key: os.environ/NIM}}
+  - {model_name: fire, litellm_params: {model: fireworks_ai/accounts/x}}
+  - {model_name: picture, litellm_params: {model: dall-e-3}}
+  - {model_name: nothing, litellm_params: {model: azure/, api_base: "https://a.openai.azure.com"}}
+router_settings: {fallbacks: [{nim: [fire]}]}
+""",
+        {
+            "providers.nvidia.base_url": "https://integrate.api.nvidia.com/v1",
+            "providers.nvidia.key_env": "NIM",
+            "providers.fireworks.key_env": "FIREWORKS_AI_API_KEY",
+            "chains.nim.links.1.model": "fireworks/accounts/x",
+            "models.openai/dall-e-3.status": "active",
+            "providers.azure": None,
+        },
+        ("model_list[4].litellm_params.model",),
+    ),
+    "slots with a second model": (
+        "claude-code-router",
+        json.dumps(
+            {
+                **ROUTER,
+                "Router": {**ROUTER["Router"], "longContextThreshold": "80000"},
+                "fallback": {
+                    "default": ["deepseek,deepseek-reasoner", "gone,model"], "nothing": ["a,b"],
+                },
+            }
+        ),
+        {
+            "roles.default.models.0.model": "deepseek/deepseek-chat",
+            "roles.default.models.1.model": "deepseek/deepseek-reasoner",
+            "roles.default.models.2": None,
+            "rules.0.condition": "role == 'default' && inputTokens > 80000",
+        },
+        ("fallback.default[2]", "fallback.nothing"),
+    ),
+    "clients of one type": (
+        "aichat",
+        """
+model: openai
+clients:
+  - {type: openai, api_key: sk-1}
+  - {type: openai, name: work, models: [{name: gpt-5.5, max_output_tokens: 9, supports_vision: true,
+     input_price: 2, output_price: 3.5}]}
+agents: [{name: coder, model: "work:gpt-5.5"}]
+""",
+        {
+            "providers.openai-2.name": "work",
+            "providers.openai-2.key_env": "WORK_API_KEY",
+            "roles.coder.models.0.model": "openai-2/gpt-5.5",
+            "models.openai-2/gpt-5.5.max_output": 9,
+            "models.openai-2/gpt-5.5.price.output": "3.5",
+        },
+        ("model", "clients[2].models[1].supports_vision"),
+    ),
+    "the key file of llm": (
+        "llm",
+        json.dumps({"// Note": "secret", "claude": SECRET, "openai": "sk-2", "weather": "w"}),
+        {"providers.anthropic.auth_method": "api_key", "providers.openai.key_env": None},
+        ("weather",),
+    ),
+    "opencode of the second version": (
+        "opencode",
+        """{"model": "acme/coder", "enabled_providers": ["acme", "fast", "amazon-bedrock"],
+  "agents": {"title": {"model": "acme/m"}, "plan": {"disable": true, "model": "acme/m"}},
+  "providers": {
+    "acme": {"name": "Acme", "env": ["ACME_API_KEY"],
+      "package": "@opencode/ai/providers/openai-compatible", "headers": {"X-Team": "e"},
+      "settings": {"baseURL": "https://llm.acme.example/v1"},
+      "models": {"coder": {"modelID": "coder-9", "capabilities": {"tools": true}}}},
+    "other": {"package": "aisdk:@ai-sdk/anthropic", "settings": {"baseURL": "https://o.example/v1"}},
+    "fast": {"npm": "@ai-sdk/groq", "options": {"apiKey": "{env:FAST}"}, "models": {"m": {}}},
+    "amazon-bedrock": {"options": {"region": "us-east-1", "endpoint": "https://vpce.example"}}
+  }}""",
+        {
+            "providers.acme.base_url": "https://llm.acme.example/v1",
+            "providers.acme.key_env": "ACME_API_KEY",
+            "providers.acme.headers.X-Team": "e",
+            "roles.default.models.0.model": "acme/coder-9",
+            "roles.title.models.0.model": "acme/m",
+            "roles.plan": None,
+            "providers.groq.key_env": "FAST",
+            "providers.other": None,
+            "providers.bedrock.base_url": "https://vpce.example",
+        },
+        ("providers.other", "agents.plan", "providers.acme.models.coder.capabilities"),
+    ),
+    "prices of a cache": (
+        "crush",
+        json.dumps(
+            {
+                "providers": {
+                    "near": {
+                        "type": "openai-compat", "base_url": "http://127.0.0.1:9/v1",
+                        "models": [
+                            {
+                                "id": name, "cost_per_1m_in": 1, "cost_per_1m_out": 5,
+                                "cost_per_1m_in_cached": first, "cost_per_1m_out_cached": second,
+                            }
+                            for name, first, second in (
+                                ("write", 1.25, 0.1), ("first", 0.2, 5), ("second", 0, 0.3),
+                                ("both", 0.4, 0.5), ("none", 0, 0),
+                            )
+                        ],
+                    },
+                    "azure": {
+                        "type": "azure", "base_url": "https://a.openai.azure.com/",
+                        "api_key": "$A", "extra_params": {"apiVersion": "2025-01-01-preview"},
+                    },
+                }
+            }
+        ),
+        {
+            "models.near/write.price.cached": "0.1",
+            "models.near/write.price.cache_write": "1.25",
+            "models.near/first.price.cached": "0.2",
+            "models.near/first.price.cache_write": None,
+            "models.near/second.price.cached": "0.3",
+            "models.near/both.price.cached": "0.5",
+            "models.near/none.price.cached": None,
+            "providers.azure.base_url":
+                "https://a.openai.azure.com/openai?api-version=2025-01-01-preview",
+        },
+        ("providers.near.models[2].cost_per_1m_out_cached",),
+    ),
+    "every vendor at once": (
+        "crush",
+        json.dumps({"providers": {slug: {"api_key": "$KEY"} for slug in PRESETS}}),
+        {f"providers.{slug}.key_env": "KEY" for slug in PRESETS},
+        (),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MORE)
+def test_what_more_files_have_comes_along_or_is_named(omni: Omni, what: str) -> None:
+    source, text, expected, places = MORE[what]
+    done = omni("import-config", source, "-", "--yes", "--json", stdin=text)
+    assert done.code == 0, done.err
+    assert SECRET not in done.out + done.err
+    assert set(places) <= {one["place"] for one in done.data["left_out"]}
+    made = fleet(omni)
+    assert {path: found(made, path) for path in expected} == expected
+
+
+def found(made: Any, path: str) -> Any:
+    """What is at a path of names that may have points in them, else None."""
+    if not path:
+        return made
+    if isinstance(made, list):
+        head, _, rest = path.partition(".")
+        return found(made[int(head)], rest) if int(head) < len(made) else None
+    names = [name for name in made if path == name or path.startswith(f"{name}.")]
+    return found(made[max(names, key=len)], path[len(max(names, key=len)) + 1 :]) if names else None
+
+
+def test_llms_aliases_name_models_of_the_fleet(omni: Omni) -> None:
+    key_file = json.dumps({"// Note": "secret", "openai": "sk-2"})
+    assert omni("import-config", "llm", "-", "--yes", stdin=key_file).code == 0
+    assert omni("import-config", "llm", "-", "--yes", stdin="- model_id: mine-1").code == 0
+    names = json.dumps({"mini": "gpt-4o-mini", "m": "mine-1", "far": "claude-haiku-4-5"})
+    done = omni("import-config", "llm", "-", "--yes", "--json", stdin=names)
+    assert [one["place"] for one in done.data["left_out"]] == ["far"]
+    models = fleet(omni)["models"]
+    assert models["openai/gpt-4o-mini"]["aliases"] == ["mini"]
+    assert models["openai/mine-1"]["aliases"] == ["m"]
 
 
 def test_what_the_fleets_are(omni: Omni) -> None:
