@@ -250,7 +250,12 @@ def _write_home(omni_app: App, setting: Setting, *, undo: bool, plan: bool, as_j
     Raises UsageError: omni cannot write this agent's; NotFound, ConfigError.
     """
     from omni_cli.keys.addresses import SERVE_PORT
-    from omni_cli.services.fleet.agent_settings import kept_at, undo_settings, write_settings
+    from omni_cli.services.fleet.agent_settings import (
+        kept_at,
+        settings_text,
+        undo_settings,
+        write_settings,
+    )
 
     agent = setting.agent
     if agent.home is None:
@@ -294,11 +299,9 @@ def _write_home(omni_app: App, setting: Setting, *, undo: bool, plan: bool, as_j
     elif undo:
         note(f"{'would take' if plan else 'took'} omni out of {', '.join(map(str, files))}")
     elif plan:
-        import json
-
         for file in files:
             out(f"lay into {file}")
-            out(json.dumps(shown[file.name], indent=2))
+            out(settings_text(file, shown[file.name]).rstrip())
     else:
         for file in files:
             note(f"{agent.title} asks {url} from now on: {file}, as it was in {kept_at(file).name}")

@@ -35,7 +35,7 @@ def write_settings(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None
             file.parent.mkdir(parents=True, exist_ok=True)
             if not kept.exists():
                 _put(kept, file.read_text("utf-8") if file.exists() else "")
-            _put(file, _text(file, _laid(known, settings)))
+            _put(file, settings_text(file, _laid(known, settings)))
         except OSError as exc:
             raise ConfigError(f"cannot write {exc.filename or file}: {exc.strerror}") from exc
 
@@ -65,7 +65,7 @@ def _undo(file: Path, found: Mapping[str, Any], settings: Mapping[str, Any]) -> 
         elif now == before:
             shutil.copyfile(kept, file)  # to the byte
         else:
-            _put(file, _text(file, now))
+            _put(file, settings_text(file, now))
         kept.unlink()
     except OSError as exc:
         raise ConfigError(f"cannot write {exc.filename or file}: {exc.strerror}") from exc
@@ -87,7 +87,7 @@ def mirror_settings(
         except ConfigError:
             before = {}
             odd.append(theirs / name)
-        _put(ours / name, _text(ours / name, _laid(before, more)))
+        _put(ours / name, settings_text(ours / name, _laid(before, more)))
     return odd
 
 
@@ -128,7 +128,8 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
     return {name.strip(): value for name, _, value in pairs}
 
 
-def _text(file: Path, value: Mapping[str, Any]) -> str:
+def settings_text(file: Path, value: Mapping[str, Any]) -> str:
+    """As a file of this name has it: JSON, TOML, or a variable a line."""
     if file.suffix == ".json":
         return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     if file.suffix == ".toml":

@@ -390,6 +390,13 @@ def test_an_agents_own_settings_are_written_kept_and_undone(
         assert all(path.stat().st_mode & 0o077 == 0 for path in made)
         run("--undo", name)
         assert not list(made[0].parent.iterdir())
+    for name, line in (
+        ("codex", 'model_provider = "omni"'),
+        ("gemini", "GEMINI_API_KEY=omni-…"),
+        ("qwen", '  "env": {'),
+    ):  # as its file has it, to be put in by hand
+        shown = CliRunner().invoke(app, ["launch", "--write", "--plan", name])
+        assert line in shown.stdout.splitlines()
     for path, mine in (
         (".codex/config.toml", 'model = "gpt-5"\n\n[projects."/shop"]\ntrust_level = "trusted"\n'),
         (".gemini/.env", "GEMINI_API_KEY=own\nOTHER=a=b\n"),
