@@ -10,8 +10,6 @@ from omni_cli.domain.prices import rate_text
 from omni_cli.domain.record import replace
 from omni_cli.tui.overview import Overview
 
-#: How the reasons of revisions begin that changed a chain.
-_OURS = "chain."
 #: A form's words for no limit: for whoever stands in, and for the chain's own models.
 ANY_COST, AS_LISTED = "any", "listed"
 #: And for going from a free model to a paid one: the chain's own, any, none.
@@ -30,12 +28,10 @@ class Member(Struct, frozen=True):
 
 
 class Chains(Struct, frozen=True):
-    """``members`` by model id: all models of connected providers. ``undo``: what ``u`` would
-    take back, "" where the fleet's newest revision changed no chain."""
+    """``members`` by model id: all models of connected providers."""
 
     chains: tuple[Chain, ...]
     members: Mapping[str, Member]
-    undo: str
 
 
 def read_chains(omni: App, overview: Overview) -> Chains:
@@ -57,9 +53,7 @@ def read_chains(omni: App, overview: Overview) -> Chains:
             facts=f"{rate_text(price, 'input')} in, {rate_text(price, 'output')} out",
             note=note,
         )
-    found = omni.history.last(_OURS)
-    undo = "" if found is None else found.reason.removeprefix(_OURS).replace("put", "save", 1)
-    return Chains(tuple(omni.assignments.chains()), members, undo)
+    return Chains(tuple(omni.assignments.chains()), members)
 
 
 def save_chain(omni: App, chain: Chain) -> str:
@@ -89,12 +83,3 @@ def change_chain(omni: App, name: str, values: Mapping[str, str]) -> None:
 def remove_chain(omni: App, name: str) -> str:
     omni.fleet.remove_chain(name)
     return f"deleted {name}; u brings it back"
-
-
-def undo_chain(omni: App) -> str:
-    """Go back before the last change of a chain, as a revision; again: one change further.
-
-    Raises UsageError where something else in the fleet was changed since, which going back
-    would take along.
-    """
-    return f"took back: {omni.history.undo(_OURS).reason.removeprefix(_OURS)}"

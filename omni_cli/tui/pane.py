@@ -76,6 +76,8 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
     Pane.-failed > Trouble { display: block !important; }
     """
     ACTIONS: ClassVar[tuple[tuple[str, str], ...]] = ()
+    #: Actions on what the cursor is on: where there is nothing, they are no keys.
+    ON_ONE: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, loader: Loader, *, id: str) -> None:  # noqa: A002  # Textual's own name
         super().__init__(id=id)
@@ -123,6 +125,11 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
     def unsaved(self) -> str:
         """What would be lost if the app ended now, or ""."""
         return ""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in self.ON_ONE and self.has_class("-empty"):
+            return False
+        return super().check_action(action, parameters)
 
     # --- what the app calls --------------------------------------------------------------------
 

@@ -142,15 +142,18 @@ async def test_undo_takes_back_edits_then_saved_changes(home: Path) -> None:
         assert models(home, FAST) == [HAIKU, MINI]
 
 
-async def test_undo_refuses_to_take_other_changes_along(home: Path) -> None:
+async def test_undo_leaves_the_changes_of_others_or_asks(home: Path) -> None:
+    """It is one ``u`` in all tabs: what was saved here goes, another's only after a question."""
     async with opened(home, "failover") as pilot:
         await press(pilot, "enter", "J", "s")
         read(home, lambda omni: omni.fleet.set_status(MINI, "disabled"))
-        before = newest(home)
         await press(pilot, "u")
-        assert newest(home) == before
-        assert "no change of a chain to take back" in notes(pilot.app)
-        assert models(home, FAST) == [MINI, HAIKU]
+        assert models(home, FAST) == [HAIKU, MINI]
+        assert read(home, lambda omni: omni.fleet.model(MINI).status) == "disabled"
+        await press(pilot, "u")
+        assert isinstance(pilot.app.screen, ConfirmScreen)
+        await press(pilot, "n")
+        assert read(home, lambda omni: omni.fleet.model(MINI).status) == "disabled"
 
 
 async def test_new_chain_needs_a_name_of_its_own_and_a_model(home: Path) -> None:

@@ -29,8 +29,12 @@ async def test_what_costs_most_today_takes_no_key(
 
 async def test_why_a_request_went_where_it_did_takes_three_keys(home: Path) -> None:
     async with opened(home, "fleet") as pilot:
-        await press(pilot, "8", "j", "enter")
+        keys = "8", "j", "enter"
+        assert len(keys) <= 3
+        await press(pilot, *keys)
         assert isinstance(pilot.app.screen, ReceiptScreen)
+        # The scene's requests keep no decision: what test_tui_activity.py draws of one.
+        assert "model    " in shown(pilot.app, "#receipt")
 
 
 async def test_a_budget_for_everything_takes_four_keys_and_for_a_role_is_picked(

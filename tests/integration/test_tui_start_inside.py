@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from textual.events import Paste
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -32,22 +33,27 @@ async def wait_for_proposal(pilot: Pilot[None], app: OmniApp) -> str:
 
 
 async def test_from_an_empty_home_to_the_recommended_models_in_a_few_keys(tmp_path: Path) -> None:
-    """a, a name, Enter, the key, Ctrl+S, Enter: and the fleet fills the whole width at once."""
+    """a, the name's first letters, Enter, the key pasted, Ctrl+S, Enter: eight keys at most, and
+    the fleet fills the whole width at once."""
+    name, rest = ["a", "a", "n", "enter"], ["ctrl+s", "enter"]
+    assert len(name) + len(["a paste"]) + len(rest) <= 8
     with Simulator(seed=3) as simulator:
         app = OmniApp(env_of(tmp_path), theme="dark")
         async with app.run_test(size=(80, 24)) as pilot:
             await settle(pilot)
             assert "Leave" not in app.export_screenshot()
-            await press(pilot, "a", "=anthropic", "enter")
+            await press(pilot, *name)
             form = app.screen
             assert isinstance(form, FormScreen)
             assert app.focused is form.query_one("#in-key")
-            await pilot.press(*"sk-ant-test-1234567890abcdef")
+            app.post_message(Paste("sk-ant-test-1234567890abcdef"))
+            await pilot.pause()
+            assert form.query_one("#in-key", Input).value == "sk-ant-test-1234567890abcdef"
             form.query_one("#in-base_url", Input).value = f"{simulator.url}/anthropic"
-            await pilot.press("ctrl+s")
+            await press(pilot, rest[0])
             said = await wait_for_proposal(pilot, app)
             assert "recommended?" in said
-            await press(pilot, "enter")
+            await press(pilot, rest[1])
             with App(env_of(tmp_path)) as omni:
                 active = [model.id for model in omni.models.all() if model.status == "active"]
             assert active

@@ -67,6 +67,22 @@ async def test_every_key_of_the_footer_can_be_read_at_80_columns(home: Path) -> 
                 await press(pilot, "escape")
 
 
+async def test_keys_that_have_nothing_to_act_on_are_not_shown(tmp_path: Path) -> None:
+    """An empty Budgets offered to edit, raise, disable and delete."""
+    async with opened(tmp_path / "empty", "budgets") as pilot:
+        for tab, some, none in (
+            ("7", {"New"}, {"Edit", "Raise", "Disable/enable", "Delete"}),
+            ("minus", {"Undo"}, {"Apply", "Dismiss"}),
+            ("4", {"New"}, {"Add", "Save", "Rename", "Delete"}),
+            ("R", {"Assign", "New rule", "Test"}, {"Take out", "On/off", "Filter"}),
+            ("H", set(), {"Roll back"}),
+        ):
+            await press(pilot, tab)
+            titles = {key.title for key in pilot.app.query_one(Keys).shown}
+            assert some | {"Help", "Quit"} <= titles, tab
+            assert not none & titles, tab
+
+
 async def test_what_nobody_expected_is_told_without_values(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,12 +46,8 @@ class History(Struct, kw_only=True, eq=False):
         document = self.document(number)
         return self.applier.apply(document, action=_ROLLBACK, target=f"revision {number}")
 
-    def last(self, kind: str = "") -> Revision | None:
-        """The change that ``undo`` would take back, behind any that were; None: there is none.
-
-        Args:
-            kind: how its reason begins, such as "chain."; None where the last one is another.
-        """
+    def last(self) -> Revision | None:
+        """The change that ``undo`` would take back, behind any that were; None: there is none."""
         newest = self.audit.revisions(limit=1)
         found, taken = newest[0] if newest else None, set[int]()
         while found is not None:
@@ -63,20 +59,19 @@ class History(Struct, kw_only=True, eq=False):
             elif found.number not in taken:
                 break
             found = self.audit.revision(found.number - 1)
-        return found if found is not None and found.reason.startswith(kind) else None
+        return found
 
-    def undo(self, kind: str = "") -> Revision:
+    def undo(self) -> Revision:
         """Take the last change back, as a revision of its own; again: one change further.
 
         Returns the change that was taken back. Raises UsageError: there is none.
         """
-        found = self.last(kind)
+        found = self.last()
         if found is None or self.audit.revision(found.number - 1) is None:
             newest = self.audit.revisions(limit=1)
             why = f"the fleet's last change was {newest[0].reason}" if newest else "none was made"
-            what = f"change of a {kind.rstrip('.')}" if kind else "change of the fleet"
             raise UsageError(
-                f"no {what} to take back: {why}",
+                f"no change of the fleet to take back: {why}",
                 hint="omni history lists all changes; omni rollback N goes back to any",
             )
         return self.take_back(found.number)

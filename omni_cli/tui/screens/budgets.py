@@ -334,6 +334,7 @@ class BudgetsPane(Pane[BudgetsView]):
     BudgetsPane #legend { height: 1; padding: 0 1; }
     BudgetsPane Chart { padding: 0 1; min-height: 6; }
     """
+    ON_ONE = frozenset({"edit", "raise", "switch", "remove"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New", tooltip="New budget"),
         Binding("e", "edit", "Edit"),

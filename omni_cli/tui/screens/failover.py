@@ -28,7 +28,6 @@ from omni_cli.tui.chains import (
     read_chains,
     remove_chain,
     save_chain,
-    undo_chain,
 )
 from omni_cli.tui.overview import read_overview
 from omni_cli.tui.pane import Pane
@@ -165,6 +164,7 @@ class FailoverPane(Pane[Chains]):
     FailoverPane #foot { border-top: solid $panel-lighten-2; color: $foreground-muted; }
     FailoverPane #links { height: 1fr; }
     """
+    ON_ONE = frozenset({"add", "save", "rename", "drop", "remove"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New", tooltip="New chain"),
         Binding("a", "add", "Add", tooltip="Add a model"),
@@ -260,10 +260,7 @@ class FailoverPane(Pane[Chains]):
         head += Content.styled(f"\nstand-ins: {chain_consent(chain)}{hedge}", _MUTED)
         self.query_one("#head", Static).update(head)
         self.query_one(LinkList).fill([row(link, view.members) for link in chain.links])
-        undo = f" · u undoes: {view.undo}" if view.undo and not dirty else ""
-        said = (
-            "s saves · u takes the last edit back" if dirty else f"drag or ⇧↑ ⇧↓ to reorder{undo}"
-        )
+        said = "s saves · u takes the last edit back" if dirty else "drag or ⇧↑ ⇧↓ to reorder"
         self.query_one("#foot", Static).update(said)
 
     def _card(self, chain: Chain) -> Content:
@@ -371,7 +368,7 @@ class FailoverPane(Pane[Chains]):
         self.act(lambda omni: save_chain(omni, chain), saved)
 
     def action_undo(self) -> None:
-        """An edit that is not saved, or else the last saved change."""
+        """An edit that is not saved, or else what ``u`` takes back in every tab."""
         draft = self._drafts.get(self.chosen or "")
         if draft is not None and draft.steps:
             draft.links = draft.steps.pop()
@@ -382,7 +379,7 @@ class FailoverPane(Pane[Chains]):
             del self._drafts[self.chosen or ""]
             self._redraw()
         else:
-            self.act(undo_chain, self.omni.notify)
+            self.omni.action_undo()
 
     def action_rename(self) -> None:
         chain = self.chain

@@ -51,6 +51,7 @@ class HistoryPane(Pane[Past]):
     HistoryPane #list { width: 3fr; }
     HistoryPane #changes { width: 4fr; border-left: solid $foreground 20%; padding: 0 1; }
     """
+    ON_ONE = frozenset({"back"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "back", "Roll back", tooltip="Go back to this revision"),
     ]

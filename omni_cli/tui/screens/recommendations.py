@@ -38,6 +38,7 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
     RecommendationsPane.-empty Table { display: none; }
     RecommendationsPane.-empty #detail { display: none; }
     """
+    ON_ONE = frozenset({"apply", "dismiss"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "apply", "Apply"),
         Binding("d", "dismiss", "Dismiss"),
@@ -123,14 +124,17 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
             self.act(lambda omni: omni.advice.dismiss(chosen.advice.id), self._said)
 
     def action_undo(self) -> None:
-        """The chosen one where it was decided, else the last one decided here."""
+        """The chosen one where it was decided, else the last one decided here, else what ``u``
+        takes back in every tab."""
         chosen = self._chosen()
         decided = chosen is not None and chosen.advice.status in (
             "applied",
             "dismissed",
         )
         number = chosen.advice.id if chosen is not None and decided else self._last
-        if number is not None:
+        if number is None:
+            self.omni.action_undo()
+        else:
             self.act(lambda omni: omni.advice.undo(number), self._said)
 
     def action_all(self) -> None:

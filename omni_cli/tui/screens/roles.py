@@ -180,6 +180,7 @@ class RolesPane(Pane[Jobs]):
     RolesPane #rules { height: 1fr; border-top: solid $foreground 20%; }
     RolesPane #none { height: auto; border-top: solid $foreground 20%; padding: 0 1; }
     """
+    ON_ONE = frozenset({"unassign", "switch", "edit", "remove", "filter"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "assign", "Assign", tooltip="Give a role a model, or make a role"),
         Binding("x", "unassign", "Take out", tooltip="Take the model out of the role"),

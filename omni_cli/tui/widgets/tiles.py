@@ -38,6 +38,7 @@ def set_empty(pane: Pane[Any], empty: bool) -> None:
         return
     words.display = empty
     pane.set_class(empty, "-empty")
+    pane.refresh_bindings()
     app = pane.omni
     focused = app.focused
     mine = focused is None or pane in focused.ancestors
