@@ -326,7 +326,12 @@ def offer_undo(app: "OmniApp", act: Act) -> None:
         return found, Content.assemble((by, "bold"), (f"\n{said}", "$foreground-muted"))
 
     def taken(omni: App, number: int) -> "Revision":
-        found = omni.history.take_back(number)
+        found = omni.history.revision(number)
+        _, applied, advice = found.reason.partition("recommend.apply recommendation ")
+        if applied and advice.isdecimal():
+            omni.advice.undo(int(advice))  # that one is open again with it
+        else:
+            omni.history.take_back(number)
         omni.revised.clear()  # taking back is no change to take back
         return found
 

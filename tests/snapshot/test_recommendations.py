@@ -6,7 +6,7 @@ import pytest
 
 from omni_cli.tui.app import OmniApp
 from omni_cli.tui.screens.recommendations import RecommendationsPane
-from tests.snapshot.steps import press
+from tests.snapshot.steps import press, settle
 
 MakeApp = Callable[..., OmniApp]
 
@@ -37,6 +37,32 @@ async def test_apply_and_undo_with_one_key(make_app: MakeApp) -> None:
         assert pane in app.focused.ancestors
         await pilot.press("v")
         await settled(pilot, pane, lambda f: target.id in f)
+
+
+async def test_undo_in_another_tab_opens_it_again(make_app: MakeApp) -> None:
+    """The fleet was as before, and the recommendation still called applied, with its saving."""
+    app = make_app("dark", "recommendations")
+
+    def applied() -> list[int]:
+        with app.loader.session() as omni:
+            every = omni.telling.every(decided=True)
+            return [told.advice.id for told in every if told.advice.status == "applied"]
+
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        for _ in range(3):  # the first that is not left to a person
+            await pilot.press("a")
+            await settle(pilot)
+            if applied():
+                break
+            await pilot.press("down")
+            await settle(pilot)
+        assert applied()
+        await pilot.press("1")
+        await settle(pilot)
+        await pilot.press("u")
+        await settle(pilot)
+        assert applied() == []
 
 
 async def test_dismissed_ones_leave_the_list(make_app: MakeApp) -> None:
