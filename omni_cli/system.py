@@ -127,9 +127,11 @@ else:
         fcntl.ioctl(handle, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def take_terminal() -> None:
-        """Have what this process reads from as its terminal, so that it hears of its end."""
+        """Have what this process reads from as its terminal, so that it hears of its end, and ends
+        by that: also as the child of one that nohup began, which hears of none."""
         import termios
 
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     @contextlib.contextmanager

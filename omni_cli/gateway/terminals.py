@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -34,8 +35,9 @@ from omni_cli.wire.server import Refused
 Value = TypeVar("Value")
 #: Screens at once: each is a process with some 100 MB.
 _MOST = 4
-#: How often the key is looked at again, seconds, and how often the connection is kept open.
-_LOOK_S, _ALIVE_S = 2.0, 15.0
+#: How often the key is looked at again, seconds, how often the connection is kept open, and for how
+#: long nothing may come from there: whose network is gone closes nothing, and would keep its place.
+_LOOK_S, _ALIVE_S, _SILENT_S = 2.0, 15.0, 60.0
 #: How long a process has to end, seconds.
 _END_S = 5.0
 _PIECE = 32 * 1024
@@ -117,6 +119,8 @@ class Terminals:
         while not (left.is_set() or request.ending) and self._welcome(request):
             with suppress(TimeoutError):
                 await asyncio.wait_for(left.wait(), _LOOK_S)
+            if time.monotonic() - socket.heard_at > _SILENT_S:
+                break
             quiet_s += _LOOK_S
             if quiet_s >= _ALIVE_S:
                 quiet_s = 0.0

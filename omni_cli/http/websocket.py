@@ -4,6 +4,7 @@ The protocol is the package websockets', without its I/O; it is imported at the 
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ class WebSocket:
         self._request = request
         self._left = left
         self._heard = heard
+        #: When anything came last, by the monotonic clock, seconds.
+        self.heard_at = time.monotonic()
 
     @classmethod
     async def accept(
@@ -86,6 +89,7 @@ class WebSocket:
         self._request.end(self._out())
 
     def _receive(self, data: bytes) -> None:
+        self.heard_at = time.monotonic()
         self._protocol.receive_data(data)
         events = self._protocol.events_received()
         if self._heard is not None:

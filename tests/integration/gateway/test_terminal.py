@@ -1,5 +1,6 @@
 """The terminal interface from afar: ``omni --remote URL``, with a real pseudo terminal."""
 
+import asyncio
 import io
 import os
 import re
@@ -28,6 +29,8 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.app import main
 from omni_cli.domain.commands import AFAR
 from omni_cli.domain.errors import UsageError
+from omni_cli.gateway import terminals
+from omni_cli.gateway.auth import OWNER
 from omni_cli.gateway.terminals import Terminal
 from omni_cli.http.websocket import WebSocket
 from omni_cli.records import ClientKey
@@ -260,6 +263,41 @@ def test_nothing_that_is_sent_breaks_a_screen_or_fills_the_memory() -> None:
     assert sum(terminal.heard(b"", False) for _ in range(100_000)) < 50_000
 
 
+def test_a_gateway_that_was_killed_leaves_no_screen_behind(tmp_path: Path) -> None:
+    """All that its screens see of it is that their terminals end; nohup's ignore that by birth."""
+    terminal = Terminal((80, 24))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        terminal.start(
+            ([], {"TERM": "xterm"}),
+            {**os.environ, "OMNI_HOME": str(tmp_path), "PYTHONPATH": str(REPO), AFAR: "1"},
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    try:
+        assert terminal.read()
+        os.close(terminal._master)
+        terminal._master = -1
+        assert terminal._process is not None
+        assert terminal._process.wait(20) == -signal.SIGHUP
+    finally:
+        terminal.close()
+
+
+async def test_whose_network_is_gone_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It closes nothing, and answers no ping any more."""
+    monkeypatch.setattr(terminals, "_LOOK_S", 0.01)
+    watch = terminals.Terminals(Mock(), lambda _: OWNER)._watch
+    request, terminal, now = Mock(ending=False), Terminal((80, 24)), time.monotonic()
+    socket = Mock(heard_at=now + 9, ping=lambda: b"")
+    watching = asyncio.create_task(watch(request, socket, terminal, asyncio.Event()))
+    await asyncio.sleep(0.1)
+    assert not terminal.cut
+    socket.heard_at = now - 61
+    await asyncio.wait_for(watching, 5)
+    assert terminal.cut
+
+
 def test_who_types_while_much_is_drawn_stays() -> None:
     """Only what makes the gateway answer (pings) is refused of one who reads nothing."""
     caller, protocol = ClientProtocol(parse_uri("ws://gateway/")), ServerProtocol()
@@ -273,9 +311,11 @@ def test_who_types_while_much_is_drawn_stays() -> None:
     full, left = Mock(send=Mock(return_value=True)), Mock()
     heard: list[bytes] = []
     socket = WebSocket(protocol, full, left, lambda data, _: heard.append(data))
+    socket.heard_at = 0.0
     caller.send_binary(b"j")
     socket._receive(b"".join(caller.data_to_send()))
     assert heard == [b"j"]
+    assert socket.heard_at
     assert not left.called
     caller.send_ping(b"")
     socket._receive(b"".join(caller.data_to_send()))
