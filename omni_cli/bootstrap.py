@@ -820,25 +820,21 @@ class App:
 
         return HttpFetcher(outside=self._must_lead_out)
 
-    def own_origins(self) -> frozenset[tuple[str, int]]:
-        """Hosts and ports of organisations' own providers that are nobody else's: these must lead
-        out of this machine's networks, unless the settings say otherwise."""
+    def origins(self) -> dict[tuple[str, int], bool]:
+        """Hosts and ports of all providers, and whether each is organisations' own alone: these
+        must lead out of this machine's networks, unless the settings say otherwise."""
+        from omni_cli.domain.hosts import host_and_port
         from omni_cli.services.fleet.organisation import whose
 
-        if self.config.general.org_private_addresses:
-            return frozenset()
-        every = self.every_provider.all()
-        if not any(whose(provider.slug) for provider in every):
-            return frozenset()
-        from omni_cli.domain.hosts import host_and_port
-
-        found: dict[bool, set[tuple[str, int]]] = {True: set(), False: set()}
-        for provider in every:
-            found[bool(whose(provider.slug))].add(host_and_port(provider.base_url))
-        return frozenset(found[True] - found[False])
+        free, found = self.config.general.org_private_addresses, dict[tuple[str, int], bool]()
+        for provider in self.every_provider.all():
+            origin = host_and_port(provider.base_url)
+            own = bool(whose(provider.slug)) and not free
+            found[origin] = own and found.get(origin, True)
+        return found
 
     def _must_lead_out(self, host: str, port: int) -> bool:
-        return (host, port) in self.own_origins()
+        return self.origins().get((host, port), False)
 
     @cached_property
     def check_recorder(self) -> "CheckRecorder":

@@ -106,8 +106,6 @@ class Gateway:
         self._ids = Ids(app.now_ms)
         self._version = -1
         self._looking: asyncio.Task[None] | None = None
-        #: Where organisations' own providers are.
-        self._guarded = Guarded()
         self._retaining: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -145,7 +143,7 @@ class Gateway:
             ),
         )
         fleet = fleets.shared
-        self._guarded.origins = self._app.own_origins()
+        self._guarded = Guarded(self._app.origins)  # where organisations' own providers are
         self._pool = UpstreamPool(proxies=Proxies(self._app.env), outside=self._guarded)
         self._traces = Traces.of(self._app.env)
         deadlines = Deadlines(self._pool.loop)
@@ -263,7 +261,7 @@ class Gateway:
     def _fleet_poll(self) -> None:
         silent = self._app.store.away_s() >= _PATIENCE_S
         if self._lost is None and not silent and self._fleets.poll():
-            self._guarded.origins = self._app.own_origins()
+            self._guarded.renew()
             self._look()  # a shadow may have begun, or ended
 
     def _trouble(self) -> str:

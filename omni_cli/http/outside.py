@@ -6,10 +6,11 @@ address is connected to; Host and TLS keep the name.
 """
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
-from omni_cli.domain.errors import ConnectionFailed
+from omni_cli.domain.errors import ConnectionFailed, OmniError
 from omni_cli.domain.hosts import is_public
 
 #: Whether a host and its port must lead outside.
@@ -22,13 +23,27 @@ def nowhere(_host: str, _port: int) -> bool:
 
 
 class Guarded:
-    """Those of some (host, port) pairs, which whoever owns it brings up to date."""
+    """As the fleet was when it was last looked at, which whoever owns this does when it changes.
+    A host that was nobody's then is looked for anew: calls may be planned by a newer fleet.
 
-    def __init__(self) -> None:
-        self.origins: Collection[tuple[str, int]] = frozenset()
+    Args:
+        look: by (host, port) of each provider, whether it must lead outside. May raise OmniError.
+    """
+
+    def __init__(self, look: Callable[[], Mapping[tuple[str, int], bool]]) -> None:
+        self._look = look
+        self._origins = look()
+
+    def renew(self) -> None:
+        """Raises OmniError."""
+        self._origins = self._look()
 
     def __call__(self, host: str, port: int) -> bool:
-        return (host, port) in self.origins
+        origin = host, port
+        if origin not in self._origins:
+            with contextlib.suppress(OmniError):  # nor did anybody read a newer fleet
+                self.renew()
+        return self._origins.get(origin, False)
 
 
 async def addresses_outside(host: str, port: int) -> list[str]:

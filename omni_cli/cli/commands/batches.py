@@ -111,9 +111,7 @@ async def _sync(omni_app: App, found: list[Batch]) -> None:
     async def do(job: Any) -> Any:
         return job(omni_app.batches)
 
-    guarded = Guarded()
-    guarded.origins = omni_app.own_origins()
-    pool = UpstreamPool(proxies=Proxies(omni_app.env), outside=guarded)
+    pool = UpstreamPool(proxies=Proxies(omni_app.env), outside=Guarded(omni_app.origins))
     try:
         await BatchCalls(pool, do).sync(every=True, told=found.append)
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.errors import ConnectionFailed, ProviderError
+from omni_cli.domain.errors import ConnectionFailed, ProviderError, StoreError
 from omni_cli.domain.hosts import host_and_port
 from omni_cli.domain.models import Provider
 from omni_cli.http import outside
@@ -163,7 +163,7 @@ async def test_a_name_of_another_script_is_guarded(
 ) -> None:
     """Though each HTTP stack spells it another way."""
     url = f"http://{host}:1/v1"
-    guarded = host_and_port(url)  # as own_origins has it
+    guarded = host_and_port(url)  # as App.origins has it
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", (WITHIN, 1))])
     with pytest.raises(ConnectionFailed, match="own network"):
         await ask(url + "/models", lambda *place: place == guarded)
@@ -178,11 +178,31 @@ def test_whose_hosts_are_guarded(tmp_path: Path) -> None:
             ("two@acme", "https://llm.example/v2"), ("port@acme", "http://llm.example:6379"),
         ):  # fmt: skip
             app.every_provider.put(Provider(slug, slug, "openai", url))
-        assert app.own_origins() == {("own.example", 443), ("llm.example", 6379)}
+        own = {place for place, alone in app.origins().items() if alone}
+        assert own == {("own.example", 443), ("llm.example", 6379)}
         # Both ways that this process calls by.
         assert app.transport._outside("own.example", 443)
         assert app.calls._outside("own.example", 443)
         assert not app.calls._outside("llm.example", 443)  # everybody's: its owner placed it
         app.paths.config_file.write_text("[general]\norg_private_addresses = true\n")
         app.refresh()
-        assert not app.own_origins()
+        assert not any(app.origins().values())
+
+
+def test_who_came_since_the_fleet_was_looked_at_is_guarded_too() -> None:
+    """A gateway looks four times a second, and plans by the fleet of this moment in between."""
+    fleet, asked = {("lab.example", 443): False}, []
+
+    def look() -> dict[tuple[str, int], bool]:
+        asked.append(1)
+        if len(asked) > 2:
+            raise StoreError("the database is away")
+        return dict(fleet)
+
+    guarded = outside.Guarded(look)
+    fleet["own.example", 443] = True
+    assert not guarded("lab.example", 443)
+    assert len(asked) == 1  # whom it knows costs no look
+    assert guarded("own.example", 443)
+    assert not guarded("nobody.example", 443)
+    assert len(asked) == 3
