@@ -103,14 +103,14 @@ class Dumps:
                     hint="end every omni; createdb omni2; OMNI_DATABASE_URL="
                     f"postgresql://.../omni2 omni db restore {source}",
                 )
-        self._run(tool, "--single-transaction", "--no-owner", "--no-privileges", str(source))
+        self._run(tool, "--single-transaction", "--no-owner", "--no-privileges", _word(source))
         with self._connect() as link:
             ((_, requests, newest),) = link.execute(_FACTS)
         return BackupFacts(str(source), schema, source.stat().st_size, requests, newest), None
 
     def _schema_in(self, tool: Path, source: Path) -> int:
         """Of the store that a dump holds, read whole. Raises StoreError."""
-        told = self._run(tool, "--data-only", "--table=meta", "--file=-", str(source), link=False)
+        told = self._run(tool, "--data-only", "--table=meta", "--file=-", _word(source), link=False)
         found = re.search(r"^schema\t(\d+)$", told, re.MULTILINE)
         if found is None:
             raise StoreError(f"{source} is no store of omni")
@@ -187,3 +187,8 @@ class Dumps:
             why = done.stderr.decode("utf-8", "replace").strip()[:_MOST_CHARS]
             raise StoreError(f"{tool.name} failed: {why}")
         return (done.stdout or b"").decode("utf-8", "replace")
+
+
+def _word(path: Path) -> str:
+    """A file on a command line, whatever it is called: -c.dump is no option."""
+    return str(path.absolute())

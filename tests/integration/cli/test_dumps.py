@@ -103,7 +103,9 @@ def test_what_is_no_backup_is_not_brought_back(
         ran = omni("db", "restore", name)
         assert ran.code != 0, name
         assert ran.err.startswith("error: "), ran.err
-    ran = omni("db", "restore", "whole.dump")  # so nothing was half brought back
+    # Nothing was half brought back; and a name is none of the tool's options.
+    (tmp_path / "whole.dump").rename(tmp_path / "-c.dump")
+    ran = omni("db", "restore", "--", "-c.dump")
     assert ran.code == 0, ran.err
 
 
