@@ -37,12 +37,14 @@ def run(url: str, args: list[str], org: str) -> int:
     if name in READS_STDIN and not sys.stdin.isatty():
         body["stdin"] = sys.stdin.read()
     with App() as app:
+        from omni_cli.providers.http import HttpFetcher
         from omni_cli.wire.registry import adapter
 
         headers = {"content-type": "application/json", **_key(app, url)}
         call = HttpCall("POST", f"{url}/api/commands", headers, json.dumps(body).encode(), "json")
         try:
-            told = app.transport.fetch(adapter("openai"), call, timeout_s=_LIMIT_S)
+            # Nobody's provider is asked: this machine's fleet, which may be none, tells nothing.
+            told = HttpFetcher().fetch(adapter("openai"), call, timeout_s=_LIMIT_S)
         except ProviderError as exc:
             exc.hint = _after(exc, url)
             raise
