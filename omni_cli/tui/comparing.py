@@ -4,6 +4,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -463,13 +464,23 @@ def _whiskers(
         return []
     head = "ACCURACY" if results.scored else "RESPONSE TIME"
     tell = percent if results.scored else text.seconds
-    top = 1.0 if results.scored else max(found.high for _, found in known)
+    # Of one measurement nobody knows how far it is off.
+    ends = [end for _, found in known for end in (found.value, found.high) if isfinite(end)]
+    top = 1.0 if results.scored else max(ends)
     name_room = min(max(len(name) for name, _ in known), max(width // 3, 12))
-    said = [f"{tell(found.value)} ({tell(found.low)} to {tell(found.high)})" for _, found in known]
+    said = [
+        f"{tell(found.value)} ({tell(found.low)} to {tell(found.high)})"
+        if isfinite(found.high)
+        else f"{tell(found.value)} (asked once)"
+        for _, found in known
+    ]
     room = max(width - name_room - max(map(len, said)) - 5, 3)
     lines = [Content.assemble((head, "bold $primary"), ("  ├─┤ 95 of 100 times", _MUTED))]
     for (name, found), words in zip(known, said, strict=True):
-        drawn = Whisker(found.value, max(found.low, 0.0), found.high, own[name])
+        low, high = max(found.low, 0.0), found.high
+        if not isfinite(high):
+            low = high = found.value
+        drawn = Whisker(found.value, low, high, own[name])
         label = f"{marks.get(name, ' ')} {text.clip(name, name_room):<{name_room}} "
         lines.append(Content(label) + whisker(drawn, top, room) + f" {words}")
     return lines

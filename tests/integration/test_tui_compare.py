@@ -147,6 +147,16 @@ async def test_stopped_by_esc_and_gone_on_with_nothing_paid_twice(
         assert "every answer is there" in notes(pilot.app)
 
 
+async def test_one_prompt_has_times_of_no_known_spread(home: Path, simulator: Simulator) -> None:
+    async with opened(home, "compare", (120, 40)) as pilot:
+        pane = pilot.app.query_one(ComparePane)
+        pane.draft = Draft((HAIKU, GPT), ("x",))
+        await press(pilot, "r", "y")
+        await until(lambda: pane._live is None and answers(home) == 2, 20)
+        await settle(pilot)
+        assert shown(pilot.app, "#pictures").count("(asked once)") == 2
+
+
 async def test_a_failing_model_shows_and_money_is_asked_for_first(
     home: Path, simulator: Simulator
 ) -> None:
