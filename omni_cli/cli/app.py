@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, NoReturn
 
 import typer
 
-from omni_cli.cli.lazy import ORG, Entry, LazyGroup
+from omni_cli.cli.lazy import FAR, ORG, Entry, LazyGroup
 
 _COMMANDS = "omni_cli.cli.commands."
 #: What writing to a full disk, a dead terminal or a file of the wrong kind ends in.
@@ -136,6 +136,7 @@ class Root(LazyGroup):
             from omni_cli.domain.commands import named
 
             if url := far.wanted(remote, args):
+                FAR.set(True)
                 if args[:1] == ["dash"]:
                     _of_everybody(ctx.params.get("org"))
                     raise typer.Exit(far.screens(url, args[1:]))
@@ -338,7 +339,7 @@ def _crash(exc: Exception) -> int:
 
 def _nearer(message: str, hint: str) -> str:
     """The hint, with what a wrong word of the command line may have meant."""
-    if "did you mean" in f"{message} {hint}".casefold():
+    if FAR.get() or "did you mean" in f"{message} {hint}".casefold():
         return hint
     from omni_cli.cli.commands.completion import meant_at
     from omni_cli.domain.commands import spelled

@@ -16,6 +16,8 @@ from typer.models import CommandInfo
 
 #: Whose fleet the command is to work on, as ``App`` takes it.
 ORG: ContextVar[str | None] = ContextVar("ORG", default=None)
+#: Whether it works on a gateway's fleet, so that no name is this machine's to know.
+FAR: ContextVar[bool] = ContextVar("FAR", default=False)
 
 
 class Entry(NamedTuple):
