@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.batch import unpack_decision
 from omni_cli.domain.errors import BudgetExceeded, OmniError
 from omni_cli.domain.shadow import Shadow
 
@@ -78,7 +79,13 @@ class Shadowing:
         task = call.plan.task
         form = "" if task is None else task.form
         answer = Answer(
-            call.new.id, target.model.id, call.new.task, form, completion, call.total_nusd
+            call.new.id,
+            target.model.id,
+            unpack_decision(call.plan.decision),
+            call.new.task,
+            form,
+            completion,
+            call.total_nusd,
         )
         try:
             self._waiting.put_nowait(_Job(shadow, call, answer))

@@ -90,10 +90,14 @@ def test_edges() -> None:
 @pytest.mark.parametrize(
     "unit", ["Plain words, and some 123 more.\n    ", "今天下午三点", "a.", "🙂 "]
 )
-def test_200_kb_take_milliseconds(unit: str) -> None:
-    text = unit * (200_000 // len(unit.encode()))
-    best = min(timeit.repeat(lambda: estimate_tokens(text), number=1, repeat=5))
-    assert best < 0.02  # the aim is 5 ms; the margin is for busy machines
+def test_ten_times_the_text_takes_ten_times_as_long(unit: str) -> None:
+    """200 kB take some 5 ms; benchmarks tell how many."""
+
+    def best(size: int) -> float:
+        text = unit * (size // len(unit.encode()))
+        return min(timeit.repeat(lambda: estimate_tokens(text), number=1, repeat=5))
+
+    assert best(200_000) < 40 * best(20_000)
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,12 @@ class Settings(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """An answer that went out: which request's, by which model, at what cost (None: unknown)."""
+    """An answer that went out: which request's, by which model, at what cost (None: unknown).
+    ``decision``: the JSON that its receipt has; its row may come into the store after it."""
 
     request: int
     model: str
+    decision: str | None
     task: str
     form: str
     completion: Completion
@@ -347,14 +349,8 @@ class ShadowService(Struct, kw_only=True, eq=False):
         """Requests of the share whose texts the user lets omni keep, oldest first."""
         found = self.questions.answered(*_asked(shadow), most=_LOOKED_THROUGH)
         ours = [r for r in found if id_time_ms(r) >= shadow.started_at and chosen(shadow, r)]
-        return sorted(r for r in self.shadows.unpaired(shadow.id, ours) if self._led(shadow, r))
-
-    def _led(self, shadow: Shadow, request: int) -> bool:
-        """Whether the role chose, or for AUTO the router, and no rule before it: else another
-        leader changes nothing."""
-        text = self.ledger.decision(request)
-        by = FREE if shadow.role == AUTO else ("role",)
-        return text is not None and json.loads(text).get("by") in by
+        rest = self.shadows.unpaired(shadow.id, ours)
+        return sorted(r for r in rest if _led(shadow, self.ledger.decision(r)))
 
     def work(self, shadow: Shadow, *, most: int | None = None) -> Iterator[Pair]:
         """Pair what is due; each pair is kept when it is yielded.
@@ -364,11 +360,13 @@ class ShadowService(Struct, kw_only=True, eq=False):
         due = self.due(shadow)[:most]
         loaded = self.questions.load(*_asked(shadow), due, most=_LOOKED_THROUGH)
         for asked in sorted(loaded, key=lambda one: one.request):
+            decision = self.ledger.decision(asked.request)
             answer = Answer(
                 asked.request,
                 asked.model,
+                decision,
                 asked.task,
-                prompt_form(self.ledger.decision(asked.request)),
+                prompt_form(decision),
                 Completion(text=asked.answer),
                 asked.cost_nusd,
             )
@@ -389,7 +387,10 @@ class ShadowService(Struct, kw_only=True, eq=False):
             ours = shadow.champion in ("", row.model) and chosen(shadow, row.id)
             if ours and Settings(**shadow.settings).wait:
                 form = run.plan.decision.task.form
-                answer = Answer(row.id, row.model, row.task, form, run.completion, _cost(run))
+                decision = self.ledger.decision(row.id)
+                answer = Answer(
+                    row.id, row.model, decision, row.task, form, run.completion, _cost(run)
+                )
                 return self.pair(shadow, run.plan.job.request, answer)
         return None
 
@@ -402,7 +403,7 @@ class ShadowService(Struct, kw_only=True, eq=False):
         settings = Settings(**shadow.settings)
         if answer.model in (shadow.challenger, settings.judge):
             return None  # the router chose it: nobody is compared with itself, nor judges itself
-        if not self._led(shadow, answer.request):
+        if not _led(shadow, answer.decision):
             return None
         claim = self.shadows.claim(shadow.id, answer.request)
         if claim is None:
@@ -707,6 +708,13 @@ def told(report: Report, full: str = "") -> list[Alert]:
     if full:
         found.append(Alert(f"shadow:{shadow.id}:money", "info", title, f"waits: {full}"))
     return found
+
+
+def _led(shadow: Shadow, decision: str | None) -> bool:
+    """Whether the role chose, or for AUTO the router, and no rule before it: else another leader
+    changes nothing."""
+    by = FREE if shadow.role == AUTO else ("role",)
+    return decision is not None and json.loads(decision).get("by") in by
 
 
 def _asked(shadow: Shadow) -> tuple[str, str, str]:

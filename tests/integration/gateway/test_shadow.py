@@ -10,7 +10,7 @@ from omni_cli.services.judge.shadow import Settings
 from tests.gateway_server import Served
 
 CHAMPION, CHALLENGER = "anthropic/claude-3-haiku-20240307", "openai/gpt-4o-mini"
-JUDGE = "google/gemini-2.0-flash"
+JUDGE = "openai/gpt-4o"
 
 
 def _wait(gateway: Served, pairs: int) -> list[Any]:
