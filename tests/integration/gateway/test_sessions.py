@@ -161,9 +161,9 @@ def test_a_launchers_key_puts_what_comes_with_it_below_its_session(
 def test_a_session_stays_where_its_prompt_is_cached(gateway: Served) -> None:
     """And the decision, which the receipt shows, says so."""
     long = [
-        {"role": "user", "content": "Refactor this module. " * 900},
+        {"role": "user", "content": "Tell me a little about Paris, please. " * 600},
         {"role": "assistant", "content": "Done."},
-        {"role": "user", "content": "Now write a test for it."},
+        {"role": "user", "content": "Thanks! And what is the capital of Spain?"},
     ]
     with gateway.app.fleet.change("test", "only what costs something", None, "fleet"):
         for model in ("ollama/llama3.1:70b", "deepseek/deepseek-chat"):
