@@ -65,7 +65,6 @@ def install(folder: Path) -> None:
     told(Writer, "set_aside", lambda _, *given: (_those(*given), {"why": repr(given[1])}))
     told(Commits, "_rename", lambda _, opening, __: ([opening.request.id], {}), after=True)
     told(LedgerStore, "open", lambda _, request, __: ([request.id], {}), after=True)
-    told(LedgerStore, "begin", lambda _, opening: ([opening.request.id], {}), after=True)
     told(LedgerStore, "adopt", lambda _, request: ([request], {}))
     told(late, "_write_late", lambda _, record: (_named(record), record))
     for name in ("grow", "unslice", "take_back", "delete", "put"):
