@@ -248,10 +248,9 @@ class Budgets(Protocol):
     def held_nusd(self, budget: Budget, start: int, end: int) -> int: ...
 
 
-class Attempts(Protocol):
-    """What settles attempts: batches of one (services/engine/own.py), or of many (commits.py)."""
+class Settles(Protocol):
+    """What ends attempts."""
 
-    def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None: ...
     def end_attempt(
         self,
         request: int,
@@ -263,22 +262,19 @@ class Attempts(Protocol):
     ) -> Charged | None: ...
 
 
-class Ledger(Protocol):
+class Attempts(Settles, Protocol):
+    """What settles attempts: batches of one (services/engine/own.py), or of many (commits.py)."""
+
+    def checkpoint(self, request: int, n: int, *, first_at: int, received_chars: int) -> None: ...
+
+
+class Ledger(Settles, Protocol):
     """See store/ledger.py for what each promises."""
 
     @property
     def owner(self) -> str: ...
     def unit(self) -> AbstractContextManager[Any]: ...
     def open(self, request: NewRequest, decision: str | None) -> bool: ...
-    def end_attempt(
-        self,
-        request: int,
-        n: int,
-        end: AttemptEnd,
-        *,
-        priced: str | None,
-        allowance: Allowance | None = None,
-    ) -> Charged | None: ...
     def end_request(self, request: int, end: RequestEnd) -> bool: ...
     def catch_up(self) -> bool: ...
     def abandoned(self) -> list[RequestRow]: ...

@@ -15,11 +15,9 @@ from omni_cli.domain.batch import Opening, Progressed, RequestEnding
 from omni_cli.domain.bounds import bound_of
 from omni_cli.domain.chat import Completion, Usage
 from omni_cli.domain.errors import (
-    BudgetExceeded,
     Cancelled,
     OmniError,
     StreamInterrupted,
-    UnknownPrice,
 )
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestState
@@ -39,6 +37,7 @@ from omni_cli.services.engine.commits import Commits
 from omni_cli.services.engine.decisions import named_decision
 from omni_cli.services.engine.sending import Sending
 from omni_cli.services.engine.settlement import Reading
+from omni_cli.services.engine.turns import ended
 
 #: Models that ``x-omni-skipped`` names at most.
 _MOST_SKIPPED = 8
@@ -276,8 +275,7 @@ class Receipt(Call[Way]):
 
     def fail(self, error: OmniError) -> None:
         """The request ends with an error."""
-        refused = isinstance(error, BudgetExceeded | UnknownPrice) and not self.progress.tries
-        self.end("refused" if refused else "failed", error)
+        self.end(ended(error, self.progress), error)
 
     @property
     def total_nusd(self) -> int | None:

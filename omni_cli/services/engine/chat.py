@@ -8,11 +8,9 @@ from msgspec import Struct
 
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, Message, Usage
 from omni_cli.domain.errors import (
-    BudgetExceeded,
     Cancelled,
     OmniError,
     StoreError,
-    UnknownPrice,
 )
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd, RequestRow, RequestState
@@ -37,6 +35,7 @@ from omni_cli.services.engine.checks import checks_for, learn
 from omni_cli.services.engine.names import Names
 from omni_cli.services.engine.recovery import Recovery
 from omni_cli.services.engine.routing import RoutingService, decision_document
+from omni_cli.services.engine.turns import ended
 from omni_cli.services.money.prices import PriceBook, cost_or_none
 
 if TYPE_CHECKING:
@@ -248,8 +247,7 @@ class ChatService:
             else:
                 await call.answer()
         except OmniError as exc:
-            refused = isinstance(exc, BudgetExceeded | UnknownPrice) and not run.progress.tries
-            self._end(run, call.asked, "refused" if refused else "failed", exc)
+            self._end(run, call.asked, ended(exc, run.progress), exc)
             raise
         except Exception as exc:
             error = OmniError(f"unexpected {type(exc).__name__}")

@@ -22,6 +22,7 @@ from omni_cli.domain.errors import (
     TimedOut,
     UnknownPrice,
 )
+from omni_cli.domain.ledger import RequestState
 from omni_cli.domain.record import replace
 from omni_cli.services.engine.attempts import Progress, Target
 
@@ -35,6 +36,12 @@ _NOT_THE_PROVIDERS = (BadRequest, ContentFiltered, ContextTooLong, ModelNotFound
 _ENOUGH = 2
 #: Models that an error names at most.
 _NAMED = 8
+
+
+def ended(error: OmniError, progress: Progress) -> RequestState:
+    """How a request ends with this error: refused where the user's own limits let nothing out."""
+    limits = isinstance(error, BudgetExceeded | UnknownPrice | Paced)
+    return "refused" if limits and not progress.tries else "failed"
 
 
 def final(error: OmniError) -> bool:

@@ -154,7 +154,8 @@ class Report(Struct, frozen=True):
             read = settings.judge or self.founded
             return words[self.shown] + ("" if read else ", as far as checks tell")
         if not found.pairs:
-            return "no pair yet"
+            own = "; what the challenger or the judge answered itself is not compared"
+            return "no pair yet" + own * (self.shadow.role == AUTO)
         least = least_pairs(margin=settings.margin, alpha=settings.alpha)
         return f"nothing shown so far: answers that never differ take {least} pairs"
 

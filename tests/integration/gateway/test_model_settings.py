@@ -102,6 +102,9 @@ def test_a_limit_a_minute_is_of_the_gateway_and_the_command_line(
     with pytest.raises(Paced) as caught:
         chat(app, job)
     assert "rate_limit_rpm" in caught.value.hint
+    served.settle(4)
+    over = served.app.ledger.recent(limit=2)  # the gateway's and the command's
+    assert [(row.state, row.total_nusd) for row in over] == [("refused", 0)] * 2
     assert len(attempts(served, 4)) == 2  # what was refused went nowhere and cost nothing
     assert ask(http, OTHER).status_code == 200  # no other model's
 
